@@ -1,0 +1,243 @@
+/** The agent: keeps a session with the relay and serves what comes through it. */
+import type { HeadLimits } from "../http1/head.ts";
+import type { ByteSocket } from "../net/byte_socket.ts";
+import { CloseCode, StreamError } from "../protocol/errors.ts";
+import { Session } from "../protocol/session.ts";
+import { defaultSettings, type Settings } from "../protocol/settings.ts";
+import type { TunnelSocket } from "../protocol/socket.ts";
+import type { Stream } from "../protocol/stream.ts";
+import { backoffMs, refusedBackoffMs } from "./backoff.ts";
+import { Credentials, type TokenFile } from "./credentials.ts";
+import { AgentMetrics } from "./metrics.ts";
+import { serve, type ServeContext } from "./serve.ts";
+import { UpstreamPool } from "./upstream.ts";
+
+/** What the agent writes to; logtape's loggers fit. */
+export interface AgentLog {
+  debug(message: string, properties?: Record<string, unknown>): void;
+  info(message: string, properties?: Record<string, unknown>): void;
+  warn(message: string, properties?: Record<string, unknown>): void;
+  error(message: string, properties?: Record<string, unknown>): void;
+}
+
+/** The relay answered the handshake with something else than a WebSocket. */
+export class RelayRefusedError extends Error {
+  override readonly name = "RelayRefusedError";
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`The relay answered with status ${status}`);
+    this.status = status;
+  }
+}
+
+/** What an agent is configured with, and what its runtime lends it. */
+export interface AgentConfig {
+  /** The relay's URL, for the log. */
+  serverUrl: string;
+  /** The only target that a relay may ask for, `HOST:PORT`. */
+  target: string;
+  /** The longest wait between attempts, in milliseconds. */
+  maxRetryMs: number;
+  /** Streams that may be open at once. */
+  maxStreams: number;
+  head: HeadLimits;
+  /** Idle connections to the target, and how long they are kept, in milliseconds. */
+  poolSize: number;
+  poolIdleTimeoutMs: number;
+  version: string;
+  tokenFile: TokenFile | undefined;
+  /** Connects to the relay. @throws {RelayRefusedError} when the relay says no. */
+  dialRelay: (signal: AbortSignal) => Promise<TunnelSocket>;
+  /** Connects to the target. @throws {StreamError} that says why it can't. */
+  dialTarget: () => Promise<ByteSocket>;
+  random?: () => number;
+}
+
+/** A session that lasted this long was a stable one: the next wait starts small again. */
+const stableMs = 30_000;
+/** A relay that speaks version 2 says so at once; one that is silent this long speaks version 1. */
+const settingsWaitMs = 2_000;
+
+/** Runs until it is stopped. */
+export class Agent {
+  readonly #config: AgentConfig;
+  readonly #log: AgentLog;
+  readonly #pool: UpstreamPool;
+  readonly #serving: ServeContext;
+  readonly #settings: Settings;
+  readonly #sessions = new Set<Session>();
+  readonly #stop = new AbortController();
+  readonly metrics: AgentMetrics;
+  #attempt = 0;
+
+  constructor(config: AgentConfig, log: AgentLog) {
+    this.#config = config;
+    this.#log = log;
+    this.#pool = new UpstreamPool({
+      dial: config.dialTarget,
+      maxIdle: config.poolSize,
+      idleTimeoutMs: config.poolIdleTimeoutMs,
+    });
+    this.metrics = new AgentMetrics(() => this.#figures(), config.version);
+    this.#serving = {
+      pool: this.#pool,
+      credentials: new Credentials(config.tokenFile),
+      limits: config.head,
+      forwarded: () => this.metrics.forwarded(),
+      failed: (error, request) => this.#requestFailed(error, request?.method, request?.target),
+    };
+    this.#settings = {
+      ...defaultSettings,
+      maxStreams: config.maxStreams,
+      instance: crypto.randomUUID(),
+      software: `culvert-agent/${config.version}`,
+    };
+  }
+
+  /** Whether a session with the relay is up that takes new requests. */
+  get isConnected(): boolean {
+    for (const session of this.#sessions) {
+      if (!session.isClosed && !session.isDraining) return true;
+    }
+    return false;
+  }
+
+  /** Connects, serves and connects again, until {@link stop} is called. */
+  async run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      const delayMs = await this.#connectOnce();
+      if (this.#stop.signal.aborted) break;
+      this.metrics.reconnecting();
+      this.#log.info("Reconnecting to relay", { in_ms: Math.round(delayMs) });
+      await sleep(delayMs, this.#stop.signal);
+    }
+  }
+
+  /** Takes no new requests, lets open ones finish for `graceMs`, and ends. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stop.abort();
+    await Promise.all([...this.#sessions].map((session) => session.drain(graceMs)));
+    for (const session of this.#sessions) session.close(CloseCode.GoingAway, "The agent stops");
+    this.#pool.close();
+  }
+
+  /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
+  async #connectOnce(): Promise<number> {
+    const { serverUrl, maxRetryMs, random = Math.random } = this.#config;
+    const startMs = performance.now();
+    try {
+      this.#log.info("Connecting to relay", { server: serverUrl });
+      const socket = await this.#config.dialRelay(this.#stop.signal);
+      const isMoving = await this.#runSession(socket);
+      // The relay asked us to go elsewhere: it may be gone soon, its successor is there already.
+      if (isMoving) return random() * 200;
+    } catch (error) {
+      if (this.#stop.signal.aborted) return 0;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (error instanceof RelayRefusedError && [401, 403].includes(error.status)) {
+        this.#log.error(
+          "The relay refused this agent; check --token against the relay's clusters file",
+          { server: serverUrl, status: error.status },
+        );
+        return refusedBackoffMs(maxRetryMs, random);
+      }
+      this.#log.warn("Could not connect to relay", { server: serverUrl, reason });
+    }
+    if (performance.now() - startMs > stableMs) this.#attempt = 0;
+    return backoffMs(this.#attempt++, maxRetryMs, random);
+  }
+
+  /** @returns true when the session goes on without new streams and a new one is wanted. */
+  async #runSession(socket: TunnelSocket): Promise<boolean> {
+    const draining = Promise.withResolvers<true>();
+    const session = new Session(socket, {
+      role: "agent",
+      settings: this.#settings,
+      offersVersion2: true,
+      defer: setImmediate,
+      events: {
+        opened: (stream, target) => this.#opened(stream, target),
+        draining: () => draining.resolve(true),
+        fault: (error) => this.#log.error("Session failed", { error: String(error) }),
+      },
+    });
+    this.#sessions.add(session);
+    this.#announce(session);
+    const ended = session.closed.then(({ code, reason }): false => {
+      this.#sessions.delete(session);
+      this.#log.warn("Disconnected from relay", { code, reason });
+      return false;
+    });
+    if (this.#stop.signal.aborted) session.close(CloseCode.GoingAway, "The agent stops");
+    const isMoving = await Promise.race([ended, draining.promise]);
+    if (isMoving) this.#log.info("The relay is draining; connecting anew", {});
+    return isMoving;
+  }
+
+  /** Says that the session is up, once it is known which version it speaks. */
+  async #announce(session: Session): Promise<void> {
+    const silence = Promise.withResolvers<void>();
+    const timer = setTimeout(silence.resolve, settingsWaitMs);
+    try {
+      await Promise.race([session.ready, silence.promise]);
+      this.#log.info("Connected to relay", {
+        server: this.#config.serverUrl,
+        version: session.version,
+        software: session.peer?.software,
+      });
+    } catch {
+      // It ended before: the reason is logged where it ends.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #opened(stream: Stream, target: string): void {
+    if (target === this.#config.target) return serve(stream, this.#serving);
+    this.#log.warn("Refused a request for another target", {
+      asked: target,
+      target: this.#config.target,
+    });
+    stream.fail(new StreamError("forbidden", "address not allowed"));
+  }
+
+  #requestFailed(error: StreamError, method: string | undefined, target: string | undefined): void {
+    this.metrics.failed(error.code);
+    this.#log.warn("Request failed", {
+      code: error.code,
+      reason: error.message,
+      method,
+      path: target?.split("?", 1)[0],
+      target: this.#config.target,
+    });
+  }
+
+  #figures() {
+    let openStreams = 0;
+    let roundTripMs = 0;
+    for (const session of this.#sessions) {
+      openStreams += session.openStreams;
+      roundTripMs = Math.max(roundTripMs, session.roundTripMs);
+    }
+    return {
+      isConnected: this.isConnected,
+      openStreams,
+      roundTripMs,
+      idleUpstreamConnections: this.#pool.idleCount,
+    };
+  }
+}
+
+/** Waits, or less when the signal comes. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const wake = (): void => resolve();
+  const timer = setTimeout(wake, ms);
+  signal.addEventListener("abort", wake);
+  return promise.finally(() => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", wake);
+  });
+}

@@ -1,0 +1,64 @@
+/** The agent's credential for its target: a ServiceAccount token that is rotated under its feet. */
+import { StreamError } from "../protocol/errors.ts";
+
+/** What tells one version of a file from another. */
+export interface FileVersion {
+  readonly modifiedMs: number;
+  readonly size: number;
+  readonly inode: number;
+}
+
+/** The file system as credentials need it; the runtime lends it. */
+export interface TokenFile {
+  /** @throws when the file is not there. */
+  version(): FileVersion;
+  /** @throws when the file can't be read. */
+  read(): string;
+}
+
+/** Reads the token for each request; only a changed file is read again. */
+export class Credentials {
+  readonly #file: TokenFile | undefined;
+  #version: FileVersion | undefined;
+  #header: string | undefined;
+
+  /** @param file Where the token is; nothing for a target that needs no credential. */
+  constructor(file: TokenFile | undefined) {
+    this.#file = file;
+  }
+
+  /**
+   * The value of `Authorization` for a request that is sent now, or nothing.
+   *
+   * @throws {StreamError} `credentials` when the file can't be read or holds no token: a request
+   *   without its credential would be a different request.
+   */
+  authorization(): string | undefined {
+    if (!this.#file) return undefined;
+    try {
+      const version = this.#file.version();
+      if (!isSame(version, this.#version)) {
+        this.#header = `Bearer ${checkToken(this.#file.read())}`;
+        this.#version = version;
+      }
+      return this.#header;
+    } catch (error) {
+      this.#version = undefined;
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new StreamError("credentials", `The token can't be read: ${reason}`);
+    }
+  }
+}
+
+function isSame(a: FileVersion, b: FileVersion | undefined): boolean {
+  return b !== undefined && a.modifiedMs === b.modifiedMs && a.size === b.size &&
+    a.inode === b.inode;
+}
+
+/** A token goes into a header line: anything else in it would break out of the line. */
+function checkToken(text: string): string {
+  const token = text.trim();
+  if (token === "") throw new Error("the file is empty");
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new Error("the file holds no token");
+  return token;
+}

@@ -1,0 +1,104 @@
+/** The agent's metrics: seed 003's names, and what it doesn't have. */
+import { collectDefaultMetrics, Counter, Gauge, Registry as Metrics } from "prom-client";
+
+/** What gauges ask the agent when Prometheus asks them. */
+export interface AgentFigures {
+  readonly isConnected: boolean;
+  readonly openStreams: number;
+  readonly roundTripMs: number;
+  readonly idleUpstreamConnections: number;
+}
+
+/** Counters and gauges of one agent. */
+export class AgentMetrics {
+  readonly #metrics = new Metrics();
+  readonly #reconnects: Counter;
+  readonly #requests: Counter;
+  readonly #errors: Counter;
+  readonly #errorsByCode: Counter<"code">;
+
+  constructor(figures: () => AgentFigures, version: string) {
+    const registers = [this.#metrics];
+    this.#reconnects = new Counter({
+      name: "agent_reconnects_total",
+      help: "Attempts to reach the relay again.",
+      registers,
+    });
+    this.#requests = new Counter({
+      name: "agent_upstream_requests_total",
+      help: "Requests that were forwarded to the target.",
+      registers,
+    });
+    this.#errors = new Counter({
+      name: "agent_upstream_errors_total",
+      help: "Requests that failed between agent and target.",
+      registers,
+    });
+    this.#errorsByCode = new Counter({
+      name: "agent_upstream_errors_by_code_total",
+      help: "Requests that failed between agent and target, by the protocol's error code.",
+      labelNames: ["code"],
+      registers,
+    });
+    const gauge = (name: string, help: string, value: () => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(value());
+        },
+      });
+    };
+    gauge(
+      "agent_connected",
+      "1 if a session with the relay is up, else 0.",
+      () => Number(figures().isConnected),
+    );
+    gauge(
+      "agent_open_streams",
+      "Requests and upgraded connections that are open.",
+      () => figures().openStreams,
+    );
+    gauge(
+      "agent_tunnel_round_trip_seconds",
+      "The last measured round trip to the relay.",
+      () => figures().roundTripMs / 1000,
+    );
+    gauge(
+      "agent_upstream_idle_connections",
+      "Idle connections to the target.",
+      () => figures().idleUpstreamConnections,
+    );
+    new Gauge({
+      name: "culvert_build_info",
+      help: "Always 1; the labels say which program this is.",
+      labelNames: ["program", "version"],
+      registers,
+    }).set({ program: "agent", version }, 1);
+    collectDefaultMetrics({ register: this.#metrics });
+  }
+
+  /** The content type of {@link text}. */
+  get contentType(): string {
+    return this.#metrics.contentType;
+  }
+
+  /** Everything in Prometheus' text format. */
+  text(): Promise<string> {
+    return this.#metrics.metrics();
+  }
+
+  reconnecting(): void {
+    this.#reconnects.inc();
+  }
+
+  forwarded(): void {
+    this.#requests.inc();
+  }
+
+  failed(code: string): void {
+    this.#errors.inc();
+    this.#errorsByCode.inc({ code });
+  }
+}

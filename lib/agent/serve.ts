@@ -1,0 +1,328 @@
+/** One stream of the tunnel: a request from the relay, the target's answer back. */
+import { BodyError, BodyScanner, requestFraming, responseFraming } from "../http1/body.ts";
+import { endToEnd, keepsAlive, requestedUpgrade } from "../http1/fields.ts";
+import {
+  encodeRequestHead,
+  type Field,
+  field,
+  findHeadEnd,
+  HeadError,
+  type HeadLimits,
+  parseRequestHead,
+  parseResponseHead,
+  type RequestHead,
+} from "../http1/head.ts";
+import { concat } from "../net/byte_socket.ts";
+import { pipe } from "../net/pipe.ts";
+import { StreamError } from "../protocol/errors.ts";
+import type { Stream } from "../protocol/stream.ts";
+import type { Credentials } from "./credentials.ts";
+import type { UpstreamConnection, UpstreamPool } from "./upstream.ts";
+
+/** What serving a stream needs. */
+export interface ServeContext {
+  pool: UpstreamPool;
+  credentials: Credentials;
+  limits: HeadLimits;
+  /** A request has reached the target's connection. */
+  forwarded: () => void;
+  /** A request failed; the error's text is for the log, the relay gets its code and text too. */
+  failed: (error: StreamError, request: RequestHead | undefined) => void;
+}
+
+/** Methods that may be sent twice (RFC 9110 section 9.2.1): they ask for no change. */
+const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+
+const noBytes = new Uint8Array(0);
+
+/** Serves the request that comes on a stream. */
+export function serve(stream: Stream, context: ServeContext): void {
+  new Serving(stream, context);
+}
+
+/**
+ * `head`: the request's head is still coming. `dialling`: its connection is. `sending`: both
+ * directions run. `over`: answered, failed, given up or handed to a pipe.
+ */
+class Serving {
+  readonly #stream: Stream;
+  readonly #context: ServeContext;
+  #state: "head" | "dialling" | "sending" | "over" = "head";
+  /** Bytes of the request that can't be passed on yet: the head's, then the body's first ones. */
+  #pending: Uint8Array = noBytes;
+  #request: RequestHead | undefined;
+  #requestBytes: Uint8Array = noBytes;
+  #requestBody: BodyScanner | undefined;
+  #connection: UpstreamConnection | undefined;
+  #hasSentBody = false;
+  #hasRetried = false;
+  #untaken = 0;
+  #responseHead: Uint8Array = noBytes;
+  #responseBody: BodyScanner | undefined;
+  #isAnswerBegun = false;
+  #keepsAlive = false;
+
+  constructor(stream: Stream, context: ServeContext) {
+    this.#stream = stream;
+    this.#context = context;
+    stream.listen({
+      data: (bytes) => this.#receive(bytes),
+      end: () => this.#requestEnded(),
+      closed: () => this.#abandon(),
+      failed: () => this.#abandon(),
+      drained: () => {
+        // Afterwards the connection is another request's.
+        if (this.#state === "sending") this.#connection?.socket.resume();
+      },
+    });
+  }
+
+  #receive(bytes: Uint8Array): void {
+    if (this.#state === "over") return this.#stream.taken(bytes.length);
+    if (this.#state === "sending") return this.#sendBody(bytes);
+    const searched = Math.max(0, this.#pending.length - 3);
+    this.#pending = concat(this.#pending, bytes);
+    if (this.#state === "head") this.#tryHead(searched);
+  }
+
+  #tryHead(searchFrom: number): void {
+    const { limits } = this.#context;
+    const end = findHeadEnd(this.#pending, searchFrom);
+    if (end === -1) {
+      if (this.#pending.length <= limits.maxBytes) return;
+      return this.#fail(new StreamError("limit", `Head is over ${limits.maxBytes} bytes`));
+    }
+    try {
+      this.#request = parseRequestHead(this.#pending.subarray(0, end), limits);
+      this.#requestBody = new BodyScanner(requestFraming(this.#request));
+      this.#requestBytes = this.#encodeRequest(this.#request);
+    } catch (error) {
+      if (error instanceof StreamError) return this.#fail(error);
+      if (!(error instanceof HeadError)) throw error;
+      return this.#fail(new StreamError("protocol", error.message));
+    }
+    this.#pending = this.#pending.subarray(end);
+    this.#stream.taken(end);
+    this.#connect();
+  }
+
+  /** The head for the target: the relay's, with our credential and our own connection options. */
+  #encodeRequest(head: RequestHead): Uint8Array {
+    const authorization = this.#context.credentials.authorization();
+    const fields: Field[] = endToEnd(head.fields).filter(({ key }) => key !== "authorization");
+    if (this.#requestBody!.framing.kind === "chunked") {
+      fields.push(field("Transfer-Encoding", "chunked"));
+    }
+    const upgrade = requestedUpgrade(head);
+    if (upgrade !== undefined) {
+      fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
+    }
+    if (authorization !== undefined) fields.push(field("Authorization", authorization));
+    return encodeRequestHead(head.method, head.target, fields);
+  }
+
+  #connect(): void {
+    const pooled = this.#context.pool.take();
+    if (pooled) return this.#begin(pooled);
+    this.#dial();
+  }
+
+  #dial(): void {
+    this.#state = "dialling";
+    this.#context.pool.dial().then(
+      (connection) => {
+        // The caller may have gone meanwhile; the connection serves the next one.
+        if (this.#state === "over") this.#context.pool.release(connection);
+        else this.#begin(connection);
+      },
+      (error) => this.#fail(asStreamError(error)),
+    );
+  }
+
+  #begin(connection: UpstreamConnection): void {
+    this.#state = "sending";
+    this.#connection = connection;
+    connection.use({
+      data: (bytes) => this.#receiveAnswer(bytes),
+      drained: () => this.#drained(),
+      ended: (isOrderly) => this.#connectionEnded(isOrderly),
+    });
+    if (!this.#hasRetried) this.#context.forwarded();
+    const body = this.#pending;
+    this.#pending = noBytes;
+    if (body.length > 0 && !this.#requestBody!.isDone) this.#sendBody(body, this.#requestBytes);
+    else {
+      connection.socket.write(this.#requestBytes);
+      // An upgrade's first bytes may come before its answer; they wait for it.
+      this.#pending = body;
+    }
+  }
+
+  /** Passes on a piece of the body, which is scanned for its end, together with the head if given. */
+  #sendBody(bytes: Uint8Array, head: Uint8Array = noBytes): void {
+    const body = this.#requestBody!;
+    if (body.isDone) {
+      this.#pending = concat(this.#pending, bytes);
+      return;
+    }
+    let end: number;
+    try {
+      end = body.scan(bytes, 0);
+    } catch (error) {
+      if (!(error instanceof BodyError)) throw error;
+      return this.#fail(new StreamError("protocol", error.message));
+    }
+    this.#hasSentBody = true;
+    const piece = concat(head, bytes.subarray(0, end));
+    if (this.#connection!.socket.write(piece)) this.#stream.taken(end);
+    else this.#untaken += end;
+    if (end < bytes.length) this.#pending = concat(this.#pending, bytes.subarray(end));
+  }
+
+  #drained(): void {
+    const bytes = this.#untaken;
+    this.#untaken = 0;
+    this.#stream.taken(bytes);
+  }
+
+  /** The relay sends no more: fine after a whole request, else there will never be one. */
+  #requestEnded(): void {
+    if (this.#state === "over") return;
+    const isWhole = this.#requestBody?.isDone ||
+      (this.#state === "dialling" && this.#pendingHoldsRest());
+    if (!isWhole) this.#fail(new StreamError("protocol", "The request ended too soon"));
+  }
+
+  /** Whether the bytes that wait for a connection complete the request. */
+  #pendingHoldsRest(): boolean {
+    const probe = new BodyScanner(this.#requestBody!.framing);
+    try {
+      probe.scan(this.#pending, 0);
+    } catch {
+      return false; // It is refused when it is sent.
+    }
+    return probe.isDone;
+  }
+
+  #receiveAnswer(bytes: Uint8Array): void {
+    this.#isAnswerBegun = true;
+    try {
+      if (this.#responseBody) this.#passAnswer(bytes, 0);
+      else this.#receiveAnswerHead(bytes);
+    } catch (error) {
+      if (!(error instanceof HeadError || error instanceof BodyError)) throw error;
+      this.#fail(new StreamError("protocol", `The target's answer: ${error.message}`));
+    }
+  }
+
+  #receiveAnswerHead(bytes: Uint8Array): void {
+    const searchFrom = Math.max(0, this.#responseHead.length - 3);
+    this.#responseHead = concat(this.#responseHead, bytes);
+    let from = searchFrom;
+    let passed = 0;
+    for (;;) {
+      const end = findHeadEnd(this.#responseHead, Math.max(from, passed + 3));
+      if (end === -1) break;
+      const head = parseResponseHead(this.#responseHead.subarray(passed, end), this.#limits);
+      if (head.status === 101) return this.#switchProtocols(end);
+      passed = end;
+      from = 0;
+      if (head.status < 200) continue;
+      this.#keepsAlive = keepsAlive(head);
+      this.#responseBody = new BodyScanner(responseFraming(head, this.#request!.method));
+      const answer = this.#responseHead;
+      this.#responseHead = noBytes;
+      return this.#passAnswer(answer, passed);
+    }
+    if (passed > 0) this.#write(this.#responseHead.subarray(0, passed));
+    this.#responseHead = this.#responseHead.subarray(passed);
+    if (this.#responseHead.length > this.#limits.maxBytes) {
+      throw new HeadError(431, `Head is over ${this.#limits.maxBytes} bytes`);
+    }
+  }
+
+  get #limits(): HeadLimits {
+    return this.#context.limits;
+  }
+
+  /** Passes on bytes of the answer, of which those from `bodyStart` are its body's. */
+  #passAnswer(bytes: Uint8Array, bodyStart: number): void {
+    const body = this.#responseBody!;
+    const end = body.scan(bytes, bodyStart);
+    this.#write(bytes.subarray(0, end));
+    if (body.isDone) this.#complete(end === bytes.length);
+  }
+
+  #write(bytes: Uint8Array): void {
+    if (!this.#stream.write(bytes)) this.#connection!.socket.pause();
+  }
+
+  /** @param isExact Whether the target sent nothing behind its answer. */
+  #complete(isExact: boolean): void {
+    const connection = this.#connection!;
+    this.#state = "over";
+    this.#drained();
+    this.#stream.finish();
+    const isReusable = isExact && this.#keepsAlive && this.#requestBody!.isDone;
+    if (isReusable) this.#context.pool.release(connection);
+    else connection.destroy();
+  }
+
+  #connectionEnded(isOrderly: boolean): void {
+    if (this.#state !== "sending") return;
+    const connection = this.#connection!;
+    if (!this.#isAnswerBegun && this.#mayRetry(connection)) {
+      connection.destroy();
+      this.#hasRetried = true;
+      return this.#dial();
+    }
+    if (isOrderly && this.#responseBody?.ended()) {
+      this.#keepsAlive = false;
+      return this.#complete(true);
+    }
+    this.#fail(new StreamError("reset", "The target broke off"));
+  }
+
+  /**
+   * A pooled connection may have been closed by the target just as it was used. A request is sent
+   * again, once, only if it asks for no change and holds nothing that was used up.
+   */
+  #mayRetry(connection: UpstreamConnection): boolean {
+    return connection.isReused && !this.#hasRetried && !this.#hasSentBody &&
+      this.#requestBody!.framing.kind === "none" && safeMethods.has(this.#request!.method);
+  }
+
+  #switchProtocols(headEnd: number): void {
+    if (requestedUpgrade(this.#request!) === undefined || !this.#requestBody!.isDone) {
+      throw new HeadError(400, "protocols were changed unasked");
+    }
+    this.#state = "over";
+    const socket = this.#connection!.detach();
+    const answer = this.#responseHead;
+    this.#stream.write(answer.subarray(0, headEnd));
+    pipe(socket, this.#stream, {
+      head: answer.subarray(headEnd),
+      streamHead: this.#pending,
+    });
+  }
+
+  #fail(error: StreamError): void {
+    if (this.#state === "over") return;
+    this.#state = "over";
+    this.#connection?.destroy();
+    this.#context.failed(error, this.#request);
+    this.#stream.fail(error);
+  }
+
+  /** The caller went away, or the session ended: the target is told at once. */
+  #abandon(): void {
+    if (this.#state === "over") return;
+    this.#state = "over";
+    this.#connection?.destroy();
+    this.#stream.close();
+  }
+}
+
+function asStreamError(error: unknown): StreamError {
+  return error instanceof StreamError ? error : new StreamError("internal", String(error));
+}

@@ -1,0 +1,55 @@
+/** Which header fields go on to the next hop. Each list names the section that it comes from. */
+import { type Field, getField, listHas, type RequestHead } from "./head.ts";
+
+/** RFC 9110 section 7.6.1, and `Keep-Alive` and `Proxy-Connection`, which it says to treat alike. */
+const hopByHop = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  // RFC 9110 section 6.6.2: we drop trailers, so nobody is to wait for them.
+  "trailer",
+  // RFC 9110 sections 11.7.1 and 11.7.2: between a client and its own proxy.
+  "proxy-authenticate",
+  "proxy-authorization",
+]);
+
+/**
+ * Fields that a sender can't have dropped by naming them in `Connection`: without them the message
+ * would mean something else (RFC 9110 section 7.6.1 forbids to name such fields).
+ */
+const notForConnection = new Set(["host", "content-length", "content-type", "content-encoding"]);
+
+/** The fields that are for the next hop too: all but the hop-by-hop ones and those named in `Connection`. */
+export function endToEnd(fields: readonly Field[]): Field[] {
+  const named = connectionOptions(fields);
+  return fields.filter(({ key }) => !hopByHop.has(key) && !named?.has(key));
+}
+
+function connectionOptions(fields: readonly Field[]): Set<string> | undefined {
+  let names: Set<string> | undefined;
+  for (const { key, value } of fields) {
+    if (key !== "connection") continue;
+    const lower = value.toLowerCase();
+    // The two that nearly every message has name no field.
+    if (lower === "keep-alive" || lower === "close") continue;
+    names ??= new Set();
+    for (const name of lower.split(",")) {
+      if (!notForConnection.has(name.trim())) names.add(name.trim());
+    }
+  }
+  return names;
+}
+
+/** The protocol that a request asks to change to, or nothing (RFC 9110 section 7.8). */
+export function requestedUpgrade(head: RequestHead): string | undefined {
+  if (head.minor === 0 || !listHas(head.fields, "connection", "upgrade")) return undefined;
+  return getField(head.fields, "upgrade");
+}
+
+/** Whether the connection is to stay open after this message (RFC 9112 section 9.3). */
+export function keepsAlive(head: { minor: number; fields: readonly Field[] }): boolean {
+  return head.minor === 1 && !listHas(head.fields, "connection", "close");
+}

@@ -1,0 +1,44 @@
+/** A connection as the rooms above the runtime see it; `node:net` and `node:tls` sockets fit as they are. */
+
+/** Events of a {@link ByteSocket} and what comes with them. */
+export interface ByteSocketEvents {
+  data: (bytes: Uint8Array) => void;
+  /** The peer sends no more; we still may. */
+  end: () => void;
+  /** What `write` took has gone out. */
+  drain: () => void;
+  /** The connection is over, both ways. Nothing comes after it. */
+  close: () => void;
+  /** Always followed by `close`. */
+  error: (error: Error) => void;
+}
+
+/** A two-way byte connection with half-close and backpressure. */
+export interface ByteSocket {
+  on<E extends keyof ByteSocketEvents>(event: E, listener: ByteSocketEvents[E]): unknown;
+  off<E extends keyof ByteSocketEvents>(event: E, listener: ByteSocketEvents[E]): unknown;
+  /** Queues bytes, which must not change any more; false when enough are queued (see `drain`). */
+  write(bytes: Uint8Array): boolean;
+  /** Half-close, behind what is queued. */
+  end(): unknown;
+  /** Ends both ways at once; what is queued is lost. */
+  destroy(): unknown;
+  /** Half-close behind what is queued, then the end of both ways. */
+  destroySoon(): unknown;
+  /** As `destroy`, with a reset, so that the peer can't take it for an orderly end. */
+  resetAndDestroy(): unknown;
+  /** Stops reading, and with it, in time, the peer's writing. */
+  pause(): unknown;
+  resume(): unknown;
+  readonly destroyed: boolean;
+}
+
+/** Joins two pieces into one, so that they leave in one write. */
+export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
+  if (first.length === 0) return second;
+  if (second.length === 0) return first;
+  const joined = new Uint8Array(first.length + second.length);
+  joined.set(first);
+  joined.set(second, first.length);
+  return joined;
+}

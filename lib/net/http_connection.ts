@@ -1,0 +1,317 @@
+/** The server's side of an HTTP/1.1 connection: requests one after the other (RFC 9112 section 9). */
+import { BodyError, BodyScanner, requestFraming } from "../http1/body.ts";
+import { keepsAlive } from "../http1/fields.ts";
+import {
+  encodeLatin1,
+  findHeadEnd,
+  HeadError,
+  type HeadLimits,
+  parseRequestHead,
+  type RequestHead,
+} from "../http1/head.ts";
+import { type ByteSocket, type ByteSocketEvents, concat } from "./byte_socket.ts";
+import { Exchange, type ExchangeHost, type Peer } from "./exchange.ts";
+
+/** How long a connection may take, in milliseconds. */
+export interface ConnectionTimeouts {
+  /** From a head's first byte, or the connection's start, to the head's end. */
+  headMs: number;
+  /**
+   * Between two requests. It must be longer than clients keep theirs (90 s for Go's), or a request
+   * would meet a connection that is just being closed.
+   */
+  idleMs: number;
+  /** For the caller to take what is left of its answer and close, once we have closed our half. */
+  lingerMs: number;
+}
+
+/** The timeouts unless told otherwise. */
+export const defaultConnectionTimeouts: ConnectionTimeouts = {
+  headMs: 30_000,
+  idleMs: 180_000,
+  lingerMs: 5_000,
+};
+
+/** What a connection is set up with. */
+export interface ConnectionOptions {
+  peer: Peer;
+  limits: HeadLimits;
+  timeouts: ConnectionTimeouts;
+  /** Deals with a request. It must answer in the end, or abort. */
+  handle: (exchange: Exchange) => void;
+  /** A request was refused before it became an exchange. */
+  refused: (status: number, reason: string) => void;
+  /** The connection is over, or was handed over. */
+  closed: () => void;
+  nowMs: () => number;
+}
+
+/** Bytes of pipelined requests that are kept while one is being answered. */
+const maxPipelinedBytes = 64 * 1024;
+
+const noBytes = new Uint8Array(0);
+
+/**
+ * Reads requests from a socket and has them answered in order.
+ *
+ * `idle`: between requests. `head`: a head has begun. `busy`: an exchange is open. `lingering`: our
+ * half is closed and what still comes is thrown away. `over`: closed or handed over.
+ */
+export class HttpConnection implements ExchangeHost {
+  readonly socket: ByteSocket;
+  readonly #options: ConnectionOptions;
+  readonly #listeners: ByteSocketEvents;
+  #state: "idle" | "head" | "busy" | "lingering" | "over" = "idle";
+  #buffer: Uint8Array = noBytes;
+  #searchedTo = 0;
+  #exchange: Exchange | undefined;
+  #deadlineMs: number;
+  #isReading = false;
+  /** Whether the connection closes after the answer that is on its way. */
+  #isLast = false;
+
+  constructor(socket: ByteSocket, options: ConnectionOptions) {
+    this.socket = socket;
+    this.#options = options;
+    this.#deadlineMs = options.nowMs() + options.timeouts.headMs;
+    this.#listeners = {
+      data: (bytes) => this.#receive(bytes),
+      end: () => this.#ended(),
+      drain: () => this.#exchange?.drained(),
+      close: () => this.#closed(),
+      error: () => {}, // `close` follows, and says all there is to do.
+    };
+    for (const event of eventNames) socket.on(event, this.#listeners[event]);
+  }
+
+  get peer(): Peer {
+    return this.#options.peer;
+  }
+
+  /** Whether no request is being answered. */
+  get isIdle(): boolean {
+    return this.#state === "idle" || this.#state === "head";
+  }
+
+  /** Closes the connection if it has outlived its deadline; called now and then. */
+  checkDeadline(nowMs: number): void {
+    const isAnswering = this.#state === "busy" && !this.#exchange?.isOver;
+    if (isAnswering || nowMs < this.#deadlineMs) return;
+    if (this.#state === "head") this.#refuse(408, "Request Timeout");
+    else this.socket.destroy();
+  }
+
+  /** Closes the connection now if it is idle, else after the answer that is on its way. */
+  close(): void {
+    if (this.isIdle) this.socket.end();
+    else this.#isLast = true;
+  }
+
+  readBody(): void {
+    this.#pump();
+    this.#flow();
+  }
+
+  finished(keepAlive: boolean): void {
+    if (this.#state !== "busy") return;
+    if (!keepAlive || this.#isLast) return this.#linger();
+    // What is left of the request's body has as long as a head has.
+    this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.headMs;
+    // `pump` goes on to the next request once the body is read, in a turn of its own: many small
+    // pipelined requests must not grow the stack.
+    queueMicrotask(() => {
+      this.#pump();
+      this.#flow();
+    });
+  }
+
+  detach(): Uint8Array {
+    for (const event of eventNames) this.socket.off(event, this.#listeners[event]);
+    const head = this.#buffer;
+    this.#buffer = noBytes;
+    this.#over();
+    return head;
+  }
+
+  #receive(bytes: Uint8Array): void {
+    if (this.#state === "lingering" || this.#state === "over") return;
+    this.#buffer = concat(this.#buffer, bytes);
+    this.#pump();
+    this.#flow();
+  }
+
+  /** Does what can be done with the bytes that are there. */
+  #pump(): void {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      while (this.#step());
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  /** One piece of work; false when more bytes, or an answer, must come first. */
+  #step(): boolean {
+    if (this.#state === "busy") return this.#stepBusy();
+    if (this.#state !== "idle" && this.#state !== "head") return false;
+    return this.#stepHead();
+  }
+
+  #stepBusy(): boolean {
+    const exchange = this.#exchange!;
+    if (exchange.takesBody && this.#buffer.length > 0) return this.#stepBody(exchange);
+    if (!exchange.isOver || !exchange.isBodyDone) return false;
+    this.#exchange = undefined;
+    this.#state = "idle";
+    this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.idleMs;
+    return true;
+  }
+
+  #stepBody(exchange: Exchange): boolean {
+    const bytes = this.#buffer;
+    this.#buffer = noBytes;
+    try {
+      const end = exchange.receive(bytes, 0);
+      // A consumer may have detached or paused meanwhile; what is behind the body is kept.
+      this.#buffer = bytes.subarray(end);
+      return true;
+    } catch (error) {
+      if (!(error instanceof BodyError)) throw error;
+      this.#refuse(400, error.message);
+      return false;
+    }
+  }
+
+  #stepHead(): boolean {
+    this.#skipEmptyLine();
+    if (this.#buffer.length === 0) return false;
+    if (this.#state === "idle") {
+      this.#state = "head";
+      this.#searchedTo = 0;
+      this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.headMs;
+    }
+    const end = findHeadEnd(this.#buffer, this.#searchedTo);
+    if (end === -1) {
+      this.#searchedTo = Math.max(0, this.#buffer.length - 3);
+      if (this.#buffer.length > this.#options.limits.maxBytes) {
+        this.#refuse(431, `Head is over ${this.#options.limits.maxBytes} bytes`);
+      }
+      return false;
+    }
+    const bytes = this.#buffer.subarray(0, end);
+    this.#buffer = this.#buffer.subarray(end);
+    return this.#begin(bytes);
+  }
+
+  /** A server is to ignore an empty line in front of a request (RFC 9112 section 2.2). */
+  #skipEmptyLine(): void {
+    if (this.#state !== "idle") return;
+    if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.#buffer = this.#buffer.subarray(2);
+  }
+
+  #begin(bytes: Uint8Array): boolean {
+    let head: RequestHead;
+    let scanner: BodyScanner;
+    try {
+      head = parseRequestHead(bytes, this.#options.limits);
+      checkHost(head);
+      scanner = new BodyScanner(requestFraming(head));
+    } catch (error) {
+      if (!(error instanceof HeadError)) throw error;
+      this.#refuse(error.status, error.message);
+      return false;
+    }
+    this.#state = "busy";
+    const exchange = new Exchange(this, head, scanner, keepsAlive(head));
+    this.#exchange = exchange;
+    this.#options.handle(exchange);
+    return true;
+  }
+
+  /** Keeps the socket flowing, except while bytes would only pile up. */
+  #flow(): void {
+    if (this.#state === "over" || this.socket.destroyed) return;
+    const exchange = this.#exchange;
+    const isBodyBlocked = exchange !== undefined && !exchange.isBodyDone && !exchange.takesBody;
+    const isPipelineFull = exchange !== undefined && this.#buffer.length > maxPipelinedBytes;
+    if (isBodyBlocked || isPipelineFull) this.socket.pause();
+    else this.socket.resume();
+  }
+
+  /** The request can't be understood: says so and closes, as nothing after it can be either. */
+  #refuse(status: number, reason: string): void {
+    this.#options.refused(status, reason);
+    const exchange = this.#exchange;
+    if (exchange?.isAnswered) {
+      // An answer is on its way: a second one would be taken for a part of it.
+      this.socket.resetAndDestroy();
+      return;
+    }
+    exchange?.connectionLost();
+    const body = JSON.stringify({ error: { code: "bad_request", message: reason } });
+    this.socket.write(encodeLatin1(
+      `HTTP/1.1 ${status} ${reasonPhrases[status] ?? "Bad Request"}\r\n` +
+        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n` +
+        `Connection: close\r\n\r\n${body}`,
+    ));
+    this.#linger();
+  }
+
+  /**
+   * Closes our half and throws away what still comes, for a while: to close at once with bytes
+   * unread would reset the connection, and the caller could lose its answer (RFC 9112 section 9.6).
+   */
+  #linger(): void {
+    this.#state = "lingering";
+    this.#exchange = undefined;
+    this.#buffer = noBytes;
+    this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.lingerMs;
+    this.socket.end();
+    this.socket.resume();
+  }
+
+  /** The caller closed its half. Waiting for an answer with it closed is given up, as Go does. */
+  #ended(): void {
+    if (this.#state === "busy") {
+      // What it has sent may hold whole requests, but nobody is left who would read the answers.
+      this.#exchange?.connectionLost();
+      this.socket.destroy();
+    } else {
+      this.socket.end();
+    }
+  }
+
+  #closed(): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    this.#over();
+    exchange?.connectionLost();
+  }
+
+  #over(): void {
+    if (this.#state === "over") return;
+    this.#state = "over";
+    this.#options.closed();
+  }
+}
+
+const eventNames = ["data", "end", "drain", "close", "error"] as const;
+
+/** Reason phrases of the statuses that are answered without a handler. */
+const reasonPhrases: Record<number, string> = {
+  400: "Bad Request",
+  408: "Request Timeout",
+  431: "Request Header Fields Too Large",
+  501: "Not Implemented",
+  505: "HTTP Version Not Supported",
+};
+
+/** A request of HTTP/1.1 names its host exactly once (RFC 9112 section 3.2). */
+function checkHost(head: RequestHead): void {
+  let count = 0;
+  for (const { key } of head.fields) if (key === "host") count++;
+  if (count > 1 || (count === 0 && head.minor === 1)) {
+    throw new HeadError(400, "Host must come exactly once");
+  }
+}

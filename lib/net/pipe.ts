@@ -1,0 +1,85 @@
+/** Joins a raw connection and a stream of the tunnel, with half-close and backpressure both ways. */
+import { StreamError } from "../protocol/errors.ts";
+import type { Stream } from "../protocol/stream.ts";
+import type { ByteSocket } from "./byte_socket.ts";
+
+/** What a pipe tells its owner. */
+export interface PipeOptions {
+  /** Bytes that were read from the socket before the pipe began. */
+  head?: Uint8Array;
+  /** Bytes that came on the stream before the pipe began and were not reported as taken. */
+  streamHead?: Uint8Array;
+  /** Called once, when both directions are over, with the bytes that went to the socket. */
+  closed?: (bytes: number) => void;
+}
+
+/**
+ * Moves bytes both ways until both ways have ended or one side broke.
+ *
+ * An orderly end passes on as an orderly end of that direction alone; a break passes on as a break:
+ * the peer never sees a cut transfer as a finished one.
+ */
+export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = {}): void {
+  let unreported = 0;
+  let received = 0;
+  let hasSocketEnded = false;
+  let hasStreamEnded = false;
+  let isOver = false;
+
+  const over = (): void => {
+    if (isOver) return;
+    isOver = true;
+    options.closed?.(received);
+  };
+  const send = (bytes: Uint8Array): void => {
+    if (!stream.write(bytes)) socket.pause();
+  };
+  const receive = (bytes: Uint8Array): void => {
+    received += bytes.length;
+    if (socket.write(bytes)) stream.taken(bytes.length);
+    else unreported += bytes.length;
+  };
+
+  stream.listen({
+    data: receive,
+    end() {
+      hasStreamEnded = true;
+      socket.end();
+    },
+    closed() {
+      // After its end the peer only says that it wants nothing more of ours.
+      if (hasStreamEnded) socket.destroySoon();
+      else socket.resetAndDestroy();
+      over();
+    },
+    failed() {
+      socket.resetAndDestroy();
+      over();
+    },
+    drained: () => socket.resume(),
+  });
+  socket.on("data", send);
+  socket.on("drain", () => {
+    const bytes = unreported;
+    unreported = 0;
+    stream.taken(bytes);
+  });
+  socket.on("end", () => {
+    hasSocketEnded = true;
+    if (stream.canHalfClose) stream.end();
+    else stream.finish();
+  });
+  socket.on("error", () => {
+    // After its end everything that it sent has come: what broke is only our way to it.
+    if (!hasSocketEnded) stream.fail(new StreamError("reset", "The connection broke"));
+  });
+  socket.on("close", () => {
+    if (hasSocketEnded) stream.finish();
+    else stream.close();
+    over();
+  });
+
+  if (options.head?.length) send(options.head);
+  if (options.streamHead?.length) receive(options.streamHead);
+  socket.resume();
+}

@@ -1,0 +1,177 @@
+/** What waits to be sent on a session: control frames first, then the streams in turn. */
+import {
+  batchLengthBytes,
+  encodeFrame,
+  FrameType,
+  headerBytes,
+  writeHeader,
+  writeUint32,
+} from "./frame.ts";
+import type { TunnelSocket } from "./socket.ts";
+import type { Stream } from "./stream.ts";
+
+/**
+ * What the socket may hold before streams wait. It is low so that a small request overtakes bulk
+ * transfers here, where there are turns, and not in a buffer, where there are none.
+ */
+const socketHighWaterBytes = 256 * 1024;
+/** A message is closed once it has grown to this, so that the peer gets to work on it. */
+const messageTargetBytes = 64 * 1024;
+/** Control frames that a peer may leave unread; more only pile up with one that reads nothing. */
+const maxControlBytes = 1024 * 1024;
+/** Payload bytes of a frame towards a version 1 peer, which takes 16 MiB but has no turns. */
+const version1FrameBytes = 32 * 1024;
+/** Bytes of a version 2 frame at the most; the peer may ask for less. */
+const version2FrameBytes = 64 * 1024;
+
+interface PendingFrame {
+  type: number;
+  stream: number;
+  payload: Uint8Array;
+}
+
+/** Bytes that a frame takes in a Batch. */
+function batchedBytes(frame: PendingFrame): number {
+  return batchLengthBytes + headerBytes + frame.payload.length;
+}
+
+const noBytes = new Uint8Array(0);
+
+/** Gathers frames and sends those that are ready in one turn of the event loop as one message. */
+export class Outbox {
+  readonly #socket: TunnelSocket;
+  readonly #stats: { bytesOut: number };
+  readonly #defer: (flush: () => void) => void;
+  #control: PendingFrame[] = [];
+  #controlBytes = 0;
+  #ready: Stream[] = [];
+  #isScheduled = false;
+  #isStopped = false;
+  #canBatch = false;
+  #maxFrameBytes = version1FrameBytes;
+  /** Called when the peer leaves too many control frames unread. */
+  overflowed: () => void = () => {};
+
+  constructor(
+    socket: TunnelSocket,
+    stats: { bytesOut: number },
+    defer: (flush: () => void) => void,
+  ) {
+    this.#socket = socket;
+    this.#stats = stats;
+    this.#defer = defer;
+  }
+
+  /** The largest payload that a frame gets. */
+  get maxFrameBytes(): number {
+    return this.#maxFrameBytes;
+  }
+
+  /** From now on frames are batched, and payloads are as large as the peer takes. */
+  useVersion2(peerMaxFrameBytes: number): void {
+    // What was gathered before must not land in a Batch: the peer's first frame is its Settings.
+    this.flush();
+    this.#canBatch = true;
+    this.#maxFrameBytes = Math.min(version2FrameBytes, peerMaxFrameBytes);
+  }
+
+  /** Queues a frame that goes ahead of all streams' bytes. */
+  control(type: number, stream: number, payload: Uint8Array = noBytes): void {
+    if (this.#isStopped) return;
+    this.#control.push({ type, stream, payload });
+    this.#controlBytes += headerBytes + payload.length;
+    if (this.#controlBytes > maxControlBytes && this.#isSocketFull) return this.overflowed();
+    this.#schedule();
+  }
+
+  /** Gives a stream its turn. */
+  wake(stream: Stream): void {
+    if (stream.isQueued || this.#isStopped) return;
+    stream.isQueued = true;
+    this.#ready.push(stream);
+    this.#schedule();
+  }
+
+  /** The socket has room again. */
+  drained(): void {
+    if (this.#control.length > 0 || this.#ready.length > 0) this.flush();
+  }
+
+  /** Sends what the socket has room for. */
+  flush(): void {
+    this.#isScheduled = false;
+    while (!this.#isStopped && !this.#isSocketFull) {
+      const frames = this.#gather();
+      if (frames.length === 0) return;
+      this.#send(frames);
+    }
+  }
+
+  /** The session is over: nothing is sent any more. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#control = [];
+    this.#ready = [];
+  }
+
+  get #isSocketFull(): boolean {
+    return this.#socket.bufferedAmount >= socketHighWaterBytes;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#defer(() => this.flush());
+  }
+
+  /** The frames of the next message: all that is urgent, then a slice of each stream in turn. */
+  #gather(): PendingFrame[] {
+    const frames = this.#control;
+    let bytes = this.#controlBytes;
+    this.#control = [];
+    this.#controlBytes = 0;
+    let turns = 0;
+    while (bytes < messageTargetBytes && turns < this.#ready.length) {
+      const stream = this.#ready[turns++]!;
+      const slice = stream.nextSlice(this.#maxFrameBytes);
+      if (slice) {
+        frames.push({ type: slice.type, stream: stream.id, payload: slice.payload });
+        bytes += headerBytes + slice.payload.length;
+      }
+      if (stream.hasMore) this.#ready.push(stream);
+      else stream.isQueued = false;
+    }
+    const served = this.#ready.splice(0, turns);
+    for (const stream of served) stream.notifyDrained();
+    return frames;
+  }
+
+  #send(frames: PendingFrame[]): void {
+    if (frames.length === 1 || !this.#canBatch) {
+      for (const { type, stream, payload } of frames) {
+        this.#sendMessage(encodeFrame(type, stream, payload));
+      }
+      return;
+    }
+    this.#sendMessage(encodeBatch(frames));
+  }
+
+  #sendMessage(message: Uint8Array): void {
+    this.#stats.bytesOut += message.length;
+    this.#socket.send(message);
+  }
+}
+
+function encodeBatch(frames: PendingFrame[]): Uint8Array {
+  let length = headerBytes;
+  for (const frame of frames) length += batchedBytes(frame);
+  const message = new Uint8Array(length);
+  let offset = writeHeader(message, 0, FrameType.Batch, 0);
+  for (const { type, stream, payload } of frames) {
+    offset = writeUint32(message, offset, headerBytes + payload.length);
+    offset = writeHeader(message, offset, type, stream);
+    message.set(payload, offset);
+    offset += payload.length;
+  }
+  return message;
+}

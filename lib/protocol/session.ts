@@ -1,0 +1,449 @@
+/** One agent connection and the streams that it carries. */
+import { CloseCode, ProtocolError, StreamError } from "./errors.ts";
+import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
+import {
+  decodeCredit,
+  decodeMessage,
+  decodeOpen,
+  encodeTarget,
+  frameName,
+  FrameType,
+  maxStreamId,
+  writeUint32,
+} from "./frame.ts";
+import { Keepalive } from "./keepalive.ts";
+import { Outbox } from "./outbox.ts";
+import { decodeSettings, encodeSettings, type Settings } from "./settings.ts";
+import type { TunnelSocket } from "./socket.ts";
+import { Stream, type StreamHost } from "./stream.ts";
+import { ReceiveWindow, WindowBudget } from "./window.ts";
+
+/** Why a session ended. */
+export interface SessionEnd {
+  /** WebSocket close code; 1006 when the connection broke without one. */
+  code: number;
+  reason: string;
+}
+
+/** What a session tells the one who runs it. */
+export interface SessionEvents {
+  /** The peer opened a stream; only an agent gets this. Its first bytes follow as `data`. */
+  opened?(stream: Stream, target: string): void;
+  /** The peer asks for no new streams; those that are open go on. */
+  draining?(): void;
+  /** A bug on this side: the session ends with 1011, and the error is for the log. */
+  fault?(error: unknown): void;
+}
+
+/** How a session is set up. */
+export interface SessionOptions {
+  role: "relay" | "agent";
+  /** What this side says in Settings. */
+  settings: Settings;
+  /**
+   * Whether the peer's handshake announced version 2. A relay then sends Settings first; an agent
+   * always waits for the relay's first frame, which decides.
+   */
+  offersVersion2: boolean;
+  events?: SessionEvents;
+  /** Memory for windows wider than the first one, in bytes; 32 MiB by default. */
+  windowBudgetBytes?: number;
+  /** Runs a function soon: frames written until then leave in one message. */
+  defer?: (flush: () => void) => void;
+  /** Milliseconds of a clock that never goes back. */
+  nowMs?: () => number;
+  /** Milliseconds between pings; 15 s by default. */
+  pingIntervalMs?: number;
+  /** Milliseconds without any frame after which the session is dead; 45 s by default. */
+  idleTimeoutMs?: number;
+}
+
+const defaultWindowBudgetBytes = 32 * 1024 * 1024;
+/** A version 1 session has no windows: over this many unread bytes its WebSocket is not read. */
+const heldHighWaterBytes = 4 * 1024 * 1024;
+
+/** Counts since the session began; they only grow. */
+export interface SessionStats {
+  bytesIn: number;
+  bytesOut: number;
+  /** Times that a stream had bytes to send and no credit. */
+  windowStalls: number;
+}
+
+/**
+ * A session over one WebSocket, for either side.
+ *
+ * It ends once: `closed` resolves with the reason, after every open stream has been told.
+ */
+export class Session {
+  readonly #socket: TunnelSocket;
+  readonly #options: SessionOptions;
+  readonly #streams = new Map<number, Stream>();
+  /** Version 1: streams whose Connected has not come. */
+  readonly #outbox: Outbox;
+  readonly #keepalive: Keepalive;
+  readonly #budget: WindowBudget;
+  readonly #host: StreamHost;
+  readonly #nowMs: () => number;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<SessionEnd>();
+  readonly stats: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
+  #version = 1;
+  #peer: Settings | undefined;
+  #end: SessionEnd | undefined;
+  #nextId = 1;
+  #heldBytes = 0;
+  #isPaused = false;
+  #isDraining = false;
+  #isPeerDraining = false;
+  #hasSeenFrame = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(socket: TunnelSocket, options: SessionOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+    this.#budget = new WindowBudget(options.windowBudgetBytes ?? defaultWindowBudgetBytes);
+    this.#outbox = new Outbox(socket, this.stats, options.defer ?? queueMicrotask);
+    this.#keepalive = new Keepalive({
+      nowMs: this.#nowMs,
+      pingIntervalMs: options.pingIntervalMs ?? 15_000,
+      idleTimeoutMs: options.idleTimeoutMs ?? 45_000,
+      ping: (payload) => this.#outbox.control(FrameType.Ping, 0, payload),
+      dead: (idleMs) => this.#fatal(1006, `No frame for ${Math.round(idleMs / 1000)} s`),
+    });
+    this.#host = this.#createHost();
+    this.#outbox.overflowed = () =>
+      this.#fatal(CloseCode.TryAgainLater, "The peer does not read its control frames");
+    socket.listen({
+      message: (bytes) => this.#receive(bytes),
+      text: () => this.#fatal(CloseCode.ProtocolError, "Text message; frames are binary"),
+      closed: (code, reason) => this.#closedBySocket(code, reason),
+      drained: () => this.#outbox.drained(),
+    });
+    this.#start();
+  }
+
+  /** 1 or 2: what both sides speak. It is final once `ready` has resolved. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** What a version 2 peer has said about itself. */
+  get peer(): Settings | undefined {
+    return this.#peer;
+  }
+
+  /** Streams that are open. */
+  get openStreams(): number {
+    return this.#streams.size;
+  }
+
+  /** The last measured round trip in milliseconds; 0 before the first Pong. */
+  get roundTripMs(): number {
+    return this.#keepalive.roundTripMs;
+  }
+
+  /** Whether either side has asked for no new streams. */
+  get isDraining(): boolean {
+    return this.#isDraining || this.#isPeerDraining;
+  }
+
+  /** Whether the session is over. */
+  get isClosed(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /** Resolves once the version is settled; rejects if the session ends before. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Resolves when the session is over. */
+  get closed(): Promise<SessionEnd> {
+    return this.#closed.promise;
+  }
+
+  /**
+   * Opens a stream and sends its first bytes with it; only a relay does.
+   *
+   * @throws {StreamError} `limit` when the peer's streams are all in use, `unreachable` when the
+   *   session takes no new ones.
+   */
+  open(target: string, first: Uint8Array): Stream {
+    if (this.#end || this.isDraining) {
+      throw new StreamError("unreachable", "The session takes no new streams");
+    }
+    const limit = this.#peer?.maxStreams ?? this.#options.settings.maxStreams;
+    if (this.#streams.size >= Math.min(limit, this.#options.settings.maxStreams)) {
+      throw new StreamError("limit", `The session's ${limit} streams are all in use`);
+    }
+    const stream = this.#createStream(this.#takeId());
+    if (this.#version === 1) {
+      stream.hold();
+      stream.write(first);
+      this.#outbox.control(FrameType.Connect, stream.id, new TextEncoder().encode(target));
+    } else {
+      stream.write(first);
+      this.#sendOpen(stream, target);
+    }
+    return stream;
+  }
+
+  /**
+   * Asks for no new streams and lets the open ones finish.
+   *
+   * @returns once no stream is open, or after `graceMs`.
+   */
+  async drain(graceMs: number): Promise<void> {
+    if (this.#end) return;
+    if (!this.#isDraining && this.#version > 1) this.#outbox.control(FrameType.Drain, 0);
+    this.#isDraining = true;
+    if (this.#streams.size === 0) return;
+    const idle = Promise.withResolvers<void>();
+    const timer = setTimeout(idle.resolve, graceMs);
+    this.#onIdle = idle.resolve;
+    await idle.promise;
+    clearTimeout(timer);
+  }
+
+  /** Ends the session; streams that are still open end with an error. */
+  close(code: number, reason: string): void {
+    if (this.#end) return;
+    this.#outbox.flush();
+    this.#socket.close(code, reason);
+    this.#finish({ code, reason });
+  }
+
+  #start(): void {
+    if (this.#options.role === "agent") return;
+    if (!this.#options.offersVersion2) return this.#ready.resolve();
+    this.#outbox.control(FrameType.Settings, 0, encodeSettings(this.#options.settings));
+  }
+
+  #createHost(): StreamHost {
+    // deno-lint-ignore no-this-alias -- The getters below have a `this` of their own.
+    const session = this;
+    return {
+      role: this.#options.role,
+      get version() {
+        return session.#version;
+      },
+      get roundTripMs() {
+        return session.#keepalive.minRoundTripMs;
+      },
+      nowMs: this.#nowMs,
+      wake: (stream) => this.#outbox.wake(stream),
+      sendControl: (type, id, payload) => this.#outbox.control(type, id, payload),
+      sendCredit: (id, bytes) => this.#sendCredit(id, bytes),
+      sendError: (id, error) => this.#sendError(id, error),
+      heldChanged: (bytes) => this.#heldChanged(bytes),
+      forget: (stream) => this.#forget(stream),
+      stalled: () => {
+        this.stats.windowStalls++;
+      },
+    };
+  }
+
+  #createStream(id: number): Stream {
+    const { window, maxWindow } = this.#options.settings;
+    const receive = new ReceiveWindow(window, maxWindow, this.#budget, this.#nowMs());
+    const stream = new Stream(id, this.#host, receive, this.#peer?.window ?? 0);
+    this.#streams.set(id, stream);
+    return stream;
+  }
+
+  #takeId(): number {
+    while (this.#streams.has(this.#nextId)) this.#nextId = this.#nextId % maxStreamId + 1;
+    const id = this.#nextId;
+    this.#nextId = id % maxStreamId + 1;
+    return id;
+  }
+
+  #sendOpen(stream: Stream, target: string): void {
+    const head = encodeTarget(target);
+    const first = stream.takeFirst(this.#outbox.maxFrameBytes - head.length);
+    const payload = new Uint8Array(head.length + first.length);
+    payload.set(head);
+    payload.set(first, head.length);
+    this.#outbox.control(FrameType.Open, stream.id, payload);
+  }
+
+  #sendCredit(id: number, bytes: number): void {
+    const payload = new Uint8Array(4);
+    writeUint32(payload, 0, bytes);
+    this.#outbox.control(FrameType.Credit, id, payload);
+  }
+
+  #sendError(id: number, error: StreamError): void {
+    const payload = this.#version === 1 ? encodeErrorText(error) : encodeStreamError(error);
+    this.#outbox.control(FrameType.Error, id, payload);
+  }
+
+  #forget(stream: Stream): void {
+    this.#streams.delete(stream.id);
+    if (this.#streams.size === 0) this.#onIdle?.();
+  }
+
+  #receive(message: Uint8Array): void {
+    if (this.#end) return;
+    this.#keepalive.heard();
+    this.stats.bytesIn += message.length;
+    try {
+      decodeMessage(message, this.#visit);
+    } catch (error) {
+      if (error instanceof ProtocolError) this.#fatal(CloseCode.ProtocolError, error.message);
+      else this.#fault(error);
+    }
+  }
+
+  readonly #visit = (type: number, id: number, payload: Uint8Array): void => {
+    if (this.#end) return;
+    if (!this.#hasSeenFrame) this.#firstFrame(type);
+    try {
+      this.#dispatch(type, id, payload);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      const frame = `${frameName(type)} frame on stream ${id} of ${payload.length} bytes`;
+      throw new ProtocolError(`${error.message} (${frame})`);
+    }
+  };
+
+  #dispatch(type: number, id: number, payload: Uint8Array): void {
+    switch (type) {
+      case FrameType.Data:
+        return this.#streams.get(id)?.receiveData(payload);
+      case FrameType.End:
+        return this.#streams.get(id)?.receiveEnd(payload);
+      case FrameType.Credit:
+        return this.#streams.get(id)?.receiveCredit(decodeCredit(payload));
+      case FrameType.Open:
+        return this.#receiveOpen(id, payload);
+      case FrameType.Connect:
+        return this.#receiveConnect(id, payload);
+      case FrameType.Connected:
+        return this.#streams.get(id)?.release();
+      case FrameType.Error:
+        return this.#streams.get(id)?.receiveError(decodeStreamError(payload));
+      case FrameType.Close:
+        return this.#streams.get(id)?.receiveClose();
+      case FrameType.Ping:
+        return this.#outbox.control(FrameType.Pong, 0, payload.slice(0, 125));
+      case FrameType.Pong:
+        return this.#keepalive.ponged(payload);
+      case FrameType.Settings:
+        return this.#receiveSettings(payload);
+      case FrameType.Drain:
+        return this.#receiveDrain();
+      default:
+        // Unknown types are ignored, so that later versions may add some.
+    }
+  }
+
+  #fault(error: unknown): void {
+    this.#options.events?.fault?.(error);
+    this.#fatal(CloseCode.InternalError, "Internal error");
+  }
+
+  /** The relay's first frame tells an agent which version it speaks. */
+  #firstFrame(type: number): void {
+    this.#hasSeenFrame = true;
+    const isVersion1 = this.#options.role === "agent" && type !== FrameType.Settings;
+    if (isVersion1) this.#ready.resolve();
+  }
+
+  #receiveSettings(payload: Uint8Array): void {
+    if (this.#peer) throw new ProtocolError("Settings came twice");
+    if (this.#options.role === "agent" && this.#streams.size > 0) {
+      throw new ProtocolError("Settings must be the first frame");
+    }
+    if (this.#options.role === "relay" && !this.#options.offersVersion2) return;
+    this.#peer = decodeSettings(payload);
+    if (this.#options.role === "agent") {
+      this.#outbox.control(FrameType.Settings, 0, encodeSettings(this.#options.settings));
+    }
+    this.#version = 2;
+    this.#outbox.useVersion2(this.#peer.maxFrame);
+    this.#keepalive.probe();
+    this.#ready.resolve();
+  }
+
+  #receiveOpen(id: number, payload: Uint8Array): void {
+    if (this.#version === 1) return; // Not in version 1: unknown types are ignored.
+    const { target, first } = decodeOpen(payload);
+    const stream = this.#accept(id);
+    if (!stream) return;
+    this.#options.events?.opened?.(stream, decodeText(target));
+    if (!stream.isOver) stream.receiveData(first);
+  }
+
+  #receiveConnect(id: number, payload: Uint8Array): void {
+    if (this.#version > 1) throw new ProtocolError("Connect in version 2; must be Open");
+    const stream = this.#accept(id);
+    if (!stream) return;
+    this.#options.events?.opened?.(stream, decodeText(payload));
+    if (!stream.isOver) this.#outbox.control(FrameType.Connected, id);
+  }
+
+  /** Makes room for the peer's new stream, or refuses it. */
+  #accept(id: number): Stream | undefined {
+    if (this.#options.role === "relay") throw new ProtocolError("An agent opens no streams");
+    if (id === 0) throw new ProtocolError("Stream 0 is the session's own");
+    if (this.#streams.has(id)) throw new ProtocolError(`Stream ${id} is open already`);
+    if (this.#streams.size >= this.#options.settings.maxStreams) {
+      this.#sendError(id, new StreamError("limit", "The agent's streams are all in use"));
+      return undefined;
+    }
+    return this.#createStream(id);
+  }
+
+  #receiveDrain(): void {
+    if (this.#isPeerDraining) return;
+    this.#isPeerDraining = true;
+    this.#options.events?.draining?.();
+  }
+
+  #heldChanged(bytes: number): void {
+    this.#heldBytes += bytes;
+    const mustPause = this.#heldBytes > heldHighWaterBytes;
+    if (mustPause && !this.#isPaused) {
+      this.#isPaused = true;
+      this.#socket.pause?.();
+    } else if (this.#isPaused && this.#heldBytes < heldHighWaterBytes / 2) {
+      this.#isPaused = false;
+      this.#keepalive.heard();
+      this.#socket.resume?.();
+    }
+    this.#keepalive.isPaused = this.#isPaused;
+  }
+
+  #closedBySocket(code: number, reason: string): void {
+    this.#finish({ code, reason: reason || "The connection ended" });
+  }
+
+  /** The session can't go on: tells the peer why and ends everything. */
+  #fatal(code: number, reason: string): void {
+    if (this.#end) return;
+    if (code === 1006) this.#socket.terminate();
+    else this.#socket.close(code, reason.slice(0, 120));
+    this.#finish({ code, reason });
+  }
+
+  #finish(end: SessionEnd): void {
+    if (this.#end) return;
+    this.#end = end;
+    this.#keepalive.stop();
+    this.#outbox.stop();
+    const error = new StreamError("reset", `The session ended: ${end.reason}`);
+    for (const stream of [...this.#streams.values()]) stream.receiveError(error);
+    this.#onIdle?.();
+    // Nobody may be waiting for it, and that is fine: `closed` tells the same.
+    this.#ready.promise.catch(() => {});
+    this.#ready.reject(error);
+    this.#closed.resolve(end);
+  }
+}
+
+function decodeText(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}

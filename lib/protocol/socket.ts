@@ -1,0 +1,113 @@
+/** What a session needs of a WebSocket, so that it runs over any runtime's. */
+
+/** What the session does with what the socket reports. */
+export interface TunnelSocketEvents {
+  /** A whole binary message. The bytes belong to the receiver. */
+  message(bytes: Uint8Array): void;
+  /** A text message: no peer of ours sends one. */
+  text(): void;
+  /** The socket has closed, by either side; called once, and nothing comes after it. */
+  closed(code: number, reason: string): void;
+  /** `bufferedAmount` has fallen since the last `send`. */
+  drained(): void;
+}
+
+/** The verbs of a WebSocket that a session uses. */
+export interface TunnelSocket {
+  /** Bytes that `send` has taken and the network has not. */
+  readonly bufferedAmount: number;
+  /** Tells where events go. Called once, before anything is sent. */
+  listen(events: TunnelSocketEvents): void;
+  /** Queues one binary message. The socket may keep the bytes; they must not change any more. */
+  send(message: Uint8Array): void;
+  /** Begins the closing handshake; the socket closes by itself if the peer doesn't answer. */
+  close(code: number, reason: string): void;
+  /** Ends the connection at once, without a handshake. */
+  terminate(): void;
+  /** Stops reading; absent where the runtime can't. Only version 1 needs it. */
+  pause?(): void;
+  /** Reads again after `pause`. */
+  resume?(): void;
+}
+
+/** How often a standard WebSocket is asked whether its buffer has fallen: it has no event for it. */
+const drainPollMs = 2;
+/** How long a standard WebSocket may take over the closing handshake. */
+const closeTimeoutMs = 5_000;
+
+/** Wraps a standard `WebSocket` (the native one of Deno, browsers and Workers). */
+export function fromWebSocket(socket: WebSocket): TunnelSocket {
+  return new StandardSocket(socket);
+}
+
+class StandardSocket implements TunnelSocket {
+  readonly #socket: WebSocket;
+  #poll: ReturnType<typeof setInterval> | undefined;
+  #closeTimer: ReturnType<typeof setTimeout> | undefined;
+  #events: TunnelSocketEvents | undefined;
+  #isClosed = false;
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+  }
+
+  get bufferedAmount(): number {
+    return this.#socket.bufferedAmount ?? 0;
+  }
+
+  listen(events: TunnelSocketEvents): void {
+    this.#events = events;
+    this.#socket.addEventListener("message", ({ data }) => {
+      if (this.#isClosed) return;
+      if (data instanceof ArrayBuffer) events.message(new Uint8Array(data));
+      else events.text();
+    });
+    this.#socket.addEventListener("close", ({ code, reason }) => this.#closed(code, reason));
+    // An error is always followed by a close; without a listener some runtimes end the process.
+    this.#socket.addEventListener("error", (event) => {
+      if ("preventDefault" in event) event.preventDefault();
+    });
+  }
+
+  send(message: Uint8Array): void {
+    if (this.#socket.readyState !== 1) return;
+    this.#socket.send(message as Uint8Array<ArrayBuffer>);
+    if (this.bufferedAmount > 0) this.#poll ??= setInterval(() => this.#checkDrain(), drainPollMs);
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#isClosed) return;
+    this.#closeTimer ??= setTimeout(() => this.terminate(), closeTimeoutMs);
+    this.#socket.close(allowedCode(code), reason);
+  }
+
+  terminate(): void {
+    // The standard has no abrupt end; the closing handshake is started and not waited for.
+    try {
+      this.#socket.close();
+    } finally {
+      this.#closed(1006, "");
+    }
+  }
+
+  #checkDrain(): void {
+    if (this.bufferedAmount > 0) return;
+    clearInterval(this.#poll);
+    this.#poll = undefined;
+    this.#events?.drained();
+  }
+
+  #closed(code: number, reason: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearInterval(this.#poll);
+    clearTimeout(this.#closeTimer);
+    this.#events?.closed(code, reason);
+  }
+}
+
+/** The standard lets a program send only 1000 and 3000 to 4999: 1002 leaves as 3002, and so on. */
+function allowedCode(code: number): number {
+  return code === 1000 || code >= 3000 ? code : 3000 + (code - 1000);
+}

@@ -1,0 +1,342 @@
+/** One logical two-way byte channel of a session. */
+import { ProtocolError, StreamError } from "./errors.ts";
+import { FrameType } from "./frame.ts";
+import { ReceiveWindow } from "./window.ts";
+
+/**
+ * What a stream's owner does with what arrives; called while a message is read, so they must be
+ * quick and must not throw.
+ */
+export interface StreamEvents {
+  /** Bytes from the peer. Once they are dealt with, `Stream.taken` must be told. */
+  data(bytes: Uint8Array): void;
+  /** The peer sends no more bytes; ours may still go out. */
+  end(): void;
+  /**
+   * The peer wants no more of ours. After `end` that harms nothing that has arrived; without it
+   * the stream was given up half way.
+   */
+  closed(): void;
+  /** The stream, or its whole session, ended with an error. */
+  failed(error: StreamError): void;
+  /** After `write` has returned false: there is room again. */
+  drained(): void;
+}
+
+/** What a stream asks of its session. */
+export interface StreamHost {
+  /** 1 or 2. */
+  readonly version: number;
+  /** Only an agent of version 1 ends a stream with Close when it has sent everything. */
+  readonly role: "relay" | "agent";
+  nowMs(): number;
+  readonly roundTripMs: number;
+  /** The stream has something to send and is to get its turn. */
+  wake(stream: Stream): void;
+  sendControl(type: number, stream: number, payload?: Uint8Array): void;
+  sendCredit(stream: number, bytes: number): void;
+  sendError(stream: number, error: StreamError): void;
+  /** Bytes held for consumers of a version 1 session grew or shrank: it has no windows. */
+  heldChanged(bytes: number): void;
+  /** The stream is over on this side; its id is forgotten. */
+  forget(stream: Stream): void;
+  /** A sender ran out of credit with bytes in hand. */
+  stalled(): void;
+}
+
+/** Bytes that a stream queues before `write` says that it is enough. */
+const sendHighWaterBytes = 64 * 1024;
+
+const noBytes = new Uint8Array(0);
+
+const silent: StreamEvents = {
+  data() {},
+  end() {},
+  closed() {},
+  failed() {},
+  drained() {},
+};
+
+/** A slice of a stream's bytes on its way into a frame. */
+export interface OutgoingSlice {
+  type: number;
+  payload: Uint8Array;
+}
+
+/**
+ * The half of a stream that this side sends.
+ *
+ * - `held`: bytes wait for a version 1 agent's Connected
+ * - `open`: bytes may be written
+ * - `ending`: `end` was called; bytes and End are still queued
+ * - `finishing`: `finish` was called; bytes and End are still queued, then a Close
+ * - `closing`: End is sent, Close is still to be
+ * - `ended`: everything is sent
+ */
+type SendState = "held" | "open" | "ending" | "finishing" | "closing" | "ended";
+
+/** A stream is open until both halves have ended, or one side closed or failed it. */
+export class Stream {
+  readonly id: number;
+  readonly #host: StreamHost;
+  readonly #window: ReceiveWindow;
+  #events: StreamEvents = silent;
+  #sendState: SendState = "open";
+  #hasPeerEnded = false;
+  #isOver = false;
+  #queue: Uint8Array[] = [];
+  #queueHead = 0;
+  #queuedBytes = 0;
+  #sendCredit: number;
+  #wantsDrain = false;
+  #isStalled = false;
+  /** Bytes that a version 1 peer sent and the owner has not taken. */
+  #heldBytes = 0;
+  /** The session's mark that the stream waits for its turn. */
+  isQueued = false;
+
+  constructor(id: number, host: StreamHost, window: ReceiveWindow, sendCredit: number) {
+    this.id = id;
+    this.#host = host;
+    this.#window = window;
+    this.#sendCredit = sendCredit;
+  }
+
+  /** Whether nothing more goes out on this stream. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Bytes that wait for credit or for their turn. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Says who deals with what arrives. */
+  listen(events: StreamEvents): void {
+    this.#events = events;
+  }
+
+  /**
+   * Sends bytes, in turn with the other streams and within the peer's credit. The bytes must not
+   * change any more.
+   *
+   * @returns false when the stream holds enough: wait for `drained` before writing more.
+   */
+  write(bytes: Uint8Array): boolean {
+    if (this.#isOver || this.#isSendClosed) return true;
+    if (bytes.length > 0) {
+      this.#queue.push(bytes);
+      this.#queuedBytes += bytes.length;
+      if (this.#sendState !== "held") this.#host.wake(this);
+    }
+    this.#wantsDrain = this.#queuedBytes >= sendHighWaterBytes;
+    return !this.#wantsDrain;
+  }
+
+  /**
+   * Half-close: nothing more comes from this side. A version 1 peer has no word for it; there the
+   * bytes themselves must say where they end.
+   */
+  end(): void {
+    if (this.#isOver || this.#isSendClosed) return;
+    if (this.#host.version === 1) return;
+    this.#sendState = "ending";
+    this.#host.wake(this);
+  }
+
+  /** Whether the peer has a word for half-close. */
+  get canHalfClose(): boolean {
+    return this.#host.version > 1;
+  }
+
+  /** Says that everything is written and nothing more is wanted: closes once all of it is sent. */
+  finish(): void {
+    if (this.#isOver || this.#sendState === "closing") return;
+    this.#sendState = this.#sendState === "ended" ? "closing" : "finishing";
+    this.#host.wake(this);
+  }
+
+  /** Gives the stream up, both ways, with nothing to report; what was not taken is let go. */
+  close(): void {
+    this.#releaseHeld(this.#heldBytes);
+    if (this.#isOver) return;
+    this.#host.sendControl(FrameType.Close, this.id);
+    this.#over();
+  }
+
+  /** Ends the stream with a reason, both ways. */
+  fail(error: StreamError): void {
+    if (this.#isOver) return;
+    this.#host.sendError(this.id, error);
+    this.#over();
+  }
+
+  /** Says that the consumer has dealt with `bytes` of what arrived, so that as many may follow. */
+  taken(bytes: number): void {
+    if (this.#host.version === 1) return this.#releaseHeld(Math.min(bytes, this.#heldBytes));
+    if (this.#isOver) return;
+    const grant = this.#window.taken(bytes, this.#host.nowMs(), this.#host.roundTripMs);
+    if (grant > 0 && !this.#hasPeerEnded) this.#host.sendCredit(this.id, grant);
+  }
+
+  // What follows is between a stream and its session.
+
+  /** Keeps bytes back until `release`: a version 1 agent loses what comes before its Connected. */
+  hold(): void {
+    this.#sendState = "held";
+  }
+
+  /** Lets held bytes go. */
+  release(): void {
+    if (this.#sendState !== "held") return;
+    this.#sendState = "open";
+    if (this.#queuedBytes > 0) this.#host.wake(this);
+  }
+
+  /** Takes the next slice to send, at most `maxBytes`, or nothing when it must wait. */
+  nextSlice(maxBytes: number): OutgoingSlice | undefined {
+    if (this.#isOver || this.#sendState === "held") return undefined;
+    if (this.#queuedBytes === 0) return this.#lastWord();
+    const isWindowed = this.#host.version > 1;
+    const limit = isWindowed ? Math.min(maxBytes, this.#sendCredit) : maxBytes;
+    if (limit === 0) {
+      if (!this.#isStalled) this.#host.stalled();
+      this.#isStalled = true;
+      return undefined;
+    }
+    const payload = this.#dequeue(limit);
+    if (isWindowed) this.#sendCredit -= payload.length;
+    const isLast = this.#queuedBytes === 0 && isWindowed &&
+      (this.#sendState === "ending" || this.#sendState === "finishing");
+    if (!isLast) return { type: FrameType.Data, payload };
+    this.#endSent();
+    return { type: FrameType.End, payload };
+  }
+
+  /** Whether another slice could follow at once. */
+  get hasMore(): boolean {
+    if (this.#isOver || this.#sendState === "held") return false;
+    if (this.#queuedBytes === 0) return this.#sendState !== "open" && this.#sendState !== "ended";
+    return this.#host.version === 1 || this.#sendCredit > 0;
+  }
+
+  /** After slices were taken: tells the owner that there is room. */
+  notifyDrained(): void {
+    if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > sendHighWaterBytes / 2) return;
+    this.#wantsDrain = false;
+    this.#events.drained();
+  }
+
+  /** Takes first bytes for Open out of the queue, within the credit. */
+  takeFirst(maxBytes: number): Uint8Array {
+    if (this.#queuedBytes === 0) return noBytes;
+    const payload = this.#dequeue(Math.min(maxBytes, this.#sendCredit));
+    this.#sendCredit -= payload.length;
+    return payload;
+  }
+
+  receiveData(payload: Uint8Array): void {
+    if (this.#hasPeerEnded) throw new ProtocolError(`Data after End on stream ${this.id}`);
+    if (payload.length === 0) return;
+    if (this.#host.version === 1) {
+      this.#heldBytes += payload.length;
+      this.#host.heldChanged(payload.length);
+    } else if (!this.#window.received(payload.length)) {
+      throw new ProtocolError(`Stream ${this.id} went past its credit`);
+    }
+    this.#events.data(payload);
+  }
+
+  receiveEnd(payload: Uint8Array): void {
+    this.receiveData(payload);
+    if (this.#isOver) return;
+    this.#hasPeerEnded = true;
+    this.#events.end();
+    if (this.#sendState === "ended") this.#over();
+  }
+
+  receiveCredit(bytes: number): void {
+    this.#sendCredit += bytes;
+    if (this.#sendCredit > 0x7fffffff) {
+      throw new ProtocolError(`Credit of stream ${this.id} is past 2^31`);
+    }
+    this.#isStalled = false;
+    if (this.#queuedBytes > 0) this.#host.wake(this);
+  }
+
+  receiveClose(): void {
+    const isEndOfBytes = this.#host.version === 1 && !this.#hasPeerEnded;
+    this.#over();
+    if (isEndOfBytes) {
+      this.#hasPeerEnded = true;
+      this.#events.end();
+    }
+    this.#events.closed();
+  }
+
+  receiveError(error: StreamError): void {
+    this.#releaseHeld(this.#heldBytes);
+    this.#over();
+    this.#events.failed(error);
+  }
+
+  get #isSendClosed(): boolean {
+    return this.#sendState !== "open" && this.#sendState !== "held";
+  }
+
+  /** The queue is empty: what was asked for besides bytes is all that is left to say. */
+  #lastWord(): OutgoingSlice | undefined {
+    const isClose = this.#sendState === "closing" ||
+      (this.#sendState === "finishing" && this.#host.version === 1);
+    if (isClose) {
+      this.#over();
+      return { type: FrameType.Close, payload: noBytes };
+    }
+    if (this.#sendState !== "ending" && this.#sendState !== "finishing") return undefined;
+    this.#endSent();
+    return { type: FrameType.End, payload: noBytes };
+  }
+
+  #endSent(): void {
+    const isClosing = this.#sendState === "finishing" && !this.#hasPeerEnded;
+    this.#sendState = isClosing ? "closing" : "ended";
+    if (this.#hasPeerEnded) this.#over();
+  }
+
+  #releaseHeld(bytes: number): void {
+    if (bytes === 0) return;
+    this.#heldBytes -= bytes;
+    this.#host.heldChanged(-bytes);
+  }
+
+  #dequeue(maxBytes: number): Uint8Array {
+    const head = this.#queue[this.#queueHead]!;
+    let payload = head;
+    if (head.length > maxBytes) {
+      payload = head.subarray(0, maxBytes);
+      this.#queue[this.#queueHead] = head.subarray(maxBytes);
+    } else {
+      this.#queueHead++;
+      if (this.#queueHead === this.#queue.length) {
+        this.#queue.length = 0;
+        this.#queueHead = 0;
+      } else if (this.#queueHead > 64) {
+        this.#queue.splice(0, this.#queueHead);
+        this.#queueHead = 0;
+      }
+    }
+    this.#queuedBytes -= payload.length;
+    return payload;
+  }
+
+  #over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#queue = [];
+    this.#queueHead = 0;
+    this.#queuedBytes = 0;
+    this.#window.release();
+    this.#host.forget(this);
+  }
+}

@@ -1,0 +1,101 @@
+/** The receiver's side of flow control: how much a peer may still send on one stream. */
+
+/** Memory that the streams of one session may use on top of their first windows, in bytes. */
+export class WindowBudget {
+  #free: number;
+
+  constructor(bytes: number) {
+    this.#free = bytes;
+  }
+
+  /** Takes `bytes`, or nothing and says so. */
+  take(bytes: number): boolean {
+    if (bytes > this.#free) return false;
+    this.#free -= bytes;
+    return true;
+  }
+
+  /** Gives back what was taken. */
+  release(bytes: number): void {
+    this.#free += bytes;
+  }
+}
+
+/** Below this a round trip says more about the event loop than about the line, in milliseconds. */
+const minRoundTripMs = 1;
+
+/**
+ * Counts what a stream's peer may send, and widens the window for a stream that needs it.
+ *
+ * The peer holds credit; what arrives spends it; what the consumer has taken is granted again once
+ * it comes to half a window, so that a short exchange costs no Credit frame at all. A window that
+ * is used up faster than the line can answer (half of it within one round trip) holds the sender
+ * up: it is doubled, to `maxWindow` at most and only within the session's budget. A consumer that
+ * stalls takes nothing, so its window stays as it is.
+ */
+export class ReceiveWindow {
+  #size: number;
+  /** What the peer may still send. */
+  #credit: number;
+  /** What has arrived and has not been taken by the consumer. */
+  #unread = 0;
+  #takenInEpoch = 0;
+  #epochStartMs: number;
+  #widenedBy = 0;
+  readonly #maxSize: number;
+  readonly #budget: WindowBudget;
+
+  constructor(size: number, maxSize: number, budget: WindowBudget, nowMs: number) {
+    this.#size = size;
+    this.#credit = size;
+    this.#maxSize = maxSize;
+    this.#budget = budget;
+    this.#epochStartMs = nowMs;
+  }
+
+  /** The window as it is now, in bytes. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Bytes that have arrived and that the consumer has not taken. */
+  get unread(): number {
+    return this.#unread;
+  }
+
+  /** Notes bytes that arrived; false when the peer had no credit for them. */
+  received(bytes: number): boolean {
+    if (bytes > this.#credit) return false;
+    this.#credit -= bytes;
+    this.#unread += bytes;
+    return true;
+  }
+
+  /** Notes bytes that the consumer has taken and returns the credit to grant now, often none. */
+  taken(bytes: number, nowMs: number, roundTripMs: number): number {
+    this.#unread -= bytes;
+    this.#takenInEpoch += bytes;
+    if (this.#takenInEpoch >= this.#size / 2) this.#endEpoch(nowMs, roundTripMs);
+    const grant = this.#size - this.#credit - this.#unread;
+    if (grant < this.#size / 2) return 0;
+    this.#credit += grant;
+    return grant;
+  }
+
+  /** Gives what the window was widened by back to the session's budget; the stream has ended. */
+  release(): void {
+    this.#budget.release(this.#widenedBy);
+    this.#widenedBy = 0;
+  }
+
+  #endEpoch(nowMs: number, roundTripMs: number): void {
+    const elapsedMs = nowMs - this.#epochStartMs;
+    this.#epochStartMs = nowMs;
+    this.#takenInEpoch = 0;
+    const more = Math.min(this.#size, this.#maxSize - this.#size);
+    if (more <= 0 || elapsedMs > Math.max(roundTripMs, minRoundTripMs)) return;
+    if (!this.#budget.take(more)) return;
+    this.#size += more;
+    this.#widenedBy += more;
+  }
+}

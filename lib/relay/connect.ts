@@ -1,0 +1,95 @@
+/** `GET /connect`: an agent's handshake, and its session from then on. */
+import type { Context } from "hono";
+import { getField, listHas } from "../http1/head.ts";
+import type { Exchange } from "../net/exchange.ts";
+import { CloseCode } from "../protocol/errors.ts";
+import { Session } from "../protocol/session.ts";
+import type { TunnelSocket } from "../protocol/socket.ts";
+import type { RelayEnv } from "./app.ts";
+import type { Cluster, Registration } from "./registry.ts";
+import { handshakeTimeoutMs, type Relay } from "./relay.ts";
+
+/** Handles `/connect`: authenticates the agent, accepts its WebSocket and registers the session. */
+export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<Response> {
+  return async function connect(c) {
+    const { exchange } = c.env;
+    const { fields } = exchange.head;
+    if (relay.isStopping) {
+      return c.text("the relay is shutting down\n", 503, { "Retry-After": "1" });
+    }
+    // No browser is an agent: a page must not be able to use a token that it was tricked out of.
+    if (getField(fields, "origin") !== undefined) return c.text("forbidden\n", 403);
+    const cluster = await authenticate(relay, exchange);
+    if (!cluster) return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
+    if (!isWebSocketHandshake(exchange)) {
+      return c.text("agents connect with a WebSocket handshake\n", 426, { Upgrade: "websocket" });
+    }
+    const offersVersion2 = Number(getField(fields, "tunnel-version") ?? 1) >= 2;
+    const socket = await c.env.acceptWebSocket();
+    runSession(relay, cluster, socket, offersVersion2, exchange.peer.address);
+    return c.env.alreadyAnswered;
+  };
+}
+
+async function authenticate(relay: Relay, exchange: Exchange): Promise<Cluster | undefined> {
+  const authorization = getField(exchange.head.fields, "authorization") ?? "";
+  const token = /^Bearer (.+)$/i.exec(authorization)?.[1];
+  const cluster = token === undefined ? undefined : await relay.tokens.find(token);
+  if (!cluster) {
+    relay.metrics.authFailed("connect");
+    relay.log.warn("Refused an agent: its token belongs to no cluster", {
+      peer: exchange.peer.address,
+    });
+  }
+  return cluster;
+}
+
+function isWebSocketHandshake({ head }: Exchange): boolean {
+  return head.method === "GET" && listHas(head.fields, "connection", "upgrade") &&
+    listHas(head.fields, "upgrade", "websocket");
+}
+
+/** Runs one agent's session until it ends. */
+function runSession(
+  relay: Relay,
+  cluster: Cluster,
+  socket: TunnelSocket,
+  offersVersion2: boolean,
+  peer: string,
+): void {
+  const { log } = relay;
+  const about = { cluster: cluster.id, peer };
+  const session = new Session(socket, {
+    role: "relay",
+    settings: relay.settings,
+    offersVersion2,
+    defer: deferToTurnEnd,
+    events: {
+      draining: () => log.info("Agent is draining", about),
+      fault: (error) => log.error("Session failed", { ...about, error: String(error) }),
+    },
+  });
+  let registration: Registration | undefined;
+  const timer = setTimeout(() => {
+    session.close(CloseCode.ProtocolError, "No Settings in time");
+  }, handshakeTimeoutMs);
+  session.ready.then(() => {
+    clearTimeout(timer);
+    const instance = session.peer?.instance;
+    registration = { session, cluster, instance };
+    relay.registry.add(registration);
+    const software = session.peer?.software;
+    log.info("Agent connected", { ...about, version: session.version, instance, software });
+  }, () => clearTimeout(timer));
+  session.closed.then(({ code, reason }) => {
+    if (registration) relay.registry.remove(registration);
+    relay.metrics.sessionEnded(code, session.stats);
+    const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;
+    log[isBroken ? "warn" : "info"]("Agent disconnected", { ...about, code, reason });
+  });
+}
+
+/** Frames that are ready in one turn of the event loop leave in one message. */
+function deferToTurnEnd(flush: () => void): void {
+  setImmediate(flush);
+}

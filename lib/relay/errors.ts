@@ -1,0 +1,114 @@
+/** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
+import { encodeLatin1, field } from "../http1/head.ts";
+import type { Exchange } from "../net/exchange.ts";
+import type { StreamErrorCode } from "../protocol/errors.ts";
+
+/** An answer of the relay's own. `message` names no address and no credential. */
+export interface RelayError {
+  readonly status: number;
+  readonly reason: string;
+  readonly code: string;
+  readonly message: string;
+  /** Seconds after which the caller may try again. */
+  readonly retryAfterSeconds?: number;
+}
+
+/** Unknown cluster or absent agent: a caller must not learn which (seed 003). */
+export const clusterNotAvailable: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "cluster_not_available",
+  message: "cluster not available",
+};
+
+/** The relay is shutting down. */
+export const relayStopping: RelayError = {
+  status: 503,
+  reason: "Service Unavailable",
+  code: "stopping",
+  message: "the relay is shutting down",
+  retryAfterSeconds: 1,
+};
+
+/** The relay's rate limit was met. */
+export const rateLimited: RelayError = {
+  status: 429,
+  reason: "Too Many Requests",
+  code: "rate_limit",
+  message: "the relay's limit of requests per second is reached",
+  retryAfterSeconds: 1,
+};
+
+/** The request's body is over the relay's limit. */
+export const bodyTooLarge: RelayError = {
+  status: 413,
+  reason: "Content Too Large",
+  code: "body_limit",
+  message: "the request's body is over the relay's limit",
+};
+
+/** The target's answer is not HTTP as it must be. */
+export const badAnswer: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "bad_response",
+  message: "the target's answer is not valid HTTP",
+};
+
+/** The target has not answered in time. */
+export const answerTimeout: RelayError = {
+  status: 504,
+  reason: "Gateway Timeout",
+  code: "timeout",
+  message: "the target did not answer in time",
+};
+
+/** What each reason that a stream can end with means to a caller. */
+const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
+  refused: badGateway("the target refused the connection"),
+  unreachable: badGateway("the target can't be reached"),
+  tls: badGateway("no trusted TLS connection to the target"),
+  protocol: badGateway("the target's answer is not valid HTTP"),
+  reset: badGateway("the connection to the target broke"),
+  internal: badGateway("the agent failed"),
+  timeout: {
+    status: 504,
+    reason: "Gateway Timeout",
+    message: "the target did not answer in time",
+  },
+  forbidden: {
+    status: 403,
+    reason: "Forbidden",
+    message: "the agent does not serve the target that the relay is configured with",
+  },
+  limit: {
+    status: 503,
+    reason: "Service Unavailable",
+    message: "the agent's streams are all in use",
+    retryAfterSeconds: 1,
+  },
+  credentials: {
+    status: 503,
+    reason: "Service Unavailable",
+    message: "the agent has no credential for the target",
+    retryAfterSeconds: 1,
+  },
+};
+
+function badGateway(message: string): Omit<RelayError, "code"> {
+  return { status: 502, reason: "Bad Gateway", message };
+}
+
+/** The answer for a stream that ended with an error before the target's answer began. */
+export function fromStreamError(code: StreamErrorCode): RelayError {
+  return { ...byStreamError[code], code };
+}
+
+/** Answers with an error, or breaks the connection when an answer has begun: never a cut one that looks whole. */
+export function answerError(exchange: Exchange, error: RelayError): void {
+  if (exchange.isAnswered) return exchange.abort();
+  const fields = [field("Content-Type", "application/json"), field("Cache-Control", "no-store")];
+  if (error.retryAfterSeconds) fields.push(field("Retry-After", String(error.retryAfterSeconds)));
+  const body = JSON.stringify({ error: { code: error.code, message: error.message } });
+  exchange.answer(error.status, error.reason, fields, encodeLatin1(body));
+}

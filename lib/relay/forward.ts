@@ -1,0 +1,291 @@
+/** One tunnelled request: the caller's exchange on one side, a stream on the other. */
+import { BodyError, BodyScanner, encodeChunk, lastChunk, responseFraming } from "../http1/body.ts";
+import { requestedUpgrade } from "../http1/fields.ts";
+import {
+  encodeRequestHead,
+  encodeResponseHead,
+  field,
+  findHeadEnd,
+  getField,
+  HeadError,
+  type HeadLimits,
+  parseResponseHead,
+  type ResponseHead,
+} from "../http1/head.ts";
+import { concat } from "../net/byte_socket.ts";
+import type { Exchange } from "../net/exchange.ts";
+import { pipe } from "../net/pipe.ts";
+import { StreamError } from "../protocol/errors.ts";
+import type { Stream } from "../protocol/stream.ts";
+import {
+  answerError,
+  answerTimeout,
+  badAnswer,
+  bodyTooLarge,
+  fromStreamError,
+  type RelayError,
+} from "./errors.ts";
+import { forwardedFields, returnedFields } from "./headers.ts";
+import type { Registration } from "./registry.ts";
+
+/** What a tunnelled request is bound by. */
+export interface ForwardLimits {
+  /** The target's response head. */
+  head: HeadLimits;
+  /** Bytes of a request's body; 0 for no limit. */
+  maxBodyBytes: number;
+  /** Milliseconds until the target's response head; 0 for no limit. */
+  responseTimeoutMs: number;
+}
+
+/** What the relay's log says about a request that failed; the caller gets less. */
+export type ForwardFault = (error: RelayError, detail: string) => void;
+
+const noBytes = new Uint8Array(0);
+
+/**
+ * Sends a request through a session and its answer back.
+ *
+ * @param path What the target is asked for, byte for byte.
+ * @throws {StreamError} when the session takes no new stream; nothing has been sent or answered then.
+ */
+export function forward(
+  exchange: Exchange,
+  registration: Registration,
+  path: string,
+  limits: ForwardLimits,
+  fault: ForwardFault,
+): void {
+  new Forward(exchange, registration, path, limits, fault);
+}
+
+class Forward {
+  readonly #exchange: Exchange;
+  readonly #limits: ForwardLimits;
+  readonly #fault: ForwardFault;
+  readonly #stream: Stream;
+  readonly #upgrade: string | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #sentBodyBytes = 0;
+  /** Bytes of the response in front of its head's end. */
+  #headBytes: Uint8Array = noBytes;
+  #body: BodyScanner | undefined;
+  #isContent = false;
+  /** Bytes handed to the caller's full socket, to be reported as taken when it drains. */
+  #untaken = 0;
+  #isOver = false;
+
+  constructor(
+    exchange: Exchange,
+    { session, cluster }: Registration,
+    path: string,
+    limits: ForwardLimits,
+    fault: ForwardFault,
+  ) {
+    const { head, framing, peer } = exchange;
+    this.#exchange = exchange;
+    this.#limits = limits;
+    this.#fault = fault;
+    this.#upgrade = requestedUpgrade(head);
+    const fields = forwardedFields(head, {
+      cluster,
+      peer,
+      framing,
+      upgrade: this.#upgrade,
+      closesConnection: session.version === 1,
+    });
+    this.#stream = session.open(
+      cluster.targetAddr,
+      encodeRequestHead(head.method, path, fields),
+    );
+    this.#start();
+  }
+
+  #start(): void {
+    const { responseTimeoutMs } = this.#limits;
+    this.#stream.listen({
+      data: (bytes) => this.#receive(bytes),
+      end: () => this.#ended(),
+      closed: () => this.#broken(new StreamError("reset", "The agent closed the stream")),
+      failed: (error) => this.#broken(error),
+      drained: () => this.#exchange.resumeBody(),
+    });
+    this.#exchange.onAborted = () => this.#abandon();
+    this.#exchange.onDrain = () => this.#drained();
+    if (responseTimeoutMs > 0) {
+      this.#timer = setTimeout(
+        () => this.#fail(answerTimeout, "No response head"),
+        responseTimeoutMs,
+      );
+    }
+    this.#sendBody();
+  }
+
+  #sendBody(): void {
+    const { framing } = this.#exchange;
+    // A request that wants to change protocols goes on with that protocol's bytes, or not at all.
+    if (framing.kind === "none") {
+      if (this.#upgrade === undefined) this.#stream.end();
+      return;
+    }
+    const isChunked = framing.kind === "chunked";
+    this.#exchange.readBody({
+      data: (bytes) => this.#sendContent(bytes, isChunked),
+      end: () => {
+        if (isChunked) this.#stream.write(lastChunk);
+        if (this.#upgrade === undefined) this.#stream.end();
+      },
+    });
+  }
+
+  #sendContent(bytes: Uint8Array, isChunked: boolean): void {
+    this.#sentBodyBytes += bytes.length;
+    const { maxBodyBytes } = this.#limits;
+    if (maxBodyBytes > 0 && this.#sentBodyBytes > maxBodyBytes) {
+      return this.#fail(bodyTooLarge, `Body is over ${maxBodyBytes} bytes`);
+    }
+    if (!this.#stream.write(isChunked ? encodeChunk(bytes) : bytes)) this.#exchange.pauseBody();
+  }
+
+  #receive(bytes: Uint8Array): void {
+    if (this.#isOver) return this.#stream.taken(bytes.length);
+    if (this.#body) return this.#receiveBody(bytes, 0);
+    const searched = Math.max(0, this.#headBytes.length - 3);
+    this.#headBytes = concat(this.#headBytes, bytes);
+    try {
+      this.#receiveHeads(searched);
+    } catch (error) {
+      if (!(error instanceof HeadError)) throw error;
+      this.#fail(badAnswer, error.message);
+    }
+  }
+
+  /** Reads interim heads and the final one out of what has come. */
+  #receiveHeads(searchFrom: number): void {
+    let from = searchFrom;
+    while (!this.#body && !this.#isOver) {
+      const end = findHeadEnd(this.#headBytes, from);
+      if (end === -1) {
+        if (this.#headBytes.length > this.#limits.head.maxBytes) {
+          throw new HeadError(431, "Response head is too long");
+        }
+        return;
+      }
+      from = 0;
+      const head = parseResponseHead(this.#headBytes.subarray(0, end), this.#limits.head);
+      const rest = this.#headBytes.subarray(end);
+      this.#headBytes = rest;
+      if (head.status === 101) return this.#switchProtocols(head, rest, end);
+      this.#stream.taken(end);
+      if (head.status < 200) this.#exchange.inform(head, returnedFields(head));
+      else this.#begin(head, rest);
+    }
+  }
+
+  /** The final head: decides how the body reaches the caller. */
+  #begin(head: ResponseHead, rest: Uint8Array): void {
+    clearTimeout(this.#timer);
+    const framing = responseFraming(head, this.#exchange.head.method);
+    this.#body = new BodyScanner(framing);
+    const fields = returnedFields(head);
+    const isOldCaller = this.#exchange.head.minor === 0;
+    this.#isContent = framing.kind === "close" || (framing.kind === "chunked" && isOldCaller);
+    if (framing.kind === "chunked" && !isOldCaller) {
+      fields.push(field("Transfer-Encoding", "chunked"));
+    }
+    const mode = framing.kind === "none" ? "none" : this.#isContent ? "content" : "framed";
+    this.#exchange.respond(head.status, head.reason, fields, mode);
+    this.#headBytes = noBytes;
+    if (this.#body.isDone) this.#complete();
+    else if (rest.length > 0) this.#receiveBody(rest, 0);
+  }
+
+  #receiveBody(bytes: Uint8Array, start: number): void {
+    const body = this.#body!;
+    let hasRoom = true;
+    try {
+      if (this.#isContent) {
+        body.scan(bytes, start, (from, to) => {
+          hasRoom = this.#exchange.write(bytes.subarray(from, to));
+        });
+      } else {
+        const end = body.scan(bytes, start);
+        hasRoom = this.#exchange.write(bytes.subarray(start, end));
+      }
+    } catch (error) {
+      if (!(error instanceof BodyError)) throw error;
+      return this.#fail(badAnswer, error.message);
+    }
+    if (hasRoom) this.#stream.taken(bytes.length - start);
+    else this.#untaken += bytes.length - start;
+    if (body.isDone) this.#complete();
+  }
+
+  #drained(): void {
+    const bytes = this.#untaken;
+    this.#untaken = 0;
+    this.#stream.taken(bytes);
+  }
+
+  #ended(): void {
+    if (this.#isOver) return;
+    if (this.#body?.ended()) this.#complete();
+    else this.#broken(new StreamError("reset", "The answer ended too soon"));
+  }
+
+  /** The whole answer is with the caller's socket; what the agent still wants to say is not needed. */
+  #complete(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#exchange.finish();
+    this.#drained();
+    if (this.#exchange.isBodyDone) this.#stream.finish();
+    else this.#stream.close();
+  }
+
+  #switchProtocols(head: ResponseHead, rest: Uint8Array, headLength: number): void {
+    const protocol = getField(head.fields, "upgrade");
+    if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
+      return this.#fail(badAnswer, "The target changed protocols without being asked");
+    }
+    this.#over();
+    const fields = returnedFields(head);
+    fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
+    const { socket, head: pending } = this.#exchange.detach(101);
+    socket.write(encodeResponseHead(101, head.reason, fields));
+    this.#stream.taken(headLength);
+    pipe(socket, this.#stream, {
+      head: pending,
+      streamHead: rest,
+      closed: (bytes) => this.#exchange.detachedEnd(bytes),
+    });
+  }
+
+  /** The stream ended before the answer was whole. */
+  #broken(error: StreamError): void {
+    if (this.#isOver) return;
+    this.#fail(fromStreamError(error.code), error.message);
+  }
+
+  #fail(error: RelayError, detail: string): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#stream.close();
+    this.#fault(error, detail);
+    answerError(this.#exchange, error);
+  }
+
+  /** The caller went away: the agent is told at once, so that the target is too. */
+  #abandon(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#stream.close();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#exchange.onAborted = () => {};
+    this.#exchange.onDrain = () => {};
+  }
+}

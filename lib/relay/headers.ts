@@ -1,0 +1,71 @@
+/** What of a request's head enters the tunnel, and what of a response's head reaches the caller. */
+import { endToEnd } from "../http1/fields.ts";
+import { type Field, field, getField, type RequestHead, type ResponseHead } from "../http1/head.ts";
+import type { Framing } from "../http1/body.ts";
+import type { Peer } from "../net/exchange.ts";
+import type { Cluster } from "./registry.ts";
+
+/** Fields that we set ourselves: what a caller says about them is not believed. */
+const ownFields = new Set([
+  "x-forwarded-for",
+  "x-forwarded-proto",
+  "x-forwarded-host",
+  "forwarded",
+  // The caller's credential ends here; the agent puts in its own.
+  "authorization",
+]);
+
+/** How a WebSocket caller of Kubernetes hands over a bearer token, as it can't set headers. */
+const bearerProtocol = "base64url.bearer.authorization.k8s.io.";
+
+/** What the head of a tunnelled request depends on besides the caller's. */
+export interface ForwardContext {
+  cluster: Cluster;
+  peer: Peer;
+  framing: Framing;
+  /** The protocol that the caller wants to change to. */
+  upgrade: string | undefined;
+  /** A version 1 agent reads its target until it closes, so the target is asked to. */
+  closesConnection: boolean;
+}
+
+/** The fields of a request as it enters the tunnel: the caller's order and spelling, our framing. */
+export function forwardedFields(head: RequestHead, context: ForwardContext): Field[] {
+  const fields: Field[] = [];
+  for (const item of endToEnd(head.fields)) {
+    const kept = forwardedField(item, context.cluster);
+    if (kept) fields.push(kept);
+  }
+  if (context.framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
+  fields.push(field("X-Forwarded-For", context.peer.address));
+  fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
+  const host = getField(head.fields, "host");
+  if (host) fields.push(field("X-Forwarded-Host", host));
+  if (context.upgrade !== undefined) {
+    fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));
+  } else if (context.closesConnection) {
+    fields.push(field("Connection", "close"));
+  }
+  return fields;
+}
+
+function forwardedField(item: Field, cluster: Cluster): Field | undefined {
+  const { key } = item;
+  if (ownFields.has(key)) return undefined;
+  if (key === "host") return field(item.name, cluster.targetAddr);
+  if (key === "sec-websocket-protocol") return withoutBearer(item);
+  if (cluster.impersonation === "strip" && key.startsWith("impersonate-")) return undefined;
+  return item;
+}
+
+function withoutBearer(item: Field): Field | undefined {
+  if (!item.value.includes(bearerProtocol)) return item;
+  const protocols = item.value.split(",").map((protocol) => protocol.trim());
+  const kept = protocols.filter((protocol) => !protocol.startsWith(bearerProtocol));
+  return kept.length > 0 ? field(item.name, kept.join(", ")) : undefined;
+}
+
+/** The fields of a response on its way to the caller, without those of the hop behind. */
+export function returnedFields(head: ResponseHead): Field[] {
+  return endToEnd(head.fields);
+}

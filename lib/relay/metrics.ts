@@ -1,0 +1,218 @@
+/** The relay's metrics: seed 003's names and labels, and what it doesn't have. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry as Metrics } from "prom-client";
+import type { Registry } from "./registry.ts";
+
+/** Methods that get a label of their own; any other counts as OTHER, so that callers can't add series. */
+const knownMethods = new Set([
+  "GET",
+  "HEAD",
+  "POST",
+  "PUT",
+  "PATCH",
+  "DELETE",
+  "OPTIONS",
+  "CONNECT",
+  "TRACE",
+]);
+
+/** What a finished request adds to the metrics. */
+export interface FinishedRequest {
+  cluster: string;
+  method: string;
+  status: number;
+  seconds: number;
+}
+
+/** Counters, gauges and histograms of one relay. */
+export class RelayMetrics {
+  readonly #metrics = new Metrics();
+  readonly #requests: Counter<"cluster" | "method" | "code">;
+  readonly #durations: Histogram<"cluster">;
+  readonly #active: Gauge<"cluster">;
+  readonly #authFailures: Counter<"endpoint">;
+  readonly #refused: Counter<"reason">;
+  readonly #aborted: Counter<"cluster">;
+  readonly #rateLimited: Counter;
+  readonly #sessionsEnded: Counter<"code">;
+  readonly #endedSessions = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
+  readonly #registry: Registry;
+
+  constructor(registry: Registry, version: string) {
+    this.#registry = registry;
+    const registers = [this.#metrics];
+    this.#requests = new Counter({
+      name: "proxy_requests_total",
+      help: "Requests that were proxied, by cluster, method and status code.",
+      labelNames: ["cluster", "method", "code"],
+      registers,
+    });
+    this.#durations = new Histogram({
+      name: "proxy_request_duration_seconds",
+      help: "Seconds from a request's head to the end of its answer.",
+      labelNames: ["cluster"],
+      registers,
+    });
+    this.#active = new Gauge({
+      name: "tunnel_active_connections",
+      help: "Requests and upgraded connections that are open, by cluster.",
+      labelNames: ["cluster"],
+      registers,
+    });
+    this.#authFailures = new Counter({
+      name: "auth_failures_total",
+      help: "Refused credentials, by endpoint.",
+      labelNames: ["endpoint"],
+      registers,
+    });
+    this.#refused = new Counter({
+      name: "proxy_refused_requests_total",
+      help: "Requests that were not valid HTTP, by status.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#aborted = new Counter({
+      name: "proxy_aborted_requests_total",
+      help:
+        "Requests whose answer was not completed: the caller went away or the target broke off.",
+      labelNames: ["cluster"],
+      registers,
+    });
+    this.#rateLimited = new Counter({
+      name: "proxy_rate_limited_total",
+      help: "Requests that met the relay's rate limit.",
+      registers,
+    });
+    this.#sessionsEnded = new Counter({
+      name: "tunnel_sessions_ended_total",
+      help: "Agents' sessions that ended, by WebSocket close code.",
+      labelNames: ["code"],
+      registers,
+    });
+    this.#registerSessionMetrics(version);
+    collectDefaultMetrics({ register: this.#metrics });
+  }
+
+  /** The content type of {@link text}. */
+  get contentType(): string {
+    return this.#metrics.contentType;
+  }
+
+  /** Everything in Prometheus' text format. */
+  text(): Promise<string> {
+    return this.#metrics.metrics();
+  }
+
+  requestStarted(cluster: string): void {
+    this.#active.inc({ cluster });
+  }
+
+  requestFinished({ cluster, method, status, seconds }: FinishedRequest): void {
+    this.#active.dec({ cluster });
+    if (status === 0) return this.#aborted.inc({ cluster });
+    this.#requests.inc({
+      cluster,
+      method: knownMethods.has(method) ? method : "OTHER",
+      code: String(status),
+    });
+    this.#durations.observe({ cluster }, seconds);
+  }
+
+  requestAborted(cluster: string): void {
+    this.#aborted.inc({ cluster });
+  }
+
+  requestRefused(status: number): void {
+    this.#refused.inc({ reason: String(status) });
+  }
+
+  rateLimited(): void {
+    this.#rateLimited.inc();
+  }
+
+  authFailed(endpoint: "connect" | "tunnel"): void {
+    this.#authFailures.inc({ endpoint });
+  }
+
+  sessionEnded(
+    code: number,
+    stats: { bytesIn: number; bytesOut: number; windowStalls: number },
+  ): void {
+    this.#sessionsEnded.inc({ code: String(code) });
+    this.#endedSessions.bytesIn += stats.bytesIn;
+    this.#endedSessions.bytesOut += stats.bytesOut;
+    this.#endedSessions.windowStalls += stats.windowStalls;
+  }
+
+  /** Figures that sessions keep anyway and that are read only when Prometheus asks. */
+  #registerSessionMetrics(version: string): void {
+    const registry = this.#registry;
+    const ended = this.#endedSessions;
+    const registers = [this.#metrics];
+    new Gauge({
+      name: "agents_connected",
+      help: "Agents that are connected.",
+      registers,
+      collect() {
+        this.set(registry.size);
+      },
+    });
+    new Gauge({
+      name: "tunnel_sessions",
+      help: "Agents' sessions, by protocol version.",
+      labelNames: ["version"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { session } of registry.all()) this.inc({ version: String(session.version) });
+      },
+    });
+    new Gauge({
+      name: "tunnel_round_trip_seconds",
+      help:
+        "The last measured round trip to each cluster's agents; the longest where there are several.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        this.reset();
+        const longest = new Map<string, number>();
+        for (const { session, cluster: { id } } of registry.all()) {
+          longest.set(id, Math.max(longest.get(id) ?? 0, session.roundTripMs / 1000));
+        }
+        for (const [cluster, seconds] of longest) this.set({ cluster }, seconds);
+      },
+    });
+    new Counter({
+      name: "tunnel_bytes_total",
+      help: "Bytes of all sessions' messages, by direction as the relay sees it.",
+      labelNames: ["direction"],
+      registers,
+      collect() {
+        this.reset();
+        let { bytesIn, bytesOut } = ended;
+        for (const { session: { stats } } of registry.all()) {
+          bytesIn += stats.bytesIn;
+          bytesOut += stats.bytesOut;
+        }
+        this.inc({ direction: "in" }, bytesIn);
+        this.inc({ direction: "out" }, bytesOut);
+      },
+    });
+    new Counter({
+      name: "tunnel_window_stalls_total",
+      help: "Times that a stream had bytes to send and no credit.",
+      registers,
+      collect() {
+        this.reset();
+        let { windowStalls } = ended;
+        for (const { session: { stats } } of registry.all()) windowStalls += stats.windowStalls;
+        this.inc(windowStalls);
+      },
+    });
+    new Gauge({
+      name: "culvert_build_info",
+      help: "Always 1; the labels say which program this is.",
+      labelNames: ["program", "version"],
+      registers,
+    }).set({ program: "relay", version }, 1);
+  }
+}

@@ -1,0 +1,70 @@
+/** Which sessions serve which cluster, within this process. */
+import { CloseCode } from "../protocol/errors.ts";
+import type { Session } from "../protocol/session.ts";
+
+/** A cluster as the relay's clusters file has it. */
+export interface Cluster {
+  readonly id: string;
+  readonly targetAddr: string;
+  /** Whether callers' `Impersonate-*` headers go on to the target. */
+  readonly impersonation: "strip" | "forward";
+}
+
+/** A session and what the registry goes by. */
+export interface Registration {
+  readonly session: Session;
+  readonly cluster: Cluster;
+  /** Random for each agent process; version 1 agents have none. */
+  readonly instance: string | undefined;
+}
+
+/** Finds the session for a request. */
+export class Registry {
+  readonly #sessions = new Map<string, Registration[]>();
+
+  /** Registered sessions of all clusters. */
+  get size(): number {
+    let size = 0;
+    for (const registrations of this.#sessions.values()) size += registrations.length;
+    return size;
+  }
+
+  /** All registrations, for draining and metrics. */
+  *all(): Generator<Registration> {
+    for (const registrations of this.#sessions.values()) yield* registrations;
+  }
+
+  /**
+   * Adds a session, and ends the one that it replaces: the same agent's older session, or, among
+   * version 1 agents, which can't be told apart, the older agent's.
+   */
+  add(registration: Registration): void {
+    const { cluster: { id }, instance } = registration;
+    const others = this.#sessions.get(id) ?? [];
+    const replaced = others.filter((other) => other.instance === instance);
+    const kept = others.filter((other) => other.instance !== instance);
+    this.#sessions.set(id, [...kept, registration]);
+    for (const { session } of replaced) {
+      session.close(CloseCode.Replaced, "Replaced by a newer session");
+    }
+  }
+
+  /** Removes this very session; a newer one of the same agent stays. */
+  remove(registration: Registration): void {
+    const { cluster: { id } } = registration;
+    const left = this.#sessions.get(id)?.filter((other) => other !== registration) ?? [];
+    if (left.length > 0) this.#sessions.set(id, left);
+    else this.#sessions.delete(id);
+  }
+
+  /** The cluster's session with the fewest open streams that takes new ones. */
+  pick(clusterId: string): Registration | undefined {
+    let best: Registration | undefined;
+    for (const candidate of this.#sessions.get(clusterId) ?? []) {
+      const { session } = candidate;
+      if (session.isDraining || session.isClosed) continue;
+      if (!best || session.openStreams < best.session.openStreams) best = candidate;
+    }
+    return best;
+  }
+}

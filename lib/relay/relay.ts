@@ -1,0 +1,70 @@
+/** The relay's parts, put together: what both of its apps share. */
+import type { HeadLimits } from "../http1/head.ts";
+import { CloseCode } from "../protocol/errors.ts";
+import { defaultSettings, type Settings } from "../protocol/settings.ts";
+import type { Log } from "./log.ts";
+import { RelayMetrics } from "./metrics.ts";
+import { RateLimit } from "./rate_limit.ts";
+import { Registry } from "./registry.ts";
+import { type ClusterToken, TokenTable } from "./tokens.ts";
+
+/** What a relay is configured with; all durations in milliseconds. */
+export interface RelayConfig {
+  clusters: readonly ClusterToken[];
+  /** Requests a second over all clusters; 0 for no limit. */
+  rateLimit: number;
+  /** Until the target's response head; 0 for no limit. */
+  responseTimeoutMs: number;
+  /** Bytes of a request's body; 0 for no limit. */
+  maxBodyBytes: number;
+  head: HeadLimits;
+  /** Streams of one session that are open at once. */
+  maxStreams: number;
+  /** Name and version of this program, for agents' logs. */
+  version: string;
+}
+
+/** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
+export const handshakeTimeoutMs = 10_000;
+
+/** State and parts of one relay. */
+export class Relay {
+  readonly config: RelayConfig;
+  readonly log: Log;
+  readonly registry = new Registry();
+  readonly metrics: RelayMetrics;
+  readonly tokens: TokenTable;
+  readonly rateLimit: RateLimit;
+  readonly settings: Settings;
+  /** Set once the relay shuts down: no new requests, no new agents. */
+  isStopping = false;
+
+  private constructor(config: RelayConfig, tokens: TokenTable, log: Log) {
+    this.config = config;
+    this.log = log;
+    this.tokens = tokens;
+    this.metrics = new RelayMetrics(this.registry, config.version);
+    this.rateLimit = new RateLimit(config.rateLimit);
+    this.settings = {
+      ...defaultSettings,
+      maxStreams: config.maxStreams,
+      instance: crypto.randomUUID(),
+      software: `culvert-relay/${config.version}`,
+    };
+  }
+
+  /** Hashes the tokens and builds the parts. */
+  static async create(config: RelayConfig, log: Log): Promise<Relay> {
+    return new Relay(config, await TokenTable.from(config.clusters), log);
+  }
+
+  /** Asks all agents to go elsewhere, lets open streams finish for `graceMs`, then ends the sessions. */
+  async drain(graceMs: number): Promise<void> {
+    this.isStopping = true;
+    const registrations = [...this.registry.all()];
+    await Promise.all(registrations.map(({ session }) => session.drain(graceMs)));
+    for (const { session } of registrations) {
+      session.close(CloseCode.GoingAway, "The relay is shutting down");
+    }
+  }
+}

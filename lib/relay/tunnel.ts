@@ -1,0 +1,133 @@
+/** `/tunnel/{cluster}/…`: a caller's request on its way to a cluster's agent. */
+import type { Context } from "hono";
+import type { Exchange } from "../net/exchange.ts";
+import { StreamError } from "../protocol/errors.ts";
+import type { RelayEnv } from "./app.ts";
+import {
+  answerError,
+  bodyTooLarge,
+  clusterNotAvailable,
+  fromStreamError,
+  rateLimited,
+  type RelayError,
+  relayStopping,
+} from "./errors.ts";
+import { forward } from "./forward.ts";
+import type { Registration } from "./registry.ts";
+import type { Relay } from "./relay.ts";
+
+/** Where a tunnelled request goes. */
+export interface TunnelRoute {
+  cluster: string;
+  /** Path and query for the target, byte for byte as the caller sent them. */
+  path: string;
+}
+
+const prefix = "/tunnel/";
+
+/**
+ * Splits a request target into cluster and path. Nothing is decoded or normalised; an absolute-form
+ * target (RFC 9112 section 3.2.2) is taken without its scheme and authority.
+ */
+export function parseTunnelTarget(target: string): TunnelRoute | undefined {
+  const path = target.startsWith("/") ? target : target.replace(/^https?:\/\/[^/?]*/i, "");
+  if (!path.startsWith(prefix)) return undefined;
+  const end = path.slice(prefix.length).search(/[/?]/);
+  if (end === -1) return { cluster: path.slice(prefix.length), path: "/" };
+  const cluster = path.slice(prefix.length, prefix.length + end);
+  const rest = path.slice(prefix.length + end);
+  return { cluster, path: rest.startsWith("?") ? `/${rest}` : rest };
+}
+
+/** Handles everything under `/tunnel/`. The answer goes straight to the exchange. */
+export function tunnelHandler(relay: Relay): (c: Context<RelayEnv>) => Response {
+  return function tunnel(c) {
+    const { exchange } = c.env;
+    const route = parseTunnelTarget(exchange.head.target);
+    if (!route || route.cluster === "") return c.notFound() as Response;
+    serve(relay, exchange, route);
+    return c.env.alreadyAnswered;
+  };
+}
+
+function serve(relay: Relay, exchange: Exchange, route: TunnelRoute): void {
+  const registration = relay.registry.pick(route.cluster);
+  observe(relay, exchange, route, registration);
+  const refusal = refusalFor(relay, exchange, registration);
+  if (refusal) return answerError(exchange, refusal);
+  const { head, responseTimeoutMs, maxBodyBytes } = relay.config;
+  const fault = (error: RelayError, detail: string): void => {
+    relay.log.warn("Request failed", {
+      cluster: route.cluster,
+      method: exchange.head.method,
+      path: withoutQuery(route.path),
+      status: error.status,
+      code: error.code,
+      detail,
+    });
+  };
+  try {
+    const limits = { head, responseTimeoutMs, maxBodyBytes };
+    forward(exchange, registration!, route.path, limits, fault);
+  } catch (error) {
+    if (!(error instanceof StreamError)) throw error;
+    const answer = fromStreamError(error.code);
+    fault(answer, error.message);
+    answerError(exchange, answer);
+  }
+}
+
+/** Why a request is not even tried, or nothing. */
+function refusalFor(
+  relay: Relay,
+  { framing }: Exchange,
+  registration: Registration | undefined,
+): RelayError | undefined {
+  if (relay.isStopping) return relayStopping;
+  if (!relay.rateLimit.admits()) {
+    relay.metrics.rateLimited();
+    return rateLimited;
+  }
+  if (!registration) return clusterNotAvailable;
+  const { maxBodyBytes } = relay.config;
+  if (maxBodyBytes > 0 && framing.kind === "length" && framing.bytes > maxBodyBytes) {
+    return bodyTooLarge;
+  }
+  return undefined;
+}
+
+/** Counts the request and writes its log line when it is over. */
+function observe(
+  { metrics, log }: Relay,
+  exchange: Exchange,
+  { cluster, path }: TunnelRoute,
+  registration: Registration | undefined,
+): void {
+  // A label for each made-up name would let callers fill the memory.
+  const label = registration ? cluster : "unknown";
+  const startMs = performance.now();
+  metrics.requestStarted(label);
+  exchange.onEnd = ({ status, bytes, isComplete }) => {
+    const ms = performance.now() - startMs;
+    const { method } = exchange.head;
+    metrics.requestFinished({ cluster: label, method, status, seconds: ms / 1000 });
+    if (!isComplete && status !== 0) metrics.requestAborted(label);
+    log.info("Request", {
+      cluster,
+      method,
+      path: withoutQuery(path),
+      status,
+      bytes,
+      ms: Math.round(ms * 10) / 10,
+      complete: isComplete,
+      peer: exchange.peer.address,
+      instance: registration?.instance,
+    });
+  };
+}
+
+/** A query may hold what a log must not. */
+function withoutQuery(path: string): string {
+  const end = path.indexOf("?");
+  return end === -1 ? path : path.slice(0, end);
+}

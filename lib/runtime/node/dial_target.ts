@@ -1,0 +1,75 @@
+/** Connections from the agent to its target. */
+import { connect as connectPlain, isIP, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { ByteSocket } from "../../net/byte_socket.ts";
+import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
+
+/** Where the target is and how it is reached. */
+export interface TargetOptions {
+  hostname: string;
+  port: number;
+  /** For the connection to be made, TLS included, in milliseconds. */
+  timeoutMs: number;
+  /** TLS to the target; absent for plain TCP. */
+  tls?: {
+    /** PEM of the CA; absent for the system's. */
+    ca?: string | undefined;
+    /** Whether the target's certificate goes unverified. */
+    isInsecure: boolean;
+  } | undefined;
+}
+
+/**
+ * Connects to the target.
+ *
+ * @throws {StreamError} `refused`, `unreachable`, `timeout` or `tls`.
+ */
+export function dialTarget(options: TargetOptions): Promise<ByteSocket> {
+  const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
+  const { hostname: host, port, tls, timeoutMs } = options;
+  const common = { host, port, allowHalfOpen: true, noDelay: true };
+  const socket: Socket = tls
+    ? connectTls({
+      ...common,
+      ...(tls.ca ? { ca: tls.ca } : {}),
+      // A name indication must not be an address (RFC 6066 section 3).
+      ...(isIP(host) ? {} : { servername: host }),
+      rejectUnauthorized: !tls.isInsecure,
+      minVersion: "TLSv1.2",
+      ALPNProtocols: ["http/1.1"],
+    })
+    : connectPlain(common);
+  const timer = setTimeout(() => {
+    socket.destroy();
+    reject(new StreamError("timeout", `No connection within ${timeoutMs} ms`));
+  }, timeoutMs);
+  const failed = (error: Error & { code?: string }): void => {
+    clearTimeout(timer);
+    socket.destroy();
+    reject(new StreamError(codeOf(error, tls !== undefined), error.message));
+  };
+  socket.once("error", failed);
+  socket.once(tls ? "secureConnect" : "connect", () => {
+    clearTimeout(timer);
+    socket.off("error", failed);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 30_000);
+    resolve(socket as unknown as ByteSocket);
+  });
+  return promise;
+}
+
+const systemCodes: Record<string, StreamErrorCode> = {
+  ECONNREFUSED: "refused",
+  ECONNRESET: "reset",
+  ENOTFOUND: "unreachable",
+  EAI_AGAIN: "unreachable",
+  EHOSTUNREACH: "unreachable",
+  ENETUNREACH: "unreachable",
+  EADDRNOTAVAIL: "unreachable",
+  ETIMEDOUT: "timeout",
+};
+
+function codeOf(error: Error & { code?: string }, isTls: boolean): StreamErrorCode {
+  return systemCodes[error.code ?? ""] ?? (isTls ? "tls" : "unreachable");
+}

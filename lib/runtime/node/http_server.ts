@@ -1,0 +1,250 @@
+/** HTTP/1.1 listeners for containers: `node:net` and `node:tls` below, a Hono app above. */
+import { createServer as createPlainServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+// @ts-types="npm:@types/ws@8.18.2"
+import { WebSocketServer } from "ws";
+import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
+import { maxMessageBytes } from "../../protocol/frame.ts";
+import type { TunnelSocket } from "../../protocol/socket.ts";
+import type { ByteSocket } from "../../net/byte_socket.ts";
+import type { Exchange, Peer } from "../../net/exchange.ts";
+import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
+import { WsSocket } from "./ws_socket.ts";
+
+/** What a listener lends to its app with each request. */
+export interface NodeBindings {
+  exchange: Exchange;
+  acceptWebSocket(): Promise<TunnelSocket>;
+  alreadyAnswered: Response;
+}
+
+/** An app: Hono's `fetch`. */
+export type AppFetch = (request: Request, bindings: NodeBindings) => Response | Promise<Response>;
+
+/** Certificate, key and, for mutual TLS, the CA that callers' certificates must come from; PEM. */
+export interface ServerTls {
+  cert: string;
+  key: string;
+  clientCa?: string | undefined;
+}
+
+/** How a listener is set up. */
+export interface HttpServerOptions {
+  fetch: AppFetch;
+  tls?: ServerTls | undefined;
+  limits: HeadLimits;
+  timeouts: ConnectionTimeouts;
+  /** A request that was not valid HTTP was refused. */
+  refused?: (status: number, reason: string, peer: string) => void;
+  /** A handler threw: a bug, for the log. */
+  fault: (error: unknown) => void;
+}
+
+/** How often connections are checked against their deadlines, in milliseconds. */
+const sweepMs = 1_000;
+/** For a TLS handshake, in milliseconds. */
+const tlsHandshakeTimeoutMs = 10_000;
+/** Idle time after which the system probes whether a connection's peer is still there. */
+const tcpKeepAliveMs = 30_000;
+
+/** Returned by handlers that answer through the exchange. It is compared, never sent. */
+const alreadyAnswered = new Response(null);
+
+/** A listener and its connections. */
+export class HttpServer {
+  readonly #options: HttpServerOptions;
+  readonly #server: Server;
+  readonly #connections = new Set<HttpConnection>();
+  readonly #sockets = new Set<Socket>();
+  readonly #webSockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+    clientTracking: false,
+  });
+  #sweep: ReturnType<typeof setInterval> | undefined;
+
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    this.#server = options.tls ? this.#createTls(options.tls) : this.#createPlain();
+  }
+
+  /**
+   * Binds the address. @returns the address that was bound, which has the port that 0 stood for.
+   *
+   * @throws Node's system error, with `code` EADDRINUSE and the like.
+   */
+  async listen(hostname: string, port: number): Promise<{ hostname: string; port: number }> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject);
+    this.#server.listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
+    await promise;
+    this.#server.off("error", reject);
+    this.#sweep = setInterval(() => this.#checkDeadlines(), sweepMs);
+    const bound = this.#server.address();
+    if (bound === null || typeof bound === "string") throw new Error("No TCP address was bound");
+    return { hostname: bound.address, port: bound.port };
+  }
+
+  /** Takes no new connections, and closes each that is there once it is idle. */
+  stopAccepting(): void {
+    this.#server.close();
+    for (const connection of this.#connections) connection.close();
+  }
+
+  /** Ends everything now. */
+  close(): void {
+    this.#server.close();
+    clearInterval(this.#sweep);
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #createPlain(): Server {
+    return createPlainServer(
+      { allowHalfOpen: true, noDelay: true },
+      (socket) => this.#accept(socket, false),
+    );
+  }
+
+  #createTls({ cert, key, clientCa }: ServerTls): Server {
+    const server = createTlsServer({
+      cert,
+      key,
+      ...(clientCa ? { ca: clientCa, requestCert: true, rejectUnauthorized: true } : {}),
+      minVersion: "TLSv1.2",
+      ALPNProtocols: ["http/1.1"],
+      handshakeTimeout: tlsHandshakeTimeoutMs,
+      allowHalfOpen: true,
+    });
+    server.on("secureConnection", (socket) => {
+      socket.setNoDelay(true);
+      this.#accept(socket, true);
+    });
+    // A peer without a valid certificate, or no TLS at all: its connection is closed by then.
+    server.on("tlsClientError", (error, socket) => {
+      this.#options.refused?.(0, `TLS handshake failed: ${error.message}`, addressOf(socket));
+    });
+    return server;
+  }
+
+  #accept(socket: Socket, isTls: boolean): void {
+    socket.setKeepAlive(true, tcpKeepAliveMs);
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    const peer: Peer = { address: addressOf(socket), isTls };
+    const connection = new HttpConnection(socket as unknown as ByteSocket, {
+      peer,
+      limits: this.#options.limits,
+      timeouts: this.#options.timeouts,
+      handle: (exchange) => this.#handle(exchange, socket),
+      refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
+      closed: () => this.#connections.delete(connection),
+      nowMs: () => performance.now(),
+    });
+    this.#connections.add(connection);
+  }
+
+  #checkDeadlines(): void {
+    const now = performance.now();
+    for (const connection of this.#connections) connection.checkDeadline(now);
+  }
+
+  #handle(exchange: Exchange, socket: Socket): void {
+    const bindings: NodeBindings = {
+      exchange,
+      acceptWebSocket: () => this.#acceptWebSocket(exchange, socket),
+      alreadyAnswered,
+    };
+    try {
+      const request = new RawRequest(exchange) as unknown as Request;
+      const response = this.#options.fetch(request, bindings);
+      if (response === alreadyAnswered) return;
+      Promise.resolve(response).then((response) => send(exchange, response)).catch((error) =>
+        this.#failed(exchange, error)
+      );
+    } catch (error) {
+      this.#failed(exchange, error);
+    }
+  }
+
+  #failed(exchange: Exchange, error: unknown): void {
+    this.#options.fault(error);
+    if (exchange.isAnswered) exchange.abort();
+    else exchange.answer(500, "Internal Server Error", [], new Uint8Array(0));
+  }
+
+  #acceptWebSocket(exchange: Exchange, socket: Socket): Promise<TunnelSocket> {
+    const { promise, resolve } = Promise.withResolvers<TunnelSocket>();
+    const { head } = exchange.detach(101);
+    const request = { method: exchange.head.method, headers: headersOf(exchange.head), url: "/" };
+    this.#webSockets.handleUpgrade(
+      request as unknown as Parameters<WebSocketServer["handleUpgrade"]>[0],
+      socket,
+      head as Parameters<WebSocketServer["handleUpgrade"]>[2],
+      (webSocket) => resolve(new WsSocket(webSocket)),
+    );
+    return promise;
+  }
+}
+
+function addressOf(socket: Socket): string {
+  return (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+}
+
+/** Header fields as Node has them, for `ws`: lower case, the first of each. */
+function headersOf(head: RequestHead): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const { key, value } of head.fields) headers[key] ??= value;
+  return headers;
+}
+
+/**
+ * What Hono needs of a `Request`. A real one would normalise the path, and costs more than routing
+ * does.
+ */
+class RawRequest {
+  readonly #exchange: Exchange;
+  #headers: Headers | undefined;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  get method(): string {
+    return this.#exchange.head.method;
+  }
+
+  get url(): string {
+    const { target } = this.#exchange.head;
+    return target.startsWith("/") ? `http://relay${target}` : target;
+  }
+
+  get headers(): Headers {
+    this.#headers ??= new Headers(
+      this.#exchange.head.fields.map(({ name, value }): [string, string] => [name, value]),
+    );
+    return this.#headers;
+  }
+}
+
+/** Sends a handler's own answer; those are small and have come whole. */
+async function send(exchange: Exchange, response: Response): Promise<void> {
+  if (response === alreadyAnswered) return;
+  const body = new Uint8Array(await response.arrayBuffer());
+  const fields: Field[] = [];
+  for (const [name, value] of response.headers) fields.push(field(name, value));
+  exchange.answer(response.status, response.statusText || reasonOf(response.status), fields, body);
+}
+
+const reasons: Record<number, string> = {
+  200: "OK",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  426: "Upgrade Required",
+  503: "Service Unavailable",
+};
+
+function reasonOf(status: number): string {
+  return reasons[status] ?? "";
+}

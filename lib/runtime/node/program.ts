@@ -1,0 +1,69 @@
+/** What both programs share: options, exit codes, signals. */
+import process from "node:process";
+import { formatAddress, type ListenAddress } from "../../config/address.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import type { Environment, Parsed } from "../../config/options.ts";
+import type { HttpServer } from "./http_server.ts";
+
+/** What was given can't be used. */
+const usageExitCode = 2;
+
+/**
+ * Reads options and runs a program with them; `--help` and `--version` print and end.
+ *
+ * A {@link ConfigError}, from the options or from what was started with them, is one line on
+ * standard error and exit code 2; anything else that is thrown is a bug and ends with code 1.
+ */
+export async function runProgram<Options>(
+  name: string,
+  parse: (argv: readonly string[], env: Environment) => Parsed<Options>,
+  run: (options: Options) => Promise<void>,
+): Promise<void> {
+  try {
+    const parsed = parse(process.argv.slice(2), process.env);
+    if (parsed.kind === "run") await run(parsed.options);
+    else process.stdout.write(parsed.text.endsWith("\n") ? parsed.text : parsed.text + "\n");
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${name}: ${error.message}\n`);
+    process.exit(usageExitCode);
+  }
+}
+
+/** Binds a listener. @throws {ConfigError} that names the option when the address can't be had. */
+export async function listenOn(
+  server: HttpServer,
+  address: ListenAddress,
+  option: string,
+): Promise<string> {
+  try {
+    return formatAddress(await server.listen(address.hostname, address.port));
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    const why = reasons[code ?? ""] ?? message;
+    throw new ConfigError(
+      `Option --${option}: can't listen on ${formatAddress(address)}: ${why}; ` +
+        "choose another address, or port 0 for a free one",
+    );
+  }
+}
+
+const reasons: Record<string, string> = {
+  EADDRINUSE: "the port is in use",
+  EACCES: "permission denied",
+  EADDRNOTAVAIL: "this machine has no such address",
+};
+
+/** Resolves with the name of the first SIGINT or SIGTERM; a second one ends the process at once. */
+export function untilSignalled(): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let isFirst = true;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (!isFirst) process.exit(130);
+      isFirst = false;
+      resolve(signal);
+    });
+  }
+  return promise;
+}

@@ -1,0 +1,60 @@
+/** The relay: takes agents' connections and callers' requests. See `--help`. */
+import process from "node:process";
+import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options.ts";
+import { version } from "./lib/config/version.ts";
+import { defaultHeadLimits } from "./lib/http1/head.ts";
+import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { internalApp, publicApp } from "./lib/relay/app.ts";
+import { Relay } from "./lib/relay/relay.ts";
+import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
+import { setUpLog } from "./lib/runtime/node/log.ts";
+import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+
+await runProgram("relay", parseRelayOptions, async (options) => {
+  const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
+  for (const warning of options.warnings) log.warn(warning);
+  const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
+  const relay = await Relay.create({
+    clusters: options.clusters,
+    rateLimit: options.rateLimitPerSecond,
+    responseTimeoutMs: options.responseTimeoutMs,
+    maxBodyBytes: options.maxBodyBytes,
+    head,
+    maxStreams: options.maxStreams,
+    version,
+  }, log);
+  const serve = (fetch: AppFetch): HttpServer =>
+    new HttpServer({
+      fetch,
+      tls: tlsOf(options),
+      limits: head,
+      timeouts: defaultConnectionTimeouts,
+      refused: (status, reason, peer) => {
+        relay.metrics.requestRefused(status);
+        log.info("Refused a request", { status, reason, peer });
+      },
+      fault: (error) => log.error("Request handler failed", { error: String(error) }),
+    });
+  const publicServer = serve(publicApp(relay).fetch);
+  const internalServer = serve(internalApp(relay).fetch);
+  const bound = [
+    ["public", await listenOn(publicServer, options.addr, "addr")],
+    ["internal", await listenOn(internalServer, options.internalAddr, "internal-addr")],
+  ];
+  const tls = options.tls ? (options.tls.clientCaPem ? "mutual" : "on") : "off";
+  for (const [listener, address] of bound) log.info("Listening", { listener, address, tls });
+
+  const signal = await untilSignalled();
+  log.info("Shutting down", { signal, grace_ms: options.graceMs });
+  publicServer.stopAccepting();
+  internalServer.stopAccepting();
+  await relay.drain(options.graceMs);
+  publicServer.close();
+  internalServer.close();
+  log.info("Stopped");
+  process.exit(0);
+});
+
+function tlsOf({ tls }: RelayOptions): ServerTls | undefined {
+  return tls && { cert: tls.certPem, key: tls.keyPem, clientCa: tls.clientCaPem };
+}
