@@ -1,0 +1,403 @@
+/** The agent's options: the command line, the environment and the files they name. */
+import { z } from "zod";
+import type { ListenAddress, TargetAddress } from "./address.ts";
+import { TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
+import { ConfigError } from "./config_error.ts";
+import { readCertificateFile, readPrivateKeyFile, whyUnreadable } from "./files.ts";
+import { deepFreeze } from "./freeze.ts";
+import {
+  boolean,
+  duration,
+  integer,
+  type Kind,
+  listenAddress,
+  parsedBy,
+  path,
+  targetAddress,
+} from "./kinds.ts";
+import {
+  type Environment,
+  type OptionTable,
+  type Parsed,
+  parseOptions,
+  type Program,
+  type ReadOptions,
+} from "./options.ts";
+import {
+  graceOption,
+  type LogFormat,
+  type LogLevel,
+  logOptions,
+  maxHeaderBytesOption,
+} from "./shared_options.ts";
+import { version } from "./version.ts";
+
+/** What the agent runs with; frozen. */
+export interface AgentOptions {
+  /** `wss://` or, when that was allowed, `ws://`; without credentials and fragment. */
+  readonly serverUrl: string;
+  /** Shown to the relay. A secret. */
+  readonly token: string;
+  /** TLS with the relay; has no use when `serverUrl` is `ws://`. */
+  readonly serverTls: ServerTls;
+  /** All that the agent dials, whatever a relay asks. */
+  readonly target: TargetAddress;
+  /** TLS with the target; undefined is plain TCP. */
+  readonly targetTls?: TargetTls | undefined;
+  /** File of the credential that each request gets; read for each request, undefined injects none. */
+  readonly saTokenPath?: string | undefined;
+  /** Longest wait between two attempts to reach the relay. */
+  readonly maxRetryMs: number;
+  /** Limit on the streams of one session that are open at once. */
+  readonly maxConns: number;
+  /** Time for a connection to the target to be made, TLS included. */
+  readonly dialTimeoutMs: number;
+  /** Idle connections to the target that are kept; 0 keeps none. */
+  readonly poolSize: number;
+  /** Time that an idle connection is kept. */
+  readonly poolIdleTimeoutMs: number;
+  /** Limit on the head of a request or response. */
+  readonly maxHeaderBytes: number;
+  /** Listener for probes and metrics; undefined is none. */
+  readonly healthAddr?: ListenAddress | undefined;
+  /** Time for open streams to finish when the agent stops; 0 is none. */
+  readonly graceMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  /** One line each, to be logged at start. */
+  readonly warnings: readonly string[];
+}
+
+/** How the agent verifies the relay and shows who it is; PEM text as it was at start. */
+export interface ServerTls {
+  /** CA of the relay's certificate; without it, the system's CAs count. */
+  readonly caPath?: string | undefined;
+  readonly caPem?: string | undefined;
+  /** The agent's own certificate and key: all four or none. */
+  readonly certPath?: string | undefined;
+  readonly certPem?: string | undefined;
+  readonly keyPath?: string | undefined;
+  readonly keyPem?: string | undefined;
+}
+
+/** How the agent verifies the target; PEM text as it was at start. */
+export interface TargetTls {
+  /** True when the target's certificate is not verified; there is no CA then. */
+  readonly isInsecure: boolean;
+  /** CA of the target's certificate; without it, the system's CAs count. */
+  readonly caPath?: string | undefined;
+  readonly caPem?: string | undefined;
+}
+
+const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+const serverUrl: Kind<URL> = {
+  placeholder: "URL",
+  schema: parsedBy(
+    (text) => URL.parse(text) ?? undefined,
+    "must be a WebSocket URL such as wss://relay.example.com/connect",
+  ).pipe(
+    z.instanceof(URL)
+      .refine((url) => ["ws:", "wss:"].includes(url.protocol), {
+        error: "must begin with wss:// or ws://",
+        abort: true,
+      })
+      .refine((url) => url.username === "" && url.password === "", {
+        error: "must not hold a user name or password; the agent shows its --token",
+        abort: true,
+      })
+      .refine((url) => !url.href.includes("#"), { error: 'must not have a part behind "#"' }),
+  ),
+};
+
+const token: Kind<string> = {
+  placeholder: "TOKEN",
+  // Spaces at the ends of a header's value are no part of it.
+  schema: z.string().trim().regex(TOKEN_PATTERN, TOKEN_EXPECTED),
+};
+
+const table = {
+  server: {
+    name: "server",
+    env: "SERVER_URL",
+    group: "Relay",
+    kind: serverUrl,
+    isRequired: true,
+    description: "WebSocket URL of the relay's public listener: wss://HOST[:PORT]/connect",
+  },
+  token: {
+    name: "token",
+    env: "TOKEN",
+    group: "Relay",
+    kind: token,
+    isRequired: true,
+    isSecret: true,
+    description: "Token of this cluster in the relay's clusters file; better in the environment, " +
+      "because other users of the machine can see command lines",
+  },
+  serverCaCert: {
+    name: "server-ca-cert",
+    env: "SERVER_CA_CERT",
+    group: "Relay",
+    kind: path,
+    description: "CA certificates in PEM that the relay's certificate is verified with; without " +
+      "it, the system's",
+  },
+  clientCert: {
+    name: "client-cert",
+    env: "CLIENT_CERT",
+    group: "Relay",
+    kind: path,
+    description: "Certificate chain in PEM that the agent shows to the relay; needs --client-key",
+  },
+  clientKey: {
+    name: "client-key",
+    env: "CLIENT_KEY",
+    group: "Relay",
+    kind: path,
+    description: "Its private key in PEM, without a passphrase; needs --client-cert",
+  },
+  allowInsecureServer: {
+    name: "allow-insecure-server",
+    env: "ALLOW_INSECURE_SERVER",
+    group: "Relay",
+    kind: boolean,
+    default: "false",
+    description: "Allow ws://, which shows the token to everybody on the way; for tests only",
+  },
+  target: {
+    name: "target",
+    env: "TARGET",
+    group: "Target",
+    kind: targetAddress,
+    default: "kubernetes.default.svc:443",
+    description: "The API server or HTTP service behind this agent; it dials nothing else",
+  },
+  saTokenPath: {
+    name: "sa-token-path",
+    env: "SA_TOKEN_PATH",
+    group: "Target",
+    kind: path,
+    default: `${SERVICE_ACCOUNT}/token`,
+    whenEmpty: "no credential",
+    description:
+      "File of the token that each request to the target gets; read again when it changes",
+  },
+  caCert: {
+    name: "ca-cert",
+    env: "CA_CERT",
+    group: "Target",
+    kind: path,
+    default: `${SERVICE_ACCOUNT}/ca.crt`,
+    whenEmpty: "the system's",
+    description: "CA certificates in PEM that the target's certificate is verified with",
+  },
+  insecure: {
+    name: "insecure",
+    env: "INSECURE",
+    group: "Target",
+    kind: boolean,
+    default: "false",
+    description: "Do not verify the target's certificate; ignores --ca-cert",
+  },
+  plainTarget: {
+    name: "plain-target",
+    env: "PLAIN_TARGET",
+    group: "Target",
+    kind: boolean,
+    default: "false",
+    description: "Speak plain HTTP with the target; ignores --ca-cert and --insecure",
+  },
+  healthAddr: {
+    name: "health-addr",
+    env: "HEALTH_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    default: ":8081",
+    whenEmpty: "none",
+    description: "Listen address of /healthz, /readyz and /metrics; port 0 takes a free one",
+  },
+  maxConns: {
+    name: "max-conns",
+    env: "MAX_CONNS",
+    group: "Limits",
+    kind: integer({ min: 1, max: 1_000_000 }),
+    default: "1024",
+    description: "Requests open at once in one session",
+  },
+  maxHeaderBytes: maxHeaderBytesOption,
+  poolSize: {
+    name: "pool-size",
+    env: "POOL_SIZE",
+    group: "Limits",
+    kind: integer({ min: 0, max: 65_536 }),
+    default: "64",
+    description: "Idle connections to the target that are kept for the next requests; 0 keeps none",
+  },
+  poolIdleTimeoutMs: {
+    name: "pool-idle-timeout",
+    env: "POOL_IDLE_TIMEOUT",
+    group: "Timeouts",
+    kind: duration({ min: "1ms" }),
+    default: "30s",
+    description: "Time that an idle connection to the target is kept",
+  },
+  dialTimeoutMs: {
+    name: "dial-timeout",
+    env: "DIAL_TIMEOUT",
+    group: "Timeouts",
+    kind: duration({ min: "1ms" }),
+    default: "10s",
+    description: "Time for a connection to the target to be made, TLS included",
+  },
+  maxRetryMs: {
+    name: "max-retry",
+    env: "MAX_RETRY",
+    group: "Timeouts",
+    kind: duration({ min: "1ms" }),
+    default: "60s",
+    description: "Longest wait between two attempts to reach the relay",
+  },
+  graceMs: graceOption,
+  ...logOptions,
+} as const satisfies OptionTable;
+
+const program: Program<typeof table> = {
+  name: "agent",
+  version,
+  usage: "--server URL --token TOKEN [options]",
+  summary: "The inner side of culvert, a reverse tunnel. Runs beside a Kubernetes API server or " +
+    "any other HTTP service, dials out to a relay over WebSocket and waits. It sends the requests " +
+    "that come through the tunnel to its one target, each with a credential read from disk, " +
+    "which never leaves the cluster.",
+  options: table,
+  examples: [
+    {
+      title: "In a pod: the pod's own service account asks the cluster's API server",
+      command: "TOKEN=… agent --server wss://relay.example.com/connect",
+    },
+    {
+      title: "The same, where the relay demands client certificates",
+      command: "TOKEN=… agent --server wss://relay.example.com/connect --client-cert tls.crt " +
+        "--client-key tls.key",
+    },
+    {
+      title: "On one machine: a plain HTTP service that needs no credential",
+      command: "TOKEN=… agent --server ws://localhost:8443/connect --allow-insecure-server " +
+        '\\\n      --target localhost:3000 --plain-target --sa-token-path ""',
+    },
+  ],
+  exitCodes: [
+    { code: 0, meaning: "Stopped by SIGTERM or SIGINT, or printed the help text or the version" },
+    { code: 1, meaning: "Failed while it ran" },
+    { code: 2, meaning: "Did not start: a wrong option or file, or an address in use" },
+  ],
+};
+
+/**
+ * Reads the agent's options and its certificates; the file of the target's credential is not read,
+ * since it may appear and change later.
+ *
+ * @param argv the arguments after the program's name
+ * @throws {ConfigError} for whatever the agent cannot run with; the message is one line
+ */
+export function parseAgentOptions(argv: readonly string[], env: Environment): Parsed<AgentOptions> {
+  const parsed = parseOptions(program, argv, env);
+  return parsed.kind === "run"
+    ? { kind: "run", options: deepFreeze(build(parsed.options)) }
+    : parsed;
+}
+
+type Read = ReadOptions<typeof table>;
+
+function build(read: Read): AgentOptions {
+  const { values } = read;
+  refusePlainServer(read);
+  const targetTls = readTargetTls(read);
+  return {
+    serverUrl: values.server.href,
+    token: values.token,
+    serverTls: readServerTls(read),
+    target: values.target,
+    ...(targetTls && { targetTls }),
+    ...(values.saTokenPath !== undefined && { saTokenPath: values.saTokenPath }),
+    maxRetryMs: values.maxRetryMs,
+    maxConns: values.maxConns,
+    dialTimeoutMs: values.dialTimeoutMs,
+    poolSize: values.poolSize,
+    poolIdleTimeoutMs: values.poolIdleTimeoutMs,
+    maxHeaderBytes: values.maxHeaderBytes,
+    ...(values.healthAddr && { healthAddr: values.healthAddr }),
+    graceMs: values.graceMs,
+    logLevel: values.logLevel,
+    logFormat: values.logFormat,
+    warnings: warningsAbout(read),
+  };
+}
+
+function isPlain(server: URL): boolean {
+  return server.protocol === "ws:";
+}
+
+function refusePlainServer({ values, origins }: Read): void {
+  if (!isPlain(values.server) || values.allowInsecureServer) return;
+  throw new ConfigError(
+    `${origins.server} begins with ws://, which shows the token to everybody on the way; ` +
+      "use wss://, or for tests add --allow-insecure-server",
+  );
+}
+
+function readServerTls({ values, origins }: Read): ServerTls {
+  const { serverCaCert: caPath, clientCert: certPath, clientKey: keyPath } = values;
+  if (certPath !== undefined && keyPath === undefined) {
+    throw new ConfigError(`${origins.clientCert} needs --client-key as well`);
+  }
+  if (keyPath !== undefined && certPath === undefined) {
+    throw new ConfigError(`${origins.clientKey} needs --client-cert as well`);
+  }
+  const ca = caPath !== undefined && {
+    caPath,
+    caPem: readCertificateFile({ origin: origins.serverCaCert, path: caPath }),
+  };
+  const own = certPath !== undefined && keyPath !== undefined && {
+    certPath,
+    certPem: readCertificateFile({ origin: origins.clientCert, path: certPath }),
+    keyPath,
+    keyPem: readPrivateKeyFile({ origin: origins.clientKey, path: keyPath }),
+  };
+  return { ...ca, ...own };
+}
+
+function readTargetTls({ values, origins }: Read): TargetTls | undefined {
+  if (values.plainTarget) return undefined;
+  if (values.insecure) return { isInsecure: true };
+  const caPath = values.caCert;
+  if (caPath === undefined) return { isInsecure: false };
+  const caPem = readCertificateFile({
+    origin: origins.caCert,
+    path: caPath,
+    remedy: "give the target's CA with --ca-cert, or --plain-target for a target without TLS",
+  });
+  return { isInsecure: false, caPath, caPem };
+}
+
+function warningsAbout({ values, origins }: Read): string[] {
+  const warnings: string[] = [];
+  if (isPlain(values.server)) {
+    warnings.push(`${origins.server} begins with ws://: the token can be read on the way`);
+    if (values.clientCert !== undefined) {
+      warnings.push(`${origins.clientCert} has no effect with ws://`);
+    }
+  }
+  if (values.insecure && !values.plainTarget) {
+    warnings.push(`${origins.insecure}: the target's certificate is not verified`);
+  }
+  const reason = values.saTokenPath === undefined ? undefined : whyUnreadable(values.saTokenPath);
+  if (reason !== undefined) {
+    warnings.push(
+      `${origins.saTokenPath} names ${JSON.stringify(values.saTokenPath)}, which cannot be read ` +
+        `yet: ${reason}; requests fail until it can`,
+    );
+  }
+  return warnings;
+}

@@ -1,0 +1,135 @@
+/**
+ * The command line by the rules of Go's flag package, so that what was written for the system this
+ * one replaces goes on working: `-name v`, `--name v`, `-name=v` and `--name=v` are the same; a
+ * boolean is `-name`, `-name=true` or `-name=false`; the last of several wins.
+ *
+ * It is stricter in one point: `-name` takes no value from an argument that is a known option.
+ */
+import { ConfigError } from "./config_error.ts";
+import type { Option, Program } from "./options.ts";
+import { nearestName } from "./suggestion.ts";
+
+const HELP_NAMES: readonly string[] = ["help", "h"];
+const VERSION_NAME = "version";
+
+/** What the command line asks for; `values` has the last text given for each option, by name. */
+export type CommandLine =
+  | { readonly kind: "help" }
+  | { readonly kind: "version" }
+  | { readonly kind: "values"; readonly values: ReadonlyMap<string, string> };
+
+/**
+ * Reads arguments up to the first that asks for help or for the version.
+ *
+ * @throws {ConfigError} for an option that is unknown or lacks its value, and for an argument that
+ * belongs to no option
+ */
+export function readCommandLine(program: Program, argv: readonly string[]): CommandLine {
+  const options = new Map(Object.values(program.options).map((option) => [option.name, option]));
+  const values = new Map<string, string>();
+  let last: Option<unknown> | undefined;
+  for (let index = 0; index < argv.length; index++) {
+    const argument = splitArgument(argv[index] ?? "");
+    // As in Go, "--" ends the options; nothing may follow it, since nothing stands without one.
+    if (argument === undefined && argv[index] === "--" && index === argv.length - 1) break;
+    if (argument === undefined) throw unexpectedArgument({ program, argv, index, last });
+    const { name, value } = argument;
+    if (HELP_NAMES.includes(name)) return { kind: "help" };
+    if (name === VERSION_NAME) return { kind: "version" };
+    const option = options.get(name);
+    if (option === undefined) throw unknownOption({ program, argv, index, last });
+    if (value !== undefined) values.set(name, value);
+    else if (option.kind.isSwitch) values.set(name, "true");
+    else values.set(name, nextValue(option, argv[++index], options));
+    last = option;
+  }
+  return { kind: "values", values };
+}
+
+/** Splits `-name` and `-name=value`; undefined for what is no option. */
+function splitArgument(text: string): { name: string; value: string | undefined } | undefined {
+  const match = /^--?([A-Za-z][\w.-]{0,63})(?:=(.*))?$/s.exec(text);
+  const [, name, value] = match ?? [];
+  return name === undefined ? undefined : { name, value };
+}
+
+/** Takes an option's value from the next argument, unless that is plainly another option. */
+function nextValue(
+  option: Option<unknown>,
+  next: string | undefined,
+  options: ReadonlyMap<string, Option<unknown>>,
+): string {
+  if (next === undefined) {
+    throw new ConfigError(
+      `Option --${option.name} needs a value: --${option.name} ${placeholderOf(option)}`,
+    );
+  }
+  const nextName = splitArgument(next)?.name;
+  const isOption = nextName !== undefined &&
+    (options.has(nextName) || HELP_NAMES.includes(nextName) || nextName === VERSION_NAME);
+  if (isOption) {
+    const remedy = `write --${option.name}=${
+      placeholderOf(option)
+    } if the value begins with a dash`;
+    throw new ConfigError(
+      `Option --${option.name} needs a value, but --${nextName} follows; ${remedy}`,
+    );
+  }
+  return next;
+}
+
+/** The word that stands for an option's value. */
+export function placeholderOf(option: Option<unknown>): string {
+  return option.placeholder ?? option.kind.placeholder;
+}
+
+/** Where reading stopped. */
+interface Place {
+  readonly program: Program;
+  readonly argv: readonly string[];
+  readonly index: number;
+  /** The option before it. */
+  readonly last: Option<unknown> | undefined;
+}
+
+/**
+ * The argument itself is not shown: it may be a part of a token or of a clusters file that the shell
+ * split at a space.
+ */
+function unexpectedArgument({ program, argv, index, last }: Place): ConfigError {
+  const text = argv[index] ?? "";
+  const isSwitchValue = last?.kind.isSwitch === true && last.kind.schema.safeParse(text).success;
+  if (last !== undefined && isSwitchValue) {
+    return new ConfigError(
+      `Unexpected argument "${text}" after --${last.name}; write --${last.name}=${text}`,
+    );
+  }
+  const after = last === undefined ? "" : ` after --${last.name}`;
+  return new ConfigError(
+    `Unexpected argument ${index + 1}${after}: a value needs its option before it, ` +
+      `and quotes when it contains spaces. Run ${program.name} --help`,
+  );
+}
+
+function unknownOption(place: Place): ConfigError {
+  const { program, argv, index, last } = place;
+  const [typed = ""] = (argv[index] ?? "").split("=", 1);
+  const name = typed.replace(/^--?/, "");
+  const options = Object.values(program.options);
+  const glued = options.find((option) => option.isSecret && name.startsWith(option.name));
+  if (glued !== undefined) {
+    // What follows the secret option's name may be its value, as in "-tokenVALUE".
+    const usage = `--${glued.name} ${placeholderOf(glued)}`;
+    return new ConfigError(
+      `Unknown option that begins with --${glued.name}; write ${usage}. Run ${program.name} --help`,
+    );
+  }
+  const known = [...options.map((option) => option.name), ...HELP_NAMES, VERSION_NAME];
+  const nearest = nearestName(name, known);
+  // Behind a secret it may be the rest of that, unless it is plainly a mistyped option.
+  if (nearest === undefined && last?.isSecret) {
+    return unexpectedArgument(place);
+  }
+  const question = nearest === undefined ? "." : `; did you mean --${nearest}?`;
+  return new ConfigError(`Unknown option ${typed}${question} Run ${program.name} --help`);
+}

@@ -1,0 +1,110 @@
+/** Files named by options, read whole at start so that a wrong one is found then and not later. */
+import { accessSync, constants, readFileSync } from "node:fs";
+import { z } from "zod";
+import { ConfigError } from "./config_error.ts";
+
+/** Which option named a file, for messages. */
+export interface NamedFile {
+  /** "Option --tls-cert", "Environment variable TLS_CERT" or "Default of option --ca-cert". */
+  readonly origin: string;
+  readonly path: string;
+  /** What else the user may do; ends the message. */
+  readonly remedy?: string;
+}
+
+const pem = z.string().includes("-----BEGIN ", {
+  error: "which is not PEM: it must have a line that begins with -----BEGIN",
+  abort: true,
+});
+
+const certificatePem = pem.regex(/-----BEGIN (?:[A-Z0-9]+ )?CERTIFICATE-----/, {
+  error: "which holds no certificate: it must have a line -----BEGIN CERTIFICATE-----",
+});
+
+const privateKeyPem = pem
+  .regex(/-----BEGIN (?:[A-Z0-9]+ )?PRIVATE KEY-----/, {
+    error: "which holds no private key: it must have a line -----BEGIN PRIVATE KEY-----",
+  })
+  .refine((text) => !/-----BEGIN ENCRYPTED |Proc-Type: 4,ENCRYPTED/.test(text), {
+    error: "which is encrypted: it must be a key without a passphrase",
+  });
+
+/**
+ * Reads a file as UTF-8 text.
+ *
+ * @throws {ConfigError} when it cannot be read
+ */
+export function readTextFile(file: NamedFile): string {
+  try {
+    return readFileSync(file.path, "utf8");
+  } catch (error) {
+    throw fault(file, `which cannot be read: ${reasonOf(error)}`);
+  }
+}
+
+/**
+ * Reads one or more certificates in PEM.
+ *
+ * @throws {ConfigError} when the file cannot be read or holds no certificate
+ */
+export function readCertificateFile(file: NamedFile): string {
+  return checked(file, certificatePem);
+}
+
+/**
+ * Reads a private key in PEM.
+ *
+ * @throws {ConfigError} when the file cannot be read, holds no private key or an encrypted one
+ */
+export function readPrivateKeyFile(file: NamedFile): string {
+  return checked(file, privateKeyPem);
+}
+
+/** Says why a file cannot be read now, without reading it; undefined when it can. */
+export function whyUnreadable(path: string): string | undefined {
+  try {
+    accessSync(path, constants.R_OK);
+    return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+function checked(file: NamedFile, schema: z.ZodType<string, string>): string {
+  const result = schema.safeParse(readTextFile(file));
+  if (result.success) return result.data;
+  throw fault(file, result.error.issues[0]?.message ?? "which is invalid");
+}
+
+function fault({ origin, path, remedy }: NamedFile, what: string): ConfigError {
+  const name = isPlainlyPath(path) ? JSON.stringify(path) : "a file";
+  return new ConfigError(
+    `${origin} names ${name}, ${what}${remedy === undefined ? "" : `; ${remedy}`}`,
+  );
+}
+
+/**
+ * Tells a path from a secret that was given in its place, perhaps in base64: a message shows the
+ * first only. Base64 of PEM or JSON begins with a letter and has no dot.
+ */
+function isPlainlyPath(text: string): boolean {
+  return /^(?:\.{0,2}\/|~|[A-Za-z]:[\\/])|\.[A-Za-z0-9]{1,8}$/.test(text) && !/["{\n]/.test(text);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file",
+  ENOTDIR: "there is no such file",
+  EISDIR: "it is a directory",
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  ENAMETOOLONG: "the name is too long",
+};
+
+function reasonOf(error: unknown): string {
+  // Deno asks for its own permission before the system is asked for its.
+  if (error instanceof Error && error.name === "NotCapable") {
+    return "Deno does not allow it, run with --allow-read";
+  }
+  const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+  return REASONS[code] ?? code;
+}

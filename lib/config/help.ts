@@ -1,0 +1,95 @@
+/** The text of `--help`: everything that a user needs to run a program, within 100 columns. */
+import { placeholderOf } from "./command_line.ts";
+import type { Option, Program } from "./options.ts";
+
+const WIDTH = 100;
+const INDENT = "  ";
+/** Stands for a space at which no line may break, until the line is done. */
+const UNBROKEN_SPACE = "\u00a0";
+
+/** Writes a program's help text, without a line break at its end. */
+export function helpText(program: Program): string {
+  const sections = [
+    `Usage: ${program.name} ${program.usage}`,
+    wrap(program.summary, WIDTH).join("\n"),
+    wrap(
+      "An option is written -name VALUE, --name VALUE or --name=VALUE. It may be given in the " +
+        "environment as well; the command line comes first, then the environment, then the " +
+        "default. An option without a value is switched off by --name=false. A DURATION is a number and its unit, or several: 500ms, 30s, 1m30s, 2h.",
+      WIDTH,
+    ).join("\n"),
+    ...optionSections(program),
+    section("Examples", program.examples.flatMap(exampleLines)),
+    section(
+      "Exit codes",
+      columns(program.exitCodes.map(({ code, meaning }) => [`${code}`, meaning])),
+    ),
+  ];
+  return sections.join("\n\n");
+}
+
+function optionSections(program: Program): string[] {
+  const groups = new Map<string, [string, string][]>();
+  for (const option of Object.values(program.options)) {
+    const rows = groups.get(option.group) ?? [];
+    rows.push([signature(option), `${option.description} (${provenance(option)})`]);
+    groups.set(option.group, rows);
+  }
+  groups.set("Help", [
+    ["-h, --help", "Print this text and stop"],
+    ["--version", "Print the version and stop"],
+  ]);
+  const widest = Math.max(...[...groups.values()].flat().map(([left]) => left.length));
+  return [...groups].map(([title, rows]) => section(title, columns(rows, widest)));
+}
+
+function signature(option: Option<unknown>): string {
+  return `--${option.name} ${placeholderOf(option)}`.trimEnd();
+}
+
+function provenance(option: Option<unknown>): string {
+  const facts = [`env ${option.env}`];
+  if (option.isRequired) facts.push("required");
+  if (option.default !== undefined && !option.kind.isSwitch) {
+    facts.push(`default ${option.default}`);
+  }
+  if (option.whenEmpty !== undefined) facts.push(`empty: ${option.whenEmpty}`);
+  return facts.map((fact) => fact.replaceAll(" ", UNBROKEN_SPACE)).join("; ");
+}
+
+function exampleLines({ title, command }: { title: string; command: string }): string[] {
+  return [`# ${title}`, command].map((line) => INDENT + line);
+}
+
+function section(title: string, lines: readonly string[]): string {
+  return [`${title}:`, ...lines].join("\n");
+}
+
+/** Two columns: the left one as wide as `leftWidth`, the right one wrapped beside it. */
+function columns(
+  rows: readonly (readonly [string, string])[],
+  leftWidth = Math.max(...rows.map(([left]) => left.length)),
+): string[] {
+  const margin = INDENT.length + leftWidth + INDENT.length;
+  return rows.flatMap(([left, right]) =>
+    wrap(right, WIDTH - margin).map((line, index) => {
+      const start = index === 0 ? INDENT + left : "";
+      return start.padEnd(margin) + line;
+    })
+  );
+}
+
+/** Breaks text at spaces into lines of at most `width`; a longer word has a line of its own. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].map((done) => done.replaceAll(UNBROKEN_SPACE, " "));
+}

@@ -1,0 +1,91 @@
+/**
+ * Where text stops being JSON. `JSON.parse` says so only for some faults, and for the others it
+ * quotes the text around them, which in a clusters file may be a token.
+ */
+
+const SPACE = /[ \t\n\r]*/y;
+const STRING = /"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"/y;
+const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.+-])/y;
+
+/** A place in a text; both count from 1. */
+export interface TextPosition {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** Returns where the first token begins that cannot stand there; undefined when all is JSON. */
+export function findJsonFault(text: string): TextPosition | undefined {
+  const offset = new JsonScanner(text).faultOffset();
+  if (offset === undefined) return undefined;
+  const lines = text.slice(0, offset).split("\n");
+  return { line: lines.length, column: (lines.at(-1) ?? "").length + 1 };
+}
+
+/** Walks over the tokens of JSON without building values or recursing. */
+class JsonScanner {
+  readonly #text: string;
+  #offset = 0;
+  /** The brackets that are open, as the ones that will close them. */
+  readonly #closers: ("]" | "}")[] = [];
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  faultOffset(): number | undefined {
+    do {
+      this.#take(SPACE);
+      if (!this.#takeValueOrOpen()) return this.#offset;
+      if (!this.#takeClosers()) return this.#offset;
+    } while (this.#closers.length > 0);
+    return this.#offset === this.#text.length ? undefined : this.#offset;
+  }
+
+  /** Takes a scalar or everything up to the first scalar of an array or object, if it has one. */
+  #takeValueOrOpen(): boolean {
+    for (;;) {
+      const opener = this.#text[this.#offset];
+      if (opener !== "[" && opener !== "{") return this.#take(STRING) || this.#take(SCALAR);
+      this.#offset++;
+      this.#closers.push(opener === "[" ? "]" : "}");
+      this.#take(SPACE);
+      if (this.#text[this.#offset] === this.#closers.at(-1)) return true;
+      if (opener === "{" && !this.#takeKey()) return false;
+    }
+  }
+
+  /** Takes what may follow a value: closing brackets, then a comma when something is still open. */
+  #takeClosers(): boolean {
+    for (;;) {
+      this.#take(SPACE);
+      const closer = this.#closers.at(-1);
+      if (closer === undefined) return true;
+      const next = this.#text[this.#offset];
+      if (next !== closer && next !== ",") return false;
+      this.#offset++;
+      if (next === closer) {
+        this.#closers.pop();
+        continue;
+      }
+      this.#take(SPACE);
+      return closer === "]" || this.#takeKey();
+    }
+  }
+
+  #takeKey(): boolean {
+    if (!this.#take(STRING)) return false;
+    this.#take(SPACE);
+    if (this.#text[this.#offset] !== ":") return false;
+    this.#offset++;
+    this.#take(SPACE);
+    return true;
+  }
+
+  #take(token: RegExp): boolean {
+    token.lastIndex = this.#offset;
+    const match = token.exec(this.#text);
+    if (match === null) return false;
+    this.#offset += match[0].length;
+    return true;
+  }
+}

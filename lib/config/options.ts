@@ -1,0 +1,171 @@
+/**
+ * Options of a program, declared as a table and read from the command line and the environment. The
+ * command line beats the environment, which beats the default. Files are not read here.
+ */
+import type { z } from "zod";
+import { placeholderOf, readCommandLine } from "./command_line.ts";
+import { ConfigError } from "./config_error.ts";
+import { helpText } from "./help.ts";
+import type { Kind } from "./kinds.ts";
+
+/** One option. */
+export interface Option<Value> {
+  /** As on the command line, without dashes. */
+  readonly name: string;
+  /** The environment variable that gives the value when the command line does not. */
+  readonly env: string;
+  /** Heading in the help text; options of one group stand together in the table. */
+  readonly group: string;
+  readonly kind: Kind<Value>;
+  /** One line: what it is for, and what a reader must know to choose a value. */
+  readonly description: string;
+  /** Stands for the value in the help text; the kind's own word when left out. */
+  readonly placeholder?: string;
+  /** Text as a user would give it; read like any other. */
+  readonly default?: string;
+  /** The program cannot run without it. */
+  readonly isRequired?: true;
+  /** Its value appears in no message. */
+  readonly isSecret?: true;
+  /**
+   * What an empty value means, where it is a choice of its own ("no health server"): the option is
+   * undefined then. An empty environment variable of any other option counts as not set.
+   */
+  readonly whenEmpty?: string;
+}
+
+/** The options of a program by the name of the field that each becomes. */
+export type OptionTable = Readonly<Record<string, Option<unknown>>>;
+
+/** What a table's options become. */
+export type OptionValues<Table extends OptionTable> = {
+  readonly [Field in keyof Table]:
+    | z.output<Table[Field]["kind"]["schema"]>
+    | (IsAlwaysSet<Table[Field]> extends true ? never : undefined);
+};
+
+type IsAlwaysSet<Given> = Given extends { readonly whenEmpty: string } ? false
+  : Given extends { readonly isRequired: true } | { readonly default: string } ? true
+  : false;
+
+/** A program as its help text presents it. */
+export interface Program<Table extends OptionTable = OptionTable> {
+  /** The word that starts it. */
+  readonly name: string;
+  readonly version: string;
+  /** The required part of the command line, for the usage line. */
+  readonly usage: string;
+  /** One paragraph: what the program does. */
+  readonly summary: string;
+  readonly options: Table;
+  /** Printed as they are: at most 98 columns. */
+  readonly examples: readonly { readonly title: string; readonly command: string }[];
+  readonly exitCodes: readonly { readonly code: number; readonly meaning: string }[];
+}
+
+/** What the user asked for. */
+export type Parsed<Options> =
+  | { readonly kind: "help"; readonly text: string }
+  | { readonly kind: "version"; readonly text: string }
+  | { readonly kind: "run"; readonly options: Options };
+
+/** Values and, for messages about them, where each came from. */
+export interface ReadOptions<Table extends OptionTable> {
+  readonly values: OptionValues<Table>;
+  /** "Option --addr", "Environment variable ADDR" or "Default of option --addr". */
+  readonly origins: { readonly [Field in keyof Table]: string };
+}
+
+/** Environment variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads a program's options.
+ *
+ * @throws {ConfigError} for an option that is unknown, lacks its value, has a wrong one, or is
+ * required and missing; and for an argument that belongs to no option
+ */
+export function parseOptions<const Table extends OptionTable>(
+  program: Program<Table>,
+  argv: readonly string[],
+  env: Environment,
+): Parsed<ReadOptions<Table>> {
+  const line = readCommandLine(program, argv);
+  switch (line.kind) {
+    case "help":
+      return { kind: "help", text: helpText(program) };
+    case "version":
+      return { kind: "version", text: `culvert ${program.name} ${program.version}` };
+    case "values":
+      return { kind: "run", options: readValues(program, line.values, env) };
+  }
+}
+
+function readValues<Table extends OptionTable>(
+  program: Program<Table>,
+  commandLine: ReadonlyMap<string, string>,
+  env: Environment,
+): ReadOptions<Table> {
+  const values: Record<string, unknown> = {};
+  const origins: Record<string, string> = {};
+  for (const [field, option] of Object.entries(program.options)) {
+    const given = find(option, commandLine, env);
+    values[field] = readValue(option, given);
+    origins[field] = given.origin;
+  }
+  // The loop above went over each field of the table and its own option.
+  return { values, origins } as unknown as ReadOptions<Table>;
+}
+
+interface Given {
+  readonly origin: string;
+  readonly text: string | undefined;
+}
+
+function find(
+  option: Option<unknown>,
+  commandLine: ReadonlyMap<string, string>,
+  env: Environment,
+): Given {
+  const text = commandLine.get(option.name);
+  if (text !== undefined) return { origin: `Option --${option.name}`, text };
+  // A variable that was filled from a file often ends as the file did, with a line break.
+  const envText = env[option.env]?.replace(/\r?\n$/, "");
+  const isSet = envText !== undefined && (envText !== "" || option.whenEmpty !== undefined);
+  if (isSet) return { origin: `Environment variable ${option.env}`, text: envText };
+  return { origin: `Default of option --${option.name}`, text: option.default };
+}
+
+function readValue(option: Option<unknown>, { origin, text }: Given): unknown {
+  const isNone = option.whenEmpty !== undefined || option.default === undefined;
+  if (text === undefined || (text === "" && isNone)) {
+    if (option.isRequired) throw missing(option);
+    return undefined;
+  }
+  const result = option.kind.schema.safeParse(text);
+  if (result.success) return result.data;
+  const expected = result.error.issues[0]?.message ?? "is invalid";
+  const shown = option.isSecret ? undefined : shownValue(text);
+  throw new ConfigError(`${origin} ${expected}${shown === undefined ? "" : `, but is ${shown}`}`);
+}
+
+function missing(option: Option<unknown>): ConfigError {
+  const usage = `--${option.name} ${placeholderOf(option)}`;
+  return new ConfigError(
+    `Option --${option.name} is required: give ${usage} or the environment variable ${option.env}`,
+  );
+}
+
+const MAX_SHOWN_CHARACTERS = 80;
+
+/** Quotes a value for a message; undefined when it looks like something that must not be shown. */
+function shownValue(text: string): string | undefined {
+  const isPem = /[\n\r\0]|-----BEGIN/.test(text);
+  const mayHavePassword = text.includes("@");
+  if (isPem || mayHavePassword) return undefined;
+  // The query of a URL is a common place for a credential.
+  const isUrl = text.includes("://");
+  const shown = isUrl ? text.replace(/\?.*/, "?…") : text;
+  const isLong = shown.length > MAX_SHOWN_CHARACTERS;
+  return JSON.stringify(isLong ? `${shown.slice(0, MAX_SHOWN_CHARACTERS)}…` : shown);
+}

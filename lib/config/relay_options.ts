@@ -1,0 +1,278 @@
+/** The relay's options: the command line, the environment and the files they name. */
+import { formatAddress, type ListenAddress } from "./address.ts";
+import { type ClusterEntry, type Clusters, readClusters } from "./clusters.ts";
+import { ConfigError } from "./config_error.ts";
+import { readCertificateFile, readPrivateKeyFile, readTextFile } from "./files.ts";
+import { deepFreeze } from "./freeze.ts";
+import { duration, integer, type Kind, listenAddress, number, parsedBy, path } from "./kinds.ts";
+import {
+  type Environment,
+  type OptionTable,
+  type Parsed,
+  parseOptions,
+  type Program,
+  type ReadOptions,
+} from "./options.ts";
+import {
+  graceOption,
+  type LogFormat,
+  type LogLevel,
+  logOptions,
+  maxHeaderBytesOption,
+} from "./shared_options.ts";
+import { version } from "./version.ts";
+
+/** What the relay runs with; frozen. */
+export interface RelayOptions {
+  /** Listener for agents. */
+  readonly addr: ListenAddress;
+  /** Listener for callers, probes and metrics. */
+  readonly internalAddr: ListenAddress;
+  readonly clusters: readonly ClusterEntry[];
+  /** The file that `clusters` came from; undefined when they were given as JSON. */
+  readonly clustersPath?: string | undefined;
+  /** Requests per second over all clusters, decimals allowed; 0 is no limit. */
+  readonly rateLimitPerSecond: number;
+  /** TLS on both listeners; undefined is plain HTTP. */
+  readonly tls?: RelayTls | undefined;
+  /** Time until a response's head, in milliseconds; 0 is no limit. */
+  readonly responseTimeoutMs: number;
+  /** Time for open streams to finish when the relay stops; 0 is none. */
+  readonly graceMs: number;
+  /** Limit on the head of a request or response. */
+  readonly maxHeaderBytes: number;
+  /** Limit on a request's body; 0 is none. */
+  readonly maxBodyBytes: number;
+  /** Limit on the streams of one session that are open at once. */
+  readonly maxStreams: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  /** One line each, to be logged at start. */
+  readonly warnings: readonly string[];
+}
+
+/** Files of the relay's TLS, with their PEM text as it was at start. */
+export interface RelayTls {
+  readonly certPath: string;
+  readonly certPem: string;
+  readonly keyPath: string;
+  readonly keyPem: string;
+  /** With these, both listeners demand a client certificate. */
+  readonly clientCaPath?: string | undefined;
+  readonly clientCaPem?: string | undefined;
+}
+
+const clustersKind: Kind<string> = {
+  placeholder: "FILE|JSON",
+  schema: parsedBy((text) => text, ""),
+};
+
+const table = {
+  addr: {
+    name: "addr",
+    env: "ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    default: ":8443",
+    description:
+      "Public listen address, for agents: /connect and /healthz; port 0 takes a free one",
+  },
+  internalAddr: {
+    name: "internal-addr",
+    env: "INTERNAL_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    default: ":8080",
+    description:
+      "Internal listen address, for callers: /tunnel/{id}/, /healthz, /readyz, /metrics; " +
+      "never expose it",
+  },
+  clusters: {
+    name: "clusters",
+    env: "CLUSTERS",
+    group: "Clusters",
+    kind: clustersKind,
+    isRequired: true,
+    isSecret: true,
+    description:
+      "Clusters that agents may serve, as the path of a JSON file or as JSON: an array " +
+      'of {"id", "token", "targetAddr"}, and "impersonation": "forward" for a cluster whose ' +
+      "callers may send Impersonate-* headers",
+  },
+  tlsCert: {
+    name: "tls-cert",
+    env: "TLS_CERT",
+    group: "TLS",
+    kind: path,
+    description: "Certificate chain in PEM; turns on TLS on both listeners; needs --tls-key",
+  },
+  tlsKey: {
+    name: "tls-key",
+    env: "TLS_KEY",
+    group: "TLS",
+    kind: path,
+    description: "Private key in PEM, without a passphrase; needs --tls-cert",
+  },
+  tlsClientCa: {
+    name: "tls-client-ca",
+    env: "TLS_CLIENT_CA",
+    group: "TLS",
+    kind: path,
+    description:
+      "CA certificates in PEM; agents and callers must then show a certificate that one " +
+      "of these signed; needs --tls-cert and --tls-key",
+  },
+  rateLimitPerSecond: {
+    name: "rate-limit",
+    env: "RATE_LIMIT",
+    group: "Limits",
+    kind: number({ min: 0 }),
+    default: "0",
+    description: "Requests per second over all clusters; 0 is no limit",
+  },
+  maxStreams: {
+    name: "max-streams",
+    env: "MAX_STREAMS",
+    group: "Limits",
+    kind: integer({ min: 1, max: 1_000_000 }),
+    default: "1024",
+    description: "Requests open at once in one agent's session",
+  },
+  maxHeaderBytes: maxHeaderBytesOption,
+  maxBodyBytes: {
+    name: "max-body-bytes",
+    env: "MAX_BODY_BYTES",
+    group: "Limits",
+    kind: integer({ min: 0 }),
+    placeholder: "BYTES",
+    default: "0",
+    description: "Largest body of a request; 0 is no limit",
+  },
+  responseTimeoutMs: {
+    name: "response-timeout",
+    env: "RESPONSE_TIMEOUT",
+    group: "Timeouts",
+    kind: duration({ min: "0" }),
+    default: "5m",
+    description: "Time until the head of a response; its body may take longer; 0 is no limit",
+  },
+  graceMs: graceOption,
+  ...logOptions,
+} as const satisfies OptionTable;
+
+const program: Program<typeof table> = {
+  name: "relay",
+  version,
+  usage: "--clusters FILE|JSON [options]",
+  summary:
+    "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
+    "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +
+    "the relay at http://RELAY-INTERNAL/tunnel/{id}/PATH. The relay drops the caller's " +
+    "credentials, and the agent puts in its own.",
+  options: table,
+  examples: [
+    { title: "Serve the clusters in a file", command: "relay --clusters clusters.json" },
+    {
+      title: "One cluster, from the environment",
+      command:
+        `CLUSTERS='[{"id":"dev","token":"…","targetAddr":"127.0.0.1:6443"}]' relay --log-level debug`,
+    },
+    {
+      title: "In production: TLS, and certificates from agents and callers",
+      command: "relay --clusters clusters.json --tls-cert tls.crt --tls-key tls.key " +
+        "--tls-client-ca ca.crt",
+    },
+  ],
+  exitCodes: [
+    { code: 0, meaning: "Stopped by SIGTERM or SIGINT, or printed the help text or the version" },
+    { code: 1, meaning: "Failed while it ran" },
+    { code: 2, meaning: "Did not start: a wrong option or file, or an address in use" },
+  ],
+};
+
+/**
+ * Reads the relay's options, its clusters and its TLS files.
+ *
+ * @param argv the arguments after the program's name
+ * @throws {ConfigError} for whatever the relay cannot run with; the message is one line
+ */
+export function parseRelayOptions(argv: readonly string[], env: Environment): Parsed<RelayOptions> {
+  const parsed = parseOptions(program, argv, env);
+  return parsed.kind === "run"
+    ? { kind: "run", options: deepFreeze(build(parsed.options)) }
+    : parsed;
+}
+
+type Read = ReadOptions<typeof table>;
+
+function build(read: Read): RelayOptions {
+  const { values } = read;
+  refuseSharedAddress(values.addr, values.internalAddr);
+  const tls = readTls(read);
+  return {
+    addr: values.addr,
+    internalAddr: values.internalAddr,
+    ...readClustersOption(read),
+    rateLimitPerSecond: values.rateLimitPerSecond,
+    ...(tls && { tls }),
+    responseTimeoutMs: values.responseTimeoutMs,
+    graceMs: values.graceMs,
+    maxHeaderBytes: values.maxHeaderBytes,
+    maxBodyBytes: values.maxBodyBytes,
+    maxStreams: values.maxStreams,
+    logLevel: values.logLevel,
+    logFormat: values.logFormat,
+  };
+}
+
+/** Two listeners on one port would fail later, as an address in use by somebody. */
+function refuseSharedAddress(addr: ListenAddress, internalAddr: ListenAddress): void {
+  const address = formatAddress(addr);
+  if (addr.port === 0 || address !== formatAddress(internalAddr)) return;
+  throw new ConfigError(
+    `Options --addr and --internal-addr are both ${
+      JSON.stringify(address)
+    }; each needs its own port`,
+  );
+}
+
+function readClustersOption({ values, origins }: Read): Clusters & { clustersPath?: string } {
+  const text = values.clusters;
+  const origin = origins.clusters;
+  if (/^\s*[[{]/.test(text)) return readClusters(text, origin);
+  if (/["\n\r\0]/.test(text)) {
+    throw new ConfigError(
+      `${origin} must be the path of a JSON file, or JSON that begins with "["`,
+    );
+  }
+  const file = readTextFile({ origin, path: text });
+  const source = `Clusters file ${JSON.stringify(text)}`;
+  return { ...readClusters(file, source), clustersPath: text };
+}
+
+function readTls({ values, origins }: Read): RelayTls | undefined {
+  const { tlsCert: certPath, tlsKey: keyPath, tlsClientCa: clientCaPath } = values;
+  if (certPath === undefined && keyPath === undefined && clientCaPath === undefined) {
+    return undefined;
+  }
+  if (certPath === undefined || keyPath === undefined) {
+    const given = certPath !== undefined
+      ? "tlsCert"
+      : keyPath !== undefined
+      ? "tlsKey"
+      : "tlsClientCa";
+    const missing = [...(certPath ? [] : ["--tls-cert"]), ...(keyPath ? [] : ["--tls-key"])];
+    throw new ConfigError(`${origins[given]} needs ${missing.join(" and ")} as well`);
+  }
+  const clientCa = clientCaPath !== undefined && {
+    clientCaPath,
+    clientCaPem: readCertificateFile({ origin: origins.tlsClientCa, path: clientCaPath }),
+  };
+  return {
+    certPath,
+    certPem: readCertificateFile({ origin: origins.tlsCert, path: certPath }),
+    keyPath,
+    keyPem: readPrivateKeyFile({ origin: origins.tlsKey, path: keyPath }),
+    ...clientCa,
+  };
+}

@@ -1,0 +1,312 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import {
+  assertRefused,
+  CERTIFICATE_PEM,
+  PRIVATE_KEY_PEM,
+  refusalOf,
+  runOptions,
+  ScratchDirectory,
+} from "./support.ts";
+
+const TOKEN = "QZQZQZQZQZQZQZQZ";
+const SERVER_URL = "wss://relay.example.com/connect";
+const ENV = { SERVER_URL, TOKEN };
+/** A target that needs no file. */
+const PLAIN = ["-plain-target", "-sa-token-path="];
+
+function run(argv: readonly string[], env: Record<string, string> = ENV) {
+  return runOptions(parseAgentOptions(argv, env));
+}
+
+Deno.test("parseAgentOptions gives the documented defaults", () => {
+  assert.deepEqual(run(PLAIN), {
+    serverUrl: SERVER_URL,
+    token: TOKEN,
+    serverTls: {},
+    target: { hostname: "kubernetes.default.svc", port: 443 },
+    maxRetryMs: 60_000,
+    maxConns: 1024,
+    dialTimeoutMs: 10_000,
+    poolSize: 64,
+    poolIdleTimeoutMs: 30_000,
+    maxHeaderBytes: 65_536,
+    healthAddr: { hostname: "", port: 8081 },
+    graceMs: 30_000,
+    logLevel: "info",
+    logFormat: "auto",
+    warnings: [],
+  });
+});
+
+Deno.test("parseAgentOptions reads every option, from the command line or the environment", () => {
+  using scratch = new ScratchDirectory();
+  const caPath = scratch.write("ca.crt", CERTIFICATE_PEM);
+  const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const keyPath = scratch.write("tls.key", PRIVATE_KEY_PEM);
+  const saTokenPath = scratch.write("token", "service-account");
+  const given = {
+    "server": "ws://127.0.0.1:8443/connect",
+    "token": TOKEN,
+    "target": "[::1]:6443",
+    "sa-token-path": saTokenPath,
+    "ca-cert": caPath,
+    "insecure": "false",
+    "plain-target": "false",
+    "allow-insecure-server": "true",
+    "server-ca-cert": caPath,
+    "client-cert": certPath,
+    "client-key": keyPath,
+    "max-retry": "5s",
+    "max-conns": "7",
+    "health-addr": "127.0.0.1:0",
+    "log-level": "warn",
+    "log-format": "text",
+    "grace": "1s",
+    "dial-timeout": "250ms",
+    "pool-idle-timeout": "2m",
+    "pool-size": "0",
+    "max-header-bytes": "1048576",
+  };
+  const expected = (origins: readonly [string, string]) => ({
+    serverUrl: given.server,
+    token: TOKEN,
+    serverTls: {
+      caPath,
+      caPem: CERTIFICATE_PEM,
+      certPath,
+      certPem: CERTIFICATE_PEM,
+      keyPath,
+      keyPem: PRIVATE_KEY_PEM,
+    },
+    target: { hostname: "::1", port: 6443 },
+    targetTls: { isInsecure: false, caPath, caPem: CERTIFICATE_PEM },
+    saTokenPath,
+    maxRetryMs: 5_000,
+    maxConns: 7,
+    dialTimeoutMs: 250,
+    poolSize: 0,
+    poolIdleTimeoutMs: 120_000,
+    maxHeaderBytes: 1_048_576,
+    healthAddr: { hostname: "127.0.0.1", port: 0 },
+    graceMs: 1_000,
+    logLevel: "warn",
+    logFormat: "text",
+    warnings: [
+      `${origins[0]} begins with ws://: the token can be read on the way`,
+      `${origins[1]} has no effect with ws://`,
+    ],
+  });
+  const entries = Object.entries(given);
+  assert.deepEqual(
+    run(entries.map(([name, value]) => `-${name}=${value}`), {}),
+    expected(["Option --server", "Option --client-cert"]),
+  );
+  const env = entries.map(([name, value]) => [
+    name === "server" ? "SERVER_URL" : name.toUpperCase().replaceAll("-", "_"),
+    value,
+  ]);
+  assert.deepEqual(
+    run([], Object.fromEntries(env)),
+    expected(["Environment variable SERVER_URL", "Environment variable CLIENT_CERT"]),
+  );
+});
+
+Deno.test("parseAgentOptions freezes its result", () => {
+  const options = run(PLAIN);
+  for (const part of [options, options.target, options.serverTls, options.warnings]) {
+    assert.ok(Object.isFrozen(part));
+  }
+});
+
+Deno.test("parseAgentOptions takes an empty path or address as none", () => {
+  const { saTokenPath, healthAddr } = run(PLAIN, { ...ENV, HEALTH_ADDR: "" });
+  assert.deepEqual({ saTokenPath, healthAddr }, { saTokenPath: undefined, healthAddr: undefined });
+  assert.deepEqual(run(["-sa-token-path=", "-ca-cert="]).targetTls, { isInsecure: false });
+});
+
+Deno.test("parseAgentOptions reads no CA for a target that is not verified", () => {
+  const noFile = ["-sa-token-path=", "-ca-cert=/nowhere/ca.crt"];
+  assert.equal(run([...noFile, "-plain-target"]).targetTls, undefined);
+  assert.equal(run([...noFile, "-plain-target", "-insecure"]).targetTls, undefined);
+  assert.deepEqual(run([...noFile, "-insecure"]).targetTls, { isInsecure: true });
+});
+
+Deno.test("parseAgentOptions warns of what is not safe or will not work yet", () => {
+  using scratch = new ScratchDirectory();
+  const missing = `${scratch.path}/token`;
+  assert.deepEqual(run(["-insecure", "-sa-token-path", missing]).warnings, [
+    "Option --insecure: the target's certificate is not verified",
+    `Option --sa-token-path names "${missing}", which cannot be read yet: ` +
+    "there is no such file; requests fail until it can",
+  ]);
+  assert.deepEqual(run(["-plain-target", "-insecure", "-sa-token-path="]).warnings, []);
+});
+
+Deno.test("parseAgentOptions drops spaces and a line break around the token", () => {
+  assert.equal(run(PLAIN, { ...ENV, TOKEN: ` ${TOKEN} \n` }).token, TOKEN);
+  assert.equal(run([...PLAIN, "-token", "two words"]).token, "two words");
+});
+
+Deno.test("parseAgentOptions demands server and token", () => {
+  assertRefused(
+    () => run(PLAIN, { TOKEN }),
+    "Option --server is required: give --server URL or the environment variable SERVER_URL",
+  );
+  assertRefused(
+    () => run(PLAIN, { SERVER_URL }),
+    "Option --token is required: give --token TOKEN or the environment variable TOKEN",
+  );
+});
+
+Deno.test("parseAgentOptions refuses ws:// unless that is allowed", () => {
+  const url = "ws://relay.example.com/connect?token=QZQZ";
+  const rest = "begins with ws://, which shows the token to everybody on the way; " +
+    "use wss://, or for tests add --allow-insecure-server";
+  assertRefused(() => run([...PLAIN, "-server", url]), `Option --server ${rest}`);
+  assertRefused(
+    () => run(PLAIN, { ...ENV, SERVER_URL: url }),
+    `Environment variable SERVER_URL ${rest}`,
+  );
+  assert.equal(run([...PLAIN, "-server", url, "-allow-insecure-server"]).serverUrl, url);
+});
+
+Deno.test("parseAgentOptions refuses what is no URL of a relay", () => {
+  const begin = "Option --server";
+  const cases: [string, string][] = [
+    [
+      "relay.example.com",
+      `${begin} must be a WebSocket URL such as ${SERVER_URL}, but is "relay.example.com"`,
+    ],
+    [
+      "wss://relay:99999/",
+      `${begin} must be a WebSocket URL such as ${SERVER_URL}, but is "wss://relay:99999/"`,
+    ],
+    [
+      "https://relay.example.com/connect?token=QZQZ",
+      `${begin} must begin with wss:// or ws://, but is "https://relay.example.com/connect?…"`,
+    ],
+    ["localhost:8443", `${begin} must begin with wss:// or ws://, but is "localhost:8443"`],
+    [
+      "wss://user:QZQZ@relay.example.com/",
+      `${begin} must not hold a user name or password; the agent shows its --token`,
+    ],
+    ["wss://relay/#QZ", `${begin} must not have a part behind "#", but is "wss://relay/#QZ"`],
+  ];
+  for (const [url, message] of cases) {
+    assertRefused(() => run([...PLAIN, "-server", url]), message);
+  }
+});
+
+Deno.test("parseAgentOptions refuses a target without a port", () => {
+  assertRefused(
+    () => run([...PLAIN, "-target", "kubernetes.default.svc"]),
+    "Option --target must be HOST:PORT such as kubernetes.default.svc:443, 10.0.0.1:6443 or " +
+      '[fd00::1]:6443, but is "kubernetes.default.svc"',
+  );
+});
+
+Deno.test("parseAgentOptions wants client certificate and key together", () => {
+  assertRefused(
+    () => run([...PLAIN, "-client-cert", "x"]),
+    "Option --client-cert needs --client-key as well",
+  );
+  assertRefused(
+    () => run(PLAIN, { ...ENV, CLIENT_KEY: "x" }),
+    "Environment variable CLIENT_KEY needs --client-cert as well",
+  );
+});
+
+Deno.test("parseAgentOptions refuses certificates that cannot be read", () => {
+  using scratch = new ScratchDirectory();
+  const cert = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const key = scratch.write("tls.key", PRIVATE_KEY_PEM);
+  const none = `${scratch.path}/none.pem`;
+  const missing = `names "${none}", which cannot be read: there is no such file`;
+  const cases: [string[], string][] = [
+    [[...PLAIN, "-server-ca-cert", none], `Option --server-ca-cert ${missing}`],
+    [[...PLAIN, "-client-cert", none, "-client-key", key], `Option --client-cert ${missing}`],
+    [[...PLAIN, "-client-cert", cert, "-client-key", none], `Option --client-key ${missing}`],
+    [
+      [...PLAIN, "-client-cert", key, "-client-key", cert],
+      `Option --client-cert names "${key}", which holds no certificate: ` +
+      "it must have a line -----BEGIN CERTIFICATE-----",
+    ],
+    [
+      ["-ca-cert", none],
+      `Option --ca-cert ${missing}; ` +
+      "give the target's CA with --ca-cert, or --plain-target for a target without TLS",
+    ],
+  ];
+  for (const [argv, message] of cases) assertRefused(() => run(argv), message);
+});
+
+Deno.test("parseAgentOptions refuses the default CA where there is none, and says what to do", {
+  ignore: existsOnThisMachine("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
+}, () => {
+  assertRefused(
+    () => run([]),
+    'Default of option --ca-cert names "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", ' +
+      "which cannot be read: there is no such file; " +
+      "give the target's CA with --ca-cert, or --plain-target for a target without TLS",
+  );
+});
+
+Deno.test("parseAgentOptions refuses values out of range", () => {
+  const duration = "must be a duration with its unit (30s, 1m30s, 500ms) of";
+  const cases: [string[], string][] = [
+    [
+      ["-max-retry", "0"],
+      `Option --max-retry ${duration} at least 1ms and at most 596h, but is "0"`,
+    ],
+    [
+      ["-dial-timeout", "10"],
+      `Option --dial-timeout ${duration} at least 1ms and at most 596h, but is "10"`,
+    ],
+    [
+      ["-pool-idle-timeout", "0s"],
+      `Option --pool-idle-timeout ${duration} at least 1ms and at most 596h, but is "0s"`,
+    ],
+    [
+      ["-pool-size", "-1"],
+      'Option --pool-size must be a whole number from 0 to 65536, but is "-1"',
+    ],
+    [
+      ["-max-conns", "0"],
+      'Option --max-conns must be a whole number from 1 to 1000000, but is "0"',
+    ],
+    [["-insecure=perhaps"], 'Option --insecure must be true or false, but is "perhaps"'],
+  ];
+  for (const [argv, message] of cases) assertRefused(() => run([...PLAIN, ...argv]), message);
+});
+
+Deno.test("parseAgentOptions never shows the token, right or wrong", () => {
+  assertRefused(
+    () => run(PLAIN, { ...ENV, TOKEN: `${TOKEN}\u00e9` }),
+    "Environment variable TOKEN must be printable ASCII with no space at either end",
+  );
+  const token = fc.string({ unit: fc.constantFrom("Q", "Z", " ", "é", "-", "="), maxLength: 12 });
+  const argvOf = fc.constantFrom<(token: string) => string[]>(
+    (token) => ["-token", `QZ${token}`, "-max-conns=0"],
+    (token) => [`-token=QZ${token}`, "-health-addr", "nowhere"],
+    (token) => [`-tokenQZ${token}`],
+    (token) => [`-token=x`, `QZ${token}`],
+    (token) => [`-tokne=QZ${token}`],
+    (token) => [`-token=QZ${token}\u00e9`],
+    (token) => [`-token=QZ${token}`, "-ca-cert=/nowhere.crt"],
+  );
+  fc.assert(fc.property(token, argvOf, (token, argvOf) => {
+    const message = refusalOf(() => run(argvOf(token), { SERVER_URL }));
+    assert.doesNotMatch(message, /QZ/);
+  }));
+});
+
+function existsOnThisMachine(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,297 @@
+import assert from "node:assert/strict";
+import { parseRelayOptions } from "../../lib/config/relay_options.ts";
+import {
+  assertRefused,
+  CERTIFICATE_PEM,
+  PRIVATE_KEY_PEM,
+  refusalOf,
+  runOptions,
+  ScratchDirectory,
+} from "./support.ts";
+
+const TOKEN = "QZQZQZQZQZQZQZQZ";
+const ENTRY = { id: "prod", token: TOKEN, targetAddr: "127.0.0.1:6443" };
+const JSON_TEXT = JSON.stringify([ENTRY]);
+const CLUSTERS = [{ ...ENTRY, impersonation: "strip" }];
+
+function run(argv: readonly string[], env: Record<string, string> = { CLUSTERS: JSON_TEXT }) {
+  return runOptions(parseRelayOptions(argv, env));
+}
+
+Deno.test("parseRelayOptions gives the documented defaults", () => {
+  assert.deepEqual(run([]), {
+    addr: { hostname: "", port: 8443 },
+    internalAddr: { hostname: "", port: 8080 },
+    clusters: CLUSTERS,
+    rateLimitPerSecond: 0,
+    responseTimeoutMs: 300_000,
+    graceMs: 30_000,
+    maxHeaderBytes: 65_536,
+    maxBodyBytes: 0,
+    maxStreams: 1024,
+    logLevel: "info",
+    logFormat: "auto",
+    warnings: [],
+  });
+});
+
+Deno.test("parseRelayOptions reads every option, from the command line or the environment", () => {
+  using scratch = new ScratchDirectory();
+  const clustersPath = scratch.write("clusters.json", JSON_TEXT);
+  const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const keyPath = scratch.write("tls.key", PRIVATE_KEY_PEM);
+  const clientCaPath = scratch.write("ca.crt", CERTIFICATE_PEM);
+  const given = {
+    "addr": "127.0.0.1:0",
+    "internal-addr": "[::1]:9090",
+    "clusters": clustersPath,
+    "rate-limit": "12.5",
+    "tls-cert": certPath,
+    "tls-key": keyPath,
+    "tls-client-ca": clientCaPath,
+    "log-level": "DEBUG",
+    "log-format": "json",
+    "grace": "0",
+    "response-timeout": "1m30s",
+    "max-header-bytes": "1024",
+    "max-body-bytes": "5000000000",
+    "max-streams": "1",
+  };
+  const expected = {
+    addr: { hostname: "127.0.0.1", port: 0 },
+    internalAddr: { hostname: "::1", port: 9090 },
+    clusters: CLUSTERS,
+    clustersPath,
+    rateLimitPerSecond: 12.5,
+    tls: {
+      certPath,
+      certPem: CERTIFICATE_PEM,
+      keyPath,
+      keyPem: PRIVATE_KEY_PEM,
+      clientCaPath,
+      clientCaPem: CERTIFICATE_PEM,
+    },
+    responseTimeoutMs: 90_000,
+    graceMs: 0,
+    maxHeaderBytes: 1024,
+    maxBodyBytes: 5_000_000_000,
+    maxStreams: 1,
+    logLevel: "debug",
+    logFormat: "json",
+    warnings: [],
+  };
+  const entries = Object.entries(given);
+  assert.deepEqual(run(entries.flatMap(([name, value]) => [`-${name}`, value]), {}), expected);
+  const env = entries.map(([name, value]) => [name.toUpperCase().replaceAll("-", "_"), value]);
+  assert.deepEqual(run([], Object.fromEntries(env)), expected);
+});
+
+Deno.test("parseRelayOptions takes clusters as JSON on the command line and in the environment", () => {
+  assert.deepEqual(run(["-clusters", JSON_TEXT], {}).clusters, CLUSTERS);
+  assert.deepEqual(run([], { CLUSTERS: `\n  ${JSON_TEXT}\n` }).clusters, CLUSTERS);
+  assert.deepEqual(run(["-clusters", JSON_TEXT], { CLUSTERS: "/nowhere.json" }).clusters, CLUSTERS);
+});
+
+Deno.test("parseRelayOptions takes TLS without client certificates", () => {
+  using scratch = new ScratchDirectory();
+  const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const keyPath = scratch.write("tls.key", PRIVATE_KEY_PEM);
+  assert.deepEqual(run(["-tls-cert", certPath, "-tls-key", keyPath]).tls, {
+    certPath,
+    certPem: CERTIFICATE_PEM,
+    keyPath,
+    keyPem: PRIVATE_KEY_PEM,
+  });
+});
+
+Deno.test("parseRelayOptions freezes its result down to the last entry", () => {
+  const options = run([]);
+  for (const part of [options, options.addr, options.clusters, options.clusters[0]]) {
+    assert.ok(Object.isFrozen(part));
+  }
+  assert.ok(Object.isFrozen(options.warnings));
+});
+
+Deno.test("parseRelayOptions passes on the warnings about clusters", () => {
+  const clusters = JSON.stringify([{ ...ENTRY, token: "dev-token" }]);
+  const about = 'entry 1 ("prod"): token: is shorter than 16 characters and can be guessed';
+  assert.deepEqual(run(["-clusters", clusters], {}).warnings, [`Option --clusters, ${about}`]);
+  using scratch = new ScratchDirectory();
+  const path = scratch.write("x.json", clusters);
+  assert.deepEqual(run([], { CLUSTERS: path }).warnings, [`Clusters file "${path}", ${about}`]);
+});
+
+Deno.test("parseRelayOptions demands clusters", () => {
+  assertRefused(
+    () => parseRelayOptions([], {}),
+    "Option --clusters is required: give --clusters FILE|JSON or the environment variable CLUSTERS",
+  );
+});
+
+Deno.test("parseRelayOptions refuses a mistyped option with the nearest name", () => {
+  assertRefused(
+    () => parseRelayOptions(["--clutsers", "x.json"], {}),
+    "Unknown option --clutsers; did you mean --clusters? Run relay --help",
+  );
+});
+
+Deno.test("parseRelayOptions refuses clusters that cannot be read", () => {
+  using scratch = new ScratchDirectory();
+  const wrong = scratch.write("x.json", JSON.stringify([ENTRY, { ...ENTRY, token: "" }]));
+  const cases: [string, string][] = [
+    [
+      `${scratch.path}/none.json`,
+      `Option --clusters names "${scratch.path}/none.json", ` +
+      "which cannot be read: there is no such file",
+    ],
+    [
+      scratch.path,
+      `Option --clusters names "${scratch.path}", which cannot be read: it is a directory`,
+    ],
+    [
+      `${wrong}/x.json`,
+      `Option --clusters names "${wrong}/x.json", which cannot be read: there is no such file`,
+    ],
+    [wrong, `Clusters file "${wrong}", entry 2 ("prod"): token: must be a non-empty string`],
+    [
+      "[",
+      "Option --clusters: it is not JSON at line 1, column 2; it must be a JSON array of clusters",
+    ],
+    [`{"prod": "${TOKEN}"}`, "Option --clusters: must be a JSON array of clusters"],
+  ];
+  for (const [clusters, message] of cases) {
+    assertRefused(() => parseRelayOptions(["-clusters", clusters], {}), message);
+  }
+});
+
+Deno.test("parseRelayOptions shows no clusters that were given in a form it does not know", () => {
+  const notJson = 'must be the path of a JSON file, or JSON that begins with "["';
+  const noFile = "names a file, which cannot be read: there is no such file";
+  const cases: [string, string][] = [
+    [`'${JSON_TEXT}'`, notJson],
+    [JSON.stringify(JSON_TEXT), notJson],
+    [`- id: prod\n  token: ${TOKEN}`, notJson],
+    [`prod=${TOKEN}`, noFile],
+    [btoa(JSON_TEXT).slice(0, 200), noFile],
+    ["x".repeat(5_000), "names a file, which cannot be read: the name is too long"],
+  ];
+  for (const [CLUSTERS, message] of cases) {
+    assertRefused(
+      () => parseRelayOptions([], { CLUSTERS }),
+      `Environment variable CLUSTERS ${message}`,
+    );
+  }
+});
+
+Deno.test("parseRelayOptions never shows a token when the shell split the JSON", () => {
+  const split = `-clusters [{"id": "prod", "token": "${TOKEN}"}]`.split(" ");
+  assert.ok(!refusalOf(() => parseRelayOptions(split, {})).includes(TOKEN));
+});
+
+Deno.test("parseRelayOptions wants certificate and key together, and both for a client CA", () => {
+  const cases: [string[], string][] = [
+    [["-tls-cert", "x"], "Option --tls-cert needs --tls-key as well"],
+    [["-tls-key", "x"], "Option --tls-key needs --tls-cert as well"],
+    [["-tls-client-ca", "x"], "Option --tls-client-ca needs --tls-cert and --tls-key as well"],
+    [["-tls-client-ca", "x", "-tls-cert", "x"], "Option --tls-cert needs --tls-key as well"],
+  ];
+  for (const [argv, message] of cases) assertRefused(() => run(argv), message);
+  assertRefused(
+    () => run([], { CLUSTERS: JSON_TEXT, TLS_KEY: "x" }),
+    "Environment variable TLS_KEY needs --tls-cert as well",
+  );
+});
+
+Deno.test("parseRelayOptions refuses TLS files that are not what they should be", () => {
+  using scratch = new ScratchDirectory();
+  const cert = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const key = scratch.write("tls.key", PRIVATE_KEY_PEM);
+  const der = scratch.write("der.crt", "\u0030\u0082");
+  const encrypted = scratch.write(
+    "e.key",
+    PRIVATE_KEY_PEM.replaceAll("PRIVATE", "ENCRYPTED PRIVATE"),
+  );
+  const legacy = scratch.write(
+    "l.key",
+    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n-----END RSA PRIVATE KEY-----\n",
+  );
+  const none = `${scratch.path}/none.pem`;
+  const missing = "which cannot be read: there is no such file";
+  const notPem = "which is not PEM: it must have a line that begins with -----BEGIN";
+  const noCertificate =
+    "which holds no certificate: it must have a line -----BEGIN CERTIFICATE-----";
+  const noKey = "which holds no private key: it must have a line -----BEGIN PRIVATE KEY-----";
+  const withPassphrase = "which is encrypted: it must be a key without a passphrase";
+  const cases: [[string, string, string], string][] = [
+    [[none, key, cert], `Option --tls-cert names "${none}", ${missing}`],
+    [[cert, none, cert], `Option --tls-key names "${none}", ${missing}`],
+    [[cert, key, none], `Option --tls-client-ca names "${none}", ${missing}`],
+    [[der, key, cert], `Option --tls-cert names "${der}", ${notPem}`],
+    [[cert, der, cert], `Option --tls-key names "${der}", ${notPem}`],
+    [[cert, key, der], `Option --tls-client-ca names "${der}", ${notPem}`],
+    [[key, key, cert], `Option --tls-cert names "${key}", ${noCertificate}`],
+    [[cert, cert, cert], `Option --tls-key names "${cert}", ${noKey}`],
+    [[cert, encrypted, cert], `Option --tls-key names "${encrypted}", ${withPassphrase}`],
+    [[cert, legacy, cert], `Option --tls-key names "${legacy}", ${withPassphrase}`],
+  ];
+  for (const [[certPath, keyPath, caPath], message] of cases) {
+    const argv = ["-tls-cert", certPath, "-tls-key", keyPath, "-tls-client-ca", caPath];
+    assertRefused(() => run(argv), message);
+  }
+});
+
+Deno.test("parseRelayOptions shows no key that was given in place of its file", () => {
+  using scratch = new ScratchDirectory();
+  const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const env = { CLUSTERS: JSON_TEXT, TLS_CERT: certPath };
+  assertRefused(
+    () => run([], { ...env, TLS_KEY: PRIVATE_KEY_PEM }),
+    "Environment variable TLS_KEY must be the path of a file, not the file's contents",
+  );
+  assertRefused(
+    () => run([], { ...env, TLS_KEY: btoa(PRIVATE_KEY_PEM) }),
+    "Environment variable TLS_KEY names a file, which cannot be read: there is no such file",
+  );
+});
+
+Deno.test("parseRelayOptions refuses one address for both listeners, unless the port is free", () => {
+  assertRefused(
+    () => run(["-addr", ":8080"]),
+    'Options --addr and --internal-addr are both ":8080"; each needs its own port',
+  );
+  assert.equal(run(["-addr", ":0", "-internal-addr", ":0"]).addr.port, 0);
+  assert.equal(
+    run(["-addr", "127.0.0.1:8080", "-internal-addr", "127.0.0.2:8080"]).addr.port,
+    8080,
+  );
+});
+
+Deno.test("parseRelayOptions refuses values out of range", () => {
+  const duration = "must be a duration with its unit (30s, 1m30s, 500ms) of at most 596h, or 0";
+  const cases: [string[], string][] = [
+    [["-rate-limit", "-1"], 'Option --rate-limit must be a number of at least 0, but is "-1"'],
+    [["-grace", "30"], `Option --grace ${duration}, but is "30"`],
+    [["-response-timeout", "never"], `Option --response-timeout ${duration}, but is "never"`],
+    [
+      ["-max-header-bytes", "1023"],
+      'Option --max-header-bytes must be a whole number from 1024 to 1048576, but is "1023"',
+    ],
+    [
+      ["-max-body-bytes", "1MB"],
+      'Option --max-body-bytes must be a whole number of at least 0, but is "1MB"',
+    ],
+    [
+      ["-max-streams", "0"],
+      'Option --max-streams must be a whole number from 1 to 1000000, but is "0"',
+    ],
+    [
+      ["-log-level", "trace"],
+      'Option --log-level must be one of debug, info, warn, error, but is "trace"',
+    ],
+    [
+      ["-log-format", "xml"],
+      'Option --log-format must be one of text, json, auto, but is "xml"',
+    ],
+  ];
+  for (const [argv, message] of cases) assertRefused(() => run(argv), message);
+});
