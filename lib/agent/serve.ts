@@ -1,4 +1,5 @@
 /** One stream of the tunnel: a request from the relay, the target's answer back. */
+import { concat, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming, responseFraming } from "../http1/body.ts";
 import { endToEnd, keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
@@ -12,7 +13,6 @@ import {
   parseResponseHead,
   type RequestHead,
 } from "../http1/head.ts";
-import { concat } from "../net/byte_socket.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
@@ -32,8 +32,6 @@ export interface ServeContext {
 
 /** Methods that may be sent twice (RFC 9110 section 9.2.1): they ask for no change. */
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
-
-const noBytes = new Uint8Array(0);
 
 /** Serves the request that comes on a stream. */
 export function serve(stream: Stream, context: ServeContext): void {

@@ -1,4 +1,5 @@
 /** Bodies of HTTP/1.1 messages: how they are framed, and where they end (RFC 9112 sections 6, 7). */
+import { allocate, encodeLatin1 } from "../bytes/bytes.ts";
 import { type Field, HeadError, type RequestHead, type ResponseHead } from "./head.ts";
 
 /** How a body's end is known. */
@@ -245,13 +246,11 @@ function hexValue(byte: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-const encoder = new TextEncoder();
-
 /** Content as one chunk (RFC 9112 section 7.1). Empty content is no chunk: it would end the body. */
 export function encodeChunk(content: Uint8Array): Uint8Array {
   if (content.length === 0) return content;
-  const size = encoder.encode(content.length.toString(16) + "\r\n");
-  const chunk = new Uint8Array(size.length + content.length + 2);
+  const size = encodeLatin1(content.length.toString(16) + "\r\n");
+  const chunk = allocate(size.length + content.length + 2);
   chunk.set(size);
   chunk.set(content, size.length);
   chunk[chunk.length - 2] = cr;
@@ -260,4 +259,4 @@ export function encodeChunk(content: Uint8Array): Uint8Array {
 }
 
 /** The end of a chunked body, without trailers. */
-export const lastChunk: Uint8Array = encoder.encode("0\r\n\r\n");
+export const lastChunk: Uint8Array = encodeLatin1("0\r\n\r\n");

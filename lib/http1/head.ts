@@ -6,6 +6,7 @@
  * characters. Bytes over 0x7f stand for themselves (as in ISO-8859-1), so a head that is written
  * again has the bytes that it had.
  */
+import { decodeLatin1, encodeLatin1 } from "../bytes/bytes.ts";
 
 /** One header line, in the order and spelling in which it came. */
 export interface Field {
@@ -204,27 +205,4 @@ function encodeHead(startLine: string, fields: readonly Field[]): Uint8Array {
   let text = startLine;
   for (const { name, value } of fields) text += name + ": " + value + "\r\n";
   return encodeLatin1(text + "\r\n");
-}
-
-const encoder = new TextEncoder();
-
-/** A string of code units up to 0xff as bytes, one each. */
-export function encodeLatin1(text: string): Uint8Array {
-  const bytes = encoder.encode(text);
-  if (bytes.length === text.length) return bytes; // All of it is ASCII.
-  const exact = new Uint8Array(text.length);
-  for (let index = 0; index < text.length; index++) exact[index] = text.charCodeAt(index);
-  return exact;
-}
-
-/** `String.fromCharCode` takes its bytes as arguments, of which an engine allows only so many. */
-const decodeSliceBytes = 8 * 1024;
-
-/** Bytes as a string of code units up to 0xff, one each; `TextDecoder` has no such encoding. */
-export function decodeLatin1(bytes: Uint8Array): string {
-  let text = "";
-  for (let at = 0; at < bytes.length; at += decodeSliceBytes) {
-    text += String.fromCharCode(...bytes.subarray(at, at + decodeSliceBytes));
-  }
-  return text;
 }

@@ -32,13 +32,3 @@ export interface ByteSocket {
   resume(): unknown;
   readonly destroyed: boolean;
 }
-
-/** Joins two pieces into one, so that they leave in one write. */
-export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
-  if (first.length === 0) return second;
-  if (second.length === 0) return first;
-  const joined = new Uint8Array(first.length + second.length);
-  joined.set(first);
-  joined.set(second, first.length);
-  return joined;
-}

@@ -1,4 +1,5 @@
 /** One request of a caller and the answer to it, on a connection that may carry more of them. */
+import { concat, noBytes } from "../bytes/bytes.ts";
 import { type BodyScanner, encodeChunk, type Framing, lastChunk } from "../http1/body.ts";
 import {
   encodeResponseHead,
@@ -7,7 +8,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http1/head.ts";
-import { type ByteSocket, concat } from "./byte_socket.ts";
+import type { ByteSocket } from "./byte_socket.ts";
 
 /** Who is at the other end of a connection. */
 export interface Peer {
@@ -61,8 +62,6 @@ const maxDiscardBytes = 64 * 1024;
 
 /** A small body joins its head in one write; a large one is not worth copying. */
 const joinedWriteBytes = 16 * 1024;
-
-const noBytes = new Uint8Array(0);
 
 /** A request and its response. All methods may be called after the caller has gone; they do nothing then. */
 export class Exchange {

@@ -1,15 +1,15 @@
 /** The server's side of an HTTP/1.1 connection: requests one after the other (RFC 9112 section 9). */
+import { concat, encodeLatin1, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming } from "../http1/body.ts";
 import { keepsAlive } from "../http1/fields.ts";
 import {
-  encodeLatin1,
   findHeadEnd,
   HeadError,
   type HeadLimits,
   parseRequestHead,
   type RequestHead,
 } from "../http1/head.ts";
-import { type ByteSocket, type ByteSocketEvents, concat } from "./byte_socket.ts";
+import type { ByteSocket, ByteSocketEvents } from "./byte_socket.ts";
 import { Exchange, type ExchangeHost, type Peer } from "./exchange.ts";
 
 /** How long a connection may take, in milliseconds. */
@@ -48,8 +48,6 @@ export interface ConnectionOptions {
 
 /** Bytes of pipelined requests that are kept while one is being answered. */
 const maxPipelinedBytes = 64 * 1024;
-
-const noBytes = new Uint8Array(0);
 
 /**
  * Reads requests from a socket and has them answered in order.

@@ -4,6 +4,7 @@
  * A message of the WebSocket is one frame, `[type:1][stream:4 big-endian][payload]`, or, in version
  * 2, one Batch of frames. The order of the constants is that of docs/protocol.md.
  */
+import { allocate } from "../bytes/bytes.ts";
 import { ProtocolError } from "./errors.ts";
 
 /** Frame types; 0x01 to 0x07 are version 1, the rest version 2. */
@@ -69,7 +70,7 @@ export function readUint32(from: Uint8Array, offset: number): number {
 
 /** One frame as a message of its own. */
 export function encodeFrame(type: number, stream: number, payload?: Uint8Array): Uint8Array {
-  const message = new Uint8Array(headerBytes + (payload?.length ?? 0));
+  const message = allocate(headerBytes + (payload?.length ?? 0));
   writeHeader(message, 0, type, stream);
   if (payload) message.set(payload, headerBytes);
   return message;

@@ -1,4 +1,5 @@
 /** What waits to be sent on a session: control frames first, then the streams in turn. */
+import { allocate, noBytes } from "../bytes/bytes.ts";
 import {
   batchLengthBytes,
   encodeFrame,
@@ -34,8 +35,6 @@ interface PendingFrame {
 function batchedBytes(frame: PendingFrame): number {
   return batchLengthBytes + headerBytes + frame.payload.length;
 }
-
-const noBytes = new Uint8Array(0);
 
 /** Gathers frames and sends those that are ready in one turn of the event loop as one message. */
 export class Outbox {
@@ -165,7 +164,7 @@ export class Outbox {
 function encodeBatch(frames: PendingFrame[]): Uint8Array {
   let length = headerBytes;
   for (const frame of frames) length += batchedBytes(frame);
-  const message = new Uint8Array(length);
+  const message = allocate(length);
   let offset = writeHeader(message, 0, FrameType.Batch, 0);
   for (const { type, stream, payload } of frames) {
     offset = writeUint32(message, offset, headerBytes + payload.length);

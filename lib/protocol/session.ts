@@ -1,4 +1,5 @@
 /** One agent connection and the streams that it carries. */
+import { allocate, concat } from "../bytes/bytes.ts";
 import { CloseCode, ProtocolError, StreamError } from "./errors.ts";
 import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
 import {
@@ -263,14 +264,11 @@ export class Session {
   #sendOpen(stream: Stream, target: string): void {
     const head = encodeTarget(target);
     const first = stream.takeFirst(this.#outbox.maxFrameBytes - head.length);
-    const payload = new Uint8Array(head.length + first.length);
-    payload.set(head);
-    payload.set(first, head.length);
-    this.#outbox.control(FrameType.Open, stream.id, payload);
+    this.#outbox.control(FrameType.Open, stream.id, concat(head, first));
   }
 
   #sendCredit(id: number, bytes: number): void {
-    const payload = new Uint8Array(4);
+    const payload = allocate(4);
     writeUint32(payload, 0, bytes);
     this.#outbox.control(FrameType.Credit, id, payload);
   }

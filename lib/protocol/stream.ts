@@ -1,4 +1,5 @@
 /** One logical two-way byte channel of a session. */
+import { noBytes } from "../bytes/bytes.ts";
 import { ProtocolError, StreamError } from "./errors.ts";
 import { FrameType } from "./frame.ts";
 import { ReceiveWindow } from "./window.ts";
@@ -46,8 +47,6 @@ export interface StreamHost {
 
 /** Bytes that a stream queues before `write` says that it is enough. */
 const sendHighWaterBytes = 64 * 1024;
-
-const noBytes = new Uint8Array(0);
 
 const silent: StreamEvents = {
   data() {},

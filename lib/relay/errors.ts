@@ -1,5 +1,6 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
-import { encodeLatin1, field } from "../http1/head.ts";
+import { encodeLatin1 } from "../bytes/bytes.ts";
+import { field } from "../http1/head.ts";
 import type { Exchange } from "../net/exchange.ts";
 import type { StreamErrorCode } from "../protocol/errors.ts";
 

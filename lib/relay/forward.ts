@@ -1,4 +1,5 @@
 /** One tunnelled request: the caller's exchange on one side, a stream on the other. */
+import { concat, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, encodeChunk, lastChunk, responseFraming } from "../http1/body.ts";
 import { requestedUpgrade } from "../http1/fields.ts";
 import {
@@ -12,11 +13,11 @@ import {
   parseResponseHead,
   type ResponseHead,
 } from "../http1/head.ts";
-import { concat } from "../net/byte_socket.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
+import type { Deadlines, Wait } from "./deadlines.ts";
 import {
   answerError,
   answerTimeout,
@@ -34,14 +35,12 @@ export interface ForwardLimits {
   head: HeadLimits;
   /** Bytes of a request's body; 0 for no limit. */
   maxBodyBytes: number;
-  /** Milliseconds until the target's response head; 0 for no limit. */
-  responseTimeoutMs: number;
+  /** Waits for targets' response heads. */
+  responses: Deadlines;
 }
 
 /** What the relay's log says about a request that failed; the caller gets less. */
 export type ForwardFault = (error: RelayError, detail: string) => void;
-
-const noBytes = new Uint8Array(0);
 
 /**
  * Sends a request through a session and its answer back.
@@ -65,7 +64,7 @@ class Forward {
   readonly #fault: ForwardFault;
   readonly #stream: Stream;
   readonly #upgrade: string | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #wait: Wait | undefined;
   #sentBodyBytes = 0;
   /** Bytes of the response in front of its head's end. */
   #headBytes: Uint8Array = noBytes;
@@ -102,7 +101,6 @@ class Forward {
   }
 
   #start(): void {
-    const { responseTimeoutMs } = this.#limits;
     this.#stream.listen({
       data: (bytes) => this.#receive(bytes),
       end: () => this.#ended(),
@@ -112,12 +110,7 @@ class Forward {
     });
     this.#exchange.onAborted = () => this.#abandon();
     this.#exchange.onDrain = () => this.#drained();
-    if (responseTimeoutMs > 0) {
-      this.#timer = setTimeout(
-        () => this.#fail(answerTimeout, "No response head"),
-        responseTimeoutMs,
-      );
-    }
+    this.#wait = this.#limits.responses.begin(() => this.#fail(answerTimeout, "No response head"));
     this.#sendBody();
   }
 
@@ -184,7 +177,7 @@ class Forward {
 
   /** The final head: decides how the body reaches the caller. */
   #begin(head: ResponseHead, rest: Uint8Array): void {
-    clearTimeout(this.#timer);
+    this.#limits.responses.end(this.#wait);
     const framing = responseFraming(head, this.#exchange.head.method);
     this.#body = new BodyScanner(framing);
     const fields = returnedFields(head);
@@ -284,7 +277,7 @@ class Forward {
 
   #over(): void {
     this.#isOver = true;
-    clearTimeout(this.#timer);
+    this.#limits.responses.end(this.#wait);
     this.#exchange.onAborted = () => {};
     this.#exchange.onDrain = () => {};
   }

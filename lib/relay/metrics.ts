@@ -26,9 +26,10 @@ export interface FinishedRequest {
 /** Counters, gauges and histograms of one relay. */
 export class RelayMetrics {
   readonly #metrics = new Metrics();
-  readonly #requests: Counter<"cluster" | "method" | "code">;
+  /** By cluster, then by method and code: added up here, as prom-client's labels cost more. */
+  readonly #requests = new Map<string, Map<string, number>>();
   readonly #durations: Histogram<"cluster">;
-  readonly #active: Gauge<"cluster">;
+  readonly #active = new Map<string, number>();
   readonly #authFailures: Counter<"endpoint">;
   readonly #refused: Counter<"reason">;
   readonly #aborted: Counter<"cluster">;
@@ -40,21 +41,9 @@ export class RelayMetrics {
   constructor(registry: Registry, version: string) {
     this.#registry = registry;
     const registers = [this.#metrics];
-    this.#requests = new Counter({
-      name: "proxy_requests_total",
-      help: "Requests that were proxied, by cluster, method and status code.",
-      labelNames: ["cluster", "method", "code"],
-      registers,
-    });
     this.#durations = new Histogram({
       name: "proxy_request_duration_seconds",
       help: "Seconds from a request's head to the end of its answer.",
-      labelNames: ["cluster"],
-      registers,
-    });
-    this.#active = new Gauge({
-      name: "tunnel_active_connections",
-      help: "Requests and upgraded connections that are open, by cluster.",
       labelNames: ["cluster"],
       registers,
     });
@@ -88,6 +77,7 @@ export class RelayMetrics {
       labelNames: ["code"],
       registers,
     });
+    this.#registerRequestMetrics();
     this.#registerSessionMetrics(version);
     collectDefaultMetrics({ register: this.#metrics });
   }
@@ -103,17 +93,16 @@ export class RelayMetrics {
   }
 
   requestStarted(cluster: string): void {
-    this.#active.inc({ cluster });
+    this.#active.set(cluster, (this.#active.get(cluster) ?? 0) + 1);
   }
 
   requestFinished({ cluster, method, status, seconds }: FinishedRequest): void {
-    this.#active.dec({ cluster });
+    this.#active.set(cluster, (this.#active.get(cluster) ?? 0) - 1);
     if (status === 0) return this.#aborted.inc({ cluster });
-    this.#requests.inc({
-      cluster,
-      method: knownMethods.has(method) ? method : "OTHER",
-      code: String(status),
-    });
+    const counts = this.#requests.get(cluster) ?? new Map<string, number>();
+    if (counts.size === 0) this.#requests.set(cluster, counts);
+    const label = `${knownMethods.has(method) ? method : "OTHER"} ${status}`;
+    counts.set(label, (counts.get(label) ?? 0) + 1);
     this.#durations.observe({ cluster }, seconds);
   }
 
@@ -141,6 +130,36 @@ export class RelayMetrics {
     this.#endedSessions.bytesIn += stats.bytesIn;
     this.#endedSessions.bytesOut += stats.bytesOut;
     this.#endedSessions.windowStalls += stats.windowStalls;
+  }
+
+  #registerRequestMetrics(): void {
+    const requests = this.#requests;
+    const active = this.#active;
+    const registers = [this.#metrics];
+    new Counter({
+      name: "proxy_requests_total",
+      help: "Requests that were proxied, by cluster, method and status code.",
+      labelNames: ["cluster", "method", "code"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cluster, counts] of requests) {
+          for (const [label, count] of counts) {
+            const [method = "", code = ""] = label.split(" ");
+            this.inc({ cluster, method, code }, count);
+          }
+        }
+      },
+    });
+    new Gauge({
+      name: "tunnel_active_connections",
+      help: "Requests and upgraded connections that are open, by cluster.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        for (const [cluster, count] of active) this.set({ cluster }, count);
+      },
+    });
   }
 
   /** Figures that sessions keep anyway and that are read only when Prometheus asks. */

@@ -2,6 +2,8 @@
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
+import { Deadlines } from "./deadlines.ts";
+import type { ForwardLimits } from "./forward.ts";
 import type { Log } from "./log.ts";
 import { RelayMetrics } from "./metrics.ts";
 import { RateLimit } from "./rate_limit.ts";
@@ -36,6 +38,7 @@ export class Relay {
   readonly tokens: TokenTable;
   readonly rateLimit: RateLimit;
   readonly settings: Settings;
+  readonly forwardLimits: ForwardLimits;
   /** Set once the relay shuts down: no new requests, no new agents. */
   isStopping = false;
 
@@ -45,6 +48,11 @@ export class Relay {
     this.tokens = tokens;
     this.metrics = new RelayMetrics(this.registry, config.version);
     this.rateLimit = new RateLimit(config.rateLimit);
+    this.forwardLimits = {
+      head: config.head,
+      maxBodyBytes: config.maxBodyBytes,
+      responses: new Deadlines(config.responseTimeoutMs),
+    };
     this.settings = {
       ...defaultSettings,
       maxStreams: config.maxStreams,

@@ -55,7 +55,6 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute): void {
   observe(relay, exchange, route, registration);
   const refusal = refusalFor(relay, exchange, registration);
   if (refusal) return answerError(exchange, refusal);
-  const { head, responseTimeoutMs, maxBodyBytes } = relay.config;
   const fault = (error: RelayError, detail: string): void => {
     relay.log.warn("Request failed", {
       cluster: route.cluster,
@@ -67,8 +66,7 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute): void {
     });
   };
   try {
-    const limits = { head, responseTimeoutMs, maxBodyBytes };
-    forward(exchange, registration!, route.path, limits, fault);
+    forward(exchange, registration!, route.path, relay.forwardLimits, fault);
   } catch (error) {
     if (!(error instanceof StreamError)) throw error;
     const answer = fromStreamError(error.code);

@@ -116,10 +116,7 @@ export class HttpServer {
       handshakeTimeout: tlsHandshakeTimeoutMs,
       allowHalfOpen: true,
     });
-    server.on("secureConnection", (socket) => {
-      socket.setNoDelay(true);
-      this.#accept(socket, true);
-    });
+    server.on("secureConnection", (socket) => this.#accept(socket, true));
     // A peer without a valid certificate, or no TLS at all: its connection is closed by then.
     server.on("tlsClientError", (error, socket) => {
       this.#options.refused?.(0, `TLS handshake failed: ${error.message}`, addressOf(socket));
@@ -128,6 +125,7 @@ export class HttpServer {
   }
 
   #accept(socket: Socket, isTls: boolean): void {
+    socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
