@@ -31,4 +31,6 @@ export interface ByteSocket {
   pause(): unknown;
   resume(): unknown;
   readonly destroyed: boolean;
+  /** Bytes that `write` took and that have not gone out. */
+  readonly writableLength: number;
 }

@@ -95,7 +95,11 @@ export class HttpConnection implements ExchangeHost {
   checkDeadline(nowMs: number): void {
     const isAnswering = this.#state === "busy" && !this.#exchange?.isOver;
     if (isAnswering || nowMs < this.#deadlineMs) return;
-    if (this.#state === "head") this.#refuse(408, "Request Timeout");
+    if (this.socket.writableLength > 0) {
+      // The caller is still taking its last answer, at its own pace: its time begins afterwards.
+      const { lingerMs, idleMs } = this.#options.timeouts;
+      this.#deadlineMs = nowMs + (this.#state === "lingering" ? lingerMs : idleMs);
+    } else if (this.#state === "head") this.#refuse(408, "Request Timeout");
     else this.socket.destroy();
   }
 

@@ -48,6 +48,8 @@ const decoder = new TextDecoder();
 
 /** The most of a peer's error text that is kept, in UTF-16 units: it ends up in log lines. */
 const maxErrorText = 512;
+/** The most of an Error frame that is read: a cut JSON text would lose its code with its end. */
+const maxErrorBytes = 64 * 1024;
 
 /** The payload of a version 2 Error frame. */
 export function encodeStreamError(error: StreamError): Uint8Array {
@@ -66,14 +68,14 @@ export function encodeErrorText(error: StreamError): Uint8Array {
  * not be lost because it is badly written.
  */
 export function decodeStreamError(payload: Uint8Array): StreamError {
-  const text = decoder.decode(payload.subarray(0, 4 * maxErrorText)).slice(0, maxErrorText);
+  const text = decoder.decode(payload.subarray(0, maxErrorBytes));
   try {
     const { code, message } = JSON.parse(text);
     if (streamErrorCodes.includes(code) && typeof message === "string") {
-      return new StreamError(code, message);
+      return new StreamError(code, message.slice(0, maxErrorText));
     }
   } catch {
     // Not JSON: version 1, where the text is the reason.
   }
-  return new StreamError("reset", text || "The peer gave no reason");
+  return new StreamError("reset", text.slice(0, maxErrorText) || "The peer gave no reason");
 }

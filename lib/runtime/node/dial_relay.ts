@@ -5,7 +5,7 @@ import type { IncomingMessage } from "node:http";
 import { RelayRefusedError } from "../../agent/agent.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
-import { WsSocket } from "./ws_socket.ts";
+import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** How the relay is reached. */
 export interface RelayDialOptions {
@@ -43,6 +43,7 @@ export function dialRelay(options: RelayDialOptions, signal: AbortSignal): Promi
   const abort = (): void => socket.terminate();
   signal.addEventListener("abort", abort);
   const settled = (): void => signal.removeEventListener("abort", abort);
+  socket.once("upgrade", (response: IncomingMessage) => joinWrites(response.socket));
   socket.once("open", () => {
     settled();
     resolve(new WsSocket(socket));

@@ -9,7 +9,7 @@ import type { TunnelSocket } from "../../protocol/socket.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
-import { WsSocket } from "./ws_socket.ts";
+import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** What a listener lends to its app with each request. */
 export interface NodeBindings {
@@ -174,6 +174,7 @@ export class HttpServer {
   #acceptWebSocket(exchange: Exchange, socket: Socket): Promise<TunnelSocket> {
     const { promise, resolve } = Promise.withResolvers<TunnelSocket>();
     const { head } = exchange.detach(101);
+    joinWrites(socket);
     const request = { method: exchange.head.method, headers: headersOf(exchange.head), url: "/" };
     this.#webSockets.handleUpgrade(
       request as unknown as Parameters<WebSocketServer["handleUpgrade"]>[0],
@@ -208,8 +209,10 @@ class RawRequest {
     this.#exchange = exchange;
   }
 
+  /** Hono answers HEAD by wrapping GET's answer, which would hide `alreadyAnswered`. */
   get method(): string {
-    return this.#exchange.head.method;
+    const { method } = this.#exchange.head;
+    return method === "HEAD" ? "GET" : method;
   }
 
   get url(): string {
