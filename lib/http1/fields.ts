@@ -43,10 +43,18 @@ function connectionOptions(fields: readonly Field[]): Set<string> | undefined {
   return names;
 }
 
+/**
+ * Protocols in which further requests would follow that nobody on the way reads: with the caller's
+ * own credentials, past every rule about headers. An offer to change to one may be ignored.
+ */
+const unreadProtocols = new Set(["h2c", "h2", "http", "tls"]);
+
 /** The protocol that a request asks to change to, or nothing (RFC 9110 section 7.8). */
 export function requestedUpgrade(head: RequestHead): string | undefined {
   if (head.minor === 0 || !listHas(head.fields, "connection", "upgrade")) return undefined;
-  return getField(head.fields, "upgrade");
+  const upgrade = getField(head.fields, "upgrade");
+  const names = upgrade?.toLowerCase().split(",").map((name) => name.trim().split("/", 1)[0]!);
+  return names?.some((name) => unreadProtocols.has(name)) ? undefined : upgrade;
 }
 
 /** Whether the connection is to stay open after this message (RFC 9112 section 9.3). */

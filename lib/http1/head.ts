@@ -93,6 +93,8 @@ export function parseRequestHead(bytes: Uint8Array, limits: HeadLimits): Request
   const match = requestLine.exec(lines[0]!);
   if (!match) throw new HeadError(400, "Request line is malformed");
   if (match[3] !== "1") throw new HeadError(505, "HTTP version is not supported; must be HTTP/1.1");
+  // Its 2xx turns the connection into a tunnel: what came next would be no HTTP of ours any more.
+  if (match[1] === "CONNECT") throw new HeadError(501, "CONNECT is not supported");
   const minor = match[4] === "0" ? 0 : 1;
   return { method: match[1]!, target: match[2]!, minor, fields: parseFields(lines) };
 }

@@ -15,7 +15,7 @@ import type { Stream } from "./stream.ts";
  * What the socket may hold before streams wait. It is low so that a small request overtakes bulk
  * transfers here, where there are turns, and not in a buffer, where there are none.
  */
-const socketHighWaterBytes = 256 * 1024;
+const socketHighWaterBytes = 512 * 1024;
 /** A message is closed once it has grown to this, so that the peer gets to work on it. */
 const messageTargetBytes = 64 * 1024;
 /** Control frames that a peer may leave unread; more only pile up with one that reads nothing. */

@@ -34,7 +34,7 @@ export type Settings = z.infer<typeof settingsSchema>;
  */
 export const defaultSettings = {
   version: 2,
-  window: 48 * KiB,
+  window: 32 * KiB,
   maxWindow: 16 * MiB,
   maxFrame: 64 * KiB,
   maxStreams: 1024,

@@ -45,8 +45,13 @@ export interface StreamHost {
   stalled(): void;
 }
 
-/** Bytes that a stream queues before `write` says that it is enough. */
-const sendHighWaterBytes = 64 * 1024;
+/**
+ * Bytes that a stream queues before `write` says that it is enough: little at first, so that a
+ * thousand streams that nobody reads hold little; more once the peer grants more at a time, so that
+ * a fast one never waits for its next bytes.
+ */
+const minHighWaterBytes = 16 * 1024;
+const maxHighWaterBytes = 512 * 1024;
 
 const silent: StreamEvents = {
   data() {},
@@ -87,6 +92,7 @@ export class Stream {
   #queueHead = 0;
   #queuedBytes = 0;
   #sendCredit: number;
+  #highWaterBytes = minHighWaterBytes;
   #wantsDrain = false;
   #isStalled = false;
   /** Bytes that a version 1 peer sent and the owner has not taken. */
@@ -129,7 +135,7 @@ export class Stream {
       this.#queuedBytes += bytes.length;
       if (this.#sendState !== "held") this.#host.wake(this);
     }
-    this.#wantsDrain = this.#queuedBytes >= sendHighWaterBytes;
+    this.#wantsDrain = this.#queuedBytes >= this.#highWaterBytes;
     return !this.#wantsDrain;
   }
 
@@ -222,7 +228,7 @@ export class Stream {
 
   /** After slices were taken: tells the owner that there is room. */
   notifyDrained(): void {
-    if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > sendHighWaterBytes / 2) return;
+    if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > this.#highWaterBytes / 2) return;
     this.#wantsDrain = false;
     this.#events.drained();
   }
@@ -261,6 +267,7 @@ export class Stream {
       throw new ProtocolError(`Credit of stream ${this.id} is past 2^31`);
     }
     this.#isStalled = false;
+    this.#highWaterBytes = Math.min(maxHighWaterBytes, Math.max(this.#highWaterBytes, bytes));
     if (this.#queuedBytes > 0) this.#host.wake(this);
   }
 

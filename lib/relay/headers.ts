@@ -32,6 +32,9 @@ export interface ForwardContext {
 /** The fields of a request as it enters the tunnel: the caller's order and spelling, our framing. */
 export function forwardedFields(head: RequestHead, context: ForwardContext): Field[] {
   const fields: Field[] = [];
+  const host = getField(head.fields, "host");
+  // HTTP/1.0 knows requests without one; ours is HTTP/1.1, where it must be.
+  if (host === undefined) fields.push(field("Host", context.cluster.targetAddr));
   for (const item of endToEnd(head.fields)) {
     const kept = forwardedField(item, context.cluster);
     if (kept) fields.push(kept);
@@ -39,7 +42,6 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   if (context.framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(field("X-Forwarded-For", context.peer.address));
   fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
-  const host = getField(head.fields, "host");
   if (host) fields.push(field("X-Forwarded-Host", host));
   if (context.upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));

@@ -24,9 +24,11 @@ interface WritableHooks {
  */
 export function joinWrites(socket: Writable): void {
   const hooks = socket as unknown as WritableHooks;
+  const writev = hooks._writev?.bind(socket);
   hooks._writev = (items, callback) => {
     let length = 0;
     for (const { chunk } of items) length += chunk.length;
+    if (writev && length > maxJoinedBytes) return writev(items, callback);
     const joined = allocate(length);
     let offset = 0;
     for (const { chunk } of items) {
@@ -36,6 +38,9 @@ export function joinWrites(socket: Writable): void {
     hooks._write(joined, "buffer", callback);
   };
 }
+
+/** Longer pieces are not worth copying. */
+const maxJoinedBytes = 16 * 1024;
 
 /** How long the closing handshake may take before the connection is ended, in milliseconds. */
 const closeTimeoutMs = 5_000;
