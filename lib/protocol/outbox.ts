@@ -1,13 +1,7 @@
 /** What waits to be sent on a session: control frames first, then the streams in turn. */
-import { allocate, noBytes } from "../bytes/bytes.ts";
-import {
-  batchLengthBytes,
-  encodeFrame,
-  FrameType,
-  headerBytes,
-  writeHeader,
-  writeUint32,
-} from "./frame.ts";
+import { noBytes } from "../bytes/bytes.ts";
+import { batchLengthBytes, FrameType, headerBytes, writeHeader, writeUint32 } from "./frame.ts";
+import { MessageBuffers } from "./message_buffers.ts";
 import type { TunnelSocket } from "./socket.ts";
 import type { Stream } from "./stream.ts";
 
@@ -47,6 +41,7 @@ export class Outbox {
   #isScheduled = false;
   #isStopped = false;
   #canBatch = false;
+  readonly #buffers = new MessageBuffers();
   #maxFrameBytes = version1FrameBytes;
   /** Called when the peer leaves too many control frames unread. */
   overflowed: () => void = () => {};
@@ -146,31 +141,31 @@ export class Outbox {
   }
 
   #send(frames: PendingFrame[]): void {
-    if (frames.length === 1 || !this.#canBatch) {
-      for (const { type, stream, payload } of frames) {
-        this.#sendMessage(encodeFrame(type, stream, payload));
-      }
-      return;
+    if (frames.length > 1 && this.#canBatch) return this.#sendBatch(frames);
+    for (const { type, stream, payload } of frames) {
+      const message = this.#buffers.take(headerBytes + payload.length);
+      writeHeader(message, 0, type, stream);
+      message.set(payload, headerBytes);
+      this.#sendMessage(message);
     }
-    this.#sendMessage(encodeBatch(frames));
+  }
+
+  #sendBatch(frames: PendingFrame[]): void {
+    let length = headerBytes;
+    for (const frame of frames) length += batchedBytes(frame);
+    const message = this.#buffers.take(length);
+    let offset = writeHeader(message, 0, FrameType.Batch, 0);
+    for (const { type, stream, payload } of frames) {
+      offset = writeUint32(message, offset, headerBytes + payload.length);
+      offset = writeHeader(message, offset, type, stream);
+      message.set(payload, offset);
+      offset += payload.length;
+    }
+    this.#sendMessage(message);
   }
 
   #sendMessage(message: Uint8Array): void {
     this.#stats.bytesOut += message.length;
-    this.#socket.send(message);
+    this.#socket.send(message, this.#buffers.giveBack(message));
   }
-}
-
-function encodeBatch(frames: PendingFrame[]): Uint8Array {
-  let length = headerBytes;
-  for (const frame of frames) length += batchedBytes(frame);
-  const message = allocate(length);
-  let offset = writeHeader(message, 0, FrameType.Batch, 0);
-  for (const { type, stream, payload } of frames) {
-    offset = writeUint32(message, offset, headerBytes + payload.length);
-    offset = writeHeader(message, offset, type, stream);
-    message.set(payload, offset);
-    offset += payload.length;
-  }
-  return message;
 }

@@ -18,8 +18,11 @@ export interface TunnelSocket {
   readonly bufferedAmount: number;
   /** Tells where events go. Called once, before anything is sent. */
   listen(events: TunnelSocketEvents): void;
-  /** Queues one binary message. The socket may keep the bytes; they must not change any more. */
-  send(message: Uint8Array): void;
+  /**
+   * Queues one binary message. The bytes must not change until `sent` is called, if it ever is: a
+   * socket that closes may never call it.
+   */
+  send(message: Uint8Array, sent?: () => void): void;
   /** Begins the closing handshake; the socket closes by itself if the peer doesn't answer. */
   close(code: number, reason: string): void;
   /** Ends the connection at once, without a handshake. */
@@ -70,9 +73,10 @@ class StandardSocket implements TunnelSocket {
     });
   }
 
-  send(message: Uint8Array): void {
+  send(message: Uint8Array, sent?: () => void): void {
     if (this.#socket.readyState !== 1) return;
     this.#socket.send(message as Uint8Array<ArrayBuffer>);
+    sent?.(); // A standard WebSocket has its own copy by now.
     if (this.bufferedAmount > 0) this.#poll ??= setInterval(() => this.#checkDrain(), drainPollMs);
   }
 

@@ -44,9 +44,12 @@ async function authenticate(relay: Relay, exchange: Exchange): Promise<Cluster |
   return cluster;
 }
 
-function isWebSocketHandshake({ head }: Exchange): boolean {
-  return head.method === "GET" && listHas(head.fields, "connection", "upgrade") &&
-    listHas(head.fields, "upgrade", "websocket");
+/** RFC 6455 section 4.2.1. */
+function isWebSocketHandshake({ head: { method, fields } }: Exchange): boolean {
+  return method === "GET" && listHas(fields, "connection", "upgrade") &&
+    listHas(fields, "upgrade", "websocket") &&
+    getField(fields, "sec-websocket-version") === "13" &&
+    /^[+/0-9A-Za-z]{22}==$/.test(getField(fields, "sec-websocket-key") ?? "");
 }
 
 /** Runs one agent's session until it ends. */

@@ -172,7 +172,9 @@ export class HttpServer {
   }
 
   #acceptWebSocket(exchange: Exchange, socket: Socket): Promise<TunnelSocket> {
-    const { promise, resolve } = Promise.withResolvers<TunnelSocket>();
+    const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
+    // `ws` closes a handshake that it doesn't like, and calls nobody.
+    socket.once("close", () => reject(new Error("The WebSocket handshake failed")));
     const { head } = exchange.detach(101);
     joinWrites(socket);
     const request = { method: exchange.head.method, headers: headersOf(exchange.head), url: "/" };

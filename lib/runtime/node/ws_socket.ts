@@ -79,9 +79,13 @@ export class WsSocket implements TunnelSocket {
     this.#socket.resume();
   }
 
-  send(message: Uint8Array): void {
+  send(message: Uint8Array, sent?: () => void): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
-    this.#socket.send(message, this.#sent);
+    if (!sent) return this.#socket.send(message, this.#drained);
+    this.#socket.send(message, (error) => {
+      if (!error) sent();
+      this.#drained();
+    });
   }
 
   close(code: number, reason: string): void {
@@ -101,5 +105,5 @@ export class WsSocket implements TunnelSocket {
     this.#socket.resume();
   }
 
-  readonly #sent = (): void => this.#events?.drained();
+  readonly #drained = (): void => this.#events?.drained();
 }
