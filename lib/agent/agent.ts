@@ -50,7 +50,7 @@ export interface AgentConfig {
   /** Connects to the relay. @throws {RelayRefusedError} when the relay says no. */
   dialRelay: (signal: AbortSignal) => Promise<TunnelSocket>;
   /** Connects to the target. @throws {StreamError} that says why it can't. */
-  dialTarget: () => Promise<ByteSocket>;
+  dialTarget: (signal: AbortSignal) => Promise<ByteSocket>;
   random?: () => number;
 }
 

@@ -3,6 +3,7 @@ import { concat, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming, responseFraming } from "../http1/body.ts";
 import { endToEnd, keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
+  checkHost,
   encodeRequestHead,
   type Field,
   field,
@@ -52,6 +53,7 @@ class Serving {
   #requestBytes: Uint8Array = noBytes;
   #requestBody: BodyScanner | undefined;
   #connection: UpstreamConnection | undefined;
+  #dialling: AbortController | undefined;
   #hasSentBody = false;
   #hasRetried = false;
   #untaken = 0;
@@ -78,20 +80,25 @@ class Serving {
   #receive(bytes: Uint8Array): void {
     if (this.#state === "over") return this.#stream.taken(bytes.length);
     if (this.#state === "sending") return this.#sendBody(bytes);
-    const searched = Math.max(0, this.#pending.length - 3);
+    const known = this.#pending.length;
     this.#pending = concat(this.#pending, bytes);
-    if (this.#state === "head") this.#tryHead(searched);
+    if (this.#state === "head") this.#tryHead(known);
   }
 
-  #tryHead(searchFrom: number): void {
+  /** @param known Bytes of the head that have been searched, and reported as taken, before. */
+  #tryHead(known: number): void {
     const { limits } = this.#context;
-    const end = findHeadEnd(this.#pending, searchFrom);
+    const end = findHeadEnd(this.#pending, Math.max(0, known - 3));
     if (end === -1) {
-      if (this.#pending.length <= limits.maxBytes) return;
-      return this.#fail(new StreamError("limit", `Head is over ${limits.maxBytes} bytes`));
+      // A head may be longer than the stream's window: what follows must be let in.
+      if (this.#pending.length <= limits.maxBytes) {
+        return this.#stream.taken(this.#pending.length - known);
+      }
+      return this.#fail(new StreamError("protocol", `Head is over ${limits.maxBytes} bytes`));
     }
     try {
       this.#request = parseRequestHead(this.#pending.subarray(0, end), limits);
+      checkHost(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
       this.#requestBytes = this.#encodeRequest(this.#request);
     } catch (error) {
@@ -100,7 +107,7 @@ class Serving {
       return this.#fail(new StreamError("protocol", error.message));
     }
     this.#pending = this.#pending.subarray(end);
-    this.#stream.taken(end);
+    this.#stream.taken(end - known);
     this.#connect();
   }
 
@@ -127,9 +134,10 @@ class Serving {
 
   #dial(): void {
     this.#state = "dialling";
-    this.#context.pool.dial().then(
+    this.#dialling = new AbortController();
+    this.#context.pool.dial(this.#dialling.signal).then(
       (connection) => {
-        // The caller may have gone meanwhile; the connection serves the next one.
+        // The caller may have gone just now; the connection serves the next one.
         if (this.#state === "over") this.#context.pool.release(connection);
         else this.#begin(connection);
       },
@@ -315,6 +323,8 @@ class Serving {
   /** The caller went away, or the session ended: the target is told at once. */
   #abandon(): void {
     if (this.#state === "over") return;
+    // Attempts that nobody waits for would pile up before a target that does not answer.
+    if (this.#state === "dialling") this.#dialling?.abort();
     this.#state = "over";
     this.#connection?.destroy();
     this.#stream.close();

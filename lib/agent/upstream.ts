@@ -89,7 +89,7 @@ export class UpstreamConnection {
 /** How a pool is set up. */
 export interface PoolOptions {
   /** Makes a connection, TLS included. @throws {StreamError} that says why it can't. */
-  dial: () => Promise<ByteSocket>;
+  dial: (signal: AbortSignal) => Promise<ByteSocket>;
   /** Idle connections that are kept. */
   maxIdle: number;
   /** Milliseconds that an idle connection is kept; shorter than targets keep theirs. */
@@ -123,9 +123,9 @@ export class UpstreamPool {
     }
   }
 
-  /** A new connection. @throws {StreamError} */
-  async dial(): Promise<UpstreamConnection> {
-    return new UpstreamConnection(await this.#options.dial());
+  /** A new connection, unless the signal comes first. @throws {StreamError} */
+  async dial(signal: AbortSignal): Promise<UpstreamConnection> {
+    return new UpstreamConnection(await this.#options.dial(signal));
   }
 
   /** Takes a connection back whose request is over, or ends it when enough are idle. */

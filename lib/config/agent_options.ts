@@ -231,7 +231,7 @@ const table = {
     env: "POOL_SIZE",
     group: "Limits",
     kind: integer({ min: 0, max: 65_536 }),
-    default: "64",
+    default: "256",
     description: "Idle connections to the target that are kept for the next requests; 0 keeps none",
   },
   poolIdleTimeoutMs: {

@@ -5,6 +5,7 @@ import {
   encodeResponseHead,
   type Field,
   field,
+  listHas,
   type RequestHead,
   type ResponseHead,
 } from "../http1/head.ts";
@@ -77,6 +78,8 @@ export class Exchange {
   #sentBytes = 0;
   #pendingHead: Uint8Array = noBytes;
   #isClosing = false;
+  /** Whether the caller was told to go on with its body (100). */
+  #isContinued = false;
   #state: "open" | "responding" | "finished" | "aborted" | "detached" = "open";
   /** The caller went away before its answer was complete. */
   onAborted: () => void = () => {};
@@ -129,10 +132,15 @@ export class Exchange {
     this.#host.readBody();
   }
 
-  /** Sends an interim response (1xx); HTTP/1.0 callers don't know them and get none. */
-  inform(head: ResponseHead, fields: readonly Field[]): void {
-    if (this.#state !== "open" || this.head.minor === 0) return;
-    this.#host.socket.write(encodeResponseHead(head.status, head.reason, fields));
+  /**
+   * Sends an interim response (1xx); HTTP/1.0 callers don't know them and get none.
+   *
+   * @returns false: wait for `onDrain`.
+   */
+  inform(head: ResponseHead, fields: readonly Field[]): boolean {
+    if (this.#state !== "open" || this.head.minor === 0) return true;
+    if (head.status === 100) this.#isContinued = true;
+    return this.#host.socket.write(encodeResponseHead(head.status, head.reason, fields));
   }
 
   /** Sends the final response's head. `fields` hold no hop-by-hop field; framing is added. */
@@ -226,7 +234,7 @@ export class Exchange {
   }
 
   drained(): void {
-    if (this.#state === "responding") this.onDrain();
+    if (!this.isOver) this.onDrain();
   }
 
   /** The connection is gone, or the request on it broke. */
@@ -258,6 +266,8 @@ export class Exchange {
   /** Whether what may be left of the request's body is small enough to be read and dropped. */
   #canSkipBody(): boolean {
     if (this.#scanner.isDone) return true;
+    // A caller that waits for 100 may now send its body or do without: nobody could tell which.
+    if (!this.#isContinued && listHas(this.head.fields, "expect", "100-continue")) return false;
     const { framing } = this.#scanner;
     return framing.kind === "length" &&
       framing.bytes - this.#scanner.contentBytes <= maxDiscardBytes;

@@ -3,6 +3,7 @@ import { concat, encodeLatin1, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming } from "../http1/body.ts";
 import { keepsAlive } from "../http1/fields.ts";
 import {
+  checkHost,
   findHeadEnd,
   HeadError,
   type HeadLimits,
@@ -308,12 +309,3 @@ const reasonPhrases: Record<number, string> = {
   501: "Not Implemented",
   505: "HTTP Version Not Supported",
 };
-
-/** A request of HTTP/1.1 names its host exactly once (RFC 9112 section 3.2). */
-function checkHost(head: RequestHead): void {
-  let count = 0;
-  for (const { key } of head.fields) if (key === "host") count++;
-  if (count > 1 || (count === 0 && head.minor === 1)) {
-    throw new HeadError(400, "Host must come exactly once");
-  }
-}

@@ -98,7 +98,8 @@ export class Session {
   #isDraining = false;
   #isPeerDraining = false;
   #hasSeenFrame = false;
-  #onIdle: (() => void) | undefined;
+  /** Called when no stream is open any more, or never will be. */
+  readonly #onIdle = new Set<() => void>();
 
   constructor(socket: TunnelSocket, options: SessionOptions) {
     this.#socket = socket;
@@ -203,8 +204,9 @@ export class Session {
     if (this.#streams.size === 0) return;
     const idle = Promise.withResolvers<void>();
     const timer = setTimeout(idle.resolve, graceMs);
-    this.#onIdle = idle.resolve;
+    this.#onIdle.add(idle.resolve);
     await idle.promise;
+    this.#onIdle.delete(idle.resolve);
     clearTimeout(timer);
   }
 
@@ -280,7 +282,11 @@ export class Session {
 
   #forget(stream: Stream): void {
     this.#streams.delete(stream.id);
-    if (this.#streams.size === 0) this.#onIdle?.();
+    if (this.#streams.size === 0) this.#tellIdle();
+  }
+
+  #tellIdle(): void {
+    for (const resolve of this.#onIdle) resolve();
   }
 
   #receive(message: Uint8Array): void {
@@ -422,9 +428,10 @@ export class Session {
   /** The session can't go on: tells the peer why and ends everything. */
   #fatal(code: number, reason: string): void {
     if (this.#end) return;
+    // First, or a socket that reports its end at once would put its own reason in place of this one.
+    this.#finish({ code, reason });
     if (code === 1006) this.#socket.terminate();
     else this.#socket.close(code, reason.slice(0, 120));
-    this.#finish({ code, reason });
   }
 
   #finish(end: SessionEnd): void {
@@ -434,7 +441,7 @@ export class Session {
     this.#outbox.stop();
     const error = new StreamError("reset", `The session ended: ${end.reason}`);
     for (const stream of [...this.#streams.values()]) stream.receiveError(error);
-    this.#onIdle?.();
+    this.#tellIdle();
     // Nobody may be waiting for it, and that is fine: `closed` tells the same.
     this.#ready.promise.catch(() => {});
     this.#ready.reject(error);

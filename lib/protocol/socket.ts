@@ -66,7 +66,10 @@ class StandardSocket implements TunnelSocket {
       if (data instanceof ArrayBuffer) events.message(new Uint8Array(data));
       else events.text();
     });
-    this.#socket.addEventListener("close", ({ code, reason }) => this.#closed(code, reason));
+    // Deno has 0 where the standard has 1006: there was no close frame.
+    this.#socket.addEventListener("close", ({ code, reason }) => {
+      this.#closed(code || 1006, reason);
+    });
     // An error is always followed by a close; without a listener some runtimes end the process.
     this.#socket.addEventListener("error", (event) => {
       if ("preventDefault" in event) event.preventDefault();

@@ -21,17 +21,21 @@ export class WindowBudget {
   }
 }
 
-/** Below this a round trip says more about the event loop than about the line, in milliseconds. */
-const minRoundTripMs = 1;
+/**
+ * The shortest time over which a stream's rate is measured, in milliseconds. A line of a shorter
+ * round trip is measured over this: within less, a burst that was read in one go looks like a rate.
+ */
+const minEpochMs = 4;
 
 /**
  * Counts what a stream's peer may send, and widens the window for a stream that needs it.
  *
  * The peer holds credit; what arrives spends it; what the consumer has taken is granted again once
- * it comes to half a window, so that a short exchange costs no Credit frame at all. A window that
- * is used up faster than the line can answer (half of it within one round trip) holds the sender
- * up: it is doubled, to `maxWindow` at most and only within the session's budget. A consumer that
- * stalls takes nothing, so its window stays as it is.
+ * it comes to half a window, so that a short exchange costs no Credit frame at all. A window must
+ * hold what the consumer takes in a round trip, twice: then the sender never waits for a Credit. It
+ * grows towards that, at most doubling each round trip, up to `maxWindow` and only within the
+ * session's budget. More would not make the stream faster, but would queue on the line in front of
+ * everybody else. A consumer that stalls takes nothing, so its window stays as it is.
  */
 export class ReceiveWindow {
   #size: number;
@@ -75,7 +79,7 @@ export class ReceiveWindow {
   taken(bytes: number, nowMs: number, roundTripMs: number): number {
     this.#unread -= bytes;
     this.#takenInEpoch += bytes;
-    if (this.#takenInEpoch >= this.#size / 2) this.#endEpoch(nowMs, roundTripMs);
+    this.#measure(nowMs, Math.max(roundTripMs, minEpochMs));
     const grant = this.#size - this.#credit - this.#unread;
     if (grant < this.#size / 2) return 0;
     this.#credit += grant;
@@ -88,14 +92,17 @@ export class ReceiveWindow {
     this.#widenedBy = 0;
   }
 
-  #endEpoch(nowMs: number, roundTripMs: number): void {
+  /** At the end of an epoch: widens the window if the consumer's rate asks for more. */
+  #measure(nowMs: number, epochMs: number): void {
     const elapsedMs = nowMs - this.#epochStartMs;
+    if (elapsedMs < epochMs) return;
+    const wanted = 2 * this.#takenInEpoch * epochMs / elapsedMs;
     this.#epochStartMs = nowMs;
     this.#takenInEpoch = 0;
-    const more = Math.min(this.#size, this.#maxSize - this.#size);
-    if (more <= 0 || elapsedMs > Math.max(roundTripMs, minRoundTripMs)) return;
-    if (!this.#budget.take(more)) return;
-    this.#size += more;
+    const target = Math.min(Math.ceil(wanted), 2 * this.#size, this.#maxSize);
+    const more = target - this.#size;
+    if (more <= 0 || !this.#budget.take(more)) return;
+    this.#size = target;
     this.#widenedBy += more;
   }
 }

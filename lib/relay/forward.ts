@@ -143,35 +143,42 @@ class Forward {
   #receive(bytes: Uint8Array): void {
     if (this.#isOver) return this.#stream.taken(bytes.length);
     if (this.#body) return this.#receiveBody(bytes, 0);
-    const searched = Math.max(0, this.#headBytes.length - 3);
+    const known = this.#headBytes.length;
     this.#headBytes = concat(this.#headBytes, bytes);
     try {
-      this.#receiveHeads(searched);
+      this.#receiveHeads(known);
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
       this.#fail(badAnswer, error.message);
     }
   }
 
-  /** Reads interim heads and the final one out of what has come. */
-  #receiveHeads(searchFrom: number): void {
-    let from = searchFrom;
+  /**
+   * Reads interim heads and the final one out of what has come.
+   *
+   * @param known Bytes that have been searched, and reported as taken, before.
+   */
+  #receiveHeads(known: number): void {
+    let from = Math.max(0, known - 3);
     while (!this.#body && !this.#isOver) {
       const end = findHeadEnd(this.#headBytes, from);
       if (end === -1) {
         if (this.#headBytes.length > this.#limits.head.maxBytes) {
           throw new HeadError(431, "Response head is too long");
         }
-        return;
+        // A head may be longer than the stream's window: what follows must be let in.
+        return this.#stream.taken(this.#headBytes.length - known);
       }
-      from = 0;
+      const fresh = end - known;
+      from = known = 0;
       const head = parseResponseHead(this.#headBytes.subarray(0, end), this.#limits.head);
       const rest = this.#headBytes.subarray(end);
       this.#headBytes = rest;
-      if (head.status === 101) return this.#switchProtocols(head, rest, end);
-      this.#stream.taken(end);
-      if (head.status < 200) this.#exchange.inform(head, returnedFields(head));
-      else this.#begin(head, rest);
+      if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
+      const hasRoom = head.status >= 200 || this.#exchange.inform(head, returnedFields(head));
+      if (hasRoom) this.#stream.taken(fresh);
+      else this.#untaken += fresh;
+      if (head.status >= 200) this.#begin(head, rest);
     }
   }
 
@@ -236,7 +243,7 @@ class Forward {
     else this.#stream.close();
   }
 
-  #switchProtocols(head: ResponseHead, rest: Uint8Array, headLength: number): void {
+  #switchProtocols(head: ResponseHead, rest: Uint8Array, untaken: number): void {
     const protocol = getField(head.fields, "upgrade");
     if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
       return this.#fail(badAnswer, "The target changed protocols without being asked");
@@ -246,7 +253,7 @@ class Forward {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
     const { socket, head: pending } = this.#exchange.detach(101);
     socket.write(encodeResponseHead(101, head.reason, fields));
-    this.#stream.taken(headLength);
+    this.#stream.taken(untaken);
     pipe(socket, this.#stream, {
       head: pending,
       streamHead: rest,

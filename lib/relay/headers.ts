@@ -69,5 +69,8 @@ function withoutBearer(item: Field): Field | undefined {
 
 /** The fields of a response on its way to the caller, without those of the hop behind. */
 export function returnedFields(head: ResponseHead): Field[] {
-  return endToEnd(head.fields);
+  const fields = endToEnd(head.fields);
+  // RFC 9110 section 8.6: these have no length, and a caller that believed one would wait for it.
+  const hasLength = head.status >= 200 && head.status !== 204;
+  return hasLength ? fields : fields.filter(({ key }) => key !== "content-length");
 }

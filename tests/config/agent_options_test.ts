@@ -29,7 +29,7 @@ Deno.test("parseAgentOptions gives the documented defaults", () => {
     maxRetryMs: 60_000,
     maxConns: 1024,
     dialTimeoutMs: 10_000,
-    poolSize: 64,
+    poolSize: 256,
     poolIdleTimeoutMs: 30_000,
     maxHeaderBytes: 65_536,
     healthAddr: { hostname: "", port: 8081 },

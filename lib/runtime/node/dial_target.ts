@@ -20,11 +20,11 @@ export interface TargetOptions {
 }
 
 /**
- * Connects to the target.
+ * Connects to the target, unless the signal comes first.
  *
- * @throws {StreamError} `refused`, `unreachable`, `timeout` or `tls`.
+ * @throws {StreamError} `refused`, `unreachable`, `timeout`, `tls` or, for the signal, `reset`.
  */
-export function dialTarget(options: TargetOptions): Promise<ByteSocket> {
+export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
   const { hostname: host, port, tls, timeoutMs } = options;
   const common = { host, port, allowHalfOpen: true, noDelay: true };
@@ -39,19 +39,27 @@ export function dialTarget(options: TargetOptions): Promise<ByteSocket> {
       ALPNProtocols: ["http/1.1"],
     })
     : connectPlain(common);
-  const timer = setTimeout(() => {
-    socket.destroy();
-    reject(new StreamError("timeout", `No connection within ${timeoutMs} ms`));
-  }, timeoutMs);
-  const failed = (error: Error & { code?: string }): void => {
+  const settled = (): void => {
     clearTimeout(timer);
-    socket.destroy();
-    reject(new StreamError(codeOf(error, tls !== undefined), error.message));
+    signal.removeEventListener("abort", aborted);
   };
-  socket.once("error", failed);
+  const failed = (error: StreamError): void => {
+    settled();
+    socket.destroy();
+    reject(error);
+  };
+  const aborted = (): void => failed(new StreamError("reset", "The request was given up"));
+  signal.addEventListener("abort", aborted);
+  const timer = setTimeout(
+    () => failed(new StreamError("timeout", `No connection within ${timeoutMs} ms`)),
+    timeoutMs,
+  );
+  // It stays: an error that comes before the connection's user listens would end the process.
+  socket.on("error", (error: Error & { code?: string }) => {
+    failed(new StreamError(codeOf(error, tls !== undefined), error.message));
+  });
   socket.once(tls ? "secureConnect" : "connect", () => {
-    clearTimeout(timer);
-    socket.off("error", failed);
+    settled();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
     resolve(socket as unknown as ByteSocket);
