@@ -56,11 +56,11 @@ function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): A
       const { caPem: ca, certPem: cert, keyPem: key } = serverTls;
       return dialRelay({ url, token, ca, cert, key }, signal);
     },
-    dialTarget: () =>
+    dialTarget: (signal) =>
       dialTarget({
         ...target,
         timeoutMs: options.dialTimeoutMs,
         tls: targetTls && { ca: targetTls.caPem, isInsecure: targetTls.isInsecure },
-      }),
+      }, signal),
   }, log);
 }

@@ -74,7 +74,11 @@ export class Outbox {
     if (this.#isStopped) return;
     this.#control.push({ type, stream, payload });
     this.#controlBytes += headerBytes + payload.length;
-    if (this.#controlBytes > maxControlBytes && this.#isSocketFull) return this.overflowed();
+    if (this.#controlBytes > maxControlBytes) {
+      // One message can ask for a million answers, before any turn of the event loop ends.
+      this.flush();
+      if (this.#controlBytes > maxControlBytes) return this.overflowed();
+    }
     this.#schedule();
   }
 

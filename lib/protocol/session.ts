@@ -98,6 +98,8 @@ export class Session {
   #isDraining = false;
   #isPeerDraining = false;
   #hasSeenFrame = false;
+  /** Agents only: the relay's first frame was not Settings. */
+  #isVersion1 = false;
   /** Called when no stream is open any more, or never will be. */
   readonly #onIdle = new Set<() => void>();
 
@@ -293,6 +295,7 @@ export class Session {
     if (this.#end) return;
     this.#keepalive.heard();
     this.stats.bytesIn += message.length;
+    if (this.#version === 1 && message[0] === FrameType.Batch) return; // Unknown in version 1.
     try {
       decodeMessage(message, this.#visit);
     } catch (error) {
@@ -314,6 +317,7 @@ export class Session {
   };
 
   #dispatch(type: number, id: number, payload: Uint8Array): void {
+    if (this.#version === 1 && type > FrameType.Settings) return; // Unknown in version 1.
     switch (type) {
       case FrameType.Data:
         return this.#streams.get(id)?.receiveData(payload);
@@ -326,7 +330,7 @@ export class Session {
       case FrameType.Connect:
         return this.#receiveConnect(id, payload);
       case FrameType.Connected:
-        return this.#streams.get(id)?.release();
+        return this.#receiveConnected(id);
       case FrameType.Error:
         return this.#streams.get(id)?.receiveError(decodeStreamError(payload));
       case FrameType.Close:
@@ -352,15 +356,13 @@ export class Session {
   /** The relay's first frame tells an agent which version it speaks. */
   #firstFrame(type: number): void {
     this.#hasSeenFrame = true;
-    const isVersion1 = this.#options.role === "agent" && type !== FrameType.Settings;
-    if (isVersion1) this.#ready.resolve();
+    this.#isVersion1 = this.#options.role === "agent" && type !== FrameType.Settings;
+    if (this.#isVersion1) this.#ready.resolve();
   }
 
   #receiveSettings(payload: Uint8Array): void {
     if (this.#peer) throw new ProtocolError("Settings came twice");
-    if (this.#options.role === "agent" && this.#streams.size > 0) {
-      throw new ProtocolError("Settings must be the first frame");
-    }
+    if (this.#isVersion1) throw new ProtocolError("Settings must be the first frame");
     if (this.#options.role === "relay" && !this.#options.offersVersion2) return;
     this.#peer = decodeSettings(payload);
     if (this.#options.role === "agent") {
@@ -373,7 +375,6 @@ export class Session {
   }
 
   #receiveOpen(id: number, payload: Uint8Array): void {
-    if (this.#version === 1) return; // Not in version 1: unknown types are ignored.
     const { target, first } = decodeOpen(payload);
     const stream = this.#accept(id);
     if (!stream) return;
@@ -387,6 +388,13 @@ export class Session {
     if (!stream) return;
     this.#options.events?.opened?.(stream, decodeText(payload));
     if (!stream.isOver) this.#outbox.control(FrameType.Connected, id);
+  }
+
+  #receiveConnected(id: number): void {
+    const stream = this.#streams.get(id);
+    if (stream) stream.release();
+    // A version 1 agent knows a stream only from here on: a Close that we sent before was lost.
+    else if (this.#options.role === "relay") this.#outbox.control(FrameType.Close, id);
   }
 
   /** Makes room for the peer's new stream, or refuses it. */

@@ -157,6 +157,7 @@ export class Stream {
 
   /** Says that everything is written and nothing more is wanted: closes once all of it is sent. */
   finish(): void {
+    this.#releaseHeld(this.#heldBytes);
     if (this.#isOver || this.#sendState === "closing") return;
     this.#sendState = this.#sendState === "ended" ? "closing" : "finishing";
     this.#host.wake(this);
@@ -172,6 +173,7 @@ export class Stream {
 
   /** Ends the stream with a reason, both ways. */
   fail(error: StreamError): void {
+    this.#releaseHeld(this.#heldBytes);
     if (this.#isOver) return;
     this.#host.sendError(this.id, error);
     this.#over();
@@ -206,12 +208,14 @@ export class Stream {
     const isWindowed = this.#host.version > 1;
     const limit = isWindowed ? Math.min(maxBytes, this.#sendCredit) : maxBytes;
     if (limit === 0) {
-      if (!this.#isStalled) this.#host.stalled();
-      this.#isStalled = true;
+      this.#stalled();
       return undefined;
     }
     const payload = this.#dequeue(limit);
-    if (isWindowed) this.#sendCredit -= payload.length;
+    if (isWindowed) {
+      this.#sendCredit -= payload.length;
+      if (this.#sendCredit === 0 && this.#queuedBytes > 0) this.#stalled();
+    }
     const isLast = this.#queuedBytes === 0 && isWindowed &&
       (this.#sendState === "ending" || this.#sendState === "finishing");
     if (!isLast) return { type: FrameType.Data, payload };
@@ -302,6 +306,12 @@ export class Stream {
     if (this.#sendState !== "ending" && this.#sendState !== "finishing") return undefined;
     this.#endSent();
     return { type: FrameType.End, payload: noBytes };
+  }
+
+  /** Counts each time that the credit runs out, once. */
+  #stalled(): void {
+    if (!this.#isStalled) this.#host.stalled();
+    this.#isStalled = true;
   }
 
   #endSent(): void {

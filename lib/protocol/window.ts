@@ -25,7 +25,7 @@ export class WindowBudget {
  * The shortest time over which a stream's rate is measured, in milliseconds. A line of a shorter
  * round trip is measured over this: within less, a burst that was read in one go looks like a rate.
  */
-const minEpochMs = 4;
+const minEpochMs = 1;
 
 /**
  * Counts what a stream's peer may send, and widens the window for a stream that needs it.

@@ -55,8 +55,9 @@ export class WsSocket implements TunnelSocket {
     this.#socket = socket;
     // One array per message would be a copy less; "nodebuffer" is that already for whole messages.
     socket.binaryType = "nodebuffer";
-    // A broken frame or connection: `close` follows and tells the session.
-    socket.on("error", () => {});
+    // A broken frame or connection: `close` follows and tells the session. After a broken frame
+    // `ws` would wait half a minute for the peer to answer its closing handshake.
+    socket.on("error", () => this.#limitClosing());
     // The peer's first message may come in one packet with the handshake; without a listener, as
     // long as whoever waits for this socket has not had its turn, it would be lost.
     socket.pause();
@@ -89,7 +90,7 @@ export class WsSocket implements TunnelSocket {
   }
 
   close(code: number, reason: string): void {
-    this.#closeTimer ??= setTimeout(() => this.#socket.terminate(), closeTimeoutMs);
+    this.#limitClosing();
     this.#socket.close(code, reason);
   }
 
@@ -103,6 +104,11 @@ export class WsSocket implements TunnelSocket {
 
   resume(): void {
     this.#socket.resume();
+  }
+
+  #limitClosing(): void {
+    if (this.#socket.readyState === this.#socket.CLOSED) return;
+    this.#closeTimer ??= setTimeout(() => this.#socket.terminate(), closeTimeoutMs);
   }
 
   readonly #drained = (): void => this.#events?.drained();
