@@ -1,5 +1,5 @@
 /** One agent connection and the streams that it carries. */
-import { allocate, concat } from "../bytes/bytes.ts";
+import { allocate } from "../bytes/bytes.ts";
 import { CloseCode, ProtocolError, StreamError } from "./errors.ts";
 import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
 import {
@@ -188,8 +188,8 @@ export class Session {
       stream.write(first);
       this.#outbox.control(FrameType.Connect, stream.id, new TextEncoder().encode(target));
     } else {
+      stream.openWith(encodeTarget(target));
       stream.write(first);
-      this.#sendOpen(stream, target);
     }
     return stream;
   }
@@ -263,12 +263,6 @@ export class Session {
     const id = this.#nextId;
     this.#nextId = id % maxStreamId + 1;
     return id;
-  }
-
-  #sendOpen(stream: Stream, target: string): void {
-    const head = encodeTarget(target);
-    const first = stream.takeFirst(this.#outbox.maxFrameBytes - head.length);
-    this.#outbox.control(FrameType.Open, stream.id, concat(head, first));
   }
 
   #sendCredit(id: number, bytes: number): void {

@@ -1,5 +1,5 @@
 /** One logical two-way byte channel of a session. */
-import { noBytes } from "../bytes/bytes.ts";
+import { concat, noBytes } from "../bytes/bytes.ts";
 import { ProtocolError, StreamError } from "./errors.ts";
 import { FrameType } from "./frame.ts";
 import { ReceiveWindow } from "./window.ts";
@@ -94,6 +94,8 @@ export class Stream {
   #sendCredit: number;
   #highWaterBytes = minHighWaterBytes;
   #wantsDrain = false;
+  /** The target, which goes in front of the first bytes; until then the peer knows nothing of us. */
+  #opening: Uint8Array | undefined;
   #isStalled = false;
   /** Bytes that a version 1 peer sent and the owner has not taken. */
   #heldBytes = 0;
@@ -167,7 +169,7 @@ export class Stream {
   close(): void {
     this.#releaseHeld(this.#heldBytes);
     if (this.#isOver) return;
-    this.#host.sendControl(FrameType.Close, this.id);
+    if (!this.#opening) this.#host.sendControl(FrameType.Close, this.id);
     this.#over();
   }
 
@@ -175,7 +177,7 @@ export class Stream {
   fail(error: StreamError): void {
     this.#releaseHeld(this.#heldBytes);
     if (this.#isOver) return;
-    this.#host.sendError(this.id, error);
+    if (!this.#opening) this.#host.sendError(this.id, error);
     this.#over();
   }
 
@@ -188,6 +190,15 @@ export class Stream {
   }
 
   // What follows is between a stream and its session.
+
+  /**
+   * Has the first slice be an Open. It takes its turn like all bytes, so that a burst of requests
+   * waits here, where one that is given up meanwhile leaves nothing behind.
+   */
+  openWith(target: Uint8Array): void {
+    this.#opening = target;
+    this.#host.wake(this);
+  }
 
   /** Keeps bytes back until `release`: a version 1 agent loses what comes before its Connected. */
   hold(): void {
@@ -204,6 +215,7 @@ export class Stream {
   /** Takes the next slice to send, at most `maxBytes`, or nothing when it must wait. */
   nextSlice(maxBytes: number): OutgoingSlice | undefined {
     if (this.#isOver || this.#sendState === "held") return undefined;
+    if (this.#opening) return this.#firstSlice(this.#opening, maxBytes);
     if (this.#queuedBytes === 0) return this.#lastWord();
     const isWindowed = this.#host.version > 1;
     const limit = isWindowed ? Math.min(maxBytes, this.#sendCredit) : maxBytes;
@@ -226,6 +238,7 @@ export class Stream {
   /** Whether another slice could follow at once. */
   get hasMore(): boolean {
     if (this.#isOver || this.#sendState === "held") return false;
+    if (this.#opening) return true;
     if (this.#queuedBytes === 0) return this.#sendState !== "open" && this.#sendState !== "ended";
     return this.#host.version === 1 || this.#sendCredit > 0;
   }
@@ -235,14 +248,6 @@ export class Stream {
     if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > this.#highWaterBytes / 2) return;
     this.#wantsDrain = false;
     this.#events.drained();
-  }
-
-  /** Takes first bytes for Open out of the queue, within the credit. */
-  takeFirst(maxBytes: number): Uint8Array {
-    if (this.#queuedBytes === 0) return noBytes;
-    const payload = this.#dequeue(Math.min(maxBytes, this.#sendCredit));
-    this.#sendCredit -= payload.length;
-    return payload;
   }
 
   receiveData(payload: Uint8Array): void {
@@ -262,7 +267,8 @@ export class Stream {
     if (this.#isOver) return;
     this.#hasPeerEnded = true;
     this.#events.end();
-    if (this.#sendState === "ended") this.#over();
+    // After both Ends a Close that is still to go would say nothing new.
+    if (this.#sendState === "ended" || this.#sendState === "closing") this.#over();
   }
 
   receiveCredit(bytes: number): void {
@@ -293,6 +299,15 @@ export class Stream {
 
   get #isSendClosed(): boolean {
     return this.#sendState !== "open" && this.#sendState !== "held";
+  }
+
+  /** Open, with what is there of the bytes, within the credit. */
+  #firstSlice(target: Uint8Array, maxBytes: number): OutgoingSlice {
+    this.#opening = undefined;
+    const room = Math.min(maxBytes - target.length, this.#sendCredit);
+    const first = this.#queuedBytes > 0 && room > 0 ? this.#dequeue(room) : noBytes;
+    this.#sendCredit -= first.length;
+    return { type: FrameType.Open, payload: concat(target, first) };
   }
 
   /** The queue is empty: what was asked for besides bytes is all that is left to say. */

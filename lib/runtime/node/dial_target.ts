@@ -1,6 +1,7 @@
 /** Connections from the agent to its target. */
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { OnReadSocket } from "./onread_socket.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
 
@@ -27,7 +28,8 @@ export interface TargetOptions {
 export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
   const { hostname: host, port, tls, timeoutMs } = options;
-  const common = { host, port, allowHalfOpen: true, noDelay: true };
+  const reader = new OnReadSocket();
+  const common = { host, port, allowHalfOpen: true, noDelay: true, onread: reader.onread };
   const socket: Socket = tls
     ? connectTls({
       ...common,
@@ -62,7 +64,7 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
     settled();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    resolve(socket as unknown as ByteSocket);
+    resolve(reader.attach(socket));
   });
   return promise;
 }

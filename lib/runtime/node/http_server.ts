@@ -61,6 +61,8 @@ export class HttpServer {
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
     clientTracking: false,
+    // `ws` would agree to the first subprotocol that is offered, whatever it is.
+    handleProtocols: () => false,
   });
   #sweep: ReturnType<typeof setInterval> | undefined;
 
