@@ -1,0 +1,157 @@
+/** The benchmark's command line: what may be asked for, and the text of `--help`. */
+import { parseArgs } from "node:util";
+
+/** What a run does. Durations and sizes follow from `isQuick` (see plan.ts). */
+export interface BenchOptions {
+  /** Round trip of the delayed line in milliseconds; undefined runs the loopback part. */
+  readonly rttMs: number | undefined;
+  /** Rate of the delayed line, each way, in Mbit/s. */
+  readonly rateMbit: number;
+  /** How often each measurement is taken; the table shows medians. */
+  readonly rounds: number;
+  /** Short durations and small files: for a look, not for publication. */
+  readonly isQuick: boolean;
+  /** Selects measurements by their id. */
+  readonly only: RegExp | undefined;
+  /** Open downloads that nobody reads, in the memory measurement of that name. */
+  readonly stalledStreams: number;
+  /** What relay and agent get as `-log-level`. */
+  readonly logLevel: string;
+  /** Prints JSON instead of the table. */
+  readonly isJson: boolean;
+  /** Prints the ids of the selected measurements and ends. */
+  readonly isList: boolean;
+  /** Prints the help text and ends. */
+  readonly isHelp: boolean;
+}
+
+/** A command line that cannot be run: reported in one line, exit code 2. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+/** What `--help` prints. */
+export const HELP = `Usage: deno task bench [run] [options]
+
+Starts a target (nginx, or a small one of its own), a relay and an agent on loopback, sends the same
+work to the target directly, through rathole (when it is on the PATH) and through culvert, in turn,
+and prints one table. Ratios hold within a run; figures of two runs, or two machines, do not compare.
+
+Options:
+  --quick            Short durations and 100 MB files: for a look, not for publication
+  --rounds N         Take every measurement N times and show medians (default 1)
+  --only PATTERN     Only measurements whose id matches this regular expression (see --list)
+  --list             Print the ids of the measurements and end
+  --rtt MS           The second part instead: agent and relay are MS apart (round trip) on a line of
+                     limited rate, and so are caller and target in the direct comparison
+  --rate MBIT        Rate of that line each way, in Mbit/s (default 1000; only with --rtt)
+  --stalled N        Streams that nobody reads, in the measurement "memory/stalled" (default 1000)
+  --log-level LEVEL  Log level of relay and agent (default warn)
+  --json             Print JSON instead of the table
+  --help             Print this text
+
+Examples:
+  deno task bench --quick --only 'plain/keep-alive'
+  deno task bench --rounds 3 --json > bench.json
+  deno task bench --rtt 50
+
+Uses wrk and curl when they are on the PATH, else its own generator, and says which. Needs Linux
+(/proc) for CPU and memory, and openssl for the target's certificate. Progress goes to standard
+error. Exit code: 0 when every measurement was taken (whether or not the goals are met), 1 when one
+failed, 2 for a wrong option.`;
+
+/** The benchmarks there are, by name. `run` is what no name means. */
+const BENCHMARKS = ["run"];
+
+const LOG_LEVELS = ["debug", "info", "warn", "error"];
+
+/** Reads the command line; throws {@link UsageError} with one line that says what would be right. */
+export function parseOptions(args: readonly string[]): BenchOptions {
+  const { values, positionals } = parse(args);
+  checkBenchmark(positionals);
+  if (values.rate !== undefined && values.rtt === undefined) {
+    throw new UsageError('Option "--rate" is about the delayed line: give "--rtt" too');
+  }
+  return {
+    rttMs: values.rtt === undefined ? undefined : positiveNumber("rtt", values.rtt),
+    rateMbit: positiveNumber("rate", values.rate ?? "1000"),
+    rounds: positiveInteger("rounds", values.rounds ?? "1"),
+    isQuick: values.quick ?? false,
+    only: values.only === undefined ? undefined : pattern(values.only),
+    stalledStreams: positiveInteger("stalled", values.stalled ?? "1000"),
+    logLevel: logLevel(values["log-level"] ?? "warn"),
+    isJson: values.json ?? false,
+    isList: values.list ?? false,
+    isHelp: values.help ?? false,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        rtt: { type: "string" },
+        rate: { type: "string" },
+        rounds: { type: "string" },
+        quick: { type: "boolean" },
+        only: { type: "string" },
+        stalled: { type: "string" },
+        "log-level": { type: "string" },
+        json: { type: "boolean" },
+        list: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    // Node's text goes on about positional arguments after its first sentence.
+    throw new UsageError(`${reason.split(". ")[0]} (--help lists the options)`);
+  }
+}
+
+function checkBenchmark(positionals: readonly string[]): void {
+  const name = positionals[0] ?? "run";
+  if (!BENCHMARKS.includes(name) || positionals.length > 1) {
+    throw new UsageError(
+      `Benchmark "${positionals.join(" ")}" is not known: must be one of ${BENCHMARKS.join(", ")}`,
+    );
+  }
+}
+
+/** A whole number of at least 1, or {@link UsageError}. */
+export function positiveInteger(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new UsageError(
+      `Option "--${option}" must be a whole number of at least 1, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+/** A number over 0, or {@link UsageError}. */
+export function positiveNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) {
+    throw new UsageError(`Option "--${option}" must be a number over 0, got "${text}"`);
+  }
+  return value;
+}
+
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text, "i");
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`Option "--only" must be a regular expression: ${reason}`);
+  }
+}
+
+function logLevel(text: string): string {
+  if (LOG_LEVELS.includes(text)) return text;
+  throw new UsageError(
+    `Option "--log-level" must be one of ${LOG_LEVELS.join(", ")}, got "${text}"`,
+  );
+}
