@@ -87,11 +87,6 @@ export class HttpConnection implements ExchangeHost {
     return this.#options.peer;
   }
 
-  /** Whether no request is being answered. */
-  get isIdle(): boolean {
-    return this.#state === "idle" || this.#state === "head";
-  }
-
   /** Closes the connection if it has outlived its deadline; called now and then. */
   checkDeadline(nowMs: number): void {
     const isAnswering = this.#state === "busy" && !this.#exchange?.isOver;
@@ -104,9 +99,10 @@ export class HttpConnection implements ExchangeHost {
     else this.socket.destroy();
   }
 
-  /** Closes the connection now if it is idle, else after the answer that is on its way. */
+  /** Closes the connection now if it is idle, else after the answer to the request that has begun. */
   close(): void {
-    if (this.isIdle) this.socket.end();
+    // A request that comes now would meet a half that is closed: it must not be carried out.
+    if (this.#state === "idle") this.#linger();
     else this.#isLast = true;
   }
 
@@ -187,9 +183,10 @@ export class HttpConnection implements ExchangeHost {
   }
 
   #stepHead(): boolean {
-    this.#skipEmptyLine();
+    this.#skipEmptyLines();
     if (this.#buffer.length === 0) return false;
     if (this.#state === "idle") {
+      if (this.#buffer.length === 1 && this.#buffer[0] === 13) return false;
       this.#state = "head";
       this.#searchedTo = 0;
       this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.headMs;
@@ -207,10 +204,12 @@ export class HttpConnection implements ExchangeHost {
     return this.#begin(bytes);
   }
 
-  /** A server is to ignore an empty line in front of a request (RFC 9112 section 2.2). */
-  #skipEmptyLine(): void {
+  /** A server is to ignore empty lines in front of a request (RFC 9112 section 2.2). */
+  #skipEmptyLines(): void {
     if (this.#state !== "idle") return;
-    if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.#buffer = this.#buffer.subarray(2);
+    let at = 0;
+    while (this.#buffer[at] === 13 && this.#buffer[at + 1] === 10) at += 2;
+    if (at > 0) this.#buffer = this.#buffer.subarray(at);
   }
 
   #begin(bytes: Uint8Array): boolean {
@@ -226,7 +225,7 @@ export class HttpConnection implements ExchangeHost {
       return false;
     }
     this.#state = "busy";
-    const exchange = new Exchange(this, head, scanner, keepsAlive(head));
+    const exchange = new Exchange(this, head, scanner, keepsAlive(head) && !this.#isLast);
     this.#exchange = exchange;
     this.#options.handle(exchange);
     return true;
@@ -276,7 +275,7 @@ export class HttpConnection implements ExchangeHost {
 
   /** The caller closed its half. Waiting for an answer with it closed is given up, as Go does. */
   #ended(): void {
-    if (this.#state === "busy") {
+    if (this.#state === "busy" && !this.#exchange?.isOver) {
       // What it has sent may hold whole requests, but nobody is left who would read the answers.
       this.#exchange?.connectionLost();
       this.socket.destroy();

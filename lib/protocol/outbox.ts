@@ -1,4 +1,4 @@
-/** What waits to be sent on a session: control frames first, then the streams in turn. */
+/** What waits to be sent on a session: control frames first, new streams, then the others in turn. */
 import { noBytes } from "../bytes/bytes.ts";
 import { batchLengthBytes, FrameType, headerBytes, writeHeader, writeUint32 } from "./frame.ts";
 import { MessageBuffers } from "./message_buffers.ts";
@@ -37,6 +37,8 @@ export class Outbox {
   readonly #defer: (flush: () => void) => void;
   #control: PendingFrame[] = [];
   #controlBytes = 0;
+  /** Streams whose Open is still to go: a small request waits for no bulk transfer's turn. */
+  #opening: Stream[] = [];
   #ready: Stream[] = [];
   #isScheduled = false;
   #isStopped = false;
@@ -86,13 +88,14 @@ export class Outbox {
   wake(stream: Stream): void {
     if (stream.isQueued || this.#isStopped) return;
     stream.isQueued = true;
-    this.#ready.push(stream);
+    (stream.isOpening ? this.#opening : this.#ready).push(stream);
     this.#schedule();
   }
 
   /** The socket has room again. */
   drained(): void {
-    if (this.#control.length > 0 || this.#ready.length > 0) this.flush();
+    const waiting = this.#control.length + this.#opening.length + this.#ready.length;
+    if (waiting > 0) this.flush();
   }
 
   /** Sends what the socket has room for. */
@@ -109,6 +112,7 @@ export class Outbox {
   stop(): void {
     this.#isStopped = true;
     this.#control = [];
+    this.#opening = [];
     this.#ready = [];
   }
 
@@ -125,12 +129,19 @@ export class Outbox {
   /** The frames of the next message: all that is urgent, then a slice of each stream in turn. */
   #gather(): PendingFrame[] {
     const frames = this.#control;
-    let bytes = this.#controlBytes;
+    const bytes = this.#controlBytes;
     this.#control = [];
     this.#controlBytes = 0;
+    this.#takeTurns(this.#ready, frames, this.#takeTurns(this.#opening, frames, bytes));
+    return frames;
+  }
+
+  /** Gives each stream its turn until the message is full. @returns the message's bytes by then. */
+  #takeTurns(waiting: Stream[], frames: PendingFrame[], before: number): number {
+    let bytes = before;
     let turns = 0;
-    while (bytes < messageTargetBytes && turns < this.#ready.length) {
-      const stream = this.#ready[turns++]!;
+    while (bytes < messageTargetBytes && turns < waiting.length) {
+      const stream = waiting[turns++]!;
       const slice = stream.nextSlice(this.#maxFrameBytes);
       if (slice) {
         frames.push({ type: slice.type, stream: stream.id, payload: slice.payload });
@@ -139,9 +150,9 @@ export class Outbox {
       if (stream.hasMore) this.#ready.push(stream);
       else stream.isQueued = false;
     }
-    const served = this.#ready.splice(0, turns);
+    const served = waiting.splice(0, turns);
     for (const stream of served) stream.notifyDrained();
-    return frames;
+    return bytes;
   }
 
   #send(frames: PendingFrame[]): void {

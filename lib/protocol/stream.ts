@@ -192,12 +192,17 @@ export class Stream {
   // What follows is between a stream and its session.
 
   /**
-   * Has the first slice be an Open. It takes its turn like all bytes, so that a burst of requests
-   * waits here, where one that is given up meanwhile leaves nothing behind.
+   * Has the first slice be an Open. It waits for its turn like all bytes: a burst of requests waits
+   * here, where one that is given up meanwhile leaves nothing behind.
    */
   openWith(target: Uint8Array): void {
     this.#opening = target;
     this.#host.wake(this);
+  }
+
+  /** Whether Open is still to be sent. */
+  get isOpening(): boolean {
+    return this.#opening !== undefined;
   }
 
   /** Keeps bytes back until `release`: a version 1 agent loses what comes before its Connected. */
@@ -307,6 +312,7 @@ export class Stream {
     const room = Math.min(maxBytes - target.length, this.#sendCredit);
     const first = this.#queuedBytes > 0 && room > 0 ? this.#dequeue(room) : noBytes;
     this.#sendCredit -= first.length;
+    if (this.#sendCredit === 0 && this.#queuedBytes > 0) this.#stalled();
     return { type: FrameType.Open, payload: concat(target, first) };
   }
 

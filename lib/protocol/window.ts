@@ -21,21 +21,27 @@ export class WindowBudget {
   }
 }
 
+/** A line of a shorter round trip counts as one of this: within less, event loops set the pace. */
+const minRoundTripMs = 1;
 /**
- * The shortest time over which a stream's rate is measured, in milliseconds. A line of a shorter
- * round trip is measured over this: within less, a burst that was read in one go looks like a rate.
+ * Parts of a round trip over which a rate is measured. A sender that waits for credit sends in
+ * bursts, so a shorter time sees the rate that it could send at, and the window grows faster.
  */
-const minEpochMs = 1;
+const epochsPerRoundTrip = 4;
+/** In less, in milliseconds, a burst that was read in one go would look like a rate. */
+const minEpochMs = 5;
+/** Round trips' worth of bytes that a window is to hold: room for late Credits and late readers. */
+const roundTripsPerWindow = 4;
 
 /**
  * Counts what a stream's peer may send, and widens the window for a stream that needs it.
  *
  * The peer holds credit; what arrives spends it; what the consumer has taken is granted again once
- * it comes to half a window, so that a short exchange costs no Credit frame at all. A window must
- * hold what the consumer takes in a round trip, twice: then the sender never waits for a Credit. It
- * grows towards that, at most doubling each round trip, up to `maxWindow` and only within the
- * session's budget. More would not make the stream faster, but would queue on the line in front of
- * everybody else. A consumer that stalls takes nothing, so its window stays as it is.
+ * it comes to half a window, so that a short exchange costs no Credit frame at all. A window
+ * is to hold what the consumer takes in a few round trips: then the sender never waits for a Credit.
+ * It grows towards that, at most doubling at a time, up to `maxWindow` and only within the session's
+ * budget. More would not make the stream faster, but would queue on the line in front of everybody
+ * else. A consumer that stalls takes nothing, so its window stays as it is.
  */
 export class ReceiveWindow {
   #size: number;
@@ -79,7 +85,7 @@ export class ReceiveWindow {
   taken(bytes: number, nowMs: number, roundTripMs: number): number {
     this.#unread -= bytes;
     this.#takenInEpoch += bytes;
-    this.#measure(nowMs, Math.max(roundTripMs, minEpochMs));
+    this.#measure(nowMs, Math.max(roundTripMs, minRoundTripMs));
     const grant = this.#size - this.#credit - this.#unread;
     if (grant < this.#size / 2) return 0;
     this.#credit += grant;
@@ -93,10 +99,10 @@ export class ReceiveWindow {
   }
 
   /** At the end of an epoch: widens the window if the consumer's rate asks for more. */
-  #measure(nowMs: number, epochMs: number): void {
+  #measure(nowMs: number, roundTripMs: number): void {
     const elapsedMs = nowMs - this.#epochStartMs;
-    if (elapsedMs < epochMs) return;
-    const wanted = 2 * this.#takenInEpoch * epochMs / elapsedMs;
+    if (elapsedMs < Math.max(roundTripMs / epochsPerRoundTrip, minEpochMs)) return;
+    const wanted = roundTripsPerWindow * roundTripMs * this.#takenInEpoch / elapsedMs;
     this.#epochStartMs = nowMs;
     this.#takenInEpoch = 0;
     const target = Math.min(Math.ceil(wanted), 2 * this.#size, this.#maxSize);
