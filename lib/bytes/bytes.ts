@@ -25,15 +25,6 @@ export function allocate(length: number): Uint8Array {
   return bytes;
 }
 
-/** A copy of bytes that are about to change. */
-export function copyOf(bytes: Uint8Array): Uint8Array {
-  // `slice` needs not clear its memory first, which costs as much as the copy.
-  if (bytes.length > maxSliceBytes) return bytes.slice();
-  const copy = allocate(bytes.length);
-  copy.set(bytes);
-  return copy;
-}
-
 /** Joins two pieces into one, so that they leave in one write; an empty one costs nothing. */
 export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
   if (first.length === 0) return second;

@@ -10,7 +10,8 @@ export class RateLimit {
   constructor(perSecond: number, nowMs: () => number = () => performance.now()) {
     this.#perSecond = perSecond;
     this.#nowMs = nowMs;
-    this.#capacity = perSecond + 1;
+    // A limit below one a second must still admit one at all.
+    this.#capacity = Math.max(1, perSecond);
     this.#tokens = this.#capacity;
     this.#lastMs = nowMs();
   }

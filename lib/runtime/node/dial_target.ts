@@ -1,7 +1,6 @@
 /** Connections from the agent to its target. */
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { OnReadSocket } from "./onread_socket.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
 
@@ -28,8 +27,7 @@ export interface TargetOptions {
 export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
   const { hostname: host, port, tls, timeoutMs } = options;
-  const reader = new OnReadSocket();
-  const common = { host, port, allowHalfOpen: true, noDelay: true, onread: reader.onread };
+  const common = { host, port, allowHalfOpen: true, noDelay: true };
   const socket: Socket = tls
     ? connectTls({
       ...common,
@@ -64,7 +62,7 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
     settled();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    resolve(reader.attach(socket));
+    resolve(socket as unknown as ByteSocket);
   });
   return promise;
 }
