@@ -1,4 +1,5 @@
 /** The agent: keeps a session with the relay and serves what comes through it. */
+import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import { CloseCode, StreamError } from "../protocol/errors.ts";
@@ -11,14 +12,6 @@ import { Credentials, type TokenFile } from "./credentials.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serve, type ServeContext } from "./serve.ts";
 import { UpstreamPool } from "./upstream.ts";
-
-/** What the agent writes to; logtape's loggers fit. */
-export interface AgentLog {
-  debug(message: string, properties?: Record<string, unknown>): void;
-  info(message: string, properties?: Record<string, unknown>): void;
-  warn(message: string, properties?: Record<string, unknown>): void;
-  error(message: string, properties?: Record<string, unknown>): void;
-}
 
 /** The relay answered the handshake with something else than a WebSocket. */
 export class RelayRefusedError extends Error {
@@ -62,7 +55,7 @@ const settingsWaitMs = 2_000;
 /** Runs until it is stopped. */
 export class Agent {
   readonly #config: AgentConfig;
-  readonly #log: AgentLog;
+  readonly #log: Log;
   readonly #pool: UpstreamPool;
   readonly #serving: ServeContext;
   readonly #settings: Settings;
@@ -71,7 +64,7 @@ export class Agent {
   readonly metrics: AgentMetrics;
   #attempt = 0;
 
-  constructor(config: AgentConfig, log: AgentLog) {
+  constructor(config: AgentConfig, log: Log) {
     this.#config = config;
     this.#log = log;
     this.#pool = new UpstreamPool({

@@ -103,6 +103,7 @@ export class UpstreamPool {
   readonly #nowMs: () => number;
   readonly #idle: UpstreamConnection[] = [];
   readonly #sweep: ReturnType<typeof setInterval>;
+  #isClosed = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -130,9 +131,8 @@ export class UpstreamPool {
 
   /** Takes a connection back whose request is over, or ends it when enough are idle. */
   release(connection: UpstreamConnection): void {
-    if (!connection.isUsable || this.#idle.length >= this.#options.maxIdle) {
-      return connection.destroy();
-    }
+    const hasRoom = this.#idle.length < this.#options.maxIdle && !this.#isClosed;
+    if (!connection.isUsable || !hasRoom) return connection.destroy();
     connection.onIdleEnd = () => this.#forget(connection);
     connection.idle(this.#nowMs());
     this.#idle.push(connection);
@@ -140,6 +140,7 @@ export class UpstreamPool {
 
   /** Ends all idle connections and the pool. */
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#sweep);
     for (const connection of this.#idle.splice(0)) connection.destroy();
   }

@@ -5,7 +5,7 @@ import type { Exchange } from "../net/exchange.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
-import type { RelayEnv } from "./app.ts";
+import type { RelayEnv } from "./env.ts";
 import type { Cluster, Registration } from "./registry.ts";
 import { handshakeTimeoutMs, type Relay } from "./relay.ts";
 

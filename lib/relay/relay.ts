@@ -1,10 +1,10 @@
 /** The relay's parts, put together: what both of its apps share. */
+import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { ForwardLimits } from "./forward.ts";
-import type { Log } from "./log.ts";
 import { RelayMetrics } from "./metrics.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { Registry } from "./registry.ts";

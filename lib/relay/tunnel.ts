@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
-import type { RelayEnv } from "./app.ts";
+import type { RelayEnv } from "./env.ts";
 import {
   answerError,
   bodyTooLarge,

@@ -1,0 +1,18 @@
+/** What a runtime lends to the relay's apps. */
+import type { Exchange } from "../net/exchange.ts";
+import type { TunnelSocket } from "../protocol/socket.ts";
+
+/** What a runtime lends to the app with each request. */
+export interface RelayBindings {
+  /** The request as it came and the way to its answer, without a detour over `Request` and `Response`. */
+  exchange: Exchange;
+  /** Completes the WebSocket handshake of this request. */
+  acceptWebSocket(): Promise<TunnelSocket>;
+  /** What a handler returns that answers through the exchange itself. */
+  alreadyAnswered: Response;
+}
+
+/** Hono's type parameter for the apps. */
+export interface RelayEnv {
+  Bindings: RelayBindings;
+}
