@@ -7,6 +7,8 @@ import { type AgentOptions, parseAgentOptions } from "./lib/config/agent_options
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
+import { dialTlsTarget } from "./lib/runtime/deno/dial_tls_target.ts";
 import { dialRelay } from "./lib/runtime/node/dial_relay.ts";
 import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
@@ -17,6 +19,7 @@ import { tokenFile } from "./lib/runtime/node/token_file.ts";
 await runProgram("agent", parseAgentOptions, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
+  checkTlsFiles(options);
   const agent = createAgent(options, log);
   let health: HttpServer | undefined;
   if (options.healthAddr) {
@@ -40,6 +43,24 @@ await runProgram("agent", parseAgentOptions, async (options) => {
   process.exit(0);
 });
 
+/** @throws {ConfigError} for a certificate or key that no handshake could use. */
+function checkTlsFiles({ serverTls, targetTls }: AgentOptions): void {
+  const { certPath, certPem, keyPath, keyPem } = serverTls;
+  if (certPath !== undefined && certPem !== undefined && keyPath !== undefined && keyPem) {
+    checkKeyPair(
+      { option: "client-cert", path: certPath, pem: certPem },
+      { option: "client-key", path: keyPath, pem: keyPem },
+    );
+  }
+  const cas = [
+    { option: "server-ca-cert", path: serverTls.caPath, pem: serverTls.caPem },
+    { option: "ca-cert", path: targetTls?.caPath, pem: targetTls?.caPem },
+  ];
+  for (const { option, path, pem } of cas) {
+    if (path !== undefined && pem !== undefined) checkCa({ option, path, pem });
+  }
+}
+
 function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): Agent {
   const { serverUrl: url, token, serverTls, target, targetTls } = options;
   return new Agent({
@@ -56,11 +77,11 @@ function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): A
       const { caPem: ca, certPem: cert, keyPem: key } = serverTls;
       return dialRelay({ url, token, ca, cert, key }, signal);
     },
-    dialTarget: (signal) =>
-      dialTarget({
-        ...target,
-        timeoutMs: options.dialTimeoutMs,
-        tls: targetTls && { ca: targetTls.caPem, isInsecure: targetTls.isInsecure },
-      }, signal),
+    dialTarget: (signal) => {
+      const address = { ...target, timeoutMs: options.dialTimeoutMs };
+      return targetTls && !targetTls.isInsecure
+        ? dialTlsTarget({ ...address, ca: targetTls.caPem }, signal)
+        : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);
+    },
   }, log);
 }

@@ -6,6 +6,7 @@ import { defaultHeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { internalApp, publicApp } from "./lib/relay/app.ts";
 import { Relay } from "./lib/relay/relay.ts";
+import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
 import { setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
@@ -23,10 +24,11 @@ await runProgram("relay", parseRelayOptions, async (options) => {
     maxStreams: options.maxStreams,
     version,
   }, log);
+  const serverTls = tlsOf(options);
   const serve = (fetch: AppFetch): HttpServer =>
     new HttpServer({
       fetch,
-      tls: tlsOf(options),
+      tls: serverTls,
       limits: head,
       timeouts: defaultConnectionTimeouts,
       refused: (status, reason, peer) => {
@@ -46,15 +48,29 @@ await runProgram("relay", parseRelayOptions, async (options) => {
 
   const signal = await untilSignalled();
   log.info("Shutting down", { signal, grace_ms: options.graceMs });
+  const deadlineMs = performance.now() + options.graceMs;
   publicServer.stopAccepting();
   internalServer.stopAccepting();
   await relay.drain(options.graceMs);
+  // Callers may still be taking the ends of their answers, and agents the reason for this one.
+  const leftMs = Math.max(0, deadlineMs - performance.now());
+  await Promise.all([publicServer.drained(leftMs), internalServer.drained(leftMs)]);
   publicServer.close();
   internalServer.close();
   log.info("Stopped");
   process.exit(0);
 });
 
+/** @throws {ConfigError} for a certificate or key that no handshake could use. */
 function tlsOf({ tls }: RelayOptions): ServerTls | undefined {
-  return tls && { cert: tls.certPem, key: tls.keyPem, clientCa: tls.clientCaPem };
+  if (!tls) return undefined;
+  const { certPath, certPem, keyPath, keyPem, clientCaPath, clientCaPem } = tls;
+  checkKeyPair(
+    { option: "tls-cert", path: certPath, pem: certPem },
+    { option: "tls-key", path: keyPath, pem: keyPem },
+  );
+  if (clientCaPath !== undefined && clientCaPem !== undefined) {
+    checkCa({ option: "tls-client-ca", path: clientCaPath, pem: clientCaPem });
+  }
+  return { cert: certPem, key: keyPem, clientCa: clientCaPem };
 }

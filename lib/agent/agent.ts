@@ -63,6 +63,8 @@ export class Agent {
   readonly #stop = new AbortController();
   readonly metrics: AgentMetrics;
   #attempt = 0;
+  /** Ends the wait before the next attempt. */
+  #waiting = new AbortController();
 
   constructor(config: AgentConfig, log: Log) {
     this.#config = config;
@@ -103,7 +105,8 @@ export class Agent {
       if (this.#stop.signal.aborted) break;
       this.metrics.reconnecting();
       this.#log.info("Reconnecting to relay", { in_ms: Math.round(delayMs) });
-      await sleep(delayMs, this.#stop.signal);
+      this.#waiting = new AbortController();
+      await sleep(delayMs, AbortSignal.any([this.#stop.signal, this.#waiting.signal]));
     }
   }
 
@@ -159,13 +162,24 @@ export class Agent {
     this.#announce(session);
     const ended = session.closed.then(({ code, reason }): false => {
       this.#sessions.delete(session);
-      this.#log.warn("Disconnected from relay", { code, reason });
+      const level = this.#stop.signal.aborted ? "info" : "warn";
+      this.#log[level]("Disconnected from relay", { code, reason });
       return false;
     });
     if (this.#stop.signal.aborted) session.close(CloseCode.GoingAway, "The agent stops");
     const isMoving = await Promise.race([ended, draining.promise]);
-    if (isMoving) this.#log.info("The relay is draining; connecting anew", {});
-    return isMoving;
+    if (!isMoving) return false;
+    this.#log.info("The relay is draining; connecting anew", {});
+    // It may take none anew until it is gone, and then be back at once: no use to wait on.
+    ended.then(() => this.#hurry());
+    return true;
+  }
+
+  /** Tries again now, with no attempt counted, unless a session is up. */
+  #hurry(): void {
+    if (this.isConnected) return;
+    this.#attempt = 0;
+    this.#waiting.abort();
   }
 
   /** Says that the session is up, once it is known which version it speaks. */

@@ -3,6 +3,9 @@ import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
 import type { ByteSocket } from "./byte_socket.ts";
 
+/** For a socket to send what is queued and close, once both ways have ended, in milliseconds. */
+const closeTimeoutMs = 30_000;
+
 /** What a pipe tells its owner. */
 export interface PipeOptions {
   /** Bytes that were read from the socket before the pipe began. */
@@ -31,6 +34,12 @@ export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = 
     isOver = true;
     options.closed?.(received);
   };
+  // Both ways have ended, so the socket will close, once what is queued has gone out; a socket that
+  // can't even say that it broke is ended in time.
+  const expectClose = (): void => {
+    const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
+    socket.on("close", () => clearTimeout(timer));
+  };
   const send = (bytes: Uint8Array): void => {
     if (!stream.write(bytes)) socket.pause();
   };
@@ -45,11 +54,14 @@ export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = 
     end() {
       hasStreamEnded = true;
       socket.end();
+      if (hasSocketEnded) expectClose();
     },
     closed() {
       // After its end the peer only says that it wants nothing more of ours.
-      if (hasStreamEnded) socket.destroySoon();
-      else socket.resetAndDestroy();
+      if (hasStreamEnded) {
+        socket.destroySoon();
+        expectClose();
+      } else socket.resetAndDestroy();
       over();
     },
     failed() {
@@ -66,6 +78,7 @@ export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = 
   });
   socket.on("end", () => {
     hasSocketEnded = true;
+    if (hasStreamEnded) expectClose();
     if (stream.canHalfClose) stream.end();
     else stream.finish();
   });

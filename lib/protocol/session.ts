@@ -67,6 +67,12 @@ const defaultWindowBudgetBytes = 16 * 1024 * 1024;
 /** A version 1 session has no windows: over this many unread bytes its WebSocket is not read. */
 const heldHighWaterBytes = 4 * 1024 * 1024;
 
+/**
+ * What the Ping behind an agent's Drain carries: when it has come back, so has all that the relay
+ * opened before it heard of the Drain. Read as a keepalive's time it is no number.
+ */
+const drainMark = new Uint8Array(8).fill(0xff);
+
 /** Counts since the session began; they only grow. */
 export interface SessionStats {
   bytesIn: number;
@@ -101,6 +107,8 @@ export class Session {
   #isPaused = false;
   #isDraining = false;
   #isPeerDraining = false;
+  /** Our Drain may not have been heard: streams that were opened before that are still to come. */
+  #mayOpenCross = false;
   #hasSeenFrame = false;
   /** Agents only: the relay's first frame was not Settings. */
   #isVersion1 = false;
@@ -205,9 +213,8 @@ export class Session {
    */
   async drain(graceMs: number): Promise<void> {
     if (this.#end) return;
-    if (!this.#isDraining && this.#version > 1) this.#outbox.control(FrameType.Drain, 0);
-    this.#isDraining = true;
-    if (this.#streams.size === 0) return;
+    if (!this.#isDraining) this.#beginDrain();
+    if (this.#isIdle) return;
     const idle = Promise.withResolvers<void>();
     const timer = setTimeout(idle.resolve, graceMs);
     this.#onIdle.add(idle.resolve);
@@ -280,9 +287,31 @@ export class Session {
     this.#outbox.control(FrameType.Error, id, payload);
   }
 
+  #beginDrain(): void {
+    this.#isDraining = true;
+    if (this.#version === 1) return;
+    this.#outbox.control(FrameType.Drain, 0);
+    if (this.#options.role === "relay") return;
+    this.#mayOpenCross = true;
+    this.#outbox.control(FrameType.Ping, 0, drainMark);
+  }
+
+  #receivePong(payload: Uint8Array): void {
+    if (!this.#mayOpenCross || !payload.every((byte) => byte === drainMark[0])) {
+      return this.#keepalive.ponged(payload);
+    }
+    this.#mayOpenCross = false;
+    if (this.#isIdle) this.#tellIdle();
+  }
+
+  /** Whether no stream is open, and none is on its way. */
+  get #isIdle(): boolean {
+    return this.#streams.size === 0 && !this.#mayOpenCross;
+  }
+
   #forget(stream: Stream): void {
     this.#streams.delete(stream.id);
-    if (this.#streams.size === 0) this.#tellIdle();
+    if (this.#isIdle) this.#tellIdle();
   }
 
   #tellIdle(): void {
@@ -336,7 +365,7 @@ export class Session {
       case FrameType.Ping:
         return this.#outbox.control(FrameType.Pong, 0, payload.slice(0, 125));
       case FrameType.Pong:
-        return this.#keepalive.ponged(payload);
+        return this.#receivePong(payload);
       case FrameType.Settings:
         return this.#receiveSettings(payload);
       case FrameType.Drain:

@@ -1,4 +1,4 @@
-/** Connections from the agent to its target. */
+/** Connections from the agent to its target: plain, and TLS that verifies nothing. */
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ByteSocket } from "../../net/byte_socket.ts";
@@ -10,13 +10,11 @@ export interface TargetOptions {
   port: number;
   /** For the connection to be made, TLS included, in milliseconds. */
   timeoutMs: number;
-  /** TLS to the target; absent for plain TCP. */
-  tls?: {
-    /** PEM of the CA; absent for the system's. */
-    ca?: string | undefined;
-    /** Whether the target's certificate goes unverified. */
-    isInsecure: boolean;
-  } | undefined;
+  /**
+   * TLS without verification (`--insecure`), which Deno's own TLS can't do for one connection alone.
+   * See `dial_tls_target.ts` for what `node:tls` gets wrong.
+   */
+  isTls: boolean;
 }
 
 /**
@@ -26,15 +24,14 @@ export interface TargetOptions {
  */
 export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
-  const { hostname: host, port, tls, timeoutMs } = options;
+  const { hostname: host, port, isTls, timeoutMs } = options;
   const common = { host, port, allowHalfOpen: true, noDelay: true };
-  const socket: Socket = tls
+  const socket: Socket = isTls
     ? connectTls({
       ...common,
-      ...(tls.ca ? { ca: tls.ca } : {}),
       // A name indication must not be an address (RFC 6066 section 3).
       ...(isIP(host) ? {} : { servername: host }),
-      rejectUnauthorized: !tls.isInsecure,
+      rejectUnauthorized: false,
       minVersion: "TLSv1.2",
       ALPNProtocols: ["http/1.1"],
     })
@@ -56,9 +53,9 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
   );
   // It stays: an error that comes before the connection's user listens would end the process.
   socket.on("error", (error: Error & { code?: string }) => {
-    failed(new StreamError(codeOf(error, tls !== undefined), error.message));
+    failed(new StreamError(codeOf(error, isTls), error.message));
   });
-  socket.once(tls ? "secureConnect" : "connect", () => {
+  socket.once(isTls ? "secureConnect" : "connect", () => {
     settled();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);

@@ -65,6 +65,7 @@ export class HttpServer {
     handleProtocols: () => false,
   });
   #sweep: ReturnType<typeof setInterval> | undefined;
+  #onEmpty: () => void = () => {};
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
@@ -92,6 +93,20 @@ export class HttpServer {
   stopAccepting(): void {
     this.#server.close();
     for (const connection of this.#connections) connection.close();
+  }
+
+  /**
+   * Waits until all connections have ended, so that each caller has what was written to it.
+   *
+   * @param ms The longest wait; what is left after it is for `close`.
+   */
+  async drained(ms: number): Promise<void> {
+    if (this.#sockets.size === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#onEmpty = resolve;
+    await promise;
+    clearTimeout(timer);
   }
 
   /** Ends everything now. */
@@ -130,7 +145,10 @@ export class HttpServer {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     this.#sockets.add(socket);
-    socket.once("close", () => this.#sockets.delete(socket));
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) this.#onEmpty();
+    });
     const peer: Peer = { address: addressOf(socket), isTls };
     const connection = new HttpConnection(socket as unknown as ByteSocket, {
       peer,

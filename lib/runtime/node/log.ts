@@ -12,8 +12,8 @@ export interface LogOptions {
   format: "text" | "json" | "auto";
 }
 
-/** A line is cut at this many characters: a peer's words can be long. */
-const maxLineChars = 8 * 1024;
+/** A value is cut at this many characters: a caller's path or a peer's words can be long. */
+const maxValueChars = 2 * 1024;
 
 /** Configures logging for the whole process and returns the program's logger. */
 export function setUpLog({ program, level, format }: LogOptions): Logger {
@@ -22,7 +22,7 @@ export function setUpLog({ program, level, format }: LogOptions): Logger {
   const toLine = isText ? textLine : jsonLine;
   configureSync({
     reset: true,
-    sinks: { stderr: (record) => writer.write(toLine(record).slice(0, maxLineChars)) },
+    sinks: { stderr: (record) => writer.write(toLine(record)) },
     loggers: [
       { category: [program], lowestLevel: level === "warn" ? "warning" : level, sinks: ["stderr"] },
       { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["stderr"] },
@@ -58,7 +58,7 @@ function jsonLine(record: LogRecord): string {
     logger: record.category.join("."),
     message: record.message.join(""),
     ...record.properties,
-  });
+  }, (_key, value) => typeof value === "string" ? cut(value) : value);
 }
 
 function textLine(record: LogRecord): string {
@@ -75,8 +75,12 @@ function levelName({ level }: LogRecord): string {
   return level === "warning" ? "warn" : level;
 }
 
+function cut(text: string): string {
+  return text.length <= maxValueChars ? text : text.slice(0, maxValueChars) + "…";
+}
+
 /** Values with spaces are quoted, and nothing in them can begin a line of its own. */
 function quoted(value: unknown): string {
-  const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
+  const text = cut(typeof value === "string" ? value : JSON.stringify(value) ?? "");
   return /^[\x21-\x7e]+$/.test(text) && !text.includes('"') ? text : JSON.stringify(text);
 }

@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { Credentials, type FileVersion } from "../../lib/agent/credentials.ts";
+import { StreamError } from "../../lib/protocol/errors.ts";
+import { tokenFile } from "../../lib/runtime/node/token_file.ts";
+
+/** A token file that counts how often it is read. */
+class FakeFile {
+  text: string | undefined;
+  readCount = 0;
+  #modifiedMs = 0;
+  #inode = 1;
+
+  constructor(text?: string) {
+    this.text = text;
+  }
+
+  /** Replaces the content, as kubelet does with a rename: another inode and time. */
+  rotate(text: string | undefined): void {
+    this.text = text;
+    this.#modifiedMs++;
+    this.#inode++;
+  }
+
+  version(): FileVersion {
+    if (this.text === undefined) throw new Error("No such file");
+    return { modifiedMs: this.#modifiedMs, size: this.text.length, inode: this.#inode };
+  }
+
+  read(): string {
+    this.readCount++;
+    if (this.text === undefined) throw new Error("No such file");
+    return this.text;
+  }
+}
+
+/** `code message` of the StreamError that asking for the credential throws. */
+function refusalOf(credentials: Credentials): string {
+  try {
+    return `accepted: ${credentials.authorization()}`;
+  } catch (error) {
+    assert.ok(error instanceof StreamError, String(error));
+    return `${error.code} ${error.message}`;
+  }
+}
+
+Deno.test("Credentials gives the token as a bearer credential", () => {
+  assert.equal(
+    new Credentials(new FakeFile("abc.def-_~+/=")).authorization(),
+    "Bearer abc.def-_~+/=",
+  );
+});
+
+Deno.test("Credentials gives nothing for a target that needs none", () => {
+  assert.equal(new Credentials(undefined).authorization(), undefined);
+});
+
+Deno.test("Credentials reads a file once while it does not change", () => {
+  const file = new FakeFile("one");
+  const credentials = new Credentials(file);
+  for (let request = 0; request < 3; request++) credentials.authorization();
+  assert.equal(file.readCount, 1);
+});
+
+Deno.test("Credentials uses a rotated token for the very next request", () => {
+  const file = new FakeFile("one");
+  const credentials = new Credentials(file);
+  credentials.authorization();
+  file.rotate("two");
+  assert.equal(credentials.authorization(), "Bearer two");
+});
+
+Deno.test("Credentials sees each kind of change to a file", () => {
+  const versions: FileVersion[] = [
+    { modifiedMs: 1, size: 3, inode: 1 },
+    { modifiedMs: 2, size: 3, inode: 1 },
+    { modifiedMs: 2, size: 4, inode: 1 },
+    { modifiedMs: 2, size: 4, inode: 2 },
+  ];
+  let current = versions[0]!;
+  let readCount = 0;
+  const credentials = new Credentials({
+    version: () => current,
+    read: () => `token-${++readCount}`,
+  });
+  const seen = versions.map((version) => {
+    current = version;
+    return credentials.authorization();
+  });
+  assert.deepEqual(seen, ["Bearer token-1", "Bearer token-2", "Bearer token-3", "Bearer token-4"]);
+});
+
+Deno.test("Credentials ignores white space around the token, as files end with a line break", () => {
+  assert.equal(new Credentials(new FakeFile(" \ttoken\r\n")).authorization(), "Bearer token");
+});
+
+Deno.test("Credentials refuses a request without its token, and says why", () => {
+  const cases: [string | undefined, string][] = [
+    [undefined, "No such file"],
+    ["", "the file is empty"],
+    [" \n", "the file is empty"],
+    ["token\r\nImpersonate-User: admin", "the file holds no token"],
+    ["two\nlines", "the file holds no token"],
+    ["two words", "the file holds no token"],
+    ["nul\0", "the file holds no token"],
+    ["t\u00f6ken", "the file holds no token"],
+    ["\u2028", "the file is empty"],
+  ];
+  for (const [text, reason] of cases) {
+    const refusal = refusalOf(new Credentials(new FakeFile(text)));
+    assert.equal(refusal, `credentials The token can't be read: ${reason}`, JSON.stringify(text));
+  }
+});
+
+Deno.test("Credentials does not fall back to the token that it had", () => {
+  const file = new FakeFile("one");
+  const credentials = new Credentials(file);
+  credentials.authorization();
+  file.rotate(undefined);
+  assert.equal(refusalOf(credentials), "credentials The token can't be read: No such file");
+  file.rotate("");
+  assert.equal(refusalOf(credentials), "credentials The token can't be read: the file is empty");
+  file.rotate("two");
+  assert.equal(credentials.authorization(), "Bearer two");
+});
+
+Deno.test("Credentials names no token in what it says", () => {
+  const refusal = refusalOf(new Credentials(new FakeFile("secret token")));
+  assert.equal(refusal.includes("secret"), false);
+});
+
+Deno.test("tokenFile follows a file that is replaced, removed and there again", () => {
+  const directory = Deno.makeTempDirSync();
+  try {
+    const path = `${directory}/token`;
+    const credentials = new Credentials(tokenFile(path));
+    assert.match(refusalOf(credentials), /^credentials The token can't be read: ENOENT/);
+    for (const token of ["first-token", "other-token"]) {
+      Deno.writeTextFileSync(`${path}.new`, token);
+      Deno.renameSync(`${path}.new`, path);
+      assert.equal(credentials.authorization(), `Bearer ${token}`);
+    }
+    Deno.removeSync(path);
+    assert.match(refusalOf(credentials), /^credentials The token can't be read: ENOENT/);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});

@@ -1,0 +1,120 @@
+/** Reads the project's Markdown as far as its tests need it: tables, fenced blocks, links. */
+
+const root = new URL("../../", import.meta.url);
+
+/** The pages that the tests hold to the truth. */
+export const pages: readonly string[] = [
+  "README.md",
+  "docs/architecture.md",
+  "docs/benchmarks.md",
+  "docs/dependencies.md",
+  "docs/operations.md",
+  "docs/protocol.md",
+];
+
+/** The text of a file of the project. */
+export function readText(path: string): string {
+  return Deno.readTextFileSync(new URL(path, root));
+}
+
+/** Whether a file or folder of the project is there. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(new URL(path, root));
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** All TypeScript files below folders of the project, and single files as they are. */
+export function sources(...paths: string[]): string[] {
+  return paths.flatMap((path) => {
+    if (path.endsWith(".ts")) return [path];
+    return [...Deno.readDirSync(new URL(path, root))].flatMap(({ name, isDirectory }) => {
+      if (isDirectory) return sources(`${path}/${name}`);
+      return name.endsWith(".ts") ? [`${path}/${name}`] : [];
+    });
+  });
+}
+
+/** A table's rows, each a record from the column's heading to the cell's text. */
+export type Table = Record<string, string>[];
+
+/**
+ * The tables of a page with exactly these column headings, joined into one.
+ *
+ * @throws {Error} when there is none.
+ */
+export function table(page: string, columns: readonly string[]): Table {
+  const found = tables(readText(page)).filter(({ headings }) =>
+    headings.length === columns.length && headings.every((name, index) => name === columns[index])
+  );
+  if (found.length === 0) throw new Error(`${page} has no table with ${columns.join(", ")}`);
+  return found.flatMap(({ rows }) => rows);
+}
+
+/** The table that follows a heading or a line, with whatever columns. */
+export function tableAfter(page: string, line: string): Table {
+  const text = readText(page);
+  const start = text.indexOf(`\n${line}\n`);
+  if (start === -1) throw new Error(`${page} has no line ${JSON.stringify(line)}`);
+  const [first] = tables(text.slice(start));
+  if (!first) throw new Error(`${page} has no table after ${JSON.stringify(line)}`);
+  return first.rows;
+}
+
+function tables(text: string): { headings: string[]; rows: Table }[] {
+  const found: { headings: string[]; rows: Table }[] = [];
+  const lines = text.split("\n");
+  for (let at = 1; at < lines.length; at++) {
+    if (!/^\|(?: *:?-+:? *\|)+$/.test(lines[at]!)) continue;
+    const headings = cells(lines[at - 1]!);
+    const rows: Table = [];
+    for (let row = at + 1; lines[row]?.startsWith("|"); row++) {
+      const values = cells(lines[row]!);
+      rows.push(Object.fromEntries(headings.map((name, index) => [name, values[index] ?? ""])));
+    }
+    found.push({ headings, rows });
+  }
+  return found;
+}
+
+/** A bar inside a cell is written `\|`. */
+function cells(line: string): string[] {
+  return line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim().replaceAll("\\|", "|"));
+}
+
+/** The text between the first pair of backticks. */
+export function code(cell: string): string {
+  const match = /`([^`]+)`/.exec(cell);
+  if (!match) throw new Error(`No code in ${JSON.stringify(cell)}`);
+  return match[1]!;
+}
+
+/** All texts between backticks. */
+export function codes(cell: string): string[] {
+  return [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1]!);
+}
+
+/** A fenced block: what stands behind the fence, and the lines. */
+export interface Block {
+  readonly info: string;
+  readonly text: string;
+}
+
+/** The fenced blocks of a page. */
+export function blocks(page: string): Block[] {
+  return [...readText(page).matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map((match) => ({
+    info: match[1]!.trim(),
+    text: match[2]!,
+  }));
+}
+
+/** Shell commands of a page's `sh` blocks, one a line: continued lines are joined. */
+export function commands(page: string): string[] {
+  return blocks(page).filter(({ info }) => info === "sh").flatMap(({ text }) =>
+    text.replaceAll(/\\\n\s*/g, "").split("\n").filter((line) => line !== "")
+  );
+}

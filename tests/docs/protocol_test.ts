@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { defaultHeadLimits } from "../../lib/http1/head.ts";
+import { fromStreamError } from "../../lib/relay/errors.ts";
+import { handshakeTimeoutMs } from "../../lib/relay/relay.ts";
+import { CloseCode, decodeStreamError, streamErrorCodes } from "../../lib/protocol/errors.ts";
+import { FrameType, headerBytes, maxMessageBytes } from "../../lib/protocol/frame.ts";
+import { decodeSettings, defaultSettings, settingsSchema } from "../../lib/protocol/settings.ts";
+import { code, readText, table, tableAfter } from "./markdown.ts";
+
+const page = "docs/protocol.md";
+
+Deno.test("protocol.md: the frame table is FrameType, in its order", () => {
+  const rows = table(page, ["type", "name", "sent by", "stream", "payload", "version"]);
+  const written = rows.map((row) => [row["name"], Number(code(row["type"]!))]);
+  assert.deepEqual(written, Object.entries(FrameType));
+});
+
+Deno.test("protocol.md: version 1 has the types up to 0x07, but version 2 neither Connect nor Connected", () => {
+  const rows = table(page, ["type", "name", "sent by", "stream", "payload", "version"]);
+  for (const { type, name, version } of rows) {
+    const isFirst = Number(code(type!)) <= FrameType.Pong;
+    const isOld = name === "Connect" || name === "Connected";
+    assert.equal(version, isOld ? "1" : isFirst ? "1, 2" : "2", String(name));
+  }
+});
+
+Deno.test("protocol.md: the error table has every code and the status that a caller gets", () => {
+  const rows = table(page, ["code", "meaning", "caller gets"]);
+  const written = rows.map((row) => [code(row["code"]!), Number(row["caller gets"])]);
+  const real = streamErrorCodes.map((name) => [name, fromStreamError(name).status]);
+  assert.deepEqual(written, real);
+});
+
+Deno.test("protocol.md: 503 comes with Retry-After: 1", () => {
+  for (const name of streamErrorCodes) {
+    const { status, retryAfterSeconds } = fromStreamError(name);
+    assert.equal(retryAfterSeconds, status === 503 ? 1 : undefined, name);
+  }
+});
+
+Deno.test("protocol.md: the close codes are CloseCode", () => {
+  const written = tableAfter(page, "## Close codes").map((row) => Number(row["code"]));
+  assert.deepEqual(written, Object.values(CloseCode));
+});
+
+Deno.test("protocol.md: the Settings table has the schema's keys and what is sent by default", () => {
+  const rows = table(page, ["key", "type", "allowed", "culvert sends", "meaning"]);
+  const keys = rows.map((row) => code(row["key"]!));
+  assert.deepEqual(keys, Object.keys(settingsSchema.shape));
+  for (const [key, value] of Object.entries(defaultSettings)) {
+    const row = rows[keys.indexOf(key)];
+    assert.equal(row?.["culvert sends"], String(value), key);
+  }
+});
+
+const sample = {
+  version: 2,
+  window: 1024,
+  maxWindow: 4096,
+  maxFrame: 4096,
+  maxStreams: 1,
+  instance: "i",
+};
+
+function accepts(settings: Record<string, unknown>): boolean {
+  return settingsSchema.safeParse(settings).success;
+}
+
+Deno.test("protocol.md: the Settings table's ranges are the schema's", () => {
+  const rows = table(page, ["key", "type", "allowed", "culvert sends", "meaning"]);
+  for (const row of rows.filter(({ type }) => type === "integer")) {
+    const key = code(row["key"]!);
+    const [least, most] = [...row["allowed"]!.matchAll(/\d+/g)].map(Number);
+    assert.ok(least !== undefined, `${key} has a least value`);
+    assert.ok(accepts({ ...sample, [key]: least }), `${key}: ${least}`);
+    assert.ok(!accepts({ ...sample, [key]: least - 1 }), `${key}: ${least - 1}`);
+    if (most === undefined) continue;
+    assert.ok(accepts({ ...sample, [key]: most }), `${key}: ${most}`);
+    assert.ok(!accepts({ ...sample, [key]: most + 1 }), `${key}: ${most + 1}`);
+  }
+  for (const key of ["instance", "software"]) {
+    assert.ok(accepts({ ...sample, [key]: "x".repeat(128) }), key);
+    assert.ok(!accepts({ ...sample, [key]: "x".repeat(129) }), key);
+  }
+  assert.ok(accepts({ ...sample, later: true }), "unknown keys");
+  assert.equal(
+    decodeSettings(new TextEncoder().encode(JSON.stringify(sample))).software,
+    "unknown",
+  );
+});
+
+/** The number in front of a unit, where the page says it in these words. */
+function stated(sentence: RegExp): number {
+  const match = sentence.exec(readText(page).replaceAll(/\s+/g, " "));
+  assert.ok(match?.[1], `${page} says ${sentence}`);
+  return Number(match[1].replace(",", ""));
+}
+
+Deno.test("protocol.md: sizes that the text gives are the code's", () => {
+  assert.equal(stated(/A message may be up to (\d+) MiB/) * 1024 * 1024, maxMessageBytes);
+  assert.equal(stated(/binary one of fewer than (\d+) bytes, are protocol errors/), headerBytes);
+  assert.equal(stated(/culvert starts with (\d+) KiB/) * 1024, defaultSettings.window);
+  assert.equal(stated(/The head has at most (\d+) KiB/) * 1024, defaultHeadLimits.maxBytes);
+  assert.equal(stated(/`--max-header-bytes`\) and (\d+) fields/), defaultHeadLimits.maxFields);
+  const budget = /defaultWindowBudgetBytes = (\d+) \* 1024 \* 1024;/;
+  const [, budgetMiB] = budget.exec(readText("lib/protocol/session.ts")) ?? [];
+  assert.equal(stated(/one budget of (\d+) MiB for the session/), Number(budgetMiB));
+  assert.equal(stated(/disconnected with 1002 after (\d+) s/) * 1000, handshakeTimeoutMs);
+});
+
+Deno.test("protocol.md: an Error that is not understood is reset, and a long text is cut", () => {
+  const kept = stated(/keeps (\d+) UTF-16 units/);
+  const long = JSON.stringify({ code: "tls", message: "x".repeat(kept + 1) });
+  assert.equal(decodeStreamError(new TextEncoder().encode(long)).message.length, kept);
+  for (const text of ['{"code":"later","message":"x"}', '{"code":"tls"}', "refused", ""]) {
+    assert.equal(decodeStreamError(new TextEncoder().encode(text)).code, "reset", text);
+  }
+});

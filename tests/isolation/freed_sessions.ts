@@ -1,0 +1,267 @@
+/**
+ * Opens a session with requests of every kind, lets it die in their middle, again and again, in one
+ * process, and says what the heap holds at two points. It is a program of its own because only a
+ * process that was started with `--v8-flags=--expose-gc` can collect its garbage when it wants to.
+ *
+ * Relay and agent are the real ones; TCP and WebSocket are in memory.
+ *
+ * Arguments: how many sessions to the first point, and to the second. Prints JSON, and ends by itself
+ * when nothing is left that keeps a process alive.
+ */
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Hono } from "hono";
+import { Agent } from "../../lib/agent/agent.ts";
+import type { Log as AgentLog } from "../../lib/log.ts";
+import { defaultHeadLimits } from "../../lib/http1/head.ts";
+import type { Exchange } from "../../lib/net/exchange.ts";
+import { defaultConnectionTimeouts, HttpConnection } from "../../lib/net/http_connection.ts";
+import type { TunnelSocket } from "../../lib/protocol/socket.ts";
+import { internalApp, publicApp } from "../../lib/relay/app.ts";
+import type { RelayEnv } from "../../lib/relay/env.ts";
+import { Relay } from "../../lib/relay/relay.ts";
+import { type MemorySocket, memoryTunnel } from "../protocol/memory_tunnel.ts";
+import { asByteSocket, MemoryConnection, memoryConnection } from "./memory_connection.ts";
+
+/** Heap and what hangs on it outside, after a garbage collection. */
+export interface HeapFigures {
+  readonly sessions: number;
+  readonly heapBytes: number;
+  readonly externalBytes: number;
+}
+
+const cluster = "heap";
+const token = "heap-token-0123456789";
+const target = "target:80";
+const tunnelCapacityBytes = 256 * 1024;
+const requestsOfAKind = 5;
+const bulk = new Uint8Array(64 * 1024);
+const encoder = new TextEncoder();
+
+/** Requests of every kind: a download, an upload, one that waits for its answer, an upgrade. */
+const kinds = [
+  { path: "/download", fields: "" },
+  { path: "/upload", fields: "Content-Length: 1000000000\r\n" },
+  { path: "/silent", fields: "" },
+  { path: "/upgrade", fields: "Connection: Upgrade\r\nUpgrade: raw\r\n" },
+] as const;
+
+/** Told of each log line; nothing is written. */
+class EventLog implements AgentLog {
+  readonly #waiting = new Map<string, () => void>();
+
+  /** Resolves at the next line with this message. */
+  next(message: string): Promise<void> {
+    return new Promise((resolve) => this.#waiting.set(message, resolve));
+  }
+
+  debug(): void {}
+  info(message: string): void {
+    const resolve = this.#waiting.get(message);
+    this.#waiting.delete(message);
+    resolve?.();
+  }
+  warn(message: string): void {
+    this.info(message);
+  }
+  error(message: string, properties?: Record<string, unknown>): void {
+    throw new Error(`${message}: ${JSON.stringify(properties)}`);
+  }
+}
+
+/** Answers with as much as is taken, according to the path; what comes it drops. */
+function startTarget(end: MemoryConnection): void {
+  const pump = (): void => {
+    while (!end.destroyed && end.write(bulk));
+  };
+  end.once("data", (head: Uint8Array) => {
+    end.on("data", () => {});
+    const [, path] = new TextDecoder().decode(head).split(" ");
+    if (path === "/upgrade") {
+      end.write(
+        encoder.encode("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n"),
+      );
+    } else if (path === "/download") {
+      end.write(
+        encoder.encode("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3b9aca00\r\n"),
+      );
+    } else {
+      return;
+    }
+    end.on("drain", pump);
+    pump();
+  });
+  end.on("end", () => end.end());
+}
+
+/** Everything in one process. */
+class Laboratory {
+  readonly log: EventLog;
+  readonly relay: Relay;
+  readonly agent: Agent;
+  readonly #public: Hono<RelayEnv>;
+  readonly #internal: Hono<RelayEnv>;
+  #line: MemorySocket | undefined;
+
+  private constructor(relay: Relay, log: EventLog) {
+    this.relay = relay;
+    this.log = log;
+    this.#public = publicApp(relay);
+    this.#internal = internalApp(relay);
+    this.agent = new Agent({
+      serverUrl: "memory:",
+      target,
+      maxRetryMs: 1,
+      maxStreams: 1024,
+      head: defaultHeadLimits,
+      poolSize: 8,
+      poolIdleTimeoutMs: 1_000,
+      version: "0",
+      tokenFile: undefined,
+      dialRelay: () => this.#dialRelay(),
+      dialTarget: () => {
+        const [ours, theirs] = memoryConnection();
+        startTarget(theirs);
+        return Promise.resolve(asByteSocket(ours));
+      },
+    }, new EventLog());
+  }
+
+  static async create(): Promise<Laboratory> {
+    const log = new EventLog();
+    const relay = await Relay.create({
+      clusters: [{ id: cluster, token, targetAddr: target, impersonation: "strip" }],
+      rateLimit: 0,
+      responseTimeoutMs: 5_000,
+      maxBodyBytes: 0,
+      head: defaultHeadLimits,
+      maxStreams: 1024,
+      version: "0",
+    }, log);
+    return new Laboratory(relay, log);
+  }
+
+  /** Ends the session's line without a word. */
+  cutLine(): void {
+    this.#line?.terminate();
+  }
+
+  /** A caller's connection to the relay's internal listener. */
+  call(): MemoryConnection {
+    return this.#connect(this.#internal, () => Promise.reject(new Error("Agents come elsewhere")));
+  }
+
+  #dialRelay(): Promise<TunnelSocket> {
+    const [relayEnd, agentEnd] = memoryTunnel(tunnelCapacityBytes);
+    this.#line = agentEnd;
+    const handshake = this.#connect(this.#public, () => Promise.resolve(relayEnd));
+    handshake.write(encoder.encode(
+      `GET /connect HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer ${token}\r\n` +
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nTunnel-Version: 2\r\n" +
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    ));
+    return Promise.resolve(agentEnd);
+  }
+
+  /** A connection to one of the relay's listeners. */
+  #connect(app: Hono<RelayEnv>, accept: () => Promise<TunnelSocket>): MemoryConnection {
+    const [ours, theirs] = memoryConnection();
+    new HttpConnection(asByteSocket(theirs), {
+      peer: { address: "memory", isTls: false },
+      limits: defaultHeadLimits,
+      timeouts: defaultConnectionTimeouts,
+      handle: (exchange) => void handle(app, exchange, accept),
+      refused: (status, reason) => {
+        throw new Error(`The relay refused with ${status}: ${reason}`);
+      },
+      closed() {},
+      nowMs: () => performance.now(),
+    });
+    return ours;
+  }
+}
+
+const alreadyAnswered = new Response(null);
+
+/** Has the app deal with a request, as the runtime's listener does. */
+async function handle(
+  app: Hono<RelayEnv>,
+  exchange: Exchange,
+  accept: () => Promise<TunnelSocket>,
+): Promise<void> {
+  const request = new Request(`http://relay${exchange.head.target}`);
+  const response = await app.fetch(request, {
+    exchange,
+    acceptWebSocket() {
+      exchange.detach(101);
+      return accept();
+    },
+    alreadyAnswered,
+  });
+  if (response !== alreadyAnswered) throw new Error(`The relay answered ${response.status}`);
+}
+
+/** One session: its requests are all in their middle when the line is cut. */
+async function liveAndDie(laboratory: Laboratory): Promise<void> {
+  const callers = kinds.flatMap(({ path, fields }) =>
+    Array.from({ length: requestsOfAKind }, () => {
+      const caller = laboratory.call();
+      const method = path === "/upload" ? "PUT" : "GET";
+      caller.write(encoder.encode(
+        `${method} /tunnel/${cluster}${path} HTTP/1.1\r\nHost: relay\r\n${fields}\r\n`,
+      ));
+      return { path, caller };
+    })
+  );
+  await Promise.all(callers.map(({ path, caller }) => untilUnderWay(path, caller)));
+  const { registry } = laboratory.relay;
+  const [registration] = registry.all();
+  const open = registration?.session.openStreams;
+  if (open !== callers.length) throw new Error(`${open} streams instead of ${callers.length}`);
+
+  const ends = callers.map(({ caller }) => caller.closed ? undefined : once(caller, "close"));
+  const isBack = laboratory.log.next("Agent connected");
+  laboratory.cutLine();
+  for (const { path, caller } of callers) {
+    // Only those whose answer has not begun get one of the relay's, and may go on.
+    if (path === "/silent" || path === "/upload") caller.once("data", () => caller.destroy());
+    caller.resume();
+  }
+  await Promise.all(ends);
+  await isBack;
+}
+
+/** Waits until a request has reached the target and, where there is one, its answer has begun. */
+async function untilUnderWay(path: string, caller: MemoryConnection): Promise<void> {
+  if (path === "/upload") {
+    caller.write(bulk);
+    while (caller.write(bulk)) await delay(0);
+  } else if (path !== "/silent") {
+    await once(caller, "readable");
+  }
+}
+
+function heapFigures(sessions: number): HeapFigures {
+  const { gc } = globalThis as unknown as { gc(): void };
+  gc();
+  gc();
+  const { heapUsed, external } = Deno.memoryUsage();
+  return { sessions, heapBytes: heapUsed, externalBytes: external };
+}
+
+async function main([first = 200, second = 1_000]: readonly number[]): Promise<void> {
+  const laboratory = await Laboratory.create();
+  const isUp = laboratory.log.next("Agent connected");
+  const running = laboratory.agent.run();
+  await isUp;
+  const figures: HeapFigures[] = [];
+  for (let count = 1; count <= second; count++) {
+    await liveAndDie(laboratory);
+    if (count === first || count === second) figures.push(heapFigures(count));
+  }
+  console.log(JSON.stringify(figures));
+  await laboratory.agent.stop(0);
+  await running;
+}
+
+if (import.meta.main) await main(Deno.args.map(Number));

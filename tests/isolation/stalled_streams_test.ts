@@ -1,0 +1,57 @@
+/** A thousand callers that do not read: others are served, and memory stays within bounds. */
+import { ok } from "node:assert/strict";
+import { openStalled } from "../bench/stalled.ts";
+import type { Program } from "../support/programs.ts";
+import { piece } from "./service.ts";
+import { askSmall, type Tunnel, untilOpen, withTunnel } from "./tunnel.ts";
+
+const streams = 1_000;
+/** What each side may grow by. It is a bound against disasters; the benchmark knows the real goal. */
+const maxGrowthBytes = 128 * 1024 * 1024;
+const timeoutMs = 60_000;
+
+Deno.test({
+  name: "1,000 downloads that nobody reads leave others alone, memory bounded and no trace",
+  // The callers' small buffers, without which the system would take the downloads whole, and the
+  // figures of memory are Linux's.
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    await withTunnel({}, async (tunnel) => {
+      const { relay, agent } = tunnel;
+      await askSmall(relay);
+      const before = await residentBytes(relay.program, agent.program);
+      {
+        using callers = await openStalled({
+          url: new URL(`${relay.tunnelUrl("blue")}/piece`),
+          bytes: piece.length,
+          count: streams,
+          signal: AbortSignal.timeout(timeoutMs),
+        });
+        await untilOpen(tunnel, streams);
+        for (let count = 0; count < 100; count++) await askSmall(relay);
+        await checkGrowth(tunnel, before);
+        await callers.checkOneGoesOn();
+        await untilOpen(tunnel, streams - 1);
+      }
+      await untilOpen(tunnel, 0, timeoutMs);
+      await askSmall(relay);
+    });
+  },
+});
+
+async function residentBytes(...programs: readonly Program[]): Promise<number[]> {
+  return await Promise.all(programs.map((program) => program.residentBytes()));
+}
+
+async function checkGrowth({ relay, agent }: Tunnel, before: readonly number[]): Promise<void> {
+  const after = await residentBytes(relay.program, agent.program);
+  for (const [index, name] of ["relay", "agent"].entries()) {
+    const [from = 0, to = 0] = [before[index], after[index]];
+    console.log(`${name}: ${mebibytes(from)} before, ${mebibytes(to)} with ${streams} streams`);
+    ok(to - from <= maxGrowthBytes, `the ${name} grew by ${mebibytes(to - from)}`);
+  }
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.round(bytes / 1024 / 1024)} MiB`;
+}

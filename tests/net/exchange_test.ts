@@ -1,0 +1,281 @@
+import assert from "node:assert/strict";
+import { field } from "../../lib/http1/head.ts";
+import { eventually } from "../support/deadline.ts";
+import { Body, bytes, Caller, type Served, Setup, type SetupOptions } from "./setup.ts";
+
+function requestOf(line: string, ...fields: string[]): string {
+  return [line, "Host: relay", ...fields, "", ""].join("\r\n");
+}
+
+const GET = requestOf("GET / HTTP/1.1");
+const HEAD = requestOf("HEAD / HTTP/1.1");
+const OLD_GET = "GET / HTTP/1.0\r\n\r\n";
+const UPLOAD = requestOf("POST / HTTP/1.1", "Transfer-Encoding: chunked");
+
+/** A connection on which this request has come. */
+async function serving(request: string, options: SetupOptions = {}): Promise<[Setup, Served]> {
+  const setup = new Setup(options);
+  setup.caller.send(request);
+  return [setup, await setup.request()];
+}
+
+/** What the caller gets of a content of unknown length, in one go. */
+async function answerContent(request: string, contents: string[]): Promise<string> {
+  const [setup, { exchange }] = await serving(request);
+  await using _ = setup;
+  exchange.respond(200, "OK", [], "content");
+  for (const content of contents) exchange.write(bytes(content));
+  exchange.finish();
+  await setup.settled();
+  return setup.caller.take();
+}
+
+Deno.test("Exchange.answer sends status, fields, length and body at once", async () => {
+  const [setup, { exchange, ends }] = await serving(GET);
+  await using _ = setup;
+  exchange.answer(404, "Not Found", [field("A", "1"), field("a", "2")], bytes("no\xff"));
+  const answer = "HTTP/1.1 404 Not Found\r\nA: 1\r\na: 2\r\nContent-Length: 3\r\n\r\nno\xff";
+  assert.equal(await setup.caller.response(answer), answer);
+  assert.deepEqual(ends, [{ status: 404, bytes: 3, isComplete: true }]);
+  assert.deepEqual([exchange.isAnswered, exchange.isOver], [true, true]);
+});
+
+Deno.test("Exchange.answer to HEAD says the length and sends no body", async () => {
+  const [setup, { exchange }] = await serving(HEAD + GET);
+  await using _ = setup;
+  exchange.answer(200, "OK", [], bytes("body"));
+  (await setup.request(1)).exchange.answer(200, "OK", [], bytes("next"));
+  const answers = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n".repeat(2) + "next";
+  assert.equal(await setup.caller.response(answers), answers);
+});
+
+Deno.test("Exchange chunks content of unknown length", async () => {
+  const answer = await answerContent(GET, ["one", "", "twenty bytes of text"]);
+  const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  assert.equal(answer, head + "3\r\none\r\n14\r\ntwenty bytes of text\r\n0\r\n\r\n");
+});
+
+Deno.test("Exchange ends content for HTTP/1.0 with the connection", async () => {
+  const answer = await answerContent(OLD_GET, ["one", "two"]);
+  assert.equal(answer, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nonetwo");
+});
+
+Deno.test("Exchange sends no content, and no framing for it, to HEAD", async () => {
+  assert.equal(await answerContent(HEAD, []), "HTTP/1.1 200 OK\r\n\r\n");
+});
+
+Deno.test("Exchange passes framed bytes on as they are", async () => {
+  const [setup, { exchange, ends }] = await serving(GET);
+  await using _ = setup;
+  exchange.respond(200, "OK", [field("Transfer-Encoding", "chunked")], "framed");
+  exchange.write(bytes("5;ext\r\nhel"));
+  exchange.write(bytes("lo\r\n0\r\nX: y\r\n\r\n"));
+  exchange.finish();
+  const answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+    "5;ext\r\nhello\r\n0\r\nX: y\r\n\r\n";
+  assert.equal(await setup.caller.response(answer), answer);
+  assert.deepEqual(ends, [{ status: 200, bytes: 25, isComplete: true }]);
+});
+
+Deno.test("Exchange sends a head whose body does not come yet", async () => {
+  const [setup, { exchange }] = await serving(GET);
+  await using _ = setup;
+  exchange.respond(200, "OK", [field("Content-Length", "9")], "framed");
+  const head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+  assert.equal(await setup.caller.response(head), head);
+});
+
+Deno.test("Exchange.inform passes interim answers on before the final one", async () => {
+  const [setup, { exchange }] = await serving(requestOf(
+    "POST / HTTP/1.1",
+    "Expect: 100-continue",
+    "Content-Length: 2",
+  ));
+  await using _ = setup;
+  const interim = (status: number, reason: string) => ({ status, reason, minor: 1, fields: [] });
+  exchange.inform(interim(100, "Continue"), []);
+  exchange.inform(interim(103, "Early Hints"), [field("Link", "</a>")]);
+  const early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+  assert.equal(await setup.caller.response(early), early);
+  const body = new Body();
+  exchange.readBody(body);
+  setup.caller.send("ok");
+  await setup.settled();
+  assert.deepEqual([body.text, body.endCount], ["ok", 1]);
+  exchange.answer(200, "OK", [], bytes(""));
+  exchange.inform(interim(103, "Early Hints"), []);
+  const final = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+  assert.equal(await setup.caller.response(final), final);
+});
+
+Deno.test("Exchange.inform says nothing to HTTP/1.0, which knows no interim answers", async () => {
+  const [setup, { exchange }] = await serving(OLD_GET);
+  await using _ = setup;
+  exchange.inform({ status: 103, reason: "Early Hints", minor: 1, fields: [] }, []);
+  exchange.answer(200, "OK", [], bytes("ok"));
+  const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+  assert.equal(await setup.caller.ended(), answer);
+});
+
+Deno.test("Exchange answers once: what comes after is ignored", async () => {
+  const [setup, { exchange, ends }] = await serving(GET);
+  await using _ = setup;
+  exchange.answer(200, "OK", [], bytes("first"));
+  exchange.answer(500, "Internal Server Error", [], bytes("second"));
+  exchange.respond(500, "Internal Server Error", [], "content");
+  assert.equal(exchange.write(bytes("third")), true);
+  exchange.finish();
+  exchange.abort();
+  await setup.settled();
+  assert.equal(setup.caller.text, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst");
+  assert.deepEqual([ends.length, setup.caller.events], [1, []]);
+});
+
+Deno.test("Exchange.abort resets the connection, so that nothing looks whole", async () => {
+  const [setup, { exchange, ends, ...served }] = await serving(GET);
+  await using _ = setup;
+  exchange.respond(200, "OK", [], "content");
+  exchange.write(bytes("half"));
+  await setup.settled();
+  exchange.abort();
+  exchange.abort();
+  assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
+  assert.doesNotMatch(setup.caller.text, /0\r\n\r\n$/);
+  assert.deepEqual([ends, served.abortedCount], [
+    [{ status: 200, bytes: 9, isComplete: false }],
+    0,
+  ]);
+});
+
+Deno.test("Exchange.abort before an answer sends none", async () => {
+  const [setup, { exchange, ends }] = await serving(GET);
+  await using _ = setup;
+  exchange.abort();
+  assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
+  assert.equal(setup.caller.text, "");
+  assert.deepEqual(ends, [{ status: 0, bytes: 0, isComplete: false }]);
+});
+
+Deno.test("Exchange.write says when the caller does not keep up, and onDrain when it does", async () => {
+  const setup = new Setup({ highWaterBytes: 100 });
+  await using _ = setup;
+  setup.caller.send(GET);
+  const served = await setup.request();
+  setup.caller.socket.pause();
+  served.exchange.respond(200, "OK", [field("Content-Length", "300")], "framed");
+  assert.equal(served.exchange.write(bytes("x".repeat(300))), false);
+  await setup.settled();
+  assert.equal(served.drainCount, 0);
+  setup.caller.socket.resume();
+  await setup.caller.until(() => setup.caller.text.endsWith("x".repeat(300)), "the body");
+  await setup.settled();
+  assert.equal(served.drainCount, 1);
+});
+
+Deno.test("Exchange.readBody hands over what has come already and what comes later", async () => {
+  const [setup, { exchange, body }] = await serving(
+    requestOf("POST / HTTP/1.1", "Content-Length: 6") + "abc",
+  );
+  await using _ = setup;
+  assert.equal(body.text, "");
+  exchange.readBody(body);
+  assert.deepEqual([body.text, body.endCount], ["abc", 0]);
+  setup.caller.send("def");
+  await setup.settled();
+  assert.deepEqual([body.text, body.endCount, exchange.isBodyDone], ["abcdef", 1, true]);
+});
+
+Deno.test("Exchange.readBody ends at once where there is no body", async () => {
+  const [setup, { exchange, body }] = await serving(GET);
+  await using _ = setup;
+  exchange.readBody(body);
+  assert.deepEqual([body.text, body.endCount], ["", 1]);
+});
+
+Deno.test("Exchange.readBody gives content without its chunks", async () => {
+  const [setup, { exchange, body }] = await serving(
+    UPLOAD + "5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX: y\r\n\r\n",
+  );
+  await using _ = setup;
+  exchange.readBody(body);
+  assert.deepEqual([body.text, body.endCount], ["hello!", 1]);
+});
+
+Deno.test("Exchange.pauseBody stops the caller, and resumeBody lets it go on", async () => {
+  const [setup, { exchange, body }] = await serving(
+    requestOf("POST / HTTP/1.1", "Content-Length: 50000"),
+    { highWaterBytes: 1_000, pieceBytes: 1_000 },
+  );
+  await using _ = setup;
+  exchange.readBody(body);
+  setup.caller.send("x".repeat(10_000));
+  await eventually(() => body.text.length === 10_000, "the first part of the body");
+  exchange.pauseBody();
+  setup.caller.send("x".repeat(40_000));
+  await setup.settled();
+  assert.ok(body.text.length <= 11_000, `${body.text.length} bytes came while paused`);
+  assert.equal(setup.server.isPaused, true);
+  exchange.resumeBody();
+  await eventually(() => body.endCount > 0, "the end of the body");
+  assert.deepEqual([body.text.length, body.endCount], [50_000, 1]);
+});
+
+Deno.test("Exchange leaves a body that nobody reads with the caller", async () => {
+  const [setup, { body }] = await serving(
+    requestOf("POST / HTTP/1.1", "Content-Length: 500000"),
+    { highWaterBytes: 1_000, pieceBytes: 1_000 },
+  );
+  await using _ = setup;
+  setup.caller.send("x".repeat(500_000));
+  await setup.settled();
+  assert.equal(setup.server.isPaused, true);
+  assert.ok(setup.caller.socket.writableLength > 400_000);
+  assert.equal(body.text, "");
+});
+
+Deno.test("Exchange.detach hands the connection over with what was read and not used", async () => {
+  const [setup, { exchange, ends }] = await serving(
+    requestOf("GET / HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket") + "early bytes",
+  );
+  await using _ = setup;
+  const { socket, head } = exchange.detach(101);
+  assert.deepEqual(head, bytes("early bytes"));
+  assert.equal(setup.closedCount, 1);
+  assert.equal(exchange.isOver, true);
+  socket.write(bytes("HTTP/1.1 101 Switching Protocols\r\n\r\nraw"));
+  const answer = "HTTP/1.1 101 Switching Protocols\r\n\r\nraw";
+  assert.equal(await setup.caller.response(answer), answer);
+  const next = new Caller(setup.server);
+  setup.caller.send(GET);
+  await next.until(() => next.text === GET, "bytes that are nobody's request");
+  assert.equal(setup.served.length, 1);
+  assert.deepEqual(ends, []);
+  exchange.detachedEnd(7);
+  exchange.detachedEnd(8);
+  assert.deepEqual(ends, [{ status: 101, bytes: 7, isComplete: true }]);
+});
+
+Deno.test("Exchange takes an absolute-form target as it is", async () => {
+  const [setup, { exchange }] = await serving(
+    "GET http://relay:8080/tunnel/c/%2F?q HTTP/1.1\r\nHost: relay:8080\r\n\r\n",
+  );
+  await using _ = setup;
+  assert.equal(exchange.head.target, "http://relay:8080/tunnel/c/%2F?q");
+});
+
+Deno.test("Exchange ends once when the caller goes away in the middle of its body", async () => {
+  const [setup, served] = await serving(UPLOAD + "5\r\nhel");
+  await using _ = setup;
+  const { exchange, body, ends } = served;
+  exchange.readBody(body);
+  setup.caller.socket.destroy();
+  await setup.until(() => setup.closedCount === 1, "the close");
+  assert.deepEqual([body.text, body.endCount, served.abortedCount], ["hel", 0, 1]);
+  assert.deepEqual(ends, [{ status: 0, bytes: 0, isComplete: false }]);
+  for (
+    const act of [() => exchange.resumeBody(), () => exchange.pauseBody(), () => exchange.abort()]
+  ) {
+    act();
+  }
+  assert.deepEqual(ends.length, 1);
+});

@@ -1,0 +1,140 @@
+/** How an agent finds its relay: refused, too early, and after either of them was replaced. */
+import { equal, match, ok } from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { jsonPayload, V2 } from "../peers/v2_frame.ts";
+import { V2Link, v2Settings } from "../peers/v2_link.ts";
+import { WsAcceptor } from "../peers/ws.ts";
+import { eventually, within } from "../support/deadline.ts";
+import {
+  type ClusterEntry,
+  type LogLine,
+  type RunningAgent,
+  startAgent,
+  startRelay,
+} from "../support/programs.ts";
+import { type RawTarget, startRawTarget } from "../support/target.ts";
+import { service } from "../isolation/service.ts";
+import { TcpProxy } from "../isolation/tcp_proxy.ts";
+import { askSmall, assertNoSecrets, CLUSTER, metric, secrets } from "../isolation/tunnel.ts";
+
+/** An agent that dials a proxy and does not wait for a session. */
+async function startLonelyAgent(
+  target: RawTarget,
+  proxy: TcpProxy,
+  maxRetry: string,
+): Promise<RunningAgent> {
+  return await startAgent({
+    relayUrl: `ws://${proxy.address}/connect`,
+    token: secrets.token,
+    target: target.address,
+    credential: secrets.credential,
+    waitsForSession: false,
+    args: ["-max-retry", maxRetry],
+  });
+}
+
+function clustersOf(target: RawTarget, token: string = secrets.token): ClusterEntry[] {
+  return [{ id: CLUSTER, token, targetAddr: target.address }];
+}
+
+async function readyStatus(agent: RunningAgent): Promise<number> {
+  const response = await fetch(`http://${agent.healthAddress}/readyz`);
+  await response.text();
+  return response.status;
+}
+
+Deno.test("an agent with a wrong token says so, tries again slowly and connects once it is right", async () => {
+  await using target = await startRawTarget(service);
+  await using strict = await startRelay({ clusters: clustersOf(target, "another-token-0123") });
+  await using proxy = await TcpProxy.start(strict.publicAddress);
+  await using agent = await startLonelyAgent(target, proxy, "1s");
+  const refusals = () => agent.logs.filter(({ status }) => status === 401);
+  await eventually(() => refusals().length >= 3, "three refusals");
+  for (const { level, message } of refusals()) {
+    equal(level, "error");
+    match(message, /^The relay refused this agent; check --token/);
+  }
+  for (const [index, { time }] of refusals().slice(1).entries()) {
+    const gapMs = Date.parse(String(time)) - Date.parse(String(refusals()[index]!.time));
+    ok(gapMs >= 450, `a refused agent must wait half of --max-retry at least, not ${gapMs} ms`);
+  }
+  ok(strict.logs.some(({ message }) => message.startsWith("Refused an agent")));
+  equal(await readyStatus(agent), 503);
+
+  await using relay = await startRelay({ clusters: clustersOf(target) });
+  proxy.upstream = relay.publicAddress;
+  await relay.waitForAgent(CLUSTER);
+  await askSmall(relay);
+  equal(await readyStatus(agent), 200);
+  assertNoSecrets(strict.logs, relay.logs, agent.logs);
+});
+
+Deno.test("an agent that is there before its relay connects when that comes, and again after restarts", async () => {
+  await using target = await startRawTarget(service);
+  await using proxy = await TcpProxy.start();
+  await using agent = await startLonelyAgent(target, proxy, "300ms");
+  await agent.waitForLog(({ message }) => message === "Could not connect to relay");
+  equal(await readyStatus(agent), 503);
+  equal(await metric(agent.healthAddress, "agent_connected"), 0);
+
+  for (const event of ["first start", "restart", "crash"]) {
+    await using relay = await startRelay({ clusters: clustersOf(target) });
+    proxy.upstream = relay.publicAddress;
+    await relay.waitForAgent(CLUSTER);
+    await askSmall(relay);
+    equal(await readyStatus(agent), 200);
+    if (event === "crash") await relay.kill();
+    else equal(await relay.stop(), 0);
+    await eventually(async () => await readyStatus(agent) === 503, "the agent to notice");
+    assertNoSecrets(relay.logs);
+  }
+  ok(await metric(agent.healthAddress, "agent_reconnects_total") >= 3);
+  assertNoSecrets(agent.logs);
+});
+
+/**
+ * On a busy machine the relay's Settings reach the agent together with the handshake's answer. They
+ * were lost then: the agent took its relay for one of version 1, and the relay gave it up after 10 s.
+ */
+Deno.test("a relay's Settings in one packet with the handshake's answer are heard", async () => {
+  const acceptor = new WsAcceptor({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: 1024 * 1024,
+  });
+  const accepted = Promise.withResolvers<V2Link>();
+  const server = createServer();
+  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Uint8Array) => {
+    socket.cork();
+    acceptor.handleUpgrade(request, socket, head, (ws) => {
+      const link = new V2Link(ws, { onFrame() {}, onClose() {} });
+      void link.send(V2.settings, 0, jsonPayload(v2Settings()));
+      accepted.resolve(link);
+    });
+    socket.uncork();
+  });
+  server.listen({ host: "127.0.0.1", port: 0 });
+  await once(server, "listening");
+  try {
+    const bound = server.address();
+    if (bound === null || typeof bound === "string") throw new Error("No TCP address");
+    await using agent = await startAgent({
+      relayUrl: `ws://127.0.0.1:${bound.port}/connect`,
+      token: secrets.token,
+      target: "127.0.0.1:9",
+      waitsForSession: false,
+    });
+    const link = await within(accepted.promise, "the agent's handshake");
+    await link.waitForFrame(({ type }) => type === V2.settings, "the agent's Settings");
+    const isUp = ({ message }: LogLine) => message === "Connected to relay";
+    equal((await agent.waitForLog(isUp)).version, 2);
+    await link.terminate();
+  } finally {
+    const closed = once(server, "close");
+    server.close();
+    acceptor.close();
+    await closed;
+  }
+});

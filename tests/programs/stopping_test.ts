@@ -1,0 +1,188 @@
+/** Programs that are asked to stop: open requests finish, nothing is lost, and the exit code is 0. */
+import { deepEqual, equal } from "node:assert/strict";
+import { V2 } from "../peers/v2_frame.ts";
+import { V2Relay } from "../peers/v2_relay.ts";
+import { eventually, within } from "../support/deadline.ts";
+import { type Program, startAgent, startRelay } from "../support/programs.ts";
+import { openConnection, type RawConnection } from "../support/raw_connection.ts";
+import { readHead, readResponse, statusOf } from "../support/raw_http.ts";
+import { startRawTarget } from "../support/target.ts";
+import { digestOf, sha256, taking } from "../interop/contents.ts";
+import { download, service, uploadBytes } from "../isolation/service.ts";
+import {
+  ask,
+  assertNoSecrets,
+  call,
+  CLUSTER,
+  lastLines,
+  requestHead,
+  secrets,
+  withTunnel,
+} from "../isolation/tunnel.ts";
+
+const timeoutMs = 60_000;
+
+/** Asks a program to stop, and waits until it says that it does. */
+async function beginStop(
+  program: Program,
+  signal: "SIGTERM" | "SIGINT",
+): Promise<{ exitCode: Promise<number> }> {
+  Deno.kill(program.pid, signal);
+  const exitCode = program.ended(timeoutMs);
+  // A failure is reported where the code is awaited, and not here if something else fails first.
+  exitCode.catch(() => {});
+  await program.waitForLog(({ message }) => message === "Shutting down");
+  return { exitCode };
+}
+
+/** Every way of asking either program. */
+const stops = (["relay", "agent"] as const).flatMap((name) =>
+  (["SIGTERM", "SIGINT"] as const).map((signal) => ({ name, signal }))
+);
+
+for (const { name, signal } of stops) {
+  Deno.test(`${signal} lets the ${name}'s open requests finish, then it ends with 0`, async () => {
+    await withTunnel({}, async (tunnel) => {
+      const { relay, target } = tunnel;
+      const { program } = tunnel[name];
+      await using idle = await openConnection(relay.internalAddress);
+      await using slow = await call(relay, "GET", "/download");
+      equal(statusOf(await readHead(slow.reader)), 200);
+      await using upload = await call(relay, "PUT", "/upload", [
+        `Content-Length: ${uploadBytes.length}`,
+      ]);
+      await upload.write(uploadBytes.subarray(0, 1000));
+      await target.connection(1);
+      const stopped = await beginStop(program, signal);
+
+      equal(program.exitCode, undefined, "it must wait for what is open");
+      await upload.write(uploadBytes.subarray(1000));
+      const answer = await within(readResponse(upload.reader), "the upload's answer");
+      equal(new TextDecoder().decode(answer.body), sha256(uploadBytes));
+      const digest = digestOf(taking(slow.reader, download.length));
+      const expected = { length: download.length, checksum: download.checksum };
+      deepEqual(await within(digest, "the slow download", timeoutMs), expected);
+      equal(await stopped.exitCode, 0);
+      if (name === "relay") await within(idle.reader.readToEnd(), "an idle connection to close");
+      else equal(statusOf(await ask(relay, "/small")), 502);
+    });
+  });
+}
+
+Deno.test("what a caller takes slowly still arrives when the relay has nothing else to do", async () => {
+  const pieceBytes = 256 * 1024;
+  await withTunnel({}, async ({ relay, target }) => {
+    await using caller = await call(relay, "GET", "/download");
+    await readHead(caller.reader);
+    const source = await target.connection(0);
+    // It reads no more than the target needs to have sent everything: the rest is on its way.
+    const pieces: Uint8Array[] = [];
+    while (source.writtenBytes < download.length) {
+      pieces.push(await within(caller.reader.readExactly(pieceBytes), "a piece of the body"));
+    }
+    const isLogged = relay.waitForLog(({ message }) => message === "Request", { timeoutMs });
+    const stopped = await beginStop(relay.program, "SIGTERM");
+    async function* body(): AsyncGenerator<Uint8Array> {
+      yield* pieces;
+      yield* taking(caller.reader, download.length - pieces.length * pieceBytes);
+    }
+    const expected = { length: download.length, checksum: download.checksum };
+    deepEqual(await within(digestOf(body()), "the rest of the body", timeoutMs), expected);
+    await isLogged;
+    equal(await stopped.exitCode, 0);
+  });
+});
+
+Deno.test("agents that are replaced one after the other under load lose no request", async () => {
+  await using target = await startRawTarget(service);
+  const clusters = [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }];
+  await using relay = await startRelay({ clusters });
+  const startOne = () =>
+    startAgent({
+      relayUrl: relay.connectUrl,
+      token: secrets.token,
+      target: target.address,
+      credential: secrets.credential,
+    });
+  try {
+    let agent = await startOne();
+    await relay.waitForAgent(CLUSTER);
+    const load = new Load(relay.internalAddress);
+    for (let replaced = 0; replaced < 3; replaced++) {
+      const successor = await startOne();
+      const from = load.answered;
+      await eventually(() => load.answered > from + 50, "the load to be answered", timeoutMs);
+      equal(await agent.stop(), 0);
+      await eventually(() => load.answered > from + 100, "the load to be answered", timeoutMs);
+      assertNoSecrets(agent.logs);
+      agent = successor;
+    }
+    deepEqual(await load.stop(), []);
+    equal(await agent.stop(), 0);
+    assertNoSecrets(relay.logs, agent.logs);
+  } catch (error) {
+    console.error(lastLines(relay.program));
+    throw error;
+  }
+});
+
+/** Requests by several callers, one after the other each, on connections that stay open. */
+class Load {
+  answered = 0;
+  readonly #failures: unknown[] = [];
+  readonly #callers: Promise<void>[];
+  #isStopping = false;
+
+  constructor(internalAddress: string) {
+    this.#callers = Array.from({ length: 8 }, () => this.#run(internalAddress));
+  }
+
+  /** Lets the last requests be answered. @returns what went wrong, in all of them. */
+  async stop(): Promise<unknown[]> {
+    this.#isStopping = true;
+    await within(Promise.all(this.#callers), "the last requests of the load");
+    return this.#failures;
+  }
+
+  async #run(address: string): Promise<void> {
+    try {
+      await using caller = await openConnection(address);
+      while (!this.#isStopping) await this.#ask(caller);
+    } catch (error) {
+      this.#failures.push(error);
+    }
+  }
+
+  async #ask(caller: RawConnection): Promise<void> {
+    const body = uploadBytes.subarray(0, 20_000);
+    await caller.write(requestHead("PUT", "/upload", [`Content-Length: ${body.length}`]));
+    await caller.write(body);
+    const answer = await within(readResponse(caller.reader), "an answer");
+    const text = new TextDecoder().decode(answer.body);
+    if (text !== sha256(body)) throw new Error(`${answer.startLine}: ${text}`);
+    this.answered++;
+  }
+}
+
+/**
+ * The relay may have sent a request before it hears that the agent drains. An agent that had nothing
+ * open closed its session at once then, and the caller saw 502.
+ */
+Deno.test("a request that crosses the agent's Drain is answered", async () => {
+  await using target = await startRawTarget(service);
+  await using relay = await V2Relay.start({ token: secrets.token });
+  await using agent = await startAgent({
+    relayUrl: relay.connectUrl,
+    token: secrets.token,
+    target: target.address,
+  });
+  const session = await relay.session();
+  const stopped = await beginStop(agent.program, "SIGTERM");
+  await session.link.waitForFrame(({ type }) => type === V2.drain, "Drain");
+  const get = "GET /small HTTP/1.1\r\nHost: target\r\n\r\n";
+  const stream = await session.open(target.address, new TextEncoder().encode(get));
+  const answer = await within(readResponse(stream.reader), "the answer");
+  equal(new TextDecoder().decode(answer.body), "small");
+  await within(session.link.closed, "the end of the session");
+  equal(await stopped.exitCode, 0);
+});

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { type StreamErrorCode, streamErrorCodes } from "../../lib/protocol/errors.ts";
+import {
+  answerError,
+  clusterNotAvailable,
+  fromStreamError,
+  rateLimited,
+} from "../../lib/relay/errors.ts";
+import { field } from "../../lib/http1/head.ts";
+import { Setup } from "../net/setup.ts";
+
+/** A connection on which a request has come. */
+async function serving() {
+  const setup = new Setup();
+  setup.caller.send("GET / HTTP/1.1\r\nHost: relay\r\n\r\n");
+  const { exchange } = await setup.request();
+  return { setup, exchange };
+}
+
+Deno.test("fromStreamError gives each reason its status", () => {
+  const statuses: Record<StreamErrorCode, number> = {
+    refused: 502,
+    unreachable: 502,
+    timeout: 504,
+    tls: 502,
+    forbidden: 403,
+    limit: 503,
+    protocol: 502,
+    reset: 502,
+    internal: 502,
+    credentials: 503,
+  };
+  const found = Object.fromEntries(
+    streamErrorCodes.map((code) => [code, fromStreamError(code).status]),
+  );
+  assert.deepEqual(found, statuses);
+});
+
+Deno.test("fromStreamError keeps the reason's code, and asks to come back only where that helps", () => {
+  for (const code of streamErrorCodes) {
+    const error = fromStreamError(code);
+    assert.equal(error.code, code);
+    assert.equal(error.retryAfterSeconds, error.status === 503 ? 1 : undefined, code);
+  }
+});
+
+Deno.test("answerError answers with status, code and message, and nothing that is stored", async () => {
+  const { setup, exchange } = await serving();
+  await using _ = setup;
+  answerError(exchange, clusterNotAvailable);
+  const body = '{"error":{"code":"cluster_not_available","message":"cluster not available"}}';
+  const answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\n" +
+    `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  assert.equal(await setup.caller.response(answer), answer);
+});
+
+Deno.test("answerError says when to come back", async () => {
+  const { setup, exchange } = await serving();
+  await using _ = setup;
+  answerError(exchange, rateLimited);
+  await setup.settled();
+  assert.match(setup.caller.text, /^HTTP\/1\.1 429 Too Many Requests\r\n.*\r\nRetry-After: 1\r\n/s);
+});
+
+Deno.test("answerError breaks a connection whose answer has begun", async () => {
+  const { setup, exchange } = await serving();
+  await using _ = setup;
+  exchange.respond(200, "OK", [field("Content-Length", "10")], "framed");
+  await setup.settled();
+  answerError(exchange, clusterNotAvailable);
+  assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
+  assert.equal(setup.caller.text, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+});
