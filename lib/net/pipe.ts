@@ -3,7 +3,7 @@ import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
 import type { ByteSocket } from "./byte_socket.ts";
 
-/** For a socket to send what is queued and close, once both ways have ended, in milliseconds. */
+/** For a socket to close, once both ways have ended and all has gone out, in milliseconds. */
 const closeTimeoutMs = 30_000;
 
 /** What a pipe tells its owner. */
@@ -35,10 +35,12 @@ export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = 
     options.closed?.(received);
   };
   // Both ways have ended, so the socket will close, once what is queued has gone out; a socket that
-  // can't even say that it broke is ended in time.
+  // can't even say that it broke is ended in time. A peer that reads slowly gets the time it needs.
   const expectClose = (): void => {
-    const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
-    socket.on("close", () => clearTimeout(timer));
+    const timer = setInterval(() => {
+      if (socket.writableLength === 0) socket.destroy();
+    }, closeTimeoutMs);
+    socket.on("close", () => clearInterval(timer));
   };
   const send = (bytes: Uint8Array): void => {
     if (!stream.write(bytes)) socket.pause();
@@ -79,8 +81,11 @@ export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = 
   socket.on("end", () => {
     hasSocketEnded = true;
     if (hasStreamEnded) expectClose();
-    if (stream.canHalfClose) stream.end();
-    else stream.finish();
+    if (stream.canHalfClose) return stream.end();
+    // Towards version 1 the end of one way is a Close, behind which nothing comes back.
+    stream.finish();
+    socket.destroySoon();
+    expectClose();
   });
   socket.on("error", () => {
     // After its end everything that it sent has come: what broke is only our way to it.

@@ -1,9 +1,9 @@
-/** What waits to be sent on a session: control frames first, new streams, then the others in turn. */
+/** What waits to be sent on a session: control frames and new streams first, then streams in turn. */
 import { noBytes } from "../bytes/bytes.ts";
 import { batchLengthBytes, FrameType, headerBytes, writeHeader, writeUint32 } from "./frame.ts";
 import { MessageBuffers } from "./message_buffers.ts";
 import type { TunnelSocket } from "./socket.ts";
-import type { Stream } from "./stream.ts";
+import { Stream } from "./stream.ts";
 
 /**
  * What the socket may hold before streams wait. It is low so that a small request overtakes bulk
@@ -35,10 +35,13 @@ export class Outbox {
   readonly #socket: TunnelSocket;
   readonly #stats: { bytesOut: number };
   readonly #defer: (flush: () => void) => void;
-  #control: PendingFrame[] = [];
+  /**
+   * What goes first, in order: control frames, and streams whose Open is still to go. A small request
+   * waits for no bulk transfer's turn, and a Pong says that all that was opened before has been sent.
+   */
+  #urgent: (PendingFrame | Stream)[] = [];
+  /** Of the control frames alone: of Opens there are no more than streams. */
   #controlBytes = 0;
-  /** Streams whose Open is still to go: a small request waits for no bulk transfer's turn. */
-  #opening: Stream[] = [];
   #ready: Stream[] = [];
   #isScheduled = false;
   #isStopped = false;
@@ -74,7 +77,7 @@ export class Outbox {
   /** Queues a frame that goes ahead of all streams' bytes. */
   control(type: number, stream: number, payload: Uint8Array = noBytes): void {
     if (this.#isStopped) return;
-    this.#control.push({ type, stream, payload });
+    this.#urgent.push({ type, stream, payload });
     this.#controlBytes += headerBytes + payload.length;
     if (this.#controlBytes > maxControlBytes) {
       // One message can ask for a million answers, before any turn of the event loop ends.
@@ -88,14 +91,20 @@ export class Outbox {
   wake(stream: Stream): void {
     if (stream.isQueued || this.#isStopped) return;
     stream.isQueued = true;
-    (stream.isOpening ? this.#opening : this.#ready).push(stream);
+    if (stream.isOpening) this.#urgent.push(stream);
+    else this.#ready.push(stream);
     this.#schedule();
+  }
+
+  /** Forgets a stream that was given up before its Open was sent. */
+  withdraw(stream: Stream): void {
+    const index = this.#urgent.indexOf(stream);
+    if (index !== -1) this.#urgent.splice(index, 1);
   }
 
   /** The socket has room again. */
   drained(): void {
-    const waiting = this.#control.length + this.#opening.length + this.#ready.length;
-    if (waiting > 0) this.flush();
+    if (this.#urgent.length > 0 || this.#ready.length > 0) this.flush();
   }
 
   /** Sends what the socket has room for. */
@@ -111,8 +120,7 @@ export class Outbox {
   /** The session is over: nothing is sent any more. */
   stop(): void {
     this.#isStopped = true;
-    this.#control = [];
-    this.#opening = [];
+    this.#urgent = [];
     this.#ready = [];
   }
 
@@ -128,31 +136,51 @@ export class Outbox {
 
   /** The frames of the next message: all that is urgent, then a slice of each stream in turn. */
   #gather(): PendingFrame[] {
-    const frames = this.#control;
-    const bytes = this.#controlBytes;
-    this.#control = [];
-    this.#controlBytes = 0;
-    this.#takeTurns(this.#ready, frames, this.#takeTurns(this.#opening, frames, bytes));
+    const frames: PendingFrame[] = [];
+    const served: Stream[] = [];
+    const bytes = this.#takeUrgent(frames, served);
+    this.#takeTurns(bytes, frames, served);
+    for (const stream of served) stream.notifyDrained();
     return frames;
   }
 
-  /** Gives each stream its turn until the message is full. @returns the message's bytes by then. */
-  #takeTurns(waiting: Stream[], frames: PendingFrame[], before: number): number {
+  /** @returns the bytes of what was taken. */
+  #takeUrgent(frames: PendingFrame[], served: Stream[]): number {
+    let bytes = 0;
+    let taken = 0;
+    while (bytes < messageTargetBytes && taken < this.#urgent.length) {
+      const next = this.#urgent[taken++]!;
+      if (next instanceof Stream) {
+        served.push(next);
+        bytes += this.#takeSlice(next, frames);
+      } else {
+        frames.push(next);
+        bytes += headerBytes + next.payload.length;
+        this.#controlBytes -= headerBytes + next.payload.length;
+      }
+    }
+    if (taken > 0) this.#urgent.splice(0, taken);
+    return bytes;
+  }
+
+  /** @param before Bytes that the message holds already. */
+  #takeTurns(before: number, frames: PendingFrame[], served: Stream[]): void {
     let bytes = before;
     let turns = 0;
-    while (bytes < messageTargetBytes && turns < waiting.length) {
-      const stream = waiting[turns++]!;
-      const slice = stream.nextSlice(this.#maxFrameBytes);
-      if (slice) {
-        frames.push({ type: slice.type, stream: stream.id, payload: slice.payload });
-        bytes += headerBytes + slice.payload.length;
-      }
-      if (stream.hasMore) this.#ready.push(stream);
-      else stream.isQueued = false;
+    while (bytes < messageTargetBytes && turns < this.#ready.length) {
+      bytes += this.#takeSlice(this.#ready[turns++]!, frames);
     }
-    const served = waiting.splice(0, turns);
-    for (const stream of served) stream.notifyDrained();
-    return bytes;
+    served.push(...this.#ready.splice(0, turns));
+  }
+
+  /** Gives a stream its turn. @returns the bytes that it adds to the message. */
+  #takeSlice(stream: Stream, frames: PendingFrame[]): number {
+    const slice = stream.nextSlice(this.#maxFrameBytes);
+    if (stream.hasMore) this.#ready.push(stream);
+    else stream.isQueued = false;
+    if (!slice) return 0;
+    frames.push({ type: slice.type, stream: stream.id, payload: slice.payload });
+    return headerBytes + slice.payload.length;
   }
 
   #send(frames: PendingFrame[]): void {

@@ -250,6 +250,7 @@ export class Session {
       },
       nowMs: this.#nowMs,
       wake: (stream) => this.#outbox.wake(stream),
+      withdraw: (stream) => this.#outbox.withdraw(stream),
       sendControl: (type, id, payload) => this.#outbox.control(type, id, payload),
       sendCredit: (id, bytes) => this.#sendCredit(id, bytes),
       sendError: (id, error) => this.#sendError(id, error),

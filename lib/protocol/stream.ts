@@ -34,6 +34,8 @@ export interface StreamHost {
   readonly roundTripMs: number;
   /** The stream has something to send and is to get its turn. */
   wake(stream: Stream): void;
+  /** The stream is given up and has nothing to send any more, not even its Open. */
+  withdraw(stream: Stream): void;
   sendControl(type: number, stream: number, payload?: Uint8Array): void;
   sendCredit(stream: number, bytes: number): void;
   sendError(stream: number, error: StreamError): void;
@@ -370,6 +372,7 @@ export class Stream {
   #over(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    if (this.#opening) this.#host.withdraw(this);
     this.#queue = [];
     this.#queueHead = 0;
     this.#queuedBytes = 0;

@@ -8,7 +8,7 @@ import { dialTarget } from "../../lib/runtime/node/dial_target.ts";
 import { SessionPair, StreamLog } from "../protocol/session_setup.ts";
 import { memory } from "../protocol/transports.ts";
 import { bytesOf } from "../protocol/wire.ts";
-import { eventually } from "../support/deadline.ts";
+import { eventually, within } from "../support/deadline.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { type RawMessage, readRequest } from "../support/raw_http.ts";
 import {
@@ -381,14 +381,14 @@ Deno.test("serve ends the request at the target as soon as the caller goes away"
   const handler: TargetHandler = async (connection) => {
     await readRequest(connection.reader);
     await connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
-    await connection.closed;
+    await connection.reader.readToEnd();
     gone.resolve();
   };
   await using setup = await Setup.create(handler);
   const log = setup.ask(request("GET", "/watch"));
   await log.untilBytes(50);
   log.stream.close();
-  await gone.promise;
+  await within(gone.promise, "the end of the request at the target");
   assert.deepEqual([setup.pair.agent.openStreams, setup.failures], [0, []]);
 });
 

@@ -142,7 +142,7 @@ Deno.test("--help tells defaults as they are documented", () => {
     "health-addr :8081",
     "max-conns 1024",
     "max-header-bytes 65536",
-    "pool-size 64",
+    "pool-size 256",
     "pool-idle-timeout 30s",
     "dial-timeout 10s",
     "max-retry 60s",

@@ -584,7 +584,9 @@ Deno.test("connections are used again, on both sides", async (t) => {
         );
         // The end and the request may cross; a request with a body is then failed, never repeated.
         ok([200, 502].includes(statusOf(posted)));
-        equal(requests.length, statusOf(posted) === 200 ? 1 : 0);
+        // The target may even have read it, behind its own end; what counts is that it came once.
+        if (statusOf(posted) === 200) equal(requests.length, 1);
+        else ok(requests.length <= 1);
       },
     );
 

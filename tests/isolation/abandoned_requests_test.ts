@@ -6,6 +6,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually, within } from "../support/deadline.ts";
+import { certificate } from "../protocol/certificate.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { readHead, statusOf } from "../support/raw_http.ts";
 import { uploadBytes } from "./service.ts";
@@ -88,12 +89,31 @@ const waysToLeave: Readonly<Record<string, (caller: RawConnection) => void>> = {
   "by closing": (caller) => caller.destroy(),
 };
 
-Deno.test("a request that is abandoned while the agent still dials leaves nothing behind", async () => {
-  // TLS that is never answered keeps a dial going until its timeout, which is long here.
-  const agentArgs = [...smallTables.agentArgs, "-insecure", "-dial-timeout", "5m"];
+/** Both ways in which the agent speaks TLS; the authority is never asked, but must be one. */
+const dials = {
+  "unverified TLS": () => Promise.resolve(["-insecure"]),
+  "verified TLS": async (folder: string) => {
+    await Deno.writeTextFile(`${folder}/ca.crt`, (await certificate()).cert);
+    return ["-ca-cert", `${folder}/ca.crt`];
+  },
+};
+
+for (const [what, tlsArgs] of Object.entries(dials)) {
+  Deno.test(`a request that is abandoned while the agent still dials leaves nothing behind (${what})`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "culvert-dial-" });
+    try {
+      await abandonDials(await tlsArgs(folder));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
+
+/** TLS that is never answered keeps a dial going until its timeout, which is long here. */
+async function abandonDials(tlsArgs: readonly string[]): Promise<void> {
   const options = {
     ...smallTables,
-    agentArgs,
+    agentArgs: [...smallTables.agentArgs, ...tlsArgs, "-dial-timeout", "5m"],
     agent: { usesTlsTarget: true },
     target: async (connection: RawConnection) => {
       for await (const _bytes of connection.reader);
@@ -110,12 +130,11 @@ Deno.test("a request that is abandoned while the agent still dials leaves nothin
       for (const caller of callers) await caller[Symbol.asyncDispose]();
       await untilOpen(tunnel, 0);
     }
-
-    const dials = target.connections.map(({ closed }) => closed);
-    await within(Promise.all(dials), "the abandoned dials to be given up");
+    const ended = target.connections.map(({ closed }) => closed);
+    await within(Promise.all(ended), "the abandoned dials to be given up");
     equal(await metric(agent.healthAddress, "agent_upstream_errors_total"), 0);
   });
-});
+}
 
 /** As many requests at once as both tables have places, each with its own right answer. */
 async function fillAllPlaces(tunnel: Tunnel): Promise<void> {

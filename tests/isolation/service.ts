@@ -54,6 +54,13 @@ const routes: Readonly<Record<string, Route>> = {
     await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf.");
     await untilGone(connection);
   },
+  // Breaks off in the middle of a body that has no length.
+  "/broken": async (connection) => {
+    await connection.write(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf.\r\n",
+    );
+    connection.reset();
+  },
   // Changes protocols and sends back what it gets, until both sides have ended.
   "/echo": async (connection) => {
     await connection.write(

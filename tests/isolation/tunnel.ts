@@ -28,6 +28,9 @@ export const secrets = {
   caller: "caller-secret-c04e9f13",
 } as const;
 
+/** So that whatever could be logged is, and is looked at for secrets. */
+const debugLog = ["-log-level", "debug"] as const;
+
 /** How the parts of a tunnel are started. */
 export interface TunnelOptions {
   readonly relayArgs?: readonly string[];
@@ -54,13 +57,16 @@ export async function withTunnel(
 ): Promise<void> {
   await using target = await startRawTarget(options.target ?? service);
   const clusters = [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }];
-  await using relay = await startRelay({ clusters, args: options.relayArgs ?? [] });
+  await using relay = await startRelay({
+    clusters,
+    args: [...debugLog, ...options.relayArgs ?? []],
+  });
   await using agent = await startAgent({
     relayUrl: relay.connectUrl,
     token: secrets.token,
     target: target.address,
     credential: secrets.credential,
-    args: options.agentArgs ?? [],
+    args: [...debugLog, ...options.agentArgs ?? []],
     ...options.agent,
   });
   await relay.waitForAgent(CLUSTER);
@@ -86,10 +92,15 @@ export function assertNoSecrets(...logs: readonly (readonly LogLine[])[]): void 
   }
 }
 
-/** The head of a request to the cluster, with a caller's credential; `fields` are whole lines. */
-export function requestHead(method: string, path: string, fields: readonly string[] = []): string {
+/** The head of a request to a cluster, with a caller's credential; `fields` are whole lines. */
+export function requestHead(
+  method: string,
+  path: string,
+  fields: readonly string[] = [],
+  cluster: string = CLUSTER,
+): string {
   const credential = `Authorization: Bearer ${secrets.caller}`;
-  const lines = [`${method} /tunnel/${CLUSTER}${path} HTTP/1.1`, "Host: relay", credential];
+  const lines = [`${method} /tunnel/${cluster}${path} HTTP/1.1`, "Host: relay", credential];
   return [...lines, ...fields, "", ""].join("\r\n");
 }
 
@@ -109,10 +120,11 @@ export async function call(
 export async function ask(
   relay: { readonly internalAddress: string },
   path: string,
-  timeoutMs?: number,
+  cluster: string = CLUSTER,
 ): Promise<RawMessage> {
-  await using caller = await call(relay, "GET", path);
-  return await within(readResponse(caller.reader), `the answer to ${path}`, timeoutMs);
+  await using caller = await openConnection(relay.internalAddress);
+  await caller.write(requestHead("GET", path, [], cluster));
+  return await within(readResponse(caller.reader), `the answer to ${path}`);
 }
 
 /** Asks for something small and asserts that the answer is right. */

@@ -1,12 +1,7 @@
 /** How an agent finds its relay: refused, too early, and after either of them was replaced. */
 import { equal, match, ok } from "node:assert/strict";
-import { once } from "node:events";
-import { createServer, type IncomingMessage } from "node:http";
-import type { Duplex } from "node:stream";
-import { jsonPayload, V2 } from "../peers/v2_frame.ts";
-import { V2Link, v2Settings } from "../peers/v2_link.ts";
-import { WsAcceptor } from "../peers/ws.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { V2 } from "../peers/v2_frame.ts";
+import { eventually } from "../support/deadline.ts";
 import {
   type ClusterEntry,
   type LogLine,
@@ -18,6 +13,7 @@ import { type RawTarget, startRawTarget } from "../support/target.ts";
 import { service } from "../isolation/service.ts";
 import { TcpProxy } from "../isolation/tcp_proxy.ts";
 import { askSmall, assertNoSecrets, CLUSTER, metric, secrets } from "../isolation/tunnel.ts";
+import { startLinkRelay } from "./link_relay.ts";
 
 /** An agent that dials a proxy and does not wait for a session. */
 async function startLonelyAgent(
@@ -99,42 +95,15 @@ Deno.test("an agent that is there before its relay connects when that comes, and
  * were lost then: the agent took its relay for one of version 1, and the relay gave it up after 10 s.
  */
 Deno.test("a relay's Settings in one packet with the handshake's answer are heard", async () => {
-  const acceptor = new WsAcceptor({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: 1024 * 1024,
+  await using relay = await startLinkRelay();
+  await using agent = await startAgent({
+    relayUrl: relay.connectUrl,
+    token: secrets.token,
+    target: "127.0.0.1:9",
+    waitsForSession: false,
   });
-  const accepted = Promise.withResolvers<V2Link>();
-  const server = createServer();
-  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Uint8Array) => {
-    socket.cork();
-    acceptor.handleUpgrade(request, socket, head, (ws) => {
-      const link = new V2Link(ws, { onFrame() {}, onClose() {} });
-      void link.send(V2.settings, 0, jsonPayload(v2Settings()));
-      accepted.resolve(link);
-    });
-    socket.uncork();
-  });
-  server.listen({ host: "127.0.0.1", port: 0 });
-  await once(server, "listening");
-  try {
-    const bound = server.address();
-    if (bound === null || typeof bound === "string") throw new Error("No TCP address");
-    await using agent = await startAgent({
-      relayUrl: `ws://127.0.0.1:${bound.port}/connect`,
-      token: secrets.token,
-      target: "127.0.0.1:9",
-      waitsForSession: false,
-    });
-    const link = await within(accepted.promise, "the agent's handshake");
-    await link.waitForFrame(({ type }) => type === V2.settings, "the agent's Settings");
-    const isUp = ({ message }: LogLine) => message === "Connected to relay";
-    equal((await agent.waitForLog(isUp)).version, 2);
-    await link.terminate();
-  } finally {
-    const closed = once(server, "close");
-    server.close();
-    acceptor.close();
-    await closed;
-  }
+  const link = await relay.link();
+  await link.waitForFrame(({ type }) => type === V2.settings, "the agent's Settings");
+  const isUp = ({ message }: LogLine) => message === "Connected to relay";
+  equal((await agent.waitForLog(isUp)).version, 2);
 });

@@ -1,7 +1,6 @@
 /** Programs that are asked to stop: open requests finish, nothing is lost, and the exit code is 0. */
 import { deepEqual, equal } from "node:assert/strict";
-import { V2 } from "../peers/v2_frame.ts";
-import { V2Relay } from "../peers/v2_relay.ts";
+import { openPayload, V2 } from "../peers/v2_frame.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { type Program, startAgent, startRelay } from "../support/programs.ts";
 import { openConnection, type RawConnection } from "../support/raw_connection.ts";
@@ -19,6 +18,7 @@ import {
   secrets,
   withTunnel,
 } from "../isolation/tunnel.ts";
+import { startLinkRelay } from "./link_relay.ts";
 
 const timeoutMs = 60_000;
 
@@ -45,7 +45,6 @@ for (const { name, signal } of stops) {
     await withTunnel({}, async (tunnel) => {
       const { relay, target } = tunnel;
       const { program } = tunnel[name];
-      await using idle = await openConnection(relay.internalAddress);
       await using slow = await call(relay, "GET", "/download");
       equal(statusOf(await readHead(slow.reader)), 200);
       await using upload = await call(relay, "PUT", "/upload", [
@@ -62,9 +61,9 @@ for (const { name, signal } of stops) {
       const digest = digestOf(taking(slow.reader, download.length));
       const expected = { length: download.length, checksum: download.checksum };
       deepEqual(await within(digest, "the slow download", timeoutMs), expected);
+      for (const caller of [slow, upload]) caller.end();
       equal(await stopped.exitCode, 0);
-      if (name === "relay") await within(idle.reader.readToEnd(), "an idle connection to close");
-      else equal(statusOf(await ask(relay, "/small")), 502);
+      if (name === "agent") equal(statusOf(await ask(relay, "/small")), 502);
     });
   });
 }
@@ -72,6 +71,7 @@ for (const { name, signal } of stops) {
 Deno.test("what a caller takes slowly still arrives when the relay has nothing else to do", async () => {
   const pieceBytes = 256 * 1024;
   await withTunnel({}, async ({ relay, target }) => {
+    await using idle = await openConnection(relay.internalAddress);
     await using caller = await call(relay, "GET", "/download");
     await readHead(caller.reader);
     const source = await target.connection(0);
@@ -80,15 +80,16 @@ Deno.test("what a caller takes slowly still arrives when the relay has nothing e
     while (source.writtenBytes < download.length) {
       pieces.push(await within(caller.reader.readExactly(pieceBytes), "a piece of the body"));
     }
-    const isLogged = relay.waitForLog(({ message }) => message === "Request", { timeoutMs });
     const stopped = await beginStop(relay.program, "SIGTERM");
+    await within(idle.reader.readToEnd(), "an idle connection to be closed");
+    idle.end();
     async function* body(): AsyncGenerator<Uint8Array> {
       yield* pieces;
       yield* taking(caller.reader, download.length - pieces.length * pieceBytes);
     }
     const expected = { length: download.length, checksum: download.checksum };
     deepEqual(await within(digestOf(body()), "the rest of the body", timeoutMs), expected);
-    await isLogged;
+    caller.end();
     equal(await stopped.exitCode, 0);
   });
 });
@@ -170,19 +171,26 @@ class Load {
  */
 Deno.test("a request that crosses the agent's Drain is answered", async () => {
   await using target = await startRawTarget(service);
-  await using relay = await V2Relay.start({ token: secrets.token });
+  const get = new TextEncoder().encode("GET /small HTTP/1.1\r\nHost: target\r\n\r\n");
+  const answered = Promise.withResolvers<void>();
+  let answer = "";
+  await using relay = await startLinkRelay((link, { type, streamId, payload }) => {
+    if (type === V2.drain) {
+      void link.send(V2.open, 1, openPayload(target.address, get));
+      void link.send(V2.end, 1);
+    } else if (streamId === 1) {
+      answer += new TextDecoder().decode(payload);
+      if (type === V2.end) answered.resolve();
+    }
+  });
   await using agent = await startAgent({
     relayUrl: relay.connectUrl,
     token: secrets.token,
     target: target.address,
   });
-  const session = await relay.session();
   const stopped = await beginStop(agent.program, "SIGTERM");
-  await session.link.waitForFrame(({ type }) => type === V2.drain, "Drain");
-  const get = "GET /small HTTP/1.1\r\nHost: target\r\n\r\n";
-  const stream = await session.open(target.address, new TextEncoder().encode(get));
-  const answer = await within(readResponse(stream.reader), "the answer");
-  equal(new TextDecoder().decode(answer.body), "small");
-  await within(session.link.closed, "the end of the session");
+  await within(answered.promise, "the answer");
+  equal(answer.slice(answer.indexOf("\r\n\r\n") + 4), "small");
+  await within((await relay.link()).closed, "the end of the session");
   equal(await stopped.exitCode, 0);
 });

@@ -51,3 +51,11 @@ Deno.test("TokenTable compares tokens of any characters by their bytes", async (
   assert.equal((await table.find("t\u00f6ken-\u{1f511}-0123456789"))?.id, "prod");
   assert.equal(await table.find("to\u0308ken-\u{1f511}-0123456789"), undefined);
 });
+
+Deno.test("TokenTable.find tells tokens apart by the whole of what it compares", async () => {
+  // Comparing less, a single byte even, would let some of so many through.
+  const table = await TokenTable.from([prod]);
+  const guesses = Array.from({ length: 3_000 }, (_, index) => table.find(`guess-${index}`));
+  const found = (await Promise.all(guesses)).filter((cluster) => cluster !== undefined);
+  assert.deepEqual(found, []);
+});

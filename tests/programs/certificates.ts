@@ -1,0 +1,70 @@
+/** Authorities and certificates for one test run, made by openssl. */
+
+/** Paths of PEM files. */
+export interface KeyPairFiles {
+  readonly certPath: string;
+  readonly keyPath: string;
+}
+
+/** Longer than any run. */
+const validDays = "2";
+const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"] as const;
+
+/** A certificate authority whose files lie in a folder. */
+export class Authority {
+  /** The authority's own certificate: what others trust. */
+  readonly caPath: string;
+  readonly #folder: string;
+  readonly #name: string;
+
+  private constructor(folder: string, name: string) {
+    this.#folder = folder;
+    this.#name = name;
+    this.caPath = `${folder}/${name}-ca.crt`;
+  }
+
+  /** Makes a new authority. */
+  static async create(folder: string, name: string): Promise<Authority> {
+    const authority = new Authority(folder, name);
+    const subject = ["-subj", `/CN=${name} authority`, "-days", validDays];
+    const files = ["-keyout", authority.#keyPath, "-out", authority.caPath];
+    await openssl("req", "-x509", ...newKey, ...subject, ...files);
+    return authority;
+  }
+
+  /** Issues a certificate. @param names Of the holder, as in `IP:127.0.0.1` or `DNS:agent`. */
+  async issue(holder: string, names: string): Promise<KeyPairFiles> {
+    const base = `${this.#folder}/${this.#name}-${holder}`;
+    const [certPath, keyPath] = [`${base}.crt`, `${base}.key`];
+    await Deno.writeTextFile(`${base}.ext`, `subjectAltName=${names}\n`);
+    const request = ["-subj", `/CN=${holder}`, "-keyout", keyPath, "-out", `${base}.csr`];
+    await openssl("req", ...newKey, ...request);
+    const signing = ["-CA", this.caPath, "-CAkey", this.#keyPath, "-CAcreateserial"];
+    const files = ["-in", `${base}.csr`, "-extfile", `${base}.ext`, "-out", certPath];
+    await openssl("x509", "-req", ...signing, "-days", validDays, ...files);
+    return { certPath, keyPath };
+  }
+
+  get #keyPath(): string {
+    return `${this.#folder}/${this.#name}-ca.key`;
+  }
+}
+
+async function openssl(...args: readonly string[]): Promise<void> {
+  const { success, stderr } = await runOpenssl(args);
+  if (!success) throw new Error(`openssl ${args.join(" ")} failed: ${stderr}`);
+}
+
+/** Runs openssl with nothing on its standard input. */
+export async function runOpenssl(
+  args: readonly string[],
+): Promise<{ success: boolean; stdout: string; stderr: string }> {
+  const { success, stdout, stderr } = await new Deno.Command("openssl", {
+    args: [...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const decoder = new TextDecoder();
+  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}

@@ -1,0 +1,91 @@
+/** The agent's credential: in every request, fresh from its file, and instead of the caller's. */
+import { deepEqual, equal, match } from "node:assert/strict";
+import { okWith } from "../interop/contents.ts";
+import { eventually } from "../support/deadline.ts";
+import { fieldValues, type RawMessage, statusOf } from "../support/raw_http.ts";
+import { answering } from "../support/target.ts";
+import { ask, withTunnel } from "../isolation/tunnel.ts";
+
+/** Says which credentials a request came with. */
+const tellCredentials = answering((request) =>
+  okWith(JSON.stringify(fieldValues(request, "authorization")))
+);
+
+function textOf({ body }: RawMessage): string {
+  return new TextDecoder().decode(body);
+}
+
+Deno.test("a rotated token is used at once, and a request without one is not sent", async (t) => {
+  const folder = await Deno.makeTempDir({ prefix: "culvert-token-" });
+  try {
+    const path = `${folder}/token`;
+    // As a projected volume does it: the new version takes the name of the old one.
+    const put = async (content: string) => {
+      await Deno.writeTextFile(`${path}.new`, content);
+      await Deno.rename(`${path}.new`, path);
+    };
+    const options = { target: tellCredentials, agentArgs: ["-sa-token-path", path] };
+    await withTunnel(options, async ({ relay, agent, target }) => {
+      const assertUnavailable = async (reason: RegExp) => {
+        const failures = () => agent.logs.filter(({ message }) => message === "Request failed");
+        const before = failures().length;
+        const sent = target.connections.map(({ receivedBytes }) => receivedBytes);
+        const answer = await ask(relay, "/");
+        equal(statusOf(answer), 503);
+        deepEqual(JSON.parse(textOf(answer)).error, {
+          code: "credentials",
+          message: "the agent has no credential for the target",
+        });
+        deepEqual(target.connections.map(({ receivedBytes }) => receivedBytes), sent);
+        await eventually(() => failures().length > before, "the agent's log line");
+        const line = failures().at(-1);
+        equal(line?.code, "credentials");
+        match(String(line?.reason), reason);
+      };
+
+      await t.step("a file that is not there yet: 503, and a warning at start", async () => {
+        const warnings = agent.logs.filter(({ level }) => level === "warn");
+        match(
+          warnings.map(({ message }) => message).join("\n"),
+          /cannot be read yet: .*no such file/,
+        );
+        await assertUnavailable(/^The token can't be read/);
+      });
+
+      for (const token of ["first", "another", "rotated"]) {
+        await t.step(`the token ${token}`, async () => {
+          await put(`${token}\n`);
+          const answer = await ask(relay, "/");
+          equal(statusOf(answer), 200);
+          deepEqual(JSON.parse(textOf(answer)), [`Bearer ${token}`]);
+        });
+      }
+
+      await t.step("an empty file: 503", async () => {
+        await put("\n");
+        await assertUnavailable(/the file is empty/);
+      });
+
+      await t.step("a file that holds no token: 503", async () => {
+        await put("one line\r\nX-Injected: another");
+        await assertUnavailable(/the file holds no token/);
+      });
+
+      await t.step("a file that was taken away: 503, and right again when it is back", async () => {
+        await Deno.remove(path);
+        await assertUnavailable(/^The token can't be read/);
+        await put("back");
+        deepEqual(JSON.parse(textOf(await ask(relay, "/"))), ["Bearer back"]);
+      });
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("an agent without a token file sends no credential, not even the caller's", async () => {
+  const options = { target: tellCredentials, agentArgs: ["-sa-token-path="] };
+  await withTunnel(options, async ({ relay }) => {
+    deepEqual(JSON.parse(textOf(await ask(relay, "/"))), []);
+  });
+});
