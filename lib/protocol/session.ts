@@ -422,7 +422,9 @@ export class Session {
     const stream = this.#streams.get(id);
     if (stream) stream.release();
     // A version 1 agent knows a stream only from here on: a Close that we sent before was lost.
-    else if (this.#options.role === "relay") this.#outbox.control(FrameType.Close, id);
+    else if (this.#version === 1 && this.#options.role === "relay") {
+      this.#outbox.control(FrameType.Close, id);
+    }
   }
 
   /** Makes room for the peer's new stream, or refuses it. */
