@@ -98,33 +98,19 @@ function startTarget(end: MemoryConnection): void {
 class Laboratory {
   readonly log: EventLog;
   readonly relay: Relay;
-  readonly agent: Agent;
   readonly #public: Hono<RelayEnv>;
   readonly #internal: Hono<RelayEnv>;
   #line: MemorySocket | undefined;
+  readonly #agent: Agent;
+  readonly #running: Promise<void>;
 
   private constructor(relay: Relay, log: EventLog) {
     this.relay = relay;
     this.log = log;
     this.#public = publicApp(relay);
     this.#internal = internalApp(relay);
-    this.agent = new Agent({
-      serverUrl: "memory:",
-      target,
-      maxRetryMs: 1,
-      maxStreams: 1024,
-      head: defaultHeadLimits,
-      poolSize: 8,
-      poolIdleTimeoutMs: 1_000,
-      version: "0",
-      tokenFile: undefined,
-      dialRelay: () => this.#dialRelay(),
-      dialTarget: () => {
-        const [ours, theirs] = memoryConnection();
-        startTarget(theirs);
-        return Promise.resolve(asByteSocket(ours));
-      },
-    }, new EventLog());
+    this.#agent = this.#newAgent();
+    this.#running = this.#agent.run();
   }
 
   static async create(): Promise<Laboratory> {
@@ -144,6 +130,37 @@ class Laboratory {
   /** Ends the session's line without a word. */
   cutLine(): void {
     this.#line?.terminate();
+  }
+
+  /** Sends what no agent sends, for which the relay ends the session. */
+  breakProtocol(): void {
+    this.#line?.sendText();
+  }
+
+  /** Stops the agent, and with it the last thing that keeps this process alive. */
+  async stop(): Promise<void> {
+    await this.#agent.stop(0);
+    await this.#running;
+  }
+
+  #newAgent(): Agent {
+    return new Agent({
+      serverUrl: "memory:",
+      target,
+      maxRetryMs: 1,
+      maxStreams: 1024,
+      head: defaultHeadLimits,
+      poolSize: 8,
+      poolIdleTimeoutMs: 1_000,
+      version: "0",
+      tokenFile: undefined,
+      dialRelay: () => this.#dialRelay(),
+      dialTarget: () => {
+        const [ours, theirs] = memoryConnection();
+        startTarget(theirs);
+        return Promise.resolve(asByteSocket(ours));
+      },
+    }, new EventLog());
   }
 
   /** A caller's connection to the relay's internal listener. */
@@ -201,8 +218,8 @@ async function handle(
   if (response !== alreadyAnswered) throw new Error(`The relay answered ${response.status}`);
 }
 
-/** One session: its requests are all in their middle when the line is cut. */
-async function liveAndDie(laboratory: Laboratory): Promise<void> {
+/** One session, whose requests are all in their middle when it dies in one of two ways. */
+async function liveAndDie(laboratory: Laboratory, how: "cut" | "broken"): Promise<void> {
   const callers = kinds.flatMap(({ path, fields }) =>
     Array.from({ length: requestsOfAKind }, () => {
       const caller = laboratory.call();
@@ -215,13 +232,15 @@ async function liveAndDie(laboratory: Laboratory): Promise<void> {
   );
   await Promise.all(callers.map(({ path, caller }) => untilUnderWay(path, caller)));
   const { registry } = laboratory.relay;
-  const [registration] = registry.all();
+  const [registration, ...others] = registry.all();
+  if (others.length > 0) throw new Error("A dead session is still registered");
   const open = registration?.session.openStreams;
   if (open !== callers.length) throw new Error(`${open} streams instead of ${callers.length}`);
 
   const ends = callers.map(({ caller }) => caller.closed ? undefined : once(caller, "close"));
   const isBack = laboratory.log.next("Agent connected");
-  laboratory.cutLine();
+  if (how === "cut") laboratory.cutLine();
+  else laboratory.breakProtocol();
   for (const { path, caller } of callers) {
     // Only those whose answer has not begun get one of the relay's, and may go on.
     if (path === "/silent" || path === "/upload") caller.once("data", () => caller.destroy());
@@ -251,17 +270,14 @@ function heapFigures(sessions: number): HeapFigures {
 
 async function main([first = 200, second = 1_000]: readonly number[]): Promise<void> {
   const laboratory = await Laboratory.create();
-  const isUp = laboratory.log.next("Agent connected");
-  const running = laboratory.agent.run();
-  await isUp;
+  await laboratory.log.next("Agent connected");
   const figures: HeapFigures[] = [];
   for (let count = 1; count <= second; count++) {
-    await liveAndDie(laboratory);
+    await liveAndDie(laboratory, count % 2 === 1 ? "cut" : "broken");
     if (count === first || count === second) figures.push(heapFigures(count));
   }
   console.log(JSON.stringify(figures));
-  await laboratory.agent.stop(0);
-  await running;
+  await laboratory.stop();
 }
 
 if (import.meta.main) await main(Deno.args.map(Number));

@@ -93,6 +93,12 @@ const refusals: readonly Refusal[] = [
     says: /^Option --clusters names "\/nonexistent\/clusters.json", .*no such file$/,
   },
   {
+    what: "a directory for a clusters file",
+    script: "relay.ts",
+    args: [...listening, "-clusters", "/tmp"],
+    says: /^Option --clusters names "\/tmp", which cannot be read: it is a directory$/,
+  },
+  {
     what: "a clusters file that is not JSON",
     script: "relay.ts",
     args: [...listening, "-clusters", '[{"id": "blue",]'],

@@ -1,10 +1,9 @@
 /** How an agent finds its relay: refused, too early, and after either of them was replaced. */
-import { equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { V2 } from "../peers/v2_frame.ts";
 import { eventually } from "../support/deadline.ts";
 import {
   type ClusterEntry,
-  type LogLine,
   type RunningAgent,
   startAgent,
   startRelay,
@@ -91,19 +90,25 @@ Deno.test("an agent that is there before its relay connects when that comes, and
 });
 
 /**
- * On a busy machine the relay's Settings reach the agent together with the handshake's answer. They
- * were lost then: the agent took its relay for one of version 1, and the relay gave it up after 10 s.
+ * Settings that came right behind the handshake's answer were lost now and then, once in ten times or
+ * in a hundred: the agent took its relay for one of version 1, and the relay gave it up after 10 s.
  */
-Deno.test("a relay's Settings in one packet with the handshake's answer are heard", async () => {
+Deno.test("a relay's Settings right behind the handshake's answer are heard every time", async () => {
+  const handshakes = 80;
   await using relay = await startLinkRelay();
   await using agent = await startAgent({
     relayUrl: relay.connectUrl,
     token: secrets.token,
     target: "127.0.0.1:9",
     waitsForSession: false,
+    args: ["-max-retry", "5ms"],
   });
-  const link = await relay.link();
-  await link.waitForFrame(({ type }) => type === V2.settings, "the agent's Settings");
-  const isUp = ({ message }: LogLine) => message === "Connected to relay";
-  equal((await agent.waitForLog(isUp)).version, 2);
+  for (let index = 0; index < handshakes; index++) {
+    const link = await relay.link(index);
+    await link.waitForFrame(({ type }) => type === V2.settings, "the agent's Settings");
+    await link.terminate();
+  }
+  const versions = agent.logs.filter(({ message }) => message === "Connected to relay")
+    .map(({ version }) => version);
+  deepEqual(new Set(versions), new Set([2]));
 });

@@ -1,4 +1,4 @@
-/** A relay of which a test decides every frame, and what of it leaves in one packet. */
+/** A relay of which a test decides every frame. */
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
@@ -7,16 +7,16 @@ import { V2Link, v2Settings } from "../peers/v2_link.ts";
 import { WsAcceptor } from "../peers/ws.ts";
 import { eventually } from "../support/deadline.ts";
 
-/** A listening relay for one agent. Disposing it ends its session. */
+/** A listening relay. Disposing it ends its sessions. */
 export interface LinkRelay extends AsyncDisposable {
   /** What the agent dials. */
   readonly connectUrl: string;
-  /** The agent's session, awaited if there is none yet. */
-  link(): Promise<V2Link>;
+  /** Session number `index` (from 0), awaited if it has not come yet. */
+  link(index: number): Promise<V2Link>;
 }
 
 /**
- * Starts a relay whose Settings leave in one packet with the handshake's answer.
+ * Starts a relay whose Settings leave right behind the handshake's answer, in a packet of their own.
  *
  * @param onFrame Called with each frame of the agent's before the next one is looked at: what it
  *   sends synchronously goes ahead of the answer to that one.
@@ -29,16 +29,14 @@ export async function startLinkRelay(
     perMessageDeflate: false,
     maxPayload: 1024 * 1024,
   });
-  let current: V2Link | undefined;
+  const links: V2Link[] = [];
   const server = createServer();
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Uint8Array) => {
-    socket.cork();
     acceptor.handleUpgrade(request, socket, head, (ws) => {
       const link = new V2Link(ws, { onFrame: (frame) => onFrame(link, frame), onClose() {} });
-      void link.send(V2.settings, 0, jsonPayload(v2Settings()));
-      current = link;
+      links.push(link);
+      queueMicrotask(() => void link.send(V2.settings, 0, jsonPayload(v2Settings())));
     });
-    socket.uncork();
   });
   server.listen({ host: "127.0.0.1", port: 0 });
   await once(server, "listening");
@@ -46,12 +44,12 @@ export async function startLinkRelay(
   if (bound === null || typeof bound === "string") throw new Error("The relay has no TCP address");
   return {
     connectUrl: `ws://127.0.0.1:${bound.port}/connect`,
-    async link() {
-      await eventually(() => current !== undefined, "the agent's handshake");
-      return current!;
+    async link(index) {
+      await eventually(() => links.length > index, `session ${index} of the agent`);
+      return links[index]!;
     },
     async [Symbol.asyncDispose]() {
-      await current?.terminate();
+      for (const link of links) await link.terminate();
       const closed = once(server, "close");
       server.close();
       acceptor.close();

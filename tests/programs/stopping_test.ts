@@ -191,6 +191,6 @@ Deno.test("a request that crosses the agent's Drain is answered", async () => {
   const stopped = await beginStop(agent.program, "SIGTERM");
   await within(answered.promise, "the answer");
   equal(answer.slice(answer.indexOf("\r\n\r\n") + 4), "small");
-  await within((await relay.link()).closed, "the end of the session");
+  await within((await relay.link(0)).closed, "the end of the session");
   equal(await stopped.exitCode, 0);
 });
