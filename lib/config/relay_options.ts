@@ -14,6 +14,7 @@ import {
   type ReadOptions,
 } from "./options.ts";
 import {
+  exitCodes,
   graceOption,
   type LogFormat,
   type LogLevel,
@@ -183,11 +184,7 @@ const program: Program<typeof table> = {
         "--tls-client-ca ca.crt",
     },
   ],
-  exitCodes: [
-    { code: 0, meaning: "Stopped by SIGTERM or SIGINT, or printed the help text or the version" },
-    { code: 1, meaning: "Failed while it ran" },
-    { code: 2, meaning: "Did not start: a wrong option or file, or an address in use" },
-  ],
+  exitCodes,
 };
 
 /**

@@ -48,3 +48,10 @@ export const maxHeaderBytesOption = {
   default: "65536",
   description: "Largest head of a request or response: its first line and headers together",
 } as const satisfies Option<number>;
+
+/** What both programs end with, for their help texts. */
+export const exitCodes = [
+  { code: 0, meaning: "Stopped by SIGTERM or SIGINT, or printed the help text or the version" },
+  { code: 1, meaning: "Failed while it ran" },
+  { code: 2, meaning: "Did not start: a wrong option or file, or an address in use" },
+] as const;
