@@ -107,7 +107,13 @@ export function startSampleTarget(options: SampleTargetOptions = {}): SampleTarg
   const { port = 0, hostname = "127.0.0.1", tls } = options;
   const closing = new AbortController();
   const server = Deno.serve(
-    { port, hostname, onListen() {}, onError: answerFailure, ...tls },
+    {
+      port,
+      hostname,
+      onListen() {},
+      onError: (error) => answerFailure(error, closing.signal),
+      ...tls,
+    },
     (request) => answer(request, closing.signal),
   );
   const bound = server.addr.port;
@@ -328,8 +334,12 @@ function methodRefusal(method: string, shape: string, methods: readonly string[]
   return refusal;
 }
 
-/** A request body that broke off ends here too: there is nobody left to read the answer then. */
-function answerFailure(error: unknown): Response {
+/**
+ * A request body that broke off ends here too: there is nobody left to read the answer then, unless
+ * it was the target that stopped reading, because it closes.
+ */
+function answerFailure(error: unknown, closing: AbortSignal): Response {
+  if (closing.aborted) return errorResponse(503, "closing", "The target is closing");
   console.error("Failed to answer a request:", error);
   return errorResponse(500, "internal", "Failed to answer the request");
 }
