@@ -20,7 +20,7 @@ const hostileToken = "hostile-agents-token";
 const floodFrames = 4096;
 const floodBytes = new Uint8Array(64 * 1024);
 /** What the relay may grow by: less than the flood, and more than its garbage. */
-const maxGrowthBytes = 160 * 1024 * 1024;
+const maxGrowthBytes = 224 * 1024 * 1024;
 
 /** Runs `test` with a relay of which one cluster has a real agent and another a hostile one. */
 async function withHostileCluster(test: (relay: RunningRelay) => Promise<void>): Promise<void> {
