@@ -4,7 +4,7 @@
  * A message of the WebSocket is one frame, `[type:1][stream:4 big-endian][payload]`, or, in version
  * 2, one Batch of frames. The order of the constants is that of docs/protocol.md.
  */
-import { allocate } from "../bytes/bytes.ts";
+import { allocate, noBytes } from "../bytes/bytes.ts";
 import { ProtocolError } from "./errors.ts";
 
 /** Frame types; 0x01 to 0x07 are version 1, the rest version 2. */
@@ -68,11 +68,27 @@ export function readUint32(from: Uint8Array, offset: number): number {
     from[offset + 3]!) >>> 0;
 }
 
+/** Writes a whole frame at `offset` and returns the offset behind it. */
+export function writeFrame(
+  into: Uint8Array,
+  offset: number,
+  type: number,
+  stream: number,
+  payload: Uint8Array,
+): number {
+  const start = writeHeader(into, offset, type, stream);
+  into.set(payload, start);
+  return start + payload.length;
+}
+
 /** One frame as a message of its own. */
-export function encodeFrame(type: number, stream: number, payload?: Uint8Array): Uint8Array {
-  const message = allocate(headerBytes + (payload?.length ?? 0));
-  writeHeader(message, 0, type, stream);
-  if (payload) message.set(payload, headerBytes);
+export function encodeFrame(
+  type: number,
+  stream: number,
+  payload: Uint8Array = noBytes,
+): Uint8Array {
+  const message = allocate(headerBytes + payload.length);
+  writeFrame(message, 0, type, stream, payload);
   return message;
 }
 

@@ -1,6 +1,13 @@
 /** What waits to be sent on a session: control frames and new streams first, then streams in turn. */
 import { noBytes } from "../bytes/bytes.ts";
-import { batchLengthBytes, FrameType, headerBytes, writeHeader, writeUint32 } from "./frame.ts";
+import {
+  batchLengthBytes,
+  FrameType,
+  headerBytes,
+  writeFrame,
+  writeHeader,
+  writeUint32,
+} from "./frame.ts";
 import { MessageBuffers } from "./message_buffers.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { Stream } from "./stream.ts";
@@ -187,8 +194,7 @@ export class Outbox {
     if (frames.length > 1 && this.#canBatch) return this.#sendBatch(frames);
     for (const { type, stream, payload } of frames) {
       const message = this.#buffers.take(headerBytes + payload.length);
-      writeHeader(message, 0, type, stream);
-      message.set(payload, headerBytes);
+      writeFrame(message, 0, type, stream, payload);
       this.#sendMessage(message);
     }
   }
@@ -200,9 +206,7 @@ export class Outbox {
     let offset = writeHeader(message, 0, FrameType.Batch, 0);
     for (const { type, stream, payload } of frames) {
       offset = writeUint32(message, offset, headerBytes + payload.length);
-      offset = writeHeader(message, offset, type, stream);
-      message.set(payload, offset);
-      offset += payload.length;
+      offset = writeFrame(message, offset, type, stream, payload);
     }
     this.#sendMessage(message);
   }

@@ -66,7 +66,8 @@ function runSession(
     role: "relay",
     settings: relay.settings,
     offersVersion2,
-    defer: deferToTurnEnd,
+    // Frames that are ready in one turn of the event loop leave in one message.
+    defer: setImmediate,
     events: {
       draining: () => log.info("Agent is draining", about),
       fault: (error) => log.error("Session failed", { ...about, error: String(error) }),
@@ -90,9 +91,4 @@ function runSession(
     const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;
     log[isBroken ? "warn" : "info"]("Agent disconnected", { ...about, code, reason });
   });
-}
-
-/** Frames that are ready in one turn of the event loop leave in one message. */
-function deferToTurnEnd(flush: () => void): void {
-  setImmediate(flush);
 }
