@@ -17,6 +17,14 @@ export interface Peer {
   readonly address: string;
   /** Whether the connection came in over TLS. */
   readonly isTls: boolean;
+  /** The client certificate that the TLS handshake verified; there is none without mutual TLS. */
+  readonly certificate?: PeerCertificate | undefined;
+}
+
+/** Whom a verified certificate names. */
+export interface PeerCertificate {
+  /** Common names of the subject, then DNS names and URIs; no other kinds. */
+  readonly names: readonly string[];
 }
 
 /** Takes a request's body as it comes. */

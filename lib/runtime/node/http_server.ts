@@ -1,6 +1,6 @@
 /** HTTP/1.1 listeners for containers: `node:net` and `node:tls` below, a Hono app above. */
 import { createServer as createPlainServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 // @ts-types="npm:@types/ws@8.18.2"
 import { WebSocketServer } from "ws";
 import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
@@ -9,6 +9,7 @@ import type { TunnelSocket } from "../../protocol/socket.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
+import { certificateNames } from "./certificate_names.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** What a listener lends to its app with each request. */
@@ -119,7 +120,7 @@ export class HttpServer {
   #createPlain(): Server {
     return createPlainServer(
       { allowHalfOpen: true, noDelay: true },
-      (socket) => this.#accept(socket, false),
+      (socket) => this.#accept(socket, { address: addressOf(socket), isTls: false }),
     );
   }
 
@@ -133,7 +134,7 @@ export class HttpServer {
       handshakeTimeout: tlsHandshakeTimeoutMs,
       allowHalfOpen: true,
     });
-    server.on("secureConnection", (socket) => this.#accept(socket, true));
+    server.on("secureConnection", (socket) => this.#acceptTls(socket));
     // A peer without a valid certificate, or no TLS at all: its connection is closed by then.
     server.on("tlsClientError", (error, socket) => {
       this.#options.refused?.(0, `TLS handshake failed: ${error.message}`, addressOf(socket));
@@ -141,7 +142,19 @@ export class HttpServer {
     return server;
   }
 
-  #accept(socket: Socket, isTls: boolean): void {
+  #acceptTls(socket: TLSSocket): void {
+    const peer = { address: addressOf(socket), isTls: true };
+    if (this.#options.tls?.clientCa === undefined) return this.#accept(socket, peer);
+    try {
+      const certificate = certificateNames(socket.getPeerCertificate().raw);
+      this.#accept(socket, { ...peer, certificate });
+    } catch (error) {
+      socket.destroy();
+      this.#options.refused?.(0, `Client certificate can't be read: ${error}`, peer.address);
+    }
+  }
+
+  #accept(socket: Socket, peer: Peer): void {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     this.#sockets.add(socket);
@@ -149,7 +162,6 @@ export class HttpServer {
       this.#sockets.delete(socket);
       if (this.#sockets.size === 0) this.#onEmpty();
     });
-    const peer: Peer = { address: addressOf(socket), isTls };
     const connection = new HttpConnection(socket as unknown as ByteSocket, {
       peer,
       limits: this.#options.limits,
