@@ -11,7 +11,7 @@ import { backoffMs, refusedBackoffMs } from "./backoff.ts";
 import { Credentials, type TokenFile } from "./credentials.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serve, type ServeContext } from "./serve.ts";
-import { UpstreamPool } from "./upstream.ts";
+import { UpstreamPool } from "../net/upstream.ts";
 
 /** The relay answered the handshake with something else than a WebSocket. */
 export class RelayRefusedError extends Error {

@@ -18,7 +18,7 @@ import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
 import type { Credentials } from "./credentials.ts";
-import type { UpstreamConnection, UpstreamPool } from "./upstream.ts";
+import type { UpstreamConnection, UpstreamPool } from "../net/upstream.ts";
 
 /** What serving a stream needs. */
 export interface ServeContext {

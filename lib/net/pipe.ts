@@ -1,7 +1,7 @@
-/** Joins a raw connection and a stream of the tunnel, with half-close and backpressure both ways. */
+/** Joins a raw connection and a channel, mostly a stream of the tunnel, with half-close and backpressure both ways. */
 import { StreamError } from "../protocol/errors.ts";
-import type { Stream } from "../protocol/stream.ts";
 import type { ByteSocket } from "./byte_socket.ts";
+import type { Channel } from "./channel.ts";
 
 /** For a socket to close, once both ways have ended and all has gone out, in milliseconds. */
 const closeTimeoutMs = 30_000;
@@ -22,7 +22,7 @@ export interface PipeOptions {
  * An orderly end passes on as an orderly end of that direction alone; a break passes on as a break:
  * the peer never sees a cut transfer as a finished one.
  */
-export function pipe(socket: ByteSocket, stream: Stream, options: PipeOptions = {}): void {
+export function pipe(socket: ByteSocket, stream: Channel, options: PipeOptions = {}): void {
   let unreported = 0;
   let received = 0;
   let hasSocketEnded = false;

@@ -1,7 +1,7 @@
 /** One tunnelled request: the caller's exchange on one side, a stream on the other. */
 import { concat, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, encodeChunk, lastChunk, responseFraming } from "../http1/body.ts";
-import { requestedUpgrade } from "../http1/fields.ts";
+import { keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
   encodeRequestHead,
   encodeResponseHead,
@@ -13,10 +13,10 @@ import {
   parseResponseHead,
   type ResponseHead,
 } from "../http1/head.ts";
+import type { Channel } from "../net/channel.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
-import type { Stream } from "../protocol/stream.ts";
 import type { Deadlines, Wait } from "./deadlines.ts";
 import {
   answerError,
@@ -55,14 +55,35 @@ export function forward(
   limits: ForwardLimits,
   fault: ForwardFault,
 ): void {
-  new Forward(exchange, registration, path, limits, fault);
+  const { head, framing, peer } = exchange;
+  const { session, cluster } = registration;
+  const upgrade = requestedUpgrade(head);
+  const fields = forwardedFields(head, {
+    cluster,
+    peer,
+    framing,
+    upgrade,
+    closesConnection: session.version === 1,
+  });
+  const stream = session.open(cluster.targetAddr, encodeRequestHead(head.method, path, fields));
+  new Forward(exchange, stream, upgrade, limits, fault);
+}
+
+/** Has a channel answer a request whose head it has sent already. */
+export function forwardOn(
+  channel: Channel,
+  exchange: Exchange,
+  limits: ForwardLimits,
+  fault: ForwardFault,
+): void {
+  new Forward(exchange, channel, requestedUpgrade(exchange.head), limits, fault);
 }
 
 class Forward {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
   readonly #fault: ForwardFault;
-  readonly #stream: Stream;
+  readonly #stream: Channel;
   readonly #upgrade: string | undefined;
   #wait: Wait | undefined;
   #sentBodyBytes = 0;
@@ -70,33 +91,24 @@ class Forward {
   #headBytes: Uint8Array = noBytes;
   #body: BodyScanner | undefined;
   #isContent = false;
+  /** Whether the answer lets what carries it carry another. */
+  #isReusable = false;
   /** Bytes handed to the caller's full socket, to be reported as taken when it drains. */
   #untaken = 0;
   #isOver = false;
 
   constructor(
     exchange: Exchange,
-    { session, cluster }: Registration,
-    path: string,
+    stream: Channel,
+    upgrade: string | undefined,
     limits: ForwardLimits,
     fault: ForwardFault,
   ) {
-    const { head, framing, peer } = exchange;
     this.#exchange = exchange;
+    this.#stream = stream;
+    this.#upgrade = upgrade;
     this.#limits = limits;
     this.#fault = fault;
-    this.#upgrade = requestedUpgrade(head);
-    const fields = forwardedFields(head, {
-      cluster,
-      peer,
-      framing,
-      upgrade: this.#upgrade,
-      closesConnection: session.version === 1,
-    });
-    this.#stream = session.open(
-      cluster.targetAddr,
-      encodeRequestHead(head.method, path, fields),
-    );
     this.#start();
   }
 
@@ -187,6 +199,7 @@ class Forward {
     this.#limits.responses.end(this.#wait);
     const framing = responseFraming(head, this.#exchange.head.method);
     this.#body = new BodyScanner(framing);
+    this.#isReusable = keepsAlive(head);
     const fields = returnedFields(head);
     const isOldCaller = this.#exchange.head.minor === 0;
     this.#isContent = framing.kind === "close" || (framing.kind === "chunked" && isOldCaller);
@@ -196,20 +209,21 @@ class Forward {
     const mode = framing.kind === "none" ? "none" : this.#isContent ? "content" : "framed";
     this.#exchange.respond(head.status, head.reason, fields, mode);
     this.#headBytes = noBytes;
-    if (this.#body.isDone) this.#complete();
+    if (this.#body.isDone) this.#complete(rest.length === 0);
     else if (rest.length > 0) this.#receiveBody(rest, 0);
   }
 
   #receiveBody(bytes: Uint8Array, start: number): void {
     const body = this.#body!;
     let hasRoom = true;
+    let end: number;
     try {
       if (this.#isContent) {
-        body.scan(bytes, start, (from, to) => {
+        end = body.scan(bytes, start, (from, to) => {
           hasRoom = this.#exchange.write(bytes.subarray(from, to));
         });
       } else {
-        const end = body.scan(bytes, start);
+        end = body.scan(bytes, start);
         hasRoom = this.#exchange.write(bytes.subarray(start, end));
       }
     } catch (error) {
@@ -218,7 +232,7 @@ class Forward {
     }
     if (hasRoom) this.#stream.taken(bytes.length - start);
     else this.#untaken += bytes.length - start;
-    if (body.isDone) this.#complete();
+    if (body.isDone) this.#complete(end === bytes.length);
   }
 
   #drained(): void {
@@ -229,17 +243,17 @@ class Forward {
 
   #ended(): void {
     if (this.#isOver) return;
-    if (this.#body?.ended()) this.#complete();
+    if (this.#body?.ended()) this.#complete(false);
     else this.#broken(new StreamError("reset", "The answer ended too soon"));
   }
 
   /** The whole answer is with the caller's socket; what the agent still wants to say is not needed. */
-  #complete(): void {
+  #complete(isExact: boolean): void {
     if (this.#isOver) return;
     this.#over();
     this.#exchange.finish();
     this.#drained();
-    if (this.#exchange.isBodyDone) this.#stream.finish();
+    if (this.#exchange.isBodyDone) this.#stream.finish(isExact && this.#isReusable);
     else this.#stream.close();
   }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Credentials, type TokenFile } from "../../lib/agent/credentials.ts";
 import { serve, type ServeContext } from "../../lib/agent/serve.ts";
-import { UpstreamPool } from "../../lib/agent/upstream.ts";
+import { UpstreamPool } from "../../lib/net/upstream.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { dialTarget } from "../../lib/runtime/node/dial_target.ts";
 import { SessionPair, StreamLog } from "../protocol/session_setup.ts";

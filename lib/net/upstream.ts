@@ -1,5 +1,5 @@
-/** Keep-alive connections to the target. */
-import type { ByteSocket, ByteSocketEvents } from "../net/byte_socket.ts";
+/** Keep-alive connections to one HTTP server: an agent's target, or another relay. */
+import type { ByteSocket, ByteSocketEvents } from "./byte_socket.ts";
 
 /** What the user of a connection is told. */
 export interface UpstreamEvents {
