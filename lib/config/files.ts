@@ -38,7 +38,7 @@ export function readTextFile(file: NamedFile): string {
   try {
     return readFileSync(file.path, "utf8");
   } catch (error) {
-    throw fault(file, `which cannot be read: ${reasonOf(error)}`);
+    throw fault(file, `which cannot be read: ${systemReason(error)}`);
   }
 }
 
@@ -66,7 +66,7 @@ export function whyUnreadable(path: string): string | undefined {
     accessSync(path, constants.R_OK);
     return undefined;
   } catch (error) {
-    return reasonOf(error);
+    return systemReason(error);
   }
 }
 
@@ -100,7 +100,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ENAMETOOLONG: "the name is too long",
 };
 
-function reasonOf(error: unknown): string {
+/** What the system said when a file could not be read, in words. */
+export function systemReason(error: unknown): string {
   // Deno asks for its own permission before the system is asked for its.
   if (error instanceof Error && error.name === "NotCapable") {
     return "Deno does not allow it, run with --allow-read";

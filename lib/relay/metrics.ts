@@ -15,6 +15,9 @@ const knownMethods = new Set([
   "TRACE",
 ]);
 
+/** What is read again when its files change. */
+export type ConfigSource = "clusters" | "caller_tokens" | "caller_jwt_rules" | "tls";
+
 /** What a finished request adds to the metrics. */
 export interface FinishedRequest {
   cluster: string;
@@ -35,6 +38,8 @@ export class RelayMetrics {
   readonly #aborted: Counter<"cluster">;
   readonly #rateLimited: Counter;
   readonly #sessionsEnded: Counter<"code">;
+  readonly #configReloads: Counter<"source" | "result">;
+  readonly #configReloadTime: Gauge<"source">;
   readonly #endedSessions = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #registry: Registry;
 
@@ -75,6 +80,18 @@ export class RelayMetrics {
       name: "tunnel_sessions_ended_total",
       help: "Agents' sessions that ended, by WebSocket close code.",
       labelNames: ["code"],
+      registers,
+    });
+    this.#configReloads = new Counter({
+      name: "culvert_config_reloads_total",
+      help: "Files that were read again while running, by what they hold and by result.",
+      labelNames: ["source", "result"],
+      registers,
+    });
+    this.#configReloadTime = new Gauge({
+      name: "culvert_config_last_reload_success_timestamp_seconds",
+      help: "When what is in use was read, in seconds since 1970, by source.",
+      labelNames: ["source"],
       registers,
     });
     this.#registerRequestMetrics();
@@ -120,6 +137,19 @@ export class RelayMetrics {
 
   authFailed(endpoint: "connect" | "tunnel"): void {
     this.#authFailures.inc({ endpoint });
+  }
+
+  /** What a source held at start is in use. */
+  configLoaded(source: ConfigSource): void {
+    this.#configReloads.inc({ source, result: "applied" }, 0);
+    this.#configReloads.inc({ source, result: "refused" }, 0);
+    this.#configReloadTime.setToCurrentTime({ source });
+  }
+
+  /** A source changed while running: what it holds now is in use, or what it held before. */
+  configReloaded(source: ConfigSource, result: "applied" | "refused"): void {
+    this.#configReloads.inc({ source, result });
+    if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
   }
 
   sessionEnded(

@@ -1,0 +1,217 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { type FileText, unreadableMs, WatchedFiles } from "../../lib/runtime/node/watched_files.ts";
+import { eventually } from "../support/deadline.ts";
+
+const intervalMs = 20;
+
+/** A directory of its own, and what a watcher reported about it. */
+class Watch implements AsyncDisposable {
+  readonly directory: string;
+  readonly reports: (readonly FileText[])[] = [];
+  readonly failures: string[] = [];
+  #watched: WatchedFiles | undefined;
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  static async create(): Promise<Watch> {
+    return new Watch(await Deno.makeTempDir({ prefix: "culvert-watch-" }));
+  }
+
+  path(name: string): string {
+    return `${this.directory}/${name}`;
+  }
+
+  async write(name: string, text: string): Promise<void> {
+    await Deno.writeTextFile(this.path(name), text);
+  }
+
+  /** As editors do, and careful programs. */
+  async replace(name: string, text: string): Promise<void> {
+    await this.write(`.${name}.new`, text);
+    await Deno.rename(this.path(`.${name}.new`), this.path(name));
+  }
+
+  begin(
+    names: readonly string[],
+    options: Partial<ConstructorParameters<typeof WatchedFiles>[0]> = {},
+  ): void {
+    this.#watched = new WatchedFiles({
+      paths: names.map((name) => this.path(name)),
+      intervalMs,
+      changed: (files) => void this.reports.push(files),
+      failed: ({ message }) => void this.failures.push(message),
+      ...options,
+    });
+  }
+
+  /** The texts of the last report. */
+  get texts(): string[] | undefined {
+    return this.reports.at(-1)?.map(({ text }) => text);
+  }
+
+  async untilReported(...texts: string[]): Promise<void> {
+    await eventually(
+      () => JSON.stringify(this.texts) === JSON.stringify(texts),
+      () => `${JSON.stringify(texts)}, not ${JSON.stringify(this.texts)}; ${this.failures}`,
+    );
+  }
+
+  /** Waits for several looks: whatever was to be reported has been. */
+  async looks(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 10 * intervalMs));
+  }
+
+  close(): void {
+    this.#watched?.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    // A look that was under way ends before its directory does.
+    await this.looks();
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+Deno.test("WatchedFiles reports what is there, then each change, however it is written", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "one");
+  watch.begin(["a"]);
+  await watch.untilReported("one");
+  await watch.write("a", "two");
+  await watch.untilReported("two");
+  await watch.replace("a", "3");
+  await watch.untilReported("3");
+  equal(watch.reports.length, 3);
+  deepEqual(watch.failures, []);
+});
+
+Deno.test("WatchedFiles reports nothing that the program knows already, and nothing when only times change", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "one");
+  watch.begin(["a"], { known: [{ path: watch.path("a"), text: "one" }] });
+  await watch.looks();
+  await watch.replace("a", "one");
+  await Deno.utime(watch.path("a"), 1, 1);
+  await watch.looks();
+  deepEqual(watch.reports, []);
+  await watch.write("a", "two");
+  await watch.untilReported("two");
+});
+
+Deno.test("WatchedFiles finds what changed between the program's reading and the first look", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "new");
+  watch.begin(["a"], { known: [{ path: watch.path("a"), text: "old" }] });
+  await watch.untilReported("new");
+});
+
+Deno.test("WatchedFiles reports several files together, in order", async () => {
+  await using watch = await Watch.create();
+  await watch.write("tls.crt", "cert 1");
+  await watch.write("tls.key", "key 1");
+  watch.begin(["tls.key", "tls.crt"]);
+  await watch.untilReported("key 1", "cert 1");
+  await watch.write("tls.crt", "cert 2");
+  await watch.untilReported("key 1", "cert 2");
+});
+
+Deno.test("WatchedFiles follows a directory as Kubernetes mounts it: a link is swapped", async () => {
+  await using watch = await Watch.create();
+  const mount = async (version: string, files: Record<string, string>): Promise<void> => {
+    await Deno.mkdir(watch.path(version));
+    for (const [name, text] of Object.entries(files)) {
+      await watch.write(`${version}/${name}`, text);
+      await Deno.symlink(`..data/${name}`, watch.path(name)).catch(() => {});
+    }
+    await Deno.symlink(version, watch.path("..data_tmp"));
+    await Deno.rename(watch.path("..data_tmp"), watch.path("..data"));
+  };
+  await mount("..2026_1", { "a.json": "a1", "b.json": "b1" });
+  watch.begin([""], { accepts: (name) => /^[^.].*\.json$/.test(name) });
+  await watch.untilReported("a1", "b1");
+  await mount("..2026_2", { "a.json": "a2", "b.json": "b2", "c.txt": "c" });
+  await Deno.remove(watch.path("..2026_1"), { recursive: true });
+  await watch.untilReported("a2", "b2");
+  equal(watch.reports.length, 2, "never one file of the old and one of the new");
+  await Deno.remove(watch.path("a.json"));
+  await watch.untilReported("b2");
+  deepEqual(watch.failures, []);
+});
+
+Deno.test("WatchedFiles leaves a file alone while it is being written", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "old");
+  watch.begin(["a"], { intervalMs: 200 });
+  await watch.untilReported("old");
+  const file = await Deno.open(watch.path("a"), { write: true, truncate: true });
+  for (let index = 0; index < 50; index++) {
+    await file.write(new TextEncoder().encode("piece "));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  file.close();
+  await watch.untilReported("piece ".repeat(50));
+  equal(watch.reports.length, 2);
+});
+
+Deno.test("WatchedFiles overlooks a moment without the file, and reports once when it is gone", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "one");
+  watch.begin(["a"]);
+  await watch.untilReported("one");
+  await Deno.remove(watch.path("a"));
+  await watch.looks();
+  await watch.write("a", "one");
+  await watch.looks();
+  deepEqual(watch.failures, []);
+
+  const startMs = performance.now();
+  await Deno.remove(watch.path("a"));
+  await eventually(() => watch.failures.length > 0, "the failure");
+  equal(performance.now() - startMs >= unreadableMs, true);
+  match(watch.failures[0]!, /^".*\/a" cannot be read: there is no such file$/);
+  await watch.looks();
+  equal(watch.failures.length, 1);
+
+  await watch.write("a", "one");
+  await eventually(() => watch.reports.length === 2, "the same content, reported again");
+  deepEqual(watch.texts, ["one"]);
+});
+
+Deno.test("WatchedFiles passes on what its receiver throws, and goes on", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "bad");
+  watch.begin(["a"], {
+    changed: (files) => {
+      if (files[0]!.text === "bad") return Promise.reject(new Error("Refused"));
+      watch.reports.push(files);
+    },
+  });
+  await eventually(() => watch.failures.length > 0, "the failure");
+  await watch.looks();
+  deepEqual(watch.failures, ["Refused"]);
+  await watch.write("a", "good");
+  await watch.untilReported("good");
+});
+
+Deno.test("WatchedFiles refuses what is no regular file, without opening it", async () => {
+  await using watch = await Watch.create();
+  const made = await new Deno.Command("mkfifo", { args: [watch.path("pipe")] }).output();
+  equal(made.code, 0);
+  watch.begin(["pipe"]);
+  await eventually(() => watch.failures.length > 0, "the failure");
+  match(watch.failures[0]!, /^".*\/pipe" is not a regular file$/);
+});
+
+Deno.test("WatchedFiles says nothing once it is closed", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "one");
+  watch.begin(["a"]);
+  await watch.untilReported("one");
+  watch.close();
+  await watch.write("a", "two");
+  await watch.looks();
+  deepEqual(watch.texts, ["one"]);
+});
