@@ -5,6 +5,7 @@ import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { internalApp, publicApp } from "./lib/relay/app.ts";
+import { RelayMetrics } from "./lib/relay/metrics.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
@@ -15,15 +16,22 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
-  const relay = await Relay.create({
-    clusters: options.clusters,
-    rateLimit: options.rateLimitPerSecond,
-    responseTimeoutMs: options.responseTimeoutMs,
-    maxBodyBytes: options.maxBodyBytes,
-    head,
-    maxStreams: options.maxStreams,
-    version,
-  }, log);
+  const relay = await Relay.create(
+    {
+      clusters: options.clusters,
+      rateLimit: options.rateLimitPerSecond,
+      responseTimeoutMs: options.responseTimeoutMs,
+      maxBodyBytes: options.maxBodyBytes,
+      head,
+      maxStreams: options.maxStreams,
+      version,
+    },
+    log,
+    {
+      metrics: (registry) => new RelayMetrics(registry, version),
+      defer: setImmediate,
+    },
+  );
   const serverTls = tlsOf(options);
   const serve = (fetch: AppFetch): HttpServer =>
     new HttpServer({

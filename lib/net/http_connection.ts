@@ -11,7 +11,8 @@ import {
   type RequestHead,
 } from "../http1/head.ts";
 import type { ByteSocket, ByteSocketEvents } from "./byte_socket.ts";
-import { Exchange, type ExchangeHost, type Peer } from "./exchange.ts";
+import type { Peer } from "./exchange.ts";
+import { type ExchangeHost, RawExchange } from "./raw_exchange.ts";
 
 /** How long a connection may take, in milliseconds. */
 export interface ConnectionTimeouts {
@@ -39,7 +40,7 @@ export interface ConnectionOptions {
   limits: HeadLimits;
   timeouts: ConnectionTimeouts;
   /** Deals with a request. It must answer in the end, or abort. */
-  handle: (exchange: Exchange) => void;
+  handle: (exchange: RawExchange) => void;
   /** A request was refused before it became an exchange. */
   refused: (status: number, reason: string) => void;
   /** The connection is over, or was handed over. */
@@ -63,7 +64,7 @@ export class HttpConnection implements ExchangeHost {
   #state: "idle" | "head" | "busy" | "lingering" | "over" = "idle";
   #buffer: Uint8Array = noBytes;
   #searchedTo = 0;
-  #exchange: Exchange | undefined;
+  #exchange: RawExchange | undefined;
   #deadlineMs: number;
   #isReading = false;
   /** Whether the connection closes after the answer that is on its way. */
@@ -167,7 +168,7 @@ export class HttpConnection implements ExchangeHost {
     return true;
   }
 
-  #stepBody(exchange: Exchange): boolean {
+  #stepBody(exchange: RawExchange): boolean {
     const bytes = this.#buffer;
     this.#buffer = noBytes;
     try {
@@ -225,7 +226,7 @@ export class HttpConnection implements ExchangeHost {
       return false;
     }
     this.#state = "busy";
-    const exchange = new Exchange(this, head, scanner, keepsAlive(head) && !this.#isLast);
+    const exchange = new RawExchange(this, head, scanner, keepsAlive(head) && !this.#isLast);
     this.#exchange = exchange;
     this.#options.handle(exchange);
     return true;

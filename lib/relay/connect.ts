@@ -66,8 +66,7 @@ function runSession(
     role: "relay",
     settings: relay.settings,
     offersVersion2,
-    // Frames that are ready in one turn of the event loop leave in one message.
-    defer: setImmediate,
+    defer: relay.defer,
     events: {
       draining: () => log.info("Agent is draining", about),
       fault: (error) => log.error("Session failed", { ...about, error: String(error) }),

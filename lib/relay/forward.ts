@@ -4,7 +4,6 @@ import { BodyError, BodyScanner, encodeChunk, lastChunk, responseFraming } from 
 import { keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
   encodeRequestHead,
-  encodeResponseHead,
   field,
   findHeadEnd,
   getField,
@@ -15,7 +14,6 @@ import {
 } from "../http1/head.ts";
 import type { Channel } from "../net/channel.ts";
 import type { Exchange } from "../net/exchange.ts";
-import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Deadlines, Wait } from "./deadlines.ts";
 import {
@@ -201,9 +199,9 @@ class Forward {
     this.#body = new BodyScanner(framing);
     this.#isReusable = keepsAlive(head);
     const fields = returnedFields(head);
-    const isOldCaller = this.#exchange.head.minor === 0;
-    this.#isContent = framing.kind === "close" || (framing.kind === "chunked" && isOldCaller);
-    if (framing.kind === "chunked" && !isOldCaller) {
+    const isChunked = framing.kind === "chunked";
+    this.#isContent = framing.kind === "close" || (isChunked && !this.#exchange.takesChunks);
+    if (isChunked && !this.#isContent) {
       fields.push(field("Transfer-Encoding", "chunked"));
     }
     const mode = framing.kind === "none" ? "none" : this.#isContent ? "content" : "framed";
@@ -262,17 +260,12 @@ class Forward {
     if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
       return this.#fail(badAnswer, "The target changed protocols without being asked");
     }
-    this.#over();
     const fields = returnedFields(head);
     fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
-    const { socket, head: pending } = this.#exchange.detach(101);
-    socket.write(encodeResponseHead(101, head.reason, fields));
+    const fault = this.#exchange.switchProtocols(head, fields, this.#stream, rest);
+    if (fault !== undefined) return this.#fail(badAnswer, fault);
+    this.#over();
     this.#stream.taken(untaken);
-    pipe(socket, this.#stream, {
-      head: pending,
-      streamHead: rest,
-      closed: (bytes) => this.#exchange.detachedEnd(bytes),
-    });
   }
 
   /** The stream ended before the answer was whole. */

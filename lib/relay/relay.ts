@@ -5,9 +5,9 @@ import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { ForwardLimits } from "./forward.ts";
-import { RelayMetrics } from "./metrics.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { Registry } from "./registry.ts";
+import type { Metrics } from "./silent_metrics.ts";
 import { type ClusterToken, TokenTable } from "./tokens.ts";
 
 /** What a relay is configured with; all durations in milliseconds. */
@@ -26,6 +26,14 @@ export interface RelayConfig {
   version: string;
 }
 
+/** What a runtime lends to a relay for all its life. */
+export interface RelayParts {
+  /** Makes the relay's metrics; `SilentMetrics` where nobody could read them. */
+  metrics: (registry: Registry) => Metrics;
+  /** Runs a function soon, behind what has come already: frames written until then leave in one message. */
+  defer: (run: () => void) => void;
+}
+
 /** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
 export const handshakeTimeoutMs = 10_000;
 
@@ -34,7 +42,8 @@ export class Relay {
   readonly config: RelayConfig;
   readonly log: Log;
   readonly registry = new Registry();
-  readonly metrics: RelayMetrics;
+  readonly metrics: Metrics;
+  readonly defer: (run: () => void) => void;
   readonly tokens: TokenTable;
   readonly rateLimit: RateLimit;
   readonly settings: Settings;
@@ -42,11 +51,12 @@ export class Relay {
   /** Set once the relay shuts down: no new requests, no new agents. */
   isStopping = false;
 
-  private constructor(config: RelayConfig, tokens: TokenTable, log: Log) {
+  private constructor(config: RelayConfig, tokens: TokenTable, log: Log, parts: RelayParts) {
     this.config = config;
     this.log = log;
     this.tokens = tokens;
-    this.metrics = new RelayMetrics(this.registry, config.version);
+    this.metrics = parts.metrics(this.registry);
+    this.defer = parts.defer;
     this.rateLimit = new RateLimit(config.rateLimit);
     this.forwardLimits = {
       head: config.head,
@@ -62,8 +72,8 @@ export class Relay {
   }
 
   /** Hashes the tokens and builds the parts. */
-  static async create(config: RelayConfig, log: Log): Promise<Relay> {
-    return new Relay(config, await TokenTable.from(config.clusters), log);
+  static async create(config: RelayConfig, log: Log, parts: RelayParts): Promise<Relay> {
+    return new Relay(config, await TokenTable.from(config.clusters), log, parts);
   }
 
   /** Asks all agents to go elsewhere, lets open streams finish for `graceMs`, then ends the sessions. */

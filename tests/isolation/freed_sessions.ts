@@ -14,11 +14,12 @@ import type { Hono } from "hono";
 import { Agent } from "../../lib/agent/agent.ts";
 import type { Log as AgentLog } from "../../lib/log.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
-import type { Exchange } from "../../lib/net/exchange.ts";
+import type { RawExchange } from "../../lib/net/raw_exchange.ts";
 import { defaultConnectionTimeouts, HttpConnection } from "../../lib/net/http_connection.ts";
 import type { TunnelSocket } from "../../lib/protocol/socket.ts";
 import { internalApp, publicApp } from "../../lib/relay/app.ts";
 import type { RelayEnv } from "../../lib/relay/env.ts";
+import { RelayMetrics } from "../../lib/relay/metrics.ts";
 import { Relay } from "../../lib/relay/relay.ts";
 import { type MemorySocket, memoryTunnel } from "../protocol/memory_tunnel.ts";
 import { asByteSocket, MemoryConnection, memoryConnection } from "./memory_connection.ts";
@@ -115,15 +116,19 @@ class Laboratory {
 
   static async create(): Promise<Laboratory> {
     const log = new EventLog();
-    const relay = await Relay.create({
-      clusters: [{ id: cluster, token, targetAddr: target, impersonation: "strip" }],
-      rateLimit: 0,
-      responseTimeoutMs: 5_000,
-      maxBodyBytes: 0,
-      head: defaultHeadLimits,
-      maxStreams: 1024,
-      version: "0",
-    }, log);
+    const relay = await Relay.create(
+      {
+        clusters: [{ id: cluster, token, targetAddr: target, impersonation: "strip" }],
+        rateLimit: 0,
+        responseTimeoutMs: 5_000,
+        maxBodyBytes: 0,
+        head: defaultHeadLimits,
+        maxStreams: 1024,
+        version: "0",
+      },
+      log,
+      { metrics: (registry) => new RelayMetrics(registry, "0"), defer: setImmediate },
+    );
     return new Laboratory(relay, log);
   }
 
@@ -203,7 +208,7 @@ const alreadyAnswered = new Response(null);
 /** Has the app deal with a request, as the runtime's listener does. */
 async function handle(
   app: Hono<RelayEnv>,
-  exchange: Exchange,
+  exchange: RawExchange,
   accept: () => Promise<TunnelSocket>,
 ): Promise<void> {
   const request = new Request(`http://relay${exchange.head.target}`);

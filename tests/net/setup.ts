@@ -1,8 +1,9 @@
 /** A server's connection in memory, the caller at its other end, and a clock that stands still. */
 import { decodeLatin1, encodeLatin1 } from "../../lib/bytes/bytes.ts";
 import { defaultHeadLimits, type HeadLimits } from "../../lib/http1/head.ts";
-import type { BodyConsumer, Exchange, ExchangeEnd } from "../../lib/net/exchange.ts";
+import type { BodyConsumer, ExchangeEnd } from "../../lib/net/exchange.ts";
 import { HttpConnection } from "../../lib/net/http_connection.ts";
+import type { RawExchange } from "../../lib/net/raw_exchange.ts";
 import { Changes } from "../protocol/changes.ts";
 import { joined } from "../protocol/wire.ts";
 import {
@@ -99,7 +100,7 @@ export class Body implements BodyConsumer {
 
 /** An exchange, how its owner was told that it is over, and its body. */
 export interface Served {
-  readonly exchange: Exchange;
+  readonly exchange: RawExchange;
   readonly ends: ExchangeEnd[];
   abortedCount: number;
   drainCount: number;
@@ -183,7 +184,7 @@ export class Setup implements AsyncDisposable {
   }
 }
 
-function watch(exchange: Exchange): Served {
+function watch(exchange: RawExchange): Served {
   const served: Served = { exchange, ends: [], abortedCount: 0, drainCount: 0, body: new Body() };
   exchange.onEnd = (end) => served.ends.push(end);
   exchange.onAborted = () => served.abortedCount++;

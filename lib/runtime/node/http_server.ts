@@ -8,6 +8,7 @@ import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
+import type { RawExchange } from "../../net/raw_exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
 import { certificateNames } from "./certificate_names.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
@@ -179,7 +180,7 @@ export class HttpServer {
     for (const connection of this.#connections) connection.checkDeadline(now);
   }
 
-  #handle(exchange: Exchange, socket: Socket): void {
+  #handle(exchange: RawExchange, socket: Socket): void {
     const bindings: NodeBindings = {
       exchange,
       acceptWebSocket: () => this.#acceptWebSocket(exchange, socket),
@@ -203,7 +204,7 @@ export class HttpServer {
     else exchange.answer(500, "Internal Server Error", [], new Uint8Array(0));
   }
 
-  #acceptWebSocket(exchange: Exchange, socket: Socket): Promise<TunnelSocket> {
+  #acceptWebSocket(exchange: RawExchange, socket: Socket): Promise<TunnelSocket> {
     const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
     // `ws` closes a handshake that it doesn't like, and calls nobody.
     socket.once("close", () => reject(new Error("The WebSocket handshake failed")));

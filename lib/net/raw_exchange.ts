@@ -1,0 +1,255 @@
+/** An exchange on a connection of our own, which may carry more of them. */
+import { concat, noBytes } from "../bytes/bytes.ts";
+import { type BodyScanner, encodeChunk, type Framing, lastChunk } from "../http1/body.ts";
+import {
+  encodeResponseHead,
+  type Field,
+  field,
+  listHas,
+  type RequestHead,
+  type ResponseHead,
+} from "../http1/head.ts";
+import type { Stream } from "../protocol/stream.ts";
+import type { ByteSocket } from "./byte_socket.ts";
+import type { BodyConsumer, BodyMode, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
+import { pipe } from "./pipe.ts";
+
+/** What an exchange asks of its connection. */
+export interface ExchangeHost {
+  readonly socket: ByteSocket;
+  readonly peer: Peer;
+  /** Reads on, into the request's body. */
+  readBody(): void;
+  /** The exchange is over; `keepAlive` says whether another may follow. */
+  finished(keepAlive: boolean): void;
+  /** Lets go of the socket, and returns what was read from it and not used. */
+  detach(): Uint8Array;
+}
+
+/** Bytes of a body that nobody wants that are read to keep the connection; more, and it closes. */
+const maxDiscardBytes = 64 * 1024;
+
+/** A small body joins its head in one write; a large one is not worth copying. */
+const joinedWriteBytes = 16 * 1024;
+
+/** A request and its response over a {@link ByteSocket}. */
+export class RawExchange implements Exchange {
+  readonly head: RequestHead;
+  readonly framing: Framing;
+  readonly #host: ExchangeHost;
+  readonly #scanner: BodyScanner;
+  readonly #wantsKeepAlive: boolean;
+  #consumer: BodyConsumer | undefined;
+  #isBodyPaused = false;
+  #mode: BodyMode = "none";
+  #status = 0;
+  #sentBytes = 0;
+  #pendingHead: Uint8Array = noBytes;
+  #isClosing = false;
+  /** Whether the caller was told to go on with its body (100). */
+  #isContinued = false;
+  #state: "open" | "responding" | "finished" | "aborted" | "detached" = "open";
+  onAborted: () => void = () => {};
+  onDrain: () => void = () => {};
+  onEnd: (end: ExchangeEnd) => void = () => {};
+
+  constructor(host: ExchangeHost, head: RequestHead, scanner: BodyScanner, keepAlive: boolean) {
+    this.#host = host;
+    this.head = head;
+    this.framing = scanner.framing;
+    this.#scanner = scanner;
+    this.#wantsKeepAlive = keepAlive;
+  }
+
+  get peer(): Peer {
+    return this.#host.peer;
+  }
+
+  get isAnswered(): boolean {
+    return this.#state !== "open";
+  }
+
+  get isBodyDone(): boolean {
+    return this.#scanner.isDone;
+  }
+
+  get takesChunks(): boolean {
+    return this.head.minor === 1;
+  }
+
+  get isOver(): boolean {
+    return this.#state === "finished" || this.#state === "aborted" || this.#state === "detached";
+  }
+
+  /** What has come already is handed over before this returns. */
+  readBody(consumer: BodyConsumer): void {
+    this.#consumer = consumer;
+    if (this.#scanner.isDone) consumer.end();
+    else this.#host.readBody();
+  }
+
+  pauseBody(): void {
+    if (this.#isBodyPaused || this.#scanner.isDone || this.isOver) return;
+    this.#isBodyPaused = true;
+    this.#host.socket.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#isBodyPaused || this.isOver) return;
+    this.#isBodyPaused = false;
+    this.#host.readBody();
+  }
+
+  /** HTTP/1.0 callers don't know interim responses and get none. */
+  inform(head: ResponseHead, fields: readonly Field[]): boolean {
+    if (this.#state !== "open" || this.head.minor === 0) return true;
+    if (head.status === 100) this.#isContinued = true;
+    return this.#host.socket.write(encodeResponseHead(head.status, head.reason, fields));
+  }
+
+  respond(status: number, reason: string, fields: Field[], mode: BodyMode): void {
+    if (this.#state !== "open") return;
+    this.#state = "responding";
+    this.#status = status;
+    this.#mode = this.head.method === "HEAD" && mode === "content" ? "none" : mode;
+    this.#isClosing = !this.#wantsKeepAlive || !this.#canSkipBody();
+    if (this.#mode === "content") {
+      if (this.head.minor === 0) this.#isClosing = true;
+      else fields.push(field("Transfer-Encoding", "chunked"));
+    }
+    if (this.#isClosing) fields.push(field("Connection", "close"));
+    this.#pendingHead = encodeResponseHead(status, reason, fields);
+    // A body that follows in this turn leaves together with the head; else the head leaves alone.
+    queueMicrotask(() => this.#flushHead());
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#state !== "responding" || bytes.length === 0) return true;
+    const isChunk = this.#mode === "content" && this.head.minor === 1;
+    return this.#send(isChunk ? encodeChunk(bytes) : bytes);
+  }
+
+  finish(): void {
+    if (this.#state !== "responding") return;
+    if (this.#mode === "content" && this.head.minor === 1) this.#send(lastChunk);
+    this.#flushHead();
+    this.#state = "finished";
+    this.#ended(true);
+    this.#discardBody();
+    this.#host.finished(!this.#isClosing);
+  }
+
+  answer(status: number, reason: string, fields: Field[], body: Uint8Array): void {
+    const all = [...fields, field("Content-Length", String(body.length))];
+    this.respond(status, reason, all, "framed");
+    if (this.head.method !== "HEAD") this.write(body);
+    this.finish();
+  }
+
+  abort(): void {
+    if (this.isOver) return;
+    this.#pendingHead = noBytes;
+    this.#state = "aborted";
+    this.#host.socket.resetAndDestroy();
+    this.#ended(false);
+  }
+
+  switchProtocols(
+    { status, reason }: ResponseHead,
+    fields: readonly Field[],
+    stream: Stream,
+    rest: Uint8Array,
+  ): undefined {
+    const { socket, head } = this.detach(status);
+    socket.write(encodeResponseHead(status, reason, fields));
+    pipe(socket, stream, {
+      head,
+      streamHead: rest,
+      closed: (bytes) => this.detachedEnd(bytes),
+    });
+  }
+
+  /** Hands the connection over, with what was read from it. Nothing else may be called then. */
+  detach(status: number): { socket: ByteSocket; head: Uint8Array } {
+    this.#flushHead();
+    this.#state = "detached";
+    this.#status = status;
+    const head = this.#host.detach();
+    return { socket: this.#host.socket, head };
+  }
+
+  /** For {@link detach}: the connection that was handed over is over. */
+  detachedEnd(bytes: number): void {
+    this.#sentBytes = bytes;
+    this.#ended(true);
+  }
+
+  // What follows is between an exchange and its connection.
+
+  /** Whether the next bytes of the connection may be scanned as this request's body. */
+  get takesBody(): boolean {
+    return this.#consumer !== undefined && !this.#isBodyPaused && !this.#scanner.isDone;
+  }
+
+  /** Scans bytes of the connection; returns the offset behind those that belong to the body. */
+  receive(bytes: Uint8Array, start: number): number {
+    const end = this.#scanner.scan(
+      bytes,
+      start,
+      (from, to) => this.#consumer?.data(bytes.subarray(from, to)),
+    );
+    if (this.#scanner.isDone) this.#consumer?.end();
+    return end;
+  }
+
+  drained(): void {
+    if (!this.isOver) this.onDrain();
+  }
+
+  /** The connection is gone, or the request on it broke. */
+  connectionLost(): void {
+    if (this.isOver) return;
+    this.#state = "aborted";
+    this.onAborted();
+    this.#ended(false);
+  }
+
+  #send(bytes: Uint8Array): boolean {
+    this.#sentBytes += bytes.length;
+    if (this.#pendingHead.length > 0 && bytes.length <= joinedWriteBytes) {
+      const joined = concat(this.#pendingHead, bytes);
+      this.#pendingHead = noBytes;
+      return this.#host.socket.write(joined);
+    }
+    this.#flushHead();
+    return this.#host.socket.write(bytes);
+  }
+
+  #flushHead(): void {
+    if (this.#pendingHead.length === 0) return;
+    const head = this.#pendingHead;
+    this.#pendingHead = noBytes;
+    if (!this.#host.socket.destroyed) this.#host.socket.write(head);
+  }
+
+  /** Whether what may be left of the request's body is small enough to be read and dropped. */
+  #canSkipBody(): boolean {
+    if (this.#scanner.isDone) return true;
+    // A caller that waits for 100 may now send its body or do without: nobody could tell which.
+    if (!this.#isContinued && listHas(this.head.fields, "expect", "100-continue")) return false;
+    const { framing } = this.#scanner;
+    return framing.kind === "length" &&
+      framing.bytes - this.#scanner.contentBytes <= maxDiscardBytes;
+  }
+
+  #discardBody(): void {
+    this.#consumer = { data() {}, end() {} };
+    this.#isBodyPaused = false;
+  }
+
+  #ended(isComplete: boolean): void {
+    const onEnd = this.onEnd;
+    this.onEnd = () => {};
+    onEnd({ status: this.#status, bytes: this.#sentBytes, isComplete });
+  }
+}

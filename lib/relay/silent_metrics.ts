@@ -1,0 +1,25 @@
+/** What counts nothing, for homes where nobody could read one relay's numbers. */
+import type { RelayMetrics } from "./metrics.ts";
+
+/**
+ * What a relay tells its metrics. Only the type is taken from {@link RelayMetrics}, so that a relay
+ * without it needs no prom-client, which in turn needs Node's modules.
+ */
+export type Metrics = Pick<RelayMetrics, keyof RelayMetrics>;
+
+/** Metrics of a relay that keeps none. */
+export class SilentMetrics implements Metrics {
+  readonly contentType = "text/plain; version=0.0.4; charset=utf-8";
+
+  text(): Promise<string> {
+    return Promise.resolve("");
+  }
+
+  requestStarted(): void {}
+  requestFinished(): void {}
+  requestAborted(): void {}
+  requestRefused(): void {}
+  rateLimited(): void {}
+  authFailed(): void {}
+  sessionEnded(): void {}
+}
