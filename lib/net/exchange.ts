@@ -1,7 +1,7 @@
 /** One request of a caller and the answer to it, whatever it came over. */
 import type { Framing } from "../http1/body.ts";
 import type { Field, RequestHead, ResponseHead } from "../http1/head.ts";
-import type { Stream } from "../protocol/stream.ts";
+import type { Channel } from "./channel.ts";
 
 /** Who is at the other end of a connection. */
 export interface Peer {
@@ -92,7 +92,7 @@ export interface Exchange {
   /** Breaks the answer off, so that the caller can't take what it has for the whole. */
   abort(): void;
   /**
-   * Answers 101 and joins the caller and the stream from then on. Nothing else may be called after
+   * Answers 101 and joins the caller and the channel from then on. Nothing else may be called after
    * it has succeeded.
    *
    * @param head The target's 101.
@@ -103,7 +103,7 @@ export interface Exchange {
   switchProtocols(
     head: ResponseHead,
     fields: readonly Field[],
-    stream: Stream,
+    channel: Channel,
     rest: Uint8Array,
   ): string | undefined;
 }

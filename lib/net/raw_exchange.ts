@@ -9,8 +9,8 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http1/head.ts";
-import type { Stream } from "../protocol/stream.ts";
 import type { ByteSocket } from "./byte_socket.ts";
+import type { Channel } from "./channel.ts";
 import type { BodyConsumer, BodyMode, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
 import { pipe } from "./pipe.ts";
 
@@ -157,12 +157,12 @@ export class RawExchange implements Exchange {
   switchProtocols(
     { status, reason }: ResponseHead,
     fields: readonly Field[],
-    stream: Stream,
+    channel: Channel,
     rest: Uint8Array,
   ): undefined {
     const { socket, head } = this.detach(status);
     socket.write(encodeResponseHead(status, reason, fields));
-    pipe(socket, stream, {
+    pipe(socket, channel, {
       head,
       streamHead: rest,
       closed: (bytes) => this.detachedEnd(bytes),
