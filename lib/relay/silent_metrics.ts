@@ -22,4 +22,6 @@ export class SilentMetrics implements Metrics {
   rateLimited(): void {}
   authFailed(): void {}
   sessionEnded(): void {}
+  configLoaded(): void {}
+  configReloaded(): void {}
 }
