@@ -4,7 +4,7 @@ import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
-import { internalApp, publicApp } from "./lib/relay/app.ts";
+import { healthApp, internalApp, publicApp } from "./lib/relay/app.ts";
 import { RelayMetrics } from "./lib/relay/metrics.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
@@ -33,10 +33,10 @@ await runProgram("relay", parseRelayOptions, async (options) => {
     },
   );
   const serverTls = tlsOf(options);
-  const serve = (fetch: AppFetch): HttpServer =>
+  const serve = (fetch: AppFetch, tls?: ServerTls): HttpServer =>
     new HttpServer({
       fetch,
-      tls: serverTls,
+      tls,
       limits: head,
       timeouts: defaultConnectionTimeouts,
       refused: (status, reason, peer) => {
@@ -45,14 +45,19 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       },
       fault: (error) => log.error("Request handler failed", { error: String(error) }),
     });
-  const publicServer = serve(publicApp(relay).fetch);
-  const internalServer = serve(internalApp(relay).fetch);
+  const publicServer = serve(publicApp(relay).fetch, serverTls);
+  const internalServer = serve(internalApp(relay).fetch, serverTls);
   const bound = [
     ["public", await listenOn(publicServer, options.addr, "addr")],
     ["internal", await listenOn(internalServer, options.internalAddr, "internal-addr")],
   ];
   const tls = options.tls ? (options.tls.clientCaPem ? "mutual" : "on") : "off";
   for (const [listener, address] of bound) log.info("Listening", { listener, address, tls });
+  const healthServer = options.healthAddr && serve(healthApp(relay).fetch);
+  if (healthServer) {
+    const address = await listenOn(healthServer, options.healthAddr, "health-addr");
+    log.info("Listening", { listener: "health", address, tls: "off" });
+  }
 
   const signal = await untilSignalled();
   log.info("Shutting down", { signal, grace_ms: options.graceMs });
@@ -65,6 +70,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   await Promise.all([publicServer.drained(leftMs), internalServer.drained(leftMs)]);
   publicServer.close();
   internalServer.close();
+  healthServer?.close();
   log.info("Stopped");
   process.exit(0);
 });

@@ -29,6 +29,8 @@ export interface RelayOptions {
   readonly addr: ListenAddress;
   /** Listener for callers, probes and metrics. */
   readonly internalAddr: ListenAddress;
+  /** Listener for probes and metrics alone, always plain HTTP; undefined is none. */
+  readonly healthAddr?: ListenAddress | undefined;
   readonly clusters: readonly ClusterEntry[];
   /** The file that `clusters` came from; undefined when they were given as JSON. */
   readonly clustersPath?: string | undefined;
@@ -87,6 +89,15 @@ const table = {
     description:
       "Internal listen address, for callers: /tunnel/{id}/, /healthz, /readyz, /metrics; " +
       "never expose it",
+  },
+  healthAddr: {
+    name: "health-addr",
+    env: "HEALTH_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    description:
+      "Listen address of /healthz, /readyz and /metrics alone, in plain HTTP whatever --tls-cert " +
+      "says; port 0 takes a free one",
   },
   clusters: {
     name: "clusters",
@@ -204,11 +215,12 @@ type Read = ReadOptions<typeof table>;
 
 function build(read: Read): RelayOptions {
   const { values } = read;
-  refuseSharedAddress(values.addr, values.internalAddr);
+  refuseSharedAddresses(values);
   const tls = readTls(read);
   return {
     addr: values.addr,
     internalAddr: values.internalAddr,
+    ...(values.healthAddr && { healthAddr: values.healthAddr }),
     ...readClustersOption(read),
     rateLimitPerSecond: values.rateLimitPerSecond,
     ...(tls && { tls }),
@@ -223,14 +235,25 @@ function build(read: Read): RelayOptions {
 }
 
 /** Two listeners on one port would fail later, as an address in use by somebody. */
-function refuseSharedAddress(addr: ListenAddress, internalAddr: ListenAddress): void {
-  const address = formatAddress(addr);
-  if (addr.port === 0 || address !== formatAddress(internalAddr)) return;
-  throw new ConfigError(
-    `Options --addr and --internal-addr are both ${
-      JSON.stringify(address)
-    }; each needs its own port`,
-  );
+function refuseSharedAddresses({ addr, internalAddr, healthAddr }: Read["values"]): void {
+  const optionOf = new Map<string, string>();
+  const listeners = {
+    "--addr": addr,
+    "--internal-addr": internalAddr,
+    "--health-addr": healthAddr,
+  };
+  for (const [option, listener] of Object.entries(listeners)) {
+    if (listener === undefined || listener.port === 0) continue;
+    const address = formatAddress(listener);
+    const other = optionOf.get(address);
+    if (other !== undefined) {
+      throw new ConfigError(
+        `Options ${other} and ${option} are both ${JSON.stringify(address)}; ` +
+          "each needs its own port",
+      );
+    }
+    optionOf.set(address, option);
+  }
 }
 
 function readClustersOption({ values, origins }: Read): Clusters & { clustersPath?: string } {

@@ -17,9 +17,20 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
 export function internalApp(relay: Relay): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.all("/tunnel/*", tunnelHandler(relay));
+  return addProbes(app, relay);
+}
+
+/** The app behind `--health-addr`: probes and metrics for those who have no client certificate. */
+export function healthApp(relay: Relay): Hono<RelayEnv> {
+  return addProbes(new Hono<RelayEnv>(), relay);
+}
+
+function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
   app.get("/healthz", (c) => c.text("ok"));
   app.get("/readyz", (c) => {
     if (relay.isStopping) return c.text("the relay is shutting down\n", 503);
+    // Who decides whether agents may come here must not wait for one: they would never come.
+    if (c.req.query("exclude") === "agents") return c.text("ok");
     if (relay.registry.size === 0) return c.text("no agent is connected\n", 503);
     return c.text("ok");
   });

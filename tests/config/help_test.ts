@@ -25,6 +25,7 @@ function describedOptions(help: string): Map<string, string> {
 const RELAY_ENVIRONMENT = {
   "addr": "ADDR",
   "internal-addr": "INTERNAL_ADDR",
+  "health-addr": "HEALTH_ADDR",
   "clusters": "CLUSTERS",
   "tls-cert": "TLS_CERT",
   "tls-key": "TLS_KEY",

@@ -254,12 +254,21 @@ Deno.test("parseRelayOptions shows no key that was given in place of its file", 
   );
 });
 
-Deno.test("parseRelayOptions refuses one address for both listeners, unless the port is free", () => {
+Deno.test("parseRelayOptions refuses one address for two listeners, unless the port is free", () => {
   assertRefused(
     () => run(["-addr", ":8080"]),
     'Options --addr and --internal-addr are both ":8080"; each needs its own port',
   );
+  assertRefused(
+    () => run(["-health-addr", ":8443"]),
+    'Options --addr and --health-addr are both ":8443"; each needs its own port',
+  );
   assert.equal(run(["-addr", ":0", "-internal-addr", ":0"]).addr.port, 0);
+  assert.equal(run([]).healthAddr, undefined);
+  assert.deepEqual(run([], { CLUSTERS: JSON_TEXT, HEALTH_ADDR: ":8082" }).healthAddr, {
+    hostname: "",
+    port: 8082,
+  });
   assert.equal(
     run(["-addr", "127.0.0.1:8080", "-internal-addr", "127.0.0.2:8080"]).addr.port,
     8080,

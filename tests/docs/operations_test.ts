@@ -144,7 +144,10 @@ async function statusOf(url: string): Promise<number> {
 
 Deno.test("operations.md: metrics and endpoints are those of the running programs", async (t) => {
   const clusters = [{ id: "docs", token: "docs-room-token-0123456789", targetAddr: "127.0.0.1:1" }];
-  await using relay = await startRelay({ clusters });
+  await using relay = await startRelay({ clusters, args: ["-health-addr", "127.0.0.1:0"] });
+  const health = await relay.waitForLog(
+    ({ message, listener }) => message === "Listening" && listener === "health",
+  );
   await using agent = await startAgent({
     relayUrl: relay.connectUrl,
     token: clusters[0]!.token,
@@ -154,6 +157,7 @@ Deno.test("operations.md: metrics and endpoints are those of the running program
   const addresses: Record<string, string> = {
     "relay public": relay.publicAddress,
     "relay internal": relay.internalAddress,
+    "relay health": String(health.address),
     "agent health": agent.healthAddress,
   };
 
