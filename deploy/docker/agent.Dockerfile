@@ -1,0 +1,40 @@
+# The agent as an image. From the repository's root:
+#
+#   docker build -f deploy/docker/agent.Dockerfile -t culvert-agent .
+#
+# The program is one file of JavaScript beside Deno: nothing is fetched at start, nothing is written,
+# and the final stage has no shell. Probes are the platform's: there is no HEALTHCHECK.
+
+# Both stages must have the same Deno: the one that the tests ran with.
+ARG DENO_VERSION=2.9.6
+
+FROM docker.io/denoland/deno:${DENO_VERSION} AS build
+# "system" trusts the base image's own CAs: for a network that looks into TLS.
+ARG DENO_TLS_CA_STORE=mozilla
+WORKDIR /src
+# Dependencies first: this layer stays while deno.lock does.
+COPY deno.json deno.lock ./
+RUN deno install --frozen
+COPY lib lib
+COPY agent.ts ./
+RUN deno bundle --platform deno --output /out/agent.js agent.ts
+
+FROM docker.io/denoland/deno:distroless-${DENO_VERSION}
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="culvert-agent" \
+      org.opencontainers.image.description="The inner side of culvert, a reverse tunnel for HTTP: runs beside a Kubernetes API server or an HTTP service and dials out" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY LICENSE /LICENSE
+COPY --from=build /out/agent.js /app/agent.js
+# Numeric, so that Kubernetes can verify runAsNonRoot.
+USER 65532:65532
+WORKDIR /app
+ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+# Probes and metrics.
+EXPOSE 8081
+# Without --no-prompt, a permission that is missing would be asked for instead of refused.
+ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
+            "--allow-net", "--allow-read", "--allow-env", "--allow-sys", "/app/agent.js"]
