@@ -1,6 +1,6 @@
 /** The agent: keeps a session with the relay and serves what comes through it. */
 import type { Log } from "../log.ts";
-import type { HeadLimits } from "../http1/head.ts";
+import { getField, type HeadLimits, type RequestHead } from "../http1/head.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import { CloseCode, StreamError } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
@@ -80,7 +80,7 @@ export class Agent {
       credentials: new Credentials(config.tokenFile),
       limits: config.head,
       forwarded: () => this.metrics.forwarded(),
-      failed: (error, request) => this.#requestFailed(error, request?.method, request?.target),
+      failed: (error, request) => this.#requestFailed(error, request),
     };
     this.#settings = {
       ...defaultSettings,
@@ -209,13 +209,14 @@ export class Agent {
     stream.fail(new StreamError("forbidden", "address not allowed"));
   }
 
-  #requestFailed(error: StreamError, method: string | undefined, target: string | undefined): void {
+  #requestFailed(error: StreamError, request: RequestHead | undefined): void {
     this.metrics.failed(error.code);
     this.#log.warn("Request failed", {
+      request_id: request && getField(request.fields, "x-request-id"),
       code: error.code,
       reason: error.message,
-      method,
-      path: target?.split("?", 1)[0],
+      method: request?.method,
+      path: request?.target.split("?", 1)[0],
       target: this.#config.target,
     });
   }

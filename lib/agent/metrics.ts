@@ -1,5 +1,6 @@
 /** The agent's metrics: seed 003's names, and what it doesn't have. */
-import { collectDefaultMetrics, Counter, Gauge, Registry as Metrics } from "prom-client";
+import { Counter, Gauge, Registry as Metrics } from "prom-client";
+import { processMetrics } from "../process_metrics.ts";
 
 /** What gauges ask the agent when Prometheus asks them. */
 export interface AgentFigures {
@@ -76,7 +77,6 @@ export class AgentMetrics {
       labelNames: ["program", "version"],
       registers,
     }).set({ program: "agent", version }, 1);
-    collectDefaultMetrics({ register: this.#metrics });
   }
 
   /** The content type of {@link text}. */
@@ -85,8 +85,8 @@ export class AgentMetrics {
   }
 
   /** Everything in Prometheus' text format. */
-  text(): Promise<string> {
-    return this.#metrics.metrics();
+  async text(): Promise<string> {
+    return await this.#metrics.metrics() + await processMetrics().metrics();
   }
 
   reconnecting(): void {

@@ -40,8 +40,14 @@ export type BodyMode =
 export interface ExchangeEnd {
   /** The status that was sent; 0 when there was none. */
   status: number;
-  /** Bytes of the response's body on the wire. */
+  /** Bytes of the response's body on the wire; after a 101, all that went to the caller. */
   bytes: number;
+  /** Bytes of the request's body, without its chunks; after a 101, all that came from the caller. */
+  bytesIn: number;
+  /** From the request's head to the end, in milliseconds. */
+  ms: number;
+  /** From the request's head to the response's, in milliseconds; undefined when there was none. */
+  firstByteMs: number | undefined;
   /** Whether the whole response was handed to the socket. */
   isComplete: boolean;
 }
@@ -67,6 +73,8 @@ export interface Exchange {
   readonly isBodyDone: boolean;
   /** Whether a chunked body may be passed on with its chunks; else it has to be bare content. */
   readonly takesChunks: boolean;
+  /** Goes with every final response, a 101 too, whoever makes it. */
+  answerField: Field | undefined;
   /** The caller went away before its answer was complete. */
   onAborted: () => void;
   /** After `write` or `inform` has returned false: there is room again. */

@@ -88,6 +88,10 @@ export class HttpConnection implements ExchangeHost {
     return this.#options.peer;
   }
 
+  nowMs(): number {
+    return this.#options.nowMs();
+  }
+
   /** Closes the connection if it has outlived its deadline; called now and then. */
   checkDeadline(nowMs: number): void {
     const isAnswering = this.#state === "busy" && !this.#exchange?.isOver;

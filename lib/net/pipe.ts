@@ -12,8 +12,8 @@ export interface PipeOptions {
   head?: Uint8Array;
   /** Bytes that came on the stream before the pipe began and were not reported as taken. */
   streamHead?: Uint8Array;
-  /** Called once, when both directions are over, with the bytes that went to the socket. */
-  closed?: (bytes: number) => void;
+  /** Called once, when both directions are over, with the bytes that went to and came from the socket. */
+  closed?: (toSocket: number, fromSocket: number) => void;
 }
 
 /**
@@ -25,6 +25,7 @@ export interface PipeOptions {
 export function pipe(socket: ByteSocket, stream: Channel, options: PipeOptions = {}): void {
   let unreported = 0;
   let received = 0;
+  let sent = 0;
   let hasSocketEnded = false;
   let hasStreamEnded = false;
   let isOver = false;
@@ -32,7 +33,7 @@ export function pipe(socket: ByteSocket, stream: Channel, options: PipeOptions =
   const over = (): void => {
     if (isOver) return;
     isOver = true;
-    options.closed?.(received);
+    options.closed?.(received, sent);
   };
   // Both ways have ended, so the socket will close, once what is queued has gone out; a socket that
   // can't even say that it broke is ended in time. A peer that reads slowly gets the time it needs.
@@ -43,6 +44,7 @@ export function pipe(socket: ByteSocket, stream: Channel, options: PipeOptions =
     socket.on("close", () => clearInterval(timer));
   };
   const send = (bytes: Uint8Array): void => {
+    sent += bytes.length;
     if (!stream.write(bytes)) socket.pause();
   };
   const receive = (bytes: Uint8Array): void => {

@@ -18,6 +18,8 @@ import { pipe } from "./pipe.ts";
 export interface ExchangeHost {
   readonly socket: ByteSocket;
   readonly peer: Peer;
+  /** Milliseconds of a clock that never goes back. */
+  nowMs(): number;
   /** Reads on, into the request's body. */
   readBody(): void;
   /** The exchange is over; `keepAlive` says whether another may follow. */
@@ -44,11 +46,14 @@ export class RawExchange implements Exchange {
   #mode: BodyMode = "none";
   #status = 0;
   #sentBytes = 0;
+  readonly #startMs: number;
+  #respondedMs: number | undefined;
   #pendingHead: Uint8Array = noBytes;
   #isClosing = false;
   /** Whether the caller was told to go on with its body (100). */
   #isContinued = false;
   #state: "open" | "responding" | "finished" | "aborted" | "detached" = "open";
+  answerField: Field | undefined;
   onAborted: () => void = () => {};
   onDrain: () => void = () => {};
   onEnd: (end: ExchangeEnd) => void = () => {};
@@ -59,6 +64,7 @@ export class RawExchange implements Exchange {
     this.framing = scanner.framing;
     this.#scanner = scanner;
     this.#wantsKeepAlive = keepAlive;
+    this.#startMs = host.nowMs();
   }
 
   get peer(): Peer {
@@ -110,7 +116,7 @@ export class RawExchange implements Exchange {
   respond(status: number, reason: string, fields: Field[], mode: BodyMode): void {
     if (this.#state !== "open") return;
     this.#state = "responding";
-    this.#status = status;
+    this.#responded(status);
     this.#mode = this.head.method === "HEAD" && mode === "content" ? "none" : mode;
     this.#isClosing = !this.#wantsKeepAlive || !this.#canSkipBody();
     if (this.#mode === "content") {
@@ -118,6 +124,7 @@ export class RawExchange implements Exchange {
       else fields.push(field("Transfer-Encoding", "chunked"));
     }
     if (this.#isClosing) fields.push(field("Connection", "close"));
+    if (this.answerField) fields.push(this.answerField);
     this.#pendingHead = encodeResponseHead(status, reason, fields);
     // A body that follows in this turn leaves together with the head; else the head leaves alone.
     queueMicrotask(() => this.#flushHead());
@@ -161,11 +168,12 @@ export class RawExchange implements Exchange {
     rest: Uint8Array,
   ): undefined {
     const { socket, head } = this.detach(status);
-    socket.write(encodeResponseHead(status, reason, fields));
+    const all = this.answerField ? [...fields, this.answerField] : fields;
+    socket.write(encodeResponseHead(status, reason, all));
     pipe(socket, channel, {
       head,
       streamHead: rest,
-      closed: (bytes) => this.detachedEnd(bytes),
+      closed: (bytes, bytesIn) => this.detachedEnd(bytes, bytesIn),
     });
   }
 
@@ -173,15 +181,15 @@ export class RawExchange implements Exchange {
   detach(status: number): { socket: ByteSocket; head: Uint8Array } {
     this.#flushHead();
     this.#state = "detached";
-    this.#status = status;
+    this.#responded(status);
     const head = this.#host.detach();
     return { socket: this.#host.socket, head };
   }
 
   /** For {@link detach}: the connection that was handed over is over. */
-  detachedEnd(bytes: number): void {
+  detachedEnd(bytes: number, bytesIn: number): void {
     this.#sentBytes = bytes;
-    this.#ended(true);
+    this.#ended(true, bytesIn);
   }
 
   // What follows is between an exchange and its connection.
@@ -247,9 +255,21 @@ export class RawExchange implements Exchange {
     this.#isBodyPaused = false;
   }
 
-  #ended(isComplete: boolean): void {
+  #responded(status: number): void {
+    this.#status = status;
+    this.#respondedMs = this.#host.nowMs();
+  }
+
+  #ended(isComplete: boolean, bytesIn = this.#scanner.contentBytes): void {
     const onEnd = this.onEnd;
     this.onEnd = () => {};
-    onEnd({ status: this.#status, bytes: this.#sentBytes, isComplete });
+    onEnd({
+      status: this.#status,
+      bytes: this.#sentBytes,
+      bytesIn,
+      ms: this.#host.nowMs() - this.#startMs,
+      firstByteMs: this.#respondedMs === undefined ? undefined : this.#respondedMs - this.#startMs,
+      isComplete,
+    });
   }
 }

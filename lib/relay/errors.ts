@@ -10,6 +10,8 @@ export interface RelayError {
   readonly reason: string;
   readonly code: string;
   readonly message: string;
+  /** The limit that was met, for the metrics: the option's name without its dashes, if there is one. */
+  readonly limit?: string;
   /** Seconds after which the caller may try again. */
   readonly retryAfterSeconds?: number;
 }
@@ -36,6 +38,7 @@ export const rateLimited: RelayError = {
   status: 429,
   reason: "Too Many Requests",
   code: "rate_limit",
+  limit: "rate-limit",
   message: "the relay's limit of requests per second is reached",
   retryAfterSeconds: 1,
 };
@@ -45,6 +48,7 @@ export const bodyTooLarge: RelayError = {
   status: 413,
   reason: "Content Too Large",
   code: "body_limit",
+  limit: "max-body-bytes",
   message: "the request's body is over the relay's limit",
 };
 
@@ -61,6 +65,7 @@ export const answerTimeout: RelayError = {
   status: 504,
   reason: "Gateway Timeout",
   code: "timeout",
+  limit: "response-timeout",
   message: "the target did not answer in time",
 };
 
@@ -85,6 +90,7 @@ const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
   limit: {
     status: 503,
     reason: "Service Unavailable",
+    limit: "max-streams",
     message: "the agent's streams are all in use",
     retryAfterSeconds: 1,
   },

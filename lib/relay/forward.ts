@@ -37,8 +37,13 @@ export interface ForwardLimits {
   responses: Deadlines;
 }
 
-/** What the relay's log says about a request that failed; the caller gets less. */
-export type ForwardFault = (error: RelayError, detail: string) => void;
+/** Who is told about a request, and what it is known by. */
+export interface ForwardObserver {
+  /** Goes with the request as `X-Request-Id`. */
+  readonly requestId: string;
+  /** What the relay's log says about a request that failed; the caller gets less. */
+  failed(error: RelayError, detail: string): void;
+}
 
 /**
  * Sends a request through a session and its answer back.
@@ -51,7 +56,7 @@ export function forward(
   registration: Registration,
   path: string,
   limits: ForwardLimits,
-  fault: ForwardFault,
+  observer: ForwardObserver,
 ): void {
   const { head, framing, peer } = exchange;
   const { session, cluster } = registration;
@@ -60,11 +65,12 @@ export function forward(
     cluster,
     peer,
     framing,
+    requestId: observer.requestId,
     upgrade,
     closesConnection: session.version === 1,
   });
   const stream = session.open(cluster.targetAddr, encodeRequestHead(head.method, path, fields));
-  new Forward(exchange, stream, upgrade, limits, fault);
+  new Forward(exchange, stream, upgrade, limits, observer);
 }
 
 /** Has a channel answer a request whose head it has sent already. */
@@ -72,15 +78,15 @@ export function forwardOn(
   channel: Channel,
   exchange: Exchange,
   limits: ForwardLimits,
-  fault: ForwardFault,
+  observer: ForwardObserver,
 ): void {
-  new Forward(exchange, channel, requestedUpgrade(exchange.head), limits, fault);
+  new Forward(exchange, channel, requestedUpgrade(exchange.head), limits, observer);
 }
 
 class Forward {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
-  readonly #fault: ForwardFault;
+  readonly #observer: ForwardObserver;
   readonly #stream: Channel;
   readonly #upgrade: string | undefined;
   #wait: Wait | undefined;
@@ -100,13 +106,13 @@ class Forward {
     stream: Channel,
     upgrade: string | undefined,
     limits: ForwardLimits,
-    fault: ForwardFault,
+    observer: ForwardObserver,
   ) {
     this.#exchange = exchange;
     this.#stream = stream;
     this.#upgrade = upgrade;
     this.#limits = limits;
-    this.#fault = fault;
+    this.#observer = observer;
     this.#start();
   }
 
@@ -278,7 +284,7 @@ class Forward {
     if (this.#isOver) return;
     this.#over();
     this.#stream.close();
-    this.#fault(error, detail);
+    this.#observer.failed(error, detail);
     answerError(this.#exchange, error);
   }
 

@@ -4,6 +4,7 @@ import { type Field, field, getField, type RequestHead, type ResponseHead } from
 import type { Framing } from "../http1/body.ts";
 import type { Peer } from "../net/exchange.ts";
 import type { Cluster } from "./registry.ts";
+import { requestIdLine } from "./request_id.ts";
 
 /** Fields that we set ourselves: what a caller says about them is not believed. */
 const ownFields = new Set([
@@ -13,6 +14,8 @@ const ownFields = new Set([
   "forwarded",
   // The caller's credential ends here; the agent puts in its own.
   "authorization",
+  // It is the caller's if that was a safe one, see request_id.ts.
+  "x-request-id",
 ]);
 
 /** How a WebSocket caller of Kubernetes hands over a bearer token, as it can't set headers. */
@@ -23,6 +26,7 @@ export interface ForwardContext {
   cluster: Cluster;
   peer: Peer;
   framing: Framing;
+  requestId: string;
   /** The protocol that the caller wants to change to. */
   upgrade: string | undefined;
   /** A version 1 agent reads its target until it closes, so the target is asked to. */
@@ -43,6 +47,7 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   fields.push(field("X-Forwarded-For", context.peer.address));
   fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
   if (host) fields.push(field("X-Forwarded-Host", host));
+  fields.push(requestIdLine(context.requestId));
   if (context.upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));
   } else if (context.closesConnection) {
@@ -67,10 +72,14 @@ function withoutBearer(item: Field): Field | undefined {
   return kept.length > 0 ? field(item.name, kept.join(", ")) : undefined;
 }
 
-/** The fields of a response on its way to the caller, without those of the hop behind. */
+/**
+ * The fields of a response on its way to the caller, without those of the hop behind. The request's
+ * id is added to the final response by its exchange; a second one, of the target's, would be a riddle.
+ */
 export function returnedFields(head: ResponseHead): Field[] {
-  const fields = endToEnd(head.fields);
   // RFC 9110 section 8.6: these have no length, and a caller that believed one would wait for it.
   const hasLength = head.status >= 200 && head.status !== 204;
-  return hasLength ? fields : fields.filter(({ key }) => key !== "content-length");
+  return endToEnd(head.fields).filter(({ key }) =>
+    key !== "x-request-id" && (hasLength || key !== "content-length")
+  );
 }

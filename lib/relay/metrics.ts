@@ -1,42 +1,21 @@
 /** The relay's metrics: seed 003's names and labels, and what it doesn't have. */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry as Metrics } from "prom-client";
+import { Counter, Gauge, Registry as Metrics } from "prom-client";
+import { processMetrics } from "../process_metrics.ts";
+import { ClusterMetrics } from "./cluster_metrics.ts";
+import { histogramText } from "./latency.ts";
 import type { Registry } from "./registry.ts";
-
-/** Methods that get a label of their own; any other counts as OTHER, so that callers can't add series. */
-const knownMethods = new Set([
-  "GET",
-  "HEAD",
-  "POST",
-  "PUT",
-  "PATCH",
-  "DELETE",
-  "OPTIONS",
-  "CONNECT",
-  "TRACE",
-]);
 
 /** What is read again when its files change. */
 export type ConfigSource = "clusters" | "caller_tokens" | "caller_jwt_rules" | "tls";
 
-/** What a finished request adds to the metrics. */
-export interface FinishedRequest {
-  cluster: string;
-  method: string;
-  status: number;
-  seconds: number;
-}
-
 /** Counters, gauges and histograms of one relay. */
 export class RelayMetrics {
   readonly #metrics = new Metrics();
-  /** By cluster, then by method and code: added up here, as prom-client's labels cost more. */
-  readonly #requests = new Map<string, Map<string, number>>();
-  readonly #durations: Histogram<"cluster">;
-  readonly #active = new Map<string, number>();
+  readonly #clusters = new Map<string, ClusterMetrics>();
   readonly #authFailures: Counter<"endpoint">;
   readonly #refused: Counter<"reason">;
-  readonly #aborted: Counter<"cluster">;
   readonly #rateLimited: Counter;
+  readonly #limitHits: Counter<"limit">;
   readonly #sessionsEnded: Counter<"code">;
   readonly #configReloads: Counter<"source" | "result">;
   readonly #configReloadTime: Gauge<"source">;
@@ -46,12 +25,6 @@ export class RelayMetrics {
   constructor(registry: Registry, version: string) {
     this.#registry = registry;
     const registers = [this.#metrics];
-    this.#durations = new Histogram({
-      name: "proxy_request_duration_seconds",
-      help: "Seconds from a request's head to the end of its answer.",
-      labelNames: ["cluster"],
-      registers,
-    });
     this.#authFailures = new Counter({
       name: "auth_failures_total",
       help: "Refused credentials, by endpoint.",
@@ -64,16 +37,15 @@ export class RelayMetrics {
       labelNames: ["reason"],
       registers,
     });
-    this.#aborted = new Counter({
-      name: "proxy_aborted_requests_total",
-      help:
-        "Requests whose answer was not completed: the caller went away or the target broke off.",
-      labelNames: ["cluster"],
-      registers,
-    });
     this.#rateLimited = new Counter({
       name: "proxy_rate_limited_total",
       help: "Requests that met the relay's rate limit.",
+      registers,
+    });
+    this.#limitHits = new Counter({
+      name: "culvert_limit_hits_total",
+      help: "Times that a limit was met, by the name of its option.",
+      labelNames: ["limit"],
       registers,
     });
     this.#sessionsEnded = new Counter({
@@ -96,7 +68,6 @@ export class RelayMetrics {
     });
     this.#registerRequestMetrics();
     this.#registerSessionMetrics(version);
-    collectDefaultMetrics({ register: this.#metrics });
   }
 
   /** The content type of {@link text}. */
@@ -105,34 +76,50 @@ export class RelayMetrics {
   }
 
   /** Everything in Prometheus' text format. */
-  text(): Promise<string> {
-    return this.#metrics.metrics();
+  async text(): Promise<string> {
+    const clusters = [...this.#clusters];
+    return await this.#metrics.metrics() +
+      histogramText(
+        "proxy_request_duration_seconds",
+        "Seconds from a request's head to the end of its answer.",
+        clusters.map(([id, { duration }]) => [id, duration]),
+      ) +
+      histogramText(
+        "culvert_time_to_first_byte_seconds",
+        "Seconds from a request's head to the head of its answer.",
+        clusters.map(([id, { firstByte }]) => [id, firstByte]),
+      ) +
+      await processMetrics().metrics();
   }
 
-  requestStarted(cluster: string): void {
-    this.#active.set(cluster, (this.#active.get(cluster) ?? 0) + 1);
-  }
-
-  requestFinished({ cluster, method, status, seconds }: FinishedRequest): void {
-    this.#active.set(cluster, (this.#active.get(cluster) ?? 0) - 1);
-    if (status === 0) return this.#aborted.inc({ cluster });
-    const counts = this.#requests.get(cluster) ?? new Map<string, number>();
-    if (counts.size === 0) this.#requests.set(cluster, counts);
-    const label = `${knownMethods.has(method) ? method : "OTHER"} ${status}`;
-    counts.set(label, (counts.get(label) ?? 0) + 1);
-    this.#durations.observe({ cluster }, seconds);
-  }
-
-  requestAborted(cluster: string): void {
-    this.#aborted.inc({ cluster });
+  /**
+   * A cluster's figures.
+   *
+   * @param cluster The id of a cluster that exists, or `unknown`: what callers make up must not
+   *   become a series of its own.
+   */
+  cluster(cluster: string): ClusterMetrics {
+    const known = this.#clusters.get(cluster);
+    if (known) return known;
+    const added = new ClusterMetrics();
+    this.#clusters.set(cluster, added);
+    return added;
   }
 
   requestRefused(status: number): void {
     this.#refused.inc({ reason: String(status) });
+    if (status === 431) this.limitHit("max-header-bytes");
   }
 
-  rateLimited(): void {
-    this.#rateLimited.inc();
+  /**
+   * Counts that a limit was met.
+   *
+   * @param limit The name of the limit's option, without its dashes, or a fixed name like those.
+   */
+  limitHit(limit: string): void {
+    this.#limitHits.inc({ limit });
+    // Seed 003's name for all limits on requests per second.
+    if (limit.endsWith("rate-limit")) this.#rateLimited.inc();
   }
 
   authFailed(endpoint: "connect" | "tunnel"): void {
@@ -163,8 +150,7 @@ export class RelayMetrics {
   }
 
   #registerRequestMetrics(): void {
-    const requests = this.#requests;
-    const active = this.#active;
+    const clusters = this.#clusters;
     const registers = [this.#metrics];
     new Counter({
       name: "proxy_requests_total",
@@ -173,11 +159,24 @@ export class RelayMetrics {
       registers,
       collect() {
         this.reset();
-        for (const [cluster, counts] of requests) {
-          for (const [label, count] of counts) {
-            const [method = "", code = ""] = label.split(" ");
+        for (const [cluster, { requests }] of clusters) {
+          for (const [key, count] of requests) {
+            const [method = "", code = ""] = key.split(" ");
             this.inc({ cluster, method, code }, count);
           }
+        }
+      },
+    });
+    new Counter({
+      name: "proxy_aborted_requests_total",
+      help:
+        "Requests whose answer was not completed: the caller went away or the target broke off.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cluster, { aborted }] of clusters) {
+          if (aborted > 0) this.inc({ cluster }, aborted);
         }
       },
     });
@@ -187,7 +186,7 @@ export class RelayMetrics {
       labelNames: ["cluster"],
       registers,
       collect() {
-        for (const [cluster, count] of active) this.set({ cluster }, count);
+        for (const [cluster, { open }] of clusters) this.set({ cluster }, open);
       },
     });
   }

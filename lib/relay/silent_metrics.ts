@@ -1,4 +1,5 @@
 /** What counts nothing, for homes where nobody could read one relay's numbers. */
+import { ClusterMetrics } from "./cluster_metrics.ts";
 import type { RelayMetrics } from "./metrics.ts";
 
 /**
@@ -11,15 +12,18 @@ export type Metrics = Pick<RelayMetrics, keyof RelayMetrics>;
 export class SilentMetrics implements Metrics {
   readonly contentType = "text/plain; version=0.0.4; charset=utf-8";
 
+  readonly #all = new ClusterMetrics();
+
   text(): Promise<string> {
     return Promise.resolve("");
   }
 
-  requestStarted(): void {}
-  requestFinished(): void {}
-  requestAborted(): void {}
+  cluster(): ClusterMetrics {
+    return this.#all;
+  }
+
   requestRefused(): void {}
-  rateLimited(): void {}
+  limitHit(): void {}
   authFailed(): void {}
   sessionEnded(): void {}
   configLoaded(): void {}

@@ -13,6 +13,7 @@ import {
   relayStopping,
 } from "./errors.ts";
 import { forward } from "./forward.ts";
+import { Observation } from "./observation.ts";
 import type { Registration } from "./registry.ts";
 import type { Relay } from "./relay.ts";
 
@@ -52,25 +53,15 @@ export function tunnelHandler(relay: Relay): (c: Context<RelayEnv>) => Response 
 
 function serve(relay: Relay, exchange: Exchange, route: TunnelRoute): void {
   const registration = relay.registry.pick(route.cluster);
-  observe(relay, exchange, route, registration);
+  const observation = new Observation(relay, exchange, route, registration);
   const refusal = refusalFor(relay, exchange, registration);
-  if (refusal) return answerError(exchange, refusal);
-  const fault = (error: RelayError, detail: string): void => {
-    relay.log.warn("Request failed", {
-      cluster: route.cluster,
-      method: exchange.head.method,
-      path: withoutQuery(route.path),
-      status: error.status,
-      code: error.code,
-      detail,
-    });
-  };
+  if (refusal) return observation.refuse(refusal);
   try {
-    forward(exchange, registration!, route.path, relay.forwardLimits, fault);
+    forward(exchange, registration!, route.path, relay.forwardLimits, observation);
   } catch (error) {
     if (!(error instanceof StreamError)) throw error;
     const answer = fromStreamError(error.code);
-    fault(answer, error.message);
+    observation.failed(answer, error.message);
     answerError(exchange, answer);
   }
 }
@@ -82,50 +73,11 @@ function refusalFor(
   registration: Registration | undefined,
 ): RelayError | undefined {
   if (relay.isStopping) return relayStopping;
-  if (!relay.rateLimit.admits()) {
-    relay.metrics.rateLimited();
-    return rateLimited;
-  }
+  if (!relay.rateLimit.admits()) return rateLimited;
   if (!registration) return clusterNotAvailable;
   const { maxBodyBytes } = relay.config;
   if (maxBodyBytes > 0 && framing.kind === "length" && framing.bytes > maxBodyBytes) {
     return bodyTooLarge;
   }
   return undefined;
-}
-
-/** Counts the request and writes its log line when it is over. */
-function observe(
-  { metrics, log }: Relay,
-  exchange: Exchange,
-  { cluster, path }: TunnelRoute,
-  registration: Registration | undefined,
-): void {
-  // A label for each made-up name would let callers fill the memory.
-  const label = registration ? cluster : "unknown";
-  const startMs = performance.now();
-  metrics.requestStarted(label);
-  exchange.onEnd = ({ status, bytes, isComplete }) => {
-    const ms = performance.now() - startMs;
-    const { method } = exchange.head;
-    metrics.requestFinished({ cluster: label, method, status, seconds: ms / 1000 });
-    if (!isComplete && status !== 0) metrics.requestAborted(label);
-    log.info("Request", {
-      cluster,
-      method,
-      path: withoutQuery(path),
-      status,
-      bytes,
-      ms: Math.round(ms * 10) / 10,
-      complete: isComplete,
-      peer: exchange.peer.address,
-      instance: registration?.instance,
-    });
-  };
-}
-
-/** A query may hold what a log must not. */
-function withoutQuery(path: string): string {
-  const end = path.indexOf("?");
-  return end === -1 ? path : path.slice(0, end);
 }

@@ -321,6 +321,7 @@ const ofOneHop = new Set([
 /** What the relay and the agent set themselves. */
 const setOnTheWay = new Set([
   ...["host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"],
+  "x-request-id",
 ]);
 
 /** The fields that must come through: in order, in their spelling, each as often as it was sent. */
@@ -350,6 +351,7 @@ function assertSameRequest(direct: WireMessage, through: WireMessage, tunnel: Tu
   deepEqual(valuesOf(through, "x-forwarded-for"), ["127.0.0.1"]);
   deepEqual(valuesOf(through, "x-forwarded-proto"), ["http"]);
   deepEqual(valuesOf(through, "x-forwarded-host"), ["caller.example"]);
+  equal(valuesOf(through, "x-request-id").length, 1);
   deepEqual(valuesOf(through, "connection"), []);
   const framing = direct.framing === "chunked" ? ["chunked"] : [];
   deepEqual(valuesOf(through, "transfer-encoding"), framing);
@@ -362,7 +364,7 @@ function assertSameRequest(direct: WireMessage, through: WireMessage, tunnel: Tu
 
 function assertSameHead(direct: WireHead, through: WireHead): void {
   equal(through.startLine, direct.startLine);
-  const added = new Set(["transfer-encoding", "connection"]);
+  const added = new Set(["transfer-encoding", "connection", "x-request-id"]);
   const all = through.fields.filter(([name]) => !added.has(name.toLowerCase()));
   deepEqual(all, passed(direct, () => false));
 }

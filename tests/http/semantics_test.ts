@@ -33,6 +33,9 @@ import {
   type WireField,
 } from "./wire.ts";
 
+/** A caller's id for its request, which comes back as it is. */
+const ID = "X-Request-Id: an-id";
+
 Deno.test("requests reach the target as they were sent", async (t) => {
   await withTunnel(async (tunnel) => {
     await tunnel.step(t, "path and query, byte for byte", async () => {
@@ -101,6 +104,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
         "Content-Length: 3",
         "Max-Forwards: 3",
         "Via: 1.1 before",
+        "x-request-id: an-id",
       ];
       await tunnel.ask(requestHead("POST", tunnelled("/fields"), sent), "abc");
       deepEqual(requests[0]!.fields, [
@@ -120,6 +124,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
         ["X-Forwarded-For", "127.0.0.1"],
         ["X-Forwarded-Proto", "http"],
         ["X-Forwarded-Host", "caller.example"],
+        ["X-Request-Id", "an-id"],
         ["Authorization", `Bearer ${CREDENTIAL}`],
       ]);
     });
@@ -148,6 +153,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
           "X-Forwarded-Host: forged.example",
           "Forwarded: for=10.0.0.1",
           "X-Kept: 1",
+          "X-Request-Id: an-id",
         ]));
         deepEqual(requests[0]!.fields, [
           ["Host", tunnel.target.address],
@@ -155,6 +161,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
           ["X-Forwarded-For", "127.0.0.1"],
           ["X-Forwarded-Proto", "http"],
           ["X-Forwarded-Host", "caller.example"],
+          ["X-Request-Id", "an-id"],
           ["Authorization", `Bearer ${CREDENTIAL}`],
         ]);
       },
@@ -242,9 +249,9 @@ Deno.test("answers reach the caller as they were sent", async (t) => {
 
     await tunnel.step(t, "status, reason and fields in order, repeated ones kept", async () => {
       record(tunnel, "/answer", answer(`${head}${lines}Content-Length: 5\r\n\r\nhello`));
-      const response = await tunnel.ask(requestHead("GET", tunnelled("/answer")));
+      const response = await tunnel.ask(requestHead("GET", tunnelled("/answer"), [ID]));
       equal(response.startLine, "HTTP/1.1 299 Quite \xe4 Reason");
-      deepEqual(response.fields, [...sent, ["Content-Length", "5"]]);
+      deepEqual(response.fields, [...sent, ["Content-Length", "5"], ["X-Request-Id", "an-id"]]);
       equal(bodyText(response), "hello");
     });
 
@@ -252,8 +259,8 @@ Deno.test("answers reach the caller as they were sent", async (t) => {
       const hops = "Connection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n" +
         "Proxy-Authenticate: Basic\r\nTrailer: X\r\nUpgrade: h2c\r\n";
       record(tunnel, "/hops", answer(`${head}${hops}${lines}Content-Length: 5\r\n\r\nhello`));
-      const response = await tunnel.ask(requestHead("GET", tunnelled("/hops")));
-      deepEqual(response.fields, [...sent, ["Content-Length", "5"]]);
+      const response = await tunnel.ask(requestHead("GET", tunnelled("/hops"), [ID]));
+      deepEqual(response.fields, [...sent, ["Content-Length", "5"], ["X-Request-Id", "an-id"]]);
     });
 
     await tunnel.step(t, "chunks stay chunks, and are content for HTTP/1.0", async () => {
@@ -262,12 +269,12 @@ Deno.test("answers reach the caller as they were sent", async (t) => {
       const response = await tunnel.ask(requestHead("GET", tunnelled("/chunks")));
       deepEqual([response.framing, bodyText(response)], ["chunked", "hello, world"]);
       await using old = await tunnel.caller();
-      await old.write(`GET ${tunnelled("/chunks")} HTTP/1.0\r\n\r\n`);
+      await old.write(`GET ${tunnelled("/chunks")} HTTP/1.0\r\n${ID}\r\n\r\n`);
       const { bytes, isBroken } = await untilEnd(old);
       equal(isBroken, false);
       equal(
         latin1Text(bytes),
-        "HTTP/1.1 299 Quite \xe4 Reason\r\nConnection: close\r\n\r\nhello, world",
+        `HTTP/1.1 299 Quite \xe4 Reason\r\nConnection: close\r\n${ID}\r\n\r\nhello, world`,
       );
     });
 
@@ -299,17 +306,17 @@ Deno.test("answers reach the caller as they were sent", async (t) => {
         "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
       record(tunnel, "/interim", answer(interim + ok200));
       await using caller = await tunnel.caller();
-      await caller.write(requestHead("GET", tunnelled("/interim"), ["Connection: close"]));
+      await caller.write(requestHead("GET", tunnelled("/interim"), ["Connection: close", ID]));
       const { bytes } = await untilEnd(caller);
       equal(
         latin1Text(bytes),
-        interim + "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        `${interim}HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n${ID}\r\n\r\nhello`,
       );
       await using old = await tunnel.caller();
-      await old.write(`GET ${tunnelled("/interim")} HTTP/1.0\r\n\r\n`);
+      await old.write(`GET ${tunnelled("/interim")} HTTP/1.0\r\n${ID}\r\n\r\n`);
       equal(
         latin1Text((await untilEnd(old)).bytes),
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        `HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n${ID}\r\n\r\nhello`,
       );
     });
   });
@@ -708,13 +715,25 @@ Deno.test("what can't be answered says why, and names nobody", async (t) => {
     await tunnel.step(t, "an unknown cluster and one without an agent look the same", async () => {
       const wanted = '{"error":{"code":"cluster_not_available","message":"cluster not available"}}';
       const requests = (cluster: string): string[] => [
-        requestHead("GET", `/tunnel/${cluster}/x`, ["Connection: close"]),
-        requestHead("GET", `/tunnel/${cluster}`, ["Connection: close"]),
-        requestHead("POST", `/tunnel/${cluster}/x`, ["Content-Length: 2", "Connection: close"]) +
+        requestHead("GET", `/tunnel/${cluster}/x`, ["Connection: close", ID]),
+        requestHead("GET", `/tunnel/${cluster}`, ["Connection: close", ID]),
+        requestHead("POST", `/tunnel/${cluster}/x`, [
+          "Content-Length: 2",
+          "Connection: close",
+          ID,
+        ]) +
         "hi",
-        requestHead("PUT", `/tunnel/${cluster}/x`, ["Expect: 100-continue", "Content-Length: 2"]),
-        requestHead("GET", `/tunnel/${cluster}/x`, ["Connection: Upgrade, close", "Upgrade: raw"]),
-        `GET /tunnel/${cluster}/x HTTP/1.0\r\n\r\n`,
+        requestHead("PUT", `/tunnel/${cluster}/x`, [
+          ID,
+          "Expect: 100-continue",
+          "Content-Length: 2",
+        ]),
+        requestHead("GET", `/tunnel/${cluster}/x`, [
+          ID,
+          "Connection: Upgrade, close",
+          "Upgrade: raw",
+        ]),
+        `GET /tunnel/${cluster}/x HTTP/1.0\r\n${ID}\r\n\r\n`,
       ];
       const absent = requests("absent");
       for (const other of ["nobody", "%61bsent", "ABSENT", "constructor", "__proto__"]) {
@@ -728,7 +747,9 @@ Deno.test("what can't be answered says why, and names nobody", async (t) => {
     });
 
     await tunnel.step(t, "HEAD gets the status and no body", async () => {
-      const answered = await whole(requestHead("HEAD", "/tunnel/nobody/x", ["Connection: close"]));
+      const answered = await whole(
+        requestHead("HEAD", "/tunnel/nobody/x", ["Connection: close", ID]),
+      );
       match(answered, /^HTTP\/1\.1 502 [^]*\r\n\r\n$/);
     });
 

@@ -46,6 +46,7 @@ Deno.test("an upgrade turns both connections into one raw one", async (t) => {
           ["X-Kept", "1"],
           ["Connection", "Upgrade"],
           ["Upgrade", "raw-echo"],
+          ["X-Request-Id", valuesOf(head, "x-request-id")[0]],
         ]);
       },
     );

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { field } from "../../lib/http1/head.ts";
 import { eventually } from "../support/deadline.ts";
-import { Body, bytes, Caller, type Served, Setup, type SetupOptions } from "./setup.ts";
+import { Body, bytes, Caller, outcomes, type Served, Setup, type SetupOptions } from "./setup.ts";
 
 function requestOf(line: string, ...fields: string[]): string {
   return [line, "Host: relay", ...fields, "", ""].join("\r\n");
@@ -36,7 +36,7 @@ Deno.test("Exchange.answer sends status, fields, length and body at once", async
   exchange.answer(404, "Not Found", [field("A", "1"), field("a", "2")], bytes("no\xff"));
   const answer = "HTTP/1.1 404 Not Found\r\nA: 1\r\na: 2\r\nContent-Length: 3\r\n\r\nno\xff";
   assert.equal(await setup.caller.response(answer), answer);
-  assert.deepEqual(ends, [{ status: 404, bytes: 3, isComplete: true }]);
+  assert.deepEqual(outcomes(ends), [{ status: 404, bytes: 3, isComplete: true }]);
   assert.deepEqual([exchange.isAnswered, exchange.isOver], [true, true]);
 });
 
@@ -74,7 +74,7 @@ Deno.test("Exchange passes framed bytes on as they are", async () => {
   const answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
     "5;ext\r\nhello\r\n0\r\nX: y\r\n\r\n";
   assert.equal(await setup.caller.response(answer), answer);
-  assert.deepEqual(ends, [{ status: 200, bytes: 25, isComplete: true }]);
+  assert.deepEqual(outcomes(ends), [{ status: 200, bytes: 25, isComplete: true }]);
 });
 
 Deno.test("Exchange sends a head whose body does not come yet", async () => {
@@ -141,7 +141,7 @@ Deno.test("Exchange.abort resets the connection, so that nothing looks whole", a
   exchange.abort();
   assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
   assert.doesNotMatch(setup.caller.text, /0\r\n\r\n$/);
-  assert.deepEqual([ends, served.abortedCount], [
+  assert.deepEqual([outcomes(ends), served.abortedCount], [
     [{ status: 200, bytes: 9, isComplete: false }],
     0,
   ]);
@@ -153,7 +153,7 @@ Deno.test("Exchange.abort before an answer sends none", async () => {
   exchange.abort();
   assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
   assert.equal(setup.caller.text, "");
-  assert.deepEqual(ends, [{ status: 0, bytes: 0, isComplete: false }]);
+  assert.deepEqual(outcomes(ends), [{ status: 0, bytes: 0, isComplete: false }]);
 });
 
 Deno.test("Exchange.write says when the caller does not keep up, and onDrain when it does", async () => {
@@ -250,9 +250,10 @@ Deno.test("Exchange.detach hands the connection over with what was read and not 
   await next.until(() => next.text === GET, "bytes that are nobody's request");
   assert.equal(setup.served.length, 1);
   assert.deepEqual(ends, []);
-  exchange.detachedEnd(7);
-  exchange.detachedEnd(8);
-  assert.deepEqual(ends, [{ status: 101, bytes: 7, isComplete: true }]);
+  exchange.detachedEnd(7, 5);
+  exchange.detachedEnd(8, 5);
+  assert.deepEqual(outcomes(ends), [{ status: 101, bytes: 7, isComplete: true }]);
+  assert.deepEqual(ends.map(({ bytesIn }) => bytesIn), [5]);
 });
 
 Deno.test("Exchange takes an absolute-form target as it is", async () => {
@@ -271,11 +272,49 @@ Deno.test("Exchange ends once when the caller goes away in the middle of its bod
   setup.caller.socket.destroy();
   await setup.until(() => setup.closedCount === 1, "the close");
   assert.deepEqual([body.text, body.endCount, served.abortedCount], ["hel", 0, 1]);
-  assert.deepEqual(ends, [{ status: 0, bytes: 0, isComplete: false }]);
+  assert.deepEqual(outcomes(ends), [{ status: 0, bytes: 0, isComplete: false }]);
   for (
     const act of [() => exchange.resumeBody(), () => exchange.pauseBody(), () => exchange.abort()]
   ) {
     act();
   }
   assert.deepEqual(ends.length, 1);
+});
+
+Deno.test("Exchange ends with the request's bytes and the times to its answer's head and end", async () => {
+  const [setup, { exchange, body, ends }] = await serving(UPLOAD + "5\r\nhello\r\n0\r\n\r\n");
+  await using _ = setup;
+  exchange.readBody(body);
+  setup.nowMs += 30;
+  exchange.respond(200, "OK", [], "content");
+  setup.nowMs += 70;
+  exchange.write(bytes("ok"));
+  exchange.finish();
+  assert.deepEqual(ends, [{
+    status: 200,
+    bytes: "2\r\nok\r\n0\r\n\r\n".length,
+    bytesIn: 5,
+    firstByteMs: 30,
+    ms: 100,
+    isComplete: true,
+  }]);
+});
+
+Deno.test("Exchange ends without a time to the first byte when there was none", async () => {
+  const [setup, { exchange, ends }] = await serving(GET);
+  await using _ = setup;
+  setup.nowMs += 40;
+  exchange.abort();
+  assert.deepEqual([ends[0]!.firstByteMs, ends[0]!.ms], [undefined, 40]);
+});
+
+Deno.test("Exchange sends its own field with every final answer and with no interim one", async () => {
+  const [setup, { exchange }] = await serving(GET);
+  await using _ = setup;
+  exchange.answerField = field("X-Request-Id", "abc");
+  exchange.inform({ status: 103, reason: "Early Hints", minor: 1, fields: [] }, []);
+  exchange.answer(204, "No Content", [], bytes(""));
+  const answer = "HTTP/1.1 103 Early Hints\r\n\r\n" +
+    "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nX-Request-Id: abc\r\n\r\n";
+  assert.equal(await setup.caller.response(answer), answer);
 });

@@ -4,7 +4,7 @@ import { field } from "../../lib/http1/head.ts";
 import { checkAsync, chunkings } from "../protocol/property.ts";
 import { assertSame } from "../protocol/wire.ts";
 import { eventually } from "../support/deadline.ts";
-import { bytes, type Served, Setup, timeouts } from "./setup.ts";
+import { bytes, outcomes, type Served, Setup, timeouts } from "./setup.ts";
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -49,7 +49,7 @@ Deno.test("HttpConnection hands over a request as it came, and its answer as it 
   exchange.answer(201, "Created", [field("ETag", '"1"')], bytes("done"));
   const answer = 'HTTP/1.1 201 Created\r\nETag: "1"\r\nContent-Length: 4\r\n\r\ndone';
   assert.equal(await setup.caller.response(answer), answer);
-  assert.deepEqual(ends, [{ status: 201, bytes: 4, isComplete: true }]);
+  assert.deepEqual(outcomes(ends), [{ status: 201, bytes: 4, isComplete: true }]);
 });
 
 Deno.test("HttpConnection stays open for one request after the other", async () => {
@@ -268,7 +268,7 @@ Deno.test("HttpConnection breaks off a request whose chunks are malformed", asyn
   const reason = "Chunk size is not a hexadecimal number";
   assert.equal(await setup.caller.ended(), refusal("400 Bad Request", reason));
   assert.deepEqual([served.abortedCount, served.body.endCount], [1, 0]);
-  assert.deepEqual(served.ends, [{ status: 0, bytes: 0, isComplete: false }]);
+  assert.deepEqual(outcomes(served.ends), [{ status: 0, bytes: 0, isComplete: false }]);
   await setup.settled();
   assert.equal(setup.served.length, 1);
 });
@@ -286,7 +286,7 @@ Deno.test("HttpConnection resets when a body breaks while its answer is under wa
   setup.caller.send("oops\r\n");
   assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
   await setup.until(() => setup.closedCount === 1, "the close");
-  assert.deepEqual(ends, [{ status: 200, bytes: 4, isComplete: false }]);
+  assert.deepEqual(outcomes(ends), [{ status: 200, bytes: 4, isComplete: false }]);
   assert.equal(served.abortedCount, 1);
 });
 
@@ -368,7 +368,7 @@ Deno.test("HttpConnection tells the handler that the caller went away, once", as
   await setup.until(() => setup.closedCount > 0, "the end of the connection");
   await setup.settled();
   assert.deepEqual([served.abortedCount, setup.closedCount], [1, 1]);
-  assert.deepEqual(served.ends, [{ status: 0, bytes: 0, isComplete: false }]);
+  assert.deepEqual(outcomes(served.ends), [{ status: 0, bytes: 0, isComplete: false }]);
   answerOk(served);
   assert.deepEqual(served.ends.length, 1);
 });
@@ -382,7 +382,7 @@ Deno.test("HttpConnection tells the handler that the connection broke, once", as
   await setup.until(() => setup.closedCount > 0, "the end of the connection");
   await setup.settled();
   assert.deepEqual([served.abortedCount, setup.closedCount], [1, 1]);
-  assert.deepEqual(served.ends, [{ status: 200, bytes: 0, isComplete: false }]);
+  assert.deepEqual(outcomes(served.ends), [{ status: 200, bytes: 0, isComplete: false }]);
 });
 
 Deno.test("HttpConnection sends an answer whole to a caller that ends its half behind an unread body", async () => {

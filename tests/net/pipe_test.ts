@@ -22,7 +22,10 @@ class Setup implements AsyncDisposable {
   /** Whoever is at the other end of the socket. */
   readonly far: Caller;
   readonly socket: MemorySocket;
+  /** Bytes that went to the socket. */
   readonly closedWith: number[] = [];
+  /** Bytes that came from it. */
+  readonly closedFrom: number[] = [];
 
   private constructor(
     pair: SessionPair,
@@ -35,7 +38,13 @@ class Setup implements AsyncDisposable {
     const [far, socket] = memorySockets({ highWaterBytes: 50, pieceBytes: 20 });
     this.far = new Caller(far);
     this.socket = socket;
-    pipe(socket, agentLog.stream, { ...options, closed: (count) => this.closedWith.push(count) });
+    pipe(socket, agentLog.stream, {
+      ...options,
+      closed: (toSocket, fromSocket) => {
+        this.closedWith.push(toSocket);
+        this.closedFrom.push(fromSocket);
+      },
+    });
   }
 
   static async create(options: PipeOptions = {}): Promise<Setup> {
@@ -98,6 +107,7 @@ Deno.test("pipe passes an end of one direction on as that and lets the other run
   assert.deepEqual(await setup.far.closed(), ["end", "close"]);
   await setup.settled();
   assert.deepEqual([setup.closedWith, setup.log.events], [["still down".length], ["end"]]);
+  assert.deepEqual(setup.closedFrom, ["last up".length]);
   assert.equal(setup.pair.agent.openStreams, 0);
 });
 

@@ -192,6 +192,11 @@ function watch(exchange: RawExchange): Served {
   return served;
 }
 
+/** How exchanges ended, without times and the request's bytes. */
+export function outcomes(ends: readonly ExchangeEnd[]) {
+  return ends.map(({ status, bytes, isComplete }) => ({ status, bytes, isComplete }));
+}
+
 /** Bytes of a text of one character a byte. */
 export function bytes(text: string): Uint8Array {
   return encodeLatin1(text);

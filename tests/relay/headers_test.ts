@@ -29,6 +29,7 @@ function forwarded(lines: readonly string[], changes: Changes = {}): string[] {
     cluster: { id: "c", targetAddr: "kubernetes.default:443", impersonation },
     peer: { address: "192.0.2.7", isTls },
     framing,
+    requestId: "r-1",
     upgrade,
     closesConnection,
   });
@@ -40,6 +41,7 @@ const OWN = [
   "X-Forwarded-For: 192.0.2.7",
   "X-Forwarded-Proto: http",
   "X-Forwarded-Host: relay:8080",
+  "X-Request-Id: r-1",
 ];
 const HOST = "Host: kubernetes.default:443";
 
@@ -57,7 +59,12 @@ Deno.test("forwardedFields keeps order, spelling and repeats, and puts the targe
 });
 
 Deno.test("forwardedFields gives HTTP/1.0 the Host that it lacks", () => {
-  assert.deepEqual(forwarded(["A: 1"], { minor: 0 }), [HOST, "A: 1", ...OWN.slice(0, 2)]);
+  assert.deepEqual(forwarded(["A: 1"], { minor: 0 }), [
+    HOST,
+    "A: 1",
+    ...OWN.slice(0, 2),
+    OWN[3],
+  ]);
 });
 
 Deno.test("forwardedFields drops the fields of the caller's connection and what it names in them", () => {

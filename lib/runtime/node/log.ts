@@ -1,7 +1,8 @@
 /** Log lines on standard error: JSON for machines, readable on a terminal. */
 import { writeSync } from "node:fs";
 import process from "node:process";
-import { configureSync, getLogger, type Logger, type LogRecord } from "@logtape/logtape";
+import { configureSync, getLogger, type Logger } from "@logtape/logtape";
+import { jsonLine, textLine } from "./log_line.ts";
 
 /** How a program logs. */
 export interface LogOptions {
@@ -11,9 +12,6 @@ export interface LogOptions {
   /** `auto` is `text` on a terminal and `json` elsewhere. */
   format: "text" | "json" | "auto";
 }
-
-/** A value is cut at this many characters: a caller's path or a peer's words can be long. */
-const maxValueChars = 2 * 1024;
 
 /** Configures logging for the whole process and returns the program's logger. */
 export function setUpLog({ program, level, format }: LogOptions): Logger {
@@ -49,38 +47,4 @@ class LineWriter {
     this.#lines = [];
     for (let at = 0; at < bytes.length;) at += writeSync(2, bytes, at);
   }
-}
-
-function jsonLine(record: LogRecord): string {
-  return JSON.stringify({
-    time: new Date(record.timestamp).toISOString(),
-    level: levelName(record),
-    logger: record.category.join("."),
-    message: record.message.join(""),
-    ...record.properties,
-  }, (_key, value) => typeof value === "string" ? cut(value) : value);
-}
-
-function textLine(record: LogRecord): string {
-  const time = new Date(record.timestamp).toISOString().slice(11, 23);
-  const level = levelName(record).toUpperCase().padEnd(5);
-  let line = `${time} ${level} ${record.message.join("")}`;
-  for (const [key, value] of Object.entries(record.properties)) {
-    if (value !== undefined) line += ` ${key}=${quoted(value)}`;
-  }
-  return line;
-}
-
-function levelName({ level }: LogRecord): string {
-  return level === "warning" ? "warn" : level;
-}
-
-function cut(text: string): string {
-  return text.length <= maxValueChars ? text : text.slice(0, maxValueChars) + "…";
-}
-
-/** Values with spaces are quoted, and nothing in them can begin a line of its own. */
-function quoted(value: unknown): string {
-  const text = cut(typeof value === "string" ? value : JSON.stringify(value) ?? "");
-  return /^[\x21-\x7e]+$/.test(text) && !text.includes('"') ? text : JSON.stringify(text);
 }

@@ -1,0 +1,97 @@
+/** What is known about one tunnelled request: its id, its log line, its part in the metrics. */
+import type { Exchange, ExchangeEnd } from "../net/exchange.ts";
+import { answerError, type RelayError } from "./errors.ts";
+import type { ForwardObserver } from "./forward.ts";
+import type { ClusterMetrics } from "./cluster_metrics.ts";
+import type { Registration } from "./registry.ts";
+import type { Relay } from "./relay.ts";
+import { requestIdLine, requestIdOf } from "./request_id.ts";
+import type { TunnelRoute } from "./tunnel.ts";
+
+/**
+ * Follows a request from its head to the end of its answer. Making one begins it: the request is
+ * counted, and its answer, whoever gives it, bears its id.
+ */
+export class Observation implements ForwardObserver {
+  readonly requestId: string;
+  /** Times that the request was sent again, to another agent or on another connection. */
+  retries = 0;
+  readonly #relay: Relay;
+  readonly #exchange: Exchange;
+  readonly #route: TunnelRoute;
+  readonly #registration: Registration | undefined;
+  readonly #cluster: ClusterMetrics;
+
+  constructor(
+    relay: Relay,
+    exchange: Exchange,
+    route: TunnelRoute,
+    registration: Registration | undefined,
+  ) {
+    this.#relay = relay;
+    this.#exchange = exchange;
+    this.#route = route;
+    this.#registration = registration;
+    this.requestId = requestIdOf(exchange.head.fields);
+    // A label for each made-up name would let callers fill the memory.
+    this.#cluster = relay.metrics.cluster(registration ? route.cluster : "unknown");
+    this.#cluster.open++;
+    exchange.answerField = requestIdLine(this.requestId);
+    exchange.onEnd = (end) => this.#ended(end);
+  }
+
+  /** The request is not tried: says why to the caller and counts the limit that it met. */
+  refuse(error: RelayError): void {
+    this.#countLimit(error);
+    answerError(this.#exchange, error);
+  }
+
+  /** The request was tried and failed. The caller is answered by who tried. */
+  failed(error: RelayError, detail: string): void {
+    this.#countLimit(error);
+    this.#relay.log.warn("Request failed", {
+      request_id: this.requestId,
+      cluster: this.#route.cluster,
+      method: this.#exchange.head.method,
+      path: withoutQuery(this.#route.path),
+      status: error.status,
+      code: error.code,
+      detail,
+    });
+  }
+
+  #countLimit({ limit }: RelayError): void {
+    if (limit !== undefined) this.#relay.metrics.limitHit(limit);
+  }
+
+  #ended(end: ExchangeEnd): void {
+    const { method } = this.#exchange.head;
+    this.#cluster.open--;
+    this.#cluster.finished(method, end);
+    this.#relay.log.info("Request", {
+      request_id: this.requestId,
+      cluster: this.#route.cluster,
+      method,
+      path: withoutQuery(this.#route.path),
+      status: end.status,
+      bytes_in: end.bytesIn,
+      bytes: end.bytes,
+      first_byte_ms: end.firstByteMs === undefined ? undefined : tenths(end.firstByteMs),
+      ms: tenths(end.ms),
+      complete: end.isComplete,
+      peer: this.#exchange.peer.address,
+      instance: this.#registration?.instance,
+      retries: this.retries === 0 ? undefined : this.retries,
+    });
+  }
+}
+
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
+
+/** A query may hold what a log must not. */
+function withoutQuery(path: string): string {
+  const end = path.indexOf("?");
+  return end === -1 ? path : path.slice(0, end);
+}
