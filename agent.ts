@@ -4,6 +4,7 @@ import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
 import { formatAddress } from "./lib/config/address.ts";
 import { type AgentOptions, parseAgentOptions } from "./lib/config/agent_options.ts";
+import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
@@ -44,7 +45,7 @@ await runProgram("agent", parseAgentOptions, async (options) => {
 });
 
 /** @throws {ConfigError} for a certificate or key that no handshake could use. */
-function checkTlsFiles({ serverTls, targetTls }: AgentOptions): void {
+function checkTlsFiles({ serverTls, proxy, targetTls }: AgentOptions): void {
   const { certPath, certPem, keyPath, keyPem } = serverTls;
   if (certPath !== undefined && certPem !== undefined && keyPath !== undefined && keyPem) {
     checkKeyPair(
@@ -54,6 +55,7 @@ function checkTlsFiles({ serverTls, targetTls }: AgentOptions): void {
   }
   const cas = [
     { option: "server-ca-cert", path: serverTls.caPath, pem: serverTls.caPem },
+    { option: "proxy-ca-cert", path: proxy?.caPath, pem: proxy?.caPem },
     { option: "ca-cert", path: targetTls?.caPath, pem: targetTls?.caPem },
   ];
   for (const { option, path, pem } of cas) {
@@ -62,9 +64,10 @@ function checkTlsFiles({ serverTls, targetTls }: AgentOptions): void {
 }
 
 function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): Agent {
-  const { serverUrl: url, token, serverTls, target, targetTls } = options;
+  const { serverUrl: url, token, serverTls, proxy, target, targetTls } = options;
   return new Agent({
     serverUrl: url,
+    proxy: proxy && formatProxy(proxy),
     target: formatAddress(target),
     maxRetryMs: options.maxRetryMs,
     maxStreams: options.maxConns,
@@ -74,11 +77,12 @@ function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): A
     version,
     tokenFile: options.saTokenPath === undefined ? undefined : tokenFile(options.saTokenPath),
     dialRelay: (signal) => {
-      const { caPem: ca, certPem: cert, keyPem: key } = serverTls;
-      return dialRelay({ url, token, ca, cert, key }, signal);
+      const { caPem: ca, certPem: cert, keyPem: key, serverName } = serverTls;
+      return dialRelay({ url, token, ca, cert, key, serverName, proxy }, signal);
     },
     dialTarget: (signal) => {
-      const address = { ...target, timeoutMs: options.dialTimeoutMs };
+      const { serverName } = targetTls ?? {};
+      const address = { ...target, serverName, timeoutMs: options.dialTimeoutMs };
       return targetTls && !targetTls.isInsecure
         ? dialTlsTarget({ ...address, ca: targetTls.caPem }, signal)
         : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);

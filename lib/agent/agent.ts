@@ -28,6 +28,8 @@ export class RelayRefusedError extends Error {
 export interface AgentConfig {
   /** The relay's URL, for the log. */
   serverUrl: string;
+  /** The proxy's on the way there, without credentials. */
+  proxy?: string | undefined;
   /** The only target that a relay may ask for, `HOST:PORT`. */
   target: string;
   /** The longest wait between attempts, in milliseconds. */
@@ -120,10 +122,10 @@ export class Agent {
 
   /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
   async #connectOnce(): Promise<number> {
-    const { serverUrl, maxRetryMs, random = Math.random } = this.#config;
+    const { serverUrl, proxy, maxRetryMs, random = Math.random } = this.#config;
     const startMs = performance.now();
     try {
-      this.#log.info("Connecting to relay", { server: serverUrl });
+      this.#log.info("Connecting to relay", { server: serverUrl, proxy });
       const socket = await this.#config.dialRelay(this.#stop.signal);
       const isMoving = await this.#runSession(socket);
       // The relay asked us to go elsewhere: it may be gone soon, its successor is there already.
@@ -138,7 +140,7 @@ export class Agent {
         );
         return refusedBackoffMs(maxRetryMs, random);
       }
-      this.#log.warn("Could not connect to relay", { server: serverUrl, reason });
+      this.#log.warn("Could not connect to relay", { server: serverUrl, proxy, reason });
     }
     if (performance.now() - startMs > stableMs) this.#attempt = 0;
     return backoffMs(this.#attempt++, maxRetryMs, random);

@@ -45,6 +45,11 @@ export function parseTargetAddress(text: string): TargetAddress | undefined {
   return isComplete ? address : undefined;
 }
 
+/** Reads a name or an IP address without brackets; undefined for anything else. */
+export function parseHost(text: string): string | undefined {
+  return isHostOrIpv4(text) || isIpv6(text) ? text : undefined;
+}
+
 /** Writes an address as it is given in options and in a Connect frame: `host:port`. */
 export function formatAddress({ hostname, port }: ListenAddress | TargetAddress): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;

@@ -8,6 +8,7 @@ import { deepFreeze } from "./freeze.ts";
 import {
   boolean,
   duration,
+  hostName,
   integer,
   type Kind,
   listenAddress,
@@ -23,6 +24,7 @@ import {
   type Program,
   type ReadOptions,
 } from "./options.ts";
+import { type Proxy, proxyFromEnvironment, proxyOrNone } from "./proxy.ts";
 import {
   exitCodes,
   graceOption,
@@ -41,6 +43,8 @@ export interface AgentOptions {
   readonly token: string;
   /** TLS with the relay; has no use when `serverUrl` is `ws://`. */
   readonly serverTls: ServerTls;
+  /** The HTTP proxy on the way to the relay; undefined is none. */
+  readonly proxy?: RelayProxy | undefined;
   /** All that the agent dials, whatever a relay asks. */
   readonly target: TargetAddress;
   /** TLS with the target; undefined is plain TCP. */
@@ -71,6 +75,8 @@ export interface AgentOptions {
 
 /** How the agent verifies the relay and shows who it is; PEM text as it was at start. */
 export interface ServerTls {
+  /** What the relay's certificate must hold, and the name asked for; undefined is the URL's host. */
+  readonly serverName?: string | undefined;
   /** CA of the relay's certificate; without it, the system's CAs count. */
   readonly caPath?: string | undefined;
   readonly caPem?: string | undefined;
@@ -81,10 +87,19 @@ export interface ServerTls {
   readonly keyPem?: string | undefined;
 }
 
+/** The proxy, and how the agent verifies it if it is reached by TLS. */
+export interface RelayProxy extends Proxy {
+  /** CA of the proxy's certificate; without it, the system's CAs count. */
+  readonly caPath?: string | undefined;
+  readonly caPem?: string | undefined;
+}
+
 /** How the agent verifies the target; PEM text as it was at start. */
 export interface TargetTls {
   /** True when the target's certificate is not verified; there is no CA then. */
   readonly isInsecure: boolean;
+  /** What the target's certificate must hold, and the name asked for; undefined is the target's. */
+  readonly serverName?: string | undefined;
   /** CA of the target's certificate; without it, the system's CAs count. */
   readonly caPath?: string | undefined;
   readonly caPem?: string | undefined;
@@ -144,6 +159,14 @@ const table = {
     description: "CA certificates in PEM that the relay's certificate is verified with; without " +
       "it, the system's",
   },
+  serverName: {
+    name: "server-name",
+    env: "SERVER_NAME",
+    group: "Relay",
+    kind: hostName,
+    description: "Name that the relay's certificate must hold and that TLS asks for, where it is " +
+      "another than the host in --server",
+  },
   clientCert: {
     name: "client-cert",
     env: "CLIENT_CERT",
@@ -165,6 +188,24 @@ const table = {
     kind: boolean,
     default: "false",
     description: "Allow ws://, which shows the token to everybody on the way; for tests only",
+  },
+  proxy: {
+    name: "proxy",
+    env: "PROXY",
+    group: "Relay",
+    kind: proxyOrNone,
+    isSecret: true,
+    description: "HTTP proxy on the way to the relay, http:// or https://, with credentials as " +
+      "http://USER:PASSWORD@HOST:PORT; without it, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and " +
+      'NO_PROXY count; "none" is no proxy, whatever they say',
+  },
+  proxyCaCert: {
+    name: "proxy-ca-cert",
+    env: "PROXY_CA_CERT",
+    group: "Relay",
+    kind: path,
+    description: "CA certificates in PEM that the certificate of an https:// proxy is verified " +
+      "with; without it, the system's",
   },
   target: {
     name: "target",
@@ -192,6 +233,14 @@ const table = {
     default: `${SERVICE_ACCOUNT}/ca.crt`,
     whenEmpty: "the system's",
     description: "CA certificates in PEM that the target's certificate is verified with",
+  },
+  tlsServerName: {
+    name: "tls-server-name",
+    env: "TLS_SERVER_NAME",
+    group: "Target",
+    kind: hostName,
+    description: "Name that the target's certificate must hold and that TLS asks for, where it " +
+      "is another than the host in --target",
   },
   insecure: {
     name: "insecure",
@@ -283,6 +332,11 @@ const program: Program<typeof table> = {
         "--client-key tls.key",
     },
     {
+      title: "Through an HTTP proxy that asks for credentials",
+      command: "TOKEN=… PROXY=http://USER:PASSWORD@proxy.example.com:3128 \\\n      " +
+        "agent --server wss://relay.example.com/connect",
+    },
+    {
       title: "On one machine: a plain HTTP service that needs no credential",
       command: "TOKEN=… agent --server ws://localhost:8443/connect --allow-insecure-server " +
         '\\\n      --target localhost:3000 --plain-target --sa-token-path ""',
@@ -301,20 +355,22 @@ const program: Program<typeof table> = {
 export function parseAgentOptions(argv: readonly string[], env: Environment): Parsed<AgentOptions> {
   const parsed = parseOptions(program, argv, env);
   return parsed.kind === "run"
-    ? { kind: "run", options: deepFreeze(build(parsed.options)) }
+    ? { kind: "run", options: deepFreeze(build(parsed.options, env)) }
     : parsed;
 }
 
 type Read = ReadOptions<typeof table>;
 
-function build(read: Read): AgentOptions {
+function build(read: Read, env: Environment): AgentOptions {
   const { values } = read;
   refusePlainServer(read);
+  const proxy = readProxy(read, env);
   const targetTls = readTargetTls(read);
   return {
     serverUrl: values.server.href,
     token: values.token,
     serverTls: readServerTls(read),
+    ...(proxy && { proxy }),
     target: values.target,
     ...(targetTls && { targetTls }),
     ...(values.saTokenPath !== undefined && { saTokenPath: values.saTokenPath }),
@@ -362,20 +418,34 @@ function readServerTls({ values, origins }: Read): ServerTls {
     keyPath,
     keyPem: readPrivateKeyFile({ origin: origins.clientKey, path: keyPath }),
   };
-  return { ...ca, ...own };
+  const { serverName } = values;
+  return { ...(serverName !== undefined && { serverName }), ...ca, ...own };
+}
+
+function readProxy({ values, origins }: Read, env: Environment): RelayProxy | undefined {
+  const proxy = values.proxy ?? proxyFromEnvironment(env, values.server);
+  if (proxy === undefined || proxy === "none") return undefined;
+  const caPath = values.proxyCaCert;
+  if (caPath === undefined || !proxy.isTls) return proxy;
+  return {
+    ...proxy,
+    caPath,
+    caPem: readCertificateFile({ origin: origins.proxyCaCert, path: caPath }),
+  };
 }
 
 function readTargetTls({ values, origins }: Read): TargetTls | undefined {
   if (values.plainTarget) return undefined;
-  if (values.insecure) return { isInsecure: true };
-  const caPath = values.caCert;
-  if (caPath === undefined) return { isInsecure: false };
+  const { tlsServerName: serverName, caCert: caPath } = values;
+  const name = serverName !== undefined && { serverName };
+  if (values.insecure) return { isInsecure: true, ...name };
+  if (caPath === undefined) return { isInsecure: false, ...name };
   const caPem = readCertificateFile({
     origin: origins.caCert,
     path: caPath,
     remedy: "give the target's CA with --ca-cert, or --plain-target for a target without TLS",
   });
-  return { isInsecure: false, caPath, caPem };
+  return { isInsecure: false, ...name, caPath, caPem };
 }
 
 function warningsAbout({ values, origins }: Read): string[] {
@@ -384,6 +454,9 @@ function warningsAbout({ values, origins }: Read): string[] {
     warnings.push(`${origins.server} begins with ws://: the token can be read on the way`);
     if (values.clientCert !== undefined) {
       warnings.push(`${origins.clientCert} has no effect with ws://`);
+    }
+    if (values.serverName !== undefined) {
+      warnings.push(`${origins.serverName} has no effect with ws://`);
     }
   }
   if (values.insecure && !values.plainTarget) {

@@ -7,6 +7,7 @@
 import { z } from "zod";
 import {
   type ListenAddress,
+  parseHost,
   parseListenAddress,
   parseTargetAddress,
   type TargetAddress,
@@ -87,6 +88,12 @@ export const TARGET_EXPECTED =
 export const targetAddress: Kind<TargetAddress> = {
   placeholder: "HOST:PORT",
   schema: parsedBy(parseTargetAddress, TARGET_EXPECTED),
+};
+
+/** A name or an IP address, without a port and without brackets. */
+export const hostName: Kind<string> = {
+  placeholder: "NAME",
+  schema: parsedBy(parseHost, "must be a host name or an IP address, without a port"),
 };
 
 /** A Go duration in milliseconds; at most 596 hours. */

@@ -50,6 +50,16 @@ export class Authority {
   }
 }
 
+/** Runs `test` with an empty folder, and removes that. */
+export async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "culvert-tls-" });
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
 async function openssl(...args: readonly string[]): Promise<void> {
   const { success, stderr } = await runOpenssl(args);
   if (!success) throw new Error(`openssl ${args.join(" ")} failed: ${stderr}`);

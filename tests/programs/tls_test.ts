@@ -25,7 +25,7 @@ import {
   requestHead,
   secrets,
 } from "../isolation/tunnel.ts";
-import { Authority, type KeyPairFiles, runOpenssl } from "./certificates.ts";
+import { Authority, type KeyPairFiles, runOpenssl, withFolder } from "./certificates.ts";
 
 const timeoutMs = 60_000;
 
@@ -50,15 +50,6 @@ async function makeCertificates(folder: string): Promise<Certificates> {
     caller: await own.issue("caller", "DNS:caller"),
     foreignCaller: await foreign.issue("caller", "DNS:caller"),
   };
-}
-
-async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "culvert-tls-" });
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 /** Connects with TLS, and with a certificate if one is given; the relay may refuse it later. */
@@ -274,6 +265,18 @@ Deno.test("TLS to the target: only the right certificate is believed, unless tol
       { id: "misnamed", address: misnamed.address, args: ["-ca-cert", own.caPath], status: 502 },
       { id: "system", address: target.address, args: ["-ca-cert="], status: 502 },
       { id: "insecure", address: misnamed.address, args: ["-insecure"], status: 200 },
+      {
+        id: "named",
+        address: misnamed.address,
+        args: ["-ca-cert", own.caPath, "-tls-server-name", "other.example"],
+        status: 200,
+      },
+      {
+        id: "wrongly-named",
+        address: target.address,
+        args: ["-ca-cert", own.caPath, "-tls-server-name", "other.example"],
+        status: 502,
+      },
     ];
     await using relay = await startRelay({
       clusters: cases.map(({ id, address }) => ({

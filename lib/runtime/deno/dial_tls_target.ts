@@ -13,6 +13,8 @@ import { ConnSocket } from "./conn_socket.ts";
 export interface TlsTargetOptions {
   hostname: string;
   port: number;
+  /** What the target's certificate must hold, where it is another name than `hostname`. */
+  serverName?: string | undefined;
   /** PEM of a CA that is trusted besides Deno's own list. */
   ca?: string | undefined;
   /** For the connection to be made, TLS included, in milliseconds. */
@@ -25,7 +27,7 @@ export interface TlsTargetOptions {
  * @throws {StreamError} `refused`, `unreachable`, `timeout`, `tls` or, for the signal, `reset`.
  */
 export async function dialTlsTarget(
-  { hostname, port, ca, timeoutMs }: TlsTargetOptions,
+  { hostname, port, serverName = hostname, ca, timeoutMs }: TlsTargetOptions,
   signal: AbortSignal,
 ): Promise<ByteSocket> {
   const timeout = new AbortController();
@@ -34,7 +36,7 @@ export async function dialTlsTarget(
   try {
     const conn = await Deno.connect({ hostname, port, signal: either });
     conn.setKeepAlive(true);
-    return new ConnSocket(await shakeHands(conn, hostname, ca, either));
+    return new ConnSocket(await shakeHands(conn, serverName, ca, either));
   } catch (error) {
     if (signal.aborted) throw new StreamError("reset", "The request was given up");
     if (timeout.signal.aborted) {

@@ -2,9 +2,12 @@
 // @ts-types="npm:@types/ws@8.18.2"
 import { WebSocket } from "ws";
 import type { IncomingMessage } from "node:http";
+import { isIP, type Socket } from "node:net";
+import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from "node:tls";
 import { RelayRefusedError } from "../../agent/agent.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
+import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** How the relay is reached. */
@@ -16,9 +19,14 @@ export interface RelayDialOptions {
   /** The agent's own certificate and key, PEM, for mutual TLS. */
   cert?: string | undefined;
   key?: string | undefined;
+  /** What the relay's certificate must hold, where it is another name than the URL's. */
+  serverName?: string | undefined;
+  proxy?: ProxyAddress | undefined;
+  /** For connection, proxy, TLS and handshake together, in milliseconds. */
+  timeoutMs?: number | undefined;
 }
 
-/** For connection, TLS and handshake together, in milliseconds. */
+/** As documented in operations.md. */
 const handshakeTimeoutMs = 15_000;
 
 /**
@@ -26,21 +34,46 @@ const handshakeTimeoutMs = 15_000;
  *
  * @throws {RelayRefusedError} when the relay answers with a status.
  */
-export function dialRelay(options: RelayDialOptions, signal: AbortSignal): Promise<TunnelSocket> {
-  const { url, token, ca, cert, key } = options;
+export async function dialRelay(
+  options: RelayDialOptions,
+  signal: AbortSignal,
+): Promise<TunnelSocket> {
+  const { proxy, url, timeoutMs = handshakeTimeoutMs } = options;
+  const timeout = new AbortController();
+  const late = new Error(`gave up after ${timeoutMs / 1000} s`);
+  const timer = setTimeout(() => timeout.abort(late), timeoutMs);
+  const either = AbortSignal.any([signal, timeout.signal]);
+  try {
+    const connection = proxy && await dialThroughProxy(proxy, authorityOf(url), either);
+    return await openWebSocket(options, connection, either);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** @param connection Through a proxy, to the relay's port; absent to make one. */
+function openWebSocket(
+  options: RelayDialOptions,
+  connection: Socket | undefined,
+  signal: AbortSignal,
+): Promise<TunnelSocket> {
+  const { url, token } = options;
   const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
+  const tls = tlsOf(options);
   const socket = new WebSocket(url, {
     headers: { "Authorization": `Bearer ${token}`, "Tunnel-Version": "2" },
     perMessageDeflate: false,
     followRedirects: false,
-    handshakeTimeout: handshakeTimeoutMs,
     maxPayload: maxMessageBytes,
-    minVersion: "TLSv1.2",
-    ...(ca ? { ca } : {}),
-    ...(cert && key ? { cert, key } : {}),
-    ...(mayLeaveUnmasked(url) ? { generateMask: zeroMask } : {}),
+    ...tls,
+    ...(connection && { createConnection: () => secured(connection, url, tls) }),
+    ...(mayLeaveUnmasked(options) ? { generateMask: zeroMask } : {}),
   });
-  const abort = (): void => socket.terminate();
+  const abort = (): void => {
+    const { reason } = signal;
+    reject(new Error(`No answer from the relay: ${reason?.message ?? reason}`));
+    socket.terminate();
+  };
   signal.addEventListener("abort", abort);
   const settled = (): void => signal.removeEventListener("abort", abort);
   socket.once("upgrade", (response: IncomingMessage) => joinWrites(response.socket));
@@ -58,7 +91,37 @@ export function dialRelay(options: RelayDialOptions, signal: AbortSignal): Promi
     settled();
     reject(error);
   });
+  if (signal.aborted) abort();
   return promise;
+}
+
+/** TLS with the relay, for the connection that `ws` makes as for one through a proxy. */
+function tlsOf({ url, ca, cert, key, serverName }: RelayDialOptions): ConnectionOptions {
+  const { hostname } = new URL(url);
+  const name = serverName ?? hostname.replace(/^\[(.*)\]$/, "$1");
+  return {
+    minVersion: "TLSv1.2",
+    // A name indication must not be an address (RFC 6066 section 3).
+    servername: isIP(name) ? "" : name,
+    checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
+    ...(ca ? { ca } : {}),
+    ...(cert && key ? { cert, key } : {}),
+  };
+}
+
+/** What `ws` writes its request to: the connection, or TLS in it. */
+function secured(connection: Socket, url: string, tls: ConnectionOptions): Socket {
+  return isSecure(url) ? connectTls({ ...tls, socket: connection }) : connection.resume();
+}
+
+/** `HOST:PORT` of a WebSocket URL, as CONNECT has it. */
+function authorityOf(url: string): string {
+  const { hostname, port } = new URL(url);
+  return `${hostname}:${port || (isSecure(url) ? "443" : "80")}`;
+}
+
+function isSecure(url: string): boolean {
+  return url.startsWith("wss:");
 }
 
 /**
@@ -67,11 +130,11 @@ export function dialRelay(options: RelayDialOptions, signal: AbortSignal): Promi
  * interface, no intermediary sees the frames either. There a key of zeros, which saves touching
  * every byte, changes nothing; on a plain line the key stays random.
  */
-function mayLeaveUnmasked(url: string): boolean {
-  const { protocol, hostname } = new URL(url);
+function mayLeaveUnmasked({ url, proxy }: RelayDialOptions): boolean {
+  const { hostname } = new URL(url);
   const isLoopback = hostname === "localhost" || hostname === "[::1]" ||
     /^127\.\d+\.\d+\.\d+$/.test(hostname);
-  return protocol === "wss:" || isLoopback;
+  return isSecure(url) || (isLoopback && proxy === undefined);
 }
 
 function zeroMask(mask: Uint8Array): void {

@@ -8,6 +8,8 @@ import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
 export interface TargetOptions {
   hostname: string;
   port: number;
+  /** What a TLS target is asked for, where it is another name than `hostname`. */
+  serverName?: string | undefined;
   /** For the connection to be made, TLS included, in milliseconds. */
   timeoutMs: number;
   /**
@@ -24,13 +26,13 @@ export interface TargetOptions {
  */
 export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
-  const { hostname: host, port, isTls, timeoutMs } = options;
+  const { hostname: host, port, serverName = host, isTls, timeoutMs } = options;
   const common = { host, port, allowHalfOpen: true, noDelay: true };
   const socket: Socket = isTls
     ? connectTls({
       ...common,
       // A name indication must not be an address (RFC 6066 section 3).
-      ...(isIP(host) ? {} : { servername: host }),
+      ...(isIP(serverName) ? {} : { servername: serverName }),
       rejectUnauthorized: false,
       minVersion: "TLSv1.2",
       ALPNProtocols: ["http/1.1"],

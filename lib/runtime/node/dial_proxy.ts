@@ -1,0 +1,180 @@
+/**
+ * A connection through an HTTP proxy, by CONNECT (RFC 9110 section 9.3.6).
+ *
+ * Our own: an `Agent` for `node:http` that does this would bring the same few lines and a place in
+ * that module's pooling, and say "Proxy response (407)" where a user needs to know what to do.
+ */
+import { connect as connectPlain, isIP, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+
+/** The proxy, and how it is verified when it is reached by TLS. */
+export interface ProxyAddress {
+  readonly isTls: boolean;
+  readonly hostname: string;
+  readonly port: number;
+  /** Value of `Proxy-Authorization`; a secret. */
+  readonly authorization?: string | undefined;
+  /** PEM of the CA of its certificate; absent for the system's. */
+  readonly caPem?: string | undefined;
+}
+
+/** An answer to CONNECT has a status and a few fields; one that is longer is none. */
+const maxHeadBytes = 16 * 1024;
+
+/**
+ * Connects to a host through a proxy.
+ *
+ * @param authority `HOST:PORT`, as it stands in the request; the proxy looks the name up.
+ * @returns a socket that is paused and whose next byte is the host's
+ * @throws {Error} with one line for the log when the proxy can't be reached, refuses, answers with
+ * something else than HTTP, or not at all before the signal comes
+ */
+export async function dialThroughProxy(
+  proxy: ProxyAddress,
+  authority: string,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const socket = open(proxy);
+  try {
+    await opened(socket, proxy, signal);
+    // `ws` asks for it on the socket that it gets, which may be TLS in this one.
+    socket.setNoDelay(true);
+    const head = answerTo(socket, signal);
+    socket.write(requestHead(authority, proxy.authorization));
+    const fault = faultOf(await head, authority, proxy);
+    if (fault !== undefined) throw new Error(fault);
+    return socket;
+  } catch (error) {
+    // It stays: what the connection says later must not end the process.
+    socket.on("error", () => {});
+    socket.destroy();
+    throw error;
+  }
+}
+
+function open({ isTls, hostname: host, port, caPem }: ProxyAddress): Socket {
+  if (!isTls) return connectPlain({ host, port });
+  return connectTls({
+    ...{ host, port, minVersion: "TLSv1.2", ALPNProtocols: ["http/1.1"] },
+    // A name indication must not be an address (RFC 6066 section 3).
+    ...(isIP(host) ? {} : { servername: host }),
+    ...(caPem === undefined ? {} : { ca: caPem }),
+  });
+}
+
+/** Waits until the connection is made, TLS included. */
+function opened(socket: Socket, { isTls }: ProxyAddress, signal: AbortSignal): Promise<void> {
+  const event = isTls ? "secureConnect" : "connect";
+  return settledBy<void>(socket, signal, {
+    what: "No connection to the proxy",
+    begin: (resolve) => socket.once(event, resolve),
+    end: (resolve) => socket.off(event, resolve),
+    failed: (error) => `Could not connect to the proxy: ${error.message || "the connection broke"}`,
+  });
+}
+
+/** Waits for the head of the proxy's answer, and returns it with the empty line at its end. */
+function answerTo(socket: Socket, signal: AbortSignal): Promise<string> {
+  let text = "";
+  let take: (chunk: Uint8Array) => void = () => {};
+  return settledBy<string>(socket, signal, {
+    what: "No answer from the proxy",
+    begin: (resolve) => {
+      take = (chunk) => {
+        for (const byte of chunk) text += String.fromCharCode(byte);
+        const isWhole = text.includes("\r\n\r\n") || text.length > maxHeadBytes;
+        if (isWhole || !mayBeHttp(text)) resolve(text);
+      };
+      socket.on("data", take);
+    },
+    end: () => {
+      socket.off("data", take);
+      // The next bytes are for whoever uses the connection.
+      socket.pause();
+    },
+    failed: (error) => `The proxy closed the connection before it answered: ${error.message}`,
+  });
+}
+
+interface Waiting<T> {
+  /** What there is not when the signal comes. */
+  readonly what: string;
+  readonly begin: (resolve: (value: T) => void) => void;
+  readonly end: (resolve: (value: T) => void) => void;
+  readonly failed: (error: Error) => string;
+}
+
+/** Waits for something that a socket does, unless it fails, closes, or the signal comes. */
+async function settledBy<T>(
+  socket: Socket,
+  signal: AbortSignal,
+  { what, begin, end, failed }: Waiting<T>,
+): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const onError = (error: Error): void => reject(new Error(failed(error)));
+  const onClose = (): void => onError(new Error("it sent nothing more"));
+  const onAbort = (): void => reject(new Error(`${what}: ${reasonOf(signal)}`));
+  begin(resolve);
+  socket.on("error", onError);
+  socket.on("end", onClose);
+  socket.on("close", onClose);
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) onAbort();
+  try {
+    return await promise;
+  } finally {
+    end(resolve);
+    socket.off("error", onError);
+    socket.off("end", onClose);
+    socket.off("close", onClose);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function reasonOf({ reason }: AbortSignal): string {
+  return reason instanceof Error ? reason.message : String(reason);
+}
+
+function requestHead(authority: string, authorization: string | undefined): string {
+  const credentials = authorization === undefined
+    ? ""
+    : `Proxy-Authorization: ${authorization}\r\n`;
+  return `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${credentials}\r\n`;
+}
+
+/** Whether text may be the begin of an answer of HTTP/1.x. */
+function mayBeHttp(text: string): boolean {
+  return "HTTP/1.".startsWith(text.slice(0, 7));
+}
+
+/** What is wrong with an answer, and what may be done about it; undefined for success. */
+function faultOf(head: string, authority: string, proxy: ProxyAddress): string | undefined {
+  const status = Number(/^HTTP\/1\.[01] (\d{3})(?: [^\r\n]*)?\r\n/.exec(head)?.[1]);
+  const end = head.indexOf("\r\n\r\n");
+  // A TLS record's type, alert or handshake, and version (RFC 8446 section 5.1).
+  if (["\x15\x03", "\x16\x03"].includes(head.slice(0, 2))) {
+    return "The proxy speaks TLS: use https:// in its URL";
+  }
+  if (end === -1 && mayBeHttp(head)) return `The proxy's answer is over ${maxHeadBytes} bytes`;
+  if (Number.isNaN(status)) return "The proxy's answer is not HTTP/1.1: is it an HTTP proxy?";
+  if (status < 200 || status > 299) return refusal(status, authority, proxy);
+  // Neither TLS nor HTTP has the host speak first.
+  return head.length > end + 4 ? "The proxy sent more than its answer" : undefined;
+}
+
+function refusal(status: number, authority: string, { authorization }: ProxyAddress): string {
+  switch (status) {
+    case 407:
+      return authorization === undefined
+        ? "The proxy asks for credentials (status 407): give them as http://USER:PASSWORD@HOST:PORT"
+        : "The proxy does not take the credentials in its URL (status 407)";
+    case 403:
+      return `The proxy does not allow connections to ${authority} (status 403)`;
+    case 502:
+    case 503:
+    case 504:
+      return `The proxy could not connect to ${authority} (status ${status})`;
+    default:
+      return `The proxy refused CONNECT to ${authority} (status ${status})`;
+  }
+}
