@@ -12,6 +12,9 @@ import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/ht
 import { setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 
+/** For callers to take the answers that say that the grace was over, in milliseconds. */
+const lastAnswersMs = 1_000;
+
 await runProgram("relay", parseRelayOptions, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
@@ -60,13 +63,17 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   }
 
   const signal = await untilSignalled();
-  log.info("Shutting down", { signal, grace_ms: options.graceMs });
+  const { drainDelayMs: drain_delay_ms, graceMs: grace_ms } = options;
+  log.info("Shutting down", { signal, drain_delay_ms, grace_ms });
+  relay.leave();
+  for (const server of [publicServer, internalServer]) server.leave();
+  await new Promise((resolve) => setTimeout(resolve, options.drainDelayMs));
   const deadlineMs = performance.now() + options.graceMs;
   publicServer.stopAccepting();
   internalServer.stopAccepting();
   await relay.drain(options.graceMs);
   // Callers may still be taking the ends of their answers, and agents the reason for this one.
-  const leftMs = Math.max(0, deadlineMs - performance.now());
+  const leftMs = Math.max(lastAnswersMs, deadlineMs - performance.now());
   await Promise.all([publicServer.drained(leftMs), internalServer.drained(leftMs)]);
   publicServer.close();
   internalServer.close();

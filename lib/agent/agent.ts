@@ -4,6 +4,7 @@ import { getField, type HeadLimits, type RequestHead } from "../http1/head.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import { CloseCode, StreamError } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
+import { endReason } from "../protocol/session_end.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
 import type { Stream } from "../protocol/stream.ts";
@@ -116,7 +117,15 @@ export class Agent {
   async stop(graceMs: number): Promise<void> {
     this.#stop.abort();
     await Promise.all([...this.#sessions].map((session) => session.drain(graceMs)));
-    for (const session of this.#sessions) session.close(CloseCode.GoingAway, "The agent stops");
+    const open = this.#figures().openStreams;
+    if (open > 0) {
+      this.#log.warn("Breaking off requests: --grace is over", { open, grace_ms: graceMs });
+    }
+    for (const session of this.#sessions) {
+      const isOver = session.openStreams > 0;
+      const reason = isOver ? "The agent stops, and its --grace is over" : "The agent stops";
+      session.close(CloseCode.GoingAway, reason);
+    }
     this.#pool.close();
   }
 
@@ -162,9 +171,12 @@ export class Agent {
     });
     this.#sessions.add(session);
     this.#announce(session);
-    const ended = session.closed.then(({ code, reason }): false => {
+    const ended = session.closed.then((end): false => {
+      const { code, reason } = end;
       this.#sessions.delete(session);
-      const level = this.#stop.signal.aborted ? "info" : "warn";
+      const isStopping = this.#stop.signal.aborted;
+      this.metrics.disconnected(isStopping ? "stopped" : endReason(end));
+      const level = isStopping ? "info" : "warn";
       this.#log[level]("Disconnected from relay", { code, reason });
       return false;
     });

@@ -1,6 +1,7 @@
 /** The agent's metrics: seed 003's names, and what it doesn't have. */
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
+import type { SessionEndReason } from "../protocol/session_end.ts";
 
 /** What gauges ask the agent when Prometheus asks them. */
 export interface AgentFigures {
@@ -14,6 +15,7 @@ export interface AgentFigures {
 export class AgentMetrics {
   readonly #metrics = new Metrics();
   readonly #reconnects: Counter;
+  readonly #disconnects: Counter<"reason">;
   readonly #requests: Counter;
   readonly #errors: Counter;
   readonly #errorsByCode: Counter<"code">;
@@ -23,6 +25,12 @@ export class AgentMetrics {
     this.#reconnects = new Counter({
       name: "agent_reconnects_total",
       help: "Attempts to reach the relay again.",
+      registers,
+    });
+    this.#disconnects = new Counter({
+      name: "culvert_agent_disconnects_total",
+      help: "Sessions with the relay that ended, by reason.",
+      labelNames: ["reason"],
       registers,
     });
     this.#requests = new Counter({
@@ -91,6 +99,10 @@ export class AgentMetrics {
 
   reconnecting(): void {
     this.#reconnects.inc();
+  }
+
+  disconnected(reason: SessionEndReason | "stopped"): void {
+    this.#disconnects.inc({ reason });
   }
 
   forwarded(): void {

@@ -40,7 +40,9 @@ export interface RelayOptions {
   readonly tls?: RelayTls | undefined;
   /** Time until a response's head, in milliseconds; 0 is no limit. */
   readonly responseTimeoutMs: number;
-  /** Time for open streams to finish when the relay stops; 0 is none. */
+  /** Time in which requests are still taken when the relay stops; 0 is none. */
+  readonly drainDelayMs: number;
+  /** Time for open streams to finish after that; 0 is none. */
   readonly graceMs: number;
   /** Limit on the head of a request or response. */
   readonly maxHeaderBytes: number;
@@ -168,6 +170,16 @@ const table = {
     default: "5m",
     description: "Time until the head of a response; its body may take longer; 0 is no limit",
   },
+  drainDelayMs: {
+    name: "drain-delay",
+    env: "DRAIN_DELAY",
+    group: "Timeouts",
+    kind: duration({ min: "0" }),
+    default: "0s",
+    description:
+      "After SIGTERM or SIGINT, time in which requests are still taken while /readyz says 503, " +
+      "for balancers to notice; --grace begins behind it",
+  },
   graceMs: graceOption,
   ...logOptions,
 } as const satisfies OptionTable;
@@ -225,6 +237,7 @@ function build(read: Read): RelayOptions {
     rateLimitPerSecond: values.rateLimitPerSecond,
     ...(tls && { tls }),
     responseTimeoutMs: values.responseTimeoutMs,
+    drainDelayMs: values.drainDelayMs,
     graceMs: values.graceMs,
     maxHeaderBytes: values.maxHeaderBytes,
     maxBodyBytes: values.maxBodyBytes,

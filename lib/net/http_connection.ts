@@ -104,11 +104,17 @@ export class HttpConnection implements ExchangeHost {
     else this.socket.destroy();
   }
 
+  /** Closes the connection after the next answer, which says so. */
+  leave(): void {
+    this.#isLast = true;
+    this.#exchange?.makeLast();
+  }
+
   /** Closes the connection now if it is idle, else after the answer to the request that has begun. */
   close(): void {
     // A request that comes now would meet a half that is closed: it must not be carried out.
     if (this.#state === "idle") this.#linger();
-    else this.#isLast = true;
+    else this.leave();
   }
 
   readBody(): void {

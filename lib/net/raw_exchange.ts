@@ -40,7 +40,7 @@ export class RawExchange implements Exchange {
   readonly framing: Framing;
   readonly #host: ExchangeHost;
   readonly #scanner: BodyScanner;
-  readonly #wantsKeepAlive: boolean;
+  #wantsKeepAlive: boolean;
   #consumer: BodyConsumer | undefined;
   #isBodyPaused = false;
   #mode: BodyMode = "none";
@@ -208,6 +208,11 @@ export class RawExchange implements Exchange {
     );
     if (this.#scanner.isDone) this.#consumer?.end();
     return end;
+  }
+
+  /** The connection closes after this exchange; the answer says so unless its head has left. */
+  makeLast(): void {
+    this.#wantsKeepAlive = false;
   }
 
   drained(): void {

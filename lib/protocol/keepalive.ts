@@ -3,20 +3,43 @@
 /** What a keepalive needs. */
 export interface KeepaliveOptions {
   nowMs: () => number;
+  /** Between two pings. */
   pingIntervalMs: number;
+  /** Silence after which the session is dead. */
   idleTimeoutMs: number;
+  /**
+   * While {@link isWaited}: pings come this often, and a session is dead when one of them has been
+   * unanswered for as long, and the silence has lasted twice as long.
+   */
+  answerTimeoutMs: number;
+  /** Whether somebody waits for this session's peer, which answers its Pings at once. */
+  isWaited: () => boolean;
+  /**
+   * A number that changes whenever bytes move that only a living peer can have moved: read from the
+   * line, be a message whole or not, or taken by a line that was full.
+   */
+  movedBytes: () => number;
   /** Sends a Ping with these 8 bytes, which Pong echoes. */
   ping: (payload: Uint8Array) => void;
   /** Nothing has been heard for `idleMs`. */
   dead: (idleMs: number) => void;
 }
 
-/** One timer for a whole session; it runs a few times in each ping interval. */
+/** How often the timer comes in each answer timeout: so much later is a dead session found. */
+const checksPerAnswerTimeout = 5;
+
+/** One timer for a whole session; nothing is done for a single request. */
 export class Keepalive {
   readonly #options: KeepaliveOptions;
   readonly #timer: ReturnType<typeof setInterval>;
+  /** Between two checks, if this process gets its turns. */
+  readonly #intervalMs: number;
+  #lastCheckMs: number;
   #lastHeardMs: number;
   #lastPingMs: number;
+  /** When the first Ping went out of those behind which nothing has been heard. */
+  #unansweredSinceMs: number | undefined;
+  #movedBytes = 0;
   #roundTripMs = 0;
   #minRoundTripMs = 0;
   /** We stopped reading on purpose: silence says nothing then. */
@@ -24,8 +47,10 @@ export class Keepalive {
 
   constructor(options: KeepaliveOptions) {
     this.#options = options;
-    this.#lastHeardMs = this.#lastPingMs = options.nowMs();
-    this.#timer = setInterval(() => this.check(), options.pingIntervalMs / 3);
+    this.#lastCheckMs = this.#lastHeardMs = this.#lastPingMs = options.nowMs();
+    const { answerTimeoutMs, pingIntervalMs } = options;
+    this.#intervalMs = Math.min(pingIntervalMs / 3, answerTimeoutMs / checksPerAnswerTimeout);
+    this.#timer = setInterval(() => this.check(), this.#intervalMs);
   }
 
   /** The last measured round trip in milliseconds; 0 before the first. */
@@ -38,14 +63,21 @@ export class Keepalive {
     return this.#minRoundTripMs;
   }
 
+  /** Whether a Ping has been unanswered for so long that another session is the better choice. */
+  get isSuspect(): boolean {
+    return this.#isUnanswered(this.#lastCheckMs);
+  }
+
   /** A message has arrived. */
   heard(): void {
     this.#lastHeardMs = this.#options.nowMs();
+    this.#unansweredSinceMs = undefined;
   }
 
   /** Sends a Ping now. */
   probe(): void {
     this.#lastPingMs = this.#options.nowMs();
+    this.#unansweredSinceMs ??= this.#lastPingMs;
     const payload = new Uint8Array(8);
     new DataView(payload.buffer).setFloat64(0, this.#lastPingMs);
     this.#options.ping(payload);
@@ -66,13 +98,47 @@ export class Keepalive {
   /** Sends what is due and looks for silence; the timer calls it, and so do tests. */
   check(): void {
     const now = this.#options.nowMs();
-    const idleMs = now - this.#lastHeardMs;
-    if (idleMs >= this.#options.idleTimeoutMs && !this.isPaused) this.#options.dead(idleMs);
-    else if (now - this.#lastPingMs >= this.#options.pingIntervalMs) this.probe();
+    this.#forgetAbsence(now);
+    const moved = this.#options.movedBytes();
+    if (moved !== this.#movedBytes) this.heard();
+    this.#movedBytes = moved;
+    const silentMs = now - this.#lastHeardMs;
+    if (!this.isPaused && this.#isDead(now, silentMs)) this.#options.dead(silentMs);
+    else if (now - this.#lastPingMs >= this.#pingDueMs) this.probe();
   }
 
   /** Ends the timer. */
   stop(): void {
     clearInterval(this.#timer);
+  }
+
+  get #pingDueMs(): number {
+    const { isWaited, answerTimeoutMs, pingIntervalMs } = this.#options;
+    return isWaited() ? Math.min(answerTimeoutMs, pingIntervalMs) : pingIntervalMs;
+  }
+
+  #isDead(now: number, silentMs: number): boolean {
+    const { idleTimeoutMs, answerTimeoutMs, isWaited } = this.#options;
+    if (silentMs >= idleTimeoutMs) return true;
+    return silentMs >= 2 * answerTimeoutMs && this.#isUnanswered(now) && isWaited();
+  }
+
+  #isUnanswered(now: number): boolean {
+    const since = this.#unansweredSinceMs;
+    return since !== undefined && now - since >= this.#options.answerTimeoutMs;
+  }
+
+  /**
+   * A process that was stopped, or busy, did not listen: what came meanwhile may be read only after
+   * this check. That time counts for no more than the check it was late for.
+   */
+  #forgetAbsence(now: number): void {
+    const absentMs = now - this.#lastCheckMs - 2 * this.#intervalMs;
+    this.#lastCheckMs = now;
+    if (absentMs <= 0) return;
+    this.#lastHeardMs = Math.min(now, this.#lastHeardMs + absentMs);
+    if (this.#unansweredSinceMs !== undefined) {
+      this.#unansweredSinceMs = Math.min(now, this.#unansweredSinceMs + absentMs);
+    }
   }
 }

@@ -14,17 +14,11 @@ import {
 } from "./frame.ts";
 import { Keepalive } from "./keepalive.ts";
 import { Outbox } from "./outbox.ts";
+import type { SessionEnd } from "./session_end.ts";
 import { decodeSettings, encodeSettings, type Settings } from "./settings.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { Stream, type StreamHost } from "./stream.ts";
 import { ReceiveWindow, WindowBudget } from "./window.ts";
-
-/** Why a session ended. */
-export interface SessionEnd {
-  /** WebSocket close code; 1006 when the connection broke without one. */
-  code: number;
-  reason: string;
-}
 
 /** What a session tells the one who runs it. */
 export interface SessionEvents {
@@ -55,8 +49,13 @@ export interface SessionOptions {
   nowMs?: () => number;
   /** Milliseconds between pings; 15 s by default. */
   pingIntervalMs?: number;
-  /** Milliseconds without any frame after which the session is dead; 45 s by default. */
+  /** Milliseconds without any byte after which the session is dead; 45 s by default. */
   idleTimeoutMs?: number;
+  /**
+   * Milliseconds that a Ping may be unanswered while streams are open, once the silence has lasted
+   * twice as long; 5 s by default. Only in version 2, whose peers read whatever their streams do.
+   */
+  answerTimeoutMs?: number;
 }
 
 /**
@@ -90,7 +89,6 @@ export class Session {
   readonly #socket: TunnelSocket;
   readonly #options: SessionOptions;
   readonly #streams = new Map<number, Stream>();
-  /** Version 1: streams whose Connected has not come. */
   readonly #outbox: Outbox;
   readonly #keepalive: Keepalive;
   readonly #budget: WindowBudget;
@@ -104,6 +102,9 @@ export class Session {
   #end: SessionEnd | undefined;
   #nextId = 1;
   #heldBytes = 0;
+  #wasLineFull = false;
+  #leftBytes = 0;
+  #takenByFullLine = 0;
   #isPaused = false;
   #isDraining = false;
   #isPeerDraining = false;
@@ -125,8 +126,11 @@ export class Session {
       nowMs: this.#nowMs,
       pingIntervalMs: options.pingIntervalMs ?? 15_000,
       idleTimeoutMs: options.idleTimeoutMs ?? 45_000,
+      answerTimeoutMs: options.answerTimeoutMs ?? 5_000,
+      isWaited: () => this.#version > 1 && this.#streams.size > 0,
+      movedBytes: () => this.#movedBytes(),
       ping: (payload) => this.#outbox.control(FrameType.Ping, 0, payload),
-      dead: (idleMs) => this.#fatal(1006, `No frame for ${Math.round(idleMs / 1000)} s`),
+      dead: (idleMs) => this.#silent(idleMs),
     });
     this.#host = this.#createHost();
     this.#outbox.overflowed = () =>
@@ -160,6 +164,11 @@ export class Session {
     return this.#keepalive.roundTripMs;
   }
 
+  /** Whether the peer has not answered for a while: another session is the better choice. */
+  get isSuspect(): boolean {
+    return this.#keepalive.isSuspect;
+  }
+
   /** Whether either side has asked for no new streams. */
   get isDraining(): boolean {
     return this.#isDraining || this.#isPeerDraining;
@@ -180,6 +189,19 @@ export class Session {
     return this.#closed.promise;
   }
 
+  /** Why the session is over, once it is. */
+  get end(): SessionEnd | undefined {
+    return this.#end;
+  }
+
+  /**
+   * Whether a relay may open streams. Its own Drain does not keep it from that: it asks the agent to
+   * go elsewhere, and requests come until callers know that too.
+   */
+  get takesStreams(): boolean {
+    return this.#end === undefined && !this.#isPeerDraining;
+  }
+
   /**
    * Opens a stream and sends its first bytes with it; only a relay does.
    *
@@ -187,7 +209,7 @@ export class Session {
    *   session takes no new ones.
    */
   open(target: string, first: Uint8Array): Stream {
-    if (this.#end || this.isDraining) {
+    if (!this.takesStreams) {
       throw new StreamError("unreachable", "The session takes no new streams");
     }
     const limit = this.#peer?.maxStreams ?? this.#options.settings.maxStreams;
@@ -206,15 +228,19 @@ export class Session {
     return stream;
   }
 
+  /** Asks the peer for no new streams; those that are open go on. */
+  announceDrain(): void {
+    if (!this.#end && !this.#isDraining) this.#beginDrain();
+  }
+
   /**
    * Asks for no new streams and lets the open ones finish.
    *
    * @returns once no stream is open, or after `graceMs`.
    */
   async drain(graceMs: number): Promise<void> {
-    if (this.#end) return;
-    if (!this.#isDraining) this.#beginDrain();
-    if (this.#isIdle) return;
+    this.announceDrain();
+    if (this.#end || this.#isIdle) return;
     const idle = Promise.withResolvers<void>();
     const timer = setTimeout(idle.resolve, graceMs);
     this.#onIdle.add(idle.resolve);
@@ -459,6 +485,25 @@ export class Session {
     this.#keepalive.isPaused = this.#isPaused;
   }
 
+  /**
+   * Counts bytes that only a living peer can have moved. What the line takes of ours counts only
+   * when it was full before: else the system takes it, whoever is at the other end.
+   */
+  #movedBytes(): number {
+    const { bufferedAmount, bytesRead = this.stats.bytesIn } = this.#socket;
+    const leftBytes = this.stats.bytesOut - bufferedAmount;
+    if (this.#wasLineFull) this.#takenByFullLine += Math.max(0, leftBytes - this.#leftBytes);
+    this.#leftBytes = leftBytes;
+    this.#wasLineFull = bufferedAmount > 0;
+    return bytesRead + this.#takenByFullLine;
+  }
+
+  #silent(idleMs: number): void {
+    const reason = `No frame for ${Math.round(idleMs / 1000)} s`;
+    this.#finish({ code: 1006, reason, isSilence: true });
+    this.#socket.terminate();
+  }
+
   #closedBySocket(code: number, reason: string): void {
     this.#finish({ code, reason: reason || "The connection ended" });
   }
@@ -468,8 +513,7 @@ export class Session {
     if (this.#end) return;
     // First, or a socket that reports its end at once would put its own reason in place of this one.
     this.#finish({ code, reason });
-    if (code === 1006) this.#socket.terminate();
-    else this.#socket.close(code, reason.slice(0, 120));
+    this.#socket.close(code, reason.slice(0, 120));
   }
 
   #finish(end: SessionEnd): void {

@@ -16,6 +16,8 @@ export interface TunnelSocketEvents {
 export interface TunnelSocket {
   /** Bytes that `send` has taken and the network has not. */
   readonly bufferedAmount: number;
+  /** Bytes that have arrived, of whole messages or not; absent where the runtime can't tell. */
+  readonly bytesRead?: number | undefined;
   /** Tells where events go. Called once, before anything is sent. */
   listen(events: TunnelSocketEvents): void;
   /**

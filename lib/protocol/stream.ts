@@ -101,6 +101,7 @@ export class Stream {
   #isStalled = false;
   /** Bytes that a version 1 peer sent and the owner has not taken. */
   #heldBytes = 0;
+  #unsent: readonly Uint8Array[] | undefined;
   /** The session's mark that the stream waits for its turn. */
   isQueued = false;
 
@@ -119,6 +120,14 @@ export class Stream {
   /** Bytes that wait for credit or for their turn. */
   get queuedBytes(): number {
     return this.#queuedBytes;
+  }
+
+  /**
+   * After a failure: all that was written, in order, if none of it was sent, so that nobody can have
+   * acted upon it; else undefined.
+   */
+  get unsent(): readonly Uint8Array[] | undefined {
+    return this.#unsent;
   }
 
   /** Says who deals with what arrives. */
@@ -300,6 +309,7 @@ export class Stream {
 
   receiveError(error: StreamError): void {
     this.#releaseHeld(this.#heldBytes);
+    if (this.#opening || this.#sendState === "held") this.#unsent = this.#queue;
     this.#over();
     this.#events.failed(error);
   }

@@ -32,6 +32,7 @@ function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
     // Who decides whether agents may come here must not wait for one: they would never come.
     if (c.req.query("exclude") === "agents") return c.text("ok");
     if (relay.registry.size === 0) return c.text("no agent is connected\n", 503);
+    if (!relay.registry.isReady) return c.text("all agents are draining\n", 503);
     return c.text("ok");
   });
   app.get("/metrics", async (c) => {

@@ -81,12 +81,14 @@ function runSession(
     const instance = session.peer?.instance;
     registration = { session, cluster, instance };
     relay.registry.add(registration);
+    if (relay.isStopping) session.announceDrain();
     const software = session.peer?.software;
     log.info("Agent connected", { ...about, version: session.version, instance, software });
   }, () => clearTimeout(timer));
-  session.closed.then(({ code, reason }) => {
+  session.closed.then((end) => {
+    const { code, reason } = end;
     if (registration) relay.registry.remove(registration);
-    relay.metrics.sessionEnded(code, session.stats);
+    relay.metrics.sessionEnded(end, session.stats);
     const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;
     log[isBroken ? "warn" : "info"]("Agent disconnected", { ...about, code, reason });
   });

@@ -33,6 +33,15 @@ export const relayStopping: RelayError = {
   retryAfterSeconds: 1,
 };
 
+/** The session's other end, or this one, stopped, and the request was not done within its grace. */
+export const graceOver: RelayError = {
+  status: 503,
+  reason: "Service Unavailable",
+  code: "stopping",
+  message: "the relay or the agent was stopped and did not wait any longer",
+  retryAfterSeconds: 1,
+};
+
 /** The relay's rate limit was met. */
 export const rateLimited: RelayError = {
   status: 429,

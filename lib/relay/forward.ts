@@ -1,9 +1,8 @@
 /** One tunnelled request: the caller's exchange on one side, a stream on the other. */
 import { concat, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, encodeChunk, lastChunk, responseFraming } from "../http1/body.ts";
-import { keepsAlive, requestedUpgrade } from "../http1/fields.ts";
+import { keepsAlive } from "../http1/fields.ts";
 import {
-  encodeRequestHead,
   field,
   findHeadEnd,
   getField,
@@ -16,16 +15,8 @@ import type { Channel } from "../net/channel.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Deadlines, Wait } from "./deadlines.ts";
-import {
-  answerError,
-  answerTimeout,
-  badAnswer,
-  bodyTooLarge,
-  fromStreamError,
-  type RelayError,
-} from "./errors.ts";
-import { forwardedFields, returnedFields } from "./headers.ts";
-import type { Registration } from "./registry.ts";
+import { answerError, answerTimeout, badAnswer, bodyTooLarge, type RelayError } from "./errors.ts";
+import { returnedFields } from "./headers.ts";
 
 /** What a tunnelled request is bound by. */
 export interface ForwardLimits {
@@ -45,50 +36,37 @@ export interface ForwardObserver {
   failed(error: RelayError, detail: string): void;
 }
 
-/**
- * Sends a request through a session and its answer back.
- *
- * @param path What the target is asked for, byte for byte.
- * @throws {StreamError} when the session takes no new stream; nothing has been sent or answered then.
- */
-export function forward(
-  exchange: Exchange,
-  registration: Registration,
-  path: string,
-  limits: ForwardLimits,
-  observer: ForwardObserver,
-): void {
-  const { head, framing, peer } = exchange;
-  const { session, cluster } = registration;
-  const upgrade = requestedUpgrade(head);
-  const fields = forwardedFields(head, {
-    cluster,
-    peer,
-    framing,
-    requestId: observer.requestId,
-    upgrade,
-    closesConnection: session.version === 1,
-  });
-  const stream = session.open(cluster.targetAddr, encodeRequestHead(head.method, path, fields));
-  new Forward(exchange, stream, upgrade, limits, observer);
+/** What becomes of a request whose channel ended before its answer did. */
+export interface ForwardHost extends ForwardObserver {
+  /** The protocol that the caller wants to change to. */
+  readonly upgrade: string | undefined;
+  /** What a caller is told whose request ended with this error. */
+  answerTo(error: StreamError): RelayError;
+  /**
+   * The channel failed before a byte of the answer: another one that has got the request's head, and
+   * what of its body had been written, if that is safe.
+   */
+  again?(error: StreamError): Channel | undefined;
 }
 
-/** Has a channel answer a request whose head it has sent already. */
-export function forwardOn(
+/** Has a channel answer a request whose head it has got already. */
+export function forward(
   channel: Channel,
   exchange: Exchange,
   limits: ForwardLimits,
-  observer: ForwardObserver,
+  host: ForwardHost,
 ): void {
-  new Forward(exchange, channel, requestedUpgrade(exchange.head), limits, observer);
+  new Forward(exchange, channel, limits, host);
 }
 
 class Forward {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
-  readonly #observer: ForwardObserver;
-  readonly #stream: Channel;
+  readonly #host: ForwardHost;
+  #stream: Channel;
   readonly #upgrade: string | undefined;
+  /** Whether a byte of the answer has come: from then on there is no second try. */
+  #hasAnswer = false;
   #wait: Wait | undefined;
   #sentBodyBytes = 0;
   /** Bytes of the response in front of its head's end. */
@@ -104,19 +82,18 @@ class Forward {
   constructor(
     exchange: Exchange,
     stream: Channel,
-    upgrade: string | undefined,
     limits: ForwardLimits,
-    observer: ForwardObserver,
+    host: ForwardHost,
   ) {
     this.#exchange = exchange;
     this.#stream = stream;
-    this.#upgrade = upgrade;
+    this.#upgrade = host.upgrade;
     this.#limits = limits;
-    this.#observer = observer;
+    this.#host = host;
     this.#start();
   }
 
-  #start(): void {
+  #listen(): void {
     this.#stream.listen({
       data: (bytes) => this.#receive(bytes),
       end: () => this.#ended(),
@@ -124,6 +101,10 @@ class Forward {
       failed: (error) => this.#broken(error),
       drained: () => this.#exchange.resumeBody(),
     });
+  }
+
+  #start(): void {
+    this.#listen();
     this.#exchange.onAborted = () => this.#abandon();
     this.#exchange.onDrain = () => this.#drained();
     this.#wait = this.#limits.responses.begin(() => this.#fail(answerTimeout, "No response head"));
@@ -159,6 +140,7 @@ class Forward {
   #receive(bytes: Uint8Array): void {
     if (this.#isOver) return this.#stream.taken(bytes.length);
     if (this.#body) return this.#receiveBody(bytes, 0);
+    this.#hasAnswer = true;
     const known = this.#headBytes.length;
     this.#headBytes = concat(this.#headBytes, bytes);
     try {
@@ -276,15 +258,27 @@ class Forward {
 
   /** The stream ended before the answer was whole. */
   #broken(error: StreamError): void {
-    if (this.#isOver) return;
-    this.#fail(fromStreamError(error.code), error.message);
+    if (this.#isOver || (!this.#hasAnswer && this.#sendAgain(error))) return;
+    this.#fail(this.#host.answerTo(error), error.message);
+  }
+
+  /** Goes on with another channel, if there is one for this request. */
+  #sendAgain(error: StreamError): boolean {
+    const channel = this.#host.again?.(error);
+    if (!channel) return false;
+    this.#stream = channel;
+    this.#listen();
+    if (this.#exchange.isBodyDone && this.#upgrade === undefined) channel.end();
+    // An empty piece asks whether there is room.
+    else if (channel.write(noBytes)) this.#exchange.resumeBody();
+    return true;
   }
 
   #fail(error: RelayError, detail: string): void {
     if (this.#isOver) return;
     this.#over();
     this.#stream.close();
-    this.#observer.failed(error, detail);
+    this.#host.failed(error, detail);
     answerError(this.#exchange, error);
   }
 

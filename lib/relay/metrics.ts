@@ -3,6 +3,8 @@ import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
 import { ClusterMetrics } from "./cluster_metrics.ts";
 import { histogramText } from "./latency.ts";
+import { endReason, type SessionEnd } from "../protocol/session_end.ts";
+import type { RetryReason } from "./retry.ts";
 import type { Registry } from "./registry.ts";
 
 /** What is read again when its files change. */
@@ -19,6 +21,8 @@ export class RelayMetrics {
   readonly #sessionsEnded: Counter<"code">;
   readonly #configReloads: Counter<"source" | "result">;
   readonly #configReloadTime: Gauge<"source">;
+  readonly #sessionEnds: Counter<"reason">;
+  readonly #retries: Counter<"reason">;
   readonly #endedSessions = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #registry: Registry;
 
@@ -64,6 +68,18 @@ export class RelayMetrics {
       name: "culvert_config_last_reload_success_timestamp_seconds",
       help: "When what is in use was read, in seconds since 1970, by source.",
       labelNames: ["source"],
+      registers,
+    });
+    this.#sessionEnds = new Counter({
+      name: "culvert_session_ends_total",
+      help: "Agents' sessions that ended, by reason.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#retries = new Counter({
+      name: "culvert_request_retries_total",
+      help: "Requests that were sent through another session, by the reason why that was safe.",
+      labelNames: ["reason"],
       registers,
     });
     this.#registerRequestMetrics();
@@ -139,11 +155,16 @@ export class RelayMetrics {
     if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
   }
 
+  requestRetried(reason: RetryReason): void {
+    this.#retries.inc({ reason });
+  }
+
   sessionEnded(
-    code: number,
+    end: SessionEnd,
     stats: { bytesIn: number; bytesOut: number; windowStalls: number },
   ): void {
-    this.#sessionsEnded.inc({ code: String(code) });
+    this.#sessionsEnded.inc({ code: String(end.code) });
+    this.#sessionEnds.inc({ reason: endReason(end) });
     this.#endedSessions.bytesIn += stats.bytesIn;
     this.#endedSessions.bytesOut += stats.bytesOut;
     this.#endedSessions.windowStalls += stats.windowStalls;

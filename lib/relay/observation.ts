@@ -6,7 +6,13 @@ import type { ClusterMetrics } from "./cluster_metrics.ts";
 import type { Registration } from "./registry.ts";
 import type { Relay } from "./relay.ts";
 import { requestIdLine, requestIdOf } from "./request_id.ts";
-import type { TunnelRoute } from "./tunnel.ts";
+
+/** Where a tunnelled request goes. */
+export interface TunnelRoute {
+  cluster: string;
+  /** Path and query for the target, byte for byte as the caller sent them. */
+  path: string;
+}
 
 /**
  * Follows a request from its head to the end of its answer. Making one begins it: the request is
@@ -14,12 +20,13 @@ import type { TunnelRoute } from "./tunnel.ts";
  */
 export class Observation implements ForwardObserver {
   readonly requestId: string;
-  /** Times that the request was sent again, to another agent or on another connection. */
+  /** Times that the request was sent again. */
   retries = 0;
-  readonly #relay: Relay;
-  readonly #exchange: Exchange;
-  readonly #route: TunnelRoute;
-  readonly #registration: Registration | undefined;
+  /** Of the session that it goes through, or has gone through last. */
+  registration: Registration | undefined;
+  protected readonly relay: Relay;
+  protected readonly exchange: Exchange;
+  protected readonly route: TunnelRoute;
   readonly #cluster: ClusterMetrics;
 
   constructor(
@@ -28,10 +35,10 @@ export class Observation implements ForwardObserver {
     route: TunnelRoute,
     registration: Registration | undefined,
   ) {
-    this.#relay = relay;
-    this.#exchange = exchange;
-    this.#route = route;
-    this.#registration = registration;
+    this.relay = relay;
+    this.exchange = exchange;
+    this.route = route;
+    this.registration = registration;
     this.requestId = requestIdOf(exchange.head.fields);
     // A label for each made-up name would let callers fill the memory.
     this.#cluster = relay.metrics.cluster(registration ? route.cluster : "unknown");
@@ -43,44 +50,51 @@ export class Observation implements ForwardObserver {
   /** The request is not tried: says why to the caller and counts the limit that it met. */
   refuse(error: RelayError): void {
     this.#countLimit(error);
-    answerError(this.#exchange, error);
+    answerError(this.exchange, error);
   }
 
   /** The request was tried and failed. The caller is answered by who tried. */
   failed(error: RelayError, detail: string): void {
     this.#countLimit(error);
-    this.#relay.log.warn("Request failed", {
-      request_id: this.requestId,
-      cluster: this.#route.cluster,
-      method: this.#exchange.head.method,
-      path: withoutQuery(this.#route.path),
+    this.relay.log.warn("Request failed", {
+      ...this.about,
       status: error.status,
       code: error.code,
       detail,
     });
   }
 
+  /** What a log line about it begins with. */
+  protected get about() {
+    return {
+      request_id: this.requestId,
+      cluster: this.route.cluster,
+      method: this.exchange.head.method,
+      path: withoutQuery(this.route.path),
+    };
+  }
+
   #countLimit({ limit }: RelayError): void {
-    if (limit !== undefined) this.#relay.metrics.limitHit(limit);
+    if (limit !== undefined) this.relay.metrics.limitHit(limit);
   }
 
   #ended(end: ExchangeEnd): void {
-    const { method } = this.#exchange.head;
+    const { method } = this.exchange.head;
     this.#cluster.open--;
     this.#cluster.finished(method, end);
-    this.#relay.log.info("Request", {
+    this.relay.log.info("Request", {
       request_id: this.requestId,
-      cluster: this.#route.cluster,
+      cluster: this.route.cluster,
       method,
-      path: withoutQuery(this.#route.path),
+      path: withoutQuery(this.route.path),
       status: end.status,
       bytes_in: end.bytesIn,
       bytes: end.bytes,
       first_byte_ms: end.firstByteMs === undefined ? undefined : tenths(end.firstByteMs),
       ms: tenths(end.ms),
       complete: end.isComplete,
-      peer: this.#exchange.peer.address,
-      instance: this.#registration?.instance,
+      peer: this.exchange.peer.address,
+      instance: this.registration?.instance,
       retries: this.retries === 0 ? undefined : this.retries,
     });
   }

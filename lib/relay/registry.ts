@@ -57,14 +57,29 @@ export class Registry {
     else this.#sessions.delete(id);
   }
 
-  /** The cluster's session with the fewest open streams that takes new ones. */
-  pick(clusterId: string): Registration | undefined {
+  /** Whether any session takes new requests. */
+  get isReady(): boolean {
+    for (const { session } of this.all()) if (session.takesStreams) return true;
+    return false;
+  }
+
+  /**
+   * The cluster's session with the fewest open streams that takes new ones. One whose agent does not
+   * answer its Pings is taken only if there is no other.
+   *
+   * @param except A session that has failed this request already.
+   */
+  pick(clusterId: string, except?: Session): Registration | undefined {
     let best: Registration | undefined;
     for (const candidate of this.#sessions.get(clusterId) ?? []) {
-      const { session } = candidate;
-      if (session.isDraining || session.isClosed) continue;
-      if (!best || session.openStreams < best.session.openStreams) best = candidate;
+      if (candidate.session === except || !candidate.session.takesStreams) continue;
+      if (!best || isBetter(candidate.session, best.session)) best = candidate;
     }
     return best;
   }
+}
+
+function isBetter(a: Session, b: Session): boolean {
+  if (a.isSuspect !== b.isSuspect) return b.isSuspect;
+  return a.openStreams < b.openStreams;
 }

@@ -48,8 +48,10 @@ export class Relay {
   readonly rateLimit: RateLimit;
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
-  /** Set once the relay shuts down: no new requests, no new agents. */
+  /** Set once the relay shuts down: it is not ready, and takes no new agents. */
   isStopping = false;
+  /** Set later on: it takes no new requests either. */
+  refusesRequests = false;
 
   private constructor(config: RelayConfig, tokens: TokenTable, log: Log, parts: RelayParts) {
     this.config = config;
@@ -76,13 +78,30 @@ export class Relay {
     return new Relay(config, await TokenTable.from(config.clusters), log, parts);
   }
 
-  /** Asks all agents to go elsewhere, lets open streams finish for `graceMs`, then ends the sessions. */
-  async drain(graceMs: number): Promise<void> {
+  /**
+   * Turns readiness off and asks all agents to go elsewhere. Requests are still taken, since callers
+   * come until whoever sends them here has seen that.
+   */
+  leave(): void {
     this.isStopping = true;
-    const registrations = [...this.registry.all()];
-    await Promise.all(registrations.map(({ session }) => session.drain(graceMs)));
-    for (const { session } of registrations) {
-      session.close(CloseCode.GoingAway, "The relay is shutting down");
+    for (const { session } of this.registry.all()) session.announceDrain();
+  }
+
+  /** Takes no new requests, lets open ones finish for `graceMs`, then ends them and the sessions. */
+  async drain(graceMs: number): Promise<void> {
+    this.leave();
+    this.refusesRequests = true;
+    const sessions = [...this.registry.all()].map(({ session }) => session);
+    await Promise.all(sessions.map((session) => session.drain(graceMs)));
+    const open = sessions.reduce((sum, { openStreams }) => sum + openStreams, 0);
+    if (open > 0) {
+      this.log.warn("Breaking off requests: --grace is over", { open, grace_ms: graceMs });
+    }
+    // Agents that were still shaking hands when this began have come since.
+    for (const { session } of [...this.registry.all()]) {
+      const reason = "The relay is shutting down";
+      const isOver = session.openStreams > 0;
+      session.close(CloseCode.GoingAway, isOver ? `${reason}, and its --grace is over` : reason);
     }
   }
 }

@@ -25,6 +25,7 @@ export class SilentMetrics implements Metrics {
   requestRefused(): void {}
   limitHit(): void {}
   authFailed(): void {}
+  requestRetried(): void {}
   sessionEnded(): void {}
   configLoaded(): void {}
   configReloaded(): void {}

@@ -13,16 +13,10 @@ import {
   relayStopping,
 } from "./errors.ts";
 import { forward } from "./forward.ts";
-import { Observation } from "./observation.ts";
 import type { Registration } from "./registry.ts";
 import type { Relay } from "./relay.ts";
-
-/** Where a tunnelled request goes. */
-export interface TunnelRoute {
-  cluster: string;
-  /** Path and query for the target, byte for byte as the caller sent them. */
-  path: string;
-}
+import type { TunnelRoute } from "./observation.ts";
+import { TunnelRequest } from "./tunnel_request.ts";
 
 const prefix = "/tunnel/";
 
@@ -52,16 +46,16 @@ export function tunnelHandler(relay: Relay): (c: Context<RelayEnv>) => Response 
 }
 
 function serve(relay: Relay, exchange: Exchange, route: TunnelRoute): void {
-  const registration = relay.registry.pick(route.cluster);
-  const observation = new Observation(relay, exchange, route, registration);
+  const request = new TunnelRequest(relay, exchange, route);
+  const { registration } = request;
   const refusal = refusalFor(relay, exchange, registration);
-  if (refusal) return observation.refuse(refusal);
+  if (refusal) return request.refuse(refusal);
   try {
-    forward(exchange, registration!, route.path, relay.forwardLimits, observation);
+    forward(request.open(registration!), exchange, relay.forwardLimits, request);
   } catch (error) {
     if (!(error instanceof StreamError)) throw error;
     const answer = fromStreamError(error.code);
-    observation.failed(answer, error.message);
+    request.failed(answer, error.message);
     answerError(exchange, answer);
   }
 }
@@ -72,7 +66,7 @@ function refusalFor(
   { framing }: Exchange,
   registration: Registration | undefined,
 ): RelayError | undefined {
-  if (relay.isStopping) return relayStopping;
+  if (relay.refusesRequests) return relayStopping;
   if (!relay.rateLimit.admits()) return rateLimited;
   if (!registration) return clusterNotAvailable;
   const { maxBodyBytes } = relay.config;

@@ -416,7 +416,16 @@ Deno.test("HttpConnection.close lets the answer that is on its way finish", asyn
   setup.connection.close();
   await setup.settled();
   answerOk(served);
-  assert.equal(await setup.caller.ended(), ok);
+  assert.equal(await setup.caller.ended(), ok.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+  assert.equal(setup.served.length, 1);
+});
+
+Deno.test("HttpConnection.leave serves one more request, and says that it is the last", async () => {
+  await using setup = new Setup({ handle: answerOk });
+  setup.connection.leave();
+  await setup.settled();
+  setup.caller.send(get("/1") + get("/2"));
+  assert.equal(await setup.caller.ended(), ok.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
   assert.equal(setup.served.length, 1);
 });
 

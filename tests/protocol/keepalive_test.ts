@@ -2,21 +2,34 @@ import assert from "node:assert/strict";
 import { Keepalive } from "../../lib/protocol/keepalive.ts";
 import { within } from "../support/deadline.ts";
 
+/** Between two checks, in the milliseconds of {@link Setup}. */
+const checkMs = 1_000_000;
+
 /** A keepalive whose clock stands still; its own timer never comes within a test. */
 class Setup implements Disposable {
   nowMs = 1_000_000;
+  isWaited = false;
+  movedBytes = 0;
   readonly pings: Uint8Array[] = [];
   readonly idleTimesMs: number[] = [];
   readonly keepalive = new Keepalive({
     nowMs: () => this.nowMs,
     pingIntervalMs: 15_000_000,
     idleTimeoutMs: 45_000_000,
+    answerTimeoutMs: 5_000_000,
+    isWaited: () => this.isWaited,
+    movedBytes: () => this.movedBytes,
     ping: (payload) => this.pings.push(payload),
     dead: (idleMs) => this.idleTimesMs.push(idleMs),
   });
 
-  /** Time goes by, and the timer comes. */
+  /** Time goes by, and the timer comes as often as it does. */
   later(ms: number): void {
+    for (let left = ms; left > 0; left -= checkMs) this.late(Math.min(left, checkMs));
+  }
+
+  /** Time goes by without a turn for this process, and then the timer comes. */
+  late(ms: number): void {
     this.nowMs += ms;
     this.keepalive.check();
   }
@@ -100,12 +113,82 @@ Deno.test("Keepalive does not take silence for death while we do not read", () =
   assert.deepEqual(setup.idleTimesMs, []);
 });
 
+Deno.test("Keepalive finds a peer dead sooner while somebody waits for it", () => {
+  using setup = new Setup();
+  setup.isWaited = true;
+  setup.later(4_000_000);
+  assert.equal(setup.pings.length, 0);
+  setup.later(1_000_000);
+  assert.equal(setup.pings.length, 1, "after 5 s");
+  setup.later(4_000_000);
+  assert.deepEqual(setup.idleTimesMs, []);
+  setup.later(1_000_000);
+  assert.deepEqual(setup.idleTimesMs, [10_000_000]);
+});
+
+Deno.test("Keepalive asks before it gives up a peer that had nothing to say", () => {
+  using setup = new Setup();
+  setup.later(14_000_000);
+  setup.isWaited = true;
+  setup.later(1_000_000);
+  assert.equal(setup.pings.length, 1);
+  setup.later(4_000_000);
+  assert.deepEqual(setup.idleTimesMs, []);
+  setup.later(1_000_000);
+  assert.deepEqual(setup.idleTimesMs, [20_000_000]);
+});
+
+Deno.test("Keepalive takes any message for an answer", () => {
+  using setup = new Setup();
+  setup.isWaited = true;
+  for (let count = 0; count < 10; count++) {
+    setup.later(9_000_000);
+    setup.keepalive.heard();
+  }
+  assert.deepEqual(setup.idleTimesMs, []);
+});
+
+Deno.test("Keepalive takes bytes of a message that is still coming for an answer", () => {
+  using setup = new Setup();
+  setup.isWaited = true;
+  for (let count = 0; count < 10; count++) {
+    setup.later(8_000_000);
+    setup.movedBytes++;
+  }
+  assert.deepEqual(setup.idleTimesMs, []);
+  setup.later(12_000_000);
+  assert.equal(setup.idleTimesMs.length > 0, true);
+});
+
+Deno.test("Keepalive does not count time in which this process had no turn", () => {
+  using setup = new Setup();
+  setup.isWaited = true;
+  setup.later(5_000_000);
+  setup.late(100_000_000);
+  assert.deepEqual(setup.idleTimesMs, [], "what came meanwhile has not been read");
+  setup.later(3_000_000);
+  assert.equal(setup.idleTimesMs.length, 1, "nothing came");
+});
+
+Deno.test("Keepalive.isSuspect: a ping is unanswered for 5 s, though nobody waits", () => {
+  using setup = new Setup();
+  setup.later(19_000_000);
+  assert.equal(setup.keepalive.isSuspect, false);
+  setup.later(1_000_000);
+  assert.equal(setup.keepalive.isSuspect, true);
+  setup.keepalive.heard();
+  assert.equal(setup.keepalive.isSuspect, false);
+});
+
 Deno.test("Keepalive checks by itself until it is stopped", async () => {
   const { promise, resolve } = Promise.withResolvers<number>();
   const keepalive = new Keepalive({
     nowMs: () => 50,
     pingIntervalMs: 3,
     idleTimeoutMs: 0,
+    answerTimeoutMs: 5,
+    isWaited: () => false,
+    movedBytes: () => 0,
     ping: () => {},
     dead: resolve,
   });

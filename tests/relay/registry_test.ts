@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type Cluster, type Registration, Registry } from "../../lib/relay/registry.ts";
-import { Session } from "../../lib/protocol/session.ts";
+import { Session, type SessionOptions } from "../../lib/protocol/session.ts";
+import { eventually } from "../support/deadline.ts";
 import { agentSettings, ManualSocket, relaySettings } from "../protocol/session_setup.ts";
 import { frame, T } from "../protocol/wire.ts";
 
@@ -11,12 +12,23 @@ const test: Cluster = { id: "test", targetAddr: "t:1", impersonation: "strip" };
 class Sessions implements Disposable {
   readonly registry = new Registry();
   readonly #open: Session[] = [];
+  readonly #sockets = new Map<Session, ManualSocket>();
 
   /** Registers a session of an agent; without an instance it is of version 1. */
-  add(cluster: Cluster, instance?: string): Registration {
+  add(
+    cluster: Cluster,
+    instance?: string,
+    options: Partial<SessionOptions> = {},
+  ): Registration {
     const socket = new ManualSocket();
     const offersVersion2 = instance !== undefined;
-    const session = new Session(socket, { role: "relay", settings: relaySettings, offersVersion2 });
+    const session = new Session(socket, {
+      role: "relay",
+      settings: relaySettings,
+      offersVersion2,
+      ...options,
+    });
+    this.#sockets.set(session, socket);
     if (offersVersion2) {
       const settings = JSON.stringify({ ...agentSettings, instance });
       socket.events.message(frame(T.Settings, 0, settings));
@@ -25,6 +37,11 @@ class Sessions implements Disposable {
     const registration = { session, cluster, instance };
     this.registry.add(registration);
     return registration;
+  }
+
+  /** Has a message come from an agent. */
+  receive({ session }: Registration, message: Uint8Array): void {
+    this.#sockets.get(session)!.events.message(message);
   }
 
   /** The registrations that are left, in order. */
@@ -68,17 +85,39 @@ Deno.test("Registry.pick keeps clusters apart", () => {
   assert.equal(sessions.registry.pick("test"), inTest);
 });
 
-Deno.test("Registry.pick passes over a session that drains, on either side's word", async () => {
+Deno.test("Registry.pick passes over a session whose agent drains, not one that we asked to go", () => {
   using sessions = new Sessions();
   const draining = sessions.add(prod, "a");
   const other = sessions.add(prod, "b");
   busy(other, 3);
-  await draining.session.drain(0);
+  other.session.announceDrain();
+  assert.equal(sessions.registry.pick("prod"), draining);
+  sessions.receive(draining, frame(T.Drain, 0));
   assert.equal(sessions.registry.pick("prod"), other);
-  await other.session.drain(0);
+  assert.equal(sessions.registry.isReady, true);
+  sessions.receive(other, frame(T.Drain, 0));
   assert.equal(sessions.registry.pick("prod"), undefined);
+  assert.equal(sessions.registry.isReady, false);
 });
 
+Deno.test("Registry.pick takes another session than the one that failed, or none", () => {
+  using sessions = new Sessions();
+  const first = sessions.add(prod, "a");
+  assert.equal(sessions.registry.pick("prod", first.session), undefined);
+  const second = sessions.add(prod, "b");
+  busy(second, 3);
+  assert.equal(sessions.registry.pick("prod", first.session), second);
+});
+
+Deno.test("Registry.pick takes a session whose agent does not answer only for want of another", async () => {
+  using sessions = new Sessions();
+  const suspect = sessions.add(prod, "a", { pingIntervalMs: 5, answerTimeoutMs: 5 });
+  await eventually(() => suspect.session.isSuspect, "a Ping to be unanswered");
+  assert.equal(sessions.registry.pick("prod"), suspect);
+  const other = sessions.add(prod, "b");
+  busy(other, 3);
+  assert.equal(sessions.registry.pick("prod"), other);
+});
 Deno.test("Registry.pick passes over a session that has ended and is not removed yet", () => {
   using sessions = new Sessions();
   const ended = sessions.add(prod, "a");

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseTunnelTarget, type TunnelRoute } from "../../lib/relay/tunnel.ts";
+import { parseTunnelTarget } from "../../lib/relay/tunnel.ts";
+import type { TunnelRoute } from "../../lib/relay/observation.ts";
 import { check } from "../protocol/property.ts";
 
 Deno.test("parseTunnelTarget splits cluster and path byte for byte", () => {

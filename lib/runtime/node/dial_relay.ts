@@ -76,10 +76,14 @@ function openWebSocket(
   };
   signal.addEventListener("abort", abort);
   const settled = (): void => signal.removeEventListener("abort", abort);
-  socket.once("upgrade", (response: IncomingMessage) => joinWrites(response.socket));
+  let line: IncomingMessage["socket"] | undefined;
+  socket.once("upgrade", (response: IncomingMessage) => {
+    line = response.socket;
+    joinWrites(line);
+  });
   socket.once("open", () => {
     settled();
-    resolve(new WsSocket(socket));
+    resolve(new WsSocket(socket, line));
   });
   socket.on("unexpected-response", (_request, response: IncomingMessage) => {
     settled();

@@ -68,6 +68,7 @@ export class HttpServer {
   });
   #sweep: ReturnType<typeof setInterval> | undefined;
   #onEmpty: () => void = () => {};
+  #isLeaving = false;
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
@@ -89,6 +90,12 @@ export class HttpServer {
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") throw new Error("No TCP address was bound");
     return { hostname: bound.address, port: bound.port };
+  }
+
+  /** Goes on, but each connection closes after its next answer, which says so. */
+  leave(): void {
+    this.#isLeaving = true;
+    for (const connection of this.#connections) connection.leave();
   }
 
   /** Takes no new connections, and closes each that is there once it is idle. */
@@ -173,6 +180,7 @@ export class HttpServer {
       nowMs: () => performance.now(),
     });
     this.#connections.add(connection);
+    if (this.#isLeaving) connection.leave();
   }
 
   #checkDeadlines(): void {
@@ -215,7 +223,7 @@ export class HttpServer {
       request as unknown as Parameters<WebSocketServer["handleUpgrade"]>[0],
       socket,
       head as Parameters<WebSocketServer["handleUpgrade"]>[2],
-      (webSocket) => resolve(new WsSocket(webSocket)),
+      (webSocket) => resolve(new WsSocket(webSocket, socket)),
     );
     return promise;
   }

@@ -45,14 +45,22 @@ const maxJoinedBytes = 16 * 1024;
 /** How long the closing handshake may take before the connection is ended, in milliseconds. */
 const closeTimeoutMs = 5_000;
 
+/** What is asked of the connection below a WebSocket. */
+interface Line {
+  readonly bytesRead: number;
+}
+
 /** Wraps a WebSocket of the `ws` package. */
 export class WsSocket implements TunnelSocket {
   readonly #socket: WebSocket;
+  readonly #line: Line | undefined;
   #events: TunnelSocketEvents | undefined;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: WebSocket) {
+  /** @param line The connection below, which counts the bytes of a message that is still coming. */
+  constructor(socket: WebSocket, line?: Line) {
     this.#socket = socket;
+    this.#line = line;
     // One array per message would be a copy less; "nodebuffer" is that already for whole messages.
     socket.binaryType = "nodebuffer";
     // A broken frame or connection: `close` follows and tells the session. After a broken frame
@@ -65,6 +73,10 @@ export class WsSocket implements TunnelSocket {
 
   get bufferedAmount(): number {
     return this.#socket.bufferedAmount;
+  }
+
+  get bytesRead(): number | undefined {
+    return this.#line?.bytesRead;
   }
 
   listen(events: TunnelSocketEvents): void {
