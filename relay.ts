@@ -22,6 +22,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   const relay = await Relay.create(
     {
       clusters: options.clusters,
+      callers: options.callers,
       rateLimit: options.rateLimitPerSecond,
       responseTimeoutMs: options.responseTimeoutMs,
       maxBodyBytes: options.maxBodyBytes,
@@ -35,6 +36,8 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       defer: setImmediate,
     },
   );
+  // Not awaited: while the issuer is away, callers with other credentials need not wait.
+  void relay.callers.prepare();
   const serverTls = tlsOf(options);
   const serve = (fetch: AppFetch, tls?: ServerTls): HttpServer =>
     new HttpServer({

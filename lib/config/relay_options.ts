@@ -1,5 +1,6 @@
 /** The relay's options: the command line, the environment and the files they name. */
 import { formatAddress, type ListenAddress } from "./address.ts";
+import { type CallerOptions, callerOptions, readCallers } from "./caller_options.ts";
 import { type ClusterEntry, type Clusters, readClusters } from "./clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { readCertificateFile, readPrivateKeyFile, readTextFile } from "./files.ts";
@@ -34,6 +35,7 @@ export interface RelayOptions {
   readonly clusters: readonly ClusterEntry[];
   /** The file that `clusters` came from; undefined when they were given as JSON. */
   readonly clustersPath?: string | undefined;
+  readonly callers: CallerOptions;
   /** Requests per second over all clusters, decimals allowed; 0 is no limit. */
   readonly rateLimitPerSecond: number;
   /** TLS on both listeners; undefined is plain HTTP. */
@@ -113,6 +115,7 @@ const table = {
       'of {"id", "token", "targetAddr"}, and "impersonation": "forward" for a cluster whose ' +
       "callers may send Impersonate-* headers",
   },
+  ...callerOptions,
   tlsCert: {
     name: "tls-cert",
     env: "TLS_CERT",
@@ -195,11 +198,18 @@ const program: Program<typeof table> = {
     "credentials, and the agent puts in its own.",
   options: table,
   examples: [
-    { title: "Serve the clusters in a file", command: "relay --clusters clusters.json" },
+    {
+      title: "Serve the clusters in a file to callers on this machine",
+      command: "relay --clusters clusters.json --internal-addr 127.0.0.1:8080",
+    },
+    {
+      title: "To callers that have a token",
+      command: "relay --clusters clusters.json --caller-tokens callers.json",
+    },
     {
       title: "One cluster, from the environment",
       command:
-        `CLUSTERS='[{"id":"dev","token":"…","targetAddr":"127.0.0.1:6443"}]' relay --log-level debug`,
+        `CLUSTERS='[{"id":"dev","token":"…","targetAddr":"127.0.0.1:6443"}]' relay --callers open`,
     },
     {
       title: "In production: TLS, and certificates from agents and callers",
@@ -229,11 +239,19 @@ function build(read: Read): RelayOptions {
   const { values } = read;
   refuseSharedAddresses(values);
   const tls = readTls(read);
+  const { clusters, clustersPath, warnings } = readClustersOption(read);
+  const { callers, warnings: callerWarnings } = readCallers(read, {
+    address: values.internalAddr,
+    origin: read.origins.internalAddr,
+    demandsCertificate: values.tlsClientCa !== undefined,
+  });
   return {
     addr: values.addr,
     internalAddr: values.internalAddr,
     ...(values.healthAddr && { healthAddr: values.healthAddr }),
-    ...readClustersOption(read),
+    clusters,
+    ...(clustersPath !== undefined && { clustersPath }),
+    callers,
     rateLimitPerSecond: values.rateLimitPerSecond,
     ...(tls && { tls }),
     responseTimeoutMs: values.responseTimeoutMs,
@@ -244,6 +262,7 @@ function build(read: Read): RelayOptions {
     maxStreams: values.maxStreams,
     logLevel: values.logLevel,
     logFormat: values.logFormat,
+    warnings: [...warnings, ...callerWarnings],
   };
 }
 

@@ -11,6 +11,7 @@ import {
   type RequestHead,
 } from "../http1/head.ts";
 import type { ByteSocket, ByteSocketEvents } from "./byte_socket.ts";
+import { errorBody } from "./error_body.ts";
 import type { Peer } from "./exchange.ts";
 import { type ExchangeHost, RawExchange } from "./raw_exchange.ts";
 
@@ -262,12 +263,13 @@ export class HttpConnection implements ExchangeHost {
       return;
     }
     exchange?.connectionLost();
-    const body = JSON.stringify({ error: { code: "bad_request", message: reason } });
-    this.socket.write(encodeLatin1(
+    const body = errorBody(status, "bad_request", reason);
+    const head = encodeLatin1(
       `HTTP/1.1 ${status} ${reasonPhrases[status] ?? "Bad Request"}\r\n` +
         `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n` +
-        `Connection: close\r\n\r\n${body}`,
-    ));
+        `Connection: close\r\n\r\n`,
+    );
+    this.socket.write(concat(head, body));
     this.#linger();
   }
 

@@ -1,6 +1,6 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
-import { encodeLatin1 } from "../bytes/bytes.ts";
 import { field } from "../http1/head.ts";
+import { errorBody } from "../net/error_body.ts";
 import type { Exchange } from "../net/exchange.ts";
 import type { StreamErrorCode } from "../protocol/errors.ts";
 
@@ -14,7 +14,43 @@ export interface RelayError {
   readonly limit?: string;
   /** Seconds after which the caller may try again. */
   readonly retryAfterSeconds?: number;
+  /** What a caller can prove itself with (RFC 9110 section 11.6.1). */
+  readonly challenge?: string;
 }
+
+/** No credential, or one that is not accepted: the same for every cluster, known or not. */
+export const callerUnknown: RelayError = {
+  status: 401,
+  reason: "Unauthorized",
+  code: "caller_unknown",
+  message: "the relay needs a valid credential of the caller",
+  challenge: "Bearer",
+};
+
+/** A known caller and a cluster that it may not reach: the same whether or not the cluster exists. */
+export const callerForbidden: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "caller_forbidden",
+  message: "the caller may not reach this cluster",
+};
+
+/** Callers' JWTs can't be verified now. It has no time for another try: kubectl would keep still about it. */
+export const callersUnavailable: RelayError = {
+  status: 503,
+  reason: "Service Unavailable",
+  code: "callers_unavailable",
+  message: "the relay can't verify callers at the moment",
+};
+
+/** Refused credentials have come from this address faster than the relay answers them. */
+export const tooManyFailures: RelayError = {
+  status: 429,
+  reason: "Too Many Requests",
+  code: "caller_failures",
+  message: "too many refused credentials have come from this address",
+  retryAfterSeconds: 1,
+};
 
 /** Unknown cluster or absent agent: a caller must not learn which (seed 003). */
 export const clusterNotAvailable: RelayError = {
@@ -103,11 +139,12 @@ const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
     message: "the agent's streams are all in use",
     retryAfterSeconds: 1,
   },
+  // No time for another try: a token file does not come back in a second, and kubectl, told to
+  // wait, would try ten times before it says anything.
   credentials: {
     status: 503,
     reason: "Service Unavailable",
     message: "the agent has no credential for the target",
-    retryAfterSeconds: 1,
   },
 };
 
@@ -125,6 +162,7 @@ export function answerError(exchange: Exchange, error: RelayError): void {
   if (exchange.isAnswered) return exchange.abort();
   const fields = [field("Content-Type", "application/json"), field("Cache-Control", "no-store")];
   if (error.retryAfterSeconds) fields.push(field("Retry-After", String(error.retryAfterSeconds)));
-  const body = JSON.stringify({ error: { code: error.code, message: error.message } });
-  exchange.answer(error.status, error.reason, fields, encodeLatin1(body));
+  if (error.challenge) fields.push(field("WWW-Authenticate", error.challenge));
+  const body = errorBody(error.status, error.code, error.message);
+  exchange.answer(error.status, error.reason, fields, body);
 }

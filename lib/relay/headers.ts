@@ -19,7 +19,7 @@ const ownFields = new Set([
 ]);
 
 /** How a WebSocket caller of Kubernetes hands over a bearer token, as it can't set headers. */
-const bearerProtocol = "base64url.bearer.authorization.k8s.io.";
+export const bearerProtocol = "base64url.bearer.authorization.k8s.io.";
 
 /** What the head of a tunnelled request depends on besides the caller's. */
 export interface ForwardContext {

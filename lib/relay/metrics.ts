@@ -1,6 +1,7 @@
 /** The relay's metrics: seed 003's names and labels, and what it doesn't have. */
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
+import type { DenialReason } from "./callers/caller.ts";
 import { ClusterMetrics } from "./cluster_metrics.ts";
 import { histogramText } from "./latency.ts";
 import { endReason, type SessionEnd } from "../protocol/session_end.ts";
@@ -8,7 +9,12 @@ import type { RetryReason } from "./retry.ts";
 import type { Registry } from "./registry.ts";
 
 /** What is read again when its files change. */
-export type ConfigSource = "clusters" | "caller_tokens" | "caller_jwt_rules" | "tls";
+export type ConfigSource =
+  | "clusters"
+  | "caller_tokens"
+  | "caller_certificates"
+  | "caller_jwt_rules"
+  | "tls";
 
 /** Counters, gauges and histograms of one relay. */
 export class RelayMetrics {
@@ -18,6 +24,9 @@ export class RelayMetrics {
   readonly #refused: Counter<"reason">;
   readonly #rateLimited: Counter;
   readonly #limitHits: Counter<"limit">;
+  readonly #callersDenied: Counter<"reason">;
+  readonly #callerKeys: Counter<"result">;
+  readonly #callerKeysTime: Gauge;
   readonly #sessionsEnded: Counter<"code">;
   readonly #configReloads: Counter<"source" | "result">;
   readonly #configReloadTime: Gauge<"source">;
@@ -50,6 +59,24 @@ export class RelayMetrics {
       name: "culvert_limit_hits_total",
       help: "Times that a limit was met, by the name of its option.",
       labelNames: ["limit"],
+      registers,
+    });
+    this.#callersDenied = new Counter({
+      name: "callers_denied_total",
+      help: "Requests of callers that were not let in, by reason.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#callerKeys = new Counter({
+      name: "caller_keys_fetches_total",
+      help: "Attempts to fetch the keys of callers' issuer, by result.",
+      labelNames: ["result"],
+      registers,
+    });
+    this.#callerKeysTime = new Gauge({
+      name: "caller_keys_fetched_timestamp_seconds",
+      help:
+        "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
       registers,
     });
     this.#sessionsEnded = new Counter({
@@ -157,6 +184,15 @@ export class RelayMetrics {
 
   requestRetried(reason: RetryReason): void {
     this.#retries.inc({ reason });
+  }
+
+  callerDenied(reason: DenialReason): void {
+    this.#callersDenied.inc({ reason });
+  }
+
+  callerKeysFetched(result: "ok" | "failed"): void {
+    this.#callerKeys.inc({ result });
+    if (result === "ok") this.#callerKeysTime.setToCurrentTime();
   }
 
   sessionEnded(

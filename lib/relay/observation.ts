@@ -1,6 +1,7 @@
 /** What is known about one tunnelled request: its id, its log line, its part in the metrics. */
 import type { Exchange, ExchangeEnd } from "../net/exchange.ts";
 import { answerError, type RelayError } from "./errors.ts";
+import type { Caller } from "./callers/caller.ts";
 import type { ForwardObserver } from "./forward.ts";
 import type { ClusterMetrics } from "./cluster_metrics.ts";
 import type { Registration } from "./registry.ts";
@@ -27,6 +28,8 @@ export class Observation implements ForwardObserver {
   protected readonly relay: Relay;
   protected readonly exchange: Exchange;
   protected readonly route: TunnelRoute;
+  /** Undefined for one that did not prove itself. */
+  protected readonly caller: Caller | undefined;
   readonly #cluster: ClusterMetrics;
 
   constructor(
@@ -34,11 +37,13 @@ export class Observation implements ForwardObserver {
     exchange: Exchange,
     route: TunnelRoute,
     registration: Registration | undefined,
+    caller: Caller | undefined,
   ) {
     this.relay = relay;
     this.exchange = exchange;
     this.route = route;
     this.registration = registration;
+    this.caller = caller;
     this.requestId = requestIdOf(exchange.head.fields);
     // A label for each made-up name would let callers fill the memory.
     this.#cluster = relay.metrics.cluster(registration ? route.cluster : "unknown");
@@ -80,11 +85,14 @@ export class Observation implements ForwardObserver {
 
   #ended(end: ExchangeEnd): void {
     const { method } = this.exchange.head;
+    const caller = this.caller?.kind === "network" ? undefined : this.caller;
     this.#cluster.open--;
     this.#cluster.finished(method, end);
     this.relay.log.info("Request", {
       request_id: this.requestId,
       cluster: this.route.cluster,
+      caller: caller?.name,
+      caller_kind: caller?.kind,
       method,
       path: withoutQuery(this.route.path),
       status: end.status,

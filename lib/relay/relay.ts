@@ -3,9 +3,12 @@ import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
+import { Callers, type CallersConfig } from "./callers/callers.ts";
+import type { KeysEvents } from "./callers/keys.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { ForwardLimits } from "./forward.ts";
 import { RateLimit } from "./rate_limit.ts";
+import { Refusals } from "./refusals.ts";
 import { Registry } from "./registry.ts";
 import type { Metrics } from "./silent_metrics.ts";
 import { type ClusterToken, TokenTable } from "./tokens.ts";
@@ -13,6 +16,8 @@ import { type ClusterToken, TokenTable } from "./tokens.ts";
 /** What a relay is configured with; all durations in milliseconds. */
 export interface RelayConfig {
   clusters: readonly ClusterToken[];
+  /** Who may call, and how callers prove themselves. */
+  callers: CallersConfig;
   /** Requests a second over all clusters; 0 for no limit. */
   rateLimit: number;
   /** Until the target's response head; 0 for no limit. */
@@ -37,14 +42,25 @@ export interface RelayParts {
 /** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
 export const handshakeTimeoutMs = 10_000;
 
+/** Parts that take time to make, or that others of them need. */
+interface Made {
+  readonly registry: Registry;
+  readonly metrics: Metrics;
+  readonly defer: (run: () => void) => void;
+  readonly tokens: TokenTable;
+  readonly callers: Callers;
+}
+
 /** State and parts of one relay. */
 export class Relay {
   readonly config: RelayConfig;
   readonly log: Log;
-  readonly registry = new Registry();
+  readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
   readonly tokens: TokenTable;
+  readonly callers: Callers;
+  readonly refusals: Refusals;
   readonly rateLimit: RateLimit;
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
@@ -53,12 +69,15 @@ export class Relay {
   /** Set later on: it takes no new requests either. */
   refusesRequests = false;
 
-  private constructor(config: RelayConfig, tokens: TokenTable, log: Log, parts: RelayParts) {
+  private constructor(config: RelayConfig, log: Log, made: Made) {
     this.config = config;
     this.log = log;
-    this.tokens = tokens;
-    this.metrics = parts.metrics(this.registry);
-    this.defer = parts.defer;
+    this.registry = made.registry;
+    this.metrics = made.metrics;
+    this.defer = made.defer;
+    this.tokens = made.tokens;
+    this.callers = made.callers;
+    this.refusals = new Refusals(made.metrics, log);
     this.rateLimit = new RateLimit(config.rateLimit);
     this.forwardLimits = {
       head: config.head,
@@ -75,7 +94,12 @@ export class Relay {
 
   /** Hashes the tokens and builds the parts. */
   static async create(config: RelayConfig, log: Log, parts: RelayParts): Promise<Relay> {
-    return new Relay(config, await TokenTable.from(config.clusters), log, parts);
+    const registry = new Registry();
+    const metrics = parts.metrics(registry);
+    const tokens = await TokenTable.from(config.clusters);
+    const keysEvents = reportKeys(metrics, log);
+    const callers = await Callers.create(config.callers, { keysEvents });
+    return new Relay(config, log, { defer: parts.defer, registry, metrics, tokens, callers });
   }
 
   /**
@@ -104,4 +128,15 @@ export class Relay {
       session.close(CloseCode.GoingAway, isOver ? `${reason}, and its --grace is over` : reason);
     }
   }
+}
+
+/** What becomes known of the keys of callers' issuer. */
+function reportKeys(metrics: Metrics, log: Log): KeysEvents {
+  return {
+    fetched: () => metrics.callerKeysFetched("ok"),
+    failed: (reason, isUsable) => {
+      metrics.callerKeysFetched("failed");
+      log.warn("Could not fetch the keys of callers' issuer", { reason, usable: isUsable });
+    },
+  };
 }

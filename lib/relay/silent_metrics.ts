@@ -29,4 +29,6 @@ export class SilentMetrics implements Metrics {
   sessionEnded(): void {}
   configLoaded(): void {}
   configReloaded(): void {}
+  callerDenied(): void {}
+  callerKeysFetched(): void {}
 }

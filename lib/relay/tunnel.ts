@@ -2,6 +2,8 @@
 import type { Context } from "hono";
 import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
+import { type Caller, Denial, type Identity } from "./callers/caller.ts";
+import { admit } from "./callers/callers.ts";
 import type { RelayEnv } from "./env.ts";
 import {
   answerError,
@@ -15,7 +17,7 @@ import {
 import { forward } from "./forward.ts";
 import type { Registration } from "./registry.ts";
 import type { Relay } from "./relay.ts";
-import type { TunnelRoute } from "./observation.ts";
+import { Observation, type TunnelRoute } from "./observation.ts";
 import { TunnelRequest } from "./tunnel_request.ts";
 
 const prefix = "/tunnel/";
@@ -35,18 +37,51 @@ export function parseTunnelTarget(target: string): TunnelRoute | undefined {
 }
 
 /** Handles everything under `/tunnel/`. The answer goes straight to the exchange. */
-export function tunnelHandler(relay: Relay): (c: Context<RelayEnv>) => Response {
+export function tunnelHandler(
+  relay: Relay,
+): (c: Context<RelayEnv>) => Response | Promise<Response> {
   return function tunnel(c) {
-    const { exchange } = c.env;
+    const { exchange, alreadyAnswered } = c.env;
     const route = parseTunnelTarget(exchange.head.target);
     if (!route || route.cluster === "") return c.notFound() as Response;
-    serve(relay, exchange, route);
-    return c.env.alreadyAnswered;
+    const identity = relay.callers.identify(exchange);
+    if (identity instanceof Promise) {
+      return identity.then((identity) => {
+        receive(relay, exchange, route, identity);
+        return alreadyAnswered;
+      });
+    }
+    receive(relay, exchange, route, identity);
+    return alreadyAnswered;
   };
 }
 
-function serve(relay: Relay, exchange: Exchange, route: TunnelRoute): void {
-  const request = new TunnelRequest(relay, exchange, route);
+/** Lets a caller in, or not, before anything depends on whether there is such a cluster. */
+function receive(relay: Relay, exchange: Exchange, route: TunnelRoute, identity: Identity): void {
+  if (exchange.isOver) {
+    // The caller left while its token was looked at.
+    relay.metrics.cluster("unknown").aborted++;
+    return;
+  }
+  if (identity instanceof Denial) return refuse(relay, exchange, route, identity, undefined);
+  const denial = admit(identity, route.cluster);
+  if (denial) return refuse(relay, exchange, route, denial, identity);
+  serve(relay, exchange, route, identity);
+}
+
+function refuse(
+  relay: Relay,
+  exchange: Exchange,
+  route: TunnelRoute,
+  denial: Denial,
+  caller: Caller | undefined,
+): void {
+  new Observation(relay, exchange, route, undefined, caller);
+  relay.refusals.refuse(exchange, denial, route.cluster, caller);
+}
+
+function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller): void {
+  const request = new TunnelRequest(relay, exchange, route, caller);
   const { registration } = request;
   const refusal = refusalFor(relay, exchange, registration);
   if (refusal) return request.refuse(refusal);

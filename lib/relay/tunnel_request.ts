@@ -5,6 +5,7 @@ import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
 import { endReason } from "../protocol/session_end.ts";
 import type { Stream } from "../protocol/stream.ts";
+import type { Caller } from "./callers/caller.ts";
 import { fromStreamError, graceOver, type RelayError } from "./errors.ts";
 import type { ForwardHost } from "./forward.ts";
 import { forwardedFields } from "./headers.ts";
@@ -18,8 +19,8 @@ export class TunnelRequest extends Observation implements ForwardHost {
   readonly upgrade: string | undefined;
   #stream: Stream | undefined;
 
-  constructor(relay: Relay, exchange: Exchange, route: TunnelRoute) {
-    super(relay, exchange, route, relay.registry.pick(route.cluster));
+  constructor(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller) {
+    super(relay, exchange, route, relay.registry.pick(route.cluster), caller);
     this.upgrade = requestedUpgrade(exchange.head);
   }
 

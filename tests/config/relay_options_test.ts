@@ -14,15 +14,19 @@ const ENTRY = { id: "prod", token: TOKEN, targetAddr: "127.0.0.1:6443" };
 const JSON_TEXT = JSON.stringify([ENTRY]);
 const CLUSTERS = [{ ...ENTRY, impersonation: "strip" }];
 
-function run(argv: readonly string[], env: Record<string, string> = { CLUSTERS: JSON_TEXT }) {
+/** Callers of another machine would need a credential; most tests are not about that. */
+const ENV = { CLUSTERS: JSON_TEXT, INTERNAL_ADDR: "127.0.0.1:8080" };
+
+function run(argv: readonly string[], env: Record<string, string> = ENV) {
   return runOptions(parseRelayOptions(argv, env));
 }
 
 Deno.test("parseRelayOptions gives the documented defaults", () => {
   assert.deepEqual(run([]), {
     addr: { hostname: "", port: 8443 },
-    internalAddr: { hostname: "", port: 8080 },
+    internalAddr: { hostname: "127.0.0.1", port: 8080 },
     clusters: CLUSTERS,
+    callers: { mode: "open" },
     rateLimitPerSecond: 0,
     responseTimeoutMs: 300_000,
     drainDelayMs: 0,
@@ -47,6 +51,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     "internal-addr": "[::1]:9090",
     "clusters": clustersPath,
     "rate-limit": "12.5",
+    "callers": "Known",
     "tls-cert": certPath,
     "tls-key": keyPath,
     "tls-client-ca": clientCaPath,
@@ -64,6 +69,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     internalAddr: { hostname: "::1", port: 9090 },
     clusters: CLUSTERS,
     clustersPath,
+    callers: { mode: "known" },
     rateLimitPerSecond: 12.5,
     tls: {
       certPath,
@@ -90,9 +96,13 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
 });
 
 Deno.test("parseRelayOptions takes clusters as JSON on the command line and in the environment", () => {
-  assert.deepEqual(run(["-clusters", JSON_TEXT], {}).clusters, CLUSTERS);
-  assert.deepEqual(run([], { CLUSTERS: `\n  ${JSON_TEXT}\n` }).clusters, CLUSTERS);
-  assert.deepEqual(run(["-clusters", JSON_TEXT], { CLUSTERS: "/nowhere.json" }).clusters, CLUSTERS);
+  const { INTERNAL_ADDR } = ENV;
+  assert.deepEqual(run(["-clusters", JSON_TEXT], { INTERNAL_ADDR }).clusters, CLUSTERS);
+  assert.deepEqual(run([], { ...ENV, CLUSTERS: `\n  ${JSON_TEXT}\n` }).clusters, CLUSTERS);
+  assert.deepEqual(
+    run(["-clusters", JSON_TEXT], { ...ENV, CLUSTERS: "/nowhere.json" }).clusters,
+    CLUSTERS,
+  );
 });
 
 Deno.test("parseRelayOptions takes TLS without client certificates", () => {
@@ -118,10 +128,12 @@ Deno.test("parseRelayOptions freezes its result down to the last entry", () => {
 Deno.test("parseRelayOptions passes on the warnings about clusters", () => {
   const clusters = JSON.stringify([{ ...ENTRY, token: "dev-token" }]);
   const about = 'entry 1 ("prod"): token: is shorter than 16 characters and can be guessed';
-  assert.deepEqual(run(["-clusters", clusters], {}).warnings, [`Option --clusters, ${about}`]);
+  assert.deepEqual(run(["-clusters", clusters]).warnings, [`Option --clusters, ${about}`]);
   using scratch = new ScratchDirectory();
   const path = scratch.write("x.json", clusters);
-  assert.deepEqual(run([], { CLUSTERS: path }).warnings, [`Clusters file "${path}", ${about}`]);
+  assert.deepEqual(run([], { ...ENV, CLUSTERS: path }).warnings, [
+    `Clusters file "${path}", ${about}`,
+  ]);
 });
 
 Deno.test("parseRelayOptions demands clusters", () => {
@@ -259,16 +271,16 @@ Deno.test("parseRelayOptions shows no key that was given in place of its file", 
 
 Deno.test("parseRelayOptions refuses one address for two listeners, unless the port is free", () => {
   assertRefused(
-    () => run(["-addr", ":8080"]),
+    () => run(["-addr", ":8080"], { CLUSTERS: JSON_TEXT }),
     'Options --addr and --internal-addr are both ":8080"; each needs its own port',
   );
   assertRefused(
     () => run(["-health-addr", ":8443"]),
     'Options --addr and --health-addr are both ":8443"; each needs its own port',
   );
-  assert.equal(run(["-addr", ":0", "-internal-addr", ":0"]).addr.port, 0);
+  assert.equal(run(["-addr", ":0", "-internal-addr", ":0", "-callers", "open"]).addr.port, 0);
   assert.equal(run([]).healthAddr, undefined);
-  assert.deepEqual(run([], { CLUSTERS: JSON_TEXT, HEALTH_ADDR: ":8082" }).healthAddr, {
+  assert.deepEqual(run([], { ...ENV, HEALTH_ADDR: ":8082" }).healthAddr, {
     hostname: "",
     port: 8082,
   });

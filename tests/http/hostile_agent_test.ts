@@ -295,7 +295,7 @@ Deno.test("each error code of an agent has its status", async (t) => {
     [jsonPayload({ code: "protocol", message: "m" }), 502, "protocol", []],
     [jsonPayload({ code: "reset", message: "m" }), 502, "reset", []],
     [jsonPayload({ code: "internal", message: "m" }), 502, "internal", []],
-    [jsonPayload({ code: "credentials", message: "m" }), 503, "credentials", ["1"]],
+    [jsonPayload({ code: "credentials", message: "m" }), 503, "credentials", []],
     [jsonPayload({ code: "unheard-of", message: "m" }), 502, "reset", []],
     [jsonPayload({ code: "__proto__", message: "m" }), 502, "reset", []],
     [jsonPayload({ code: "refused" }), 502, "reset", []],

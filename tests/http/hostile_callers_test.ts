@@ -3,6 +3,7 @@
  * next request on the same pooled connection of the agent sees nothing of it.
  */
 import { deepEqual, equal, match } from "node:assert/strict";
+import { assertErrorText } from "../support/error_body.ts";
 import { within } from "../support/deadline.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { type MalformedRequest, malformedRequests, malformedText } from "./malformed_requests.ts";
@@ -47,9 +48,7 @@ async function answersTo(
 
 function assertRefusal(answer: WireMessage): void {
   deepEqual(valuesOf(answer, "connection"), ["close"]);
-  const { error, ...rest } = JSON.parse(bodyText(answer));
-  deepEqual(rest, {});
-  deepEqual(Object.keys(error).sort(), ["code", "message"]);
+  assertErrorText(bodyText(answer), statusOf(answer));
 }
 
 async function assertRefused(

@@ -4,6 +4,7 @@
  * its answer, the next request does not see it.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { assertErrorText } from "../support/error_body.ts";
 import { eventually, untilSteady } from "../support/deadline.ts";
 import { ConnectionGoneError, type RawConnection } from "../support/raw_connection.ts";
 import {
@@ -39,10 +40,7 @@ function hostileRequest(minor: 0 | 1, method = "GET"): string {
 function assertBadGateway(tunnel: Tunnel, response: WireMessage): void {
   equal(statusOf(response), 502);
   deepEqual(valuesOf(response, "content-type"), ["application/json"]);
-  const { error, ...rest } = JSON.parse(bodyText(response));
-  deepEqual(rest, {});
-  deepEqual(Object.keys(error).sort(), ["code", "message"]);
-  match(error.message, /^[a-z]/);
+  match(assertErrorText(bodyText(response), 502).message, /^[a-z]/);
   const { startLine, fields } = response;
   const said = [startLine, ...fields.flat(), bodyText(response)].join("\n");
   const [host, port] = tunnel.target.address.split(":");

@@ -119,6 +119,7 @@ class Laboratory {
     const relay = await Relay.create(
       {
         clusters: [{ id: cluster, token, targetAddr: target, impersonation: "strip" }],
+        callers: { mode: "open" },
         rateLimit: 0,
         responseTimeoutMs: 5_000,
         maxBodyBytes: 0,

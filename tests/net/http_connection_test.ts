@@ -4,6 +4,7 @@ import { field } from "../../lib/http1/head.ts";
 import { checkAsync, chunkings } from "../protocol/property.ts";
 import { assertSame } from "../protocol/wire.ts";
 import { eventually } from "../support/deadline.ts";
+import { errorText } from "../support/error_body.ts";
 import { bytes, outcomes, type Served, Setup, timeouts } from "./setup.ts";
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -29,7 +30,7 @@ function post(length: number, ...lines: string[]): string {
 
 /** The whole answer to a request that was refused. */
 function refusal(status: string, message: string): string {
-  const body = JSON.stringify({ error: { code: "bad_request", message } });
+  const body = errorText(parseInt(status), "bad_request", message);
   return `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\n` +
     `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
 }

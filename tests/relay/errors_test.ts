@@ -8,6 +8,7 @@ import {
 } from "../../lib/relay/errors.ts";
 import { field } from "../../lib/http1/head.ts";
 import { Setup } from "../net/setup.ts";
+import { errorText } from "../support/error_body.ts";
 
 /** A connection on which a request has come. */
 async function serving() {
@@ -40,7 +41,7 @@ Deno.test("fromStreamError keeps the reason's code, and asks to come back only w
   for (const code of streamErrorCodes) {
     const error = fromStreamError(code);
     assert.equal(error.code, code);
-    assert.equal(error.retryAfterSeconds, error.status === 503 ? 1 : undefined, code);
+    assert.equal(error.retryAfterSeconds, code === "limit" ? 1 : undefined, code);
   }
 });
 
@@ -48,7 +49,7 @@ Deno.test("answerError answers with status, code and message, and nothing that i
   const { setup, exchange } = await serving();
   await using _ = setup;
   answerError(exchange, clusterNotAvailable);
-  const body = '{"error":{"code":"cluster_not_available","message":"cluster not available"}}';
+  const body = errorText(502, "cluster_not_available", "cluster not available");
   const answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\n" +
     `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
   assert.equal(await setup.caller.response(answer), answer);

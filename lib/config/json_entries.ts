@@ -1,0 +1,62 @@
+/**
+ * Files, or JSON in their place, that hold a list of entries. Reads text and knows no files, so that a
+ * relay without a file system can use it too.
+ */
+import { z } from "zod";
+import { ConfigError } from "./config_error.ts";
+import { findJsonFault } from "./json_fault.ts";
+import { nearestName } from "./suggestion.ts";
+
+/**
+ * Reads a list of entries.
+ *
+ * @param source names the text in messages: `Option --caller-tokens`
+ * @throws {ConfigError} naming the entry, by its number, and the key; never with a value in it
+ */
+export function readEntries<Entry>(text: string, source: string, entry: z.ZodType<Entry>): Entry[] {
+  const value = parseJson(text.replace(/^\ufeff/, ""), source);
+  const result = z.array(entry, "must be a JSON array").safeParse(value);
+  if (!result.success) throw new ConfigError(`${source}${describe(result.error.issues)}`);
+  return result.data;
+}
+
+function parseJson(text: string, source: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The engine's own message quotes the text, and with it perhaps a token.
+    const fault = findJsonFault(text);
+    const place = fault === undefined ? "" : ` at line ${fault.line}, column ${fault.column}`;
+    const hint = text.trim() === "" ? "it is empty" : `it is not JSON${place}`;
+    throw new ConfigError(`${source}: ${hint}; it must be a JSON array`);
+  }
+}
+
+/** Tells one issue, and how many others there are. */
+function describe(issues: readonly z.core.$ZodIssue[]): string {
+  // A mistyped key is also a missing one; the typing error explains both.
+  const first = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0];
+  if (first === undefined) return ": is invalid";
+  const [index, ...keys] = first.path;
+  const entry = typeof index === "number" ? `, entry ${index + 1}` : "";
+  const parts = [entry, ...keys.map((key) => typeof key === "number" ? key + 1 : key)]
+    .map(String).concat(first.message).join(": ");
+  return issues.length === 1 ? parts : `${parts} (and ${issues.length - 1} more)`;
+}
+
+/** An entry with these keys and no others. @param expected what an entry must be, for messages */
+export function entryOf<Shape extends z.core.$ZodShape>(shape: Shape, expected: string) {
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === "unrecognized_keys" ? unknownKey(issue.keys, Object.keys(shape)) : expected,
+  });
+}
+
+function unknownKey(keys: readonly string[], known: readonly string[]): string {
+  const key = (keys[0] ?? "").slice(0, 64);
+  const nearest = nearestName(key, known);
+  const remedy = nearest === undefined
+    ? `known are ${known.join(", ")}`
+    : `did you mean "${nearest}"?`;
+  return `unknown key ${JSON.stringify(key)}; ${remedy}`;
+}

@@ -1,0 +1,54 @@
+/** Who asks for a tunnel, and why somebody does not get one. */
+import type { RelayError } from "../errors.ts";
+import type { Patterns } from "./patterns.ts";
+
+/** A caller that proved who it is, or that nobody asked. */
+export interface Caller {
+  /** What it proved itself with; `network`: that it reached the listener is all that is known. */
+  readonly kind: "certificate" | "token" | "jwt" | "network";
+  /** For logs, audit and limits; never a credential. */
+  readonly name: string;
+  /** The clusters that it may reach. */
+  readonly clusters: Patterns;
+}
+
+/** Why a caller was denied, for the log and as a metric's label; the caller is not told. */
+export type DenialReason =
+  /** No credential at all. */
+  | "missing"
+  /** A credential that can't be read: another scheme than Bearer, two of them, no valid JWT. */
+  | "malformed"
+  /** A token that is nobody's. */
+  | "unknown_token"
+  /** A certificate that no rule names. */
+  | "unknown_certificate"
+  | "expired"
+  /** A JWT before its `nbf`. */
+  | "not_yet_valid"
+  | "issuer"
+  | "audience"
+  /** A JWT that is signed with an algorithm that is not accepted, or not at all. */
+  | "algorithm"
+  /** A JWT's key is not among the issuer's. */
+  | "unknown_key"
+  | "signature"
+  /** A JWT without a claim that must be there, or with one of a wrong type. */
+  | "claim"
+  /** The issuer's keys can't be fetched, and there are no earlier ones that may still be used. */
+  | "keys_unavailable"
+  /** A known caller asked for a cluster that it may not reach. */
+  | "cluster";
+
+/** A caller that is not let in. */
+export class Denial {
+  readonly reason: DenialReason;
+  readonly answer: RelayError;
+
+  constructor(reason: DenialReason, answer: RelayError) {
+    this.reason = reason;
+    this.answer = answer;
+  }
+}
+
+/** What came of looking at a caller's credentials. */
+export type Identity = Caller | Denial;

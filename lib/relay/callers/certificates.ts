@@ -1,0 +1,40 @@
+/** Callers that a client certificate names; the TLS handshake has verified it. */
+import type { PeerCertificate } from "../../net/exchange.ts";
+import type { Caller } from "./caller.ts";
+import { anything, Patterns } from "./patterns.ts";
+
+/** Which clusters the certificates of a name may reach. */
+export interface CertificateRule {
+  /** A name in the certificate, or its beginning with `*` behind. */
+  readonly name: string;
+  /** Ids of clusters, or their beginnings with `*` behind. */
+  readonly clusters: readonly string[];
+}
+
+/** What a certificate without any name is called. */
+const nameless = "unnamed";
+
+/** Tells which caller a certificate names. */
+export class CallerCertificates {
+  readonly #rules: readonly { readonly name: Patterns; readonly clusters: readonly string[] }[];
+
+  constructor(rules: readonly CertificateRule[]) {
+    this.#rules = rules.map(({ name, clusters }) => ({ name: new Patterns([name]), clusters }));
+  }
+
+  /** The caller, with the clusters of all rules that fit one of its names; nothing without any. */
+  find({ names }: PeerCertificate): Caller | undefined {
+    const fitting = this.#rules.filter((rule) => names.some((name) => rule.name.matches(name)));
+    const [first] = fitting;
+    if (first === undefined) return undefined;
+    // The log is to have the name that counted.
+    const name = names.find((name) => first.name.matches(name)) ?? nameless;
+    const clusters = new Patterns(fitting.flatMap((rule) => rule.clusters));
+    return { kind: "certificate", name, clusters };
+  }
+}
+
+/** The caller without rules: its CA is the one that says who may call, and any cluster is open. */
+export function anyCertificate({ names }: PeerCertificate): Caller {
+  return { kind: "certificate", name: names[0] ?? nameless, clusters: anything };
+}

@@ -1,0 +1,53 @@
+/** The bearer token that a request came with (RFC 6750 section 2.1). */
+import { type Field, listHas } from "../../http1/head.ts";
+import { bearerProtocol } from "../headers.ts";
+
+/** What a request says in the place of a token: it, nothing, or what can't be read. */
+export type Credential =
+  | { readonly kind: "bearer"; readonly token: string }
+  | { readonly kind: "none" }
+  | { readonly kind: "malformed" };
+
+const none: Credential = { kind: "none" };
+const malformed: Credential = { kind: "malformed" };
+const scheme = /^Bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/i;
+
+/**
+ * Reads the token from `Authorization`, or else from the subprotocol by which WebSocket clients of
+ * Kubernetes hand it over. More than one of either is malformed: which of them counts would be a guess.
+ */
+export function readCredential(fields: readonly Field[]): Credential {
+  const authorizations = valuesOf(fields, "authorization");
+  const [authorization] = authorizations;
+  if (authorization === undefined) return fromSubprotocol(fields);
+  const token = scheme.exec(authorization)?.[1];
+  if (token === undefined || authorizations.length > 1) return malformed;
+  return { kind: "bearer", token };
+}
+
+function fromSubprotocol(fields: readonly Field[]): Credential {
+  // Only a WebSocket handshake has subprotocols (RFC 6455 section 4.1).
+  if (!listHas(fields, "upgrade", "websocket")) return none;
+  const protocols = valuesOf(fields, "sec-websocket-protocol").join(",").split(",");
+  const [bearer, ...others] = protocols.map((protocol) => protocol.trim())
+    .filter((protocol) => protocol.startsWith(bearerProtocol));
+  if (bearer === undefined) return none;
+  const token = decode(bearer.slice(bearerProtocol.length));
+  return token === undefined || others.length > 0 ? malformed : { kind: "bearer", token };
+}
+
+function valuesOf(fields: readonly Field[], key: string): string[] {
+  return fields.flatMap((field) => field.key === key ? [field.value] : []);
+}
+
+/** Base64 as in URLs, without padding; undefined for anything else, and for an empty token. */
+function decode(text: string): string | undefined {
+  if (!/^[A-Za-z0-9_-]+$/.test(text)) return undefined;
+  try {
+    const token = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+    return /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(token) ? token : undefined;
+  } catch (error) {
+    if (error instanceof DOMException) return undefined;
+    throw error;
+  }
+}

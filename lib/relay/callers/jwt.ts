@@ -1,0 +1,134 @@
+/** Callers' JWTs: who signed them, for whom, until when, and which clusters their claims open. */
+import { errors, type JWTPayload, jwtVerify } from "jose";
+import { callersUnavailable, callerUnknown } from "../errors.ts";
+import { Denial, type DenialReason } from "./caller.ts";
+import type { Clock } from "./clock.ts";
+import { type IssuerKeys, KeysUnavailableError } from "./keys.ts";
+import { Patterns } from "./patterns.ts";
+import type { TokenOwner } from "./tokens.ts";
+
+/** Which clusters a claim opens. */
+export interface ClaimRule {
+  /** The claim's name, or the way to it through objects: `["realm_access", "roles"]`. */
+  readonly claim: string | readonly string[];
+  /** What the claim, or a member of it where it is a list, must be, or begin with before a `*`. */
+  readonly value: string;
+  /** Ids of clusters, or their beginnings with `*` behind. */
+  readonly clusters: readonly string[];
+}
+
+/** Whose JWTs are accepted. */
+export interface JwtIssuer {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly rules: readonly ClaimRule[];
+}
+
+/** What clocks may differ by, in seconds. */
+export const jwtLeewaySeconds = 30;
+
+/**
+ * Signatures by a private key (RFC 7518 section 3.1, RFC 8037, RFC 9864). `HS…` is not among them: whoever
+ * can check such a signature can make one, and a public key would be its secret.
+ */
+const algorithms = [
+  ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+  ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
+];
+
+/** Verifies JWTs of one issuer. */
+export class JwtVerifier {
+  readonly #issuer: JwtIssuer;
+  readonly #rules: readonly Rule[];
+  readonly #keys: IssuerKeys;
+  readonly #clock: Clock;
+
+  constructor(issuer: JwtIssuer, keys: IssuerKeys, clock: Clock) {
+    this.#issuer = issuer;
+    this.#rules = issuer.rules.map(toRule);
+    this.#keys = keys;
+    this.#clock = clock;
+  }
+
+  /** Whose token this is; whoever no rule knows is a caller without clusters. */
+  async verify(token: string): Promise<TokenOwner | Denial> {
+    try {
+      const { issuer, audience } = this.#issuer;
+      const { payload } = await jwtVerify(token, (header, jws) => this.#keys.find(header, jws), {
+        issuer,
+        audience,
+        algorithms,
+        clockTolerance: jwtLeewaySeconds,
+        currentDate: new Date(this.#clock.nowMs()),
+        requiredClaims: ["exp", "sub"],
+      });
+      return this.#owner(payload);
+    } catch (error) {
+      const reason = reasonOf(error);
+      return new Denial(reason, reason === "keys_unavailable" ? callersUnavailable : callerUnknown);
+    }
+  }
+
+  #owner(payload: JWTPayload): TokenOwner {
+    const rules = this.#rules.filter((rule) => fits(rule, payload));
+    const clusters = new Patterns(rules.flatMap((rule) => rule.clusters));
+    return {
+      caller: { kind: "jwt", name: payload.sub ?? "", clusters },
+      expiresMs: ((payload.exp ?? 0) + jwtLeewaySeconds) * 1000,
+    };
+  }
+}
+
+/** Whether a bearer token has the form of a signed JWT; one with an empty signature too. */
+export function looksLikeJwt(token: string): boolean {
+  return /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*$/.test(token);
+}
+
+interface Rule {
+  readonly path: readonly string[];
+  readonly value: Patterns;
+  readonly clusters: readonly string[];
+}
+
+function toRule({ claim, value, clusters }: ClaimRule): Rule {
+  const path = typeof claim === "string" ? [claim] : claim;
+  return { path, value: new Patterns([value]), clusters };
+}
+
+function fits({ path, value }: Rule, payload: JWTPayload): boolean {
+  let found: unknown = payload;
+  for (const key of path) {
+    const isThere = typeof found === "object" && found !== null && Object.hasOwn(found, key);
+    found = isThere ? (found as Record<string, unknown>)[key] : undefined;
+  }
+  const members: unknown[] = Array.isArray(found) ? found : [found];
+  return members.some((member) => isScalar(member) && value.matches(String(member)));
+}
+
+function isScalar(value: unknown): boolean {
+  return typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+}
+
+/** Claims that a JWT is refused for, by name. */
+const reasonsByClaim: Readonly<Record<string, DenialReason>> = {
+  iss: "issuer",
+  aud: "audience",
+  nbf: "not_yet_valid",
+};
+
+function reasonOf(error: unknown): DenialReason {
+  if (error instanceof KeysUnavailableError) return "keys_unavailable";
+  if (error instanceof errors.JWTExpired) return "expired";
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    return reasonsByClaim[error.claim] ?? "claim";
+  }
+  if (error instanceof errors.JOSEAlgNotAllowed) return "algorithm";
+  if (error instanceof errors.JWSSignatureVerificationFailed) return "signature";
+  if (
+    error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys
+  ) return "unknown_key";
+  if (error instanceof errors.JOSEError) return "malformed";
+  // A key of the issuer's that doesn't fit its algorithm, such as one of too few bits.
+  if (error instanceof TypeError) return "unknown_key";
+  throw error;
+}
