@@ -1,0 +1,54 @@
+{{/* What the schema can't say: values that are missing or contradict each other. */}}
+{{- define "culvert-agent.validate" -}}
+{{- $problems := list }}
+{{- $fullAccess := `[{"apiGroups":["*"],"resources":["*"],"verbs":["*"]},{"nonResourceURLs":["*"],"verbs":["*"]}]` }}
+{{- with .Values }}
+
+{{- if not .serverURL }}
+{{- $problems = append $problems "serverURL is missing: the relay's public listener, wss://HOST[:PORT]/connect" }}
+{{- else if and (hasPrefix "ws://" .serverURL) (not .allowInsecureServer) }}
+{{- $problems = append $problems (printf "serverURL is %s, and ws:// shows the token to everybody on the way: use wss://, or for tests allowInsecureServer=true" .serverURL) }}
+{{- end }}
+{{- if and (hasPrefix "ws://" .serverURL) (or .tls.serverCASecret .tls.clientCertSecret) }}
+{{- $problems = append $problems "tls.serverCASecret and tls.clientCertSecret have no effect with ws://: use wss://, or remove them" }}
+{{- end }}
+{{- if and .token .existingSecret }}
+{{- $problems = append $problems "token and existingSecret are both set: use one" }}
+{{- else if not (or .token .existingSecret) }}
+{{- $problems = append $problems "token is missing: set existingSecret to the name of a Secret with the key \"token\", or token to the token itself" }}
+{{- end }}
+
+{{- if and .plainTarget (or .insecure .targetCASecret) }}
+{{- $problems = append $problems "plainTarget is true, so insecure and targetCASecret have no effect: remove them" }}
+{{- end }}
+{{- if and .insecure .targetCASecret }}
+{{- $problems = append $problems "insecure is true, so targetCASecret would not be looked at: use one" }}
+{{- end }}
+{{- if and .proxy.url .proxy.existingSecret }}
+{{- $problems = append $problems "proxy.url and proxy.existingSecret are both set: use one" }}
+{{- end }}
+
+{{- with .rbac }}
+{{- if and .readOnly .clusterRole }}
+{{- $problems = append $problems "rbac.readOnly and rbac.clusterRole are both set: use one" }}
+{{- end }}
+{{- if and (or .readOnly .clusterRole) (ne (toJson .rules) $fullAccess) }}
+{{- $problems = append $problems (printf "rbac.rules is set, but %s goes before it: use one" (ternary "rbac.readOnly" "rbac.clusterRole" .readOnly)) }}
+{{- end }}
+{{- if and .clusterWide .namespaces }}
+{{- $problems = append $problems "rbac.namespaces is set, but rbac.clusterWide is true: set rbac.clusterWide=false" }}
+{{- end }}
+{{- end }}
+
+{{- if and (not (include "culvert-agent.seconds" .grace)) (kindIs "invalid" .terminationGracePeriodSeconds) }}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it can't be worked out from grace=%s; give one that is longer" .grace) }}
+{{- end }}
+{{- if and (eq (int .healthPort) 0) .metrics.serviceMonitor.enabled }}
+{{- $problems = append $problems "metrics.serviceMonitor.enabled needs a healthPort" }}
+{{- end }}
+
+{{- end }}
+{{- with $problems }}
+{{- fail (printf "\n\nculvert-agent can't be installed with these values:\n  - %s\n" (join "\n  - " .)) }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,108 @@
+{{- define "culvert-relay.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "culvert-relay.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- default $release .Values.fullnameOverride | trunc 54 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "culvert-relay.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "culvert-relay.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "culvert-relay.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "culvert-relay.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: relay
+app.kubernetes.io/part-of: culvert
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "culvert-relay.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "culvert-relay.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "culvert-relay.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{/* "true" or nothing, so that each can stand in a condition. */}}
+{{- define "culvert-relay.isMutual" -}}
+{{- if and .Values.tls.enabled .Values.tls.clientCASecret }}true{{ end }}
+{{- end }}
+
+{{- define "culvert-relay.hasDirectory" -}}
+{{- if or .Values.directory.url .Values.directory.existingSecret }}true{{ end }}
+{{- end }}
+
+{{- define "culvert-relay.hasRelayToken" -}}
+{{- if or .Values.relayToken .Values.relayTokenExistingSecret }}true{{ end }}
+{{- end }}
+
+{{- define "culvert-relay.hasCallerTokens" -}}
+{{- if or .Values.callers.tokens .Values.callers.existingSecret }}true{{ end }}
+{{- end }}
+
+{{/* What --callers gets: open, known, or nothing where the relay's own rule is right. */}}
+{{- define "culvert-relay.callers" -}}
+{{- if .Values.callers.mode }}
+{{- .Values.callers.mode }}
+{{- else if or (include "culvert-relay.hasCallerTokens" .) .Values.callers.jwt.issuer }}known
+{{- else if not (include "culvert-relay.isMutual" .) }}open
+{{- end }}
+{{- end }}
+
+{{/* Seconds of a duration such as 30s or 2m; nothing for another form. */}}
+{{- define "culvert-relay.seconds" -}}
+{{- if regexMatch "^[0-9]+s$" . }}{{ trimSuffix "s" . }}
+{{- else if regexMatch "^[0-9]+m$" . }}{{ mul (trimSuffix "m" . | int) 60 }}
+{{- else if eq . "0" }}0
+{{- end }}
+{{- end }}
+
+{{- define "culvert-relay.preStopSeconds" -}}
+{{- if include "culvert-relay.hasDirectory" . }}{{ int .Values.preStopSeconds }}{{ else }}0{{ end }}
+{{- end }}
+
+{{- define "culvert-relay.terminationGracePeriodSeconds" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
+{{- add (include "culvert-relay.seconds" .Values.grace | int) (include "culvert-relay.preStopSeconds" . | int) 10 }}
+{{- else }}
+{{- int .Values.terminationGracePeriodSeconds }}
+{{- end }}
+{{- end }}
+
+{{/* A name that Kubernetes takes, for a cluster id that may have capitals, dots and underscores. */}}
+{{- define "culvert-relay.clusterSecretName" -}}
+{{- $plain := regexReplaceAll "[^a-z0-9-]" (lower .id) "-" | trimAll "-" }}
+{{- if or (ne $plain .id) (gt (len .id) 150) }}
+{{- $plain = printf "%s-%s" (trunc 150 $plain | trimSuffix "-") (sha256sum .id | trunc 8) }}
+{{- end }}
+{{- printf "%s-cluster-%s" .fullname $plain }}
+{{- end }}
+
+{{/* The clusters file: entries without what is for their Argo CD Secrets. */}}
+{{- define "culvert-relay.clustersFile" -}}
+{{- $entries := list }}
+{{- range .Values.clusters }}
+{{- $entry := omit . "argocd" }}
+{{- if not $entry.targetAddr }}{{ $entry = set $entry "targetAddr" "kubernetes.default.svc:443" }}{{ end }}
+{{- $entries = append $entries $entry }}
+{{- end }}
+{{- $entries | toJson }}
+{{- end }}
