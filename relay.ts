@@ -1,5 +1,7 @@
 /** The relay: takes agents' connections and callers' requests. See `--help`. */
 import process from "node:process";
+import { isClustersFile, readClustersFiles } from "./lib/config/clusters_files.ts";
+import { ConfigError } from "./lib/config/config_error.ts";
 import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
@@ -7,10 +9,13 @@ import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { healthApp, internalApp, publicApp } from "./lib/relay/app.ts";
 import { RelayMetrics } from "./lib/relay/metrics.ts";
 import { Relay } from "./lib/relay/relay.ts";
+import { SameTokenError } from "./lib/relay/tokens.ts";
 import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
+import { followConfig } from "./lib/runtime/node/followed_config.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
 import { setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+import type { WatchedFiles } from "./lib/runtime/node/watched_files.ts";
 
 /** For callers to take the answers that say that the grace was over, in milliseconds. */
 const lastAnswersMs = 1_000;
@@ -35,7 +40,8 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       metrics: (registry) => new RelayMetrics(registry, version),
       defer: setImmediate,
     },
-  );
+  ).catch(refuseSharedToken);
+  const clusters = followClusters(options, relay);
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
   void relay.callers.prepare();
   const serverTls = tlsOf(options);
@@ -66,6 +72,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   }
 
   const signal = await untilSignalled();
+  clusters?.close();
   const { drainDelayMs: drain_delay_ms, graceMs: grace_ms } = options;
   log.info("Shutting down", { signal, drain_delay_ms, grace_ms });
   relay.leave();
@@ -97,4 +104,33 @@ function tlsOf({ tls }: RelayOptions): ServerTls | undefined {
     checkCa({ option: "tls-client-ca", path: clientCaPath, pem: clientCaPem });
   }
   return { cert: certPem, key: keyPem, clientCa: clientCaPem };
+}
+
+/** @throws {ConfigError} for what only the tokens' digests show, and any other error as it is. */
+function refuseSharedToken(error: unknown): never {
+  throw error instanceof SameTokenError ? new ConfigError(error.message) : error;
+}
+
+/** Takes over what the clusters' files hold when they change; JSON on the command line does not. */
+function followClusters(
+  { clustersSource, tls }: RelayOptions,
+  relay: Relay,
+): WatchedFiles | undefined {
+  if (!clustersSource) return undefined;
+  const { path, files: known } = clustersSource;
+  const demandsCertificate = tls?.clientCaPem !== undefined;
+  return followConfig({
+    source: "clusters",
+    paths: [path],
+    accepts: isClustersFile,
+    known,
+    async apply(files) {
+      const { clusters, warnings } = readClustersFiles(path, files, { demandsCertificate });
+      const changes = await relay.replaceClusters(clusters);
+      for (const warning of warnings) relay.log.warn(warning);
+      return changes;
+    },
+    metrics: relay.metrics,
+    log: relay.log,
+  });
 }

@@ -129,6 +129,22 @@ export class Agent {
     this.#pool.close();
   }
 
+  /** Says what to do about a refusal: soon trying again is of no use. */
+  #refused(status: number): void {
+    const about = { server: this.#config.serverUrl, status };
+    if (status === 403) {
+      this.#log.error(
+        "The relay refused this agent's certificate; check --client-cert against certificateName",
+        about,
+      );
+      return;
+    }
+    this.#log.error(
+      "The relay refused this agent; check --token against the relay's clusters file",
+      about,
+    );
+  }
+
   /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
   async #connectOnce(): Promise<number> {
     const { serverUrl, proxy, maxRetryMs, random = Math.random } = this.#config;
@@ -142,11 +158,8 @@ export class Agent {
     } catch (error) {
       if (this.#stop.signal.aborted) return 0;
       const reason = error instanceof Error ? error.message : String(error);
-      if (error instanceof RelayRefusedError && [401, 403].includes(error.status)) {
-        this.#log.error(
-          "The relay refused this agent; check --token against the relay's clusters file",
-          { server: serverUrl, status: error.status },
-        );
+      if (error instanceof RelayRefusedError && [401, 403, 429].includes(error.status)) {
+        this.#refused(error.status);
         return refusedBackoffMs(maxRetryMs, random);
       }
       this.#log.warn("Could not connect to relay", { server: serverUrl, proxy, reason });

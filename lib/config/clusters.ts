@@ -1,5 +1,5 @@
 /**
- * The clusters file: which agents may connect, and with which token. Reads text and knows no files,
+ * The clusters file: which agents may connect, and with which tokens. Reads text and knows no files,
  * so that a relay without a file system can use it too.
  */
 import { z } from "zod";
@@ -13,12 +13,26 @@ import { nearestName } from "./suggestion.ts";
 export interface ClusterEntry {
   /** In the path `/tunnel/{id}/…`: 1 to 253 of `A-Z a-z 0-9 . _ -`, but neither "." nor "..". */
   readonly id: string;
-  /** What the cluster's agent shows to the relay; unique among the entries. A secret. */
-  readonly token: string;
+  /** What the cluster's agents may show to the relay; at least one, each unique among all entries. */
+  readonly tokens: readonly TokenEntry[];
   /** `HOST:PORT` that the relay asks the agent to dial, as it stands in the file. */
   readonly targetAddr: string;
   /** Whether a caller's `Impersonate-*` headers are dropped or reach the target. */
   readonly impersonation: "strip" | "forward";
+  /** One of these must be a name in the agent's client certificate; absent when none is needed. */
+  readonly certificateNames?: readonly string[] | undefined;
+}
+
+/** One token of a cluster: itself or its digest. */
+export interface TokenEntry {
+  /** For logs; unique within the cluster. */
+  readonly name: string;
+  /** A secret. */
+  readonly token?: string | undefined;
+  /** SHA-256 of the token, 64 hexadecimal digits in lower case. */
+  readonly tokenSha256?: string | undefined;
+  /** Milliseconds since 1970 from which the token is not accepted any more. */
+  readonly expiresMs?: number | undefined;
 }
 
 /** What a clusters file holds. */
@@ -28,8 +42,27 @@ export interface Clusters {
   readonly warnings: readonly string[];
 }
 
+/** A text with clusters. */
+export interface ClustersText {
+  readonly text: string;
+  /** Names the text in messages: `Clusters file "x.json"`. */
+  readonly source: string;
+}
+
+/** What the relay that reads the clusters is like. */
+export interface ClustersContext {
+  /** Whether agents must show a client certificate at all: without, `certificateName` says nothing. */
+  readonly demandsCertificate: boolean;
+}
+
+/** The name of a token that stands in the entry itself. */
+export const DEFAULT_TOKEN_NAME = "default";
+
 /** A token of fewer characters can be guessed; it works, with a warning. */
 const MIN_TOKEN_CHARACTERS = 16;
+
+/** Two are enough for a rotation; what is much more than that is a mistake. */
+const MAX_TOKENS = 32;
 
 /**
  * A token as it can stand behind `Authorization: Bearer`. HTTP drops spaces at the ends of a header,
@@ -40,43 +73,142 @@ export const TOKEN_PATTERN = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 /** What a token must be, for messages. */
 export const TOKEN_EXPECTED = "must be printable ASCII with no space at either end";
 
+/** What a script makes that hashes an empty file or a variable that is not set. */
+const SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 const ID_EXPECTED = 'must be 1 to 253 letters, digits, ".", "_" or "-", and neither "." nor ".."';
 const TOKEN_REQUIRED = "must be a non-empty string";
+const SHA256_EXPECTED = "must be the token's SHA-256 in 64 hexadecimal digits";
+const NAME_EXPECTED = 'must be 1 to 64 letters, digits, ".", "_" or "-"';
+const EXPIRES_EXPECTED = 'must be a time such as "2027-01-31T12:00:00Z"';
+const TOKENS_EXPECTED = `must be a list of 1 to ${MAX_TOKENS} tokens`;
+const CERTIFICATE_EXPECTED =
+  "must be a name in the agent's certificate (subject CN, DNS or URI), or a list of such";
 
-const clusterSchema = z.strictObject({
+/** The keys of which an entry has one. */
+const SECRET_KEYS = ["token", "tokenSha256", "tokens"] as const;
+
+const token = z.string(TOKEN_REQUIRED).min(1, { error: TOKEN_REQUIRED, abort: true })
+  .regex(TOKEN_PATTERN, TOKEN_EXPECTED);
+
+const tokenSha256 = z.string(SHA256_EXPECTED)
+  .regex(/^[0-9A-Fa-f]{64}$/, { error: SHA256_EXPECTED, abort: true })
+  .transform((text) => text.toLowerCase())
+  .refine((digest) => digest !== SHA256_OF_NOTHING, "is the SHA-256 of an empty text");
+
+const tokenSchema = strictObject({
+  name: z.string(NAME_EXPECTED).regex(/^[A-Za-z0-9._-]{1,64}$/, NAME_EXPECTED),
+  token: token.optional(),
+  tokenSha256: tokenSha256.optional(),
+  expires: z.iso.datetime({ offset: true, error: EXPIRES_EXPECTED }).transform(Date.parse)
+    .optional(),
+}, "must be an object with name, and token or tokenSha256").superRefine((entry, context) => {
+  haveOne(entry, ["token", "tokenSha256"], context);
+});
+
+const certificateName = z.string(CERTIFICATE_EXPECTED).min(1, CERTIFICATE_EXPECTED);
+
+const clusterSchema = strictObject({
   // A client removes "." and ".." from a path before it is sent, so no request could reach them.
   id: z.string(ID_EXPECTED).regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/, ID_EXPECTED),
-  token: z.string(TOKEN_REQUIRED).min(1, { error: TOKEN_REQUIRED, abort: true })
-    .regex(TOKEN_PATTERN, TOKEN_EXPECTED),
+  token: token.optional(),
+  tokenSha256: tokenSha256.optional(),
+  tokens: z.array(tokenSchema, TOKENS_EXPECTED).min(1, TOKENS_EXPECTED)
+    .max(MAX_TOKENS, TOKENS_EXPECTED).optional(),
   targetAddr: z.string(TARGET_EXPECTED).pipe(
     parsedBy((text) => parseTargetAddress(text) && text, TARGET_EXPECTED),
   ),
   impersonation: z.enum(["strip", "forward"], 'must be "strip" or "forward"').default("strip"),
-}, {
-  error: (issue) =>
-    issue.code === "unrecognized_keys"
-      ? unknownKey(issue.keys)
-      : "must be an object with id, token and targetAddr",
+  certificateName: z.union([
+    certificateName,
+    z.array(certificateName).min(1, CERTIFICATE_EXPECTED),
+  ], CERTIFICATE_EXPECTED).optional(),
+}, "must be an object with id, token and targetAddr").superRefine((entry, context) => {
+  haveOne(entry, SECRET_KEYS, context);
+  const names = (entry.tokens ?? []).map(({ name }) => name);
+  const twin = names.find((name, index) => names.indexOf(name) !== index);
+  if (twin === undefined) return;
+  const message = `has two tokens with the name ${JSON.stringify(twin)}`;
+  context.addIssue({ code: "custom", message });
 });
 
-/** The clusters file's schema; the messages of its issues never hold a value. */
-export const clustersSchema = z.array(clusterSchema, "must be a JSON array of clusters")
-  .superRefine((entries, context) => {
-    const message = twinFault(entries);
-    if (message !== undefined) context.addIssue({ code: "custom", message });
-  });
+/** An entry and where it stands, for messages. */
+interface PlacedEntry {
+  readonly entry: ClusterEntry;
+  readonly source: string;
+  /** From 1; undefined in a text that is one entry alone. */
+  readonly number: number | undefined;
+}
 
 /**
- * Reads the text of a clusters file.
+ * Reads the text of a clusters file: a JSON array of entries.
  *
- * @param source names the text in messages: `Clusters file "x.json"`
  * @throws {ConfigError} naming the entry, by number and id, and the key; never with a token in it
  */
-export function readClusters(text: string, source: string): Clusters {
-  const entries = parseJson(text.replace(/^\ufeff/, ""), source);
-  const result = clustersSchema.safeParse(entries);
-  if (!result.success) throw new ConfigError(`${source}${describe(result.error.issues, entries)}`);
-  return { clusters: result.data, warnings: warningsAbout(result.data, source) };
+export function readClusters(
+  text: string,
+  source: string,
+  context: ClustersContext = { demandsCertificate: false },
+): Clusters {
+  return together(parseEntries({ text, source }, false), source, context);
+}
+
+/**
+ * Reads the texts of a directory's files, each a JSON array of entries or one entry alone.
+ *
+ * @throws {ConfigError} as {@link readClusters} does, and for what two files both have
+ */
+export function readClustersTexts(
+  texts: readonly ClustersText[],
+  source: string,
+  context: ClustersContext,
+): Clusters {
+  return together(texts.flatMap((text) => parseEntries(text, true)), source, context);
+}
+
+function together(
+  placed: readonly PlacedEntry[],
+  source: string,
+  context: ClustersContext,
+): Clusters {
+  refuseTwins(placed);
+  if (!context.demandsCertificate) refuseCertificateNames(placed);
+  const clusters = placed.map(({ entry }) => entry);
+  const warnings = clusters.length > 0
+    ? placed.flatMap(warningsAbout)
+    : [`${source} has no entries: no agent can connect`];
+  return { clusters, warnings };
+}
+
+function parseEntries({ text, source }: ClustersText, takesOne: boolean): PlacedEntry[] {
+  const value = parseJson(text.replace(/^\ufeff/, ""), source);
+  const isOne = takesOne && typeof value === "object" && value !== null && !Array.isArray(value);
+  const schema = z.array(clusterSchema, "must be a JSON array of clusters");
+  const result = schema.safeParse(isOne ? [value] : value);
+  if (!result.success) {
+    throw new ConfigError(`${source}${describe(result.error.issues, value, isOne)}`);
+  }
+  return result.data.map((entry, index) => ({
+    entry: toEntry(entry),
+    source,
+    number: isOne ? undefined : index + 1,
+  }));
+}
+
+function toEntry(
+  { token, tokenSha256, tokens, certificateName, ...rest }: z.output<typeof clusterSchema>,
+): ClusterEntry {
+  const named = tokens ?? [{ name: DEFAULT_TOKEN_NAME, token, tokenSha256, expires: undefined }];
+  return {
+    ...rest,
+    tokens: named.map(({ expires, ...entry }) => dropUndefined({ ...entry, expiresMs: expires })),
+    ...certificateName !== undefined && { certificateNames: [certificateName].flat() },
+  };
+}
+
+function dropUndefined(entry: TokenEntry): TokenEntry {
+  const kept = Object.entries(entry).filter(([, value]) => value !== undefined);
+  return { name: entry.name, ...Object.fromEntries(kept) };
 }
 
 function parseJson(text: string, source: string): unknown {
@@ -92,59 +224,121 @@ function parseJson(text: string, source: string): unknown {
 }
 
 /** Tells one issue, and how many others there are. */
-function describe(issues: readonly z.core.$ZodIssue[], entries: unknown): string {
+function describe(
+  issues: readonly z.core.$ZodIssue[],
+  value: unknown,
+  isOne: boolean,
+): string {
   // A mistyped key is also a missing one; the typing error explains both.
   const first = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0];
   if (first === undefined) return ": is invalid";
   const [index, ...keys] = first.path;
-  const entry = typeof index === "number" ? `, entry ${numbered(entries, index)}` : "";
-  const parts = [entry, ...keys.map(String), first.message].join(": ");
+  const isNumbered = typeof index === "number" && !isOne;
+  const entry = isNumbered ? `, entry ${numbered(index + 1, idIn(value, index))}` : "";
+  const names = keys.map((key) => typeof key === "number" ? `entry ${key + 1}` : String(key));
+  const parts = [entry, ...names, first.message].join(": ");
   return issues.length === 1 ? parts : `${parts} (and ${issues.length - 1} more)`;
 }
 
-function numbered(entries: unknown, index: number): string {
+/** The id of an entry that is not valid, if at least that is. */
+function idIn(entries: unknown, index: number): string | undefined {
   const entry: unknown = Array.isArray(entries) ? entries[index] : undefined;
   const id = typeof entry === "object" && entry !== null && "id" in entry ? entry.id : undefined;
-  const isShown = clusterSchema.shape.id.safeParse(id).success;
-  return isShown ? `${index + 1} ("${id}")` : `${index + 1}`;
+  const result = clusterSchema.shape.id.safeParse(id);
+  return result.success ? result.data : undefined;
 }
 
-function unknownKey(keys: readonly string[]): string {
+function numbered(number: number, id: string | undefined): string {
+  return id === undefined ? String(number) : `${number} ("${id}")`;
+}
+
+/** An object with these keys and no others. */
+function strictObject<Shape extends z.core.$ZodShape>(shape: Shape, expected: string) {
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === "unrecognized_keys" ? unknownKey(issue.keys, Object.keys(shape)) : expected,
+  });
+}
+
+function unknownKey(keys: readonly string[], known: readonly string[]): string {
   const key = (keys[0] ?? "").slice(0, 64);
-  const nearest = nearestName(key, Object.keys(clusterSchema.shape));
+  const nearest = nearestName(key, known);
   const remedy = nearest === undefined
-    ? `known are ${Object.keys(clusterSchema.shape).join(", ")}`
+    ? `known are ${known.join(", ")}`
     : `did you mean "${nearest}"?`;
   return `unknown key ${JSON.stringify(key)}; ${remedy}`;
 }
 
-/** Two entries with one id, or with one token, cannot be told apart. */
-function twinFault(entries: readonly { id: string; token: string }[]): string | undefined {
-  const byId = new Map<string, number>();
-  const byToken = new Map<string, number>();
-  for (const [index, { id, token }] of entries.entries()) {
-    const sameId = byId.get(id);
-    if (sameId !== undefined) {
-      return `entries ${sameId + 1} and ${index + 1} have the same id "${id}"`;
-    }
-    const sameToken = byToken.get(token);
-    if (sameToken !== undefined) {
-      const first = numbered(entries, sameToken);
-      return `entries ${first} and ${numbered(entries, index)} have the same token; ` +
-        "each needs its own";
-    }
-    byId.set(id, index);
-    byToken.set(token, index);
-  }
-  return undefined;
+function haveOne<Key extends string>(
+  entry: { readonly [key in Key]?: unknown },
+  keys: readonly Key[],
+  context: z.core.$RefinementCtx,
+): void {
+  const given = keys.filter((key) => entry[key] !== undefined);
+  if (given.length === 1) return;
+  const choice = `${keys.slice(0, -1).join(", ")} or ${keys.at(-1)}`;
+  const message = given.length === 0
+    ? `needs ${choice}`
+    : `has ${given.join(" and ")}; give one of them`;
+  context.addIssue({ code: "custom", message });
 }
 
-function warningsAbout(clusters: readonly ClusterEntry[], source: string): string[] {
-  if (clusters.length === 0) return [`${source} has no entries: no agent can connect`];
-  return clusters.flatMap(({ id, token }, index) =>
-    token.length >= MIN_TOKEN_CHARACTERS ? [] : [
-      `${source}, entry ${index + 1} ("${id}"): token: is shorter than ` +
-      `${MIN_TOKEN_CHARACTERS} characters and can be guessed`,
-    ]
+/** Two entries with one id, or with one token, cannot be told apart. */
+function refuseTwins(placed: readonly PlacedEntry[]): void {
+  const byId = new Map<string, PlacedEntry>();
+  const byToken = new Map<string, PlacedEntry>();
+  for (const here of placed) {
+    const sameId = byId.get(here.entry.id);
+    if (sameId) {
+      throw new ConfigError(`${both(sameId, here, false)} the same id "${here.entry.id}"`);
+    }
+    byId.set(here.entry.id, here);
+    for (const { token, tokenSha256 } of here.entry.tokens) {
+      const secret = token === undefined ? `digest ${tokenSha256}` : `token ${token}`;
+      const sameToken = byToken.get(secret);
+      if (sameToken === here) {
+        throw new ConfigError(`${placeOf(here)}: has one token twice`);
+      }
+      if (sameToken) {
+        throw new ConfigError(`${both(sameToken, here, true)} the same token; each needs its own`);
+      }
+      byToken.set(secret, here);
+    }
+  }
+}
+
+function both(first: PlacedEntry, second: PlacedEntry, showsId: boolean): string {
+  if (first.source !== second.source) return `${placeOf(first)} and ${placeOf(second)} have`;
+  const [a, b] = [first, second].map(({ number, entry }) =>
+    numbered(number ?? 1, showsId ? entry.id : undefined)
   );
+  return `${first.source}: entries ${a} and ${b} have`;
+}
+
+/** `Clusters file "x.json", entry 1 ("prod")`. */
+function placeOf({ source, number, entry }: PlacedEntry): string {
+  return number === undefined ? source : `${source}, entry ${numbered(number, entry.id)}`;
+}
+
+function refuseCertificateNames(placed: readonly PlacedEntry[]): void {
+  const bound = placed.find(({ entry }) => entry.certificateNames !== undefined);
+  if (!bound) return;
+  throw new ConfigError(
+    `${placeOf(bound)}: certificateName: needs --tls-client-ca, as agents show no certificate ` +
+      "without",
+  );
+}
+
+function warningsAbout(placed: PlacedEntry): string[] {
+  const { entry: { tokens } } = placed;
+  return tokens.flatMap(({ name, token, expiresMs }) => {
+    // The entry's own token has no name that the reader would know.
+    const which = name === DEFAULT_TOKEN_NAME ? "token" : `token "${name}"`;
+    const isShort = token !== undefined && token.length < MIN_TOKEN_CHARACTERS;
+    const hasExpired = expiresMs !== undefined && expiresMs <= Date.now();
+    return [
+      ...(isShort ? [`is shorter than ${MIN_TOKEN_CHARACTERS} characters and can be guessed`] : []),
+      ...(hasExpired ? [`has expired, at ${new Date(expiresMs).toISOString()}`] : []),
+    ].map((what) => `${placeOf(placed)}: ${which}: ${what}`);
+  });
 }

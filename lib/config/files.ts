@@ -1,5 +1,5 @@
 /** Files named by options, read whole at start so that a wrong one is found then and not later. */
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
 
@@ -10,6 +10,13 @@ export interface NamedFile {
   readonly path: string;
   /** What else the user may do; ends the message. */
   readonly remedy?: string;
+}
+
+/** One file's content. */
+export interface FileText {
+  readonly path: string;
+  /** Read as UTF-8. */
+  readonly text: string;
 }
 
 const pem = z.string().includes("-----BEGIN ", {
@@ -37,6 +44,42 @@ const privateKeyPem = pem
 export function readTextFile(file: NamedFile): string {
   try {
     return readFileSync(file.path, "utf8");
+  } catch (error) {
+    throw fault(file, `which cannot be read: ${systemReason(error)}`);
+  }
+}
+
+/**
+ * Reads a file, or those files of a directory that `accepts` takes by their names, in the names' order.
+ *
+ * @throws {ConfigError} when the directory or one of the files cannot be read
+ */
+export function readTextFiles(
+  file: NamedFile,
+  accepts: (name: string) => boolean,
+): readonly FileText[] {
+  if (!isDirectory(file.path)) return [{ path: file.path, text: readTextFile(file) }];
+  const paths = namesIn(file).filter(accepts).sort().map((name) => joinPath(file.path, name));
+  return paths.map((path) => ({ path, text: readTextFile({ ...file, path }) }));
+}
+
+/** A file's path in a directory. */
+export function joinPath(directory: string, name: string): string {
+  return `${directory.replace(/\/+$/, "")}/${name}`;
+}
+
+/** What cannot be looked at is taken for a file: reading it says why. */
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+function namesIn(file: NamedFile): string[] {
+  try {
+    return readdirSync(file.path);
   } catch (error) {
     throw fault(file, `which cannot be read: ${systemReason(error)}`);
   }

@@ -1,9 +1,15 @@
 /** The relay's options: the command line, the environment and the files they name. */
 import { formatAddress, type ListenAddress } from "./address.ts";
 import { type CallerOptions, callerOptions, readCallers } from "./caller_options.ts";
-import { type ClusterEntry, type Clusters, readClusters } from "./clusters.ts";
+import {
+  type ClusterEntry,
+  type Clusters,
+  type ClustersContext,
+  readClusters,
+} from "./clusters.ts";
+import { isClustersFile, readClustersFiles } from "./clusters_files.ts";
 import { ConfigError } from "./config_error.ts";
-import { readCertificateFile, readPrivateKeyFile, readTextFile } from "./files.ts";
+import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { duration, integer, type Kind, listenAddress, number, parsedBy, path } from "./kinds.ts";
 import {
@@ -33,8 +39,8 @@ export interface RelayOptions {
   /** Listener for probes and metrics alone, always plain HTTP; undefined is none. */
   readonly healthAddr?: ListenAddress | undefined;
   readonly clusters: readonly ClusterEntry[];
-  /** The file that `clusters` came from; undefined when they were given as JSON. */
-  readonly clustersPath?: string | undefined;
+  /** Where `clusters` came from; undefined when they were given as JSON. */
+  readonly clustersSource?: ClustersSource | undefined;
   readonly callers: CallerOptions;
   /** Requests per second over all clusters, decimals allowed; 0 is no limit. */
   readonly rateLimitPerSecond: number;
@@ -58,6 +64,12 @@ export interface RelayOptions {
   readonly warnings: readonly string[];
 }
 
+/** A file of clusters or a directory with such files, and what was read there at start. */
+export interface ClustersSource {
+  readonly path: string;
+  readonly files: readonly FileText[];
+}
+
 /** Files of the relay's TLS, with their PEM text as it was at start. */
 export interface RelayTls {
   readonly certPath: string;
@@ -70,7 +82,7 @@ export interface RelayTls {
 }
 
 const clustersKind: Kind<string> = {
-  placeholder: "FILE|JSON",
+  placeholder: "FILE|DIR|JSON",
   schema: parsedBy((text) => text, ""),
 };
 
@@ -111,9 +123,11 @@ const table = {
     isRequired: true,
     isSecret: true,
     description:
-      "Clusters that agents may serve, as the path of a JSON file or as JSON: an array " +
-      'of {"id", "token", "targetAddr"}, and "impersonation": "forward" for a cluster whose ' +
-      "callers may send Impersonate-* headers",
+      "Clusters that agents may serve, as the path of a JSON file, of a directory of *.json " +
+      'files, or as JSON: an array of {"id", "token", "targetAddr"}; files are read again when ' +
+      'they change. "tokenSha256" may stand for the token, or "tokens" with several and their ' +
+      '"expires"; "certificateName" binds a client certificate, and "impersonation": "forward" ' +
+      "lets callers' Impersonate-* headers through",
   },
   ...callerOptions,
   tlsCert: {
@@ -190,7 +204,7 @@ const table = {
 const program: Program<typeof table> = {
   name: "relay",
   version,
-  usage: "--clusters FILE|JSON [options]",
+  usage: "--clusters FILE|DIR|JSON [options]",
   summary:
     "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
     "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +
@@ -239,7 +253,7 @@ function build(read: Read): RelayOptions {
   const { values } = read;
   refuseSharedAddresses(values);
   const tls = readTls(read);
-  const { clusters, clustersPath, warnings } = readClustersOption(read);
+  const { clusters, clustersSource, warnings } = readClustersOption(read);
   const { callers, warnings: callerWarnings } = readCallers(read, {
     address: values.internalAddr,
     origin: read.origins.internalAddr,
@@ -250,7 +264,7 @@ function build(read: Read): RelayOptions {
     internalAddr: values.internalAddr,
     ...(values.healthAddr && { healthAddr: values.healthAddr }),
     clusters,
-    ...(clustersPath !== undefined && { clustersPath }),
+    ...(clustersSource && { clustersSource }),
     callers,
     rateLimitPerSecond: values.rateLimitPerSecond,
     ...(tls && { tls }),
@@ -288,18 +302,20 @@ function refuseSharedAddresses({ addr, internalAddr, healthAddr }: Read["values"
   }
 }
 
-function readClustersOption({ values, origins }: Read): Clusters & { clustersPath?: string } {
+function readClustersOption(
+  { values, origins }: Read,
+): Clusters & { clustersSource?: ClustersSource } {
   const text = values.clusters;
   const origin = origins.clusters;
-  if (/^\s*[[{]/.test(text)) return readClusters(text, origin);
+  const context: ClustersContext = { demandsCertificate: values.tlsClientCa !== undefined };
+  if (/^\s*[[{]/.test(text)) return readClusters(text, origin, context);
   if (/["\n\r\0]/.test(text)) {
     throw new ConfigError(
       `${origin} must be the path of a JSON file, or JSON that begins with "["`,
     );
   }
-  const file = readTextFile({ origin, path: text });
-  const source = `Clusters file ${JSON.stringify(text)}`;
-  return { ...readClusters(file, source), clustersPath: text };
+  const files = readTextFiles({ origin, path: text }, isClustersFile);
+  return { ...readClustersFiles(text, files, context), clustersSource: { path: text, files } };
 }
 
 function readTls({ values, origins }: Read): RelayTls | undefined {

@@ -5,9 +5,11 @@ import type { Exchange } from "../net/exchange.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
+import { Admission, type Refusal } from "./admissions.ts";
 import type { RelayEnv } from "./env.ts";
-import type { Cluster, Registration } from "./registry.ts";
+import type { Registration } from "./registry.ts";
 import { handshakeTimeoutMs, type Relay } from "./relay.ts";
+import { digestToken } from "./tokens.ts";
 
 /** Handles `/connect`: authenticates the agent, accepts its WebSocket and registers the session. */
 export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<Response> {
@@ -19,29 +21,47 @@ export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<
     }
     // No browser is an agent: a page must not be able to use a token that it was tricked out of.
     if (getField(fields, "origin") !== undefined) return c.text("forbidden\n", 403);
-    const cluster = await authenticate(relay, exchange);
-    if (!cluster) return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
+    const admission = await admit(relay, exchange);
+    if (!(admission instanceof Admission)) return refuse(relay, c, admission);
     if (!isWebSocketHandshake(exchange)) {
+      relay.admissions.leave(admission);
       return c.text("agents connect with a WebSocket handshake\n", 426, { Upgrade: "websocket" });
     }
     const offersVersion2 = Number(getField(fields, "tunnel-version") ?? 1) >= 2;
-    const socket = await c.env.acceptWebSocket();
-    runSession(relay, cluster, socket, offersVersion2, exchange.peer.address);
+    try {
+      const socket = await c.env.acceptWebSocket();
+      runSession(relay, admission, socket, offersVersion2, exchange.peer.address);
+    } catch (error) {
+      relay.admissions.leave(admission);
+      throw error;
+    }
     return c.env.alreadyAnswered;
   };
 }
 
-async function authenticate(relay: Relay, exchange: Exchange): Promise<Cluster | undefined> {
-  const authorization = getField(exchange.head.fields, "authorization") ?? "";
+/** No token is longer; what is longer is not worth hashing. */
+const maxTokenChars = 4_096;
+
+async function admit(relay: Relay, { head, peer }: Exchange): Promise<Admission | Refusal> {
+  const authorization = getField(head.fields, "authorization") ?? "";
   const token = /^Bearer (.+)$/i.exec(authorization)?.[1];
-  const cluster = token === undefined ? undefined : await relay.tokens.find(token);
-  if (!cluster) {
-    relay.metrics.authFailed("connect");
-    relay.log.warn("Refused an agent: its token belongs to no cluster", {
-      peer: exchange.peer.address,
-    });
-  }
-  return cluster;
+  if (token === undefined || token.length > maxTokenChars) return { kind: "unknown_token" };
+  const digest = await digestToken(token);
+  return relay.admissions.admit({ digest, certificate: peer.certificate });
+}
+
+function refuse(relay: Relay, c: Context<RelayEnv>, refusal: Refusal): Response {
+  const { peer } = c.env.exchange;
+  relay.metrics.authFailed("connect");
+  relay.log.warn("Refused an agent", {
+    reason: refusal.kind,
+    cluster: refusal.cluster?.id,
+    token_name: refusal.tokenName,
+    certificate: refusal.kind === "certificate" ? peer.certificate?.names : undefined,
+    peer: peer.address,
+  });
+  if (refusal.kind === "certificate") return c.text("forbidden\n", 403);
+  return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
 }
 
 /** RFC 6455 section 4.2.1. */
@@ -55,13 +75,14 @@ function isWebSocketHandshake({ head: { method, fields } }: Exchange): boolean {
 /** Runs one agent's session until it ends. */
 function runSession(
   relay: Relay,
-  cluster: Cluster,
+  admission: Admission,
   socket: TunnelSocket,
   offersVersion2: boolean,
   peer: string,
 ): void {
   const { log } = relay;
-  const about = { cluster: cluster.id, peer };
+  const { cluster: { id: cluster }, tokenName } = admission;
+  const about = { cluster, peer };
   const session = new Session(socket, {
     role: "relay",
     settings: relay.settings,
@@ -72,6 +93,7 @@ function runSession(
       fault: (error) => log.error("Session failed", { ...about, error: String(error) }),
     },
   });
+  admission.whenRevoked((reason) => session.close(CloseCode.NotPermitted, reason));
   let registration: Registration | undefined;
   const timer = setTimeout(() => {
     session.close(CloseCode.ProtocolError, "No Settings in time");
@@ -79,14 +101,28 @@ function runSession(
   session.ready.then(() => {
     clearTimeout(timer);
     const instance = session.peer?.instance;
-    registration = { session, cluster, instance };
+    registration = {
+      session,
+      instance,
+      tokenName,
+      get cluster() {
+        return admission.cluster;
+      },
+    };
     relay.registry.add(registration);
     if (relay.isStopping) session.announceDrain();
     const software = session.peer?.software;
-    log.info("Agent connected", { ...about, version: session.version, instance, software });
+    log.info("Agent connected", {
+      ...about,
+      token_name: tokenName,
+      version: session.version,
+      instance,
+      software,
+    });
   }, () => clearTimeout(timer));
   session.closed.then((end) => {
     const { code, reason } = end;
+    relay.admissions.leave(admission);
     if (registration) relay.registry.remove(registration);
     relay.metrics.sessionEnded(end, session.stats);
     const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;

@@ -8,12 +8,17 @@ export interface Cluster {
   readonly targetAddr: string;
   /** Whether callers' `Impersonate-*` headers go on to the target. */
   readonly impersonation: "strip" | "forward";
+  /** One of these must be a name in an agent's client certificate; absent when none is needed. */
+  readonly certificateNames?: readonly string[] | undefined;
 }
 
 /** A session and what the registry goes by. */
 export interface Registration {
   readonly session: Session;
+  /** As the configuration has it now: the same session may see another entry later. */
   readonly cluster: Cluster;
+  /** The name of the token that the agent showed. */
+  readonly tokenName: string;
   /** Random for each agent process; version 1 agents have none. */
   readonly instance: string | undefined;
 }

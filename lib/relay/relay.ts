@@ -3,6 +3,7 @@ import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
+import { Admissions, type TableChanges } from "./admissions.ts";
 import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -11,11 +12,11 @@ import { RateLimit } from "./rate_limit.ts";
 import { Refusals } from "./refusals.ts";
 import { Registry } from "./registry.ts";
 import type { Metrics } from "./silent_metrics.ts";
-import { type ClusterToken, TokenTable } from "./tokens.ts";
+import { type ClusterTokens, TokenTable } from "./tokens.ts";
 
 /** What a relay is configured with; all durations in milliseconds. */
 export interface RelayConfig {
-  clusters: readonly ClusterToken[];
+  clusters: readonly ClusterTokens[];
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
   /** Requests a second over all clusters; 0 for no limit. */
@@ -58,7 +59,7 @@ export class Relay {
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
-  readonly tokens: TokenTable;
+  readonly admissions: Admissions;
   readonly callers: Callers;
   readonly refusals: Refusals;
   readonly rateLimit: RateLimit;
@@ -75,7 +76,7 @@ export class Relay {
     this.registry = made.registry;
     this.metrics = made.metrics;
     this.defer = made.defer;
-    this.tokens = made.tokens;
+    this.admissions = new Admissions(made.tokens);
     this.callers = made.callers;
     this.refusals = new Refusals(made.metrics, log);
     this.rateLimit = new RateLimit(config.rateLimit);
@@ -92,7 +93,11 @@ export class Relay {
     };
   }
 
-  /** Hashes the tokens and builds the parts. */
+  /**
+   * Hashes the tokens and builds the parts.
+   *
+   * @throws {SameTokenError} when two clusters share a token
+   */
   static async create(config: RelayConfig, log: Log, parts: RelayParts): Promise<Relay> {
     const registry = new Registry();
     const metrics = parts.metrics(registry);
@@ -100,6 +105,16 @@ export class Relay {
     const keysEvents = reportKeys(metrics, log);
     const callers = await Callers.create(config.callers, { keysEvents });
     return new Relay(config, log, { defer: parts.defer, registry, metrics, tokens, callers });
+  }
+
+  /**
+   * Takes other clusters. Sessions that they would not let in end; the others are not touched, and
+   * new requests see their clusters' new entries.
+   *
+   * @throws {SameTokenError} when two clusters share a token; nothing has changed then
+   */
+  async replaceClusters(clusters: readonly ClusterTokens[]): Promise<TableChanges> {
+    return this.admissions.replace(await TokenTable.from(clusters));
   }
 
   /**

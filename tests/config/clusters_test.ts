@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { readClusters } from "../../lib/config/clusters.ts";
+import { readClusters, readClustersTexts } from "../../lib/config/clusters.ts";
 import { assertRefused, refusalOf } from "./support.ts";
 
 const SOURCE = 'Clusters file "x.json"';
@@ -17,8 +17,22 @@ function read(...entries: unknown[]) {
 
 Deno.test("readClusters gives entries as they stand, and drops impersonation by default", () => {
   const forwarding = entry({ id: "b", token: `${TOKEN}-b`, impersonation: "forward" });
+  const targetAddr = "kubernetes.default.svc:443";
   assert.deepEqual(read(entry(), forwarding), {
-    clusters: [entry({ impersonation: "strip" }), forwarding],
+    clusters: [
+      {
+        id: "prod",
+        tokens: [{ name: "default", token: TOKEN }],
+        targetAddr,
+        impersonation: "strip",
+      },
+      {
+        id: "b",
+        tokens: [{ name: "default", token: `${TOKEN}-b` }],
+        targetAddr,
+        impersonation: "forward",
+      },
+    ],
     warnings: [],
   });
 });
@@ -28,7 +42,7 @@ Deno.test("readClusters takes the example that existing users know, with a warni
   assert.deepEqual(readClusters(text, SOURCE), {
     clusters: [{
       id: "dev",
-      token: "dev-token",
+      tokens: [{ name: "default", token: "dev-token" }],
       targetAddr: "127.0.0.1:6443",
       impersonation: "strip",
     }],
@@ -74,7 +88,7 @@ const TARGET =
 Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
   const cases: [unknown, string][] = [
     [entry({ token: "" }), 'entry 2 ("prod"): token: must be a non-empty string'],
-    [entry({ token: undefined }), 'entry 2 ("prod"): token: must be a non-empty string'],
+    [entry({ token: undefined }), 'entry 2 ("prod"): needs token, tokenSha256 or tokens'],
     [entry({ token: 12345 }), 'entry 2 ("prod"): token: must be a non-empty string'],
     [
       entry({ token: `${TOKEN}\n` }),
@@ -106,7 +120,8 @@ Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
     ],
     [
       entry({ rateLimit: 5 }),
-      'entry 2 ("prod"): unknown key "rateLimit"; known are id, token, targetAddr, impersonation',
+      'entry 2 ("prod"): unknown key "rateLimit"; known are id, token, tokenSha256, tokens, ' +
+      "targetAddr, impersonation, certificateName",
     ],
     ["prod", "entry 2: must be an object with id, token and targetAddr"],
     [null, "entry 2: must be an object with id, token and targetAddr"],
@@ -125,9 +140,158 @@ Deno.test("readClusters refuses the key __proto__ like any other that it does no
   const text = JSON.stringify([entry()]).replace("{", '{"__proto__": {"id": "x"}, ');
   assertRefused(
     () => readClusters(text, SOURCE),
-    `${SOURCE}, entry 1 ("prod"): unknown key "__proto__"; known are id, token, targetAddr, ` +
-      "impersonation",
+    `${SOURCE}, entry 1 ("prod"): unknown key "__proto__"; known are id, token, ` +
+      "tokenSha256, tokens, targetAddr, impersonation, certificateName",
   );
+});
+
+const DIGEST = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08";
+
+Deno.test("readClusters takes digests, and several tokens with names and expiries", () => {
+  const tokens = [
+    { name: "old", token: `${TOKEN}-old`, expires: "2090-01-31T12:00:00+01:00" },
+    { name: "new", tokenSha256: DIGEST.replaceAll("9", "8") },
+  ];
+  const { clusters, warnings } = read(
+    entry({ token: undefined, tokenSha256: DIGEST }),
+    entry({ id: "b", token: undefined, tokens }),
+  );
+  assert.deepEqual(warnings, []);
+  assert.deepEqual(clusters.map(({ tokens }) => tokens), [
+    [{ name: "default", tokenSha256: DIGEST.toLowerCase() }],
+    [
+      { name: "old", token: `${TOKEN}-old`, expiresMs: Date.UTC(2090, 0, 31, 11) },
+      { name: "new", tokenSha256: DIGEST.replaceAll("9", "8").toLowerCase() },
+    ],
+  ]);
+});
+
+Deno.test("readClusters warns of a token that has expired, and of a short one by its name", () => {
+  const tokens = [
+    { name: "old", token: `${TOKEN}-old`, expires: "2020-01-31T12:00:00Z" },
+    { name: "new", token: "short" },
+  ];
+  assert.deepEqual(read(entry({ token: undefined, tokens })).warnings, [
+    `${SOURCE}, entry 1 ("prod"): token "old": has expired, at 2020-01-31T12:00:00.000Z`,
+    `${SOURCE}, entry 1 ("prod"): token "new": is shorter than 16 characters and can be guessed`,
+  ]);
+});
+
+Deno.test("readClusters refuses tokens and digests that can't be meant", () => {
+  const digest = "tokenSha256: must be the token's SHA-256 in 64 hexadecimal digits";
+  const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+  const named = { name: "a", token: TOKEN };
+  const cases: [Record<string, unknown>, string][] = [
+    [{ tokenSha256: DIGEST.slice(1) }, digest],
+    [{ tokenSha256: `${DIGEST.slice(1)}g` }, digest],
+    [{ tokenSha256: `${DIGEST}\n` }, digest],
+    [{ tokenSha256: 5 }, digest],
+    [{ tokenSha256: empty }, "tokenSha256: is the SHA-256 of an empty text"],
+    [{ token: TOKEN, tokenSha256: DIGEST }, "has token and tokenSha256; give one of them"],
+    [{ token: TOKEN, tokens: [named] }, "has token and tokens; give one of them"],
+    [{ tokens: [] }, "tokens: must be a list of 1 to 32 tokens"],
+    [{ tokens: named }, "tokens: must be a list of 1 to 32 tokens"],
+    [
+      { tokens: Array.from({ length: 33 }, (_, i) => ({ name: `${i}`, token: `${TOKEN}${i}` })) },
+      "tokens: must be a list of 1 to 32 tokens",
+    ],
+    [{ tokens: [TOKEN] }, "tokens: entry 1: must be an object with name, and token or tokenSha256"],
+    [{ tokens: [named, { name: "b" }] }, "tokens: entry 2: needs token or tokenSha256"],
+    [
+      { tokens: [{ ...named, tokenSha256: DIGEST }] },
+      "tokens: entry 1: has token and tokenSha256; give one of them",
+    ],
+    [
+      { tokens: [{ token: TOKEN }] },
+      'tokens: entry 1: name: must be 1 to 64 letters, digits, ".", "_" or "-"',
+    ],
+    [
+      { tokens: [{ ...named, expired: "2030-01-01T00:00:00Z" }] },
+      'tokens: entry 1: unknown key "expired"; did you mean "expires"?',
+    ],
+    ...["tomorrow", "2030-01-01", "2030-01-01T00:00:00", "2030-02-30T00:00:00Z", 1, ""].map((
+      expires,
+    ): [Record<string, unknown>, string] => [
+      { tokens: [{ ...named, expires }] },
+      'tokens: entry 1: expires: must be a time such as "2027-01-31T12:00:00Z"',
+    ]),
+    [{ tokens: [named, { ...named, token: `${TOKEN}2` }] }, 'has two tokens with the name "a"'],
+  ];
+  for (const [changes, message] of cases) {
+    assertRefused(
+      () => read(entry({ token: undefined, ...changes })),
+      `${SOURCE}, entry 1 ("prod"): ${message}`,
+    );
+  }
+});
+
+Deno.test("readClusters refuses one token in two places", () => {
+  const tokens = [{ name: "a", token: TOKEN }, { name: "b", token: TOKEN }];
+  assertRefused(
+    () => read(entry({ token: undefined, tokens })),
+    `${SOURCE}, entry 1 ("prod"): has one token twice`,
+  );
+  const digest = (id: string, tokenSha256: string) => entry({ id, token: undefined, tokenSha256 });
+  assertRefused(
+    () => read(digest("a", DIGEST), digest("b", DIGEST.toLowerCase())),
+    `${SOURCE}: entries 1 ("a") and 2 ("b") have the same token; each needs its own`,
+  );
+});
+
+Deno.test("readClusters takes certificate names only where agents must show a certificate", () => {
+  const text = JSON.stringify([
+    entry({ certificateName: "agent.prod" }),
+    entry({ id: "b", token: `${TOKEN}-b`, certificateName: ["a", "spiffe://b"] }),
+    entry({ id: "c", token: `${TOKEN}-c` }),
+  ]);
+  const { clusters } = readClusters(text, SOURCE, { demandsCertificate: true });
+  assert.deepEqual(clusters.map(({ certificateNames }) => certificateNames), [
+    ["agent.prod"],
+    ["a", "spiffe://b"],
+    undefined,
+  ]);
+  assertRefused(
+    () => readClusters(text, SOURCE, { demandsCertificate: false }),
+    `${SOURCE}, entry 1 ("prod"): certificateName: needs --tls-client-ca, as agents show no ` +
+      "certificate without",
+  );
+  for (const certificateName of ["", [], 7, {}, null]) {
+    assertRefused(
+      () => read(entry({ certificateName })),
+      `${SOURCE}, entry 1 ("prod"): certificateName: must be a name in the agent's certificate ` +
+        "(subject CN, DNS or URI), or a list of such",
+    );
+  }
+});
+
+Deno.test("readClustersTexts takes arrays and single entries, and tells files apart", () => {
+  const context = { demandsCertificate: false };
+  const texts = (...values: unknown[]) =>
+    values.map((value, index) => ({ source: `File ${index}`, text: JSON.stringify(value) }));
+  const [a, b] = [entry({ id: "a" }), entry({ id: "b", token: `${TOKEN}-b` })];
+  const { clusters } = readClustersTexts(texts([a], b, []), "Directory", context);
+  assert.deepEqual(clusters.map(({ id }) => id), ["a", "b"]);
+  const cases: [unknown[], string][] = [
+    [[a, { ...b, id: "a" }], 'File 0 and File 1 have the same id "a"'],
+    [
+      [[b, a], [{ ...a, id: "c" }]],
+      'File 0, entry 2 ("a") and File 1, entry 1 ("c") have the ' +
+      "same token; each needs its own",
+    ],
+    [[a, { ...b, targetAddr: 1 }], `File 1: ${TARGET}`],
+    [
+      [a, { ...b, x: 1, id: undefined }],
+      'File 1: unknown key "x"; known are id, token, ' +
+      "tokenSha256, tokens, targetAddr, impersonation, certificateName (and 1 more)",
+    ],
+    [[a, "b"], "File 1: must be a JSON array of clusters"],
+  ];
+  for (const [values, message] of cases) {
+    assertRefused(() => readClustersTexts(texts(...values), "Directory", context), message);
+  }
+  assert.deepEqual(readClustersTexts(texts([]), "Directory", context).warnings, [
+    "Directory has no entries: no agent can connect",
+  ]);
 });
 
 Deno.test("readClusters refuses two entries with one id or one token", () => {

@@ -12,7 +12,12 @@ import {
 const TOKEN = "QZQZQZQZQZQZQZQZ";
 const ENTRY = { id: "prod", token: TOKEN, targetAddr: "127.0.0.1:6443" };
 const JSON_TEXT = JSON.stringify([ENTRY]);
-const CLUSTERS = [{ ...ENTRY, impersonation: "strip" }];
+const CLUSTERS = [{
+  id: "prod",
+  tokens: [{ name: "default", token: TOKEN }],
+  targetAddr: "127.0.0.1:6443",
+  impersonation: "strip",
+}];
 
 /** Callers of another machine would need a credential; most tests are not about that. */
 const ENV = { CLUSTERS: JSON_TEXT, INTERNAL_ADDR: "127.0.0.1:8080" };
@@ -68,7 +73,10 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     addr: { hostname: "127.0.0.1", port: 0 },
     internalAddr: { hostname: "::1", port: 9090 },
     clusters: CLUSTERS,
-    clustersPath,
+    clustersSource: {
+      path: clustersPath,
+      files: [{ path: clustersPath, text: JSON_TEXT }],
+    },
     callers: { mode: "known" },
     rateLimitPerSecond: 12.5,
     tls: {
@@ -136,10 +144,48 @@ Deno.test("parseRelayOptions passes on the warnings about clusters", () => {
   ]);
 });
 
+Deno.test("parseRelayOptions takes a directory of clusters, as Kubernetes mounts one", () => {
+  using scratch = new ScratchDirectory();
+  Deno.mkdirSync(`${scratch.path}/..2026`);
+  scratch.write("..2026/b.json", JSON_TEXT);
+  scratch.write("..2026/a.json", JSON.stringify({ ...ENTRY, id: "test", token: `${TOKEN}-2` }));
+  Deno.symlinkSync("..2026", `${scratch.path}/..data`);
+  for (const name of ["a.json", "b.json"]) {
+    Deno.symlinkSync(`..data/${name}`, `${scratch.path}/${name}`);
+  }
+  const { clusters, clustersSource, warnings } = run(["-clusters", `${scratch.path}/`]);
+  assert.deepEqual(clusters.map(({ id }) => id), ["test", "prod"], "in the order of the names");
+  assert.deepEqual(clustersSource?.files.map(({ path }) => path), [
+    `${scratch.path}/a.json`,
+    `${scratch.path}/b.json`,
+  ]);
+  assert.deepEqual(warnings, []);
+});
+
+Deno.test("parseRelayOptions refuses certificateName unless agents must show a certificate", () => {
+  using scratch = new ScratchDirectory();
+  const clusters = JSON.stringify([{ ...ENTRY, certificateName: "agent.prod" }]);
+  const tls = [
+    ...["-tls-cert", scratch.write("tls.crt", CERTIFICATE_PEM)],
+    ...["-tls-key", scratch.write("tls.key", PRIVATE_KEY_PEM)],
+  ];
+  for (const args of [[], tls]) {
+    assertRefused(
+      () => run(["-clusters", clusters, ...args], {}),
+      'Option --clusters, entry 1 ("prod"): certificateName: needs --tls-client-ca, as agents ' +
+        "show no certificate without",
+    );
+  }
+  const mutual = [...tls, "-tls-client-ca", scratch.write("ca.crt", CERTIFICATE_PEM)];
+  const options = run(["-clusters", clusters, ...mutual], {});
+  assert.deepEqual(options.clusters[0]?.certificateNames, ["agent.prod"]);
+});
+
 Deno.test("parseRelayOptions demands clusters", () => {
   assertRefused(
     () => parseRelayOptions([], {}),
-    "Option --clusters is required: give --clusters FILE|JSON or the environment variable CLUSTERS",
+    "Option --clusters is required: give --clusters FILE|DIR|JSON or the environment variable " +
+      "CLUSTERS",
   );
 });
 
@@ -152,6 +198,11 @@ Deno.test("parseRelayOptions refuses a mistyped option with the nearest name", (
 
 Deno.test("parseRelayOptions refuses clusters that cannot be read", () => {
   using scratch = new ScratchDirectory();
+  const [empty, nested] = [`${scratch.path}/empty`, `${scratch.path}/nested`];
+  Deno.mkdirSync(empty);
+  scratch.write("empty/.hidden.json", JSON_TEXT);
+  scratch.write("empty/readme.txt", "");
+  Deno.mkdirSync(`${nested}/x.json`, { recursive: true });
   const wrong = scratch.write("x.json", JSON.stringify([ENTRY, { ...ENTRY, token: "" }]));
   const cases: [string, string][] = [
     [
@@ -159,9 +210,10 @@ Deno.test("parseRelayOptions refuses clusters that cannot be read", () => {
       `Option --clusters names "${scratch.path}/none.json", ` +
       "which cannot be read: there is no such file",
     ],
+    [empty, `Clusters directory "${empty}" has no *.json file`],
     [
-      scratch.path,
-      `Option --clusters names "${scratch.path}", which cannot be read: it is a directory`,
+      nested,
+      `Option --clusters names "${nested}/x.json", which cannot be read: it is a directory`,
     ],
     [
       `${wrong}/x.json`,

@@ -118,7 +118,12 @@ class Laboratory {
     const log = new EventLog();
     const relay = await Relay.create(
       {
-        clusters: [{ id: cluster, token, targetAddr: target, impersonation: "strip" }],
+        clusters: [{
+          id: cluster,
+          tokens: [{ name: "default", token }],
+          targetAddr: target,
+          impersonation: "strip",
+        }],
         callers: { mode: "open" },
         rateLimit: 0,
         responseTimeoutMs: 5_000,

@@ -6,6 +6,7 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { hashToken } from "../../lib/relay/tokens.ts";
 import { runProgram, startAgent, startRelay } from "../support/programs.ts";
 
 type Script = "relay.ts" | "agent.ts";
@@ -19,6 +20,7 @@ interface Refusal {
 }
 
 const token = "a-token-of-24-characters";
+const tokenSha256 = await hashToken(token);
 const clusters = JSON.stringify([{ id: "blue", token, targetAddr: "127.0.0.1:80" }]);
 const listening = ["-addr", "127.0.0.1:0", "-internal-addr", "127.0.0.1:0"];
 const relayArgs = [...listening, "-clusters", clusters];
@@ -72,7 +74,7 @@ const refusals: readonly Refusal[] = [
     what: "no clusters",
     script: "relay.ts",
     args: listening,
-    says: /^Option --clusters is required: give --clusters FILE\|JSON or .* CLUSTERS$/,
+    says: /^Option --clusters is required: give --clusters FILE\|DIR\|JSON or .* CLUSTERS$/,
   },
   {
     what: "no server",
@@ -93,10 +95,10 @@ const refusals: readonly Refusal[] = [
     says: /^Option --clusters names "\/nonexistent\/clusters.json", .*no such file$/,
   },
   {
-    what: "a directory for a clusters file",
+    what: "a directory without clusters files",
     script: "relay.ts",
-    args: [...listening, "-clusters", "/tmp"],
-    says: /^Option --clusters names "\/tmp", which cannot be read: it is a directory$/,
+    args: [...listening, "-clusters", "lib"],
+    says: /^Clusters directory "lib" has no \*\.json file$/,
   },
   {
     what: "a clusters file that is not JSON",
@@ -127,6 +129,24 @@ const refusals: readonly Refusal[] = [
     script: "relay.ts",
     args: entries({ id: "blue", token }, { id: "red", token }),
     says: /^Option --clusters: entries 1 \("blue"\) and 2 \("red"\) have the same token; each/,
+  },
+  {
+    what: "a token and the digest of the same token",
+    script: "relay.ts",
+    args: entries({ id: "blue", token }, { id: "red", tokenSha256 }),
+    says: /^Token "default" of cluster "blue" is also token "default" of cluster "red"; each/,
+  },
+  {
+    what: "a token and a digest in one entry",
+    script: "relay.ts",
+    args: entries({ id: "blue", token, tokenSha256 }),
+    says: /^Option --clusters, entry 1 \("blue"\): has token and tokenSha256; give one of them$/,
+  },
+  {
+    what: "a certificate's name without mutual TLS",
+    script: "relay.ts",
+    args: entries({ id: "blue", token, certificateName: "blue.agent" }),
+    says: /^Option --clusters, entry 1 \("blue"\): certificateName: needs --tls-client-ca/,
   },
   {
     what: "a certificate without its key",

@@ -34,7 +34,7 @@ class Sessions implements Disposable {
       socket.events.message(frame(T.Settings, 0, settings));
     }
     this.#open.push(session);
-    const registration = { session, cluster, instance };
+    const registration = { session, cluster, tokenName: "default", instance };
     this.registry.add(registration);
     return registration;
   }

@@ -1,5 +1,6 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import { type FileText, unreadableMs, WatchedFiles } from "../../lib/runtime/node/watched_files.ts";
+import type { FileText } from "../../lib/config/files.ts";
+import { unreadableMs, WatchedFiles } from "../../lib/runtime/node/watched_files.ts";
 import { eventually } from "../support/deadline.ts";
 
 const intervalMs = 20;

@@ -4,14 +4,9 @@
  * in which a file is replaced (written in place, renamed over, Kubernetes' swap of `..data`).
  */
 import { promises as fs } from "node:fs";
-import { systemReason } from "../../config/files.ts";
+import { type FileText, joinPath, systemReason } from "../../config/files.ts";
 
-/** One file's content. */
-export interface FileText {
-  readonly path: string;
-  /** Read as UTF-8. */
-  readonly text: string;
-}
+export type { FileText };
 
 /** What is watched, and who is told. */
 export interface WatchedFilesOptions {
@@ -151,7 +146,7 @@ export class WatchedFiles {
       if (names.length > maxWatchedFiles) {
         throw new UnwatchableError(path, `holds more than ${maxWatchedFiles} files`);
       }
-      files.push(...await Promise.all(names.map((name) => lookAtFile(`${path}/${name}`))));
+      files.push(...await Promise.all(names.map((name) => lookAtFile(joinPath(path, name)))));
     }
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     if (bytes > maxWatchedBytes) {

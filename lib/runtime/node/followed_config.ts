@@ -1,0 +1,58 @@
+/** A part of the configuration that is taken again whenever its files have changed. */
+import type { FileText } from "../../config/files.ts";
+import type { Log } from "../../log.ts";
+import { WatchedFiles } from "./watched_files.ts";
+
+/** What is followed, and what is done with it. */
+export interface FollowedConfig<Source extends string> {
+  /** Names it in the log and as the metrics' label. */
+  readonly source: Source;
+  /** Files, and directories whose files are meant. */
+  readonly paths: readonly string[];
+  /** Which files of a directory count, by name; unless given, all that are not hidden. */
+  readonly accepts?: (name: string) => boolean;
+  /** What is in use already. */
+  readonly known: readonly FileText[];
+  /**
+   * Puts new content in use, all of it or nothing.
+   *
+   * @returns what the log line says about it
+   * @throws what is wrong with it, in one line without a secret; what was in use must still be then
+   */
+  readonly apply: (files: readonly FileText[]) => Promise<object>;
+  readonly metrics: ConfigMetrics<Source>;
+  readonly log: Log;
+}
+
+/** Where reloads are counted. */
+export interface ConfigMetrics<Source extends string> {
+  configLoaded(source: Source): void;
+  configReloaded(source: Source, result: "applied" | "refused"): void;
+}
+
+/**
+ * Follows files until what it returns is closed. Each change is one log line and one count: applied,
+ * or refused, which leaves in use what was.
+ */
+export function followConfig<Source extends string>(
+  { source, paths, accepts, known, apply, metrics, log }: FollowedConfig<Source>,
+): WatchedFiles {
+  metrics.configLoaded(source);
+  return new WatchedFiles({
+    paths,
+    ...accepts && { accepts },
+    known,
+    async changed(files) {
+      const about = await apply(files);
+      metrics.configReloaded(source, "applied");
+      log.info("Configuration reloaded", { source, ...about });
+    },
+    failed({ message }) {
+      metrics.configReloaded(source, "refused");
+      log.error("Refused a changed configuration; what was in use stays", {
+        source,
+        reason: message,
+      });
+    },
+  });
+}
