@@ -1,11 +1,17 @@
 /** When something was restarting, and how: what excuses a request that fails. */
 
-/** What was done to a cluster's agent or target: SIGTERM stops it, SIGKILL kills it. */
-export type DisturbanceKind = "agent stopped" | "agent killed" | "target stopped" | "target killed";
+/** Programs that are disturbed. */
+export type Role = "relay" | "agent" | "target";
+
+/** What is done to one: SIGTERM stops it, SIGKILL kills it, SIGSTOP freezes it for a while. */
+export type Action = "stopped" | "killed" | "frozen";
+
+/** What was done to which program. */
+export type DisturbanceKind = `${Role} ${Action}`;
 
 interface Disturbance {
   readonly kind: DisturbanceKind;
-  readonly cluster: string;
+  readonly clusters: readonly string[];
   readonly fromMs: number;
   toMs: number;
 }
@@ -19,15 +25,32 @@ const AFTERMATH_MS = 1_000;
 /** The record of a soak's restarts. */
 export class Disturbances {
   readonly #all: Disturbance[] = [];
+  #longestRecoveryMs = 0;
 
   /** How many there were. */
   get count(): number {
     return this.#all.length;
   }
 
+  /** The longest time in which requests did not pass yet although nothing was disturbed any more. */
+  get longestRecoveryMs(): number {
+    return this.#longestRecoveryMs;
+  }
+
+  /** Notes how long it took until requests passed again. */
+  recovered(afterMs: number): void {
+    this.#longestRecoveryMs = Math.max(this.#longestRecoveryMs, afterMs);
+  }
+
+  /** How often each kind happened, in a few words. */
+  summary(): string {
+    const counts = Map.groupBy(this.#all, ({ kind }) => kind);
+    return [...counts].map(([kind, ones]) => `${kind} ${ones.length}`).toSorted().join(", ");
+  }
+
   /** Notes that one begins; the returned function notes that all is well again. */
-  begin(cluster: string, kind: DisturbanceKind): () => void {
-    const disturbance = { kind, cluster, fromMs: performance.now(), toMs: Infinity };
+  begin(clusters: readonly string[], kind: DisturbanceKind): () => void {
+    const disturbance = { kind, clusters, fromMs: performance.now(), toMs: Infinity };
     this.#all.push(disturbance);
     return () => {
       disturbance.toMs = performance.now() + AFTERMATH_MS;
@@ -40,7 +63,7 @@ export class Disturbances {
     { fromMs, toMs }: { readonly fromMs: number; readonly toMs: number },
   ): DisturbanceKind[] {
     return this.#all
-      .filter((one) => one.cluster === cluster && one.fromMs <= toMs && one.toMs >= fromMs)
+      .filter((one) => one.clusters.includes(cluster) && one.fromMs <= toMs && one.toMs >= fromMs)
       .map(({ kind }) => kind);
   }
 }
