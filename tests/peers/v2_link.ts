@@ -116,6 +116,11 @@ export class V2Link {
     await this.waitForFrame(isEcho, "Pong");
   }
 
+  /** Reads nothing any more; what the other side sends fills the line. */
+  pauseReading(): void {
+    this.#ws.pause();
+  }
+
   /** The last frames in words, for failure messages. */
   summary(): string {
     const last = this.received.slice(-20).map(({ type, streamId, payload }) =>

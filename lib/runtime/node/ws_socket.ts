@@ -72,6 +72,8 @@ export class WsSocket implements TunnelSocket {
   }
 
   get bufferedAmount(): number {
+    // Nothing leaves any more: what waits is to be known as unsent when the end is reported.
+    if (this.#socket.readyState !== this.#socket.OPEN) return Number.MAX_SAFE_INTEGER;
     return this.#socket.bufferedAmount;
   }
 
@@ -96,7 +98,8 @@ export class WsSocket implements TunnelSocket {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     if (!sent) return this.#socket.send(message, this.#drained);
     this.#socket.send(message, (error) => {
-      if (!error) sent();
+      if (error) return;
+      sent();
       this.#drained();
     });
   }
@@ -123,5 +126,8 @@ export class WsSocket implements TunnelSocket {
     this.#closeTimer ??= setTimeout(() => this.#socket.terminate(), closeTimeoutMs);
   }
 
-  readonly #drained = (): void => this.#events?.drained();
+  /** After an error there is no room, but an end, which is reported next. */
+  readonly #drained = (error?: Error): void => {
+    if (!error) this.#events?.drained();
+  };
 }
