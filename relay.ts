@@ -4,12 +4,16 @@ import { isClustersFile, readClustersFiles } from "./lib/config/clusters_files.t
 import { ConfigError } from "./lib/config/config_error.ts";
 import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options.ts";
 import { version } from "./lib/config/version.ts";
-import { defaultHeadLimits } from "./lib/http1/head.ts";
+import { defaultHeadLimits, type HeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { healthApp, internalApp, publicApp } from "./lib/relay/app.ts";
 import { RelayMetrics } from "./lib/relay/metrics.ts";
+import { withHopSlack } from "./lib/relay/hop/hop_fields.ts";
+import type { RelaysOptions } from "./lib/relay/hop/join_relays.ts";
+import type { DialPeer } from "./lib/relay/hop/peers.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { SameTokenError } from "./lib/relay/tokens.ts";
+import { dialPeer } from "./lib/runtime/deno/dial_peer.ts";
 import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
 import { followConfig } from "./lib/runtime/node/followed_config.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
@@ -39,17 +43,18 @@ await runProgram("relay", parseRelayOptions, async (options) => {
     {
       metrics: (registry) => new RelayMetrics(registry, version),
       defer: setImmediate,
+      relays: await relaysOf(options),
     },
   ).catch(refuseSharedToken);
   const clusters = followClusters(options, relay);
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
   void relay.callers.prepare();
   const serverTls = tlsOf(options);
-  const serve = (fetch: AppFetch, tls?: ServerTls): HttpServer =>
+  const serve = (fetch: AppFetch, tls?: ServerTls, limits: HeadLimits = head): HttpServer =>
     new HttpServer({
       fetch,
       tls,
-      limits: head,
+      limits,
       timeouts: defaultConnectionTimeouts,
       refused: (status, reason, peer) => {
         relay.metrics.requestRefused(status);
@@ -58,7 +63,9 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       fault: (error) => log.error("Request handler failed", { error: String(error) }),
     });
   const publicServer = serve(publicApp(relay).fetch, serverTls);
-  const internalServer = serve(internalApp(relay).fetch, serverTls);
+  // A head that another relay has let in comes with a few fields more.
+  const internalLimits = options.directory ? withHopSlack(head) : head;
+  const internalServer = serve(internalApp(relay).fetch, serverTls, internalLimits);
   const bound = [
     ["public", await listenOn(publicServer, options.addr, "addr")],
     ["internal", await listenOn(internalServer, options.internalAddr, "internal-addr")],
@@ -69,6 +76,11 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   if (healthServer) {
     const address = await listenOn(healthServer, options.healthAddr, "health-addr");
     log.info("Listening", { listener: "health", address, tls: "off" });
+  }
+
+  if (options.directory) {
+    const [, internal = ""] = bound[1]!;
+    relay.elsewhere!.open(advertisedUrl(options.directory.advertise, internal));
   }
 
   const signal = await untilSignalled();
@@ -91,6 +103,29 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   log.info("Stopped");
   process.exit(0);
 });
+
+/** What it takes to work with other relays, if there are any. */
+async function relaysOf({ directory, tls }: RelayOptions): Promise<RelaysOptions | undefined> {
+  if (!directory) return undefined;
+  // A relay on its own does without the client.
+  const { redisStore } = await import("./lib/runtime/node/redis_store.ts");
+  const { url, token, caPath, caPem } = directory;
+  if (caPath !== undefined && caPem !== undefined) {
+    checkCa({ option: "relay-ca", path: caPath, pem: caPem });
+  }
+  const ca = caPem ?? tls?.clientCaPem;
+  // A relay that demands certificates gets this one's own.
+  const own = tls?.clientCaPem === undefined ? {} : { cert: tls.certPem, key: tls.keyPem };
+  const dial: DialPeer = (peerUrl, signal) => dialPeer(peerUrl, { ca, ...own }, signal);
+  return { token, store: redisStore(url), dial };
+}
+
+/** The advertised origin, in which port 0 stands for the one that was bound. */
+function advertisedUrl(advertise: string, bound: string): string {
+  const url = new URL(advertise);
+  if (url.port === "0") url.port = bound.slice(bound.lastIndexOf(":") + 1);
+  return url.origin;
+}
 
 /** @throws {ConfigError} for a certificate or key that no handshake could use. */
 function tlsOf({ tls }: RelayOptions): ServerTls | undefined {

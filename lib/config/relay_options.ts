@@ -9,6 +9,11 @@ import {
 } from "./clusters.ts";
 import { isClustersFile, readClustersFiles } from "./clusters_files.ts";
 import { ConfigError } from "./config_error.ts";
+import {
+  type DirectoryOptions,
+  directoryTable,
+  readDirectoryOptions,
+} from "./directory_options.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { duration, integer, type Kind, listenAddress, number, parsedBy, path } from "./kinds.ts";
@@ -46,6 +51,8 @@ export interface RelayOptions {
   readonly rateLimitPerSecond: number;
   /** TLS on both listeners; undefined is plain HTTP. */
   readonly tls?: RelayTls | undefined;
+  /** How this relay works with others; undefined is alone. */
+  readonly directory?: DirectoryOptions | undefined;
   /** Time until a response's head, in milliseconds; 0 is no limit. */
   readonly responseTimeoutMs: number;
   /** Time in which requests are still taken when the relay stops; 0 is none. */
@@ -153,6 +160,7 @@ const table = {
       "CA certificates in PEM; agents and callers must then show a certificate that one " +
       "of these signed; needs --tls-cert and --tls-key",
   },
+  ...directoryTable,
   rateLimitPerSecond: {
     name: "rate-limit",
     env: "RATE_LIMIT",
@@ -259,6 +267,7 @@ function build(read: Read): RelayOptions {
     origin: read.origins.internalAddr,
     demandsCertificate: values.tlsClientCa !== undefined,
   });
+  const directory = readDirectoryOptions(read, tls !== undefined);
   return {
     addr: values.addr,
     internalAddr: values.internalAddr,
@@ -268,6 +277,7 @@ function build(read: Read): RelayOptions {
     callers,
     rateLimitPerSecond: values.rateLimitPerSecond,
     ...(tls && { tls }),
+    ...(directory && { directory }),
     responseTimeoutMs: values.responseTimeoutMs,
     drainDelayMs: values.drainDelayMs,
     graceMs: values.graceMs,

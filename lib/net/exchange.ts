@@ -63,8 +63,8 @@ export interface Exchange {
   readonly head: RequestHead;
   /** How the body of the request is framed towards the target. */
   readonly framing: Framing;
-  /** Who asks. */
-  readonly peer: Peer;
+  /** Who asks; a relay that answers for another one puts that one's caller in. */
+  peer: Peer;
   /** Whether an answer has been begun, or can't be given any more. */
   readonly isAnswered: boolean;
   /** Whether the exchange is over. */

@@ -38,6 +38,7 @@ const joinedWriteBytes = 16 * 1024;
 export class RawExchange implements Exchange {
   readonly head: RequestHead;
   readonly framing: Framing;
+  peer: Peer;
   readonly #host: ExchangeHost;
   readonly #scanner: BodyScanner;
   #wantsKeepAlive: boolean;
@@ -60,15 +61,12 @@ export class RawExchange implements Exchange {
 
   constructor(host: ExchangeHost, head: RequestHead, scanner: BodyScanner, keepAlive: boolean) {
     this.#host = host;
+    this.peer = host.peer;
     this.head = head;
     this.framing = scanner.framing;
     this.#scanner = scanner;
     this.#wantsKeepAlive = keepAlive;
     this.#startMs = host.nowMs();
-  }
-
-  get peer(): Peer {
-    return this.#host.peer;
   }
 
   get isAnswered(): boolean {

@@ -7,6 +7,8 @@ export interface UpstreamEvents {
   drained(): void;
   /** The connection has ended; `isOrderly` when the target closed its half. */
   ended(isOrderly: boolean): void;
+  /** Both halves are closed, behind an orderly end. */
+  closed?(): void;
 }
 
 const eventNames = ["data", "end", "drain", "close", "error"] as const;
@@ -30,7 +32,7 @@ export class UpstreamConnection {
       data: (bytes) => this.#received(bytes),
       end: () => this.#ended(true),
       drain: () => this.#user?.drained(),
-      close: () => this.#ended(false),
+      close: () => this.#closed(),
       error: () => {}, // `close` follows.
     };
     for (const event of eventNames) socket.on(event, this.#listeners[event]);
@@ -74,6 +76,11 @@ export class UpstreamConnection {
     // A target that talks unasked has lost count: what it says next could be taken for an answer.
     this.destroy();
     this.onIdleEnd();
+  }
+
+  #closed(): void {
+    if (this.#isEnded) this.#user?.closed?.();
+    else this.#ended(false);
   }
 
   #ended(isOrderly: boolean): void {

@@ -19,6 +19,8 @@ export const settingsSchema = z.object({
   maxStreams: z.int().min(1),
   /** Random for each process: tells two agents of one cluster apart. */
   instance: z.string().min(1).max(128),
+  /** Which of an agent's connections this is, from 0: it may keep several. */
+  slot: z.int().min(0).max(255).optional(),
   /** Name and version of the program, for logs. */
   software: z.string().max(128).default("unknown"),
 });

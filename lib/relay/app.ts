@@ -31,8 +31,14 @@ function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
     if (relay.isStopping) return c.text("the relay is shutting down\n", 503);
     // Who decides whether agents may come here must not wait for one: they would never come.
     if (c.req.query("exclude") === "agents") return c.text("ok");
-    if (relay.registry.size === 0) return c.text("no agent is connected\n", 503);
-    if (!relay.registry.isReady) return c.text("all agents are draining\n", 503);
+    const directory = relay.elsewhere?.directory;
+    // With a directory it serves what other relays hold, too.
+    if (!directory?.isUp) {
+      if (relay.registry.size === 0) return c.text("no agent is connected\n", 503);
+      if (!relay.registry.isReady) return c.text("all agents are draining\n", 503);
+    }
+    // What this relay holds it still serves: to take it away would only make things worse.
+    if (directory && !directory.isUp) return c.text("ok, but the directory is away\n");
     return c.text("ok");
   });
   app.get("/metrics", async (c) => {

@@ -7,6 +7,7 @@ import { Session } from "../protocol/session.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
 import { Admission, type Refusal } from "./admissions.ts";
 import type { RelayEnv } from "./env.ts";
+import type { Claim } from "./directory/directory.ts";
 import type { Registration } from "./registry.ts";
 import { handshakeTimeoutMs, type Relay } from "./relay.ts";
 import { digestToken } from "./tokens.ts";
@@ -89,21 +90,27 @@ function runSession(
     offersVersion2,
     defer: relay.defer,
     events: {
-      draining: () => log.info("Agent is draining", about),
+      draining: () => {
+        log.info("Agent is draining", about);
+        if (claim) relay.elsewhere?.left(claim);
+      },
       fault: (error) => log.error("Session failed", { ...about, error: String(error) }),
     },
   });
   admission.whenRevoked((reason) => session.close(CloseCode.NotPermitted, reason));
   let registration: Registration | undefined;
+  let claim: Claim | undefined;
   const timer = setTimeout(() => {
     session.close(CloseCode.ProtocolError, "No Settings in time");
   }, handshakeTimeoutMs);
   session.ready.then(() => {
     clearTimeout(timer);
     const instance = session.peer?.instance;
+    const slot = session.peer?.slot ?? 0;
     registration = {
       session,
       instance,
+      slot,
       tokenName,
       get cluster() {
         return admission.cluster;
@@ -111,6 +118,8 @@ function runSession(
     };
     relay.registry.add(registration);
     if (relay.isStopping) session.announceDrain();
+    claim = { cluster, instance, slot };
+    relay.elsewhere?.arrived(claim);
     const software = session.peer?.software;
     log.info("Agent connected", {
       ...about,
@@ -124,6 +133,7 @@ function runSession(
     const { code, reason } = end;
     relay.admissions.leave(admission);
     if (registration) relay.registry.remove(registration);
+    if (claim) relay.elsewhere?.left(claim);
     relay.metrics.sessionEnded(end, session.stats);
     const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;
     log[isBroken ? "warn" : "info"]("Agent disconnected", { ...about, code, reason });

@@ -1,5 +1,5 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
-import { field } from "../http1/head.ts";
+import { type Field, field } from "../http1/head.ts";
 import { errorBody } from "../net/error_body.ts";
 import type { Exchange } from "../net/exchange.ts";
 import type { StreamErrorCode } from "../protocol/errors.ts";
@@ -76,6 +76,39 @@ export const graceOver: RelayError = {
   code: "stopping",
   message: "the relay or the agent was stopped and did not wait any longer",
   retryAfterSeconds: 1,
+};
+
+/** The directory that says which relay holds a session can't be asked. */
+export const directoryAway: RelayError = {
+  status: 503,
+  reason: "Service Unavailable",
+  code: "directory_unavailable",
+  message: "the relays' directory can't be asked just now",
+  retryAfterSeconds: 1,
+};
+
+/** Another relay had the request, or may have had it, and is gone. */
+export const relayLost: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "relay_lost",
+  message: "the connection to the relay that holds the cluster's session broke",
+};
+
+/** A caller says that it is a relay, and is none. */
+export const forbiddenHop: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "forbidden_hop",
+  message: "the request has header fields that only relays may send",
+};
+
+/** The answer to a relay that believed a session to be here. */
+export const notHere: RelayError = {
+  status: 421,
+  reason: "Misdirected Request",
+  code: "not_here",
+  message: "this relay holds no session of the cluster",
 };
 
 /** The relay's rate limit was met. */
@@ -158,9 +191,14 @@ export function fromStreamError(code: StreamErrorCode): RelayError {
 }
 
 /** Answers with an error, or breaks the connection when an answer has begun: never a cut one that looks whole. */
-export function answerError(exchange: Exchange, error: RelayError): void {
+export function answerError(
+  exchange: Exchange,
+  error: RelayError,
+  more: readonly Field[] = [],
+): void {
   if (exchange.isAnswered) return exchange.abort();
   const fields = [field("Content-Type", "application/json"), field("Cache-Control", "no-store")];
+  fields.push(...more);
   if (error.retryAfterSeconds) fields.push(field("Retry-After", String(error.retryAfterSeconds)));
   if (error.challenge) fields.push(field("WWW-Authenticate", error.challenge));
   const body = errorBody(error.status, error.code, error.message);

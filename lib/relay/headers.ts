@@ -3,6 +3,7 @@ import { endToEnd } from "../http1/fields.ts";
 import { type Field, field, getField, type RequestHead, type ResponseHead } from "../http1/head.ts";
 import type { Framing } from "../http1/body.ts";
 import type { Peer } from "../net/exchange.ts";
+import { hopKeys } from "./hop/hop_names.ts";
 import type { Cluster } from "./registry.ts";
 import { requestIdLine } from "./request_id.ts";
 
@@ -16,6 +17,8 @@ const ownFields = new Set([
   "authorization",
   // It is the caller's if that was a safe one, see request_id.ts.
   "x-request-id",
+  // Between relays only.
+  ...hopKeys,
 ]);
 
 /** How a WebSocket caller of Kubernetes hands over a bearer token, as it can't set headers. */
@@ -63,6 +66,12 @@ function forwardedField(item: Field, cluster: Cluster): Field | undefined {
   if (key === "sec-websocket-protocol") return withoutBearer(item);
   if (cluster.impersonation === "strip" && key.startsWith("impersonate-")) return undefined;
   return item;
+}
+
+/** A field on its way to another relay, which applies the rules of its clusters itself. */
+export function relayedField(item: Field): Field | undefined {
+  if (ownFields.has(item.key)) return undefined;
+  return item.key === "sec-websocket-protocol" ? withoutBearer(item) : item;
 }
 
 function withoutBearer(item: Field): Field | undefined {

@@ -6,6 +6,8 @@ import { ClusterMetrics } from "./cluster_metrics.ts";
 import { histogramText } from "./latency.ts";
 import { endReason, type SessionEnd } from "../protocol/session_end.ts";
 import type { RetryReason } from "./retry.ts";
+import type { LookupResult } from "./directory/lookups.ts";
+import type { HopResult } from "./hop/elsewhere.ts";
 import type { Registry } from "./registry.ts";
 
 /** What is read again when its files change. */
@@ -28,12 +30,18 @@ export class RelayMetrics {
   readonly #callerKeys: Counter<"result">;
   readonly #callerKeysTime: Gauge;
   readonly #sessionsEnded: Counter<"code">;
+  readonly #directoryErrors: Counter;
+  readonly #lookups: Counter<"result">;
+  readonly #hops: Counter<"result">;
+  readonly #directoryUp: Gauge<"directory">;
+  readonly #waiting: Gauge;
   readonly #configReloads: Counter<"source" | "result">;
   readonly #configReloadTime: Gauge<"source">;
   readonly #sessionEnds: Counter<"reason">;
   readonly #retries: Counter<"reason">;
   readonly #endedSessions = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #registry: Registry;
+  #observeDirectory: () => void = () => {};
 
   constructor(registry: Registry, version: string) {
     this.#registry = registry;
@@ -109,6 +117,34 @@ export class RelayMetrics {
       labelNames: ["reason"],
       registers,
     });
+    this.#directoryErrors = new Counter({
+      name: "culvert_directory_errors_total",
+      help: "Requests to the directory that failed, and values in it that no relay writes.",
+      registers,
+    });
+    this.#lookups = new Counter({
+      name: "culvert_directory_lookups_total",
+      help: "Look-ups of the relays that hold a cluster's sessions, by result.",
+      labelNames: ["result"],
+      registers,
+    });
+    this.#hops = new Counter({
+      name: "culvert_forwarded_requests_total",
+      help: "Tries to have another relay answer a request, by result.",
+      labelNames: ["result"],
+      registers,
+    });
+    this.#directoryUp = new Gauge({
+      name: "culvert_directory_up",
+      help: "1 if the relays' directory answers, else 0; no value without a directory.",
+      labelNames: ["directory"],
+      registers,
+    });
+    this.#waiting = new Gauge({
+      name: "culvert_waiting_requests",
+      help: "Requests that wait for a session that has just left its relay.",
+      registers,
+    });
     this.#registerRequestMetrics();
     this.#registerSessionMetrics(version);
   }
@@ -120,6 +156,7 @@ export class RelayMetrics {
 
   /** Everything in Prometheus' text format. */
   async text(): Promise<string> {
+    this.#observeDirectory();
     const clusters = [...this.#clusters];
     return await this.#metrics.metrics() +
       histogramText(
@@ -193,6 +230,27 @@ export class RelayMetrics {
   callerKeysFetched(result: "ok" | "failed"): void {
     this.#callerKeys.inc({ result });
     if (result === "ok") this.#callerKeysTime.setToCurrentTime();
+  }
+
+  /** Has the gauges about the directory show what it is like when Prometheus asks. */
+  observeDirectory(figures: () => { isUp: boolean; waiting: number }): void {
+    this.#observeDirectory = () => {
+      const { isUp, waiting } = figures();
+      this.#directoryUp.set({ directory: "redis" }, Number(isUp));
+      this.#waiting.set(waiting);
+    };
+  }
+
+  lookedUp(result: LookupResult): void {
+    this.#lookups.inc({ result });
+  }
+
+  hopped(result: HopResult): void {
+    this.#hops.inc({ result });
+  }
+
+  directoryFailed(): void {
+    this.#directoryErrors.inc();
   }
 
   sessionEnded(

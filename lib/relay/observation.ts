@@ -25,6 +25,10 @@ export class Observation implements ForwardObserver {
   retries = 0;
   /** Of the session that it goes through, or has gone through last. */
   registration: Registration | undefined;
+  /** The relay that forwarded it to this one. */
+  fromRelay: string | undefined;
+  /** The relay that it was forwarded to. */
+  toRelay: string | undefined;
   protected readonly relay: Relay;
   protected readonly exchange: Exchange;
   protected readonly route: TunnelRoute;
@@ -46,7 +50,8 @@ export class Observation implements ForwardObserver {
     this.caller = caller;
     this.requestId = requestIdOf(exchange.head.fields);
     // A label for each made-up name would let callers fill the memory.
-    this.#cluster = relay.metrics.cluster(registration ? route.cluster : "unknown");
+    const isKnown = registration !== undefined || relay.elsewhere?.knows(route.cluster);
+    this.#cluster = relay.metrics.cluster(isKnown ? route.cluster : "unknown");
     this.#cluster.open++;
     exchange.answerField = requestIdLine(this.requestId);
     exchange.onEnd = (end) => this.#ended(end);
@@ -103,6 +108,8 @@ export class Observation implements ForwardObserver {
       complete: end.isComplete,
       peer: this.exchange.peer.address,
       instance: this.registration?.instance,
+      from_relay: this.fromRelay,
+      to_relay: this.toRelay,
       retries: this.retries === 0 ? undefined : this.retries,
     });
   }

@@ -21,6 +21,8 @@ export interface Registration {
   readonly tokenName: string;
   /** Random for each agent process; version 1 agents have none. */
   readonly instance: string | undefined;
+  /** Which of the agent's connections this is: it may keep several. */
+  readonly slot: number;
 }
 
 /** Finds the session for a request. */
@@ -40,14 +42,15 @@ export class Registry {
   }
 
   /**
-   * Adds a session, and ends the one that it replaces: the same agent's older session, or, among
-   * version 1 agents, which can't be told apart, the older agent's.
+   * Adds a session, and ends the one that it replaces: the older session of the same connection of
+   * the same agent, or, among version 1 agents, which can't be told apart, the older agent's.
    */
   add(registration: Registration): void {
-    const { cluster: { id }, instance } = registration;
+    const { cluster: { id }, instance, slot } = registration;
+    const isSame = (other: Registration) => other.instance === instance && other.slot === slot;
     const others = this.#sessions.get(id) ?? [];
-    const replaced = others.filter((other) => other.instance === instance);
-    const kept = others.filter((other) => other.instance !== instance);
+    const replaced = others.filter(isSame);
+    const kept = others.filter((other) => !isSame(other));
     this.#sessions.set(id, [...kept, registration]);
     for (const { session } of replaced) {
       session.close(CloseCode.Replaced, "Replaced by a newer session");

@@ -8,6 +8,8 @@ import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { ForwardLimits } from "./forward.ts";
+import type { Elsewhere } from "./hop/elsewhere.ts";
+import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { Refusals } from "./refusals.ts";
 import { Registry } from "./registry.ts";
@@ -38,6 +40,8 @@ export interface RelayParts {
   metrics: (registry: Registry) => Metrics;
   /** Runs a function soon, behind what has come already: frames written until then leave in one message. */
   defer: (run: () => void) => void;
+  /** The other relays, where there are any. */
+  relays?: RelaysOptions | undefined;
 }
 
 /** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
@@ -50,6 +54,7 @@ interface Made {
   readonly defer: (run: () => void) => void;
   readonly tokens: TokenTable;
   readonly callers: Callers;
+  readonly relays: RelaysOptions | undefined;
 }
 
 /** State and parts of one relay. */
@@ -65,10 +70,14 @@ export class Relay {
   readonly rateLimit: RateLimit;
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
+  /** For clusters whose sessions other relays hold; undefined where there are none. */
+  readonly elsewhere: Elsewhere | undefined;
   /** Set once the relay shuts down: it is not ready, and takes no new agents. */
   isStopping = false;
   /** Set later on: it takes no new requests either. */
   refusesRequests = false;
+  /** The other relays know that it leaves. */
+  #withdrawn: Promise<void> | undefined;
 
   private constructor(config: RelayConfig, log: Log, made: Made) {
     this.config = config;
@@ -91,6 +100,7 @@ export class Relay {
       instance: crypto.randomUUID(),
       software: `culvert-relay/${config.version}`,
     };
+    this.elsewhere = made.relays && joinRelays(this, made.relays);
   }
 
   /**
@@ -104,7 +114,8 @@ export class Relay {
     const tokens = await TokenTable.from(config.clusters);
     const keysEvents = reportKeys(metrics, log);
     const callers = await Callers.create(config.callers, { keysEvents });
-    return new Relay(config, log, { defer: parts.defer, registry, metrics, tokens, callers });
+    const { defer, relays } = parts;
+    return new Relay(config, log, { defer, registry, metrics, tokens, callers, relays });
   }
 
   /**
@@ -123,6 +134,8 @@ export class Relay {
    */
   leave(): void {
     this.isStopping = true;
+    // The other relays are to look for this one's agents where they go.
+    this.#withdrawn ??= this.elsewhere?.withdraw();
     for (const { session } of this.registry.all()) session.announceDrain();
   }
 
@@ -142,6 +155,8 @@ export class Relay {
       const isOver = session.openStreams > 0;
       session.close(CloseCode.GoingAway, isOver ? `${reason}, and its --grace is over` : reason);
     }
+    await this.#withdrawn;
+    this.elsewhere?.close();
   }
 }
 

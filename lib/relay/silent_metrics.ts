@@ -27,6 +27,10 @@ export class SilentMetrics implements Metrics {
   authFailed(): void {}
   requestRetried(): void {}
   sessionEnded(): void {}
+  observeDirectory(): void {}
+  lookedUp(): void {}
+  hopped(): void {}
+  directoryFailed(): void {}
   configLoaded(): void {}
   configReloaded(): void {}
   callerDenied(): void {}

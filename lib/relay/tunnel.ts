@@ -9,12 +9,14 @@ import {
   answerError,
   bodyTooLarge,
   clusterNotAvailable,
+  forbiddenHop,
   fromStreamError,
   rateLimited,
   type RelayError,
   relayStopping,
 } from "./errors.ts";
 import { forward } from "./forward.ts";
+import { acceptHop, answerNotHere, type Hop, readHop } from "./hop/hop_fields.ts";
 import type { Registration } from "./registry.ts";
 import type { Relay } from "./relay.ts";
 import { Observation, type TunnelRoute } from "./observation.ts";
@@ -44,6 +46,12 @@ export function tunnelHandler(
     const { exchange, alreadyAnswered } = c.env;
     const route = parseTunnelTarget(exchange.head.target);
     if (!route || route.cluster === "") return c.notFound() as Response;
+    const { elsewhere } = relay;
+    const hop = elsewhere && readHop(exchange.head, elsewhere.token);
+    if (hop) {
+      serveHop(relay, exchange, route, hop);
+      return alreadyAnswered;
+    }
     const identity = relay.callers.identify(exchange);
     if (identity instanceof Promise) {
       return identity.then((identity) => {
@@ -54,6 +62,23 @@ export function tunnelHandler(
     receive(relay, exchange, route, identity);
     return alreadyAnswered;
   };
+}
+
+/** A request that another relay forwards, which has let its caller in: it goes no further than here. */
+function serveHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop | "forged"): void {
+  if (hop === "forged") {
+    relay.metrics.authFailed("tunnel");
+    relay.log.warn("Refused a request: it has fields that only relays may send", {
+      peer: exchange.peer.address,
+    });
+    return answerError(exchange, forbiddenHop);
+  }
+  if (relay.refusesRequests || !relay.registry.pick(route.cluster)) return answerNotHere(exchange);
+  exchange.peer = hop.peer;
+  const request = new TunnelRequest(relay, exchange, route, hop.caller);
+  request.fromRelay = hop.relay;
+  acceptHop(exchange);
+  send(relay, exchange, request);
 }
 
 /** Lets a caller in, or not, before anything depends on whether there is such a cluster. */
@@ -82,11 +107,27 @@ function refuse(
 
 function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller): void {
   const request = new TunnelRequest(relay, exchange, route, caller);
-  const { registration } = request;
-  const refusal = refusalFor(relay, exchange, registration);
+  const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
+  if (request.registration) return send(relay, exchange, request);
+  relay.elsewhere!.serve({
+    exchange,
+    ...route,
+    caller,
+    host: request,
+    here: () => {
+      request.registration = relay.registry.pick(route.cluster);
+      if (request.registration) send(relay, exchange, request);
+      else request.refuse(clusterNotAvailable);
+    },
+    taken: (holder) => request.toRelay = holder,
+  });
+}
+
+/** Sends a request through a session of this relay's. */
+function send(relay: Relay, exchange: Exchange, request: TunnelRequest): void {
   try {
-    forward(request.open(registration!), exchange, relay.forwardLimits, request);
+    forward(request.open(request.registration!), exchange, relay.forwardLimits, request);
   } catch (error) {
     if (!(error instanceof StreamError)) throw error;
     const answer = fromStreamError(error.code);
@@ -103,7 +144,7 @@ function refusalFor(
 ): RelayError | undefined {
   if (relay.refusesRequests) return relayStopping;
   if (!relay.rateLimit.admits()) return rateLimited;
-  if (!registration) return clusterNotAvailable;
+  if (!registration && !relay.elsewhere) return clusterNotAvailable;
   const { maxBodyBytes } = relay.config;
   if (maxBodyBytes > 0 && framing.kind === "length" && framing.bytes > maxBodyBytes) {
     return bodyTooLarge;

@@ -6,7 +6,7 @@ import { StreamError } from "../protocol/errors.ts";
 import { endReason } from "../protocol/session_end.ts";
 import type { Stream } from "../protocol/stream.ts";
 import type { Caller } from "./callers/caller.ts";
-import { fromStreamError, graceOver, type RelayError } from "./errors.ts";
+import { fromStreamError, graceOver, type RelayError, relayLost } from "./errors.ts";
 import type { ForwardHost } from "./forward.ts";
 import { forwardedFields } from "./headers.ts";
 import { Observation, type TunnelRoute } from "./observation.ts";
@@ -41,7 +41,9 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   again(error: StreamError): Stream | undefined {
-    const [failed, session] = [this.#stream!, this.registration!.session];
+    const [failed, session] = [this.#stream, this.registration?.session];
+    // Another relay had it.
+    if (!failed || !session) return undefined;
     const reason = retryReason(this.exchange, { session, stream: failed, code: error.code });
     const other = reason && this.#another(reason, error.message);
     if (!other) return undefined;
@@ -58,6 +60,7 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   answerTo({ code }: StreamError): RelayError {
+    if (this.toRelay !== undefined) return relayLost;
     const end = this.registration?.session.end;
     return end && endReason(end) === "going_away" ? graceOver : fromStreamError(code);
   }

@@ -19,6 +19,7 @@ class Sessions implements Disposable {
     cluster: Cluster,
     instance?: string,
     options: Partial<SessionOptions> = {},
+    slot = 0,
   ): Registration {
     const socket = new ManualSocket();
     const offersVersion2 = instance !== undefined;
@@ -34,7 +35,7 @@ class Sessions implements Disposable {
       socket.events.message(frame(T.Settings, 0, settings));
     }
     this.#open.push(session);
-    const registration = { session, cluster, tokenName: "default", instance };
+    const registration = { session, cluster, tokenName: "default", instance, slot };
     this.registry.add(registration);
     return registration;
   }
@@ -74,6 +75,17 @@ Deno.test("Registry.pick takes the session with the fewest open streams", () => 
   assert.equal(sessions.registry.pick("prod"), second);
   busy(second!, 2);
   assert.equal(sessions.registry.pick("prod"), first);
+});
+
+Deno.test("Registry.add keeps the connections of one agent side by side, and replaces each by its own", () => {
+  using sessions = new Sessions();
+  const first = sessions.add(prod, "a", {}, 0);
+  const second = sessions.add(prod, "a", {}, 1);
+  assert.deepEqual(sessions.all, [first, second]);
+  const anew = sessions.add(prod, "a", {}, 1);
+  assert.deepEqual(sessions.all, [first, anew]);
+  assert.equal(second.session.isClosed, true);
+  assert.equal(first.session.isClosed, false);
 });
 
 Deno.test("Registry.pick keeps clusters apart", () => {

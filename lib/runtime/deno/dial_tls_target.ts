@@ -70,7 +70,8 @@ async function shakeHands(
   }
 }
 
-function codeOf(error: unknown): StreamErrorCode {
+/** What a failed connection of Deno's means to a stream. */
+export function codeOf(error: unknown): StreamErrorCode {
   if (error instanceof Deno.errors.ConnectionRefused) return "refused";
   if (error instanceof Deno.errors.ConnectionReset) return "reset";
   if (error instanceof Deno.errors.TimedOut) return "timeout";

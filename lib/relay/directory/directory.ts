@@ -1,0 +1,64 @@
+/** What several relays know of each other: which of them holds a session of which cluster. */
+
+/** Another relay that holds a session of a cluster. */
+export interface Holder {
+  /** Random for each process. */
+  readonly relay: string;
+  /** Origin of its internal listener, `http://HOST:PORT` or `https://HOST:PORT`. */
+  readonly url: string;
+}
+
+/** A session that a relay holds. */
+export interface Claim {
+  readonly cluster: string;
+  /** The agent process; version 1 agents have none. */
+  readonly instance: string | undefined;
+  /** Which of the agent's connections it is. */
+  readonly slot: number;
+}
+
+/** What a directory tells its relay. */
+export interface DirectoryEvents {
+  /** It can't be reached, or is too slow; said once until {@link back}. */
+  away(reason: string): void;
+  /** It can be reached again, and knows this relay's sessions again. */
+  back(sessions: number): void;
+  /** One request to it failed. */
+  failed(): void;
+  /** Something in it is not what a relay writes. */
+  invalid(what: string): void;
+}
+
+/** A look-up was not possible. */
+export class DirectoryError extends Error {
+  override readonly name = "DirectoryError";
+}
+
+/**
+ * A directory that relays share. Without one a relay knows its own sessions only, which are in its
+ * `Registry`.
+ */
+export interface Directory {
+  /** Whether the last that was asked of it came back in time. */
+  readonly isUp: boolean;
+  /**
+   * Begins: makes this relay known.
+   *
+   * @param url Origin of its internal listener, as the other relays reach it.
+   */
+  open(url: string): void;
+  /** Makes a session known until it is released; kept and repeated while the directory is away. */
+  claim(claim: Claim): void;
+  /** Takes a claim back; one that was not made changes nothing. */
+  release(claim: Claim): void;
+  /**
+   * The other relays that hold sessions of a cluster, the newest session's first.
+   *
+   * @throws {DirectoryError} when the directory is away or too slow.
+   */
+  find(cluster: string): Promise<readonly Holder[]>;
+  /** Takes back all claims, and takes no more; others can still be found. */
+  withdraw(): Promise<void>;
+  /** Ends. What is still claimed expires. */
+  close(): void;
+}

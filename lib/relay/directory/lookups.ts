@@ -1,0 +1,82 @@
+/** Answers of the directory, kept until they prove wrong. */
+import type { Directory, Holder } from "./directory.ts";
+
+/** Clusters whose holders are remembered; the one that was looked up first makes room. */
+const maxKept = 10_000;
+/** How long "nobody holds it" is believed: a name that nobody serves costs one look-up a second. */
+const absentMs = 1_000;
+
+interface Kept {
+  readonly holders: readonly Holder[];
+  /** Until when an empty answer counts. */
+  readonly untilMs: number;
+}
+
+/** What happened to a look-up, for the metrics. */
+export type LookupResult = "found" | "none" | "failed";
+
+/** Look-ups of clusters' holders, one at a time for each cluster. */
+export class Lookups {
+  readonly #directory: Directory;
+  readonly #count: (result: LookupResult) => void;
+  readonly #nowMs: () => number;
+  readonly #kept = new Map<string, Kept>();
+  readonly #pending = new Map<string, Promise<readonly Holder[]>>();
+
+  constructor(
+    directory: Directory,
+    count: (result: LookupResult) => void,
+    nowMs: () => number = () => performance.now(),
+  ) {
+    this.#directory = directory;
+    this.#count = count;
+    this.#nowMs = nowMs;
+  }
+
+  /** What is known of a cluster without asking, or nothing. */
+  kept(cluster: string): readonly Holder[] | undefined {
+    const kept = this.#kept.get(cluster);
+    if (!kept) return undefined;
+    if (kept.holders.length > 0 || kept.untilMs > this.#nowMs()) return kept.holders;
+    this.#kept.delete(cluster);
+    return undefined;
+  }
+
+  /** Asks the directory; who asks for the same meanwhile shares the answer. @throws {DirectoryError} */
+  find(cluster: string): Promise<readonly Holder[]> {
+    const pending = this.#pending.get(cluster);
+    if (pending) return pending;
+    const asked = this.#ask(cluster).finally(() => this.#pending.delete(cluster));
+    this.#pending.set(cluster, asked);
+    return asked;
+  }
+
+  /** A relay did not have what it was said to hold. */
+  forget(cluster: string, relay: string): void {
+    const kept = this.#kept.get(cluster);
+    if (!kept) return;
+    const holders = kept.holders.filter((holder) => holder.relay !== relay);
+    // What is left may be old as well; an empty rest must not pass for an answer.
+    if (holders.length > 0) this.#kept.set(cluster, { holders, untilMs: 0 });
+    else this.#kept.delete(cluster);
+  }
+
+  async #ask(cluster: string): Promise<readonly Holder[]> {
+    let holders: readonly Holder[];
+    try {
+      holders = await this.#directory.find(cluster);
+    } catch (error) {
+      this.#count("failed");
+      throw error;
+    }
+    this.#count(holders.length > 0 ? "found" : "none");
+    this.#keep(cluster, holders);
+    return holders;
+  }
+
+  #keep(cluster: string, holders: readonly Holder[]): void {
+    this.#kept.delete(cluster);
+    if (this.#kept.size >= maxKept) this.#kept.delete(this.#kept.keys().next().value!);
+    this.#kept.set(cluster, { holders, untilMs: this.#nowMs() + absentMs });
+  }
+}

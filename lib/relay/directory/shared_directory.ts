@@ -1,0 +1,340 @@
+/**
+ * A directory in a Redis that all relays share.
+ *
+ * Each relay has one key that expires within seconds unless it is renewed, so a relay's death takes
+ * all its leases with it, and to be alive costs one small write every few seconds however many
+ * sessions there are. The leases themselves, a hash for each cluster, are written when a session
+ * begins and ends, and again every 20 minutes, a few at a time, so that what a store has lost comes
+ * back.
+ */
+import {
+  type Claim,
+  type Directory,
+  DirectoryError,
+  type DirectoryEvents,
+  type Holder,
+} from "./directory.ts";
+import {
+  holdersOf,
+  isSameConnection,
+  type Lease,
+  leaseSchema,
+  parseRecord,
+  relaySchema,
+} from "./lease.ts";
+import type { Store } from "./store.ts";
+
+/** How a directory is set up. */
+export interface SharedDirectoryOptions {
+  store: Store;
+  /** Names this process: random. */
+  relay: string;
+  events: DirectoryEvents;
+  timing?: DirectoryTiming;
+}
+
+/** All in milliseconds. */
+export interface DirectoryTiming {
+  /** Between two signs of life. */
+  heartbeatMs: number;
+  /** After which a relay without a sign of life counts as gone: three heartbeats. */
+  aliveMs: number;
+  /** For the store to answer. */
+  replyMs: number;
+  /** Within which each lease is written again. */
+  renewalMs: number;
+  /** After which a lease that nobody writes again is dropped: three renewals. */
+  leaseMs: number;
+}
+
+/** The timing unless told otherwise. */
+export const defaultTiming: DirectoryTiming = {
+  heartbeatMs: 5_000,
+  aliveMs: 15_000,
+  replyMs: 1_000,
+  renewalMs: 20 * 60_000,
+  leaseMs: 60 * 60_000,
+};
+
+/** A claim and where it is written. */
+interface Written {
+  readonly claim: Claim;
+  readonly number: number;
+  readonly sinceMs: number;
+}
+
+/** Removals that are remembered while the store is away; the rest is left to expire. */
+const maxPendingRemovals = 10_000;
+/** Leases that are written in one go. */
+const batchSize = 500;
+
+/** A {@link Directory} in a {@link Store}. */
+export class SharedDirectory implements Directory {
+  readonly #store: Store;
+  readonly #relay: string;
+  #record = "";
+  readonly #events: DirectoryEvents;
+  readonly #timing: DirectoryTiming;
+  readonly #claims = new Map<Claim, Written>();
+  readonly #removals: Written[] = [];
+  #lastNumber = 0;
+  #renewing: Iterator<Written> | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #isUp = false;
+  /** Whether `away` has been said since it was last up. */
+  #isAwayKnown = false;
+  #isBeating = false;
+  /** Nothing of ours is written any more. */
+  #isWithdrawn = false;
+  #isClosed = false;
+
+  constructor({ store, relay, events, timing = defaultTiming }: SharedDirectoryOptions) {
+    this.#store = store;
+    this.#relay = relay;
+    this.#events = events;
+    this.#timing = timing;
+  }
+
+  open(url: string): void {
+    this.#record = JSON.stringify({ url });
+    this.#store.onReady = () => this.#beat();
+    this.#store.onError = (reason) => this.#away(reason);
+    this.#timer = setInterval(() => this.#beat(), this.#timing.heartbeatMs);
+    this.#store.open();
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  claim(claim: Claim): void {
+    if (this.#isWithdrawn || this.#claims.has(claim)) return;
+    const written = { claim, number: ++this.#lastNumber, sinceMs: Date.now() };
+    this.#claims.set(claim, written);
+    // While the store is away there is nothing to write to; all is written when it is back.
+    if (this.#isUp) this.#attempt(this.#write(written));
+  }
+
+  release(claim: Claim): void {
+    const written = this.#claims.get(claim);
+    if (!written) return;
+    this.#claims.delete(claim);
+    if (this.#isUp) this.#attempt(this.#remove(written));
+    else this.#rememberRemoval(written);
+  }
+
+  async find(cluster: string): Promise<readonly Holder[]> {
+    if (!this.#isUp) throw new DirectoryError("The directory is away");
+    try {
+      return await this.#find(cluster);
+    } catch (error) {
+      this.#failed(error);
+      throw new DirectoryError(reasonOf(error), { cause: error });
+    }
+  }
+
+  async withdraw(): Promise<void> {
+    if (this.#isWithdrawn) return;
+    this.#isWithdrawn = true;
+    const claims = [...this.#claims.values()];
+    this.#claims.clear();
+    if (!this.#isUp) return;
+    try {
+      // Without its relay no lease counts any more; what follows only tidies up.
+      await this.#send(["DEL", relayKey(this.#relay)]);
+      await inBatches(claims, (written) => this.#remove(written));
+    } catch (error) {
+      this.#failed(error); // What is left expires.
+    }
+  }
+
+  close(): void {
+    this.#isWithdrawn = true;
+    this.#isClosed = true;
+    this.#isUp = false;
+    clearInterval(this.#timer);
+    this.#store.close();
+  }
+
+  async #find(cluster: string): Promise<readonly Holder[]> {
+    const leases = await this.#leases(await clusterKey(cluster));
+    const others = leases.filter(({ relay }) => relay !== this.#relay);
+    const relays = [...new Set(others.map(({ relay }) => relay))];
+    const replies = await Promise.all(relays.map((relay) => this.#read(["GET", relayKey(relay)])));
+    const urls = new Map<string, string>();
+    for (const [index, relay] of relays.entries()) {
+      const reply = replies[index];
+      if (reply === null) continue;
+      const record = parseRecord(relaySchema, reply);
+      if (record) urls.set(relay, record.url);
+      else this.#events.invalid("a relay's record");
+    }
+    return holdersOf(others, urls);
+  }
+
+  /** The leases of a cluster, of relays that are gone too. */
+  async #leases(key: string): Promise<Lease[]> {
+    const values = await this.#read(["HVALS", key]);
+    if (values === null) return [];
+    if (!Array.isArray(values)) throw new DirectoryError("HVALS did not reply with a list");
+    const leases = values.map((value) => parseRecord(leaseSchema, value));
+    if (leases.includes(undefined)) this.#events.invalid("a lease");
+    return leases.filter((lease) => lease !== undefined);
+  }
+
+  /** Sign of life; learns from the reply whether the store still knows us. */
+  async #beat(): Promise<void> {
+    if (this.#isBeating || this.#isClosed) return;
+    this.#isBeating = true;
+    try {
+      const key = relayKey(this.#relay);
+      const known = await this.#read(["GET", key]);
+      if (this.#isWithdrawn) {
+        this.#isUp = !this.#isClosed;
+        return;
+      }
+      await this.#send(["SET", key, this.#record, "PX", String(this.#timing.aliveMs)]);
+      if (this.#isWithdrawn) {
+        await this.#send(["DEL", key]);
+        return;
+      }
+      if (known === null || !this.#isUp) await this.#restore();
+      else await this.#renewSome();
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#isBeating = false;
+    }
+  }
+
+  /** Writes everything: the store is new, or was away, or believed us gone. */
+  async #restore(): Promise<void> {
+    const removals = this.#removals.splice(0);
+    // From now on each change writes itself.
+    this.#isUp = true;
+    await inBatches(removals, (written) => this.#remove(written));
+    await inBatches([...this.#claims.values()], (written) => this.#write(written));
+    this.#isAwayKnown = false;
+    this.#events.back(this.#claims.size);
+  }
+
+  /** The share of all leases that is due with this heartbeat. */
+  async #renewSome(): Promise<void> {
+    const { heartbeatMs, renewalMs } = this.#timing;
+    const share = Math.ceil(this.#claims.size * heartbeatMs / renewalMs);
+    const due: Written[] = [];
+    while (due.length < share) {
+      this.#renewing ??= this.#claims.values();
+      const next = this.#renewing.next();
+      if (next.done) {
+        this.#renewing = undefined;
+        break;
+      }
+      due.push(next.value);
+    }
+    await inBatches(due, (written) => this.#write(written));
+  }
+
+  async #write(written: Written): Promise<void> {
+    const { claim: { cluster, instance, slot }, number, sinceMs } = written;
+    const key = await clusterKey(cluster);
+    if (this.#claims.get(written.claim) !== written) return;
+    const lease: Lease = {
+      relay: this.#relay,
+      number,
+      ...(instance === undefined ? {} : { instance }),
+      slot,
+      sinceMs,
+      renewedMs: Date.now(),
+    };
+    const [, , leases] = await Promise.all([
+      this.#read(["HSET", key, fieldOf(lease), JSON.stringify(lease)]),
+      this.#send(["PEXPIRE", key, String(this.#timing.leaseMs)]),
+      this.#leases(key),
+    ]);
+    const expiredMs = Date.now() - this.#timing.leaseMs;
+    const obsolete = leases.filter((other) =>
+      other.relay !== this.#relay &&
+      (other.renewedMs < expiredMs ||
+        (isSameConnection(lease, other) && other.sinceMs < lease.sinceMs))
+    );
+    if (obsolete.length > 0) await this.#send(["HDEL", key, ...obsolete.map(fieldOf)]);
+  }
+
+  async #remove(written: Written): Promise<void> {
+    const key = await clusterKey(written.claim.cluster);
+    await this.#read(["HDEL", key, fieldOf({ relay: this.#relay, number: written.number })]);
+  }
+
+  #rememberRemoval(written: Written): void {
+    if (this.#removals.length < maxPendingRemovals) this.#removals.push(written);
+  }
+
+  /** A change that nobody waits for: when it fails, everything is written anew once that works. */
+  #attempt(change: Promise<void>): void {
+    change.catch((error) => this.#failed(error));
+  }
+
+  /** As `send`, for a key that may be of another type than ours: what it holds counts as nothing. */
+  async #read(command: readonly string[]): Promise<unknown> {
+    try {
+      return await this.#send(command);
+    } catch (error) {
+      if (!reasonOf(error).startsWith("WRONGTYPE")) throw error;
+      this.#events.invalid("a key of another type");
+      return null;
+    }
+  }
+
+  /** Sends a command, and waits for its reply only so long. */
+  async #send(command: readonly string[]): Promise<unknown> {
+    const { replyMs } = this.#timing;
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => late.reject(new DirectoryError(`No reply within ${replyMs} ms`)),
+      replyMs,
+    );
+    try {
+      return await Promise.race([this.#store.send(command), late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#events.failed();
+    this.#away(reasonOf(error));
+  }
+
+  #away(reason: string): void {
+    this.#isUp = false;
+    if (this.#isAwayKnown || this.#isClosed) return;
+    this.#isAwayKnown = true;
+    this.#events.away(reason);
+  }
+}
+
+function relayKey(relay: string): string {
+  return `culvert:relay:${relay}`;
+}
+
+/** Clusters' names are for those who may ask for them, not for everybody who can list keys. */
+async function clusterKey(cluster: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(cluster));
+  const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"));
+  return `culvert:cluster:${hex.join("")}`;
+}
+
+function fieldOf({ relay, number }: Pick<Lease, "relay" | "number">): string {
+  return `${relay}/${number}`;
+}
+
+async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let at = 0; at < items.length; at += batchSize) {
+    await Promise.all(items.slice(at, at + batchSize).map(work));
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

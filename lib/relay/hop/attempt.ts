@@ -1,0 +1,140 @@
+/** One try to have another relay take a request. */
+import { concat, noBytes } from "../../bytes/bytes.ts";
+import { findHeadEnd, HeadError, type HeadLimits, parseResponseHead } from "../../http1/head.ts";
+import type { Channel } from "../../net/channel.ts";
+import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
+import type { Deadlines, Wait } from "../deadlines.ts";
+import { HopChannel } from "./hop_channel.ts";
+import { readHopAnswer } from "./hop_fields.ts";
+
+/** How a try ended. */
+export type AttemptEnd =
+  /** The other relay has the request and answers it through the channel. */
+  | { readonly kind: "accepted"; readonly channel: Channel }
+  /** It does not hold the session; nothing was done with the request. */
+  | { readonly kind: "not-here" }
+  /** It can't be connected to; nothing was sent. */
+  | { readonly kind: "unreachable"; readonly detail: string }
+  /** It does not take our requests; nothing was done with this one. */
+  | { readonly kind: "refused"; readonly detail: string }
+  /** The connection broke, or there was no word in time: the request may be under way. */
+  | { readonly kind: "broken"; readonly detail: string };
+
+/** What a try needs. */
+export interface AttemptOptions {
+  pool: UpstreamPool;
+  /** The whole head, for the other relay. */
+  head: Uint8Array;
+  isUpgrade: boolean;
+  limits: HeadLimits;
+  /** Waits for the other relay's word. */
+  words: Deadlines;
+  /** Called once, unless the try is given up; within the constructor never. */
+  ended: (end: AttemptEnd) => void;
+}
+
+/**
+ * Sends a request's head, and nothing of its body, to another relay and waits for its word.
+ *
+ * `dialling`: there is no connection yet. `waiting`: the head is sent. `over`: it has ended.
+ */
+export class Attempt {
+  readonly #options: AttemptOptions;
+  readonly #dialling = new AbortController();
+  #state: "dialling" | "waiting" | "over" = "dialling";
+  #connection: UpstreamConnection | undefined;
+  #bytes: Uint8Array = noBytes;
+  #wait: Wait | undefined;
+
+  constructor(options: AttemptOptions) {
+    this.#options = options;
+    const pooled = options.pool.take();
+    if (pooled) this.#send(pooled);
+    else this.#dial();
+  }
+
+  /** The caller went away. */
+  abandon(): void {
+    if (this.#state === "over") return;
+    this.#over();
+    this.#dialling.abort();
+    this.#connection?.socket.resetAndDestroy();
+    this.#connection?.destroy();
+  }
+
+  async #dial(): Promise<void> {
+    let connection: UpstreamConnection;
+    try {
+      connection = await this.#options.pool.dial(this.#dialling.signal);
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error);
+      return this.#end({ kind: "unreachable", detail });
+    }
+    if (this.#state === "over") this.#options.pool.release(connection);
+    else this.#send(connection);
+  }
+
+  #send(connection: UpstreamConnection): void {
+    this.#state = "waiting";
+    this.#connection = connection;
+    connection.use({
+      data: (bytes) => this.#received(bytes),
+      drained() {},
+      ended: () => this.#broken("The other relay closed the connection"),
+    });
+    this.#wait = this.#options.words.begin(() => this.#broken("No word from the other relay"));
+    connection.socket.write(this.#options.head);
+  }
+
+  #received(bytes: Uint8Array): void {
+    const known = this.#bytes.length;
+    this.#bytes = concat(this.#bytes, bytes);
+    const end = findHeadEnd(this.#bytes, Math.max(0, known - 3));
+    const { maxBytes } = this.#options.limits;
+    if (end === -1 && this.#bytes.length <= maxBytes) return;
+    try {
+      if (end === -1) throw new HeadError(431, `Head is over ${maxBytes} bytes`);
+      this.#answered(end);
+    } catch (error) {
+      if (!(error instanceof HeadError)) throw error;
+      this.#refused(error.message);
+    }
+  }
+
+  #answered(headEnd: number): void {
+    const { limits, pool, isUpgrade } = this.#options;
+    const head = parseResponseHead(this.#bytes.subarray(0, headEnd), limits);
+    const answer = readHopAnswer(head);
+    if (answer === "refused") return this.#refused(`It answered with status ${head.status}`);
+    const connection = this.#connection!;
+    if (answer === "not-here") {
+      connection.destroy();
+      return this.#end({ kind: "not-here" });
+    }
+    const rest = this.#bytes.subarray(headEnd);
+    const channel = new HopChannel({ connection, pool, rest, isUpgrade });
+    this.#end({ kind: "accepted", channel });
+  }
+
+  #refused(detail: string): void {
+    this.#connection!.destroy();
+    this.#end({ kind: "refused", detail });
+  }
+
+  #broken(detail: string): void {
+    if (this.#state === "over") return;
+    this.#connection!.destroy();
+    this.#end({ kind: "broken", detail });
+  }
+
+  #end(end: AttemptEnd): void {
+    if (this.#state === "over") return;
+    this.#over();
+    this.#options.ended(end);
+  }
+
+  #over(): void {
+    this.#state = "over";
+    this.#options.words.end(this.#wait);
+  }
+}

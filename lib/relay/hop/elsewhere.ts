@@ -1,0 +1,271 @@
+/** Requests for clusters whose sessions other relays hold. */
+import type { Exchange } from "../../net/exchange.ts";
+import type { Caller } from "../callers/caller.ts";
+import { Deadlines } from "../deadlines.ts";
+import type { Claim, Directory, Holder } from "../directory/directory.ts";
+import { type LookupResult, Lookups } from "../directory/lookups.ts";
+import {
+  answerError,
+  clusterNotAvailable,
+  directoryAway,
+  type RelayError,
+  relayLost,
+} from "../errors.ts";
+import { forward, type ForwardHost, type ForwardLimits } from "../forward.ts";
+import { Attempt, type AttemptEnd } from "./attempt.ts";
+import { encodeHopRequest, withHopSlack } from "./hop_fields.ts";
+import { huntMs, Hunts } from "./hunt.ts";
+import { type DialPeer, Peers } from "./peers.ts";
+
+/** What became of a try to forward a request, for the metrics. */
+export type HopResult = AttemptEnd["kind"];
+
+/** What going elsewhere needs. */
+export interface ElsewhereOptions {
+  directory: Directory;
+  /** Names this relay to the others. */
+  relay: string;
+  /** The relays' shared credential. A secret. */
+  token: string;
+  dial: DialPeer;
+  limits: ForwardLimits;
+  /** Whether this relay has a session of a cluster that takes requests. */
+  isHere: (cluster: string) => boolean;
+  lookedUp: (result: LookupResult) => void;
+  hopped: (result: HopResult) => void;
+}
+
+/** A request that no session of this relay can take. */
+export interface StrayRequest {
+  readonly exchange: Exchange;
+  readonly cluster: string;
+  /** What the target is asked for, byte for byte. */
+  readonly path: string;
+  /** A session has come to this relay after all. */
+  readonly here: () => void;
+  /** Another relay has taken the request. */
+  readonly taken: (relay: string) => void;
+  /** Who asks. */
+  readonly caller: Caller;
+  readonly host: ForwardHost;
+}
+
+/** For another relay's word on a request that may be sent again, in milliseconds. */
+const repeatableWordMs = 2_000;
+/** For its word on one that may not. */
+const wordMs = 10_000;
+/** Requests that wait for sessions that have moved. */
+const maxWaiting = 4_096;
+/** Clusters whose sessions have left this relay lately that are remembered. */
+const maxGone = 100_000;
+
+/** Finds the relay that holds a session, and has it answer. */
+export class Elsewhere {
+  readonly relay: string;
+  readonly token: string;
+  readonly directory: Directory;
+  readonly lookups: Lookups;
+  readonly peers: Peers;
+  readonly hunts: Hunts;
+  readonly limits: ForwardLimits;
+  readonly hopped: (result: HopResult) => void;
+  readonly repeatableWords = new Deadlines(repeatableWordMs);
+  readonly words = new Deadlines(wordMs);
+  /** Until when each cluster whose session left this relay is worth waiting for. */
+  readonly #gone = new Map<string, number>();
+  /** Requests that wait for a session that has moved. */
+  waiting = 0;
+
+  constructor(options: ElsewhereOptions) {
+    const { directory, relay, token, dial, limits, isHere, lookedUp, hopped } = options;
+    this.relay = relay;
+    this.token = token;
+    this.directory = directory;
+    this.hopped = hopped;
+    this.lookups = new Lookups(directory, lookedUp);
+    this.peers = new Peers(dial);
+    const find = async (cluster: string): Promise<readonly Holder[]> => {
+      const holders = await this.lookups.find(cluster);
+      return this.peers.firstUsable(holders) ? holders : [];
+    };
+    this.hunts = new Hunts({ isHere, find });
+    this.limits = { ...limits, head: withHopSlack(limits.head) };
+  }
+
+  /** Makes this relay known. @param url Origin of its internal listener, for the others. */
+  open(url: string): void {
+    this.directory.open(url);
+  }
+
+  /** A session has come to this relay. */
+  arrived(claim: Claim): void {
+    this.directory.claim(claim);
+    this.#gone.delete(claim.cluster);
+    this.hunts.arrived(claim.cluster);
+  }
+
+  /** A session has left this relay, or takes no more requests. */
+  left(claim: Claim): void {
+    this.directory.release(claim);
+    this.hasMoved(claim.cluster);
+  }
+
+  /** Remembers that a cluster had a session a moment ago: it is likely to be back soon. */
+  hasMoved(cluster: string): void {
+    this.#gone.delete(cluster);
+    if (this.#gone.size >= maxGone) this.#gone.delete(this.#gone.keys().next().value!);
+    this.#gone.set(cluster, performance.now() + huntMs);
+  }
+
+  /** Whether a cluster had a session a moment ago. */
+  isMoving(cluster: string): boolean {
+    const untilMs = this.#gone.get(cluster);
+    if (untilMs === undefined) return false;
+    if (untilMs > performance.now()) return true;
+    this.#gone.delete(cluster);
+    return false;
+  }
+
+  /** Whether a cluster is known to be held by another relay. */
+  knows(cluster: string): boolean {
+    return (this.lookups.kept(cluster)?.length ?? 0) > 0 || this.isMoving(cluster);
+  }
+
+  /** Whether one more request may wait for a session that has moved. */
+  get mayWait(): boolean {
+    return this.waiting < maxWaiting;
+  }
+
+  /** Has another relay answer a request. The answer goes straight to the exchange. */
+  serve(request: StrayRequest): void {
+    new Journey(this, request).start();
+  }
+
+  /** Has the others look for this relay's agents where they go; requests still go to the others. */
+  withdraw(): Promise<void> {
+    return this.directory.withdraw();
+  }
+
+  /** Ends what is idle; requests that are under way go on. */
+  close(): void {
+    this.peers.close();
+    this.directory.close();
+  }
+}
+
+/** One request, until a relay has taken it or none is left. */
+class Journey {
+  readonly #elsewhere: Elsewhere;
+  readonly #request: StrayRequest;
+  /** It may be sent again though another relay may have it: it asks for no change (RFC 9110 section 9.2.1). */
+  readonly #isRepeatable: boolean;
+  readonly #isUpgrade: boolean;
+  readonly #endMs = performance.now() + huntMs;
+  #attempt: Attempt | undefined;
+  #isOver = false;
+
+  constructor(elsewhere: Elsewhere, request: StrayRequest) {
+    this.#elsewhere = elsewhere;
+    this.#request = request;
+    const { head, framing } = request.exchange;
+    this.#isUpgrade = request.host.upgrade !== undefined;
+    this.#isRepeatable = safeMethods.has(head.method) && framing.kind === "none" &&
+      !this.#isUpgrade;
+  }
+
+  start(): void {
+    const { cluster, exchange } = this.#request;
+    exchange.onAborted = () => this.#abandon();
+    const holders = this.#elsewhere.lookups.kept(cluster);
+    if (holders && holders.length > 0) this.#try(holders);
+    else if (this.#elsewhere.isMoving(cluster)) this.#search();
+    else if (holders) this.#fail(clusterNotAvailable);
+    else this.#lookUp();
+  }
+
+  #lookUp(): void {
+    const { cluster } = this.#request;
+    this.#elsewhere.lookups.find(cluster).then(
+      (holders) => {
+        if (this.#isOver) return;
+        if (holders.length > 0) this.#try(holders);
+        else this.#fail(clusterNotAvailable);
+      },
+      (error) => this.#fail(directoryAway, String(error)),
+    );
+  }
+
+  #try(holders: readonly Holder[]): void {
+    const { peers, relay, token, limits, words, repeatableWords } = this.#elsewhere;
+    const holder = peers.firstUsable(holders);
+    if (!holder) return this.#search();
+    const { exchange, cluster, path, caller, host: { requestId } } = this.#request;
+    const from = { relay, token, requestId, caller };
+    this.#attempt = new Attempt({
+      pool: peers.pool(holder),
+      head: encodeHopRequest(exchange, `/tunnel/${cluster}${path}`, from),
+      isUpgrade: this.#isUpgrade,
+      limits: limits.head,
+      words: this.#isRepeatable ? repeatableWords : words,
+      ended: (end) => this.#attempted(end, holder, holders),
+    });
+  }
+
+  #attempted(end: AttemptEnd, holder: Holder, holders: readonly Holder[]): void {
+    const { hopped, lookups, peers, limits } = this.#elsewhere;
+    const { cluster, exchange, host, taken } = this.#request;
+    hopped(end.kind);
+    if (end.kind === "accepted") {
+      this.#isOver = true;
+      taken(holder.relay);
+      return forward(end.channel, exchange, limits, host);
+    }
+    lookups.forget(cluster, holder.relay);
+    this.#elsewhere.hasMoved(cluster);
+    if (end.kind !== "not-here") peers.suspect(holder.relay);
+    if (end.kind === "refused") host.failed(relayLost, end.detail);
+    if (end.kind === "broken" && !this.#isRepeatable) return this.#fail(relayLost, end.detail);
+    const others = holders.filter((other) => other !== holder);
+    if (others.length > 0) this.#try(others);
+    else this.#search();
+  }
+
+  /** The session is no longer where it was: waits for it. */
+  #search(): void {
+    const elsewhere = this.#elsewhere;
+    const { cluster } = this.#request;
+    if (performance.now() >= this.#endMs || !elsewhere.mayWait) {
+      return this.#fail(clusterNotAvailable, "The session did not come back in time");
+    }
+    elsewhere.waiting++;
+    elsewhere.hunts.search(cluster).then((found) => {
+      elsewhere.waiting--;
+      if (this.#isOver) return;
+      if (found === "here") this.#here();
+      else if (found) this.#try(found);
+      else this.#fail(clusterNotAvailable, "The session did not come back in time");
+    });
+  }
+
+  #here(): void {
+    this.#isOver = true;
+    this.#request.exchange.onAborted = () => {};
+    this.#request.here();
+  }
+
+  #fail(error: RelayError, detail?: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (detail !== undefined) this.#request.host.failed(error, detail);
+    answerError(this.#request.exchange, error);
+  }
+
+  #abandon(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#attempt?.abandon();
+  }
+}
+
+/** Methods that ask for no change (RFC 9110 section 9.2.1). */
+const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);

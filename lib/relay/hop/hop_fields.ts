@@ -1,0 +1,164 @@
+/**
+ * Header fields between two relays. They are no part of what a caller may say and never enter the
+ * tunnel (`headers.ts` drops them).
+ */
+import { endToEnd, requestedUpgrade } from "../../http1/fields.ts";
+import {
+  encodeRequestHead,
+  type Field,
+  field,
+  getField,
+  type HeadLimits,
+  type RequestHead,
+  type ResponseHead,
+} from "../../http1/head.ts";
+import type { Exchange, Peer } from "../../net/exchange.ts";
+import type { Caller } from "../callers/caller.ts";
+import { anything } from "../callers/patterns.ts";
+import { answerError, notHere } from "../errors.ts";
+import { relayedField } from "../headers.ts";
+import { requestIdLine } from "../request_id.ts";
+import { hopKeys, hopNames as names } from "./hop_names.ts";
+
+/** Values of `Culvert-Hop` in an answer. */
+export const hopAnswer = {
+  /** In an interim 102: the session is here and gets the request; the real answer follows. */
+  accepted: "accepted",
+  /** In a 421: there is no such session here, and nothing was done with the request. */
+  notHere: "not-here",
+} as const;
+
+/** Limits for heads between relays: what a head gains on its way must not make it too long. */
+export function withHopSlack({ maxBytes, maxFields }: HeadLimits): HeadLimits {
+  return { maxBytes: maxBytes + slack.maxBytes, maxFields: maxFields + slack.maxFields };
+}
+
+/** More than the fields between relays measure; the relays' token is the longest. */
+const slack: HeadLimits = { maxBytes: 8192, maxFields: 12 };
+
+/** Units of a caller's name that are told; each becomes nine bytes at most. */
+const maxNameUnits = 512;
+
+/** Who forwards a request, and for whom. */
+export interface Hop {
+  /** The relay that forwards it. */
+  readonly relay: string;
+  /** Where the first relay's caller is. */
+  readonly peer: Peer;
+  /** Who that is, as the first relay has found. */
+  readonly caller: Caller;
+}
+
+/**
+ * Reads the mark of a forwarded request.
+ *
+ * @returns nothing for a caller's own request; "forged" for a mark without the relays' token, or one
+ * that no relay writes.
+ */
+export function readHop(head: RequestHead, token: string): Hop | "forged" | undefined {
+  const marks = head.fields.filter(({ key }) => hopKeys.has(key));
+  if (marks.length === 0) return undefined;
+  const hop = single(marks, names.hop);
+  const given = single(marks, names.token);
+  const address = single(marks, names.address);
+  const proto = single(marks, names.proto);
+  if (given === undefined || !isEqualInConstantTime(given, token)) return "forged";
+  const caller = readCaller(marks);
+  if (!hop || address === undefined || !caller) return "forged";
+  if (proto !== "http" && proto !== "https") return "forged";
+  return { relay: hop, peer: { address, isTls: proto === "https" }, caller };
+}
+
+const callerKinds: readonly Caller["kind"][] = ["certificate", "token", "jwt", "network"];
+
+/** The first relay has looked whether the caller may reach the cluster. */
+function readCaller(marks: readonly Field[]): Caller | undefined {
+  const kind = callerKinds.find((kind) => kind === single(marks, names.kind));
+  const name = single(marks, names.name);
+  if (kind === undefined || name === undefined) return undefined;
+  try {
+    return { kind, name: decodeURIComponent(name), clusters: anything };
+  } catch {
+    return undefined;
+  }
+}
+
+/** A name as a header's value: it may hold any character. */
+function encodeName(name: string): string {
+  return encodeURIComponent(name.slice(0, maxNameUnits).toWellFormed());
+}
+
+function single(fields: readonly Field[], name: string): string | undefined {
+  const found = fields.filter(({ key }) => key === name.toLowerCase());
+  return found.length === 1 ? found[0]!.value : undefined;
+}
+
+/** Compares all of the secret whatever was given, so that the time says nothing of how much is right. */
+function isEqualInConstantTime(given: string, secret: string): boolean {
+  let difference = given.length ^ secret.length;
+  for (let index = 0; index < secret.length; index++) {
+    difference |= secret.charCodeAt(index) ^ given.charCodeAt(index % Math.max(1, given.length));
+  }
+  return difference === 0;
+}
+
+/** What the other relay is told besides the request. */
+export interface HopFrom {
+  /** Names this relay. */
+  readonly relay: string;
+  /** The relays' shared credential. */
+  readonly token: string;
+  readonly requestId: string;
+  readonly caller: Caller;
+}
+
+/**
+ * The head of a request for another relay: the caller's, without credentials, with its own `Host`,
+ * which becomes `X-Forwarded-Host` there.
+ */
+export function encodeHopRequest(
+  { head, framing, peer }: Exchange,
+  target: string,
+  from: HopFrom,
+): Uint8Array {
+  const upgrade = requestedUpgrade(head);
+  const fields: Field[] = [];
+  // HTTP/1.0 knows requests without one; to the other relay ours is HTTP/1.1, where it must be.
+  if (getField(head.fields, "host") === undefined) fields.push(field("Host", ""));
+  for (const item of endToEnd(head.fields)) {
+    const kept = relayedField(item);
+    if (kept) fields.push(kept);
+  }
+  if (framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
+  fields.push(
+    requestIdLine(from.requestId),
+    field(names.hop, from.relay),
+    field(names.token, from.token),
+    field(names.address, peer.address),
+    field(names.proto, peer.isTls ? "https" : "http"),
+    field(names.kind, from.caller.kind),
+    field(names.name, encodeName(from.caller.name)),
+  );
+  if (upgrade !== undefined) {
+    fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
+  }
+  return encodeRequestHead(head.method, target, fields);
+}
+
+/** Tells the other relay that its request is being dealt with. */
+export function acceptHop(exchange: Exchange): void {
+  const head = { minor: 1, status: 102, reason: "Processing", fields: [] };
+  exchange.inform(head, [field(names.hop, hopAnswer.accepted)]);
+}
+
+/** Tells the other relay that it has to look elsewhere; nothing was done with its request. */
+export function answerNotHere(exchange: Exchange): void {
+  answerError(exchange, notHere, [field(names.hop, hopAnswer.notHere)]);
+}
+
+/** What the other relay says became of a request, by the first head of its answer. */
+export function readHopAnswer(head: ResponseHead): "accepted" | "not-here" | "refused" {
+  const said = getField(head.fields, names.hop.toLowerCase());
+  if (head.status === 102 && said === hopAnswer.accepted) return "accepted";
+  return head.status === 421 && said === hopAnswer.notHere ? "not-here" : "refused";
+}

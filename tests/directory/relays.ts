@@ -1,0 +1,61 @@
+/** Several real relays that share a real Redis, for the tests of this folder. */
+import { type RunningRelay, startRelay } from "../support/programs.ts";
+
+/** What the tests' relays show to each other. */
+export const relayToken = "relays-of-the-tests-0123456789";
+
+/** Clusters that all relays of the tests know. */
+export function clustersFor(targets: Readonly<Record<string, string>>) {
+  return Object.entries(targets).map(([id, targetAddr]) => ({
+    id,
+    token: tokenOf(id),
+    targetAddr,
+  }));
+}
+
+/** The token of a cluster's agents. */
+export function tokenOf(cluster: string): string {
+  return `token-of-${cluster}-0123456789abcdef`;
+}
+
+/** How to start a relay that works with others. */
+export interface PeerOptions {
+  /** Redis, or a proxy in front of it. */
+  readonly directory: string;
+  readonly targets: Readonly<Record<string, string>>;
+  readonly args?: readonly string[];
+  /** Whether to wait until the directory knows it (the default). */
+  readonly waitsForDirectory?: boolean;
+}
+
+/** Starts a relay that advertises the port it listens on. */
+export async function startPeer(options: PeerOptions): Promise<RunningRelay> {
+  const { directory, targets, args = [], waitsForDirectory = true } = options;
+  const relay = await startRelay({
+    clusters: clustersFor(targets),
+    args: ["--directory", directory, "--advertise", "http://127.0.0.1:0", ...args],
+    env: { RELAY_TOKEN: relayToken },
+  });
+  try {
+    if (waitsForDirectory) await untilInDirectory(relay);
+    return relay;
+  } catch (error) {
+    await relay.kill();
+    throw error;
+  }
+}
+
+/** Waits for a relay's `times`-th word that the directory is there. */
+export async function untilInDirectory(relay: RunningRelay, times = 1): Promise<void> {
+  await relay.waitForLog(
+    () => relay.logs.filter(({ message }) => message === "The directory is there").length >= times,
+    { what: `"The directory is there" for the ${times}. time` },
+  );
+}
+
+/** The value of a metric's series, as Prometheus would read it; 0 when there is none. */
+export async function metric(relay: RunningRelay, series: string): Promise<number> {
+  const response = await fetch(`http://${relay.internalAddress}/metrics`);
+  const line = (await response.text()).split("\n").find((line) => line.startsWith(`${series} `));
+  return line === undefined ? 0 : Number(line.slice(series.length + 1));
+}

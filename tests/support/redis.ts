@@ -1,0 +1,120 @@
+/** A real Redis on a free loopback port, with nothing on disk, for tests of the directory. */
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { eventually } from "./deadline.ts";
+import { openConnection, type RawConnection } from "./raw_connection.ts";
+
+/** Whether `redis-server` is there; without it, tests of the directory say so loudly and are skipped. */
+export const hasRedis = await canRun("redis-server", "--version");
+
+if (!hasRedis) {
+  console.error(
+    "SKIPPED: tests of the directory need redis-server (apt-get install -y redis-server)",
+  );
+  // Where it has to be there, a run without these tests must not look whole.
+  if (Deno.env.get("NEEDS_REDIS") === "true") throw new Error("redis-server is not there");
+}
+
+async function canRun(command: string, ...args: string[]): Promise<boolean> {
+  try {
+    const output = await new Deno.Command(command, { args, stdout: "null", stderr: "null" })
+      .output();
+    return output.success;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return false;
+  }
+}
+
+/** A Redis that can be stopped and started again under the same address. */
+export class Redis implements AsyncDisposable {
+  readonly address: string;
+  readonly #port: number;
+  #child: Deno.ChildProcess | undefined;
+
+  private constructor(port: number) {
+    this.#port = port;
+    this.address = `127.0.0.1:${port}`;
+  }
+
+  /** Starts one and waits until it answers. */
+  static async start(): Promise<Redis> {
+    const redis = new Redis(await freePort());
+    await redis.start();
+    return redis;
+  }
+
+  /** What relays take for `--directory`. */
+  get url(): string {
+    return `redis://${this.address}`;
+  }
+
+  /** Starts it (again), empty. */
+  async start(): Promise<void> {
+    const args = ["--port", String(this.#port), "--bind", "127.0.0.1", "--save", ""];
+    this.#child = new Deno.Command("redis-server", {
+      args: [...args, "--appendonly", "no"],
+      cwd: "/",
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    await eventually(() => this.#answers(), `Redis at ${this.address}`);
+  }
+
+  /** Ends it; what it held is gone. */
+  async stop(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child) return;
+    child.kill("SIGKILL");
+    await child.status;
+  }
+
+  /** Sends commands, and returns what came back for each, in Redis' own notation. */
+  async ask(...command: string[]): Promise<string> {
+    await using connection = await openConnection(this.address);
+    const parts = command.map((part) => {
+      return `$${new TextEncoder().encode(part).length}\r\n${part}\r\n`;
+    });
+    await connection.write(`*${parts.length}\r\n${parts.join("")}`);
+    return await readReply(connection);
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      return await this.ask("PING") === "+PONG";
+    } catch {
+      return false; // Not yet.
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** One reply; of a list, the items are joined by line breaks. */
+async function readReply({ reader }: RawConnection): Promise<string> {
+  const line = new TextDecoder().decode(await reader.readUntil("\r\n")).trimEnd();
+  if (line.startsWith("$")) {
+    const length = Number(line.slice(1));
+    if (length < 0) return "";
+    const text = new TextDecoder().decode(await reader.readExactly(length));
+    await reader.readExactly(2);
+    return text;
+  }
+  return line;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen({ host: "127.0.0.1", port: 0 });
+  await once(server, "listening");
+  const bound = server.address();
+  if (bound === null || typeof bound === "string") throw new Error("No TCP address");
+  const closed = once(server, "close");
+  server.close();
+  await closed;
+  return bound.port;
+}
