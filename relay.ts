@@ -14,6 +14,7 @@ import type { DialPeer } from "./lib/relay/hop/peers.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { SameTokenError } from "./lib/relay/tokens.ts";
 import { dialPeer } from "./lib/runtime/deno/dial_peer.ts";
+import { followCallerFiles } from "./lib/runtime/node/caller_files.ts";
 import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
 import { followConfig } from "./lib/runtime/node/followed_config.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
@@ -46,7 +47,10 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       relays: await relaysOf(options),
     },
   ).catch(refuseSharedToken);
-  const clusters = followClusters(options, relay);
+  const followed = [
+    ...followClusters(options, relay),
+    ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
+  ];
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
   void relay.callers.prepare();
   const serverTls = tlsOf(options);
@@ -84,7 +88,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   }
 
   const signal = await untilSignalled();
-  clusters?.close();
+  for (const files of followed) files.close();
   const { drainDelayMs: drain_delay_ms, graceMs: grace_ms } = options;
   log.info("Shutting down", { signal, drain_delay_ms, grace_ms });
   relay.leave();
@@ -150,11 +154,11 @@ function refuseSharedToken(error: unknown): never {
 function followClusters(
   { clustersSource, tls }: RelayOptions,
   relay: Relay,
-): WatchedFiles | undefined {
-  if (!clustersSource) return undefined;
+): WatchedFiles[] {
+  if (!clustersSource) return [];
   const { path, files: known } = clustersSource;
   const demandsCertificate = tls?.clientCaPem !== undefined;
-  return followConfig({
+  const files = followConfig({
     source: "clusters",
     paths: [path],
     accepts: isClustersFile,
@@ -168,4 +172,5 @@ function followClusters(
     metrics: relay.metrics,
     log: relay.log,
   });
+  return [files];
 }

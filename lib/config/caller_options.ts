@@ -9,7 +9,7 @@ import {
   readCallerTokens,
 } from "./callers.ts";
 import { ConfigError } from "./config_error.ts";
-import { readTextFile } from "./files.ts";
+import { type FileText, readTextFile } from "./files.ts";
 import { choice, type Kind, parsedBy } from "./kinds.ts";
 import type { OptionTable, ReadOptions } from "./options.ts";
 
@@ -18,10 +18,10 @@ export interface CallerOptions {
   /** `open`: whoever reaches the internal listener may call. */
   readonly mode: "open" | "known";
   readonly tokens?: readonly CallerTokenEntry[] | undefined;
-  /** The file that `tokens` came from; undefined when they were given as JSON. */
-  readonly tokensPath?: string | undefined;
+  /** What `tokens` came from, as it was then; undefined when they were given as JSON. */
+  readonly tokensFile?: FileText | undefined;
   readonly certificates?: readonly CallerCertificateEntry[] | undefined;
-  readonly certificatesPath?: string | undefined;
+  readonly certificatesFile?: FileText | undefined;
   readonly jwt?: CallerJwtOptions | undefined;
 }
 
@@ -31,7 +31,7 @@ export interface CallerJwtOptions {
   readonly audience: string;
   readonly jwksUrl: string;
   readonly rules: readonly CallerClaimEntry[];
-  readonly rulesPath?: string | undefined;
+  readonly rulesFile?: FileText | undefined;
 }
 
 const fileOrJson: Kind<string> = {
@@ -149,12 +149,12 @@ export function readCallers(
 
 function readTokens({ values, origins }: CallerRead) {
   if (values.callerTokens === undefined) return undefined;
-  const { text, source, path } = readFileOrJson(
+  const { text, source, file } = readFileOrJson(
     values.callerTokens,
     origins.callerTokens,
     "Caller tokens file",
   );
-  return { ...readCallerTokens(text, source), ...(path && { tokensPath: path }) };
+  return { ...readCallerTokens(text, source), ...(file && { tokensFile: file }) };
 }
 
 function readCertificates({ values, origins }: CallerRead, listener: CallersListener) {
@@ -162,13 +162,13 @@ function readCertificates({ values, origins }: CallerRead, listener: CallersList
   if (!listener.demandsCertificate) {
     throw new ConfigError(`${origins.callerCertificates} needs --tls-client-ca as well`);
   }
-  const { text, source, path } = readFileOrJson(
+  const { text, source, file } = readFileOrJson(
     values.callerCertificates,
     origins.callerCertificates,
     "Caller certificates file",
   );
   const certificates = readCallerCertificates(text, source);
-  return { certificates, ...(path && { certificatesPath: path }) };
+  return { certificates, ...(file && { certificatesFile: file }) };
 }
 
 function readJwt({ values, origins }: CallerRead): CallerJwtOptions | undefined {
@@ -191,13 +191,13 @@ function readJwt({ values, origins }: CallerRead): CallerJwtOptions | undefined 
   if (issuer === undefined || audience === undefined || jwksUrl === undefined || !rules) {
     throw new ConfigError(`${origins[given]} needs ${missing.join(" and ")} as well`);
   }
-  const { text, source, path } = readFileOrJson(
+  const { text, source, file } = readFileOrJson(
     rules,
     origins.callerJwtRules,
     "Caller JWT rules file",
   );
   const read = readCallerClaims(text, source);
-  return { issuer, audience, jwksUrl, rules: read, ...(path && { rulesPath: path }) };
+  return { issuer, audience, jwksUrl, rules: read, ...(file && { rulesFile: file }) };
 }
 
 /** The mode that is given, or the one that goes without saying. */
@@ -251,7 +251,7 @@ function readFileOrJson(
   given: string,
   origin: string,
   fileName: string,
-): { text: string; source: string; path?: string } {
+): { text: string; source: string; file?: FileText } {
   if (/^\s*[[{]/.test(given)) return { text: given, source: origin };
   if (/["\n\r\0]/.test(given)) {
     throw new ConfigError(
@@ -259,5 +259,5 @@ function readFileOrJson(
     );
   }
   const text = readTextFile({ origin, path: given });
-  return { text, source: `${fileName} ${JSON.stringify(given)}`, path: given };
+  return { text, source: `${fileName} ${JSON.stringify(given)}`, file: { path: given, text } };
 }

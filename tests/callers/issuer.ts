@@ -1,5 +1,5 @@
 /** An issuer of JWTs on loopback: keys that it signs with, and the URL where the public ones are. */
-import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
+import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 
 /** What the URL answers with. */
 export type KeysAnswer = "keys" | "error" | "not JSON" | "too long" | "redirect" | "silence";
@@ -79,11 +79,11 @@ export interface JwtTimes {
 /** A JWT as the relay accepts it, apart from what `claims` and `times` change; `undefined` drops one. */
 export async function sign(
   key: IssuerKey,
-  claims: JWTPayload = {},
+  claims: Readonly<Record<string, unknown>> = {},
   { expiresIn = 300, validIn }: JwtTimes = {},
 ): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
-  const payload: JWTPayload = {
+  const payload = {
     iss: issuerName,
     aud: audience,
     sub: "someone",
@@ -91,7 +91,7 @@ export async function sign(
     ...(validIn !== undefined && { nbf: now + validIn }),
     ...claims,
   };
-  return await new SignJWT(payload).setProtectedHeader({ alg: key.alg, kid: key.id })
+  return await new SignJWT(payload as JWTPayload).setProtectedHeader({ alg: key.alg, kid: key.id })
     .sign(key.privateKey);
 }
 

@@ -347,7 +347,7 @@ Deno.test("a tokens file that changes counts at once, a broken one does not", as
         async () => {
           await put(`[{"name": "new", "token": "${tokens.hashed}", "clu`);
           const line = await tunnel.relay.waitForLog(({ message }) =>
-            message === "Changed configuration refused; what was in use stays"
+            message === "Refused a changed configuration; what was in use stays"
           );
           match(
             String(line.reason),
