@@ -1,10 +1,10 @@
 /** Programs that are asked to stop: open requests finish, nothing is lost, and the exit code is 0. */
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { openPayload, V2 } from "../peers/v2_frame.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { type Program, startAgent, startRelay } from "../support/programs.ts";
-import { openConnection, type RawConnection } from "../support/raw_connection.ts";
-import { readHead, readResponse, statusOf } from "../support/raw_http.ts";
+import { ConnectionGoneError, openConnection } from "../support/raw_connection.ts";
+import { fieldValues, readHead, readResponse, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
 import { digestOf, sha256, taking } from "../interop/contents.ts";
 import { download, service, uploadBytes } from "../isolation/service.ts";
@@ -16,8 +16,10 @@ import {
   lastLines,
   requestHead,
   secrets,
+  untilOpen,
   withTunnel,
 } from "../isolation/tunnel.ts";
+import { Load } from "./load.ts";
 import { startLinkRelay } from "./link_relay.ts";
 
 const timeoutMs = 60_000;
@@ -94,6 +96,91 @@ Deno.test("what a caller takes slowly still arrives when the relay has nothing e
   });
 });
 
+/** What is told to callers, and to the log, when the time for open requests is over. */
+for (const name of ["relay", "agent"] as const) {
+  Deno.test(`what is open when the ${name}'s grace is over ends with an error that says so`, async () => {
+    const grace = ["-grace", "500ms"];
+    await withTunnel({ relayArgs: grace, agentArgs: grace }, async (tunnel) => {
+      const { relay } = tunnel;
+      const { program } = tunnel[name];
+      await using silent = await call(relay, "GET", "/silent");
+      await using half = await call(relay, "GET", "/half");
+      equal(statusOf(await readHead(half.reader)), 200);
+      await untilOpen(tunnel, 2);
+      const broken = rejects(half.reader.readToEnd(), ConnectionGoneError);
+      const stopped = await beginStop(program, "SIGTERM");
+      const answer = await within(readResponse(silent.reader), "an answer");
+      equal(statusOf(answer), 503);
+      deepEqual(fieldValues(answer, "retry-after"), ["1"]);
+      const { error } = JSON.parse(new TextDecoder().decode(answer.body));
+      equal(error.code, "stopping");
+      match(error.message, /stopped/);
+      await within(broken, "the half answer to break off");
+      for (const caller of [silent, half]) caller.destroy();
+      equal(await stopped.exitCode, 0);
+      const line = program.logs.find(({ message }) => message.includes("grace is over"));
+      deepEqual([line?.level, line?.open, line?.grace_ms], ["warn", 2, 500]);
+    });
+  });
+}
+
+Deno.test("readiness turns off at once, while open requests go on", async () => {
+  await withTunnel({ relayArgs: ["-drain-delay", "60s"] }, async ({ relay, agent, target }) => {
+    await using open = await call(relay, "GET", "/half");
+    await readHead(open.reader);
+    await target.connection(0);
+    const agentReady = `http://${agent.healthAddress}/readyz`;
+    const relayReady = `http://${relay.internalAddress}/readyz`;
+    equal(await statusAt(agentReady), 200);
+    equal(await statusAt(relayReady), 200);
+    await beginStop(agent.program, "SIGTERM");
+    equal(await statusAt(agentReady), 503);
+    // The relay's only agent drains: nobody would serve a new request.
+    await eventually(async () => await statusAt(relayReady) === 503, "the relay not to be ready");
+
+    await using successor = await startAgent({
+      relayUrl: relay.connectUrl,
+      token: secrets.token,
+      target: target.address,
+    });
+    await eventually(async () => await statusAt(relayReady) === 200, "the relay to be ready");
+    await beginStop(relay.program, "SIGTERM");
+    equal(await statusAt(relayReady), 503);
+    equal(successor.program.exitCode, undefined);
+    for (const program of [relay.program, agent.program]) Deno.kill(program.pid, "SIGINT");
+    await relay.program.ended();
+    await agent.program.ended();
+    open.destroy();
+  });
+});
+
+Deno.test("in its drain delay a relay serves as before, and each answer is its connection's last", async () => {
+  await withTunnel({ relayArgs: ["-drain-delay", "3s"] }, async ({ relay }) => {
+    await using kept = await openConnection(relay.internalAddress);
+    await kept.write(requestHead("GET", "/small"));
+    const before = await within(readResponse(kept.reader), "an answer");
+    deepEqual(fieldValues(before, "connection"), []);
+    const stopped = await beginStop(relay.program, "SIGTERM");
+    await kept.write(requestHead("GET", "/small"));
+    const after = await within(readResponse(kept.reader), "an answer on a kept connection");
+    equal(statusOf(after), 200);
+    deepEqual(fieldValues(after, "connection"), ["close"]);
+    equal((await within(kept.reader.readToEnd(), "the connection to close")).length, 0);
+    kept.end();
+    const fresh = await ask(relay, "/small");
+    equal(statusOf(fresh), 200);
+    deepEqual(fieldValues(fresh, "connection"), ["close"]);
+    equal(await statusAt(`http://${relay.publicAddress}/healthz`), 200, "agents' listener");
+    equal(await stopped.exitCode, 0);
+  });
+});
+
+async function statusAt(url: string): Promise<number> {
+  const response = await fetch(url);
+  await response.body?.cancel();
+  return response.status;
+}
+
 Deno.test("agents that are replaced one after the other under load lose no request", async () => {
   await using target = await startRawTarget(service);
   const clusters = [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }];
@@ -126,44 +213,6 @@ Deno.test("agents that are replaced one after the other under load lose no reque
     throw error;
   }
 });
-
-/** Requests by several callers, one after the other each, on connections that stay open. */
-class Load {
-  answered = 0;
-  readonly #failures: unknown[] = [];
-  readonly #callers: Promise<void>[];
-  #isStopping = false;
-
-  constructor(internalAddress: string) {
-    this.#callers = Array.from({ length: 8 }, () => this.#run(internalAddress));
-  }
-
-  /** Lets the last requests be answered. @returns what went wrong, in all of them. */
-  async stop(): Promise<unknown[]> {
-    this.#isStopping = true;
-    await within(Promise.all(this.#callers), "the last requests of the load");
-    return this.#failures;
-  }
-
-  async #run(address: string): Promise<void> {
-    try {
-      await using caller = await openConnection(address);
-      while (!this.#isStopping) await this.#ask(caller);
-    } catch (error) {
-      this.#failures.push(error);
-    }
-  }
-
-  async #ask(caller: RawConnection): Promise<void> {
-    const body = uploadBytes.subarray(0, 20_000);
-    await caller.write(requestHead("PUT", "/upload", [`Content-Length: ${body.length}`]));
-    await caller.write(body);
-    const answer = await within(readResponse(caller.reader), "an answer");
-    const text = new TextDecoder().decode(answer.body);
-    if (text !== sha256(body)) throw new Error(`${answer.startLine}: ${text}`);
-    this.answered++;
-  }
-}
 
 /**
  * The relay may have sent a request before it hears that the agent drains. An agent that had nothing
