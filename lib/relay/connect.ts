@@ -23,7 +23,7 @@ export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<
     // No browser is an agent: a page must not be able to use a token that it was tricked out of.
     if (getField(fields, "origin") !== undefined) return c.text("forbidden\n", 403);
     const admission = await admit(relay, exchange);
-    if (!(admission instanceof Admission)) return refuse(relay, c, admission);
+    if (!(admission instanceof Admission)) return await relay.agentRefusals.refuse(c, admission);
     if (!isWebSocketHandshake(exchange)) {
       relay.admissions.leave(admission);
       return c.text("agents connect with a WebSocket handshake\n", 426, { Upgrade: "websocket" });
@@ -49,20 +49,6 @@ async function admit(relay: Relay, { head, peer }: Exchange): Promise<Admission 
   if (token === undefined || token.length > maxTokenChars) return { kind: "unknown_token" };
   const digest = await digestToken(token);
   return relay.admissions.admit({ digest, certificate: peer.certificate });
-}
-
-function refuse(relay: Relay, c: Context<RelayEnv>, refusal: Refusal): Response {
-  const { peer } = c.env.exchange;
-  relay.metrics.authFailed("connect");
-  relay.log.warn("Refused an agent", {
-    reason: refusal.kind,
-    cluster: refusal.cluster?.id,
-    token_name: refusal.tokenName,
-    certificate: refusal.kind === "certificate" ? peer.certificate?.names : undefined,
-    peer: peer.address,
-  });
-  if (refusal.kind === "certificate") return c.text("forbidden\n", 403);
-  return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
 }
 
 /** RFC 6455 section 4.2.1. */

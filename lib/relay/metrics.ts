@@ -23,6 +23,7 @@ export class RelayMetrics {
   readonly #metrics = new Metrics();
   readonly #clusters = new Map<string, ClusterMetrics>();
   readonly #authFailures: Counter<"endpoint">;
+  readonly #authSlowed: Counter<"endpoint">;
   readonly #refused: Counter<"reason">;
   readonly #rateLimited: Counter;
   readonly #limitHits: Counter<"limit">;
@@ -49,6 +50,12 @@ export class RelayMetrics {
     this.#authFailures = new Counter({
       name: "auth_failures_total",
       help: "Refused credentials, by endpoint.",
+      labelNames: ["endpoint"],
+      registers,
+    });
+    this.#authSlowed = new Counter({
+      name: "auth_failures_slowed_total",
+      help: "Refused credentials of addresses that had failed before: late answers and 429.",
       labelNames: ["endpoint"],
       registers,
     });
@@ -204,6 +211,10 @@ export class RelayMetrics {
 
   authFailed(endpoint: "connect" | "tunnel"): void {
     this.#authFailures.inc({ endpoint });
+  }
+
+  authSlowed(endpoint: "connect" | "tunnel"): void {
+    this.#authSlowed.inc({ endpoint });
   }
 
   /** What a source held at start is in use. */

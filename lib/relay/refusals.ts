@@ -2,7 +2,7 @@
 import type { Exchange } from "../net/exchange.ts";
 import type { Log } from "../log.ts";
 import type { Caller, Denial } from "./callers/caller.ts";
-import { Failures } from "./callers/failures.ts";
+import { Failures } from "./failures.ts";
 import { answerError, type RelayError, tooManyFailures } from "./errors.ts";
 import { RateLimit } from "./rate_limit.ts";
 import type { Metrics } from "./silent_metrics.ts";
@@ -35,6 +35,7 @@ export class Refusals {
   #answerInTime(exchange: Exchange, error: RelayError): void {
     const pace = this.#failures.add(exchange.peer.address);
     if (pace.kind === "now") return answerError(exchange, error);
+    this.#metrics.authSlowed("tunnel");
     if (pace.kind === "never") return answerError(exchange, tooManyFailures);
     setTimeout(() => {
       pace.done();

@@ -3,6 +3,7 @@ import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
+import { AgentRefusals } from "./agent_refusals.ts";
 import { Admissions, type TableChanges } from "./admissions.ts";
 import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
@@ -65,6 +66,7 @@ export class Relay {
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
   readonly admissions: Admissions;
+  readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
   readonly refusals: Refusals;
   readonly rateLimit: RateLimit;
@@ -86,6 +88,7 @@ export class Relay {
     this.metrics = made.metrics;
     this.defer = made.defer;
     this.admissions = new Admissions(made.tokens);
+    this.agentRefusals = new AgentRefusals(made.metrics, log);
     this.callers = made.callers;
     this.refusals = new Refusals(made.metrics, log);
     this.rateLimit = new RateLimit(config.rateLimit);

@@ -25,6 +25,7 @@ export class SilentMetrics implements Metrics {
   requestRefused(): void {}
   limitHit(): void {}
   authFailed(): void {}
+  authSlowed(): void {}
   requestRetried(): void {}
   sessionEnded(): void {}
   observeDirectory(): void {}

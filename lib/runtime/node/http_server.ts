@@ -284,6 +284,7 @@ const reasons: Record<number, string> = {
   200: "OK",
   401: "Unauthorized",
   403: "Forbidden",
+  429: "Too Many Requests",
   404: "Not Found",
   426: "Upgrade Required",
   503: "Service Unavailable",

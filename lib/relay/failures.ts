@@ -6,8 +6,10 @@ const freeFailures = 10;
 const answerDelayMs = 1_000;
 /** Answers that wait at once for one address; the next one is refused without waiting. */
 const maxWaiting = 32;
+/** Answers that wait at once for all addresses together. */
+const maxWaitingOverall = 1_024;
 /** Addresses that are remembered; beyond that, the one that failed longest ago is forgotten. */
-const maxAddresses = 4_096;
+const maxAddresses = 10_000;
 
 interface Record {
   /** Failures that were not forgiven yet, as of `lastMs`. */
@@ -28,6 +30,7 @@ export type Pace =
 export class Failures {
   readonly #records = new Map<string, Record>();
   readonly #nowMs: () => number;
+  #waiting = 0;
 
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
@@ -38,12 +41,25 @@ export class Failures {
     const record = this.#recordOf(address);
     record.count++;
     if (record.count <= freeFailures) return { kind: "now" };
-    if (record.waiting >= maxWaiting) return { kind: "never" };
+    if (record.waiting >= maxWaiting || this.#waiting >= maxWaitingOverall) {
+      return { kind: "never" };
+    }
     record.waiting++;
-    return { kind: "later", ms: answerDelayMs, done: () => void record.waiting-- };
+    this.#waiting++;
+    const done = (): void => {
+      record.waiting--;
+      this.#waiting--;
+    };
+    return { kind: "later", ms: answerDelayMs, done };
   }
 
-  #recordOf(address: string): Record {
+  /** How many addresses are remembered. */
+  get size(): number {
+    return this.#records.size;
+  }
+
+  #recordOf(peer: string): Record {
+    const address = networkOf(peer);
     const nowMs = this.#nowMs();
     const known = this.#records.get(address);
     const record = known ?? { count: 0, lastMs: nowMs, waiting: 0 };
@@ -60,4 +76,13 @@ export class Failures {
     }
     return record;
   }
+}
+
+/** An IPv6 host has a network of /64 to itself (RFC 4291 section 2.5.4): all of it is one address. */
+function networkOf(address: string): string {
+  if (!address.includes(":")) return address;
+  const [left = [], right] = address.split("::").map((part) => part.split(":").filter(Boolean));
+  const zeros = right === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
+  const groups = [...left, ...Array<string>(zeros).fill("0"), ...right ?? []];
+  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(":");
 }

@@ -1,0 +1,63 @@
+/** Answers to agents that are not let in: counted, logged without their token, and not hurried. */
+import type { Context } from "hono";
+import type { Log } from "../log.ts";
+import type { Refusal } from "./admissions.ts";
+import type { RelayEnv } from "./env.ts";
+import { Failures } from "./failures.ts";
+import { RateLimit } from "./rate_limit.ts";
+import type { Metrics } from "./silent_metrics.ts";
+
+/** Log lines a second about refused agents; the metrics count them all. */
+const logLinesPerSecond = 5;
+
+/**
+ * Refuses agents. Every token is looked at, so that a right one gets through at once, whoever else
+ * fails from behind the same address; only the answers to wrong ones wait.
+ */
+export class AgentRefusals {
+  readonly #metrics: Metrics;
+  readonly #log: Log;
+  readonly #failures = new Failures(() => performance.now());
+  readonly #logLimit = new RateLimit(logLinesPerSecond);
+  #unlogged = 0;
+
+  constructor(metrics: Metrics, log: Log) {
+    this.#metrics = metrics;
+    this.#log = log;
+  }
+
+  /** The answer, at once or after a while. */
+  async refuse(c: Context<RelayEnv>, refusal: Refusal): Promise<Response> {
+    const pace = this.#failures.add(c.env.exchange.peer.address);
+    this.#metrics.authFailed("connect");
+    this.#report(c, refusal, pace.kind !== "now");
+    if (pace.kind !== "now") this.#metrics.authSlowed("connect");
+    if (pace.kind === "never") {
+      return c.text("too many failed attempts\n", 429, { "Retry-After": "1" });
+    }
+    if (pace.kind === "later") {
+      await new Promise((resolve) => setTimeout(resolve, pace.ms));
+      pace.done();
+    }
+    if (refusal.kind === "certificate") return c.text("forbidden\n", 403);
+    return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
+  }
+
+  #report(c: Context<RelayEnv>, { kind, cluster, tokenName }: Refusal, isSlowed: boolean): void {
+    if (!this.#logLimit.admits()) {
+      this.#unlogged++;
+      return;
+    }
+    const { peer } = c.env.exchange;
+    this.#log.warn("Refused an agent", {
+      reason: kind,
+      cluster: cluster?.id,
+      token_name: tokenName,
+      certificate: kind === "certificate" ? peer.certificate?.names : undefined,
+      peer: peer.address,
+      slowed: isSlowed || undefined,
+      unlogged: this.#unlogged || undefined,
+    });
+    this.#unlogged = 0;
+  }
+}

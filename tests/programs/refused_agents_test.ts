@@ -1,0 +1,195 @@
+/** Agents that are not let in: what they are told, and what others notice of it. */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { eventually, within } from "../support/deadline.ts";
+import { startAgent, startRelay } from "../support/programs.ts";
+import { openConnection } from "../support/raw_connection.ts";
+import { fieldValues, type RawHead, readHead, statusOf } from "../support/raw_http.ts";
+import { startRawTarget } from "../support/target.ts";
+import { service } from "../isolation/service.ts";
+import { assertNoSecrets, CLUSTER, metric, secrets } from "../isolation/tunnel.ts";
+import { Authority, withFolder } from "./certificates.ts";
+import { ClustersMount } from "./clusters_mount.ts";
+
+const wrongToken = "a-wrong-token-that-nobody-may-log";
+
+/** One handshake: the head of what the relay answers. */
+async function handshake(
+  address: string,
+  token: string,
+  fields: readonly string[] = [],
+): Promise<RawHead> {
+  await using connection = await openConnection(address);
+  await connection.write([
+    "GET /connect HTTP/1.1",
+    "Host: relay",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    `Authorization: Bearer ${token}`,
+    ...fields,
+    "",
+    "",
+  ].join("\r\n"));
+  const head = await within(readHead(connection.reader), "the answer to a handshake");
+  return head;
+}
+
+Deno.test("a storm of wrong tokens is slowed down; a right one from the same address gets in at once", async () => {
+  await using target = await startRawTarget(service);
+  await using relay = await startRelay({
+    clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }],
+  });
+  const wrong = Array.from({ length: 200 }, () => handshake(relay.publicAddress, wrongToken));
+  const slowed = () => metric(relay.internalAddress, "auth_failures_slowed_total");
+  await eventually(async () => await slowed() > 32, "all places to be taken");
+  await using agent = await startAgent({
+    relayUrl: relay.connectUrl,
+    token: secrets.token,
+    target: target.address,
+  });
+  const heads = await Promise.all(wrong);
+  const refused = heads.filter((head) => statusOf(head) === 401);
+  const overdone = heads.filter((head) => statusOf(head) === 429);
+  equal(refused.length + overdone.length, wrong.length, "no other answer");
+  ok(refused.length >= 42, "the first ones, and those that waited");
+  ok(overdone.length > 0, "more than may wait");
+  for (const head of overdone) deepEqual(fieldValues(head, "retry-after"), ["1"]);
+
+  equal(await metric(relay.internalAddress, "auth_failures_total"), wrong.length);
+  ok(await slowed() >= overdone.length + 32);
+
+  // One log line a second, say, is enough: it says how many there were.
+  const lines = () => relay.logs.filter(({ message }) => message === "Refused an agent");
+  ok(lines().length < wrong.length / 2, `${lines().length} lines`);
+  let more = 0;
+  await eventually(async () => {
+    await handshake(relay.publicAddress, wrongToken);
+    more++;
+    return lines().some(({ unlogged }) => unlogged !== undefined);
+  }, "a line with what was not logged");
+  const told = lines().reduce((sum, { unlogged }) => sum + 1 + Number(unlogged ?? 0), 0);
+  ok(told >= wrong.length && told <= wrong.length + more, `${told} were told of`);
+  equal(lines().at(-1)!.slowed, true);
+  for (const line of lines()) equal(line.reason, "unknown_token");
+  ok(!JSON.stringify(relay.logs).includes(wrongToken));
+  assertNoSecrets(relay.logs, agent.logs);
+});
+
+Deno.test("an agent that is slowed down is told what to do, and waits", async () => {
+  await using target = await startRawTarget(service);
+  await using relay = await startRelay({
+    clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }],
+  });
+  // All places are taken again as soon as they are free.
+  let isOver = false;
+  const storm = Array.from({ length: 64 }, async () => {
+    while (!isOver) await handshake(relay.publicAddress, wrongToken);
+  });
+  try {
+    await using agent = await startAgent({
+      relayUrl: relay.connectUrl,
+      token: wrongToken,
+      target: target.address,
+      waitsForSession: false,
+      args: ["-max-retry", "100ms"],
+    });
+    const line = await agent.waitForLog(({ status }) => status === 429);
+    equal(line.level, "error");
+    equal(
+      line.message,
+      "The relay refused this agent; check --token against the relay's clusters file",
+    );
+  } finally {
+    isOver = true;
+    await Promise.all(storm);
+  }
+});
+
+Deno.test("neither a page nor a token without end gets to be compared", async () => {
+  await using relay = await startRelay({
+    clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: "127.0.0.1:1" }],
+  });
+  const { publicAddress } = relay;
+  equal(statusOf(await handshake(publicAddress, secrets.token, ["Origin: https://x"])), 403);
+  equal(statusOf(await handshake(publicAddress, "x".repeat(5_000))), 401);
+  equal(statusOf(await handshake(publicAddress, "")), 401);
+  equal(statusOf(await handshake(publicAddress, secrets.token)), 101);
+});
+
+Deno.test("an agent that is silent after its handshake is put out, and its place is free", async () => {
+  await using relay = await startRelay({
+    clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: "127.0.0.1:1" }],
+  });
+  await using connection = await openConnection(relay.publicAddress);
+  await connection.write([
+    "GET /connect HTTP/1.1",
+    "Host: relay",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Tunnel-Version: 2",
+    `Authorization: Bearer ${secrets.token}`,
+    "",
+    "",
+  ].join("\r\n"));
+  equal(statusOf(await within(readHead(connection.reader), "the handshake")), 101);
+  const line = await relay.waitForLog(({ message }) => message === "Agent disconnected");
+  deepEqual([line.code, line.reason], [1002, "No Settings in time"]);
+  await eventually(() => connection.isEnded || connection.isClosed, "the connection to end");
+});
+
+Deno.test("a cluster that is bound to a certificate's name takes an agent with no other", async () => {
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "own");
+    const server = await authority.issue("server", "IP:127.0.0.1");
+    const right = await authority.issue("right", "DNS:other,URI:spiffe://blue/agent");
+    const wrong = await authority.issue("wrong", "DNS:spiffe-blue-agent");
+    await using mount = await ClustersMount.create();
+    await using target = await startRawTarget(service);
+    const entry = (certificateName: string | readonly string[]) => ({
+      ...{ id: CLUSTER, token: secrets.token, targetAddr: target.address },
+      certificateName,
+    });
+    await mount.replace(entry("spiffe://blue/agent"));
+    await using relay = await startRelay({
+      clusters: [],
+      args: [
+        ...["-clusters", mount.file, "-tls-cert", server.certPath, "-tls-key", server.keyPath],
+        ...["-tls-client-ca", authority.caPath],
+      ],
+    });
+    const startOne = (pair: typeof right, waitsForSession: boolean) =>
+      startAgent({
+        relayUrl: `wss://${relay.publicAddress}/connect`,
+        ...{ token: secrets.token, target: target.address, waitsForSession },
+        args: [
+          ...["-server-ca-cert", authority.caPath, "-max-retry", "200ms"],
+          ...["-client-cert", pair.certPath, "-client-key", pair.keyPath],
+        ],
+      });
+    await using holder = await startOne(right, true);
+    await using refused = await startOne(wrong, false);
+    const line = await refused.waitForLog(({ level }) => level === "error");
+    deepEqual([line.message, line.status], [
+      "The relay refused this agent's certificate; check --client-cert against certificateName",
+      403,
+    ]);
+    const refusal = await relay.waitForLog(({ message }) => message === "Refused an agent");
+    deepEqual(
+      [refusal.reason, refusal.cluster, refusal.token_name, refusal.certificate],
+      ["certificate", CLUSTER, "default", ["wrong", "spiffe-blue-agent"]],
+    );
+
+    // The subject's common name counts as well, and another binding changes who is let in.
+    await mount.replace(entry(["nobody", "wrong"]));
+    const end = await holder.waitForLog(({ message }) => message === "Disconnected from relay");
+    deepEqual([end.code, end.reason], [
+      1008,
+      "The client certificate is not the cluster's any more",
+    ]);
+    await refused.waitForLog(({ message }) => message === "Connected to relay");
+    assertNoSecrets(relay.logs, holder.logs, refused.logs);
+  });
+});
