@@ -5,6 +5,7 @@ import { ConfigError } from "./lib/config/config_error.ts";
 import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits, type HeadLimits } from "./lib/http1/head.ts";
+import type { Log } from "./lib/log.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { healthApp, internalApp, publicApp } from "./lib/relay/app.ts";
 import { RelayMetrics } from "./lib/relay/metrics.ts";
@@ -14,6 +15,7 @@ import type { DialPeer } from "./lib/relay/hop/peers.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { SameTokenError } from "./lib/relay/tokens.ts";
 import { dialPeer } from "./lib/runtime/deno/dial_peer.ts";
+import { AuditFile } from "./lib/runtime/node/audit_file.ts";
 import { followCallerFiles } from "./lib/runtime/node/caller_files.ts";
 import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
 import { followConfig } from "./lib/runtime/node/followed_config.ts";
@@ -29,6 +31,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
+  const audit = openAudit(options, log);
   const relay = await Relay.create(
     {
       clusters: options.clusters,
@@ -45,6 +48,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       metrics: (registry) => new RelayMetrics(registry, version),
       defer: setImmediate,
       relays: await relaysOf(options),
+      audit: audit && { log: audit, failsOpen: options.auditFail === "open" },
     },
   ).catch(refuseSharedToken);
   const followed = [
@@ -104,9 +108,35 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   publicServer.close();
   internalServer.close();
   healthServer?.close();
+  await audit?.close();
   log.info("Stopped");
   process.exit(0);
 });
+
+/**
+ * Opens the audit log, if there is to be one; SIGHUP opens it anew.
+ *
+ * @throws {ConfigError} when it can't be opened.
+ */
+function openAudit({ auditLog: path, auditFail }: RelayOptions, log: Log): AuditFile | undefined {
+  if (path === undefined) return undefined;
+  const requests = auditFail === "closed" ? "refused" : "not recorded";
+  try {
+    const audit = new AuditFile(path, {
+      failed: ({ message }) =>
+        log.error("The audit log can't be written", { error: message, requests }),
+      recovered: () => log.warn("The audit log can be written again"),
+    });
+    process.on("SIGHUP", () => audit.reopen());
+    return audit;
+  } catch (error) {
+    const { message } = error as Error;
+    throw new ConfigError(
+      `Option --audit-log: can't open ${JSON.stringify(path)} for writing: ${message}; ` +
+        "choose a file that can be written, or - for standard output",
+    );
+  }
+}
 
 /** What it takes to work with other relays, if there are any. */
 async function relaysOf({ directory, tls }: RelayOptions): Promise<RelaysOptions | undefined> {

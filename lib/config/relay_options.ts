@@ -16,7 +16,16 @@ import {
 } from "./directory_options.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
-import { duration, integer, type Kind, listenAddress, number, parsedBy, path } from "./kinds.ts";
+import {
+  choice,
+  duration,
+  integer,
+  type Kind,
+  listenAddress,
+  number,
+  parsedBy,
+  path,
+} from "./kinds.ts";
 import {
   type Environment,
   type OptionTable,
@@ -65,6 +74,10 @@ export interface RelayOptions {
   readonly maxBodyBytes: number;
   /** Limit on the streams of one session that are open at once. */
   readonly maxStreams: number;
+  /** The audit log: a file's path, or `-` for standard output; undefined is none. */
+  readonly auditLog?: string | undefined;
+  /** Whether requests go on that can't be recorded. */
+  readonly auditFail: "open" | "closed";
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   /** One line each, to be logged at start. */
@@ -206,6 +219,24 @@ const table = {
       "for balancers to notice; --grace begins behind it",
   },
   graceMs: graceOption,
+  auditLog: {
+    name: "audit-log",
+    env: "AUDIT_LOG",
+    group: "Logs",
+    kind: path,
+    placeholder: "FILE|-",
+    description: "A record of each request and who asked for it, one line of JSON each; - is " +
+      "standard output",
+  },
+  auditFail: {
+    name: "audit-fail",
+    env: "AUDIT_FAIL",
+    group: "Logs",
+    kind: choice("POLICY", ["open", "closed"]),
+    default: "closed",
+    description: "What happens to requests that the audit log can't record: closed refuses " +
+      "them, open lets them go on",
+  },
   ...logOptions,
 } as const satisfies OptionTable;
 
@@ -284,6 +315,8 @@ function build(read: Read): RelayOptions {
     maxHeaderBytes: values.maxHeaderBytes,
     maxBodyBytes: values.maxBodyBytes,
     maxStreams: values.maxStreams,
+    ...(values.auditLog !== undefined && { auditLog: values.auditLog }),
+    auditFail: values.auditFail,
     logLevel: values.logLevel,
     logFormat: values.logFormat,
     warnings: [...warnings, ...callerWarnings],

@@ -53,6 +53,12 @@ export interface ExchangeEnd {
 }
 
 /**
+ * What becomes of an answer whose end was held: it is sent; it is broken off; or, if nothing of it has
+ * left, it is forgotten, so that another can be given, and else broken off.
+ */
+export type EndVerdict = "send" | "abort" | "replace";
+
+/**
  * A request and its response, as the relay sees them. All methods may be called after the caller has
  * gone; they do nothing then.
  *
@@ -75,6 +81,11 @@ export interface Exchange {
   readonly takesChunks: boolean;
   /** Goes with every final response, a 101 too, whoever makes it. */
   answerField: Field | undefined;
+  /**
+   * When it is set, the last byte of an answer, or the head of one without a body, waits until
+   * `settle` is called. A change of protocols waits for nothing.
+   */
+  beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
   /** The caller went away before its answer was complete. */
   onAborted: () => void;
   /** After `write` or `inform` has returned false: there is room again. */
@@ -93,8 +104,8 @@ export interface Exchange {
   respond(status: number, reason: string, fields: Field[], mode: BodyMode): void;
   /** Sends a part of the body, as `mode` says. @returns false: wait for `onDrain`. */
   write(bytes: Uint8Array): boolean;
-  /** The response is complete. */
-  finish(): void;
+  /** The response is complete with these last bytes of its body, as `write` takes them. */
+  finish(last?: Uint8Array): void;
   /** Answers at once with a whole body. */
   answer(status: number, reason: string, fields: Field[], body: Uint8Array): void;
   /** Breaks the answer off, so that the caller can't take what it has for the whole. */

@@ -11,7 +11,14 @@ import {
 } from "../http1/head.ts";
 import type { ByteSocket } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
-import type { BodyConsumer, BodyMode, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
+import type {
+  BodyConsumer,
+  BodyMode,
+  EndVerdict,
+  Exchange,
+  ExchangeEnd,
+  Peer,
+} from "./exchange.ts";
 import { pipe } from "./pipe.ts";
 
 /** What an exchange asks of its connection. */
@@ -53,8 +60,9 @@ export class RawExchange implements Exchange {
   #isClosing = false;
   /** Whether the caller was told to go on with its body (100). */
   #isContinued = false;
-  #state: "open" | "responding" | "finished" | "aborted" | "detached" = "open";
+  #state: "open" | "responding" | "ending" | "finished" | "aborted" | "detached" = "open";
   answerField: Field | undefined;
+  beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
   onAborted: () => void = () => {};
   onDrain: () => void = () => {};
   onEnd: (end: ExchangeEnd) => void = () => {};
@@ -134,8 +142,30 @@ export class RawExchange implements Exchange {
     return this.#send(isChunk ? encodeChunk(bytes) : bytes);
   }
 
-  finish(): void {
+  finish(last: Uint8Array = noBytes): void {
     if (this.#state !== "responding") return;
+    if (this.beforeEnd) this.#endWhenSettled(this.beforeEnd, last);
+    else this.#finish(last);
+  }
+
+  #endWhenSettled(beforeEnd: NonNullable<Exchange["beforeEnd"]>, last: Uint8Array): void {
+    this.#state = "ending";
+    this.#discardBody();
+    const tail = this.#mode === "content" && this.head.minor === 1 ? lastChunk.length : 0;
+    beforeEnd(this.#endOf(true, last.length + tail), (verdict) => {
+      if (this.#state !== "ending") return; // The caller has gone.
+      if (verdict === "send") {
+        this.#state = "responding";
+        this.#finish(last);
+      } else if (verdict === "replace" && this.#pendingHead.length > 0) {
+        this.#pendingHead = noBytes;
+        this.#state = "open";
+      } else this.abort();
+    });
+  }
+
+  #finish(last: Uint8Array): void {
+    this.write(last);
     if (this.#mode === "content" && this.head.minor === 1) this.#send(lastChunk);
     this.#flushHead();
     this.#state = "finished";
@@ -147,8 +177,7 @@ export class RawExchange implements Exchange {
   answer(status: number, reason: string, fields: Field[], body: Uint8Array): void {
     const all = [...fields, field("Content-Length", String(body.length))];
     this.respond(status, reason, all, "framed");
-    if (this.head.method !== "HEAD") this.write(body);
-    this.finish();
+    this.finish(this.head.method === "HEAD" ? noBytes : body);
   }
 
   abort(): void {
@@ -237,7 +266,7 @@ export class RawExchange implements Exchange {
   }
 
   #flushHead(): void {
-    if (this.#pendingHead.length === 0) return;
+    if (this.#pendingHead.length === 0 || this.#state === "ending") return;
     const head = this.#pendingHead;
     this.#pendingHead = noBytes;
     if (!this.#host.socket.destroyed) this.#host.socket.write(head);
@@ -263,16 +292,25 @@ export class RawExchange implements Exchange {
     this.#respondedMs = this.#host.nowMs();
   }
 
-  #ended(isComplete: boolean, bytesIn = this.#scanner.contentBytes): void {
+  #ended(isComplete: boolean, bytesIn?: number): void {
     const onEnd = this.onEnd;
     this.onEnd = () => {};
-    onEnd({
+    onEnd(this.#endOf(isComplete, 0, bytesIn));
+  }
+
+  /** @param moreBytes Bytes of the response's body that are still to be sent. */
+  #endOf(
+    isComplete: boolean,
+    moreBytes: number,
+    bytesIn = this.#scanner.contentBytes,
+  ): ExchangeEnd {
+    return {
       status: this.#status,
-      bytes: this.#sentBytes,
+      bytes: this.#sentBytes + moreBytes,
       bytesIn,
       ms: this.#host.nowMs() - this.#startMs,
       firstByteMs: this.#respondedMs === undefined ? undefined : this.#respondedMs - this.#startMs,
       isComplete,
-    });
+    };
   }
 }

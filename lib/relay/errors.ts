@@ -111,6 +111,15 @@ export const notHere: RelayError = {
   message: "this relay holds no session of the cluster",
 };
 
+/** The audit log can't be written, and nothing is done that is not recorded. */
+export const auditUnavailable: RelayError = {
+  status: 503,
+  reason: "Service Unavailable",
+  code: "audit",
+  message: "the relay can't record the request",
+  retryAfterSeconds: 1,
+};
+
 /** The relay's rate limit was met. */
 export const rateLimited: RelayError = {
   status: 429,

@@ -202,6 +202,7 @@ class Forward {
   #receiveBody(bytes: Uint8Array, start: number): void {
     const body = this.#body!;
     let hasRoom = true;
+    let last = noBytes;
     let end: number;
     try {
       if (this.#isContent) {
@@ -210,7 +211,10 @@ class Forward {
         });
       } else {
         end = body.scan(bytes, start);
-        hasRoom = this.#exchange.write(bytes.subarray(start, end));
+        const framed = bytes.subarray(start, end);
+        // The end of an answer may have to wait, so it is handed over as that.
+        if (body.isDone) last = framed;
+        else hasRoom = this.#exchange.write(framed);
       }
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
@@ -218,7 +222,7 @@ class Forward {
     }
     if (hasRoom) this.#stream.taken(bytes.length - start);
     else this.#untaken += bytes.length - start;
-    if (body.isDone) this.#complete(end === bytes.length);
+    if (body.isDone) this.#complete(end === bytes.length, last);
   }
 
   #drained(): void {
@@ -234,10 +238,10 @@ class Forward {
   }
 
   /** The whole answer is with the caller's socket; what the agent still wants to say is not needed. */
-  #complete(isExact: boolean): void {
+  #complete(isExact: boolean, last?: Uint8Array): void {
     if (this.#isOver) return;
     this.#over();
-    this.#exchange.finish();
+    this.#exchange.finish(last);
     this.#drained();
     if (this.#exchange.isBodyDone) this.#stream.finish(isExact && this.#isReusable);
     else this.#stream.close();

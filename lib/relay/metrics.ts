@@ -30,6 +30,7 @@ export class RelayMetrics {
   readonly #callersDenied: Counter<"reason">;
   readonly #callerKeys: Counter<"result">;
   readonly #callerKeysTime: Gauge;
+  readonly #auditFailures: Counter;
   readonly #sessionsEnded: Counter<"code">;
   readonly #directoryErrors: Counter;
   readonly #lookups: Counter<"result">;
@@ -92,6 +93,11 @@ export class RelayMetrics {
       name: "caller_keys_fetched_timestamp_seconds",
       help:
         "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
+      registers,
+    });
+    this.#auditFailures = new Counter({
+      name: "culvert_audit_failures_total",
+      help: "Audit records that could not be written.",
       registers,
     });
     this.#sessionsEnded = new Counter({
@@ -207,6 +213,11 @@ export class RelayMetrics {
     this.#limitHits.inc({ limit });
     // Seed 003's name for all limits on requests per second.
     if (limit.endsWith("rate-limit")) this.#rateLimited.inc();
+  }
+
+  /** A record of the audit log was lost. */
+  auditFailed(): void {
+    this.#auditFailures.inc();
   }
 
   authFailed(endpoint: "connect" | "tunnel"): void {

@@ -1,5 +1,7 @@
 /** What is known about one tunnelled request: its id, its log line, its part in the metrics. */
+import { requestedUpgrade } from "../http1/fields.ts";
 import type { Exchange, ExchangeEnd } from "../net/exchange.ts";
+import { type Audited, type AuditRecord, AuditTrail } from "./audit.ts";
 import { answerError, type RelayError } from "./errors.ts";
 import type { Caller } from "./callers/caller.ts";
 import type { ForwardObserver } from "./forward.ts";
@@ -19,10 +21,14 @@ export interface TunnelRoute {
  * Follows a request from its head to the end of its answer. Making one begins it: the request is
  * counted, and its answer, whoever gives it, bears its id.
  */
-export class Observation implements ForwardObserver {
+export class Observation implements ForwardObserver, Audited {
   readonly requestId: string;
   /** Times that the request was sent again. */
   retries = 0;
+  /** The code of an answer of the relay's own. */
+  code: string | undefined;
+  /** Why its caller was not let in. */
+  denialReason: string | undefined;
   /** Of the session that it goes through, or has gone through last. */
   registration: Registration | undefined;
   /** The relay that forwarded it to this one. */
@@ -35,6 +41,7 @@ export class Observation implements ForwardObserver {
   /** Undefined for one that did not prove itself. */
   protected readonly caller: Caller | undefined;
   readonly #cluster: ClusterMetrics;
+  readonly #trail: AuditTrail | undefined;
 
   constructor(
     relay: Relay,
@@ -55,17 +62,24 @@ export class Observation implements ForwardObserver {
     this.#cluster.open++;
     exchange.answerField = requestIdLine(this.requestId);
     exchange.onEnd = (end) => this.#ended(end);
+    if (relay.audit) this.#trail = new AuditTrail(relay.audit, exchange, this);
+  }
+
+  /** Calls `go` when the request may go on: at once, or when an audit log has it. */
+  admit(go: () => void): void {
+    if (this.#trail) this.#trail.start(go);
+    else go();
   }
 
   /** The request is not tried: says why to the caller and counts the limit that it met. */
   refuse(error: RelayError): void {
-    this.#countLimit(error);
+    this.#count(error);
     answerError(this.exchange, error);
   }
 
   /** The request was tried and failed. The caller is answered by who tried. */
   failed(error: RelayError, detail: string): void {
-    this.#countLimit(error);
+    this.#count(error);
     this.relay.log.warn("Request failed", {
       ...this.about,
       status: error.status,
@@ -84,7 +98,31 @@ export class Observation implements ForwardObserver {
     };
   }
 
-  #countLimit({ limit }: RelayError): void {
+  auditFields(): AuditRecord {
+    const { head, peer } = this.exchange;
+    return {
+      request_id: this.requestId,
+      caller: this.caller?.name,
+      caller_kind: this.caller?.kind,
+      address: peer.address,
+      cluster: this.route.cluster,
+      method: head.method,
+      path: withoutQuery(this.route.path),
+      upgrade: requestedUpgrade(head),
+      instance: this.registration?.instance,
+      token_name: this.registration?.tokenName,
+      from_relay: this.fromRelay,
+      to_relay: this.toRelay,
+      reason: this.denialReason,
+    };
+  }
+
+  auditFailed(): void {
+    this.relay.metrics.auditFailed();
+  }
+
+  #count({ code, limit }: RelayError): void {
+    this.code = code;
     if (limit !== undefined) this.relay.metrics.limitHit(limit);
   }
 
@@ -93,6 +131,7 @@ export class Observation implements ForwardObserver {
     const caller = this.caller?.kind === "network" ? undefined : this.caller;
     this.#cluster.open--;
     this.#cluster.finished(method, end);
+    this.#trail?.ended(end);
     this.relay.log.info("Request", {
       request_id: this.requestId,
       cluster: this.route.cluster,
@@ -101,6 +140,7 @@ export class Observation implements ForwardObserver {
       method,
       path: withoutQuery(this.route.path),
       status: end.status,
+      code: this.code,
       bytes_in: end.bytesIn,
       bytes: end.bytes,
       first_byte_ms: end.firstByteMs === undefined ? undefined : tenths(end.firstByteMs),

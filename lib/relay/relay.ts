@@ -7,6 +7,7 @@ import { AgentRefusals } from "./agent_refusals.ts";
 import { Admissions, type TableChanges } from "./admissions.ts";
 import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
+import type { Audit } from "./audit.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { ForwardLimits } from "./forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
@@ -39,6 +40,8 @@ export interface RelayConfig {
 export interface RelayParts {
   /** Makes the relay's metrics; `SilentMetrics` where nobody could read them. */
   metrics: (registry: Registry) => Metrics;
+  /** Records each request, if wanted. */
+  audit?: Audit | undefined;
   /** Runs a function soon, behind what has come already: frames written until then leave in one message. */
   defer: (run: () => void) => void;
   /** The other relays, where there are any. */
@@ -53,6 +56,7 @@ interface Made {
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
+  readonly audit: Audit | undefined;
   readonly tokens: TokenTable;
   readonly callers: Callers;
   readonly relays: RelaysOptions | undefined;
@@ -65,6 +69,7 @@ export class Relay {
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
+  readonly audit: Audit | undefined;
   readonly admissions: Admissions;
   readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
@@ -91,6 +96,7 @@ export class Relay {
     this.agentRefusals = new AgentRefusals(made.metrics, log);
     this.callers = made.callers;
     this.refusals = new Refusals(made.metrics, log);
+    this.audit = made.audit;
     this.rateLimit = new RateLimit(config.rateLimit);
     this.forwardLimits = {
       head: config.head,
@@ -117,8 +123,8 @@ export class Relay {
     const tokens = await TokenTable.from(config.clusters);
     const keysEvents = reportKeys(metrics, log);
     const callers = await Callers.create(config.callers, { keysEvents });
-    const { defer, relays } = parts;
-    return new Relay(config, log, { defer, registry, metrics, tokens, callers, relays });
+    const { audit, defer, relays } = parts;
+    return new Relay(config, log, { audit, defer, registry, metrics, tokens, callers, relays });
   }
 
   /**

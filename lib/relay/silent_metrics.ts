@@ -24,6 +24,7 @@ export class SilentMetrics implements Metrics {
 
   requestRefused(): void {}
   limitHit(): void {}
+  auditFailed(): void {}
   authFailed(): void {}
   authSlowed(): void {}
   requestRetried(): void {}

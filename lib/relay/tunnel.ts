@@ -77,8 +77,10 @@ function serveHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop
   exchange.peer = hop.peer;
   const request = new TunnelRequest(relay, exchange, route, hop.caller);
   request.fromRelay = hop.relay;
-  acceptHop(exchange);
-  send(relay, exchange, request);
+  request.admit(() => {
+    acceptHop(exchange);
+    send(relay, exchange, request);
+  });
 }
 
 /** Lets a caller in, or not, before anything depends on whether there is such a cluster. */
@@ -101,7 +103,8 @@ function refuse(
   denial: Denial,
   caller: Caller | undefined,
 ): void {
-  new Observation(relay, exchange, route, undefined, caller);
+  const observation = new Observation(relay, exchange, route, undefined, caller);
+  observation.denialReason = denial.reason;
   relay.refusals.refuse(exchange, denial, route.cluster, caller);
 }
 
@@ -109,6 +112,17 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   const request = new TunnelRequest(relay, exchange, route, caller);
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
+  request.admit(() => dispatch(relay, exchange, request, route, caller));
+}
+
+/** Sends a request through a session of this relay's, or to the relay that has one. */
+function dispatch(
+  relay: Relay,
+  exchange: Exchange,
+  request: TunnelRequest,
+  route: TunnelRoute,
+  caller: Caller,
+): void {
   if (request.registration) return send(relay, exchange, request);
   relay.elsewhere!.serve({
     exchange,

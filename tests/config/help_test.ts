@@ -48,6 +48,8 @@ const RELAY_ENVIRONMENT = {
   "response-timeout": "RESPONSE_TIMEOUT",
   "drain-delay": "DRAIN_DELAY",
   "grace": "GRACE",
+  "audit-log": "AUDIT_LOG",
+  "audit-fail": "AUDIT_FAIL",
   "log-level": "LOG_LEVEL",
   "log-format": "LOG_FORMAT",
 };
@@ -150,6 +152,7 @@ Deno.test("--help tells defaults as they are documented", () => {
     "response-timeout 5m",
     "drain-delay 0s",
     "grace 30s",
+    "audit-fail closed",
     "log-level info",
     "log-format auto",
   ]);

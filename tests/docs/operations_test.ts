@@ -32,7 +32,7 @@ function helpOf(program: "relay" | "agent"): string {
 function optionsInHelp(help: string): DocumentedOption[] {
   return help.split(/\n(?= {2}-)|\n\n/).flatMap((entry) => {
     const line = entry.replaceAll(/\s+/g, " ").trim();
-    const match = /^(--[\w-]+(?: [A-Z|:]+)?) .* \(env (\w+)((?:; [^;)]+)*)\)$/.exec(line);
+    const match = /^(--[\w-]+(?: [A-Z|:-]+)?) .* \(env (\w+)((?:; [^;)]+)*)\)$/.exec(line);
     if (!match) return [];
     const [, signature = "", env = "", facts = ""] = match;
     return [{ signature, env, default: defaultIn(facts, signature) }];

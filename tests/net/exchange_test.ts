@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { field } from "../../lib/http1/head.ts";
+import type { EndVerdict, ExchangeEnd } from "../../lib/net/exchange.ts";
 import { eventually } from "../support/deadline.ts";
 import { Body, bytes, Caller, outcomes, type Served, Setup, type SetupOptions } from "./setup.ts";
 
@@ -317,4 +318,96 @@ Deno.test("Exchange sends its own field with every final answer and with no inte
   const answer = "HTTP/1.1 103 Early Hints\r\n\r\n" +
     "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nX-Request-Id: abc\r\n\r\n";
   assert.equal(await setup.caller.response(answer), answer);
+});
+
+/** An exchange whose answer's end is held; `settle` says what becomes of it. */
+async function held(request: string) {
+  const [setup, served] = await serving(request);
+  const settle = Promise.withResolvers<(verdict: EndVerdict) => void>();
+  const told: ExchangeEnd[] = [];
+  served.exchange.beforeEnd = (end, verdict) => {
+    told.push(end);
+    settle.resolve(verdict);
+  };
+  return { setup, ...served, told, settle: settle.promise };
+}
+
+Deno.test("Exchange.beforeEnd holds a whole answer that fits one piece, head included", async () => {
+  const { setup, exchange, ends, told, settle } = await held(GET);
+  await using _ = setup;
+  exchange.answer(200, "OK", [], bytes("ok"));
+  await setup.settled();
+  assert.deepEqual([setup.caller.text, ends, exchange.isOver], ["", [], false]);
+  (await settle)("send");
+  const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+  assert.equal(await setup.caller.response(answer), answer);
+  assert.deepEqual(outcomes(told), outcomes(ends));
+  setup.caller.send(GET);
+  await setup.request(1);
+});
+
+Deno.test("Exchange.beforeEnd holds the last piece of a long answer, and the last chunk", async () => {
+  for (const mode of ["framed", "content"] as const) {
+    const { setup, exchange, ends, told, settle } = await held(GET);
+    await using _ = setup;
+    exchange.respond(200, "OK", [], mode);
+    exchange.write(bytes("first "));
+    await setup.settled();
+    exchange.finish(mode === "framed" ? bytes("last") : undefined);
+    await setup.settled();
+    assert.match(setup.caller.take(), /first (\r\n)?$/);
+    (await settle)("send");
+    await setup.settled();
+    assert.equal(setup.caller.take(), mode === "framed" ? "last" : "0\r\n\r\n");
+    assert.deepEqual(outcomes(told), outcomes(ends));
+  }
+});
+
+Deno.test("Exchange.beforeEnd holds the head of an answer without a body", async () => {
+  const { setup, exchange, settle } = await held(HEAD);
+  await using _ = setup;
+  exchange.respond(304, "Not Modified", [], "none");
+  exchange.finish();
+  await setup.settled();
+  assert.equal(setup.caller.text, "");
+  (await settle)("send");
+  await setup.caller.response("HTTP/1.1 304 Not Modified\r\n\r\n");
+});
+
+Deno.test("Exchange: a held answer that must not end is cut off", async () => {
+  for (const verdict of ["abort", "replace"] as const) {
+    const { setup, exchange, ends, settle } = await held(GET);
+    await using _ = setup;
+    exchange.respond(200, "OK", [], "framed");
+    exchange.write(bytes("first "));
+    await setup.settled();
+    exchange.finish(bytes("last"));
+    (await settle)(verdict);
+    assert.deepEqual(await setup.caller.closed(), ["error ECONNRESET", "close"]);
+    assert.doesNotMatch(setup.caller.text, /last/);
+    assert.deepEqual(ends.map(({ isComplete }) => isComplete), [false]);
+  }
+});
+
+Deno.test("Exchange: a held answer of which nothing has left can be replaced", async () => {
+  const { setup, exchange, ends, settle } = await held(GET);
+  await using _ = setup;
+  exchange.answer(403, "Forbidden", [], bytes("no"));
+  (await settle)("replace");
+  exchange.beforeEnd = undefined;
+  assert.equal(exchange.isAnswered, false);
+  exchange.answer(503, "Service Unavailable", [], bytes("later"));
+  const answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nlater";
+  assert.equal(await setup.caller.response(answer), answer);
+  assert.deepEqual(outcomes(ends), [{ status: 503, bytes: 5, isComplete: true }]);
+});
+
+Deno.test("Exchange: a caller that leaves while the end is held ends it, once", async () => {
+  const { setup, exchange, ends, settle } = await held(GET);
+  await using _ = setup;
+  exchange.answer(200, "OK", [], bytes("ok"));
+  setup.caller.socket.destroy();
+  await setup.until(() => setup.closedCount === 1, "the close");
+  (await settle)("send");
+  assert.deepEqual(ends.map(({ isComplete }) => isComplete), [false]);
 });
