@@ -36,8 +36,10 @@ await runProgram("relay", parseRelayOptions, async (options) => {
     {
       clusters: options.clusters,
       callers: options.callers,
-      rateLimit: options.rateLimitPerSecond,
+      limits: options.limits,
+      clusterLimits: options.clusterLimits,
       responseTimeoutMs: options.responseTimeoutMs,
+      idleTimeoutMs: options.idleTimeoutMs,
       maxBodyBytes: options.maxBodyBytes,
       head,
       maxStreams: options.maxStreams,
@@ -63,7 +65,11 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       fetch,
       tls,
       limits,
-      timeouts: defaultConnectionTimeouts,
+      timeouts: {
+        ...defaultConnectionTimeouts,
+        headMs: options.headerTimeoutMs,
+        stallMs: options.idleTimeoutMs,
+      },
       refused: (status, reason, peer) => {
         relay.metrics.requestRefused(status);
         log.info("Refused a request", { status, reason, peer });

@@ -21,6 +21,8 @@ export interface ClusterEntry {
   readonly impersonation: "strip" | "forward";
   /** One of these must be a name in the agent's client certificate; absent when none is needed. */
   readonly certificateNames?: readonly string[] | undefined;
+  /** What its callers may ask, instead of the `--cluster-…` options; 0 is no limit. */
+  readonly limits?: Partial<CallerLimits> | undefined;
 }
 
 /** One token of a cluster: itself or its digest. */
@@ -33,6 +35,16 @@ export interface TokenEntry {
   readonly tokenSha256?: string | undefined;
   /** Milliseconds since 1970 from which the token is not accepted any more. */
   readonly expiresMs?: number | undefined;
+}
+
+/** What callers may ask; 0 is no limit. */
+export interface CallerLimits {
+  /** Decimals allowed. */
+  readonly requestsPerSecond: number;
+  /** Requests open at once, upgraded connections among them. */
+  readonly openRequests: number;
+  /** Both directions together. */
+  readonly bytesPerSecond: number;
 }
 
 /** What a clusters file holds. */
@@ -108,6 +120,15 @@ const tokenSchema = strictObject({
 
 const certificateName = z.string(CERTIFICATE_EXPECTED).min(1, CERTIFICATE_EXPECTED);
 
+const COUNT_EXPECTED = "must be a whole number, 0 for no limit";
+const RATE_EXPECTED = "must be a number of at least 0, 0 for no limit";
+
+const limitsSchema = strictObject({
+  requestsPerSecond: z.number(RATE_EXPECTED).min(0, RATE_EXPECTED).exactOptional(),
+  openRequests: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
+  bytesPerSecond: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
+}, "must be an object with requestsPerSecond, openRequests or bytesPerSecond");
+
 const clusterSchema = strictObject({
   // A client removes "." and ".." from a path before it is sent, so no request could reach them.
   id: z.string(ID_EXPECTED).regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/, ID_EXPECTED),
@@ -119,6 +140,7 @@ const clusterSchema = strictObject({
     parsedBy((text) => parseTargetAddress(text) && text, TARGET_EXPECTED),
   ),
   impersonation: z.enum(["strip", "forward"], 'must be "strip" or "forward"').default("strip"),
+  limits: limitsSchema.optional(),
   certificateName: z.union([
     certificateName,
     z.array(certificateName).min(1, CERTIFICATE_EXPECTED),

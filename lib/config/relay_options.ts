@@ -2,6 +2,7 @@
 import { formatAddress, type ListenAddress } from "./address.ts";
 import { type CallerOptions, callerOptions, readCallers } from "./caller_options.ts";
 import {
+  type CallerLimits,
   type ClusterEntry,
   type Clusters,
   type ClustersContext,
@@ -56,14 +57,20 @@ export interface RelayOptions {
   /** Where `clusters` came from; undefined when they were given as JSON. */
   readonly clustersSource?: ClustersSource | undefined;
   readonly callers: CallerOptions;
-  /** Requests per second over all clusters, decimals allowed; 0 is no limit. */
-  readonly rateLimitPerSecond: number;
+  /** What callers may ask of all clusters together; 0 is no limit. */
+  readonly limits: CallerLimits;
+  /** The same for each cluster that has no `limits` of its own. */
+  readonly clusterLimits: CallerLimits;
   /** TLS on both listeners; undefined is plain HTTP. */
   readonly tls?: RelayTls | undefined;
   /** How this relay works with others; undefined is alone. */
   readonly directory?: DirectoryOptions | undefined;
-  /** Time until a response's head, in milliseconds; 0 is no limit. */
+  /** Time from a request's end to its response's head, in milliseconds; 0 is no limit. */
   readonly responseTimeoutMs: number;
+  /** Time for a request's head, in milliseconds. */
+  readonly headerTimeoutMs: number;
+  /** Time that a body which should move may stand still, in milliseconds; 0 is no limit. */
+  readonly idleTimeoutMs: number;
   /** Time in which requests are still taken when the relay stops; 0 is none. */
   readonly drainDelayMs: number;
   /** Time for open streams to finish after that; 0 is none. */
@@ -182,6 +189,49 @@ const table = {
     default: "0",
     description: "Requests per second over all clusters; 0 is no limit",
   },
+  clusterRateLimitPerSecond: {
+    name: "cluster-rate-limit",
+    env: "CLUSTER_RATE_LIMIT",
+    group: "Limits",
+    kind: number({ min: 0 }),
+    default: "0",
+    description: "Requests per second for each cluster; 0 is no limit",
+  },
+  maxRequests: {
+    name: "max-requests",
+    env: "MAX_REQUESTS",
+    group: "Limits",
+    kind: integer({ min: 0 }),
+    default: "0",
+    description: "Requests open at once over all clusters, upgraded ones among them; 0 is no limit",
+  },
+  clusterMaxRequests: {
+    name: "cluster-max-requests",
+    env: "CLUSTER_MAX_REQUESTS",
+    group: "Limits",
+    kind: integer({ min: 0 }),
+    default: "0",
+    description: "Requests open at once for each cluster; 0 is no limit",
+  },
+  bandwidth: {
+    name: "bandwidth",
+    env: "BANDWIDTH",
+    group: "Limits",
+    kind: integer({ min: 0 }),
+    placeholder: "BYTES",
+    default: "0",
+    description: "Bytes per second over all clusters, both directions together; what is over it " +
+      "waits; 0 is no limit",
+  },
+  clusterBandwidth: {
+    name: "cluster-bandwidth",
+    env: "CLUSTER_BANDWIDTH",
+    group: "Limits",
+    kind: integer({ min: 0 }),
+    placeholder: "BYTES",
+    default: "0",
+    description: "The same for each cluster; 0 is no limit",
+  },
   maxStreams: {
     name: "max-streams",
     env: "MAX_STREAMS",
@@ -206,7 +256,24 @@ const table = {
     group: "Timeouts",
     kind: duration({ min: "0" }),
     default: "5m",
-    description: "Time until the head of a response; its body may take longer; 0 is no limit",
+    description: "Time from a request's end until the head of its response; 0 is no limit",
+  },
+  headerTimeoutMs: {
+    name: "header-timeout",
+    env: "HEADER_TIMEOUT",
+    group: "Timeouts",
+    kind: duration({ min: "1ms" }),
+    default: "30s",
+    description: "Time for a caller or agent to send a request's head",
+  },
+  idleTimeoutMs: {
+    name: "idle-timeout",
+    env: "IDLE_TIMEOUT",
+    group: "Timeouts",
+    kind: duration({ min: "0" }),
+    default: "5m",
+    description: "Time that a body of known length, or bytes that nobody takes, may stand still; " +
+      "watches, followed logs and upgraded connections may be silent; 0 is no limit",
   },
   drainDelayMs: {
     name: "drain-delay",
@@ -306,11 +373,22 @@ function build(read: Read): RelayOptions {
     clusters,
     ...(clustersSource && { clustersSource }),
     callers,
-    rateLimitPerSecond: values.rateLimitPerSecond,
+    limits: {
+      requestsPerSecond: values.rateLimitPerSecond,
+      openRequests: values.maxRequests,
+      bytesPerSecond: values.bandwidth,
+    },
+    clusterLimits: {
+      requestsPerSecond: values.clusterRateLimitPerSecond,
+      openRequests: values.clusterMaxRequests,
+      bytesPerSecond: values.clusterBandwidth,
+    },
     ...(tls && { tls }),
     ...(directory && { directory }),
     responseTimeoutMs: values.responseTimeoutMs,
     drainDelayMs: values.drainDelayMs,
+    headerTimeoutMs: values.headerTimeoutMs,
+    idleTimeoutMs: values.idleTimeoutMs,
     graceMs: values.graceMs,
     maxHeaderBytes: values.maxHeaderBytes,
     maxBodyBytes: values.maxBodyBytes,

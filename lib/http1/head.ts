@@ -79,6 +79,13 @@ export function findHeadEnd(bytes: Uint8Array, from: number): number {
   return -1;
 }
 
+/** Whether a line of a head that has no end yet ends with a line feed alone, which none may. */
+export function hasBareLineFeed(bytes: Uint8Array, from: number): boolean {
+  let at = bytes.indexOf(lineFeed, from);
+  while (at !== -1 && bytes[at - 1] === carriageReturn) at = bytes.indexOf(lineFeed, at + 1);
+  return at !== -1;
+}
+
 /** Names: a token of RFC 9110 section 5.6.2. */
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** What no head may hold besides its CRLFs: controls (RFC 9110 section 5.5) and DEL. */

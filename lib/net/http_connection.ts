@@ -5,6 +5,7 @@ import { keepsAlive } from "../http1/fields.ts";
 import {
   checkHost,
   findHeadEnd,
+  hasBareLineFeed,
   HeadError,
   type HeadLimits,
   parseRequestHead,
@@ -26,6 +27,8 @@ export interface ConnectionTimeouts {
   idleMs: number;
   /** For the caller to take what is left of its answer and close, once we have closed our half. */
   lingerMs: number;
+  /** For a caller to take nothing of what is left of its answer; 0 for no limit. */
+  stallMs: number;
 }
 
 /** The timeouts unless told otherwise. */
@@ -33,6 +36,7 @@ export const defaultConnectionTimeouts: ConnectionTimeouts = {
   headMs: 30_000,
   idleMs: 180_000,
   lingerMs: 5_000,
+  stallMs: 300_000,
 };
 
 /** What a connection is set up with. */
@@ -67,6 +71,9 @@ export class HttpConnection implements ExchangeHost {
   #searchedTo = 0;
   #exchange: RawExchange | undefined;
   #deadlineMs: number;
+  /** What a caller has yet to take of its last answer, and since when it takes nothing. */
+  #unsentBytes = 0;
+  #unsentSinceMs = 0;
   #isReading = false;
   /** Whether the connection closes after the answer that is on its way. */
   #isLast = false;
@@ -97,12 +104,23 @@ export class HttpConnection implements ExchangeHost {
   checkDeadline(nowMs: number): void {
     const isAnswering = this.#state === "busy" && !this.#exchange?.isOver;
     if (isAnswering || nowMs < this.#deadlineMs) return;
-    if (this.socket.writableLength > 0) {
-      // The caller is still taking its last answer, at its own pace: its time begins afterwards.
-      const { lingerMs, idleMs } = this.#options.timeouts;
-      this.#deadlineMs = nowMs + (this.#state === "lingering" ? lingerMs : idleMs);
-    } else if (this.#state === "head") this.#refuse(408, "Request Timeout");
+    if (this.socket.writableLength > 0) this.#awaitCaller(nowMs);
+    else if (this.#state === "head") this.#refuse(408, "Request Timeout");
     else this.socket.destroy();
+  }
+
+  /** The caller is still taking its last answer, at its own pace: its time begins afterwards. */
+  #awaitCaller(nowMs: number): void {
+    const { lingerMs, idleMs, stallMs } = this.#options.timeouts;
+    const unsent = this.socket.writableLength;
+    if (unsent !== this.#unsentBytes) {
+      this.#unsentBytes = unsent;
+      this.#unsentSinceMs = nowMs;
+    } else if (stallMs > 0 && nowMs - this.#unsentSinceMs >= stallMs) {
+      this.socket.resetAndDestroy();
+      return;
+    }
+    this.#deadlineMs = nowMs + (this.#state === "lingering" ? lingerMs : idleMs);
   }
 
   /** Closes the connection after the next answer, which says so. */
@@ -205,8 +223,11 @@ export class HttpConnection implements ExchangeHost {
     }
     const end = findHeadEnd(this.#buffer, this.#searchedTo);
     if (end === -1) {
+      // A head whose lines end with bare line feeds would never end.
+      const isBroken = hasBareLineFeed(this.#buffer, this.#searchedTo);
       this.#searchedTo = Math.max(0, this.#buffer.length - 3);
-      if (this.#buffer.length > this.#options.limits.maxBytes) {
+      if (isBroken) this.#refuse(400, "A line of the head ends without CRLF");
+      else if (this.#buffer.length > this.#options.limits.maxBytes) {
         this.#refuse(431, `Head is over ${this.#options.limits.maxBytes} bytes`);
       }
       return false;

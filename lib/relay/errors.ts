@@ -120,14 +120,75 @@ export const auditUnavailable: RelayError = {
   retryAfterSeconds: 1,
 };
 
+/** What came too fast: it passes with time. */
+const tooMany = { status: 429, reason: "Too Many Requests", retryAfterSeconds: 1 };
+/** What is too much at once. */
+const full = { status: 503, reason: "Service Unavailable", retryAfterSeconds: 1 };
+
 /** The relay's rate limit was met. */
 export const rateLimited: RelayError = {
-  status: 429,
-  reason: "Too Many Requests",
+  ...tooMany,
   code: "rate_limit",
   limit: "rate-limit",
   message: "the relay's limit of requests per second is reached",
-  retryAfterSeconds: 1,
+};
+
+/** The same for one cluster. */
+export const clusterRateLimited: RelayError = {
+  ...tooMany,
+  code: "cluster_rate_limit",
+  limit: "cluster-rate-limit",
+  message: "the cluster's limit of requests per second is reached",
+};
+
+/** The relay's bandwidth is used up for the next seconds. */
+export const bandwidthLimited: RelayError = {
+  ...tooMany,
+  code: "bandwidth",
+  limit: "bandwidth",
+  message: "the relay's limit of bytes per second is reached",
+};
+
+/** The same for one cluster. */
+export const clusterBandwidthLimited: RelayError = {
+  ...tooMany,
+  code: "cluster_bandwidth",
+  limit: "cluster-bandwidth",
+  message: "the cluster's limit of bytes per second is reached",
+};
+
+/** As many requests are open at the relay as may be. */
+export const requestsLimited: RelayError = {
+  ...full,
+  code: "max_requests",
+  limit: "max-requests",
+  message: "the relay's limit of open requests is reached",
+};
+
+/** The same for one cluster. */
+export const clusterRequestsLimited: RelayError = {
+  ...full,
+  code: "cluster_max_requests",
+  limit: "cluster-max-requests",
+  message: "the cluster's limit of open requests is reached",
+};
+
+/** The caller stopped sending its request's body. */
+export const bodyTimeout: RelayError = {
+  status: 408,
+  reason: "Request Timeout",
+  code: "idle",
+  limit: "idle-timeout",
+  message: "the request's body stopped coming",
+};
+
+/** The target stopped taking the request's body, or sending its answer's, or the caller taking that. */
+export const transferTimeout: RelayError = {
+  status: 504,
+  reason: "Gateway Timeout",
+  code: "idle_target",
+  limit: "idle-timeout",
+  message: "the target takes no more of the request's body",
 };
 
 /** The request's body is over the relay's limit. */

@@ -8,15 +8,27 @@ import {
   getField,
   HeadError,
   type HeadLimits,
+  listHas,
   parseResponseHead,
   type ResponseHead,
 } from "../http1/head.ts";
 import type { Channel } from "../net/channel.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
+import type { Bandwidth } from "./bandwidth.ts";
 import type { Deadlines, Wait } from "./deadlines.ts";
-import { answerError, answerTimeout, badAnswer, bodyTooLarge, type RelayError } from "./errors.ts";
+import {
+  answerError,
+  answerTimeout,
+  badAnswer,
+  bodyTimeout,
+  bodyTooLarge,
+  type RelayError,
+  transferTimeout,
+} from "./errors.ts";
 import { returnedFields } from "./headers.ts";
+import type { IdleWatch, Watched } from "./idle_watch.ts";
+import { PacedChannel } from "./paced_channel.ts";
 
 /** What a tunnelled request is bound by. */
 export interface ForwardLimits {
@@ -24,8 +36,10 @@ export interface ForwardLimits {
   head: HeadLimits;
   /** Bytes of a request's body; 0 for no limit. */
   maxBodyBytes: number;
-  /** Waits for targets' response heads. */
+  /** Waits for targets' response heads, once the requests are whole. */
   responses: Deadlines;
+  /** Bodies that should move. */
+  transfers: IdleWatch;
 }
 
 /** Who is told about a request, and what it is known by. */
@@ -40,6 +54,8 @@ export interface ForwardObserver {
 export interface ForwardHost extends ForwardObserver {
   /** The protocol that the caller wants to change to. */
   readonly upgrade: string | undefined;
+  /** What the request's bytes have to keep to. */
+  readonly bandwidths: readonly Bandwidth[];
   /** What a caller is told whose request ended with this error. */
   answerTo(error: StreamError): RelayError;
   /**
@@ -59,7 +75,11 @@ export function forward(
   new Forward(exchange, channel, limits, host);
 }
 
-class Forward {
+function paced(channel: Channel, bandwidths: readonly Bandwidth[]): Channel {
+  return bandwidths.length > 0 ? new PacedChannel(channel, bandwidths) : channel;
+}
+
+class Forward implements Watched {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
   readonly #host: ForwardHost;
@@ -69,6 +89,10 @@ class Forward {
   #hasAnswer = false;
   #wait: Wait | undefined;
   #sentBodyBytes = 0;
+  /** The target takes no more of the request's body for now. */
+  #isStreamFull = false;
+  /** For the {@link IdleWatch}. */
+  moved = 0;
   /** Bytes of the response in front of its head's end. */
   #headBytes: Uint8Array = noBytes;
   #body: BodyScanner | undefined;
@@ -86,7 +110,7 @@ class Forward {
     host: ForwardHost,
   ) {
     this.#exchange = exchange;
-    this.#stream = stream;
+    this.#stream = paced(stream, host.bandwidths);
     this.#upgrade = host.upgrade;
     this.#limits = limits;
     this.#host = host;
@@ -99,7 +123,7 @@ class Forward {
       end: () => this.#ended(),
       closed: () => this.#broken(new StreamError("reset", "The agent closed the stream")),
       failed: (error) => this.#broken(error),
-      drained: () => this.#exchange.resumeBody(),
+      drained: () => this.#streamDrained(),
     });
   }
 
@@ -107,8 +131,14 @@ class Forward {
     this.#listen();
     this.#exchange.onAborted = () => this.#abandon();
     this.#exchange.onDrain = () => this.#drained();
-    this.#wait = this.#limits.responses.begin(() => this.#fail(answerTimeout, "No response head"));
     this.#sendBody();
+  }
+
+  /** The request is whole: from now on the target has to answer in time. */
+  #awaitHead(): void {
+    if (this.#body || this.#isOver) return;
+    this.#limits.responses.end(this.#wait);
+    this.#wait = this.#limits.responses.begin(() => this.#fail(answerTimeout, "No response head"));
   }
 
   #sendBody(): void {
@@ -116,16 +146,20 @@ class Forward {
     // A request that wants to change protocols goes on with that protocol's bytes, or not at all.
     if (framing.kind === "none") {
       if (this.#upgrade === undefined) this.#stream.end();
-      return;
+      return this.#awaitHead();
     }
+    // The caller sends nothing more before the target has said something: that is waited for.
+    if (listHas(this.#exchange.head.fields, "expect", "100-continue")) this.#awaitHead();
     const isChunked = framing.kind === "chunked";
     this.#exchange.readBody({
       data: (bytes) => this.#sendContent(bytes, isChunked),
       end: () => {
         if (isChunked) this.#stream.write(lastChunk);
         if (this.#upgrade === undefined) this.#stream.end();
+        this.#awaitHead();
       },
     });
+    if (!this.#exchange.isBodyDone && !this.#isOver) this.#limits.transfers.watch(this);
   }
 
   #sendContent(bytes: Uint8Array, isChunked: boolean): void {
@@ -134,7 +168,34 @@ class Forward {
     if (maxBodyBytes > 0 && this.#sentBodyBytes > maxBodyBytes) {
       return this.#fail(bodyTooLarge, `Body is over ${maxBodyBytes} bytes`);
     }
-    if (!this.#stream.write(isChunked ? encodeChunk(bytes) : bytes)) this.#exchange.pauseBody();
+    this.moved++;
+    if (this.#stream.write(isChunked ? encodeChunk(bytes) : bytes)) return;
+    this.#isStreamFull = true;
+    this.#exchange.pauseBody();
+  }
+
+  #streamDrained(): void {
+    this.moved++;
+    this.#isStreamFull = false;
+    this.#exchange.resumeBody();
+  }
+
+  /**
+   * A body whose length was announced has to move, and so do bytes that wait for the other side. An
+   * answer without a length may be a watch or a followed log, which have nothing to say for hours.
+   */
+  get stuck(): string | undefined {
+    if (this.#isStreamFull) return "the target takes no more of the request's body";
+    if (this.#untaken > 0) return "the caller takes no more of the answer";
+    const { framing, isBodyDone } = this.#exchange;
+    if (framing.kind === "length" && !isBodyDone) return "the request's body stopped coming";
+    if (this.#body?.framing.kind === "length") return "the answer's body stopped coming";
+    return undefined;
+  }
+
+  idled(): void {
+    const isCallerLate = !this.#isStreamFull && !this.#exchange.isBodyDone;
+    this.#fail(isCallerLate ? bodyTimeout : transferTimeout, `Nothing moves: ${this.stuck}`);
   }
 
   #receive(bytes: Uint8Array): void {
@@ -173,6 +234,7 @@ class Forward {
       const rest = this.#headBytes.subarray(end);
       this.#headBytes = rest;
       if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
+      if (head.status === 100 && !this.#exchange.isBodyDone) this.#limits.responses.end(this.#wait);
       const hasRoom = head.status >= 200 || this.#exchange.inform(head, returnedFields(head));
       if (hasRoom) this.#stream.taken(fresh);
       else this.#untaken += fresh;
@@ -195,12 +257,14 @@ class Forward {
     const mode = framing.kind === "none" ? "none" : this.#isContent ? "content" : "framed";
     this.#exchange.respond(head.status, head.reason, fields, mode);
     this.#headBytes = noBytes;
-    if (this.#body.isDone) this.#complete(rest.length === 0);
-    else if (rest.length > 0) this.#receiveBody(rest, 0);
+    if (this.#body.isDone) return this.#complete(rest.length === 0);
+    if (rest.length > 0) this.#receiveBody(rest, 0);
+    if (!this.#isOver) this.#limits.transfers.watch(this);
   }
 
   #receiveBody(bytes: Uint8Array, start: number): void {
     const body = this.#body!;
+    this.moved++;
     let hasRoom = true;
     let last = noBytes;
     let end: number;
@@ -227,6 +291,7 @@ class Forward {
 
   #drained(): void {
     const bytes = this.#untaken;
+    this.moved++;
     this.#untaken = 0;
     this.#stream.taken(bytes);
   }
@@ -270,11 +335,11 @@ class Forward {
   #sendAgain(error: StreamError): boolean {
     const channel = this.#host.again?.(error);
     if (!channel) return false;
-    this.#stream = channel;
+    this.#stream = paced(channel, this.#host.bandwidths);
     this.#listen();
-    if (this.#exchange.isBodyDone && this.#upgrade === undefined) channel.end();
+    if (this.#exchange.isBodyDone && this.#upgrade === undefined) this.#stream.end();
     // An empty piece asks whether there is room.
-    else if (channel.write(noBytes)) this.#exchange.resumeBody();
+    else if (this.#stream.write(noBytes)) this.#streamDrained();
     return true;
   }
 
@@ -296,6 +361,7 @@ class Forward {
   #over(): void {
     this.#isOver = true;
     this.#limits.responses.end(this.#wait);
+    this.#limits.transfers.forget(this);
     this.#exchange.onAborted = () => {};
     this.#exchange.onDrain = () => {};
   }

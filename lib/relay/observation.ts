@@ -6,6 +6,7 @@ import { answerError, type RelayError } from "./errors.ts";
 import type { Caller } from "./callers/caller.ts";
 import type { ForwardObserver } from "./forward.ts";
 import type { ClusterMetrics } from "./cluster_metrics.ts";
+import { type Permit, unlimited } from "./limits.ts";
 import type { Registration } from "./registry.ts";
 import type { Relay } from "./relay.ts";
 import { requestIdLine, requestIdOf } from "./request_id.ts";
@@ -35,6 +36,8 @@ export class Observation implements ForwardObserver, Audited {
   fromRelay: string | undefined;
   /** The relay that it was forwarded to. */
   toRelay: string | undefined;
+  /** What the limits have to say about it; given back when it is over. */
+  permit: Permit = unlimited;
   protected readonly relay: Relay;
   protected readonly exchange: Exchange;
   protected readonly route: TunnelRoute;
@@ -130,6 +133,7 @@ export class Observation implements ForwardObserver, Audited {
     const { method } = this.exchange.head;
     const caller = this.caller?.kind === "network" ? undefined : this.caller;
     this.#cluster.open--;
+    this.permit.release();
     this.#cluster.finished(method, end);
     this.#trail?.ended(end);
     this.relay.log.info("Request", {

@@ -27,4 +27,9 @@ export class RateLimit {
     this.#tokens--;
     return true;
   }
+
+  /** Until there is a token again, in milliseconds. */
+  get waitMs(): number {
+    return this.#tokens >= 1 ? 0 : (1 - this.#tokens) / this.#perSecond * 1000;
+  }
 }

@@ -1,5 +1,6 @@
 /** Which sessions serve which cluster, within this process. */
 import { CloseCode } from "../protocol/errors.ts";
+import type { LimitValues } from "./limits.ts";
 import type { Session } from "../protocol/session.ts";
 
 /** A cluster as the relay's clusters file has it. */
@@ -10,6 +11,8 @@ export interface Cluster {
   readonly impersonation: "strip" | "forward";
   /** One of these must be a name in an agent's client certificate; absent when none is needed. */
   readonly certificateNames?: readonly string[] | undefined;
+  /** What replaces the relay's limits for each cluster. */
+  readonly limits?: Partial<LimitValues> | undefined;
 }
 
 /** A session and what the registry goes by. */

@@ -9,10 +9,11 @@ import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
 import type { Audit } from "./audit.ts";
 import { Deadlines } from "./deadlines.ts";
+import { IdleWatch } from "./idle_watch.ts";
+import { Limits, type LimitValues } from "./limits.ts";
 import type { ForwardLimits } from "./forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
-import { RateLimit } from "./rate_limit.ts";
 import { Refusals } from "./refusals.ts";
 import { Registry } from "./registry.ts";
 import type { Metrics } from "./silent_metrics.ts";
@@ -23,10 +24,14 @@ export interface RelayConfig {
   clusters: readonly ClusterTokens[];
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
-  /** Requests a second over all clusters; 0 for no limit. */
-  rateLimit: number;
-  /** Until the target's response head; 0 for no limit. */
+  /** Over all clusters together. */
+  limits: LimitValues;
+  /** For each cluster that has no limits of its own. */
+  clusterLimits: LimitValues;
+  /** From the request's end to the target's response head; 0 for no limit. */
   responseTimeoutMs: number;
+  /** For a body with a length, and for bytes that wait to be taken, to stand still; 0 for no limit. */
+  idleTimeoutMs: number;
   /** Bytes of a request's body; 0 for no limit. */
   maxBodyBytes: number;
   head: HeadLimits;
@@ -74,7 +79,7 @@ export class Relay {
   readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
   readonly refusals: Refusals;
-  readonly rateLimit: RateLimit;
+  readonly limits: Limits;
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
   /** For clusters whose sessions other relays hold; undefined where there are none. */
@@ -97,11 +102,13 @@ export class Relay {
     this.callers = made.callers;
     this.refusals = new Refusals(made.metrics, log);
     this.audit = made.audit;
-    this.rateLimit = new RateLimit(config.rateLimit);
+    this.limits = new Limits(config.limits, config.clusterLimits);
+    this.limits.useClusters(config.clusters);
     this.forwardLimits = {
       head: config.head,
       maxBodyBytes: config.maxBodyBytes,
       responses: new Deadlines(config.responseTimeoutMs),
+      transfers: new IdleWatch(config.idleTimeoutMs),
     };
     this.settings = {
       ...defaultSettings,
@@ -134,7 +141,9 @@ export class Relay {
    * @throws {SameTokenError} when two clusters share a token; nothing has changed then
    */
   async replaceClusters(clusters: readonly ClusterTokens[]): Promise<TableChanges> {
-    return this.admissions.replace(await TokenTable.from(clusters));
+    const tokens = await TokenTable.from(clusters);
+    this.limits.useClusters(clusters);
+    return this.admissions.replace(tokens);
   }
 
   /**

@@ -11,7 +11,6 @@ import {
   clusterNotAvailable,
   forbiddenHop,
   fromStreamError,
-  rateLimited,
   type RelayError,
   relayStopping,
 } from "./errors.ts";
@@ -110,6 +109,10 @@ function refuse(
 
 function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller): void {
   const request = new TunnelRequest(relay, exchange, route, caller);
+  if (relay.refusesRequests) return request.refuse(relayStopping);
+  const permit = relay.limits.permit(route.cluster);
+  if ("status" in permit) return request.refuse(permit);
+  request.permit = permit;
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
   request.admit(() => dispatch(relay, exchange, request, route, caller));
@@ -156,8 +159,6 @@ function refusalFor(
   { framing }: Exchange,
   registration: Registration | undefined,
 ): RelayError | undefined {
-  if (relay.refusesRequests) return relayStopping;
-  if (!relay.rateLimit.admits()) return rateLimited;
   if (!registration && !relay.elsewhere) return clusterNotAvailable;
   const { maxBodyBytes } = relay.config;
   if (maxBodyBytes > 0 && framing.kind === "length" && framing.bytes > maxBodyBytes) {

@@ -1,4 +1,5 @@
 /** A caller's request on its way through a session, or, where that is safe, a second one. */
+import type { Bandwidth } from "./bandwidth.ts";
 import { requestedUpgrade } from "../http1/fields.ts";
 import { encodeRequestHead } from "../http1/head.ts";
 import type { Exchange } from "../net/exchange.ts";
@@ -18,6 +19,10 @@ import { type RetryReason, retryReason } from "./retry.ts";
 export class TunnelRequest extends Observation implements ForwardHost {
   readonly upgrade: string | undefined;
   #stream: Stream | undefined;
+
+  get bandwidths(): readonly Bandwidth[] {
+    return this.permit.bandwidths;
+  }
 
   constructor(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller) {
     super(relay, exchange, route, relay.registry.pick(route.cluster), caller);

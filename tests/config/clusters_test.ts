@@ -121,7 +121,20 @@ Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
     [
       entry({ rateLimit: 5 }),
       'entry 2 ("prod"): unknown key "rateLimit"; known are id, token, tokenSha256, tokens, ' +
-      "targetAddr, impersonation, certificateName",
+      "targetAddr, impersonation, limits, certificateName",
+    ],
+    [
+      entry({ limits: { openRequests: 1.5 } }),
+      'entry 2 ("prod"): limits: openRequests: must be a whole number, 0 for no limit',
+    ],
+    [
+      entry({ limits: { requestsPerSecond: -1 } }),
+      'entry 2 ("prod"): limits: requestsPerSecond: must be a number of at least 0, 0 for no limit',
+    ],
+    [
+      entry({ limits: { perSecond: 5 } }),
+      'entry 2 ("prod"): limits: unknown key "perSecond"; known are requestsPerSecond, ' +
+      "openRequests, bytesPerSecond",
     ],
     ["prod", "entry 2: must be an object with id, token and targetAddr"],
     [null, "entry 2: must be an object with id, token and targetAddr"],
@@ -141,7 +154,7 @@ Deno.test("readClusters refuses the key __proto__ like any other that it does no
   assertRefused(
     () => readClusters(text, SOURCE),
     `${SOURCE}, entry 1 ("prod"): unknown key "__proto__"; known are id, token, ` +
-      "tokenSha256, tokens, targetAddr, impersonation, certificateName",
+      "tokenSha256, tokens, targetAddr, impersonation, limits, certificateName",
   );
 });
 
@@ -282,7 +295,7 @@ Deno.test("readClustersTexts takes arrays and single entries, and tells files ap
     [
       [a, { ...b, x: 1, id: undefined }],
       'File 1: unknown key "x"; known are id, token, ' +
-      "tokenSha256, tokens, targetAddr, impersonation, certificateName (and 1 more)",
+      "tokenSha256, tokens, targetAddr, impersonation, limits, certificateName (and 1 more)",
     ],
     [[a, "b"], "File 1: must be a JSON array of clusters"],
   ];

@@ -240,10 +240,8 @@ Deno.test("operations.md: the limits that are options have the options' defaults
 });
 
 Deno.test("operations.md: the limits that are fixed are the code's", () => {
-  const { headMs, idleMs } = defaultConnectionTimeouts;
+  const { idleMs } = defaultConnectionTimeouts;
   assert.equal(limit("header lines in a head"), String(defaultHeadLimits.maxFields));
-  assert.equal(limit("a request's head, from its first byte"), `${headMs / 1000} s`);
-  assert.equal(limit("a new connection without any byte"), `${headMs / 1000} s`);
   assert.equal(limit("a kept connection between two requests"), `${idleMs / 1000} s`);
   assert.equal(limit("agent's Settings after the handshake"), `${handshakeTimeoutMs / 1000} s`);
   assert.equal(limit("message of a session"), String(maxMessageBytes));

@@ -302,9 +302,9 @@ const unfinished: MalformedRequest[] = [
   head(
     "Lines that end with bare LF",
     `GET {path} HTTP/1.1\nHost: h\n\nGET {smuggled} HTTP/1.1\nHost: h\n\n`,
-    undefined,
+    400,
   ),
-  head("Empty line that is a bare LF", "GET {path} HTTP/1.1\r\nHost: h\r\n\n", undefined),
+  head("Empty line that is a bare LF", "GET {path} HTTP/1.1\r\nHost: h\r\n\n", 400),
   head("Lines that end with bare CR", "GET {path} HTTP/1.1\rHost: h\r\r", undefined),
   head("HTTP/0.9 without an empty line", "GET {path}\r\n", undefined),
   head("A head that breaks off", "GET {path} HTTP/1.1\r\nHost: h\r\nX: ", undefined),

@@ -19,6 +19,7 @@ import { defaultConnectionTimeouts, HttpConnection } from "../../lib/net/http_co
 import type { TunnelSocket } from "../../lib/protocol/socket.ts";
 import { internalApp, publicApp } from "../../lib/relay/app.ts";
 import type { RelayEnv } from "../../lib/relay/env.ts";
+import { noLimits } from "../../lib/relay/limits.ts";
 import { RelayMetrics } from "../../lib/relay/metrics.ts";
 import { Relay } from "../../lib/relay/relay.ts";
 import { type MemorySocket, memoryTunnel } from "../protocol/memory_tunnel.ts";
@@ -125,7 +126,9 @@ class Laboratory {
           impersonation: "strip",
         }],
         callers: { mode: "open" },
-        rateLimit: 0,
+        limits: noLimits,
+        clusterLimits: noLimits,
+        idleTimeoutMs: 0,
         responseTimeoutMs: 5_000,
         maxBodyBytes: 0,
         head: defaultHeadLimits,

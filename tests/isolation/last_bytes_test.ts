@@ -16,7 +16,7 @@ import { HttpServer } from "../../lib/runtime/node/http_server.ts";
 const answer = bulkBytes(32 * 1024 * 1024);
 
 /** So short that the server would give up the connection at its next look at its deadlines. */
-const timeouts: ConnectionTimeouts = { headMs: 50, idleMs: 50, lingerMs: 50 };
+const timeouts: ConnectionTimeouts = { headMs: 50, idleMs: 50, lingerMs: 50, stallMs: 0 };
 /** The server looks at them once a second. */
 const stallMs = 2_500;
 

@@ -352,13 +352,34 @@ Deno.test("HttpConnection gives a caller that takes its answer slowly all the ti
   setup.caller.socket.pause();
   exchange.answer(200, "OK", [], bytes("x".repeat(100_000)));
   await setup.settled();
-  for (let hour = 0; hour < 3; hour++) setup.later(3_600_000);
+  for (let ms = 1_000; ms < timeouts.stallMs; ms += 1_000) setup.later(1_000);
   setup.caller.socket.resume();
   await setup.caller.until(
     () => setup.caller.text.endsWith("x".repeat(100_000)),
     "the whole answer",
   );
   assert.deepEqual(setup.caller.events, []);
+});
+
+Deno.test("HttpConnection breaks the connection of a caller that takes no more of its answer", async () => {
+  await using setup = new Setup({ highWaterBytes: 1 });
+  setup.caller.send(get("/"));
+  const { exchange } = await setup.request();
+  setup.caller.socket.pause();
+  exchange.answer(200, "OK", [], bytes("x".repeat(100_000)));
+  await setup.settled();
+  for (let ms = 0; ms < 2 * timeouts.stallMs; ms += timeouts.idleMs) setup.later(timeouts.idleMs);
+  await setup.until(() => setup.closedCount > 0, "the end of the connection");
+  setup.caller.socket.resume();
+  await setup.caller.until(() => setup.caller.events.includes("close"), "the break");
+  assert.ok(setup.caller.text.length < 100_000);
+});
+
+Deno.test("HttpConnection refuses a head whose lines end with line feeds, as it has no end", async () => {
+  await using setup = new Setup();
+  setup.caller.send("GET / HTTP/1.1\nHost: relay\n\n");
+  await setup.caller.until(() => setup.caller.text.includes("\r\n\r\n"), "the answer");
+  assert.match(setup.caller.text, /^HTTP\/1\.1 400 Bad Request\r\n/);
 });
 
 Deno.test("HttpConnection tells the handler that the caller went away, once", async () => {

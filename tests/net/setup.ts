@@ -114,7 +114,7 @@ export interface SetupOptions extends MemorySocketOptions {
   readonly limits?: HeadLimits;
 }
 
-export const timeouts = { headMs: 30_000, idleMs: 180_000, lingerMs: 5_000 };
+export const timeouts = { headMs: 30_000, idleMs: 180_000, lingerMs: 5_000, stallMs: 300_000 };
 
 /** A caller and the server's connection that it has. */
 export class Setup implements AsyncDisposable {
