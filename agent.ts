@@ -2,26 +2,33 @@
 import process from "node:process";
 import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
+import type { AgentConfigSource } from "./lib/agent/metrics.ts";
 import { formatAddress } from "./lib/config/address.ts";
 import { type AgentOptions, parseAgentOptions } from "./lib/config/agent_options.ts";
 import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
-import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
+import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
 import { dialTlsTarget } from "./lib/runtime/deno/dial_tls_target.ts";
 import { dialRelay } from "./lib/runtime/node/dial_relay.ts";
 import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
 import { setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+import {
+  type PemKind,
+  type TlsFile,
+  type TlsFileGroup,
+  TlsFiles,
+} from "./lib/runtime/node/tls_files.ts";
 import { tokenFile } from "./lib/runtime/node/token_file.ts";
 
 await runProgram("agent", parseAgentOptions, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
-  checkTlsFiles(options);
-  const agent = createAgent(options, log);
+  const tlsFiles = new TlsFiles(tlsFilesOf(options));
+  const agent = createAgent(options, tlsFiles, log);
   let health: HttpServer | undefined;
   if (options.healthAddr) {
     health = new HttpServer({
@@ -33,6 +40,12 @@ await runProgram("agent", parseAgentOptions, async (options) => {
     const address = await listenOn(health, options.healthAddr, "health-addr");
     log.info("Listening", { listener: "health", address });
   }
+  const expiry = new CertificateExpiry({
+    facts: (nowMs) => tlsFiles.facts(nowMs),
+    expires: (option, seconds) => agent.metrics.certificateExpires(option, seconds),
+    log,
+  });
+  tlsFiles.follow({ metrics: agent.metrics, log, replaced: () => expiry.look() });
   const running = agent.run();
 
   const signal = await untilSignalled();
@@ -44,26 +57,34 @@ await runProgram("agent", parseAgentOptions, async (options) => {
   process.exit(0);
 });
 
-/** @throws {ConfigError} for a certificate or key that no handshake could use. */
-function checkTlsFiles({ serverTls, proxy, targetTls }: AgentOptions): void {
-  const { certPath, certPem, keyPath, keyPem } = serverTls;
-  if (certPath !== undefined && certPem !== undefined && keyPath !== undefined && keyPem) {
-    checkKeyPair(
-      { option: "client-cert", path: certPath, pem: certPem },
-      { option: "client-key", path: keyPath, pem: keyPem },
-    );
-  }
-  const cas = [
-    { option: "server-ca-cert", path: serverTls.caPath, pem: serverTls.caPem },
-    { option: "proxy-ca-cert", path: proxy?.caPath, pem: proxy?.caPem },
-    { option: "ca-cert", path: targetTls?.caPath, pem: targetTls?.caPem },
+/** The files of the agent's TLS. Those for the relay change together. */
+function tlsFilesOf(
+  { serverTls, proxy, targetTls }: AgentOptions,
+): TlsFileGroup<AgentConfigSource>[] {
+  const { caPath, caPem, certPath, certPem, keyPath, keyPem } = serverTls;
+  return [
+    {
+      source: "relay_tls",
+      files: [
+        ...given("ca", "server-ca-cert", caPath, caPem),
+        ...given("chain", "client-cert", certPath, certPem),
+        ...given("key", "client-key", keyPath, keyPem),
+      ],
+    },
+    { source: "proxy_tls", files: given("ca", "proxy-ca-cert", proxy?.caPath, proxy?.caPem) },
+    { source: "target_tls", files: given("ca", "ca-cert", targetTls?.caPath, targetTls?.caPem) },
   ];
-  for (const { option, path, pem } of cas) {
-    if (path !== undefined && pem !== undefined) checkCa({ option, path, pem });
-  }
 }
 
-function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): Agent {
+function given(kind: PemKind, option: string, path?: string, pem?: string): TlsFile[] {
+  return path === undefined || pem === undefined ? [] : [{ kind, option, path, pem }];
+}
+
+function createAgent(
+  options: AgentOptions,
+  tlsFiles: TlsFiles<AgentConfigSource>,
+  log: ReturnType<typeof setUpLog>,
+): Agent {
   const { serverUrl: url, token, serverTls, proxy, target, targetTls } = options;
   return new Agent({
     serverUrl: url,
@@ -77,14 +98,19 @@ function createAgent(options: AgentOptions, log: ReturnType<typeof setUpLog>): A
     version,
     tokenFile: options.saTokenPath === undefined ? undefined : tokenFile(options.saTokenPath),
     dialRelay: (signal) => {
-      const { caPem: ca, certPem: cert, keyPem: key, serverName } = serverTls;
-      return dialRelay({ url, token, ca, cert, key, serverName, proxy }, signal);
+      return dialRelay({
+        ...{ url, token, serverName: serverTls.serverName },
+        ca: tlsFiles.pem("server-ca-cert"),
+        cert: tlsFiles.pem("client-cert"),
+        key: tlsFiles.pem("client-key"),
+        proxy: proxy && { ...proxy, caPem: tlsFiles.pem("proxy-ca-cert") },
+      }, signal);
     },
     dialTarget: (signal) => {
       const { serverName } = targetTls ?? {};
       const address = { ...target, serverName, timeoutMs: options.dialTimeoutMs };
       return targetTls && !targetTls.isInsecure
-        ? dialTlsTarget({ ...address, ca: targetTls.caPem }, signal)
+        ? dialTlsTarget({ ...address, ca: tlsFiles.pem("ca-cert") }, signal)
         : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);
     },
   }, log);

@@ -17,11 +17,12 @@ import { SameTokenError } from "./lib/relay/tokens.ts";
 import { dialPeer } from "./lib/runtime/deno/dial_peer.ts";
 import { AuditFile } from "./lib/runtime/node/audit_file.ts";
 import { followCallerFiles } from "./lib/runtime/node/caller_files.ts";
-import { checkCa, checkKeyPair } from "./lib/runtime/node/certificates.ts";
+import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
 import { followConfig } from "./lib/runtime/node/followed_config.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "./lib/runtime/node/http_server.ts";
 import { setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+import { type TlsFile, type TlsFileGroup, TlsFiles } from "./lib/runtime/node/tls_files.ts";
 import type { WatchedFiles } from "./lib/runtime/node/watched_files.ts";
 
 /** For callers to take the answers that say that the grace was over, in milliseconds. */
@@ -31,6 +32,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
+  const tlsFiles = new TlsFiles(tlsFilesOf(options));
   const audit = openAudit(options, log);
   const relay = await Relay.create(
     {
@@ -49,7 +51,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
     {
       metrics: (registry) => new RelayMetrics(registry, version),
       defer: setImmediate,
-      relays: await relaysOf(options),
+      relays: await relaysOf(options, tlsFiles),
       audit: audit && { log: audit, failsOpen: options.auditFail === "open" },
     },
   ).catch(refuseSharedToken);
@@ -59,7 +61,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
   ];
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
   void relay.callers.prepare();
-  const serverTls = tlsOf(options);
+  const serverTls = tlsOf(tlsFiles);
   const serve = (fetch: AppFetch, tls?: ServerTls, limits: HeadLimits = head): HttpServer =>
     new HttpServer({
       fetch,
@@ -73,6 +75,12 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       refused: (status, reason, peer) => {
         relay.metrics.requestRefused(status);
         log.info("Refused a request", { status, reason, peer });
+      },
+      handshakeFailed: ({ reason, detail, peer }) => {
+        relay.metrics.tlsHandshakeFailed(reason);
+        // A port check is no event.
+        const level = reason === "silent" ? "debug" : "info";
+        log[level]("TLS handshake failed", { reason, detail, peer });
       },
       fault: (error) => log.error("Request handler failed", { error: String(error) }),
     });
@@ -91,6 +99,22 @@ await runProgram("relay", parseRelayOptions, async (options) => {
     const address = await listenOn(healthServer, options.healthAddr, "health-addr");
     log.info("Listening", { listener: "health", address, tls: "off" });
   }
+  const expiry = new CertificateExpiry({
+    facts: (nowMs) => tlsFiles.facts(nowMs),
+    expires: (option, seconds) => relay.metrics.certificateExpires(option, seconds),
+    log,
+  });
+  followed.push(...tlsFiles.follow({
+    metrics: relay.metrics,
+    log,
+    replaced: () => {
+      const changed = tlsOf(tlsFiles);
+      if (changed) {
+        for (const server of [publicServer, internalServer]) server.replaceTls(changed);
+      }
+      expiry.look();
+    },
+  }));
 
   if (options.directory) {
     const [, internal = ""] = bound[1]!;
@@ -145,18 +169,23 @@ function openAudit({ auditLog: path, auditFail }: RelayOptions, log: Log): Audit
 }
 
 /** What it takes to work with other relays, if there are any. */
-async function relaysOf({ directory, tls }: RelayOptions): Promise<RelaysOptions | undefined> {
+async function relaysOf(
+  { directory }: RelayOptions,
+  tlsFiles: TlsFiles<"tls">,
+): Promise<RelaysOptions | undefined> {
   if (!directory) return undefined;
   // A relay on its own does without the client.
   const { redisStore } = await import("./lib/runtime/node/redis_store.ts");
-  const { url, token, caPath, caPem } = directory;
-  if (caPath !== undefined && caPem !== undefined) {
-    checkCa({ option: "relay-ca", path: caPath, pem: caPem });
-  }
-  const ca = caPem ?? tls?.clientCaPem;
-  // A relay that demands certificates gets this one's own.
-  const own = tls?.clientCaPem === undefined ? {} : { cert: tls.certPem, key: tls.keyPem };
-  const dial: DialPeer = (peerUrl, signal) => dialPeer(peerUrl, { ca, ...own }, signal);
+  const { url, token } = directory;
+  const dial: DialPeer = (peerUrl, signal) => {
+    const clientCa = tlsFiles.pem("tls-client-ca");
+    const ca = tlsFiles.pem("relay-ca") ?? clientCa;
+    // A relay that demands certificates gets this one's own.
+    const own = clientCa === undefined
+      ? {}
+      : { cert: tlsFiles.pem("tls-cert"), key: tlsFiles.pem("tls-key") };
+    return dialPeer(peerUrl, { ca, ...own }, signal);
+  };
   return { token, store: redisStore(url), dial };
 }
 
@@ -167,18 +196,29 @@ function advertisedUrl(advertise: string, bound: string): string {
   return url.origin;
 }
 
-/** @throws {ConfigError} for a certificate or key that no handshake could use. */
-function tlsOf({ tls }: RelayOptions): ServerTls | undefined {
-  if (!tls) return undefined;
-  const { certPath, certPem, keyPath, keyPem, clientCaPath, clientCaPem } = tls;
-  checkKeyPair(
-    { option: "tls-cert", path: certPath, pem: certPem },
-    { option: "tls-key", path: keyPath, pem: keyPem },
-  );
-  if (clientCaPath !== undefined && clientCaPem !== undefined) {
-    checkCa({ option: "tls-client-ca", path: clientCaPath, pem: clientCaPem });
+/** The files of the relay's TLS: all of them change together. */
+function tlsFilesOf({ tls, directory }: RelayOptions): TlsFileGroup<"tls">[] {
+  const files: TlsFile[] = [];
+  if (tls) {
+    files.push(
+      { kind: "chain", option: "tls-cert", path: tls.certPath, pem: tls.certPem },
+      { kind: "key", option: "tls-key", path: tls.keyPath, pem: tls.keyPem },
+    );
   }
-  return { cert: certPem, key: keyPem, clientCa: clientCaPem };
+  const cas = [
+    { option: "tls-client-ca", path: tls?.clientCaPath, pem: tls?.clientCaPem },
+    { option: "relay-ca", path: directory?.caPath, pem: directory?.caPem },
+  ];
+  for (const { option, path, pem } of cas) {
+    if (path !== undefined && pem !== undefined) files.push({ kind: "ca", option, path, pem });
+  }
+  return [{ source: "tls", files }];
+}
+
+function tlsOf(files: TlsFiles<"tls">): ServerTls | undefined {
+  const [cert, key] = [files.pem("tls-cert"), files.pem("tls-key")];
+  if (cert === undefined || key === undefined) return undefined;
+  return { cert, key, clientCa: files.pem("tls-client-ca") };
 }
 
 /** @throws {ConfigError} for what only the tokens' digests show, and any other error as it is. */

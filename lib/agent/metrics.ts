@@ -11,6 +11,9 @@ export interface AgentFigures {
   readonly idleUpstreamConnections: number;
 }
 
+/** What is read again when its files change: TLS with the relay, with the proxy, with the target. */
+export type AgentConfigSource = "relay_tls" | "proxy_tls" | "target_tls";
+
 /** Counters and gauges of one agent. */
 export class AgentMetrics {
   readonly #metrics = new Metrics();
@@ -19,6 +22,9 @@ export class AgentMetrics {
   readonly #requests: Counter;
   readonly #errors: Counter;
   readonly #errorsByCode: Counter<"code">;
+  readonly #configReloads: Counter<"source" | "result">;
+  readonly #configReloadTime: Gauge<"source">;
+  readonly #certificates: Gauge<"name">;
 
   constructor(figures: () => AgentFigures, version: string) {
     const registers = [this.#metrics];
@@ -47,6 +53,24 @@ export class AgentMetrics {
       name: "agent_upstream_errors_by_code_total",
       help: "Requests that failed between agent and target, by the protocol's error code.",
       labelNames: ["code"],
+      registers,
+    });
+    this.#configReloads = new Counter({
+      name: "culvert_config_reloads_total",
+      help: "Files that were read again while running, by what they hold and by result.",
+      labelNames: ["source", "result"],
+      registers,
+    });
+    this.#configReloadTime = new Gauge({
+      name: "culvert_config_last_reload_success_timestamp_seconds",
+      help: "When what is in use was read, in seconds since 1970, by source.",
+      labelNames: ["source"],
+      registers,
+    });
+    this.#certificates = new Gauge({
+      name: "culvert_certificate_not_after_timestamp_seconds",
+      help: "When a certificate in use expires, in seconds since 1970, by its option's name.",
+      labelNames: ["name"],
       registers,
     });
     const gauge = (name: string, help: string, value: () => number): void => {
@@ -112,5 +136,23 @@ export class AgentMetrics {
   failed(code: string): void {
     this.#errors.inc();
     this.#errorsByCode.inc({ code });
+  }
+
+  /** What a source held at start is in use. */
+  configLoaded(source: AgentConfigSource): void {
+    this.#configReloads.inc({ source, result: "applied" }, 0);
+    this.#configReloads.inc({ source, result: "refused" }, 0);
+    this.#configReloadTime.setToCurrentTime({ source });
+  }
+
+  /** A source changed while running: what it holds now is in use, or what it held before. */
+  configReloaded(source: AgentConfigSource, result: "applied" | "refused"): void {
+    this.#configReloads.inc({ source, result });
+    if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
+  }
+
+  /** When the certificates of an option's file expire, in seconds since 1970. */
+  certificateExpires(name: string, seconds: number): void {
+    this.#certificates.set({ name }, seconds);
   }
 }

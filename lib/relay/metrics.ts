@@ -37,6 +37,8 @@ export class RelayMetrics {
   readonly #hops: Counter<"result">;
   readonly #directoryUp: Gauge<"directory">;
   readonly #waiting: Gauge;
+  readonly #handshakeFailures: Counter<"reason">;
+  readonly #certificates: Gauge<"name">;
   readonly #configReloads: Counter<"source" | "result">;
   readonly #configReloadTime: Gauge<"source">;
   readonly #sessionEnds: Counter<"reason">;
@@ -104,6 +106,18 @@ export class RelayMetrics {
       name: "tunnel_sessions_ended_total",
       help: "Agents' sessions that ended, by WebSocket close code.",
       labelNames: ["code"],
+      registers,
+    });
+    this.#handshakeFailures = new Counter({
+      name: "culvert_tls_handshake_failures_total",
+      help: "TLS handshakes with the relay's listeners that failed, by reason.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#certificates = new Gauge({
+      name: "culvert_certificate_not_after_timestamp_seconds",
+      help: "When a certificate in use expires, in seconds since 1970, by its option's name.",
+      labelNames: ["name"],
       registers,
     });
     this.#configReloads = new Counter({
@@ -226,6 +240,16 @@ export class RelayMetrics {
 
   authSlowed(endpoint: "connect" | "tunnel"): void {
     this.#authSlowed.inc({ endpoint });
+  }
+
+  /** A TLS handshake failed. @param reason One of a closed list. */
+  tlsHandshakeFailed(reason: string): void {
+    this.#handshakeFailures.inc({ reason });
+  }
+
+  /** When the certificates of an option's file expire, in seconds since 1970. */
+  certificateExpires(name: string, seconds: number): void {
+    this.#certificates.set({ name }, seconds);
   }
 
   /** What a source held at start is in use. */

@@ -33,6 +33,8 @@ export class SilentMetrics implements Metrics {
   lookedUp(): void {}
   hopped(): void {}
   directoryFailed(): void {}
+  tlsHandshakeFailed(): void {}
+  certificateExpires(): void {}
   configLoaded(): void {}
   configReloaded(): void {}
   callerDenied(): void {}

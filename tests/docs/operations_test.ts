@@ -116,12 +116,11 @@ function loggedMessages(...paths: string[]): Set<string> {
 
 Deno.test("operations.md: the log tables have every message of the programs", () => {
   const [relay = [], agent = []] = [tableAfter(page, "## Log"), tableAfter(page, "Agent:")];
-  const relayMessages = loggedMessages(
-    ...["relay.ts", "lib/relay", "lib/runtime/node/followed_config.ts"],
-  );
+  const shared = ["followed_config", "certificate_expiry"]
+    .map((name) => `lib/runtime/node/${name}.ts`);
   const messages = (rows: Table) => new Set(rows.map((row) => row["message"]!));
-  assert.deepEqual(messages(relay), relayMessages);
-  assert.deepEqual(messages(agent), loggedMessages("agent.ts", "lib/agent"));
+  assert.deepEqual(messages(relay), loggedMessages("relay.ts", "lib/relay", ...shared));
+  assert.deepEqual(messages(agent), loggedMessages("agent.ts", "lib/agent", ...shared));
 });
 
 /** Names and types of what a `/metrics` answer has, without prom-client's default metrics. */

@@ -1,6 +1,13 @@
 /** HTTP/1.1 listeners for containers: `node:net` and `node:tls` below, a Hono app above. */
 import { createServer as createPlainServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import {
+  createServer as createTlsServer,
+  type DetailedPeerCertificate,
+  type SecureContextOptions,
+  type Server as TlsServer,
+  type TLSSocket,
+} from "node:tls";
+import { X509Certificate } from "node:crypto";
 // @ts-types="npm:@types/ws@8.18.2"
 import { WebSocketServer } from "ws";
 import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
@@ -11,6 +18,8 @@ import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { RawExchange } from "../../net/raw_exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
 import { certificateNames } from "./certificate_names.ts";
+import { leadsTo, readCertificates } from "./certificates.ts";
+import { type HandshakeFailure, handshakeFailure } from "./handshake_failure.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** What a listener lends to its app with each request. */
@@ -36,6 +45,8 @@ export interface HttpServerOptions {
   tls?: ServerTls | undefined;
   limits: HeadLimits;
   timeouts: ConnectionTimeouts;
+  /** A TLS handshake failed; the connection is closed. */
+  handshakeFailed?: (failure: HandshakeFailure) => void;
   /** A request that was not valid HTTP was refused. */
   refused?: (status: number, reason: string, peer: string) => void;
   /** A handler threw: a bug, for the log. */
@@ -48,6 +59,9 @@ const sweepMs = 1_000;
 const tlsHandshakeTimeoutMs = 10_000;
 /** Idle time after which the system probes whether a connection's peer is still there. */
 const tcpKeepAliveMs = 30_000;
+
+/** Certificates that a client may show, as OpenSSL has it with some to spare. */
+const maxChainLength = 12;
 
 /** Returned by handlers that answer through the exchange. It is compared, never sent. */
 const alreadyAnswered = new Response(null);
@@ -66,6 +80,8 @@ export class HttpServer {
     // `ws` would agree to the first subprotocol that is offered, whatever it is.
     handleProtocols: () => false,
   });
+  /** Read when they are first needed, and when they change. */
+  #clientCas: readonly X509Certificate[] | undefined;
   #sweep: ReturnType<typeof setInterval> | undefined;
   #onEmpty: () => void = () => {};
   #isLeaving = false;
@@ -132,20 +148,31 @@ export class HttpServer {
     );
   }
 
-  #createTls({ cert, key, clientCa }: ServerTls): Server {
+  /**
+   * Has handshakes from now on use another certificate and CA; connections that are there go on.
+   * Whether clients must show a certificate stays as it was.
+   */
+  replaceTls(tls: ServerTls): void {
+    const server = this.#server as TlsServer;
+    server.setSecureContext(contextOf(tls));
+    this.#clientCas = readCertificates(tls.clientCa ?? "");
+  }
+
+  #createTls(tls: ServerTls): Server {
     const server = createTlsServer({
-      cert,
-      key,
-      ...(clientCa ? { ca: clientCa, requestCert: true, rejectUnauthorized: true } : {}),
-      minVersion: "TLSv1.2",
+      ...contextOf(tls),
+      ...(tls.clientCa ? { requestCert: true, rejectUnauthorized: true } : {}),
       ALPNProtocols: ["http/1.1"],
       handshakeTimeout: tlsHandshakeTimeoutMs,
       allowHalfOpen: true,
     });
+    // Read now, as a socket that has been closed knows it no more.
+    server.on("connection", (socket: Socket) => socket.remoteAddress);
     server.on("secureConnection", (socket) => this.#acceptTls(socket));
-    // A peer without a valid certificate, or no TLS at all: its connection is closed by then.
-    server.on("tlsClientError", (error, socket) => {
-      this.#options.refused?.(0, `TLS handshake failed: ${error.message}`, addressOf(socket));
+    server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
+      // After a timeout the connection is still open, and nobody else would close it.
+      socket.destroy();
+      this.#options.handshakeFailed?.(handshakeFailure(error, socket));
     });
     return server;
   }
@@ -154,12 +181,27 @@ export class HttpServer {
     const peer = { address: addressOf(socket), isTls: true };
     if (this.#options.tls?.clientCa === undefined) return this.#accept(socket, peer);
     try {
+      if (socket.isSessionReused() && !this.#isStillTrusted(socket)) {
+        throw new Error("The session's certificate is not trusted any more");
+      }
       const certificate = certificateNames(socket.getPeerCertificate().raw);
       this.#accept(socket, { ...peer, certificate });
     } catch (error) {
       socket.destroy();
-      this.#options.refused?.(0, `Client certificate can't be read: ${error}`, peer.address);
+      const detail = error instanceof Error ? error.message : String(error);
+      const failure = { reason: "bad_certificate", detail, peer: peer.address } as const;
+      this.#options.handshakeFailed?.(failure);
     }
+  }
+
+  /**
+   * A resumed session stands on a certificate that was verified when it began. Deno 2.9.6 keeps
+   * sessions for the whole process, and a new context or server resumes those of the old CA; so it
+   * is verified again, by the CA of now.
+   */
+  #isStillTrusted(socket: TLSSocket): boolean {
+    this.#clientCas ??= readCertificates(this.#options.tls?.clientCa ?? "");
+    return leadsTo(this.#clientCas, chainOf(socket), Date.now());
   }
 
   #accept(socket: Socket, peer: Peer): void {
@@ -227,6 +269,24 @@ export class HttpServer {
     );
     return promise;
   }
+}
+
+/** What of a listener's TLS can change while it runs, and what has to be said again then. */
+function contextOf({ cert, key, clientCa }: ServerTls): SecureContextOptions {
+  return { cert, key, ...(clientCa ? { ca: clientCa } : {}), minVersion: "TLSv1.2" };
+}
+
+/** The certificates that a client showed, its own first. */
+function chainOf(socket: TLSSocket): X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  while (certificate?.raw && chain.length < maxChainLength) {
+    chain.push(new X509Certificate(certificate.raw));
+    // A self-signed certificate is its own issuer; and Deno names the first one twice.
+    const issuer: DetailedPeerCertificate = certificate.issuerCertificate;
+    certificate = issuer === certificate ? undefined : issuer;
+  }
+  return chain;
 }
 
 function addressOf(socket: Socket): string {

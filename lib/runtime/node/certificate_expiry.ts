@@ -1,0 +1,63 @@
+/** Says in time that certificates expire: by a metric always, and in the log when it is near. */
+import type { Log } from "../../log.ts";
+import type { TlsFileFacts } from "./tls_files.ts";
+
+/** What is looked at, and who is told. */
+export interface CertificateExpiryOptions {
+  /** The certificates that are in use now. */
+  readonly facts: (nowMs: number) => readonly TlsFileFacts[];
+  /** Told of every certificate at each look. @param seconds Since 1970. */
+  readonly expires: (option: string, seconds: number) => void;
+  readonly log: Pick<Log, "warn" | "error">;
+  readonly nowMs?: () => number;
+}
+
+const dayMs = 86_400_000;
+/** From so long before its end a certificate is worth a line in the log. */
+const warningMs = 14 * dayMs;
+const lookMs = 3_600_000;
+
+/** Looks every hour, and when it is asked to; writes at most one line a day for each certificate. */
+export class CertificateExpiry {
+  readonly #options: CertificateExpiryOptions;
+  readonly #timer: ReturnType<typeof setInterval>;
+  /** When a line was written for a file, and of which end it spoke. */
+  readonly #told = new Map<string, { readonly atMs: number; readonly notAfterMs: number }>();
+
+  constructor(options: CertificateExpiryOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.look(), lookMs);
+    this.look();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** To be called when certificates were replaced. */
+  look(): void {
+    const { facts, expires, nowMs = Date.now } = this.#options;
+    const now = nowMs();
+    for (const one of facts(now)) {
+      expires(one.option, one.notAfterMs / 1000);
+      if (one.notAfterMs - now < warningMs && this.#isDue(one, now)) this.#tell(one, now);
+    }
+  }
+
+  #isDue({ option, notAfterMs }: TlsFileFacts, now: number): boolean {
+    const told = this.#told.get(option);
+    if (!told || told.notAfterMs !== notAfterMs) return true;
+    const hasExpiredSince = told.atMs < notAfterMs && notAfterMs <= now;
+    return hasExpiredSince || now - told.atMs >= dayMs;
+  }
+
+  #tell({ option, path, subject, notAfterMs }: TlsFileFacts, now: number): void {
+    this.#told.set(option, { atMs: now, notAfterMs });
+    const { log } = this.#options;
+    const expires = new Date(notAfterMs).toISOString();
+    const about = { option, path, subject, expires };
+    if (notAfterMs <= now) return log.error("A certificate has expired", about);
+    const days = Math.floor((notAfterMs - now) / dayMs);
+    log.warn("A certificate expires soon", { ...about, days });
+  }
+}
