@@ -8,8 +8,9 @@ export interface KeepaliveOptions {
   /** Silence after which the session is dead. */
   idleTimeoutMs: number;
   /**
-   * While {@link isWaited}: pings come this often, and a session is dead when one of them has been
-   * unanswered for as long, and the silence has lasted twice as long.
+   * While {@link isWaited}, or while a message is long in coming, pings come this often. While
+   * {@link isWaited}, a session is dead when one of them has been unanswered for as long, and the
+   * silence has lasted twice as long.
    */
   answerTimeoutMs: number;
   /** Whether somebody waits for this session's peer, which answers its Pings at once. */
@@ -40,6 +41,10 @@ export class Keepalive {
   /** When the first Ping went out of those behind which nothing has been heard. */
   #unansweredSinceMs: number | undefined;
   #movedBytes = 0;
+  /** Whether a whole message has come since the last check. */
+  #hasMessage = false;
+  /** Bytes move, but no message is whole: its sender may hear nothing for as long as it takes. */
+  #isPartial = false;
   #roundTripMs = 0;
   #minRoundTripMs = 0;
   /** We stopped reading on purpose: silence says nothing then. */
@@ -70,8 +75,8 @@ export class Keepalive {
 
   /** A message has arrived. */
   heard(): void {
-    this.#lastHeardMs = this.#options.nowMs();
-    this.#unansweredSinceMs = undefined;
+    this.#hasMessage = true;
+    this.#alive();
   }
 
   /** Sends a Ping now. */
@@ -99,9 +104,7 @@ export class Keepalive {
   check(): void {
     const now = this.#options.nowMs();
     this.#forgetAbsence(now);
-    const moved = this.#options.movedBytes();
-    if (moved !== this.#movedBytes) this.heard();
-    this.#movedBytes = moved;
+    this.#lookForBytes();
     const silentMs = now - this.#lastHeardMs;
     if (!this.isPaused && this.#isDead(now, silentMs)) this.#options.dead(silentMs);
     else if (now - this.#lastPingMs >= this.#pingDueMs) this.probe();
@@ -112,9 +115,25 @@ export class Keepalive {
     clearInterval(this.#timer);
   }
 
+  #alive(): void {
+    this.#lastHeardMs = this.#options.nowMs();
+    this.#unansweredSinceMs = undefined;
+  }
+
+  #lookForBytes(): void {
+    const moved = this.#options.movedBytes();
+    const isMoving = moved !== this.#movedBytes;
+    this.#movedBytes = moved;
+    this.#isPartial = isMoving && !this.#hasMessage;
+    this.#hasMessage = false;
+    if (isMoving) this.#alive();
+  }
+
   get #pingDueMs(): number {
     const { isWaited, answerTimeoutMs, pingIntervalMs } = this.#options;
-    return isWaited() ? Math.min(answerTimeoutMs, pingIntervalMs) : pingIntervalMs;
+    return isWaited() || this.#isPartial
+      ? Math.min(answerTimeoutMs, pingIntervalMs)
+      : pingIntervalMs;
   }
 
   #isDead(now: number, silentMs: number): boolean {

@@ -1,7 +1,11 @@
 /** A TCP proxy that tests put between agent and relay, to change or silence the line. */
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { splitAddress } from "../support/raw_connection.ts";
+
+/** What a slow line passes on at once. */
+const trickleBytes = 1024;
 
 /** A listening proxy. Disposing it ends its connections. */
 export class TcpProxy implements AsyncDisposable {
@@ -11,6 +15,8 @@ export class TcpProxy implements AsyncDisposable {
   readonly #pairs = new Set<readonly [Socket, Socket]>();
   #upstream: string | undefined;
   #isFrozen = false;
+  /** What new connections pass on in a second, each way; undefined is as much as there is. */
+  bytesPerSecond: number | undefined;
 
   private constructor(server: ReturnType<typeof createServer>, address: string) {
     this.#server = server;
@@ -65,7 +71,8 @@ export class TcpProxy implements AsyncDisposable {
     const pair = [client, server] as const;
     this.#pairs.add(pair);
     for (const [from, to] of [[client, server], [server, client]] as const) {
-      from.pipe(to);
+      if (this.bytesPerSecond === undefined) from.pipe(to);
+      else void trickle(from, to, this.bytesPerSecond);
       from.on("error", () => {}); // `close` follows.
       from.on("close", () => {
         to.destroy();
@@ -73,6 +80,21 @@ export class TcpProxy implements AsyncDisposable {
       });
     }
     if (this.#isFrozen) { for (const socket of pair) freeze(socket); }
+  }
+}
+
+/** Passes bytes on at a slow line's pace, and reads no faster. */
+async function trickle(from: Socket, to: Socket, bytesPerSecond: number): Promise<void> {
+  const pauseMs = trickleBytes / bytesPerSecond * 1000;
+  try {
+    for await (const chunk of from as AsyncIterable<Uint8Array>) {
+      for (let at = 0; at < chunk.length; at += trickleBytes) {
+        to.write(chunk.subarray(at, at + trickleBytes));
+        await delay(pauseMs);
+      }
+    }
+  } catch {
+    // It broke: `close` follows, and ends the other one.
   }
 }
 

@@ -160,6 +160,24 @@ Deno.test("Keepalive takes bytes of a message that is still coming for an answer
   assert.equal(setup.idleTimesMs.length > 0, true);
 });
 
+Deno.test("Keepalive pings while a message is long in coming, and not for whole ones", () => {
+  using setup = new Setup();
+  for (let count = 0; count < 14; count++) {
+    setup.movedBytes++;
+    setup.keepalive.heard();
+    setup.later(1_000_000);
+  }
+  assert.equal(setup.pings.length, 0);
+  setup.movedBytes++;
+  setup.later(1_000_000);
+  assert.equal(setup.pings.length, 1);
+  for (let count = 0; count < 10; count++) {
+    setup.movedBytes++;
+    setup.later(1_000_000);
+  }
+  assert.equal(setup.pings.length, 3);
+});
+
 Deno.test("Keepalive does not count time in which this process had no turn", () => {
   using setup = new Setup();
   setup.isWaited = true;

@@ -1,0 +1,63 @@
+/**
+ * The real programs, and a line between them that drops everything without a word: a request that
+ * waits is not left waiting, and the agent comes back on a line that works.
+ */
+import { equal, match, ok } from "node:assert/strict";
+import { eventually, within } from "../support/deadline.ts";
+import { startAgent, startRelay } from "../support/programs.ts";
+import { readResponse, statusOf } from "../support/raw_http.ts";
+import { startRawTarget } from "../support/target.ts";
+import { service } from "./service.ts";
+import { TcpProxy } from "./tcp_proxy.ts";
+import { askSmall, call, CLUSTER, lastLines, metric, secrets } from "./tunnel.ts";
+
+/** Found in 10 to 12 s; under the 45 s that a session without a request is given. */
+const noticeMs = 30_000;
+
+Deno.test("a request on a line that has gone silent fails in seconds, and the agent dials anew", async () => {
+  await using target = await startRawTarget(service);
+  await using proxy = await TcpProxy.start();
+  const clusters = [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }];
+  await using relay = await startRelay({ clusters });
+  proxy.upstream = relay.publicAddress;
+  await using agent = await startAgent({
+    relayUrl: `ws://${proxy.address}/connect`,
+    token: secrets.token,
+    target: target.address,
+    credential: secrets.credential,
+  });
+  try {
+    await relay.waitForAgent(CLUSTER);
+    await askSmall(relay);
+    await using waiting = await call(relay, "POST", "/silent", ["Content-Length: 0"]);
+    await eventually(
+      async () => await metric(agent.healthAddress, "agent_open_streams") === 1,
+      "the request to be open",
+    );
+    proxy.freeze();
+    proxy.thaw(); // For new connections.
+    const answer = await within(readResponse(waiting.reader), "an answer", noticeMs);
+    equal(statusOf(answer), 502);
+    const { error } = JSON.parse(new TextDecoder().decode(answer.body));
+    equal(error.code, "reset");
+    const ended = await relay.waitForLog(({ message }) => message === "Agent disconnected");
+    match(String(ended.reason), /^No frame for 1\d s$/);
+
+    const isSilent = async (address: string, name: string) => {
+      const text = await (await fetch(`http://${address}/metrics`)).text();
+      return text.includes(`${name}{reason="silent"} 1`);
+    };
+    ok(await isSilent(relay.internalAddress, "culvert_session_ends_total"));
+    await eventually(
+      () => isSilent(agent.healthAddress, "culvert_agent_disconnects_total"),
+      "the agent to notice",
+      noticeMs,
+    );
+    const connected = async () => await metric(relay.internalAddress, "agents_connected") === 1;
+    await eventually(connected, "the agent to be back", noticeMs);
+    await askSmall(relay);
+  } catch (error) {
+    console.error(lastLines(relay.program), lastLines(agent.program));
+    throw error;
+  }
+});
