@@ -81,7 +81,10 @@ const tokenEntry = entryOf({
 const certificateEntry = entryOf({ name, clusters }, "must be an object with name and clusters");
 
 const claimEntry = entryOf({
-  claim: z.union([claimName, z.array(claimName).min(1).max(16)], CLAIM_EXPECTED),
+  claim: z.union(
+    [claimName, z.array(claimName).min(1, CLAIM_EXPECTED).max(16, CLAIM_EXPECTED)],
+    CLAIM_EXPECTED,
+  ),
   value: z.string(VALUE_EXPECTED).min(1, VALUE_EXPECTED).max(1024, VALUE_EXPECTED),
   clusters,
 }, "must be an object with claim, value and clusters");

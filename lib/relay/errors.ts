@@ -1,5 +1,6 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
-import { type Field, field } from "../http1/head.ts";
+import { encodeLatin1 } from "../bytes/bytes.ts";
+import { type Field, field, getField } from "../http1/head.ts";
 import { errorBody } from "../net/error_body.ts";
 import type { Exchange } from "../net/exchange.ts";
 import type { StreamErrorCode } from "../protocol/errors.ts";
@@ -267,10 +268,24 @@ export function answerError(
   more: readonly Field[] = [],
 ): void {
   if (exchange.isAnswered) return exchange.abort();
-  const fields = [field("Content-Type", "application/json"), field("Cache-Control", "no-store")];
-  fields.push(...more);
+  const wantsText = isDiscovery(exchange);
+  const fields = [
+    field("Content-Type", wantsText ? "text/plain; charset=utf-8" : "application/json"),
+    field("Cache-Control", "no-store"),
+    ...more,
+  ];
   if (error.retryAfterSeconds) fields.push(field("Retry-After", String(error.retryAfterSeconds)));
   if (error.challenge) fields.push(field("WWW-Authenticate", error.challenge));
-  const body = errorBody(error.status, error.code, error.message);
+  const body = wantsText
+    ? encodeLatin1(error.message)
+    : errorBody(error.status, error.code, error.message);
   exchange.answer(error.status, error.reason, fields, body);
+}
+
+/**
+ * Whether a request is the one that kubectl begins with: which APIs are there? The same code of
+ * client-go reads the answer as it reads any file, and of an error it shows text, and no `Status`.
+ */
+function isDiscovery({ head }: Exchange): boolean {
+  return getField(head.fields, "accept")?.includes("g=apidiscovery.k8s.io") ?? false;
 }

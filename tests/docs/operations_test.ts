@@ -6,6 +6,13 @@ import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";
 import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { streamErrorCodes } from "../../lib/protocol/errors.ts";
 import { defaultSettings } from "../../lib/protocol/settings.ts";
+import { rememberedMs } from "../../lib/relay/callers/callers.ts";
+import {
+  keysCooldownMs,
+  keysLastGoodMs,
+  keysTimeoutMs,
+  maxKeysBytes,
+} from "../../lib/relay/callers/keys.ts";
 import * as relayErrors from "../../lib/relay/errors.ts";
 import { handshakeTimeoutMs } from "../../lib/relay/relay.ts";
 import { startAgent, startRelay } from "../support/programs.ts";
@@ -244,6 +251,20 @@ Deno.test("operations.md: the limits that are fixed are the code's", () => {
   assert.equal(limit("a kept connection between two requests"), `${idleMs / 1000} s`);
   assert.equal(limit("agent's Settings after the handshake"), `${handshakeTimeoutMs / 1000} s`);
   assert.equal(limit("message of a session"), String(maxMessageBytes));
+  assert.equal(limit("keys of callers' issuer: one attempt"), `${keysTimeoutMs / 1000} s`);
+  assert.equal(limit("keys of callers' issuer: the answer"), String(maxKeysBytes));
+  assert.equal(
+    limit("keys of callers' issuer: used without a newer answer"),
+    `${keysLastGoodMs / 3_600_000} h`,
+  );
+  assert.equal(
+    limit("keys of callers' issuer: between two attempts"),
+    `${keysCooldownMs / 1000} s`,
+  );
+  assert.equal(
+    limit("a caller's token is remembered for its connection"),
+    `${rememberedMs / 1000} s`,
+  );
   const { window, maxWindow } = defaultSettings;
   assert.equal(
     limit("unread bytes of one stream, at first and at most"),

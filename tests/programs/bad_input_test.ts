@@ -149,6 +149,26 @@ const refusals: readonly Refusal[] = [
     says: /^Option --clusters, entry 1 \("blue"\): certificateName: needs --tls-client-ca/,
   },
   {
+    what: "an internal listener that others can reach, and nobody who may call",
+    script: "relay.ts",
+    args: ["-addr", "127.0.0.1:0", "-internal-addr", "0.0.0.0:0", "-clusters", clusters],
+    says:
+      /^Option --internal-addr is "0\.0\.0\.0:0", which others can reach, .* --caller-tokens, .*--callers open/,
+  },
+  {
+    what: "a caller without a token",
+    script: "relay.ts",
+    args: [...relayArgs, "-caller-tokens", JSON.stringify([{ name: "x", clusters: ["*"] }])],
+    says: /^Option --caller-tokens, entry 1: must have either token or tokenSha256$/,
+  },
+  {
+    what: "half of what JWTs need",
+    script: "relay.ts",
+    args: [...relayArgs, "-caller-jwt-issuer", "https://issuer.example"],
+    says:
+      /^Option --caller-jwt-issuer needs --caller-jwt-audience and .*--caller-jwt-rules as well$/,
+  },
+  {
     what: "a certificate without its key",
     script: "relay.ts",
     args: [...relayArgs, "-tls-cert", "/nonexistent/tls.crt"],

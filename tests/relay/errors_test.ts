@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type StreamErrorCode, streamErrorCodes } from "../../lib/protocol/errors.ts";
 import {
   answerError,
+  callerUnknown,
   clusterNotAvailable,
   fromStreamError,
   rateLimited,
@@ -11,9 +12,10 @@ import { Setup } from "../net/setup.ts";
 import { errorText } from "../support/error_body.ts";
 
 /** A connection on which a request has come. */
-async function serving() {
+async function serving(...lines: string[]) {
   const setup = new Setup();
-  setup.caller.send("GET / HTTP/1.1\r\nHost: relay\r\n\r\n");
+  const fields = ["Host: relay", ...lines].map((line) => `${line}\r\n`).join("");
+  setup.caller.send(`GET / HTTP/1.1\r\n${fields}\r\n`);
   const { exchange } = await setup.request();
   return { setup, exchange };
 }
@@ -53,6 +55,27 @@ Deno.test("answerError answers with status, code and message, and nothing that i
   const answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\n" +
     `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
   assert.equal(await setup.caller.response(answer), answer);
+});
+
+Deno.test("answerError gives kubectl's first request text, which is all that it shows", async () => {
+  const accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+  const { setup, exchange } = await serving(`Accept: ${accept},application/json`);
+  await using _ = setup;
+  answerError(exchange, clusterNotAvailable);
+  const answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\n" +
+    "Cache-Control: no-store\r\nContent-Length: 21\r\n\r\ncluster not available";
+  assert.equal(await setup.caller.response(answer), answer);
+});
+
+Deno.test("answerError says what a caller can prove itself with", async () => {
+  const { setup, exchange } = await serving();
+  await using _ = setup;
+  answerError(exchange, callerUnknown);
+  await setup.settled();
+  assert.match(
+    setup.caller.text,
+    /^HTTP\/1\.1 401 Unauthorized\r\n.*\r\nWWW-Authenticate: Bearer\r\n/s,
+  );
 });
 
 Deno.test("answerError says when to come back", async () => {

@@ -1,0 +1,258 @@
+import assert from "node:assert/strict";
+import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
+import {
+  admit,
+  Callers,
+  type CallersConfig,
+  type CallersContext,
+  rememberedMs,
+} from "../../../lib/relay/callers/callers.ts";
+import { type Field, field } from "../../../lib/http1/head.ts";
+import type { Peer } from "../../../lib/net/exchange.ts";
+import { audience, Issuer, issuerName, makeKey, sign } from "../../callers/issuer.ts";
+
+/** Two clocks that stand still until they are moved. */
+class Clock {
+  epochMs = Date.now();
+  uptimeMs = 1_000_000;
+
+  nowMs(): number {
+    return this.epochMs;
+  }
+
+  monotonicMs(): number {
+    return this.uptimeMs;
+  }
+
+  pass(ms: number): void {
+    this.epochMs += ms;
+    this.uptimeMs += ms;
+  }
+}
+
+const plainPeer = (): Peer => ({ address: "192.0.2.1", isTls: false });
+const certified = (...names: string[]): Peer => ({
+  ...plainPeer(),
+  isTls: true,
+  certificate: { names },
+});
+
+function request(peer: Peer, token?: string): { head: { fields: Field[] }; peer: Peer } {
+  const fields = token === undefined ? [] : [field("Authorization", `Bearer ${token}`)];
+  return { head: { fields }, peer };
+}
+
+/** What an identity comes to: kind and name of the caller, or the reason of its denial. */
+async function told(identity: Identity | Promise<Identity>): Promise<string> {
+  const known = await identity;
+  return known instanceof Denial ? known.reason : `${known.kind} ${known.name}`;
+}
+
+const one = { name: "one", token: "token-number-one", clusters: ["a"] };
+const jwtConfig = (url: string): CallersConfig => ({
+  mode: "known",
+  jwt: {
+    ...{ issuer: issuerName, audience, jwksUrl: url },
+    rules: [{ claim: "sub", value: "*", clusters: ["*"] }],
+  },
+});
+
+Deno.test("Callers that are open take everybody, with nothing to wait for", async () => {
+  const callers = await Callers.create({ mode: "open" });
+  const identity = callers.identify(request(plainPeer(), "any-token"));
+  assert.ok(!(identity instanceof Promise));
+  assert.equal(await told(identity), "network network");
+  assert.equal(admit(identity as Caller, "whatever"), undefined);
+  assert.equal(await told(callers.identify(request(certified("argocd")))), "certificate argocd");
+  assert.equal(await told(callers.identify(request(certified()))), "certificate unnamed");
+});
+
+Deno.test("Callers remembers a token for its connection, and for no other", async () => {
+  const callers = await Callers.create({ mode: "known", tokens: [one] });
+  const peer = plainPeer();
+  const first = callers.identify(request(peer, one.token));
+  assert.ok(first instanceof Promise);
+  const caller = await first;
+  assert.equal(callers.identify(request(peer, one.token)), caller, "without a promise");
+  assert.ok(callers.identify(request(plainPeer(), one.token)) instanceof Promise);
+  for (const other of ["token-number-on", "token-number-onf", "token-number-onee"]) {
+    assert.equal(await told(callers.identify(request(peer, other))), "unknown_token");
+  }
+  assert.equal(await told(callers.identify(request(peer))), "missing");
+});
+
+Deno.test("Callers looks at a token again after a minute, on whatever clock", async () => {
+  const clock = new Clock();
+  const callers = await Callers.create({ mode: "known", tokens: [one] }, { clock });
+  const peer = plainPeer();
+  await callers.identify(request(peer, one.token));
+  clock.pass(rememberedMs - 1);
+  assert.ok(!(callers.identify(request(peer, one.token)) instanceof Promise));
+  // Somebody sets the clock back: that must not make it last.
+  clock.epochMs -= 3_600_000;
+  clock.uptimeMs += 1;
+  assert.ok(callers.identify(request(peer, one.token)) instanceof Promise);
+});
+
+Deno.test("Callers refuses a token from its end on, remembered or not, and when the clock jumps", async () => {
+  const clock = new Clock();
+  const expiresMs = clock.epochMs + 10_000;
+  const tokens = [{ ...one, expiresMs }];
+  const callers = await Callers.create({ mode: "known", tokens }, { clock });
+  const peer = plainPeer();
+  assert.equal(await told(callers.identify(request(peer, one.token))), "token one");
+  clock.pass(9_999);
+  assert.equal(await told(callers.identify(request(peer, one.token))), "token one");
+  clock.epochMs += 1;
+  assert.equal(await told(callers.identify(request(peer, one.token))), "expired");
+  clock.epochMs -= 5_000;
+  assert.equal(await told(callers.identify(request(peer, one.token))), "token one");
+  clock.epochMs += 86_400_000;
+  assert.equal(await told(callers.identify(request(plainPeer(), one.token))), "expired");
+});
+
+Deno.test("Callers forgets what it remembered when the lists change, even while it looks", async () => {
+  const callers = await Callers.create({ mode: "known", tokens: [one] });
+  const peer = plainPeer();
+  await callers.identify(request(peer, one.token));
+  const underWay = callers.identify(request(peer, `${one.token}-x`));
+  const lookedUp = callers.identify(request(plainPeer(), one.token));
+  await callers.replaceTokens([{ ...one, name: "two", token: "token-number-two" }]);
+  await Promise.all([underWay, lookedUp]);
+  assert.equal(await told(callers.identify(request(peer, one.token))), "unknown_token");
+  assert.equal(await told(callers.identify(request(peer, "token-number-two"))), "token two");
+});
+
+Deno.test("Callers finds a certificate's rules once for a connection, and anew when they change", async () => {
+  const rule = { name: "argo*", clusters: ["a"] };
+  const callers = await Callers.create({ mode: "known", certificates: [rule] });
+  const peer = certified("cn", "argocd.example");
+  const caller = callers.identify(request(peer)) as Caller;
+  assert.equal(await told(caller), "certificate argocd.example");
+  assert.equal(callers.identify(request(peer)), caller);
+  assert.equal(admit(caller, "a"), undefined);
+  assert.equal(admit(caller, "b")?.reason, "cluster");
+  callers.replaceCertificates([{ name: "cn", clusters: ["b"] }]);
+  const changed = callers.identify(request(peer)) as Caller;
+  assert.equal(admit(changed, "a")?.reason, "cluster");
+  assert.equal(admit(changed, "b"), undefined);
+  callers.replaceCertificates([]);
+  assert.equal(await told(callers.identify(request(peer))), "unknown_certificate");
+  assert.equal(await told(callers.identify(request(plainPeer()))), "missing");
+});
+
+Deno.test("Callers takes an issuer's last keys for a day, and then none", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const clock = new Clock();
+  const failures: string[] = [];
+  const keysEvents = {
+    fetched() {},
+    failed: (reason: string, usable: boolean) => failures.push(`${reason} ${usable}`),
+  };
+  const callers = await Callers.create(jwtConfig(issuer.url), { clock, keysEvents });
+  const ask = async () => {
+    const exp = Math.floor(clock.epochMs / 1000) + 60;
+    const token = await sign(key, { exp });
+    return await told(callers.identify(request(plainPeer(), token)));
+  };
+  await callers.prepare();
+  assert.equal(await ask(), "jwt someone");
+  issuer.answer = "error";
+  clock.pass(11 * 60_000);
+  assert.equal(await ask(), "jwt someone", "the keys are old, and there are no newer ones");
+  assert.deepEqual(failures, ["Status 503, must be 200 true"]);
+  clock.pass(23.8 * 3_600_000);
+  assert.equal(await ask(), "jwt someone");
+  // The attempt of just now is not waited for; it must be over before the next.
+  await callers.prepare();
+  clock.pass(3_600_000);
+  assert.equal(await ask(), "keys_unavailable");
+  assert.match(failures.at(-1)!, /false$/);
+  issuer.answer = "keys";
+  assert.equal(await ask(), "keys_unavailable", "it was asked a moment ago");
+  clock.pass(10_001);
+  assert.equal(await ask(), "jwt someone");
+});
+
+Deno.test("Callers asks an issuer once for many callers, and not again at once", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const clock = new Clock();
+  const callers = await Callers.create(jwtConfig(issuer.url), { clock });
+  const token = await sign(key);
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, () => told(callers.identify(request(plainPeer(), token)))),
+  );
+  assert.deepEqual(new Set(answers), new Set(["jwt someone"]));
+  assert.equal(issuer.fetches, 1);
+  const stranger = await sign({ ...key, id: "stranger" });
+  for (let count = 0; count < 5; count++) {
+    assert.equal(await told(callers.identify(request(plainPeer(), stranger))), "unknown_key");
+  }
+  assert.equal(issuer.fetches, 1);
+  clock.pass(10_001);
+  await told(callers.identify(request(plainPeer(), stranger)));
+  await told(callers.identify(request(plainPeer(), stranger)));
+  assert.equal(issuer.fetches, 2);
+});
+
+Deno.test("Callers takes nothing for keys but a short list of them, from the URL itself", async () => {
+  const key = await makeKey("one");
+  const reasons: [Issuer["answer"], RegExp][] = [
+    ["error", /^Status 503, must be 200$/],
+    ["redirect", /^Status 302, must be 200$/],
+    ["not JSON", /^The answer is not JSON$/],
+    ["too long", /^The answer is over 262144 bytes$/],
+  ];
+  for (const [answer, reason] of reasons) {
+    await using issuer = new Issuer([key]);
+    issuer.answer = answer;
+    const failures: string[] = [];
+    const keysEvents = { fetched() {}, failed: (why: string) => void failures.push(why) };
+    const callers = await Callers.create(jwtConfig(issuer.url), { keysEvents });
+    const token = await sign(key);
+    assert.equal(
+      await told(callers.identify(request(plainPeer(), token))),
+      "keys_unavailable",
+      answer,
+    );
+    assert.match(failures.join(), reason);
+    assert.equal(issuer.fetches, 1);
+  }
+});
+
+Deno.test("Callers takes what is JSON and no list of keys for a failure", async () => {
+  const context: CallersContext = {
+    fetch: () => Promise.resolve(Response.json({ keys: "none" })),
+  };
+  const callers = await Callers.create(jwtConfig("https://issuer.example/keys"), context);
+  const token = await sign(await makeKey("one"));
+  assert.equal(await told(callers.identify(request(plainPeer(), token))), "keys_unavailable");
+});
+
+Deno.test("Callers gives up an issuer that does not answer", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  issuer.answer = "silence";
+  const failures: string[] = [];
+  const keysEvents = { fetched() {}, failed: (why: string) => void failures.push(why) };
+  const callers = await Callers.create(jwtConfig(issuer.url), { keysEvents });
+  const token = await sign(key);
+  assert.equal(await told(callers.identify(request(plainPeer(), token))), "keys_unavailable");
+  assert.match(failures.join(), /timeout/);
+});
+
+Deno.test("Callers takes other rules for claims at once", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const callers = await Callers.create(jwtConfig(issuer.url));
+  const peer = plainPeer();
+  const token = await sign(key);
+  const caller = await callers.identify(request(peer, token)) as Caller;
+  assert.equal(admit(caller, "a"), undefined);
+  callers.replaceJwtRules([{ claim: "sub", value: "someone-else", clusters: ["*"] }]);
+  const changed = await callers.identify(request(peer, token)) as Caller;
+  assert.equal(admit(changed, "a")?.reason, "cluster");
+  assert.equal(issuer.fetches, 1, "the keys stay");
+});
