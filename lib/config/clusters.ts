@@ -5,9 +5,8 @@
 import { z } from "zod";
 import { parseTargetAddress } from "./address.ts";
 import { ConfigError } from "./config_error.ts";
-import { findJsonFault } from "./json_fault.ts";
+import { entryOf, parseJson } from "./json_entries.ts";
 import { parsedBy, TARGET_EXPECTED } from "./kinds.ts";
-import { nearestName } from "./suggestion.ts";
 
 /** One cluster that a relay serves. */
 export interface ClusterEntry {
@@ -108,7 +107,7 @@ const tokenSha256 = z.string(SHA256_EXPECTED)
   .transform((text) => text.toLowerCase())
   .refine((digest) => digest !== SHA256_OF_NOTHING, "is the SHA-256 of an empty text");
 
-const tokenSchema = strictObject({
+const tokenSchema = entryOf({
   name: z.string(NAME_EXPECTED).regex(/^[A-Za-z0-9._-]{1,64}$/, NAME_EXPECTED),
   token: token.optional(),
   tokenSha256: tokenSha256.optional(),
@@ -123,13 +122,13 @@ const certificateName = z.string(CERTIFICATE_EXPECTED).min(1, CERTIFICATE_EXPECT
 const COUNT_EXPECTED = "must be a whole number, 0 for no limit";
 const RATE_EXPECTED = "must be a number of at least 0, 0 for no limit";
 
-const limitsSchema = strictObject({
+const limitsSchema = entryOf({
   requestsPerSecond: z.number(RATE_EXPECTED).min(0, RATE_EXPECTED).exactOptional(),
   openRequests: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
   bytesPerSecond: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
 }, "must be an object with requestsPerSecond, openRequests or bytesPerSecond");
 
-const clusterSchema = strictObject({
+const clusterSchema = entryOf({
   // A client removes "." and ".." from a path before it is sent, so no request could reach them.
   id: z.string(ID_EXPECTED).regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/, ID_EXPECTED),
   token: token.optional(),
@@ -203,7 +202,7 @@ function together(
 }
 
 function parseEntries({ text, source }: ClustersText, takesOne: boolean): PlacedEntry[] {
-  const value = parseJson(text.replace(/^\ufeff/, ""), source);
+  const value = parseJson(text, source, "a JSON array of clusters");
   const isOne = takesOne && typeof value === "object" && value !== null && !Array.isArray(value);
   const schema = z.array(clusterSchema, "must be a JSON array of clusters");
   const result = schema.safeParse(isOne ? [value] : value);
@@ -233,18 +232,6 @@ function dropUndefined(entry: TokenEntry): TokenEntry {
   return { name: entry.name, ...Object.fromEntries(kept) };
 }
 
-function parseJson(text: string, source: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The engine's own message quotes the text, and with it perhaps a token.
-    const fault = findJsonFault(text);
-    const place = fault === undefined ? "" : ` at line ${fault.line}, column ${fault.column}`;
-    const hint = text.trim() === "" ? "it is empty" : `it is not JSON${place}`;
-    throw new ConfigError(`${source}: ${hint}; it must be a JSON array of clusters`);
-  }
-}
-
 /** Tells one issue, and how many others there are. */
 function describe(
   issues: readonly z.core.$ZodIssue[],
@@ -272,23 +259,6 @@ function idIn(entries: unknown, index: number): string | undefined {
 
 function numbered(number: number, id: string | undefined): string {
   return id === undefined ? String(number) : `${number} ("${id}")`;
-}
-
-/** An object with these keys and no others. */
-function strictObject<Shape extends z.core.$ZodShape>(shape: Shape, expected: string) {
-  return z.strictObject(shape, {
-    error: (issue) =>
-      issue.code === "unrecognized_keys" ? unknownKey(issue.keys, Object.keys(shape)) : expected,
-  });
-}
-
-function unknownKey(keys: readonly string[], known: readonly string[]): string {
-  const key = (keys[0] ?? "").slice(0, 64);
-  const nearest = nearestName(key, known);
-  const remedy = nearest === undefined
-    ? `known are ${known.join(", ")}`
-    : `did you mean "${nearest}"?`;
-  return `unknown key ${JSON.stringify(key)}; ${remedy}`;
 }
 
 function haveOne<Key extends string>(

@@ -14,21 +14,27 @@ import { nearestName } from "./suggestion.ts";
  * @throws {ConfigError} naming the entry, by its number, and the key; never with a value in it
  */
 export function readEntries<Entry>(text: string, source: string, entry: z.ZodType<Entry>): Entry[] {
-  const value = parseJson(text.replace(/^\ufeff/, ""), source);
+  const value = parseJson(text, source, "a JSON array");
   const result = z.array(entry, "must be a JSON array").safeParse(value);
   if (!result.success) throw new ConfigError(`${source}${describe(result.error.issues)}`);
   return result.data;
 }
 
-function parseJson(text: string, source: string): unknown {
+/**
+ * Parses JSON, behind a byte order mark or not.
+ *
+ * @param expected what it must be, for the message
+ * @throws {ConfigError} that says where it is wrong, and quotes nothing
+ */
+export function parseJson(text: string, source: string, expected: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/^\ufeff/, ""));
   } catch {
     // The engine's own message quotes the text, and with it perhaps a token.
     const fault = findJsonFault(text);
     const place = fault === undefined ? "" : ` at line ${fault.line}, column ${fault.column}`;
     const hint = text.trim() === "" ? "it is empty" : `it is not JSON${place}`;
-    throw new ConfigError(`${source}: ${hint}; it must be a JSON array`);
+    throw new ConfigError(`${source}: ${hint}; it must be ${expected}`);
   }
 }
 

@@ -5,12 +5,12 @@ import type { Exchange } from "../net/exchange.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
+import { digestToken } from "./digests.ts";
 import { Admission, type Refusal } from "./admissions.ts";
 import type { RelayEnv } from "./env.ts";
 import type { Claim } from "./directory/directory.ts";
 import type { Registration } from "./registry.ts";
 import { handshakeTimeoutMs, type Relay } from "./relay.ts";
-import { digestToken } from "./tokens.ts";
 
 /** Handles `/connect`: authenticates the agent, accepts its WebSocket and registers the session. */
 export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<Response> {

@@ -1,4 +1,5 @@
-/** Agents' tokens: compared in constant time, never kept in the clear. */
+/** Agents' tokens: which cluster each belongs to. */
+import { type DigestEntry, digestOf, DigestTable, type TokenSecret } from "./digests.ts";
 import type { Cluster } from "./registry.ts";
 
 /** A cluster and the tokens of its agents, as the configuration has them. */
@@ -6,13 +7,10 @@ export interface ClusterTokens extends Cluster {
   readonly tokens: readonly ClusterToken[];
 }
 
-/** A token: itself, or `tokenSha256`. */
-export interface ClusterToken {
+/** A token and what goes with it. */
+export interface ClusterToken extends TokenSecret {
   /** For logs. */
   readonly name: string;
-  readonly token?: string | undefined;
-  /** 64 hexadecimal digits. */
-  readonly tokenSha256?: string | undefined;
   /** Milliseconds since 1970 from which the token is not accepted any more; absent for never. */
   readonly expiresMs?: number | undefined;
 }
@@ -30,26 +28,17 @@ export class SameTokenError extends Error {
   override readonly name = "SameTokenError";
 }
 
-/** SHA-256 is compared as so many numbers of 32 bits. */
-const wordsPerDigest = 8;
-
 /** Which cluster a token belongs to. A table does not change: a new configuration is a new one. */
 export class TokenTable {
-  readonly #matches: readonly TokenMatch[];
-  /** Digests of {@link #matches}, one behind the other: 10,000 of them are compared in 0.1 ms. */
-  readonly #words: Uint32Array;
+  readonly #inConstantTime: DigestTable<TokenMatch>;
   readonly #byDigest: ReadonlyMap<string, TokenMatch>;
   /** All there is to know about each cluster, by its id, as a text to be compared. */
   readonly #fingerprints: ReadonlyMap<string, string>;
 
   private constructor(entries: readonly HashedToken[], fingerprints: ReadonlyMap<string, string>) {
-    this.#matches = entries.map(({ match }) => match);
-    this.#byDigest = new Map(entries.map(({ digest, match }) => [digest.toHex(), match]));
+    this.#inConstantTime = new DigestTable(entries);
+    this.#byDigest = new Map(entries.map(({ digest, value }) => [digest.toHex(), value]));
     this.#fingerprints = fingerprints;
-    this.#words = new Uint32Array(entries.length * wordsPerDigest);
-    for (const [index, { digest }] of entries.entries()) {
-      this.#words.set(wordsOf(digest), index * wordsPerDigest);
-    }
   }
 
   /**
@@ -62,7 +51,7 @@ export class TokenTable {
     refuseTwins(hashed.flat());
     const fingerprints = clusters.map(({ tokens: _, ...cluster }, index): [string, string] => {
       const tokens = hashed[index]!.map((
-        { digest, match: { tokenName, expiresMs } },
+        { digest, value: { tokenName, expiresMs } },
       ) => [tokenName, digest.toHex(), String(expiresMs)]);
       return [cluster.id, JSON.stringify([cluster, tokens])];
     });
@@ -74,23 +63,9 @@ export class TokenTable {
     return this.#fingerprints.size;
   }
 
-  /**
-   * What the token with this digest is, expired or not, or nothing; for a token that is shown.
-   *
-   * Every entry is compared, all 32 bytes of it, so that the time taken says neither how much of a
-   * guess was right nor which entry it came close to.
-   */
+  /** What the token with this digest is, expired or not, or nothing; in constant time. */
   find(digest: Uint8Array): TokenMatch | undefined {
-    const [a, b, c, d, e, f, g, h] = wordsOf(digest);
-    const words = this.#words;
-    let found: TokenMatch | undefined;
-    for (let index = 0, at = 0; index < this.#matches.length; index++, at += wordsPerDigest) {
-      const difference = (words[at]! ^ a!) | (words[at + 1]! ^ b!) | (words[at + 2]! ^ c!) |
-        (words[at + 3]! ^ d!) | (words[at + 4]! ^ e!) | (words[at + 5]! ^ f!) |
-        (words[at + 6]! ^ g!) | (words[at + 7]! ^ h!);
-      if (difference === 0) found = this.#matches[index];
-    }
-    return found;
+    return this.#inConstantTime.find(digest);
   }
 
   /** The same for a token that was found before, in another table perhaps: many can be looked up. */
@@ -110,49 +85,26 @@ export class TokenTable {
   }
 }
 
-interface HashedToken {
-  readonly digest: Uint8Array;
-  readonly match: TokenMatch;
-}
+type HashedToken = DigestEntry<TokenMatch>;
 
 async function hashTokens({ tokens, ...cluster }: ClusterTokens): Promise<HashedToken[]> {
   return await Promise.all(tokens.map(async (token) => ({
     digest: await digestOf(token),
-    match: { cluster, tokenName: token.name, expiresMs: token.expiresMs ?? Infinity },
+    value: { cluster, tokenName: token.name, expiresMs: token.expiresMs ?? Infinity },
   })));
-}
-
-/** The SHA-256 of a token, by which it is known. */
-export async function digestToken(token: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(token)));
-}
-
-/** The same in hexadecimal, as `tokenSha256` has it. */
-export async function hashToken(token: string): Promise<string> {
-  return (await digestToken(token)).toHex();
-}
-
-async function digestOf({ token, tokenSha256 }: ClusterToken): Promise<Uint8Array> {
-  if (token !== undefined) return await digestToken(token);
-  return Uint8Array.fromHex(tokenSha256 ?? "");
-}
-
-function wordsOf(digest: Uint8Array): Uint32Array {
-  const view = new DataView(digest.buffer, digest.byteOffset, digest.byteLength);
-  return Uint32Array.from({ length: wordsPerDigest }, (_, index) => view.getUint32(index * 4));
 }
 
 function refuseTwins(entries: readonly HashedToken[]): void {
   const owners = new Map<string, TokenMatch>();
-  for (const { digest, match } of entries) {
+  for (const { digest, value } of entries) {
     const key = digest.toHex();
     const owner = owners.get(key);
     if (owner) {
       throw new SameTokenError(
-        `Token ${nameOf(owner)} is also token ${nameOf(match)}; each needs its own`,
+        `Token ${nameOf(owner)} is also token ${nameOf(value)}; each needs its own`,
       );
     }
-    owners.set(key, match);
+    owners.set(key, value);
   }
 }
 

@@ -6,7 +6,7 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { hashToken } from "../../lib/relay/tokens.ts";
+import { hashToken } from "../../lib/relay/digests.ts";
 import { runProgram, startAgent, startRelay } from "../support/programs.ts";
 
 type Script = "relay.ts" | "agent.ts";

@@ -1,6 +1,6 @@
 /** Clusters and tokens that change while the relay runs: who stays, who goes, and what is refused. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { hashToken } from "../../lib/relay/tokens.ts";
+import { hashToken } from "../../lib/relay/digests.ts";
 import { eventually, within } from "../support/deadline.ts";
 import {
   type LogLine,

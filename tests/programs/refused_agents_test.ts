@@ -59,7 +59,7 @@ Deno.test("a storm of wrong tokens is slowed down; a right one from the same add
   equal(await metric(relay.internalAddress, "auth_failures_total"), wrong.length);
   ok(await slowed() >= overdone.length + 32);
 
-  // One log line a second, say, is enough: it says how many there were.
+  // The log has a few lines a second, which tell how many there were.
   const lines = () => relay.logs.filter(({ message }) => message === "Refused an agent");
   ok(lines().length < wrong.length / 2, `${lines().length} lines`);
   let more = 0;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Admission, Admissions } from "../../lib/relay/admissions.ts";
-import { type ClusterTokens, digestToken, TokenTable } from "../../lib/relay/tokens.ts";
+import { digestToken } from "../../lib/relay/digests.ts";
+import { type ClusterTokens, TokenTable } from "../../lib/relay/tokens.ts";
 
 function cluster(id: string, changes: Partial<ClusterTokens> = {}): ClusterTokens {
   return {

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
+import { digestToken, hashToken } from "../../lib/relay/digests.ts";
 import {
   type ClusterTokens,
-  digestToken,
-  hashToken,
   SameTokenError,
   type TokenMatch,
   TokenTable,

@@ -1,14 +1,17 @@
-/** Callers' bearer tokens: compared in constant time, never kept in the clear. */
+/** Callers' bearer tokens: whose each is. */
+import {
+  type DigestEntry,
+  digestOf,
+  DigestTable,
+  digestToken,
+  type TokenSecret,
+} from "../digests.ts";
 import type { Caller } from "./caller.ts";
 import { Patterns } from "./patterns.ts";
 
 /** A token and what it opens, as the configuration has it. */
-export interface CallerToken {
+export interface CallerToken extends TokenSecret {
   readonly name: string;
-  /** The token itself, or `tokenSha256`: one of the two. */
-  readonly token?: string | undefined;
-  /** SHA-256 of the token's bytes, 64 hexadecimal digits. */
-  readonly tokenSha256?: string | undefined;
   /** Ids of clusters, or their beginnings with `*` behind. */
   readonly clusters: readonly string[];
   /** Milliseconds since 1970 from which the token is not accepted any more. */
@@ -22,17 +25,12 @@ export interface TokenOwner {
   readonly expiresMs: number;
 }
 
-interface Entry {
-  readonly digest: Uint8Array;
-  readonly owner: TokenOwner;
-}
-
 /** Tells whose a token is. */
 export class CallerTokens {
-  readonly #entries: readonly Entry[];
+  readonly #owners: DigestTable<TokenOwner>;
 
-  private constructor(entries: readonly Entry[]) {
-    this.#entries = entries;
+  private constructor(entries: readonly DigestEntry<TokenOwner>[]) {
+    this.#owners = new DigestTable(entries);
   }
 
   /**
@@ -44,38 +42,14 @@ export class CallerTokens {
     return new CallerTokens(await Promise.all(tokens.map(toEntry)));
   }
 
-  /**
-   * Whose token this is, expired or not, or nothing.
-   *
-   * Every entry is compared, all 32 bytes of it, so that the time taken says neither how much of a
-   * guess was right nor which entry it came close to.
-   */
+  /** Whose token this is, expired or not, or nothing; found in constant time. */
   async find(token: string): Promise<TokenOwner | undefined> {
-    const digest = await sha256(token);
-    let found: TokenOwner | undefined;
-    for (const entry of this.#entries) {
-      if (isEqual(entry.digest, digest)) found = entry.owner;
-    }
-    return found;
+    return this.#owners.find(await digestToken(token));
   }
 }
 
-async function toEntry(entry: CallerToken): Promise<Entry> {
-  const { name, token, tokenSha256, clusters, expiresMs } = entry;
-  if (token === undefined && tokenSha256 === undefined) {
-    throw new RangeError("An entry has no token");
-  }
-  const digest = token === undefined ? Uint8Array.fromHex(tokenSha256!) : await sha256(token);
+async function toEntry(entry: CallerToken): Promise<DigestEntry<TokenOwner>> {
+  const { name, clusters, expiresMs } = entry;
   const caller: Caller = { kind: "token", name, clusters: new Patterns(clusters) };
-  return { digest, owner: { caller, expiresMs: expiresMs ?? Infinity } };
-}
-
-async function sha256(text: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
-}
-
-function isEqual(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = a.length ^ b.length;
-  for (let index = 0; index < a.length; index++) difference |= a[index]! ^ b[index]!;
-  return difference === 0;
+  return { digest: await digestOf(entry), value: { caller, expiresMs: expiresMs ?? Infinity } };
 }
