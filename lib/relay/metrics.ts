@@ -80,19 +80,19 @@ export class RelayMetrics {
       registers,
     });
     this.#callersDenied = new Counter({
-      name: "callers_denied_total",
+      name: "culvert_callers_denied_total",
       help: "Requests of callers that were not let in, by reason.",
       labelNames: ["reason"],
       registers,
     });
     this.#callerKeys = new Counter({
-      name: "caller_keys_fetches_total",
+      name: "culvert_caller_keys_fetches_total",
       help: "Attempts to fetch the keys of callers' issuer, by result.",
       labelNames: ["result"],
       registers,
     });
     this.#callerKeysTime = new Gauge({
-      name: "caller_keys_fetched_timestamp_seconds",
+      name: "culvert_caller_keys_fetched_timestamp_seconds",
       help:
         "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
       registers,

@@ -275,7 +275,7 @@ Deno.test("without any keys callers get 503 until the issuer is there", async (t
         30_000,
       );
       const metrics = await fetch(`http://${tunnel.relay.internalAddress}/metrics`);
-      match(await metrics.text(), /^caller_keys_fetches_total\{result="ok"\} 1$/m);
+      match(await metrics.text(), /^culvert_caller_keys_fetches_total\{result="ok"\} 1$/m);
     });
   });
 });

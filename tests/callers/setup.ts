@@ -36,6 +36,7 @@ export function assertForbidden(answer: WireMessage, why: string): void {
 export async function deniedCount(tunnel: Tunnel, reason: string): Promise<number> {
   const response = await fetch(`http://${tunnel.relay.internalAddress}/metrics`);
   const text = await response.text();
-  const match = new RegExp(`^callers_denied_total\\{reason="${reason}"\\} (\\d+)$`, "m").exec(text);
+  const match = new RegExp(`^culvert_callers_denied_total\\{reason="${reason}"\\} (\\d+)$`, "m")
+    .exec(text);
   return Number(match?.[1] ?? 0);
 }

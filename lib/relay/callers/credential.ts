@@ -17,27 +17,26 @@ const scheme = /^Bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/i;
  * Kubernetes hand it over. More than one of either is malformed: which of them counts would be a guess.
  */
 export function readCredential(fields: readonly Field[]): Credential {
-  const authorizations = valuesOf(fields, "authorization");
-  const [authorization] = authorizations;
+  let authorization: string | undefined;
+  for (const { key, value } of fields) {
+    if (key !== "authorization") continue;
+    if (authorization !== undefined) return malformed;
+    authorization = value;
+  }
   if (authorization === undefined) return fromSubprotocol(fields);
   const token = scheme.exec(authorization)?.[1];
-  if (token === undefined || authorizations.length > 1) return malformed;
-  return { kind: "bearer", token };
+  return token === undefined ? malformed : { kind: "bearer", token };
 }
 
 function fromSubprotocol(fields: readonly Field[]): Credential {
   // Only a WebSocket handshake has subprotocols (RFC 6455 section 4.1).
   if (!listHas(fields, "upgrade", "websocket")) return none;
-  const protocols = valuesOf(fields, "sec-websocket-protocol").join(",").split(",");
-  const [bearer, ...others] = protocols.map((protocol) => protocol.trim())
+  const [bearer, ...others] = fields.filter(({ key }) => key === "sec-websocket-protocol")
+    .flatMap(({ value }) => value.split(",")).map((protocol) => protocol.trim())
     .filter((protocol) => protocol.startsWith(bearerProtocol));
   if (bearer === undefined) return none;
   const token = decode(bearer.slice(bearerProtocol.length));
   return token === undefined || others.length > 0 ? malformed : { kind: "bearer", token };
-}
-
-function valuesOf(fields: readonly Field[], key: string): string[] {
-  return fields.flatMap((field) => field.key === key ? [field.value] : []);
 }
 
 /** Base64 as in URLs, without padding; undefined for anything else, and for an empty token. */
