@@ -41,7 +41,7 @@ export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<
 }
 
 /** No token is longer; what is longer is not worth hashing. */
-const maxTokenChars = 4_096;
+export const maxTokenChars = 4_096;
 
 async function admit(relay: Relay, { head, peer }: Exchange): Promise<Admission | Refusal> {
   const authorization = getField(head.fields, "authorization") ?? "";

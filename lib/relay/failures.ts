@@ -1,13 +1,13 @@
 /** Refused credentials, by address: who tries many has to wait for each answer. */
 
 /** Failures of one address that are answered at once; one more is forgiven each second. */
-const freeFailures = 10;
+export const freeFailures = 10;
 /** How long an answer waits after those, in milliseconds. */
 const answerDelayMs = 1_000;
 /** Answers that wait at once for one address; the next one is refused without waiting. */
-const maxWaiting = 32;
+export const maxWaiting = 32;
 /** Answers that wait at once for all addresses together. */
-const maxWaitingOverall = 1_024;
+export const maxWaitingOverall = 1_024;
 /** Addresses that are remembered; beyond that, the one that failed longest ago is forgotten. */
 const maxAddresses = 10_000;
 

@@ -221,12 +221,19 @@ Deno.test("parseRelayOptions refuses clusters that cannot be read", () => {
   scratch.write("empty/.hidden.json", JSON_TEXT);
   scratch.write("empty/readme.txt", "");
   Deno.mkdirSync(`${nested}/x.json`, { recursive: true });
+  const dangling = `${scratch.path}/dangling`;
+  Deno.mkdirSync(dangling);
+  Deno.symlinkSync("..data/x.json", `${dangling}/x.json`);
   const wrong = scratch.write("x.json", JSON.stringify([ENTRY, { ...ENTRY, token: "" }]));
   const cases: [string, string][] = [
     [
       `${scratch.path}/none.json`,
       `Option --clusters names "${scratch.path}/none.json", ` +
       "which cannot be read: there is no such file",
+    ],
+    [
+      dangling,
+      `Option --clusters names "${dangling}/x.json", which cannot be read: there is no such file`,
     ],
     [empty, `Clusters directory "${empty}" has no *.json file`],
     [

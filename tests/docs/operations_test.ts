@@ -13,6 +13,8 @@ import {
   keysTimeoutMs,
   maxKeysBytes,
 } from "../../lib/relay/callers/keys.ts";
+import { maxTokenChars } from "../../lib/relay/connect.ts";
+import { freeFailures, maxWaiting, maxWaitingOverall } from "../../lib/relay/failures.ts";
 import * as relayErrors from "../../lib/relay/errors.ts";
 import { handshakeTimeoutMs } from "../../lib/relay/relay.ts";
 import { startAgent, startRelay } from "../support/programs.ts";
@@ -251,6 +253,15 @@ Deno.test("operations.md: the limits that are fixed are the code's", () => {
   assert.equal(limit("a kept connection between two requests"), `${idleMs / 1000} s`);
   assert.equal(limit("agent's Settings after the handshake"), `${handshakeTimeoutMs / 1000} s`);
   assert.equal(limit("message of a session"), String(maxMessageBytes));
+  assert.equal(limit("an agent's token"), String(maxTokenChars));
+  assert.equal(
+    limit("agents' failed attempts of one address that are answered at once"),
+    `${freeFailures}, and 1 a second`,
+  );
+  assert.equal(
+    limit("answers to agents' failed attempts that wait, for one address and for all"),
+    `${maxWaiting}, ${maxWaitingOverall}`,
+  );
   assert.equal(limit("keys of callers' issuer: one attempt"), `${keysTimeoutMs / 1000} s`);
   assert.equal(limit("keys of callers' issuer: the answer"), String(maxKeysBytes));
   assert.equal(
