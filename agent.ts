@@ -8,9 +8,11 @@ import { type AgentOptions, parseAgentOptions } from "./lib/config/agent_options
 import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
+import type { Log } from "./lib/log.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
 import { dialTlsTarget } from "./lib/runtime/deno/dial_tls_target.ts";
+import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import { dialRelay } from "./lib/runtime/node/dial_relay.ts";
 import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
@@ -23,12 +25,13 @@ import {
   TlsFiles,
 } from "./lib/runtime/node/tls_files.ts";
 import { tokenFile } from "./lib/runtime/node/token_file.ts";
+import type { Tracer } from "./lib/trace.ts";
 
 await runProgram("agent", parseAgentOptions, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = new TlsFiles(tlsFilesOf(options));
-  const agent = createAgent(options, tlsFiles, log);
+  const agent = createAgent(options, { tlsFiles, log, tracer: await denoTracer(version) });
   let health: HttpServer | undefined;
   if (options.healthAddr) {
     health = new HttpServer({
@@ -80,15 +83,19 @@ function given(kind: PemKind, option: string, path?: string, pem?: string): TlsF
   return path === undefined || pem === undefined ? [] : [{ kind, option, path, pem }];
 }
 
-function createAgent(
-  options: AgentOptions,
-  tlsFiles: TlsFiles<AgentConfigSource>,
-  log: ReturnType<typeof setUpLog>,
-): Agent {
+/** What an agent is made of besides its options. */
+interface AgentParts {
+  readonly tlsFiles: TlsFiles<AgentConfigSource>;
+  readonly log: Log;
+  readonly tracer: Tracer | undefined;
+}
+
+function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentParts): Agent {
   const { serverUrl: url, token, serverTls, proxy, target, targetTls } = options;
   return new Agent({
     serverUrl: url,
     proxy: proxy && formatProxy(proxy),
+    tracer,
     target: formatAddress(target),
     maxRetryMs: options.maxRetryMs,
     maxStreams: options.maxConns,

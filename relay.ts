@@ -15,6 +15,7 @@ import type { DialPeer } from "./lib/relay/hop/peers.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { SameTokenError } from "./lib/relay/tokens.ts";
 import { dialPeer } from "./lib/runtime/deno/dial_peer.ts";
+import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import { AuditFile } from "./lib/runtime/node/audit_file.ts";
 import { followCallerFiles } from "./lib/runtime/node/caller_files.ts";
 import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
@@ -52,6 +53,7 @@ await runProgram("relay", parseRelayOptions, async (options) => {
       metrics: (registry) => new RelayMetrics(registry, version),
       defer: setImmediate,
       relays: await relaysOf(options, tlsFiles),
+      tracer: await denoTracer(version),
       audit: audit && { log: audit, failsOpen: options.auditFail === "open" },
     },
   ).catch(refuseSharedToken);

@@ -8,6 +8,7 @@ import { endReason } from "../protocol/session_end.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
 import type { Stream } from "../protocol/stream.ts";
+import { type Span, spanMethod, type Tracer } from "../trace.ts";
 import { backoffMs, refusedBackoffMs } from "./backoff.ts";
 import { Credentials, type TokenFile } from "./credentials.ts";
 import { AgentMetrics } from "./metrics.ts";
@@ -48,6 +49,8 @@ export interface AgentConfig {
   /** Connects to the target. @throws {StreamError} that says why it can't. */
   dialTarget: (signal: AbortSignal) => Promise<ByteSocket>;
   random?: () => number;
+  /** Begins spans, where they are wanted. */
+  tracer?: Tracer | undefined;
 }
 
 /** A session that lasted this long was a stable one: the next wait starts small again. */
@@ -84,6 +87,7 @@ export class Agent {
       limits: config.head,
       forwarded: () => this.metrics.forwarded(),
       failed: (error, request) => this.#requestFailed(error, request),
+      trace: config.tracer && ((request) => beginSpan(config.tracer!, request, config.target)),
     };
     this.#settings = {
       ...defaultSettings,
@@ -262,6 +266,23 @@ export class Agent {
       idleUpstreamConnections: this.#pool.idleCount,
     };
   }
+}
+
+/** The span of a request to the target; it has no query, which may hold what nobody else is to see. */
+function beginSpan(tracer: Tracer, { method, target, fields }: RequestHead, address: string): Span {
+  const port = address.lastIndexOf(":");
+  return tracer({
+    kind: "client",
+    name: spanMethod(method),
+    fields,
+    attributes: {
+      "http.request.method": spanMethod(method),
+      "url.path": target.split("?", 1)[0],
+      "server.address": address.slice(0, port),
+      "server.port": Number(address.slice(port + 1)),
+      "culvert.request_id": getField(fields, "x-request-id"),
+    },
+  });
 }
 
 /** Waits, or less when the signal comes. */

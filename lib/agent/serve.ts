@@ -17,6 +17,7 @@ import {
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
+import { type Span, withTrace } from "../trace.ts";
 import type { Credentials } from "./credentials.ts";
 import type { UpstreamConnection, UpstreamPool } from "../net/upstream.ts";
 
@@ -29,6 +30,8 @@ export interface ServeContext {
   forwarded: () => void;
   /** A request failed; the error's text is for the log, the relay gets its code and text too. */
   failed: (error: StreamError, request: RequestHead | undefined) => void;
+  /** Begins a request's span, where spans are wanted. */
+  trace?: ((request: RequestHead) => Span) | undefined;
 }
 
 /** Methods that may be sent twice (RFC 9110 section 9.2.1): they ask for no change. */
@@ -61,6 +64,8 @@ class Serving {
   #responseBody: BodyScanner | undefined;
   #isAnswerBegun = false;
   #keepsAlive = false;
+  #span: Span | undefined;
+  #status: number | undefined;
 
   constructor(stream: Stream, context: ServeContext) {
     this.#stream = stream;
@@ -99,6 +104,7 @@ class Serving {
     try {
       this.#request = parseRequestHead(this.#pending.subarray(0, end), limits);
       checkHost(this.#request);
+      this.#span = this.#context.trace?.(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
       this.#requestBytes = this.#encodeRequest(this.#request);
     } catch (error) {
@@ -114,7 +120,8 @@ class Serving {
   /** The head for the target: the relay's, with our credential and our own connection options. */
   #encodeRequest(head: RequestHead): Uint8Array {
     const authorization = this.#context.credentials.authorization();
-    const fields: Field[] = endToEnd(head.fields).filter(({ key }) => key !== "authorization");
+    const passed = endToEnd(head.fields).filter(({ key }) => key !== "authorization");
+    const fields: Field[] = withTrace(passed, this.#span);
     if (this.#requestBody!.framing.kind === "chunked") {
       fields.push(field("Transfer-Encoding", "chunked"));
     }
@@ -230,6 +237,7 @@ class Serving {
       const end = findHeadEnd(this.#responseHead, Math.max(from, passed + 3));
       if (end === -1) break;
       const head = parseResponseHead(this.#responseHead.subarray(passed, end), this.#limits);
+      this.#status = head.status;
       if (head.status === 101) return this.#switchProtocols(end);
       passed = end;
       from = 0;
@@ -267,6 +275,7 @@ class Serving {
   #complete(isExact: boolean): void {
     const connection = this.#connection!;
     this.#state = "over";
+    this.#endSpan();
     this.#drained();
     this.#stream.finish();
     const isReusable = isExact && this.#keepsAlive && this.#requestBody!.isDone;
@@ -309,12 +318,14 @@ class Serving {
     pipe(socket, this.#stream, {
       head: answer.subarray(headEnd),
       streamHead: this.#pending,
+      closed: () => this.#endSpan(),
     });
   }
 
   #fail(error: StreamError): void {
     if (this.#state === "over") return;
     this.#state = "over";
+    this.#endSpan(error.code);
     this.#connection?.destroy();
     this.#context.failed(error, this.#request);
     this.#stream.fail(error);
@@ -326,8 +337,21 @@ class Serving {
     // Attempts that nobody waits for would pile up before a target that does not answer.
     if (this.#state === "dialling") this.#dialling?.abort();
     this.#state = "over";
+    this.#endSpan("abandoned");
     this.#connection?.destroy();
     this.#stream.close();
+  }
+
+  /** @param fault The kind of error, if it was one; a target's 4xx and 5xx are errors too. */
+  #endSpan(fault?: string): void {
+    if (!this.#span) return;
+    const status = this.#status;
+    const hasFailed = fault !== undefined || (status !== undefined && status >= 400);
+    this.#span.end({
+      "http.response.status_code": status,
+      "http.request.resend_count": this.#hasRetried ? 1 : undefined,
+      "error.type": fault ?? (hasFailed ? String(status) : undefined),
+    }, hasFailed);
   }
 }
 

@@ -15,6 +15,7 @@ import {
 import type { Channel } from "../net/channel.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
+import type { Span } from "../trace.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 import type { Deadlines, Wait } from "./deadlines.ts";
 import {
@@ -46,6 +47,8 @@ export interface ForwardLimits {
 export interface ForwardObserver {
   /** Goes with the request as `X-Request-Id`. */
   readonly requestId: string;
+  /** Goes with the request as `traceparent`, if there is one. */
+  readonly span: Span | undefined;
   /** What the relay's log says about a request that failed; the caller gets less. */
   failed(error: RelayError, detail: string): void;
 }

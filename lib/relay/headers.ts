@@ -4,6 +4,7 @@ import { type Field, field, getField, type RequestHead, type ResponseHead } from
 import type { Framing } from "../http1/body.ts";
 import type { Peer } from "../net/exchange.ts";
 import { hopKeys } from "./hop/hop_names.ts";
+import { type Span, withTrace } from "../trace.ts";
 import type { Cluster } from "./registry.ts";
 import { requestIdLine } from "./request_id.ts";
 
@@ -30,6 +31,8 @@ export interface ForwardContext {
   peer: Peer;
   framing: Framing;
   requestId: string;
+  /** The relay's span of the request, if it has one. */
+  span?: Span | undefined;
   /** The protocol that the caller wants to change to. */
   upgrade: string | undefined;
   /** A version 1 agent reads its target until it closes, so the target is asked to. */
@@ -42,7 +45,7 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   const host = getField(head.fields, "host");
   // HTTP/1.0 knows requests without one; ours is HTTP/1.1, where it must be.
   if (host === undefined) fields.push(field("Host", context.cluster.targetAddr));
-  for (const item of endToEnd(head.fields)) {
+  for (const item of withTrace(endToEnd(head.fields), context.span)) {
     const kept = forwardedField(item, context.cluster);
     if (kept) fields.push(kept);
   }

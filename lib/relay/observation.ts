@@ -1,6 +1,7 @@
 /** What is known about one tunnelled request: its id, its log line, its part in the metrics. */
 import { requestedUpgrade } from "../http1/fields.ts";
 import type { Exchange, ExchangeEnd } from "../net/exchange.ts";
+import { type Span, spanMethod, type Tracer } from "../trace.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "./audit.ts";
 import { answerError, type RelayError } from "./errors.ts";
 import type { Caller } from "./callers/caller.ts";
@@ -24,6 +25,7 @@ export interface TunnelRoute {
  */
 export class Observation implements ForwardObserver, Audited {
   readonly requestId: string;
+  readonly span: Span | undefined;
   /** Times that the request was sent again. */
   retries = 0;
   /** The code of an answer of the relay's own. */
@@ -65,6 +67,7 @@ export class Observation implements ForwardObserver, Audited {
     this.#cluster.open++;
     exchange.answerField = requestIdLine(this.requestId);
     exchange.onEnd = (end) => this.#ended(end);
+    if (relay.tracer) this.span = this.#beginSpan(relay.tracer);
     if (relay.audit) this.#trail = new AuditTrail(relay.audit, exchange, this);
   }
 
@@ -124,6 +127,37 @@ export class Observation implements ForwardObserver, Audited {
     this.relay.metrics.auditFailed();
   }
 
+  #beginSpan(tracer: Tracer): Span {
+    const { head: { method, fields }, peer } = this.exchange;
+    const known = spanMethod(method);
+    return tracer({
+      kind: "server",
+      name: `${known === "_OTHER" ? "HTTP" : known} /tunnel/{cluster}`,
+      fields,
+      attributes: {
+        "http.request.method": known,
+        "http.route": "/tunnel/{cluster}",
+        "url.path": `/tunnel/${this.route.cluster}${withoutQuery(this.route.path)}`,
+        "url.scheme": peer.isTls ? "https" : "http",
+        "client.address": peer.address,
+        "culvert.cluster": this.route.cluster,
+        "culvert.request_id": this.requestId,
+        "culvert.caller": this.caller?.name,
+      },
+    });
+  }
+
+  #endSpan(span: Span, { status, isComplete }: ExchangeEnd): void {
+    const hasFailed = status >= 500 || !isComplete;
+    const code = this.code ?? (isComplete ? String(status) : "incomplete");
+    span.end({
+      "http.response.status_code": status === 0 ? undefined : status,
+      "http.request.resend_count": this.retries === 0 ? undefined : this.retries,
+      "culvert.agent.instance": this.registration?.instance,
+      "error.type": hasFailed ? code : undefined,
+    }, hasFailed);
+  }
+
   #count({ code, limit }: RelayError): void {
     this.code = code;
     if (limit !== undefined) this.relay.metrics.limitHit(limit);
@@ -136,8 +170,10 @@ export class Observation implements ForwardObserver, Audited {
     this.permit.release();
     this.#cluster.finished(method, end);
     this.#trail?.ended(end);
+    if (this.span) this.#endSpan(this.span, end);
     this.relay.log.info("Request", {
       request_id: this.requestId,
+      trace_id: this.span?.traceId,
       cluster: this.route.cluster,
       caller: caller?.name,
       caller_kind: caller?.kind,

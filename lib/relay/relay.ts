@@ -7,6 +7,7 @@ import { AgentRefusals } from "./agent_refusals.ts";
 import { Admissions, type TableChanges } from "./admissions.ts";
 import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
+import type { Tracer } from "../trace.ts";
 import type { Audit } from "./audit.ts";
 import { Deadlines } from "./deadlines.ts";
 import { IdleWatch } from "./idle_watch.ts";
@@ -47,6 +48,8 @@ export interface RelayParts {
   metrics: (registry: Registry) => Metrics;
   /** Records each request, if wanted. */
   audit?: Audit | undefined;
+  /** Begins spans, where they are wanted. */
+  tracer?: Tracer | undefined;
   /** Runs a function soon, behind what has come already: frames written until then leave in one message. */
   defer: (run: () => void) => void;
   /** The other relays, where there are any. */
@@ -62,6 +65,7 @@ interface Made {
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
   readonly audit: Audit | undefined;
+  readonly tracer: Tracer | undefined;
   readonly tokens: TokenTable;
   readonly callers: Callers;
   readonly relays: RelaysOptions | undefined;
@@ -75,6 +79,7 @@ export class Relay {
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
   readonly audit: Audit | undefined;
+  readonly tracer: Tracer | undefined;
   readonly admissions: Admissions;
   readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
@@ -104,6 +109,7 @@ export class Relay {
     this.audit = made.audit;
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
+    this.tracer = made.tracer;
     this.forwardLimits = {
       head: config.head,
       maxBodyBytes: config.maxBodyBytes,
@@ -130,8 +136,9 @@ export class Relay {
     const tokens = await TokenTable.from(config.clusters);
     const keysEvents = reportKeys(metrics, log);
     const callers = await Callers.create(config.callers, { keysEvents });
-    const { audit, defer, relays } = parts;
-    return new Relay(config, log, { audit, defer, registry, metrics, tokens, callers, relays });
+    const { audit, defer, relays, tracer } = parts;
+    const made = { registry, metrics, tokens, callers };
+    return new Relay(config, log, { ...made, audit, defer, relays, tracer });
   }
 
   /**

@@ -78,6 +78,7 @@ export class TunnelRequest extends Observation implements ForwardHost {
       peer,
       framing,
       requestId: this.requestId,
+      span: this.span,
       upgrade: this.upgrade,
       closesConnection: session.version === 1,
     });

@@ -199,8 +199,8 @@ class Journey {
     const { peers, relay, token, limits, words, repeatableWords } = this.#elsewhere;
     const holder = peers.firstUsable(holders);
     if (!holder) return this.#search();
-    const { exchange, cluster, path, caller, host: { requestId } } = this.#request;
-    const from = { relay, token, requestId, caller };
+    const { exchange, cluster, path, caller, host: { requestId, span } } = this.#request;
+    const from = { relay, token, requestId, caller, span };
     this.#attempt = new Attempt({
       pool: peers.pool(holder),
       head: encodeHopRequest(exchange, `/tunnel/${cluster}${path}`, from),

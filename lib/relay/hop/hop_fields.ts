@@ -17,6 +17,7 @@ import type { Caller } from "../callers/caller.ts";
 import { anything } from "../callers/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
 import { relayedField } from "../headers.ts";
+import { type Span, withTrace } from "../../trace.ts";
 import { requestIdLine } from "../request_id.ts";
 import { hopKeys, hopNames as names } from "./hop_names.ts";
 
@@ -110,6 +111,8 @@ export interface HopFrom {
   readonly token: string;
   readonly requestId: string;
   readonly caller: Caller;
+  /** This relay's span of the request, if it has one. */
+  readonly span?: Span | undefined;
 }
 
 /**
@@ -125,7 +128,7 @@ export function encodeHopRequest(
   const fields: Field[] = [];
   // HTTP/1.0 knows requests without one; to the other relay ours is HTTP/1.1, where it must be.
   if (getField(head.fields, "host") === undefined) fields.push(field("Host", ""));
-  for (const item of endToEnd(head.fields)) {
+  for (const item of withTrace(endToEnd(head.fields), from.span)) {
     const kept = relayedField(item);
     if (kept) fields.push(kept);
   }
