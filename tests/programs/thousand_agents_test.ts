@@ -9,6 +9,7 @@ import type { Log } from "../../lib/log.ts";
 import { dialRelay } from "../../lib/runtime/node/dial_relay.ts";
 import { metric } from "../isolation/tunnel.ts";
 import { eventually, within } from "../support/deadline.ts";
+import { Authority, type KeyPairFiles } from "./certificates.ts";
 import { type ClusterEntry, type RunningRelay, startRelay } from "../support/programs.ts";
 
 const agentCount = 1_000;
@@ -25,11 +26,14 @@ const clusters: readonly ClusterEntry[] = Array.from({ length: agentCount }, (_,
 class Agents {
   /** Where they dial. */
   connectUrl: string;
+  /** The authority of the relay's certificate, PEM. */
+  readonly #ca: string;
   readonly #agents: Agent[];
   readonly #running: Promise<void>[];
 
-  constructor(connectUrl: string) {
+  constructor(connectUrl: string, ca: string) {
     this.connectUrl = connectUrl;
+    this.#ca = ca;
     this.#agents = clusters.map(({ token }) => this.#create(token));
     this.#running = this.#agents.map((agent) => agent.run());
   }
@@ -55,7 +59,7 @@ class Agents {
       poolIdleTimeoutMs: 30_000,
       version: "test",
       tokenFile: undefined,
-      dialRelay: (signal) => dialRelay({ url: this.connectUrl, token }, signal),
+      dialRelay: (signal) => dialRelay({ url: this.connectUrl, token, ca: this.#ca }, signal),
       dialTarget: () => Promise.reject(new Error("Nobody asks for anything")),
     }, silentLog);
   }
@@ -93,36 +97,53 @@ class Pulse {
 }
 
 Deno.test("a thousand agents find their relay again after a crash, and move when it drains", async () => {
-  await using first = await startQuietRelay();
-  const agents = new Agents(first.connectUrl);
+  const folder = await Deno.makeTempDir();
+  const authority = await Authority.create(folder, "relay");
+  const files = await authority.issue("relay", "IP:127.0.0.1");
+  const ca = await Deno.readTextFile(authority.caPath);
+  await using first = await startTlsRelay(files);
+  const agents = new Agents(urlOf(first), ca);
   try {
     await untilAll(agents, first, "at the start");
 
     await first.kill();
     await eventually(() => agents.connected === 0, "the agents to notice", timeoutMs);
-    await using second = await startQuietRelay();
-    agents.connectUrl = second.connectUrl;
+    await using second = await startTlsRelay(files);
+    agents.connectUrl = urlOf(second);
     await untilAll(agents, second, "after a crash");
 
-    await using third = await startQuietRelay();
-    agents.connectUrl = third.connectUrl;
+    await using third = await startTlsRelay(files);
+    agents.connectUrl = urlOf(third);
     const stopped = second.stop();
     await untilAll(agents, third, "after Drain");
     equal(await stopped, 0);
   } finally {
     await agents.stop();
+    await Deno.remove(folder, { recursive: true });
   }
 });
 
-async function startQuietRelay(): Promise<RunningRelay> {
-  return await startRelay({ clusters, args: ["-drain-delay", "2s"] });
+async function startTlsRelay({ certPath, keyPath }: KeyPairFiles): Promise<RunningRelay> {
+  return await startRelay({
+    clusters,
+    args: [
+      ...["-tls-cert", certPath, "-tls-key", keyPath],
+      ...["-drain-delay", "2s", "-health-addr", "127.0.0.1:0"],
+    ],
+  });
+}
+
+function urlOf({ publicAddress }: RunningRelay): string {
+  return `wss://${publicAddress}/connect`;
 }
 
 /** Waits until all have a session, while the relay's probes go on, and prints how long it took. */
 async function untilAll(agents: Agents, relay: RunningRelay, when: string): Promise<void> {
   const startMs = performance.now();
-  const pulse = new Pulse(relay.internalAddress);
-  const connected = () => metric(relay.internalAddress, "agents_connected");
+  const line = await relay.waitForLog(({ listener }) => listener === "health");
+  const address = String(line.address);
+  const pulse = new Pulse(address);
+  const connected = () => metric(address, "agents_connected");
   try {
     await eventually(
       async () => await connected() === agentCount && agents.connected === agentCount,

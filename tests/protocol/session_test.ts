@@ -5,11 +5,18 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { StreamError } from "../../lib/protocol/errors.ts";
+import { Session } from "../../lib/protocol/session.ts";
 import type { Stream } from "../../lib/protocol/stream.ts";
 import { within } from "../support/deadline.ts";
-import { agentSettings, RawPair, relaySettings, SessionPair } from "./session_setup.ts";
+import {
+  agentSettings,
+  ManualSocket,
+  RawPair,
+  relaySettings,
+  SessionPair,
+} from "./session_setup.ts";
 import { type Transport, transports } from "./transports.ts";
-import { assertSame, bytesOf, patterned, T } from "./wire.ts";
+import { assertSame, bytesOf, frame, patterned, T } from "./wire.ts";
 
 /** Registers a test once for each kind of WebSocket. */
 function overEach(name: string, run: (transport: Transport) => Promise<void>): void {
@@ -345,6 +352,40 @@ async function assertSilent(pair: RawPair): Promise<void> {
   assert.deepEqual(pair.accepted.map(({ log }) => log.events), [[failure]]);
   assert.equal(pair.session.openStreams, 0);
 }
+
+/** A relay's session of version 2, with a stream open, whose timer comes every few milliseconds. */
+function waitingSession(socket: ManualSocket): Session {
+  const session = new Session(socket, {
+    role: "relay",
+    settings: relaySettings,
+    offersVersion2: true,
+    answerTimeoutMs: 100,
+  });
+  socket.events.message(frame(T.Settings, 0, JSON.stringify(agentSettings)));
+  session.open("target:1", bytesOf("GET"));
+  return session;
+}
+
+Deno.test("Session takes a full line that takes more bytes for a living peer", async () => {
+  const socket = new ManualSocket();
+  const session = waitingSession(socket);
+  socket.bufferedAmount = 1_000_000;
+  for (let count = 0; count < 20; count++) {
+    await delay(50);
+    socket.bufferedAmount -= 1000;
+  }
+  assert.equal(session.isClosed, false);
+  const { isSilence } = await within(session.closed, "the end, as the line takes no more");
+  assert.equal(isSilence, true);
+});
+
+Deno.test("Session takes no living peer from what an empty line takes", async () => {
+  const socket = new ManualSocket();
+  const session = waitingSession(socket);
+  const { isSilence } = await within(session.closed, "the end, though the Pings have left");
+  assert.equal(isSilence, true);
+  assert.ok(socket.takeFrames().some(({ type }) => type === T.Ping));
+});
 
 overEach("rejects ready when it ends before the version is settled", async (transport) => {
   await using pair = await RawPair.connect(transport, "relay");
