@@ -98,6 +98,7 @@ function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentPart
     tracer,
     target: formatAddress(target),
     maxRetryMs: options.maxRetryMs,
+    connections: options.connections,
     maxStreams: options.maxConns,
     head: { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes },
     poolSize: options.poolSize,

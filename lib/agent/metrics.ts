@@ -5,7 +5,8 @@ import type { SessionEndReason } from "../protocol/session_end.ts";
 
 /** What gauges ask the agent when Prometheus asks them. */
 export interface AgentFigures {
-  readonly isConnected: boolean;
+  /** Sessions that take new requests. */
+  readonly connections: number;
   readonly openStreams: number;
   readonly roundTripMs: number;
   readonly idleUpstreamConnections: number;
@@ -86,7 +87,12 @@ export class AgentMetrics {
     gauge(
       "agent_connected",
       "1 if a session with the relay is up, else 0.",
-      () => Number(figures().isConnected),
+      () => Number(figures().connections > 0),
+    );
+    gauge(
+      "agent_connections",
+      "Sessions with relays that are up and take new requests.",
+      () => figures().connections,
     );
     gauge(
       "agent_open_streams",

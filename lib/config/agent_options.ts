@@ -53,6 +53,8 @@ export interface AgentOptions {
   readonly saTokenPath?: string | undefined;
   /** Longest wait between two attempts to reach the relay. */
   readonly maxRetryMs: number;
+  /** Sessions that are kept up at once. */
+  readonly connections: number;
   /** Limit on the streams of one session that are open at once. */
   readonly maxConns: number;
   /** Time for a connection to the target to be made, TLS included. */
@@ -206,6 +208,15 @@ const table = {
     kind: path,
     description: "CA certificates in PEM that the certificate of an https:// proxy is verified " +
       "with; without it, the system's",
+  },
+  connections: {
+    name: "connections",
+    env: "CONNECTIONS",
+    group: "Relay",
+    kind: integer({ min: 1, max: 16 }),
+    default: "1",
+    description: "Sessions that are kept up at once; with several relays behind one name, 2 or " +
+      "more end on more than one, and a lost relay costs nothing",
   },
   target: {
     name: "target",
@@ -375,6 +386,7 @@ function build(read: Read, env: Environment): AgentOptions {
     ...(targetTls && { targetTls }),
     ...(values.saTokenPath !== undefined && { saTokenPath: values.saTokenPath }),
     maxRetryMs: values.maxRetryMs,
+    connections: values.connections,
     maxConns: values.maxConns,
     dialTimeoutMs: values.dialTimeoutMs,
     poolSize: values.poolSize,

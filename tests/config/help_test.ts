@@ -71,6 +71,7 @@ const AGENT_ENVIRONMENT = {
   "allow-insecure-server": "ALLOW_INSECURE_SERVER",
   "proxy": "PROXY",
   "proxy-ca-cert": "PROXY_CA_CERT",
+  "connections": "CONNECTIONS",
   "target": "TARGET",
   "sa-token-path": "SA_TOKEN_PATH",
   "ca-cert": "CA_CERT",

@@ -162,6 +162,7 @@ class Laboratory {
       serverUrl: "memory:",
       target,
       maxRetryMs: 1,
+      connections: 1,
       maxStreams: 1024,
       head: defaultHeadLimits,
       poolSize: 8,

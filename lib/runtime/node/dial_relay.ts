@@ -4,7 +4,7 @@ import { WebSocket } from "ws";
 import type { IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from "node:tls";
-import { RelayRefusedError } from "../../agent/agent.ts";
+import { RelayRefusedError } from "../../agent/relay_link.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";

@@ -1,0 +1,220 @@
+/** One of an agent's connections to its relays: a session after the other, each with its own waits. */
+import type { Log } from "../log.ts";
+import { CloseCode } from "../protocol/errors.ts";
+import { Session } from "../protocol/session.ts";
+import { endReason } from "../protocol/session_end.ts";
+import type { Settings } from "../protocol/settings.ts";
+import type { TunnelSocket } from "../protocol/socket.ts";
+import type { Stream } from "../protocol/stream.ts";
+import { backoffMs, refusedBackoffMs } from "./backoff.ts";
+import type { AgentMetrics } from "./metrics.ts";
+
+/** The relay answered the handshake with something else than a WebSocket. */
+export class RelayRefusedError extends Error {
+  override readonly name = "RelayRefusedError";
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`The relay answered with status ${status}`);
+    this.status = status;
+  }
+}
+
+/** How a link reaches relays. */
+export interface LinkConfig {
+  /** The relay's URL, for the log. */
+  serverUrl: string;
+  /** The proxy's on the way there, without credentials. */
+  proxy?: string | undefined;
+  /** The longest wait between attempts, in milliseconds. */
+  maxRetryMs: number;
+  /** Connects to the relay. @throws {RelayRefusedError} when the relay says no. */
+  dialRelay: (signal: AbortSignal) => Promise<TunnelSocket>;
+  random?: () => number;
+}
+
+/** What a link needs of its agent. */
+export interface LinkHost {
+  readonly config: LinkConfig;
+  readonly log: Log;
+  readonly metrics: AgentMetrics;
+  /** What the agent says of itself; the link adds its slot. */
+  readonly settings: Settings;
+  /** Comes when the agent stops. */
+  readonly stopped: AbortSignal;
+  /** A relay has opened a stream. */
+  opened(stream: Stream, target: string): void;
+}
+
+/** A session that lasted this long was a stable one: the next wait starts small again. */
+const stableMs = 30_000;
+/** A relay that speaks version 2 says so at once; one that is silent this long speaks version 1. */
+const settingsWaitMs = 2_000;
+
+/** Keeps one session up, until its agent stops. */
+export class RelayLink {
+  readonly #host: LinkHost;
+  readonly #log: Log;
+  readonly #settings: Settings;
+  /** For the log, where an agent has several. */
+  readonly #connection: number | undefined;
+  readonly #sessions = new Set<Session>();
+  #attempt = 0;
+  /** Ends the wait before the next attempt. */
+  #waiting = new AbortController();
+
+  /** @param slot Which of `count` connections this is, from 0. */
+  constructor(host: LinkHost, slot: number, count: number) {
+    this.#host = host;
+    this.#log = host.log;
+    this.#settings = count === 1 ? host.settings : { ...host.settings, slot };
+    this.#connection = count === 1 ? undefined : slot;
+  }
+
+  /** Sessions that are up or still have something open. */
+  get sessions(): ReadonlySet<Session> {
+    return this.#sessions;
+  }
+
+  /** Whether a session is up that takes new requests. */
+  get isConnected(): boolean {
+    for (const session of this.#sessions) {
+      if (!session.isClosed && !session.isDraining) return true;
+    }
+    return false;
+  }
+
+  /** Connects, serves and connects again, until the agent stops. */
+  async run(): Promise<void> {
+    while (!this.#host.stopped.aborted) {
+      const delayMs = await this.#connectOnce();
+      if (this.#host.stopped.aborted) break;
+      this.#host.metrics.reconnecting();
+      const about = { in_ms: Math.round(delayMs), connection: this.#connection };
+      this.#log.info("Reconnecting to relay", about);
+      this.#waiting = new AbortController();
+      await sleep(delayMs, AbortSignal.any([this.#host.stopped, this.#waiting.signal]));
+    }
+  }
+
+  /** Says what to do about a refusal: soon trying again is of no use. */
+  #refused(status: number): void {
+    const about = { server: this.#host.config.serverUrl, status, connection: this.#connection };
+    if (status === 403) {
+      this.#log.error(
+        "The relay refused this agent's certificate; check --client-cert against certificateName",
+        about,
+      );
+      return;
+    }
+    this.#log.error(
+      "The relay refused this agent; check --token against the relay's clusters file",
+      about,
+    );
+  }
+
+  /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
+  async #connectOnce(): Promise<number> {
+    const { serverUrl, proxy, maxRetryMs, random = Math.random } = this.#host.config;
+    const startMs = performance.now();
+    try {
+      this.#log.info("Connecting to relay", {
+        server: serverUrl,
+        proxy,
+        connection: this.#connection,
+      });
+      const socket = await this.#host.config.dialRelay(this.#host.stopped);
+      const isMoving = await this.#runSession(socket);
+      // The relay asked us to go elsewhere: it may be gone soon, its successor is there already.
+      if (isMoving) return random() * 200;
+    } catch (error) {
+      if (this.#host.stopped.aborted) return 0;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (error instanceof RelayRefusedError && [401, 403, 429].includes(error.status)) {
+        this.#refused(error.status);
+        return refusedBackoffMs(maxRetryMs, random);
+      }
+      this.#log.warn("Could not connect to relay", {
+        server: serverUrl,
+        proxy,
+        reason,
+        connection: this.#connection,
+      });
+    }
+    if (performance.now() - startMs > stableMs) this.#attempt = 0;
+    return backoffMs(this.#attempt++, maxRetryMs, random);
+  }
+
+  /** @returns true when the session goes on without new streams and a new one is wanted. */
+  async #runSession(socket: TunnelSocket): Promise<boolean> {
+    const draining = Promise.withResolvers<true>();
+    const session = new Session(socket, {
+      role: "agent",
+      settings: this.#settings,
+      offersVersion2: true,
+      defer: setImmediate,
+      events: {
+        opened: (stream, target) => this.#host.opened(stream, target),
+        draining: () => draining.resolve(true),
+        fault: (error) => this.#log.error("Session failed", { error: String(error) }),
+      },
+    });
+    this.#sessions.add(session);
+    this.#announce(session);
+    const ended = session.closed.then((end): false => {
+      const { code, reason } = end;
+      this.#sessions.delete(session);
+      const isStopping = this.#host.stopped.aborted;
+      this.#host.metrics.disconnected(isStopping ? "stopped" : endReason(end));
+      const level = isStopping ? "info" : "warn";
+      this.#log[level]("Disconnected from relay", { code, reason, connection: this.#connection });
+      return false;
+    });
+    if (this.#host.stopped.aborted) session.close(CloseCode.GoingAway, "The agent stops");
+    const isMoving = await Promise.race([ended, draining.promise]);
+    if (!isMoving) return false;
+    this.#log.info("The relay is draining; connecting anew", { connection: this.#connection });
+    // It may take none anew until it is gone, and then be back at once: no use to wait on.
+    ended.then(() => this.#hurry());
+    return true;
+  }
+
+  /** Tries again now, with no attempt counted, unless a session is up. */
+  #hurry(): void {
+    if (this.isConnected) return;
+    this.#attempt = 0;
+    this.#waiting.abort();
+  }
+
+  /** Says that the session is up, once it is known which version it speaks. */
+  async #announce(session: Session): Promise<void> {
+    const silence = Promise.withResolvers<void>();
+    const timer = setTimeout(silence.resolve, settingsWaitMs);
+    try {
+      await Promise.race([session.ready, silence.promise]);
+      this.#log.info("Connected to relay", {
+        server: this.#host.config.serverUrl,
+        version: session.version,
+        software: session.peer?.software,
+        connection: this.#connection,
+      });
+    } catch {
+      // It ended before: the reason is logged where it ends.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Waits, or less when the signal comes. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const wake = (): void => resolve();
+  const timer = setTimeout(wake, ms);
+  signal.addEventListener("abort", wake);
+  return promise.finally(() => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", wake);
+  });
+}
