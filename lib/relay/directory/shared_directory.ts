@@ -202,6 +202,8 @@ export class SharedDirectory implements Directory {
       else await this.#renewSome();
     } catch (error) {
       this.#failed(error);
+      // A line that was cut without a word would stay so for as long as TCP has patience.
+      if (error instanceof DirectoryError && !this.#isClosed) this.#store.renew();
     } finally {
       this.#isBeating = false;
     }

@@ -14,5 +14,7 @@ export interface Store {
   onError: (reason: string) => void;
   /** Begins to connect, and connects again until it is closed. */
   open(): void;
+  /** Gives up a connection on which nothing comes back, and makes a new one. */
+  renew(): void;
   close(): void;
 }

@@ -1,5 +1,5 @@
 /** A Redis that relays share, through the official client. */
-import { createClient } from "redis";
+import { ClientClosedError, createClient } from "redis";
 import type { Store } from "../../relay/directory/store.ts";
 
 /** How long a connection may take, TLS included, in milliseconds. */
@@ -15,7 +15,63 @@ const maxCommands = 20_000;
  * @param url `redis://` or `rediss://`, with user, password and number of the database if need be.
  */
 export function redisStore(url: string): Store {
-  const client = createClient({
+  return new RedisStore(url);
+}
+
+class RedisStore implements Store {
+  readonly #url: string;
+  #client: Client;
+  onReady = (): void => {};
+  onError = (_reason: string): void => {};
+
+  constructor(url: string) {
+    this.#url = url;
+    this.#client = this.#create();
+  }
+
+  send(command: readonly string[]): Promise<unknown> {
+    return this.#client.sendCommand([...command]);
+  }
+
+  open(): void {
+    const client = this.#client;
+    // It rejects when it is closed while it connects; all else comes as an error event.
+    client.connect().catch((error) => this.#failed(client, error));
+  }
+
+  renew(): void {
+    this.close();
+    this.#client = this.#create();
+    this.open();
+  }
+
+  close(): void {
+    // It throws when there is no connection to be closed, as while it waits to make one.
+    try {
+      this.#client.destroy();
+    } catch (error) {
+      if (!(error instanceof ClientClosedError)) throw error;
+    }
+  }
+
+  #create(): Client {
+    const client = clientOf(this.#url);
+    client.on("ready", () => {
+      if (client === this.#client) this.onReady();
+    });
+    client.on("error", (error) => this.#failed(client, error));
+    return client;
+  }
+
+  #failed(client: Client, error: unknown): void {
+    if (client === this.#client) this.onError(reasonOf(error));
+  }
+}
+
+type Client = ReturnType<typeof clientOf>;
+
+function clientOf(url: string) {
+  return createClient({
     url,
     name: "culvert-relay",
     // A command that can't be sent now is refused now: whoever waits for it has a caller waiting.
@@ -29,19 +85,6 @@ export function redisStore(url: string): Store {
         Math.min(100 * 2 ** Math.min(attempts, 10), maxRetryMs) * (0.5 + Math.random() / 2),
     },
   });
-  const store: Store = {
-    onReady: () => {},
-    onError: () => {},
-    send: (command) => client.sendCommand(command as string[]),
-    open: () => {
-      // It rejects when it is closed while it connects; all else comes as an error event.
-      client.connect().catch((error) => store.onError(reasonOf(error)));
-    },
-    close: () => client.destroy(),
-  };
-  client.on("ready", () => store.onReady());
-  client.on("error", (error) => store.onError(reasonOf(error)));
-  return store;
 }
 
 /** Why it failed; an error of several addresses at once has its text inside. */
