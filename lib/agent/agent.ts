@@ -17,8 +17,8 @@ import { UpstreamPool } from "../net/upstream.ts";
 export interface AgentConfig extends LinkConfig {
   /** The only target that a relay may ask for, `HOST:PORT`. */
   target: string;
-  /** Sessions that are kept up at once. */
-  connections: number;
+  /** Sessions that are kept up at once; 1 unless given. */
+  connections?: number;
   /** Streams that may be open at once. */
   maxStreams: number;
   head: HeadLimits;
@@ -73,9 +73,10 @@ export class Agent {
       stopped: this.#stop.signal,
       opened: (stream, target) => this.#opened(stream, target),
     };
+    const { connections = 1 } = config;
     this.#links = Array.from(
-      { length: config.connections },
-      (_, slot) => new RelayLink(host, slot, config.connections),
+      { length: connections },
+      (_, slot) => new RelayLink(host, slot, connections),
     );
   }
 

@@ -94,7 +94,7 @@ redisTest("a request that may have been taken is not sent again", async () => {
   const seen: string[] = [];
   const breaking = createServer((socket) => {
     socket.on("error", () => {});
-    socket.on("data", (bytes) => {
+    socket.on("data", (bytes: Uint8Array) => {
       seen.push(new TextDecoder().decode(bytes));
       socket.destroy();
     });

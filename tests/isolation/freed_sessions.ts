@@ -162,7 +162,6 @@ class Laboratory {
       serverUrl: "memory:",
       target,
       maxRetryMs: 1,
-      connections: 1,
       maxStreams: 1024,
       head: defaultHeadLimits,
       poolSize: 8,

@@ -1,0 +1,186 @@
+/** Three relays, three clusters, load from every side; then the relays die one after the other. */
+import assert from "node:assert/strict";
+import { eventually } from "../support/deadline.ts";
+import { type RunningAgent, type RunningRelay, startAgent } from "../support/programs.ts";
+import { hasRedis, Redis } from "../support/redis.ts";
+import { answering, startRawTarget } from "../support/target.ts";
+import { Balancer } from "./balancer.ts";
+import { startPeer, tokenOf } from "./relays.ts";
+
+const clusters = ["one", "two", "three"] as const;
+
+/** A request that a caller has sent to a relay. */
+interface Sent {
+  readonly cluster: string;
+  readonly method: string;
+  /** The relay that the caller sent it to. */
+  readonly relay: RunningRelay;
+  readonly startMs: number;
+  endMs: number;
+  /** What came of it: the target's answer, or what went wrong. */
+  outcome: string;
+}
+
+/** Sends one request after the other to a relay, until it is stopped or the relay is gone. */
+class Caller {
+  readonly sent: Sent[] = [];
+  readonly #relay: RunningRelay;
+  #isStopped = false;
+  readonly done: Promise<void>;
+
+  constructor(relay: RunningRelay, cluster: string, method: string) {
+    this.#relay = relay;
+    this.done = this.#run(cluster, method);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  async #run(cluster: string, method: string): Promise<void> {
+    for (let count = 0; !this.#isStopped; count++) {
+      const text = `${method} ${cluster} ${count} ${crypto.randomUUID()}`;
+      const sent: Sent = {
+        cluster,
+        method,
+        relay: this.#relay,
+        startMs: performance.now(),
+        endMs: 0,
+        outcome: "",
+      };
+      this.sent.push(sent);
+      try {
+        const response = await fetch(`${this.#relay.tunnelUrl(cluster)}/${count}`, {
+          method,
+          headers: { "X-Text": text },
+          ...(method === "POST" ? { body: text } : {}),
+        });
+        const answer = await response.text();
+        sent.outcome = answer === `${cluster}: ${text}` ? "right" : `${response.status} ${answer}`;
+      } catch (error) {
+        sent.outcome = String(error);
+      }
+      sent.endMs = performance.now();
+    }
+  }
+}
+
+/** Answers with its cluster and what the caller said, in the body or in a field. */
+function target(cluster: string) {
+  return startRawTarget(answering(async (request) => {
+    const field = request.fields.find(([name]) => name.toLowerCase() === "x-text")?.[1] ?? "";
+    const said = request.startLine.startsWith("POST")
+      ? new TextDecoder().decode(request.body)
+      : field;
+    // So that there is always something under way.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const text = `${cluster}: ${said}`;
+    return `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
+  }));
+}
+
+Deno.test({
+  name: "relays that die take with them what was under way on them, and nothing else",
+  ignore: !hasRedis,
+  async fn() {
+    await using redis = await Redis.start();
+    await using front = await Balancer.start();
+    await using one = await target("one");
+    await using two = await target("two");
+    await using three = await target("three");
+    const targets = { one: one.address, two: two.address, three: three.address };
+    await using stack = new AsyncDisposableStack();
+    const relays: RunningRelay[] = [];
+    const startRelay = async (): Promise<void> => {
+      const relay = await startPeer({ directory: redis.url, targets });
+      stack.use(relay);
+      relays.push(relay);
+      front.upstreams = relays.map(({ publicAddress }) => publicAddress);
+    };
+    for (let count = 0; count < 3; count++) await startRelay();
+
+    const agents: RunningAgent[] = [];
+    for (const cluster of clusters) {
+      const agent = await startAgent({
+        relayUrl: `ws://${front.address}/connect`,
+        token: tokenOf(cluster),
+        target: targets[cluster],
+        // One that has to move, and two that have a session to spare.
+        args: ["--connections", cluster === "one" ? "1" : "2"],
+      });
+      stack.use(agent);
+      agents.push(agent);
+    }
+
+    const callers: Caller[] = [];
+    const call = (relay: RunningRelay): void => {
+      for (const cluster of clusters) {
+        for (const method of ["GET", "POST"]) callers.push(new Caller(relay, cluster, method));
+      }
+    };
+    for (const relay of relays) call(relay);
+    const right = (relay: RunningRelay, sinceMs: number): boolean =>
+      clusters.every((cluster) =>
+        callers.some(({ sent }) =>
+          sent.some((request) =>
+            request.relay === relay && request.cluster === cluster &&
+            request.startMs > sinceMs && request.outcome === "right"
+          )
+        )
+      );
+    const allRight = async (sinceMs: number): Promise<void> => {
+      await eventually(
+        () => relays.every((relay) => right(relay, sinceMs)),
+        () => `an answer from each cluster through each relay\n${failures(callers)}`,
+      );
+    };
+
+    /** When relays died: from the signal until the process was gone. */
+    const deaths: { fromMs: number; toMs: number }[] = [];
+    try {
+      await allRight(0);
+      while (relays.length > 1) {
+        const victim = relays.shift()!;
+        front.upstreams = relays.map(({ publicAddress }) => publicAddress);
+        for (const caller of callers) if (caller.sent[0]?.relay === victim) caller.stop();
+        const fromMs = performance.now();
+        await victim.kill();
+        deaths.push({ fromMs, toMs: performance.now() });
+        await allRight(performance.now());
+      }
+      await startRelay();
+      call(relays.at(-1)!);
+      await allRight(performance.now());
+    } finally {
+      for (const caller of callers) caller.stop();
+      await Promise.all(callers.map(({ done }) => done));
+    }
+
+    const all = callers.flatMap(({ sent }) => sent);
+    const wrong = all.filter(({ outcome }) => outcome !== "right");
+    for (const request of wrong) {
+      const wasUnderWay = deaths.some(({ fromMs, toMs }) =>
+        request.startMs <= toMs && request.endMs >= fromMs
+      );
+      assert.ok(
+        wasUnderWay,
+        `${request.method} to ${request.cluster} was lost: ${request.outcome}\n${
+          failures(callers)
+        }`,
+      );
+      // Whatever was cut or lost says so; nobody got another's answer, or half of one.
+      assert.match(request.outcome, /^(502 .*"(relay_lost|unreachable|reset)"|TypeError)/);
+    }
+    assert.ok(all.length - wrong.length > 100, `${all.length} requests`);
+  },
+});
+
+function failures(callers: readonly Caller[]): string {
+  return callers.flatMap(({ sent }) => sent)
+    .filter(({ outcome }) => outcome !== "right")
+    .map(({ method, cluster, relay, startMs, endMs, outcome }) =>
+      `${method} ${cluster} via ${relay.internalAddress}, ${Math.round(startMs)}-${
+        Math.round(endMs)
+      } ms: ${outcome}`
+    ).join("\n");
+}
