@@ -172,6 +172,7 @@ Deno.test("--help tells defaults as they are documented", () => {
     "log-format auto",
   ]);
   assert.deepEqual(defaults(parseAgentOptions), [
+    "connections 1",
     "target kubernetes.default.svc:443",
     "sa-token-path /var/run/secrets/kubernetes.io/serviceaccount/token",
     "ca-cert /var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
