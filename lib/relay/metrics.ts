@@ -376,6 +376,18 @@ export class RelayMetrics {
       },
     });
     new Gauge({
+      name: "culvert_open_streams",
+      help: "Streams of the tunnel that are open, in all sessions of each cluster.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { session, cluster: { id } } of registry.all()) {
+          this.inc({ cluster: id }, session.openStreams);
+        }
+      },
+    });
+    new Gauge({
       name: "tunnel_round_trip_seconds",
       help:
         "The last measured round trip to each cluster's agents; the longest where there are several.",
