@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import {
+  readCallerCertificates,
+  readCallerClaims,
+  readCallerTokens,
+} from "../../lib/config/callers.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";
@@ -77,6 +82,28 @@ Deno.test("operations.md: exit codes are those of --help, and 130", () => {
     const real = [...section.matchAll(/^ {2}(\d+) /gm)].map((match) => Number(match[1]));
     assert.deepEqual(written, [...real, 130], program);
   }
+});
+
+Deno.test("operations.md: the lists about callers that it writes are valid", () => {
+  const section = readText(page).split("\n### Callers\n")[1]!.split("\n## ")[0]!;
+  const [tokens, certificates, claims, ...rest] = [
+    ...section.matchAll(/```json\n([\s\S]*?)```/g),
+  ].map((match) => match[1]!);
+  assert.deepEqual(rest, []);
+  const digest = "ab".repeat(32);
+  const withDigest = tokens!.replace('"tokenSha256": "…"', `"tokenSha256": "${digest}"`);
+  const withTokens = withDigest.replace('"token": "…"', '"token": "0123456789abcdef"');
+  assert.equal(readCallerTokens(withTokens, "The page").tokens.length, 2);
+  assert.equal(readCallerCertificates(certificates!, "The page").length, 2);
+  assert.equal(readCallerClaims(claims!, "The page").length, 3);
+});
+
+Deno.test("operations.md: the reasons why callers are denied are those that there are", () => {
+  const written = table(page, ["reason", "status", "what is wrong"])
+    .flatMap((row) => codes(row["reason"]!));
+  const source = readText("lib/relay/callers/caller.ts").split("type DenialReason =")[1]!;
+  const real = [...source.split(";")[0]!.matchAll(/\| "(\w+)"/g)].map((match) => match[1]!);
+  assert.deepEqual(new Set(written), new Set(real));
 });
 
 /** The relay's own answers: code and status. */
