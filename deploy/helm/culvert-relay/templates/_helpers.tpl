@@ -62,7 +62,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "culvert-relay.callers" -}}
 {{- if .Values.callers.mode }}
 {{- .Values.callers.mode }}
-{{- else if or (include "culvert-relay.hasCallerTokens" .) .Values.callers.jwt.issuer }}known
+{{- else if or (include "culvert-relay.hasCallerTokens" .) .Values.callers.certificates .Values.callers.jwt.issuer }}known
 {{- else if not (include "culvert-relay.isMutual" .) }}open
 {{- end }}
 {{- end }}
@@ -75,13 +75,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- define "culvert-relay.preStopSeconds" -}}
-{{- if include "culvert-relay.hasDirectory" . }}{{ int .Values.preStopSeconds }}{{ else }}0{{ end }}
+{{- define "culvert-relay.drainDelay" -}}
+{{- $hasElsewhere := or (not .Values.hostNetwork) (include "culvert-relay.hasDirectory" .) }}
+{{- .Values.drainDelay | default (ternary "5s" "0s" (not (empty $hasElsewhere))) }}
 {{- end }}
 
 {{- define "culvert-relay.terminationGracePeriodSeconds" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
-{{- add (include "culvert-relay.seconds" .Values.grace | int) (include "culvert-relay.preStopSeconds" . | int) 10 }}
+{{- add (include "culvert-relay.seconds" .Values.grace | int) (include "culvert-relay.seconds" (include "culvert-relay.drainDelay" .) | int) 10 }}
 {{- else }}
 {{- int .Values.terminationGracePeriodSeconds }}
 {{- end }}

@@ -17,21 +17,26 @@
 {{- end }}
 
 {{- $callers := .callers }}
-{{- $isKnown := or $callers.tokens $callers.existingSecret $callers.jwt.issuer }}
+{{- $isKnown := or $callers.tokens $callers.existingSecret $callers.certificates $callers.jwt.issuer }}
+{{- if and $callers.certificates (not $isMutual) }}
+{{- $problems = append $problems "callers.certificates needs mutual TLS: set tls.enabled, tls.certSecret and tls.clientCASecret" }}
+{{- end }}
 {{- if and $callers.tokens $callers.existingSecret }}
 {{- $problems = append $problems "callers.tokens and callers.existingSecret are both set: use one" }}
 {{- end }}
 {{- if and (eq $callers.mode "known") (not $isKnown) (not $isMutual) }}
-{{- $problems = append $problems "callers.mode is known, but nobody is: set callers.tokens, callers.existingSecret or callers.jwt.issuer" }}
+{{- $problems = append $problems "callers.mode is known, but nobody is: set callers.tokens, callers.existingSecret, callers.certificates or callers.jwt" }}
 {{- end }}
 {{- if and (eq $callers.mode "open") $isKnown }}
-{{- $problems = append $problems "callers.mode is open, but callers.tokens, callers.existingSecret or callers.jwt is set, which would not be asked for: set callers.mode=known, or remove them" }}
+{{- $problems = append $problems "callers.mode is open, but callers.tokens, existingSecret, certificates or jwt is set, which would not be asked for: set callers.mode=known, or remove them" }}
 {{- end }}
 {{- if and (not $callers.jwt.issuer) (or $callers.jwt.audience $callers.jwt.jwksUrl $callers.jwt.rules) }}
 {{- $problems = append $problems "callers.jwt.issuer is missing: callers.jwt.audience, jwksUrl and rules belong to an issuer" }}
 {{- end }}
-{{- if and $callers.jwt.issuer (not $callers.jwt.audience) }}
-{{- $problems = append $problems "callers.jwt.audience is missing: without it, a token made for another service would be accepted" }}
+{{- range $key, $value := omit $callers.jwt "issuer" }}
+{{- if and $callers.jwt.issuer (not $value) }}
+{{- $problems = append $problems (printf "callers.jwt.%s is missing: callers.jwt needs issuer, audience, jwksUrl and rules" $key) }}
+{{- end }}
 {{- end }}
 {{- if and (not $callers.mode) (not $isKnown) (not $isMutual) (or .hostNetwork (not .networkPolicy.enabled)) }}
 {{- $why := ternary "with hostNetwork, NetworkPolicies have no effect" "networkPolicy.enabled is false" .hostNetwork }}
@@ -42,8 +47,8 @@
 {{- if and .directory.url .directory.existingSecret }}
 {{- $problems = append $problems "directory.url and directory.existingSecret are both set: use one" }}
 {{- end }}
-{{- if and (gt (int .replicas) 1) (not $hasDirectory) }}
-{{- $problems = append $problems (printf "replicas is %d without a directory: a request would find its agent on one of them only; set directory.url, or replicas=1" (int .replicas)) }}
+{{- if and (gt (int .replicas) 1) (not $hasDirectory) .readyWithoutAgents }}
+{{- $problems = append $problems (printf "replicas is %d without a directory: a request would find its agent on one of them only; set directory.url, or replicas=1, or readyWithoutAgents=false with agents that connect to all of them" (int .replicas)) }}
 {{- end }}
 {{- if and .relayToken .relayTokenExistingSecret }}
 {{- $problems = append $problems "relayToken and relayTokenExistingSecret are both set: use one" }}
@@ -92,8 +97,13 @@
 {{- end }}
 {{- end }}
 
-{{- if and (not (include "culvert-relay.seconds" .grace)) (kindIs "invalid" .terminationGracePeriodSeconds) }}
-{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it can't be worked out from grace=%s; give one that is longer" .grace) }}
+{{- $drainDelay := include "culvert-relay.drainDelay" $ }}
+{{- if kindIs "invalid" .terminationGracePeriodSeconds }}
+{{- range $key, $duration := dict "grace" .grace "drainDelay" $drainDelay }}
+{{- if not (include "culvert-relay.seconds" $duration) }}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it can't be worked out from %s=%s; give one that is longer than grace and drainDelay" $key $duration) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- $ports := dict }}
 {{- range $key := list "port" "internalPort" "healthPort" }}
