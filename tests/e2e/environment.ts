@@ -51,7 +51,7 @@ export function explainMissingVariables(): string {
  * A test that needs the cluster. Without one it is ignored, its name says why, and what fails is
  * `environment_test.ts`, once and with an explanation.
  */
-export function clusterTest(name: string, body: () => Promise<void>): void {
+export function clusterTest(name: string, body: (t: Deno.TestContext) => Promise<void>): void {
   const ignore = missingVariables.length > 0;
   const label = ignore ? `${name} [needs a cluster: see environment_test.ts]` : name;
   Deno.test({ name: label, ignore, fn: body });

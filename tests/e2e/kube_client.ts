@@ -31,8 +31,9 @@ export class KubeClient {
   }
 
   /** Runs helm, which must succeed, and returns what it printed. */
-  async helm(args: readonly string[]): Promise<string> {
-    return printed("helm", args, await run("helm", args, { env: this.#env }));
+  async helm(args: readonly string[], options: CommandOptions = {}): Promise<string> {
+    const env = { ...this.#env, ...options.env };
+    return printed("helm", args, await run("helm", args, { ...options, env }));
   }
 }
 

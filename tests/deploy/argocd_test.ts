@@ -1,0 +1,142 @@
+/**
+ * A real Argo CD with the relay chart's cluster Secret, as it is: an Application syncs into the
+ * cluster behind the tunnel, follows a commit, and heals a deletion.
+ */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
+import { scratchName } from "../e2e/scratch.ts";
+import { eventually } from "../support/deadline.ts";
+import { CLUSTER, Installation, ports } from "./installation.ts";
+import { must, tool } from "./tools.ts";
+
+/** Argo CD looks at a repository every 20 s here, and at a cluster at once. */
+const syncTimeoutMs = 150_000;
+const token = "argocd-test-token-0123456789abcdef";
+
+/** A git repository with one manifest. */
+class Repository {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** Writes a ConfigMap with this message, commits it, and serves the repository; its URL. */
+  async publish(message: string): Promise<string> {
+    const manifest = {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name: "greeting" },
+      data: { message },
+    };
+    await Deno.mkdir(`${this.folder}/app`, { recursive: true });
+    await Deno.writeTextFile(`${this.folder}/app/greeting.json`, JSON.stringify(manifest));
+    await this.#git("init", "--quiet", "--initial-branch=main");
+    await this.#git("add", "--all");
+    const author = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
+    await this.#git(...author, "commit", "--quiet", "--message", message);
+    return (await tool("argo", ["repo", this.folder])).trim();
+  }
+
+  async #git(...args: string[]): Promise<void> {
+    await must("git", ["-C", this.folder, ...args]);
+  }
+}
+
+/** What the relay counted for the cluster so far. */
+async function requestsThroughTunnel(): Promise<number> {
+  const metrics = await (await fetch(`http://127.0.0.1:${ports.relayHealth}/metrics`)).text();
+  const counts = metrics.matchAll(
+    new RegExp(`^proxy_requests_total\\{.*cluster="${CLUSTER}".*\\} (\\d+)$`, "gm"),
+  );
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
+async function syncs(installation: Installation): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const { direct } = installation;
+  const name = scratchName();
+  const folder = await Deno.makeTempDir({ prefix: "culvert-argocd-" });
+  stack.defer(() => Deno.remove(folder, { recursive: true }));
+  const repository = new Repository(folder);
+  const repoURL = await repository.publish("first");
+
+  const application = {
+    apiVersion: "argoproj.io/v1alpha1",
+    kind: "Application",
+    metadata: { name, namespace: "argocd" },
+    spec: {
+      project: "default",
+      source: { repoURL, targetRevision: "main", path: "app" },
+      destination: { name: CLUSTER, namespace: name },
+      syncPolicy: {
+        automated: { prune: true, selfHeal: true },
+        syncOptions: ["CreateNamespace=true"],
+      },
+    },
+  };
+  stack.defer(async () => {
+    await direct.output(["delete", "namespace", name, "--ignore-not-found", "--wait=false"]);
+  });
+  stack.defer(async () => {
+    await direct.output(["-n", "argocd", "delete", "application", name, "--ignore-not-found"]);
+  });
+  await direct.output(["apply", "-f", "-"], { stdin: JSON.stringify(application) });
+
+  const state = async (): Promise<string> =>
+    await direct.output(["-n", "argocd", "get", "application", name, "-o", "jsonpath={.status}"]);
+  const holds = async (message: string, what: string): Promise<void> => {
+    const get = ["-n", name, "get", "configmap", "greeting", "-o", "jsonpath={.data.message}"];
+    let found = "";
+    const isThere = async () => {
+      const { code, stdout } = await direct.kubectl(get);
+      found = code === 0 ? stdout : "";
+      return found === message;
+    };
+    try {
+      await eventually(isThere, what, syncTimeoutMs);
+    } catch (error) {
+      throw new Error(`${String(error)}; it has "${found}"\n${await state()}`, { cause: error });
+    }
+  };
+
+  await holds("first", "the first commit to be synced");
+  equal(await repository.publish("second"), repoURL);
+  await holds("second", "the second commit to be synced");
+  await direct.output(["-n", name, "delete", "configmap", "greeting"]);
+  await holds("second", "what was deleted to come back");
+  await eventually(
+    async () => {
+      const { sync, health } = JSON.parse(await state());
+      return sync.status === "Synced" && health.status === "Healthy";
+    },
+    "the Application to be in sync and healthy",
+    syncTimeoutMs,
+  );
+}
+
+for (const isMutual of [false, true]) {
+  const name = isMutual ? "with mutual TLS" : "without TLS";
+  clusterTest(`Argo CD syncs through the tunnel ${name}, with the chart's Secret`, async () => {
+    await using stack = new AsyncDisposableStack();
+    stack.defer(async () => void await tool("argo", ["down"]));
+    await tool("argo", ["up"], { timeoutMs: 180_000 });
+    const installation = stack.use(await Installation.create({ isMutual, hasArgocd: true }));
+    const tokenSha256 = createHash("sha256").update(token).digest("hex");
+    const targetAddr = fromEnvironment("KUBE_API");
+    await installation.installRelay([{ id: CLUSTER, tokenSha256, targetAddr }]);
+    await installation.tokenSecret("agent-token", token);
+    await installation.installAgent("agent-token");
+
+    const secret = ["-n", "argocd", "get", "secrets", "-o", "name"];
+    const label = ["-l", "argocd.argoproj.io/secret-type=cluster"];
+    deepEqual(
+      (await installation.direct.output([...secret, ...label])).trim().split("\n"),
+      [`secret/culvert-relay-cluster-${CLUSTER}`],
+    );
+    const before = await requestsThroughTunnel();
+    await syncs(installation);
+    ok(await requestsThroughTunnel() > before, "Argo CD used the tunnel");
+  });
+}

@@ -1,0 +1,66 @@
+/**
+ * Builds both images from the real Dockerfiles and loads them into the cluster's node, before the
+ * tests that use them. There is no registry: local images stand in for the base images.
+ */
+import type { ChartName } from "./helm.ts";
+import { must, repositoryRoot, tool } from "./tools.ts";
+
+/** The tag of what is built here. */
+export const imageTag = "test";
+
+/** Where an image is for a chart's `image.repository`. */
+export function imageRepository(program: ChartName): string {
+  return `docker.io/local/culvert-${program}`;
+}
+
+/** Debian and Deno are copied, packed and unpacked for each image. */
+const timeoutMs = 300_000;
+
+/** As long as buildah is asked to use neither a daemon nor kernel features of overlay mounts. */
+const env = { STORAGE_DRIVER: "vfs", BUILDAH_ISOLATION: "chroot" };
+
+/** Of the machine: a stand-in has its own, which need not know a proxy that looks into TLS. */
+const certificates = "/etc/ssl/certs";
+
+/** The file with an image's build; the base images that it names. */
+export async function readDockerfile(
+  program: ChartName,
+): Promise<{ text: string; denoVersion: string; bases: string[] }> {
+  const text = await Deno.readTextFile(`${repositoryRoot}deploy/docker/${program}.Dockerfile`);
+  const denoVersion = /^ARG DENO_VERSION=(\S+)$/m.exec(text)?.[1];
+  if (denoVersion === undefined) throw new Error(`${program}.Dockerfile names no DENO_VERSION`);
+  const bases = [...text.matchAll(/^FROM (\S+)/gm)].map(([, name]) =>
+    name!.replace("${DENO_VERSION}", denoVersion)
+  );
+  return { text, denoVersion, bases };
+}
+
+async function buildAndLoad(program: ChartName, folder: string): Promise<void> {
+  const image = `${imageRepository(program)}:${imageTag}`;
+  const file = ["--file", `${repositoryRoot}deploy/docker/${program}.Dockerfile`];
+  const trust = ["--build-arg", "DENO_TLS_CA_STORE=system"];
+  const mount = ["--volume", `${certificates}:${certificates}:ro`];
+  const options = ["--pull-never", "--layers=false", ...trust, ...mount, "--tag", image, ...file];
+  await must("buildah", ["bud", ...options, repositoryRoot], { env, timeoutMs });
+  const archive = `${folder}/${program}.tar`;
+  await must("buildah", ["push", image, `docker-archive:${archive}:${image}`], { env, timeoutMs });
+  await tool("kube", ["load", archive], { timeoutMs });
+  await Deno.remove(archive);
+  console.log(image);
+}
+
+if (import.meta.main) {
+  const programs = ["relay", "agent"] as const;
+  const files = await Promise.all(programs.map(readDockerfile));
+  const folder = await Deno.makeTempDir({ prefix: "culvert-images-" });
+  try {
+    for (const version of new Set(files.map(({ denoVersion }) => denoVersion))) {
+      const bases = files.filter(({ denoVersion }) => denoVersion === version)
+        .flatMap(({ bases }) => bases);
+      await tool("base-images", [version, ...new Set(bases)], { timeoutMs });
+    }
+    for (const program of programs) await buildAndLoad(program, folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * Both charts installed on the real cluster, in a namespace of their own, with a caller beside them.
+ * Pods share the host's network, so the relay is on loopback like everything else.
+ */
+import { fileURLToPath } from "node:url";
+import { eventually } from "../support/deadline.ts";
+import { fromEnvironment } from "../e2e/environment.ts";
+import { KubeClient } from "../e2e/kube_client.ts";
+import { scratchName } from "../e2e/scratch.ts";
+import { imageRepository, imageTag } from "./build_images.ts";
+import { chartFolder, type ChartName } from "./helm.ts";
+import { must } from "./tools.ts";
+
+/** The cluster's id at the relay. */
+export const CLUSTER = "customer-a";
+
+/** Ports of these tests' relays and agents; one installation is there at a time. */
+export const ports = { public: 28443, internal: 28080, relayHealth: 28082, agentHealth: 28081 };
+
+/** For a pod to be scheduled, started and ready on a busy machine. */
+const WAIT = ["--wait", "--timeout", "180s"];
+/** A little longer than that, so that helm and kubectl can say what they waited for. */
+const patience = { timeoutMs: 200_000 };
+
+/** Values of a chart. */
+export type Values = { readonly [key: string]: unknown };
+
+/** How an installation is set up. */
+export interface InstallationOptions {
+  /** Mutual TLS on both of the relay's listeners; else plain HTTP. */
+  readonly isMutual: boolean;
+  /** Whether the relay's chart makes a cluster Secret for Argo CD. */
+  readonly hasArgocd?: boolean;
+}
+
+/** Names of the Secrets that hold what OpenSSL made. */
+const secrets = { relay: "relay-tls", ca: "culvert-ca", agent: "agent-tls" };
+
+/** One namespace with what the tests put there. */
+export class Installation implements AsyncDisposable {
+  readonly namespace = `culvert-${scratchName()}`;
+  readonly folder: string;
+  /** Beside the tunnel, with all rights. */
+  readonly direct: KubeClient;
+  /** Through the tunnel; has a client certificate if one is wanted. */
+  readonly caller: KubeClient;
+  readonly isMutual: boolean;
+  readonly #hasArgocd: boolean;
+
+  private constructor(folder: string, options: InstallationOptions) {
+    this.folder = folder;
+    this.isMutual = options.isMutual;
+    this.#hasArgocd = options.hasArgocd ?? false;
+    this.direct = new KubeClient(fromEnvironment("KUBECONFIG"), `${folder}/direct`);
+    this.caller = new KubeClient(`${folder}/caller.kubeconfig`, `${folder}/caller`);
+  }
+
+  /** Makes the namespace, and certificates if it is mutual TLS; installs nothing yet. */
+  static async create(options: InstallationOptions): Promise<Installation> {
+    const folder = await Deno.makeTempDir({ prefix: "culvert-deploy-" });
+    const installation = new Installation(folder, options);
+    try {
+      await installation.direct.output(["create", "namespace", installation.namespace]);
+      if (options.isMutual) await installation.renewCertificates();
+      const kubeconfig = JSON.stringify(installation.#kubeconfig());
+      await Deno.writeTextFile(`${folder}/caller.kubeconfig`, kubeconfig);
+      return installation;
+    } catch (error) {
+      await installation[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** What a caller has as its server, without a slash at the end. */
+  get tunnelUrl(): string {
+    return `${this.#scheme}://127.0.0.1:${ports.internal}/tunnel/${CLUSTER}`;
+  }
+
+  /** What agents dial. */
+  get serverUrl(): string {
+    return `${this.isMutual ? "wss" : "ws"}://127.0.0.1:${ports.public}/connect`;
+  }
+
+  get #scheme(): string {
+    return this.isMutual ? "https" : "http";
+  }
+
+  /** Path of a file that `certificates.sh` made. */
+  certificate(name: string): string {
+    return `${this.folder}/certificates/${name}`;
+  }
+
+  /** A client for `fetch`, with Argo CD's certificate. */
+  async httpClient(): Promise<Deno.HttpClient> {
+    if (!this.isMutual) return Deno.createHttpClient({});
+    return Deno.createHttpClient({
+      caCerts: [await Deno.readTextFile(this.certificate("ca.crt"))],
+      cert: await Deno.readTextFile(this.certificate("argocd.crt")),
+      key: await Deno.readTextFile(this.certificate("argocd.key")),
+    });
+  }
+
+  /** New certificates of the same CA, and the Secrets that hold them. */
+  async renewCertificates(): Promise<void> {
+    const script = fileURLToPath(
+      new URL("../../deploy/openssl/certificates.sh", import.meta.url),
+    );
+    await must(script, [`${this.folder}/certificates`, CLUSTER, "127.0.0.1", "localhost"]);
+    const pair = (name: string) => [
+      `--cert=${this.certificate(`${name}.crt`)}`,
+      `--key=${this.certificate(`${name}.key`)}`,
+    ];
+    await this.#secret(["tls", secrets.relay, ...pair("relay")]);
+    await this.#secret(["tls", secrets.agent, ...pair(`agent-${CLUSTER}`)]);
+    const ca = `--from-file=ca.crt=${this.certificate("ca.crt")}`;
+    await this.#secret(["generic", secrets.ca, ca]);
+  }
+
+  /** A Secret with an agent's token, for the agent chart's `existingSecret`. */
+  async tokenSecret(name: string, token: string): Promise<void> {
+    await this.#secret(["generic", name, `--from-literal=token=${token}`]);
+  }
+
+  async #secret(args: readonly string[]): Promise<void> {
+    const create = ["-n", this.namespace, "create", "secret", ...args];
+    const stdin = await this.direct.output([...create, "--dry-run=client", "-o", "json"]);
+    await this.direct.output(["-n", this.namespace, "apply", "-f", "-"], { stdin });
+  }
+
+  /** Installs or upgrades the relay, and waits until it is ready. */
+  async installRelay(clusters: readonly Values[], more: Values = {}): Promise<void> {
+    const pem = async (name: string) => btoa(await Deno.readTextFile(this.certificate(name)));
+    const argocdTls = this.isMutual && {
+      caData: await pem("ca.crt"),
+      clientCertData: await pem("argocd.crt"),
+      clientKeyData: await pem("argocd.key"),
+    };
+    const tls = { enabled: true, certSecret: secrets.relay, clientCASecret: secrets.ca };
+    await this.#install("relay", {
+      port: ports.public,
+      internalPort: ports.internal,
+      healthPort: ports.relayHealth,
+      // Nothing but this machine reaches the listeners.
+      ...this.isMutual ? { tls } : { callers: { mode: "open" } },
+      clusters,
+      argocd: {
+        enabled: this.#hasArgocd,
+        serverURL: `${this.#scheme}://127.0.0.1:${ports.internal}`,
+        ...argocdTls,
+      },
+      grace: "10s",
+      test: { healthURL: `http://127.0.0.1:${ports.relayHealth}` },
+      ...more,
+    });
+  }
+
+  /** Installs or upgrades the agent, and waits until it is ready, which is: connected. */
+  async installAgent(tokenSecret: string, more: Values = {}): Promise<void> {
+    const tls = { serverCASecret: secrets.ca, clientCertSecret: secrets.agent };
+    await this.#install("agent", {
+      serverURL: this.serverUrl,
+      ...this.isMutual ? { tls } : { allowInsecureServer: true },
+      existingSecret: tokenSecret,
+      targetAddr: fromEnvironment("KUBE_API"),
+      healthPort: ports.agentHealth,
+      maxRetryInterval: "500ms",
+      grace: "10s",
+      test: { healthURL: `http://127.0.0.1:${ports.agentHealth}` },
+      ...more,
+    });
+  }
+
+  async #install(chart: ChartName, values: Values): Promise<void> {
+    const file = `${this.folder}/${chart}.yaml`;
+    const image = { repository: imageRepository(chart), tag: imageTag, pullPolicy: "Never" };
+    await Deno.writeTextFile(file, JSON.stringify({ image, hostNetwork: true, ...values }));
+    const where = ["--namespace", this.namespace, "--values", file];
+    try {
+      await this.direct.helm(
+        ["upgrade", "--install", `culvert-${chart}`, chartFolder(chart), ...where, ...WAIT],
+        patience,
+      );
+      await this.#rolledOut(chart);
+    } catch (error) {
+      throw new Error(`${String(error)}\n${await this.logs(chart)}`, { cause: error });
+    }
+  }
+
+  /** Waits until old pods are gone: helm waits for new ones to be ready, and not any longer. */
+  async #rolledOut(chart: ChartName): Promise<void> {
+    const status = ["rollout", "status", `deployment/culvert-${chart}`, "--timeout=180s"];
+    await this.direct.output(["-n", this.namespace, ...status], patience);
+    await eventually(
+      async () => (await this.pods(chart)).split(";").length === 2,
+      `one pod of culvert-${chart} to be left`,
+      60_000,
+    );
+  }
+
+  /** The pods of a chart and what they logged, for failure messages. */
+  async logs(chart: ChartName): Promise<string> {
+    const { stdout, stderr } = await this.direct.kubectl(
+      ["-n", this.namespace, "logs", `deployment/culvert-${chart}`, "--tail=60"],
+    );
+    const pods = await this.direct.kubectl(["-n", this.namespace, "describe", "pods"]);
+    return `${stdout}${stderr}\n${pods.stdout.slice(-4_000)}`;
+  }
+
+  /** Names and restarts of a chart's running pods: what an upgrade that restarts nothing leaves. */
+  async pods(chart: ChartName): Promise<string> {
+    const fields =
+      "{range .items[*]}{.metadata.uid} {.status.containerStatuses[*].restartCount};{end}";
+    const labels = ["-l", `app.kubernetes.io/instance=culvert-${chart}`];
+    return await this.direct.output(
+      ["-n", this.namespace, "get", "pods", ...labels, "-o", `jsonpath=${fields}`],
+    );
+  }
+
+  /**
+   * Has the node look at its pods' Secrets now. It does so by itself within a minute or two, or when
+   * a pod's metadata change.
+   */
+  async refreshVolumes(): Promise<void> {
+    const stamp = `culvert-test/refreshed=${Date.now()}`;
+    const annotate = ["-n", this.namespace, "annotate", "pods", "--all", "--overwrite", stamp];
+    await this.direct.output(annotate);
+  }
+
+  /** Uninstalls both releases, and waits until none of their pods is left. */
+  async uninstall(): Promise<void> {
+    for (const chart of ["agent", "relay"] as const) {
+      const where = ["--namespace", this.namespace, "--ignore-not-found", ...WAIT];
+      await this.direct.helm(["uninstall", `culvert-${chart}`, ...where], patience);
+    }
+    const pods = ["-n", this.namespace, "get", "pods", "-o", "name"];
+    await eventually(
+      async () => await this.direct.output(pods) === "",
+      "the pods to be gone",
+      60_000,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.uninstall();
+    const namespace = ["delete", "namespace", this.namespace, "--ignore-not-found"];
+    await this.direct.output([...namespace, "--wait=false"]);
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  /** A kubeconfig as JSON, which is YAML too. */
+  #kubeconfig() {
+    const authority = this.isMutual ? { "certificate-authority": this.certificate("ca.crt") } : {};
+    const user = this.isMutual
+      ? {
+        "client-certificate": this.certificate("argocd.crt"),
+        "client-key": this.certificate("argocd.key"),
+      }
+      : {};
+    return {
+      apiVersion: "v1",
+      kind: "Config",
+      clusters: [{ name: "tunnel", cluster: { server: this.tunnelUrl, ...authority } }],
+      users: [{ name: "caller", user }],
+      contexts: [{ name: "tunnel", context: { cluster: "tunnel", user: "caller" } }],
+      "current-context": "tunnel",
+    };
+  }
+}
