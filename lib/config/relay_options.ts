@@ -17,16 +17,13 @@ import {
 } from "./directory_options.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
+import { choice, duration, type Kind, listenAddress, parsedBy, path } from "./kinds.ts";
 import {
-  choice,
-  duration,
-  integer,
-  type Kind,
-  listenAddress,
-  number,
-  parsedBy,
-  path,
-} from "./kinds.ts";
+  idleTimeoutOption,
+  limitOptions,
+  maxBodyBytesOption,
+  responseTimeoutOption,
+} from "./limit_options.ts";
 import {
   type Environment,
   type OptionTable,
@@ -181,83 +178,10 @@ const table = {
       "of these signed; needs --tls-cert and --tls-key",
   },
   ...directoryTable,
-  rateLimitPerSecond: {
-    name: "rate-limit",
-    env: "RATE_LIMIT",
-    group: "Limits",
-    kind: number({ min: 0 }),
-    default: "0",
-    description: "Requests per second over all clusters; 0 is no limit",
-  },
-  clusterRateLimitPerSecond: {
-    name: "cluster-rate-limit",
-    env: "CLUSTER_RATE_LIMIT",
-    group: "Limits",
-    kind: number({ min: 0 }),
-    default: "0",
-    description: "Requests per second for each cluster; 0 is no limit",
-  },
-  maxRequests: {
-    name: "max-requests",
-    env: "MAX_REQUESTS",
-    group: "Limits",
-    kind: integer({ min: 0 }),
-    default: "0",
-    description: "Requests open at once over all clusters, upgraded ones among them; 0 is no limit",
-  },
-  clusterMaxRequests: {
-    name: "cluster-max-requests",
-    env: "CLUSTER_MAX_REQUESTS",
-    group: "Limits",
-    kind: integer({ min: 0 }),
-    default: "0",
-    description: "Requests open at once for each cluster; 0 is no limit",
-  },
-  bandwidth: {
-    name: "bandwidth",
-    env: "BANDWIDTH",
-    group: "Limits",
-    kind: integer({ min: 0 }),
-    placeholder: "BYTES",
-    default: "0",
-    description: "Bytes per second over all clusters, both directions together; what is over it " +
-      "waits; 0 is no limit",
-  },
-  clusterBandwidth: {
-    name: "cluster-bandwidth",
-    env: "CLUSTER_BANDWIDTH",
-    group: "Limits",
-    kind: integer({ min: 0 }),
-    placeholder: "BYTES",
-    default: "0",
-    description: "The same for each cluster; 0 is no limit",
-  },
-  maxStreams: {
-    name: "max-streams",
-    env: "MAX_STREAMS",
-    group: "Limits",
-    kind: integer({ min: 1, max: 1_000_000 }),
-    default: "1024",
-    description: "Requests open at once in one agent's session",
-  },
+  ...limitOptions,
   maxHeaderBytes: maxHeaderBytesOption,
-  maxBodyBytes: {
-    name: "max-body-bytes",
-    env: "MAX_BODY_BYTES",
-    group: "Limits",
-    kind: integer({ min: 0 }),
-    placeholder: "BYTES",
-    default: "0",
-    description: "Largest body of a request; 0 is no limit",
-  },
-  responseTimeoutMs: {
-    name: "response-timeout",
-    env: "RESPONSE_TIMEOUT",
-    group: "Timeouts",
-    kind: duration({ min: "0" }),
-    default: "5m",
-    description: "Time from a request's end until the head of its response; 0 is no limit",
-  },
+  maxBodyBytes: maxBodyBytesOption,
+  responseTimeoutMs: responseTimeoutOption,
   headerTimeoutMs: {
     name: "header-timeout",
     env: "HEADER_TIMEOUT",
@@ -266,15 +190,7 @@ const table = {
     default: "30s",
     description: "Time for a caller or agent to send a request's head",
   },
-  idleTimeoutMs: {
-    name: "idle-timeout",
-    env: "IDLE_TIMEOUT",
-    group: "Timeouts",
-    kind: duration({ min: "0" }),
-    default: "5m",
-    description: "Time that a body of known length, or bytes that nobody takes, may stand still; " +
-      "watches, followed logs and upgraded connections may be silent; 0 is no limit",
-  },
+  idleTimeoutMs: idleTimeoutOption,
   drainDelayMs: {
     name: "drain-delay",
     env: "DRAIN_DELAY",

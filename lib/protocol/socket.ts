@@ -40,20 +40,31 @@ const drainPollMs = 2;
 /** How long a standard WebSocket may take over the closing handshake. */
 const closeTimeoutMs = 5_000;
 
+/** How a runtime's `WebSocket` differs from others. */
+export interface WebSocketTraits {
+  /**
+   * Whether `send` has a copy of its bytes when it returns, as the standard has it. That of workerd
+   * reads them later, so there they must not be used again at all.
+   */
+  readonly copiesOnSend?: boolean | undefined;
+}
+
 /** Wraps a standard `WebSocket` (the native one of Deno, browsers and Workers). */
-export function fromWebSocket(socket: WebSocket): TunnelSocket {
-  return new StandardSocket(socket);
+export function fromWebSocket(socket: WebSocket, traits: WebSocketTraits = {}): TunnelSocket {
+  return new StandardSocket(socket, traits.copiesOnSend ?? true);
 }
 
 class StandardSocket implements TunnelSocket {
   readonly #socket: WebSocket;
+  readonly #copiesOnSend: boolean;
   #poll: ReturnType<typeof setInterval> | undefined;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
   #events: TunnelSocketEvents | undefined;
   #isClosed = false;
 
-  constructor(socket: WebSocket) {
+  constructor(socket: WebSocket, copiesOnSend: boolean) {
     this.#socket = socket;
+    this.#copiesOnSend = copiesOnSend;
     socket.binaryType = "arraybuffer";
   }
 
@@ -81,7 +92,7 @@ class StandardSocket implements TunnelSocket {
   send(message: Uint8Array, sent?: () => void): void {
     if (this.#socket.readyState !== 1) return;
     this.#socket.send(message as Uint8Array<ArrayBuffer>);
-    sent?.(); // A standard WebSocket has its own copy by now.
+    if (this.#copiesOnSend) sent?.();
     if (this.bufferedAmount > 0) this.#poll ??= setInterval(() => this.#checkDrain(), drainPollMs);
   }
 

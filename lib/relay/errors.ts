@@ -209,6 +209,20 @@ export const badAnswer: RelayError = {
   message: "the target's answer is not valid HTTP",
 };
 
+/** At the edge, where a platform hands over WebSockets and no other protocol. */
+export const upgradeNotSupported: RelayError = {
+  status: 501,
+  reason: "Not Implemented",
+  code: "upgrade_not_supported",
+  message: "this relay upgrades to WebSocket only, not to SPDY: use kubectl 1.31 or later, " +
+    "or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true and KUBECTL_PORT_FORWARD_WEBSOCKETS=true",
+};
+
+/** A relay that lacks a setting, or has a wrong one; `message` says which. */
+export function notConfigured(message: string): RelayError {
+  return { status: 503, reason: "Service Unavailable", code: "not_configured", message };
+}
+
 /** The target has not answered in time. */
 export const answerTimeout: RelayError = {
   status: 504,
@@ -280,6 +294,16 @@ export function answerError(
     ? encodeLatin1(error.message)
     : errorBody(error.status, error.code, error.message);
   exchange.answer(error.status, error.reason, fields, body);
+}
+
+/** The answer where there is no exchange: at the door of a relay whose sessions are elsewhere. */
+export function errorResponse(error: RelayError): Response {
+  const { status, reason: statusText, code, message, retryAfterSeconds, challenge } = error;
+  const headers = new Headers({ "Content-Type": "application/json", "Cache-Control": "no-store" });
+  if (retryAfterSeconds) headers.set("Retry-After", String(retryAfterSeconds));
+  if (challenge) headers.set("WWW-Authenticate", challenge);
+  const body = errorBody(status, code, message) as Uint8Array<ArrayBuffer>;
+  return new Response(body, { status, statusText, headers });
 }
 
 /**

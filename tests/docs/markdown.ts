@@ -10,6 +10,7 @@ export const pages: readonly string[] = [
   "docs/dependencies.md",
   "docs/operations.md",
   "docs/protocol.md",
+  "docs/runtimes.md",
 ];
 
 /** The text of a file of the project. */

@@ -115,6 +115,8 @@ function realAnswers(): Map<string, string> {
   for (const name of streamErrorCodes) {
     answers.set(name, String(relayErrors.fromStreamError(name).status));
   }
+  const { code: edgeCode, status } = relayErrors.notConfigured("");
+  answers.set(edgeCode, String(status));
   // `HttpConnection` answers these itself, before there is a request (RFC 9112 and 6585).
   answers.set("bad_request", "400, 408, 431, 501, 505");
   return answers;

@@ -66,6 +66,15 @@ export class Program implements AsyncDisposable {
     return new Program(script, command(script, args, env).spawn(), cleanups);
   }
 
+  /** Starts `deno ARGS…` from the repository root; `name` stands for it in messages. */
+  static startDeno(
+    name: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Program {
+    return new Program(name, denoCommand(args, env).spawn(), []);
+  }
+
   /** The exit code, once the program has ended. */
   get exitCode(): number | undefined {
     return this.#exitCode;
@@ -385,8 +394,12 @@ function command(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Deno.Command {
+  return denoCommand(["run", "-A", script, ...args], env);
+}
+
+function denoCommand(args: readonly string[], env: Readonly<Record<string, string>>): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", script, ...args],
+    args: [...args],
     cwd: repositoryRoot,
     env,
     stdin: "null",

@@ -13,6 +13,7 @@ import { WebSocketServer } from "ws";
 import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
+import { AppRequest } from "../../net/app_request.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { RawExchange } from "../../net/raw_exchange.ts";
@@ -237,7 +238,7 @@ export class HttpServer {
       alreadyAnswered,
     };
     try {
-      const request = new RawRequest(exchange) as unknown as Request;
+      const request = new AppRequest(exchange) as unknown as Request;
       const response = this.#options.fetch(request, bindings);
       if (response === alreadyAnswered) return;
       Promise.resolve(response).then((response) => send(exchange, response)).catch((error) =>
@@ -298,37 +299,6 @@ function headersOf(head: RequestHead): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const { key, value } of head.fields) headers[key] ??= value;
   return headers;
-}
-
-/**
- * What Hono needs of a `Request`. A real one would normalise the path, and costs more than routing
- * does.
- */
-class RawRequest {
-  readonly #exchange: Exchange;
-  #headers: Headers | undefined;
-
-  constructor(exchange: Exchange) {
-    this.#exchange = exchange;
-  }
-
-  /** Hono answers HEAD by wrapping GET's answer, which would hide `alreadyAnswered`. */
-  get method(): string {
-    const { method } = this.#exchange.head;
-    return method === "HEAD" ? "GET" : method;
-  }
-
-  get url(): string {
-    const { target } = this.#exchange.head;
-    return target.startsWith("/") ? `http://relay${target}` : target;
-  }
-
-  get headers(): Headers {
-    this.#headers ??= new Headers(
-      this.#exchange.head.fields.map(({ name, value }): [string, string] => [name, value]),
-    );
-    return this.#headers;
-  }
 }
 
 /** Sends a handler's own answer; those are small and have come whole. */

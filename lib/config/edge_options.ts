@@ -1,0 +1,157 @@
+/**
+ * The settings of a relay at the edge: a platform's variables and secrets, which are text. There are
+ * no files and no command line; names and meanings are those of the relay's environment variables.
+ */
+import {
+  type CallerClaimEntry,
+  type CallerTokenEntry,
+  readCallerClaims,
+  readCallerTokens,
+} from "./callers.ts";
+import { type ClusterEntry, readClusters } from "./clusters.ts";
+import { ConfigError } from "./config_error.ts";
+import { deepFreeze } from "./freeze.ts";
+import { parsedBy } from "./kinds.ts";
+import {
+  idleTimeoutOption,
+  limitOptions,
+  maxBodyBytesOption,
+  responseTimeoutOption,
+} from "./limit_options.ts";
+import { type Environment, type OptionTable, parseOptions } from "./options.ts";
+import { type LogLevel, logOptions, maxHeaderBytesOption } from "./shared_options.ts";
+import { version } from "./version.ts";
+
+/** What a relay at the edge runs with; frozen. */
+export interface EdgeOptions {
+  readonly clusters: readonly ClusterEntry[];
+  /** On a port that everybody reaches, callers are always asked who they are. */
+  readonly callers: EdgeCallers;
+  readonly limits: EdgeLimits;
+  readonly clusterLimits: EdgeLimits;
+  readonly responseTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly maxHeaderBytes: number;
+  readonly maxBodyBytes: number;
+  readonly maxStreams: number;
+  readonly logLevel: LogLevel;
+  readonly warnings: readonly string[];
+}
+
+/** Limits of a relay or a cluster; 0 is none. */
+export interface EdgeLimits {
+  readonly requestsPerSecond: number;
+  readonly openRequests: number;
+  readonly bytesPerSecond: number;
+}
+
+/** How callers prove themselves: at least one of the two. */
+export interface EdgeCallers {
+  readonly mode: "known";
+  readonly tokens?: readonly CallerTokenEntry[];
+  readonly jwt?: {
+    readonly issuer: string;
+    readonly audience: string;
+    readonly jwksUrl: string;
+    readonly rules: readonly CallerClaimEntry[];
+  };
+}
+
+const json = { placeholder: "JSON", schema: parsedBy((text: string) => text, "") };
+
+/** The settings about JWTs; any of them needs all of them. */
+const jwtSettings = [
+  "CALLER_JWT_ISSUER",
+  "CALLER_JWT_AUDIENCE",
+  "CALLER_JWKS_URL",
+  "CALLER_JWT_RULES",
+] as const;
+
+const table = {
+  clusters: {
+    name: "clusters",
+    env: "CLUSTERS",
+    group: "Settings",
+    kind: json,
+    isSecret: true,
+    description: "",
+  },
+  callerTokens: {
+    name: "caller-tokens",
+    env: "CALLER_TOKENS",
+    group: "Settings",
+    kind: json,
+    isSecret: true,
+    description: "",
+  },
+  ...limitOptions,
+  maxHeaderBytes: maxHeaderBytesOption,
+  maxBodyBytes: maxBodyBytesOption,
+  responseTimeoutMs: responseTimeoutOption,
+  idleTimeoutMs: idleTimeoutOption,
+  logLevel: logOptions.logLevel,
+} as const satisfies OptionTable;
+
+/** @throws {ConfigError} naming the setting that is missing or wrong, in one line */
+export function readEdgeOptions(env: Environment): EdgeOptions {
+  const program = { name: "relay", version, usage: "", summary: "", examples: [], exitCodes: [] };
+  const parsed = parseOptions({ ...program, options: table }, [], env);
+  if (parsed.kind !== "run") throw new Error("There is no command line to ask for help");
+  const { clusters, callerTokens, ...values } = parsed.options.values;
+  if (clusters === undefined) {
+    throw new ConfigError(
+      'Setting CLUSTERS is missing: it must be a JSON array of {"id", "token", "targetAddr"}',
+    );
+  }
+  const read = readClusters(clusters, "Setting CLUSTERS");
+  const tokens = callerTokens === undefined
+    ? undefined
+    : readCallerTokens(callerTokens, "Setting CALLER_TOKENS");
+  const jwt = readJwt(env);
+  if (!tokens && !jwt) {
+    throw new ConfigError(
+      'Setting CALLER_TOKENS is missing: it must be a JSON array of {"name", "token" or ' +
+        `"tokenSha256", "clusters"}; or set ${jwtSettings.join(", ")}`,
+    );
+  }
+  return deepFreeze({
+    limits: {
+      requestsPerSecond: values.rateLimitPerSecond,
+      openRequests: values.maxRequests,
+      bytesPerSecond: values.bandwidth,
+    },
+    clusterLimits: {
+      requestsPerSecond: values.clusterRateLimitPerSecond,
+      openRequests: values.clusterMaxRequests,
+      bytesPerSecond: values.clusterBandwidth,
+    },
+    responseTimeoutMs: values.responseTimeoutMs,
+    idleTimeoutMs: values.idleTimeoutMs,
+    maxHeaderBytes: values.maxHeaderBytes,
+    maxBodyBytes: values.maxBodyBytes,
+    maxStreams: values.maxStreams,
+    logLevel: values.logLevel,
+    clusters: read.clusters,
+    callers: { mode: "known" as const, ...tokens && { tokens: tokens.tokens }, ...jwt && { jwt } },
+    warnings: [...read.warnings, ...tokens?.warnings ?? []],
+  });
+}
+
+function readJwt(env: Environment): EdgeCallers["jwt"] | undefined {
+  const given = jwtSettings.filter((name) => env[name]);
+  if (given.length === 0) return undefined;
+  const missing = jwtSettings.filter((name) => !env[name]);
+  if (missing.length > 0) {
+    throw new ConfigError(`Setting ${given[0]} needs ${missing.join(" and ")} as well`);
+  }
+  const [issuer, audience, jwksUrl, rules] = jwtSettings.map((name) => env[name]!);
+  if (URL.parse(jwksUrl!)?.protocol !== "https:") {
+    throw new ConfigError("Setting CALLER_JWKS_URL must be an https:// URL");
+  }
+  return {
+    issuer: issuer!,
+    audience: audience!,
+    jwksUrl: jwksUrl!,
+    rules: readCallerClaims(rules!, "Setting CALLER_JWT_RULES"),
+  };
+}

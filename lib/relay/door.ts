@@ -1,0 +1,63 @@
+/**
+ * The door of a relay whose sessions are elsewhere: it says which cluster a request is for, and turns
+ * away whoever has no credential for it, so that nobody else can wake what holds a cluster's sessions.
+ * What is behind it looks at the same credentials again, and does everything else.
+ */
+import { type Field, field, getField } from "../http1/head.ts";
+import type { Peer } from "../net/exchange.ts";
+import { targetOf } from "../net/fetch_exchange.ts";
+import { Admission } from "./admissions.ts";
+import { Denial } from "./callers/caller.ts";
+import { admit } from "./callers/callers.ts";
+import { callerUnknown, clusterNotAvailable, errorResponse } from "./errors.ts";
+import type { Relay } from "./relay.ts";
+import { digestToken } from "./digests.ts";
+import { parseTunnelTarget } from "./tunnel.ts";
+
+/** The id of the cluster that a request may go on to, or the answer to it. */
+export async function clusterAtDoor(
+  relay: Relay,
+  request: Request,
+  peer: Peer,
+): Promise<string | Response> {
+  const target = targetOf(request.url);
+  const fields = [...request.headers].map(([name, value]) => field(name, value));
+  const path = target.split("?", 1)[0];
+  if (path === "/connect") return await agentsCluster(relay, fields, peer);
+  if (path === "/healthz") return new Response("ok");
+  const cluster = parseTunnelTarget(target)?.cluster;
+  if (!cluster) return new Response("not found\n", { status: 404 });
+  return await callersCluster(relay, cluster, fields, peer);
+}
+
+async function agentsCluster(
+  relay: Relay,
+  fields: readonly Field[],
+  peer: Peer,
+): Promise<string | Response> {
+  const token = /^Bearer (.+)$/i.exec(getField(fields, "authorization") ?? "")?.[1];
+  if (token === undefined) return errorResponse(callerUnknown);
+  const admission = relay.admissions.admit({
+    digest: await digestToken(token),
+    certificate: peer.certificate,
+  });
+  if (!(admission instanceof Admission)) return errorResponse(callerUnknown);
+  // It is admitted for good behind the door, where its session is.
+  relay.admissions.leave(admission);
+  return admission.cluster.id;
+}
+
+async function callersCluster(
+  relay: Relay,
+  cluster: string,
+  fields: readonly Field[],
+  peer: Peer,
+): Promise<string | Response> {
+  const identity = await relay.callers.identify({ head: { fields }, peer });
+  if (identity instanceof Denial) return errorResponse(identity.answer);
+  const denial = admit(identity, cluster);
+  if (denial) return errorResponse(denial.answer);
+  // A name that is made up must not make an object.
+  const isKnown = relay.config.clusters.some(({ id }) => id === cluster);
+  return isKnown ? cluster : errorResponse(clusterNotAvailable);
+}
