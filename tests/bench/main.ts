@@ -1,7 +1,9 @@
 /**
  * `deno task bench`: relay and agent beside the target alone and beside rathole, in one run on one
- * machine. See `--help`, and docs/benchmarks.md for the method.
+ * machine; `deno task bench agents`: many agents on one relay. See `--help`, and docs/benchmarks.md
+ * for the method.
  */
+import { benchAgents } from "./agents.ts";
 import { HELP, parseOptions, UsageError } from "./options.ts";
 import { formatReport, reportAsJson } from "./report.ts";
 import { run, selectMeasurements } from "./run.ts";
@@ -28,6 +30,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function bench(args: readonly string[], signal: AbortSignal): Promise<number> {
+  if (args[0] === "agents") return await benchAgents(args.slice(1), signal);
   const options = parseOptions(args);
   if (options.isHelp) {
     console.log(HELP);

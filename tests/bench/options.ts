@@ -32,6 +32,7 @@ export class UsageError extends Error {
 
 /** What `--help` prints. */
 export const HELP = `Usage: deno task bench [run] [options]
+       deno task bench agents [options]   (see "deno task bench agents --help")
 
 Starts a target (nginx, or a small one of its own), a relay and an agent on loopback, sends the same
 work to the target directly, through rathole (when it is on the PATH) and through culvert, in turn,
@@ -115,7 +116,10 @@ function checkBenchmark(positionals: readonly string[]): void {
   const name = positionals[0] ?? "run";
   if (!BENCHMARKS.includes(name) || positionals.length > 1) {
     throw new UsageError(
-      `Benchmark "${positionals.join(" ")}" is not known: must be one of ${BENCHMARKS.join(", ")}`,
+      `Benchmark "${positionals.join(" ")}" is not known: must be one of ${
+        BENCHMARKS.join(", ")
+      }, ` +
+        "or agents in front of everything else",
     );
   }
 }

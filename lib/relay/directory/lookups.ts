@@ -2,7 +2,7 @@
 import type { Directory, Holder } from "./directory.ts";
 
 /** Clusters whose holders are remembered; the one that was looked up first makes room. */
-const maxKept = 10_000;
+const maxKept = 100_000;
 /** How long "nobody holds it" is believed: a name that nobody serves costs one look-up a second. */
 const absentMs = 1_000;
 
