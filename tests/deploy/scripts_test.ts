@@ -30,11 +30,15 @@ Deno.test("certificates.sh makes certificates that are good for what they are fo
   equal(read("relay").checkIP("10.0.0.7"), "10.0.0.7");
   match(read("relay").subjectAltName ?? "", /IP Address:(?:fd00::7|FD00:0:0:0:0:0:0:7)/);
   equal(read("agent-customer-a").subject, "CN=customer-a");
-  const clientAuth = "1.3.6.1.5.5.7.3.2";
-  // The public types say "usage"; what the runtime has is the list of OIDs.
-  const usages = (name: string) => (read(name) as unknown as { keyUsage: string[] }).keyUsage;
-  deepEqual(usages("agent-customer-a"), [clientAuth]);
-  deepEqual(usages("relay"), ["1.3.6.1.5.5.7.3.1", clientAuth]);
+  const isGoodFor = async (name: string, purpose: "sslclient" | "sslserver") => {
+    const files = ["-CAfile", `${folder}/ca.crt`, `${folder}/${name}.crt`];
+    return (await run("openssl", ["verify", "-purpose", purpose, ...files])).code === 0;
+  };
+  equal(await isGoodFor("agent-customer-a", "sslclient"), true);
+  equal(await isGoodFor("agent-customer-a", "sslserver"), false);
+  equal(await isGoodFor("argocd", "sslserver"), false);
+  equal(await isGoodFor("relay", "sslserver"), true);
+  equal(await isGoodFor("relay", "sslclient"), true, "relays show it to each other");
 
   await must(certificatesScript, [folder, "customer-b", ...names]);
   equal(read("ca").fingerprint256, ca.fingerprint256, "the CA stays");
