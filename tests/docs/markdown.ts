@@ -8,6 +8,7 @@ export const pages: readonly string[] = [
   "docs/architecture.md",
   "docs/benchmarks.md",
   "docs/dependencies.md",
+  "docs/install.md",
   "docs/operations.md",
   "docs/protocol.md",
   "docs/runtimes.md",

@@ -1,0 +1,49 @@
+/** install.md names values of the charts, files and Secrets: they must be the real ones. */
+import assert from "node:assert/strict";
+import { blocks, exists, readText } from "./markdown.ts";
+
+const page = "docs/install.md";
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+}
+
+const schemas: readonly Schema[] = ["relay", "agent"].map((chart) =>
+  JSON.parse(readText(`deploy/helm/culvert-${chart}/values.schema.json`))
+);
+
+/** Whether one of the charts has a value of this name, such as `clusters[].id` or `tls.enabled`. */
+function isValue(name: string): boolean {
+  const steps = name.replaceAll(/\[\d*\]/g, "").split(".");
+  return schemas.some((schema) => {
+    let at: Schema | undefined = schema;
+    for (const step of steps) at = (at?.items ?? at)?.properties?.[step];
+    return at !== undefined;
+  });
+}
+
+Deno.test("install.md: the values that its commands set are the charts'", () => {
+  const set = blocks(page).flatMap(({ text }) =>
+    [...text.matchAll(/--set '?([\w.[\]]+)=/g)].map((match) => match[1]!)
+  );
+  assert.ok(set.length >= 8, `${set.length} values are set`);
+  assert.deepEqual(set.filter((name) => !isValue(name)), []);
+});
+
+Deno.test("install.md: the values that its text names are the charts'", () => {
+  const prose = readText(page).replaceAll(/^```[\s\S]*?^```$/gm, "");
+  const named = [...prose.matchAll(/`([a-z]\w*(?:(?:\[\])?\.[a-z]\w*)+)(?:=[^`]*)?`/gi)]
+    .map((match) => match[1]!)
+    .filter((name) => !/\.(?:crt|key|yaml|json|sh|md|com)$/.test(name));
+  assert.ok(named.length > 30, `${named.length} values are named`);
+  assert.deepEqual(named.filter((name) => !isValue(name)), []);
+});
+
+Deno.test("install.md: the files that it names are there", () => {
+  const paths = [...readText(page).matchAll(/(?<![\w/])deploy\/[\w./-]+/g)]
+    .map((match) => match[0].replace(/[./]+$/, ""));
+  const named = paths.filter((path) => !path.endsWith("docker"));
+  assert.ok(named.length > 8, `${named.length} files are named`);
+  assert.deepEqual(named.filter((path) => !exists(path)), []);
+});
