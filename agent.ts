@@ -27,7 +27,7 @@ import {
 import { tokenFile } from "./lib/runtime/node/token_file.ts";
 import type { Tracer } from "./lib/trace.ts";
 
-await runProgram("agent", parseAgentOptions, async (options) => {
+await runProgram({ name: "agent", parse: parseAgentOptions }, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = new TlsFiles(tlsFilesOf(options));

@@ -1,5 +1,6 @@
 /** The relay: takes agents' connections and callers' requests. See `--help`. */
 import process from "node:process";
+import { relayCommands } from "./lib/commands/relay_commands.ts";
 import { isClustersFile, readClustersFiles } from "./lib/config/clusters_files.ts";
 import { ConfigError } from "./lib/config/config_error.ts";
 import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options.ts";
@@ -29,7 +30,9 @@ import type { WatchedFiles } from "./lib/runtime/node/watched_files.ts";
 /** For callers to take the answers that say that the grace was over, in milliseconds. */
 const lastAnswersMs = 1_000;
 
-await runProgram("relay", parseRelayOptions, async (options) => {
+const program = { name: "relay", parse: parseRelayOptions, commands: relayCommands };
+
+await runProgram(program, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };

@@ -3,7 +3,7 @@
  * for the claims of JWTs. Reads text and knows no files, so that any relay can use it.
  */
 import { z } from "zod";
-import { TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
+import { MIN_TOKEN_CHARACTERS, TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { entryOf, readEntries } from "./json_entries.ts";
 
@@ -39,9 +39,6 @@ export interface CallerTokensRead {
   readonly tokens: readonly CallerTokenEntry[];
   readonly warnings: readonly string[];
 }
-
-/** A token of fewer characters can be guessed; it works, with a warning. */
-const MIN_TOKEN_CHARACTERS = 16;
 
 const NAME_EXPECTED = "must be 1 to 253 printable ASCII characters without spaces";
 const CLUSTERS_EXPECTED =

@@ -70,7 +70,7 @@ export interface ClustersContext {
 export const DEFAULT_TOKEN_NAME = "default";
 
 /** A token of fewer characters can be guessed; it works, with a warning. */
-const MIN_TOKEN_CHARACTERS = 16;
+export const MIN_TOKEN_CHARACTERS = 16;
 
 /** Two are enough for a rotation; what is much more than that is a mistake. */
 const MAX_TOKENS = 32;
@@ -128,9 +128,15 @@ const limitsSchema = entryOf({
   bytesPerSecond: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
 }, "must be an object with requestsPerSecond, openRequests or bytesPerSecond");
 
+/**
+ * A cluster's id. A client removes "." and ".." from a path before it is sent, so no request could
+ * reach them.
+ */
+export const clusterIdSchema: z.ZodType<string, string> = z.string(ID_EXPECTED)
+  .regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/, ID_EXPECTED);
+
 const clusterSchema = entryOf({
-  // A client removes "." and ".." from a path before it is sent, so no request could reach them.
-  id: z.string(ID_EXPECTED).regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/, ID_EXPECTED),
+  id: clusterIdSchema,
   token: token.optional(),
   tokenSha256: tokenSha256.optional(),
   tokens: z.array(tokenSchema, TOKENS_EXPECTED).min(1, TOKENS_EXPECTED)

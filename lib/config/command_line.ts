@@ -25,14 +25,21 @@ export type CommandLine =
  * belongs to no option
  */
 export function readCommandLine(program: Program, argv: readonly string[]): CommandLine {
-  const options = new Map(Object.values(program.options).map((option) => [option.name, option]));
+  const options = new Map(namedOptions(program).map((option) => [option.name, option]));
+  const places = Object.values(program.options).filter(({ isArgument }) => isArgument);
   const values = new Map<string, string>();
   let last: Option<unknown> | undefined;
   for (let index = 0; index < argv.length; index++) {
     const argument = splitArgument(argv[index] ?? "");
     // As in Go, "--" ends the options; nothing may follow it, since nothing stands without one.
     if (argument === undefined && argv[index] === "--" && index === argv.length - 1) break;
-    if (argument === undefined) throw unexpectedArgument({ program, argv, index, last });
+    if (argument === undefined) {
+      const place = places.shift();
+      if (place === undefined) throw unexpectedArgument({ program, argv, index, last });
+      values.set(place.name, argv[index] ?? "");
+      last = undefined;
+      continue;
+    }
     const { name, value } = argument;
     if (HELP_NAMES.includes(name)) return { kind: "help" };
     if (name === VERSION_NAME) return { kind: "version" };
@@ -44,6 +51,11 @@ export function readCommandLine(program: Program, argv: readonly string[]): Comm
     last = option;
   }
   return { kind: "values", values };
+}
+
+/** Without those that stand on the command line as they are. */
+function namedOptions(program: Program): readonly Option<unknown>[] {
+  return Object.values(program.options).filter(({ isArgument }) => !isArgument);
 }
 
 /** Splits `-name` and `-name=value`; undefined for what is no option. */
@@ -104,6 +116,12 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
       `Unexpected argument "${text}" after --${last.name}; write --${last.name}=${text}`,
     );
   }
+  const command = index === 0 ? nearestCommand(program, text) : undefined;
+  if (command !== undefined) {
+    return new ConfigError(
+      `Unexpected argument 1; did you mean the command ${command}? Run ${program.name} --help`,
+    );
+  }
   const after = last === undefined ? "" : ` after --${last.name}`;
   return new ConfigError(
     `Unexpected argument ${index + 1}${after}: a value needs its option before it, ` +
@@ -111,11 +129,15 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
   );
 }
 
+function nearestCommand({ commands = [] }: Program, text: string): string | undefined {
+  return nearestName(text, commands.map(({ word }) => word));
+}
+
 function unknownOption(place: Place): ConfigError {
   const { program, argv, index, last } = place;
   const [typed = ""] = (argv[index] ?? "").split("=", 1);
   const name = typed.replace(/^--?/, "");
-  const options = Object.values(program.options);
+  const options = namedOptions(program);
   const glued = options.find((option) => option.isSecret && name.startsWith(option.name));
   if (glued !== undefined) {
     // What follows the secret option's name may be its value, as in "-tokenVALUE".

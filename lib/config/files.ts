@@ -1,5 +1,5 @@
 /** Files named by options, read whole at start so that a wrong one is found then and not later. */
-import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, readdirSync, readFileSync, readSync, statSync } from "node:fs";
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
 
@@ -47,6 +47,33 @@ export function readTextFile(file: NamedFile): string {
   } catch (error) {
     throw fault(file, `which cannot be read: ${systemReason(error)}`);
   }
+}
+
+const STANDARD_INPUT = 0;
+
+/** A token has some dozen bytes; this is to end at what never ends. */
+const MAX_STANDARD_INPUT_BYTES = 64 * 1024;
+
+/**
+ * Reads standard input to its end, as UTF-8 text.
+ *
+ * @param origin Which option asked for it.
+ * @throws {ConfigError} when it can't be read, or is over 64 KiB
+ */
+export function readStandardInput(origin: string): string {
+  const buffer = new Uint8Array(MAX_STANDARD_INPUT_BYTES + 1);
+  let end = 0;
+  try {
+    for (let read = -1; read !== 0 && end < buffer.length; end += read) {
+      read = readSync(STANDARD_INPUT, buffer, end, buffer.length - end, null);
+    }
+  } catch (error) {
+    throw new ConfigError(`${origin}: standard input cannot be read: ${systemReason(error)}`);
+  }
+  if (end <= MAX_STANDARD_INPUT_BYTES) return new TextDecoder().decode(buffer.subarray(0, end));
+  throw new ConfigError(
+    `${origin}: standard input must end within ${MAX_STANDARD_INPUT_BYTES} bytes`,
+  );
 }
 
 /**

@@ -12,12 +12,8 @@ export function helpText(program: Program): string {
   const sections = [
     `Usage: ${program.name} ${program.usage}`,
     wrap(program.summary, WIDTH).join("\n"),
-    wrap(
-      "An option is written -name VALUE, --name VALUE or --name=VALUE. It may be given in the " +
-        "environment as well; the command line comes first, then the environment, then the " +
-        "default. An option without a value is switched off by --name=false. A DURATION is a number and its unit, or several: 500ms, 30s, 1m30s, 2h.",
-      WIDTH,
-    ).join("\n"),
+    ...commandSections(program),
+    wrap(notation(Object.values(program.options)), WIDTH).join("\n"),
     ...optionSections(program),
     section("Examples", program.examples.flatMap(exampleLines)),
     section(
@@ -28,11 +24,34 @@ export function helpText(program: Program): string {
   return sections.join("\n\n");
 }
 
+function commandSections({ name, commands = [] }: Program): string[] {
+  if (commands.length === 0) return [];
+  const rows = commands.map(({ word, title }): [string, string] => [`${name} ${word}`, title]);
+  return [section(`Commands, each with a --help of its own`, columns(rows))];
+}
+
+/** How options are written, as far as this program has such. */
+function notation(options: readonly Option<unknown>[]): string {
+  return [
+    "An option is written -name VALUE, --name VALUE or --name=VALUE.",
+    options.some(({ env }) => env !== undefined)
+      ? "It may be given in the environment as well; the command line comes first, then the " +
+        "environment, then the default."
+      : "",
+    options.some(({ kind }) => kind.isSwitch)
+      ? "An option without a value is switched off by --name=false."
+      : "",
+    options.some((option) => placeholderOf(option) === "DURATION")
+      ? "A DURATION is a number and its unit, or several: 500ms, 30s, 1m30s, 2h."
+      : "",
+  ].filter((sentence) => sentence !== "").join(" ");
+}
+
 function optionSections(program: Program): string[] {
   const groups = new Map<string, [string, string][]>();
   for (const option of Object.values(program.options)) {
     const rows = groups.get(option.group) ?? [];
-    rows.push([signature(option), `${option.description} (${provenance(option)})`]);
+    rows.push([signature(option), `${option.description}${provenance(option)}`]);
     groups.set(option.group, rows);
   }
   groups.set("Help", [
@@ -44,17 +63,19 @@ function optionSections(program: Program): string[] {
 }
 
 function signature(option: Option<unknown>): string {
+  if (option.isArgument) return option.name;
   return `--${option.name} ${placeholderOf(option)}`.trimEnd();
 }
 
 function provenance(option: Option<unknown>): string {
-  const facts = [`env ${option.env}`];
+  const facts = option.env === undefined ? [] : [`env ${option.env}`];
   if (option.isRequired) facts.push("required");
   if (option.default !== undefined && !option.kind.isSwitch) {
     facts.push(`default ${option.default}`);
   }
   if (option.whenEmpty !== undefined) facts.push(`empty: ${option.whenEmpty}`);
-  return facts.map((fact) => fact.replaceAll(" ", UNBROKEN_SPACE)).join("; ");
+  if (facts.length === 0) return "";
+  return ` (${facts.map((fact) => fact.replaceAll(" ", UNBROKEN_SPACE)).join("; ")})`;
 }
 
 function exampleLines({ title, command }: { title: string; command: string }): string[] {

@@ -12,8 +12,8 @@ import type { Kind } from "./kinds.ts";
 export interface Option<Value> {
   /** As on the command line, without dashes. */
   readonly name: string;
-  /** The environment variable that gives the value when the command line does not. */
-  readonly env: string;
+  /** The environment variable that gives the value when the command line does not, if one may. */
+  readonly env?: string;
   /** Heading in the help text; options of one group stand together in the table. */
   readonly group: string;
   readonly kind: Kind<Value>;
@@ -27,6 +27,8 @@ export interface Option<Value> {
   readonly isRequired?: true;
   /** Its value appears in no message. */
   readonly isSecret?: true;
+  /** It stands on the command line without its name, which is in capitals: `CLUSTER`. */
+  readonly isArgument?: true;
   /**
    * What an empty value means, where it is a choice of its own ("no health server"): the option is
    * undefined then. An empty environment variable of any other option counts as not set.
@@ -55,6 +57,8 @@ export interface Program<Table extends OptionTable = OptionTable> {
   readonly version: string;
   /** The required part of the command line, for the usage line. */
   readonly usage: string;
+  /** Words that may stand behind the program's name, for something else than what it is for. */
+  readonly commands?: readonly CommandTitle[];
   /** One paragraph: what the program does. */
   readonly summary: string;
   readonly options: Table;
@@ -62,6 +66,17 @@ export interface Program<Table extends OptionTable = OptionTable> {
   readonly examples: readonly { readonly title: string; readonly command: string }[];
   readonly exitCodes: readonly { readonly code: number; readonly meaning: string }[];
 }
+
+/** A command as the help text of its program has it. */
+export interface CommandTitle {
+  /** The word that stands behind the program's. */
+  readonly word: string;
+  /** One line, in the imperative. */
+  readonly title: string;
+}
+
+/** A command: a program of its own to those who read its help text. */
+export type CommandProgram<Table extends OptionTable> = Program<Table> & CommandTitle;
 
 /** What the user asked for. */
 export type Parsed<Options> =
@@ -72,7 +87,7 @@ export type Parsed<Options> =
 /** Values and, for messages about them, where each came from. */
 export interface ReadOptions<Table extends OptionTable> {
   readonly values: OptionValues<Table>;
-  /** "Option --addr", "Environment variable ADDR" or "Default of option --addr". */
+  /** "Option --addr", "Argument CLUSTER", "Environment variable ADDR" or "Default of option …". */
   readonly origins: { readonly [Field in keyof Table]: string };
 }
 
@@ -110,7 +125,7 @@ function readValues<Table extends OptionTable>(
   const origins: Record<string, string> = {};
   for (const [field, option] of Object.entries(program.options)) {
     const given = find(option, commandLine, env);
-    values[field] = readValue(option, given);
+    values[field] = readValue(program, option, given);
     origins[field] = given.origin;
   }
   // The loop above went over each field of the table and its own option.
@@ -128,18 +143,19 @@ function find(
   env: Environment,
 ): Given {
   const text = commandLine.get(option.name);
-  if (text !== undefined) return { origin: `Option --${option.name}`, text };
+  const origin = option.isArgument ? `Argument ${option.name}` : `Option --${option.name}`;
+  if (text !== undefined) return { origin, text };
   // A variable that was filled from a file often ends as the file did, with a line break.
-  const envText = env[option.env]?.replace(/\r?\n$/, "");
+  const envText = option.env === undefined ? undefined : env[option.env]?.replace(/\r?\n$/, "");
   const isSet = envText !== undefined && (envText !== "" || option.whenEmpty !== undefined);
   if (isSet) return { origin: `Environment variable ${option.env}`, text: envText };
   return { origin: `Default of option --${option.name}`, text: option.default };
 }
 
-function readValue(option: Option<unknown>, { origin, text }: Given): unknown {
+function readValue(program: Program, option: Option<unknown>, { origin, text }: Given): unknown {
   const isNone = option.whenEmpty !== undefined || option.default === undefined;
   if (text === undefined || (text === "" && isNone)) {
-    if (option.isRequired) throw missing(option);
+    if (option.isRequired) throw missing(program, option);
     return undefined;
   }
   const result = option.kind.schema.safeParse(text);
@@ -149,11 +165,15 @@ function readValue(option: Option<unknown>, { origin, text }: Given): unknown {
   throw new ConfigError(`${origin} ${expected}${shown === undefined ? "" : `, but is ${shown}`}`);
 }
 
-function missing(option: Option<unknown>): ConfigError {
+function missing(program: Program, option: Option<unknown>): ConfigError {
+  if (option.isArgument) {
+    return new ConfigError(
+      `Argument ${option.name} is required: ${program.name} ${program.usage}`,
+    );
+  }
   const usage = `--${option.name} ${placeholderOf(option)}`;
-  return new ConfigError(
-    `Option --${option.name} is required: give ${usage} or the environment variable ${option.env}`,
-  );
+  const orVariable = option.env === undefined ? "" : ` or the environment variable ${option.env}`;
+  return new ConfigError(`Option --${option.name} is required: give ${usage}${orVariable}`);
 }
 
 const MAX_SHOWN_CHARACTERS = 80;

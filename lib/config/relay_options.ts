@@ -1,5 +1,6 @@
 /** The relay's options: the command line, the environment and the files they name. */
 import { formatAddress, type ListenAddress } from "./address.ts";
+import { argocdSecretProgram } from "./argocd_options.ts";
 import { type CallerOptions, callerOptions, readCallers } from "./caller_options.ts";
 import {
   type CallerLimits,
@@ -17,6 +18,7 @@ import {
 } from "./directory_options.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
+import { kubeconfigProgram } from "./kubeconfig_options.ts";
 import { choice, duration, type Kind, listenAddress, parsedBy, path } from "./kinds.ts";
 import {
   idleTimeoutOption,
@@ -40,6 +42,7 @@ import {
   logOptions,
   maxHeaderBytesOption,
 } from "./shared_options.ts";
+import { tokenProgram } from "./token_options.ts";
 import { version } from "./version.ts";
 
 /** What the relay runs with; frozen. */
@@ -227,6 +230,7 @@ const program: Program<typeof table> = {
   name: "relay",
   version,
   usage: "--clusters FILE|DIR|JSON [options]",
+  commands: [kubeconfigProgram, argocdSecretProgram, tokenProgram],
   summary:
     "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
     "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +

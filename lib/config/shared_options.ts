@@ -55,3 +55,10 @@ export const exitCodes = [
   { code: 1, meaning: "Failed while it ran" },
   { code: 2, meaning: "Did not start: a wrong option or file, or an address in use" },
 ] as const;
+
+/** What commands end with that print something and run nothing. */
+export const commandExitCodes = [
+  { code: 0, meaning: "Printed what was asked for" },
+  { code: 1, meaning: "Failed: a bug" },
+  { code: 2, meaning: "Printed nothing: a wrong option or file" },
+] as const;

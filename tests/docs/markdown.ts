@@ -7,6 +7,7 @@ export const pages: readonly string[] = [
   "README.md",
   "docs/architecture.md",
   "docs/benchmarks.md",
+  "docs/commands.md",
   "docs/dependencies.md",
   "docs/install.md",
   "docs/operations.md",

@@ -1,9 +1,11 @@
 /** What both programs share: options, exit codes, signals. */
 import process from "node:process";
 import { setDefaultHighWaterMark } from "node:stream";
+import type { Command } from "../../commands/command.ts";
 import { formatAddress, type ListenAddress } from "../../config/address.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { Environment, Parsed } from "../../config/options.ts";
+import { checkCa, checkKeyPair } from "./certificates.ts";
 import type { HttpServer } from "./http_server.ts";
 
 /** What was given can't be used. */
@@ -16,19 +18,30 @@ const usageExitCode = 2;
  */
 const socketBufferBytes = 16 * 1024;
 
+/** A program, as `runProgram` takes it. */
+export interface ProgramParts<Options> {
+  readonly name: string;
+  readonly parse: (argv: readonly string[], env: Environment) => Parsed<Options>;
+  /** What runs instead of the program when its word is the first argument. */
+  readonly commands?: readonly Command[];
+}
+
 /**
- * Reads options and runs a program with them; `--help` and `--version` print and end.
+ * Reads options and runs a program with them, or one of its commands; `--help` and `--version` print
+ * and end.
  *
  * A {@link ConfigError}, from the options or from what was started with them, is one line on
  * standard error and exit code 2; anything else that is thrown is a bug and ends with code 1.
  */
 export async function runProgram<Options>(
-  name: string,
-  parse: (argv: readonly string[], env: Environment) => Parsed<Options>,
+  { name, parse, commands = [] }: ProgramParts<Options>,
   run: (options: Options) => Promise<void>,
 ): Promise<void> {
   setDefaultHighWaterMark(false, socketBufferBytes);
   try {
+    const [word, ...rest] = process.argv.slice(2);
+    const command = commands.find((command) => command.word === word);
+    if (command) return await runCommand(name, command, rest);
     const parsed = parse(process.argv.slice(2), process.env);
     if (parsed.kind === "run") await run(parsed.options);
     else process.stdout.write(parsed.text.endsWith("\n") ? parsed.text : parsed.text + "\n");
@@ -37,6 +50,17 @@ export async function runProgram<Options>(
     process.stderr.write(`${name}: ${error.message}\n`);
     process.exit(usageExitCode);
   }
+}
+
+async function runCommand(name: string, command: Command, argv: readonly string[]): Promise<void> {
+  const { text, warnings } = await command.run(argv, process.env, {
+    checkTls({ ca, pair }) {
+      if (pair) checkKeyPair(pair.cert, pair.key);
+      if (ca) checkCa(ca);
+    },
+  });
+  for (const warning of warnings) process.stderr.write(`${name}: ${warning}\n`);
+  process.stdout.write(text);
 }
 
 /** Binds a listener. @throws {ConfigError} that names the option when the address can't be had. */

@@ -1,0 +1,47 @@
+/** Commands: words behind a program's name that have it print something and end. */
+import type { AccessTls } from "../config/access_options.ts";
+import type { Environment, Parsed } from "../config/options.ts";
+
+/** What a command leaves. */
+export interface CommandOutput {
+  /** For standard output: what was asked for. May hold secrets. */
+  readonly text: string;
+  /** For standard error, one line each. */
+  readonly warnings: readonly string[];
+}
+
+/** What a command needs of its runtime. */
+export interface CommandTools {
+  /** @throws {ConfigError} for certificates and keys that no handshake could use. */
+  checkTls(tls: AccessTls): void;
+}
+
+/** A command of a program. */
+export interface Command {
+  /** The word that stands behind the program's. */
+  readonly word: string;
+  /** Reads the arguments behind that word. @throws {ConfigError} for what can't be used. */
+  run(
+    argv: readonly string[],
+    env: Environment,
+    tools: CommandTools,
+  ): Promise<CommandOutput>;
+}
+
+/** Makes a command of its options' parser and what it does with them; `--help` is a text like any. */
+export function commandOf<Options>(
+  { word, parse, make }: {
+    readonly word: string;
+    readonly parse: (argv: readonly string[], env: Environment) => Parsed<Options>;
+    readonly make: (options: Options, tools: CommandTools) => Promise<CommandOutput>;
+  },
+): Command {
+  return {
+    word,
+    async run(argv, env, tools) {
+      const parsed = parse(argv, env);
+      if (parsed.kind === "run") return await make(parsed.options, tools);
+      return { text: `${parsed.text}\n`, warnings: [] };
+    },
+  };
+}

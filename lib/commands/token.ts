@@ -1,0 +1,68 @@
+/** `relay token`: a token for an agent or a caller, and its SHA-256 for the relay. */
+import { parseTokenOptions, type TokenOptions, tokenProgram } from "../config/token_options.ts";
+import { hashToken } from "../relay/digests.ts";
+import { type Command, commandOf } from "./command.ts";
+
+/** As many as SHA-256 has, so that guessing the token is no easier than guessing its digest. */
+const tokenBytes = 32;
+
+/**
+ * Says what it is to whoever finds it, in a log or a repository, and keeps it from beginning with a
+ * dash, which would look like an option.
+ */
+const tokenPrefix = "culvert_";
+
+/** Prints a token and its SHA-256, or the SHA-256 of a token that was given. */
+export const tokenCommand: Command = commandOf({
+  word: tokenProgram.word,
+  parse: parseTokenOptions,
+  async make(options) {
+    const made = options.token === undefined ? makeToken() : undefined;
+    const tokenSha256 = await hashToken(made ?? options.token ?? "");
+    const result: Result = {
+      ...(made !== undefined && { token: made }),
+      tokenSha256,
+      ...(options.entry && { entry: { id: options.entry.id, tokenSha256, ...targetOf(options) } }),
+    };
+    return {
+      text: options.isJson ? `${JSON.stringify(result)}\n` : describe(result),
+      warnings: options.warnings,
+    };
+  },
+});
+
+/** What `--json` prints. */
+interface Result {
+  /** Absent where it was given. */
+  readonly token?: string;
+  readonly tokenSha256: string;
+  /** Of the clusters file. */
+  readonly entry?: Readonly<Record<string, string>>;
+}
+
+function targetOf({ entry }: TokenOptions): { targetAddr?: string } {
+  return entry ? { targetAddr: entry.targetAddr } : {};
+}
+
+/** A new token: URL-safe, so that it needs quotes nowhere. */
+function makeToken(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(tokenBytes));
+  return tokenPrefix + bytes.toBase64({ alphabet: "base64url", omitPadding: true });
+}
+
+function describe({ token, tokenSha256, entry }: Result): string {
+  const parts = [
+    ["The SHA-256, for the relay (tokenSha256 in its clusters file, caller tokens or chart):"],
+    [tokenSha256],
+  ];
+  if (token !== undefined) {
+    parts.unshift(
+      ["The token, for the agent (TOKEN, or the Secret of its chart) and nowhere else:"],
+      [token],
+    );
+  }
+  if (entry) {
+    parts.push(["An entry for the relay's clusters file:"], [JSON.stringify(entry)]);
+  }
+  return parts.map(([line], index) => index % 2 === 0 ? `${line}\n` : `  ${line}\n`).join("");
+}

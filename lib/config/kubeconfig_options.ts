@@ -1,0 +1,103 @@
+/** The options of `relay kubeconfig`. */
+import {
+  type Access,
+  accessTable,
+  displayName,
+  namespaceName,
+  readAccess,
+} from "./access_options.ts";
+import { ConfigError } from "./config_error.ts";
+import {
+  type CommandProgram,
+  type Environment,
+  type OptionTable,
+  type Parsed,
+  parseOptions,
+} from "./options.ts";
+import { commandExitCodes } from "./shared_options.ts";
+import { version } from "./version.ts";
+
+/** What a kubeconfig is made of. */
+export interface KubeconfigOptions {
+  readonly access: Access;
+  /** Names its cluster, user and context. */
+  readonly name: string;
+  /** Of the context; undefined is Kubernetes' `default`. */
+  readonly namespace?: string | undefined;
+}
+
+const table = {
+  ...accessTable,
+  name: {
+    name: "name",
+    group: "Output",
+    kind: displayName,
+    description: "Name of the kubeconfig's cluster, user and context; without it, CLUSTER",
+  },
+  namespace: {
+    name: "namespace",
+    group: "Output",
+    kind: namespaceName,
+    description: "Namespace for commands that name none; without it, default",
+  },
+} as const satisfies OptionTable;
+
+/** The command as its help text presents it. */
+export const kubeconfigProgram = {
+  name: "relay kubeconfig",
+  word: "kubeconfig",
+  title: "Print a kubeconfig for kubectl, Helm and others to reach a cluster through the relay",
+  version,
+  usage: "CLUSTER --server URL [options]",
+  summary:
+    "Prints a kubeconfig with which kubectl, Helm and whatever else reads one reach a cluster " +
+    "through the relay, at URL/tunnel/CLUSTER. Certificates, key and token are in it, so it is a " +
+    "secret if they are, and it needs no other file. It has the caller's credential for the " +
+    "relay, never one of the cluster. kubectl sends a token over https:// only.",
+  options: table,
+  examples: [
+    {
+      title: "On the relay's own machine, where callers need no credential",
+      command: "relay kubeconfig dev --server http://127.0.0.1:8080 > dev.kubeconfig",
+    },
+    {
+      title: "Use it",
+      command: "kubectl --kubeconfig dev.kubeconfig get pods --all-namespaces",
+    },
+    {
+      title: "Over TLS, with a token of --caller-tokens",
+      command:
+        "relay kubeconfig dev --server https://relay:8080 --ca ca.crt --token-file caller.token",
+    },
+    {
+      title: "With mutual TLS",
+      command: "relay kubeconfig dev --server https://relay:8080 --ca ca.crt \\\n" +
+        "    --client-cert me.crt --client-key me.key",
+    },
+  ],
+  exitCodes: commandExitCodes,
+} as const satisfies CommandProgram<typeof table>;
+
+/**
+ * Reads the options and the files that they name.
+ *
+ * @param argv the arguments after the command's word
+ * @throws {ConfigError} for whatever no working kubeconfig can be made of
+ */
+export function parseKubeconfigOptions(
+  argv: readonly string[],
+  env: Environment,
+): Parsed<KubeconfigOptions> {
+  const parsed = parseOptions(kubeconfigProgram, argv, env);
+  if (parsed.kind !== "run") return parsed;
+  const { values } = parsed.options;
+  const access = readAccess(parsed.options);
+  if (access.token !== undefined && access.tls === undefined) {
+    throw new ConfigError(
+      "Option --server is http://, over which kubectl sends no token; give an https:// URL, or " +
+        "no token",
+    );
+  }
+  const namespace = values.namespace !== undefined && { namespace: values.namespace };
+  return { kind: "run", options: { access, name: values.name ?? values.cluster, ...namespace } };
+}
