@@ -82,98 +82,113 @@ function target(cluster: string) {
 Deno.test({
   name: "relays that die take with them what was under way on them, and nothing else",
   ignore: !hasRedis,
-  async fn() {
-    await using redis = await Redis.start();
-    await using front = await Balancer.start();
-    await using one = await target("one");
-    await using two = await target("two");
-    await using three = await target("three");
-    const targets = { one: one.address, two: two.address, three: three.address };
-    await using stack = new AsyncDisposableStack();
-    const relays: RunningRelay[] = [];
-    const startRelay = async (): Promise<void> => {
-      const relay = await startPeer({ directory: redis.url, targets });
-      stack.use(relay);
-      relays.push(relay);
-      front.upstreams = relays.map(({ publicAddress }) => publicAddress);
-    };
-    for (let count = 0; count < 3; count++) await startRelay();
+  fn: () => loseRelays("killed"),
+});
 
-    const agents: RunningAgent[] = [];
+Deno.test({
+  name: "relays that stop lose nothing",
+  ignore: !hasRedis,
+  fn: () => loseRelays("stopped"),
+});
+
+/** Has relays end one after the other, under load through all that are left. */
+async function loseRelays(how: "killed" | "stopped"): Promise<void> {
+  await using redis = await Redis.start();
+  await using front = await Balancer.start();
+  await using one = await target("one");
+  await using two = await target("two");
+  await using three = await target("three");
+  const targets = { one: one.address, two: two.address, three: three.address };
+  await using stack = new AsyncDisposableStack();
+  const relays: RunningRelay[] = [];
+  const startRelay = async (): Promise<void> => {
+    const relay = await startPeer({ directory: redis.url, targets });
+    stack.use(relay);
+    relays.push(relay);
+    front.upstreams = relays.map(({ publicAddress }) => publicAddress);
+  };
+  for (let count = 0; count < 3; count++) await startRelay();
+
+  const agents: RunningAgent[] = [];
+  for (const cluster of clusters) {
+    const agent = await startAgent({
+      relayUrl: `ws://${front.address}/connect`,
+      token: tokenOf(cluster),
+      target: targets[cluster],
+      // One that has to move, and two that have a session to spare.
+      args: ["--connections", cluster === "one" ? "1" : "2"],
+    });
+    stack.use(agent);
+    agents.push(agent);
+  }
+
+  const callers: Caller[] = [];
+  const call = (relay: RunningRelay): void => {
     for (const cluster of clusters) {
-      const agent = await startAgent({
-        relayUrl: `ws://${front.address}/connect`,
-        token: tokenOf(cluster),
-        target: targets[cluster],
-        // One that has to move, and two that have a session to spare.
-        args: ["--connections", cluster === "one" ? "1" : "2"],
-      });
-      stack.use(agent);
-      agents.push(agent);
+      for (const method of ["GET", "POST"]) callers.push(new Caller(relay, cluster, method));
     }
-
-    const callers: Caller[] = [];
-    const call = (relay: RunningRelay): void => {
-      for (const cluster of clusters) {
-        for (const method of ["GET", "POST"]) callers.push(new Caller(relay, cluster, method));
-      }
-    };
-    for (const relay of relays) call(relay);
-    const right = (relay: RunningRelay, sinceMs: number): boolean =>
-      clusters.every((cluster) =>
-        callers.some(({ sent }) =>
-          sent.some((request) =>
-            request.relay === relay && request.cluster === cluster &&
-            request.startMs > sinceMs && request.outcome === "right"
-          )
+  };
+  for (const relay of relays) call(relay);
+  const right = (relay: RunningRelay, sinceMs: number): boolean =>
+    clusters.every((cluster) =>
+      callers.some(({ sent }) =>
+        sent.some((request) =>
+          request.relay === relay && request.cluster === cluster &&
+          request.startMs > sinceMs && request.outcome === "right"
         )
-      );
-    const allRight = async (sinceMs: number): Promise<void> => {
-      await eventually(
-        () => relays.every((relay) => right(relay, sinceMs)),
-        () => `an answer from each cluster through each relay\n${failures(callers)}`,
-      );
-    };
+      )
+    );
+  const allRight = async (sinceMs: number): Promise<void> => {
+    await eventually(
+      () => relays.every((relay) => right(relay, sinceMs)),
+      () => `an answer from each cluster through each relay\n${failures(callers)}`,
+    );
+  };
 
-    /** When relays died: from the signal until the process was gone. */
-    const deaths: { fromMs: number; toMs: number }[] = [];
-    try {
-      await allRight(0);
-      while (relays.length > 1) {
-        const victim = relays.shift()!;
-        front.upstreams = relays.map(({ publicAddress }) => publicAddress);
-        for (const caller of callers) if (caller.sent[0]?.relay === victim) caller.stop();
-        const fromMs = performance.now();
+  /** When relays died: from the signal until the process was gone. */
+  const deaths: { fromMs: number; toMs: number }[] = [];
+  try {
+    await allRight(0);
+    while (relays.length > 1) {
+      const victim = relays.shift()!;
+      front.upstreams = relays.map(({ publicAddress }) => publicAddress);
+      for (const caller of callers) if (caller.sent[0]?.relay === victim) caller.stop();
+      const fromMs = performance.now();
+      if (how === "killed") {
         await victim.kill();
         deaths.push({ fromMs, toMs: performance.now() });
-        await allRight(performance.now());
+      } else {
+        await Promise.all(
+          callers.filter(({ sent }) => sent[0]?.relay === victim)
+            .map(({ done }) => done),
+        );
+        assert.equal(await victim.stop(), 0);
       }
-      await startRelay();
-      call(relays.at(-1)!);
       await allRight(performance.now());
-    } finally {
-      for (const caller of callers) caller.stop();
-      await Promise.all(callers.map(({ done }) => done));
     }
+    await startRelay();
+    call(relays.at(-1)!);
+    await allRight(performance.now());
+  } finally {
+    for (const caller of callers) caller.stop();
+    await Promise.all(callers.map(({ done }) => done));
+  }
 
-    const all = callers.flatMap(({ sent }) => sent);
-    const wrong = all.filter(({ outcome }) => outcome !== "right");
-    for (const request of wrong) {
-      const wasUnderWay = deaths.some(({ fromMs, toMs }) =>
-        request.startMs <= toMs && request.endMs >= fromMs
-      );
-      assert.ok(
-        wasUnderWay,
-        `${request.method} to ${request.cluster} was lost: ${request.outcome}\n${
-          failures(callers)
-        }`,
-      );
-      // Whatever was cut or lost says so; nobody got another's answer, or half of one.
-      assert.match(request.outcome, /^(502 .*"(relay_lost|unreachable|reset)"|TypeError)/);
-    }
-    assert.ok(all.length - wrong.length > 100, `${all.length} requests`);
-  },
-});
+  const all = callers.flatMap(({ sent }) => sent);
+  const wrong = all.filter(({ outcome }) => outcome !== "right");
+  for (const request of wrong) {
+    const wasUnderWay = deaths.some(({ fromMs, toMs }) =>
+      request.startMs <= toMs && request.endMs >= fromMs
+    );
+    assert.ok(
+      wasUnderWay,
+      `${request.method} to ${request.cluster} was lost: ${request.outcome}\n${failures(callers)}`,
+    );
+    // Whatever was cut or lost says so; nobody got another's answer, or half of one.
+    assert.match(request.outcome, /^(502 .*"(relay_lost|unreachable|reset)"|TypeError)/);
+  }
+  assert.ok(all.length - wrong.length > 100, `${all.length} requests`);
+}
 
 function failures(callers: readonly Caller[]): string {
   return callers.flatMap(({ sent }) => sent)

@@ -24,16 +24,18 @@ export interface PeerOptions {
   readonly directory: string;
   readonly targets: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
+  readonly usesTls?: boolean;
   /** Whether to wait until the directory knows it (the default). */
   readonly waitsForDirectory?: boolean;
 }
 
 /** Starts a relay that advertises the port it listens on. */
 export async function startPeer(options: PeerOptions): Promise<RunningRelay> {
-  const { directory, targets, args = [], waitsForDirectory = true } = options;
+  const { directory, targets, args = [], usesTls = false, waitsForDirectory = true } = options;
+  const advertised = `${usesTls ? "https" : "http"}://127.0.0.1:0`;
   const relay = await startRelay({
     clusters: clustersFor(targets),
-    args: ["--directory", directory, "--advertise", "http://127.0.0.1:0", ...args],
+    args: ["--directory", directory, "--advertise", advertised, ...args],
     env: { RELAY_TOKEN: relayToken },
   });
   try {

@@ -33,6 +33,8 @@ export interface ElsewhereOptions {
   isHere: (cluster: string) => boolean;
   lookedUp: (result: LookupResult) => void;
   hopped: (result: HopResult) => void;
+  /** Another relay can't be reached, broke off or takes no requests of ours. */
+  failed: (holder: Holder, reason: string) => void;
 }
 
 /** A request that no session of this relay can take. */
@@ -69,6 +71,7 @@ export class Elsewhere {
   readonly hunts: Hunts;
   readonly limits: ForwardLimits;
   readonly hopped: (result: HopResult) => void;
+  readonly failed: (holder: Holder, reason: string) => void;
   readonly repeatableWords = new Deadlines(repeatableWordMs);
   readonly words = new Deadlines(wordMs);
   /** Until when each cluster whose session left this relay is worth waiting for. */
@@ -82,6 +85,7 @@ export class Elsewhere {
     this.token = token;
     this.directory = directory;
     this.hopped = hopped;
+    this.failed = options.failed;
     this.lookups = new Lookups(directory, lookedUp);
     this.peers = new Peers(dial);
     const find = async (cluster: string): Promise<readonly Holder[]> => {
@@ -212,7 +216,7 @@ class Journey {
   }
 
   #attempted(end: AttemptEnd, holder: Holder, holders: readonly Holder[]): void {
-    const { hopped, lookups, peers, limits } = this.#elsewhere;
+    const { hopped, failed, lookups, peers, limits } = this.#elsewhere;
     const { cluster, exchange, host, taken } = this.#request;
     hopped(end.kind);
     if (end.kind === "accepted") {
@@ -222,8 +226,7 @@ class Journey {
     }
     lookups.forget(cluster, holder.relay);
     this.#elsewhere.hasMoved(cluster);
-    if (end.kind !== "not-here") peers.suspect(holder.relay);
-    if (end.kind === "refused") host.failed(relayLost, end.detail);
+    if (end.kind !== "not-here" && peers.suspect(holder.relay)) failed(holder, end.detail);
     if (end.kind === "broken" && !this.#isRepeatable) return this.#fail(relayLost, end.detail);
     const others = holders.filter((other) => other !== holder);
     if (others.length > 0) this.#try(others);

@@ -30,6 +30,9 @@ export function joinRelays(relay: Relay, { token, store, dial }: RelaysOptions):
     isHere: (cluster) => registry.pick(cluster) !== undefined,
     lookedUp: (result) => metrics.lookedUp(result),
     hopped: (result) => metrics.hopped(result),
+    failed: ({ relay: name, url }, reason) => {
+      relay.log.warn("Could not forward to another relay", { relay: name, url, reason });
+    },
   });
   metrics.observeDirectory(() => ({ isUp: directory.isUp, waiting: elsewhere.waiting }));
   return elsewhere;

@@ -40,12 +40,18 @@ export class Peers {
     return holders.find(({ relay }) => !this.#isSuspect(relay));
   }
 
-  /** A relay could not be reached, or broke off: others are asked first for a while. */
-  suspect(relay: string): void {
+  /**
+   * A relay could not be reached, or broke off: others are asked first for a while.
+   *
+   * @returns whether that is news.
+   */
+  suspect(relay: string): boolean {
+    const isNews = !this.#isSuspect(relay);
     this.#suspects.set(relay, this.#nowMs() + suspectMs);
     // It may never come back under this name. What is under way goes on without its pool.
     this.#pools.get(relay)?.close();
     this.#pools.delete(relay);
+    return isNews;
   }
 
   /** Ends all idle connections. */

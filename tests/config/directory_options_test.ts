@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { parseRelayOptions } from "../../lib/config/relay_options.ts";
+import {
+  assertRefused,
+  CERTIFICATE_PEM,
+  PRIVATE_KEY_PEM,
+  refusalOf,
+  runOptions,
+  ScratchDirectory,
+} from "./support.ts";
+
+const ENV = {
+  CLUSTERS: '[{"id": "prod", "token": "QZQZQZQZQZQZQZQZ", "targetAddr": "127.0.0.1:6443"}]',
+  INTERNAL_ADDR: "127.0.0.1:8080",
+};
+const DIRECTORY = "redis://user:password-of-redis@127.0.0.1:6379/1";
+const TOKEN = "WXWXWXWXWXWXWXWX";
+const WHOLE = ["--directory", DIRECTORY, "--advertise", "http://10.0.0.5:8080/"];
+
+function run(argv: readonly string[], env: Record<string, string> = {}) {
+  return runOptions(parseRelayOptions(argv, { ...ENV, ...env }));
+}
+
+Deno.test("parseRelayOptions reads what it takes to work with other relays", () => {
+  using scratch = new ScratchDirectory();
+  assert.equal(run([]).directory, undefined);
+  const whole = { url: DIRECTORY, advertise: "http://10.0.0.5:8080", token: TOKEN };
+  assert.deepEqual(run(WHOLE, { RELAY_TOKEN: TOKEN }).directory, whole);
+  const env = { DIRECTORY, ADVERTISE: "http://10.0.0.5:8080", RELAY_TOKEN: TOKEN };
+  assert.deepEqual(run([], env).directory, whole);
+  const caPath = scratch.write("ca.crt", CERTIFICATE_PEM);
+  assert.deepEqual(run([], { ...env, RELAY_CA: caPath }).directory, {
+    ...whole,
+    caPath,
+    caPem: CERTIFICATE_PEM,
+  });
+});
+
+Deno.test("parseRelayOptions refuses options of several relays that don't go together", () => {
+  using scratch = new ScratchDirectory();
+  const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
+  const keyPath = scratch.write("tls.key", PRIVATE_KEY_PEM);
+  const needs = "as well";
+  const cases: [string[], string][] = [
+    [
+      ["--directory", DIRECTORY],
+      `Option --directory needs --advertise and --relay-token ${needs}`,
+    ],
+    [WHOLE, `Option --directory needs --relay-token ${needs}`],
+    [
+      ["--directory", DIRECTORY, "--relay-token", TOKEN],
+      `Option --directory needs --advertise ${needs}`,
+    ],
+    [["--advertise", "http://10.0.0.5:8080"], `Option --advertise needs --directory ${needs}`],
+    [["--relay-token", TOKEN], `Option --relay-token needs --directory ${needs}`],
+    [["--relay-ca", "ca.crt"], `Option --relay-ca needs --directory ${needs}`],
+    [
+      [...WHOLE, "--relay-token", TOKEN, "--tls-cert", certPath, "--tls-key", keyPath],
+      "Option --advertise must begin with https://, as this relay listens with TLS",
+    ],
+    [
+      ["--directory", DIRECTORY, "--advertise", "https://a:1", "--relay-token", TOKEN],
+      "Option --advertise must begin with http://, as this relay listens without TLS",
+    ],
+  ];
+  for (const [argv, message] of cases) assertRefused(() => run(argv), message);
+});
+
+Deno.test("parseRelayOptions refuses a directory, an address or a token that can't be one", () => {
+  const directory = "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS";
+  for (
+    const url of [
+      "127.0.0.1:6379",
+      "http://127.0.0.1:6379",
+      "redis://",
+      "redis://h/db",
+      "redis://h?x=password-of-redis",
+      "rediss://h#1",
+    ]
+  ) {
+    // Its value may hold a password, and is in no message.
+    assertRefused(() => run(["--directory", url]), `Option --directory ${directory}`);
+  }
+  const advertise = "must be http://HOST:PORT or https://HOST:PORT and nothing behind it";
+  for (const url of ["10.0.0.5:8080", "ws://h:1", "http://h:1/path", "http://h:1?q"]) {
+    const refusal = refusalOf(() => run(["--advertise", url]));
+    assert.ok(refusal.startsWith(`Option --advertise ${advertise}, but is `), refusal);
+  }
+  const token = "must be 16 to 1024 characters of printable ASCII without spaces";
+  for (const text of ["WXWXWXWXWXWXWXW", "WXWX WXWX WXWX WXWX", "W".repeat(1025), "ü".repeat(16)]) {
+    assertRefused(() => run(["--relay-token", text]), `Option --relay-token ${token}`);
+  }
+});
