@@ -26,7 +26,7 @@ export class Program implements AsyncDisposable {
   /** Starts `relay.ts` or `agent.ts` with this very Deno. */
   static start(script: string, args: string[], env: Record<string, string> = {}): Program {
     const path = new URL(`../../${script}`, import.meta.url).pathname;
-    const permissions = ["--allow-net", "--allow-read", "--allow-env", "--allow-sys"];
+    const permissions = ["--allow-net", "--allow-read", "--allow-env"];
     const command = new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", ...permissions, path, ...args, "-log-format", "json"],
       env,

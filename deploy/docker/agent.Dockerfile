@@ -37,4 +37,4 @@ ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 EXPOSE 8081
 # Without --no-prompt, a permission that is missing would be asked for instead of refused.
 ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
-            "--allow-net", "--allow-read", "--allow-env", "--allow-sys", "/app/agent.js"]
+            "--allow-net", "--allow-read", "--allow-env", "/app/agent.js"]

@@ -1,6 +1,6 @@
 /** The relay's homes at the edge, each with the real platform program, for tests that run on all. */
 import { eventually } from "../support/deadline.ts";
-import { Program, type RunningAgent, startAgent } from "../support/programs.ts";
+import { type AgentOptions, Program, type RunningAgent, startAgent } from "../support/programs.ts";
 
 /** Settings of a relay, as a platform's variables and secrets have them. */
 export type Settings = Readonly<Record<string, string>>;
@@ -110,7 +110,7 @@ export interface EdgeTunnel extends AsyncDisposable {
 export async function startEdgeTunnel(
   home: Home,
   target: string,
-  agentArgs: readonly string[] = [],
+  agentOptions: Partial<AgentOptions> = {},
 ): Promise<EdgeTunnel> {
   await using stack = new AsyncDisposableStack();
   const relay = stack.use(await home.start(settingsFor(target)));
@@ -120,7 +120,7 @@ export async function startEdgeTunnel(
       relayUrl: `ws://${relay.address}/connect`,
       token: agentToken,
       target,
-      ...agentArgs.length > 0 ? { usesTlsTarget: true, args: agentArgs } : {},
+      ...agentOptions,
     });
     await eventually(() => agentsConnected(relay.program) > connected, "the agent at the relay");
     return agent;
