@@ -121,3 +121,13 @@ export function commands(page: string): string[] {
     text.replaceAll(/\\\n\s*/g, "").split("\n").filter((line) => line !== "")
   );
 }
+
+/** The anchors that a page's headings make, as GitHub names them. */
+export function anchorsOf(page: string): Set<string> {
+  const text = readText(page).replaceAll(/^```[\s\S]*?^```$/gm, "");
+  return new Set(
+    [...text.matchAll(/^#+ (.+)$/gm)].map((match) =>
+      match[1]!.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+    ),
+  );
+}

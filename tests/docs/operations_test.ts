@@ -243,29 +243,6 @@ Deno.test("operations.md: metrics and endpoints are those of the running program
   });
 });
 
-Deno.test("operations.md: alerts name metrics that exist", () => {
-  const known = table(page, ["metric", "type", "labels", "meaning"]);
-  const names = new Set(known.map((row) => code(row["metric"]!)));
-  const rows = table(page, ["alert", "expression", "why", "what to do"]);
-  assert.ok(rows.length > 0);
-  for (const row of rows) {
-    const [expression = ""] = codes(row["expression"]!);
-    // What is in braces or brackets is labels and times.
-    const words = expression.replaceAll(/\{[^}]*\}|\[[^\]]*\]|by \([^)]*\)/g, "").match(
-      /[a-z_]{9,}/g,
-    );
-    const metrics = words?.filter((word) => word !== "histogram_quantile") ?? [];
-    const own = metrics.filter((name) => !name.startsWith("process_"));
-    assert.ok(metrics.length > 0, expression);
-    for (const name of own) {
-      assert.ok(
-        names.has(name) || names.has(name.replace(/_bucket$/, "")),
-        `${name}: ${expression}`,
-      );
-    }
-  }
-});
-
 /** The number that a row of the limits' table gives as its default. */
 function limit(name: string): string {
   const row = table(page, ["limit", "unit", "default", "who meets it sees"])

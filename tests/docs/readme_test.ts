@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
-import { blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
+import { anchorsOf, blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
 
 interface DenoConfig {
   license: string;
@@ -76,16 +76,6 @@ Deno.test("README.md: the licence is deno.json's and the LICENSE file's", () => 
   assert.match(readText("README.md"), new RegExp(`\\[${config.license}\\]\\(LICENSE\\)`));
   assert.match(readText("LICENSE"), /Apache License\s+Version 2\.0/);
 });
-
-/** The anchors that a page's headings make, as GitHub names them. */
-function anchorsOf(page: string): Set<string> {
-  const text = readText(page).replaceAll(/^```[\s\S]*?^```$/gm, "");
-  return new Set(
-    [...text.matchAll(/^#+ (.+)$/gm)].map((match) =>
-      match[1]!.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
-    ),
-  );
-}
 
 Deno.test("docs: every link inside the project leads somewhere", () => {
   for (const page of pages) {
