@@ -1,0 +1,99 @@
+/** The relay's listeners: public for agents, internal for callers, and one for probes if asked for. */
+import type { RelayOptions } from "../../../config/relay_options.ts";
+import type { HeadLimits } from "../../../http1/head.ts";
+import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
+import { healthApp, internalApp, publicApp } from "../../../relay/app.ts";
+import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
+import type { Relay } from "../../../relay/relay.ts";
+import { type AppFetch, HttpServer, type ServerTls } from "../http_server.ts";
+import { listenOn } from "../program.ts";
+
+/** All listeners of one relay. */
+export class RelayListeners {
+  readonly #relay: Relay;
+  readonly #options: RelayOptions;
+  readonly #public: HttpServer;
+  readonly #internal: HttpServer;
+  readonly #health: HttpServer | undefined;
+  #internalAddress = "";
+
+  constructor(relay: Relay, options: RelayOptions, tls: ServerTls | undefined) {
+    this.#relay = relay;
+    this.#options = options;
+    const { head } = relay.config;
+    this.#public = this.#serve(publicApp(relay).fetch, head, tls);
+    // A head that another relay has let in comes with a few fields more.
+    const internalHead = options.directory ? withHopSlack(head) : head;
+    this.#internal = this.#serve(internalApp(relay).fetch, internalHead, tls);
+    this.#health = options.healthAddr && this.#serve(healthApp(relay).fetch, head);
+  }
+
+  /** Where the internal listener is bound, with the port that 0 stood for. */
+  get internalAddress(): string {
+    return this.#internalAddress;
+  }
+
+  /** Binds all of them. @throws {ConfigError} that names the option whose address can't be had. */
+  async listen(): Promise<void> {
+    const { addr, internalAddr, healthAddr, tls } = this.#options;
+    const kind = tls ? (tls.clientCaPem ? "mutual" : "on") : "off";
+    const publicAddress = await listenOn(this.#public, addr, "addr");
+    this.#internalAddress = await listenOn(this.#internal, internalAddr, "internal-addr");
+    this.#log("public", publicAddress, kind);
+    this.#log("internal", this.#internalAddress, kind);
+    if (!this.#health || !healthAddr) return;
+    this.#log("health", await listenOn(this.#health, healthAddr, "health-addr"), "off");
+  }
+
+  /** New handshakes get other certificates and CAs; connections that are there are not touched. */
+  replaceTls(tls: ServerTls): void {
+    this.#public.replaceTls(tls);
+    this.#internal.replaceTls(tls);
+  }
+
+  /** Each connection is to end with its next answer, while requests are still taken. */
+  leave(): void {
+    this.#public.leave();
+    this.#internal.leave();
+  }
+
+  /** Takes no new connections, and closes each that is there once it is idle. Probes go on. */
+  stopAccepting(): void {
+    this.#public.stopAccepting();
+    this.#internal.stopAccepting();
+  }
+
+  /** Waits until callers and agents have what was written to them, `ms` at most; then ends all. */
+  async close(ms: number): Promise<void> {
+    await Promise.all([this.#public.drained(ms), this.#internal.drained(ms)]);
+    this.#public.close();
+    this.#internal.close();
+    this.#health?.close();
+  }
+
+  #log(listener: string, address: string, tls: string): void {
+    this.#relay.log.info("Listening", { listener, address, tls });
+  }
+
+  #serve(fetch: AppFetch, limits: HeadLimits, tls?: ServerTls): HttpServer {
+    const { metrics, log } = this.#relay;
+    const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
+    return new HttpServer({
+      fetch,
+      tls,
+      limits,
+      timeouts: { ...defaultConnectionTimeouts, headMs, stallMs },
+      refused: (status, reason, peer) => {
+        metrics.requestRefused(status);
+        log.info("Refused a request", { status, reason, peer });
+      },
+      handshakeFailed: ({ reason, detail, peer }) => {
+        metrics.tlsHandshakeFailed(reason);
+        // A port check is no event.
+        const level = reason === "silent" ? "debug" : "info";
+        log[level]("TLS handshake failed", { reason, detail, peer });
+      },
+      fault: (error) => log.error("Request handler failed", { error: String(error) }),
+    });
+  }
+}

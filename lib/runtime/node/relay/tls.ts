@@ -1,0 +1,34 @@
+/** The relay's certificates and CAs: the files that its options name, and what listeners get of them. */
+import type { RelayOptions } from "../../../config/relay_options.ts";
+import type { ServerTls } from "../http_server.ts";
+import { type TlsFile, TlsFiles } from "../tls_files.ts";
+
+/**
+ * The files of the relay's TLS: all of them change together.
+ *
+ * @throws {ConfigError} for one that can't be used.
+ */
+export function relayTlsFiles({ tls, directory }: RelayOptions): TlsFiles<"tls"> {
+  const files: TlsFile[] = [];
+  if (tls) {
+    files.push(
+      { kind: "chain", option: "tls-cert", path: tls.certPath, pem: tls.certPem },
+      { kind: "key", option: "tls-key", path: tls.keyPath, pem: tls.keyPem },
+    );
+  }
+  const cas = [
+    { option: "tls-client-ca", path: tls?.clientCaPath, pem: tls?.clientCaPem },
+    { option: "relay-ca", path: directory?.caPath, pem: directory?.caPem },
+  ];
+  for (const { option, path, pem } of cas) {
+    if (path !== undefined && pem !== undefined) files.push({ kind: "ca", option, path, pem });
+  }
+  return new TlsFiles([{ source: "tls", files }]);
+}
+
+/** What the public and the internal listener get; nothing without a certificate. */
+export function serverTlsOf(files: TlsFiles<"tls">): ServerTls | undefined {
+  const [cert, key] = [files.pem("tls-cert"), files.pem("tls-key")];
+  if (cert === undefined || key === undefined) return undefined;
+  return { cert, key, clientCa: files.pem("tls-client-ca") };
+}
