@@ -221,3 +221,33 @@ Deno.test("Outbox never splits a stream's bytes over more than its credit", () =
   setup.socket.events.message(credit(1, 100));
   assert.deepEqual(setup.messages().map(shapes), [["10/1/14"]]);
 });
+
+Deno.test("Outbox sends no message over 256 KiB, whatever is ready: platforms at the edge have limits", () => {
+  const most = 256 * 1024;
+  const big = patterned(1_000_000);
+  const loads: ((setup: Setup) => void)[] = [
+    // Streams that open with much, streams that have much, and as many as there may be.
+    (setup) => {
+      for (let index = 0; index < 100; index++) setup.open(big);
+    },
+    (setup) => {
+      const logs = Array.from({ length: 100 }, () => setup.open());
+      setup.endTurn();
+      for (const { stream } of logs) stream.write(big);
+    },
+    // The smallest frames have the most around them.
+    (setup) => {
+      const logs = Array.from({ length: 90 }, () => setup.open());
+      setup.endTurn();
+      for (let index = 0; index < 50_000; index++) setup.socket.events.message(frame(T.Ping, 0));
+      for (const { stream } of logs) stream.write(big);
+    },
+  ];
+  for (const [index, load] of loads.entries()) {
+    using setup = new Setup({ window: 1_000_000, maxFrame: 10_000_000 });
+    load(setup);
+    setup.endTurn();
+    const largest = Math.max(...setup.socket.sent.map(({ length }) => length));
+    assert.ok(largest > 60_000 && largest <= most, `load ${index}: ${largest} bytes`);
+  }
+});
