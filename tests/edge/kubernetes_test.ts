@@ -1,5 +1,7 @@
 /** kubectl through a relay at the edge, where there is a Kubernetes (see tests/e2e/environment.ts). */
 import assert from "node:assert/strict";
+import { makeCertificate } from "../bench/certificate.ts";
+import { splitAddress } from "../support/raw_connection.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { KubeClient } from "../e2e/kube_client.ts";
 import { callerToken, homes, startEdgeTunnel } from "./homes.ts";
@@ -10,6 +12,33 @@ const overWebSocket = {
   KUBECTL_PORT_FORWARD_WEBSOCKETS: "true",
 };
 
+/**
+ * TLS in front of a relay, as every platform has it: kubectl shows its token to nobody else.
+ *
+ * @returns where it listens
+ */
+async function startTls(folder: string, relay: string, stack: DisposableStack) {
+  const { caPath, certPath, keyPath } = await makeCertificate(folder);
+  const listener = Deno.listenTls({
+    hostname: "127.0.0.1",
+    port: 0,
+    cert: await Deno.readTextFile(certPath),
+    key: await Deno.readTextFile(keyPath),
+  });
+  stack.defer(() => listener.close());
+  const { host, port } = splitAddress(relay);
+  (async () => {
+    for await (const caller of listener) {
+      const upstream = await Deno.connect({ hostname: host, port });
+      // Either end may break off; what a caller sees of it the test asserts.
+      const gone = () => {};
+      caller.readable.pipeTo(upstream.writable).catch(gone);
+      upstream.readable.pipeTo(caller.writable).catch(gone);
+    }
+  })();
+  return { address: `127.0.0.1:${listener.addr.port}`, caPath };
+}
+
 for (const home of homes) {
   clusterTest(`${home.name}: kubectl get, exec and logs`, async () => {
     const folder = await Deno.makeTempDir({ prefix: "culvert-edge-" });
@@ -19,10 +48,13 @@ for (const home of homes) {
         credential: await Deno.readTextFile(fromEnvironment("KUBE_SA_TOKEN")),
         args: ["-ca-cert", fromEnvironment("KUBE_CA")],
       });
+      using stack = new DisposableStack();
+      const tls = await startTls(folder, tunnel.relay.address, stack);
+      const server = tunnel.url.replace(/^http:\/\/[^/]+/, `https://${tls.address}`);
       const kubeconfig = {
         apiVersion: "v1",
         kind: "Config",
-        clusters: [{ name: "edge", cluster: { server: tunnel.url } }],
+        clusters: [{ name: "edge", cluster: { server, "certificate-authority": tls.caPath } }],
         users: [{ name: "caller", user: { token: callerToken } }],
         contexts: [{ name: "edge", context: { cluster: "edge", user: "caller" } }],
         "current-context": "edge",
