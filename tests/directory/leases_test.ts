@@ -96,7 +96,7 @@ redisTest("a request that may have been taken is not sent again", async () => {
     socket.on("error", () => {});
     socket.on("data", (bytes: Uint8Array) => {
       seen.push(new TextDecoder().decode(bytes));
-      socket.destroy();
+      socket.resetAndDestroy();
     });
   });
   breaking.listen({ host: "127.0.0.1", port: 0 });

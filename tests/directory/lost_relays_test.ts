@@ -102,7 +102,12 @@ async function loseRelays(how: "killed" | "stopped"): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const relays: RunningRelay[] = [];
   const startRelay = async (): Promise<void> => {
-    const relay = await startPeer({ directory: redis.url, targets });
+    const relay = await startPeer({
+      directory: redis.url,
+      targets,
+      // In which the others learn that it leaves, and its agents come to them.
+      args: ["-drain-delay", "2s"],
+    });
     stack.use(relay);
     relays.push(relay);
     front.upstreams = relays.map(({ publicAddress }) => publicAddress);

@@ -13,6 +13,11 @@ export type AttemptEnd =
   | { readonly kind: "accepted"; readonly channel: Channel }
   /** It does not hold the session; nothing was done with the request. */
   | { readonly kind: "not-here" }
+  /**
+   * It closed the connection in good order and without a word, as one does that stops: its word
+   * would have come first if it had begun with the request (see `acceptHop`).
+   */
+  | { readonly kind: "closing" }
   /** It can't be connected to; nothing was sent. */
   | { readonly kind: "unreachable"; readonly detail: string }
   /** It does not take our requests; nothing was done with this one. */
@@ -80,7 +85,7 @@ export class Attempt {
     connection.use({
       data: (bytes) => this.#received(bytes),
       drained() {},
-      ended: () => this.#broken("The other relay closed the connection"),
+      ended: (isOrderly) => this.#ended(isOrderly),
     });
     this.#wait = this.#options.words.begin(() => this.#broken("No word from the other relay"));
     connection.socket.write(this.#options.head);
@@ -119,6 +124,12 @@ export class Attempt {
   #refused(detail: string): void {
     this.#connection!.destroy();
     this.#end({ kind: "refused", detail });
+  }
+
+  #ended(isOrderly: boolean): void {
+    if (!isOrderly || this.#bytes.length > 0) return this.#broken("The connection broke");
+    this.#connection!.destroy();
+    this.#end({ kind: "closing" });
   }
 
   #broken(detail: string): void {

@@ -226,7 +226,7 @@ class Journey {
     }
     lookups.forget(cluster, holder.relay);
     this.#elsewhere.hasMoved(cluster);
-    if (end.kind !== "not-here" && peers.suspect(holder.relay)) failed(holder, end.detail);
+    if ("detail" in end && peers.suspect(holder.relay)) failed(holder, end.detail);
     if (end.kind === "broken" && !this.#isRepeatable) return this.#fail(relayLost, end.detail);
     const others = holders.filter((other) => other !== holder);
     if (others.length > 0) this.#try(others);

@@ -148,7 +148,10 @@ export function encodeHopRequest(
   return encodeRequestHead(head.method, target, fields);
 }
 
-/** Tells the other relay that its request is being dealt with. */
+/**
+ * Tells the other relay that its request is being dealt with. It must be told before anything is: a
+ * connection that ends in good order without this word means that nothing was done.
+ */
 export function acceptHop(exchange: Exchange): void {
   const head = { minor: 1, status: 102, reason: "Processing", fields: [] };
   exchange.inform(head, [field(names.hop, hopAnswer.accepted)]);
