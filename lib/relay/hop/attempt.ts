@@ -18,7 +18,7 @@ export type AttemptEnd =
    * would have come first if it had begun with the request (see `acceptHop`).
    */
   | { readonly kind: "closing" }
-  /** It can't be connected to; nothing was sent. */
+  /** It can't be connected to, or closes at once; nothing was done with the request. */
   | { readonly kind: "unreachable"; readonly detail: string }
   /** It does not take our requests; nothing was done with this one. */
   | { readonly kind: "refused"; readonly detail: string }
@@ -127,9 +127,12 @@ export class Attempt {
   }
 
   #ended(isOrderly: boolean): void {
-    if (!isOrderly || this.#bytes.length > 0) return this.#broken("The connection broke");
-    this.#connection!.destroy();
-    this.#end({ kind: "closing" });
+    const detail = "The other relay closed the connection";
+    if (!isOrderly || this.#bytes.length > 0) return this.#broken(detail);
+    const connection = this.#connection!;
+    connection.destroy();
+    // One that has carried nothing yet was refused, as for a certificate.
+    this.#end(connection.isReused ? { kind: "closing" } : { kind: "unreachable", detail });
   }
 
   #broken(detail: string): void {
