@@ -46,6 +46,7 @@ export class Installation implements AsyncDisposable {
   readonly caller: KubeClient;
   readonly isMutual: boolean;
   readonly #hasArgocd: boolean;
+  readonly #releases = new Set<string>();
 
   private constructor(folder: string, options: InstallationOptions) {
     this.folder = folder;
@@ -105,7 +106,9 @@ export class Installation implements AsyncDisposable {
     const script = fileURLToPath(
       new URL("../../deploy/openssl/certificates.sh", import.meta.url),
     );
-    await must(script, [`${this.folder}/certificates`, CLUSTER, "127.0.0.1", "localhost"]);
+    const ofNode = ["get", "node", "-o", "jsonpath={.items[0].status.addresses[0].address}"];
+    const names = ["127.0.0.1", "localhost", await this.direct.output(ofNode)];
+    await must(script, [`${this.folder}/certificates`, CLUSTER, ...names]);
     const pair = (name: string) => [
       `--cert=${this.certificate(`${name}.crt`)}`,
       `--key=${this.certificate(`${name}.key`)}`,
@@ -127,8 +130,12 @@ export class Installation implements AsyncDisposable {
     await this.direct.output(["-n", this.namespace, "apply", "-f", "-"], { stdin });
   }
 
-  /** Installs or upgrades the relay, and waits until it is ready. */
-  async installRelay(clusters: readonly Values[], more: Values = {}): Promise<void> {
+  /** Installs or upgrades a relay, and waits until it is ready. */
+  async installRelay(
+    clusters: readonly Values[],
+    more: Values = {},
+    release = "culvert-relay",
+  ): Promise<void> {
     const pem = async (name: string) => btoa(await Deno.readTextFile(this.certificate(name)));
     const argocdTls = this.isMutual && {
       caData: await pem("ca.crt"),
@@ -136,7 +143,7 @@ export class Installation implements AsyncDisposable {
       clientKeyData: await pem("argocd.key"),
     };
     const tls = { enabled: true, certSecret: secrets.relay, clientCASecret: secrets.ca };
-    await this.#install("relay", {
+    await this.#install("relay", release, {
       port: ports.public,
       internalPort: ports.internal,
       healthPort: ports.relayHealth,
@@ -157,7 +164,7 @@ export class Installation implements AsyncDisposable {
   /** Installs or upgrades the agent, and waits until it is ready, which is: connected. */
   async installAgent(tokenSecret: string, more: Values = {}): Promise<void> {
     const tls = { serverCASecret: secrets.ca, clientCertSecret: secrets.agent };
-    await this.#install("agent", {
+    await this.#install("agent", "culvert-agent", {
       serverURL: this.serverUrl,
       ...this.isMutual ? { tls } : { allowInsecureServer: true },
       existingSecret: tokenSecret,
@@ -170,47 +177,50 @@ export class Installation implements AsyncDisposable {
     });
   }
 
-  async #install(chart: ChartName, values: Values): Promise<void> {
-    const file = `${this.folder}/${chart}.yaml`;
+  async #install(chart: ChartName, release: string, values: Values): Promise<void> {
+    this.#releases.add(release);
+    const file = `${this.folder}/${release}.yaml`;
     const image = { repository: imageRepository(chart), tag: imageTag, pullPolicy: "Never" };
     await Deno.writeTextFile(file, JSON.stringify({ image, hostNetwork: true, ...values }));
     const where = ["--namespace", this.namespace, "--values", file];
     try {
       await this.direct.helm(
-        ["upgrade", "--install", `culvert-${chart}`, chartFolder(chart), ...where, ...WAIT],
+        ["upgrade", "--install", release, chartFolder(chart), ...where, ...WAIT],
         patience,
       );
-      await this.#rolledOut(chart);
+      await this.#rolledOut(release);
     } catch (error) {
-      throw new Error(`${String(error)}\n${await this.logs(chart)}`, { cause: error });
+      throw new Error(`${String(error)}\n${await this.logs(release)}`, { cause: error });
     }
   }
 
   /** Waits until old pods are gone: helm waits for new ones to be ready, and not any longer. */
-  async #rolledOut(chart: ChartName): Promise<void> {
-    const status = ["rollout", "status", `deployment/culvert-${chart}`, "--timeout=180s"];
+  async #rolledOut(release: string): Promise<void> {
+    const status = ["rollout", "status", `deployment/${release}`, "--timeout=180s"];
     await this.direct.output(["-n", this.namespace, ...status], patience);
     await eventually(
-      async () => (await this.pods(chart)).split(";").length === 2,
-      `one pod of culvert-${chart} to be left`,
+      async () => (await this.pods(release)).split(";").length === 2,
+      `one pod of ${release} to be left`,
       60_000,
     );
   }
 
-  /** The pods of a chart and what they logged, for failure messages. */
-  async logs(chart: ChartName): Promise<string> {
+  /** The pods of a release and what they logged, for failure messages. */
+  async logs(release: string): Promise<string> {
     const { stdout, stderr } = await this.direct.kubectl(
-      ["-n", this.namespace, "logs", `deployment/culvert-${chart}`, "--tail=60"],
+      ["-n", this.namespace, "logs", `deployment/${release}`],
     );
+    // Thousands of these are of no interest.
+    const lines = stdout.split("\n").filter((line) => !line.includes('"status":200'));
     const pods = await this.direct.kubectl(["-n", this.namespace, "describe", "pods"]);
-    return `${stdout}${stderr}\n${pods.stdout.slice(-4_000)}`;
+    return [...lines.slice(-100), stderr, pods.stdout.slice(-4_000)].join("\n");
   }
 
-  /** Names and restarts of a chart's running pods: what an upgrade that restarts nothing leaves. */
-  async pods(chart: ChartName): Promise<string> {
+  /** A release's pods with their restarts: what an upgrade that restarts nothing leaves. */
+  async pods(release: string): Promise<string> {
     const fields =
       "{range .items[*]}{.metadata.uid} {.status.containerStatuses[*].restartCount};{end}";
-    const labels = ["-l", `app.kubernetes.io/instance=culvert-${chart}`];
+    const labels = ["-l", `app.kubernetes.io/instance=${release}`];
     return await this.direct.output(
       ["-n", this.namespace, "get", "pods", ...labels, "-o", `jsonpath=${fields}`],
     );
@@ -226,11 +236,11 @@ export class Installation implements AsyncDisposable {
     await this.direct.output(annotate);
   }
 
-  /** Uninstalls both releases, and waits until none of their pods is left. */
+  /** Uninstalls all releases, and waits until none of their pods is left. */
   async uninstall(): Promise<void> {
-    for (const chart of ["agent", "relay"] as const) {
+    for (const release of this.#releases) {
       const where = ["--namespace", this.namespace, "--ignore-not-found", ...WAIT];
-      await this.direct.helm(["uninstall", `culvert-${chart}`, ...where], patience);
+      await this.direct.helm(["uninstall", release, ...where], patience);
     }
     const pods = ["-n", this.namespace, "get", "pods", "-o", "name"];
     await eventually(

@@ -79,10 +79,10 @@ export class Load {
         return;
       }
       if (failure.kind === "lost" || performance.now() > deadline) {
-        this.#lost.push(failure.detail);
+        this.#lost.push(`${new Date().toISOString()} ${failure.detail}`);
         return;
       }
-      this.#notTaken.push(failure.detail);
+      this.#notTaken.push(`${new Date().toISOString()} ${failure.detail}`);
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }

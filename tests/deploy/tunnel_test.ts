@@ -127,14 +127,20 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
   }
 
   await step("an upgrade that changes nothing restarts nothing", async () => {
-    const before = [await installation.pods("relay"), await installation.pods("agent")];
+    const before = [
+      await installation.pods("culvert-relay"),
+      await installation.pods("culvert-agent"),
+    ];
     await installation.installRelay(clusters({ first: firstToken }, isMutual));
     await installation.installAgent("token-first");
-    deepEqual([await installation.pods("relay"), await installation.pods("agent")], before);
+    deepEqual(
+      [await installation.pods("culvert-relay"), await installation.pods("culvert-agent")],
+      before,
+    );
   });
 
   await step("a token is rotated: no restart of the relay, no request lost", async () => {
-    const relayPods = await installation.pods("relay");
+    const relayPods = await installation.pods("culvert-relay");
     const report = await underLoad(installation, async () => {
       await takenBy(installation, async () => {
         await installation.installRelay(
@@ -149,14 +155,17 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
       });
     });
     deepEqual({ notTaken: report.notTaken, lost: report.lost }, { notTaken: [], lost: [] });
-    equal(await installation.pods("relay"), relayPods);
+    equal(await installation.pods("culvert-relay"), relayPods);
     await assertRefused(installation, firstToken);
   });
 
   if (isMutual) {
     await step("certificates are rotated: no restart, no request lost", async () => {
       const before = await shownSerial(installation);
-      const pods = [await installation.pods("relay"), await installation.pods("agent")];
+      const pods = [
+        await installation.pods("culvert-relay"),
+        await installation.pods("culvert-agent"),
+      ];
       const report = await underLoad(installation, async () => {
         await installation.renewCertificates();
         await installation.refreshVolumes();
@@ -167,12 +176,15 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
         );
       });
       deepEqual({ notTaken: report.notTaken, lost: report.lost }, { notTaken: [], lost: [] });
-      deepEqual([await installation.pods("relay"), await installation.pods("agent")], pods);
+      deepEqual([
+        await installation.pods("culvert-relay"),
+        await installation.pods("culvert-agent"),
+      ], pods);
     });
   }
 
   await step("the agent is upgraded, and no request is lost", async () => {
-    const before = await installation.pods("agent");
+    const before = await installation.pods("culvert-agent");
     const report = await underLoad(installation, async () => {
       await installation.installAgent("token-second", {
         ...{ healthPort: 0, minReadySeconds: 8 },
@@ -180,18 +192,18 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
       });
     });
     deepEqual({ notTaken: report.notTaken, lost: report.lost }, { notTaken: [], lost: [] });
-    ok(await installation.pods("agent") !== before, "there is a new pod");
+    ok(await installation.pods("culvert-agent") !== before, "there is a new pod");
   });
 
   await step("the relay is upgraded: what it can't take meanwhile is refused whole", async () => {
-    const before = await installation.pods("relay");
+    const before = await installation.pods("culvert-relay");
     const report = await underLoad(installation, async () => {
       await installation.installRelay(clusters({ second: secondToken }, isMutual), {
         logLevel: "debug",
       });
     });
     deepEqual(report.lost, []);
-    ok(await installation.pods("relay") !== before, "there is a new pod");
+    ok(await installation.pods("culvert-relay") !== before, "there is a new pod");
   });
 
   await step("uninstalling leaves nothing behind", async () => {
@@ -246,7 +258,10 @@ for (const isMutual of [true, false]) {
     try {
       await lifeOf(installation, t);
     } catch (error) {
-      console.error(await installation.logs("relay"), await installation.logs("agent"));
+      console.error(
+        await installation.logs("culvert-relay"),
+        await installation.logs("culvert-agent"),
+      );
       throw error;
     }
   });
