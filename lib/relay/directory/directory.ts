@@ -57,6 +57,13 @@ export interface Directory {
    * @throws {DirectoryError} when the directory is away or too slow.
    */
   find(cluster: string): Promise<readonly Holder[]>;
+  /**
+   * Whether a session of a cluster has left a relay within the last seconds: it is likely to be on
+   * its way to another, though nobody holds it.
+   *
+   * @throws {DirectoryError} when the directory is away or too slow.
+   */
+  isMoving(cluster: string): Promise<boolean>;
   /** Takes back all claims, and takes no more; others can still be found. */
   withdraw(): Promise<void>;
   /** Ends. What is still claimed expires. */

@@ -45,6 +45,8 @@ export interface DirectoryTiming {
   renewalMs: number;
   /** After which a lease that nobody writes again is dropped: three renewals. */
   leaseMs: number;
+  /** For which a cluster whose lease was taken back counts as on its way to another relay. */
+  movingMs: number;
 }
 
 /** The timing unless told otherwise. */
@@ -54,6 +56,7 @@ export const defaultTiming: DirectoryTiming = {
   replyMs: 1_000,
   renewalMs: 20 * 60_000,
   leaseMs: 60 * 60_000,
+  movingMs: 5_000,
 };
 
 /** A claim and where it is written. */
@@ -119,7 +122,7 @@ export class SharedDirectory implements Directory {
     const written = this.#claims.get(claim);
     if (!written) return;
     this.#claims.delete(claim);
-    if (this.#isUp) this.#attempt(this.#remove(written));
+    if (this.#isUp) this.#attempt(this.#leave(written).then(() => this.#remove(written)));
     else this.#rememberRemoval(written);
   }
 
@@ -133,6 +136,16 @@ export class SharedDirectory implements Directory {
     }
   }
 
+  async isMoving(cluster: string): Promise<boolean> {
+    if (!this.#isUp) throw new DirectoryError("The directory is away");
+    try {
+      return await this.#read(["GET", await movingKey(cluster)]) !== null;
+    } catch (error) {
+      this.#failed(error);
+      throw new DirectoryError(reasonOf(error), { cause: error });
+    }
+  }
+
   async withdraw(): Promise<void> {
     if (this.#isWithdrawn) return;
     this.#isWithdrawn = true;
@@ -140,6 +153,8 @@ export class SharedDirectory implements Directory {
     this.#claims.clear();
     if (!this.#isUp) return;
     try {
+      // Others that have never asked for a cluster must not take it for one that nobody serves.
+      await inBatches(claims, (written) => this.#leave(written));
       // Without its relay no lease counts any more; what follows only tidies up.
       await this.#send(["DEL", relayKey(this.#relay)]);
       await inBatches(claims, (written) => this.#remove(written));
@@ -263,6 +278,12 @@ export class SharedDirectory implements Directory {
     if (obsolete.length > 0) await this.#send(["HDEL", key, ...obsolete.map(fieldOf)]);
   }
 
+  /** Leaves word that a session was here a moment ago. */
+  async #leave(written: Written): Promise<void> {
+    const key = await movingKey(written.claim.cluster);
+    await this.#send(["SET", key, "1", "PX", String(this.#timing.movingMs)]);
+  }
+
   async #remove(written: Written): Promise<void> {
     const key = await clusterKey(written.claim.cluster);
     await this.#read(["HDEL", key, fieldOf({ relay: this.#relay, number: written.number })]);
@@ -320,11 +341,18 @@ function relayKey(relay: string): string {
   return `culvert:relay:${relay}`;
 }
 
-/** Clusters' names are for those who may ask for them, not for everybody who can list keys. */
 async function clusterKey(cluster: string): Promise<string> {
+  return `culvert:cluster:${await digestOf(cluster)}`;
+}
+
+async function movingKey(cluster: string): Promise<string> {
+  return `culvert:moving:${await digestOf(cluster)}`;
+}
+
+/** Clusters' names are for those who may ask for them, not for everybody who can list keys. */
+async function digestOf(cluster: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(cluster));
-  const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0"));
-  return `culvert:cluster:${hex.join("")}`;
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function fieldOf({ relay, number }: Pick<Lease, "relay" | "number">): string {

@@ -193,7 +193,21 @@ class Journey {
       (holders) => {
         if (this.#isOver) return;
         if (holders.length > 0) this.#try(holders);
-        else this.#fail(clusterNotAvailable);
+        else this.#askWhetherMoving();
+      },
+      (error) => this.#fail(directoryAway, String(error)),
+    );
+  }
+
+  /** Nobody holds a session; but one may have left another relay a moment ago. */
+  #askWhetherMoving(): void {
+    const { cluster } = this.#request;
+    this.#elsewhere.directory.isMoving(cluster).then(
+      (isMoving) => {
+        if (this.#isOver) return;
+        if (!isMoving) return this.#fail(clusterNotAvailable);
+        this.#elsewhere.hasMoved(cluster);
+        this.#search();
       },
       (error) => this.#fail(directoryAway, String(error)),
     );
