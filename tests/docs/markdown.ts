@@ -9,6 +9,7 @@ export const pages: readonly string[] = [
   "docs/benchmarks.md",
   "docs/commands.md",
   "docs/dependencies.md",
+  "docs/development.md",
   "docs/install.md",
   "docs/operations.md",
   "docs/protocol.md",
