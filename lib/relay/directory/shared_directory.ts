@@ -76,6 +76,8 @@ export class SharedDirectory implements Directory {
   readonly #store: Store;
   readonly #relay: string;
   #record = "";
+  /** Whether the relays speak TLS with each other: all of them do, or none. */
+  #isTls = false;
   readonly #events: DirectoryEvents;
   readonly #timing: DirectoryTiming;
   readonly #claims = new Map<Claim, Written>();
@@ -100,6 +102,7 @@ export class SharedDirectory implements Directory {
 
   open(url: string): void {
     this.#record = JSON.stringify({ url });
+    this.#isTls = url.startsWith("https:");
     this.#store.onReady = () => this.#beat();
     this.#store.onError = (reason) => this.#away(reason);
     this.#timer = setInterval(() => this.#beat(), this.#timing.heartbeatMs);
@@ -181,7 +184,9 @@ export class SharedDirectory implements Directory {
       const reply = replies[index];
       if (reply === null) continue;
       const record = parseRecord(relaySchema, reply);
-      if (record) urls.set(relay, record.url);
+      // Who can write here must not get requests, and the relays' token, in the clear.
+      const isAsSafe = record && (!this.#isTls || record.url.startsWith("https:"));
+      if (isAsSafe) urls.set(relay, record.url);
       else this.#events.invalid("a relay's record");
     }
     return holdersOf(others, urls);
