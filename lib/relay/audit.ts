@@ -93,10 +93,11 @@ export class AuditTrail {
   }
 
   #append(event: string, more: AuditRecord, settled: Settled): void {
+    const fields = this.#request.auditFields();
     const record = {
       time: new Date().toISOString(),
       event,
-      ...this.#request.auditFields(),
+      ...(event === "denied" ? shortened(fields) : fields),
       ...more,
     };
     this.#audit.log.append(record, (isWritten) => {
@@ -113,3 +114,19 @@ export class AuditTrail {
 }
 
 type Settled = (mayGoOn: boolean) => void;
+
+/**
+ * Characters of each of a refused caller's words. Whoever is not let in must not be able to fill the
+ * disk, or the queue, that others' records need. Of what is let in nothing is left out: long paths
+ * could hide what was done.
+ */
+const maxDeniedChars = 1_024;
+
+function shortened(fields: AuditRecord): AuditRecord {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => {
+      const isLong = typeof value === "string" && value.length > maxDeniedChars;
+      return [name, isLong ? `${value.slice(0, maxDeniedChars)}…` : value];
+    }),
+  );
+}
