@@ -36,6 +36,14 @@ export const callerForbidden: RelayError = {
   message: "the caller may not reach this cluster",
 };
 
+/** A page of another site had its user's browser send a request that may change something. */
+export const crossSiteRefused: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "cross_site",
+  message: "the request comes from another site's page, and has no token of the caller",
+};
+
 /** Callers' JWTs can't be verified now. It has no time for another try: kubectl would keep still about it. */
 export const callersUnavailable: RelayError = {
   status: 503,

@@ -4,6 +4,7 @@ import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
 import { type Caller, Denial, type Identity } from "./callers/caller.ts";
 import { admit } from "./callers/callers.ts";
+import { refuseCrossSite } from "./callers/cross_site.ts";
 import type { RelayEnv } from "./env.ts";
 import {
   answerError,
@@ -90,7 +91,7 @@ function receive(relay: Relay, exchange: Exchange, route: TunnelRoute, identity:
     return;
   }
   if (identity instanceof Denial) return refuse(relay, exchange, route, identity, undefined);
-  const denial = admit(identity, route.cluster);
+  const denial = admit(identity, route.cluster) ?? refuseCrossSite(identity, exchange.head);
   if (denial) return refuse(relay, exchange, route, denial, identity);
   serve(relay, exchange, route, identity);
 }

@@ -36,6 +36,8 @@ export type DenialReason =
   | "claim"
   /** The issuer's keys can't be fetched, and there are no earlier ones that may still be used. */
   | "keys_unavailable"
+  /** A page of another site had a browser send it, and the caller shows nothing that only it has. */
+  | "cross_site"
   /** A known caller asked for a cluster that it may not reach. */
   | "cluster";
 

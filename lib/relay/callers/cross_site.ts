@@ -1,0 +1,36 @@
+/**
+ * Requests that a page of another site has a browser send. Callers who show no token of their own
+ * are known by where they are or by a certificate that the browser adds by itself, so any page that
+ * their user opens could act for them.
+ */
+import { getField, type RequestHead } from "../../http1/head.ts";
+import { crossSiteRefused } from "../errors.ts";
+import { type Caller, Denial } from "./caller.ts";
+
+/** They ask for no change (RFC 9110 section 9.2.1), and a page can't read other sites' answers. */
+const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+
+const crossSite = new Denial("cross_site", crossSiteRefused);
+
+/** Why a caller's request is not taken though the caller is, or nothing. */
+export function refuseCrossSite({ kind }: Caller, head: RequestHead): Denial | undefined {
+  const isAmbient = kind === "network" || kind === "certificate";
+  return isAmbient && isCrossSite(head) ? crossSite : undefined;
+}
+
+/**
+ * Whether a browser says that a request is some other site's, and it may change something: by
+ * `Sec-Fetch-Site` (W3C Fetch Metadata), which not all browsers send, nor for WebSockets; else by
+ * `Origin`. A change of protocols is a GET for which browsers ask no site's leave.
+ */
+function isCrossSite({ method, fields }: RequestHead): boolean {
+  if (safeMethods.has(method) && getField(fields, "upgrade") === undefined) return false;
+  const site = getField(fields, "sec-fetch-site");
+  if (site !== undefined) return site !== "same-origin" && site !== "none";
+  const origin = getField(fields, "origin");
+  if (origin === undefined) return false;
+  const host = URL.parse(origin)?.host;
+  if (!host) return true;
+  // A proxy in front may have put in its own Host; no page can set the other one on its own.
+  return ["host", "x-forwarded-host"].every((key) => getField(fields, key)?.toLowerCase() !== host);
+}

@@ -1,0 +1,64 @@
+/** Pages of other sites, whose requests a browser sends with its user's address or certificate. */
+import { equal } from "node:assert/strict";
+import { errorText } from "../support/error_body.ts";
+import { bodyText, statusOf } from "../http/wire.ts";
+import { CLUSTER, requestHead, tunnelled, withTunnel } from "../http/tunnel.ts";
+import { bearer, deniedCount } from "./setup.ts";
+
+const message = "the request comes from another site's page, and has no token of the caller";
+const foreign = "Origin: https://evil.example";
+const webSocket = [
+  "Connection: Upgrade",
+  "Upgrade: websocket",
+  "Sec-WebSocket-Version: 13",
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+Deno.test("another site's page can't have a browser change anything through an open relay", async (t) => {
+  await withTunnel(async (tunnel) => {
+    const refused: [string, string[]][] = [
+      ["POST", [foreign]],
+      ["DELETE", ["Origin: null"]],
+      ["POST", ["Sec-Fetch-Site: cross-site", "Origin: http://caller.example"]],
+      ["POST", ["Sec-Fetch-Site: same-site"]],
+      ["GET", [...webSocket, foreign]],
+      ["GET", [...webSocket, "Origin: http://caller.example:81"]],
+      ["GET", [...webSocket, "Sec-Fetch-Site: cross-site"]],
+    ];
+    for (const [index, [method, fields]] of refused.entries()) {
+      await t.step(`refused: ${method} ${fields.at(-1)}`, async () => {
+        const answer = await tunnel.ask(requestHead(method, tunnelled("/refused"), fields));
+        equal(statusOf(answer), 403);
+        equal(bodyText(answer), errorText(403, "cross_site", message));
+        equal(await deniedCount(tunnel, "cross_site"), index + 1);
+      });
+    }
+    const served: [string, string[]][] = [
+      ["POST", []],
+      ["GET", [foreign, "Sec-Fetch-Site: cross-site"]],
+      ["POST", ["Origin: http://caller.example", "Content-Length: 0"]],
+      ["POST", ["Sec-Fetch-Site: same-origin", foreign]],
+      ["POST", ["Sec-Fetch-Site: none"]],
+      ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: ui.example"]],
+      ["GET", [...webSocket, "Origin: http://caller.example"]],
+    ];
+    for (const [method, fields] of served) {
+      await t.step(`served: ${method} ${fields.at(-1) ?? "without a browser"}`, async () => {
+        const answer = await tunnel.ask(requestHead(method, tunnelled("/served"), fields));
+        equal(bodyText(answer), `${method} /served`);
+      });
+    }
+  });
+});
+
+Deno.test("a caller with a token of its own may come from any site's page", async () => {
+  const token = "token-that-no-browser-adds";
+  const relayArgs = [
+    "-caller-tokens",
+    JSON.stringify([{ name: "page", token, clusters: [CLUSTER] }]),
+  ];
+  await withTunnel(async (tunnel) => {
+    const request = requestHead("POST", tunnelled("/x"), [foreign, bearer(token)]);
+    equal(bodyText(await tunnel.ask(request)), "POST /x");
+  }, { relayArgs });
+});
