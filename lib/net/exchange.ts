@@ -108,7 +108,10 @@ export interface Exchange {
   finish(last?: Uint8Array): void;
   /** Answers at once with a whole body. */
   answer(status: number, reason: string, fields: Field[], body: Uint8Array): void;
-  /** Breaks the answer off, so that the caller can't take what it has for the whole. */
+  /**
+   * Breaks the answer off, so that the caller can't take what it has for the whole. A connection that
+   * has changed protocols is broken off too.
+   */
   abort(): void;
   /**
    * Answers 101 and joins the caller and the channel from then on. Nothing else may be called after

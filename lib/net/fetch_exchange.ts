@@ -73,6 +73,8 @@ export class FetchExchange implements Exchange {
   #bodyBytes = 0;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #wantsDrain = false;
+  /** Once protocols were changed. */
+  #socket: WebSocket | undefined;
   #status = 0;
   #sentBytes = 0;
   readonly #startMs = performance.now();
@@ -199,6 +201,8 @@ export class FetchExchange implements Exchange {
   }
 
   abort(): void {
+    // What joined the two sides is told by the socket.
+    if (this.#state === "switched") this.#socket?.close();
     if (this.isOver) return;
     this.#breakOff();
     this.#ended(false);
@@ -256,6 +260,7 @@ export class FetchExchange implements Exchange {
     this.#signal.removeEventListener("abort", this.#leave);
     const { socket, response } = this.#host.upgrade(protocol);
     this.#response.resolve(response);
+    this.#socket = socket;
     return socket;
   }
 

@@ -181,6 +181,8 @@ export class RawExchange implements Exchange {
   }
 
   abort(): void {
+    // What joined the two sides is told by the socket.
+    if (this.#state === "detached") this.#host.socket.resetAndDestroy();
     if (this.isOver) return;
     this.#pendingHead = noBytes;
     this.#state = "aborted";

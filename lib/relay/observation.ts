@@ -5,6 +5,7 @@ import { type Span, spanMethod, type Tracer } from "../trace.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "./audit.ts";
 import { answerError, type RelayError } from "./errors.ts";
 import type { Caller } from "./callers/caller.ts";
+import type { OpenRequest } from "./callers/open_requests.ts";
 import type { ForwardObserver } from "./forward.ts";
 import type { ClusterMetrics } from "./cluster_metrics.ts";
 import { type Permit, unlimited } from "./limits.ts";
@@ -23,7 +24,7 @@ export interface TunnelRoute {
  * Follows a request from its head to the end of its answer. Making one begins it: the request is
  * counted, and its answer, whoever gives it, bears its id.
  */
-export class Observation implements ForwardObserver, Audited {
+export class Observation implements ForwardObserver, Audited, OpenRequest {
   readonly requestId: string;
   readonly span: Span | undefined;
   /** Times that the request was sent again. */
@@ -44,7 +45,7 @@ export class Observation implements ForwardObserver, Audited {
   protected readonly exchange: Exchange;
   protected readonly route: TunnelRoute;
   /** Undefined for one that did not prove itself. */
-  protected readonly caller: Caller | undefined;
+  readonly caller: Caller | undefined;
   readonly #cluster: ClusterMetrics;
   readonly #trail: AuditTrail | undefined;
 
@@ -81,6 +82,23 @@ export class Observation implements ForwardObserver, Audited {
   refuse(error: RelayError): void {
     this.#count(error);
     answerError(this.exchange, error);
+  }
+
+  get cluster(): string {
+    return this.route.cluster;
+  }
+
+  revoke(): void {
+    const { name, kind } = this.caller ?? {};
+    const about = { ...this.about, caller: name, caller_kind: kind };
+    this.relay.log.warn(
+      "Breaking off a request: its caller may not go on",
+      about,
+    );
+    this.code = "caller_revoked";
+    // As if the caller had left; and then it has to.
+    this.exchange.onAborted();
+    this.exchange.abort();
   }
 
   /** The request was tried and failed. The caller is answered by who tried. */
@@ -168,6 +186,7 @@ export class Observation implements ForwardObserver, Audited {
     const caller = this.caller?.kind === "network" ? undefined : this.caller;
     this.#cluster.open--;
     this.permit.release();
+    if (this.caller?.standing) this.relay.callers.open.delete(this);
     this.#cluster.finished(method, end);
     this.#trail?.ended(end);
     if (this.span) this.#endSpan(this.span, end);

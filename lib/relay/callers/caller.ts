@@ -10,6 +10,16 @@ export interface Caller {
   readonly name: string;
   /** The clusters that it may reach. */
   readonly clusters: Patterns;
+  /** What the lists say about it later on; absent where no list of this relay can change it. */
+  readonly standing?: Standing | undefined;
+}
+
+/** How a caller stands by the lists as they are now: what it has begun may have to end. */
+export interface Standing {
+  /** Milliseconds since 1970 from which it is nobody; infinite for never. */
+  readonly expiresMs: number;
+  /** Whether it may still reach a cluster. */
+  mayReach(cluster: string, nowMs: number): boolean;
 }
 
 /** Why a caller was denied, for the log and as a metric's label; the caller is not told. */

@@ -11,6 +11,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { readCredential } from "./credential.ts";
 import { type ClaimRule, type JwtIssuer, JwtVerifier, looksLikeJwt } from "./jwt.ts";
 import { IssuerKeys, type KeysEvents } from "./keys.ts";
+import { OpenRequests } from "./open_requests.ts";
 import { anything } from "./patterns.ts";
 import { type CallerToken, CallerTokens, type TokenOwner } from "./tokens.ts";
 
@@ -71,15 +72,13 @@ export class Callers {
   readonly #remembered = new WeakMap<Peer, Remembered>();
   /** For connections with a certificate, of which the caller stays the same. */
   #byCertificate = new WeakMap<Peer, Caller>();
+  /** What callers have begun: it ends when a list withdraws it. */
+  readonly open: OpenRequests;
 
-  private constructor(
-    { mode, jwt, certificates }: CallersConfig,
-    tokens: CallerTokens | undefined,
-    context: CallersContext,
-  ) {
+  private constructor({ mode, jwt, certificates }: CallersConfig, context: CallersContext) {
     this.#mode = mode;
-    this.#clock = context.clock ?? systemClock;
-    this.#tokens = tokens;
+    const clock = this.#clock = context.clock ?? systemClock;
+    this.open = new OpenRequests(() => clock.nowMs());
     this.#certificates = certificates && new CallerCertificates(certificates);
     if (!jwt) return;
     this.#keys = new IssuerKeys({
@@ -89,13 +88,14 @@ export class Callers {
       fetch: context.fetch ?? ((url, init) => fetch(url, init)),
     });
     this.#issuer = jwt;
-    this.#jwt = new JwtVerifier(jwt, this.#keys, this.#clock);
+    this.#jwt = new JwtVerifier(jwt, this.#keys, this.#clock, () => this.#jwt);
   }
 
   /** Hashes the tokens and builds the parts. */
   static async create(config: CallersConfig, context: CallersContext = {}): Promise<Callers> {
-    const tokens = config.tokens && await CallerTokens.from(config.tokens);
-    return new Callers(config, tokens, context);
+    const callers = new Callers(config, context);
+    if (config.tokens) await callers.#takeTokens(config.tokens);
+    return callers;
   }
 
   /** Fetches the issuer's keys ahead of the first caller; never throws. */
@@ -103,24 +103,31 @@ export class Callers {
     await this.#keys?.prepare();
   }
 
-  /** Takes other tokens from now on, on open connections too; what is under way goes on. */
+  /** Takes other tokens from now on, on open connections too; what they do not allow any more ends. */
   async replaceTokens(tokens: readonly CallerToken[]): Promise<void> {
-    this.#tokens = await CallerTokens.from(tokens);
+    await this.#takeTokens(tokens);
     this.#edition++;
+    this.open.review();
+  }
+
+  async #takeTokens(tokens: readonly CallerToken[]): Promise<void> {
+    this.#tokens = await CallerTokens.from(tokens, () => this.#tokens);
   }
 
   /** Takes other rules for certificates from now on. */
   replaceCertificates(rules: readonly CertificateRule[]): void {
     this.#certificates = new CallerCertificates(rules);
     this.#byCertificate = new WeakMap();
+    this.open.review();
   }
 
   /** Takes other rules for JWTs' claims from now on. */
   replaceJwtRules(rules: readonly ClaimRule[]): void {
     if (!this.#issuer || !this.#keys) return;
     this.#issuer = { ...this.#issuer, rules };
-    this.#jwt = new JwtVerifier(this.#issuer, this.#keys, this.#clock);
+    this.#jwt = new JwtVerifier(this.#issuer, this.#keys, this.#clock, () => this.#jwt);
     this.#edition++;
+    this.open.review();
   }
 
   /**
@@ -146,10 +153,23 @@ export class Callers {
   #byPeer(peer: Peer): Identity {
     if (!peer.certificate) return missing;
     const rules = this.#certificates;
-    if (rules) return this.#certified(peer, (names) => rules.find(names)) ?? unknownCertificate;
+    if (rules) return this.#certified(peer, this.#byRules) ?? unknownCertificate;
     if (this.#tokens || this.#jwt) return missing;
     return this.#certified(peer, anyCertificate) ?? unknownCertificate;
   }
+
+  /** By the rules of now, and with a standing by those of later. */
+  readonly #byRules = (certificate: PeerCertificate): Caller | undefined => {
+    const caller = this.#certificates?.find(certificate);
+    return caller && {
+      ...caller,
+      standing: {
+        expiresMs: Infinity,
+        mayReach: (cluster) =>
+          this.#certificates?.find(certificate)?.clusters.matches(cluster) ?? false,
+      },
+    };
+  };
 
   /** The caller of a connection's certificate, found once for each connection. */
   #certified(peer: Peer, find: (certificate: PeerCertificate) => Caller | undefined) {

@@ -1,7 +1,7 @@
 /** Callers' JWTs: who signed them, for whom, until when, and which clusters their claims open. */
 import { errors, type JWTPayload, jwtVerify } from "jose";
 import { callersUnavailable, callerUnknown } from "../errors.ts";
-import { Denial, type DenialReason } from "./caller.ts";
+import { Denial, type DenialReason, type Standing } from "./caller.ts";
 import type { Clock } from "./clock.ts";
 import { type IssuerKeys, KeysUnavailableError } from "./keys.ts";
 import { Patterns } from "./patterns.ts";
@@ -42,8 +42,16 @@ export class JwtVerifier {
   readonly #rules: readonly Rule[];
   readonly #keys: IssuerKeys;
   readonly #clock: Clock;
+  readonly #inUse: () => JwtVerifier | undefined;
 
-  constructor(issuer: JwtIssuer, keys: IssuerKeys, clock: Clock) {
+  /** @param inUse Where its callers look for themselves later on: with other rules, another verifier. */
+  constructor(
+    issuer: JwtIssuer,
+    keys: IssuerKeys,
+    clock: Clock,
+    inUse: () => JwtVerifier | undefined,
+  ) {
+    this.#inUse = inUse;
     this.#issuer = issuer;
     this.#rules = issuer.rules.map(toRule);
     this.#keys = keys;
@@ -69,11 +77,21 @@ export class JwtVerifier {
     }
   }
 
-  #owner(payload: JWTPayload): TokenOwner {
+  /** The clusters that verified claims open. */
+  clustersOf(payload: JWTPayload): Patterns {
     const rules = this.#rules.filter((rule) => fits(rule, payload));
-    const clusters = new Patterns(rules.flatMap((rule) => rule.clusters));
+    return new Patterns(rules.flatMap((rule) => rule.clusters));
+  }
+
+  #owner(payload: JWTPayload): TokenOwner {
+    // Its own end is when it was to be used by: what was begun before goes on, as in Kubernetes.
+    const standing: Standing = {
+      expiresMs: Infinity,
+      mayReach: (cluster) => this.#inUse()?.clustersOf(payload).matches(cluster) ?? false,
+    };
+    const clusters = this.clustersOf(payload);
     return {
-      caller: { kind: "jwt", name: payload.sub ?? "", clusters },
+      caller: { kind: "jwt", name: payload.sub ?? "", clusters, standing },
       expiresMs: ((payload.exp ?? 0) + jwtLeewaySeconds) * 1000,
     };
   }

@@ -6,7 +6,7 @@ import {
   digestToken,
   type TokenSecret,
 } from "../digests.ts";
-import type { Caller } from "./caller.ts";
+import type { Caller, Standing } from "./caller.ts";
 import { Patterns } from "./patterns.ts";
 
 /** A token and what it opens, as the configuration has it. */
@@ -25,31 +25,67 @@ export interface TokenOwner {
   readonly expiresMs: number;
 }
 
+/** The list that counts now, which may be a later one. */
+export type TokensInUse = () => CallerTokens | undefined;
+
 /** Tells whose a token is. */
 export class CallerTokens {
   readonly #owners: DigestTable<TokenOwner>;
+  readonly #byDigest: ReadonlyMap<string, TokenOwner>;
 
   private constructor(entries: readonly DigestEntry<TokenOwner>[]) {
     this.#owners = new DigestTable(entries);
+    this.#byDigest = new Map(entries.map(({ digest, value }) => [digest.toHex(), value]));
   }
 
   /**
    * Hashes what is not hashed already.
    *
+   * @param inUse Where the callers of this list look for themselves later on.
    * @throws {RangeError} for an entry with neither a token nor its digest
    */
-  static async from(tokens: readonly CallerToken[]): Promise<CallerTokens> {
-    return new CallerTokens(await Promise.all(tokens.map(toEntry)));
+  static async from(tokens: readonly CallerToken[], inUse: TokensInUse): Promise<CallerTokens> {
+    return new CallerTokens(await Promise.all(tokens.map((token) => toEntry(token, inUse))));
   }
 
   /** Whose token this is, expired or not, or nothing; found in constant time. */
   async find(token: string): Promise<TokenOwner | undefined> {
     return this.#owners.find(await digestToken(token));
   }
+
+  /** The same for a token that was found before, in another list perhaps, by its digest in hexadecimal. */
+  get(digest: string): TokenOwner | undefined {
+    return this.#byDigest.get(digest);
+  }
 }
 
-async function toEntry(entry: CallerToken): Promise<DigestEntry<TokenOwner>> {
-  const { name, clusters, expiresMs } = entry;
-  const caller: Caller = { kind: "token", name, clusters: new Patterns(clusters) };
-  return { digest: await digestOf(entry), value: { caller, expiresMs: expiresMs ?? Infinity } };
+async function toEntry(entry: CallerToken, inUse: TokensInUse): Promise<DigestEntry<TokenOwner>> {
+  const { name, clusters } = entry;
+  const digest = await digestOf(entry);
+  const standing = new TokenStanding(digest.toHex(), inUse);
+  const caller: Caller = { kind: "token", name, clusters: new Patterns(clusters), standing };
+  return { digest, value: { caller, expiresMs: entry.expiresMs ?? Infinity } };
+}
+
+class TokenStanding implements Standing {
+  readonly #digest: string;
+  readonly #inUse: TokensInUse;
+
+  constructor(digest: string, inUse: TokensInUse) {
+    this.#digest = digest;
+    this.#inUse = inUse;
+  }
+
+  get expiresMs(): number {
+    return this.#owner?.expiresMs ?? 0;
+  }
+
+  mayReach(cluster: string, nowMs: number): boolean {
+    const owner = this.#owner;
+    return owner !== undefined && nowMs < owner.expiresMs && owner.caller.clusters.matches(cluster);
+  }
+
+  get #owner(): TokenOwner | undefined {
+    return this.#inUse()?.get(this.#digest);
+  }
 }
