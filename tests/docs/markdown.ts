@@ -13,6 +13,7 @@ export const pages: readonly string[] = [
   "docs/install.md",
   "docs/operations.md",
   "docs/protocol.md",
+  "docs/security.md",
   "docs/runtimes.md",
 ];
 
