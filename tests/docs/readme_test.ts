@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import { kubeconfigProgram } from "../../lib/config/kubeconfig_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { anchorsOf, blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
 
@@ -33,9 +34,17 @@ Deno.test("README.md: both commands for a fresh machine name the Deno that CI ru
   ]);
 });
 
+/** The options in a text, without dashes. */
+function names(text: string): Set<string> {
+  return new Set([...text.matchAll(/--([a-z][\w-]*)/g)].map((match) => match[1]!));
+}
+
+const kubeconfigOptions = new Set(
+  Object.values(kubeconfigProgram.options).map((option): string => option.name),
+);
+
 /** What a program's command line may have, without dashes. */
 function optionsOf(program: string): Set<string> {
-  const names = (text: string) => new Set([...text.matchAll(/--([a-z][\w-]*)/g)].map((m) => m[1]!));
   if (program === "demo") return names(readText("deploy/demo/main.ts"));
   const parse = program === "relay" ? parseRelayOptions : parseAgentOptions;
   const parsed = parse(["--help"], {});
@@ -48,7 +57,7 @@ Deno.test("README.md: options in its commands are the programs'", () => {
   for (const command of commands("README.md")) {
     const [, program, args = ""] = /task (relay|agent|demo)\b(.*)/.exec(command) ?? [];
     if (program === undefined) continue;
-    const known = optionsOf(program);
+    const known = args.startsWith(" kubeconfig ") ? kubeconfigOptions : optionsOf(program);
     for (const match of args.matchAll(/(?<= )--?([a-z][\w-]*)/g)) {
       assert.ok(known.has(match[1]!), `${match[0]} in: ${command}`);
       count++;
