@@ -22,7 +22,7 @@ export const kubeconfigCommand: Command = commandOf({
       contexts: [{ name, context }],
       "current-context": name,
     });
-    return { text, warnings: [] };
+    return { text, warnings: provesNothing(access) ? [openOnly] : [] };
   },
 });
 
@@ -34,7 +34,15 @@ function clusterOf({ url, tls }: Access): YamlValue {
   };
 }
 
-function userOf({ tls, token }: Access): YamlValue {
+/** What kubectl shows instead of a credential; a relay with `--callers open` takes it off. */
+const placeholderToken = "none";
+
+const openOnly = "Without --client-cert or a token, only a relay with --callers open lets this in";
+
+function userOf(access: Access): YamlValue {
+  const { tls, token } = access;
+  // Over TLS kubectl asks for a user's name and password if it knows of no credential.
+  if (provesNothing(access)) return { token: placeholderToken };
   return {
     ...(tls?.pair && {
       "client-certificate-data": base64Of(tls.pair.cert.pem),
@@ -42,4 +50,9 @@ function userOf({ tls, token }: Access): YamlValue {
     }),
     ...(token !== undefined && { token }),
   };
+}
+
+/** Over `http://` there is nothing with which kubectl could. */
+function provesNothing({ tls, token }: Access): boolean {
+  return tls !== undefined && tls.pair === undefined && token === undefined;
 }

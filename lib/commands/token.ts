@@ -1,5 +1,5 @@
 /** `relay token`: a token for an agent or a caller, and its SHA-256 for the relay. */
-import { parseTokenOptions, type TokenOptions, tokenProgram } from "../config/token_options.ts";
+import { parseTokenOptions, tokenProgram } from "../config/token_options.ts";
 import { hashToken } from "../relay/digests.ts";
 import { type Command, commandOf } from "./command.ts";
 
@@ -16,18 +16,15 @@ const tokenPrefix = "culvert_";
 export const tokenCommand: Command = commandOf({
   word: tokenProgram.word,
   parse: parseTokenOptions,
-  async make(options) {
-    const made = options.token === undefined ? makeToken() : undefined;
-    const tokenSha256 = await hashToken(made ?? options.token ?? "");
+  async make({ token: given, entry, isJson, warnings }) {
+    const token = given ?? makeToken();
+    const tokenSha256 = await hashToken(token);
     const result: Result = {
-      ...(made !== undefined && { token: made }),
+      ...(given === undefined && { token }),
       tokenSha256,
-      ...(options.entry && { entry: { id: options.entry.id, tokenSha256, ...targetOf(options) } }),
+      ...(entry && { entry: { id: entry.id, tokenSha256, targetAddr: entry.targetAddr } }),
     };
-    return {
-      text: options.isJson ? `${JSON.stringify(result)}\n` : describe(result),
-      warnings: options.warnings,
-    };
+    return { text: isJson ? `${JSON.stringify(result)}\n` : describe(result), warnings };
   },
 });
 
@@ -40,10 +37,6 @@ interface Result {
   readonly entry?: Readonly<Record<string, string>>;
 }
 
-function targetOf({ entry }: TokenOptions): { targetAddr?: string } {
-  return entry ? { targetAddr: entry.targetAddr } : {};
-}
-
 /** A new token: URL-safe, so that it needs quotes nowhere. */
 function makeToken(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(tokenBytes));
@@ -51,18 +44,17 @@ function makeToken(): string {
 }
 
 function describe({ token, tokenSha256, entry }: Result): string {
-  const parts = [
-    ["The SHA-256, for the relay (tokenSha256 in its clusters file, caller tokens or chart):"],
-    [tokenSha256],
-  ];
+  const parts: [heading: string, value: string][] = [];
   if (token !== undefined) {
-    parts.unshift(
-      ["The token, for the agent (TOKEN, or the Secret of its chart) and nowhere else:"],
-      [token],
-    );
+    parts.push([
+      "The token, for the agent (TOKEN, or the Secret of its chart) and nowhere else",
+      token,
+    ]);
   }
-  if (entry) {
-    parts.push(["An entry for the relay's clusters file:"], [JSON.stringify(entry)]);
-  }
-  return parts.map(([line], index) => index % 2 === 0 ? `${line}\n` : `  ${line}\n`).join("");
+  parts.push([
+    "The SHA-256, for the relay (tokenSha256 in its clusters file, caller tokens or chart)",
+    tokenSha256,
+  ]);
+  if (entry) parts.push(["An entry for the relay's clusters file", JSON.stringify(entry)]);
+  return parts.map(([heading, value]) => `${heading}:\n  ${value}\n`).join("");
 }

@@ -29,6 +29,7 @@ interface Setup {
   readonly what: string;
   readonly relayArgs: (files: Files) => readonly string[];
   readonly kubeconfigArgs: (files: Files) => readonly string[];
+  readonly warns?: RegExp;
 }
 
 interface Files {
@@ -44,6 +45,13 @@ const caArgs = ({ authority }: Files) => ["--ca", authority.caPath];
 
 const setups: readonly Setup[] = [
   { what: "plain HTTP", relayArgs: () => [], kubeconfigArgs: () => [] },
+  {
+    // kubectl would ask for a name and a password if the kubeconfig had no credential at all.
+    what: "TLS and open to callers",
+    relayArgs: tlsArgs,
+    kubeconfigArgs: caArgs,
+    warns: /^relay: Without --client-cert or a token, only a relay with --callers open [^\n]+\n$/,
+  },
   {
     what: "TLS and a caller's token",
     relayArgs: (files) => [...tlsArgs(files), "-caller-tokens", callers],
@@ -91,7 +99,7 @@ function startAgentOf(
 Deno.test("relay kubeconfig: what it prints reaches the cluster", async (t) => {
   await withFolder(async (folder) => {
     const files = await makeFiles(folder);
-    for (const { what, relayArgs, kubeconfigArgs } of setups) {
+    for (const { what, relayArgs, kubeconfigArgs, warns = /^$/ } of setups) {
       await t.step(what, async () => {
         await using target = startKubernetes();
         const args = relayArgs(files);
@@ -103,17 +111,10 @@ Deno.test("relay kubeconfig: what it prints reaches the cluster", async (t) => {
         await using _agent = await startAgentOf(running, target.address, files, usesTls);
         await running.waitForAgent("dev");
         const server = `${usesTls ? "https" : "http"}://${running.internalAddress}/`;
-        const text = await printed(
-          [
-            "kubeconfig",
-            "dev",
-            "--server",
-            server,
-            ...kubeconfigArgs(files),
-            "--namespace",
-            "prod",
-          ],
-        );
+        const options = ["--server", server, ...kubeconfigArgs(files), "--namespace", "prod"];
+        const { code, stdout: text, stderr } = await relay(["kubeconfig", "dev", ...options]);
+        equal(code, 0, stderr);
+        match(stderr, warns);
         const kubeconfig = `${folder}/kubeconfig`;
         await Deno.writeTextFile(kubeconfig, text);
 
