@@ -263,13 +263,3 @@ Deno.test("relay kubeconfig: a mistyped command is named", async () => {
     "Unexpected argument 1; did you mean the command kubeconfig? Run relay --help",
   );
 });
-
-Deno.test("relay kubeconfig --help: within 100 columns, with examples that work", async () => {
-  const help = await printed(["kubeconfig", "--help"]);
-  ok(help.startsWith("Usage: relay kubeconfig CLUSTER --server URL [options]\n"));
-  deepEqual(help.split("\n").filter((line) => line.length > 100 || / $/.test(line)), []);
-  ok(!help.includes("(env "), "no variable changes what is printed");
-  const { code, stdout } = await relay(["kubeconfig", "--version"]);
-  equal(code, 0);
-  match(stdout, /^culvert relay kubeconfig \d+\.\d+\.\d+\n$/);
-});
