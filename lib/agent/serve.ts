@@ -16,10 +16,10 @@ import {
 } from "../http1/head.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
-import type { Stream } from "../protocol/stream.ts";
+import type { Stream, StreamEvents } from "../protocol/stream.ts";
 import { type Span, withTrace } from "../trace.ts";
 import type { Credentials } from "./credentials.ts";
-import type { UpstreamConnection, UpstreamPool } from "../net/upstream.ts";
+import type { UpstreamConnection, UpstreamEvents, UpstreamPool } from "../net/upstream.ts";
 
 /** What serving a stream needs. */
 export interface ServeContext {
@@ -45,8 +45,11 @@ export function serve(stream: Stream, context: ServeContext): void {
 /**
  * `head`: the request's head is still coming. `dialling`: its connection is. `sending`: both
  * directions run. `over`: answered, failed, given up or handed to a pipe.
+ *
+ * It hears its stream's events itself, for the reason that `Forward` on the relay does, and those of
+ * its connection through a {@link Answering}.
  */
-class Serving {
+class Serving implements StreamEvents {
   readonly #stream: Stream;
   readonly #context: ServeContext;
   #state: "head" | "dialling" | "sending" | "over" = "head";
@@ -70,19 +73,11 @@ class Serving {
   constructor(stream: Stream, context: ServeContext) {
     this.#stream = stream;
     this.#context = context;
-    stream.listen({
-      data: (bytes) => this.#receive(bytes),
-      end: () => this.#requestEnded(),
-      closed: () => this.#abandon(),
-      failed: () => this.#abandon(),
-      drained: () => {
-        // Afterwards the connection is another request's.
-        if (this.#state === "sending") this.#connection?.socket.resume();
-      },
-    });
+    stream.listen(this);
   }
 
-  #receive(bytes: Uint8Array): void {
+  /** Bytes of the request. */
+  data(bytes: Uint8Array): void {
     if (this.#state === "over") return this.#stream.taken(bytes.length);
     if (this.#state === "sending") return this.#sendBody(bytes);
     const known = this.#pending.length;
@@ -155,11 +150,7 @@ class Serving {
   #begin(connection: UpstreamConnection): void {
     this.#state = "sending";
     this.#connection = connection;
-    connection.use({
-      data: (bytes) => this.#receiveAnswer(bytes),
-      drained: () => this.#drained(),
-      ended: (isOrderly) => this.#connectionEnded(isOrderly),
-    });
+    connection.use(new Answering(this));
     if (!this.#hasRetried) this.#context.forwarded();
     const body = this.#pending;
     this.#pending = noBytes;
@@ -192,14 +183,15 @@ class Serving {
     if (end < bytes.length) this.#pending = concat(this.#pending, bytes.subarray(end));
   }
 
-  #drained(): void {
+  /** The target takes bytes again. */
+  targetDrained(): void {
     const bytes = this.#untaken;
     this.#untaken = 0;
     this.#stream.taken(bytes);
   }
 
   /** The relay sends no more: fine after a whole request, else there will never be one. */
-  #requestEnded(): void {
+  end(): void {
     if (this.#state === "over") return;
     const isWhole = this.#requestBody?.isDone ||
       (this.#state === "dialling" && this.#pendingHoldsRest());
@@ -217,7 +209,8 @@ class Serving {
     return probe.isDone;
   }
 
-  #receiveAnswer(bytes: Uint8Array): void {
+  /** Bytes of the target's answer. */
+  answer(bytes: Uint8Array): void {
     this.#isAnswerBegun = true;
     try {
       if (this.#responseBody) this.#passAnswer(bytes, 0);
@@ -276,14 +269,15 @@ class Serving {
     const connection = this.#connection!;
     this.#state = "over";
     this.#endSpan();
-    this.#drained();
+    this.targetDrained();
     this.#stream.finish();
     const isReusable = isExact && this.#keepsAlive && this.#requestBody!.isDone;
     if (isReusable) this.#context.pool.release(connection);
     else connection.destroy();
   }
 
-  #connectionEnded(isOrderly: boolean): void {
+  /** The connection to the target has ended; `isOrderly` when the target closed its half. */
+  connectionEnded(isOrderly: boolean): void {
     if (this.#state !== "sending") return;
     const connection = this.#connection!;
     if (!this.#isAnswerBegun && this.#mayRetry(connection)) {
@@ -331,8 +325,18 @@ class Serving {
     this.#stream.fail(error);
   }
 
+  /** The stream has room again for the answer. */
+  drained(): void {
+    // Afterwards the connection is another request's.
+    if (this.#state === "sending") this.#connection?.socket.resume();
+  }
+
+  failed(): void {
+    this.closed();
+  }
+
   /** The caller went away, or the session ended: the target is told at once. */
-  #abandon(): void {
+  closed(): void {
     if (this.#state === "over") return;
     // Attempts that nobody waits for would pile up before a target that does not answer.
     if (this.#state === "dialling") this.#dialling?.abort();
@@ -352,6 +356,27 @@ class Serving {
       "http.request.resend_count": this.#hasRetried ? 1 : undefined,
       "error.type": fault ?? (hasFailed ? String(status) : undefined),
     }, hasFailed);
+  }
+}
+
+/** What a connection to the target tells a request. */
+class Answering implements UpstreamEvents {
+  readonly #serving: Serving;
+
+  constructor(serving: Serving) {
+    this.#serving = serving;
+  }
+
+  data(bytes: Uint8Array): void {
+    this.#serving.answer(bytes);
+  }
+
+  drained(): void {
+    this.#serving.targetDrained();
+  }
+
+  ended(isOrderly: boolean): void {
+    this.#serving.connectionEnded(isOrderly);
   }
 }
 

@@ -41,6 +41,12 @@ const maxDiscardBytes = 64 * 1024;
 /** A small body joins its head in one write; a large one is not worth copying. */
 const joinedWriteBytes = 16 * 1024;
 
+/** Takes a body that nobody wants. */
+const discarding: BodyConsumer = { data() {}, end() {} };
+
+/** Is told what nobody wants to know. */
+const nobody = (): void => {};
+
 /** A request and its response over a {@link ByteSocket}. */
 export class RawExchange implements Exchange {
   readonly head: RequestHead;
@@ -63,9 +69,9 @@ export class RawExchange implements Exchange {
   #state: "open" | "responding" | "ending" | "finished" | "aborted" | "detached" = "open";
   answerField: Field | undefined;
   beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
-  onAborted: () => void = () => {};
-  onDrain: () => void = () => {};
-  onEnd: (end: ExchangeEnd) => void = () => {};
+  onAborted: () => void = nobody;
+  onDrain: () => void = nobody;
+  onEnd: (end: ExchangeEnd) => void = nobody;
 
   constructor(host: ExchangeHost, head: RequestHead, scanner: BodyScanner, keepAlive: boolean) {
     this.#host = host;
@@ -285,7 +291,7 @@ export class RawExchange implements Exchange {
   }
 
   #discardBody(): void {
-    this.#consumer = { data() {}, end() {} };
+    this.#consumer = discarding;
     this.#isBodyPaused = false;
   }
 
@@ -296,7 +302,7 @@ export class RawExchange implements Exchange {
 
   #ended(isComplete: boolean, bytesIn?: number): void {
     const onEnd = this.onEnd;
-    this.onEnd = () => {};
+    this.onEnd = nobody;
     onEnd(this.#endOf(isComplete, 0, bytesIn));
   }
 

@@ -18,6 +18,7 @@ import type { SessionEnd } from "./session_end.ts";
 import { decodeSettings, encodeSettings, type Settings } from "./settings.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { Stream, type StreamHost } from "./stream.ts";
+import { StreamTable } from "./stream_table.ts";
 import { ReceiveWindow, WindowBudget } from "./window.ts";
 
 /** What a session tells the one who runs it. */
@@ -88,7 +89,7 @@ export interface SessionStats {
 export class Session {
   readonly #socket: TunnelSocket;
   readonly #options: SessionOptions;
-  readonly #streams = new Map<number, Stream>();
+  readonly #streams = new StreamTable();
   readonly #outbox: Outbox;
   readonly #keepalive: Keepalive;
   readonly #budget: WindowBudget;
@@ -292,12 +293,12 @@ export class Session {
     const { window, maxWindow } = this.#options.settings;
     const receive = new ReceiveWindow(window, maxWindow, this.#budget, this.#nowMs());
     const stream = new Stream(id, this.#host, receive, this.#peer?.window ?? 0);
-    this.#streams.set(id, stream);
+    this.#streams.add(stream);
     return stream;
   }
 
   #takeId(): number {
-    while (this.#streams.has(this.#nextId)) this.#nextId = this.#nextId % maxStreamId + 1;
+    while (this.#streams.get(this.#nextId)) this.#nextId = this.#nextId % maxStreamId + 1;
     const id = this.#nextId;
     this.#nextId = id % maxStreamId + 1;
     return id;
@@ -337,7 +338,7 @@ export class Session {
   }
 
   #forget(stream: Stream): void {
-    this.#streams.delete(stream.id);
+    this.#streams.delete(stream);
     if (this.#isIdle) this.#tellIdle();
   }
 
@@ -457,7 +458,7 @@ export class Session {
   #accept(id: number): Stream | undefined {
     if (this.#options.role === "relay") throw new ProtocolError("An agent opens no streams");
     if (id === 0) throw new ProtocolError("Stream 0 is the session's own");
-    if (this.#streams.has(id)) throw new ProtocolError(`Stream ${id} is open already`);
+    if (this.#streams.get(id)) throw new ProtocolError(`Stream ${id} is open already`);
     if (this.#streams.size >= this.#options.settings.maxStreams) {
       this.#sendError(id, new StreamError("limit", "The agent's streams are all in use"));
       return undefined;
@@ -522,7 +523,7 @@ export class Session {
     this.#keepalive.stop();
     this.#outbox.stop();
     const error = new StreamError("reset", `The session ended: ${end.reason}`);
-    for (const stream of [...this.#streams.values()]) stream.receiveError(error);
+    for (const stream of this.#streams.toArray()) stream.receiveError(error);
     this.#tellIdle();
     // Nobody may be waiting for it, and that is fine: `closed` tells the same.
     this.#ready.promise.catch(() => {});

@@ -104,6 +104,8 @@ export class Stream {
   #unsent: readonly Uint8Array[] | undefined;
   /** The session's mark that the stream waits for its turn. */
   isQueued = false;
+  /** For the session's {@link StreamTable}. */
+  nextInSlot: Stream | undefined;
 
   constructor(id: number, host: StreamHost, window: ReceiveWindow, sendCredit: number) {
     this.id = id;

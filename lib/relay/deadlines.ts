@@ -1,9 +1,16 @@
 /** One timeout for many waits: no timer each, as most of them end in time. */
+import { Linked, LinkedList } from "../linked_list.ts";
 
 /** A wait that has not ended. */
-export interface Wait {
+export class Wait extends Linked<Wait> {
   readonly startMs: number;
   readonly expired: () => void;
+
+  constructor(startMs: number, expired: () => void) {
+    super();
+    this.startMs = startMs;
+    this.expired = expired;
+  }
 }
 
 /** How often waits are looked at, as a part of the timeout. */
@@ -13,7 +20,7 @@ const checksPerTimeout = 20;
 export class Deadlines {
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #waits = new Set<Wait>();
+  readonly #waits = new LinkedList<Wait>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param timeoutMs Expires a wait after this long, or up to a twentieth later; 0 for never. */
@@ -25,7 +32,7 @@ export class Deadlines {
   /** Begins a wait. `expired` is called once unless it is ended before. */
   begin(expired: () => void): Wait | undefined {
     if (this.#timeoutMs === 0) return undefined;
-    const wait = { startMs: this.#nowMs(), expired };
+    const wait = new Wait(this.#nowMs(), expired);
     this.#waits.add(wait);
     this.#timer ??= setInterval(() => this.check(), this.#timeoutMs / checksPerTimeout);
     return wait;
@@ -33,15 +40,15 @@ export class Deadlines {
 
   /** Ends a wait in time. */
   end(wait: Wait | undefined): void {
-    if (wait) this.#waits.delete(wait);
+    if (wait) this.#waits.remove(wait);
   }
 
   /** Expires what is due; the timer calls it, and stops when nobody waits. */
   check(): void {
     const limit = this.#nowMs() - this.#timeoutMs;
-    for (const wait of this.#waits) {
+    for (let wait = this.#waits.first; wait; wait = this.#waits.first) {
       if (wait.startMs > limit) return;
-      this.#waits.delete(wait);
+      this.#waits.remove(wait);
       wait.expired();
     }
     clearInterval(this.#timer);

@@ -15,6 +15,7 @@ import {
 import type { Channel } from "../net/channel.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { StreamError } from "../protocol/errors.ts";
+import type { StreamEvents } from "../protocol/stream.ts";
 import type { Span } from "../trace.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 import type { Deadlines, Wait } from "./deadlines.ts";
@@ -28,7 +29,7 @@ import {
   transferTimeout,
 } from "./errors.ts";
 import { returnedFields } from "./headers.ts";
-import type { IdleWatch, Watched } from "./idle_watch.ts";
+import type { IdleWatch, Watch, Watched } from "./idle_watch.ts";
 import { PacedChannel } from "./paced_channel.ts";
 
 /** What a tunnelled request is bound by. */
@@ -78,11 +79,19 @@ export function forward(
   new Forward(exchange, channel, limits, host);
 }
 
+/** Is told what is of no interest any more. */
+const nobody = (): void => {};
+
 function paced(channel: Channel, bandwidths: readonly Bandwidth[]): Channel {
   return bandwidths.length > 0 ? new PacedChannel(channel, bandwidths) : channel;
 }
 
-class Forward implements Watched {
+/**
+ * It hears its channel's events itself. An object of closures for them would be made by a literal, and
+ * of literals that live for long V8 makes all that follow in the old generation, where they kept the
+ * whole requests of which they knew until the next full collection.
+ */
+class Forward implements Watched, StreamEvents {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
   readonly #host: ForwardHost;
@@ -91,6 +100,7 @@ class Forward implements Watched {
   /** Whether a byte of the answer has come: from then on there is no second try. */
   #hasAnswer = false;
   #wait: Wait | undefined;
+  #watch: Watch | undefined;
   #sentBodyBytes = 0;
   /** The target takes no more of the request's body for now. */
   #isStreamFull = false;
@@ -120,20 +130,10 @@ class Forward implements Watched {
     this.#start();
   }
 
-  #listen(): void {
-    this.#stream.listen({
-      data: (bytes) => this.#receive(bytes),
-      end: () => this.#ended(),
-      closed: () => this.#broken(new StreamError("reset", "The agent closed the stream")),
-      failed: (error) => this.#broken(error),
-      drained: () => this.#streamDrained(),
-    });
-  }
-
   #start(): void {
-    this.#listen();
+    this.#stream.listen(this);
     this.#exchange.onAborted = () => this.#abandon();
-    this.#exchange.onDrain = () => this.#drained();
+    this.#exchange.onDrain = () => this.#callerDrained();
     this.#sendBody();
   }
 
@@ -162,7 +162,11 @@ class Forward implements Watched {
         this.#awaitHead();
       },
     });
-    if (!this.#exchange.isBodyDone && !this.#isOver) this.#limits.transfers.watch(this);
+    if (!this.#exchange.isBodyDone && !this.#isOver) this.#beWatched();
+  }
+
+  #beWatched(): void {
+    this.#watch ??= this.#limits.transfers.watch(this);
   }
 
   #sendContent(bytes: Uint8Array, isChunked: boolean): void {
@@ -177,7 +181,8 @@ class Forward implements Watched {
     this.#exchange.pauseBody();
   }
 
-  #streamDrained(): void {
+  /** The stream has room again for the request's body. */
+  drained(): void {
     this.moved++;
     this.#isStreamFull = false;
     this.#exchange.resumeBody();
@@ -201,7 +206,8 @@ class Forward implements Watched {
     this.#fail(isCallerLate ? bodyTimeout : transferTimeout, `Nothing moves: ${this.stuck}`);
   }
 
-  #receive(bytes: Uint8Array): void {
+  /** Bytes of the answer. */
+  data(bytes: Uint8Array): void {
     if (this.#isOver) return this.#stream.taken(bytes.length);
     if (this.#body) return this.#receiveBody(bytes, 0);
     this.#hasAnswer = true;
@@ -262,7 +268,7 @@ class Forward implements Watched {
     this.#headBytes = noBytes;
     if (this.#body.isDone) return this.#complete(rest.length === 0);
     if (rest.length > 0) this.#receiveBody(rest, 0);
-    if (!this.#isOver) this.#limits.transfers.watch(this);
+    if (!this.#isOver) this.#beWatched();
   }
 
   #receiveBody(bytes: Uint8Array, start: number): void {
@@ -292,17 +298,23 @@ class Forward implements Watched {
     if (body.isDone) this.#complete(end === bytes.length, last);
   }
 
-  #drained(): void {
+  #callerDrained(): void {
     const bytes = this.#untaken;
     this.moved++;
     this.#untaken = 0;
     this.#stream.taken(bytes);
   }
 
-  #ended(): void {
+  /** The agent sends no more. */
+  end(): void {
     if (this.#isOver) return;
     if (this.#body?.ended()) this.#complete(false);
-    else this.#broken(new StreamError("reset", "The answer ended too soon"));
+    else this.failed(new StreamError("reset", "The answer ended too soon"));
+  }
+
+  /** The agent gave the stream up. */
+  closed(): void {
+    this.failed(new StreamError("reset", "The agent closed the stream"));
   }
 
   /** The whole answer is with the caller's socket; what the agent still wants to say is not needed. */
@@ -310,7 +322,7 @@ class Forward implements Watched {
     if (this.#isOver) return;
     this.#over();
     this.#exchange.finish(last);
-    this.#drained();
+    this.#callerDrained();
     if (this.#exchange.isBodyDone) this.#stream.finish(isExact && this.#isReusable);
     else this.#stream.close();
   }
@@ -329,7 +341,7 @@ class Forward implements Watched {
   }
 
   /** The stream ended before the answer was whole. */
-  #broken(error: StreamError): void {
+  failed(error: StreamError): void {
     if (this.#isOver || (!this.#hasAnswer && this.#sendAgain(error))) return;
     this.#fail(this.#host.answerTo(error), error.message);
   }
@@ -339,10 +351,10 @@ class Forward implements Watched {
     const channel = this.#host.again?.(error);
     if (!channel) return false;
     this.#stream = paced(channel, this.#host.bandwidths);
-    this.#listen();
+    this.#stream.listen(this);
     if (this.#exchange.isBodyDone && this.#upgrade === undefined) this.#stream.end();
     // An empty piece asks whether there is room.
-    else if (this.#stream.write(noBytes)) this.#streamDrained();
+    else if (this.#stream.write(noBytes)) this.drained();
     return true;
   }
 
@@ -364,8 +376,8 @@ class Forward implements Watched {
   #over(): void {
     this.#isOver = true;
     this.#limits.responses.end(this.#wait);
-    this.#limits.transfers.forget(this);
-    this.#exchange.onAborted = () => {};
-    this.#exchange.onDrain = () => {};
+    this.#limits.transfers.forget(this.#watch);
+    this.#exchange.onAborted = nobody;
+    this.#exchange.onDrain = nobody;
   }
 }

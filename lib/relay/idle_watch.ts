@@ -1,4 +1,5 @@
 /** Finds transfers that stand still: one timer for all of them, nothing per byte. */
+import { Linked, LinkedList } from "../linked_list.ts";
 
 /** A transfer as the watch sees it. */
 export interface Watched {
@@ -10,9 +11,18 @@ export interface Watched {
   idled(): void;
 }
 
-interface State {
+/** A transfer that is watched. */
+export class Watch extends Linked<Watch> {
+  readonly transfer: Watched;
   moved: number;
   sinceMs: number;
+
+  constructor(transfer: Watched, sinceMs: number) {
+    super();
+    this.transfer = transfer;
+    this.moved = transfer.moved;
+    this.sinceMs = sinceMs;
+  }
 }
 
 /** How often transfers are looked at, as a part of the timeout. */
@@ -22,7 +32,7 @@ const checksPerTimeout = 20;
 export class IdleWatch {
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #transfers = new Map<Watched, State>();
+  readonly #watches = new LinkedList<Watch>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param timeoutMs Ends a transfer after this long, or up to a tenth later; 0 for never. */
@@ -32,30 +42,33 @@ export class IdleWatch {
   }
 
   /** Watches a transfer, until {@link forget}. */
-  watch(transfer: Watched): void {
-    if (this.#timeoutMs === 0 || this.#transfers.has(transfer)) return;
-    this.#transfers.set(transfer, { moved: transfer.moved, sinceMs: this.#nowMs() });
+  watch(transfer: Watched): Watch | undefined {
+    if (this.#timeoutMs === 0) return undefined;
+    const watch = new Watch(transfer, this.#nowMs());
+    this.#watches.add(watch);
     this.#timer ??= setInterval(() => this.check(), this.#timeoutMs / checksPerTimeout);
+    return watch;
   }
 
   /** The transfer is over. */
-  forget(transfer: Watched): void {
-    this.#transfers.delete(transfer);
+  forget(watch: Watch | undefined): void {
+    if (watch) this.#watches.remove(watch);
   }
 
   /** Looks at all transfers; the timer calls it, and stops when there are none. */
   check(): void {
     const now = this.#nowMs();
-    for (const [transfer, state] of this.#transfers) {
-      if (transfer.moved !== state.moved || transfer.stuck === undefined) {
-        state.moved = transfer.moved;
-        state.sinceMs = now;
-      } else if (now - state.sinceMs >= this.#timeoutMs) {
-        this.#transfers.delete(transfer);
+    for (const watch of this.#watches.toArray()) {
+      const { transfer } = watch;
+      if (transfer.moved !== watch.moved || transfer.stuck === undefined) {
+        watch.moved = transfer.moved;
+        watch.sinceMs = now;
+      } else if (watch.isListed && now - watch.sinceMs >= this.#timeoutMs) {
+        this.#watches.remove(watch);
         transfer.idled();
       }
     }
-    if (this.#transfers.size > 0) return;
+    if (this.#watches.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { IdleWatch, type Watched } from "../../lib/relay/idle_watch.ts";
+import { IdleWatch, type Watch, type Watched } from "../../lib/relay/idle_watch.ts";
 
 class Transfer implements Watched {
   moved = 0;
@@ -16,9 +16,10 @@ class Setup implements Disposable {
   nowMs = 1_000;
   readonly transfer = new Transfer();
   readonly watch = new IdleWatch(10_000, () => this.nowMs);
+  readonly handle: Watch | undefined;
 
   constructor() {
-    this.watch.watch(this.transfer);
+    this.handle = this.watch.watch(this.transfer);
   }
 
   later(ms: number): number {
@@ -28,7 +29,7 @@ class Setup implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.watch.forget(this.transfer);
+    this.watch.forget(this.handle);
     this.watch.check();
   }
 }
@@ -60,7 +61,7 @@ Deno.test("IdleWatch lets a transfer be silent that may be, and counts from when
 
 Deno.test("IdleWatch leaves a transfer alone that is over, and 0 is no timeout", () => {
   using setup = new Setup();
-  setup.watch.forget(setup.transfer);
+  setup.watch.forget(setup.handle);
   assert.equal(setup.later(60_000), 0);
   const never = new IdleWatch(0);
   never.watch(setup.transfer); // A timer would be left behind, which Deno's test runner reports.

@@ -22,6 +22,7 @@ import { certificateNames } from "./certificate_names.ts";
 import { leadsTo, readCertificates } from "./certificates.ts";
 import { type HandshakeFailure, handshakeFailure } from "./handshake_failure.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
+import { Linked, LinkedList } from "../../linked_list.ts";
 
 /** What a listener lends to its app with each request. */
 export interface NodeBindings {
@@ -67,12 +68,35 @@ const maxChainLength = 12;
 /** Returned by handlers that answer through the exchange. It is compared, never sent. */
 const alreadyAnswered = new Response(null);
 
+/** No literal, for the reason that `Forward` gives. */
+class Bindings implements NodeBindings {
+  readonly exchange: Exchange;
+  readonly acceptWebSocket: () => Promise<TunnelSocket>;
+  readonly alreadyAnswered = alreadyAnswered;
+
+  constructor(exchange: Exchange, acceptWebSocket: () => Promise<TunnelSocket>) {
+    this.exchange = exchange;
+    this.acceptWebSocket = acceptWebSocket;
+  }
+}
+
+/** A connection as long as its socket is there. */
+class Accepted extends Linked<Accepted> {
+  readonly socket: Socket;
+  /** Nothing once it is over or was handed over. */
+  connection: HttpConnection | undefined;
+
+  constructor(socket: Socket) {
+    super();
+    this.socket = socket;
+  }
+}
+
 /** A listener and its connections. */
 export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #server: Server;
-  readonly #connections = new Set<HttpConnection>();
-  readonly #sockets = new Set<Socket>();
+  readonly #accepted = new LinkedList<Accepted>();
   readonly #webSockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -112,13 +136,13 @@ export class HttpServer {
   /** Goes on, but each connection closes after its next answer, which says so. */
   leave(): void {
     this.#isLeaving = true;
-    for (const connection of this.#connections) connection.leave();
+    for (const { connection } of this.#accepted.toArray()) connection?.leave();
   }
 
   /** Takes no new connections, and closes each that is there once it is idle. */
   stopAccepting(): void {
     this.#server.close();
-    for (const connection of this.#connections) connection.close();
+    for (const { connection } of this.#accepted.toArray()) connection?.close();
   }
 
   /**
@@ -127,7 +151,7 @@ export class HttpServer {
    * @param ms The longest wait; what is left after it is for `close`.
    */
   async drained(ms: number): Promise<void> {
-    if (this.#sockets.size === 0) return;
+    if (this.#accepted.size === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, ms);
     this.#onEmpty = resolve;
@@ -139,7 +163,7 @@ export class HttpServer {
   close(): void {
     this.#server.close();
     clearInterval(this.#sweep);
-    for (const socket of this.#sockets) socket.destroy();
+    for (const { socket } of this.#accepted.toArray()) socket.destroy();
   }
 
   #createPlain(): Server {
@@ -208,10 +232,11 @@ export class HttpServer {
   #accept(socket: Socket, peer: Peer): void {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
-    this.#sockets.add(socket);
+    const accepted = new Accepted(socket);
+    this.#accepted.add(accepted);
     socket.once("close", () => {
-      this.#sockets.delete(socket);
-      if (this.#sockets.size === 0) this.#onEmpty();
+      this.#accepted.remove(accepted);
+      if (this.#accepted.size === 0) this.#onEmpty();
     });
     const connection = new HttpConnection(socket as unknown as ByteSocket, {
       peer,
@@ -219,24 +244,20 @@ export class HttpServer {
       timeouts: this.#options.timeouts,
       handle: (exchange) => this.#handle(exchange, socket),
       refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
-      closed: () => this.#connections.delete(connection),
+      closed: () => accepted.connection = undefined,
       nowMs: () => performance.now(),
     });
-    this.#connections.add(connection);
+    accepted.connection = connection;
     if (this.#isLeaving) connection.leave();
   }
 
   #checkDeadlines(): void {
     const now = performance.now();
-    for (const connection of this.#connections) connection.checkDeadline(now);
+    for (const { connection } of this.#accepted.toArray()) connection?.checkDeadline(now);
   }
 
   #handle(exchange: RawExchange, socket: Socket): void {
-    const bindings: NodeBindings = {
-      exchange,
-      acceptWebSocket: () => this.#acceptWebSocket(exchange, socket),
-      alreadyAnswered,
-    };
+    const bindings = new Bindings(exchange, () => this.#acceptWebSocket(exchange, socket));
     try {
       const request = new AppRequest(exchange) as unknown as Request;
       const response = this.#options.fetch(request, bindings);
