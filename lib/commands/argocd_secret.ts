@@ -55,7 +55,7 @@ function configOf({ tls, token }: Access): unknown {
 
 const namePrefix = "culvert-cluster-";
 
-/** A Secret's name is a DNS subdomain of 253 characters at most (RFC 1123). */
+/** Of the id in the name: as the chart has it, and well within the 253 of a DNS subdomain (RFC 1123). */
 const maxPlainCharacters = 150;
 
 /** Ids that no Secret's name can hold are told apart by a part of their digest. */

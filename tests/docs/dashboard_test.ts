@@ -1,7 +1,7 @@
 /** The Grafana dashboard and the alert rules, held against the metrics of running programs. */
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { parse } from "yaml";
-import { anchorsOf, readText } from "../docs/markdown.ts";
+import { anchorsOf, readText } from "./markdown.ts";
 import {
   checkExpression,
   type KnownMetrics,

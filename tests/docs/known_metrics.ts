@@ -1,6 +1,6 @@
 /** The metrics that running programs have, with their labels. */
 import { ok } from "node:assert/strict";
-import { code, codes, table } from "../docs/markdown.ts";
+import { code, codes, table } from "./markdown.ts";
 import { startAgent, startRelay } from "../support/programs.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { readExpression } from "./promql.ts";
