@@ -90,7 +90,10 @@ redisTest(
   },
 );
 
-redisTest("a request that may have been taken is not sent again", async () => {
+/** As {@link withRelays}, with the newest lease at a relay that breaks off whatever it is sent. */
+async function withBreakingRelay(
+  test: (other: RunningRelay, seen: readonly string[]) => Promise<void>,
+): Promise<void> {
   const seen: string[] = [];
   const breaking = createServer((socket) => {
     socket.on("error", () => {});
@@ -106,18 +109,32 @@ redisTest("a request that may have been taken is not sent again", async () => {
     await withRelays(async ({ redis, other }) => {
       await announce(redis, "breaking", `http://127.0.0.1:${port}`);
       await claim(redis, "breaking", "one", { sinceMs: Date.now() + 1_000 });
-      const answer = await call(other.internalAddress, "POST /tunnel/one/", [
-        "Content-Length: 6",
-      ], "secret");
-      assert.equal(answer.status, 502);
-      assert.equal(codeIn(answer.text), "relay_lost");
-      assert.equal(seen.length, 1);
-      assert.ok(seen[0]!.startsWith("POST /tunnel/one/ HTTP/1.1\r\n"));
-      assert.ok(!seen[0]!.includes("secret"), "no body before the other relay's word");
+      await test(other, seen);
     });
   } finally {
     breaking.close();
   }
+}
+
+redisTest("a request that another relay may have taken whole is not sent again", async () => {
+  await withBreakingRelay(async (other, seen) => {
+    const answer = await call(other.internalAddress, "DELETE /tunnel/one/");
+    assert.equal(answer.status, 502);
+    assert.equal(codeIn(answer.text), "relay_lost");
+    assert.equal(seen.length, 1);
+    assert.ok(seen[0]!.startsWith("DELETE /tunnel/one/ HTTP/1.1\r\n"));
+  });
+});
+
+redisTest("a request whose body is still here goes to the next relay", async () => {
+  await withBreakingRelay(async (other, seen) => {
+    const length = ["Content-Length: 6"];
+    const answer = await call(other.internalAddress, "POST /tunnel/one/", length, "secret");
+    assert.deepEqual([answer.status, answer.text], [200, "ok"]);
+    assert.equal(seen.length, 1);
+    assert.ok(seen[0]!.startsWith("POST /tunnel/one/ HTTP/1.1\r\n"));
+    assert.ok(!seen[0]!.includes("secret"), "no body before the other relay's word");
+  });
 });
 
 redisTest("a lease without a relay that is alive does not count", async () => {

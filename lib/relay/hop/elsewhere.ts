@@ -161,7 +161,12 @@ export class Elsewhere {
 class Journey {
   readonly #elsewhere: Elsewhere;
   readonly #request: StrayRequest;
-  /** It may be sent again though another relay may have it: it asks for no change (RFC 9110 section 9.2.1). */
+  /**
+   * It may be sent again though another relay may have had its head: it asks for no change (RFC 9110
+   * section 9.2.1), or its body, of which nothing is sent before the other relay's word, is still
+   * here; so no target can have had the whole of it, and an incomplete request is none (RFC 9112
+   * section 8).
+   */
   readonly #isRepeatable: boolean;
   readonly #isUpgrade: boolean;
   readonly #endMs = performance.now() + huntMs;
@@ -173,8 +178,8 @@ class Journey {
     this.#request = request;
     const { head, framing } = request.exchange;
     this.#isUpgrade = request.host.upgrade !== undefined;
-    this.#isRepeatable = safeMethods.has(head.method) && framing.kind === "none" &&
-      !this.#isUpgrade;
+    const hasBody = framing.kind === "chunked" || (framing.kind === "length" && framing.bytes > 0);
+    this.#isRepeatable = hasBody || (safeMethods.has(head.method) && !this.#isUpgrade);
   }
 
   start(): void {
