@@ -12,12 +12,18 @@ export interface AgentCredentials {
 
 /** Why an agent is not let in, or not any longer. */
 export interface Refusal {
-  /** `certificate`: the token is right, but the cluster is bound to certificates of other names. */
-  readonly kind: "unknown_token" | "expired" | "certificate";
+  /**
+   * `certificate`: the token is right, but the cluster is bound to certificates of other names.
+   * `full`: all is right, but the cluster has as many sessions as it may.
+   */
+  readonly kind: "unknown_token" | "expired" | "certificate" | "full";
   /** Whose token it is; absent for one that is nobody's. */
   readonly cluster?: Cluster;
   readonly tokenName?: string;
 }
+
+/** An agent that shows what does not fit. */
+type Misfit = Refusal & { readonly kind: Exclude<Refusal["kind"], "full"> };
 
 /** An agent that was let in. */
 export class Admission {
@@ -65,6 +71,9 @@ export class Admission {
   }
 }
 
+/** Sessions of one cluster: whoever has one token must not be able to fill the memory of all. */
+export const maxSessionsPerCluster = 1_024;
+
 /** How often expiries are compared with the clock. A clock may jump, so no timer runs until one. */
 const sweepMs = 1_000;
 
@@ -73,6 +82,8 @@ export class Admissions {
   #tokens: TokenTable;
   readonly #nowMs: () => number;
   readonly #admissions = new Set<Admission>();
+  /** How many there are of each cluster, by its id. */
+  readonly #counts = new Map<string, number>();
   #sweep: ReturnType<typeof setInterval> | undefined;
 
   /** @param nowMs Milliseconds since 1970. */
@@ -85,15 +96,23 @@ export class Admissions {
   admit(credentials: AgentCredentials): Admission | Refusal {
     const verdict = this.#judge(this.#tokens.find(credentials.digest), credentials);
     if ("kind" in verdict) return verdict;
+    const { cluster, tokenName } = verdict;
+    const count = this.#counts.get(cluster.id) ?? 0;
+    if (count >= maxSessionsPerCluster) return { kind: "full", cluster, tokenName };
     const admission = new Admission(credentials, verdict);
     this.#admissions.add(admission);
+    this.#counts.set(cluster.id, count + 1);
     this.#watchExpiry(admission);
     return admission;
   }
 
   /** The agent is gone. */
   leave(admission: Admission): void {
-    this.#admissions.delete(admission);
+    if (!this.#admissions.delete(admission)) return;
+    const { id } = admission.cluster;
+    const count = (this.#counts.get(id) ?? 0) - 1;
+    if (count > 0) this.#counts.set(id, count);
+    else this.#counts.delete(id);
   }
 
   /**
@@ -134,7 +153,7 @@ export class Admissions {
   #judge(
     match: TokenMatch | undefined,
     { certificate }: AgentCredentials,
-  ): TokenMatch | Refusal {
+  ): TokenMatch | Misfit {
     if (!match) return { kind: "unknown_token" };
     const { cluster, tokenName, expiresMs } = match;
     if (expiresMs <= this.#nowMs()) return { kind: "expired", cluster, tokenName };
@@ -146,7 +165,7 @@ export class Admissions {
   }
 
   #revoke(admission: Admission, reason: string): void {
-    this.#admissions.delete(admission);
+    this.leave(admission);
     admission.revoke(reason);
   }
 
@@ -166,7 +185,7 @@ export interface TableChanges {
 }
 
 /** For the session's close frame. */
-const reasons: Readonly<Record<Refusal["kind"], string>> = {
+const reasons: Readonly<Record<Misfit["kind"], string>> = {
   unknown_token: "The cluster or its token was removed",
   expired: "The token has expired",
   certificate: "The client certificate is not the cluster's any more",

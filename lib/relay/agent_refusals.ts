@@ -28,6 +28,10 @@ export class AgentRefusals {
 
   /** The answer, at once or after a while. */
   async refuse(c: Context<RelayEnv>, refusal: Refusal): Promise<Response> {
+    if (refusal.kind === "full") {
+      this.#report(c, refusal, false);
+      return c.text("too many sessions of this cluster\n", 503, { "Retry-After": "5" });
+    }
     const pace = this.#failures.add(c.env.exchange.peer.address);
     this.#metrics.authFailed("connect");
     this.#report(c, refusal, pace.kind !== "now");

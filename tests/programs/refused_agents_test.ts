@@ -5,6 +5,8 @@ import { startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { fieldValues, type RawHead, readHead, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
+import { maxSessionsPerCluster } from "../../lib/relay/admissions.ts";
+import { V2Agent } from "../peers/v2_agent.ts";
 import { service } from "../isolation/service.ts";
 import { assertNoSecrets, CLUSTER, metric, secrets } from "../isolation/tunnel.ts";
 import { Authority, withFolder } from "./certificates.ts";
@@ -115,6 +117,41 @@ Deno.test("neither a page nor a token without end gets to be compared", async ()
   equal(statusOf(await handshake(publicAddress, "x".repeat(5_000))), 401);
   equal(statusOf(await handshake(publicAddress, "")), 401);
   equal(statusOf(await handshake(publicAddress, secrets.token)), 101);
+});
+
+Deno.test("whoever has one cluster's token can't fill the relay with sessions", async () => {
+  const other = "token-of-another-cluster-1";
+  await using relay = await startRelay({
+    clusters: [
+      { id: CLUSTER, token: secrets.token, targetAddr: "127.0.0.1:1" },
+      { id: "other", token: other, targetAddr: "127.0.0.1:1" },
+    ],
+  });
+  const agents: V2Agent[] = [];
+  try {
+    const start = async (index: number): Promise<void> => {
+      const settings = { instance: `agent-${index}` };
+      agents.push(
+        await V2Agent.start({ relayUrl: relay.connectUrl, token: secrets.token, settings }),
+      );
+    };
+    while (agents.length < maxSessionsPerCluster) {
+      const first = agents.length;
+      await Promise.all(Array.from({ length: 64 }, (_, index) => start(first + index)));
+    }
+    const answer = await handshake(relay.publicAddress, secrets.token);
+    deepEqual([statusOf(answer), fieldValues(answer, "retry-after")], [503, ["5"]]);
+    equal(statusOf(await handshake(relay.publicAddress, other)), 101, "another cluster has room");
+    const line = await relay.waitForLog(({ message }) => message === "Refused an agent");
+    deepEqual([line.reason, line.cluster], ["full", CLUSTER]);
+    await agents.pop()?.[Symbol.asyncDispose]();
+    await eventually(
+      async () => statusOf(await handshake(relay.publicAddress, secrets.token)) === 101,
+      "room for another session",
+    );
+  } finally {
+    await Promise.all(agents.map((agent) => agent[Symbol.asyncDispose]()));
+  }
 });
 
 Deno.test("an agent that is silent after its handshake is put out, and its place is free", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Admission, Admissions } from "../../lib/relay/admissions.ts";
+import { Admission, Admissions, maxSessionsPerCluster } from "../../lib/relay/admissions.ts";
 import { digestToken } from "../../lib/relay/digests.ts";
 import { type ClusterTokens, TokenTable } from "../../lib/relay/tokens.ts";
 
@@ -170,4 +170,21 @@ Deno.test("Admissions forget an agent that has left", async () => {
   setup.admissions.leave(await setup.admit("token of a") as Admission);
   assert.equal((await setup.replace()).sessions_ended, 0);
   assert.deepEqual(setup.ended, []);
+});
+
+Deno.test("Admissions: one cluster's agents can't take the place of others, and make room again", async () => {
+  using setup = await Setup.of(cluster("a"), cluster("b"));
+  const first = await setup.admit("token of a");
+  assert.ok(first instanceof Admission);
+  for (let count = 1; count < maxSessionsPerCluster; count++) await setup.admit("token of a");
+  assert.equal(await setup.admit("token of a"), "full");
+  assert.ok(await setup.admit("token of b") instanceof Admission);
+  setup.admissions.leave(first);
+  // Only the first time counts.
+  setup.admissions.leave(first);
+  assert.ok(await setup.admit("token of a") instanceof Admission);
+  assert.equal(await setup.admit("token of a"), "full");
+  await setup.replace(cluster("b"));
+  await setup.replace(cluster("a"), cluster("b"));
+  assert.ok(await setup.admit("token of a") instanceof Admission, "those put out count no more");
 });
