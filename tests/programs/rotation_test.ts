@@ -170,18 +170,21 @@ Deno.test("the relay's certificate, key and client CA are replaced without a fai
     });
     try {
       await relay.waitForAgent(CLUSTER);
-      // One that has been upgraded, and one that is kept: neither may notice anything.
+      // One that has been upgraded, and one that is kept: neither may notice a new certificate.
       await using echo = await connectCaller(relay, oldCaller);
       const upgrade = ["Connection: Upgrade", "Upgrade: echo"];
       await echo.connection.write(requestHead("GET", "/echo", upgrade));
       equal(statusOf(await within(readHead(echo.connection.reader), "the upgrade")), 101);
       await using kept = await connectCaller(relay, oldCaller);
-      const assertUntouched = async () => {
+      const assertEchoes = async () => {
         await echo.connection.write("ping");
         const bytes = await within(echo.connection.reader.readExactly(4), "the echo");
         equal(new TextDecoder().decode(bytes), "ping");
-        await askOn(kept);
         equal(agent.logs.some(({ message }) => message === "Disconnected from relay"), false);
+      };
+      const assertUntouched = async () => {
+        await assertEchoes();
+        await askOn(kept);
       };
       await assertUntouched();
 
@@ -276,7 +279,9 @@ Deno.test("the relay's certificate, key and client CA are replaced without a fai
               ["TLS handshake failed", "bad_certificate", "127.0.0.1"],
             );
           }
-          await assertUntouched();
+          // What it has begun goes on; but its kept connection takes no more requests.
+          await assertEchoes();
+          await within(kept.connection.reader.readToEnd(), "the kept connection to end");
         },
       );
       assertNoSecrets(relay.logs, agent.logs);

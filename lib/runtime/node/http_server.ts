@@ -53,6 +53,15 @@ export interface HttpServerOptions {
   refused?: (status: number, reason: string, peer: string) => void;
   /** A handler threw: a bug, for the log. */
   fault: (error: unknown) => void;
+  /** Milliseconds since 1970, for certificates' ends; tests have another one. */
+  epochMs?: () => number;
+}
+
+/** What a connection stands on besides its bytes. */
+interface Certified {
+  readonly socket: TLSSocket;
+  /** Milliseconds since 1970 at which the client's certificate ends. */
+  readonly untilMs: number;
 }
 
 /** How often connections are checked against their deadlines, in milliseconds. */
@@ -105,6 +114,10 @@ export class HttpServer {
     // `ws` would agree to the first subprotocol that is offered, whatever it is.
     handleProtocols: () => false,
   });
+  /** Those of clients that showed a certificate, and still speak HTTP. */
+  readonly #certified = new Map<HttpConnection, Certified>();
+  readonly #epochMs: () => number;
+  #clientCaPem: string;
   /** Read when they are first needed, and when they change. */
   #clientCas: readonly X509Certificate[] | undefined;
   #sweep: ReturnType<typeof setInterval> | undefined;
@@ -113,6 +126,8 @@ export class HttpServer {
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
+    this.#epochMs = options.epochMs ?? (() => Date.now());
+    this.#clientCaPem = options.tls?.clientCa ?? "";
     this.#server = options.tls ? this.#createTls(options.tls) : this.#createPlain();
   }
 
@@ -174,13 +189,20 @@ export class HttpServer {
   }
 
   /**
-   * Has handshakes from now on use another certificate and CA; connections that are there go on.
-   * Whether clients must show a certificate stays as it was.
+   * Has handshakes from now on use another certificate and CA. What is under way goes on, but no
+   * request begins any more on a connection whose client another CA has verified. Whether clients
+   * must show a certificate stays as it was.
    */
   replaceTls(tls: ServerTls): void {
     const server = this.#server as TlsServer;
     server.setSecureContext(contextOf(tls));
-    this.#clientCas = readCertificates(tls.clientCa ?? "");
+    const { clientCa = "" } = tls;
+    if (clientCa === this.#clientCaPem) return;
+    this.#clientCaPem = clientCa;
+    this.#clientCas = readCertificates(clientCa);
+    for (const [connection, { socket }] of this.#certified) {
+      if (!this.#isStillTrusted(socket)) connection.close();
+    }
   }
 
   #createTls(tls: ServerTls): Server {
@@ -204,13 +226,18 @@ export class HttpServer {
 
   #acceptTls(socket: TLSSocket): void {
     const peer = { address: addressOf(socket), isTls: true };
-    if (this.#options.tls?.clientCa === undefined) return this.#accept(socket, peer);
+    if (this.#options.tls?.clientCa === undefined) {
+      this.#accept(socket, peer);
+      return;
+    }
     try {
       if (socket.isSessionReused() && !this.#isStillTrusted(socket)) {
         throw new Error("The session's certificate is not trusted any more");
       }
-      const certificate = certificateNames(socket.getPeerCertificate().raw);
-      this.#accept(socket, { ...peer, certificate });
+      const { raw } = socket.getPeerCertificate();
+      const certificate = certificateNames(raw);
+      const untilMs = Date.parse(new X509Certificate(raw).validTo);
+      this.#certified.set(this.#accept(socket, { ...peer, certificate }), { socket, untilMs });
     } catch (error) {
       socket.destroy();
       const detail = error instanceof Error ? error.message : String(error);
@@ -225,11 +252,11 @@ export class HttpServer {
    * is verified again, by the CA of now.
    */
   #isStillTrusted(socket: TLSSocket): boolean {
-    this.#clientCas ??= readCertificates(this.#options.tls?.clientCa ?? "");
-    return leadsTo(this.#clientCas, chainOf(socket), Date.now());
+    this.#clientCas ??= readCertificates(this.#clientCaPem);
+    return leadsTo(this.#clientCas, chainOf(socket), this.#epochMs());
   }
 
-  #accept(socket: Socket, peer: Peer): void {
+  #accept(socket: Socket, peer: Peer): HttpConnection {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     const accepted = new Accepted(socket);
@@ -244,16 +271,29 @@ export class HttpServer {
       timeouts: this.#options.timeouts,
       handle: (exchange) => this.#handle(exchange, socket),
       refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
-      closed: () => accepted.connection = undefined,
+      closed: () => {
+        accepted.connection = undefined;
+        this.#certified.delete(connection);
+      },
       nowMs: () => performance.now(),
     });
     accepted.connection = connection;
     if (this.#isLeaving) connection.leave();
+    return connection;
   }
 
   #checkDeadlines(): void {
     const now = performance.now();
     for (const { connection } of this.#accepted.toArray()) connection?.checkDeadline(now);
+    if (this.#certified.size > 0) this.#closeExpired();
+  }
+
+  /** After its certificate's end, a client has to come again, with a new one. */
+  #closeExpired(): void {
+    const now = this.#epochMs();
+    for (const [connection, { untilMs }] of this.#certified) {
+      if (untilMs <= now) connection.close();
+    }
   }
 
   #handle(exchange: RawExchange, socket: Socket): void {
