@@ -313,7 +313,8 @@ export class HttpConnection implements ExchangeHost {
       // What it has sent may hold whole requests, but nobody is left who would read the answers.
       this.#exchange?.connectionLost();
       this.socket.destroy();
-    } else {
+    } else if (this.#state !== "lingering") {
+      // To end it twice would be an error, of which Node makes an object with a stack, for nobody.
       this.socket.end();
     }
   }

@@ -181,6 +181,7 @@ export class Setup implements AsyncDisposable {
     for (const socket of [this.caller.socket, this.server]) socket.destroy();
     await this.settled();
     if (this.server.hasWrittenAfterEnd) throw new Error("The server wrote after its end");
+    if (this.server.hasEndedTwice) throw new Error("The server ended its half twice");
   }
 }
 

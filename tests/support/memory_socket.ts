@@ -20,6 +20,8 @@ type EventName = keyof ByteSocketEvents;
 export class MemorySocket implements ByteSocket {
   /** Whether something was written after `end`: the bytes are lost, and it is the writer's bug. */
   hasWrittenAfterEnd = false;
+  /** Whether `end` was called again: `node:net` makes an error of it, which costs more than a request. */
+  hasEndedTwice = false;
   readonly #highWaterBytes: number;
   readonly #pieceBytes: number;
   readonly #listeners = new Map<EventName, ((argument: never) => void)[]>();
@@ -97,6 +99,7 @@ export class MemorySocket implements ByteSocket {
   }
 
   end(): this {
+    if (this.#hasEnded && !this.destroyed) this.hasEndedTwice = true;
     this.#hasEnded = true;
     this.#peer.#schedule();
     this.#schedule();
