@@ -5,7 +5,7 @@ import { type Span, spanMethod, type Tracer } from "../trace.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "./audit.ts";
 import { answerError, type RelayError } from "./errors.ts";
 import type { Caller } from "./callers/caller.ts";
-import type { OpenRequest } from "./callers/open_requests.ts";
+import type { OpenRequest, Watching } from "./callers/open_requests.ts";
 import type { ForwardObserver } from "./forward.ts";
 import type { ClusterMetrics } from "./cluster_metrics.ts";
 import { type Permit, unlimited } from "./limits.ts";
@@ -39,6 +39,8 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
   fromRelay: string | undefined;
   /** The relay that it was forwarded to. */
   toRelay: string | undefined;
+  /** That its caller may lose what lets it go on. */
+  watching: Watching | undefined;
   /** What the limits have to say about it; given back when it is over. */
   permit: Permit = unlimited;
   protected readonly relay: Relay;
@@ -186,7 +188,7 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
     const caller = this.caller?.kind === "network" ? undefined : this.caller;
     this.#cluster.open--;
     this.permit.release();
-    if (this.caller?.standing) this.relay.callers.open.delete(this);
+    this.relay.callers.open.forget(this.watching);
     this.#cluster.finished(method, end);
     this.#trail?.ended(end);
     if (this.span) this.#endSpan(this.span, end);

@@ -116,7 +116,7 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   request.permit = permit;
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
-  relay.callers.open.add(request);
+  request.watching = relay.callers.open.watch(request);
   request.admit(() => dispatch(relay, exchange, request, route, caller));
 }
 

@@ -1,4 +1,5 @@
 /** Requests that are under way for callers whom a list can withdraw what they have. */
+import { Linked, LinkedList } from "../../linked_list.ts";
 import type { Caller } from "./caller.ts";
 
 /** A request that is under way. */
@@ -9,12 +10,22 @@ export interface OpenRequest {
   revoke(): void;
 }
 
+/** A request that is watched. */
+export class Watching extends Linked<Watching> {
+  readonly request: OpenRequest;
+
+  constructor(request: OpenRequest) {
+    super();
+    this.request = request;
+  }
+}
+
 /** How often expiries are compared with the clock. A clock may jump, so no timer runs until one. */
 const sweepMs = 1_000;
 
 /** Ends what a caller has begun when it could not begin it any more: a watch or an exec has no end. */
 export class OpenRequests {
-  readonly #requests = new Set<OpenRequest>();
+  readonly #watched = new LinkedList<Watching>();
   readonly #nowMs: () => number;
   #sweep: ReturnType<typeof setInterval> | undefined;
 
@@ -25,51 +36,55 @@ export class OpenRequests {
 
   /** Requests that are watched. */
   get size(): number {
-    return this.#requests.size;
+    return this.#watched.size;
   }
 
-  /** Watches a request until {@link delete}, if its caller is one that can lose its standing. */
-  add(request: OpenRequest): void {
+  /** Watches a request until {@link forget}, if its caller is one that can lose its standing. */
+  watch(request: OpenRequest): Watching | undefined {
     const standing = request.caller?.standing;
-    if (!standing) return;
-    this.#requests.add(request);
+    if (!standing) return undefined;
+    const watching = new Watching(request);
+    this.#watched.add(watching);
     // The timer runs only while somebody's token can expire.
     if (standing.expiresMs !== Infinity) this.#watchExpiry();
+    return watching;
   }
 
   /** The request is over. */
-  delete(request: OpenRequest): void {
-    this.#requests.delete(request);
+  forget(watching: Watching | undefined): void {
+    if (watching) this.#watched.remove(watching);
   }
 
   /** Looks at all of them: a list has changed. */
   review(): void {
     const now = this.#nowMs();
-    for (const request of this.#requests) this.#check(request, now);
+    for (const watching of this.#watched.toArray()) this.#check(watching, now);
   }
 
   /** Ends those whose tokens have expired; the timer calls it. */
   expire(): void {
     const now = this.#nowMs();
     let mayExpire = false;
-    for (const request of this.#requests) {
-      if (request.caller?.standing?.expiresMs === Infinity) continue;
+    for (const watching of this.#watched.toArray()) {
+      if (watching.request.caller?.standing?.expiresMs === Infinity) continue;
       mayExpire = true;
-      this.#check(request, now);
+      this.#check(watching, now);
     }
     if (mayExpire) return;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
   }
 
-  #check(request: OpenRequest, nowMs: number): void {
+  #check(watching: Watching, nowMs: number): void {
+    const { request } = watching;
     const standing = request.caller?.standing;
     if (standing?.mayReach(request.cluster, nowMs)) {
       // The new list may have given its token an end.
       if (standing.expiresMs !== Infinity) this.#watchExpiry();
       return;
     }
-    this.#requests.delete(request);
+    if (!watching.isListed) return;
+    this.#watched.remove(watching);
     request.revoke();
   }
 

@@ -57,13 +57,6 @@ export interface HttpServerOptions {
   epochMs?: () => number;
 }
 
-/** What a connection stands on besides its bytes. */
-interface Certified {
-  readonly socket: TLSSocket;
-  /** Milliseconds since 1970 at which the client's certificate ends. */
-  readonly untilMs: number;
-}
-
 /** How often connections are checked against their deadlines, in milliseconds. */
 const sweepMs = 1_000;
 /** For a TLS handshake, in milliseconds. */
@@ -94,6 +87,8 @@ class Accepted extends Linked<Accepted> {
   readonly socket: Socket;
   /** Nothing once it is over or was handed over. */
   connection: HttpConnection | undefined;
+  /** Milliseconds since 1970 at which the client's certificate ends; infinite without one. */
+  untilMs = Infinity;
 
   constructor(socket: Socket) {
     super();
@@ -114,8 +109,6 @@ export class HttpServer {
     // `ws` would agree to the first subprotocol that is offered, whatever it is.
     handleProtocols: () => false,
   });
-  /** Those of clients that showed a certificate, and still speak HTTP. */
-  readonly #certified = new Map<HttpConnection, Certified>();
   readonly #epochMs: () => number;
   #clientCaPem: string;
   /** Read when they are first needed, and when they change. */
@@ -200,8 +193,8 @@ export class HttpServer {
     if (clientCa === this.#clientCaPem) return;
     this.#clientCaPem = clientCa;
     this.#clientCas = readCertificates(clientCa);
-    for (const [connection, { socket }] of this.#certified) {
-      if (!this.#isStillTrusted(socket)) connection.close();
+    for (const { connection, socket } of this.#accepted.toArray()) {
+      if (connection && !this.#isStillTrusted(socket as TLSSocket)) connection.close();
     }
   }
 
@@ -237,7 +230,7 @@ export class HttpServer {
       const { raw } = socket.getPeerCertificate();
       const certificate = certificateNames(raw);
       const untilMs = Date.parse(new X509Certificate(raw).validTo);
-      this.#certified.set(this.#accept(socket, { ...peer, certificate }), { socket, untilMs });
+      this.#accept(socket, { ...peer, certificate }).untilMs = untilMs;
     } catch (error) {
       socket.destroy();
       const detail = error instanceof Error ? error.message : String(error);
@@ -256,7 +249,7 @@ export class HttpServer {
     return leadsTo(this.#clientCas, chainOf(socket), this.#epochMs());
   }
 
-  #accept(socket: Socket, peer: Peer): HttpConnection {
+  #accept(socket: Socket, peer: Peer): Accepted {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     const accepted = new Accepted(socket);
@@ -271,28 +264,21 @@ export class HttpServer {
       timeouts: this.#options.timeouts,
       handle: (exchange) => this.#handle(exchange, socket),
       refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
-      closed: () => {
-        accepted.connection = undefined;
-        this.#certified.delete(connection);
-      },
+      closed: () => accepted.connection = undefined,
       nowMs: () => performance.now(),
     });
     accepted.connection = connection;
     if (this.#isLeaving) connection.leave();
-    return connection;
+    return accepted;
   }
 
   #checkDeadlines(): void {
     const now = performance.now();
-    for (const { connection } of this.#accepted.toArray()) connection?.checkDeadline(now);
-    if (this.#certified.size > 0) this.#closeExpired();
-  }
-
-  /** After its certificate's end, a client has to come again, with a new one. */
-  #closeExpired(): void {
-    const now = this.#epochMs();
-    for (const [connection, { untilMs }] of this.#certified) {
-      if (untilMs <= now) connection.close();
+    const epochMs = this.#epochMs();
+    for (const { connection, untilMs } of this.#accepted.toArray()) {
+      connection?.checkDeadline(now);
+      // With a new certificate its client may come again.
+      if (untilMs <= epochMs) connection?.close();
     }
   }
 
