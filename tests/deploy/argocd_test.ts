@@ -4,13 +4,14 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { run } from "../e2e/command.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { scratchName } from "../e2e/scratch.ts";
 import { eventually } from "../support/deadline.ts";
 import { CLUSTER, Installation, ports } from "./installation.ts";
 import { must, tool } from "./tools.ts";
 
-/** Argo CD looks at a repository every 20 s here, and at a cluster at once. */
+/** For Argo CD to see a change and sync it. */
 const syncTimeoutMs = 150_000;
 const token = "argocd-test-token-0123456789abcdef";
 
@@ -36,11 +37,23 @@ class Repository {
     await this.#git("add", "--all");
     const author = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
     await this.#git(...author, "commit", "--quiet", "--message", message);
-    return (await tool("argo", ["repo", this.folder])).trim();
+    return await this.#serve((await this.#git("rev-parse", "HEAD")).trim());
   }
 
-  async #git(...args: string[]): Promise<void> {
-    await must("git", ["-C", this.folder, ...args]);
+  /** Has the repository served until what is served is this commit; its URL. */
+  async #serve(commit: string): Promise<string> {
+    let url = "";
+    await eventually(async () => {
+      // The server that it replaces may still have the port, so once is not always enough.
+      url = (await tool("argo", ["repo", this.folder])).trim();
+      const { stdout } = await run("git", ["ls-remote", url, "main"]);
+      return stdout.startsWith(commit);
+    }, "the repository to be served");
+    return url;
+  }
+
+  async #git(...args: string[]): Promise<string> {
+    return await must("git", ["-C", this.folder, ...args]);
   }
 }
 
@@ -103,6 +116,9 @@ async function syncs(installation: Installation): Promise<void> {
 
   await holds("first", "the first commit to be synced");
   equal(await repository.publish("second"), repoURL);
+  // As a webhook or the button does; by itself Argo CD believes what it knows of a branch for 3 min.
+  const refresh = "argocd.argoproj.io/refresh=hard";
+  await direct.output(["-n", "argocd", "annotate", "application", name, refresh]);
   await holds("second", "the second commit to be synced");
   await direct.output(["-n", name, "delete", "configmap", "greeting"]);
   await holds("second", "what was deleted to come back");
