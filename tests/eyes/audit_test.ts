@@ -10,7 +10,7 @@ import {
 } from "../http/tunnel.ts";
 import { bodyText, latin1, statusOf, valuesOf } from "../http/wire.ts";
 import { eventually } from "../support/deadline.ts";
-import { runProgram } from "../support/programs.ts";
+import { runProgram, unbound } from "../support/programs.ts";
 import { ConnectionGoneError } from "../support/raw_connection.ts";
 
 type Record = { readonly [field: string]: unknown };
@@ -77,7 +77,7 @@ async function withAudit(
 ): Promise<void> {
   await using audit = await AuditLog.create();
   const relayArgs = ["--audit-log", audit.path, ...args];
-  await withTunnel((tunnel) => test(tunnel, audit), { relayArgs });
+  await withTunnel((tunnel) => test(tunnel, audit), { relayArgs, relayEnv: unbound });
 }
 
 Deno.test("the audit log has who did what, before it is done and before it is answered", async (t) => {
@@ -353,7 +353,7 @@ Deno.test("--audit-fail open: requests go on without their records", async () =>
     equal(line["requests"], "not recorded");
     const metrics = await (await fetch(`http://${tunnel.relay.internalAddress}/metrics`)).text();
     match(metrics, /^culvert_audit_failures_total 6$/m);
-  }, { relayArgs: ["--audit-log", audit.path, "--audit-fail", "open"] });
+  }, { relayArgs: ["--audit-log", audit.path, "--audit-fail", "open"], relayEnv: unbound });
 });
 
 Deno.test("the audit log names callers, and says why one was not let in", async () => {

@@ -110,6 +110,7 @@ export interface TunnelOptions {
   /** Further clusters, of which no agent connects. */
   readonly absent?: readonly string[];
   readonly relayArgs?: readonly string[];
+  readonly relayEnv?: Readonly<Record<string, string>>;
   readonly agentArgs?: readonly string[];
 }
 
@@ -173,7 +174,7 @@ export class Tunnel {
 /** Runs a test with a tunnel and ends everything afterwards. */
 export async function withTunnel(
   test: (tunnel: Tunnel) => Promise<void>,
-  { entry = {}, absent = [], relayArgs = [], agentArgs = [] }: TunnelOptions = {},
+  { entry = {}, absent = [], relayArgs = [], relayEnv = {}, agentArgs = [] }: TunnelOptions = {},
 ): Promise<void> {
   const scripts = new Scripts();
   await using target = await startRawTarget((connection) => scripts.serve(connection));
@@ -183,6 +184,7 @@ export async function withTunnel(
       ...absent.map((id) => ({ id, token: `${TOKEN}-${id}`, targetAddr: target.address })),
     ],
     args: [...graceArgs, ...relayArgs],
+    env: relayEnv,
   });
   await using agent = await startAgent({
     relayUrl: relay.connectUrl,

@@ -56,7 +56,10 @@ export class Program implements AsyncDisposable {
     this.#finished = this.#follow();
   }
 
-  /** Starts `deno run -A SCRIPT ARGS…` from the repository root; `cleanups` run when it has ended. */
+  /**
+   * Starts `deno run SCRIPT ARGS…` from the repository root, with the permissions of its task in
+   * `deno.json`; `cleanups` run when it has ended.
+   */
   static start(
     script: string,
     args: readonly string[],
@@ -389,12 +392,27 @@ export async function runProgram(
 
 const logArgs = ["--log-format", "json"];
 
+/**
+ * For the environment of a program that is to run with all permissions. Deno opens devices only so,
+ * and `/dev/full` stands for a full disk.
+ */
+export const unbound: Readonly<Record<string, string>> = { CULVERT_TEST_UNBOUND: "1" };
+
+/** What a program may do when it is started as `deno.json` says, which is as users start it. */
+function permissionsOf(script: string): readonly string[] {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", repositoryRoot)));
+  const command: string = tasks[script.replace(".ts", "")].command;
+  return command.split(" ").filter((word) => word.startsWith("--allow-"));
+}
+
 function command(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Deno.Command {
-  return denoCommand(["run", "-A", script, ...args], env);
+  const isUnbound = Object.keys(unbound).some((name) => name in env);
+  const permissions = isUnbound ? ["-A"] : permissionsOf(script);
+  return denoCommand(["run", ...permissions, script, ...args], env);
 }
 
 function denoCommand(args: readonly string[], env: Readonly<Record<string, string>>): Deno.Command {
