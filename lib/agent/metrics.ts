@@ -1,4 +1,4 @@
-/** The agent's metrics: seed 003's names, and what it doesn't have. */
+/** The agent's metrics: argocd-cluster-proxy's names, and what it doesn't have. */
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";

@@ -1,5 +1,13 @@
 /** Files named by options, read whole at start so that a wrong one is found then and not later. */
-import { accessSync, constants, readdirSync, readFileSync, readSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
 
@@ -130,10 +138,14 @@ export function readPrivateKeyFile(file: NamedFile): string {
   return checked(file, privateKeyPem);
 }
 
-/** Says why a file cannot be read now, without reading it; undefined when it can. */
+/**
+ * Says why a file cannot be read now, without reading it; undefined when it can. It is opened for
+ * that: `accessSync` asks Deno for the user's id, which no program of ours may see. A pipe that
+ * nobody writes to does not hold it up.
+ */
 export function whyUnreadable(path: string): string | undefined {
   try {
-    accessSync(path, constants.R_OK);
+    closeSync(openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)));
     return undefined;
   } catch (error) {
     return systemReason(error);

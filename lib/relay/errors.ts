@@ -61,7 +61,7 @@ export const tooManyFailures: RelayError = {
   retryAfterSeconds: 1,
 };
 
-/** Unknown cluster or absent agent: a caller must not learn which (seed 003). */
+/** Unknown cluster or absent agent: a caller must not learn which (argocd-cluster-proxy). */
 export const clusterNotAvailable: RelayError = {
   status: 502,
   reason: "Bad Gateway",

@@ -1,6 +1,6 @@
 /** Histograms of seconds, by cluster, in Prometheus' text format. */
 
-/** Upper bounds of the buckets in seconds: seed 003's, which are those of Prometheus' clients. */
+/** Upper bounds of the buckets in seconds: those of argocd-cluster-proxy and of Prometheus' clients. */
 const bounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** The measured times of one cluster. */

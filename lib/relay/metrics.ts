@@ -1,4 +1,4 @@
-/** The relay's metrics: seed 003's names and labels, and what it doesn't have. */
+/** The relay's metrics: argocd-cluster-proxy's names and labels, and what it doesn't have. */
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
 import type { DenialReason } from "./callers/caller.ts";
@@ -225,7 +225,7 @@ export class RelayMetrics {
    */
   limitHit(limit: string): void {
     this.#limitHits.inc({ limit });
-    // Seed 003's name for all limits on requests per second.
+    // argocd-cluster-proxy's name for all limits on requests per second.
     if (limit.endsWith("rate-limit")) this.#rateLimited.inc();
   }
 

@@ -1,4 +1,4 @@
-/** `relay argocd-secret`: the Secret that seed 003 documents, for each kind of relay. */
+/** `relay argocd-secret`: the Secret that argocd-cluster-proxy documents, for each kind of relay. */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { Authority, withFolder } from "../programs/certificates.ts";
 import { fromYaml, hasKubectl, printed, refusal, relay, run } from "./run.ts";

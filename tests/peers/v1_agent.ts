@@ -1,5 +1,5 @@
 /**
- * A version 1 agent for the tests, as seed 003 describes it: it dials the relay, opens a plain TCP
+ * A version 1 agent for the tests, as argocd-cluster-proxy describes it: it dials the relay, opens a plain TCP
  * connection to its target per stream, puts its own credential into the request's head and pipes the
  * rest. It is deliberately as unforgiving as the real one: it knows a stream only once the target is
  * dialled, so Data and Close that arrive before are lost.

@@ -1,5 +1,5 @@
 /**
- * A version 1 relay for the tests, as seed 003 describes it: it accepts agents at `/connect` and opens
+ * A version 1 relay for the tests, as argocd-cluster-proxy describes it: it accepts agents at `/connect` and opens
  * streams as the test asks. It waits for Connected before it sends Data, and keeps every frame, so
  * that a test can assert what an agent sends to a relay that knows version 1 only.
  *

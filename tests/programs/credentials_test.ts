@@ -83,6 +83,17 @@ Deno.test("a rotated token is used at once, and a request without one is not sen
   }
 });
 
+Deno.test("an agent whose token file is there warns of nothing at start", async () => {
+  const agent = { credential: "from-the-file" };
+  await withTunnel({ target: tellCredentials, agent }, async ({ relay, agent }) => {
+    deepEqual(JSON.parse(textOf(await ask(relay, "/"))), ["Bearer from-the-file"]);
+    const warnings = agent.logs.filter(({ level }) => level === "warn");
+    deepEqual(warnings.map(({ message }) => message), [
+      "Option --server begins with ws://: the token can be read on the way",
+    ]);
+  });
+});
+
 Deno.test("an agent without a token file sends no credential, not even the caller's", async () => {
   const options = { target: tellCredentials, agentArgs: ["-sa-token-path="] };
   await withTunnel(options, async ({ relay }) => {

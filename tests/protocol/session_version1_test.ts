@@ -1,4 +1,4 @@
-/** What a session is to a peer that speaks only version 1 (seed 003's). */
+/** What a session is to a peer that speaks only version 1 (argocd-cluster-proxy's). */
 import assert from "node:assert/strict";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import { Session, type SessionOptions } from "../../lib/protocol/session.ts";

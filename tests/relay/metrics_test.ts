@@ -48,7 +48,7 @@ Deno.test("a request without an answer counts as aborted alone, a cut answer as 
   ]);
 });
 
-Deno.test("times fall into cumulative buckets, those of seed 003", async () => {
+Deno.test("times fall into cumulative buckets, those of argocd-cluster-proxy", async () => {
   const metrics = new RelayMetrics(new Registry(), "1.2.3");
   const cluster = metrics.cluster("prod");
   for (const ms of [5, 6, 30, 20_000]) cluster.finished("GET", ended({ ms }));
@@ -69,7 +69,7 @@ Deno.test("times fall into cumulative buckets, those of seed 003", async () => {
   assert.deepEqual(firstBytes, ['culvert_time_to_first_byte_seconds_count{cluster="prod"} 4']);
 });
 
-Deno.test("limits count by name, and those on requests per second under seed 003's name too", async () => {
+Deno.test("limits count by name, and those on requests per second under argocd-cluster-proxy's name too", async () => {
   const metrics = new RelayMetrics(new Registry(), "1.2.3");
   for (const limit of ["rate-limit", "cluster-rate-limit", "max-streams"]) metrics.limitHit(limit);
   metrics.requestRefused(431);

@@ -214,7 +214,7 @@ export class Program implements AsyncDisposable {
   }
 }
 
-/** A cluster as the clusters file of seed 003 has it; a test may add keys of newer versions. */
+/** A cluster as the clusters file of argocd-cluster-proxy has it; a test may add keys of newer versions. */
 export interface ClusterEntry {
   readonly id: string;
   readonly token: string;
