@@ -1,5 +1,6 @@
 /** Answers of the directory, kept until they prove wrong. */
 import type { Directory, Holder } from "./directory.ts";
+import type { Moves } from "./moves.ts";
 
 /** Clusters whose holders are remembered; the one that was looked up first makes room. */
 const maxKept = 100_000;
@@ -18,6 +19,7 @@ export type LookupResult = "found" | "none" | "failed";
 /** Look-ups of clusters' holders, one at a time for each cluster. */
 export class Lookups {
   readonly #directory: Directory;
+  readonly #moves: Moves;
   readonly #count: (result: LookupResult) => void;
   readonly #nowMs: () => number;
   readonly #kept = new Map<string, Kept>();
@@ -25,10 +27,12 @@ export class Lookups {
 
   constructor(
     directory: Directory,
+    moves: Moves,
     count: (result: LookupResult) => void,
     nowMs: () => number = () => performance.now(),
   ) {
     this.#directory = directory;
+    this.#moves = moves;
     this.#count = count;
     this.#nowMs = nowMs;
   }
@@ -42,7 +46,12 @@ export class Lookups {
     return undefined;
   }
 
-  /** Asks the directory; who asks for the same meanwhile shares the answer. @throws {DirectoryError} */
+  /**
+   * Asks the directory; who asks for the same meanwhile shares the answer. Where nobody holds a
+   * session, one that left another relay a moment ago counts as moving from then on.
+   *
+   * @throws {DirectoryError}
+   */
   find(cluster: string): Promise<readonly Holder[]> {
     const pending = this.#pending.get(cluster);
     if (pending) return pending;
@@ -65,6 +74,8 @@ export class Lookups {
     let holders: readonly Holder[];
     try {
       holders = await this.#directory.find(cluster);
+      // Before "nobody holds it" is kept: whoever comes next goes by that alone.
+      if (holders.length === 0) await this.#learnMove(cluster);
     } catch (error) {
       this.#count("failed");
       throw error;
@@ -72,6 +83,11 @@ export class Lookups {
     this.#count(holders.length > 0 ? "found" : "none");
     this.#keep(cluster, holders);
     return holders;
+  }
+
+  async #learnMove(cluster: string): Promise<void> {
+    if (this.#moves.has(cluster)) return;
+    if (await this.#directory.isMoving(cluster)) this.#moves.begin(cluster);
   }
 
   #keep(cluster: string, holders: readonly Holder[]): void {

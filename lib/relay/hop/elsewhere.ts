@@ -4,6 +4,7 @@ import type { Caller } from "../callers/caller.ts";
 import { Deadlines } from "../deadlines.ts";
 import type { Claim, Directory, Holder } from "../directory/directory.ts";
 import { type LookupResult, Lookups } from "../directory/lookups.ts";
+import { Moves } from "../directory/moves.ts";
 import {
   answerError,
   clusterNotAvailable,
@@ -58,14 +59,14 @@ const repeatableWordMs = 2_000;
 const wordMs = 10_000;
 /** Requests that wait for sessions that have moved. */
 const maxWaiting = 4_096;
-/** Clusters whose sessions have left this relay lately that are remembered. */
-const maxGone = 100_000;
 
 /** Finds the relay that holds a session, and has it answer. */
 export class Elsewhere {
   readonly relay: string;
   readonly token: string;
   readonly directory: Directory;
+  /** Clusters whose sessions are worth waiting for. */
+  readonly moves = new Moves(huntMs);
   readonly lookups: Lookups;
   readonly peers: Peers;
   readonly hunts: Hunts;
@@ -74,8 +75,6 @@ export class Elsewhere {
   readonly failed: (holder: Holder, reason: string) => void;
   readonly repeatableWords = new Deadlines(repeatableWordMs);
   readonly words = new Deadlines(wordMs);
-  /** Until when each cluster whose session left this relay is worth waiting for. */
-  readonly #gone = new Map<string, number>();
   /** Requests that wait for a session that has moved. */
   waiting = 0;
 
@@ -86,7 +85,7 @@ export class Elsewhere {
     this.directory = directory;
     this.hopped = hopped;
     this.failed = options.failed;
-    this.lookups = new Lookups(directory, lookedUp);
+    this.lookups = new Lookups(directory, this.moves, lookedUp);
     this.peers = new Peers(dial);
     const find = async (cluster: string): Promise<readonly Holder[]> => {
       const holders = await this.lookups.find(cluster);
@@ -104,35 +103,19 @@ export class Elsewhere {
   /** A session has come to this relay. */
   arrived(claim: Claim): void {
     this.directory.claim(claim);
-    this.#gone.delete(claim.cluster);
+    this.moves.end(claim.cluster);
     this.hunts.arrived(claim.cluster);
   }
 
   /** A session has left this relay, or takes no more requests. */
   left(claim: Claim): void {
     this.directory.release(claim);
-    this.hasMoved(claim.cluster);
-  }
-
-  /** Remembers that a cluster had a session a moment ago: it is likely to be back soon. */
-  hasMoved(cluster: string): void {
-    this.#gone.delete(cluster);
-    if (this.#gone.size >= maxGone) this.#gone.delete(this.#gone.keys().next().value!);
-    this.#gone.set(cluster, performance.now() + huntMs);
-  }
-
-  /** Whether a cluster had a session a moment ago. */
-  isMoving(cluster: string): boolean {
-    const untilMs = this.#gone.get(cluster);
-    if (untilMs === undefined) return false;
-    if (untilMs > performance.now()) return true;
-    this.#gone.delete(cluster);
-    return false;
+    this.moves.begin(claim.cluster);
   }
 
   /** Whether a cluster is known to be held by another relay. */
   knows(cluster: string): boolean {
-    return (this.lookups.kept(cluster)?.length ?? 0) > 0 || this.isMoving(cluster);
+    return (this.lookups.kept(cluster)?.length ?? 0) > 0 || this.moves.has(cluster);
   }
 
   /** Whether one more request may wait for a session that has moved. */
@@ -187,32 +170,20 @@ class Journey {
     exchange.onAborted = () => this.#abandon();
     const holders = this.#elsewhere.lookups.kept(cluster);
     if (holders && holders.length > 0) this.#try(holders);
-    else if (this.#elsewhere.isMoving(cluster)) this.#search();
+    else if (this.#elsewhere.moves.has(cluster)) this.#search();
     else if (holders) this.#fail(clusterNotAvailable);
     else this.#lookUp();
   }
 
   #lookUp(): void {
     const { cluster } = this.#request;
-    this.#elsewhere.lookups.find(cluster).then(
+    const { lookups, moves } = this.#elsewhere;
+    lookups.find(cluster).then(
       (holders) => {
         if (this.#isOver) return;
         if (holders.length > 0) this.#try(holders);
-        else this.#askWhetherMoving();
-      },
-      (error) => this.#fail(directoryAway, String(error)),
-    );
-  }
-
-  /** Nobody holds a session; but one may have left another relay a moment ago. */
-  #askWhetherMoving(): void {
-    const { cluster } = this.#request;
-    this.#elsewhere.directory.isMoving(cluster).then(
-      (isMoving) => {
-        if (this.#isOver) return;
-        if (!isMoving) return this.#fail(clusterNotAvailable);
-        this.#elsewhere.hasMoved(cluster);
-        this.#search();
+        else if (moves.has(cluster)) this.#search();
+        else this.#fail(clusterNotAvailable);
       },
       (error) => this.#fail(directoryAway, String(error)),
     );
@@ -244,7 +215,7 @@ class Journey {
       return forward(end.channel, exchange, limits, host);
     }
     lookups.forget(cluster, holder.relay);
-    this.#elsewhere.hasMoved(cluster);
+    this.#elsewhere.moves.begin(cluster);
     if ("detail" in end && peers.suspect(holder.relay)) failed(holder, end.detail);
     if (end.kind === "broken" && !this.#isRepeatable) return this.#fail(relayLost, end.detail);
     const others = holders.filter((other) => other !== holder);
