@@ -29,9 +29,11 @@ function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
   app.get("/healthz", (c) => c.text("ok"));
   app.get("/readyz", (c) => {
     if (relay.isStopping) return c.text("the relay is shutting down\n", 503);
+    const directory = relay.elsewhere?.directory;
+    // A moment later it can serve what others hold; if the directory is away, it need not wait for it.
+    if (directory?.isSettled === false) return c.text("the directory has not answered yet\n", 503);
     // Who decides whether agents may come here must not wait for one: they would never come.
     if (c.req.query("exclude") === "agents") return c.text("ok");
-    const directory = relay.elsewhere?.directory;
     // With a directory it serves what other relays hold, too.
     if (!directory?.isUp) {
       if (relay.registry.size === 0) return c.text("no agent is connected\n", 503);

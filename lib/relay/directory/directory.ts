@@ -41,6 +41,8 @@ export class DirectoryError extends Error {
 export interface Directory {
   /** Whether the last that was asked of it came back in time. */
   readonly isUp: boolean;
+  /** Whether it was reached, or found to be away, since it was opened. */
+  readonly isSettled: boolean;
   /**
    * Begins: makes this relay known.
    *

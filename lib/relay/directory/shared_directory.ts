@@ -86,6 +86,7 @@ export class SharedDirectory implements Directory {
   #renewing: Iterator<Written> | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #isUp = false;
+  #isSettled = false;
   /** Whether `away` has been said since it was last up. */
   #isAwayKnown = false;
   #isBeating = false;
@@ -111,6 +112,10 @@ export class SharedDirectory implements Directory {
 
   get isUp(): boolean {
     return this.#isUp;
+  }
+
+  get isSettled(): boolean {
+    return this.#isSettled;
   }
 
   claim(claim: Claim): void {
@@ -237,6 +242,7 @@ export class SharedDirectory implements Directory {
     await inBatches(removals, (written) => this.#remove(written));
     await inBatches([...this.#claims.values()], (written) => this.#write(written));
     this.#isAwayKnown = false;
+    this.#isSettled = true;
     this.#events.back(this.#claims.size);
   }
 
@@ -336,6 +342,7 @@ export class SharedDirectory implements Directory {
 
   #away(reason: string): void {
     this.#isUp = false;
+    this.#isSettled = true;
     if (this.#isAwayKnown || this.#isClosed) return;
     this.#isAwayKnown = true;
     this.#events.away(reason);
