@@ -59,7 +59,8 @@ const cloudflare: Home = {
   hidesCuts: true,
   async start(settings) {
     const env = { EDGE_SETTINGS: JSON.stringify(settings) };
-    const program = Program.startDeno("workerd", ["run", "-A", "tests/edge/workerd.ts"], env);
+    const args = ["run", "-A", "--config", "tests/edge/workerd/deno.json"];
+    const program = Program.startDeno("workerd", [...args, "tests/edge/workerd/main.ts"], env);
     const line = await program.waitForLog(({ message }) => message === "Listening");
     const address = String(line.address);
     return {

@@ -1,14 +1,16 @@
 /**
  * Runs `dist/worker.js` in workerd, with what `wrangler.jsonc` says and the settings of the variable
- * EDGE_SETTINGS (JSON), until SIGTERM. A program of its own, so that a test can end it like a machine.
+ * EDGE_SETTINGS (JSON), until SIGTERM. A program of its own, so that a test can end it like a machine;
+ * with a deno.json of its own, as Deno fetches all packages of one before its first task, and workerd
+ * is several times as large as what relay and agent need.
  *
  * In front of the bundle stands a door for tests: `/restart/CLUSTER` resets that cluster's object, as
  * the platform does when it moves one.
  */
 import { Miniflare } from "miniflare";
-import { readWranglerConfig } from "./wrangler.ts";
+import { readWranglerConfig } from "../wrangler.ts";
 
-const bundle = new URL("../../dist/worker.js", import.meta.url);
+const bundle = new URL("../../../dist/worker.js", import.meta.url);
 
 const testDoor = `
 import worker, { ClusterTunnel } from "./worker.js";
