@@ -16,7 +16,7 @@ import { runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
-import { advertisedUrl, relaysOf } from "./lib/runtime/node/relay/peers.ts";
+import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles, serverTlsOf } from "./lib/runtime/node/relay/tls.ts";
 import type { TlsFiles } from "./lib/runtime/node/tls_files.ts";
 
@@ -35,6 +35,7 @@ await runProgram(program, async (options) => {
   const followed = [
     ...followClusters(options, relay),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
+    ...followRelayTokens(options, relay),
     ...followTlsFiles(tlsFiles, relay, listeners),
   ];
   // Not awaited: while the issuer is away, callers with other credentials need not wait.

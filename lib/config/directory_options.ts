@@ -1,7 +1,7 @@
 /** The relay's options for working with other relays. */
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
-import { readCertificateFile } from "./files.ts";
+import { type FileText, readCertificateFile, readTextFile } from "./files.ts";
 import { type Kind, parsedBy, path } from "./kinds.ts";
 import type { OptionTable, ReadOptions } from "./options.ts";
 
@@ -11,8 +11,10 @@ export interface DirectoryOptions {
   readonly url: string;
   /** Origin of this relay's internal listener as the others reach it; port 0 is the bound one. */
   readonly advertise: string;
-  /** What relays show to each other. A secret. */
-  readonly token: string;
+  /** What relays show to each other: the first is sent, all are accepted. Secrets. */
+  readonly tokens: readonly string[];
+  /** Where `tokens` came from, if it was a file. */
+  readonly tokensFile?: FileText | undefined;
   /** CA of the other relays' certificates, besides the public ones. */
   readonly caPath?: string | undefined;
   readonly caPem?: string | undefined;
@@ -47,13 +49,16 @@ const advertisedUrl: Kind<string> = {
   ),
 };
 
+/** While one token takes another's place there are two. */
+const maxTokens = 8;
+
+const tokenPattern = new RegExp(`^[\\x21-\\x7e]{${minTokenCharacters},${maxTokenCharacters}}$`);
+const tokenExpected = `${minTokenCharacters} to ${maxTokenCharacters} characters of printable ` +
+  "ASCII without spaces";
+
 const relayToken: Kind<string> = {
   placeholder: "TOKEN",
-  schema: z.string().regex(
-    new RegExp(`^[\\x21-\\x7e]{${minTokenCharacters},${maxTokenCharacters}}$`),
-    `must be ${minTokenCharacters} to ${maxTokenCharacters} characters of printable ASCII ` +
-      "without spaces",
-  ),
+  schema: z.string().regex(tokenPattern, `must be ${tokenExpected}`),
 };
 
 /** The part of the relay's table of options. */
@@ -66,7 +71,7 @@ export const directoryTable = {
     isSecret: true,
     description: "Redis that several relays share, so that each finds the sessions of all: " +
       "redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS; needs --advertise and " +
-      "--relay-token",
+      "--relay-token, or --relay-token-file",
   },
   advertise: {
     name: "advertise",
@@ -84,6 +89,14 @@ export const directoryTable = {
     isSecret: true,
     description: "What relays show to each other, the same for all of them, 16 characters at " +
       "least; better in the environment",
+  },
+  relayTokenFile: {
+    name: "relay-token-file",
+    env: "RELAY_TOKEN_FILE",
+    group: "Several relays",
+    kind: path,
+    description: "Instead of --relay-token, a file with such tokens, one a line: the first is " +
+      "shown to the others, all are accepted from them; it is read again when it changes",
   },
   relayCa: {
     name: "relay-ca",
@@ -105,17 +118,18 @@ export function readDirectoryOptions(
   { values, origins }: ReadOptions<typeof directoryTable>,
   hasTls: boolean,
 ): DirectoryOptions | undefined {
-  const { directory: url, advertise, relayToken: token, relayCa: caPath } = values;
+  const { directory: url, advertise, relayCa: caPath } = values;
   if (url === undefined) {
-    for (const field of ["advertise", "relayToken", "relayCa"] as const) {
+    for (const field of ["advertise", "relayToken", "relayTokenFile", "relayCa"] as const) {
       if (values[field] !== undefined) {
         throw new ConfigError(`${origins[field]} needs --directory as well`);
       }
     }
     return undefined;
   }
-  if (advertise === undefined || token === undefined) {
-    const missing = [...(advertise ? [] : ["--advertise"]), ...(token ? [] : ["--relay-token"])];
+  const tokens = readTokens({ values, origins });
+  if (advertise === undefined || tokens === undefined) {
+    const missing = [...(advertise ? [] : ["--advertise"]), ...(tokens ? [] : ["--relay-token"])];
     throw new ConfigError(`${origins.directory} needs ${missing.join(" and ")} as well`);
   }
   if (advertise.startsWith("https:") !== hasTls) {
@@ -126,5 +140,38 @@ export function readDirectoryOptions(
   }
   const ca = caPath !== undefined &&
     { caPath, caPem: readCertificateFile({ origin: origins.relayCa, path: caPath }) };
-  return { url, advertise, token, ...ca };
+  return { url, advertise, ...tokens, ...ca };
+}
+
+function readTokens(
+  { values, origins }: ReadOptions<typeof directoryTable>,
+): Pick<DirectoryOptions, "tokens" | "tokensFile"> | undefined {
+  const { relayToken: token, relayTokenFile: path } = values;
+  if (path === undefined) return token === undefined ? undefined : { tokens: [token] };
+  const origin = origins.relayTokenFile;
+  if (token !== undefined) {
+    throw new ConfigError(`${origin} can't go with --relay-token; give one of them`);
+  }
+  const text = readTextFile({ origin, path });
+  return { tokens: readRelayTokens(text, origin), tokensFile: { path, text } };
+}
+
+/**
+ * Reads the relays' tokens, one a line; empty lines don't count.
+ *
+ * @param origin What the text was read from.
+ * @throws {ConfigError} that holds none of them
+ */
+export function readRelayTokens(text: string, origin: string): readonly string[] {
+  const lines = text.split("\n").map((line) => line.trim());
+  const tokens = lines.filter((line) => line !== "");
+  for (const [index, line] of lines.entries()) {
+    if (line !== "" && !tokenPattern.test(line)) {
+      throw new ConfigError(`${origin}: line ${index + 1} must be ${tokenExpected}`);
+    }
+  }
+  if (tokens.length >= 1 && tokens.length <= maxTokens) return tokens;
+  throw new ConfigError(
+    `${origin} must hold 1 to ${maxTokens} tokens, one a line, but holds ${tokens.length}`,
+  );
 }

@@ -16,6 +16,7 @@ export type ConfigSource =
   | "caller_tokens"
   | "caller_certificates"
   | "caller_jwt_rules"
+  | "relay_tokens"
   | "tls";
 
 /** Counters, gauges and histograms of one relay. */

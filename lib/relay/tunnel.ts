@@ -47,7 +47,7 @@ export function tunnelHandler(
     const route = parseTunnelTarget(exchange.head.target);
     if (!route || route.cluster === "") return c.notFound() as Response;
     const { elsewhere } = relay;
-    const hop = elsewhere && readHop(exchange.head, elsewhere.token);
+    const hop = elsewhere && readHop(exchange.head, elsewhere.tokens);
     if (hop) {
       serveHop(relay, exchange, route, hop);
       return alreadyAnswered;

@@ -24,7 +24,7 @@ function run(argv: readonly string[], env: Record<string, string> = {}) {
 Deno.test("parseRelayOptions reads what it takes to work with other relays", () => {
   using scratch = new ScratchDirectory();
   assert.equal(run([]).directory, undefined);
-  const whole = { url: DIRECTORY, advertise: "http://10.0.0.5:8080", token: TOKEN };
+  const whole = { url: DIRECTORY, advertise: "http://10.0.0.5:8080", tokens: [TOKEN] };
   assert.deepEqual(run(WHOLE, { RELAY_TOKEN: TOKEN }).directory, whole);
   const env = { DIRECTORY, ADVERTISE: "http://10.0.0.5:8080", RELAY_TOKEN: TOKEN };
   assert.deepEqual(run([], env).directory, whole);
@@ -53,6 +53,11 @@ Deno.test("parseRelayOptions refuses options of several relays that don't go tog
     ],
     [["--advertise", "http://10.0.0.5:8080"], `Option --advertise needs --directory ${needs}`],
     [["--relay-token", TOKEN], `Option --relay-token needs --directory ${needs}`],
+    [["--relay-token-file", "f"], `Option --relay-token-file needs --directory ${needs}`],
+    [
+      [...WHOLE, "--relay-token", TOKEN, "--relay-token-file", keyPath],
+      "Option --relay-token-file can't go with --relay-token; give one of them",
+    ],
     [["--relay-ca", "ca.crt"], `Option --relay-ca needs --directory ${needs}`],
     [
       [...WHOLE, "--relay-token", TOKEN, "--tls-cert", certPath, "--tls-key", keyPath],
@@ -89,5 +94,25 @@ Deno.test("parseRelayOptions refuses a directory, an address or a token that can
   const token = "must be 16 to 1024 characters of printable ASCII without spaces";
   for (const text of ["WXWXWXWXWXWXWXW", "WXWX WXWX WXWX WXWX", "W".repeat(1025), "ü".repeat(16)]) {
     assertRefused(() => run(["--relay-token", text]), `Option --relay-token ${token}`);
+  }
+});
+
+Deno.test("parseRelayOptions reads the relays' tokens from a file, and shows none that is wrong", () => {
+  using scratch = new ScratchDirectory();
+  const path = scratch.write("relay.token", `${TOKEN}\n\nYZYZYZYZYZYZYZYZ\r\n`);
+  const { directory } = run(WHOLE, { RELAY_TOKEN_FILE: path });
+  assert.deepEqual(directory?.tokens, [TOKEN, "YZYZYZYZYZYZYZYZ"]);
+  assert.equal(directory?.tokensFile?.path, path);
+  const origin = "Environment variable RELAY_TOKEN_FILE";
+  const expected = "16 to 1024 characters of printable ASCII without spaces";
+  for (
+    const [text, refusal] of [
+      [`${TOKEN}\nWXWXWX\n`, `: line 2 must be ${expected}`],
+      [" \n", " must hold 1 to 8 tokens, one a line, but holds 0"],
+      [`${TOKEN}\n`.repeat(9), " must hold 1 to 8 tokens, one a line, but holds 9"],
+    ] as const
+  ) {
+    const env = { RELAY_TOKEN_FILE: scratch.write("wrong.token", text) };
+    assertRefused(() => run(WHOLE, env), `${origin}${refusal}`);
   }
 });

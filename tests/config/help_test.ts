@@ -40,6 +40,7 @@ const RELAY_ENVIRONMENT = {
   "directory": "DIRECTORY",
   "advertise": "ADVERTISE",
   "relay-token": "RELAY_TOKEN",
+  "relay-token-file": "RELAY_TOKEN_FILE",
   "relay-ca": "RELAY_CA",
   "rate-limit": "RATE_LIMIT",
   "cluster-rate-limit": "CLUSTER_RATE_LIMIT",

@@ -24,6 +24,8 @@ export interface PeerOptions {
   readonly directory: string;
   readonly targets: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
+  /** Holds the relays' tokens; without it all have {@link relayToken}. */
+  readonly tokenFile?: string;
   readonly usesTls?: boolean;
   /** Whether to wait until the directory knows it (the default). */
   readonly waitsForDirectory?: boolean;
@@ -31,12 +33,13 @@ export interface PeerOptions {
 
 /** Starts a relay that advertises the port it listens on. */
 export async function startPeer(options: PeerOptions): Promise<RunningRelay> {
-  const { directory, targets, args = [], usesTls = false, waitsForDirectory = true } = options;
+  const { directory, targets, args = [], tokenFile } = options;
+  const { usesTls = false, waitsForDirectory = true } = options;
   const advertised = `${usesTls ? "https" : "http"}://127.0.0.1:0`;
   const relay = await startRelay({
     clusters: clustersFor(targets),
     args: ["--directory", directory, "--advertise", advertised, ...args],
-    env: { RELAY_TOKEN: relayToken },
+    env: tokenFile === undefined ? { RELAY_TOKEN: relayToken } : { RELAY_TOKEN_FILE: tokenFile },
   });
   try {
     if (waitsForDirectory) await untilInDirectory(relay);

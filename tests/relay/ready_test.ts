@@ -44,7 +44,7 @@ async function withRelay(test: (store: Store, probe: () => Promise<string>) => P
       metrics: () => new SilentMetrics(),
       defer: setImmediate,
       relays: {
-        token: "relays-of-this-test",
+        tokens: ["relays-of-this-test"],
         store,
         dial: () => Promise.reject(new Error("none")),
       },

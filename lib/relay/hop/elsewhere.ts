@@ -17,6 +17,7 @@ import { Attempt, type AttemptEnd } from "./attempt.ts";
 import { encodeHopRequest, withHopSlack } from "./hop_fields.ts";
 import { huntMs, Hunts } from "./hunt.ts";
 import { type DialPeer, Peers } from "./peers.ts";
+import type { RelayTokens } from "./relay_tokens.ts";
 
 /** What became of a try to forward a request, for the metrics. */
 export type HopResult = AttemptEnd["kind"];
@@ -26,8 +27,7 @@ export interface ElsewhereOptions {
   directory: Directory;
   /** Names this relay to the others. */
   relay: string;
-  /** The relays' shared credential. A secret. */
-  token: string;
+  tokens: RelayTokens;
   dial: DialPeer;
   limits: ForwardLimits;
   /** Whether this relay has a session of a cluster that takes requests. */
@@ -63,7 +63,7 @@ const maxWaiting = 4_096;
 /** Finds the relay that holds a session, and has it answer. */
 export class Elsewhere {
   readonly relay: string;
-  readonly token: string;
+  readonly tokens: RelayTokens;
   readonly directory: Directory;
   /** Clusters whose sessions are worth waiting for. */
   readonly moves = new Moves(huntMs);
@@ -79,9 +79,9 @@ export class Elsewhere {
   waiting = 0;
 
   constructor(options: ElsewhereOptions) {
-    const { directory, relay, token, dial, limits, isHere, lookedUp, hopped } = options;
+    const { directory, relay, tokens, dial, limits, isHere, lookedUp, hopped } = options;
     this.relay = relay;
-    this.token = token;
+    this.tokens = tokens;
     this.directory = directory;
     this.hopped = hopped;
     this.failed = options.failed;
@@ -190,11 +190,11 @@ class Journey {
   }
 
   #try(holders: readonly Holder[]): void {
-    const { peers, relay, token, limits, words, repeatableWords } = this.#elsewhere;
+    const { peers, relay, tokens, limits, words, repeatableWords } = this.#elsewhere;
     const holder = peers.firstUsable(holders);
     if (!holder) return this.#search();
     const { exchange, cluster, path, caller, host: { requestId, span } } = this.#request;
-    const from = { relay, token, requestId, caller, span };
+    const from = { relay, token: tokens.sent, requestId, caller, span };
     this.#attempt = new Attempt({
       pool: peers.pool(holder),
       head: encodeHopRequest(exchange, `/tunnel/${cluster}${path}`, from),

@@ -20,6 +20,7 @@ import { relayedField } from "../headers.ts";
 import { type Span, withTrace } from "../../trace.ts";
 import { requestIdLine } from "../request_id.ts";
 import { hopKeys, hopNames as names } from "./hop_names.ts";
+import type { RelayTokens } from "./relay_tokens.ts";
 
 /** Values of `Culvert-Hop` in an answer. */
 export const hopAnswer = {
@@ -53,17 +54,17 @@ export interface Hop {
 /**
  * Reads the mark of a forwarded request.
  *
- * @returns nothing for a caller's own request; "forged" for a mark without the relays' token, or one
+ * @returns nothing for a caller's own request; "forged" for a mark without a token of the relays', or one
  * that no relay writes.
  */
-export function readHop(head: RequestHead, token: string): Hop | "forged" | undefined {
+export function readHop(head: RequestHead, tokens: RelayTokens): Hop | "forged" | undefined {
   const marks = head.fields.filter(({ key }) => hopKeys.has(key));
   if (marks.length === 0) return undefined;
   const hop = single(marks, names.hop);
   const given = single(marks, names.token);
   const address = single(marks, names.address);
   const proto = single(marks, names.proto);
-  if (given === undefined || !isEqualInConstantTime(given, token)) return "forged";
+  if (given === undefined || !tokens.accepts(given)) return "forged";
   const caller = readCaller(marks);
   if (!hop || address === undefined || !caller) return "forged";
   if (proto !== "http" && proto !== "https") return "forged";
@@ -92,15 +93,6 @@ function encodeName(name: string): string {
 function single(fields: readonly Field[], name: string): string | undefined {
   const found = fields.filter(({ key }) => key === name.toLowerCase());
   return found.length === 1 ? found[0]!.value : undefined;
-}
-
-/** Compares all of the secret whatever was given, so that the time says nothing of how much is right. */
-function isEqualInConstantTime(given: string, secret: string): boolean {
-  let difference = given.length ^ secret.length;
-  for (let index = 0; index < secret.length; index++) {
-    difference |= secret.charCodeAt(index) ^ given.charCodeAt(index % Math.max(1, given.length));
-  }
-  return difference === 0;
 }
 
 /** What the other relay is told besides the request. */

@@ -5,11 +5,12 @@ import type { Store } from "../directory/store.ts";
 import type { Relay } from "../relay.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import type { DialPeer } from "./peers.ts";
+import { RelayTokens } from "./relay_tokens.ts";
 
 /** What a runtime lends for it. */
 export interface RelaysOptions {
-  /** The relays' shared credential. A secret. */
-  token: string;
+  /** The relays' shared credentials, as {@link RelayTokens} has them. Secrets. */
+  tokens: readonly string[];
   store: Store;
   dial: DialPeer;
 }
@@ -18,13 +19,13 @@ export interface RelaysOptions {
 const invalidLogMs = 60_000;
 
 /** What a relay needs to find the others, and to be found once that is opened. */
-export function joinRelays(relay: Relay, { token, store, dial }: RelaysOptions): Elsewhere {
+export function joinRelays(relay: Relay, { tokens, store, dial }: RelaysOptions): Elsewhere {
   const { metrics, registry, forwardLimits: limits, settings: { instance: name } } = relay;
   const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
   const elsewhere = new Elsewhere({
     directory,
     relay: name,
-    token,
+    tokens: new RelayTokens(tokens),
     dial,
     limits,
     isHere: (cluster) => registry.pick(cluster) !== undefined,

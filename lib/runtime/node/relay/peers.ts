@@ -1,9 +1,13 @@
 /** What a relay that works with others is lent: the directory's store, and the way to its peers. */
+import { readRelayTokens } from "../../../config/directory_options.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { RelaysOptions } from "../../../relay/hop/join_relays.ts";
 import type { DialPeer } from "../../../relay/hop/peers.ts";
+import type { Relay } from "../../../relay/relay.ts";
 import { dialPeer } from "../../deno/dial_peer.ts";
+import { followConfig } from "../followed_config.ts";
 import type { TlsFiles } from "../tls_files.ts";
+import type { WatchedFiles } from "../watched_files.ts";
 
 /** What it takes to work with other relays, if there are any. */
 export async function relaysOf(
@@ -13,7 +17,7 @@ export async function relaysOf(
   if (!directory) return undefined;
   // A relay on its own does without the client.
   const { redisStore } = await import("../redis_store.ts");
-  const { url, token } = directory;
+  const { url, tokens } = directory;
   const dial: DialPeer = (peerUrl, signal) => {
     const clientCa = tlsFiles.pem("tls-client-ca");
     const ca = tlsFiles.pem("relay-ca") ?? clientCa;
@@ -23,7 +27,27 @@ export async function relaysOf(
       : { cert: tlsFiles.pem("tls-cert"), key: tlsFiles.pem("tls-key") };
     return dialPeer(peerUrl, { ca, ...own }, signal);
   };
-  return { token, store: redisStore(url), dial };
+  return { tokens, store: redisStore(url), dial };
+}
+
+/** Takes over what the file of the relays' tokens holds when it changes. */
+export function followRelayTokens({ directory }: RelayOptions, relay: Relay): WatchedFiles[] {
+  const file = directory?.tokensFile;
+  const { elsewhere, metrics, log } = relay;
+  if (!file || !elsewhere) return [];
+  const files = followConfig({
+    source: "relay_tokens",
+    paths: [file.path],
+    known: [file],
+    apply([changed]) {
+      const tokens = readRelayTokens(changed?.text ?? "", `Relay token file ${file.path}`);
+      elsewhere.tokens.replace(tokens);
+      return Promise.resolve({ tokens: tokens.length });
+    },
+    metrics,
+    log,
+  });
+  return [files];
 }
 
 /** The advertised origin, in which port 0 stands for the one that was bound. */

@@ -1,0 +1,39 @@
+/** What relays show to each other. Several count at once, so that it can be changed without a gap. */
+
+/** The relays' shared credentials. Secrets. */
+export class RelayTokens {
+  #tokens: readonly string[];
+
+  /** @param tokens At least one: the first is sent, all are accepted. */
+  constructor(tokens: readonly string[]) {
+    this.#tokens = tokens;
+  }
+
+  /** What this relay shows to the others. */
+  get sent(): string {
+    return this.#tokens[0]!;
+  }
+
+  /** Takes others from now on. @param tokens At least one. */
+  replace(tokens: readonly string[]): void {
+    this.#tokens = tokens;
+  }
+
+  /** Whether another relay may show this. All tokens are compared, all of each. */
+  accepts(given: string): boolean {
+    let isAccepted = false;
+    for (const token of this.#tokens) {
+      if (isEqualInConstantTime(given, token)) isAccepted = true;
+    }
+    return isAccepted;
+  }
+}
+
+/** Compares all of the secret whatever was given, so that the time says nothing of how much is right. */
+function isEqualInConstantTime(given: string, secret: string): boolean {
+  let difference = given.length ^ secret.length;
+  for (let index = 0; index < secret.length; index++) {
+    difference |= secret.charCodeAt(index) ^ given.charCodeAt(index % Math.max(1, given.length));
+  }
+  return difference === 0;
+}
