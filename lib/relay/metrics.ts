@@ -214,8 +214,10 @@ export class RelayMetrics {
     return added;
   }
 
+  /** A request never came to be one. */
   requestRefused(status: number): void {
     this.#refused.inc({ reason: String(status) });
+    if (status === 408) this.limitHit("header-timeout");
     if (status === 431) this.limitHit("max-header-bytes");
   }
 

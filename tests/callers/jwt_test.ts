@@ -274,8 +274,12 @@ Deno.test("without any keys callers get 503 until the issuer is there", async (t
         "the keys",
         30_000,
       );
-      const metrics = await fetch(`http://${tunnel.relay.internalAddress}/metrics`);
-      match(await metrics.text(), /^culvert_caller_keys_fetches_total\{result="ok"\} 1$/m);
+      const metrics = await (await fetch(`http://${tunnel.relay.internalAddress}/metrics`)).text();
+      match(metrics, /^culvert_caller_keys_fetches_total\{result="ok"\} 1$/m);
+      match(metrics, /^culvert_caller_keys_fetches_total\{result="failed"\} [1-9]\d*$/m);
+      const [, fetched] = /^culvert_caller_keys_fetched_timestamp_seconds (\S+)$/m.exec(metrics)!;
+      const secondsAgo = Date.now() / 1000 - Number(fetched);
+      ok(secondsAgo >= 0 && secondsAgo < 60, `${secondsAgo} s ago`);
     });
   });
 });

@@ -244,6 +244,17 @@ Deno.test("operations.md: metrics and endpoints are those of the running program
   });
 });
 
+Deno.test("operations.md: every metric's value is looked at by a test of what it is about", () => {
+  const files = Deno.readDirSync(new URL("../", import.meta.url));
+  const rooms = [...files].filter(({ name, isDirectory }) =>
+    isDirectory && !["docs", "bench", "deploy", "e2e"].includes(name)
+  );
+  const tests = rooms.flatMap(({ name }) => sources(`tests/${name}`)).map(readText).join("\n");
+  const rows = table(page, ["metric", "type", "labels", "meaning"]);
+  const names = rows.map((row) => code(row["metric"]!));
+  assert.deepEqual(names.filter((name) => !tests.includes(name)), []);
+});
+
 /** The number that a row of the limits' table gives as its default. */
 function limit(name: string): string {
   const row = table(page, ["limit", "unit", "default", "who meets it sees"])

@@ -8,9 +8,10 @@ import { askSmall, openRequests, type Tunnel, untilOpen, withTunnel } from "./tu
 
 const streams = 1_000;
 /**
- * What each side may grow by. Gigabytes pass into the kernel's buffers before the streams stall, and
- * leave garbage that V8 is slow to collect, so this is a bound against disasters: without flow control
- * it would be 64 GB. The benchmark, which keeps the kernel's buffers small, knows the real goal.
+ * What each side may grow by. Hundreds of MB pass into the kernel's buffers before the streams stall,
+ * and leave garbage that V8 is slow to collect, so this is a bound against disasters. That the streams
+ * are open at all shows the flow control: without it they would be over, unread. The benchmark, which
+ * keeps the kernel's buffers small, knows the real goal.
  */
 const maxGrowthBytes = 448 * 1024 * 1024;
 const timeoutMs = 60_000;
