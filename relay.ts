@@ -5,7 +5,7 @@ import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
-import { RelayMetrics } from "./lib/relay/metrics.ts";
+import { RelayMetrics } from "./lib/relay/telemetry/metrics.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import type { AuditFile } from "./lib/runtime/node/audit_file.ts";

@@ -5,7 +5,7 @@
 import { edgeApp } from "../../lib/relay/edge_app.ts";
 import { clusterAtDoor } from "../../lib/relay/door.ts";
 import { clusterNotAvailable, errorResponse } from "../../lib/relay/errors.ts";
-import { SilentMetrics } from "../../lib/relay/silent_metrics.ts";
+import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { peerOf, serveInWorker } from "../../lib/runtime/cloudflare/edge_server.ts";
 import type { ObjectNamespace } from "../../lib/runtime/cloudflare/platform.ts";
 import {

@@ -1,6 +1,6 @@
 /** The relay on Deno Deploy, or on one port under `deno serve`'s rules: agents and callers share it. */
 import { edgeApp } from "../../lib/relay/edge_app.ts";
-import { SilentMetrics } from "../../lib/relay/silent_metrics.ts";
+import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { denoHandler } from "../../lib/runtime/deno/edge_server.ts";
 import { createEdgeRelay, misconfigured } from "../edge_relay.ts";
 

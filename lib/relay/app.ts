@@ -1,9 +1,9 @@
 /** The relay's two Hono apps; every request comes in through one of them, upgrades too. */
 import { Hono } from "hono";
-import { connectHandler } from "./connect.ts";
+import { connectHandler } from "./routes/connect.ts";
 import type { RelayEnv } from "./env.ts";
 import type { Relay } from "./relay.ts";
-import { tunnelHandler } from "./tunnel.ts";
+import { tunnelHandler } from "./routes/tunnel.ts";
 
 /** The public listener: agents connect here, and nobody else gets an answer that says anything. */
 export function publicApp(relay: Relay): Hono<RelayEnv> {

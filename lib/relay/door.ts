@@ -6,13 +6,13 @@
 import { type Field, field, getField } from "../http1/head.ts";
 import type { Peer } from "../net/exchange.ts";
 import { targetOf } from "../net/fetch_exchange.ts";
-import { Admission } from "./admissions.ts";
+import { Admission } from "./agents/admissions.ts";
 import { Denial } from "./callers/caller.ts";
 import { admit } from "./callers/callers.ts";
 import { callerUnknown, clusterNotAvailable, errorResponse } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { digestToken } from "./digests.ts";
-import { parseTunnelTarget } from "./tunnel.ts";
+import { parseTunnelTarget } from "./routes/tunnel.ts";
 
 /** The id of the cluster that a request may go on to, or the answer to it. */
 export async function clusterAtDoor(

@@ -1,11 +1,11 @@
 /** The relay's app where there is one port for agents and callers: at the edge. */
 import { Hono } from "hono";
 import { requestedUpgrade } from "../http1/fields.ts";
-import { connectHandler } from "./connect.ts";
+import { connectHandler } from "./routes/connect.ts";
 import type { RelayEnv } from "./env.ts";
 import { answerError, upgradeNotSupported } from "./errors.ts";
 import type { Relay } from "./relay.ts";
-import { tunnelHandler } from "./tunnel.ts";
+import { tunnelHandler } from "./routes/tunnel.ts";
 
 /**
  * `/connect`, `/tunnel/…` and `/healthz`, through the same handlers as in a container. Everybody

@@ -3,22 +3,22 @@ import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
-import { AgentRefusals } from "./agent_refusals.ts";
-import { Admissions, type TableChanges } from "./admissions.ts";
+import { AgentRefusals } from "./agents/agent_refusals.ts";
+import { Admissions, type TableChanges } from "./agents/admissions.ts";
 import { Callers, type CallersConfig } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
 import type { Tracer } from "../trace.ts";
-import type { Audit } from "./audit.ts";
-import { Deadlines } from "./deadlines.ts";
-import { IdleWatch } from "./idle_watch.ts";
-import { Limits, type LimitValues } from "./limits.ts";
-import type { ForwardLimits } from "./forward.ts";
+import type { Audit } from "./telemetry/audit.ts";
+import { Deadlines } from "./limits/deadlines.ts";
+import { IdleWatch } from "./limits/idle_watch.ts";
+import { Limits, type LimitValues } from "./limits/limits.ts";
+import type { ForwardLimits } from "./forward/forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
-import { Refusals } from "./refusals.ts";
-import { Registry } from "./registry.ts";
-import type { Metrics } from "./silent_metrics.ts";
-import { type ClusterTokens, TokenTable } from "./tokens.ts";
+import { CallerRefusals } from "./callers/caller_refusals.ts";
+import { Registry } from "./agents/registry.ts";
+import type { Metrics } from "./telemetry/silent_metrics.ts";
+import { type ClusterTokens, TokenTable } from "./agents/tokens.ts";
 
 /** What a relay is configured with; all durations in milliseconds. */
 export interface RelayConfig {
@@ -83,7 +83,7 @@ export class Relay {
   readonly admissions: Admissions;
   readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
-  readonly refusals: Refusals;
+  readonly callerRefusals: CallerRefusals;
   readonly limits: Limits;
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
@@ -105,7 +105,7 @@ export class Relay {
     this.admissions = new Admissions(made.tokens);
     this.agentRefusals = new AgentRefusals(made.metrics, log);
     this.callers = made.callers;
-    this.refusals = new Refusals(made.metrics, log);
+    this.callerRefusals = new CallerRefusals(made.metrics, log);
     this.audit = made.audit;
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
@@ -122,7 +122,13 @@ export class Relay {
       instance: crypto.randomUUID(),
       software: `culvert-relay/${config.version}`,
     };
-    this.elsewhere = made.relays && joinRelays(this, made.relays);
+    this.elsewhere = made.relays && joinRelays({
+      name: this.settings.instance,
+      log,
+      limits: this.forwardLimits,
+      counts: made.metrics,
+      isHere: (cluster) => this.registry.pick(cluster) !== undefined,
+    }, made.relays);
   }
 
   /**

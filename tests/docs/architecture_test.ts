@@ -3,53 +3,75 @@ import { codes, exists, readText, sources, table } from "./markdown.ts";
 
 const page = "docs/architecture.md";
 
-/** The folder below `lib/` that a path is in. */
-function roomOf(path: string): string | undefined {
-  return /^lib\/([^/]+)\//.exec(path)?.[1];
+/** Folders of one kind, and which of them each may import from. */
+interface Floor {
+  readonly name: string;
+  /** The folder that they are in. */
+  readonly parent: string;
+  /** For each folder, those that the page lets it import from. */
+  readonly allowed: ReadonlyMap<string, readonly string[]>;
+}
+
+function floor(name: string, parent: string, columns: readonly string[]): Floor {
+  const rows = table(page, columns);
+  const roomOfRow = (row: Record<string, string>): string => codes(row[columns[0]!]!)[0]!;
+  const rooms = rows.map(roomOfRow);
+  const allowed = rows.map((row): [string, string[]] => {
+    const others = row["imports from"]!;
+    const room = roomOfRow(row);
+    return [room, others === "all of these" ? rooms.filter((it) => it !== room) : codes(others)];
+  });
+  return { name, parent, allowed: new Map(allowed) };
+}
+
+const floors = [
+  floor("lib", "lib", ["room", "what is in it", "knows", "imports from"]),
+  floor("the relay", "lib/relay", ["room of the relay", "what is in it", "imports from"]),
+];
+
+/** The folder below `parent` that a path is in. */
+function roomOf(path: string, parent = "lib"): string | undefined {
+  return path.startsWith(`${parent}/`)
+    ? /^([^/]+)\//.exec(path.slice(parent.length + 1))?.[1]
+    : undefined;
 }
 
 /** The rooms that the files of a room import from, itself left out. */
-function importedRooms(room: string): Set<string> {
+function importedRooms(room: string, parent: string): Set<string> {
   const rooms = new Set<string>();
-  for (const path of sources(`lib/${room}`)) {
+  for (const path of sources(`${parent}/${room}`)) {
     for (const match of readText(path).matchAll(/\bfrom "(\.[^"]+)"/g)) {
       const target = new URL(match[1]!, `file:///${path}`).pathname.slice(1);
-      const other = roomOf(target);
+      const other = roomOf(target, parent);
       if (other !== undefined && other !== room) rooms.add(other);
     }
   }
   return rooms;
 }
 
-const rows = table(page, ["room", "what is in it", "knows", "imports from"]);
+for (const { name, parent, allowed } of floors) {
+  Deno.test(`architecture.md: the rooms of ${name} are its folders`, () => {
+    const folders = sources(parent).map((path) => roomOf(path, parent));
+    const named = new Set(folders.filter((room) => room !== undefined));
+    assert.deepEqual(new Set(allowed.keys()), named);
+  });
 
-Deno.test("architecture.md: the rooms are the folders of lib", () => {
-  const folders = new Set(
-    sources("lib").map(roomOf).filter((room) => room !== undefined),
-  );
-  assert.deepEqual(new Set(rows.flatMap((row) => codes(row["room"]!))), folders);
-});
-
-Deno.test("architecture.md: a room imports from no other than the table says", () => {
-  for (const row of rows) {
-    const [room = ""] = codes(row["room"]!);
-    const allowed = codes(row["imports from"]!);
-    for (const other of importedRooms(room)) {
-      assert.ok(allowed.includes(other), `lib/${room} imports from lib/${other}`);
+  Deno.test(`architecture.md: a room of ${name} imports from no other than the table says`, () => {
+    for (const [room, others] of allowed) {
+      for (const other of importedRooms(room, parent)) {
+        assert.ok(others.includes(other), `${parent}/${room} imports from ${parent}/${other}`);
+      }
     }
-  }
-});
+  });
 
-Deno.test("architecture.md: arrows go one way", () => {
-  const allowed = new Map(
-    rows.map((row) => [codes(row["room"]!)[0]!, codes(row["imports from"]!)]),
-  );
-  const visit = (room: string, path: string[]): void => {
-    assert.ok(!path.includes(room), [...path, room].join(" → "));
-    for (const other of allowed.get(room) ?? []) visit(other, [...path, room]);
-  };
-  for (const room of allowed.keys()) visit(room, []);
-});
+  Deno.test(`architecture.md: arrows of ${name} go one way`, () => {
+    const visit = (room: string, path: string[]): void => {
+      assert.ok(!path.includes(room), [...path, room].join(" → "));
+      for (const other of allowed.get(room) ?? []) visit(other, [...path, room]);
+    };
+    for (const room of allowed.keys()) visit(room, []);
+  });
+}
 
 Deno.test("architecture.md: only runtime and config name modules of Node's, and only runtime/deno names Deno", () => {
   for (const path of sources("lib")) {

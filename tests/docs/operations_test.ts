@@ -18,8 +18,8 @@ import {
   keysTimeoutMs,
   maxKeysBytes,
 } from "../../lib/relay/callers/keys.ts";
-import { maxTokenChars } from "../../lib/relay/connect.ts";
-import { freeFailures, maxWaiting, maxWaitingOverall } from "../../lib/relay/failures.ts";
+import { maxTokenChars } from "../../lib/relay/routes/connect.ts";
+import { freeFailures, maxWaiting, maxWaitingOverall } from "../../lib/relay/limits/failures.ts";
 import * as relayErrors from "../../lib/relay/errors.ts";
 import { handshakeTimeoutMs } from "../../lib/relay/relay.ts";
 import { startAgent, startRelay } from "../support/programs.ts";

@@ -19,8 +19,8 @@ import { defaultConnectionTimeouts, HttpConnection } from "../../lib/net/http_co
 import type { TunnelSocket } from "../../lib/protocol/socket.ts";
 import { internalApp, publicApp } from "../../lib/relay/app.ts";
 import type { RelayEnv } from "../../lib/relay/env.ts";
-import { noLimits } from "../../lib/relay/limits.ts";
-import { RelayMetrics } from "../../lib/relay/metrics.ts";
+import { noLimits } from "../../lib/relay/limits/limits.ts";
+import { RelayMetrics } from "../../lib/relay/telemetry/metrics.ts";
 import { Relay } from "../../lib/relay/relay.ts";
 import { type MemorySocket, memoryTunnel } from "../protocol/memory_tunnel.ts";
 import { asByteSocket, MemoryConnection, memoryConnection } from "./memory_connection.ts";

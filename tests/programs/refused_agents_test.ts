@@ -5,7 +5,7 @@ import { startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { fieldValues, type RawHead, readHead, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
-import { maxSessionsPerCluster } from "../../lib/relay/admissions.ts";
+import { maxSessionsPerCluster } from "../../lib/relay/agents/admissions.ts";
 import { V2Agent } from "../peers/v2_agent.ts";
 import { service } from "../isolation/service.ts";
 import { assertNoSecrets, CLUSTER, metric, secrets } from "../isolation/tunnel.ts";

@@ -4,9 +4,9 @@ import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import type { Log } from "../../lib/log.ts";
 import { healthApp } from "../../lib/relay/app.ts";
 import type { Store } from "../../lib/relay/directory/store.ts";
-import { noLimits } from "../../lib/relay/limits.ts";
+import { noLimits } from "../../lib/relay/limits/limits.ts";
 import { Relay } from "../../lib/relay/relay.ts";
-import { SilentMetrics } from "../../lib/relay/silent_metrics.ts";
+import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { eventually } from "../support/deadline.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };

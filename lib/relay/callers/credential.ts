@@ -1,6 +1,8 @@
 /** The bearer token that a request came with (RFC 6750 section 2.1). */
 import { type Field, listHas } from "../../http1/head.ts";
-import { bearerProtocol } from "../headers.ts";
+
+/** How a WebSocket caller of Kubernetes hands over a bearer token, as it can't set headers. */
+export const bearerProtocol = "base64url.bearer.authorization.k8s.io.";
 
 /** What a request says in the place of a token: it, nothing, or what can't be read. */
 export type Credential =

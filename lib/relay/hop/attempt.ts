@@ -3,7 +3,7 @@ import { concat, noBytes } from "../../bytes/bytes.ts";
 import { findHeadEnd, HeadError, type HeadLimits, parseResponseHead } from "../../http1/head.ts";
 import type { Channel } from "../../net/channel.ts";
 import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
-import type { Deadlines, Wait } from "../deadlines.ts";
+import type { Deadlines, Wait } from "../limits/deadlines.ts";
 import { HopChannel } from "./hop_channel.ts";
 import { readHopAnswer } from "./hop_fields.ts";
 

@@ -1,7 +1,7 @@
 /** Requests for clusters whose sessions other relays hold. */
 import type { Exchange } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
-import { Deadlines } from "../deadlines.ts";
+import { Deadlines } from "../limits/deadlines.ts";
 import type { Claim, Directory, Holder } from "../directory/directory.ts";
 import { type LookupResult, Lookups } from "../directory/lookups.ts";
 import { Moves } from "../directory/moves.ts";
@@ -12,7 +12,7 @@ import {
   type RelayError,
   relayLost,
 } from "../errors.ts";
-import { forward, type ForwardHost, type ForwardLimits } from "../forward.ts";
+import { forward, type ForwardHost, type ForwardLimits } from "../forward/forward.ts";
 import { Attempt, type AttemptEnd } from "./attempt.ts";
 import { encodeHopRequest, withHopSlack } from "./hop_fields.ts";
 import { huntMs, Hunts } from "./hunt.ts";

@@ -16,10 +16,10 @@ import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import { anything } from "../callers/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
-import { relayedField } from "../headers.ts";
+import { relayedField } from "../forward/headers.ts";
 import { type Span, withTrace } from "../../trace.ts";
-import { requestIdLine } from "../request_id.ts";
-import { hopKeys, hopNames as names } from "./hop_names.ts";
+import { requestIdLine } from "../forward/request_id.ts";
+import { hopKeys, hopNames as names } from "../forward/hop_names.ts";
 import type { RelayTokens } from "./relay_tokens.ts";
 
 /** Values of `Culvert-Hop` in an answer. */

@@ -1,9 +1,11 @@
 /** Joins a relay with others, through the directory that they share. */
+import type { Log } from "../../log.ts";
 import type { DirectoryEvents } from "../directory/directory.ts";
+import type { LookupResult } from "../directory/lookups.ts";
 import { SharedDirectory } from "../directory/shared_directory.ts";
 import type { Store } from "../directory/store.ts";
-import type { Relay } from "../relay.ts";
-import { Elsewhere } from "./elsewhere.ts";
+import type { ForwardLimits } from "../forward/forward.ts";
+import { Elsewhere, type HopResult } from "./elsewhere.ts";
 import type { DialPeer } from "./peers.ts";
 import { RelayTokens } from "./relay_tokens.ts";
 
@@ -18,37 +20,56 @@ export interface RelaysOptions {
 /** How often the log says that something in the directory is not what a relay writes. */
 const invalidLogMs = 60_000;
 
+/** The relay that joins the others. */
+export interface JoiningRelay {
+  /** Names it to the others: random. */
+  readonly name: string;
+  readonly log: Log;
+  readonly limits: ForwardLimits;
+  readonly counts: RelaysCounts;
+  /** Whether it has a session of a cluster that takes requests. */
+  readonly isHere: (cluster: string) => boolean;
+}
+
+/** Where it is counted what the others and the directory do. */
+export interface RelaysCounts {
+  lookedUp(result: LookupResult): void;
+  hopped(result: HopResult): void;
+  directoryFailed(): void;
+  observeDirectory(figures: () => { isUp: boolean; waiting: number }): void;
+}
+
 /** What a relay needs to find the others, and to be found once that is opened. */
-export function joinRelays(relay: Relay, { tokens, store, dial }: RelaysOptions): Elsewhere {
-  const { metrics, registry, forwardLimits: limits, settings: { instance: name } } = relay;
-  const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
+export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysOptions): Elsewhere {
+  const { name, log, limits, counts, isHere } = relay;
+  const directory = new SharedDirectory({ store, relay: name, events: reportTo(log, counts) });
   const elsewhere = new Elsewhere({
     directory,
     relay: name,
     tokens: new RelayTokens(tokens),
     dial,
     limits,
-    isHere: (cluster) => registry.pick(cluster) !== undefined,
-    lookedUp: (result) => metrics.lookedUp(result),
-    hopped: (result) => metrics.hopped(result),
+    isHere,
+    lookedUp: (result) => counts.lookedUp(result),
+    hopped: (result) => counts.hopped(result),
     failed: ({ relay: name, url }, reason) => {
-      relay.log.warn("Could not forward to another relay", { relay: name, url, reason });
+      log.warn("Could not forward to another relay", { relay: name, url, reason });
     },
   });
-  metrics.observeDirectory(() => ({ isUp: directory.isUp, waiting: elsewhere.waiting }));
+  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: elsewhere.waiting }));
   return elsewhere;
 }
 
-function reportTo({ log, metrics }: Relay): DirectoryEvents {
+function reportTo(log: Log, counts: RelaysCounts): DirectoryEvents {
   let nextInvalidMs = 0;
   return {
     away: (reason) => {
       log.error("The directory is away; other relays' sessions can't be looked up", { reason });
     },
     back: (sessions) => log.info("The directory is there", { sessions }),
-    failed: () => metrics.directoryFailed(),
+    failed: () => counts.directoryFailed(),
     invalid: (what) => {
-      metrics.directoryFailed();
+      counts.directoryFailed();
       if (performance.now() < nextInvalidMs) return;
       nextInvalidMs = performance.now() + invalidLogMs;
       log.warn("Ignored what is in the directory: no relay writes that", { what });

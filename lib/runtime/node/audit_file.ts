@@ -1,6 +1,6 @@
 /** The audit log as a file: one line of JSON for each record, appended, and followed when it is rotated. */
 import { closeSync, constants, fstatSync, openSync, statSync, write } from "node:fs";
-import type { AuditLog, AuditRecord } from "../../relay/audit.ts";
+import type { AuditLog, AuditRecord } from "../../relay/telemetry/audit.ts";
 import { harmless } from "./log_line.ts";
 
 /** What is told about a file that can't be written; once for each time that it begins and ends. */

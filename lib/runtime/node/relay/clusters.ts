@@ -3,7 +3,7 @@ import { isClustersFile, readClustersFiles } from "../../../config/clusters_file
 import { ConfigError } from "../../../config/config_error.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { Relay } from "../../../relay/relay.ts";
-import { SameTokenError } from "../../../relay/tokens.ts";
+import { SameTokenError } from "../../../relay/agents/tokens.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 

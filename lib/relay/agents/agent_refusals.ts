@@ -1,0 +1,61 @@
+/** Answers to agents that are not let in: counted, logged without their token, and not hurried. */
+import type { Context } from "hono";
+import type { Log } from "../../log.ts";
+import type { RelayEnv } from "../env.ts";
+import { Failures } from "../limits/failures.ts";
+import { SparseLog } from "../limits/sparse_log.ts";
+import type { Refusal } from "./admissions.ts";
+
+/** Where refused agents are counted. */
+export interface AgentRefusalCounts {
+  authFailed(endpoint: "connect"): void;
+  authSlowed(endpoint: "connect"): void;
+}
+
+/**
+ * Refuses agents. Every token is looked at, so that a right one gets through at once, whoever else
+ * fails from behind the same address; only the answers to wrong ones wait.
+ */
+export class AgentRefusals {
+  readonly #counts: AgentRefusalCounts;
+  readonly #log: SparseLog;
+  readonly #failures = new Failures(() => performance.now());
+
+  constructor(counts: AgentRefusalCounts, log: Log) {
+    this.#counts = counts;
+    this.#log = new SparseLog(log);
+  }
+
+  /** The answer, at once or after a while. */
+  async refuse(c: Context<RelayEnv>, refusal: Refusal): Promise<Response> {
+    if (refusal.kind === "full") {
+      this.#report(c, refusal, false);
+      return c.text("too many sessions of this cluster\n", 503, { "Retry-After": "5" });
+    }
+    const pace = this.#failures.add(c.env.exchange.peer.address);
+    this.#counts.authFailed("connect");
+    this.#report(c, refusal, pace.kind !== "now");
+    if (pace.kind !== "now") this.#counts.authSlowed("connect");
+    if (pace.kind === "never") {
+      return c.text("too many failed attempts\n", 429, { "Retry-After": "1" });
+    }
+    if (pace.kind === "later") {
+      await new Promise((resolve) => setTimeout(resolve, pace.ms));
+      pace.done();
+    }
+    if (refusal.kind === "certificate") return c.text("forbidden\n", 403);
+    return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
+  }
+
+  #report(c: Context<RelayEnv>, { kind, cluster, tokenName }: Refusal, isSlowed: boolean): void {
+    const { peer } = c.env.exchange;
+    this.#log.warn("Refused an agent", {
+      reason: kind,
+      cluster: cluster?.id,
+      token_name: tokenName,
+      certificate: kind === "certificate" ? peer.certificate?.names : undefined,
+      peer: peer.address,
+      slowed: isSlowed || undefined,
+    });
+  }
+}

@@ -1,0 +1,96 @@
+/** Which sessions serve which cluster, within this process. */
+import { CloseCode } from "../../protocol/errors.ts";
+import type { LimitValues } from "../limits/limits.ts";
+import type { Session } from "../../protocol/session.ts";
+
+/** A cluster as the relay's clusters file has it. */
+export interface Cluster {
+  readonly id: string;
+  readonly targetAddr: string;
+  /** Whether callers' `Impersonate-*` headers go on to the target. */
+  readonly impersonation: "strip" | "forward";
+  /** One of these must be a name in an agent's client certificate; absent when none is needed. */
+  readonly certificateNames?: readonly string[] | undefined;
+  /** What replaces the relay's limits for each cluster. */
+  readonly limits?: Partial<LimitValues> | undefined;
+}
+
+/** A session and what the registry goes by. */
+export interface Registration {
+  readonly session: Session;
+  /** As the configuration has it now: the same session may see another entry later. */
+  readonly cluster: Cluster;
+  /** The name of the token that the agent showed. */
+  readonly tokenName: string;
+  /** Random for each agent process; version 1 agents have none. */
+  readonly instance: string | undefined;
+  /** Which of the agent's connections this is: it may keep several. */
+  readonly slot: number;
+}
+
+/** Finds the session for a request. */
+export class Registry {
+  readonly #sessions = new Map<string, Registration[]>();
+
+  /** Registered sessions of all clusters. */
+  get size(): number {
+    let size = 0;
+    for (const registrations of this.#sessions.values()) size += registrations.length;
+    return size;
+  }
+
+  /** All registrations, for draining and metrics. */
+  *all(): Generator<Registration> {
+    for (const registrations of this.#sessions.values()) yield* registrations;
+  }
+
+  /**
+   * Adds a session, and ends the one that it replaces: the older session of the same connection of
+   * the same agent, or, among version 1 agents, which can't be told apart, the older agent's.
+   */
+  add(registration: Registration): void {
+    const { cluster: { id }, instance, slot } = registration;
+    const isSame = (other: Registration) => other.instance === instance && other.slot === slot;
+    const others = this.#sessions.get(id) ?? [];
+    const replaced = others.filter(isSame);
+    const kept = others.filter((other) => !isSame(other));
+    this.#sessions.set(id, [...kept, registration]);
+    for (const { session } of replaced) {
+      session.close(CloseCode.Replaced, "Replaced by a newer session");
+    }
+  }
+
+  /** Removes this very session; a newer one of the same agent stays. */
+  remove(registration: Registration): void {
+    const { cluster: { id } } = registration;
+    const left = this.#sessions.get(id)?.filter((other) => other !== registration) ?? [];
+    if (left.length > 0) this.#sessions.set(id, left);
+    else this.#sessions.delete(id);
+  }
+
+  /** Whether any session takes new requests. */
+  get isReady(): boolean {
+    for (const { session } of this.all()) if (session.takesStreams) return true;
+    return false;
+  }
+
+  /**
+   * The cluster's session with the fewest open streams that takes new ones. One whose agent does not
+   * answer its Pings is taken only if there is no other.
+   *
+   * @param except A session that has failed this request already.
+   */
+  pick(clusterId: string, except?: Session): Registration | undefined {
+    let best: Registration | undefined;
+    for (const candidate of this.#sessions.get(clusterId) ?? []) {
+      if (candidate.session === except || !candidate.session.takesStreams) continue;
+      if (!best || isBetter(candidate.session, best.session)) best = candidate;
+    }
+    return best;
+  }
+}
+
+function isBetter(a: Session, b: Session): boolean {
+  if (a.isSuspect !== b.isSuspect) return b.isSuspect;
+  return a.openStreams < b.openStreams;
+}

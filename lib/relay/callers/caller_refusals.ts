@@ -1,0 +1,53 @@
+/** Answers to callers that are not let in: counted, logged without their credential, and not hurried. */
+import type { Exchange } from "../../net/exchange.ts";
+import type { Log } from "../../log.ts";
+import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
+import { Failures } from "../limits/failures.ts";
+import { SparseLog } from "../limits/sparse_log.ts";
+import type { Caller, Denial, DenialReason } from "./caller.ts";
+
+/** Where refused callers are counted. */
+export interface CallerRefusalCounts {
+  callerDenied(reason: DenialReason): void;
+  authFailed(endpoint: "tunnel"): void;
+  authSlowed(endpoint: "tunnel"): void;
+}
+
+/** Refuses callers. */
+export class CallerRefusals {
+  readonly #counts: CallerRefusalCounts;
+  readonly #log: SparseLog;
+  readonly #failures = new Failures(() => performance.now());
+
+  constructor(counts: CallerRefusalCounts, log: Log) {
+    this.#counts = counts;
+    this.#log = new SparseLog(log);
+  }
+
+  /** Answers a caller that is denied, at once or after a while; `caller` is there if it is known. */
+  refuse(exchange: Exchange, denial: Denial, cluster: string, caller: Caller | undefined): void {
+    const { peer } = exchange;
+    const { reason, answer } = denial;
+    this.#counts.callerDenied(reason);
+    this.#log.warn("Refused a caller", {
+      reason,
+      cluster,
+      caller: caller?.name ?? peer.certificate?.names[0],
+      peer: peer.address,
+    });
+    if (answer.status !== 401) return answerError(exchange, answer);
+    this.#counts.authFailed("tunnel");
+    this.#answerInTime(exchange, answer);
+  }
+
+  #answerInTime(exchange: Exchange, error: RelayError): void {
+    const pace = this.#failures.add(exchange.peer.address);
+    if (pace.kind === "now") return answerError(exchange, error);
+    this.#counts.authSlowed("tunnel");
+    if (pace.kind === "never") return answerError(exchange, tooManyFailures);
+    setTimeout(() => {
+      pace.done();
+      if (!exchange.isOver) answerError(exchange, error);
+    }, pace.ms);
+  }
+}

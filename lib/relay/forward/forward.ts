@@ -1,0 +1,389 @@
+/** One tunnelled request: the caller's exchange on one side, a stream on the other. */
+import { concat, noBytes } from "../../bytes/bytes.ts";
+import {
+  BodyError,
+  BodyScanner,
+  encodeChunk,
+  lastChunk,
+  responseFraming,
+} from "../../http1/body.ts";
+import { keepsAlive } from "../../http1/fields.ts";
+import {
+  field,
+  findHeadEnd,
+  getField,
+  HeadError,
+  type HeadLimits,
+  listHas,
+  parseResponseHead,
+  type ResponseHead,
+} from "../../http1/head.ts";
+import type { Channel } from "../../net/channel.ts";
+import type { Exchange } from "../../net/exchange.ts";
+import { StreamError } from "../../protocol/errors.ts";
+import type { StreamEvents } from "../../protocol/stream.ts";
+import type { Span } from "../../trace.ts";
+import type { Bandwidth } from "../limits/bandwidth.ts";
+import type { Deadlines, Wait } from "../limits/deadlines.ts";
+import {
+  answerError,
+  answerTimeout,
+  badAnswer,
+  bodyTimeout,
+  bodyTooLarge,
+  type RelayError,
+  transferTimeout,
+} from "../errors.ts";
+import { returnedFields } from "./headers.ts";
+import type { IdleWatch, Watch, Watched } from "../limits/idle_watch.ts";
+import { PacedChannel } from "../limits/paced_channel.ts";
+
+/** What a tunnelled request is bound by. */
+export interface ForwardLimits {
+  /** The target's response head. */
+  head: HeadLimits;
+  /** Bytes of a request's body; 0 for no limit. */
+  maxBodyBytes: number;
+  /** Waits for targets' response heads, once the requests are whole. */
+  responses: Deadlines;
+  /** Bodies that should move. */
+  transfers: IdleWatch;
+}
+
+/** Who is told about a request, and what it is known by. */
+export interface ForwardObserver {
+  /** Goes with the request as `X-Request-Id`. */
+  readonly requestId: string;
+  /** Goes with the request as `traceparent`, if there is one. */
+  readonly span: Span | undefined;
+  /** What the relay's log says about a request that failed; the caller gets less. */
+  failed(error: RelayError, detail: string): void;
+}
+
+/** What becomes of a request whose channel ended before its answer did. */
+export interface ForwardHost extends ForwardObserver {
+  /** The protocol that the caller wants to change to. */
+  readonly upgrade: string | undefined;
+  /** What the request's bytes have to keep to. */
+  readonly bandwidths: readonly Bandwidth[];
+  /** What a caller is told whose request ended with this error. */
+  answerTo(error: StreamError): RelayError;
+  /**
+   * The channel failed before a byte of the answer: another one that has got the request's head, and
+   * what of its body had been written, if that is safe.
+   */
+  again?(error: StreamError): Channel | undefined;
+}
+
+/** Has a channel answer a request whose head it has got already. */
+export function forward(
+  channel: Channel,
+  exchange: Exchange,
+  limits: ForwardLimits,
+  host: ForwardHost,
+): void {
+  new Forward(exchange, channel, limits, host);
+}
+
+/** Is told what is of no interest any more. */
+const nobody = (): void => {};
+
+function paced(channel: Channel, bandwidths: readonly Bandwidth[]): Channel {
+  return bandwidths.length > 0 ? new PacedChannel(channel, bandwidths) : channel;
+}
+
+/**
+ * It hears its channel's events itself. An object of closures for them would be made by a literal, and
+ * of literals that live for long V8 makes all that follow in the old generation, where they kept the
+ * whole requests of which they knew until the next full collection.
+ */
+class Forward implements Watched, StreamEvents {
+  readonly #exchange: Exchange;
+  readonly #limits: ForwardLimits;
+  readonly #host: ForwardHost;
+  #stream: Channel;
+  readonly #upgrade: string | undefined;
+  /** Whether a byte of the answer has come: from then on there is no second try. */
+  #hasAnswer = false;
+  #wait: Wait | undefined;
+  #watch: Watch | undefined;
+  #sentBodyBytes = 0;
+  /** The target takes no more of the request's body for now. */
+  #isStreamFull = false;
+  /** For the {@link IdleWatch}. */
+  moved = 0;
+  /** Bytes of the response in front of its head's end. */
+  #headBytes: Uint8Array = noBytes;
+  #body: BodyScanner | undefined;
+  #isContent = false;
+  /** Whether the answer lets what carries it carry another. */
+  #isReusable = false;
+  /** Bytes handed to the caller's full socket, to be reported as taken when it drains. */
+  #untaken = 0;
+  #isOver = false;
+
+  constructor(
+    exchange: Exchange,
+    stream: Channel,
+    limits: ForwardLimits,
+    host: ForwardHost,
+  ) {
+    this.#exchange = exchange;
+    this.#stream = paced(stream, host.bandwidths);
+    this.#upgrade = host.upgrade;
+    this.#limits = limits;
+    this.#host = host;
+    this.#start();
+  }
+
+  #start(): void {
+    this.#stream.listen(this);
+    this.#exchange.onAborted = () => this.#abandon();
+    this.#exchange.onDrain = () => this.#callerDrained();
+    this.#sendBody();
+  }
+
+  /** The request is whole: from now on the target has to answer in time. */
+  #awaitHead(): void {
+    if (this.#body || this.#isOver) return;
+    this.#limits.responses.end(this.#wait);
+    this.#wait = this.#limits.responses.begin(() => this.#fail(answerTimeout, "No response head"));
+  }
+
+  #sendBody(): void {
+    const { framing } = this.#exchange;
+    // A request that wants to change protocols goes on with that protocol's bytes, or not at all.
+    if (framing.kind === "none") {
+      if (this.#upgrade === undefined) this.#stream.end();
+      return this.#awaitHead();
+    }
+    // The caller sends nothing more before the target has said something: that is waited for.
+    if (listHas(this.#exchange.head.fields, "expect", "100-continue")) this.#awaitHead();
+    const isChunked = framing.kind === "chunked";
+    this.#exchange.readBody({
+      data: (bytes) => this.#sendContent(bytes, isChunked),
+      end: () => {
+        if (isChunked) this.#stream.write(lastChunk);
+        if (this.#upgrade === undefined) this.#stream.end();
+        this.#awaitHead();
+      },
+    });
+    if (!this.#exchange.isBodyDone && !this.#isOver) this.#beWatched();
+  }
+
+  #beWatched(): void {
+    this.#watch ??= this.#limits.transfers.watch(this);
+  }
+
+  #sendContent(bytes: Uint8Array, isChunked: boolean): void {
+    this.#sentBodyBytes += bytes.length;
+    const { maxBodyBytes } = this.#limits;
+    if (maxBodyBytes > 0 && this.#sentBodyBytes > maxBodyBytes) {
+      return this.#fail(bodyTooLarge, `Body is over ${maxBodyBytes} bytes`);
+    }
+    this.moved++;
+    if (this.#stream.write(isChunked ? encodeChunk(bytes) : bytes)) return;
+    this.#isStreamFull = true;
+    this.#exchange.pauseBody();
+  }
+
+  /** The stream has room again for the request's body. */
+  drained(): void {
+    this.moved++;
+    this.#isStreamFull = false;
+    this.#exchange.resumeBody();
+  }
+
+  /**
+   * A body whose length was announced has to move, and so do bytes that wait for the other side. An
+   * answer without a length may be a watch or a followed log, which have nothing to say for hours.
+   */
+  get stuck(): string | undefined {
+    if (this.#isStreamFull) return "the target takes no more of the request's body";
+    if (this.#untaken > 0) return "the caller takes no more of the answer";
+    const { framing, isBodyDone } = this.#exchange;
+    if (framing.kind === "length" && !isBodyDone) return "the request's body stopped coming";
+    if (this.#body?.framing.kind === "length") return "the answer's body stopped coming";
+    return undefined;
+  }
+
+  idled(): void {
+    const isCallerLate = !this.#isStreamFull && !this.#exchange.isBodyDone;
+    this.#fail(isCallerLate ? bodyTimeout : transferTimeout, `Nothing moves: ${this.stuck}`);
+  }
+
+  /** Bytes of the answer. */
+  data(bytes: Uint8Array): void {
+    if (this.#isOver) return this.#stream.taken(bytes.length);
+    if (this.#body) return this.#receiveBody(bytes, 0);
+    this.#hasAnswer = true;
+    const known = this.#headBytes.length;
+    this.#headBytes = concat(this.#headBytes, bytes);
+    try {
+      this.#receiveHeads(known);
+    } catch (error) {
+      if (!(error instanceof HeadError)) throw error;
+      this.#fail(badAnswer, error.message);
+    }
+  }
+
+  /**
+   * Reads interim heads and the final one out of what has come.
+   *
+   * @param known Bytes that have been searched, and reported as taken, before.
+   */
+  #receiveHeads(known: number): void {
+    let from = Math.max(0, known - 3);
+    while (!this.#body && !this.#isOver) {
+      const end = findHeadEnd(this.#headBytes, from);
+      if (end === -1) {
+        if (this.#headBytes.length > this.#limits.head.maxBytes) {
+          throw new HeadError(431, "Response head is too long");
+        }
+        // A head may be longer than the stream's window: what follows must be let in.
+        return this.#stream.taken(this.#headBytes.length - known);
+      }
+      const fresh = end - known;
+      from = known = 0;
+      const head = parseResponseHead(this.#headBytes.subarray(0, end), this.#limits.head);
+      const rest = this.#headBytes.subarray(end);
+      this.#headBytes = rest;
+      if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
+      if (head.status === 100 && !this.#exchange.isBodyDone) this.#limits.responses.end(this.#wait);
+      const hasRoom = head.status >= 200 || this.#exchange.inform(head, returnedFields(head));
+      if (hasRoom) this.#stream.taken(fresh);
+      else this.#untaken += fresh;
+      if (head.status >= 200) this.#begin(head, rest);
+    }
+  }
+
+  /** The final head: decides how the body reaches the caller. */
+  #begin(head: ResponseHead, rest: Uint8Array): void {
+    this.#limits.responses.end(this.#wait);
+    const framing = responseFraming(head, this.#exchange.head.method);
+    this.#body = new BodyScanner(framing);
+    this.#isReusable = keepsAlive(head);
+    const fields = returnedFields(head);
+    const isChunked = framing.kind === "chunked";
+    this.#isContent = framing.kind === "close" || (isChunked && !this.#exchange.takesChunks);
+    if (isChunked && !this.#isContent) {
+      fields.push(field("Transfer-Encoding", "chunked"));
+    }
+    const mode = framing.kind === "none" ? "none" : this.#isContent ? "content" : "framed";
+    this.#exchange.respond(head.status, head.reason, fields, mode);
+    this.#headBytes = noBytes;
+    if (this.#body.isDone) return this.#complete(rest.length === 0);
+    if (rest.length > 0) this.#receiveBody(rest, 0);
+    if (!this.#isOver) this.#beWatched();
+  }
+
+  #receiveBody(bytes: Uint8Array, start: number): void {
+    const body = this.#body!;
+    this.moved++;
+    let hasRoom = true;
+    let last = noBytes;
+    let end: number;
+    try {
+      if (this.#isContent) {
+        end = body.scan(bytes, start, (from, to) => {
+          hasRoom = this.#exchange.write(bytes.subarray(from, to));
+        });
+      } else {
+        end = body.scan(bytes, start);
+        const framed = bytes.subarray(start, end);
+        // The end of an answer may have to wait, so it is handed over as that.
+        if (body.isDone) last = framed;
+        else hasRoom = this.#exchange.write(framed);
+      }
+    } catch (error) {
+      if (!(error instanceof BodyError)) throw error;
+      return this.#fail(badAnswer, error.message);
+    }
+    if (hasRoom) this.#stream.taken(bytes.length - start);
+    else this.#untaken += bytes.length - start;
+    if (body.isDone) this.#complete(end === bytes.length, last);
+  }
+
+  #callerDrained(): void {
+    const bytes = this.#untaken;
+    this.moved++;
+    this.#untaken = 0;
+    this.#stream.taken(bytes);
+  }
+
+  /** The agent sends no more. */
+  end(): void {
+    if (this.#isOver) return;
+    if (this.#body?.ended()) this.#complete(false);
+    else this.failed(new StreamError("reset", "The answer ended too soon"));
+  }
+
+  /** The agent gave the stream up. */
+  closed(): void {
+    this.failed(new StreamError("reset", "The agent closed the stream"));
+  }
+
+  /** The whole answer is with the caller's socket; what the agent still wants to say is not needed. */
+  #complete(isExact: boolean, last?: Uint8Array): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#exchange.finish(last);
+    this.#callerDrained();
+    if (this.#exchange.isBodyDone) this.#stream.finish(isExact && this.#isReusable);
+    else this.#stream.close();
+  }
+
+  #switchProtocols(head: ResponseHead, rest: Uint8Array, untaken: number): void {
+    const protocol = getField(head.fields, "upgrade");
+    if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
+      return this.#fail(badAnswer, "The target changed protocols without being asked");
+    }
+    const fields = returnedFields(head);
+    fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
+    const fault = this.#exchange.switchProtocols(head, fields, this.#stream, rest);
+    if (fault !== undefined) return this.#fail(badAnswer, fault);
+    this.#over();
+    this.#stream.taken(untaken);
+  }
+
+  /** The stream ended before the answer was whole. */
+  failed(error: StreamError): void {
+    if (this.#isOver || (!this.#hasAnswer && this.#sendAgain(error))) return;
+    this.#fail(this.#host.answerTo(error), error.message);
+  }
+
+  /** Goes on with another channel, if there is one for this request. */
+  #sendAgain(error: StreamError): boolean {
+    const channel = this.#host.again?.(error);
+    if (!channel) return false;
+    this.#stream = paced(channel, this.#host.bandwidths);
+    this.#stream.listen(this);
+    if (this.#exchange.isBodyDone && this.#upgrade === undefined) this.#stream.end();
+    // An empty piece asks whether there is room.
+    else if (this.#stream.write(noBytes)) this.drained();
+    return true;
+  }
+
+  #fail(error: RelayError, detail: string): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#stream.close();
+    this.#host.failed(error, detail);
+    answerError(this.#exchange, error);
+  }
+
+  /** The caller went away: the agent is told at once, so that the target is too. */
+  #abandon(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#stream.close();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#limits.responses.end(this.#wait);
+    this.#limits.transfers.forget(this.#watch);
+    this.#exchange.onAborted = nobody;
+    this.#exchange.onDrain = nobody;
+  }
+}

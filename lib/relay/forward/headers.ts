@@ -1,0 +1,101 @@
+/** What of a request's head enters the tunnel, and what of a response's head reaches the caller. */
+import { endToEnd } from "../../http1/fields.ts";
+import {
+  type Field,
+  field,
+  getField,
+  type RequestHead,
+  type ResponseHead,
+} from "../../http1/head.ts";
+import type { Framing } from "../../http1/body.ts";
+import type { Peer } from "../../net/exchange.ts";
+import { bearerProtocol } from "../callers/credential.ts";
+import { hopKeys } from "./hop_names.ts";
+import { type Span, withTrace } from "../../trace.ts";
+import type { Cluster } from "../agents/registry.ts";
+import { requestIdLine } from "./request_id.ts";
+
+/** Fields that we set ourselves: what a caller says about them is not believed. */
+const ownFields = new Set([
+  "x-forwarded-for",
+  "x-forwarded-proto",
+  "x-forwarded-host",
+  "forwarded",
+  // The caller's credential ends here; the agent puts in its own.
+  "authorization",
+  // It is the caller's if that was a safe one, see request_id.ts.
+  "x-request-id",
+  // Between relays only.
+  ...hopKeys,
+]);
+
+/** What the head of a tunnelled request depends on besides the caller's. */
+export interface ForwardContext {
+  cluster: Cluster;
+  peer: Peer;
+  framing: Framing;
+  requestId: string;
+  /** The relay's span of the request, if it has one. */
+  span?: Span | undefined;
+  /** The protocol that the caller wants to change to. */
+  upgrade: string | undefined;
+  /** A version 1 agent reads its target until it closes, so the target is asked to. */
+  closesConnection: boolean;
+}
+
+/** The fields of a request as it enters the tunnel: the caller's order and spelling, our framing. */
+export function forwardedFields(head: RequestHead, context: ForwardContext): Field[] {
+  const fields: Field[] = [];
+  const host = getField(head.fields, "host");
+  // HTTP/1.0 knows requests without one; ours is HTTP/1.1, where it must be.
+  if (host === undefined) fields.push(field("Host", context.cluster.targetAddr));
+  for (const item of withTrace(endToEnd(head.fields), context.span)) {
+    const kept = forwardedField(item, context.cluster);
+    if (kept) fields.push(kept);
+  }
+  if (context.framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
+  fields.push(field("X-Forwarded-For", context.peer.address));
+  fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
+  if (host) fields.push(field("X-Forwarded-Host", host));
+  fields.push(requestIdLine(context.requestId));
+  if (context.upgrade !== undefined) {
+    fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));
+  } else if (context.closesConnection) {
+    fields.push(field("Connection", "close"));
+  }
+  return fields;
+}
+
+function forwardedField(item: Field, cluster: Cluster): Field | undefined {
+  const { key } = item;
+  if (ownFields.has(key)) return undefined;
+  if (key === "host") return field(item.name, cluster.targetAddr);
+  if (key === "sec-websocket-protocol") return withoutBearer(item);
+  if (cluster.impersonation === "strip" && key.startsWith("impersonate-")) return undefined;
+  return item;
+}
+
+/** A field on its way to another relay, which applies the rules of its clusters itself. */
+export function relayedField(item: Field): Field | undefined {
+  if (ownFields.has(item.key)) return undefined;
+  return item.key === "sec-websocket-protocol" ? withoutBearer(item) : item;
+}
+
+function withoutBearer(item: Field): Field | undefined {
+  if (!item.value.includes(bearerProtocol)) return item;
+  const protocols = item.value.split(",").map((protocol) => protocol.trim());
+  const kept = protocols.filter((protocol) => !protocol.startsWith(bearerProtocol));
+  return kept.length > 0 ? field(item.name, kept.join(", ")) : undefined;
+}
+
+/**
+ * The fields of a response on its way to the caller, without those of the hop behind. The request's
+ * id is added to the final response by its exchange; a second one, of the target's, would be a riddle.
+ */
+export function returnedFields(head: ResponseHead): Field[] {
+  // RFC 9110 section 8.6: these have no length, and a caller that believed one would wait for it.
+  const hasLength = head.status >= 200 && head.status !== 204;
+  return endToEnd(head.fields).filter(({ key }) =>
+    key !== "x-request-id" && (hasLength || key !== "content-length")
+  );
+}

@@ -1,0 +1,170 @@
+/** `/tunnel/{cluster}/…`: a caller's request on its way to a cluster's agent. */
+import type { Context } from "hono";
+import type { Exchange } from "../../net/exchange.ts";
+import { StreamError } from "../../protocol/errors.ts";
+import { type Caller, Denial, type Identity } from "../callers/caller.ts";
+import { admit } from "../callers/callers.ts";
+import { refuseCrossSite } from "../callers/cross_site.ts";
+import type { RelayEnv } from "../env.ts";
+import {
+  answerError,
+  bodyTooLarge,
+  clusterNotAvailable,
+  forbiddenHop,
+  fromStreamError,
+  type RelayError,
+  relayStopping,
+} from "../errors.ts";
+import { forward } from "../forward/forward.ts";
+import { acceptHop, answerNotHere, type Hop, readHop } from "../hop/hop_fields.ts";
+import type { Registration } from "../agents/registry.ts";
+import type { Relay } from "../relay.ts";
+import { Observation, type TunnelRoute } from "./observation.ts";
+import { TunnelRequest } from "./tunnel_request.ts";
+
+const prefix = "/tunnel/";
+
+/**
+ * Splits a request target into cluster and path. Nothing is decoded or normalised; an absolute-form
+ * target (RFC 9112 section 3.2.2) is taken without its scheme and authority.
+ */
+export function parseTunnelTarget(target: string): TunnelRoute | undefined {
+  const path = target.startsWith("/") ? target : target.replace(/^https?:\/\/[^/?]*/i, "");
+  if (!path.startsWith(prefix)) return undefined;
+  const end = path.slice(prefix.length).search(/[/?]/);
+  if (end === -1) return { cluster: path.slice(prefix.length), path: "/" };
+  const cluster = path.slice(prefix.length, prefix.length + end);
+  const rest = path.slice(prefix.length + end);
+  return { cluster, path: rest.startsWith("?") ? `/${rest}` : rest };
+}
+
+/** Handles everything under `/tunnel/`. The answer goes straight to the exchange. */
+export function tunnelHandler(
+  relay: Relay,
+): (c: Context<RelayEnv>) => Response | Promise<Response> {
+  return function tunnel(c) {
+    const { exchange, alreadyAnswered } = c.env;
+    const route = parseTunnelTarget(exchange.head.target);
+    if (!route || route.cluster === "") return c.notFound() as Response;
+    const { elsewhere } = relay;
+    const hop = elsewhere && readHop(exchange.head, elsewhere.tokens);
+    if (hop) {
+      serveHop(relay, exchange, route, hop);
+      return alreadyAnswered;
+    }
+    const identity = relay.callers.identify(exchange);
+    if (identity instanceof Promise) {
+      return identity.then((identity) => {
+        receive(relay, exchange, route, identity);
+        return alreadyAnswered;
+      });
+    }
+    receive(relay, exchange, route, identity);
+    return alreadyAnswered;
+  };
+}
+
+/** A request that another relay forwards, which has let its caller in: it goes no further than here. */
+function serveHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop | "forged"): void {
+  if (hop === "forged") {
+    relay.metrics.authFailed("tunnel");
+    relay.log.warn("Refused a request: it has fields that only relays may send", {
+      peer: exchange.peer.address,
+    });
+    return answerError(exchange, forbiddenHop);
+  }
+  if (relay.refusesRequests || !relay.registry.pick(route.cluster)) return answerNotHere(exchange);
+  exchange.peer = hop.peer;
+  const request = new TunnelRequest(relay, exchange, route, hop.caller);
+  request.fromRelay = hop.relay;
+  request.admit(() => {
+    acceptHop(exchange);
+    send(relay, exchange, request);
+  });
+}
+
+/** Lets a caller in, or not, before anything depends on whether there is such a cluster. */
+function receive(relay: Relay, exchange: Exchange, route: TunnelRoute, identity: Identity): void {
+  if (exchange.isOver) {
+    // The caller left while its token was looked at.
+    relay.metrics.cluster("unknown").aborted++;
+    return;
+  }
+  if (identity instanceof Denial) return refuse(relay, exchange, route, identity, undefined);
+  const denial = admit(identity, route.cluster) ?? refuseCrossSite(identity, exchange.head);
+  if (denial) return refuse(relay, exchange, route, denial, identity);
+  serve(relay, exchange, route, identity);
+}
+
+function refuse(
+  relay: Relay,
+  exchange: Exchange,
+  route: TunnelRoute,
+  denial: Denial,
+  caller: Caller | undefined,
+): void {
+  const observation = new Observation(relay, exchange, route, undefined, caller);
+  observation.denialReason = denial.reason;
+  relay.callerRefusals.refuse(exchange, denial, route.cluster, caller);
+}
+
+function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller): void {
+  const request = new TunnelRequest(relay, exchange, route, caller);
+  if (relay.refusesRequests) return request.refuse(relayStopping);
+  const permit = relay.limits.permit(route.cluster);
+  if ("status" in permit) return request.refuse(permit);
+  request.permit = permit;
+  const refusal = refusalFor(relay, exchange, request.registration);
+  if (refusal) return request.refuse(refusal);
+  request.watching = relay.callers.open.watch(request);
+  request.admit(() => dispatch(relay, exchange, request, route, caller));
+}
+
+/** Sends a request through a session of this relay's, or to the relay that has one. */
+function dispatch(
+  relay: Relay,
+  exchange: Exchange,
+  request: TunnelRequest,
+  route: TunnelRoute,
+  caller: Caller,
+): void {
+  if (request.registration) return send(relay, exchange, request);
+  relay.elsewhere!.serve({
+    exchange,
+    ...route,
+    caller,
+    host: request,
+    here: () => {
+      request.registration = relay.registry.pick(route.cluster);
+      if (request.registration) send(relay, exchange, request);
+      else request.refuse(clusterNotAvailable);
+    },
+    taken: (holder) => request.toRelay = holder,
+  });
+}
+
+/** Sends a request through a session of this relay's. */
+function send(relay: Relay, exchange: Exchange, request: TunnelRequest): void {
+  try {
+    forward(request.open(request.registration!), exchange, relay.forwardLimits, request);
+  } catch (error) {
+    if (!(error instanceof StreamError)) throw error;
+    const answer = fromStreamError(error.code);
+    request.failed(answer, error.message);
+    answerError(exchange, answer);
+  }
+}
+
+/** Why a request is not even tried, or nothing. */
+function refusalFor(
+  relay: Relay,
+  { framing }: Exchange,
+  registration: Registration | undefined,
+): RelayError | undefined {
+  if (!registration && !relay.elsewhere) return clusterNotAvailable;
+  const { maxBodyBytes } = relay.config;
+  if (maxBodyBytes > 0 && framing.kind === "length" && framing.bytes > maxBodyBytes) {
+    return bodyTooLarge;
+  }
+  return undefined;
+}

@@ -1,0 +1,103 @@
+/** A caller's request on its way through a session, or, where that is safe, a second one. */
+import type { Bandwidth } from "../limits/bandwidth.ts";
+import { requestedUpgrade } from "../../http1/fields.ts";
+import { encodeRequestHead } from "../../http1/head.ts";
+import type { Exchange } from "../../net/exchange.ts";
+import { StreamError } from "../../protocol/errors.ts";
+import { endReason } from "../../protocol/session_end.ts";
+import type { Stream } from "../../protocol/stream.ts";
+import type { Caller } from "../callers/caller.ts";
+import { fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
+import type { ForwardHost } from "../forward/forward.ts";
+import { forwardedFields } from "../forward/headers.ts";
+import { Observation, type TunnelRoute } from "./observation.ts";
+import type { Registration } from "../agents/registry.ts";
+import type { Relay } from "../relay.ts";
+import { type RetryReason, retryReason } from "../forward/retry.ts";
+
+/** One request and the sessions that it is tried through. */
+export class TunnelRequest extends Observation implements ForwardHost {
+  readonly upgrade: string | undefined;
+  #stream: Stream | undefined;
+
+  get bandwidths(): readonly Bandwidth[] {
+    return this.permit.bandwidths;
+  }
+
+  constructor(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller) {
+    super(relay, exchange, route, relay.registry.pick(route.cluster), caller);
+    this.upgrade = requestedUpgrade(exchange.head);
+  }
+
+  /**
+   * Opens a stream and sends the request's head.
+   *
+   * @throws {StreamError} when no session takes a new stream; nothing has been sent or answered then.
+   */
+  open(registration: Registration): Stream {
+    try {
+      return this.#openOn(registration);
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error;
+      const other = this.#another("unsent", error.message);
+      if (!other) throw error;
+      return this.#openOn(other);
+    }
+  }
+
+  again(error: StreamError): Stream | undefined {
+    const [failed, session] = [this.#stream, this.registration?.session];
+    // Another relay had it.
+    if (!failed || !session) return undefined;
+    const reason = retryReason(this.exchange, { session, stream: failed, code: error.code });
+    const other = reason && this.#another(reason, error.message);
+    if (!other) return undefined;
+    let stream: Stream;
+    try {
+      stream = this.#openOn(other);
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error;
+      return undefined;
+    }
+    // The first piece is the head, of which there is a new one.
+    for (const piece of failed.unsent?.slice(1) ?? []) stream.write(piece);
+    return stream;
+  }
+
+  answerTo({ code }: StreamError): RelayError {
+    if (this.toRelay !== undefined) return relayLost;
+    const end = this.registration?.session.end;
+    return end && endReason(end) === "going_away" ? graceOver : fromStreamError(code);
+  }
+
+  #openOn(registration: Registration): Stream {
+    const { session, cluster } = registration;
+    const { head, framing, peer } = this.exchange;
+    const fields = forwardedFields(head, {
+      cluster,
+      peer,
+      framing,
+      requestId: this.requestId,
+      span: this.span,
+      upgrade: this.upgrade,
+      closesConnection: session.version === 1,
+    });
+    this.registration = registration;
+    const bytes = encodeRequestHead(head.method, this.route.path, fields);
+    this.#stream = session.open(cluster.targetAddr, bytes);
+    return this.#stream;
+  }
+
+  /** Another session than the one that failed, for one try more. */
+  #another(reason: RetryReason, detail: string): Registration | undefined {
+    const { log, metrics, registry, refusesRequests } = this.relay;
+    if (this.retries > 0 || refusesRequests) return undefined;
+    const other = registry.pick(this.route.cluster, this.registration?.session);
+    if (!other) return undefined;
+    this.retries++;
+    metrics.requestRetried(reason);
+    const { instance } = other;
+    log.info("Sending a request again", { ...this.about, reason, detail, instance });
+    return other;
+  }
+}

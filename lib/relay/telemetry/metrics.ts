@@ -1,0 +1,442 @@
+/** The relay's metrics: argocd-cluster-proxy's names and labels, and what it doesn't have. */
+import { Counter, Gauge, Registry as Metrics } from "prom-client";
+import { processMetrics } from "../../process_metrics.ts";
+import type { DenialReason } from "../callers/caller.ts";
+import { ClusterMetrics } from "./cluster_metrics.ts";
+import { histogramText } from "./latency.ts";
+import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
+import type { RetryReason } from "../forward/retry.ts";
+import type { LookupResult } from "../directory/lookups.ts";
+import type { HopResult } from "../hop/elsewhere.ts";
+import type { Registry } from "../agents/registry.ts";
+
+/** What is read again when its files change. */
+export type ConfigSource =
+  | "clusters"
+  | "caller_tokens"
+  | "caller_certificates"
+  | "caller_jwt_rules"
+  | "relay_tokens"
+  | "tls";
+
+/** Counters, gauges and histograms of one relay. */
+export class RelayMetrics {
+  readonly #metrics = new Metrics();
+  readonly #clusters = new Map<string, ClusterMetrics>();
+  readonly #authFailures: Counter<"endpoint">;
+  readonly #authSlowed: Counter<"endpoint">;
+  readonly #refused: Counter<"reason">;
+  readonly #rateLimited: Counter;
+  readonly #limitHits: Counter<"limit">;
+  readonly #callersDenied: Counter<"reason">;
+  readonly #callerKeys: Counter<"result">;
+  readonly #callerKeysTime: Gauge;
+  readonly #auditFailures: Counter;
+  readonly #sessionsEnded: Counter<"code">;
+  readonly #directoryErrors: Counter;
+  readonly #lookups: Counter<"result">;
+  readonly #hops: Counter<"result">;
+  readonly #directoryUp: Gauge<"directory">;
+  readonly #waiting: Gauge;
+  readonly #handshakeFailures: Counter<"reason">;
+  readonly #certificates: Gauge<"name">;
+  readonly #configReloads: Counter<"source" | "result">;
+  readonly #configReloadTime: Gauge<"source">;
+  readonly #sessionEnds: Counter<"reason">;
+  readonly #retries: Counter<"reason">;
+  readonly #endedSessions = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
+  readonly #registry: Registry;
+  #observeDirectory: () => void = () => {};
+
+  constructor(registry: Registry, version: string) {
+    this.#registry = registry;
+    const registers = [this.#metrics];
+    this.#authFailures = new Counter({
+      name: "auth_failures_total",
+      help: "Refused credentials, by endpoint.",
+      labelNames: ["endpoint"],
+      registers,
+    });
+    this.#authSlowed = new Counter({
+      name: "auth_failures_slowed_total",
+      help: "Refused credentials of addresses that had failed before: late answers and 429.",
+      labelNames: ["endpoint"],
+      registers,
+    });
+    this.#refused = new Counter({
+      name: "proxy_refused_requests_total",
+      help: "Requests that were not valid HTTP, by status.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#rateLimited = new Counter({
+      name: "proxy_rate_limited_total",
+      help: "Requests that met the relay's rate limit.",
+      registers,
+    });
+    this.#limitHits = new Counter({
+      name: "culvert_limit_hits_total",
+      help: "Times that a limit was met, by the name of its option.",
+      labelNames: ["limit"],
+      registers,
+    });
+    this.#callersDenied = new Counter({
+      name: "culvert_callers_denied_total",
+      help: "Requests of callers that were not let in, by reason.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#callerKeys = new Counter({
+      name: "culvert_caller_keys_fetches_total",
+      help: "Attempts to fetch the keys of callers' issuer, by result.",
+      labelNames: ["result"],
+      registers,
+    });
+    this.#callerKeysTime = new Gauge({
+      name: "culvert_caller_keys_fetched_timestamp_seconds",
+      help:
+        "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
+      registers,
+    });
+    this.#auditFailures = new Counter({
+      name: "culvert_audit_failures_total",
+      help: "Audit records that could not be written.",
+      registers,
+    });
+    this.#sessionsEnded = new Counter({
+      name: "tunnel_sessions_ended_total",
+      help: "Agents' sessions that ended, by WebSocket close code.",
+      labelNames: ["code"],
+      registers,
+    });
+    this.#handshakeFailures = new Counter({
+      name: "culvert_tls_handshake_failures_total",
+      help: "TLS handshakes with the relay's listeners that failed, by reason.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#certificates = new Gauge({
+      name: "culvert_certificate_not_after_timestamp_seconds",
+      help: "When a certificate in use expires, in seconds since 1970, by its option's name.",
+      labelNames: ["name"],
+      registers,
+    });
+    this.#configReloads = new Counter({
+      name: "culvert_config_reloads_total",
+      help: "Files that were read again while running, by what they hold and by result.",
+      labelNames: ["source", "result"],
+      registers,
+    });
+    this.#configReloadTime = new Gauge({
+      name: "culvert_config_last_reload_success_timestamp_seconds",
+      help: "When what is in use was read, in seconds since 1970, by source.",
+      labelNames: ["source"],
+      registers,
+    });
+    this.#sessionEnds = new Counter({
+      name: "culvert_session_ends_total",
+      help: "Agents' sessions that ended, by reason.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#retries = new Counter({
+      name: "culvert_request_retries_total",
+      help: "Requests that were sent through another session, by the reason why that was safe.",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#directoryErrors = new Counter({
+      name: "culvert_directory_errors_total",
+      help: "Requests to the directory that failed, and values in it that no relay writes.",
+      registers,
+    });
+    this.#lookups = new Counter({
+      name: "culvert_directory_lookups_total",
+      help: "Look-ups of the relays that hold a cluster's sessions, by result.",
+      labelNames: ["result"],
+      registers,
+    });
+    this.#hops = new Counter({
+      name: "culvert_forwarded_requests_total",
+      help: "Tries to have another relay answer a request, by result.",
+      labelNames: ["result"],
+      registers,
+    });
+    this.#directoryUp = new Gauge({
+      name: "culvert_directory_up",
+      help: "1 if the relays' directory answers, else 0; no value without a directory.",
+      labelNames: ["directory"],
+      registers,
+    });
+    this.#waiting = new Gauge({
+      name: "culvert_waiting_requests",
+      help: "Requests that wait for a session that has just left its relay.",
+      registers,
+    });
+    this.#registerRequestMetrics();
+    this.#registerSessionMetrics(version);
+  }
+
+  /** The content type of {@link text}. */
+  get contentType(): string {
+    return this.#metrics.contentType;
+  }
+
+  /** Everything in Prometheus' text format. */
+  async text(): Promise<string> {
+    this.#observeDirectory();
+    const clusters = [...this.#clusters];
+    return await this.#metrics.metrics() +
+      histogramText(
+        "proxy_request_duration_seconds",
+        "Seconds from a request's head to the end of its answer.",
+        clusters.map(([id, { duration }]) => [id, duration]),
+      ) +
+      histogramText(
+        "culvert_time_to_first_byte_seconds",
+        "Seconds from a request's head to the head of its answer.",
+        clusters.map(([id, { firstByte }]) => [id, firstByte]),
+      ) +
+      await processMetrics().metrics();
+  }
+
+  /**
+   * A cluster's figures.
+   *
+   * @param cluster The id of a cluster that exists, or `unknown`: what callers make up must not
+   *   become a series of its own.
+   */
+  cluster(cluster: string): ClusterMetrics {
+    const known = this.#clusters.get(cluster);
+    if (known) return known;
+    const added = new ClusterMetrics();
+    this.#clusters.set(cluster, added);
+    return added;
+  }
+
+  /** A request never came to be one. */
+  requestRefused(status: number): void {
+    this.#refused.inc({ reason: String(status) });
+    if (status === 408) this.limitHit("header-timeout");
+    if (status === 431) this.limitHit("max-header-bytes");
+  }
+
+  /**
+   * Counts that a limit was met.
+   *
+   * @param limit The name of the limit's option, without its dashes, or a fixed name like those.
+   */
+  limitHit(limit: string): void {
+    this.#limitHits.inc({ limit });
+    // argocd-cluster-proxy's name for all limits on requests per second.
+    if (limit.endsWith("rate-limit")) this.#rateLimited.inc();
+  }
+
+  /** A record of the audit log was lost. */
+  auditFailed(): void {
+    this.#auditFailures.inc();
+  }
+
+  authFailed(endpoint: "connect" | "tunnel"): void {
+    this.#authFailures.inc({ endpoint });
+  }
+
+  authSlowed(endpoint: "connect" | "tunnel"): void {
+    this.#authSlowed.inc({ endpoint });
+  }
+
+  /** A TLS handshake failed. @param reason One of a closed list. */
+  tlsHandshakeFailed(reason: string): void {
+    this.#handshakeFailures.inc({ reason });
+  }
+
+  /** When the certificates of an option's file expire, in seconds since 1970. */
+  certificateExpires(name: string, seconds: number): void {
+    this.#certificates.set({ name }, seconds);
+  }
+
+  /** What a source held at start is in use. */
+  configLoaded(source: ConfigSource): void {
+    this.#configReloads.inc({ source, result: "applied" }, 0);
+    this.#configReloads.inc({ source, result: "refused" }, 0);
+    this.#configReloadTime.setToCurrentTime({ source });
+  }
+
+  /** A source changed while running: what it holds now is in use, or what it held before. */
+  configReloaded(source: ConfigSource, result: "applied" | "refused"): void {
+    this.#configReloads.inc({ source, result });
+    if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
+  }
+
+  requestRetried(reason: RetryReason): void {
+    this.#retries.inc({ reason });
+  }
+
+  callerDenied(reason: DenialReason): void {
+    this.#callersDenied.inc({ reason });
+  }
+
+  callerKeysFetched(result: "ok" | "failed"): void {
+    this.#callerKeys.inc({ result });
+    if (result === "ok") this.#callerKeysTime.setToCurrentTime();
+  }
+
+  /** Has the gauges about the directory show what it is like when Prometheus asks. */
+  observeDirectory(figures: () => { isUp: boolean; waiting: number }): void {
+    this.#observeDirectory = () => {
+      const { isUp, waiting } = figures();
+      this.#directoryUp.set({ directory: "redis" }, Number(isUp));
+      this.#waiting.set(waiting);
+    };
+  }
+
+  lookedUp(result: LookupResult): void {
+    this.#lookups.inc({ result });
+  }
+
+  hopped(result: HopResult): void {
+    this.#hops.inc({ result });
+  }
+
+  directoryFailed(): void {
+    this.#directoryErrors.inc();
+  }
+
+  sessionEnded(
+    end: SessionEnd,
+    stats: { bytesIn: number; bytesOut: number; windowStalls: number },
+  ): void {
+    this.#sessionsEnded.inc({ code: String(end.code) });
+    this.#sessionEnds.inc({ reason: endReason(end) });
+    this.#endedSessions.bytesIn += stats.bytesIn;
+    this.#endedSessions.bytesOut += stats.bytesOut;
+    this.#endedSessions.windowStalls += stats.windowStalls;
+  }
+
+  #registerRequestMetrics(): void {
+    const clusters = this.#clusters;
+    const registers = [this.#metrics];
+    new Counter({
+      name: "proxy_requests_total",
+      help: "Requests that were proxied, by cluster, method and status code.",
+      labelNames: ["cluster", "method", "code"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cluster, { requests }] of clusters) {
+          for (const [key, count] of requests) {
+            const [method = "", code = ""] = key.split(" ");
+            this.inc({ cluster, method, code }, count);
+          }
+        }
+      },
+    });
+    new Counter({
+      name: "proxy_aborted_requests_total",
+      help:
+        "Requests whose answer was not completed: the caller went away or the target broke off.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [cluster, { aborted }] of clusters) {
+          if (aborted > 0) this.inc({ cluster }, aborted);
+        }
+      },
+    });
+    new Gauge({
+      name: "tunnel_active_connections",
+      help: "Requests and upgraded connections that are open, by cluster.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        for (const [cluster, { open }] of clusters) this.set({ cluster }, open);
+      },
+    });
+  }
+
+  /** Figures that sessions keep anyway and that are read only when Prometheus asks. */
+  #registerSessionMetrics(version: string): void {
+    const registry = this.#registry;
+    const ended = this.#endedSessions;
+    const registers = [this.#metrics];
+    new Gauge({
+      name: "agents_connected",
+      help: "Agents that are connected.",
+      registers,
+      collect() {
+        this.set(registry.size);
+      },
+    });
+    new Gauge({
+      name: "tunnel_sessions",
+      help: "Agents' sessions, by protocol version.",
+      labelNames: ["version"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { session } of registry.all()) this.inc({ version: String(session.version) });
+      },
+    });
+    new Gauge({
+      name: "culvert_open_streams",
+      help: "Streams of the tunnel that are open, in all sessions of each cluster.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { session, cluster: { id } } of registry.all()) {
+          this.inc({ cluster: id }, session.openStreams);
+        }
+      },
+    });
+    new Gauge({
+      name: "tunnel_round_trip_seconds",
+      help:
+        "The last measured round trip to each cluster's agents; the longest where there are several.",
+      labelNames: ["cluster"],
+      registers,
+      collect() {
+        this.reset();
+        const longest = new Map<string, number>();
+        for (const { session, cluster: { id } } of registry.all()) {
+          longest.set(id, Math.max(longest.get(id) ?? 0, session.roundTripMs / 1000));
+        }
+        for (const [cluster, seconds] of longest) this.set({ cluster }, seconds);
+      },
+    });
+    new Counter({
+      name: "tunnel_bytes_total",
+      help: "Bytes of all sessions' messages, by direction as the relay sees it.",
+      labelNames: ["direction"],
+      registers,
+      collect() {
+        this.reset();
+        let { bytesIn, bytesOut } = ended;
+        for (const { session: { stats } } of registry.all()) {
+          bytesIn += stats.bytesIn;
+          bytesOut += stats.bytesOut;
+        }
+        this.inc({ direction: "in" }, bytesIn);
+        this.inc({ direction: "out" }, bytesOut);
+      },
+    });
+    new Counter({
+      name: "tunnel_window_stalls_total",
+      help: "Times that a stream had bytes to send and no credit.",
+      registers,
+      collect() {
+        this.reset();
+        let { windowStalls } = ended;
+        for (const { session: { stats } } of registry.all()) windowStalls += stats.windowStalls;
+        this.inc(windowStalls);
+      },
+    });
+    new Gauge({
+      name: "culvert_build_info",
+      help: "Always 1; the labels say which program this is.",
+      labelNames: ["program", "version"],
+      registers,
+    }).set({ program: "relay", version }, 1);
+  }
+}
