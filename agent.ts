@@ -3,7 +3,7 @@ import process from "node:process";
 import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
 import type { AgentConfigSource } from "./lib/agent/metrics.ts";
-import { formatAddress } from "./lib/config/address.ts";
+import { formatAddress } from "./lib/config/options/address.ts";
 import { type AgentOptions, parseAgentOptions } from "./lib/config/agent_options.ts";
 import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";

@@ -1,7 +1,7 @@
 /** A relay for the edge, put together from a platform's settings. */
 import { ConfigError } from "../lib/config/config_error.ts";
 import { type EdgeOptions, readEdgeOptions } from "../lib/config/edge_options.ts";
-import type { Environment } from "../lib/config/options.ts";
+import type { Environment } from "../lib/config/options/options.ts";
 import { version } from "../lib/config/version.ts";
 import { defaultHeadLimits } from "../lib/http1/head.ts";
 import type { Log } from "../lib/log.ts";

@@ -1,6 +1,9 @@
 /** `relay argocd-secret`: what Argo CD reads to reach a cluster through the relay. */
-import type { Access } from "../config/access_options.ts";
-import { argocdSecretProgram, parseArgocdSecretOptions } from "../config/argocd_options.ts";
+import type { Access } from "../config/commands/access_options.ts";
+import {
+  argocdSecretProgram,
+  parseArgocdSecretOptions,
+} from "../config/commands/argocd_options.ts";
 import { base64Of } from "./base64.ts";
 import { type Command, commandOf } from "./command.ts";
 

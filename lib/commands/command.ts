@@ -1,6 +1,6 @@
 /** Commands: words behind a program's name that have it print something and end. */
-import type { AccessTls } from "../config/access_options.ts";
-import type { Environment, Parsed } from "../config/options.ts";
+import type { AccessTls } from "../config/commands/access_options.ts";
+import type { Environment, Parsed } from "../config/options/options.ts";
 
 /** What a command leaves. */
 export interface CommandOutput {

@@ -1,6 +1,9 @@
 /** `relay kubeconfig`: what kubectl reads to reach a cluster through the relay. */
-import type { Access } from "../config/access_options.ts";
-import { kubeconfigProgram, parseKubeconfigOptions } from "../config/kubeconfig_options.ts";
+import type { Access } from "../config/commands/access_options.ts";
+import {
+  kubeconfigProgram,
+  parseKubeconfigOptions,
+} from "../config/commands/kubeconfig_options.ts";
 import { base64Of } from "./base64.ts";
 import { type Command, commandOf } from "./command.ts";
 import type { YamlValue } from "./yaml.ts";

@@ -1,5 +1,5 @@
 /** `relay token`: a token for an agent or a caller, and its SHA-256 for the relay. */
-import { parseTokenOptions, tokenProgram } from "../config/token_options.ts";
+import { parseTokenOptions, tokenProgram } from "../config/commands/token_options.ts";
 import { hashToken } from "../relay/digests.ts";
 import { type Command, commandOf } from "./command.ts";
 

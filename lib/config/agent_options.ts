@@ -1,7 +1,7 @@
 /** The agent's options: the command line, the environment and the files they name. */
 import { z } from "zod";
-import type { ListenAddress, TargetAddress } from "./address.ts";
-import { TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
+import type { ListenAddress, TargetAddress } from "./options/address.ts";
+import { TOKEN_EXPECTED, TOKEN_PATTERN } from "./entries/clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { readCertificateFile, readPrivateKeyFile, whyUnreadable } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
@@ -15,15 +15,14 @@ import {
   parsedBy,
   path,
   targetAddress,
-} from "./kinds.ts";
+} from "./options/kinds.ts";
+import type { OptionTable, Program } from "./options/option_table.ts";
 import {
   type Environment,
-  type OptionTable,
   type Parsed,
   parseOptions,
-  type Program,
   type ReadOptions,
-} from "./options.ts";
+} from "./options/options.ts";
 import { type Proxy, proxyFromEnvironment, proxyOrNone } from "./proxy.ts";
 import {
   exitCodes,

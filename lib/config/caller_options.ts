@@ -1,5 +1,5 @@
 /** The relay's options about callers: who may use its internal listener, and how they prove it. */
-import { formatAddress, type ListenAddress } from "./address.ts";
+import { formatAddress, type ListenAddress } from "./options/address.ts";
 import {
   type CallerCertificateEntry,
   type CallerClaimEntry,
@@ -7,11 +7,12 @@ import {
   readCallerCertificates,
   readCallerClaims,
   readCallerTokens,
-} from "./callers.ts";
+} from "./entries/callers.ts";
 import { ConfigError } from "./config_error.ts";
 import { type FileText, readTextFile } from "./files.ts";
-import { choice, type Kind, parsedBy } from "./kinds.ts";
-import type { OptionTable, ReadOptions } from "./options.ts";
+import { choice, type Kind, parsedBy } from "./options/kinds.ts";
+import type { OptionTable } from "./options/option_table.ts";
+import type { ReadOptions } from "./options/options.ts";
 
 /** How callers prove themselves; frozen with the other options. */
 export interface CallerOptions {

@@ -2,8 +2,9 @@
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
 import { type FileText, readCertificateFile, readTextFile } from "./files.ts";
-import { type Kind, parsedBy, path } from "./kinds.ts";
-import type { OptionTable, ReadOptions } from "./options.ts";
+import { type Kind, parsedBy, path } from "./options/kinds.ts";
+import type { OptionTable } from "./options/option_table.ts";
+import type { ReadOptions } from "./options/options.ts";
 
 /** How a relay works with others. */
 export interface DirectoryOptions {

@@ -7,18 +7,19 @@ import {
   type CallerTokenEntry,
   readCallerClaims,
   readCallerTokens,
-} from "./callers.ts";
-import { type ClusterEntry, readClusters } from "./clusters.ts";
+} from "./entries/callers.ts";
+import { type ClusterEntry, readClusters } from "./entries/clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
-import { parsedBy } from "./kinds.ts";
+import { parsedBy } from "./options/kinds.ts";
 import {
   idleTimeoutOption,
   limitOptions,
   maxBodyBytesOption,
   responseTimeoutOption,
 } from "./limit_options.ts";
-import { type Environment, type OptionTable, parseOptions } from "./options.ts";
+import type { OptionTable } from "./options/option_table.ts";
+import { type Environment, parseOptions } from "./options/options.ts";
 import { type LogLevel, logOptions, maxHeaderBytesOption } from "./shared_options.ts";
 import { version } from "./version.ts";
 

@@ -1,6 +1,6 @@
 /** Options about limits, as every relay has them, wherever it runs. */
-import { duration, integer, number } from "./kinds.ts";
-import type { Option, OptionTable } from "./options.ts";
+import { duration, integer, number } from "./options/kinds.ts";
+import type { Option, OptionTable } from "./options/option_table.ts";
 
 /** What a relay and each of its clusters may be asked for at once, or in a second. */
 export const limitOptions = {

@@ -4,8 +4,8 @@
  */
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
-import type { Kind } from "./kinds.ts";
-import type { Environment } from "./options.ts";
+import type { Kind } from "./options/kinds.ts";
+import type { Environment } from "./options/options.ts";
 
 /** A proxy that opens connections by CONNECT (RFC 9110 section 9.3.6). */
 export interface Proxy {

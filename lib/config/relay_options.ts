@@ -1,6 +1,6 @@
 /** The relay's options: the command line, the environment and the files they name. */
-import { formatAddress, type ListenAddress } from "./address.ts";
-import { argocdSecretProgram } from "./argocd_options.ts";
+import { formatAddress, type ListenAddress } from "./options/address.ts";
+import { argocdSecretProgram } from "./commands/argocd_options.ts";
 import { type CallerOptions, callerOptions, readCallers } from "./caller_options.ts";
 import {
   type CallerLimits,
@@ -8,8 +8,8 @@ import {
   type Clusters,
   type ClustersContext,
   readClusters,
-} from "./clusters.ts";
-import { isClustersFile, readClustersFiles } from "./clusters_files.ts";
+} from "./entries/clusters.ts";
+import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
 import { ConfigError } from "./config_error.ts";
 import {
   type DirectoryOptions,
@@ -18,22 +18,21 @@ import {
 } from "./directory_options.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
-import { kubeconfigProgram } from "./kubeconfig_options.ts";
-import { choice, duration, type Kind, listenAddress, parsedBy, path } from "./kinds.ts";
+import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
+import { choice, duration, type Kind, listenAddress, parsedBy, path } from "./options/kinds.ts";
 import {
   idleTimeoutOption,
   limitOptions,
   maxBodyBytesOption,
   responseTimeoutOption,
 } from "./limit_options.ts";
+import type { OptionTable, Program } from "./options/option_table.ts";
 import {
   type Environment,
-  type OptionTable,
   type Parsed,
   parseOptions,
-  type Program,
   type ReadOptions,
-} from "./options.ts";
+} from "./options/options.ts";
 import {
   exitCodes,
   graceOption,
@@ -42,7 +41,7 @@ import {
   logOptions,
   maxHeaderBytesOption,
 } from "./shared_options.ts";
-import { tokenProgram } from "./token_options.ts";
+import { tokenProgram } from "./commands/token_options.ts";
 import { version } from "./version.ts";
 
 /** What the relay runs with; frozen. */

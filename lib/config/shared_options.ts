@@ -1,6 +1,6 @@
 /** Options that relay and agent have in common. */
-import { choice, duration, integer } from "./kinds.ts";
-import type { Option } from "./options.ts";
+import { choice, duration, integer } from "./options/kinds.ts";
+import type { Option } from "./options/option_table.ts";
 
 /** How much is logged. */
 export type LogLevel = "debug" | "info" | "warn" | "error";

@@ -1,7 +1,7 @@
 /** What the tests of this room share. */
 import assert from "node:assert/strict";
 import { ConfigError } from "../../lib/config/config_error.ts";
-import type { Parsed } from "../../lib/config/options.ts";
+import type { Parsed } from "../../lib/config/options/options.ts";
 
 export const CERTIFICATE_PEM =
   "-----BEGIN CERTIFICATE-----\nY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { parseArgocdSecretOptions } from "../../lib/config/argocd_options.ts";
-import { parseKubeconfigOptions } from "../../lib/config/kubeconfig_options.ts";
-import type { Environment, Parsed } from "../../lib/config/options.ts";
+import { parseArgocdSecretOptions } from "../../lib/config/commands/argocd_options.ts";
+import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
+import type { Environment, Parsed } from "../../lib/config/options/options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
-import { parseTokenOptions } from "../../lib/config/token_options.ts";
+import { parseTokenOptions } from "../../lib/config/commands/token_options.ts";
 import { code, table, tableAfter } from "./markdown.ts";
 
 const page = "docs/commands.md";

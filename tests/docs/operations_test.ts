@@ -4,7 +4,7 @@ import {
   readCallerCertificates,
   readCallerClaims,
   readCallerTokens,
-} from "../../lib/config/callers.ts";
+} from "../../lib/config/entries/callers.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";

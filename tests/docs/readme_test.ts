@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
-import { kubeconfigProgram } from "../../lib/config/kubeconfig_options.ts";
+import { kubeconfigProgram } from "../../lib/config/commands/kubeconfig_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { anchorsOf, blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
 

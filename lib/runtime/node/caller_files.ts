@@ -6,7 +6,7 @@ import {
   readCallerCertificates,
   readCallerClaims,
   readCallerTokens,
-} from "../../config/callers.ts";
+} from "../../config/entries/callers.ts";
 import type { CallerOptions } from "../../config/caller_options.ts";
 import type { FileText } from "../../config/files.ts";
 import type { Log } from "../../log.ts";

@@ -2,9 +2,9 @@
 import process from "node:process";
 import { setDefaultHighWaterMark } from "node:stream";
 import type { Command } from "../../commands/command.ts";
-import { formatAddress, type ListenAddress } from "../../config/address.ts";
+import { formatAddress, type ListenAddress } from "../../config/options/address.ts";
 import { ConfigError } from "../../config/config_error.ts";
-import type { Environment, Parsed } from "../../config/options.ts";
+import type { Environment, Parsed } from "../../config/options/options.ts";
 import { checkCa, checkKeyPair } from "./certificates.ts";
 import type { HttpServer } from "./http_server.ts";
 

@@ -1,5 +1,5 @@
 /** The relay's clusters: what their files hold, taken again whenever they change. */
-import { isClustersFile, readClustersFiles } from "../../../config/clusters_files.ts";
+import { isClustersFile, readClustersFiles } from "../../../config/entries/clusters_files.ts";
 import { ConfigError } from "../../../config/config_error.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { Relay } from "../../../relay/relay.ts";

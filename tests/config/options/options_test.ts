@@ -10,14 +10,10 @@ import {
   parsedBy,
   path,
   targetAddress,
-} from "../../lib/config/kinds.ts";
-import {
-  type Environment,
-  type OptionTable,
-  parseOptions,
-  type Program,
-} from "../../lib/config/options.ts";
-import { assertRefused, refusalOf, runOptions } from "./support.ts";
+} from "../../../lib/config/options/kinds.ts";
+import type { OptionTable, Program } from "../../../lib/config/options/option_table.ts";
+import { type Environment, parseOptions } from "../../../lib/config/options/options.ts";
+import { assertRefused, refusalOf, runOptions } from "../support.ts";
 
 const text = { placeholder: "TEXT", schema: parsedBy((text) => text, "") };
 

@@ -6,16 +6,11 @@ import {
   namespaceName,
   readAccess,
 } from "./access_options.ts";
-import { ConfigError } from "./config_error.ts";
-import {
-  type CommandProgram,
-  type Environment,
-  type OptionTable,
-  type Parsed,
-  parseOptions,
-} from "./options.ts";
-import { commandExitCodes } from "./shared_options.ts";
-import { version } from "./version.ts";
+import { ConfigError } from "../config_error.ts";
+import type { CommandProgram, OptionTable } from "../options/option_table.ts";
+import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
+import { commandExitCodes } from "../shared_options.ts";
+import { version } from "../version.ts";
 
 /** What a kubeconfig is made of. */
 export interface KubeconfigOptions {

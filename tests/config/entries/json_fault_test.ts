@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { findJsonFault } from "../../lib/config/json_fault.ts";
+import { findJsonFault } from "../../../lib/config/entries/json_fault.ts";
 
 Deno.test("findJsonFault says where the first wrong token begins", () => {
   const cases: [string, number, number][] = [

@@ -1,6 +1,5 @@
 /** The text of `--help`: everything that a user needs to run a program, within 100 columns. */
-import { placeholderOf } from "./command_line.ts";
-import type { Option, Program } from "./options.ts";
+import { type Option, placeholderOf, type Program } from "./option_table.ts";
 
 const WIDTH = 100;
 const INDENT = "  ";

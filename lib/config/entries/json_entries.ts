@@ -3,9 +3,9 @@
  * relay without a file system can use it too.
  */
 import { z } from "zod";
-import { ConfigError } from "./config_error.ts";
+import { ConfigError } from "../config_error.ts";
 import { findJsonFault } from "./json_fault.ts";
-import { nearestName } from "./suggestion.ts";
+import { nearestName } from "../options/suggestion.ts";
 
 /**
  * Reads a list of entries.

@@ -6,15 +6,10 @@ import {
   namespaceName,
   readAccess,
 } from "./access_options.ts";
-import {
-  type CommandProgram,
-  type Environment,
-  type OptionTable,
-  type Parsed,
-  parseOptions,
-} from "./options.ts";
-import { commandExitCodes } from "./shared_options.ts";
-import { version } from "./version.ts";
+import type { CommandProgram, OptionTable } from "../options/option_table.ts";
+import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
+import { commandExitCodes } from "../shared_options.ts";
+import { version } from "../version.ts";
 
 /** What a cluster Secret of Argo CD's is made of. */
 export interface ArgocdSecretOptions {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseDurationMs } from "../../lib/config/duration.ts";
+import { parseDurationMs } from "../../../lib/config/options/duration.ts";
 
 Deno.test("parseDurationMs reads durations as Go writes them", () => {
   const cases: [string, number][] = [

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { MIN_TOKEN_CHARACTERS, TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
-import { ConfigError } from "./config_error.ts";
+import { ConfigError } from "../config_error.ts";
 import { entryOf, readEntries } from "./json_entries.ts";
 
 /** A caller's token and the clusters that it opens. */

@@ -1,14 +1,15 @@
 /** How a client outside this project reaches a cluster through the relay: its address and secrets. */
-import { clusterIdSchema, TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
-import { ConfigError } from "./config_error.ts";
+import { clusterIdSchema, TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/clusters.ts";
+import { ConfigError } from "../config_error.ts";
 import {
   readCertificateFile,
   readPrivateKeyFile,
   readStandardInput,
   readTextFile,
-} from "./files.ts";
-import { hostName, type Kind, parsedBy, path } from "./kinds.ts";
-import type { OptionTable, ReadOptions } from "./options.ts";
+} from "../files.ts";
+import { hostName, type Kind, parsedBy, path } from "../options/kinds.ts";
+import type { OptionTable } from "../options/option_table.ts";
+import type { ReadOptions } from "../options/options.ts";
 
 /** A cluster's address at the relay, and what a client shows there. */
 export interface Access {

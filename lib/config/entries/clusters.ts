@@ -3,10 +3,10 @@
  * so that a relay without a file system can use it too.
  */
 import { z } from "zod";
-import { parseTargetAddress } from "./address.ts";
-import { ConfigError } from "./config_error.ts";
+import { parseTargetAddress } from "../options/address.ts";
+import { ConfigError } from "../config_error.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
-import { parsedBy, TARGET_EXPECTED } from "./kinds.ts";
+import { parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
 
 /** One cluster that a relay serves. */
 export interface ClusterEntry {

@@ -1,19 +1,14 @@
 /** The options of `relay token`. */
 import { checkedToken, clusterId } from "./access_options.ts";
-import { parseTargetAddress } from "./address.ts";
-import { MIN_TOKEN_CHARACTERS } from "./clusters.ts";
-import { ConfigError } from "./config_error.ts";
-import { readStandardInput } from "./files.ts";
-import { boolean, type Kind, parsedBy, TARGET_EXPECTED } from "./kinds.ts";
-import {
-  type CommandProgram,
-  type Environment,
-  type OptionTable,
-  type Parsed,
-  parseOptions,
-} from "./options.ts";
-import { commandExitCodes } from "./shared_options.ts";
-import { version } from "./version.ts";
+import { parseTargetAddress } from "../options/address.ts";
+import { MIN_TOKEN_CHARACTERS } from "../entries/clusters.ts";
+import { ConfigError } from "../config_error.ts";
+import { readStandardInput } from "../files.ts";
+import { boolean, type Kind, parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
+import type { CommandProgram, OptionTable } from "../options/option_table.ts";
+import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
+import { commandExitCodes } from "../shared_options.ts";
+import { version } from "../version.ts";
 
 /** What is asked for. */
 export interface TokenOptions {

@@ -5,8 +5,8 @@
  *
  * It is stricter in one point: `-name` takes no value from an argument that is a known option.
  */
-import { ConfigError } from "./config_error.ts";
-import type { Option, Program } from "./options.ts";
+import { ConfigError } from "../config_error.ts";
+import { type Option, placeholderOf, type Program } from "./option_table.ts";
 import { nearestName } from "./suggestion.ts";
 
 const HELP_NAMES: readonly string[] = ["help", "h"];
@@ -88,11 +88,6 @@ function nextValue(
     );
   }
   return next;
-}
-
-/** The word that stands for an option's value. */
-export function placeholderOf(option: Option<unknown>): string {
-  return option.placeholder ?? option.kind.placeholder;
 }
 
 /** Where reading stopped. */

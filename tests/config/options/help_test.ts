@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { parseAgentOptions } from "../../lib/config/agent_options.ts";
-import { type Environment, type Parsed, parseOptions } from "../../lib/config/options.ts";
-import { parseRelayOptions } from "../../lib/config/relay_options.ts";
-import { choice } from "../../lib/config/kinds.ts";
-import { version } from "../../lib/config/version.ts";
+import { parseAgentOptions } from "../../../lib/config/agent_options.ts";
+import {
+  type Environment,
+  type Parsed,
+  parseOptions,
+} from "../../../lib/config/options/options.ts";
+import { parseRelayOptions } from "../../../lib/config/relay_options.ts";
+import { choice } from "../../../lib/config/options/kinds.ts";
+import { version } from "../../../lib/config/version.ts";
 
 type Parse = (argv: readonly string[], env: Environment) => Parsed<unknown>;
 
@@ -136,7 +140,9 @@ for (const [name, parse, environment] of PROGRAMS) {
   });
 
   Deno.test(`${name} --version tells the version in deno.json`, () => {
-    const config = JSON.parse(Deno.readTextFileSync(new URL("../../deno.json", import.meta.url)));
+    const config = JSON.parse(
+      Deno.readTextFileSync(new URL("../../../deno.json", import.meta.url)),
+    );
     assert.equal(version, config.version);
     assert.deepEqual(parse(["--version"], {}), {
       kind: "version",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { nearestName } from "../../lib/config/suggestion.ts";
+import { nearestName } from "../../../lib/config/options/suggestion.ts";
 
 const NAMES = [
   "addr",

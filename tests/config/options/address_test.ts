@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatAddress, parseListenAddress, parseTargetAddress } from "../../lib/config/address.ts";
+import {
+  formatAddress,
+  parseListenAddress,
+  parseTargetAddress,
+} from "../../../lib/config/options/address.ts";
 
 Deno.test("parseListenAddress reads addresses as Go writes them", () => {
   const cases: [string, string, number][] = [

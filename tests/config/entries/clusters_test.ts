@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { readClusters, readClustersTexts } from "../../lib/config/clusters.ts";
-import { assertRefused, refusalOf } from "./support.ts";
+import { readClusters, readClustersTexts } from "../../../lib/config/entries/clusters.ts";
+import { assertRefused, refusalOf } from "../support.ts";
 
 const SOURCE = 'Clusters file "x.json"';
 const TOKEN = "0123456789abcdef";

@@ -5,8 +5,8 @@ import {
   readClusters,
   readClustersTexts,
 } from "./clusters.ts";
-import { ConfigError } from "./config_error.ts";
-import type { FileText } from "./files.ts";
+import { ConfigError } from "../config_error.ts";
+import type { FileText } from "../files.ts";
 
 /** Which files of a directory hold clusters, by name. Kubernetes hides its own behind a dot. */
 export function isClustersFile(name: string): boolean {
