@@ -93,6 +93,7 @@ export const idleTimeoutOption = {
   group: "Timeouts",
   kind: duration({ min: "0" }),
   default: "5m",
-  description: "Time that a body of known length, or bytes that nobody takes, may stand still; " +
-    "watches, followed logs and upgraded connections may be silent; 0 is no limit",
+  description:
+    "Time that a request's body, an answer of known length, or bytes that nobody takes, " +
+    "may stand still; watches, followed logs and upgraded connections may be silent; 0 is no limit",
 } as const satisfies Option<number>;

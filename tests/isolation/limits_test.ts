@@ -2,7 +2,12 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
-import { openConnection } from "../support/raw_connection.ts";
+import {
+  ConnectionGoneError,
+  openConnection,
+  type RawConnection,
+} from "../support/raw_connection.ts";
+import { concatBytes } from "../support/byte_reader.ts";
 import {
   fieldValues,
   type RawMessage,
@@ -117,6 +122,37 @@ Deno.test("bytes over the bandwidth wait, in both directions, and none is lost",
   });
 });
 
+/** The beginning of a body, by the field that says how it is framed. */
+const halfBodies = {
+  "Content-Length: 1000": "a part of it",
+  "Transfer-Encoding: chunked": "6\r\na part",
+};
+
+/** What stands before and behind each 64 KiB of a body, by the same. */
+const endlessBodies = {
+  "Content-Length: 9000000000": ["", ""],
+  "Transfer-Encoding: chunked": ["10000\r\n", "\r\n"],
+} as const;
+
+/** Writes a body without end, until the connection is gone. */
+async function writeForever(
+  connection: RawConnection,
+  before: string,
+  behind: string,
+): Promise<void> {
+  const encoder = new TextEncoder();
+  const bytes = concatBytes([
+    encoder.encode(before),
+    uploadBytes.subarray(0, 65_536),
+    encoder.encode(behind),
+  ]);
+  try {
+    while (!connection.isClosed) await connection.write(bytes);
+  } catch (error) {
+    if (!(error instanceof ConnectionGoneError)) throw error;
+  }
+}
+
 Deno.test("a body that stands still is ended by --idle-timeout; what may be silent is not", async () => {
   await withTunnel({ relayArgs: ["--idle-timeout", "1s"] }, async (tunnel) => {
     const { relay } = tunnel;
@@ -127,20 +163,44 @@ Deno.test("a body that stands still is ended by --idle-timeout; what may be sile
     ]);
     equal(statusOf(await readHead(upgraded.reader)), 101);
 
-    await using uploading = await call(relay, "PUT", "/upload", ["Content-Length: 1000"]);
-    await uploading.write("a part of it");
-    const answer = await within(readResponse(uploading.reader), "the answer to half an upload");
-    deepEqual([statusOf(answer), codeOf(answer)], [408, "idle"]);
+    await using followed = await call(relay, "GET", "/early");
+    equal(statusOf(await readHead(followed.reader)), 200);
+
+    for (const [framing, part] of Object.entries(halfBodies)) {
+      await using uploading = await call(relay, "PUT", "/silent", [framing]);
+      await uploading.write(part);
+      const answer = await within(readResponse(uploading.reader), "the answer to half an upload");
+      deepEqual([statusOf(answer), codeOf(answer)], [408, "idle"], framing);
+
+      await using answered = await call(relay, "PUT", "/early", [framing]);
+      await answered.write(part);
+      equal(statusOf(await readHead(answered.reader)), 200, framing);
+      const end = await within(answered.closed, "the end of a body that stands still");
+      ok(end instanceof Error, "a cut answer must not look whole");
+    }
+    for (const [framing, [before, behind]] of Object.entries(endlessBodies)) {
+      await using unread = await call(relay, "PUT", "/unread", [framing]);
+      const writing = writeForever(unread, before, behind);
+      const answer = await within(
+        readResponse(unread.reader),
+        "the answer for a target that sleeps",
+      );
+      deepEqual([statusOf(answer), codeOf(answer)], [504, "idle_target"], framing);
+      await unread[Symbol.asyncDispose]();
+      await writing;
+    }
 
     await using half = await call(relay, "GET", "/half");
     equal(statusOf(await readHead(half.reader)), 200);
     const end = await within(half.closed, "the end of a download that stands still");
     ok(end instanceof Error, "a cut answer must not look whole");
 
-    await untilOpen(tunnel, 2);
+    await untilOpen(tunnel, 3);
+
+    equal(await metric(relay.internalAddress, "culvert_limit_hits_total"), 7);
     await upgraded.write("still there");
     match(new TextDecoder().decode(await upgraded.reader.readSome()), /^still/);
-    ok(!watching.isClosed);
+    ok(!watching.isClosed && !followed.isClosed);
     await askSmall(relay);
   });
 });

@@ -49,6 +49,15 @@ const routes: Readonly<Record<string, Route>> = {
   },
   // Reads what comes and never says a word.
   "/silent": (connection) => untilGone(connection),
+  // Reads nothing behind the head.
+  "/unread": async (connection) => {
+    await connection.closed;
+  },
+  // Answers before the request's body has come, and then has nothing more to say.
+  "/early": async (connection) => {
+    await connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
+    await untilGone(connection);
+  },
   // Answers, and holds the connection open in the middle of the body.
   "/half": async (connection) => {
     await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf.");

@@ -195,14 +195,14 @@ class Forward implements Watched, StreamEvents {
   }
 
   /**
-   * A body whose length was announced has to move, and so do bytes that wait for the other side. An
-   * answer without a length may be a watch or a followed log, which have nothing to say for hours.
+   * A request's body has to move, or else its answer, and so have an answer whose length was announced
+   * and bytes that wait for the other side. Behind a whole request, an answer without a length may be a
+   * watch or a followed log, which have nothing to say for hours.
    */
   get stuck(): string | undefined {
     if (this.#isStreamFull) return "the target takes no more of the request's body";
     if (this.#untaken > 0) return "the caller takes no more of the answer";
-    const { framing, isBodyDone } = this.#exchange;
-    if (framing.kind === "length" && !isBodyDone) return "the request's body stopped coming";
+    if (!this.#exchange.isBodyDone) return "the request's body stopped coming";
     if (this.#body?.framing.kind === "length") return "the answer's body stopped coming";
     return undefined;
   }
