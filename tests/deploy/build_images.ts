@@ -35,8 +35,14 @@ export async function readDockerfile(
   return { text, denoVersion, bases };
 }
 
-async function buildAndLoad(program: ChartName, folder: string): Promise<void> {
-  const image = `${imageRepository(program)}:${imageTag}`;
+/** Takes images away that may be there. */
+async function remove(images: readonly string[]): Promise<void> {
+  const listed = await must("buildah", ["images", "--format", "{{.Name}}:{{.Tag}}"], { env });
+  const there = images.filter((image) => listed.split("\n").includes(image));
+  if (there.length > 0) await must("buildah", ["rmi", "--force", ...there], { env, timeoutMs });
+}
+
+async function buildAndLoad(image: string, program: ChartName, folder: string): Promise<void> {
   const file = ["--file", `${repositoryRoot}deploy/docker/${program}.Dockerfile`];
   const trust = ["--build-arg", "DENO_TLS_CA_STORE=system"];
   const mount = ["--volume", `${certificates}:${certificates}:ro`];
@@ -52,15 +58,21 @@ async function buildAndLoad(program: ChartName, folder: string): Promise<void> {
 if (import.meta.main) {
   const programs = ["relay", "agent"] as const;
   const files = await Promise.all(programs.map(readDockerfile));
+  const bases = [...new Set(files.flatMap(({ bases }) => bases))];
+  const images = programs.map((program) => `${imageRepository(program)}:${imageTag}`);
   const folder = await Deno.makeTempDir({ prefix: "culvert-images-" });
+  // Else each build would leave those of the one before, without a name: more than a gigabyte.
+  await remove([...bases, ...images]);
   try {
     for (const version of new Set(files.map(({ denoVersion }) => denoVersion))) {
-      const bases = files.filter(({ denoVersion }) => denoVersion === version)
-        .flatMap(({ bases }) => bases);
-      await tool("base-images", [version, ...new Set(bases)], { timeoutMs });
+      const named = bases.filter((name) => name.endsWith(version));
+      await tool("base-images", [version, ...named], { timeoutMs });
     }
-    for (const program of programs) await buildAndLoad(program, folder);
+    for (const [index, program] of programs.entries()) {
+      await buildAndLoad(images[index]!, program, folder);
+    }
   } finally {
     await Deno.remove(folder, { recursive: true });
+    await remove(bases);
   }
 }

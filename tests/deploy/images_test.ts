@@ -1,5 +1,5 @@
 /** Both images as they were built: who they run as, with which permissions, and what is not in them. */
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { clusterTest } from "../e2e/environment.ts";
 import { imageRepository, imageTag, readDockerfile } from "./build_images.ts";
 import { must, repositoryRoot } from "./tools.ts";
@@ -46,3 +46,21 @@ for (const program of ["relay", "agent"] as const) {
     equal(/^RUN/m.test(text.slice(text.lastIndexOf("\nFROM "))), false, "nothing runs there");
   });
 }
+
+Deno.test("install.md tells how large the programs in the images are", async () => {
+  const page = await Deno.readTextFile(`${repositoryRoot}docs/install.md`);
+  const text = page.replaceAll(/\s+/g, " ");
+  const folder = await Deno.makeTempDir({ prefix: "culvert-sizes-" });
+  try {
+    for (const program of ["relay", "agent"]) {
+      const told = RegExp(`one file of JavaScript \\([^)]*${program} (\\d+\\.\\d) MB`).exec(text);
+      const output = `${folder}/${program}.js`;
+      const args = ["bundle", "--quiet", "--platform", "deno", "--output", output];
+      await must(Deno.execPath(), [...args, `${repositoryRoot}${program}.ts`]);
+      const { size } = await Deno.stat(output);
+      ok(Math.abs(size / 1e6 - Number(told?.[1])) < 0.2, `${program}: ${told?.[0]}, but ${size}`);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
