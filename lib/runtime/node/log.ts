@@ -2,7 +2,10 @@
 import { writeSync } from "node:fs";
 import process from "node:process";
 import { configureSync, getLogger, type Logger } from "@logtape/logtape";
+import { LineWriter } from "./line_writer.ts";
 import { jsonLine, textLine } from "./log_line.ts";
+
+const standardError = 2;
 
 /** How a program logs. */
 export interface LogOptions {
@@ -16,7 +19,12 @@ export interface LogOptions {
 /** Configures logging for the whole process and returns the program's logger. */
 export function setUpLog({ program, level, format }: LogOptions): Logger {
   const isText = format === "text" || (format === "auto" && process.stderr.isTTY);
-  const writer = new LineWriter();
+  const logger = getLogger([program]);
+  const writer = new LineWriter(
+    (bytes, from) => writeSync(standardError, bytes, from),
+    (lines) => logger.error("Log lines could not be written, and are lost", { lines }),
+  );
+  process.on("exit", () => writer.flush());
   const toLine = isText ? textLine : jsonLine;
   configureSync({
     reset: true,
@@ -26,25 +34,5 @@ export function setUpLog({ program, level, format }: LogOptions): Logger {
       { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["stderr"] },
     ],
   });
-  return getLogger([program]);
-}
-
-/** Gathers the lines of one turn of the event loop into one write. */
-class LineWriter {
-  #lines: string[] = [];
-
-  constructor() {
-    process.on("exit", () => this.#flush());
-  }
-
-  write(line: string): void {
-    if (this.#lines.push(line) === 1) setImmediate(() => this.#flush());
-  }
-
-  #flush(): void {
-    if (this.#lines.length === 0) return;
-    const bytes = new TextEncoder().encode(this.#lines.join("\n") + "\n");
-    this.#lines = [];
-    for (let at = 0; at < bytes.length;) at += writeSync(2, bytes, at);
-  }
+  return logger;
 }
