@@ -15,9 +15,17 @@ export class RelayRefusedError extends Error {
   readonly status: number;
 
   constructor(status: number) {
-    super(`The relay answered with status ${status}`);
+    const advice = adviceFor(status);
+    super(`The relay answered with status ${status}${advice === undefined ? "" : `; ${advice}`}`);
     this.status = status;
   }
+}
+
+function adviceFor(status: number): string | undefined {
+  // 426 is a relay's to a handshake that is none any more.
+  if (status === 426) return "a proxy on the way must pass the field Upgrade";
+  if (status !== 404 && status >= 400) return undefined;
+  return "--server must lead to the relay's public listener, wss://HOST[:PORT]/connect";
 }
 
 /** How a link reaches relays. */

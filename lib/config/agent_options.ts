@@ -78,7 +78,7 @@ export interface AgentOptions {
 export interface ServerTls {
   /** What the relay's certificate must hold, and the name asked for; undefined is the URL's host. */
   readonly serverName?: string | undefined;
-  /** CA of the relay's certificate; without it, the system's CAs count. */
+  /** CA of the relay's certificate; without it, the public ones that Deno brings count. */
   readonly caPath?: string | undefined;
   readonly caPem?: string | undefined;
   /** The agent's own certificate and key: all four or none. */
@@ -90,7 +90,7 @@ export interface ServerTls {
 
 /** The proxy, and how the agent verifies it if it is reached by TLS. */
 export interface RelayProxy extends Proxy {
-  /** CA of the proxy's certificate; without it, the system's CAs count. */
+  /** CA of the proxy's certificate; without it, the public ones that Deno brings count. */
   readonly caPath?: string | undefined;
   readonly caPem?: string | undefined;
 }
@@ -101,7 +101,7 @@ export interface TargetTls {
   readonly isInsecure: boolean;
   /** What the target's certificate must hold, and the name asked for; undefined is the target's. */
   readonly serverName?: string | undefined;
-  /** CA of the target's certificate; without it, the system's CAs count. */
+  /** CA of the target's certificate, besides the public ones that Deno brings. */
   readonly caPath?: string | undefined;
   readonly caPem?: string | undefined;
 }
@@ -158,7 +158,7 @@ const table = {
     group: "Relay",
     kind: path,
     description: "CA certificates in PEM that the relay's certificate is verified with; without " +
-      "it, the system's",
+      "it, public CAs",
   },
   serverName: {
     name: "server-name",
@@ -206,7 +206,7 @@ const table = {
     group: "Relay",
     kind: path,
     description: "CA certificates in PEM that the certificate of an https:// proxy is verified " +
-      "with; without it, the system's",
+      "with; without it, public CAs",
   },
   connections: {
     name: "connections",
@@ -241,7 +241,7 @@ const table = {
     group: "Target",
     kind: path,
     default: `${SERVICE_ACCOUNT}/ca.crt`,
-    whenEmpty: "the system's",
+    whenEmpty: "public CAs alone",
     description: "CA certificates in PEM that the target's certificate is verified with",
   },
   tlsServerName: {

@@ -9,6 +9,7 @@ const statusReasons: Readonly<Record<number, string>> = {
   400: "BadRequest",
   401: "Unauthorized",
   403: "Forbidden",
+  404: "NotFound",
   408: "Timeout",
   413: "RequestEntityTooLarge",
   429: "TooManyRequests",

@@ -53,6 +53,9 @@ export interface ConnectionOptions {
   nowMs: () => number;
 }
 
+/** What TLS begins with (RFC 8446 section 5.1), and no request. Its lines would never end. */
+const tlsHandshake = 0x16;
+
 /** Bytes of pipelined requests that are kept while one is being answered. */
 const maxPipelinedBytes = 64 * 1024;
 
@@ -220,6 +223,10 @@ export class HttpConnection implements ExchangeHost {
       this.#state = "head";
       this.#searchedTo = 0;
       this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.headMs;
+    }
+    if (this.#buffer[0] === tlsHandshake) {
+      this.#refuse(400, "TLS where plain HTTP is spoken");
+      return false;
     }
     const end = findHeadEnd(this.#buffer, this.#searchedTo);
     if (end === -1) {

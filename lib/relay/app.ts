@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import { connectHandler } from "./routes/connect.ts";
 import type { RelayEnv } from "./env.ts";
+import { answerError, noSuchPath } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { tunnelHandler } from "./routes/tunnel.ts";
 
@@ -17,6 +18,10 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
 export function internalApp(relay: Relay): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.all("/tunnel/*", tunnelHandler(relay));
+  app.notFound(({ env: { exchange, alreadyAnswered } }) => {
+    answerError(exchange, noSuchPath);
+    return alreadyAnswered;
+  });
   return addProbes(app, relay);
 }
 

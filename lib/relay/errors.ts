@@ -61,6 +61,14 @@ export const tooManyFailures: RelayError = {
   retryAfterSeconds: 1,
 };
 
+/** A path of the internal listener under which there is nothing, as when `/tunnel/` was forgotten. */
+export const noSuchPath: RelayError = {
+  status: 404,
+  reason: "Not Found",
+  code: "no_such_path",
+  message: "the relay has nothing at this path: a cluster is at /tunnel/CLUSTER",
+};
+
 /** Unknown cluster or absent agent: a caller must not learn which (argocd-cluster-proxy). */
 export const clusterNotAvailable: RelayError = {
   status: 502,

@@ -168,6 +168,7 @@ Deno.test("HttpConnection refuses what is not valid HTTP, says why and closes", 
       "501 Not Implemented",
       "Transfer-Encoding is not supported; must be chunked",
     ],
+    ["\x16\x03\x01\x02\x00", "400 Bad Request", "TLS where plain HTTP is spoken"],
     ["CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "501 Not Implemented", "CONNECT is not supported"],
     [
       "GET / HTTP/2.0\r\nHost: a\r\n\r\n",

@@ -66,6 +66,30 @@ Deno.test("an agent with a wrong token says so, tries again slowly and connects 
   assertNoSecrets(strict.logs, relay.logs, agent.logs);
 });
 
+Deno.test("an agent whose --server leads elsewhere says what it must be", async (t) => {
+  await using target = await startRawTarget(service);
+  await using relay = await startRelay({ clusters: clustersOf(target) });
+  const cases = [
+    [`ws://${relay.internalAddress}/connect`, /status 404; --server must lead to .*\/connect$/],
+    [`ws://${relay.publicAddress}`, /status 404; --server must lead to .*\/connect$/],
+    [`wss://${relay.publicAddress}/connect`, /; the relay has no TLS at that port/],
+  ] as const;
+  for (const [relayUrl, says] of cases) {
+    await t.step(relayUrl.replace(/\d+\.\d+\.\d+\.\d+:\d+/, "RELAY"), async () => {
+      await using agent = await startAgent({
+        ...{ relayUrl, token: secrets.token, target: target.address },
+        credential: secrets.credential,
+        waitsForSession: false,
+      });
+      const line = await agent.waitForLog(({ message }) =>
+        message === "Could not connect to relay"
+      );
+      match(String(line.reason), says);
+    });
+  }
+  await relay.waitForLog(({ reason }) => reason === "TLS where plain HTTP is spoken");
+});
+
 Deno.test("an agent that is there before its relay connects when that comes, and again after restarts", async () => {
   await using target = await startRawTarget(service);
   await using proxy = await TcpProxy.start();

@@ -126,9 +126,9 @@ Deno.test("TLS with client certificates on both of the relay's listeners", async
     const relayUrl = `wss://${relay.publicAddress}/connect`;
     const ownCa = ["-server-ca-cert", own.caPath];
     const pair = ["-client-cert", agentPair.certPath, "-client-key", agentPair.keyPath];
-    const startOne = (args: readonly string[], waitsForSession: boolean) =>
+    const startOne = (args: readonly string[], waitsForSession: boolean, url = relayUrl) =>
       startAgent({
-        ...{ relayUrl, token: secrets.token, target: target.address, waitsForSession },
+        ...{ relayUrl: url, token: secrets.token, target: target.address, waitsForSession },
         credential: secrets.credential,
         args: [...args, "-max-retry", "200ms", "-log-level", "debug"],
       });
@@ -138,7 +138,7 @@ Deno.test("TLS with client certificates on both of the relay's listeners", async
 
       await t.step("an agent without a certificate does not get in", async () => {
         await using lonely = await startOne(ownCa, false);
-        await assertNotConnected(lonely, /certificate/i);
+        await assertNotConnected(lonely, /--client-cert|its log has the reason/);
       });
 
       await t.step("an agent does not trust a relay of another authority", async () => {
@@ -146,8 +146,22 @@ Deno.test("TLS with client certificates on both of the relay's listeners", async
           ["-server-ca-cert", foreign.caPath, ...pair],
           false,
         );
-        await assertNotConnected(suspicious, /certificate|issuer/i);
+        await assertNotConnected(suspicious, /; --server-ca-cert must hold the CA/);
       });
+
+      await t.step("an agent that expects another name than the relay's says so", async () => {
+        const args = [...ownCa, ...pair, "-server-name", "other.example"];
+        await using mistaken = await startOne(args, false);
+        await assertNotConnected(mistaken, /; --server, or --server-name, must have/);
+      });
+
+      await t.step(
+        "an agent that speaks no TLS to the relay says what would be right",
+        async () => {
+          await using mistaken = await startOne(pair, false, relayUrl.replace("wss:", "ws:"));
+          await assertNotConnected(mistaken, /is reached by wss:\/\//);
+        },
+      );
 
       await t.step("a caller with a certificate is answered", async () => {
         await using caller = await callTls(relay, certificates, "/small");
@@ -259,11 +273,48 @@ Deno.test("TLS to the target: only the right certificate is believed, unless tol
     const otherName = await own.issue("other", "DNS:other.example");
     await using target = await startTlsTarget(service, server);
     await using misnamed = await startTlsTarget(service, otherName);
+    await using plain = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      () => new Response("plain"),
+    );
+    const plainAddress = `127.0.0.1:${plain.addr.port}`;
     const cases = [
       { id: "right", address: target.address, args: ["-ca-cert", own.caPath], status: 200 },
-      { id: "foreign", address: target.address, args: ["-ca-cert", foreign.caPath], status: 502 },
-      { id: "misnamed", address: misnamed.address, args: ["-ca-cert", own.caPath], status: 502 },
-      { id: "system", address: target.address, args: ["-ca-cert="], status: 502 },
+      {
+        id: "foreign",
+        address: target.address,
+        args: ["-ca-cert", foreign.caPath],
+        status: 502,
+        says: "--ca-cert",
+      },
+      {
+        id: "misnamed",
+        address: misnamed.address,
+        args: ["-ca-cert", own.caPath],
+        status: 502,
+        says: "--tls-server-name",
+      },
+      {
+        id: "public",
+        address: target.address,
+        args: ["-ca-cert="],
+        status: 502,
+        says: "--ca-cert",
+      },
+      {
+        id: "plain",
+        address: plainAddress,
+        args: ["-ca-cert="],
+        status: 502,
+        says: "--plain-target",
+      },
+      {
+        id: "plain-insecure",
+        address: plainAddress,
+        args: ["-insecure"],
+        status: 502,
+        says: "--plain-target",
+      },
       { id: "insecure", address: misnamed.address, args: ["-insecure"], status: 200 },
       {
         id: "named",
@@ -276,6 +327,7 @@ Deno.test("TLS to the target: only the right certificate is believed, unless tol
         address: target.address,
         args: ["-ca-cert", own.caPath, "-tls-server-name", "other.example"],
         status: 502,
+        says: "--tls-server-name",
       },
     ];
     await using relay = await startRelay({
@@ -285,7 +337,7 @@ Deno.test("TLS to the target: only the right certificate is believed, unless tol
         targetAddr: address,
       })),
     });
-    for (const { id, address, args, status } of cases) {
+    for (const { id, address, args, status, says } of cases) {
       await t.step(`${id}: ${status}`, async () => {
         await using agent = await startAgent({
           relayUrl: relay.connectUrl,
@@ -303,6 +355,7 @@ Deno.test("TLS to the target: only the right certificate is believed, unless tol
           deepEqual(error, { code: "tls", message: "no trusted TLS connection to the target" });
           const line = await agent.waitForLog(({ message }) => message === "Request failed");
           deepEqual([line.code, line.target], ["tls", address]);
+          ok(String(line.reason).includes(` ${says} `) || String(line.reason).endsWith(` ${says}`));
         }
         assertNoSecrets(relay.logs, agent.logs);
       });

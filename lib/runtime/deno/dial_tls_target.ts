@@ -7,6 +7,7 @@
  */
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
+import { advised, targetTlsAdvice } from "../tls_advice.ts";
 import { ConnSocket } from "./conn_socket.ts";
 
 /** Where the target is. */
@@ -42,7 +43,8 @@ export async function dialTlsTarget(
     if (timeout.signal.aborted) {
       throw new StreamError("timeout", `No connection within ${timeoutMs} ms`);
     }
-    throw new StreamError(codeOf(error), error instanceof Error ? error.message : String(error));
+    const message = error instanceof Error ? error.message : String(error);
+    throw new StreamError(codeOf(error), advised(message, targetTlsAdvice));
   } finally {
     clearTimeout(timer);
   }

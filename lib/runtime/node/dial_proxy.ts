@@ -6,6 +6,7 @@
  */
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { advised, type TlsAdvice } from "../tls_advice.ts";
 
 /** The proxy, and how it is verified when it is reached by TLS. */
 export interface ProxyAddress {
@@ -14,12 +15,18 @@ export interface ProxyAddress {
   readonly port: number;
   /** Value of `Proxy-Authorization`; a secret. */
   readonly authorization?: string | undefined;
-  /** PEM of the CA of its certificate; absent for the system's. */
+  /** PEM of the CA of its certificate; absent for public CAs. */
   readonly caPem?: string | undefined;
 }
 
 /** An answer to CONNECT has a status and a few fields; one that is longer is none. */
 const maxHeadBytes = 16 * 1024;
+
+const tlsAdvice: TlsAdvice = {
+  notTls: "a proxy without TLS is http://",
+  unknownCa: "--proxy-ca-cert must hold the CA of its certificate",
+  otherName: "--proxy must have a name of its certificate",
+};
 
 /**
  * Connects to a host through a proxy.
@@ -69,7 +76,8 @@ function opened(socket: Socket, { isTls }: ProxyAddress, signal: AbortSignal): P
     what: "No connection to the proxy",
     begin: (resolve) => socket.once(event, resolve),
     end: (resolve) => socket.off(event, resolve),
-    failed: (error) => `Could not connect to the proxy: ${error.message || "the connection broke"}`,
+    failed: ({ message }) =>
+      `Could not connect to the proxy: ${advised(message || "the connection broke", tlsAdvice)}`,
   });
 }
 

@@ -7,6 +7,7 @@ import { checkServerIdentity, connect as connectTls, type ConnectionOptions } fr
 import { RelayRefusedError } from "../../agent/relay_link.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
+import { advised, type TlsAdvice } from "../tls_advice.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
@@ -14,7 +15,7 @@ import { joinWrites, WsSocket } from "./ws_socket.ts";
 export interface RelayDialOptions {
   url: string;
   token: string;
-  /** PEM of the CA of the relay's certificate; absent for the system's. */
+  /** PEM of the CA of the relay's certificate; absent for public CAs. */
   ca?: string | undefined;
   /** The agent's own certificate and key, PEM, for mutual TLS. */
   cert?: string | undefined;
@@ -28,6 +29,19 @@ export interface RelayDialOptions {
 
 /** As documented in operations.md. */
 const handshakeTimeoutMs = 15_000;
+
+const tlsAdvice: TlsAdvice = {
+  notTls: "the relay has no TLS at that port: check --server's, and the relay's --tls-cert",
+  unknownCa: "--server-ca-cert must hold the CA of the relay's certificate",
+  otherName: "--server, or --server-name, must have a name of the relay's certificate",
+};
+
+/** By `code`, what the messages of other failures leave open. */
+const otherAdvice: Readonly<Record<string, string>> = {
+  HPE_INVALID_CONSTANT: "what answered is not HTTP: a relay with TLS is reached by wss://",
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: "give a certificate with --client-cert",
+  ECONNRESET: "if the relay did it, its log has the reason, such as this agent's certificate",
+};
 
 /**
  * Opens the tunnel's WebSocket.
@@ -91,9 +105,11 @@ function openWebSocket(
     socket.terminate();
     reject(new RelayRefusedError(response.statusCode ?? 0));
   });
-  socket.on("error", (error: Error) => {
+  socket.on("error", (error: Error & { code?: string }) => {
     settled();
-    reject(error);
+    const advice = otherAdvice[error.code ?? ""];
+    const message = advice ? `${error.message}; ${advice}` : advised(error.message, tlsAdvice);
+    reject(new Error(message, { cause: error }));
   });
   if (signal.aborted) abort();
   return promise;

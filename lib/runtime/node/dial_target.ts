@@ -3,6 +3,7 @@ import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
+import { advised, targetTlsAdvice } from "../tls_advice.ts";
 
 /** Where the target is and how it is reached. */
 export interface TargetOptions {
@@ -55,7 +56,7 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
   );
   // It stays: an error that comes before the connection's user listens would end the process.
   socket.on("error", (error: Error & { code?: string }) => {
-    failed(new StreamError(codeOf(error, isTls), error.message));
+    failed(new StreamError(codeOf(error, isTls), advised(error.message, targetTlsAdvice)));
   });
   socket.once(isTls ? "secureConnect" : "connect", () => {
     settled();
