@@ -1,5 +1,6 @@
 /** Joins a raw connection and a channel, mostly a stream of the tunnel, with half-close and backpressure both ways. */
 import { StreamError } from "../protocol/errors.ts";
+import type { StreamEvents } from "../protocol/stream.ts";
 import type { ByteSocket } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
 
@@ -23,83 +24,116 @@ export interface PipeOptions {
  * the peer never sees a cut transfer as a finished one.
  */
 export function pipe(socket: ByteSocket, stream: Channel, options: PipeOptions = {}): void {
-  let unreported = 0;
-  let received = 0;
-  let sent = 0;
-  let hasSocketEnded = false;
-  let hasStreamEnded = false;
-  let isOver = false;
+  new Pipe(socket, stream, options);
+}
 
-  const over = (): void => {
-    if (isOver) return;
-    isOver = true;
-    options.closed?.(received, sent);
-  };
-  // Both ways have ended, so the socket will close, once what is queued has gone out; a socket that
-  // can't even say that it broke is ended in time. A peer that reads slowly gets the time it needs.
-  const expectClose = (): void => {
-    const timer = setInterval(() => {
-      if (socket.writableLength === 0) socket.destroy();
-    }, closeTimeoutMs);
-    socket.on("close", () => clearInterval(timer));
-  };
-  const send = (bytes: Uint8Array): void => {
-    sent += bytes.length;
-    if (!stream.write(bytes)) socket.pause();
-  };
-  const receive = (bytes: Uint8Array): void => {
-    received += bytes.length;
-    if (socket.write(bytes)) stream.taken(bytes.length);
-    else unreported += bytes.length;
-  };
+class Pipe implements StreamEvents {
+  readonly #socket: ByteSocket;
+  readonly #stream: Channel;
+  readonly #closed: PipeOptions["closed"];
+  /** Bytes that went to the socket, and that came from it. */
+  #received = 0;
+  #sent = 0;
+  /** Bytes handed to the full socket, to be reported as taken when it drains. */
+  #untaken = 0;
+  #hasSocketEnded = false;
+  #hasStreamEnded = false;
+  #isSocketClosed = false;
+  #isOver = false;
+  #closeTimer: ReturnType<typeof setInterval> | undefined;
 
-  stream.listen({
-    data: receive,
-    end() {
-      hasStreamEnded = true;
-      socket.end();
-      if (hasSocketEnded) expectClose();
-    },
-    closed() {
-      // After its end the peer only says that it wants nothing more of ours.
-      if (hasStreamEnded) {
-        socket.destroySoon();
-        expectClose();
-      } else socket.resetAndDestroy();
-      over();
-    },
-    failed() {
-      socket.resetAndDestroy();
-      over();
-    },
-    drained: () => socket.resume(),
-  });
-  socket.on("data", send);
-  socket.on("drain", () => {
-    const bytes = unreported;
-    unreported = 0;
-    stream.taken(bytes);
-  });
-  socket.on("end", () => {
-    hasSocketEnded = true;
-    if (hasStreamEnded) expectClose();
-    if (stream.canHalfClose) return stream.end();
+  constructor(socket: ByteSocket, stream: Channel, { head, streamHead, closed }: PipeOptions) {
+    this.#socket = socket;
+    this.#stream = stream;
+    this.#closed = closed;
+    stream.listen(this);
+    socket.on("data", (bytes) => this.#send(bytes));
+    socket.on("drain", () => this.#socketDrained());
+    socket.on("end", () => this.#socketEnded());
+    socket.on("error", () => {
+      // After its end everything that it sent has come: what broke is only our way to it.
+      if (!this.#hasSocketEnded) stream.fail(new StreamError("reset", "The connection broke"));
+    });
+    socket.on("close", () => this.#socketClosed());
+    if (head?.length) this.#send(head);
+    if (streamHead?.length) this.data(streamHead);
+    socket.resume();
+  }
+
+  data(bytes: Uint8Array): void {
+    this.#received += bytes.length;
+    if (this.#socket.write(bytes)) this.#stream.taken(bytes.length);
+    else this.#untaken += bytes.length;
+  }
+
+  end(): void {
+    this.#hasStreamEnded = true;
+    this.#socket.end();
+    if (this.#hasSocketEnded) this.#expectClose();
+  }
+
+  closed(): void {
+    // After its end the peer only says that it wants nothing more of ours.
+    if (this.#hasStreamEnded) {
+      this.#socket.destroySoon();
+      this.#expectClose();
+    } else this.#socket.resetAndDestroy();
+    this.#over();
+  }
+
+  failed(): void {
+    this.#socket.resetAndDestroy();
+    this.#over();
+  }
+
+  drained(): void {
+    this.#socket.resume();
+  }
+
+  #send(bytes: Uint8Array): void {
+    this.#sent += bytes.length;
+    if (!this.#stream.write(bytes)) this.#socket.pause();
+  }
+
+  #socketDrained(): void {
+    const bytes = this.#untaken;
+    this.#untaken = 0;
+    this.#stream.taken(bytes);
+  }
+
+  #socketEnded(): void {
+    this.#hasSocketEnded = true;
+    if (this.#hasStreamEnded) this.#expectClose();
+    if (this.#stream.canHalfClose) return this.#stream.end();
     // Towards version 1 the end of one way is a Close, behind which nothing comes back.
-    stream.finish();
-    socket.destroySoon();
-    expectClose();
-  });
-  socket.on("error", () => {
-    // After its end everything that it sent has come: what broke is only our way to it.
-    if (!hasSocketEnded) stream.fail(new StreamError("reset", "The connection broke"));
-  });
-  socket.on("close", () => {
-    if (hasSocketEnded) stream.finish();
-    else stream.close();
-    over();
-  });
+    this.#stream.finish();
+    this.#socket.destroySoon();
+    this.#expectClose();
+  }
 
-  if (options.head?.length) send(options.head);
-  if (options.streamHead?.length) receive(options.streamHead);
-  socket.resume();
+  #socketClosed(): void {
+    this.#isSocketClosed = true;
+    clearInterval(this.#closeTimer);
+    if (this.#hasSocketEnded) this.#stream.finish();
+    else this.#stream.close();
+    this.#over();
+  }
+
+  /**
+   * Both ways have ended, so the socket will close, once what is queued has gone out; a socket that
+   * can't even say that it broke is ended in time. A peer that reads slowly gets the time it needs.
+   */
+  #expectClose(): void {
+    // The stream's own end may come behind the socket's.
+    if (this.#isSocketClosed) return;
+    this.#closeTimer ??= setInterval(() => {
+      if (this.#socket.writableLength === 0) this.#socket.destroy();
+    }, closeTimeoutMs);
+  }
+
+  #over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#closed?.(this.#received, this.#sent);
+  }
 }

@@ -1,7 +1,9 @@
 /** A raw connection joined to a stream of a session, as for upgrades. */
 import assert from "node:assert/strict";
 import { pipe, type PipeOptions } from "../../lib/net/pipe.ts";
+import type { Channel } from "../../lib/net/channel.ts";
 import { StreamError } from "../../lib/protocol/errors.ts";
+import type { StreamEvents } from "../../lib/protocol/stream.ts";
 import {
   agentSettings,
   relaySettings,
@@ -187,4 +189,36 @@ Deno.test("pipe stops the far end while the stream's peer does not read", async 
   setup.log.flow();
   await setup.log.untilBytes(content.length);
   assertSame(setup.log.bytes, content);
+});
+
+async function endBehindClose(): Promise<void> {
+  const [far, socket] = memorySockets({});
+  let events: StreamEvents | undefined;
+  let hasEnded = false;
+  let hasFinished = false;
+  const stream: Channel = {
+    canHalfClose: true,
+    listen: (to) => events = to,
+    write: () => true,
+    end: () => hasEnded = true,
+    // Bytes of ours wait for credit: the other side has not heard of it.
+    finish: () => hasFinished = true,
+    close() {},
+    fail() {},
+    taken() {},
+  };
+  pipe(socket, stream);
+  far.end();
+  await eventually(() => hasEnded, "the end of the caller's half");
+  far.resetAndDestroy();
+  await eventually(() => hasFinished, "the socket's close");
+  // What they began to wait for would never come; the test runner finds a timer that is left.
+  events!.end();
+  events!.closed();
+}
+
+Deno.test({
+  name: "pipe waits for no close of a socket that has closed before its stream's end",
+  sanitizeOps: true,
+  fn: endBehindClose,
 });
