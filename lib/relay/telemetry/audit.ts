@@ -41,7 +41,10 @@ export class AuditTrail {
   readonly #audit: Audit;
   readonly #exchange: Exchange;
   readonly #request: Audited;
-  #state: "new" | "started" | "ended" = "new";
+  /** While it is `starting`, its beginning is being written. */
+  #state: "new" | "starting" | "started" | "ended" = "new";
+  /** How it ended before its beginning was written. */
+  #earlyEnd: ExchangeEnd | undefined;
 
   constructor(audit: Audit, exchange: Exchange, request: Audited) {
     this.#audit = audit;
@@ -60,26 +63,23 @@ export class AuditTrail {
 
   /** Records the beginning. `go` is called once the request may go on, unless its caller has left. */
   start(go: () => void): void {
+    this.#state = "starting";
     this.#append("start", { decision: "allowed" }, (mayGoOn) => {
       this.#state = "started";
-      if (this.#exchange.isOver) return this.#left();
+      if (this.#earlyEnd) return this.#end(this.#earlyEnd, () => {});
       if (mayGoOn) return go();
       this.#state = "ended";
       this.#refuse();
     });
   }
 
-  /** The request is over: records it if that was not done before, as nobody waits for its answer. */
+  /**
+   * The request is over: records it if that was not done before, as nobody waits for its answer. A
+   * caller who was denied may have left without it.
+   */
   ended(end: ExchangeEnd): void {
-    // While the start is being written, the end comes behind it.
-    if (this.#state !== "started") this.#lastEnd = end;
+    if (this.#state === "starting") this.#earlyEnd = end;
     else this.#end(end, () => {});
-  }
-
-  #lastEnd: ExchangeEnd | undefined;
-
-  #left(): void {
-    if (this.#lastEnd) this.#end(this.#lastEnd, () => {});
   }
 
   #end({ status, bytesIn, bytes, ms, isComplete }: ExchangeEnd, settled: Settled): void {
