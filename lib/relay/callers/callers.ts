@@ -94,7 +94,7 @@ export class Callers {
   /** Hashes the tokens and builds the parts. */
   static async create(config: CallersConfig, context: CallersContext = {}): Promise<Callers> {
     const callers = new Callers(config, context);
-    if (config.tokens) await callers.#takeTokens(config.tokens);
+    if (config.tokens) callers.#tokens = await callers.#hashed(config.tokens);
     return callers;
   }
 
@@ -105,13 +105,13 @@ export class Callers {
 
   /** Takes other tokens from now on, on open connections too; what they do not allow any more ends. */
   async replaceTokens(tokens: readonly CallerToken[]): Promise<void> {
-    await this.#takeTokens(tokens);
+    this.#tokens = await this.#hashed(tokens);
     this.#edition++;
     this.open.review();
   }
 
-  async #takeTokens(tokens: readonly CallerToken[]): Promise<void> {
-    this.#tokens = await CallerTokens.from(tokens, () => this.#tokens);
+  #hashed(tokens: readonly CallerToken[]): Promise<CallerTokens> {
+    return CallerTokens.from(tokens, () => this.#tokens);
   }
 
   /** Takes other rules for certificates from now on. */
@@ -183,6 +183,8 @@ export class Callers {
   async #byToken(peer: Peer, token: string): Promise<Identity> {
     const edition = this.#edition;
     const owner = await this.#ownerOf(token);
+    // What has just been withdrawn must not begin: nobody would look at it again.
+    if (edition !== this.#edition) return await this.#byToken(peer, token);
     if (owner instanceof Denial) return owner;
     if (this.#clock.nowMs() >= owner.expiresMs) return expired;
     const untilMs = this.#clock.monotonicMs() + rememberedMs;

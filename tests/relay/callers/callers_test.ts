@@ -197,6 +197,25 @@ Deno.test("Callers asks an issuer once for many callers, and not again at once",
   assert.equal(issuer.fetches, 2);
 });
 
+Deno.test("Callers finds a caller by the rules of now, if they change while it looks", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const config = jwtConfig(issuer.url);
+  const fetchesNow = Promise.withResolvers<void>();
+  const callers = await Callers.create(config, {
+    fetch: async (url, init) => {
+      fetchesNow.resolve();
+      return await fetch(url, init);
+    },
+  });
+  const lookedUp = callers.identify(request(plainPeer(), await sign(key)));
+  await fetchesNow.promise;
+  callers.replaceJwtRules([{ claim: "sub", value: "*", clusters: ["b"] }]);
+  const caller = await lookedUp;
+  assert.ok(!(caller instanceof Denial));
+  assert.deepEqual([admit(caller, "a")?.reason, admit(caller, "b")], ["cluster", undefined]);
+});
+
 Deno.test("Callers takes nothing for keys but a short list of them, from the URL itself", async () => {
   const key = await makeKey("one");
   const reasons: [Issuer["answer"], RegExp][] = [
