@@ -9,18 +9,23 @@ const hopByHop = new Set([
   "te",
   "transfer-encoding",
   "upgrade",
-  // RFC 9110 section 6.6.2: we drop trailers, so nobody is to wait for them.
+  // RFC 9110 section 6.6.2: a request's trailers are dropped, so nobody is to wait for them.
   "trailer",
   // RFC 9110 sections 11.7.1 and 11.7.2: between a client and its own proxy.
   "proxy-authenticate",
   "proxy-authorization",
 ]);
 
+const messageFields = new Set(["host", "content-length", "content-type", "content-encoding"]);
+
 /**
- * Fields that a sender can't have dropped by naming them in `Connection`: without them the message
- * would mean something else (RFC 9110 section 7.6.1 forbids to name such fields).
+ * Whether a sender can have a field dropped by naming it in `Connection`: not where the message
+ * would mean something else without it (RFC 9110 section 7.6.1 forbids to name such fields). A proxy in front
+ * may have added `Impersonate-*` to the request of somebody who named it, to take less for more.
  */
-const notForConnection = new Set(["host", "content-length", "content-type", "content-encoding"]);
+function isForConnection(name: string): boolean {
+  return !messageFields.has(name) && !name.startsWith("impersonate-");
+}
 
 /** The fields that are for the next hop too: all but the hop-by-hop ones and those named in `Connection`. */
 export function endToEnd(fields: readonly Field[]): Field[] {
@@ -36,8 +41,9 @@ function connectionOptions(fields: readonly Field[]): Set<string> | undefined {
     // The two that nearly every message has name no field.
     if (lower === "keep-alive" || lower === "close") continue;
     names ??= new Set();
-    for (const name of lower.split(",")) {
-      if (!notForConnection.has(name.trim())) names.add(name.trim());
+    for (const part of lower.split(",")) {
+      const name = part.trim();
+      if (isForConnection(name)) names.add(name);
     }
   }
   return names;

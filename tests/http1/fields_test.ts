@@ -57,8 +57,10 @@ Deno.test("endToEnd keeps the fields without which the message would mean someth
     "Content-Length: 1",
     "Content-Type: text/plain",
     "Content-Encoding: gzip",
+    "Impersonate-User: somebody",
   ];
-  const named = "Connection: host, content-length, content-type, content-encoding";
+  const named =
+    "Connection: host, content-length, content-type, content-encoding, Impersonate-User";
   assert.deepEqual(linesOf(endToEnd(fieldsOf(named, ...lines))), lines);
 });
 
