@@ -29,6 +29,7 @@ export class Peers {
   pool({ relay, url }: Holder): UpstreamPool {
     const known = this.#pools.get(relay);
     if (known) return known;
+    this.#forgetUnused();
     const dial = (signal: AbortSignal): Promise<ByteSocket> => this.#dial(url, signal);
     const pool = new UpstreamPool({ dial, maxIdle, idleTimeoutMs });
     this.#pools.set(relay, pool);
@@ -54,10 +55,25 @@ export class Peers {
     return isNews;
   }
 
+  /** Relays of which something is remembered. */
+  get size(): number {
+    return this.#pools.size + this.#suspects.size;
+  }
+
   /** Ends all idle connections. */
   close(): void {
     for (const pool of this.#pools.values()) pool.close();
     this.#pools.clear();
+  }
+
+  /** Relays come under new names and leave without a word: those that nobody uses must not add up. */
+  #forgetUnused(): void {
+    for (const [relay, pool] of this.#pools) {
+      if (pool.idleCount > 0) continue;
+      pool.close();
+      this.#pools.delete(relay);
+    }
+    for (const relay of this.#suspects.keys()) this.#isSuspect(relay);
   }
 
   #isSuspect(relay: string): boolean {
