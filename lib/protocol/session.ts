@@ -213,8 +213,9 @@ export class Session {
     if (!this.takesStreams) {
       throw new StreamError("unreachable", "The session takes no new streams");
     }
-    const limit = this.#peer?.maxStreams ?? this.#options.settings.maxStreams;
-    if (this.#streams.size >= Math.min(limit, this.#options.settings.maxStreams)) {
+    const { maxStreams } = this.#options.settings;
+    const limit = Math.min(this.#peer?.maxStreams ?? maxStreams, maxStreams);
+    if (this.#streams.size >= limit) {
       throw new StreamError("limit", `The session's ${limit} streams are all in use`);
     }
     const stream = this.#createStream(this.#takeId());

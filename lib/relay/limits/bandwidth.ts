@@ -2,6 +2,8 @@
 
 /** As much may pass at once as otherwise in this time, in milliseconds. */
 const burstMs = 1_000;
+/** A timer that is set for longer comes at once, in milliseconds. */
+const maxTimerMs = 2 ** 31 - 1;
 
 interface Waiter {
   /** When the bytes that it has passed are paid for. */
@@ -61,6 +63,9 @@ export class Bandwidth {
   #schedule(now: number): void {
     const [first] = this.#waiting;
     if (!first || this.#timer !== undefined) return;
-    this.#timer = setTimeout(() => this.check(), Math.ceil(first.atMs - now));
+    this.#timer = setTimeout(
+      () => this.check(),
+      Math.min(Math.ceil(first.atMs - now), maxTimerMs),
+    );
   }
 }

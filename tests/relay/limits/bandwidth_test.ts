@@ -76,3 +76,27 @@ Deno.test("Bandwidth keeps to its rate, whatever passes, and forgets nobody", ()
     assert.deepEqual(setup.resumed, setup.resumed.toSorted((a, b) => Number(a) - Number(b)));
   }));
 });
+
+Deno.test("Bandwidth sets no timer for longer than a timer can be set for", () => {
+  using time = new FakeTimeouts();
+  using setup = new Setup(1);
+  setup.pass(10_000_000, "a");
+  assert.deepEqual(time.delays, [2 ** 31 - 1]);
+});
+
+/** Notes for how long timers are set. */
+class FakeTimeouts implements Disposable {
+  readonly delays: (number | undefined)[] = [];
+  readonly #real = globalThis.setTimeout;
+
+  constructor() {
+    globalThis.setTimeout = ((_: () => void, ms?: number) => {
+      this.delays.push(ms);
+      return 0;
+    }) as unknown as typeof setTimeout;
+  }
+
+  [Symbol.dispose](): void {
+    globalThis.setTimeout = this.#real;
+  }
+}
