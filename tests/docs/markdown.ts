@@ -2,19 +2,10 @@
 
 const root = new URL("../../", import.meta.url);
 
-/** The pages that the tests hold to the truth. */
+/** The pages that the tests hold to the truth: all that there are. */
 export const pages: readonly string[] = [
   "README.md",
-  "docs/architecture.md",
-  "docs/benchmarks.md",
-  "docs/commands.md",
-  "docs/dependencies.md",
-  "docs/development.md",
-  "docs/install.md",
-  "docs/operations.md",
-  "docs/protocol.md",
-  "docs/security.md",
-  "docs/runtimes.md",
+  ...[...Deno.readDirSync(new URL("docs", root))].map(({ name }) => `docs/${name}`).sort(),
 ];
 
 /** The text of a file of the project. */

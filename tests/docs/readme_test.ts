@@ -19,8 +19,8 @@ Deno.test("docs: every `deno task` that a page names is in deno.json", () => {
   }
 });
 
-Deno.test("README.md: the table has every task of deno.json", () => {
-  const written = table("README.md", ["task", "does"]).map((row) => code(row["task"]!));
+Deno.test("development.md: the table has every task of deno.json", () => {
+  const written = table("docs/development.md", ["task", "does"]).map((row) => code(row["task"]!));
   const real = Object.keys(config.tasks).map((name) => `deno task ${name}`);
   assert.deepEqual(new Set(written), new Set(real));
 });
@@ -52,9 +52,9 @@ function optionsOf(program: string): Set<string> {
   return names(parsed.text);
 }
 
-Deno.test("README.md: options in its commands are the programs'", () => {
+Deno.test("docs: options in commands of the tasks are the programs'", () => {
   let count = 0;
-  for (const command of commands("README.md")) {
+  for (const command of pages.flatMap(commands)) {
     const [, program, args = ""] = /task (relay|agent|demo)\b(.*)/.exec(command) ?? [];
     if (program === undefined) continue;
     const known = args.startsWith(" kubeconfig ") ? kubeconfigOptions : optionsOf(program);
@@ -66,11 +66,13 @@ Deno.test("README.md: options in its commands are the programs'", () => {
   assert.ok(count > 10, `${count} options were looked at`);
 });
 
-Deno.test("README.md: options and variables in its text are the programs'", () => {
+Deno.test("README.md, migration.md: options in their text are the programs'", () => {
   const known = new Set([...optionsOf("relay"), ...optionsOf("agent"), ...optionsOf("demo")]);
-  const prose = readText("README.md").replaceAll(/^```[\s\S]*?^```$/gm, "");
-  for (const match of prose.matchAll(/`--?([a-z][\w-]*)[ `]/g)) {
-    assert.ok(known.has(match[1]!), match[0]);
+  for (const page of ["README.md", "docs/migration.md"]) {
+    const prose = readText(page).replaceAll(/^```[\s\S]*?^```$/gm, "");
+    for (const match of prose.matchAll(/`--?([a-z][\w-]*)[ `]/g)) {
+      assert.ok(known.has(match[1]!), `${page}: ${match[0]}`);
+    }
   }
 });
 
@@ -98,8 +100,8 @@ Deno.test("docs: every link inside the project leads somewhere", () => {
   }
 });
 
-Deno.test("README.md: what its layout names is there", () => {
-  const layout = blocks("README.md").find(({ text }) => text.includes("lib/protocol"));
+Deno.test("development.md: what its layout names is there", () => {
+  const layout = blocks("docs/development.md").find(({ text }) => text.includes("lib/protocol"));
   assert.ok(layout);
   for (const line of layout.text.trimEnd().split("\n")) {
     for (const path of line.split(/ {2,}/)[0]!.split(" ")) assert.ok(exists(path), path);
