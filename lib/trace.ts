@@ -1,5 +1,6 @@
 /** Spans of requests, for OpenTelemetry, and the trace context that joins those of all hops. */
 import { type Field, field } from "./http1/head.ts";
+import { isKnownMethod } from "./http1/methods.ts";
 
 /** What a span says about its request. */
 export type SpanAttributes = Readonly<Record<string, string | number | undefined>>;
@@ -29,14 +30,9 @@ export interface Span {
 /** Begins spans; a runtime lends it where they are exported. */
 export type Tracer = (start: SpanStart) => Span;
 
-/** Methods that a span names; others are callers' inventions. */
-const knownMethods = new Set([
-  ...["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"],
-]);
-
 /** The method as OpenTelemetry's conventions have it. */
 export function spanMethod(method: string): string {
-  return knownMethods.has(method) ? method : "_OTHER";
+  return isKnownMethod(method) ? method : "_OTHER";
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   parseResponseHead,
   type RequestHead,
 } from "../http1/head.ts";
+import { isSafeMethod } from "../http1/methods.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream, StreamEvents } from "../protocol/stream.ts";
@@ -33,9 +34,6 @@ export interface ServeContext {
   /** Begins a request's span, where spans are wanted. */
   trace?: ((request: RequestHead) => Span) | undefined;
 }
-
-/** Methods that may be sent twice (RFC 9110 section 9.2.1): they ask for no change. */
-const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
 
 /** Serves the request that comes on a stream. */
 export function serve(stream: Stream, context: ServeContext): void {
@@ -298,7 +296,7 @@ class Serving implements StreamEvents {
    */
   #mayRetry(connection: UpstreamConnection): boolean {
     return connection.isReused && !this.#hasRetried && !this.#hasSentBody &&
-      this.#requestBody!.framing.kind === "none" && safeMethods.has(this.#request!.method);
+      this.#requestBody!.framing.kind === "none" && isSafeMethod(this.#request!.method);
   }
 
   #switchProtocols(headEnd: number): void {

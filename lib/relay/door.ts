@@ -3,15 +3,15 @@
  * away whoever has no credential for it, so that nobody else can wake what holds a cluster's sessions.
  * What is behind it looks at the same credentials again, and does everything else.
  */
-import { type Field, field, getField } from "../http1/head.ts";
+import { type Field, field } from "../http1/head.ts";
 import type { Peer } from "../net/exchange.ts";
 import { targetOf } from "../net/fetch_exchange.ts";
 import { Admission } from "./agents/admissions.ts";
+import { readAgentCredentials } from "./agents/agent_credentials.ts";
 import { Denial } from "./callers/caller.ts";
-import { admit } from "./callers/callers.ts";
+import { refuseCluster } from "./callers/callers.ts";
 import { callerUnknown, clusterNotAvailable, errorResponse } from "./errors.ts";
 import type { Relay } from "./relay.ts";
-import { digestToken } from "./digests.ts";
 import { parseTunnelTarget } from "./routes/tunnel.ts";
 
 /** The id of the cluster that a request may go on to, or the answer to it. */
@@ -35,12 +35,8 @@ async function agentsCluster(
   fields: readonly Field[],
   peer: Peer,
 ): Promise<string | Response> {
-  const token = /^Bearer (.+)$/i.exec(getField(fields, "authorization") ?? "")?.[1];
-  if (token === undefined) return errorResponse(callerUnknown);
-  const admission = relay.admissions.admit({
-    digest: await digestToken(token),
-    certificate: peer.certificate,
-  });
+  const credentials = await readAgentCredentials(fields, peer);
+  const admission = credentials && relay.admissions.admit(credentials);
   if (!(admission instanceof Admission)) return errorResponse(callerUnknown);
   // It is admitted for good behind the door, where its session is.
   relay.admissions.leave(admission);
@@ -55,7 +51,7 @@ async function callersCluster(
 ): Promise<string | Response> {
   const identity = await relay.callers.identify({ head: { fields }, peer });
   if (identity instanceof Denial) return errorResponse(identity.answer);
-  const denial = admit(identity, cluster);
+  const denial = refuseCluster(identity, cluster);
   if (denial) return errorResponse(denial.answer);
   // A name that is made up must not make an object.
   const isKnown = relay.config.clusters.some(({ id }) => id === cluster);

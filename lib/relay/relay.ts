@@ -56,19 +56,12 @@ export interface RelayParts {
   relays?: RelaysOptions | undefined;
 }
 
-/** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
-export const handshakeTimeoutMs = 10_000;
-
-/** Parts that take time to make, or that others of them need. */
-interface Made {
+/** Parts that take time to make. */
+interface MadeParts {
   readonly registry: Registry;
   readonly metrics: Metrics;
-  readonly defer: (run: () => void) => void;
-  readonly audit: Audit | undefined;
-  readonly tracer: Tracer | undefined;
   readonly tokens: TokenTable;
   readonly callers: Callers;
-  readonly relays: RelaysOptions | undefined;
 }
 
 /** State and parts of one relay. */
@@ -96,20 +89,21 @@ export class Relay {
   /** The other relays know that it leaves. */
   #withdrawn: Promise<void> | undefined;
 
-  private constructor(config: RelayConfig, log: Log, made: Made) {
+  private constructor(config: RelayConfig, log: Log, parts: RelayParts, made: MadeParts) {
+    const { registry, metrics, tokens, callers } = made;
     this.config = config;
     this.log = log;
-    this.registry = made.registry;
-    this.metrics = made.metrics;
-    this.defer = made.defer;
-    this.admissions = new Admissions(made.tokens);
-    this.agentRefusals = new AgentRefusals(made.metrics, log);
-    this.callers = made.callers;
-    this.callerRefusals = new CallerRefusals(made.metrics, log);
-    this.audit = made.audit;
+    this.registry = registry;
+    this.metrics = metrics;
+    this.defer = parts.defer;
+    this.audit = parts.audit;
+    this.tracer = parts.tracer;
+    this.admissions = new Admissions(tokens);
+    this.agentRefusals = new AgentRefusals(metrics, log);
+    this.callers = callers;
+    this.callerRefusals = new CallerRefusals(metrics, log);
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
-    this.tracer = made.tracer;
     this.forwardLimits = {
       head: config.head,
       maxBodyBytes: config.maxBodyBytes,
@@ -122,13 +116,13 @@ export class Relay {
       instance: crypto.randomUUID(),
       software: `culvert-relay/${config.version}`,
     };
-    this.elsewhere = made.relays && joinRelays({
+    this.elsewhere = parts.relays && joinRelays({
       name: this.settings.instance,
       log,
       limits: this.forwardLimits,
-      counts: made.metrics,
-      isHere: (cluster) => this.registry.pick(cluster) !== undefined,
-    }, made.relays);
+      counts: metrics,
+      isHere: (cluster) => registry.pick(cluster) !== undefined,
+    }, parts.relays);
   }
 
   /**
@@ -142,9 +136,7 @@ export class Relay {
     const tokens = await TokenTable.from(config.clusters);
     const keysEvents = reportKeys(metrics, log);
     const callers = await Callers.create(config.callers, { keysEvents });
-    const { audit, defer, relays, tracer } = parts;
-    const made = { registry, metrics, tokens, callers };
-    return new Relay(config, log, { ...made, audit, defer, relays, tracer });
+    return new Relay(config, log, parts, { registry, metrics, tokens, callers });
   }
 
   /**

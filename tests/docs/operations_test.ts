@@ -18,10 +18,10 @@ import {
   keysTimeoutMs,
   maxKeysBytes,
 } from "../../lib/relay/callers/keys.ts";
-import { maxTokenChars } from "../../lib/relay/routes/connect.ts";
+import { maxTokenChars } from "../../lib/relay/agents/agent_credentials.ts";
 import { freeFailures, maxWaiting, maxWaitingOverall } from "../../lib/relay/limits/failures.ts";
 import * as relayErrors from "../../lib/relay/errors.ts";
-import { handshakeTimeoutMs } from "../../lib/relay/relay.ts";
+import { handshakeTimeoutMs } from "../../lib/relay/routes/agent_session.ts";
 import { startAgent, startRelay } from "../support/programs.ts";
 import { code, codes, readText, sources, type Table, table, tableAfter } from "./markdown.ts";
 

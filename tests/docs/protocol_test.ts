@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { fromStreamError } from "../../lib/relay/errors.ts";
-import { handshakeTimeoutMs } from "../../lib/relay/relay.ts";
+import { handshakeTimeoutMs } from "../../lib/relay/routes/agent_session.ts";
 import { CloseCode, decodeStreamError, streamErrorCodes } from "../../lib/protocol/errors.ts";
 import { FrameType, headerBytes, maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { decodeSettings, defaultSettings, settingsSchema } from "../../lib/protocol/settings.ts";

@@ -4,6 +4,7 @@
  */
 import type { Field } from "../../http1/head.ts";
 import type { Peer, PeerCertificate } from "../../net/exchange.ts";
+import { isEqualInConstantTime } from "../constant_time.ts";
 import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates, type CertificateRule } from "./certificates.ts";
@@ -131,7 +132,7 @@ export class Callers {
   }
 
   /**
-   * Says who a request's caller is. It need not be allowed to reach the cluster: see {@link admit}.
+   * Says who a request's caller is. It need not be allowed to reach the cluster: see {@link refuseCluster}.
    *
    * @returns a promise only where a token must be looked at that its connection has not shown before
    */
@@ -202,15 +203,17 @@ export class Callers {
   /** The caller, if this very token was accepted on this connection a moment ago. */
   #recall(peer: Peer, token: string): Caller | undefined {
     const last = this.#remembered.get(peer);
-    if (!last || last.edition !== this.#edition || !isEqual(last.token, token)) return undefined;
+    if (!last || last.edition !== this.#edition) return undefined;
+    // A proxy may have several callers on one connection.
+    if (!isEqualInConstantTime(token, last.token)) return undefined;
     const isOver = this.#clock.monotonicMs() >= last.untilMs ||
       this.#clock.nowMs() >= last.expiresMs;
     return isOver ? undefined : last.caller;
   }
 }
 
-/** Whether a caller may reach a cluster, of which it does not matter whether there is one. */
-export function admit(caller: Caller, cluster: string): Denial | undefined {
+/** Why a caller may not reach a cluster, of which it does not matter whether there is one, or nothing. */
+export function refuseCluster(caller: Caller, cluster: string): Denial | undefined {
   return caller.clusters.matches(cluster) ? undefined : otherCluster;
 }
 
@@ -224,13 +227,3 @@ const expired = refuse("expired");
 const unknownToken = refuse("unknown_token");
 const unknownCertificate = refuse("unknown_certificate");
 const otherCluster = new Denial("cluster", callerForbidden);
-
-/** In constant time for texts of one length: a proxy may have several callers on one connection. */
-function isEqual(a: string, b: string): boolean {
-  if (a.length !== b.length) return false;
-  let difference = 0;
-  for (let index = 0; index < a.length; index++) {
-    difference |= a.charCodeAt(index) ^ b.charCodeAt(index);
-  }
-  return difference === 0;
-}

@@ -4,11 +4,9 @@
  * their user opens could act for them.
  */
 import { getField, type RequestHead } from "../../http1/head.ts";
+import { isSafeMethod } from "../../http1/methods.ts";
 import { crossSiteRefused } from "../errors.ts";
 import { type Caller, Denial } from "./caller.ts";
-
-/** They ask for no change (RFC 9110 section 9.2.1), and a page can't read other sites' answers. */
-const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
 
 const crossSite = new Denial("cross_site", crossSiteRefused);
 
@@ -24,7 +22,8 @@ export function refuseCrossSite({ kind }: Caller, head: RequestHead): Denial | u
  * `Origin`. A change of protocols is a GET for which browsers ask no site's leave.
  */
 function isCrossSite({ method, fields }: RequestHead): boolean {
-  if (safeMethods.has(method) && getField(fields, "upgrade") === undefined) return false;
+  // A page can't read other sites' answers.
+  if (isSafeMethod(method) && getField(fields, "upgrade") === undefined) return false;
   const site = getField(fields, "sec-fetch-site");
   if (site !== undefined) return site !== "same-origin" && site !== "none";
   const origin = getField(fields, "origin");

@@ -364,7 +364,7 @@ async function movingKey(cluster: string): Promise<string> {
 /** Clusters' names are for those who may ask for them, not for everybody who can list keys. */
 async function digestOf(cluster: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(cluster));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return new Uint8Array(digest).toHex();
 }
 
 function fieldOf({ relay, number }: Pick<Lease, "relay" | "number">): string {

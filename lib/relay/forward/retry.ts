@@ -1,5 +1,6 @@
 /** Which requests may be sent a second time (docs/protocol.md, "Requests that are sent again"). */
 import { requestedUpgrade } from "../../http1/fields.ts";
+import { isSafeMethod } from "../../http1/methods.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import type { StreamErrorCode } from "../../protocol/errors.ts";
 import type { Session } from "../../protocol/session.ts";
@@ -18,9 +19,6 @@ export type RetryReason = "unsent" | "not_started" | "session_lost";
 const notStartedCodes: ReadonlySet<StreamErrorCode> = new Set(
   ["refused", "unreachable", "tls", "limit", "credentials"] as const,
 );
-/** Methods that ask for no change (RFC 9110 section 9.2.1), and so may be carried out twice. */
-const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
-
 /** A try that failed before any byte of an answer. */
 export interface FailedTry {
   readonly session: Session;
@@ -38,6 +36,6 @@ export function retryReason(
   if (framing.kind !== "none") return undefined;
   if (!session.isClosed) return notStartedCodes.has(code) ? "not_started" : undefined;
   // An upgrade may be a GET and yet start something, as Kubernetes' exec does.
-  const isSafe = safeMethods.has(head.method) && requestedUpgrade(head) === undefined;
+  const isSafe = isSafeMethod(head.method) && requestedUpgrade(head) === undefined;
   return isSafe ? "session_lost" : undefined;
 }

@@ -1,4 +1,5 @@
 /** Requests for clusters whose sessions other relays hold. */
+import { isSafeMethod } from "../../http1/methods.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import { Deadlines } from "../limits/deadlines.ts";
@@ -161,8 +162,7 @@ class Journey {
     this.#request = request;
     const { head, framing } = request.exchange;
     this.#isUpgrade = request.host.upgrade !== undefined;
-    const hasBody = framing.kind === "chunked" || (framing.kind === "length" && framing.bytes > 0);
-    this.#isRepeatable = hasBody || (safeMethods.has(head.method) && !this.#isUpgrade);
+    this.#isRepeatable = framing.kind !== "none" || (isSafeMethod(head.method) && !this.#isUpgrade);
   }
 
   start(): void {
@@ -259,6 +259,3 @@ class Journey {
     this.#attempt?.abandon();
   }
 }
-
-/** Methods that ask for no change (RFC 9110 section 9.2.1). */
-const safeMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);

@@ -1,4 +1,5 @@
 /** What relays show to each other. Several count at once, so that it can be changed without a gap. */
+import { isEqualInConstantTime } from "../constant_time.ts";
 
 /** The relays' shared credentials. Secrets. */
 export class RelayTokens {
@@ -27,13 +28,4 @@ export class RelayTokens {
     }
     return isAccepted;
   }
-}
-
-/** Compares all of the secret whatever was given, so that the time says nothing of how much is right. */
-function isEqualInConstantTime(given: string, secret: string): boolean {
-  let difference = given.length ^ secret.length;
-  for (let index = 0; index < secret.length; index++) {
-    difference |= secret.charCodeAt(index) ^ given.charCodeAt(index % Math.max(1, given.length));
-  }
-  return difference === 0;
 }

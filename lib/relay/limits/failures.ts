@@ -11,7 +11,7 @@ export const maxWaitingOverall = 1_024;
 /** Addresses that are remembered; beyond that, the one that failed longest ago is forgotten. */
 const maxAddresses = 10_000;
 
-interface Record {
+interface AddressFailures {
   /** Failures that were not forgiven yet, as of `lastMs`. */
   count: number;
   lastMs: number;
@@ -28,7 +28,7 @@ export type Pace =
 
 /** Counts refused credentials for each address. Whoever shows a valid one is not slowed down. */
 export class Failures {
-  readonly #records = new Map<string, Record>();
+  readonly #records = new Map<string, AddressFailures>();
   readonly #nowMs: () => number;
   #waiting = 0;
 
@@ -58,7 +58,7 @@ export class Failures {
     return this.#records.size;
   }
 
-  #recordOf(peer: string): Record {
+  #recordOf(peer: string): AddressFailures {
     const address = networkOf(peer);
     const nowMs = this.#nowMs();
     const known = this.#records.get(address);

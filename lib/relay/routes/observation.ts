@@ -75,7 +75,7 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
   }
 
   /** Calls `go` when the request may go on: at once, or when an audit log has it. */
-  admit(go: () => void): void {
+  whenRecorded(go: () => void): void {
     if (this.#trail) this.#trail.start(go);
     else go();
   }

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
-import { admit } from "../callers/callers.ts";
+import { refuseCluster } from "../callers/callers.ts";
 import { refuseCrossSite } from "../callers/cross_site.ts";
 import type { RelayEnv } from "../env.ts";
 import {
@@ -77,7 +77,7 @@ function serveHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop
   exchange.peer = hop.peer;
   const request = new TunnelRequest(relay, exchange, route, hop.caller);
   request.fromRelay = hop.relay;
-  request.admit(() => {
+  request.whenRecorded(() => {
     acceptHop(exchange);
     send(relay, exchange, request);
   });
@@ -91,7 +91,7 @@ function receive(relay: Relay, exchange: Exchange, route: TunnelRoute, identity:
     return;
   }
   if (identity instanceof Denial) return refuse(relay, exchange, route, identity, undefined);
-  const denial = admit(identity, route.cluster) ?? refuseCrossSite(identity, exchange.head);
+  const denial = refuseCluster(identity, route.cluster) ?? refuseCrossSite(identity, exchange.head);
   if (denial) return refuse(relay, exchange, route, denial, identity);
   serve(relay, exchange, route, identity);
 }
@@ -117,7 +117,7 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
   request.watching = relay.callers.open.watch(request);
-  request.admit(() => dispatch(relay, exchange, request, route, caller));
+  request.whenRecorded(() => dispatch(relay, exchange, request, route, caller));
 }
 
 /** Sends a request through a session of this relay's, or to the relay that has one. */

@@ -1,19 +1,7 @@
 /** What is counted of one cluster's requests. */
+import { isKnownMethod } from "../../http1/methods.ts";
 import type { ExchangeEnd } from "../../net/exchange.ts";
 import { Latency } from "./latency.ts";
-
-/** Methods that get a label of their own; any other counts as OTHER, so that callers can't add series. */
-const knownMethods = new Set([
-  "GET",
-  "HEAD",
-  "POST",
-  "PUT",
-  "PATCH",
-  "DELETE",
-  "OPTIONS",
-  "CONNECT",
-  "TRACE",
-]);
 
 /**
  * The figures of one cluster's requests. They are added up here and read when Prometheus asks:
@@ -33,7 +21,8 @@ export class ClusterMetrics {
   finished(method: string, { status, ms, firstByteMs, isComplete }: ExchangeEnd): void {
     if (!isComplete) this.aborted++;
     if (status === 0) return;
-    const key = `${knownMethods.has(method) ? method : "OTHER"} ${status}`;
+    // Callers must not be able to add series.
+    const key = `${isKnownMethod(method) ? method : "OTHER"} ${status}`;
     this.requests.set(key, (this.requests.get(key) ?? 0) + 1);
     this.duration.observe(ms / 1000);
     if (firstByteMs !== undefined) this.firstByte.observe(firstByteMs / 1000);

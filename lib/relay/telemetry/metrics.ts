@@ -4,6 +4,7 @@ import { processMetrics } from "../../process_metrics.ts";
 import type { DenialReason } from "../callers/caller.ts";
 import { ClusterMetrics } from "./cluster_metrics.ts";
 import { histogramText } from "./latency.ts";
+import type { SessionStats } from "../../protocol/session.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
 import type { RetryReason } from "../forward/retry.ts";
 import type { LookupResult } from "../directory/lookups.ts";
@@ -23,156 +24,113 @@ export type ConfigSource =
 export class RelayMetrics {
   readonly #metrics = new Metrics();
   readonly #clusters = new Map<string, ClusterMetrics>();
-  readonly #authFailures: Counter<"endpoint">;
-  readonly #authSlowed: Counter<"endpoint">;
-  readonly #refused: Counter<"reason">;
-  readonly #rateLimited: Counter;
-  readonly #limitHits: Counter<"limit">;
-  readonly #callersDenied: Counter<"reason">;
-  readonly #callerKeys: Counter<"result">;
-  readonly #callerKeysTime: Gauge;
-  readonly #auditFailures: Counter;
-  readonly #sessionsEnded: Counter<"code">;
-  readonly #directoryErrors: Counter;
-  readonly #lookups: Counter<"result">;
-  readonly #hops: Counter<"result">;
-  readonly #directoryUp: Gauge<"directory">;
-  readonly #waiting: Gauge;
-  readonly #handshakeFailures: Counter<"reason">;
-  readonly #certificates: Gauge<"name">;
-  readonly #configReloads: Counter<"source" | "result">;
-  readonly #configReloadTime: Gauge<"source">;
-  readonly #sessionEnds: Counter<"reason">;
-  readonly #retries: Counter<"reason">;
-  readonly #endedSessions = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
+  readonly #authFailures = this.#counter(
+    "auth_failures_total",
+    "Refused credentials, by endpoint.",
+    "endpoint",
+  );
+  readonly #authSlowed = this.#counter(
+    "auth_failures_slowed_total",
+    "Refused credentials of addresses that had failed before: late answers and 429.",
+    "endpoint",
+  );
+  readonly #refused = this.#counter(
+    "proxy_refused_requests_total",
+    "Requests that were not valid HTTP, by status.",
+    "reason",
+  );
+  readonly #rateLimited = this.#counter(
+    "proxy_rate_limited_total",
+    "Requests that met the relay's rate limit.",
+  );
+  readonly #limitHits = this.#counter(
+    "culvert_limit_hits_total",
+    "Times that a limit was met, by the name of its option.",
+    "limit",
+  );
+  readonly #callersDenied = this.#counter(
+    "culvert_callers_denied_total",
+    "Requests of callers that were not let in, by reason.",
+    "reason",
+  );
+  readonly #callerKeys = this.#counter(
+    "culvert_caller_keys_fetches_total",
+    "Attempts to fetch the keys of callers' issuer, by result.",
+    "result",
+  );
+  readonly #callerKeysTime = this.#gauge(
+    "culvert_caller_keys_fetched_timestamp_seconds",
+    "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
+  );
+  readonly #auditFailures = this.#counter(
+    "culvert_audit_failures_total",
+    "Audit records that could not be written.",
+  );
+  readonly #sessionsEnded = this.#counter(
+    "tunnel_sessions_ended_total",
+    "Agents' sessions that ended, by WebSocket close code.",
+    "code",
+  );
+  readonly #directoryErrors = this.#counter(
+    "culvert_directory_errors_total",
+    "Requests to the directory that failed, and values in it that no relay writes.",
+  );
+  readonly #lookups = this.#counter(
+    "culvert_directory_lookups_total",
+    "Look-ups of the relays that hold a cluster's sessions, by result.",
+    "result",
+  );
+  readonly #hops = this.#counter(
+    "culvert_forwarded_requests_total",
+    "Tries to have another relay answer a request, by result.",
+    "result",
+  );
+  readonly #directoryUp = this.#gauge(
+    "culvert_directory_up",
+    "1 if the relays' directory answers, else 0; no value without a directory.",
+    "directory",
+  );
+  readonly #waiting = this.#gauge(
+    "culvert_waiting_requests",
+    "Requests that wait for a session that has just left its relay.",
+  );
+  readonly #handshakeFailures = this.#counter(
+    "culvert_tls_handshake_failures_total",
+    "TLS handshakes with the relay's listeners that failed, by reason.",
+    "reason",
+  );
+  readonly #certificates = this.#gauge(
+    "culvert_certificate_not_after_timestamp_seconds",
+    "When a certificate in use expires, in seconds since 1970, by its option's name.",
+    "name",
+  );
+  readonly #configReloads = this.#counter(
+    "culvert_config_reloads_total",
+    "Files that were read again while running, by what they hold and by result.",
+    "source",
+    "result",
+  );
+  readonly #configReloadTime = this.#gauge(
+    "culvert_config_last_reload_success_timestamp_seconds",
+    "When what is in use was read, in seconds since 1970, by source.",
+    "source",
+  );
+  readonly #sessionEnds = this.#counter(
+    "culvert_session_ends_total",
+    "Agents' sessions that ended, by reason.",
+    "reason",
+  );
+  readonly #retries = this.#counter(
+    "culvert_request_retries_total",
+    "Requests that were sent through another session, by the reason why that was safe.",
+    "reason",
+  );
+  readonly #endedSessions: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #registry: Registry;
   #observeDirectory: () => void = () => {};
 
   constructor(registry: Registry, version: string) {
     this.#registry = registry;
-    const registers = [this.#metrics];
-    this.#authFailures = new Counter({
-      name: "auth_failures_total",
-      help: "Refused credentials, by endpoint.",
-      labelNames: ["endpoint"],
-      registers,
-    });
-    this.#authSlowed = new Counter({
-      name: "auth_failures_slowed_total",
-      help: "Refused credentials of addresses that had failed before: late answers and 429.",
-      labelNames: ["endpoint"],
-      registers,
-    });
-    this.#refused = new Counter({
-      name: "proxy_refused_requests_total",
-      help: "Requests that were not valid HTTP, by status.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#rateLimited = new Counter({
-      name: "proxy_rate_limited_total",
-      help: "Requests that met the relay's rate limit.",
-      registers,
-    });
-    this.#limitHits = new Counter({
-      name: "culvert_limit_hits_total",
-      help: "Times that a limit was met, by the name of its option.",
-      labelNames: ["limit"],
-      registers,
-    });
-    this.#callersDenied = new Counter({
-      name: "culvert_callers_denied_total",
-      help: "Requests of callers that were not let in, by reason.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#callerKeys = new Counter({
-      name: "culvert_caller_keys_fetches_total",
-      help: "Attempts to fetch the keys of callers' issuer, by result.",
-      labelNames: ["result"],
-      registers,
-    });
-    this.#callerKeysTime = new Gauge({
-      name: "culvert_caller_keys_fetched_timestamp_seconds",
-      help:
-        "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
-      registers,
-    });
-    this.#auditFailures = new Counter({
-      name: "culvert_audit_failures_total",
-      help: "Audit records that could not be written.",
-      registers,
-    });
-    this.#sessionsEnded = new Counter({
-      name: "tunnel_sessions_ended_total",
-      help: "Agents' sessions that ended, by WebSocket close code.",
-      labelNames: ["code"],
-      registers,
-    });
-    this.#handshakeFailures = new Counter({
-      name: "culvert_tls_handshake_failures_total",
-      help: "TLS handshakes with the relay's listeners that failed, by reason.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#certificates = new Gauge({
-      name: "culvert_certificate_not_after_timestamp_seconds",
-      help: "When a certificate in use expires, in seconds since 1970, by its option's name.",
-      labelNames: ["name"],
-      registers,
-    });
-    this.#configReloads = new Counter({
-      name: "culvert_config_reloads_total",
-      help: "Files that were read again while running, by what they hold and by result.",
-      labelNames: ["source", "result"],
-      registers,
-    });
-    this.#configReloadTime = new Gauge({
-      name: "culvert_config_last_reload_success_timestamp_seconds",
-      help: "When what is in use was read, in seconds since 1970, by source.",
-      labelNames: ["source"],
-      registers,
-    });
-    this.#sessionEnds = new Counter({
-      name: "culvert_session_ends_total",
-      help: "Agents' sessions that ended, by reason.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#retries = new Counter({
-      name: "culvert_request_retries_total",
-      help: "Requests that were sent through another session, by the reason why that was safe.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#directoryErrors = new Counter({
-      name: "culvert_directory_errors_total",
-      help: "Requests to the directory that failed, and values in it that no relay writes.",
-      registers,
-    });
-    this.#lookups = new Counter({
-      name: "culvert_directory_lookups_total",
-      help: "Look-ups of the relays that hold a cluster's sessions, by result.",
-      labelNames: ["result"],
-      registers,
-    });
-    this.#hops = new Counter({
-      name: "culvert_forwarded_requests_total",
-      help: "Tries to have another relay answer a request, by result.",
-      labelNames: ["result"],
-      registers,
-    });
-    this.#directoryUp = new Gauge({
-      name: "culvert_directory_up",
-      help: "1 if the relays' directory answers, else 0; no value without a directory.",
-      labelNames: ["directory"],
-      registers,
-    });
-    this.#waiting = new Gauge({
-      name: "culvert_waiting_requests",
-      help: "Requests that wait for a session that has just left its relay.",
-      registers,
-    });
     this.#registerRequestMetrics();
     this.#registerSessionMetrics(version);
   }
@@ -302,15 +260,20 @@ export class RelayMetrics {
     this.#directoryErrors.inc();
   }
 
-  sessionEnded(
-    end: SessionEnd,
-    stats: { bytesIn: number; bytesOut: number; windowStalls: number },
-  ): void {
+  sessionEnded(end: SessionEnd, stats: SessionStats): void {
     this.#sessionsEnded.inc({ code: String(end.code) });
     this.#sessionEnds.inc({ reason: endReason(end) });
     this.#endedSessions.bytesIn += stats.bytesIn;
     this.#endedSessions.bytesOut += stats.bytesOut;
     this.#endedSessions.windowStalls += stats.windowStalls;
+  }
+
+  #counter<L extends string = never>(name: string, help: string, ...labelNames: L[]): Counter<L> {
+    return new Counter({ name, help, labelNames, registers: [this.#metrics] });
+  }
+
+  #gauge<L extends string = never>(name: string, help: string, ...labelNames: L[]): Gauge<L> {
+    return new Gauge({ name, help, labelNames, registers: [this.#metrics] });
   }
 
   #registerRequestMetrics(): void {

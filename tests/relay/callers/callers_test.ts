@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
 import {
-  admit,
   Callers,
   type CallersConfig,
   type CallersContext,
+  refuseCluster,
   rememberedMs,
 } from "../../../lib/relay/callers/callers.ts";
 import { type Field, field } from "../../../lib/http1/head.ts";
@@ -62,7 +62,7 @@ Deno.test("Callers that are open take everybody, with nothing to wait for", asyn
   const identity = callers.identify(request(plainPeer(), "any-token"));
   assert.ok(!(identity instanceof Promise));
   assert.equal(await told(identity), "network network");
-  assert.equal(admit(identity as Caller, "whatever"), undefined);
+  assert.equal(refuseCluster(identity as Caller, "whatever"), undefined);
   assert.equal(await told(callers.identify(request(certified("argocd")))), "certificate argocd");
   assert.equal(await told(callers.identify(request(certified()))), "certificate unnamed");
 });
@@ -130,12 +130,12 @@ Deno.test("Callers finds a certificate's rules once for a connection, and anew w
   const caller = callers.identify(request(peer)) as Caller;
   assert.equal(await told(caller), "certificate argocd.example");
   assert.equal(callers.identify(request(peer)), caller);
-  assert.equal(admit(caller, "a"), undefined);
-  assert.equal(admit(caller, "b")?.reason, "cluster");
+  assert.equal(refuseCluster(caller, "a"), undefined);
+  assert.equal(refuseCluster(caller, "b")?.reason, "cluster");
   callers.replaceCertificates([{ name: "cn", clusters: ["b"] }]);
   const changed = callers.identify(request(peer)) as Caller;
-  assert.equal(admit(changed, "a")?.reason, "cluster");
-  assert.equal(admit(changed, "b"), undefined);
+  assert.equal(refuseCluster(changed, "a")?.reason, "cluster");
+  assert.equal(refuseCluster(changed, "b"), undefined);
   callers.replaceCertificates([]);
   assert.equal(await told(callers.identify(request(peer))), "unknown_certificate");
   assert.equal(await told(callers.identify(request(plainPeer()))), "missing");
@@ -213,7 +213,10 @@ Deno.test("Callers finds a caller by the rules of now, if they change while it l
   callers.replaceJwtRules([{ claim: "sub", value: "*", clusters: ["b"] }]);
   const caller = await lookedUp;
   assert.ok(!(caller instanceof Denial));
-  assert.deepEqual([admit(caller, "a")?.reason, admit(caller, "b")], ["cluster", undefined]);
+  assert.deepEqual([refuseCluster(caller, "a")?.reason, refuseCluster(caller, "b")], [
+    "cluster",
+    undefined,
+  ]);
 });
 
 Deno.test("Callers takes nothing for keys but a short list of them, from the URL itself", async () => {
@@ -269,9 +272,9 @@ Deno.test("Callers takes other rules for claims at once", async () => {
   const peer = plainPeer();
   const token = await sign(key);
   const caller = await callers.identify(request(peer, token)) as Caller;
-  assert.equal(admit(caller, "a"), undefined);
+  assert.equal(refuseCluster(caller, "a"), undefined);
   callers.replaceJwtRules([{ claim: "sub", value: "someone-else", clusters: ["*"] }]);
   const changed = await callers.identify(request(peer, token)) as Caller;
-  assert.equal(admit(changed, "a")?.reason, "cluster");
+  assert.equal(refuseCluster(changed, "a")?.reason, "cluster");
   assert.equal(issuer.fetches, 1, "the keys stay");
 });

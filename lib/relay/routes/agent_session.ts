@@ -1,0 +1,106 @@
+/** An agent's session, from its handshake until it ends. */
+import { CloseCode } from "../../protocol/errors.ts";
+import { Session } from "../../protocol/session.ts";
+import type { SessionEnd } from "../../protocol/session_end.ts";
+import type { TunnelSocket } from "../../protocol/socket.ts";
+import type { Admission } from "../agents/admissions.ts";
+import type { Registration } from "../agents/registry.ts";
+import type { Claim } from "../directory/directory.ts";
+import type { Relay } from "../relay.ts";
+
+/** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
+export const handshakeTimeoutMs = 10_000;
+
+/** An agent that was let in, and its socket. */
+export interface AcceptedAgent {
+  readonly admission: Admission;
+  readonly socket: TunnelSocket;
+  readonly offersVersion2: boolean;
+  /** Its address, for the log. */
+  readonly peer: string;
+}
+
+/** Registers a session once its version is settled, and takes everything back when it ends. */
+export class AgentSession {
+  readonly #relay: Relay;
+  readonly #admission: Admission;
+  readonly #session: Session;
+  /** What every log line says. */
+  readonly #about: { readonly cluster: string; readonly peer: string };
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #registration: Registration | undefined;
+  #claim: Claim | undefined;
+
+  constructor(relay: Relay, { admission, socket, offersVersion2, peer }: AcceptedAgent) {
+    this.#relay = relay;
+    this.#admission = admission;
+    this.#about = { cluster: admission.cluster.id, peer };
+    const session = this.#session = new Session(socket, {
+      role: "relay",
+      settings: relay.settings,
+      offersVersion2,
+      defer: relay.defer,
+      events: {
+        draining: () => this.#draining(),
+        fault: (error) =>
+          relay.log.error("Session failed", { ...this.#about, error: String(error) }),
+      },
+    });
+    this.#timer = setTimeout(() => {
+      session.close(CloseCode.ProtocolError, "No Settings in time");
+    }, handshakeTimeoutMs);
+    admission.whenRevoked((reason) => session.close(CloseCode.NotPermitted, reason));
+    session.ready.then(() => this.#ready(), () => {}); // `closed` tells of a session that ended before.
+    session.closed.then((end) => this.#closed(end));
+  }
+
+  #ready(): void {
+    const relay = this.#relay;
+    const session = this.#session;
+    const admission = this.#admission;
+    clearTimeout(this.#timer);
+    const { instance, slot = 0, software } = session.peer ?? {};
+    const { tokenName } = admission;
+    this.#registration = {
+      session,
+      instance,
+      slot,
+      tokenName,
+      get cluster() {
+        return admission.cluster;
+      },
+    };
+    relay.registry.add(this.#registration);
+    if (relay.isStopping) session.announceDrain();
+    this.#claim = { cluster: this.#about.cluster, instance, slot };
+    relay.elsewhere?.arrived(this.#claim);
+    relay.log.info("Agent connected", {
+      ...this.#about,
+      token_name: tokenName,
+      version: session.version,
+      instance,
+      software,
+    });
+  }
+
+  #draining(): void {
+    this.#relay.log.info("Agent is draining", this.#about);
+    this.#left();
+  }
+
+  #closed(end: SessionEnd): void {
+    const { code, reason } = end;
+    const { admissions, log, metrics, registry } = this.#relay;
+    clearTimeout(this.#timer);
+    admissions.leave(this.#admission);
+    if (this.#registration) registry.remove(this.#registration);
+    this.#left();
+    metrics.sessionEnded(end, this.#session.stats);
+    const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;
+    log[isBroken ? "warn" : "info"]("Agent disconnected", { ...this.#about, code, reason });
+  }
+
+  #left(): void {
+    if (this.#claim) this.#relay.elsewhere?.left(this.#claim);
+  }
+}
