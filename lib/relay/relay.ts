@@ -12,6 +12,7 @@ import type { Audit } from "./telemetry/audit.ts";
 import { Deadlines } from "./limits/deadlines.ts";
 import { IdleWatch } from "./limits/idle_watch.ts";
 import { Limits, type LimitValues } from "./limits/limits.ts";
+import { RefusalPace } from "./limits/refusal_pace.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
@@ -78,6 +79,8 @@ export class Relay {
   readonly callers: Callers;
   readonly callerRefusals: CallerRefusals;
   readonly limits: Limits;
+  /** For requests that are over them. */
+  readonly refusalPace = new RefusalPace();
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
   /** For clusters whose sessions other relays hold; undefined where there are none. */

@@ -9,6 +9,7 @@ import type { OpenRequest, Watching } from "../callers/open_requests.ts";
 import type { ForwardObserver } from "../forward/forward.ts";
 import type { ClusterMetrics } from "../telemetry/cluster_metrics.ts";
 import { type Permit, unlimited } from "../limits/limits.ts";
+import type { RefusalPace } from "../limits/refusal_pace.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Relay } from "../relay.ts";
 import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
@@ -80,10 +81,17 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
     else go();
   }
 
-  /** The request is not tried: says why to the caller and counts the limit that it met. */
-  refuse(error: RelayError): void {
+  /**
+   * The request is not tried: says why to the caller and counts the limit that it met.
+   *
+   * @param pace When to say it; at once unless given.
+   */
+  refuse(error: RelayError, pace?: RefusalPace): void {
     this.#count(error);
-    answerError(this.exchange, error);
+    if (!pace) return answerError(this.exchange, error);
+    pace.take(() => {
+      if (!this.exchange.isOver) answerError(this.exchange, error);
+    });
   }
 
   get cluster(): string {

@@ -112,7 +112,7 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   const request = new TunnelRequest(relay, exchange, route, caller);
   if (relay.refusesRequests) return request.refuse(relayStopping);
   const permit = relay.limits.permit(route.cluster);
-  if ("status" in permit) return request.refuse(permit);
+  if ("status" in permit) return request.refuse(permit, relay.refusalPace);
   request.permit = permit;
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
