@@ -112,6 +112,14 @@ Deno.test("the request's line and its id", async (t) => {
       equal(idOf(answer), "absent-1");
       const line = await lineOf(tunnel, "/log/absent");
       deepEqual([line["request_id"], line["instance"]], ["absent-1", undefined]);
+      equal(line["detail"], "no such cluster");
+    });
+
+    await tunnel.step(t, "a cluster without an agent is told from a misspelt one", async () => {
+      const sent = requestHead("GET", "/tunnel/idle/log/idle");
+      equal(statusOf(await tunnel.ask(sent)), 502);
+      const line = await lineOf(tunnel, "/log/idle");
+      deepEqual([line["code"], line["detail"]], ["cluster_not_available", "no agent is connected"]);
     });
 
     await tunnel.step(t, "relay and agent name the id of a request that failed", async () => {
@@ -169,5 +177,5 @@ Deno.test("the request's line and its id", async (t) => {
       ok(logs.includes("/log/one"));
       ok(!logs.includes("secret"));
     });
-  });
+  }, { absent: ["idle"] });
 });

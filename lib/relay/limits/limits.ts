@@ -95,6 +95,11 @@ export class Limits {
       clusters.every(({ limits }) => limits === undefined);
   }
 
+  /** Whether there is such a cluster. */
+  knows(clusterId: string): boolean {
+    return this.#clusters.has(clusterId);
+  }
+
   /**
    * Counts a request, if there is room for it.
    *
@@ -104,7 +109,7 @@ export class Limits {
   permit(clusterId: string): Permit | RelayError {
     if (this.#isOff) return unlimited;
     const scopes: Scope[] = [];
-    const ofCluster = this.#clusters.has(clusterId) && this.#scopeOf(clusterId);
+    const ofCluster = this.knows(clusterId) && this.#scopeOf(clusterId);
     if (ofCluster) scopes.push(ofCluster);
     if (this.#relay) scopes.push(this.#relay);
     if (scopes.length === 0) return unlimited;

@@ -3,7 +3,7 @@ import { requestedUpgrade } from "../../http1/fields.ts";
 import type { Exchange, ExchangeEnd } from "../../net/exchange.ts";
 import { type Span, spanMethod, type Tracer } from "../../trace.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "../telemetry/audit.ts";
-import { answerError, type RelayError } from "../errors.ts";
+import { answerError, clusterNotAvailable, type RelayError } from "../errors.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { OpenRequest, Watching } from "../callers/open_requests.ts";
 import type { ForwardObserver } from "../forward/forward.ts";
@@ -191,6 +191,13 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
     if (limit !== undefined) this.relay.metrics.limitHit(limit);
   }
 
+  /** What the answer leaves open, as its caller must not learn it. */
+  #detail(): string | undefined {
+    if (this.code !== clusterNotAvailable.code) return undefined;
+    const isKnown = this.relay.limits.knows(this.route.cluster);
+    return isKnown ? "no agent is connected" : "no such cluster";
+  }
+
   #ended(end: ExchangeEnd): void {
     const { method } = this.exchange.head;
     const caller = this.caller?.kind === "network" ? undefined : this.caller;
@@ -210,6 +217,7 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
       path: withoutQuery(this.route.path),
       status: end.status,
       code: this.code,
+      detail: this.#detail(),
       bytes_in: end.bytesIn,
       bytes: end.bytes,
       first_byte_ms: end.firstByteMs === undefined ? undefined : tenths(end.firstByteMs),
