@@ -38,6 +38,10 @@ await runProgram({ name: "agent", parse: parseAgentOptions }, async (options) =>
       fetch: healthApp(agent).fetch,
       limits: defaultHeadLimits,
       timeouts: defaultConnectionTimeouts,
+      deafened: () =>
+        log.error("A listener accepted nothing any more, and was opened anew", {
+          listener: "health",
+        }),
       fault: (error) => log.error("Health handler failed", { error: String(error) }),
     });
     const address = await listenOn(health, options.healthAddr, "health-addr");

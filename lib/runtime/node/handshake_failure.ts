@@ -27,6 +27,7 @@ export interface HandshakeFailure {
   readonly detail: string;
   /** The peer's address. */
   readonly peer: string;
+  readonly peerPort?: number | undefined;
 }
 
 /** Makes sense of what a TLS server's `tlsClientError` brings. */
@@ -37,13 +38,14 @@ export function handshakeFailure(
   // Node has no public way from a TLS socket to the TCP socket below it, which still knows its peer.
   const { _parent: below } = socket as unknown as { _parent?: Socket | null };
   const peer = (below?.remoteAddress ?? socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+  const peerPort = below?.remotePort;
   // With a certificate that is not trusted, Node tells why here, and "socket hang up" as the error.
   const { authorizationError } = socket;
   if (authorizationError) {
-    return { reason: "bad_certificate", detail: String(authorizationError), peer };
+    return { reason: "bad_certificate", detail: String(authorizationError), peer, peerPort };
   }
   const reason = reasonOf(error, below?.bytesRead === 0);
-  return { reason, detail: error.message, peer };
+  return { reason, detail: error.message, peer, peerPort };
 }
 
 function reasonOf(

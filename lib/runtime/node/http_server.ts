@@ -20,6 +20,7 @@ import type { RawExchange } from "../../net/raw_exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
 import { certificateNames } from "./certificate_names.ts";
 import { leadsTo, readCertificates } from "./certificates.ts";
+import { type Bound, ListenerWatch } from "./listener_watch.ts";
 import { type HandshakeFailure, handshakeFailure } from "./handshake_failure.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
@@ -51,14 +52,18 @@ export interface HttpServerOptions {
   handshakeFailed?: (failure: HandshakeFailure) => void;
   /** A request that was not valid HTTP was refused. */
   refused?: (status: number, reason: string, peer: string) => void;
+  /** It accepted nothing any more, and was opened anew (see `listener_watch.ts`). */
+  deafened?: () => void;
   /** A handler threw: a bug, for the log. */
   fault: (error: unknown) => void;
   /** Milliseconds since 1970, for certificates' ends; tests have another one. */
   epochMs?: () => number;
+  /** How often connections and the listener are looked at; tests have another one. */
+  sweepMs?: number;
 }
 
-/** How often connections are checked against their deadlines, in milliseconds. */
-const sweepMs = 1_000;
+/** How often connections are checked against their deadlines, and listeners, in milliseconds. */
+const defaultSweepMs = 1_000;
 /** For a TLS handshake, in milliseconds. */
 const tlsHandshakeTimeoutMs = 10_000;
 /** Idle time after which the system probes whether a connection's peer is still there. */
@@ -113,6 +118,8 @@ export class HttpServer {
   #clientCaPem: string;
   /** Read when they are first needed, and when they change. */
   #clientCas: readonly X509Certificate[] | undefined;
+  #bound: Bound | undefined;
+  #watch: ListenerWatch | undefined;
   #sweep: ReturnType<typeof setInterval> | undefined;
   #onEmpty: () => void = () => {};
   #isLeaving = false;
@@ -129,16 +136,22 @@ export class HttpServer {
    *
    * @throws Node's system error, with `code` EADDRINUSE and the like.
    */
-  async listen(hostname: string, port: number): Promise<{ hostname: string; port: number }> {
+  async listen(hostname: string, port: number): Promise<Bound> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.once("error", reject);
+    // It stays: when the listener is opened anew and can't be, that is tried again.
+    this.#server.on("error", reject);
     this.#server.listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
     await promise;
-    this.#server.off("error", reject);
-    this.#sweep = setInterval(() => this.#checkDeadlines(), sweepMs);
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") throw new Error("No TCP address was bound");
-    return { hostname: bound.address, port: bound.port };
+    this.#bound = { hostname: bound.address, port: bound.port };
+    const watch = this.#watch = new ListenerWatch(this.#bound);
+    this.#server.on("connection", () => watch.accepted());
+    this.#sweep = setInterval(() => {
+      this.#checkDeadlines();
+      this.#checkListener();
+    }, this.#options.sweepMs ?? defaultSweepMs);
+    return this.#bound;
   }
 
   /** Goes on, but each connection closes after its next answer, which says so. */
@@ -149,7 +162,7 @@ export class HttpServer {
 
   /** Takes no new connections, and closes each that is there once it is idle. */
   stopAccepting(): void {
-    this.#server.close();
+    this.#stopListening();
     for (const { connection } of this.#accepted.toArray()) connection?.close();
   }
 
@@ -169,9 +182,25 @@ export class HttpServer {
 
   /** Ends everything now. */
   close(): void {
-    this.#server.close();
+    this.#stopListening();
     clearInterval(this.#sweep);
     for (const { socket } of this.#accepted.toArray()) socket.destroy();
+  }
+
+  #stopListening(): void {
+    this.#server.close();
+    this.#watch?.close();
+    this.#watch = undefined;
+  }
+
+  #checkListener(): void {
+    if (!this.#watch || !this.#bound) return;
+    if (this.#watch.look()) {
+      this.#options.deafened?.();
+      this.#server.close();
+    }
+    const { hostname: host, port } = this.#bound;
+    if (!this.#server.listening) this.#server.listen({ host, port });
   }
 
   #createPlain(): Server {
@@ -212,7 +241,8 @@ export class HttpServer {
     server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
       // After a timeout the connection is still open, and nobody else would close it.
       socket.destroy();
-      this.#options.handshakeFailed?.(handshakeFailure(error, socket));
+      const failure = handshakeFailure(error, socket);
+      if (!this.#watch?.isOwn(failure.peerPort)) this.#options.handshakeFailed?.(failure);
     });
     return server;
   }

@@ -21,11 +21,11 @@ export class RelayListeners {
     this.#relay = relay;
     this.#options = options;
     const { head } = relay.config;
-    this.#public = this.#serve(publicApp(relay).fetch, head, tls);
+    this.#public = this.#serve("public", publicApp(relay).fetch, head, tls);
     // A head that another relay has let in comes with a few fields more.
     const internalHead = options.directory ? withHopSlack(head) : head;
-    this.#internal = this.#serve(internalApp(relay).fetch, internalHead, tls);
-    this.#health = options.healthAddr && this.#serve(healthApp(relay).fetch, head);
+    this.#internal = this.#serve("internal", internalApp(relay).fetch, internalHead, tls);
+    this.#health = options.healthAddr && this.#serve("health", healthApp(relay).fetch, head);
   }
 
   /** Where the internal listener is bound, with the port that 0 stood for. */
@@ -75,7 +75,7 @@ export class RelayListeners {
     this.#relay.log.info("Listening", { listener, address, tls });
   }
 
-  #serve(fetch: AppFetch, limits: HeadLimits, tls?: ServerTls): HttpServer {
+  #serve(listener: string, fetch: AppFetch, limits: HeadLimits, tls?: ServerTls): HttpServer {
     const { metrics, log } = this.#relay;
     const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
     return new HttpServer({
@@ -93,6 +93,8 @@ export class RelayListeners {
         const level = reason === "silent" ? "debug" : "info";
         log[level]("TLS handshake failed", { reason, detail, peer });
       },
+      deafened: () =>
+        log.error("A listener accepted nothing any more, and was opened anew", { listener }),
       fault: (error) => log.error("Request handler failed", { error: String(error) }),
     });
   }

@@ -1,0 +1,113 @@
+/** A listener that accepts nothing any more is noticed, and opened anew. */
+import { equal } from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { ListenerWatch } from "../../lib/runtime/node/listener_watch.ts";
+import { eventually, within } from "../support/deadline.ts";
+import { openConnection, type RawConnection } from "../support/raw_connection.ts";
+import { readResponse } from "../support/raw_http.ts";
+
+interface Setup {
+  readonly watch: ListenerWatch;
+  /** Waits until the listener has accepted something, and tells nobody. */
+  accepted(): Promise<Socket>;
+}
+
+async function withListener(use: (setup: Setup) => Promise<void> | void): Promise<void> {
+  const server = createServer((socket) => socket.on("error", () => {}).resume());
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const watch = new ListenerWatch({ hostname: "127.0.0.1", port });
+  try {
+    const accepted = async () => (await within(once(server, "connection"), "a call"))[0];
+    await use({ watch, accepted });
+  } finally {
+    watch.close();
+    server.close();
+    await once(server, "close");
+  }
+}
+
+Deno.test("ListenerWatch tells of a listener that does not hear its call", async () => {
+  await withListener(({ watch }) => {
+    for (let look = 1; look <= 8; look++) equal(watch.look(), false, `look ${look}`);
+    equal(watch.look(), true);
+  });
+});
+
+Deno.test("ListenerWatch calls a quiet listener again and again, and lets one that hears alone", async () => {
+  await withListener(async ({ watch, accepted }) => {
+    for (let call = 1; call <= 3; call++) {
+      const called = accepted();
+      for (let look = 1; look <= 6; look++) equal(watch.look(), false, `call ${call}`);
+      await called;
+      watch.accepted();
+    }
+  });
+});
+
+Deno.test("ListenerWatch knows its calls by their ports, as long as a handshake may last", async () => {
+  await withListener(async ({ watch, accepted }) => {
+    const ports: number[] = [];
+    for (let call = 1; call <= 3; call++) {
+      const called = accepted();
+      for (let look = 1; look <= 6; look++) watch.look();
+      ports.push((await called).remotePort!);
+      await eventually(() => watch.isOwn(ports.at(-1)), "the call to know its port");
+      watch.accepted();
+    }
+    for (const port of ports) equal(watch.isOwn(port), true);
+    equal(watch.isOwn(undefined), false);
+    equal(watch.isOwn(1), false);
+  });
+});
+
+const request = "GET / HTTP/1.1\r\nHost: relay\r\n\r\n";
+
+async function ask(connection: RawConnection): Promise<string> {
+  await connection.write(request);
+  const { body } = await within(readResponse(connection.reader), "an answer");
+  return new TextDecoder().decode(body);
+}
+
+/**
+ * Deno's accept fails once when there are no descriptors left, and is never tried again: the program
+ * ran, its port was open, and whoever connected waited for ever.
+ */
+Deno.test("HttpServer accepts again after the process has run out of file descriptors", async () => {
+  const fixture = new URL("few_descriptors.ts", import.meta.url).pathname;
+  const child = new Deno.Command("sh", {
+    args: ["-c", 'ulimit -n 64; exec "$0" run -A "$1"', Deno.execPath(), fixture],
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const lines: string[] = [];
+  const reading = (async () => {
+    let text = "";
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      lines.splice(0, lines.length, ...text.split("\n").slice(0, -1));
+    }
+  })();
+  try {
+    await eventually(() => lines.length > 0, "the port");
+    const address = `127.0.0.1:${lines[0]}`;
+    {
+      // The system takes them all, into its queue; the process takes as many as it can.
+      const all = await Promise.all(Array.from({ length: 100 }, () => openConnection(address)));
+      await using connections = new AsyncDisposableStack();
+      for (const connection of all) connections.use(connection);
+      // While there is an answer in each turn, accepting goes on until it fails.
+      await eventually(async () => await ask(all[0]!) === "none", "the last descriptor");
+      for (let turn = 0; turn < 10; turn++) equal(await ask(all[0]!), "none");
+    }
+    await eventually(() => lines.includes("opened anew"), "the listener to be opened anew");
+    await using connection = await openConnection(address);
+    equal(await ask(connection), "some");
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+    await reading;
+  }
+});
