@@ -19,6 +19,12 @@ import { Stream } from "./stream.ts";
 const socketHighWaterBytes = 512 * 1024;
 /** A message is closed once it has grown to this, so that the peer gets to work on it. */
 const messageTargetBytes = 64 * 1024;
+/**
+ * Streams that may wait for the end of the turn; more, and those that wait go at once. Were a turn's
+ * requests all to leave together, they would move through relay, agent and target as one convoy, and
+ * each of these would idle while another one works.
+ */
+const maxWaitingStreams = 8;
 /** Control frames that a peer may leave unread; more only pile up with one that reads nothing. */
 const maxControlBytes = 1024 * 1024;
 /** Payload bytes of a frame towards a version 1 peer, which takes 16 MiB but has no turns. */
@@ -37,7 +43,7 @@ function batchedBytes(frame: PendingFrame): number {
   return batchLengthBytes + headerBytes + frame.payload.length;
 }
 
-/** Gathers frames and sends those that are ready in one turn of the event loop as one message. */
+/** Gathers what is ready in one turn of the event loop, and sends it as few messages. */
 export class Outbox {
   readonly #socket: TunnelSocket;
   readonly #stats: { bytesOut: number };
@@ -51,6 +57,7 @@ export class Outbox {
   #controlBytes = 0;
   #ready: Stream[] = [];
   #isScheduled = false;
+  #isFlushing = false;
   #isStopped = false;
   #canBatch = false;
   readonly #buffers = new MessageBuffers();
@@ -97,6 +104,8 @@ export class Outbox {
   /** Gives a stream its turn. */
   wake(stream: Stream): void {
     if (stream.isQueued || this.#isStopped) return;
+    // In front of this stream, which may have more to say at once.
+    if (this.#urgent.length + this.#ready.length >= maxWaitingStreams) this.flush();
     stream.isQueued = true;
     if (stream.isOpening) this.#urgent.push(stream);
     else this.#ready.push(stream);
@@ -116,7 +125,17 @@ export class Outbox {
 
   /** Sends what the socket has room for. */
   flush(): void {
-    this.#isScheduled = false;
+    // What is gathered and not yet sent must not be overtaken by what a drained stream writes.
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    try {
+      this.#sendAll();
+    } finally {
+      this.#isFlushing = false;
+    }
+  }
+
+  #sendAll(): void {
     while (!this.#isStopped && !this.#isSocketFull) {
       const frames = this.#gather();
       if (frames.length === 0) return;
@@ -138,8 +157,13 @@ export class Outbox {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    this.#defer(() => this.flush());
+    this.#defer(this.#turnEnded);
   }
+
+  readonly #turnEnded = (): void => {
+    this.#isScheduled = false;
+    this.flush();
+  };
 
   /** The frames of the next message: all that is urgent, then a slice of each stream in turn. */
   #gather(): PendingFrame[] {

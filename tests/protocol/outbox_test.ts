@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { CloseCode } from "../../lib/protocol/errors.ts";
 import { Session } from "../../lib/protocol/session.ts";
 import { agentSettings, ManualSocket, relaySettings, StreamLog } from "./session_setup.ts";
-import { credit, type Frame, frame, framesOf, joined, patterned, T } from "./wire.ts";
+import { assertSame, credit, type Frame, frame, framesOf, joined, patterned, T } from "./wire.ts";
 
 /** More than a socket may hold before streams wait. */
 const FULL = 16 * 1024 * 1024;
@@ -83,6 +83,30 @@ Deno.test("Outbox puts the frames of one turn into one message", () => {
   first.stream.write(patterned(30));
   second.stream.end();
   assert.deepEqual(setup.messages().map(shapes), [["11/1/15", "11/2/25", "3/1/30", "10/2/0"]]);
+});
+
+Deno.test("Outbox sends eight streams that wait before the turn is over", () => {
+  using setup = new Setup();
+  for (let id = 1; id <= 9; id++) setup.open().stream.end();
+  const early = setup.socket.sent.splice(0).map(framesOf).map(shapes);
+  const pairs = Array.from({ length: 8 }, (_, at) => [`11/${at + 1}/5`, `10/${at + 1}/0`]);
+  assert.deepEqual(early.map((frames) => frames.toSorted()), [pairs.flat().toSorted()]);
+  assert.deepEqual(setup.messages().map(shapes), [["11/9/5", "10/9/0"]]);
+});
+
+Deno.test("Outbox keeps a stream's order when it is told of room and many write then", () => {
+  using setup = new Setup({ maxFrame: 32_768 });
+  const { stream } = setup.open();
+  setup.messages();
+  const body = patterned(30_000);
+  const drained = (): void => {
+    stream.write(body.subarray(20_000));
+    for (let count = 0; count < 9; count++) setup.open();
+  };
+  stream.listen({ data() {}, end() {}, closed() {}, failed() {}, drained });
+  stream.write(body.subarray(0, 20_000));
+  const sent = setup.messages().flat().filter((frame) => frame.stream === stream.id);
+  assertSame(joined(...sent.map(({ payload }) => payload)), body);
 });
 
 Deno.test("Outbox sends a frame that is alone without a Batch around it", () => {
