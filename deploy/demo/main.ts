@@ -3,6 +3,8 @@
  * commands to copy. The relay and the agent are the real programs, started as a user would.
  */
 import { parseArgs } from "node:util";
+import { parseTargetAddress } from "../../lib/config/options/address.ts";
+import { TARGET_EXPECTED } from "../../lib/config/options/kinds.ts";
 import { Program } from "./program.ts";
 import { show } from "./show.ts";
 import { startSampleTarget } from "./target.ts";
@@ -56,6 +58,9 @@ function readOptions(argv: string[]): DemoOptions {
     if (target === undefined && (caCert ?? saTokenPath) !== undefined) {
       refuse("Options --ca-cert and --sa-token-path go with --target");
     }
+    if (target !== undefined && !parseTargetAddress(target)) {
+      refuse(`Option --target ${TARGET_EXPECTED}, but is "${target}"`);
+    }
     return {
       isOnce: values.once,
       ...(target === undefined ? {} : { target }),
@@ -101,10 +106,12 @@ async function main(): Promise<void> {
   ]));
   const agents = await relay.listening("public");
   const callers = await relay.listening("internal");
-  resources.use(Program.start("agent.ts", [
+  const agent = resources.use(Program.start("agent.ts", [
     ...["-server", `ws://${agents}/connect`, "-allow-insecure-server", "-health-addr", ""],
     ...targetOptions(options, target, sampleToken),
   ], { TOKEN: token }));
+  // An agent that does not start, for an option's file, say, will never be heard of by the relay.
+  await agent.logged("Connected to relay");
   await relay.logged("Agent connected");
 
   await show({ tunnel: `http://${callers}/tunnel/demo`, target, isSample: sample !== undefined });

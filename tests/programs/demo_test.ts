@@ -1,0 +1,48 @@
+/** `deno task demo`: the first thing that anybody runs. */
+import { deepEqual, equal, match } from "node:assert/strict";
+import { within } from "../support/deadline.ts";
+
+/** Runs the demo as its task does, to its end. */
+async function runDemo(...args: string[]) {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", "deploy/demo/main.ts", ...args],
+    cwd: new URL("../../", import.meta.url),
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = child.output();
+  try {
+    const { code, stdout, stderr } = await within(output, "the demo to end", 30_000);
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  } catch (error) {
+    child.kill("SIGTERM");
+    await output;
+    throw error;
+  }
+}
+
+Deno.test("the demo shows a request whose credential was replaced", async () => {
+  const { code, stdout, stderr } = await runDemo("--once");
+  deepEqual([code, stderr], [0, ""]);
+  match(stdout, /the target got {2}Authorization: Bearer the-agents-own-token-from-its-disk\n/);
+  match(stdout, /answer {10}200; /);
+});
+
+Deno.test("a demo that can't start says why at once", async (t) => {
+  const target = ["--target", "127.0.0.1:1", "--once"];
+  const cases = [
+    [["--onc"], 2, /^demo: Unknown option '--onc'; run deno task demo --help\n$/],
+    [["--target", "api"], 2, /^demo: Option --target must be HOST:PORT .* but is "api"; run .*\n$/],
+    [[...target, "--ca-cert", "none.crt"], 1, /\nagent: Option --ca-cert names "none.crt", which/],
+  ] as const;
+  for (const [args, code, says] of cases) {
+    await t.step(args.join(" "), async () => {
+      const ended = await runDemo(...args);
+      match(ended.stderr, says);
+      equal(ended.code, code);
+    });
+  }
+});
