@@ -153,6 +153,33 @@ async function writeForever(
   }
 }
 
+Deno.test("requests over the relay's rate, and behind too many bytes, are refused with 429", async () => {
+  const cases = [
+    { option: "rate-limit", value: 1, downloads: 0 },
+    { option: "bandwidth", value: 100_000, downloads: 16 },
+    { option: "cluster-bandwidth", value: 100_000, downloads: 16 },
+  ];
+  for (const { option, value, downloads } of cases) {
+    const relayArgs = [`--${option}`, String(value), "--grace", "0"];
+    await withTunnel({ relayArgs }, async ({ relay }) => {
+      const callers: RawConnection[] = [];
+      for (let count = 0; count < downloads; count++) {
+        callers.push(await call(relay, "GET", "/piece"));
+      }
+      let refused = await ask(relay, "/small");
+      await eventually(async () => {
+        if (statusOf(refused) === 200) refused = await ask(relay, "/small");
+        return statusOf(refused) !== 200;
+      }, `a refusal by --${option}`);
+      deepEqual([statusOf(refused), codeOf(refused)], [429, option.replaceAll("-", "_")]);
+      match(fieldValues(refused, "retry-after")[0] ?? "none", /^[1-9]\d*$/);
+      const text = await (await fetch(`http://${relay.internalAddress}/metrics`)).text();
+      match(text, new RegExp(`^culvert_limit_hits_total\\{limit="${option}"\\} [1-9]`, "m"));
+      for (const caller of callers) await caller[Symbol.asyncDispose]();
+    });
+  }
+});
+
 Deno.test("a body that stands still is ended by --idle-timeout; what may be silent is not", async () => {
   await withTunnel({ relayArgs: ["--idle-timeout", "1s"] }, async (tunnel) => {
     const { relay } = tunnel;

@@ -1,10 +1,10 @@
 /**
  * The real programs, and a line between them that drops everything without a word: a request that
- * waits is not left waiting, and the agent comes back on a line that works.
+ * waits is not left waiting, and agents come back on a line that works, with a request or without.
  */
 import { equal, match, ok } from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
-import { startAgent, startRelay } from "../support/programs.ts";
+import { type LogLine, startAgent, startRelay } from "../support/programs.ts";
 import { readResponse, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
 import { service } from "./service.ts";
@@ -13,11 +13,18 @@ import { askSmall, call, CLUSTER, lastLines, metric, secrets } from "./tunnel.ts
 
 /** Found in 10 to 12 s; under the 45 s that a session without a request is given. */
 const noticeMs = 30_000;
+/** For those 45 s, and a busy machine. */
+const idleNoticeMs = 75_000;
+const idleCluster = "idle";
+const idleToken = "token-of-the-idle-cluster";
 
 Deno.test("a request on a line that has gone silent fails in seconds, and the agent dials anew", async () => {
   await using target = await startRawTarget(service);
   await using proxy = await TcpProxy.start();
-  const clusters = [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }];
+  const clusters = [
+    { id: CLUSTER, token: secrets.token, targetAddr: target.address },
+    { id: idleCluster, token: idleToken, targetAddr: target.address },
+  ];
   await using relay = await startRelay({ clusters });
   proxy.upstream = relay.publicAddress;
   await using agent = await startAgent({
@@ -26,8 +33,14 @@ Deno.test("a request on a line that has gone silent fails in seconds, and the ag
     target: target.address,
     credential: secrets.credential,
   });
+  await using idle = await startAgent({
+    relayUrl: `ws://${proxy.address}/connect`,
+    token: idleToken,
+    target: target.address,
+  });
   try {
     await relay.waitForAgent(CLUSTER);
+    await relay.waitForAgent(idleCluster);
     await askSmall(relay);
     await using waiting = await call(relay, "POST", "/silent", ["Content-Length: 0"]);
     await eventually(
@@ -40,7 +53,9 @@ Deno.test("a request on a line that has gone silent fails in seconds, and the ag
     equal(statusOf(answer), 502);
     const { error } = JSON.parse(new TextDecoder().decode(answer.body));
     equal(error.code, "reset");
-    const ended = await relay.waitForLog(({ message }) => message === "Agent disconnected");
+    const ended = await relay.waitForLog(({ message, cluster }) =>
+      message === "Agent disconnected" && cluster === CLUSTER
+    );
     match(String(ended.reason), /^No frame for 1\d s$/);
 
     const isSilent = async (address: string, name: string) => {
@@ -53,11 +68,27 @@ Deno.test("a request on a line that has gone silent fails in seconds, and the ag
       "the agent to notice",
       noticeMs,
     );
-    const connected = async () => await metric(relay.internalAddress, "agents_connected") === 1;
-    await eventually(connected, "the agent to be back", noticeMs);
+    const isBack = () =>
+      relay.logs.filter(({ message, cluster }) =>
+        message === "Agent connected" && cluster === CLUSTER
+      ).length === 2;
+    await eventually(isBack, "the agent to be back", noticeMs);
     await askSmall(relay);
+
+    const isIdleOnes = ({ cluster, message }: LogLine) =>
+      cluster === idleCluster && message === "Agent disconnected";
+    equal(relay.logs.some(isIdleOnes), false, "nobody waits for it, so it is given more time");
+    const wait = { timeoutMs: idleNoticeMs };
+    match(String((await relay.waitForLog(isIdleOnes, wait)).reason), /^No frame for 4\d s$/);
+    await idle.waitForLog(
+      ({ message, reason }) =>
+        message === "Disconnected from relay" && /^No frame for 4\d s$/.test(String(reason)),
+      wait,
+    );
+    const connected = async () => await metric(relay.internalAddress, "agents_connected") === 2;
+    await eventually(connected, "both agents to be back", noticeMs);
   } catch (error) {
-    console.error(lastLines(relay.program), lastLines(agent.program));
+    console.error(...[relay, agent, idle].map(({ program }) => lastLines(program)));
     throw error;
   }
 });

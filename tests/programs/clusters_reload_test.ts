@@ -189,15 +189,24 @@ Deno.test("a directory is followed as Kubernetes mounts it: all files at once, b
   await mount.mount({ "blue.json": blueOf(target) });
   await using relay = await startReloading(mount.folder);
   await using blue = await startOne(relay, target, tokens.blue);
-  await mount.mount({ "blue.json": blueOf(target), "green.json": [greenOf(target)] });
-  deepEqual([(await reloaded(relay, 1)).clusters], [2]);
+  const tookMs: number[] = [];
+  const mountAndTake = async (count: number, files: Record<string, unknown>): Promise<LogLine> => {
+    await mount.mount(files);
+    const startMs = performance.now();
+    const line = await reloaded(relay, count);
+    tookMs.push(performance.now() - startMs);
+    return line;
+  };
+  const both = { "blue.json": blueOf(target), "green.json": [greenOf(target)] };
+  equal((await mountAndTake(1, both)).clusters, 2);
   await using green = await startOne(relay, target, tokens.green);
   equal(await statusAt(relay, "green"), 200);
   // The id moves to a file of another name.
-  await mount.mount({ "a.json": [greenOf(target), blueOf(target)] });
-  equal((await reloaded(relay, 2)).sessions_ended, 0);
-  await mount.mount({ "b.json": [greenOf(target)] });
-  equal((await reloaded(relay, 3)).removed, 1);
+  const renamed = { "a.json": [greenOf(target), blueOf(target)] };
+  equal((await mountAndTake(2, renamed)).sessions_ended, 0);
+  equal((await mountAndTake(3, { "b.json": [greenOf(target)] })).removed, 1);
+  // A machine that is busy may be late with one of them.
+  ok(Math.min(...tookMs) <= 2_000, `each must be taken within 2 s; it took ${tookMs} ms`);
   await blue.waitForLog(({ code }) => code === 1008);
   deepEqual(disconnected(relay, "green"), []);
   assertNoTokens(relay.logs, blue.logs, green.logs);
