@@ -13,8 +13,13 @@ export class Wait extends Linked<Wait> {
   }
 }
 
-/** How often waits are looked at, as a part of the timeout. */
-const checksPerTimeout = 20;
+/**
+ * How often waits with this timeout are looked at: 20 times, or each second. A timer that runs on for
+ * longer with nothing to wait for would hold up the end of a process.
+ */
+export function checkEveryMs(timeoutMs: number): number {
+  return Math.min(timeoutMs / 20, 1_000);
+}
 
 /** Waits that all have the same timeout, so the oldest is always the first to expire. */
 export class Deadlines {
@@ -23,7 +28,7 @@ export class Deadlines {
   readonly #waits = new LinkedList<Wait>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param timeoutMs Expires a wait after this long, or up to a twentieth later; 0 for never. */
+  /** @param timeoutMs Expires a wait after this long, or a little later; 0 for never. */
   constructor(timeoutMs: number, nowMs: () => number = () => performance.now()) {
     this.#timeoutMs = timeoutMs;
     this.#nowMs = nowMs;
@@ -34,7 +39,7 @@ export class Deadlines {
     if (this.#timeoutMs === 0) return undefined;
     const wait = new Wait(this.#nowMs(), expired);
     this.#waits.add(wait);
-    this.#timer ??= setInterval(() => this.check(), this.#timeoutMs / checksPerTimeout);
+    this.#timer ??= setInterval(() => this.check(), checkEveryMs(this.#timeoutMs));
     return wait;
   }
 

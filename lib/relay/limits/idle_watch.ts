@@ -1,5 +1,6 @@
 /** Finds transfers that stand still: one timer for all of them, nothing per byte. */
 import { Linked, LinkedList } from "../../linked_list.ts";
+import { checkEveryMs } from "./deadlines.ts";
 
 /** A transfer as the watch sees it. */
 export interface Watched {
@@ -25,9 +26,6 @@ export class Watch extends Linked<Watch> {
   }
 }
 
-/** How often transfers are looked at, as a part of the timeout. */
-const checksPerTimeout = 20;
-
 /** Ends transfers that should move and have not for a while. */
 export class IdleWatch {
   readonly #timeoutMs: number;
@@ -46,7 +44,7 @@ export class IdleWatch {
     if (this.#timeoutMs === 0) return undefined;
     const watch = new Watch(transfer, this.#nowMs());
     this.#watches.add(watch);
-    this.#timer ??= setInterval(() => this.check(), this.#timeoutMs / checksPerTimeout);
+    this.#timer ??= setInterval(() => this.check(), checkEveryMs(this.#timeoutMs));
     return watch;
   }
 
