@@ -42,7 +42,7 @@ export interface RelaysCounts {
 /** What a relay needs to find the others, and to be found once that is opened. */
 export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysOptions): Elsewhere {
   const { name, log, limits, counts, isHere } = relay;
-  const directory = new SharedDirectory({ store, relay: name, events: reportTo(log, counts) });
+  const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
   const elsewhere = new Elsewhere({
     directory,
     relay: name,
@@ -60,13 +60,13 @@ export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysO
   return elsewhere;
 }
 
-function reportTo(log: Log, counts: RelaysCounts): DirectoryEvents {
+function reportTo({ name, log, counts }: JoiningRelay): DirectoryEvents {
   let nextInvalidMs = 0;
   return {
     away: (reason) => {
       log.error("The directory is away; other relays' sessions can't be looked up", { reason });
     },
-    back: (sessions) => log.info("The directory is there", { sessions }),
+    back: (sessions) => log.info("The directory is there", { relay: name, sessions }),
     failed: () => counts.directoryFailed(),
     invalid: (what) => {
       counts.directoryFailed();
