@@ -1,10 +1,12 @@
 /** WebSockets through a relay at the edge, on every platform. */
 import assert from "node:assert/strict";
-import { within } from "../support/deadline.ts";
+import { DeadlineError, within } from "../support/deadline.ts";
 import { callerToken, type EdgeTunnel, homes, startEdgeTunnel } from "./homes.ts";
 
 /** How a target ends a connection when it is sent this text. */
 const closeCommand = "close ";
+/** How a target is asked for a message of so many bytes. */
+const bigCommand = "big ";
 
 /** A target that echoes, and speaks the subprotocol "second" if it is offered. */
 function startEcho(): Deno.HttpServer<Deno.NetAddr> {
@@ -15,9 +17,14 @@ function startEcho(): Deno.HttpServer<Deno.NetAddr> {
     const { socket, response } = Deno.upgradeWebSocket(request, { protocol });
     socket.binaryType = "arraybuffer";
     socket.addEventListener("message", ({ data }) => {
-      const isClose = typeof data === "string" && data.startsWith(closeCommand);
-      if (isClose) socket.close(Number(data.slice(closeCommand.length)), "as asked");
-      else socket.send(data);
+      const numberBehind = (command: string) =>
+        typeof data === "string" && data.startsWith(command)
+          ? Number(data.slice(command.length))
+          : undefined;
+      const code = numberBehind(closeCommand);
+      const bytes = numberBehind(bigCommand);
+      if (code !== undefined) socket.close(code, "as asked");
+      else socket.send(bytes === undefined ? data : new Uint8Array(bytes));
     });
     return response;
   });
@@ -104,6 +111,20 @@ const cases: readonly Case[] = [
       const end = await caller.end();
       assert.deepEqual([end.code, end.reason], [code, "as asked"]);
     }
+  }],
+  ["a message of the target's that is too long closes, and nothing of it arrives", async (tunnel) => {
+    const caller = await new Caller(tunnel, "/echo").open();
+    caller.socket.send(`${bigCommand}${1024 * 1024 + 1}`);
+    const end = await caller.end();
+    assert.deepEqual([end.code, end.reason], [1009, "A message is over 1048576 bytes"]);
+    await assert.rejects(within(caller.next(), "nothing", 50), DeadlineError);
+  }],
+  ["a caller's long message is one message to the target", async (tunnel) => {
+    const caller = await new Caller(tunnel, "/echo").open();
+    const bytes = 2 * 1024 * 1024;
+    // The echo, as long, is what comes to grief: it tells how long the message was.
+    caller.socket.send(new Uint8Array(bytes));
+    assert.equal((await caller.end()).code, 1009);
   }],
   ["a target that does not upgrade says so", async (tunnel) => {
     const response = await tunnel.fetch("/echo");
