@@ -227,18 +227,23 @@ const cases: readonly Case[] = [
     controller.abort();
     await untilGone(watch);
   }],
-  ["a caller that crashed is gone for the target, though nothing is sent", async (tunnel, target) => {
-    const before = target.watches.length;
-    await using connection = await openConnection(tunnel.relay.address);
-    const head = ["GET /tunnel/edge/watch HTTP/1.1", "Host: relay"];
-    await connection.write([...head, `Authorization: Bearer ${callerToken}`, "", ""].join("\r\n"));
-    await eventually(() => target.watches.length > before, "the request at the target");
-    const watch = target.watches.at(-1)!;
-    watch.send("something");
-    await within(connection.reader.readUntil("something"), "its first bytes");
-    connection.reset();
-    await eventually(() => watch.isGone, "the target to lose its caller");
-  }],
+  [
+    "a caller that crashed is gone for the target, though nothing is sent",
+    async (tunnel, target) => {
+      const before = target.watches.length;
+      await using connection = await openConnection(tunnel.relay.address);
+      const head = ["GET /tunnel/edge/watch HTTP/1.1", "Host: relay"];
+      await connection.write(
+        [...head, `Authorization: Bearer ${callerToken}`, "", ""].join("\r\n"),
+      );
+      await eventually(() => target.watches.length > before, "the request at the target");
+      const watch = target.watches.at(-1)!;
+      watch.send("something");
+      await within(connection.reader.readUntil("something"), "its first bytes");
+      connection.reset();
+      await eventually(() => watch.isGone, "the target to lose its caller");
+    },
+  ],
   ["a caller that does not read stops its target", async (tunnel, target) => {
     const response = await tunnel.fetch("/flood");
     const reader = response.body!.getReader();

@@ -112,13 +112,16 @@ const cases: readonly Case[] = [
       assert.deepEqual([end.code, end.reason], [code, "as asked"]);
     }
   }],
-  ["a message of the target's that is too long closes, and nothing of it arrives", async (tunnel) => {
-    const caller = await new Caller(tunnel, "/echo").open();
-    caller.socket.send(`${bigCommand}${1024 * 1024 + 1}`);
-    const end = await caller.end();
-    assert.deepEqual([end.code, end.reason], [1009, "A message is over 1048576 bytes"]);
-    await assert.rejects(within(caller.next(), "nothing", 50), DeadlineError);
-  }],
+  [
+    "a message of the target's that is too long closes, and nothing of it arrives",
+    async (tunnel) => {
+      const caller = await new Caller(tunnel, "/echo").open();
+      caller.socket.send(`${bigCommand}${1024 * 1024 + 1}`);
+      const end = await caller.end();
+      assert.deepEqual([end.code, end.reason], [1009, "A message is over 1048576 bytes"]);
+      await assert.rejects(within(caller.next(), "nothing", 50), DeadlineError);
+    },
+  ],
   ["a caller's long message is one message to the target", async (tunnel) => {
     const caller = await new Caller(tunnel, "/echo").open();
     const bytes = 2 * 1024 * 1024;
