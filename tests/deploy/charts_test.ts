@@ -1,6 +1,6 @@
 /**
  * Both charts over a table of values files: those that are good render to what the API server takes,
- * the others are refused with a message that names the value.
+ * and print the notes that they name; the others are refused with a message that names the value.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -9,35 +9,51 @@ import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { run } from "../e2e/command.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { KubeClient } from "../e2e/kube_client.ts";
+import { scratchFolder } from "../e2e/scratch.ts";
+import { borrowNamespace } from "./borrowed.ts";
+import { learnForeignKinds } from "./foreign_kinds.ts";
 import { chartFolder, type ChartName, type Manifest, manifests, only, render } from "./helm.ts";
 
 const charts: readonly ChartName[] = ["relay", "agent"];
 const valuesFolder = fileURLToPath(new URL("values/", import.meta.url));
 
-/** What the API server of the tests does not know: the operators' and the Gateway's own kinds. */
-const foreignGroups = /^(monitoring\.coreos\.com|gateway\.networking\.k8s\.io)\//;
-
-/** Namespaces that the values files name; a server-side dry run wants them there. */
-const namespaces = ["culvert", "argocd"];
+/** Namespaces that values files and examples name; a server-side dry run wants them there. */
+const namespaces = ["culvert", "argocd", "cert-manager"];
 
 interface ValuesFile {
   readonly name: string;
   readonly path: string;
   /** What the refusal says; undefined for a file that is good. */
   readonly refusal: string | undefined;
+  /** What the notes say that are printed after an install, among other things. */
+  readonly notes: readonly string[];
 }
 
 function valuesFiles(chart: ChartName): ValuesFile[] {
   const folder = `${valuesFolder}${chart}`;
   return [...Deno.readDirSync(folder)].map(({ name }) => {
     const path = `${folder}/${name}`;
-    const refusal = /^# refused: (.+)$/m.exec(Deno.readTextFileSync(path))?.[1];
-    return { name, path, refusal };
+    const text = Deno.readTextFileSync(path);
+    const refusal = /^# refused: (.+)$/m.exec(text)?.[1];
+    const notes = [...text.matchAll(/^# notes: (.+)$/gm)].map((found) => found[1]!);
+    return { name, path, refusal, notes };
   });
 }
 
+function goodValues(chart: ChartName): ValuesFile[] {
+  return valuesFiles(chart).filter(({ refusal }) => refusal === undefined);
+}
+
+/** Has the API server judge manifests as if they were applied. */
+async function assertTaken(client: KubeClient, args: readonly string[], stdin = ""): Promise<void> {
+  const apply = ["apply", "--dry-run=server", "--validate=strict"];
+  const { code, stderr } = await client.kubectl([...apply, ...args], { stdin });
+  equal(code, 0, stderr);
+  equal(stderr, "", "there is no warning either");
+}
+
 for (const chart of charts) {
-  const good = valuesFiles(chart).filter(({ refusal }) => refusal === undefined);
+  const good = goodValues(chart);
   const bad = valuesFiles(chart).filter(({ refusal }) => refusal !== undefined);
 
   Deno.test(`culvert-${chart}: helm lint finds nothing`, async (t) => {
@@ -61,29 +77,28 @@ for (const chart of charts) {
     }
   });
 
-  clusterTest(`culvert-${chart}: the API server takes what good values render to`, async () => {
-    const folder = await Deno.makeTempDir({ prefix: "culvert-charts-" });
-    try {
-      const client = new KubeClient(fromEnvironment("KUBECONFIG"), folder);
-      for (const namespace of namespaces) {
-        const made = await client.output(
-          ["create", "namespace", namespace, "--dry-run=client", "-o", "json"],
-        );
-        await client.output(["apply", "-f", "-"], { stdin: made });
+  clusterTest(
+    `culvert-${chart}: the notes say what to do next, and what should not stay so`,
+    async (t) => {
+      await using stack = new AsyncDisposableStack();
+      const client = new KubeClient(fromEnvironment("KUBECONFIG"), await scratchFolder(stack));
+      const noted = good.filter(({ notes }) => notes.length > 0);
+      ok(noted.length > 2, "there are such files");
+      for (const { name, path, notes } of noted) {
+        await t.step(name, async () => {
+          const args = ["install", `culvert-${chart}`, chartFolder(chart), "--values", path];
+          const printed = await client.helm([
+            ...args,
+            "--dry-run=client",
+            "--namespace",
+            "culvert",
+          ]);
+          const said = printed.slice(printed.indexOf("\nNOTES:\n")).replaceAll(/\s+/g, " ");
+          for (const note of notes) ok(said.includes(note), `"${note}" is not in:\n${said}`);
+        });
       }
-      for (const { name, path } of good) {
-        const objects = await manifests(chart, ["--values", path]);
-        const known = objects.filter(({ apiVersion }) => !foreignGroups.test(apiVersion));
-        const stdin = known.map(({ text }) => text).join("\n---\n");
-        const args = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
-        const { code, stderr } = await client.kubectl(args, { stdin });
-        equal(code, 0, `${name}:\n${stderr}`);
-        equal(stderr, "", name);
-      }
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  });
+    },
+  );
 
   Deno.test(`culvert-${chart}: each option that the chart can pass is the program's`, () => {
     const parse = chart === "relay" ? parseRelayOptions : parseAgentOptions;
@@ -99,6 +114,29 @@ for (const chart of charts) {
     deepEqual(passed.filter((option) => !known.has(option)), []);
   });
 }
+
+clusterTest(
+  "the API server takes what good values render to, and the manifests for cert-manager",
+  async (t) => {
+    await using stack = new AsyncDisposableStack();
+    const client = new KubeClient(fromEnvironment("KUBECONFIG"), await scratchFolder(stack));
+    for (const namespace of namespaces) await borrowNamespace(stack, client, namespace);
+    await learnForeignKinds(stack, client);
+    for (const chart of charts) {
+      for (const { name, path } of goodValues(chart)) {
+        await t.step(`culvert-${chart}: ${name}`, async () => {
+          const objects = await manifests(chart, ["--values", path]);
+          const stdin = objects.map(({ text }) => text).join("\n---\n");
+          await assertTaken(client, ["-f", "-"], stdin);
+        });
+      }
+    }
+    await t.step("deploy/cert-manager", async () => {
+      const folder = fileURLToPath(new URL("../../deploy/cert-manager", import.meta.url));
+      await assertTaken(client, ["-f", folder]);
+    });
+  },
+);
 
 const oneCluster = ["--set", "clusters[0].id=a", "--set", "clusters[0].token=0123456789abcdef"];
 const mutualTls = ["--set", "tls.enabled=true,tls.certSecret=c,tls.clientCASecret=ca"];
@@ -171,4 +209,20 @@ Deno.test("culvert-relay: who may call, by what is configured", async () => {
   equal(await callers("--set", "callers.existingSecret=tokens"), "known");
   equal(await callers(...mutualTls, "--set", "callers.mode=known"), "known");
   equal(await callers("--set", "hostNetwork=true,callers.mode=open"), "open");
+});
+
+Deno.test("culvert-relay: a TLSRoute is of the newest version that the cluster knows", async () => {
+  const versionOn = async (...known: string[]) => {
+    const told = known.flatMap((version) => [
+      "--api-versions",
+      `gateway.networking.k8s.io/${version}/TLSRoute`,
+    ]);
+    const values = ["--values", `${valuesFolder}relay/gateway-passthrough.yaml`];
+    const route = only(await manifests("relay", [...values, ...told]), "TLSRoute");
+    return /^apiVersion: gateway\.networking\.k8s\.io\/(\w+)$/m.exec(route)?.[1];
+  };
+  equal(await versionOn("v1alpha2"), "v1alpha2");
+  equal(await versionOn("v1alpha2", "v1alpha3"), "v1alpha3");
+  equal(await versionOn("v1alpha2", "v1alpha3", "v1"), "v1");
+  equal(await versionOn(), "v1");
 });
