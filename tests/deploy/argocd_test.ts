@@ -4,15 +4,21 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
 import { run } from "../e2e/command.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
-import { scratchName } from "../e2e/scratch.ts";
+import { KubeClient } from "../e2e/kube_client.ts";
+import { scratchFolder, scratchName } from "../e2e/scratch.ts";
 import { eventually } from "../support/deadline.ts";
+import { borrow, borrowNamespace } from "./borrowed.ts";
 import { CLUSTER, Installation, ports } from "./installation.ts";
 import { must, tool } from "./tools.ts";
 
 /** For Argo CD to see a change and sync it. */
 const syncTimeoutMs = 150_000;
+/** Folder of the Application and the ApplicationSet that docs/install.md goes by. */
+const examples = fileURLToPath(new URL("../../deploy/argocd/", import.meta.url));
 const token = "argocd-test-token-0123456789abcdef";
 
 /** A git repository with one manifest. */
@@ -75,18 +81,16 @@ async function syncs(installation: Installation): Promise<void> {
   const repository = new Repository(folder);
   const repoURL = await repository.publish("first");
 
+  const example = parse(await Deno.readTextFile(`${examples}application.yaml`));
+  const { destination } = example.spec;
+  equal(destination.name, CLUSTER, "a cluster's Secret is found by the cluster's id");
   const application = {
-    apiVersion: "argoproj.io/v1alpha1",
-    kind: "Application",
-    metadata: { name, namespace: "argocd" },
+    ...example,
+    metadata: { ...example.metadata, name },
     spec: {
-      project: "default",
+      ...example.spec,
       source: { repoURL, targetRevision: "main", path: "app" },
-      destination: { name: CLUSTER, namespace: name },
-      syncPolicy: {
-        automated: { prune: true, selfHeal: true },
-        syncOptions: ["CreateNamespace=true"],
-      },
+      destination: { ...destination, namespace: name },
     },
   };
   stack.defer(async () => {
@@ -132,27 +136,49 @@ async function syncs(installation: Installation): Promise<void> {
   );
 }
 
-for (const isMutual of [false, true]) {
-  const name = isMutual ? "with mutual TLS" : "without TLS";
-  clusterTest(`Argo CD syncs through the tunnel ${name}, with the chart's Secret`, async () => {
-    await using stack = new AsyncDisposableStack();
-    stack.defer(async () => void await tool("argo", ["down"]));
-    await tool("argo", ["up"], { timeoutMs: 180_000 });
-    const installation = stack.use(await Installation.create({ isMutual, hasArgocd: true }));
-    const tokenSha256 = createHash("sha256").update(token).digest("hex");
-    const targetAddr = fromEnvironment("KUBE_API");
-    await installation.installRelay([{ id: CLUSTER, tokenSha256, targetAddr }]);
-    await installation.tokenSecret("agent-token", token);
-    await installation.installAgent("agent-token");
+async function installAndSync(isMutual: boolean): Promise<void> {
+  await using installation = await Installation.create({ isMutual, hasArgocd: true });
+  const tokenSha256 = createHash("sha256").update(token).digest("hex");
+  const targetAddr = fromEnvironment("KUBE_API");
+  await installation.installRelay([{ id: CLUSTER, tokenSha256, targetAddr }]);
+  await installation.tokenSecret("agent-token", token);
+  await installation.installAgent("agent-token");
 
-    const secret = ["-n", "argocd", "get", "secrets", "-o", "name"];
-    const label = ["-l", "argocd.argoproj.io/secret-type=cluster"];
-    deepEqual(
-      (await installation.direct.output([...secret, ...label])).trim().split("\n"),
-      [`secret/culvert-relay-cluster-${CLUSTER}`],
-    );
-    const before = await requestsThroughTunnel();
-    await syncs(installation);
-    ok(await requestsThroughTunnel() > before, "Argo CD used the tunnel");
-  });
+  const secret = ["-n", "argocd", "get", "secrets", "-o", "name"];
+  const label = ["-l", "argocd.argoproj.io/secret-type=cluster"];
+  deepEqual(
+    (await installation.direct.output([...secret, ...label])).trim().split("\n"),
+    [`secret/culvert-relay-cluster-${CLUSTER}`],
+  );
+  const before = await requestsThroughTunnel();
+  await syncs(installation);
+  ok(await requestsThroughTunnel() > before, "Argo CD used the tunnel");
 }
+
+/** Argo CD until the end; nothing of it stays in the cluster unless it was there. */
+async function startArgocd(stack: AsyncDisposableStack, client: KubeClient): Promise<void> {
+  for (const kind of ["applications", "applicationsets", "appprojects"]) {
+    const name = `${kind}.argoproj.io`;
+    await borrow(stack, client, ["customresourcedefinition", name], () => Promise.resolve());
+  }
+  await borrowNamespace(stack, client, "argocd");
+  stack.defer(async () => void await tool("argo", ["down"]));
+  await tool("argo", ["up"], { timeoutMs: 180_000 });
+}
+
+clusterTest(
+  "Argo CD syncs through the tunnel, with the chart's Secret and the example",
+  async (t) => {
+    await using stack = new AsyncDisposableStack();
+    const client = new KubeClient(fromEnvironment("KUBECONFIG"), await scratchFolder(stack));
+    await startArgocd(stack, client);
+    await t.step("it takes the examples as they are", async () => {
+      const dryRun = ["--dry-run=server", "--validate=strict"];
+      const { code, stderr } = await client.kubectl(["apply", ...dryRun, "-f", examples]);
+      equal(code, 0, stderr);
+      equal(stderr, "");
+    });
+    await t.step("without TLS", () => installAndSync(false));
+    await t.step("with mutual TLS", () => installAndSync(true));
+  },
+);
