@@ -16,6 +16,8 @@ export const CLUSTER = "customer-a";
 
 /** Ports of these tests' relays and agents; one installation is there at a time. */
 export const ports = { public: 28443, internal: 28080, relayHealth: 28082, agentHealth: 28081 };
+/** Of an agent that starts while another still has `ports.agentHealth`. */
+const nextAgentHealth = 28083;
 
 /** For a pod to be scheduled, started and ready on a busy machine. */
 const WAIT = ["--wait", "--timeout", "180s"];
@@ -47,6 +49,7 @@ export class Installation implements AsyncDisposable {
   readonly isMutual: boolean;
   readonly #hasArgocd: boolean;
   readonly #releases = new Set<string>();
+  #agentHealth = ports.agentHealth;
 
   private constructor(folder: string, options: InstallationOptions) {
     this.folder = folder;
@@ -91,13 +94,13 @@ export class Installation implements AsyncDisposable {
     return `${this.folder}/certificates/${name}`;
   }
 
-  /** A client for `fetch`, with Argo CD's certificate. */
-  async httpClient(): Promise<Deno.HttpClient> {
+  /** A client for `fetch`, with a certificate if there is one to be shown: Argo CD's unless said. */
+  async httpClient(certificate = "argocd"): Promise<Deno.HttpClient> {
     if (!this.isMutual) return Deno.createHttpClient({});
     return Deno.createHttpClient({
       caCerts: [await Deno.readTextFile(this.certificate("ca.crt"))],
-      cert: await Deno.readTextFile(this.certificate("argocd.crt")),
-      key: await Deno.readTextFile(this.certificate("argocd.key")),
+      cert: await Deno.readTextFile(this.certificate(`${certificate}.crt`)),
+      key: await Deno.readTextFile(this.certificate(`${certificate}.key`)),
     });
   }
 
@@ -148,7 +151,9 @@ export class Installation implements AsyncDisposable {
       internalPort: ports.internal,
       healthPort: ports.relayHealth,
       // Nothing but this machine reaches the listeners.
-      ...this.isMutual ? { tls } : { callers: { mode: "open" } },
+      ...this.isMutual
+        ? { tls, callers: { certificates: [{ name: "argocd", clusters: [CLUSTER] }] } }
+        : { callers: { mode: "open" } },
       clusters,
       argocd: {
         enabled: this.#hasArgocd,
@@ -175,6 +180,17 @@ export class Installation implements AsyncDisposable {
       test: { healthURL: `http://127.0.0.1:${ports.agentHealth}` },
       ...more,
     });
+  }
+
+  /**
+   * Upgrades the agent as on a network of pods: the new one connects beside the old one. Each has a
+   * port of its own, as both are on the host's network.
+   */
+  async upgradeAgent(tokenSecret: string, more: Values = {}): Promise<void> {
+    const rollingUpdate = { maxSurge: 1, maxUnavailable: 0 };
+    this.#agentHealth = this.#agentHealth === nextAgentHealth ? ports.agentHealth : nextAgentHealth;
+    const strategy = { type: "RollingUpdate", rollingUpdate };
+    await this.installAgent(tokenSecret, { strategy, healthPort: this.#agentHealth, ...more });
   }
 
   async #install(chart: ChartName, release: string, values: Values): Promise<void> {

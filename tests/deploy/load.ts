@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly url: string;
   /** With the client certificates and CAs that the URL needs. */
   readonly client: Deno.HttpClient;
+  /** The caller's token, where it needs one. */
+  readonly token?: string;
   /** What a right answer's body holds. */
   readonly expects: RegExp;
   readonly workers: number;
@@ -88,9 +90,10 @@ export class Load {
   }
 
   async #ask(): Promise<Failure | undefined> {
-    const { url, client, expects } = this.#options;
+    const { url, client, token, expects } = this.#options;
+    const headers: HeadersInit = token === undefined ? {} : { Authorization: `Bearer ${token}` };
     try {
-      const response = await fetch(url, { client });
+      const response = await fetch(url, { client, headers });
       const body = await response.text();
       if (response.status === 200 && expects.test(body)) return undefined;
       const detail = `${response.status} ${body.slice(0, 200)}`;

@@ -3,6 +3,7 @@
  * Service does: each is upgraded with requests running, and none is lost.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { Balancer } from "../directory/balancer.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { eventually } from "../support/deadline.ts";
@@ -11,6 +12,14 @@ import { CLUSTER, Installation, ports, type Values } from "./installation.ts";
 import { Load } from "./load.ts";
 
 const token = "several-relays-token-0123456789abcdef";
+const callerToken = "caller-of-several-relays-0123456789abcdef";
+
+/** Who may call the relays where no certificates say so: the relay that is asked lets callers in. */
+const loadsToken = {
+  name: "load",
+  tokenSha256: createHash("sha256").update(callerToken).digest("hex"),
+  clusters: [CLUSTER],
+};
 
 /** Ports of the second relay, which has the node's network in common with the first. */
 const second = { public: 28543, internal: 28180, health: 28182 };
@@ -96,6 +105,7 @@ async function install(
       ...{ port, internalPort, healthPort },
       directory: { url: redis.url },
       relayToken: "relay-token-0123456789abcdef",
+      ...!installation.isMutual && { callers: { tokens: [loadsToken] } },
       ...more,
     },
     release,
@@ -125,6 +135,7 @@ for (const isMutual of [false, true]) {
     const load = Load.start({
       url: `${url}/api/v1/namespaces/default`,
       client,
+      ...!isMutual && { token: callerToken },
       expects: /"kind":\s*"Namespace"/,
       workers: 3,
     });

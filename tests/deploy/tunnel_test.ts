@@ -127,6 +127,12 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
         refusedHandshake,
       );
     });
+
+    await step("an agent's certificate does not make a caller", async () => {
+      using client = await installation.httpClient(`agent-${CLUSTER}`);
+      const response = await fetch(`${installation.tunnelUrl}/version`, { client });
+      equal(`${response.status} ${(await response.json()).error.code}`, "401 caller_unknown");
+    });
   }
 
   await step("an upgrade that changes nothing restarts nothing", async () => {
@@ -151,8 +157,7 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
         );
       });
       await installation.tokenSecret("token-second", secondToken);
-      // Without a port of its own the new pod can start beside the old one on the host's network.
-      await installation.installAgent("token-second", { healthPort: 0, minReadySeconds: 8 });
+      await installation.upgradeAgent("token-second");
       await takenBy(installation, async () => {
         await installation.installRelay(clusters({ second: secondToken }, isMutual));
       });
@@ -189,10 +194,7 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
   await step("the agent is upgraded, and no request is lost", async () => {
     const before = await installation.pods("culvert-agent");
     const report = await underLoad(installation, async () => {
-      await installation.installAgent("token-second", {
-        ...{ healthPort: 0, minReadySeconds: 8 },
-        logLevel: "debug",
-      });
+      await installation.upgradeAgent("token-second", { logLevel: "debug" });
     });
     deepEqual({ notTaken: report.notTaken, lost: report.lost }, { notTaken: [], lost: [] });
     ok(await installation.pods("culvert-agent") !== before, "there is a new pod");
