@@ -45,7 +45,8 @@ export class Credentials {
     } catch (error) {
       this.#version = undefined;
       const reason = error instanceof Error ? error.message : String(error);
-      throw new StreamError("credentials", `The token can't be read: ${reason}`);
+      const message = `The token can't be read: ${reason}; --sa-token-path must name its file`;
+      throw new StreamError("credentials", message);
     }
   }
 }

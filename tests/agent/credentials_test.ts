@@ -43,6 +43,10 @@ function refusalOf(credentials: Credentials): string {
   }
 }
 
+function unreadable(reason: string): string {
+  return `credentials The token can't be read: ${reason}; --sa-token-path must name its file`;
+}
+
 Deno.test("Credentials gives the token as a bearer credential", () => {
   assert.equal(
     new Credentials(new FakeFile("abc.def-_~+/=")).authorization(),
@@ -107,7 +111,7 @@ Deno.test("Credentials refuses a request without its token, and says why", () =>
   ];
   for (const [text, reason] of cases) {
     const refusal = refusalOf(new Credentials(new FakeFile(text)));
-    assert.equal(refusal, `credentials The token can't be read: ${reason}`, JSON.stringify(text));
+    assert.equal(refusal, unreadable(reason), JSON.stringify(text));
   }
 });
 
@@ -116,9 +120,9 @@ Deno.test("Credentials does not fall back to the token that it had", () => {
   const credentials = new Credentials(file);
   credentials.authorization();
   file.rotate(undefined);
-  assert.equal(refusalOf(credentials), "credentials The token can't be read: No such file");
+  assert.equal(refusalOf(credentials), unreadable("No such file"));
   file.rotate("");
-  assert.equal(refusalOf(credentials), "credentials The token can't be read: the file is empty");
+  assert.equal(refusalOf(credentials), unreadable("the file is empty"));
   file.rotate("two");
   assert.equal(credentials.authorization(), "Bearer two");
 });

@@ -365,7 +365,9 @@ Deno.test("serve sends no request without its credential", async () => {
   await using setup = await Setup.create(scripted([], []), { tokenFile });
   const log = setup.ask(request("GET", "/"));
   await log.untilEvent("failed");
-  assert.deepEqual(log.events, ["failed credentials: The token can't be read: ENOENT"]);
+  assert.deepEqual(log.events, [
+    "failed credentials: The token can't be read: ENOENT; --sa-token-path must name its file",
+  ]);
   assert.equal(setup.dialCount, 0);
 });
 
