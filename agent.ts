@@ -27,6 +27,9 @@ import {
 import { tokenFile } from "./lib/runtime/node/token_file.ts";
 import type { Tracer } from "./lib/trace.ts";
 
+/** Open connections to the health listener: probes, and those who scrape metrics. */
+const maxHealthConnections = 256;
+
 await runProgram({ name: "agent", parse: parseAgentOptions }, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
@@ -38,6 +41,8 @@ await runProgram({ name: "agent", parse: parseAgentOptions }, async (options) =>
       fetch: healthApp(agent).fetch,
       limits: defaultHeadLimits,
       timeouts: defaultConnectionTimeouts,
+      connections: { max: maxHealthConnections, maxPerAddress: 0 },
+      turnedAway: (limit, peer) => log.debug("Refused a connection", { limit, peer }),
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", {
           listener: "health",

@@ -19,7 +19,15 @@ import {
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
-import { choice, duration, type Kind, listenAddress, parsedBy, path } from "./options/kinds.ts";
+import {
+  choice,
+  duration,
+  integer,
+  type Kind,
+  listenAddress,
+  parsedBy,
+  path,
+} from "./options/kinds.ts";
 import {
   idleTimeoutOption,
   limitOptions,
@@ -64,6 +72,10 @@ export interface RelayOptions {
   readonly tls?: RelayTls | undefined;
   /** How this relay works with others; undefined is alone. */
   readonly directory?: DirectoryOptions | undefined;
+  /** Connections of one listener that are open at once; 0 is no limit. */
+  readonly maxConnections: number;
+  /** Those of one address to the public listener that are no session; 0 is no limit. */
+  readonly maxConnectionsPerAddress: number;
   /** Time from a request's end to its response's head, in milliseconds; 0 is no limit. */
   readonly responseTimeoutMs: number;
   /** Time for a request's head, in milliseconds. */
@@ -181,6 +193,23 @@ const table = {
   },
   ...directoryTable,
   ...limitOptions,
+  maxConnections: {
+    name: "max-connections",
+    env: "MAX_CONNECTIONS",
+    group: "Limits",
+    kind: integer({ min: 0, max: 1_000_000 }),
+    default: "16384",
+    description: "Connections open at once at each listener; more are reset; 0 is no limit",
+  },
+  maxConnectionsPerAddress: {
+    name: "max-connections-per-address",
+    env: "MAX_CONNECTIONS_PER_ADDRESS",
+    group: "Limits",
+    kind: integer({ min: 0, max: 1_000_000 }),
+    default: "1024",
+    description: "Connections of one address to --addr that are no agent's session yet; more are " +
+      "reset; 0 is no limit",
+  },
   maxHeaderBytes: maxHeaderBytesOption,
   maxBodyBytes: maxBodyBytesOption,
   responseTimeoutMs: responseTimeoutOption,
@@ -304,6 +333,8 @@ function build(read: Read): RelayOptions {
     },
     ...(tls && { tls }),
     ...(directory && { directory }),
+    maxConnections: values.maxConnections,
+    maxConnectionsPerAddress: values.maxConnectionsPerAddress,
     responseTimeoutMs: values.responseTimeoutMs,
     drainDelayMs: values.drainDelayMs,
     headerTimeoutMs: values.headerTimeoutMs,

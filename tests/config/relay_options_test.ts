@@ -42,6 +42,8 @@ Deno.test("parseRelayOptions gives the documented defaults", () => {
     maxHeaderBytes: 65_536,
     maxBodyBytes: 0,
     maxStreams: 1024,
+    maxConnections: 16384,
+    maxConnectionsPerAddress: 1024,
     auditFail: "closed",
     logLevel: "info",
     logFormat: "auto",
@@ -81,6 +83,8 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     "max-header-bytes": "1024",
     "max-body-bytes": "5000000000",
     "max-streams": "1",
+    "max-connections": "500",
+    "max-connections-per-address": "5",
   };
   const expected = {
     addr: { hostname: "127.0.0.1", port: 0 },
@@ -109,6 +113,8 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     maxHeaderBytes: 1024,
     maxBodyBytes: 5_000_000_000,
     maxStreams: 1,
+    maxConnections: 500,
+    maxConnectionsPerAddress: 5,
     auditLog: "audit.log",
     auditFail: "open",
     logLevel: "debug",

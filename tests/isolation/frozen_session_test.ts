@@ -138,6 +138,7 @@ async function startRelayServer(
       return bindings.alreadyAnswered;
     },
     limits: defaultHeadLimits,
+    connections: { max: 0, maxPerAddress: 0 },
     timeouts: defaultConnectionTimeouts,
     fault: (error) => {
       throw error;

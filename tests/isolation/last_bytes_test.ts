@@ -29,6 +29,7 @@ for (const [what, fields] of [["closes", "Connection: close\r\n"], ["stays open"
         return alreadyAnswered;
       },
       limits: defaultHeadLimits,
+      connections: { max: 0, maxPerAddress: 0 },
       timeouts,
       fault: (error) => faults.push(error),
     });

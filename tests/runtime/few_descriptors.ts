@@ -18,6 +18,7 @@ function hasDescriptors(): boolean {
 const server = new HttpServer({
   fetch: () => new Response(hasDescriptors() ? "some" : "none"),
   limits: defaultHeadLimits,
+  connections: { max: 0, maxPerAddress: 0 },
   timeouts: defaultConnectionTimeouts,
   sweepMs: 200,
   deafened: () => console.log("opened anew"),

@@ -27,6 +27,7 @@ Deno.test("HttpServer takes no new request behind the end of the client's certif
       tls: { cert: read(own.certPath), key: read(own.keyPath), clientCa: ca },
       limits: defaultHeadLimits,
       timeouts: defaultConnectionTimeouts,
+      connections: { max: 0, maxPerAddress: 0 },
       fault: (error) => {
         throw error;
       },

@@ -1,4 +1,5 @@
 /** Refused credentials, by address: who tries many has to wait for each answer. */
+import { networkOf } from "../../net/network_of.ts";
 
 /** Failures of one address that are answered at once; one more is forgiven each second. */
 export const freeFailures = 10;
@@ -76,13 +77,4 @@ export class Failures {
     }
     return record;
   }
-}
-
-/** An IPv6 host has a network of /64 to itself (RFC 4291 section 2.5.4): all of it is one address. */
-function networkOf(address: string): string {
-  if (!address.includes(":")) return address;
-  const [left = [], right] = address.split("::").map((part) => part.split(":").filter(Boolean));
-  const zeros = right === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
-  const groups = [...left, ...Array<string>(zeros).fill("0"), ...right ?? []];
-  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(":");
 }

@@ -127,11 +127,13 @@ export class RelayMetrics {
   );
   readonly #endedSessions: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #registry: Registry;
+  readonly #connections = new Map<string, () => number>();
   #observeDirectory: () => void = () => {};
 
   constructor(registry: Registry, version: string) {
     this.#registry = registry;
     this.#registerRequestMetrics();
+    this.#registerConnections();
     this.#registerSessionMetrics(version);
   }
 
@@ -248,6 +250,11 @@ export class RelayMetrics {
     };
   }
 
+  /** Has the gauge of a listener's connections show how many are open when Prometheus asks. */
+  observeConnections(listener: string, count: () => number): void {
+    this.#connections.set(listener, count);
+  }
+
   lookedUp(result: LookupResult): void {
     this.#lookups.inc({ result });
   }
@@ -314,6 +321,19 @@ export class RelayMetrics {
       registers,
       collect() {
         for (const [cluster, { open }] of clusters) this.set({ cluster }, open);
+      },
+    });
+  }
+
+  #registerConnections(): void {
+    const connections = this.#connections;
+    new Gauge({
+      name: "culvert_connections",
+      help: "Connections that are open, by listener; those that have yet to shake hands too.",
+      labelNames: ["listener"],
+      registers: [this.#metrics],
+      collect() {
+        for (const [listener, count] of connections) this.set({ listener }, count());
       },
     });
   }

@@ -30,6 +30,7 @@ export class SilentMetrics implements Metrics {
   requestRetried(): void {}
   sessionEnded(): void {}
   observeDirectory(): void {}
+  observeConnections(): void {}
   lookedUp(): void {}
   hopped(): void {}
   directoryFailed(): void {}

@@ -1,5 +1,5 @@
 /** HTTP/1.1 listeners for containers: `node:net` and `node:tls` below, a Hono app above. */
-import { createServer as createPlainServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import {
   createServer as createTlsServer,
   type DetailedPeerCertificate,
@@ -15,6 +15,11 @@ import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
 import { AppRequest } from "../../net/app_request.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
+import {
+  ConnectionLimit,
+  type ConnectionLimits,
+  type MetConnectionLimit,
+} from "../../net/connection_limit.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { RawExchange } from "../../net/raw_exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
@@ -48,6 +53,9 @@ export interface HttpServerOptions {
   tls?: ServerTls | undefined;
   limits: HeadLimits;
   timeouts: ConnectionTimeouts;
+  connections: ConnectionLimits;
+  /** A connection was reset at once, as there are too many. */
+  turnedAway?: (limit: MetConnectionLimit, peer: string) => void;
   /** A TLS handshake failed; the connection is closed. */
   handshakeFailed?: (failure: HandshakeFailure) => void;
   /** A request that was not valid HTTP was refused. */
@@ -105,6 +113,9 @@ class Accepted extends Linked<Accepted> {
 export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #server: Server;
+  /** Shakes hands on what `#server` accepts; it listens nowhere itself. */
+  readonly #tls: TlsServer | undefined;
+  readonly #open: ConnectionLimit;
   readonly #accepted = new LinkedList<Accepted>();
   readonly #webSockets = new WebSocketServer({
     noServer: true,
@@ -128,7 +139,12 @@ export class HttpServer {
     this.#options = options;
     this.#epochMs = options.epochMs ?? (() => Date.now());
     this.#clientCaPem = options.tls?.clientCa ?? "";
-    this.#server = options.tls ? this.#createTls(options.tls) : this.#createPlain();
+    this.#open = new ConnectionLimit(options.connections);
+    this.#tls = options.tls && this.#createTls(options.tls);
+    this.#server = createServer(
+      { allowHalfOpen: true, noDelay: true },
+      (socket) => this.#letIn(socket),
+    );
   }
 
   /**
@@ -203,11 +219,24 @@ export class HttpServer {
     if (!this.#server.listening) this.#server.listen({ host, port });
   }
 
-  #createPlain(): Server {
-    return createPlainServer(
-      { allowHalfOpen: true, noDelay: true },
-      (socket) => this.#accept(socket, { address: addressOf(socket), isTls: false }),
-    );
+  /** Connections that are open, with those whose handshake is under way. */
+  get openConnections(): number {
+    return this.#open.size;
+  }
+
+  /** Counts a new connection, or resets it at once if there are too many. */
+  #letIn(socket: Socket): void {
+    const address = addressOf(socket);
+    const key = keyOf(socket);
+    const limit = this.#open.add(key, address);
+    if (limit !== undefined) {
+      if (!this.#watch?.isOwn(socket.remotePort)) this.#options.turnedAway?.(limit, address);
+      socket.resetAndDestroy();
+      return;
+    }
+    socket.once("close", () => this.#open.remove(key));
+    if (this.#tls) this.#tls.emit("connection", socket);
+    else this.#accept(socket, { address, isTls: false });
   }
 
   /**
@@ -216,8 +245,7 @@ export class HttpServer {
    * must show a certificate stays as it was.
    */
   replaceTls(tls: ServerTls): void {
-    const server = this.#server as TlsServer;
-    server.setSecureContext(contextOf(tls));
+    this.#tls!.setSecureContext(contextOf(tls));
     const { clientCa = "" } = tls;
     if (clientCa === this.#clientCaPem) return;
     this.#clientCaPem = clientCa;
@@ -227,7 +255,7 @@ export class HttpServer {
     }
   }
 
-  #createTls(tls: ServerTls): Server {
+  #createTls(tls: ServerTls): TlsServer {
     const server = createTlsServer({
       ...contextOf(tls),
       ...(tls.clientCa ? { requestCert: true, rejectUnauthorized: true } : {}),
@@ -235,8 +263,6 @@ export class HttpServer {
       handshakeTimeout: tlsHandshakeTimeoutMs,
       allowHalfOpen: true,
     });
-    // Read now, as a socket that has been closed knows it no more.
-    server.on("connection", (socket: Socket) => socket.remoteAddress);
     server.on("secureConnection", (socket) => this.#acceptTls(socket));
     server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
       // After a timeout the connection is still open, and nobody else would close it.
@@ -283,6 +309,7 @@ export class HttpServer {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     const accepted = new Accepted(socket);
+    const key = keyOf(socket);
     this.#accepted.add(accepted);
     socket.once("close", () => {
       this.#accepted.remove(accepted);
@@ -294,7 +321,11 @@ export class HttpServer {
       timeouts: this.#options.timeouts,
       handle: (exchange) => this.#handle(exchange, socket),
       refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
-      closed: () => accepted.connection = undefined,
+      closed: () => {
+        accepted.connection = undefined;
+        // It is over, or was let in by what is above HTTP.
+        this.#open.trust(key);
+      },
       nowMs: () => performance.now(),
     });
     accepted.connection = connection;
@@ -369,6 +400,11 @@ function chainOf(socket: TLSSocket): X509Certificate[] {
 
 function addressOf(socket: Socket): string {
   return (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+}
+
+/** A connection's two ends, which are the same on its TLS and its TCP socket. */
+function keyOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** Header fields as Node has them, for `ws`: lower case, the first of each. */

@@ -5,8 +5,20 @@ import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
 import { healthApp, internalApp, publicApp } from "../../../relay/app.ts";
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
+import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
+import { SparseLog } from "../../../relay/limits/sparse_log.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "../http_server.ts";
 import { listenOn } from "../program.ts";
+
+/** A listener's name, in the log and as the metrics' label. */
+type ListenerName = "public" | "internal" | "health";
+
+/** What is different from listener to listener. */
+interface Bounds {
+  readonly limits: HeadLimits;
+  readonly connections: ConnectionLimits;
+  readonly tls?: ServerTls | undefined;
+}
 
 /** All listeners of one relay. */
 export class RelayListeners {
@@ -21,11 +33,23 @@ export class RelayListeners {
     this.#relay = relay;
     this.#options = options;
     const { head } = relay.config;
-    this.#public = this.#serve("public", publicApp(relay).fetch, head, tls);
+    const { maxConnections: max, maxConnectionsPerAddress: maxPerAddress } = options;
+    // All callers may have one address, that of a proxy; so may agents, but each has a credential.
+    const anybody = { max, maxPerAddress: 0 };
+    this.#public = this.#serve("public", publicApp(relay).fetch, {
+      limits: head,
+      tls,
+      connections: { max, maxPerAddress },
+    });
     // A head that another relay has let in comes with a few fields more.
     const internalHead = options.directory ? withHopSlack(head) : head;
-    this.#internal = this.#serve("internal", internalApp(relay).fetch, internalHead, tls);
-    this.#health = options.healthAddr && this.#serve("health", healthApp(relay).fetch, head);
+    this.#internal = this.#serve("internal", internalApp(relay).fetch, {
+      limits: internalHead,
+      tls,
+      connections: anybody,
+    });
+    this.#health = options.healthAddr &&
+      this.#serve("health", healthApp(relay).fetch, { limits: head, connections: anybody });
   }
 
   /** Where the internal listener is bound, with the port that 0 stood for. */
@@ -75,14 +99,14 @@ export class RelayListeners {
     this.#relay.log.info("Listening", { listener, address, tls });
   }
 
-  #serve(listener: string, fetch: AppFetch, limits: HeadLimits, tls?: ServerTls): HttpServer {
+  #serve(listener: ListenerName, fetch: AppFetch, bounds: Bounds): HttpServer {
     const { metrics, log } = this.#relay;
     const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
-    return new HttpServer({
+    const server = new HttpServer({
       fetch,
-      tls,
-      limits,
+      ...bounds,
       timeouts: { ...defaultConnectionTimeouts, headMs, stallMs },
+      turnedAway: this.#turnAway(listener),
       refused: (status, reason, peer) => {
         metrics.requestRefused(status);
         log.info("Refused a request", { status, reason, peer });
@@ -97,5 +121,15 @@ export class RelayListeners {
         log.error("A listener accepted nothing any more, and was opened anew", { listener }),
       fault: (error) => log.error("Request handler failed", { error: String(error) }),
     });
+    metrics.observeConnections(listener, () => server.openConnections);
+    return server;
+  }
+
+  #turnAway(listener: ListenerName): (limit: MetConnectionLimit, peer: string) => void {
+    const log = new SparseLog(this.#relay.log);
+    return (limit, peer) => {
+      this.#relay.metrics.limitHit(limit);
+      log.warn("Refused a connection", { listener, limit, peer });
+    };
   }
 }
