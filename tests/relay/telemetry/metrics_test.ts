@@ -35,6 +35,20 @@ Deno.test("a cluster's requests count by method and status, and methods nobody k
   ]);
 });
 
+Deno.test("statuses that nobody has registered count by their class, whatever targets make up", async () => {
+  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const cluster = metrics.cluster("prod");
+  for (let status = 200; status <= 999; status++) cluster.finished("GET", ended({ status }));
+  const series = await lines(metrics, "proxy_requests_total");
+  const codes = series.map((line) => /code="(\w+)"/.exec(line)![1]!);
+  assert.deepEqual(codes.filter((code) => code.endsWith("xx")).sort(), [
+    ...["2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx"],
+  ]);
+  assert.ok(["200", "301", "404", "429", "503"].every((code) => codes.includes(code)));
+  assert.ok(series.length < 70, `${series.length} series`);
+  assert.ok(series.some((line) => line.endsWith('code="9xx"} 100')), series.join("\n"));
+});
+
 Deno.test("a request without an answer counts as aborted alone, a cut answer as both", async () => {
   const metrics = new RelayMetrics(new Registry(), "1.2.3");
   const cluster = metrics.cluster("prod");
