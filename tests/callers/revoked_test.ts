@@ -13,6 +13,7 @@ import {
 import { latin1, readWireHead } from "../http/wire.ts";
 import { within } from "../support/deadline.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
+import { audience, Issuer, issuerName, makeKey, sign } from "./issuer.ts";
 import { bearer } from "./setup.ts";
 
 const tokens = {
@@ -87,6 +88,43 @@ Deno.test("a caller whose token is withdrawn loses its open watch and exec, and 
       equal(ended.length, 4, "each has its line as a request");
     }, { relayArgs: ["-caller-tokens", path] });
   });
+});
+
+Deno.test("a caller's open watch and exec end when its JWT does, and no earlier", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const rules = JSON.stringify([{ claim: "sub", value: "*", clusters: ["*"] }]);
+  const relayArgs = [
+    ...["-caller-jwt-issuer", issuerName, "-caller-jwt-audience", audience],
+    ...["-caller-jwks-url", issuer.url, "-caller-jwt-rules", rules],
+  ];
+  await withTunnel(async (tunnel) => {
+    const begin = async (name: string, token: string, script: Script, fields: string[] = []) => {
+      const target = `/${name}`;
+      const request = requestHead("GET", tunnelled(target), [bearer(token), ...fields]);
+      const pair = await playing(tunnel, target, script, (caller) => caller.write(request));
+      await within(readWireHead(pair.caller.reader), "the answer's head");
+      return pair;
+    };
+    const lasting = await begin("lasting", await sign(key), watch);
+    // The leeway of 30 s ends some seconds from now.
+    const expiresIn = -24;
+    const endMs = (Math.floor(Date.now() / 1000) + expiresIn + 30) * 1000;
+    const token = await sign(key, { sub: "brief" }, { expiresIn });
+    const brief = [
+      await begin("watch", token, watch),
+      await begin("exec", token, exec, ["Connection: Upgrade", "Upgrade: SPDY/3.1"]),
+    ];
+    for (const { caller, connection } of brief) {
+      ok((await untilEnd(caller)).isBroken);
+      ok(Date.now() >= endMs, "not before its time");
+      await endOf(connection);
+    }
+    const ended = tunnel.relay.logs.filter(({ code }) => code === "caller_revoked");
+    equal(ended.map(({ caller }) => caller).join(), "brief,brief");
+    equal(lasting.connection.isClosed, false);
+    await lasting.caller[Symbol.asyncDispose]();
+  }, { relayArgs });
 });
 
 Deno.test("a caller's open watch ends when its token does", async () => {

@@ -84,15 +84,16 @@ export class JwtVerifier {
   }
 
   #owner(payload: JWTPayload): TokenOwner {
-    // Its own end is when it was to be used by: what was begun before goes on, as in Kubernetes.
+    const expiresMs = ((payload.exp ?? 0) + jwtLeewaySeconds) * 1000;
     const standing: Standing = {
-      expiresMs: Infinity,
-      mayReach: (cluster) => this.#inUse()?.clustersOf(payload).matches(cluster) ?? false,
+      expiresMs,
+      mayReach: (cluster, nowMs) =>
+        nowMs < expiresMs && (this.#inUse()?.clustersOf(payload).matches(cluster) ?? false),
     };
     const clusters = this.clustersOf(payload);
     return {
       caller: { kind: "jwt", name: payload.sub ?? "", clusters, standing },
-      expiresMs: ((payload.exp ?? 0) + jwtLeewaySeconds) * 1000,
+      expiresMs,
     };
   }
 }
