@@ -37,6 +37,19 @@ async function beginStop(
   return { exitCode };
 }
 
+/** Asks a program that stops already until it ends: what comes at once is the first request. */
+async function endAtOnce(program: Program): Promise<void> {
+  await eventually(() => {
+    try {
+      if (program.exitCode === undefined) Deno.kill(program.pid, "SIGINT");
+    } catch (error) {
+      // It has just ended, and its exit code is on the way.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    return program.exitCode !== undefined;
+  }, "the program to end");
+}
+
 /** Every way of asking either program. */
 const stops = (["relay", "agent"] as const).flatMap((name) =>
   (["SIGTERM", "SIGINT"] as const).map((signal) => ({ name, signal }))
@@ -66,6 +79,38 @@ for (const { name, signal } of stops) {
       for (const caller of [slow, upload]) caller.end();
       equal(await stopped.exitCode, 0);
       if (name === "agent") equal(statusOf(await ask(relay, "/small")), 502);
+    });
+  });
+}
+
+/**
+ * systemd and timeout(1) signal a whole group of processes, and `deno task`, one of them, passes it
+ * on: the second one used to end the program at once, with all that was open.
+ */
+Deno.test("one request to stop that brings two signals lets open requests finish", async () => {
+  await withTunnel({}, async ({ relay }) => {
+    await using slow = await call(relay, "GET", "/download");
+    equal(statusOf(await readHead(slow.reader)), 200);
+    Deno.kill(relay.program.pid, "SIGTERM");
+    const stopped = await beginStop(relay.program, "SIGINT");
+    const digest = digestOf(taking(slow.reader, download.length));
+    const expected = { length: download.length, checksum: download.checksum };
+    deepEqual(await within(digest, "the slow download", timeoutMs), expected);
+    slow.end();
+    equal(await stopped.exitCode, 0);
+  });
+});
+
+for (const name of ["relay", "agent"] as const) {
+  Deno.test(`a second request to stop ends the ${name} at once, with 130`, async () => {
+    await withTunnel({}, async (tunnel) => {
+      const { program } = tunnel[name];
+      await using silent = await call(tunnel.relay, "GET", "/silent");
+      await untilOpen(tunnel, 1);
+      const stopped = await beginStop(program, "SIGTERM");
+      await endAtOnce(program);
+      equal(await stopped.exitCode, 130);
+      silent.destroy();
     });
   });
 }
@@ -147,9 +192,8 @@ Deno.test("readiness turns off at once, while open requests go on", async () => 
     await beginStop(relay.program, "SIGTERM");
     equal(await statusAt(relayReady), 503);
     equal(successor.program.exitCode, undefined);
-    for (const program of [relay.program, agent.program]) Deno.kill(program.pid, "SIGINT");
-    await relay.program.ended();
-    await agent.program.ended();
+    await endAtOnce(relay.program);
+    await endAtOnce(agent.program);
     open.destroy();
   });
 });

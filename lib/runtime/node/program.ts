@@ -10,6 +10,8 @@ import type { HttpServer } from "./http_server.ts";
 
 /** What was given can't be used. */
 const usageExitCode = 2;
+/** As shells have it for SIGINT. */
+const interruptedExitCode = 130;
 
 /**
  * What a socket of Node's holds of bytes that nobody takes, instead of its 64 KiB. Ours flow or are
@@ -87,14 +89,21 @@ const reasons: Record<string, string> = {
   EADDRNOTAVAIL: "this machine has no such address",
 };
 
-/** Resolves with the name of the first SIGINT or SIGTERM; a second one ends the process at once. */
+/**
+ * What comes within this time of the first signal, in milliseconds, is the same request to stop: a
+ * supervisor signals a whole group of processes, and `deno task`, one of them, passes it on.
+ */
+const sameRequestMs = 500;
+
+/** Resolves with the name of the first SIGINT or SIGTERM; a later one ends the process at once. */
 export function untilSignalled(): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
-  let isFirst = true;
+  let firstMs: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (!isFirst) process.exit(130);
-      isFirst = false;
+      const nowMs = performance.now();
+      firstMs ??= nowMs;
+      if (nowMs - firstMs > sameRequestMs) process.exit(interruptedExitCode);
       resolve(signal);
     });
   }
