@@ -130,7 +130,7 @@ export class SharedDirectory implements Directory {
     const written = this.#claims.get(claim);
     if (!written) return;
     this.#claims.delete(claim);
-    if (this.#isUp) this.#attempt(this.#leave(written).then(() => this.#remove(written)));
+    if (this.#isUp) this.#attempt(this.#takeBack(written));
     else this.#rememberRemoval(written);
   }
 
@@ -236,10 +236,11 @@ export class SharedDirectory implements Directory {
 
   /** Writes everything: the store is new, or was away, or believed us gone. */
   async #restore(): Promise<void> {
-    const removals = this.#removals.splice(0);
+    const removals = [...this.#removals];
     // From now on each change writes itself.
     this.#isUp = true;
     await inBatches(removals, (written) => this.#remove(written));
+    this.#removals.splice(0, removals.length);
     await inBatches([...this.#claims.values()], (written) => this.#write(written));
     this.#isAwayKnown = false;
     this.#isSettled = true;
@@ -287,6 +288,16 @@ export class SharedDirectory implements Directory {
         (isSameConnection(lease, other) && other.sinceMs < lease.sinceMs))
     );
     if (obsolete.length > 0) await this.#send(["HDEL", key, ...obsolete.map(fieldOf)]);
+  }
+
+  async #takeBack(written: Written): Promise<void> {
+    try {
+      await this.#leave(written);
+      await this.#remove(written);
+    } catch (error) {
+      this.#rememberRemoval(written);
+      throw error;
+    }
   }
 
   /** Leaves word that a session was here a moment ago. */
