@@ -53,6 +53,7 @@ export class Bandwidth {
   /** Resumes whoever's time has come; the timer calls it. */
   check(): void {
     const now = this.#nowMs();
+    clearTimeout(this.#timer);
     this.#timer = undefined;
     const due = this.#waiting.findIndex(({ atMs }) => atMs > now);
     const resumed = this.#waiting.splice(0, due === -1 ? this.#waiting.length : due);

@@ -91,7 +91,9 @@ Deno.test("Callers looks at a token again after a minute, on whatever clock", as
   // Somebody sets the clock back: that must not make it last.
   clock.epochMs -= 3_600_000;
   clock.uptimeMs += 1;
-  assert.ok(callers.identify(request(peer, one.token)) instanceof Promise);
+  const again = callers.identify(request(peer, one.token));
+  assert.ok(again instanceof Promise);
+  assert.equal(await told(again), "token one");
 });
 
 Deno.test("Callers refuses a token from its end on, remembered or not, and when the clock jumps", async () => {
