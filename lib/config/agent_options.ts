@@ -1,7 +1,7 @@
 /** The agent's options: the command line, the environment and the files they name. */
 import { z } from "zod";
 import type { ListenAddress, TargetAddress } from "./options/address.ts";
-import { TOKEN_EXPECTED, TOKEN_PATTERN } from "./entries/clusters.ts";
+import { TOKEN_EXPECTED, TOKEN_PATTERN } from "./entries/token_schemas.ts";
 import { ConfigError } from "./config_error.ts";
 import { readCertificateFile, readPrivateKeyFile, whyUnreadable } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";

@@ -1,5 +1,5 @@
 /** The relay's options about callers: who may use its internal listener, and how they prove it. */
-import { formatAddress, type ListenAddress } from "./options/address.ts";
+import { addressOfUrl, formatAddress, isLoopback, type ListenAddress } from "./options/address.ts";
 import {
   type CallerCertificateEntry,
   type CallerClaimEntry,
@@ -135,7 +135,8 @@ export function readCallers(
   const certificates = readCertificates(read, listener);
   const jwt = readJwt(read);
   const mode = modeOf(read, listener);
-  const isWide = mode === "open" && !isLoopback(listener.address) && !listener.demandsCertificate;
+  const isWide = mode === "open" && !isLoopback(listener.address.hostname) &&
+    !listener.demandsCertificate;
   const warnings = isWide
     ? [
       `${read.origins.callers} is open: whoever reaches the internal listener may do what the ` +
@@ -225,7 +226,7 @@ function modeOf(
   }
   if (values.callers !== undefined) return values.callers;
   if (given.length > 0) return "known";
-  if (demandsCertificate || isLoopback(address)) return "open";
+  if (demandsCertificate || isLoopback(address.hostname)) return "open";
   throw new ConfigError(
     `${origin} is ${JSON.stringify(formatAddress(address))}, which others can ` +
       "reach, and nothing says who may call; add --caller-tokens, " +
@@ -234,16 +235,10 @@ function modeOf(
   );
 }
 
-/** Only programs on the same machine reach these. */
-function isLoopback({ hostname }: ListenAddress): boolean {
-  return hostname === "localhost" || hostname === "::1" || /^127(?:\.\d+){3}$/.test(hostname);
-}
-
 function parseKeysUrl(text: string): string | undefined {
   const url = URL.parse(text);
   if (!url || url.username !== "" || url.password !== "" || url.hash !== "") return undefined;
-  const hostname = url.hostname.replace(/^\[|\]$/g, "");
-  const isHere = url.protocol === "http:" && isLoopback({ hostname, port: 0 });
+  const isHere = url.protocol === "http:" && isLoopback(addressOfUrl(url).hostname);
   return url.protocol === "https:" || isHere ? url.href : undefined;
 }
 

@@ -8,13 +8,14 @@ import {
   readCallerClaims,
   readCallerTokens,
 } from "./entries/callers.ts";
-import { type ClusterEntry, readClusters } from "./entries/clusters.ts";
+import { type CallerLimits, type ClusterEntry, readClusters } from "./entries/clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
 import { parsedBy } from "./options/kinds.ts";
 import {
   idleTimeoutOption,
   limitOptions,
+  limitsOf,
   maxBodyBytesOption,
   responseTimeoutOption,
 } from "./limit_options.ts";
@@ -28,8 +29,8 @@ export interface EdgeOptions {
   readonly clusters: readonly ClusterEntry[];
   /** On a port that everybody reaches, callers are always asked who they are. */
   readonly callers: EdgeCallers;
-  readonly limits: EdgeLimits;
-  readonly clusterLimits: EdgeLimits;
+  readonly limits: CallerLimits;
+  readonly clusterLimits: CallerLimits;
   readonly responseTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly maxHeaderBytes: number;
@@ -37,13 +38,6 @@ export interface EdgeOptions {
   readonly maxStreams: number;
   readonly logLevel: LogLevel;
   readonly warnings: readonly string[];
-}
-
-/** Limits of a relay or a cluster; 0 is none. */
-export interface EdgeLimits {
-  readonly requestsPerSecond: number;
-  readonly openRequests: number;
-  readonly bytesPerSecond: number;
 }
 
 /** How callers prove themselves: at least one of the two. */
@@ -116,16 +110,7 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     );
   }
   return deepFreeze({
-    limits: {
-      requestsPerSecond: values.rateLimitPerSecond,
-      openRequests: values.maxRequests,
-      bytesPerSecond: values.bandwidth,
-    },
-    clusterLimits: {
-      requestsPerSecond: values.clusterRateLimitPerSecond,
-      openRequests: values.clusterMaxRequests,
-      bytesPerSecond: values.clusterBandwidth,
-    },
+    ...limitsOf(values),
     responseTimeoutMs: values.responseTimeoutMs,
     idleTimeoutMs: values.idleTimeoutMs,
     maxHeaderBytes: values.maxHeaderBytes,

@@ -1,6 +1,7 @@
 /** Options about limits, as every relay has them, wherever it runs. */
+import type { CallerLimits } from "./entries/clusters.ts";
 import { duration, integer, number } from "./options/kinds.ts";
-import type { Option, OptionTable } from "./options/option_table.ts";
+import type { Option, OptionTable, OptionValues } from "./options/option_table.ts";
 
 /** What a relay and each of its clusters may be asked for at once, or in a second. */
 export const limitOptions = {
@@ -64,6 +65,25 @@ export const limitOptions = {
     description: "Requests open at once in one agent's session",
   },
 } as const satisfies OptionTable;
+
+/** What the values of {@link limitOptions} allow: a relay, and each cluster without limits of its own. */
+export function limitsOf(values: OptionValues<typeof limitOptions>): {
+  readonly limits: CallerLimits;
+  readonly clusterLimits: CallerLimits;
+} {
+  return {
+    limits: {
+      requestsPerSecond: values.rateLimitPerSecond,
+      openRequests: values.maxRequests,
+      bytesPerSecond: values.bandwidth,
+    },
+    clusterLimits: {
+      requestsPerSecond: values.clusterRateLimitPerSecond,
+      openRequests: values.clusterMaxRequests,
+      bytesPerSecond: values.clusterBandwidth,
+    },
+  };
+}
 
 /** The limit on a request's body. */
 export const maxBodyBytesOption = {

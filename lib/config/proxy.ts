@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
+import { addressOfUrl, formatAddress, isLoopback } from "./options/address.ts";
 import type { Kind } from "./options/kinds.ts";
 import type { Environment } from "./options/options.ts";
 
@@ -47,11 +48,9 @@ function parseProxy(text: string): Proxy | string {
   if (!["http:", "https:"].includes(url.protocol)) return PROXY_EXPECTED;
   // With an unescaped "/", "?" or "#" in the password, its first part would pass for a port.
   if (/[?#]/.test(url.href) || url.pathname !== "/") return PROXY_EXPECTED;
-  const isTls = url.protocol === "https:";
   const proxy = {
-    isTls,
-    hostname: url.hostname.replace(/^\[(.*)\]$/, "$1"),
-    port: url.port === "" ? (isTls ? 443 : 80) : Number(url.port),
+    isTls: url.protocol === "https:",
+    ...addressOfUrl(url),
   };
   if (url.username === "" && url.password === "") return proxy;
   const authorization = authorizationOf(url);
@@ -73,8 +72,7 @@ function authorizationOf({ username, password }: URL): string | undefined {
 
 /** The proxy's URL for logs: without credentials. */
 export function formatProxy({ isTls, hostname, port }: Proxy): string {
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return `${isTls ? "https" : "http"}://${host}:${port}`;
+  return `${isTls ? "https" : "http"}://${formatAddress({ hostname, port })}`;
 }
 
 /**
@@ -89,7 +87,7 @@ export function proxyFromEnvironment(env: Environment, destination: URL): Proxy 
   const scheme = destination.protocol === "wss:" ? "HTTPS_PROXY" : "HTTP_PROXY";
   const names = [scheme, scheme.toLowerCase(), "ALL_PROXY", "all_proxy"];
   const name = names.find((name) => isSet(env[name]));
-  if (name === undefined || isLocal(hostOf(destination))) return undefined;
+  if (name === undefined || isLoopback(hostOf(destination))) return undefined;
   if (isExempt(destination, env["NO_PROXY"] || env["no_proxy"] || "")) return undefined;
   const proxy = parseProxy(env[name]!.trim());
   if (typeof proxy === "object") return proxy;
@@ -100,13 +98,9 @@ function isSet(text: string | undefined): boolean {
   return text !== undefined && text.trim() !== "";
 }
 
-function isLocal(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d+){3}$/.test(host);
-}
-
 /** Lower case, without brackets and without the dot of a complete name, as `URL` normalises it. */
 function hostOf(url: URL): string {
-  return url.hostname.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
+  return addressOfUrl(url).hostname.replace(/\.$/, "");
 }
 
 /**
@@ -116,7 +110,7 @@ function hostOf(url: URL): string {
  */
 export function isExempt(destination: URL, noProxy: string): boolean {
   const host = hostOf(destination);
-  const port = destination.port || (destination.protocol === "wss:" ? "443" : "80");
+  const port = String(addressOfUrl(destination).port);
   return noProxy.split(/[\s,]+/).some((entry) => entry !== "" && matches(entry, host, port));
 }
 

@@ -31,6 +31,7 @@ import {
 import {
   idleTimeoutOption,
   limitOptions,
+  limitsOf,
   maxBodyBytesOption,
   responseTimeoutOption,
 } from "./limit_options.ts";
@@ -321,16 +322,7 @@ function build(read: Read): RelayOptions {
     clusters,
     ...(clustersSource && { clustersSource }),
     callers,
-    limits: {
-      requestsPerSecond: values.rateLimitPerSecond,
-      openRequests: values.maxRequests,
-      bytesPerSecond: values.bandwidth,
-    },
-    clusterLimits: {
-      requestsPerSecond: values.clusterRateLimitPerSecond,
-      openRequests: values.clusterMaxRequests,
-      bytesPerSecond: values.clusterBandwidth,
-    },
+    ...limitsOf(values),
     ...(tls && { tls }),
     ...(directory && { directory }),
     maxConnections: values.maxConnections,

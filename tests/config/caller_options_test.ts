@@ -12,6 +12,7 @@ import {
 const CLUSTERS = JSON.stringify([{ id: "prod", token: "Q".repeat(16), targetAddr: "t:1" }]);
 const SECRET = "ZXZXZXZXZXZXZXZX";
 const ENTRY = { name: "ci", token: SECRET, clusters: ["prod", "dev-*"] };
+const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const JWT = {
   "caller-jwt-issuer": "https://issuer.example",
   "caller-jwt-audience": "culvert",
@@ -178,6 +179,11 @@ Deno.test("callers' tokens that are not valid are refused, without a token in th
       "space at either end",
     ],
     [[{ ...ENTRY, token: undefined, tokenSha256: SECRET }], `, entry 1: tokenSha256: ${sha}`],
+    [
+      // What a script makes that hashes a variable that is not set.
+      [{ ...ENTRY, token: undefined, tokenSha256: EMPTY_SHA256 }],
+      ", entry 1: tokenSha256: is the SHA-256 of an empty text",
+    ],
     [[{ ...ENTRY, clusters: [] }], `, entry 1: clusters: ${clusters}`],
     [[{ ...ENTRY, clusters: "prod" }], `, entry 1: clusters: ${clusters}`],
     [[{ ...ENTRY, clusters: ["a", "b*c"] }], `, entry 1: clusters: 2: ${clusters}`],

@@ -1,5 +1,6 @@
 /** How a client outside this project reaches a cluster through the relay: its address and secrets. */
-import { clusterIdSchema, TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/clusters.ts";
+import { clusterIdSchema } from "../entries/clusters.ts";
+import { TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/token_schemas.ts";
 import { ConfigError } from "../config_error.ts";
 import {
   readCertificateFile,

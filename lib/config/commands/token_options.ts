@@ -1,7 +1,7 @@
 /** The options of `relay token`. */
 import { checkedToken, clusterId } from "./access_options.ts";
 import { parseTargetAddress } from "../options/address.ts";
-import { MIN_TOKEN_CHARACTERS } from "../entries/clusters.ts";
+import { MIN_TOKEN_CHARACTERS } from "../entries/token_schemas.ts";
 import { ConfigError } from "../config_error.ts";
 import { readStandardInput } from "../files.ts";
 import { boolean, type Kind, parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";

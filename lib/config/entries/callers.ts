@@ -3,7 +3,7 @@
  * for the claims of JWTs. Reads text and knows no files, so that any relay can use it.
  */
 import { z } from "zod";
-import { MIN_TOKEN_CHARACTERS, TOKEN_EXPECTED, TOKEN_PATTERN } from "./clusters.ts";
+import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { ConfigError } from "../config_error.ts";
 import { entryOf, readEntries } from "./json_entries.ts";
 
@@ -43,8 +43,6 @@ export interface CallerTokensRead {
 const NAME_EXPECTED = "must be 1 to 253 printable ASCII characters without spaces";
 const CLUSTERS_EXPECTED =
   'must be a list of at least one cluster id such as "prod", or beginning such as "prod-*", or "*"';
-const SHA256_EXPECTED = "must be the token's SHA-256 in 64 hexadecimal digits";
-const EXPIRES_EXPECTED = 'must be a time such as "2027-01-31T12:00:00Z"';
 const CLAIM_EXPECTED = "must be a claim's name, or a list of names that leads to it";
 const VALUE_EXPECTED = "must be a string of 1 to 1024 characters";
 
@@ -59,20 +57,16 @@ const claimName = z.string(CLAIM_EXPECTED).min(1, CLAIM_EXPECTED).max(253, CLAIM
 
 const tokenEntry = entryOf({
   name,
-  token: z.string("must be a non-empty string").min(1, {
-    error: "must be a non-empty string",
-    abort: true,
-  }).regex(TOKEN_PATTERN, TOKEN_EXPECTED).optional(),
-  tokenSha256: z.string(SHA256_EXPECTED).regex(/^[0-9A-Fa-f]{64}$/, SHA256_EXPECTED)
-    .transform((text) => text.toLowerCase()).optional(),
+  token: token.optional(),
+  tokenSha256: tokenSha256.optional(),
   clusters,
-  expires: z.iso.datetime({ offset: true, error: EXPIRES_EXPECTED }).optional(),
+  expires: expiry.optional(),
 }, "must be an object with name, token or tokenSha256, and clusters")
   .refine(({ token, tokenSha256 }) => (token === undefined) !== (tokenSha256 === undefined), {
     error: "must have either token or tokenSha256",
   })
   .transform(({ expires, ...entry }): CallerTokenEntry =>
-    expires === undefined ? entry : { ...entry, expiresMs: Date.parse(expires) }
+    expires === undefined ? entry : { ...entry, expiresMs: expires }
   );
 
 const certificateEntry = entryOf({ name, clusters }, "must be an object with name and clusters");

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { parseTargetAddress } from "../options/address.ts";
 import { ConfigError } from "../config_error.ts";
+import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
 import { parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
 
@@ -69,29 +70,11 @@ export interface ClustersContext {
 /** The name of a token that stands in the entry itself. */
 export const DEFAULT_TOKEN_NAME = "default";
 
-/** A token of fewer characters can be guessed; it works, with a warning. */
-export const MIN_TOKEN_CHARACTERS = 16;
-
 /** Two are enough for a rotation; what is much more than that is a mistake. */
 const MAX_TOKENS = 32;
 
-/**
- * A token as it can stand behind `Authorization: Bearer`. HTTP drops spaces at the ends of a header,
- * so that a token with such could never be matched.
- */
-export const TOKEN_PATTERN = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
-
-/** What a token must be, for messages. */
-export const TOKEN_EXPECTED = "must be printable ASCII with no space at either end";
-
-/** What a script makes that hashes an empty file or a variable that is not set. */
-const SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
 const ID_EXPECTED = 'must be 1 to 253 letters, digits, ".", "_" or "-", and neither "." nor ".."';
-const TOKEN_REQUIRED = "must be a non-empty string";
-const SHA256_EXPECTED = "must be the token's SHA-256 in 64 hexadecimal digits";
 const NAME_EXPECTED = 'must be 1 to 64 letters, digits, ".", "_" or "-"';
-const EXPIRES_EXPECTED = 'must be a time such as "2027-01-31T12:00:00Z"';
 const TOKENS_EXPECTED = `must be a list of 1 to ${MAX_TOKENS} tokens`;
 const CERTIFICATE_EXPECTED =
   "must be a name in the agent's certificate (subject CN, DNS or URI), or a list of such";
@@ -99,20 +82,11 @@ const CERTIFICATE_EXPECTED =
 /** The keys of which an entry has one. */
 const SECRET_KEYS = ["token", "tokenSha256", "tokens"] as const;
 
-const token = z.string(TOKEN_REQUIRED).min(1, { error: TOKEN_REQUIRED, abort: true })
-  .regex(TOKEN_PATTERN, TOKEN_EXPECTED);
-
-const tokenSha256 = z.string(SHA256_EXPECTED)
-  .regex(/^[0-9A-Fa-f]{64}$/, { error: SHA256_EXPECTED, abort: true })
-  .transform((text) => text.toLowerCase())
-  .refine((digest) => digest !== SHA256_OF_NOTHING, "is the SHA-256 of an empty text");
-
 const tokenSchema = entryOf({
   name: z.string(NAME_EXPECTED).regex(/^[A-Za-z0-9._-]{1,64}$/, NAME_EXPECTED),
   token: token.optional(),
   tokenSha256: tokenSha256.optional(),
-  expires: z.iso.datetime({ offset: true, error: EXPIRES_EXPECTED }).transform(Date.parse)
-    .optional(),
+  expires: expiry.optional(),
 }, "must be an object with name, and token or tokenSha256").superRefine((entry, context) => {
   haveOne(entry, ["token", "tokenSha256"], context);
 });

@@ -55,6 +55,23 @@ export function formatAddress({ hostname, port }: ListenAddress | TargetAddress)
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
+/**
+ * What a URL leads to: its host without brackets, and its port or the one that its scheme stands for
+ * (`https:` and `wss:` 443, others 80).
+ */
+export function addressOfUrl({ hostname, port, protocol }: URL): TargetAddress {
+  const isTls = protocol === "https:" || protocol === "wss:";
+  return {
+    hostname: hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: Number(port || (isTls ? 443 : 80)),
+  };
+}
+
+/** Whether a host, without brackets, is this machine alone, by its name or address. */
+export function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "::1" || /^127(?:\.\d+){3}$/.test(hostname);
+}
+
 function isIpv6(text: string): boolean {
   // A zone ("fe80::1%eth0") is the operating system's business: any name will do.
   return ipv6.safeParse(text.replace(/%[\w.-]+$/, "")).success;

@@ -1,4 +1,5 @@
 /** Connections from one relay to another. */
+import { addressOfUrl } from "../../config/options/address.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import { dialTarget } from "../node/dial_target.ts";
@@ -24,13 +25,8 @@ export interface PeerTls {
  * @throws {StreamError} that says why it can't.
  */
 export function dialPeer(url: string, tls: PeerTls, signal: AbortSignal): Promise<ByteSocket> {
-  const { protocol, hostname: host, port } = new URL(url);
-  const isTls = protocol === "https:";
-  // A URL writes an IPv6 address in brackets, and leaves out its scheme's own port.
-  const address = {
-    hostname: host.replace(/^\[(.*)\]$/, "$1"),
-    port: Number(port || (isTls ? 443 : 80)),
-  };
+  const isTls = url.startsWith("https:");
+  const address = addressOfUrl(new URL(url));
   if (!isTls) return dialTarget({ ...address, timeoutMs, isTls }, signal);
   return dialTls(address, tls, signal);
 }

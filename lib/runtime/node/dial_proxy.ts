@@ -42,6 +42,8 @@ export async function dialThroughProxy(
   signal: AbortSignal,
 ): Promise<Socket> {
   const socket = open(proxy);
+  // It stays: what the connection says while nobody else listens must not end the process.
+  socket.on("error", () => {});
   try {
     await opened(socket, proxy, signal);
     // `ws` asks for it on the socket that it gets, which may be TLS in this one.
@@ -52,8 +54,6 @@ export async function dialThroughProxy(
     if (fault !== undefined) throw new Error(fault);
     return socket;
   } catch (error) {
-    // It stays: what the connection says later must not end the process.
-    socket.on("error", () => {});
     socket.destroy();
     throw error;
   }

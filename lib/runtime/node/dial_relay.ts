@@ -5,6 +5,7 @@ import type { IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from "node:tls";
 import { RelayRefusedError } from "../../agent/relay_link.ts";
+import { addressOfUrl, formatAddress, isLoopback } from "../../config/options/address.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
 import { advised, type TlsAdvice } from "../tls_advice.ts";
@@ -117,8 +118,7 @@ function openWebSocket(
 
 /** TLS with the relay, for the connection that `ws` makes as for one through a proxy. */
 function tlsOf({ url, ca, cert, key, serverName }: RelayDialOptions): ConnectionOptions {
-  const { hostname } = new URL(url);
-  const name = serverName ?? hostname.replace(/^\[(.*)\]$/, "$1");
+  const name = serverName ?? addressOfUrl(new URL(url)).hostname;
   return {
     minVersion: "TLSv1.2",
     // A name indication must not be an address (RFC 6066 section 3).
@@ -136,8 +136,7 @@ function secured(connection: Socket, url: string, tls: ConnectionOptions): Socke
 
 /** `HOST:PORT` of a WebSocket URL, as CONNECT has it. */
 function authorityOf(url: string): string {
-  const { hostname, port } = new URL(url);
-  return `${hostname}:${port || (isSecure(url) ? "443" : "80")}`;
+  return formatAddress(addressOfUrl(new URL(url)));
 }
 
 function isSecure(url: string): boolean {
@@ -151,10 +150,8 @@ function isSecure(url: string): boolean {
  * every byte, changes nothing; on a plain line the key stays random.
  */
 function mayLeaveUnmasked({ url, proxy }: RelayDialOptions): boolean {
-  const { hostname } = new URL(url);
-  const isLoopback = hostname === "localhost" || hostname === "[::1]" ||
-    /^127\.\d+\.\d+\.\d+$/.test(hostname);
-  return isSecure(url) || (isLoopback && proxy === undefined);
+  const isHere = isLoopback(addressOfUrl(new URL(url)).hostname);
+  return isSecure(url) || (isHere && proxy === undefined);
 }
 
 function zeroMask(mask: Uint8Array): void {
