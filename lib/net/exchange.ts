@@ -17,6 +17,8 @@ export interface Peer {
 export interface PeerCertificate {
   /** Common names of the subject, then DNS names and URIs; no other kinds. */
   readonly names: readonly string[];
+  /** Milliseconds since 1970 at which it ends. */
+  readonly expiresMs: number;
 }
 
 /** Takes a request's body as it comes. */

@@ -45,6 +45,37 @@ export class Authority {
     return { certPath, keyPath };
   }
 
+  /**
+   * Issues a certificate that ends at a time of the test's own, to the second: `openssl x509` of
+   * version 3.0 knows whole days only.
+   */
+  async issueUntil(holder: string, end: Date): Promise<KeyPairFiles> {
+    const base = `${this.#folder}/${this.#name}-${holder}`;
+    const [certPath, keyPath, config] = [`${base}.crt`, `${base}.key`, `${base}.cnf`];
+    const request = ["-subj", `/CN=${holder}`, "-keyout", keyPath, "-out", `${base}.csr`];
+    await openssl("req", ...newKey, ...request);
+    await Deno.writeTextFile(`${base}.db`, "");
+    await Deno.writeTextFile(`${base}.ext`, `subjectAltName=DNS:${holder}\n`);
+    const lines = [
+      "[ca]",
+      "default_ca = own",
+      "[own]",
+      `database = ${base}.db`,
+      `new_certs_dir = ${this.#folder}`,
+      "rand_serial = yes",
+      "default_md = sha256",
+      "policy = names",
+      "[names]",
+      "commonName = supplied",
+    ];
+    await Deno.writeTextFile(config, lines.join("\n"));
+    const utc = end.toISOString().replace(/\.\d+/, "").replaceAll(/[-:T]/g, "");
+    const signing = ["-cert", this.caPath, "-keyfile", this.#keyPath, "-enddate", utc, "-notext"];
+    const files = ["-in", `${base}.csr`, "-extfile", `${base}.ext`, "-out", certPath];
+    await openssl("ca", "-batch", "-config", config, ...signing, ...files);
+    return { certPath, keyPath };
+  }
+
   get #keyPath(): string {
     return `${this.#folder}/${this.#name}-ca.key`;
   }

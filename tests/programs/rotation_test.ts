@@ -370,3 +370,44 @@ Deno.test("an agent believes its target by a CA that comes later", async () => {
     equal(statusOf(await ask(relay, "/healthz")), 200);
   });
 });
+
+Deno.test("an agent's session ends with its client certificate, and says so; with a renewed one it is back", async () => {
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "own");
+    const server = await authority.issue("relay", "IP:127.0.0.1");
+    await using target = await startRawTarget(service);
+    await using relay = await startRelay({
+      clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }],
+      args: [
+        ...["--tls-cert", server.certPath, "--tls-key", server.keyPath],
+        ...["--tls-client-ca", authority.caPath],
+      ],
+    });
+    const end = new Date(Math.ceil(Date.now() / 1000 + 6) * 1000);
+    const brief = await authority.issueUntil("agent", end);
+    await using agent = await startAgent({
+      relayUrl: relay.connectUrl.replace("ws:", "wss:"),
+      token: secrets.token,
+      target: target.address,
+      args: [
+        ...["-server-ca-cert", authority.caPath, "-max-retry", "1s"],
+        ...["-client-cert", brief.certPath, "-client-key", brief.keyPath],
+      ],
+    });
+    await relay.waitForAgent(CLUSTER);
+    const caller = await authority.issue("caller", "DNS:caller");
+    equal(await askAnew(relay, { pair: caller, trusted: [authority] }), "relay");
+    const line = await agent.waitForLog(({ message }) => message === "Disconnected from relay");
+    ok(Date.now() >= end.getTime(), "not before its time");
+    deepEqual([line.code, line.reason], [1008, "The client certificate has expired"]);
+    await relay.waitForLog(({ message }) => message === "TLS handshake failed");
+
+    const renewed = await authority.issue("renewed", "DNS:agent");
+    await Deno.copyFile(renewed.keyPath, brief.keyPath);
+    await Deno.copyFile(renewed.certPath, brief.certPath);
+    const connections = () =>
+      relay.logs.filter(({ message }) => message === "Agent connected").length;
+    await eventually(() => connections() === 2, "the agent with its renewed certificate");
+    equal(await askAnew(relay, { pair: caller, trusted: [authority] }), "relay");
+  });
+});

@@ -48,9 +48,18 @@ export class Admission {
     return this.#match.tokenName;
   }
 
-  /** Milliseconds since 1970; infinite for a token that does not expire. */
+  /** Milliseconds since 1970 at which its token or its certificate ends; infinite for neither. */
   get expiresMs(): number {
-    return this.#match.expiresMs;
+    return Math.min(this.#match.expiresMs, this.#certificateExpiresMs);
+  }
+
+  /** What of it ends first. */
+  get brief(): "expired" | "certificate_expired" {
+    return this.#match.expiresMs <= this.#certificateExpiresMs ? "expired" : "certificate_expired";
+  }
+
+  get #certificateExpiresMs(): number {
+    return this.credentials.certificate?.expiresMs ?? Infinity;
   }
 
   /** Goes on under what a new configuration says. */
@@ -77,7 +86,7 @@ export const maxSessionsPerCluster = 1_024;
 /** How often expiries are compared with the clock. A clock may jump, so no timer runs until one. */
 const sweepMs = 1_000;
 
-/** Lets agents in, and puts them out when their token expires or the configuration changes. */
+/** Lets agents in, and puts them out when what they showed ends or the configuration changes. */
 export class Admissions {
   #tokens: TokenTable;
   readonly #nowMs: () => number;
@@ -137,12 +146,12 @@ export class Admissions {
     return { clusters: tokens.size, ...changes, sessions_ended: ended };
   }
 
-  /** Puts out those whose token has expired; the timer calls it. */
+  /** Puts out those whose token or certificate has ended; the timer calls it. */
   expire(): void {
     const now = this.#nowMs();
     let mayExpire = false;
     for (const admission of this.#admissions) {
-      if (admission.expiresMs <= now) this.#revoke(admission, reasons.expired);
+      if (admission.expiresMs <= now) this.#revoke(admission, reasons[admission.brief]);
       else mayExpire ||= admission.expiresMs !== Infinity;
     }
     if (mayExpire) return;
@@ -169,7 +178,7 @@ export class Admissions {
     admission.revoke(reason);
   }
 
-  /** The timer runs only while somebody's token can expire. */
+  /** The timer runs only while something of somebody's can end. */
   #watchExpiry({ expiresMs }: Admission): void {
     if (expiresMs !== Infinity) this.#sweep ??= setInterval(() => this.expire(), sweepMs);
   }
@@ -185,8 +194,9 @@ export interface TableChanges {
 }
 
 /** For the session's close frame. */
-const reasons: Readonly<Record<Misfit["kind"], string>> = {
+const reasons: Readonly<Record<Misfit["kind"] | Admission["brief"], string>> = {
   unknown_token: "The cluster or its token was removed",
   expired: "The token has expired",
+  certificate_expired: "The client certificate has expired",
   certificate: "The client certificate is not the cluster's any more",
 };

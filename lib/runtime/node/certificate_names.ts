@@ -4,8 +4,6 @@
  * Not from Node's `subjectaltname`: that is one text, and Deno 2.9.6 writes a name as it is. A URI
  * "x://y, DNS:admin" would read as two names, so whoever may choose one name could choose any.
  */
-import type { PeerCertificate } from "../../net/exchange.ts";
-
 /** One element of DER: its tag, and where its content lies. */
 interface Element {
   readonly tag: number;
@@ -30,7 +28,7 @@ const subjectIndex = 5;
  * @returns Common names, then DNS names and URIs of the subjectAltName, without repeats.
  * @throws {RangeError} for bytes that are no certificate.
  */
-export function certificateNames(der: Uint8Array): PeerCertificate {
+export function certificateNames(der: Uint8Array): readonly string[] {
   const [certificate] = elements(der, { tag: 0, start: 0, end: der.length });
   const [body] = certificate ? elements(der, certificate) : [];
   if (!body) throw new RangeError("Not a certificate");
@@ -42,7 +40,7 @@ export function certificateNames(der: Uint8Array): PeerCertificate {
     ...(subject ? commonNames(der, subject) : []),
     ...(extensions ? alternativeNames(der, extensions) : []),
   ];
-  return { names: [...new Set(names)] };
+  return [...new Set(names)];
 }
 
 /** Name ::= SEQUENCE OF SET OF SEQUENCE { type, value } */

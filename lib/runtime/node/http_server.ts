@@ -284,9 +284,9 @@ export class HttpServer {
         throw new Error("The session's certificate is not trusted any more");
       }
       const { raw } = socket.getPeerCertificate();
-      const certificate = certificateNames(raw);
-      const untilMs = Date.parse(new X509Certificate(raw).validTo);
-      this.#accept(socket, { ...peer, certificate }).untilMs = untilMs;
+      const expiresMs = Date.parse(new X509Certificate(raw).validTo);
+      const certificate = { names: certificateNames(raw), expiresMs };
+      this.#accept(socket, { ...peer, certificate }).untilMs = expiresMs;
     } catch (error) {
       socket.destroy();
       const detail = error instanceof Error ? error.message : String(error);

@@ -20,6 +20,8 @@ function cluster(id: string, changes: Partial<ClusterTokens> = {}): ClusterToken
 /** Admissions with a clock that the test sets. */
 class Setup implements Disposable {
   nowMs = 1_000_000;
+  /** When certificates end. */
+  certificateMs = Infinity;
   readonly admissions: Admissions;
   /** Why each agent was put out, in order. */
   readonly ended: string[] = [];
@@ -35,7 +37,7 @@ class Setup implements Disposable {
 
   /** @returns the admission, or the kind of refusal. */
   async admit(token: string, ...names: string[]): Promise<Admission | string> {
-    const certificate = names.length > 0 ? { names } : undefined;
+    const certificate = names.length > 0 ? { names, expiresMs: this.certificateMs } : undefined;
     const digest = await digestToken(token);
     const result = this.admissions.admit({ digest, certificate });
     if (!(result instanceof Admission)) return result.kind;
@@ -191,4 +193,19 @@ Deno.test("Admissions: one cluster's agents can't take the place of others, and 
   await setup.replace(cluster("b"));
   await setup.replace(cluster("a"), cluster("b"));
   assert.ok(await setup.admit("token of a") instanceof Admission, "those put out count no more");
+});
+
+Deno.test("Admissions.expire puts out whose client certificate has ended, unless the token ends first", async () => {
+  const brief = { name: "x", token: "brief", expiresMs: 1_000_500 };
+  using setup = await Setup.of(cluster("a"), cluster("b", { tokens: [brief] }));
+  setup.certificateMs = 1_001_000;
+  await setup.admit("token of a", "agent");
+  await setup.admit("token of a");
+  await setup.admit("brief", "agent");
+  setup.nowMs = 1_000_999;
+  setup.admissions.expire();
+  assert.deepEqual(setup.ended, ["brief: The token has expired"]);
+  setup.nowMs = 1_001_000;
+  setup.admissions.expire();
+  assert.deepEqual(setup.ended.slice(1), ["token of a: The client certificate has expired"]);
 });

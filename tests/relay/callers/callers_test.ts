@@ -34,7 +34,7 @@ const plainPeer = (): Peer => ({ address: "192.0.2.1", isTls: false });
 const certified = (...names: string[]): Peer => ({
   ...plainPeer(),
   isTls: true,
-  certificate: { names },
+  certificate: { names, expiresMs: Infinity },
 });
 
 function request(peer: Peer, token?: string): { head: { fields: Field[] }; peer: Peer } {
