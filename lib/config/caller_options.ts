@@ -24,6 +24,8 @@ export interface CallerOptions {
   readonly certificates?: readonly CallerCertificateEntry[] | undefined;
   readonly certificatesFile?: FileText | undefined;
   readonly jwt?: CallerJwtOptions | undefined;
+  /** Names by which callers may ask for the relay, besides addresses and `localhost`; undefined is any. */
+  readonly hosts?: readonly string[] | undefined;
 }
 
 /** Whose JWTs are accepted. */
@@ -52,6 +54,20 @@ const issuerName: Kind<string> = {
 
 const keysUrl: Kind<string> = { placeholder: "URL", schema: parsedBy(parseKeysUrl, URL_EXPECTED) };
 
+const HOSTS_EXPECTED = "must be names such as relay.example.com, with commas between, or *";
+
+/** Undefined is any. */
+const hostNames: Kind<{ readonly names: readonly string[] | undefined }> = {
+  placeholder: "NAMES",
+  schema: parsedBy((text) => {
+    if (text === "*") return { names: undefined };
+    const names = text.toLowerCase().split(",");
+    return names.every((name) => /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(name))
+      ? { names }
+      : undefined;
+  }, HOSTS_EXPECTED),
+};
+
 /** The options about callers, together in the help text. */
 export const callerOptions = {
   callers: {
@@ -63,6 +79,16 @@ export const callerOptions = {
       "known: callers need a credential, see below; open: whoever reaches the internal " +
       "listener may call. Without it: known if tokens, JWTs or rules are given, else open if that " +
       "listener is on loopback or demands client certificates; else the relay does not start",
+  },
+  hosts: {
+    name: "hosts",
+    env: "HOSTS",
+    group: "Callers",
+    kind: hostNames,
+    description:
+      "Names by which callers ask for the relay, with commas between, besides addresses " +
+      "and localhost; others get 421; * is any. Without it: none where callers are open on " +
+      "loopback, which guards against pages in a browser of this machine (DNS rebinding); else any",
   },
   callerTokens: {
     name: "caller-tokens",
@@ -135,6 +161,7 @@ export function readCallers(
   const certificates = readCertificates(read, listener);
   const jwt = readJwt(read);
   const mode = modeOf(read, listener);
+  const hosts = hostsOf(read, mode, listener);
   const isWide = mode === "open" && !isLoopback(listener.address.hostname) &&
     !listener.demandsCertificate;
   const warnings = isWide
@@ -144,7 +171,13 @@ export function readCallers(
     ]
     : [];
   return {
-    callers: { mode, ...tokens, ...certificates, ...(jwt && { jwt }) },
+    callers: {
+      mode,
+      ...tokens,
+      ...certificates,
+      ...(jwt && { jwt }),
+      ...(hosts && { hosts }),
+    },
     warnings: [...warnings, ...tokenWarnings],
   };
 }
@@ -233,6 +266,16 @@ function modeOf(
       "--caller-jwt-issuer or --tls-client-ca, listen on 127.0.0.1, or say --callers open to let " +
       "everybody in who reaches it",
   );
+}
+
+/** The names that are given, or none at all where any page in a browser could reach open clusters. */
+function hostsOf(
+  { values }: CallerRead,
+  mode: "open" | "known",
+  { address: { hostname }, demandsCertificate }: CallersListener,
+): readonly string[] | undefined {
+  if (values.hosts) return values.hosts.names;
+  return mode === "open" && isLoopback(hostname) && !demandsCertificate ? [] : undefined;
 }
 
 function parseKeysUrl(text: string): string | undefined {

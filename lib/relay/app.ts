@@ -2,7 +2,7 @@
 import { Hono } from "hono";
 import { connectHandler } from "./routes/connect.ts";
 import type { RelayEnv } from "./env.ts";
-import { answerError, noSuchPath } from "./errors.ts";
+import { answerError, noSuchPath, otherHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { tunnelHandler } from "./routes/tunnel.ts";
 
@@ -20,6 +20,12 @@ export function internalApp(relay: Relay): Hono<RelayEnv> {
   app.all("/tunnel/*", tunnelHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerError(exchange, noSuchPath);
+    return alreadyAnswered;
+  });
+  // They name clusters, which no page may read.
+  app.use("/metrics", async ({ env: { exchange, alreadyAnswered } }, next) => {
+    if (!relay.callers.hosts.refuse(exchange.head)) return await next();
+    answerError(exchange, otherHost);
     return alreadyAnswered;
   });
   return addProbes(app, relay);

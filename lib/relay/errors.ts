@@ -44,6 +44,14 @@ export const crossSiteRefused: RelayError = {
   message: "the request comes from another site's page, and has no token of the caller",
 };
 
+/** The request names a host that is not the relay's. */
+export const otherHost: RelayError = {
+  status: 421,
+  reason: "Misdirected Request",
+  code: "other_host",
+  message: "the relay is not known by this name: --hosts lists its names",
+};
+
 /** Callers' JWTs can't be verified now. It has no time for another try: kubectl would keep still about it. */
 export const callersUnavailable: RelayError = {
   status: 503,

@@ -1,7 +1,8 @@
 /** Pages of other sites, whose requests a browser sends with its user's address or certificate. */
 import { equal } from "node:assert/strict";
 import { errorText } from "../support/error_body.ts";
-import { bodyText, statusOf } from "../http/wire.ts";
+import { splitAddress } from "../support/raw_connection.ts";
+import { bodyText, statusOf, type WireMessage } from "../http/wire.ts";
 import { CLUSTER, requestHead, tunnelled, withTunnel } from "../http/tunnel.ts";
 import { bearer, deniedCount } from "./setup.ts";
 
@@ -61,4 +62,40 @@ Deno.test("a caller with a token of its own may come from any site's page", asyn
     const request = requestHead("POST", tunnelled("/x"), [foreign, bearer(token)]);
     equal(bodyText(await tunnel.ask(request)), "POST /x");
   }, { relayArgs });
+});
+
+Deno.test("an open relay on loopback answers to its own names alone, whatever a page's name means", async (t) => {
+  await withTunnel(async (tunnel) => {
+    const ask = async (host: string): Promise<WireMessage> =>
+      await tunnel.ask(
+        requestHead("GET", tunnelled("/x")).replace(/Host: [^\r]*/, `Host: ${host}`),
+      );
+    const { port } = splitAddress(tunnel.relay.internalAddress);
+    for (
+      const host of ["evil.example", `evil.example:${port}`, "localhost.evil.example", "1.2.3.4.x"]
+    ) {
+      await t.step(`refused: ${host}`, async () => {
+        const answer = await ask(host);
+        equal(statusOf(answer), 421);
+        const told = "the relay is not known by this name: --hosts lists its names";
+        equal(bodyText(answer), errorText(421, "other_host", told));
+      });
+    }
+    equal(await deniedCount(tunnel, "host"), 4);
+    const own = [
+      "localhost",
+      "x.localhost:80",
+      "127.0.0.1",
+      `127.0.0.1:${port}`,
+      `[::1]:${port}`,
+      "",
+    ];
+    for (const host of own) {
+      await t.step(`served: ${host}`, async () => equal(bodyText(await ask(host)), "GET /x"));
+    }
+    await t.step("the metrics neither", async () => {
+      const request = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+      equal(statusOf(await tunnel.ask(request)), 421);
+    });
+  }, { relayArgs: ["-hosts", "localhost"] });
 });

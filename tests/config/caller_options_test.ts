@@ -57,7 +57,11 @@ Deno.test("a relay that others reach does not start until it is told who may cal
 
 Deno.test("without --callers, what else is given says whether callers need a credential", () => {
   for (const address of ["127.0.0.1:0", "127.8.8.8:80", "localhost:0", "[::1]:0"]) {
-    assert.deepEqual(run({ "internal-addr": address }).callers, { mode: "open" }, address);
+    assert.deepEqual(
+      run({ "internal-addr": address }).callers,
+      { mode: "open", hosts: [] },
+      address,
+    );
   }
   const tokens = { "caller-tokens": JSON.stringify([ENTRY]) };
   assert.equal(run(tokens).callers.mode, "known");
@@ -252,4 +256,25 @@ Deno.test("rules for certificates and claims that are not valid are refused", ()
         "without spaces",
     )
   );
+});
+
+Deno.test("--hosts: where callers are open on loopback, none but addresses and localhost unless it is given", () => {
+  assert.deepEqual(run({ "internal-addr": "127.0.0.1:0" }).callers.hosts, []);
+  assert.deepEqual(run({ "internal-addr": "localhost:0", hosts: "A.b,c" }).callers.hosts, [
+    "a.b",
+    "c",
+  ]);
+  assert.equal(run({ "internal-addr": "127.0.0.1:0", hosts: "*" }).callers.hosts, undefined);
+  assert.equal(run({ callers: "open" }).callers.hosts, undefined);
+  withTls((tls) => {
+    assert.equal(run({ ...tls, "internal-addr": "127.0.0.1:0" }).callers.hosts, undefined);
+  });
+  for (const hosts of ["a,,b", "http://a", "a:80", "a b", "*.a"]) {
+    assertRefusal(
+      { "internal-addr": "127.0.0.1:0", hosts },
+      `Option --hosts must be names such as relay.example.com, with commas between, or *, but is ${
+        JSON.stringify(hosts)
+      }`,
+    );
+  }
 });

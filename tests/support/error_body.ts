@@ -8,6 +8,7 @@ const reasons: Readonly<Record<number, string>> = {
   403: "Forbidden",
   408: "Timeout",
   413: "RequestEntityTooLarge",
+  421: "InternalError",
   429: "TooManyRequests",
   431: "InternalError",
   501: "NotImplemented",

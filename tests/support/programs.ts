@@ -256,8 +256,10 @@ export async function startRelay(options: RelayOptions): Promise<RunningRelay> {
   const files = await TempFiles.create();
   const clusters = await files.write("clusters.json", JSON.stringify(options.clusters));
   const listen = ["-addr", "127.0.0.1:0", "-internal-addr", "127.0.0.1:0"];
+  // Tests' requests come by whatever name; those of `--hosts` say so.
+  const env = { HOSTS: "*", ...options.env };
   const args = [...listen, "-clusters", clusters, ...logArgs, ...options.args ?? []];
-  const program = Program.start("relay.ts", args, options.env, [() => files.remove()]);
+  const program = Program.start("relay.ts", args, env, [() => files.remove()]);
   try {
     const publicAddress = await listening(program, "public");
     const internalAddress = await listening(program, "internal");

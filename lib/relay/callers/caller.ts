@@ -48,6 +48,8 @@ export type DenialReason =
   | "keys_unavailable"
   /** A page of another site had a browser send it, and the caller shows nothing that only it has. */
   | "cross_site"
+  /** The request names a host that is not among `--hosts`, as after DNS rebinding. */
+  | "host"
   /** A known caller asked for a cluster that it may not reach. */
   | "cluster";
 

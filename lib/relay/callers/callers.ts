@@ -10,6 +10,7 @@ import { type Caller, Denial, type DenialReason, type Identity } from "./caller.
 import { anyCertificate, CallerCertificates, type CertificateRule } from "./certificates.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { readCredential } from "./credential.ts";
+import { Hosts } from "./hosts.ts";
 import { type ClaimRule, type JwtIssuer, JwtVerifier, looksLikeJwt } from "./jwt.ts";
 import { IssuerKeys, type KeysEvents } from "./keys.ts";
 import { OpenRequests } from "./open_requests.ts";
@@ -24,6 +25,8 @@ export interface CallersConfig {
    */
   readonly mode: "open" | "known";
   readonly tokens?: readonly CallerToken[] | undefined;
+  /** Names by which callers may ask for the relay, see {@link Hosts}; undefined for any. */
+  readonly hosts?: readonly string[] | undefined;
   readonly jwt?: (JwtIssuer & { readonly jwksUrl: string }) | undefined;
   /**
    * Without rules, a verified certificate opens all clusters if neither tokens nor JWTs are configured,
@@ -63,6 +66,7 @@ const network: Caller = { kind: "network", name: "network", clusters: anything }
 /** Identifies callers. */
 export class Callers {
   readonly #mode: "open" | "known";
+  readonly hosts: Hosts;
   readonly #clock: Clock;
   #tokens: CallerTokens | undefined;
   #certificates: CallerCertificates | undefined;
@@ -76,8 +80,10 @@ export class Callers {
   /** What callers have begun: it ends when a list withdraws it. */
   readonly open: OpenRequests;
 
-  private constructor({ mode, jwt, certificates }: CallersConfig, context: CallersContext) {
+  private constructor(config: CallersConfig, context: CallersContext) {
+    const { mode, jwt, certificates } = config;
     this.#mode = mode;
+    this.hosts = new Hosts(config.hosts);
     const clock = this.#clock = context.clock ?? systemClock;
     this.open = new OpenRequests(() => clock.nowMs());
     this.#certificates = certificates && new CallerCertificates(certificates);

@@ -90,6 +90,8 @@ function receive(relay: Relay, exchange: Exchange, route: TunnelRoute, identity:
     relay.metrics.cluster("unknown").aborted++;
     return;
   }
+  const misdirected = relay.callers.hosts.refuse(exchange.head);
+  if (misdirected) return refuse(relay, exchange, route, misdirected, undefined);
   if (identity instanceof Denial) return refuse(relay, exchange, route, identity, undefined);
   const denial = refuseCluster(identity, route.cluster) ?? refuseCrossSite(identity, exchange.head);
   if (denial) return refuse(relay, exchange, route, denial, identity);

@@ -32,6 +32,7 @@ const RELAY_ENVIRONMENT = {
   "health-addr": "HEALTH_ADDR",
   "clusters": "CLUSTERS",
   "callers": "CALLERS",
+  "hosts": "HOSTS",
   "caller-tokens": "CALLER_TOKENS",
   "caller-certificates": "CALLER_CERTIFICATES",
   "caller-jwt-issuer": "CALLER_JWT_ISSUER",
