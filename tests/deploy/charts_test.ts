@@ -226,3 +226,26 @@ Deno.test("culvert-relay: a TLSRoute is of the newest version that the cluster k
   equal(await versionOn("v1alpha2", "v1alpha3", "v1"), "v1");
   equal(await versionOn(), "v1");
 });
+
+Deno.test("the charts: on the host's network a pod that has gone is what helm --wait waits for", async () => {
+  const strategy = async (chart: ChartName, ...more: string[]) => {
+    const relay = [...oneCluster, ...mutualTls, "--set", "directory.url=redis://r:6379"];
+    const secrets = ["--set", "relayToken=0123456789abcdef"];
+    const agent = ["--set", "serverURL=wss://relay.example.com/connect,existingSecret=token"];
+    const args = [...chart === "relay" ? [...relay, ...secrets] : agent, ...more];
+    const deployment = only(await manifests(chart, args), "Deployment");
+    const [, text] = /^ {2}strategy:\n((?: {4}.*\n)+)/m.exec(deployment)!;
+    return text!.trim().split(/\s*\n\s*/).join(", ");
+  };
+  const host = ["--set", "hostNetwork=true"];
+  const several = [...host, "--set", "replicas=2"];
+  const surge = "type: RollingUpdate, rollingUpdate:, maxSurge: 1, maxUnavailable: 0";
+  for (const chart of charts) {
+    equal(await strategy(chart), surge);
+    // With maxUnavailable it would be content with no pod at all.
+    equal(await strategy(chart, ...host), "type: Recreate");
+    const oneByOne = "type: RollingUpdate, rollingUpdate:, maxSurge: 0, maxUnavailable: 1";
+    equal(await strategy(chart, ...several), oneByOne);
+  }
+  equal(await strategy("agent", ...host, "--set", "healthPort=0"), surge);
+});
