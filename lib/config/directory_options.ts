@@ -38,11 +38,14 @@ const directoryUrl: Kind<string> = {
   ),
 };
 
+/** An IPv6 address without brackets, as Kubernetes tells a pod's, and a port. */
+const bareIpv6 = /^(https?:\/\/)([\da-f]*:[\da-f:]*)(:\d+)$/i;
+
 const advertisedUrl: Kind<string> = {
   placeholder: "URL",
   schema: parsedBy(
     (text) => {
-      const url = URL.parse(text);
+      const url = URL.parse(text.replace(bareIpv6, "$1[$2]$3"));
       if (!url || !["http:", "https:"].includes(url.protocol)) return undefined;
       return url.href === `${url.origin}/` ? url.origin : undefined;
     },

@@ -36,6 +36,15 @@ Deno.test("parseRelayOptions reads what it takes to work with other relays", () 
   });
 });
 
+Deno.test("parseRelayOptions takes an advertised IPv6 address with brackets or without", () => {
+  const advertised = (url: string) =>
+    run(["--directory", DIRECTORY, "--advertise", url], { RELAY_TOKEN: TOKEN }).directory
+      ?.advertise;
+  assert.equal(advertised("http://fd00::a:5:8080"), "http://[fd00::a:5]:8080");
+  assert.equal(advertised("http://[fd00::a:5]:8080"), "http://[fd00::a:5]:8080");
+  assert.equal(advertised("http://abc:8080"), "http://abc:8080");
+});
+
 Deno.test("parseRelayOptions refuses options of several relays that don't go together", () => {
   using scratch = new ScratchDirectory();
   const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
