@@ -115,9 +115,12 @@ export interface RelayTls {
   readonly certPem: string;
   readonly keyPath: string;
   readonly keyPem: string;
-  /** With these, both listeners demand a client certificate. */
+  /** With these, agents must show a client certificate, and callers, unless they have their own CA. */
   readonly clientCaPath?: string | undefined;
   readonly clientCaPem?: string | undefined;
+  /** The CA of callers' certificates. */
+  readonly callerCaPath?: string | undefined;
+  readonly callerCaPem?: string | undefined;
 }
 
 const clustersKind: Kind<string> = {
@@ -191,6 +194,15 @@ const table = {
     description:
       "CA certificates in PEM; agents and callers must then show a certificate that one " +
       "of these signed; needs --tls-cert and --tls-key",
+  },
+  callerCa: {
+    name: "caller-ca",
+    env: "CALLER_CA",
+    group: "TLS",
+    kind: path,
+    description:
+      "CA certificates in PEM for callers alone, and for other relays: --tls-client-ca is agents' " +
+      "then, and neither's certificates count for the other; needs --tls-cert and --tls-key",
   },
   ...directoryTable,
   ...limitOptions,
@@ -312,7 +324,7 @@ function build(read: Read): RelayOptions {
   const { callers, warnings: callerWarnings } = readCallers(read, {
     address: values.internalAddr,
     origin: read.origins.internalAddr,
-    demandsCertificate: values.tlsClientCa !== undefined,
+    demandsCertificate: (values.callerCa ?? values.tlsClientCa) !== undefined,
   });
   const directory = readDirectoryOptions(read, tls !== undefined);
   return {
@@ -382,16 +394,11 @@ function readClustersOption(
 }
 
 function readTls({ values, origins }: Read): RelayTls | undefined {
-  const { tlsCert: certPath, tlsKey: keyPath, tlsClientCa: clientCaPath } = values;
-  if (certPath === undefined && keyPath === undefined && clientCaPath === undefined) {
-    return undefined;
-  }
+  const { tlsCert: certPath, tlsKey: keyPath, tlsClientCa: clientCaPath, callerCa } = values;
+  const fields = ["tlsCert", "tlsKey", "tlsClientCa", "callerCa"] as const;
+  const given = fields.find((field) => values[field] !== undefined);
+  if (given === undefined) return undefined;
   if (certPath === undefined || keyPath === undefined) {
-    const given = certPath !== undefined
-      ? "tlsCert"
-      : keyPath !== undefined
-      ? "tlsKey"
-      : "tlsClientCa";
     const missing = [...(certPath ? [] : ["--tls-cert"]), ...(keyPath ? [] : ["--tls-key"])];
     throw new ConfigError(`${origins[given]} needs ${missing.join(" and ")} as well`);
   }
@@ -405,5 +412,9 @@ function readTls({ values, origins }: Read): RelayTls | undefined {
     keyPath,
     keyPem: readPrivateKeyFile({ origin: origins.tlsKey, path: keyPath }),
     ...clientCa,
+    ...callerCa !== undefined && {
+      callerCaPath: callerCa,
+      callerCaPem: readCertificateFile({ origin: origins.callerCa, path: callerCa }),
+    },
   };
 }

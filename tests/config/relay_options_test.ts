@@ -57,6 +57,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
   const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);
   const keyPath = scratch.write("tls.key", PRIVATE_KEY_PEM);
   const clientCaPath = scratch.write("ca.crt", CERTIFICATE_PEM);
+  const callerCaPath = scratch.write("callers.crt", CERTIFICATE_PEM);
   const given = {
     "addr": "127.0.0.1:0",
     "internal-addr": "[::1]:9090",
@@ -74,6 +75,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     "tls-cert": certPath,
     "tls-key": keyPath,
     "tls-client-ca": clientCaPath,
+    "caller-ca": callerCaPath,
     "audit-log": "audit.log",
     "audit-fail": "OPEN",
     "log-level": "DEBUG",
@@ -105,6 +107,8 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
       keyPem: PRIVATE_KEY_PEM,
       clientCaPath,
       clientCaPem: CERTIFICATE_PEM,
+      callerCaPath,
+      callerCaPem: CERTIFICATE_PEM,
     },
     responseTimeoutMs: 90_000,
     headerTimeoutMs: 10_000,
@@ -291,6 +295,7 @@ Deno.test("parseRelayOptions wants certificate and key together, and both for a 
   const cases: [string[], string][] = [
     [["-tls-cert", "x"], "Option --tls-cert needs --tls-key as well"],
     [["-tls-key", "x"], "Option --tls-key needs --tls-cert as well"],
+    [["-caller-ca", "x"], "Option --caller-ca needs --tls-cert and --tls-key as well"],
     [["-tls-client-ca", "x"], "Option --tls-client-ca needs --tls-cert and --tls-key as well"],
     [["-tls-client-ca", "x", "-tls-cert", "x"], "Option --tls-cert needs --tls-key as well"],
   ];

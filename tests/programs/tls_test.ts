@@ -7,6 +7,7 @@ import { digestOf, taking } from "../interop/contents.ts";
 import { UnexpectedEndError } from "../support/byte_reader.ts";
 import { DeadlineError, within } from "../support/deadline.ts";
 import {
+  type LogLine,
   type RunningAgent,
   type RunningRelay,
   runProgram,
@@ -466,5 +467,57 @@ Deno.test("certificates and keys that no handshake could use are refused at star
         match(stderr, says);
       });
     }
+  });
+});
+
+Deno.test("with --caller-ca no agent's certificate lets one call, and no caller's makes an agent", async (t) => {
+  await withFolder(async (folder) => {
+    const agents = await Authority.create(folder, "agents");
+    const callers = await Authority.create(folder, "callers");
+    const server = await agents.issue("relay", "IP:127.0.0.1");
+    const agentPair = await agents.issue("agent", "DNS:agent");
+    const callerPair = await callers.issue("caller", "DNS:caller");
+    await using target = await startRawTarget(service);
+    await using relay = await startRelay({
+      clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }],
+      args: [
+        ...["-tls-cert", server.certPath, "-tls-key", server.keyPath],
+        ...["-tls-client-ca", agents.caPath, "-caller-ca", callers.caPath],
+      ],
+    });
+    const start = (pair: KeyPairFiles, waitsForSession: boolean) =>
+      startAgent({
+        ...{ relayUrl: `wss://${relay.publicAddress}/connect`, token: secrets.token },
+        ...{ target: target.address, waitsForSession },
+        args: [
+          ...["-server-ca-cert", agents.caPath, "-max-retry", "200ms"],
+          ...["-client-cert", pair.certPath, "-client-key", pair.keyPath],
+        ],
+      });
+    await using _agent = await start(agentPair, true);
+    await relay.waitForAgent(CLUSTER);
+    const { host: hostname, port } = splitAddress(relay.internalAddress);
+    const ask = async (pair: KeyPairFiles): Promise<string> => {
+      using client = Deno.createHttpClient({
+        caCerts: [await Deno.readTextFile(agents.caPath)],
+        cert: await Deno.readTextFile(pair.certPath),
+        key: await Deno.readTextFile(pair.keyPath),
+      });
+      const url = `https://${hostname}:${port}/tunnel/${CLUSTER}/small`;
+      const response = await fetch(url, { client });
+      return await response.text();
+    };
+    await t.step("a caller's certificate calls", async () => equal(await ask(callerPair), "small"));
+    await t.step("an agent's does not", async () => {
+      await rejects(() => ask(agentPair), TypeError);
+      const failed = ({ message, reason }: LogLine) =>
+        message === "TLS handshake failed" && reason === "bad_certificate";
+      await relay.waitForLog(failed);
+    });
+    await t.step("a caller's makes no agent", async () => {
+      await using impostor = await start(callerPair, false);
+      await impostor.waitForLog(({ message }) => message === "Could not connect to relay");
+      equal(relay.logs.filter(({ message }) => message === "Agent connected").length, 1);
+    });
   });
 });

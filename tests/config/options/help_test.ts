@@ -42,6 +42,7 @@ const RELAY_ENVIRONMENT = {
   "tls-cert": "TLS_CERT",
   "tls-key": "TLS_KEY",
   "tls-client-ca": "TLS_CLIENT_CA",
+  "caller-ca": "CALLER_CA",
   "directory": "DIRECTORY",
   "advertise": "ADVERTISE",
   "relay-token": "RELAY_TOKEN",

@@ -9,6 +9,7 @@ import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connecti
 import { SparseLog } from "../../../relay/limits/sparse_log.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "../http_server.ts";
 import { listenOn } from "../program.ts";
+import type { RelayServerTls } from "./tls.ts";
 
 /** A listener's name, in the log and as the metrics' label. */
 type ListenerName = "public" | "internal" | "health";
@@ -29,7 +30,7 @@ export class RelayListeners {
   readonly #health: HttpServer | undefined;
   #internalAddress = "";
 
-  constructor(relay: Relay, options: RelayOptions, tls: ServerTls | undefined) {
+  constructor(relay: Relay, options: RelayOptions, tls: RelayServerTls | undefined) {
     this.#relay = relay;
     this.#options = options;
     const { head } = relay.config;
@@ -38,14 +39,14 @@ export class RelayListeners {
     const anybody = { max, maxPerAddress: 0 };
     this.#public = this.#serve("public", publicApp(relay).fetch, {
       limits: head,
-      tls,
+      tls: tls?.agents,
       connections: { max, maxPerAddress },
     });
     // A head that another relay has let in comes with a few fields more.
     const internalHead = options.directory ? withHopSlack(head) : head;
     this.#internal = this.#serve("internal", internalApp(relay).fetch, {
       limits: internalHead,
-      tls,
+      tls: tls?.callers,
       connections: anybody,
     });
     this.#health = options.healthAddr &&
@@ -60,19 +61,19 @@ export class RelayListeners {
   /** Binds all of them. @throws {ConfigError} that names the option whose address can't be had. */
   async listen(): Promise<void> {
     const { addr, internalAddr, healthAddr, tls } = this.#options;
-    const kind = tls ? (tls.clientCaPem ? "mutual" : "on") : "off";
+    const kind = (ca: string | undefined) => tls ? (ca ? "mutual" : "on") : "off";
     const publicAddress = await listenOn(this.#public, addr, "addr");
     this.#internalAddress = await listenOn(this.#internal, internalAddr, "internal-addr");
-    this.#log("public", publicAddress, kind);
-    this.#log("internal", this.#internalAddress, kind);
+    this.#log("public", publicAddress, kind(tls?.clientCaPem));
+    this.#log("internal", this.#internalAddress, kind(tls?.callerCaPem ?? tls?.clientCaPem));
     if (!this.#health || !healthAddr) return;
     this.#log("health", await listenOn(this.#health, healthAddr, "health-addr"), "off");
   }
 
   /** New handshakes get other certificates and CAs; connections that are there are not touched. */
-  replaceTls(tls: ServerTls): void {
-    this.#public.replaceTls(tls);
-    this.#internal.replaceTls(tls);
+  replaceTls({ agents, callers }: RelayServerTls): void {
+    this.#public.replaceTls(agents);
+    this.#internal.replaceTls(callers);
   }
 
   /** Each connection is to end with its next answer, while requests are still taken. */

@@ -7,6 +7,7 @@ import type { Relay } from "../../../relay/relay.ts";
 import { dialPeer } from "../../deno/dial_peer.ts";
 import { followConfig } from "../followed_config.ts";
 import type { TlsFiles } from "../tls_files.ts";
+import { callersCa } from "./tls.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 
 /** What it takes to work with other relays, if there are any. */
@@ -19,7 +20,7 @@ export async function relaysOf(
   const { redisStore } = await import("../redis_store.ts");
   const { url, tokens } = directory;
   const dial: DialPeer = (peerUrl, signal) => {
-    const clientCa = tlsFiles.pem("tls-client-ca");
+    const clientCa = callersCa(tlsFiles);
     const ca = tlsFiles.pem("relay-ca") ?? clientCa;
     // A relay that demands certificates gets this one's own.
     const own = clientCa === undefined

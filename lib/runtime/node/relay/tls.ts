@@ -18,6 +18,7 @@ export function relayTlsFiles({ tls, directory }: RelayOptions): TlsFiles<"tls">
   }
   const cas = [
     { option: "tls-client-ca", path: tls?.clientCaPath, pem: tls?.clientCaPem },
+    { option: "caller-ca", path: tls?.callerCaPath, pem: tls?.callerCaPem },
     { option: "relay-ca", path: directory?.caPath, pem: directory?.caPem },
   ];
   for (const { option, path, pem } of cas) {
@@ -26,9 +27,24 @@ export function relayTlsFiles({ tls, directory }: RelayOptions): TlsFiles<"tls">
   return new TlsFiles([{ source: "tls", files }]);
 }
 
-/** What the public and the internal listener get; nothing without a certificate. */
-export function serverTlsOf(files: TlsFiles<"tls">): ServerTls | undefined {
+/** What agents' and callers' listeners get. */
+export interface RelayServerTls {
+  readonly agents: ServerTls;
+  readonly callers: ServerTls;
+}
+
+/** What both listeners get; nothing without a certificate. */
+export function serverTlsOf(files: TlsFiles<"tls">): RelayServerTls | undefined {
   const [cert, key] = [files.pem("tls-cert"), files.pem("tls-key")];
   if (cert === undefined || key === undefined) return undefined;
-  return { cert, key, clientCa: files.pem("tls-client-ca") };
+  const own = { cert, key };
+  return {
+    agents: { ...own, clientCa: files.pem("tls-client-ca") },
+    callers: { ...own, clientCa: callersCa(files) },
+  };
+}
+
+/** Who must have signed the certificates of callers, and of other relays; undefined asks for none. */
+export function callersCa(files: TlsFiles<"tls">): string | undefined {
+  return files.pem("caller-ca") ?? files.pem("tls-client-ca");
 }
