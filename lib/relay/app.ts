@@ -14,26 +14,32 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
   return app;
 }
 
-/** The internal listener: callers' requests, probes and metrics. It is never exposed. */
-export function internalApp(relay: Relay): Hono<RelayEnv> {
+/**
+ * The internal listener: callers' requests, probes and metrics. It is never exposed.
+ *
+ * @param hasMetrics Whether callers may read the metrics, which name clusters.
+ */
+export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.all("/tunnel/*", tunnelHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerError(exchange, noSuchPath);
     return alreadyAnswered;
   });
+  addProbes(app, relay);
+  if (!hasMetrics) return app;
   // They name clusters, which no page may read.
   app.use("/metrics", async ({ env: { exchange, alreadyAnswered } }, next) => {
     if (!relay.callers.hosts.refuse(exchange.head)) return await next();
     answerError(exchange, otherHost);
     return alreadyAnswered;
   });
-  return addProbes(app, relay);
+  return addMetrics(app, relay);
 }
 
 /** The app behind `--health-addr`: probes and metrics for those who have no client certificate. */
 export function healthApp(relay: Relay): Hono<RelayEnv> {
-  return addProbes(new Hono<RelayEnv>(), relay);
+  return addMetrics(addProbes(new Hono<RelayEnv>(), relay), relay);
 }
 
 function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
@@ -54,6 +60,10 @@ function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
     if (directory && !directory.isUp) return c.text("ok, but the directory is away\n");
     return c.text("ok");
   });
+  return app;
+}
+
+function addMetrics(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
   app.get("/metrics", async (c) => {
     return c.text(await relay.metrics.text(), 200, { "Content-Type": relay.metrics.contentType });
   });

@@ -110,7 +110,7 @@ class Laboratory {
     this.relay = relay;
     this.log = log;
     this.#public = publicApp(relay);
-    this.#internal = internalApp(relay);
+    this.#internal = internalApp(relay, true);
     this.#agent = this.#newAgent();
     this.#running = this.#agent.run();
   }

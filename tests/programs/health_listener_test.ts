@@ -93,3 +93,19 @@ Deno.test("relay --health-addr: a relay that finishes open requests is alive and
   equal(await (await within(answer, "the answer")).text(), "whole");
   equal(await within(stopped, "the relay to stop", 30_000), 0);
 });
+
+Deno.test("callers that need a credential don't read the metrics where there is --health-addr", async () => {
+  const entry = { name: "one", token: "token-of-a-caller-0123456789", clusters: ["other"] };
+  const args = ["-caller-tokens", JSON.stringify([entry])];
+  const clusters = [{ id: CLUSTER, token: TOKEN, targetAddr: "127.0.0.1:9" }];
+  await using relay = await startRelay({
+    clusters,
+    args: [...args, "-health-addr", "127.0.0.1:0"],
+  });
+  equal(await statusOf(`http://${relay.internalAddress}/metrics`), 404);
+  equal(await statusOf(`http://${relay.internalAddress}/healthz`), 200);
+  equal(await statusOf(`${await healthUrl(relay)}/metrics`), 200);
+  // Without that listener they are nowhere else, as in argocd-cluster-proxy.
+  await using alone = await startRelay({ clusters, args });
+  equal(await statusOf(`http://${alone.internalAddress}/metrics`), 200);
+});

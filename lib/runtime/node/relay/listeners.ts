@@ -42,9 +42,11 @@ export class RelayListeners {
       tls: tls?.agents,
       connections: { max, maxPerAddress },
     });
+    // Who must show a credential to reach one cluster is not to read of all of them.
+    const hasMetrics = options.callers.mode === "open" || !options.healthAddr;
     // A head that another relay has let in comes with a few fields more.
     const internalHead = options.directory ? withHopSlack(head) : head;
-    this.#internal = this.#serve("internal", internalApp(relay).fetch, {
+    this.#internal = this.#serve("internal", internalApp(relay, hasMetrics).fetch, {
       limits: internalHead,
       tls: tls?.callers,
       connections: anybody,
