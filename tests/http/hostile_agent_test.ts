@@ -4,6 +4,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { concatBytes } from "../support/byte_reader.ts";
+import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { eventually, untilSteady, within } from "../support/deadline.ts";
 import { type RunningRelay, startRelay } from "../support/programs.ts";
 import { openConnection, type RawConnection } from "../support/raw_connection.ts";
@@ -193,6 +194,23 @@ Deno.test("a broken frame ends that agent's session with 1002 and nobody else's"
     const ends = () => scene.relay.logs.filter(({ message }) => message === "Agent disconnected");
     await eventually(() => ends().length >= wanted.length, "the last end in the relay's log");
     deepEqual(ends().map(({ level, code }) => `${level} ${code}`), wanted);
+  });
+});
+
+Deno.test("a message over 16 MiB ends that agent's session with 1009 and nobody else's", async () => {
+  await withRelay(async (scene) => {
+    await using other = await scene.agent("other", { serve: echo });
+    await using agent = await scene.agent("hostile", { serve: hold });
+    await using caller = await scene.caller("hostile", "/x");
+    await eventually(() => agent.opened.length === 1, "the request");
+    const data = encodeV2Frame(V2.data, agent.opened[0]!.id, new Uint8Array(maxMessageBytes));
+    // The relay has read enough when it has read the length: the rest may not leave.
+    agent.link.sendMessage(data).catch(() => {});
+    equal(statusOf(await answerTo(caller)), 502);
+    const end = await scene.relay.waitForLog(({ message }) => message === "Agent disconnected");
+    equal(end.code, 1009);
+    equal(bodyText(await scene.ask("other", "/y")), "/y");
+    equal(other.link.isClosed, false);
   });
 });
 

@@ -4,6 +4,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { concatBytes } from "../support/byte_reader.ts";
+import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { eventually, untilSteady, within } from "../support/deadline.ts";
 import { type RunningAgent, startAgent } from "../support/programs.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
@@ -139,6 +140,21 @@ Deno.test("a malformed request of a relay is refused by the agent's own parser",
         await assertRefused(witness, request, stream);
       });
     }
+  });
+});
+
+Deno.test("a message over 16 MiB ends the session with 1009, and the agent comes back", async () => {
+  await withHostileRelay(async (scene) => {
+    const session = await scene.relay.session();
+    const data = encodeV2Frame(V2.data, 1, new Uint8Array(maxMessageBytes));
+    // The agent has read enough when it has read the length: the rest may not leave.
+    session.link.sendMessage(data).catch(() => {});
+    const end = await scene.agent.waitForLog(({ message }) =>
+      message === "Disconnected from relay"
+    );
+    equal(end.code, 1009);
+    await within(session.link.closed, "the end of the session");
+    equal(await scene.ask("/x"), "GET /x");
   });
 });
 

@@ -199,7 +199,7 @@ for (const role of ["relay", "agent"] as const) {
     pair.peer.send(frame(T.Data, 1, new Uint8Array(maxMessageBytes)));
     const { code } = await within(pair.session.closed, "the session to end");
     // Where the socket has no limit of its own, the stream's credit is one.
-    assert.equal(code, transport.boundsMessages(role) ? 1006 : 1002);
+    assert.equal(code, transport.boundsMessages(role) ? 1009 : 1002);
     assert.match(log.events.join(), /^failed reset: The session ended: [^,]+$/);
     assert.deepEqual([log.bytes.length, pair.session.openStreams], [0, 0]);
   });

@@ -45,6 +45,16 @@ const maxJoinedBytes = 16 * 1024;
 /** How long the closing handshake may take before the connection is ended, in milliseconds. */
 const closeTimeoutMs = 5_000;
 
+/**
+ * The close code (RFC 6455 section 7.4.1) for what `ws` can't read; undefined for a connection that
+ * broke. `ws` sends the peer this code, and tells us 1006.
+ */
+function breachCode({ code }: { readonly code?: string }): number | undefined {
+  if (!code?.startsWith("WS_ERR_")) return undefined;
+  if (code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH") return 1009;
+  return code === "WS_ERR_INVALID_UTF8" ? 1007 : 1002;
+}
+
 /** What is asked of the connection below a WebSocket. */
 interface Line {
   readonly bytesRead: number;
@@ -63,9 +73,13 @@ export class WsSocket implements TunnelSocket {
     this.#line = line;
     // One array per message would be a copy less; "nodebuffer" is that already for whole messages.
     socket.binaryType = "nodebuffer";
-    // A broken frame or connection: `close` follows and tells the session. After a broken frame
-    // `ws` would wait half a minute for the peer to answer its closing handshake.
-    socket.on("error", () => this.#limitClosing());
+    // A connection that broke: `close` follows and tells the session. After a broken frame `ws`
+    // would wait half a minute for the peer to answer its closing handshake.
+    socket.on("error", (error: Error & { readonly code?: string }) => {
+      this.#limitClosing();
+      const code = breachCode(error);
+      if (code !== undefined) this.#closed(code, error.message);
+    });
     // The peer's first message may come in one packet with the handshake; without a listener, as
     // long as whoever waits for this socket has not had its turn, it would be lost.
     socket.pause();
@@ -89,7 +103,7 @@ export class WsSocket implements TunnelSocket {
     });
     this.#socket.on("close", (code: number, reason: Uint8Array) => {
       clearTimeout(this.#closeTimer);
-      events.closed(code, new TextDecoder().decode(reason));
+      this.#closed(code, new TextDecoder().decode(reason));
     });
     this.#socket.resume();
   }
@@ -119,6 +133,13 @@ export class WsSocket implements TunnelSocket {
 
   resume(): void {
     this.#socket.resume();
+  }
+
+  /** Tells the end, once. */
+  #closed(code: number, reason: string): void {
+    const events = this.#events;
+    this.#events = undefined;
+    events?.closed(code, reason);
   }
 
   #limitClosing(): void {
