@@ -11,7 +11,6 @@ import {
 import { type CallerLimits, type ClusterEntry, readClusters } from "./entries/clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
-import { parsedBy } from "./options/kinds.ts";
 import {
   idleTimeoutOption,
   limitOptions,
@@ -52,8 +51,6 @@ export interface EdgeCallers {
   };
 }
 
-const json = { placeholder: "JSON", schema: parsedBy((text: string) => text, "") };
-
 /** The settings about JWTs; any of them needs all of them. */
 const jwtSettings = [
   "CALLER_JWT_ISSUER",
@@ -63,22 +60,6 @@ const jwtSettings = [
 ] as const;
 
 const table = {
-  clusters: {
-    name: "clusters",
-    env: "CLUSTERS",
-    group: "Settings",
-    kind: json,
-    isSecret: true,
-    description: "",
-  },
-  callerTokens: {
-    name: "caller-tokens",
-    env: "CALLER_TOKENS",
-    group: "Settings",
-    kind: json,
-    isSecret: true,
-    description: "",
-  },
   ...limitOptions,
   maxHeaderBytes: maxHeaderBytesOption,
   maxBodyBytes: maxBodyBytesOption,
@@ -92,7 +73,9 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
   const program = { name: "relay", version, usage: "", summary: "", examples: [], exitCodes: [] };
   const parsed = parseOptions({ ...program, options: table }, [], env);
   if (parsed.kind !== "run") throw new Error("There is no command line to ask for help");
-  const { clusters, callerTokens, ...values } = parsed.options.values;
+  const { values } = parsed.options;
+  const clusters = joinedSetting(env, "CLUSTERS");
+  const callerTokens = joinedSetting(env, "CALLER_TOKENS");
   if (clusters === undefined) {
     throw new ConfigError(
       'Setting CLUSTERS is missing: it must be a JSON array of {"id", "token", "targetAddr"}',
@@ -121,6 +104,14 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     callers: { mode: "known" as const, ...tokens && { tokens: tokens.tokens }, ...jwt && { jwt } },
     warnings: [...read.warnings, ...tokens?.warnings ?? []],
   });
+}
+
+/** A setting's text with what follows it in NAME_2, NAME_3 and so on: platforms limit their length. */
+function joinedSetting(env: Environment, name: string): string | undefined {
+  let text = env[name];
+  if (!text) return undefined;
+  for (let part = 2; env[`${name}_${part}`]; part++) text += env[`${name}_${part}`];
+  return text;
 }
 
 function readJwt(env: Environment): EdgeCallers["jwt"] | undefined {

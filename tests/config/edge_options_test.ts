@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { ConfigError } from "../../lib/config/config_error.ts";
+import { readEdgeOptions } from "../../lib/config/edge_options.ts";
+
+const clusters = ["one", "two", "three"].map((id) => ({
+  id,
+  token: `token-of-${id}-0123456789abcdef`,
+  targetAddr: "127.0.0.1:1",
+}));
+const callers = [{ name: "me", token: "callers-token-0123456789", clusters: ["*"] }];
+
+/** A setting as it is when a platform takes only so many characters. */
+function parts(name: string, text: string, length: number): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (let at = 0; at < text.length; at += length) {
+    found[at === 0 ? name : `${name}_${at / length + 1}`] = text.slice(at, at + length);
+  }
+  return found;
+}
+
+Deno.test("readEdgeOptions() joins settings that are cut, wherever that is", () => {
+  for (const length of [1, 7, 100, 10_000]) {
+    const options = readEdgeOptions({
+      ...parts("CLUSTERS", JSON.stringify(clusters), length),
+      ...parts("CALLER_TOKENS", JSON.stringify(callers), length),
+    });
+    assert.deepEqual(options.clusters.map(({ id }) => id), ["one", "two", "three"]);
+    assert.equal(options.callers.tokens?.length, 1);
+  }
+});
+
+Deno.test("readEdgeOptions() refuses settings of which a part is missing", () => {
+  const { CLUSTERS_2: _lost, ...rest } = parts("CLUSTERS", JSON.stringify(clusters), 50);
+  assert.throws(
+    () => readEdgeOptions({ ...rest, CALLER_TOKENS: JSON.stringify(callers) }),
+    (error) =>
+      error instanceof ConfigError && /^Setting CLUSTERS: it is not JSON/.test(error.message),
+  );
+});
