@@ -8,12 +8,12 @@ export function tokenFile(path: string): TokenFile {
 }
 
 /**
- * Looks at the file once in a turn of the event loop: requests of one turn have come together, and a
- * look costs a sixth of what a request does.
+ * Looks at the file once for all requests that come in one message: a look costs a sixth of what a
+ * request does.
  */
 class LookedAtFile implements TokenFile {
   readonly #path: string;
-  /** Of this turn. */
+  /** Until what runs now has returned. */
   #version: FileVersion | undefined;
 
   constructor(path: string) {
@@ -24,7 +24,8 @@ class LookedAtFile implements TokenFile {
     if (!this.#version) {
       const { mtimeMs, size, ino } = statSync(this.#path);
       this.#version = { modifiedMs: mtimeMs, size, inode: ino };
-      setImmediate(this.#turnEnded);
+      // Not `setImmediate`, which where requests come alone costs as much as the look.
+      queueMicrotask(this.#forget);
     }
     return this.#version;
   }
@@ -33,7 +34,7 @@ class LookedAtFile implements TokenFile {
     return readFileSync(this.#path, "utf8");
   }
 
-  readonly #turnEnded = (): void => {
+  readonly #forget = (): void => {
     this.#version = undefined;
   };
 }
