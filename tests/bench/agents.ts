@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { Session } from "../../lib/protocol/session.ts";
 import { defaultSettings } from "../../lib/protocol/settings.ts";
 import { dialRelay } from "../../lib/runtime/node/dial_relay.ts";
-import { makeCertificate } from "./certificate.ts";
+import { loopbackFiles } from "../support/certificates.ts";
 import { randomToken, startTask } from "./culvert_programs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { positiveInteger, UsageError } from "./options.ts";
@@ -105,7 +105,7 @@ async function measure(options: AgentsOptions, signal: AbortSignal): Promise<Age
   const clustersPath = `${folder}/clusters.json`;
   const clusters = tokens.map((token, index) => ({ id: `c${index}`, token, targetAddr: "t:1" }));
   await Deno.writeTextFile(clustersPath, JSON.stringify(clusters));
-  const files = options.usesTls ? await makeCertificate(folder) : undefined;
+  const files = options.usesTls ? await loopbackFiles(folder) : undefined;
   const [publicPort, internalPort] = twoFreePorts();
   const relay = stack.use(
     await startTask("relay", [

@@ -2,7 +2,7 @@
  * What all the work of a run is sent to: nginx when it is installed, so that the target costs as
  * little as it can, else the project's sample target. Both in plain HTTP and over TLS.
  */
-import { type CertificateFiles, makeCertificate } from "./certificate.ts";
+import { type CertificateFiles, loopbackFiles } from "../support/certificates.ts";
 import { twoFreePorts } from "./ports.ts";
 import { waitUntilAnswers } from "./probe.ts";
 import { findProgram, outputOf, Subprocess } from "./subprocess.ts";
@@ -54,7 +54,7 @@ const SMALL_ANSWER = '{"kind":"Status","status":"Success","n":100}';
 export async function startTarget(bulkBytes: number, signal: AbortSignal): Promise<BenchTarget> {
   await using stack = new AsyncDisposableStack();
   const folders = await makeFolders(bulkBytes, stack);
-  const certificate = await makeCertificate(folders.work);
+  const certificate = await loopbackFiles(folders.work);
   const uploadSource = `${folders.work}/bulk.bin`;
   await writeSparseFile(uploadSource, bulkBytes);
   await writeSparseFile(`${folders.work}/stalled.bin`, STALLED_BYTES);

@@ -11,7 +11,7 @@ import { answering, startRawTarget } from "../support/target.ts";
 import { okWith } from "../interop/contents.ts";
 import { requestHead } from "../http/tunnel.ts";
 import { readWireResponse, statusOf } from "../http/wire.ts";
-import { Authority, type KeyPairFiles, withFolder } from "../programs/certificates.ts";
+import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
 import { bearer } from "./setup.ts";
 
 const token = "token-of-the-cluster-s-agent";

@@ -1,6 +1,6 @@
 /** What a caller has begun and what becomes of it when its token is withdrawn or ends. */
 import { equal, ok } from "node:assert/strict";
-import { withFolder } from "../programs/certificates.ts";
+import { withFolder } from "../support/certificates.ts";
 import { endOf, playing } from "../http/playing.ts";
 import {
   CLUSTER,

@@ -1,6 +1,6 @@
 /** Callers with bearer tokens: who is let in, to which cluster, and what the others learn. */
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import { withFolder } from "../programs/certificates.ts";
+import { withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { record } from "../http/playing.ts";
 import { CLUSTER, requestHead, type Tunnel, tunnelled, withTunnel } from "../http/tunnel.ts";

@@ -1,6 +1,6 @@
 /** `relay argocd-secret`: the Secret that argocd-cluster-proxy documents, for each kind of relay. */
 import { deepEqual, equal, match } from "node:assert/strict";
-import { Authority, withFolder } from "../programs/certificates.ts";
+import { Authority, withFolder } from "../support/certificates.ts";
 import { fromYaml, hasKubectl, printed, refusal, relay, run } from "./run.ts";
 
 const token = "argocds-own-token-0123456789";

@@ -1,6 +1,6 @@
 /** `relay kubeconfig`, by what it is for: kubectl with the printed file reaches the cluster. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Authority, type KeyPairFiles, withFolder } from "../programs/certificates.ts";
+import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
 import { hashToken } from "../../lib/relay/digests.ts";
 import {
   type RunningAgent,

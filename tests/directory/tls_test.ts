@@ -1,7 +1,7 @@
 /** Relays that speak TLS with each other, and show each other their certificates. */
 import assert from "node:assert/strict";
 import { bulkBytes, okWith, sha256 } from "../interop/contents.ts";
-import { Authority, type KeyPairFiles, withFolder } from "../programs/certificates.ts";
+import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
 import { type RunningRelay, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";

@@ -2,7 +2,7 @@
  * The whole way from kubectl to the API server, made of the real programs: a relay, an agent beside
  * the API server, and a caller whose kubeconfig knows the relay only.
  */
-import { makeCertificate } from "../bench/certificate.ts";
+import { loopbackFiles } from "../support/certificates.ts";
 import { eventually } from "../support/deadline.ts";
 import { type ClusterEntry, Program, type RunningRelay, startRelay } from "../support/programs.ts";
 import { clusterTest, fromEnvironment } from "./environment.ts";
@@ -78,7 +78,7 @@ async function startTunnel(options: TunnelOptions): Promise<Tunnel> {
   await using stack = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "culvert-e2e-" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const tls = options.usesTls ? await makeCertificate(folder) : undefined;
+  const tls = options.usesTls ? await loopbackFiles(folder) : undefined;
   const relay = stack.use(await startRelay(relayOptions(options, tls)));
   const agent = stack.use(await startE2eAgent(relay, options, tls));
   await relay.waitForAgent(CLUSTER);

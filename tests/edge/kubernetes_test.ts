@@ -1,6 +1,6 @@
 /** kubectl through a relay at the edge, where there is a Kubernetes (see tests/e2e/environment.ts). */
 import assert from "node:assert/strict";
-import { makeCertificate } from "../bench/certificate.ts";
+import { loopbackFiles } from "../support/certificates.ts";
 import { splitAddress } from "../support/raw_connection.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { KubeClient } from "../e2e/kube_client.ts";
@@ -18,7 +18,7 @@ const overWebSocket = {
  * @returns where it listens
  */
 async function startTls(folder: string, relay: string, stack: DisposableStack) {
-  const { caPath, certPath, keyPath } = await makeCertificate(folder);
+  const { caPath, certPath, keyPath } = await loopbackFiles(folder);
   const listener = Deno.listenTls({
     hostname: "127.0.0.1",
     port: 0,

@@ -6,7 +6,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually, within } from "../support/deadline.ts";
-import { certificate } from "../protocol/certificate.ts";
+import { loopbackCertificate } from "../support/certificates.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { readHead, statusOf } from "../support/raw_http.ts";
 import { uploadBytes } from "./service.ts";
@@ -101,7 +101,7 @@ Deno.test("a request that is abandoned while the agent still verifies its target
   const folder = await Deno.makeTempDir({ prefix: "culvert-dial-" });
   try {
     const caPath = `${folder}/ca.crt`;
-    await Deno.writeTextFile(caPath, (await certificate()).cert);
+    await Deno.writeTextFile(caPath, (await loopbackCertificate()).ca);
     // Deno 2.9.6 keeps a connection whose TLS handshake is given up until its peer ends it.
     await abandonDials(["-ca-cert", caPath], async ({ target }) => {
       await Promise.all(target.connections.map((connection) => connection[Symbol.asyncDispose]()));

@@ -5,7 +5,7 @@ import { connect } from "node:tls";
 import { within } from "../support/deadline.ts";
 import { startRelay } from "../support/programs.ts";
 import { openConnection, splitAddress } from "../support/raw_connection.ts";
-import { Authority, runOpenssl, withFolder } from "./certificates.ts";
+import { Authority, runOpenssl, withFolder } from "../support/certificates.ts";
 
 /** Until a relay gives a handshake up, with time to spare. */
 const givenUpMs = 30_000;

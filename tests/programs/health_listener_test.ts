@@ -2,7 +2,7 @@
 import { equal, match } from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
-import { Authority } from "./certificates.ts";
+import { Authority } from "../support/certificates.ts";
 
 const CLUSTER = "probed";
 const TOKEN = "health-listener-token-0123456789";

@@ -7,7 +7,7 @@ import { type RunningRelay, startAgent, startRelay } from "../support/programs.t
 import { type RawTarget, startRawTarget } from "../support/target.ts";
 import { download, service } from "../isolation/service.ts";
 import { askSmall, assertNoSecrets, CLUSTER, lastLines, secrets } from "../isolation/tunnel.ts";
-import { Authority, type KeyPairFiles, withFolder } from "./certificates.ts";
+import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
 
 const password = "proxy-secret-p@ss/5%";
 const userInUrl = `user:${encodeURIComponent(password)}`;

@@ -9,7 +9,7 @@ import { maxSessionsPerCluster } from "../../lib/relay/agents/admissions.ts";
 import { V2Agent } from "../peers/v2_agent.ts";
 import { service } from "../isolation/service.ts";
 import { assertNoSecrets, CLUSTER, metric, secrets } from "../isolation/tunnel.ts";
-import { Authority, withFolder } from "./certificates.ts";
+import { Authority, withFolder } from "../support/certificates.ts";
 import { ClustersMount } from "./clusters_mount.ts";
 
 const wrongToken = "a-wrong-token-that-nobody-may-log";

@@ -18,7 +18,7 @@ import {
   requestHead,
   secrets,
 } from "../isolation/tunnel.ts";
-import { Authority, type KeyPairFiles, withFolder } from "./certificates.ts";
+import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
 import { SecretMount } from "./secret_mount.ts";
 
 const read = (path: string) => Deno.readTextFile(path);

@@ -9,7 +9,7 @@ import type { Log } from "../../lib/log.ts";
 import { dialRelay } from "../../lib/runtime/node/dial_relay.ts";
 import { metric } from "../isolation/tunnel.ts";
 import { eventually, within } from "../support/deadline.ts";
-import { Authority, type KeyPairFiles } from "./certificates.ts";
+import { Authority, type KeyPairFiles } from "../support/certificates.ts";
 import { type ClusterEntry, type RunningRelay, startRelay } from "../support/programs.ts";
 
 const agentCount = 1_000;

@@ -26,7 +26,7 @@ import {
   requestHead,
   secrets,
 } from "../isolation/tunnel.ts";
-import { Authority, type KeyPairFiles, runOpenssl, withFolder } from "./certificates.ts";
+import { Authority, type KeyPairFiles, runOpenssl, withFolder } from "../support/certificates.ts";
 
 const timeoutMs = 60_000;
 

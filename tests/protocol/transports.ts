@@ -11,7 +11,7 @@ import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { fromWebSocket, type TunnelSocket } from "../../lib/protocol/socket.ts";
 import { WsSocket } from "../../lib/runtime/node/ws_socket.ts";
 import { within } from "../support/deadline.ts";
-import { certificate } from "./certificate.ts";
+import { loopbackCertificate } from "../support/certificates.ts";
 import { memoryTunnel } from "./memory_tunnel.ts";
 
 /** Which end of a tunnel. */
@@ -74,8 +74,8 @@ const wsOverTls: Transport = {
   ...ws,
   name: "ws over TLS",
   async connect() {
-    const { cert, key } = await certificate();
-    return connectWs(createTlsServer({ cert, key }), "wss", cert);
+    const { ca, cert, key } = await loopbackCertificate();
+    return connectWs(createTlsServer({ cert, key }), "wss", ca);
   },
 };
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import fc from "fast-check";
 import { certificateNames } from "../../lib/runtime/node/certificate_names.ts";
-import { runOpenssl } from "../programs/certificates.ts";
+import { runOpenssl } from "../support/certificates.ts";
 
 /** A self-signed certificate in DER. @param san Lines of an openssl `subjectAltName` section. */
 async function certificate(subject: string, san: readonly string[]): Promise<Uint8Array> {

@@ -6,7 +6,7 @@ import {
   leadsTo,
   readCertificates,
 } from "../../lib/runtime/node/certificates.ts";
-import { Authority, withFolder } from "../programs/certificates.ts";
+import { Authority, withFolder } from "../support/certificates.ts";
 
 const read = (path: string) => Deno.readTextFileSync(path);
 const dayMs = 86_400_000;

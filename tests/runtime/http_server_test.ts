@@ -6,7 +6,7 @@ import { connect } from "node:tls";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";
 import { HttpServer } from "../../lib/runtime/node/http_server.ts";
-import { Authority, withFolder } from "../programs/certificates.ts";
+import { Authority, withFolder } from "../support/certificates.ts";
 import { within } from "../support/deadline.ts";
 import { RawConnection } from "../support/raw_connection.ts";
 import { readHead, readResponse, statusOf } from "../support/raw_http.ts";

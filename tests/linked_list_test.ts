@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Linked, LinkedList } from "../../lib/linked_list.ts";
+import { Linked, LinkedList } from "../lib/linked_list.ts";
 
 class Member extends Linked<Member> {
   readonly name: string;

@@ -6,8 +6,20 @@ export interface KeyPairFiles {
   readonly keyPath: string;
 }
 
+/** A key pair, and the authority that clients have to trust. */
+export interface CertificateFiles extends KeyPairFiles {
+  readonly caPath: string;
+}
+
+/** PEM texts of {@link CertificateFiles}. */
+export interface Certificate {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** Longer than any run. */
-const validDays = "2";
+const validDays = "7";
 const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"] as const;
 
 /** A certificate authority whose files lie in a folder. */
@@ -79,6 +91,32 @@ export class Authority {
   get #keyPath(): string {
     return `${this.#folder}/${this.#name}-ca.key`;
   }
+}
+
+/** Writes an authority and a certificate of it for the loopback interface into a folder. */
+export async function loopbackFiles(folder: string): Promise<CertificateFiles> {
+  const authority = await Authority.create(folder, "own");
+  const pair = await authority.issue("loopback", "IP:127.0.0.1,DNS:localhost");
+  return { caPath: authority.caPath, ...pair };
+}
+
+let loopback: Promise<Certificate> | undefined;
+
+/** One certificate for the loopback interface, the same for the whole process. */
+export function loopbackCertificate(): Promise<Certificate> {
+  return loopback ??= makeLoopback();
+}
+
+async function makeLoopback(): Promise<Certificate> {
+  let made: Certificate | undefined;
+  await withFolder(async (folder) => {
+    const paths = await loopbackFiles(folder);
+    const [ca, cert, key] = await Promise.all(
+      [paths.caPath, paths.certPath, paths.keyPath].map((path) => Deno.readTextFile(path)),
+    );
+    made = { ca: ca!, cert: cert!, key: key! };
+  });
+  return made!;
 }
 
 /** Runs `test` with an empty folder, and removes that. */
