@@ -3,7 +3,7 @@ import { equal, ok } from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { Authority, withFolder } from "../programs/certificates.ts";
+import { Authority, withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import { ConnectionGoneError, RawConnection, splitAddress } from "../support/raw_connection.ts";
