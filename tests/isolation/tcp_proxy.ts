@@ -86,11 +86,13 @@ export class TcpProxy implements AsyncDisposable {
 /** Passes bytes on at a slow line's pace, and reads no faster. */
 async function trickle(from: Socket, to: Socket, bytesPerSecond: number): Promise<void> {
   const pauseMs = trickleBytes / bytesPerSecond * 1000;
+  const closed = new AbortController();
+  from.on("close", () => closed.abort());
   try {
     for await (const chunk of from as AsyncIterable<Uint8Array>) {
       for (let at = 0; at < chunk.length; at += trickleBytes) {
         to.write(chunk.subarray(at, at + trickleBytes));
-        await delay(pauseMs);
+        await delay(pauseMs, undefined, { signal: closed.signal });
       }
     }
   } catch {

@@ -403,11 +403,13 @@ Deno.test("an agent's session ends with its client certificate, and says so; wit
     await relay.waitForLog(({ message }) => message === "TLS handshake failed");
 
     const renewed = await authority.issue("renewed", "DNS:agent");
-    await Deno.copyFile(renewed.keyPath, brief.keyPath);
-    await Deno.copyFile(renewed.certPath, brief.certPath);
     const connections = () =>
       relay.logs.filter(({ message }) => message === "Agent connected").length;
-    await eventually(() => connections() === 2, "the agent with its renewed certificate");
+    // More than one, if it dialled anew within the certificate's last second.
+    const before = connections();
+    await Deno.copyFile(renewed.keyPath, brief.keyPath);
+    await Deno.copyFile(renewed.certPath, brief.certPath);
+    await eventually(() => connections() > before, "the agent with its renewed certificate");
     equal(await askAnew(relay, { pair: caller, trusted: [authority] }), "relay");
   });
 });

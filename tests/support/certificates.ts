@@ -19,7 +19,7 @@ export interface Certificate {
 }
 
 /** Longer than any run. */
-const validDays = "7";
+const validDays = "2";
 const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"] as const;
 
 /** A certificate authority whose files lie in a folder. */
