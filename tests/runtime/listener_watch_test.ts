@@ -30,9 +30,20 @@ async function withListener(use: (setup: Setup) => Promise<void> | void): Promis
 }
 
 Deno.test("ListenerWatch tells of a listener that does not hear its call", async () => {
-  await withListener(({ watch }) => {
-    for (let look = 1; look <= 8; look++) equal(watch.look(), false, `look ${look}`);
+  await withListener(async ({ watch, accepted }) => {
+    const called = accepted();
+    for (let look = 1; look <= 6; look++) equal(watch.look(), false, `look ${look}`);
+    const { remotePort } = await called;
+    await eventually(() => watch.isOwn(remotePort), "the call to be through");
+    for (let look = 7; look <= 8; look++) equal(watch.look(), false, `look ${look}`);
     equal(watch.look(), true);
+  });
+});
+
+Deno.test("ListenerWatch says nothing of a listener that no call has ever reached", async () => {
+  await withListener(({ watch }) => {
+    // All in one turn: no connection can be made meanwhile.
+    for (let look = 1; look <= 40; look++) equal(watch.look(), false, `look ${look}`);
   });
 });
 

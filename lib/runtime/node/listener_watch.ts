@@ -26,6 +26,8 @@ export class ListenerWatch {
   readonly #bound: Bound;
   #quietLooks = 0;
   #call: Socket | undefined;
+  /** Whether a call ever got through. Else a firewall may keep the machine from its own address. */
+  #isReachable = false;
   /** Ports of the latest calls, which a TLS listener gives up only when their handshakes are late. */
   #callPorts: number[] = [];
 
@@ -56,7 +58,7 @@ export class ListenerWatch {
     if (this.#quietLooks <= quietLooks + callLooks) return false;
     this.close();
     this.#quietLooks = 0;
-    return true;
+    return this.#isReachable;
   }
 
   /** Ends a call that is under way. */
@@ -71,6 +73,7 @@ export class ListenerWatch {
     this.#call = call;
     this.#quietLooks = quietLooks + 1;
     call.on("connect", () => {
+      this.#isReachable = true;
       this.#callPorts = [...this.#callPorts, call.localPort!].slice(-knownCalls);
     });
     // It says nothing about the listener, as when there are still no descriptors: the next may.
