@@ -260,6 +260,6 @@ Deno.test("relay kubeconfig: what it can't use is one line and code 2", async (t
 Deno.test("relay kubeconfig: a mistyped command is named", async () => {
   equal(
     await refusal(["kubconfig", "dev"]),
-    "Unexpected argument 1; did you mean the command kubeconfig? Run relay --help",
+    "Unexpected argument 1; did you mean relay kubeconfig?",
   );
 });

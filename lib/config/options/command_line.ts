@@ -111,11 +111,9 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
       `Unexpected argument "${text}" after --${last.name}; write --${last.name}=${text}`,
     );
   }
-  const command = index === 0 ? nearestCommand(program, text) : undefined;
-  if (command !== undefined) {
-    return new ConfigError(
-      `Unexpected argument 1; did you mean the command ${command}? Run ${program.name} --help`,
-    );
+  const meant = index === 0 ? nearestWord(program, text) : undefined;
+  if (meant !== undefined) {
+    return new ConfigError(`Unexpected argument 1; did you mean ${program.name} ${meant}?`);
   }
   const after = last === undefined ? "" : ` after --${last.name}`;
   return new ConfigError(
@@ -124,8 +122,11 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
   );
 }
 
-function nearestCommand({ commands = [] }: Program, text: string): string | undefined {
-  return nearestName(text, commands.map(({ word }) => word));
+/** What stands first and without a value: a command, or what many programs have as one. */
+function nearestWord({ commands = [] }: Program, text: string): string | undefined {
+  const options = ["help", VERSION_NAME];
+  const word = nearestName(text, [...commands.map(({ word }) => word), ...options]);
+  return word !== undefined && options.includes(word) ? `--${word}` : word;
 }
 
 function unknownOption(place: Place): ConfigError {

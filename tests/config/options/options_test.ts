@@ -299,6 +299,22 @@ Deno.test("parseOptions refuses an argument without an option, and does not show
   for (const [argv, message] of cases) assertRefused(() => values(argv), message);
 });
 
+Deno.test("parseOptions tells who asks for help or the version by a word how that is done", () => {
+  const cases: [string[], string][] = [
+    [["help"], "--help"],
+    [["HELP", "-name", "n"], "--help"],
+    [["hlep"], "--help"],
+    [["version"], "--version"],
+  ];
+  for (const [argv, meant] of cases) {
+    assertRefused(
+      () => values(argv),
+      `Unexpected argument 1; did you mean prog ${meant}?`,
+    );
+  }
+  assert.match(refusalOf(() => values(["-count", "1", "help"])), /^Unexpected argument 3 after/);
+});
+
 Deno.test("parseOptions tells how to give a boolean its value", () => {
   assertRefused(
     () => values(["-verbose", "false"]),
