@@ -64,10 +64,12 @@ export class RelayLink {
   readonly #host: LinkHost;
   readonly #log: Log;
   readonly #settings: Settings;
+  readonly #random: () => number;
   /** For the log, where an agent has several. */
   readonly #connection: number | undefined;
   readonly #sessions = new Set<Session>();
   #attempt = 0;
+  #hasTried = false;
   /** Ends the wait before the next attempt. */
   #waiting = new AbortController();
 
@@ -75,6 +77,7 @@ export class RelayLink {
   constructor(host: LinkHost, slot: number, count: number) {
     this.#host = host;
     this.#log = host.log;
+    this.#random = host.config.random ?? Math.random;
     this.#settings = count === 1 ? host.settings : { ...host.settings, slot };
     this.#connection = count === 1 ? undefined : slot;
   }
@@ -98,16 +101,53 @@ export class RelayLink {
       const delayMs = await this.#connectOnce();
       if (this.#host.stopped.aborted) break;
       this.#host.metrics.reconnecting();
-      const about = { in_ms: Math.round(delayMs), connection: this.#connection };
-      this.#log.info("Reconnecting to relay", about);
       this.#waiting = new AbortController();
       await sleep(delayMs, AbortSignal.any([this.#host.stopped, this.#waiting.signal]));
     }
   }
 
+  /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
+  async #connectOnce(): Promise<number> {
+    const { serverUrl: server, proxy, dialRelay } = this.#host.config;
+    const about = { server, proxy, connection: this.#connection };
+    this.#log[this.#hasTried ? "debug" : "info"]("Connecting to relay", about);
+    this.#hasTried = true;
+    const startMs = performance.now();
+    try {
+      return await this.#runSession(await dialRelay(this.#host.stopped), startMs);
+    } catch (error) {
+      if (this.#host.stopped.aborted) return 0;
+      return this.#failed(error, startMs);
+    }
+  }
+
+  /** Says why there is no session. @returns how long to wait before the next attempt. */
+  #failed(error: unknown, startMs: number): number {
+    const { serverUrl: server, proxy, maxRetryMs } = this.#host.config;
+    if (error instanceof RelayRefusedError && [401, 403, 429].includes(error.status)) {
+      const delayMs = refusedBackoffMs(maxRetryMs, this.#random);
+      this.#refused(error.status, delayMs);
+      return delayMs;
+    }
+    const delayMs = this.#nextDelayMs(startMs);
+    this.#log.warn("Could not connect to relay", {
+      server,
+      proxy,
+      reason: error instanceof Error ? error.message : String(error),
+      retry_in_ms: Math.round(delayMs),
+      connection: this.#connection,
+    });
+    return delayMs;
+  }
+
   /** Says what to do about a refusal: soon trying again is of no use. */
-  #refused(status: number): void {
-    const about = { server: this.#host.config.serverUrl, status, connection: this.#connection };
+  #refused(status: number, delayMs: number): void {
+    const about = {
+      server: this.#host.config.serverUrl,
+      status,
+      retry_in_ms: Math.round(delayMs),
+      connection: this.#connection,
+    };
     if (status === 403) {
       this.#log.error(
         "The relay refused this agent's certificate; check --client-cert against certificateName",
@@ -121,41 +161,16 @@ export class RelayLink {
     );
   }
 
-  /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
-  async #connectOnce(): Promise<number> {
-    const { serverUrl, proxy, maxRetryMs, random = Math.random } = this.#host.config;
-    const startMs = performance.now();
-    try {
-      this.#log.info("Connecting to relay", {
-        server: serverUrl,
-        proxy,
-        connection: this.#connection,
-      });
-      const socket = await this.#host.config.dialRelay(this.#host.stopped);
-      const isMoving = await this.#runSession(socket);
-      // The relay asked us to go elsewhere: it may be gone soon, its successor is there already.
-      if (isMoving) return random() * 200;
-    } catch (error) {
-      if (this.#host.stopped.aborted) return 0;
-      const reason = error instanceof Error ? error.message : String(error);
-      if (error instanceof RelayRefusedError && [401, 403, 429].includes(error.status)) {
-        this.#refused(error.status);
-        return refusedBackoffMs(maxRetryMs, random);
-      }
-      this.#log.warn("Could not connect to relay", {
-        server: serverUrl,
-        proxy,
-        reason,
-        connection: this.#connection,
-      });
-    }
+  /** @param startMs When the attempt or session began that is over. */
+  #nextDelayMs(startMs: number): number {
     if (performance.now() - startMs > stableMs) this.#attempt = 0;
-    return backoffMs(this.#attempt++, maxRetryMs, random);
+    return backoffMs(this.#attempt++, this.#host.config.maxRetryMs, this.#random);
   }
 
-  /** @returns true when the session goes on without new streams and a new one is wanted. */
-  async #runSession(socket: TunnelSocket): Promise<boolean> {
-    const draining = Promise.withResolvers<true>();
+  /** A session until it ends, or goes on without new streams. @returns as `#connectOnce`. */
+  async #runSession(socket: TunnelSocket, startMs: number): Promise<number> {
+    const { stopped, metrics } = this.#host;
+    const draining = Promise.withResolvers<undefined>();
     const session = new Session(socket, {
       role: "agent",
       settings: this.#settings,
@@ -163,28 +178,34 @@ export class RelayLink {
       defer: setImmediate,
       events: {
         opened: (stream, target) => this.#host.opened(stream, target),
-        draining: () => draining.resolve(true),
+        draining: () => draining.resolve(undefined),
         fault: (error) => this.#log.error("Session failed", { error: String(error) }),
       },
     });
     this.#sessions.add(session);
     this.#announce(session);
-    const ended = session.closed.then((end): false => {
-      const { code, reason } = end;
+    const ended = session.closed.then((end): number | undefined => {
       this.#sessions.delete(session);
-      const isStopping = this.#host.stopped.aborted;
-      this.#host.metrics.disconnected(isStopping ? "stopped" : endReason(end));
-      const level = isStopping ? "info" : "warn";
-      this.#log[level]("Disconnected from relay", { code, reason, connection: this.#connection });
-      return false;
+      metrics.disconnected(stopped.aborted ? "stopped" : endReason(end));
+      // Where the agent stops, nothing follows; where it was to move, the next one is under way.
+      const isLast = stopped.aborted || session.isDraining;
+      const delayMs = isLast ? undefined : this.#nextDelayMs(startMs);
+      this.#log[stopped.aborted ? "info" : "warn"]("Disconnected from relay", {
+        code: end.code,
+        reason: end.reason,
+        retry_in_ms: delayMs && Math.round(delayMs),
+        connection: this.#connection,
+      });
+      return delayMs;
     });
-    if (this.#host.stopped.aborted) session.close(CloseCode.GoingAway, "The agent stops");
-    const isMoving = await Promise.race([ended, draining.promise]);
-    if (!isMoving) return false;
+    if (stopped.aborted) session.close(CloseCode.GoingAway, "The agent stops");
+    const delayMs = await Promise.race([ended, draining.promise]);
+    if (delayMs !== undefined || stopped.aborted) return delayMs ?? 0;
     this.#log.info("The relay is draining; connecting anew", { connection: this.#connection });
     // It may take none anew until it is gone, and then be back at once: no use to wait on.
     ended.then(() => this.#hurry());
-    return true;
+    // It may be gone soon; its successor is there already.
+    return this.#random() * 200;
   }
 
   /** Tries again now, with no attempt counted, unless a session is up. */

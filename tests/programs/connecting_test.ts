@@ -19,6 +19,7 @@ async function startLonelyAgent(
   target: RawTarget,
   proxy: TcpProxy,
   maxRetry: string,
+  ...args: string[]
 ): Promise<RunningAgent> {
   return await startAgent({
     relayUrl: `ws://${proxy.address}/connect`,
@@ -26,7 +27,7 @@ async function startLonelyAgent(
     target: target.address,
     credential: secrets.credential,
     waitsForSession: false,
-    args: ["-max-retry", maxRetry],
+    args: ["-max-retry", maxRetry, ...args],
   });
 }
 
@@ -47,8 +48,9 @@ Deno.test("an agent with a wrong token says so, tries again slowly and connects 
   await using agent = await startLonelyAgent(target, proxy, "1s");
   const refusals = () => agent.logs.filter(({ status }) => status === 401);
   await eventually(() => refusals().length >= 3, "three refusals");
-  for (const { level, message } of refusals()) {
+  for (const { level, message, retry_in_ms: delayMs } of refusals()) {
     equal(level, "error");
+    ok(Number(delayMs) >= 500, String(delayMs));
     match(message, /^The relay refused this agent; check --token/);
   }
   for (const [index, { time }] of refusals().slice(1).entries()) {
@@ -110,7 +112,36 @@ Deno.test("an agent that is there before its relay connects when that comes, and
     assertNoSecrets(relay.logs);
   }
   ok(await metric(agent.healthAddress, "agent_reconnects_total") >= 3);
+  const ends = agent.logs.filter(({ message }) => message === "Disconnected from relay");
+  // Where the relay was stopped, the agent had been told to go elsewhere.
+  deepEqual(ends.map((end) => typeof end.retry_in_ms), ["undefined", "undefined", "number"]);
   assertNoSecrets(agent.logs);
+});
+
+Deno.test("an agent whose relay is away logs one line for each attempt, with the next one's time", async (t) => {
+  await using target = await startRawTarget(service);
+  await using proxy = await TcpProxy.start();
+  const cases = [["info", []], ["debug", ["Connecting to relay"]]] as const;
+  for (const [level, more] of cases) {
+    await t.step(`at level ${level}`, async () => {
+      await using agent = await startLonelyAgent(target, proxy, "100ms", "-log-level", level);
+      const failed = () =>
+        agent.logs.filter(({ message }) => message === "Could not connect to relay");
+      await eventually(() => failed().length >= 3, "three attempts");
+      const begin = agent.logs.findIndex(({ message }) => message === "Connecting to relay");
+      const attempts = agent.logs.slice(begin, agent.logs.indexOf(failed()[2]!) + 1);
+      const again = [...more, "Could not connect to relay"];
+      deepEqual(
+        attempts.map(({ message }) => message),
+        ["Connecting to relay", "Could not connect to relay", ...again, ...again],
+      );
+      for (const { level, reason, retry_in_ms: delayMs } of failed()) {
+        equal(level, "warn");
+        ok(typeof reason === "string" && reason !== "");
+        ok(typeof delayMs === "number" && delayMs >= 0 && delayMs <= 100, String(delayMs));
+      }
+    });
+  }
 });
 
 /**
