@@ -4,6 +4,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { run } from "../e2e/command.ts";
@@ -139,6 +140,7 @@ clusterTest(
 );
 
 const oneCluster = ["--set", "clusters[0].id=a", "--set", "clusters[0].token=0123456789abcdef"];
+const tlsAlone = ["--set", "tls.enabled=true,tls.certSecret=c"];
 const mutualTls = ["--set", "tls.enabled=true,tls.certSecret=c,tls.clientCASecret=ca"];
 
 /** What Argo CD reads of a cluster Secret. */
@@ -158,7 +160,7 @@ Deno.test("culvert-relay: Argo CD's Secret has the scheme and the certificates o
     config: { tlsClientConfig: { insecure: true } },
   });
 
-  const tls = [...argocd, "--set", "tls.enabled=true,tls.certSecret=c"];
+  const tls = [...argocd, ...tlsAlone];
   const caData = btoa("-----BEGIN CERTIFICATE-----");
   deepEqual(argocdSecret(await manifests("relay", [...tls, "--set", `argocd.caData=${caData}`])), {
     server: "https://culvert-relay-internal.culvert.svc:8080/tunnel/a",
@@ -206,9 +208,54 @@ Deno.test("culvert-relay: who may call, by what is configured", async () => {
   };
   equal(await callers(), "open");
   equal(await callers(...mutualTls), undefined);
+  equal(await callers(...tlsAlone), "open");
+  equal(await callers(...tlsAlone, "--set", "callers.caSecret=ca"), undefined);
   equal(await callers("--set", "callers.existingSecret=tokens"), "known");
   equal(await callers(...mutualTls, "--set", "callers.mode=known"), "known");
   equal(await callers("--set", "hostNetwork=true,callers.mode=open"), "open");
+});
+
+Deno.test("culvert-relay: callers.hosts never shuts out who asks as this chart says", async () => {
+  const hosts = async (...args: string[]) => {
+    const objects = await manifests("relay", [...oneCluster, ...args]);
+    const given = /--hosts=(\S+)/.exec(only(objects, "Deployment"))?.[1];
+    return given?.split(",");
+  };
+  const ofService = ["", ".culvert", ".culvert.svc", ".culvert.svc.cluster.local"]
+    .map((domain) => `culvert-relay-internal${domain}`);
+  const given = ["--set", "callers.hosts={relay.example.com,relay}"];
+  const all = ["relay.example.com", "relay", ...ofService];
+  equal(await hosts(), undefined);
+  equal(await hosts("--set", "argocd.serverURL=https://argocd.example.com"), undefined);
+  deepEqual(await hosts(...given), all);
+
+  const withServer = (url: string) => hosts(...given, "--set", `argocd.serverURL=${url}`);
+  const named = "https://culvert.example.com";
+  deepEqual(await withServer(named), [...all, "culvert.example.com"]);
+  deepEqual(await withServer(`${named}.:8443/`), [...all, "culvert.example.com"]);
+  deepEqual(await withServer("https://relay.example.com:8443"), all);
+  // The relay takes addresses anyway, and none of these as a name.
+  deepEqual(await withServer("https://[fd00::1]:8443"), all);
+});
+
+Deno.test("culvert-relay: of each CA's Secret nothing but ca.crt is mounted, as a folder", async () => {
+  const callersCa = ["--set", "callers.caSecret=callers-ca"];
+  const deployment = only(
+    await manifests("relay", [...oneCluster, ...mutualTls, ...callersCa]),
+    "Deployment",
+  );
+  // As Kubernetes reads it: 0440 is octal.
+  const { containers: [relay], volumes } = parse(deployment, { version: "1.1" }).spec.template.spec;
+  const expected = [["tls-client-ca", "client-ca", "ca"], ["caller-ca", "caller-ca", "callers-ca"]];
+  const args = relay.args.filter((arg: string) => /^--\S+-ca=/.test(arg));
+  deepEqual(args, expected.map(([option, volume]) => `--${option}=/etc/culvert/${volume}/ca.crt`));
+  for (const [, volume, secretName] of expected) {
+    const isIt = ({ name }: { name: string }) => name === volume;
+    const mountPath = `/etc/culvert/${volume}`;
+    deepEqual(relay.volumeMounts.find(isIt), { name: volume, mountPath, readOnly: true });
+    const items = [{ key: "ca.crt", path: "ca.crt" }];
+    deepEqual(volumes.find(isIt).secret, { secretName, defaultMode: 0o440, items });
+  }
 });
 
 Deno.test("culvert-relay: a TLSRoute is of the newest version that the cluster knows", async () => {

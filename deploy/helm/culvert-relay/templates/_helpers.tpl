@@ -46,6 +46,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.tls.enabled .Values.tls.clientCASecret }}true{{ end }}
 {{- end }}
 
+{{- define "culvert-relay.callersShowCertificates" -}}
+{{- if and .Values.tls.enabled (or .Values.callers.caSecret .Values.tls.clientCASecret) }}true{{ end }}
+{{- end }}
+
 {{- define "culvert-relay.hasDirectory" -}}
 {{- if or .Values.directory.url .Values.directory.existingSecret }}true{{ end }}
 {{- end }}
@@ -63,7 +67,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.callers.mode }}
 {{- .Values.callers.mode }}
 {{- else if or (include "culvert-relay.hasCallerTokens" .) .Values.callers.certificates .Values.callers.jwt.issuer }}known
-{{- else if not (include "culvert-relay.isMutual" .) }}open
+{{- else if not (include "culvert-relay.callersShowCertificates" .) }}open
+{{- end }}
+{{- end }}
+
+{{/* What --hosts gets: the names that are given, and those that callers have from this chart. */}}
+{{- define "culvert-relay.hosts" -}}
+{{- if .Values.callers.hosts }}
+{{- $service := printf "%s-internal" (include "culvert-relay.fullname" .) }}
+{{- $ofNamespace := printf "%s.%s" $service .Release.Namespace }}
+{{- $names := list $service $ofNamespace (printf "%s.svc" $ofNamespace) (printf "%s.svc.cluster.local" $ofNamespace) }}
+{{- $argocd := (urlParse .Values.argocd.serverURL).hostname | trimSuffix "." }}
+{{- if regexMatch "^[A-Za-z0-9._-]+$" $argocd }}{{ $names = append $names $argocd }}{{ end }}
+{{- concat .Values.callers.hosts $names | uniq | join "," }}
 {{- end }}
 {{- end }}
 

@@ -1,6 +1,7 @@
 {{/* What the schema can't say: values that contradict each other. Each line names the value. */}}
 {{- define "culvert-relay.validate" -}}
 {{- $isMutual := include "culvert-relay.isMutual" . }}
+{{- $callersShow := include "culvert-relay.callersShowCertificates" . }}
 {{- $problems := list }}
 {{- with .Values }}
 
@@ -14,17 +15,20 @@
 {{- if .tls.clientCASecret }}
 {{- $problems = append $problems "tls.clientCASecret is set, but tls.enabled is false: mutual TLS needs tls.enabled=true and tls.certSecret" }}
 {{- end }}
+{{- if .callers.caSecret }}
+{{- $problems = append $problems "callers.caSecret is set, but tls.enabled is false: callers' certificates need tls.enabled=true and tls.certSecret" }}
+{{- end }}
 {{- end }}
 
 {{- $callers := .callers }}
 {{- $isKnown := or $callers.tokens $callers.existingSecret $callers.certificates $callers.jwt.issuer }}
-{{- if and $callers.certificates (not $isMutual) }}
-{{- $problems = append $problems "callers.certificates needs mutual TLS: set tls.enabled, tls.certSecret and tls.clientCASecret" }}
+{{- if and $callers.certificates (not $callersShow) }}
+{{- $problems = append $problems "callers.certificates needs mutual TLS: set tls.enabled, tls.certSecret, and tls.clientCASecret or callers.caSecret" }}
 {{- end }}
 {{- if and $callers.tokens $callers.existingSecret }}
 {{- $problems = append $problems "callers.tokens and callers.existingSecret are both set: use one" }}
 {{- end }}
-{{- if and (eq $callers.mode "known") (not $isKnown) (not $isMutual) }}
+{{- if and (eq $callers.mode "known") (not $isKnown) (not $callersShow) }}
 {{- $problems = append $problems "callers.mode is known, but nobody is: set callers.tokens, callers.existingSecret, callers.certificates or callers.jwt" }}
 {{- end }}
 {{- if and (eq $callers.mode "open") $isKnown }}
@@ -38,7 +42,7 @@
 {{- $problems = append $problems (printf "callers.jwt.%s is missing: callers.jwt needs issuer, audience, jwksUrl and rules" $key) }}
 {{- end }}
 {{- end }}
-{{- if and (not $callers.mode) (not $isKnown) (not $isMutual) (or .hostNetwork (not .networkPolicy.enabled)) }}
+{{- if and (not $callers.mode) (not $isKnown) (not $callersShow) (or .hostNetwork (not .networkPolicy.enabled)) }}
 {{- $why := ternary "with hostNetwork, NetworkPolicies have no effect" "networkPolicy.enabled is false" .hostNetwork }}
 {{- $problems = append $problems (printf "callers.mode is missing: %s, so whoever reaches the internal listener could use every cluster: turn on mutual TLS (tls.*), set callers.tokens, or say callers.mode=open" $why) }}
 {{- end }}
