@@ -105,7 +105,7 @@ export const callerOptions = {
     group: "Callers",
     kind: fileOrJson,
     description: "Which client certificates may call, as the path of a JSON file or as JSON: an " +
-      'array of {"name", "clusters"}; needs --tls-client-ca',
+      'array of {"name", "clusters"}; needs --tls-client-ca or --caller-ca',
   },
   callerJwtIssuer: {
     name: "caller-jwt-issuer",
@@ -195,7 +195,9 @@ function readTokens({ values, origins }: CallerRead) {
 function readCertificates({ values, origins }: CallerRead, listener: CallersListener) {
   if (values.callerCertificates === undefined) return undefined;
   if (!listener.demandsCertificate) {
-    throw new ConfigError(`${origins.callerCertificates} needs --tls-client-ca as well`);
+    throw new ConfigError(
+      `${origins.callerCertificates} needs --tls-client-ca or --caller-ca as well`,
+    );
   }
   const { text, source, file } = readFileOrJson(
     values.callerCertificates,

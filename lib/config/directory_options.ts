@@ -108,7 +108,7 @@ export const directoryTable = {
     group: "Several relays",
     kind: path,
     description: "CA certificates in PEM, for the other relays' certificates; without it, those " +
-      "of --tls-client-ca, or else public CAs",
+      "of --caller-ca, or else of --tls-client-ca, or else public CAs",
   },
 } as const satisfies OptionTable;
 

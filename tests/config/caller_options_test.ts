@@ -103,7 +103,7 @@ Deno.test("options about callers that contradict each other are refused", () => 
   );
   assertRefusal(
     { "caller-certificates": "[]" },
-    "Option --caller-certificates needs --tls-client-ca as well",
+    "Option --caller-certificates needs --tls-client-ca or --caller-ca as well",
   );
   assertRefusal({ callers: "some" }, 'Option --callers must be one of open, known, but is "some"');
 });

@@ -12,62 +12,73 @@ const content = bulkBytes(3 * 1024 * 1024, 5);
 Deno.test({
   name: "with mutual TLS, relays forward over TLS, and believe only their own authority",
   ignore: !hasRedis,
-  async fn() {
-    await withFolder(async (folder) => {
-      const own = await Authority.create(folder, "own");
-      const foreign = await Authority.create(folder, "foreign");
-      const server = await own.issue("relay", "IP:127.0.0.1");
-      const stranger = await foreign.issue("relay", "IP:127.0.0.1");
-      const caller = await own.issue("caller", "DNS:caller");
-      await using target = await startRawTarget(answering(() => okWith(content)));
-      await using redis = await Redis.start();
-      const start = (pair: KeyPairFiles, ...more: string[]): Promise<RunningRelay> =>
-        startPeer({
-          directory: redis.url,
-          targets: { one: target.address },
-          usesTls: true,
-          args: [
-            ...["-tls-cert", pair.certPath, "-tls-key", pair.keyPath],
-            ...["-tls-client-ca", own.caPath, ...more],
-          ],
-        });
-      await using holder = await start(server);
-      await using other = await start(server);
-      await using _agent = await startAgent({
-        relayUrl: `wss://${holder.publicAddress}/connect`,
-        token: tokenOf("one"),
-        target: target.address,
-        args: [
-          ...["--server-ca-cert", own.caPath],
-          ...["--client-cert", caller.certPath, "--client-key", caller.keyPath],
-        ],
-      });
-      await holder.waitForAgent("one");
-      using client = Deno.createHttpClient({
-        caCerts: [await Deno.readTextFile(own.caPath), await Deno.readTextFile(foreign.caPath)],
-        cert: await Deno.readTextFile(caller.certPath),
-        key: await Deno.readTextFile(caller.keyPath),
-      });
-      const get = (relay: RunningRelay) =>
-        fetch(`https://${relay.internalAddress}/tunnel/one/`, { client });
-      for (let count = 0; count < 3; count++) {
-        const response = await get(other);
-        assert.equal(response.status, 200);
-        assert.equal(sha256(await response.bytes()), sha256(content));
-      }
-
-      // Its own certificate is not from the authority that the others ask for.
-      await using impostor = await start(stranger);
-      // It believes no certificate but those of another authority.
-      await using doubting = await start(server, "--relay-ca", foreign.caPath);
-      await Promise.all([impostor, doubting].map(async (relay) => {
-        const response = await get(relay);
-        assert.equal(response.status, 502, await response.text());
-        await saysWhy(relay);
-      }));
-    });
+  async fn(t) {
+    for (const hasCallerCa of [false, true]) {
+      const name = hasCallerCa ? "callers' and relays', not agents'" : "everybody's";
+      await t.step(name, () => forwardOverTls(hasCallerCa));
+    }
   },
 });
+
+async function forwardOverTls(hasCallerCa: boolean): Promise<void> {
+  await withFolder(async (folder) => {
+    const own = await Authority.create(folder, "own");
+    const foreign = await Authority.create(folder, "foreign");
+    const agents = hasCallerCa ? foreign : own;
+    const server = await own.issue("relay", "IP:127.0.0.1");
+    const stranger = await foreign.issue("relay", "IP:127.0.0.1");
+    const caller = await own.issue("caller", "DNS:caller");
+    const agent = await agents.issue("agent", "DNS:agent");
+    await using target = await startRawTarget(answering(() => okWith(content)));
+    await using redis = await Redis.start();
+    const start = (pair: KeyPairFiles, ...more: string[]): Promise<RunningRelay> =>
+      startPeer({
+        directory: redis.url,
+        targets: { one: target.address },
+        usesTls: true,
+        args: [
+          ...["-tls-cert", pair.certPath, "-tls-key", pair.keyPath],
+          ...["-tls-client-ca", agents.caPath],
+          ...hasCallerCa ? ["-caller-ca", own.caPath] : [],
+          ...more,
+        ],
+      });
+    await using holder = await start(server);
+    await using other = await start(server);
+    await using _agent = await startAgent({
+      relayUrl: `wss://${holder.publicAddress}/connect`,
+      token: tokenOf("one"),
+      target: target.address,
+      args: [
+        ...["--server-ca-cert", own.caPath],
+        ...["--client-cert", agent.certPath, "--client-key", agent.keyPath],
+      ],
+    });
+    await holder.waitForAgent("one");
+    using client = Deno.createHttpClient({
+      caCerts: [await Deno.readTextFile(own.caPath), await Deno.readTextFile(foreign.caPath)],
+      cert: await Deno.readTextFile(caller.certPath),
+      key: await Deno.readTextFile(caller.keyPath),
+    });
+    const get = (relay: RunningRelay) =>
+      fetch(`https://${relay.internalAddress}/tunnel/one/`, { client });
+    for (let count = 0; count < 3; count++) {
+      const response = await get(other);
+      assert.equal(response.status, 200);
+      assert.equal(sha256(await response.bytes()), sha256(content));
+    }
+
+    // Its own certificate is not from the authority that the others ask for.
+    await using impostor = await start(stranger);
+    // It believes no certificate but those of another authority.
+    await using doubting = await start(server, "--relay-ca", foreign.caPath);
+    await Promise.all([impostor, doubting].map(async (relay) => {
+      const response = await get(relay);
+      assert.equal(response.status, 502, await response.text());
+      await saysWhy(relay);
+    }));
+  });
+}
 
 /** Waits until a relay's log says why it can't forward. */
 async function saysWhy(relay: RunningRelay): Promise<void> {
