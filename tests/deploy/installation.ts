@@ -14,6 +14,9 @@ import { must } from "./tools.ts";
 /** The cluster's id at the relay. */
 export const CLUSTER = "customer-a";
 
+/** A name by which callers may ask for the relay. */
+export const RELAY = "relay.test";
+
 /** Ports of these tests' relays and agents; one installation is there at a time. */
 export const ports = { public: 28443, internal: 28080, relayHealth: 28082, agentHealth: 28081 };
 /** Of an agent that starts while another still has `ports.agentHealth`. */
@@ -31,12 +34,20 @@ export type Values = { readonly [key: string]: unknown };
 export interface InstallationOptions {
   /** Mutual TLS on both of the relay's listeners; else plain HTTP. */
   readonly isMutual: boolean;
+  /** Whether callers, and with them the relay, have certificates of another CA than agents. */
+  readonly hasCallersCa?: boolean;
   /** Whether the relay's chart makes a cluster Secret for Argo CD. */
   readonly hasArgocd?: boolean;
 }
 
 /** Names of the Secrets that hold what OpenSSL made. */
-const secrets = { relay: "relay-tls", ca: "culvert-ca", agent: "agent-tls" };
+const secrets = {
+  relay: "relay-tls",
+  /** The CA of the relay's certificate and of callers'. */
+  ca: "culvert-ca",
+  agent: "agent-tls",
+  agentsCa: "agents-ca",
+};
 
 /** One namespace with what the tests put there. */
 export class Installation implements AsyncDisposable {
@@ -47,6 +58,7 @@ export class Installation implements AsyncDisposable {
   /** Through the tunnel; has a client certificate if one is wanted. */
   readonly caller: KubeClient;
   readonly isMutual: boolean;
+  readonly #hasCallersCa: boolean;
   readonly #hasArgocd: boolean;
   readonly #releases = new Set<string>();
   #agentHealth = ports.agentHealth;
@@ -54,6 +66,7 @@ export class Installation implements AsyncDisposable {
   private constructor(folder: string, options: InstallationOptions) {
     this.folder = folder;
     this.isMutual = options.isMutual;
+    this.#hasCallersCa = options.hasCallersCa ?? false;
     this.#hasArgocd = options.hasArgocd ?? false;
     this.direct = new KubeClient(fromEnvironment("KUBECONFIG"), `${folder}/direct`);
     this.caller = new KubeClient(`${folder}/caller.kubeconfig`, `${folder}/caller`);
@@ -89,37 +102,54 @@ export class Installation implements AsyncDisposable {
     return this.isMutual ? "https" : "http";
   }
 
-  /** Path of a file that `certificates.sh` made. */
+  /** Path of a file that `certificates.sh` made; `ca.crt` is the CA of the relay and of callers. */
   certificate(name: string): string {
-    return `${this.folder}/certificates/${name}`;
+    return `${name.startsWith("agent-") ? this.#agentsFolder : this.#folder}/${name}`;
   }
 
-  /** A client for `fetch`, with a certificate if there is one to be shown: Argo CD's unless said. */
+  /** What `certificates.sh` makes for the relay and for callers. */
+  get #folder(): string {
+    return `${this.folder}/certificates`;
+  }
+
+  /** What it makes for agents. */
+  get #agentsFolder(): string {
+    return this.#hasCallersCa ? `${this.folder}/agents` : this.#folder;
+  }
+
+  /**
+   * A client for `fetch` that may name any host, with a certificate if there is one to be shown: Argo
+   * CD's unless said.
+   */
   async httpClient(certificate = "argocd"): Promise<Deno.HttpClient> {
-    if (!this.isMutual) return Deno.createHttpClient({});
+    if (!this.isMutual) return Deno.createHttpClient({ allowHost: true });
     return Deno.createHttpClient({
+      allowHost: true,
       caCerts: [await Deno.readTextFile(this.certificate("ca.crt"))],
       cert: await Deno.readTextFile(this.certificate(`${certificate}.crt`)),
       key: await Deno.readTextFile(this.certificate(`${certificate}.key`)),
     });
   }
 
-  /** New certificates of the same CA, and the Secrets that hold them. */
+  /** New certificates of the same CAs, and the Secrets that hold them. */
   async renewCertificates(): Promise<void> {
     const script = fileURLToPath(
       new URL("../../deploy/openssl/certificates.sh", import.meta.url),
     );
     const ofNode = ["get", "node", "-o", "jsonpath={.items[0].status.addresses[0].address}"];
     const names = ["127.0.0.1", "localhost", await this.direct.output(ofNode)];
-    await must(script, [`${this.folder}/certificates`, CLUSTER, ...names]);
+    for (const folder of new Set([this.#folder, this.#agentsFolder])) {
+      await must(script, [folder, CLUSTER, ...names]);
+    }
     const pair = (name: string) => [
       `--cert=${this.certificate(`${name}.crt`)}`,
       `--key=${this.certificate(`${name}.key`)}`,
     ];
     await this.#secret(["tls", secrets.relay, ...pair("relay")]);
     await this.#secret(["tls", secrets.agent, ...pair(`agent-${CLUSTER}`)]);
-    const ca = `--from-file=ca.crt=${this.certificate("ca.crt")}`;
-    await this.#secret(["generic", secrets.ca, ca]);
+    const ca = (folder: string) => `--from-file=ca.crt=${folder}/ca.crt`;
+    await this.#secret(["generic", secrets.ca, ca(this.#folder)]);
+    await this.#secret(["generic", secrets.agentsCa, ca(this.#agentsFolder)]);
   }
 
   /** A Secret with an agent's token, for the agent chart's `existingSecret`. */
@@ -145,15 +175,18 @@ export class Installation implements AsyncDisposable {
       clientCertData: await pem("argocd.crt"),
       clientKeyData: await pem("argocd.key"),
     };
-    const tls = { enabled: true, certSecret: secrets.relay, clientCASecret: secrets.ca };
+    const tls = { enabled: true, certSecret: secrets.relay, clientCASecret: secrets.agentsCa };
+    const callersTls = {
+      certificates: [{ name: "argocd", clusters: [CLUSTER] }],
+      ...this.#hasCallersCa && { caSecret: secrets.ca },
+    };
     await this.#install("relay", release, {
       port: ports.public,
       internalPort: ports.internal,
       healthPort: ports.relayHealth,
+      ...this.isMutual && { tls },
       // Nothing but this machine reaches the listeners.
-      ...this.isMutual
-        ? { tls, callers: { certificates: [{ name: "argocd", clusters: [CLUSTER] }] } }
-        : { callers: { mode: "open" } },
+      callers: { hosts: [RELAY], ...this.isMutual ? callersTls : { mode: "open" } },
       clusters,
       argocd: {
         enabled: this.#hasArgocd,

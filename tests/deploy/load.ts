@@ -1,4 +1,5 @@
 /** Requests that go on while a test changes what they go through; each is accounted for. */
+import { rejects } from "node:assert/strict";
 
 /** Codes of the relay's own answers that say that no agent had the request. */
 const notTaken = /"code":"(?:stopping|cluster_not_available)"/;
@@ -105,8 +106,17 @@ export class Load {
   }
 }
 
+/** What a client hears: the alert, unless the connection's end overtakes it. */
+const handshakeRefusal = /certificate ?required|unknown ?ca|closed connection|reset by peer/i;
+
+/** The relay ends the TLS handshake with this client. */
+export async function assertNoHandshake(url: string, client: Deno.HttpClient): Promise<void> {
+  const asked = fetch(url, { client }).catch((error) => Promise.reject(chainOf(error)));
+  await rejects(asked, handshakeRefusal);
+}
+
 /** An error with its causes: `fetch` says why only there. */
-export function chainOf(error: unknown): string {
+function chainOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   return cause === undefined ? String(error) : `${String(error)}: ${chainOf(cause)}`;
 }

@@ -9,7 +9,7 @@ import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { eventually } from "../support/deadline.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { CLUSTER, Installation, ports, type Values } from "./installation.ts";
-import { Load } from "./load.ts";
+import { assertNoHandshake, Load } from "./load.ts";
 
 const token = "several-relays-token-0123456789abcdef";
 const callerToken = "caller-of-several-relays-0123456789abcdef";
@@ -122,7 +122,7 @@ for (const isMutual of [false, true]) {
   clusterTest(title, async () => {
     await using redis = await Redis.start();
     await using service = await Service.start();
-    await using installation = await Installation.create({ isMutual });
+    await using installation = await Installation.create({ isMutual, hasCallersCa: isMutual });
     for (const release of relays.keys()) await install(installation, release, redis, {});
     await installation.tokenSecret("agent-token", token);
     const scheme = isMutual ? "wss" : "ws";
@@ -150,6 +150,10 @@ for (const isMutual of [false, true]) {
       }
     } finally {
       await load.stop();
+    }
+    if (isMutual) {
+      using agent = await installation.httpClient(`agent-${CLUSTER}`);
+      await assertNoHandshake(url, agent);
     }
     const { answered, notTaken, lost } = await load.stop();
     console.log(`    ${answered} answered`);
