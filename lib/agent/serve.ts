@@ -35,6 +35,10 @@ export interface ServeContext {
   trace?: ((request: RequestHead) => Span) | undefined;
 }
 
+const uncertainEnd =
+  "The answer has no length, and with --insecure a cut connection looks closed: " +
+  "verify the target, by --ca-cert";
+
 /** Serves the request that comes on a stream. */
 export function serve(stream: Stream, context: ServeContext): void {
   new Serving(stream, context);
@@ -283,11 +287,13 @@ class Serving implements StreamEvents {
       this.#hasRetried = true;
       return this.#dial();
     }
-    if (isOrderly && this.#responseBody?.ended()) {
-      this.#keepsAlive = false;
-      return this.#complete(true);
+    if (!isOrderly || !this.#responseBody?.ended()) {
+      return this.#fail(new StreamError("reset", "The target broke off"));
     }
-    this.#fail(new StreamError("reset", "The target broke off"));
+    // Such an answer ends where its connection does (RFC 9112 section 6.3).
+    if (connection.socket.hidesCuts) return this.#fail(new StreamError("reset", uncertainEnd));
+    this.#keepsAlive = false;
+    this.#complete(true);
   }
 
   /**

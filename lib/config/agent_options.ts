@@ -258,7 +258,8 @@ const table = {
     group: "Target",
     kind: boolean,
     default: "false",
-    description: "Do not verify the target's certificate; ignores --ca-cert",
+    description: "Do not verify the target's certificate, for tests only; ignores --ca-cert, and " +
+      "breaks off answers that have no length, as their end can't be told from a cut",
   },
   plainTarget: {
     name: "plain-target",

@@ -31,6 +31,8 @@ export interface ByteSocket {
   pause(): unknown;
   resume(): unknown;
   readonly destroyed: boolean;
+  /** Whether a connection that was cut ends like one that was closed: its end says nothing then. */
+  readonly hidesCuts?: boolean;
   /** Bytes that `write` took and that have not gone out. */
   readonly writableLength: number;
 }

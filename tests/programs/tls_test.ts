@@ -15,7 +15,7 @@ import {
   startRelay,
 } from "../support/programs.ts";
 import { ConnectionGoneError, RawConnection, splitAddress } from "../support/raw_connection.ts";
-import { readHead, readResponse, statusOf } from "../support/raw_http.ts";
+import { readHead, readRequest, readResponse, statusOf } from "../support/raw_http.ts";
 import { startRawTarget, type TargetHandler } from "../support/target.ts";
 import { download, service } from "../isolation/service.ts";
 import {
@@ -361,6 +361,49 @@ Deno.test("TLS to the target: only the right certificate is believed, unless tol
         assertNoSecrets(relay.logs, agent.logs);
       });
     }
+  });
+});
+
+Deno.test("with --insecure, an answer that ends where its connection does never looks whole", async () => {
+  await withFolder(async (folder) => {
+    const { own, server } = await makeCertificates(folder);
+    await using target = await startTlsTarget(async (connection) => {
+      await readRequest(connection.reader);
+      await connection.write("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it");
+      await connection.end();
+    }, server);
+    const cases = [
+      { id: "verified", args: ["-ca-cert", own.caPath] },
+      { id: "insecure", args: ["-insecure"] },
+    ];
+    await using relay = await startRelay({
+      clusters: cases.map(({ id }) => ({
+        id,
+        token: `${secrets.token}-${id}`,
+        targetAddr: target.address,
+      })),
+    });
+    const start = async ({ id, args }: typeof cases[number]) => {
+      const agent = await startAgent({
+        relayUrl: relay.connectUrl,
+        token: `${secrets.token}-${id}`,
+        target: target.address,
+        usesTlsTarget: true,
+        args,
+      });
+      await relay.waitForAgent(id);
+      return agent;
+    };
+    await using _verified = await start(cases[0]!);
+    const answer = await ask(relay, "/", "verified");
+    equal(new TextDecoder().decode(answer.body), "all of it");
+
+    await using insecure = await start(cases[1]!);
+    // What has not left the relay yet can still become an error; what has is broken off.
+    const end = await ask(relay, "/", "insecure").then(statusOf, (error) => error);
+    ok(end === 502 || end instanceof ConnectionGoneError, String(end));
+    const line = await insecure.waitForLog(({ message }) => message === "Request failed");
+    deepEqual([line.code, String(line.reason).includes("--ca-cert")], ["reset", true]);
   });
 });
 

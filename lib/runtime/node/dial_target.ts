@@ -62,7 +62,7 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
     settled();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    resolve(socket as unknown as ByteSocket);
+    resolve(Object.assign(socket as unknown as ByteSocket, { hidesCuts: isTls }));
   });
   return promise;
 }
