@@ -2,14 +2,21 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { once } from "node:events";
-import { sha256 } from "../interop/contents.ts";
 import { TcpProxy } from "../isolation/tcp_proxy.ts";
 import { eventually } from "../support/deadline.ts";
 import { type RunningRelay, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, refusingAddress, startRawTarget } from "../support/target.ts";
 import { call, codeIn } from "./raw_calls.ts";
-import { metric, startPeer, tokenOf, untilInDirectory } from "./relays.ts";
+import {
+  announce,
+  claim,
+  clusterKey,
+  metric,
+  startPeer,
+  tokenOf,
+  untilInDirectory,
+} from "./relays.ts";
 
 const ok = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
@@ -33,21 +40,6 @@ async function withRelays(
     "the lease of the agent's session",
   );
   await test({ redis, holder, other });
-}
-
-function clusterKey(cluster: string): string {
-  return `culvert:cluster:${sha256(new TextEncoder().encode(cluster))}`;
-}
-
-/** Writes a lease as a relay would, of a session that began `ageMs` ago. */
-async function claim(redis: Redis, relay: string, cluster: string, more: object): Promise<void> {
-  const lease = { relay, number: 1, slot: 0, sinceMs: Date.now(), renewedMs: Date.now(), ...more };
-  await redis.ask("HSET", clusterKey(cluster), `${relay}/1`, JSON.stringify(lease));
-}
-
-/** Writes what says that a relay is alive. */
-async function announce(redis: Redis, relay: string, url: string): Promise<void> {
-  await redis.ask("SET", `culvert:relay:${relay}`, JSON.stringify({ url }), "PX", "60000");
 }
 
 /** A test that needs Redis. */

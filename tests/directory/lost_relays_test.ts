@@ -5,7 +5,7 @@ import { type RunningAgent, type RunningRelay, startAgent } from "../support/pro
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { Balancer } from "./balancer.ts";
-import { startPeer, tokenOf } from "./relays.ts";
+import { clusterKey, startPeer, tokenOf } from "./relays.ts";
 
 const clusters = ["one", "two", "three"] as const;
 
@@ -119,15 +119,21 @@ async function loseRelays(how: "killed" | "stopped"): Promise<void> {
 
   const agents: RunningAgent[] = [];
   for (const cluster of clusters) {
+    // One that has to move, and two that have a session to spare.
+    const connections = cluster === "one" ? 1 : 2;
     const agent = await startAgent({
       relayUrl: `ws://${front.address}/connect`,
       token: tokenOf(cluster),
       target: targets[cluster],
-      // One that has to move, and two that have a session to spare.
-      args: ["--connections", cluster === "one" ? "1" : "2"],
+      args: ["--connections", String(connections)],
     });
     stack.use(agent);
     agents.push(agent);
+    // Until then other relays say, rightly, that nobody has the cluster.
+    await eventually(
+      async () => await redis.ask("HLEN", clusterKey(cluster)) === `:${connections}`,
+      () => `the leases of "${cluster}"`,
+    );
   }
 
   const callers: Caller[] = [];

@@ -1,5 +1,7 @@
 /** Several real relays that share a real Redis, for the tests of this folder. */
+import { sha256 } from "../interop/contents.ts";
 import { type RunningRelay, startRelay } from "../support/programs.ts";
+import type { Redis } from "../support/redis.ts";
 
 /** What the tests' relays show to each other. */
 export const relayToken = "relays-of-the-tests-0123456789";
@@ -59,8 +61,32 @@ export async function untilInDirectory(relay: RunningRelay, times = 1): Promise<
 }
 
 /** The value of a metric's series, as Prometheus would read it; 0 when there is none. */
-export async function metric(relay: RunningRelay, series: string): Promise<number> {
-  const response = await fetch(`http://${relay.internalAddress}/metrics`);
+export async function metric(
+  { internalAddress }: Pick<RunningRelay, "internalAddress">,
+  series: string,
+): Promise<number> {
+  const response = await fetch(`http://${internalAddress}/metrics`);
   const line = (await response.text()).split("\n").find((line) => line.startsWith(`${series} `));
   return line === undefined ? 0 : Number(line.slice(series.length + 1));
+}
+
+/** The key of a cluster's leases. */
+export function clusterKey(cluster: string): string {
+  return `culvert:cluster:${sha256(new TextEncoder().encode(cluster))}`;
+}
+
+/** Writes a lease as a relay would, of a session that begins now. */
+export async function claim(
+  redis: Redis,
+  relay: string,
+  cluster: string,
+  more: object,
+): Promise<void> {
+  const lease = { relay, number: 1, slot: 0, sinceMs: Date.now(), renewedMs: Date.now(), ...more };
+  await redis.ask("HSET", clusterKey(cluster), `${relay}/1`, JSON.stringify(lease));
+}
+
+/** Writes what says that a relay is alive. */
+export async function announce(redis: Redis, relay: string, url: string): Promise<void> {
+  await redis.ask("SET", `culvert:relay:${relay}`, JSON.stringify({ url }), "PX", "60000");
 }
