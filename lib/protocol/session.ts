@@ -31,8 +31,23 @@ export interface SessionEvents {
   fault?(error: unknown): void;
 }
 
+/** When a session counts as dead. */
+export interface SessionKeepalive {
+  /** Milliseconds of a clock that never goes back. */
+  nowMs?: () => number;
+  /** Milliseconds between pings; 15 s by default. */
+  pingIntervalMs?: number;
+  /** Milliseconds without any byte after which the session is dead; 45 s by default. */
+  idleTimeoutMs?: number;
+  /**
+   * Milliseconds that a Ping may be unanswered while streams are open, once the silence has lasted
+   * twice as long; 5 s by default. Only in version 2, whose peers read whatever their streams do.
+   */
+  answerTimeoutMs?: number;
+}
+
 /** How a session is set up. */
-export interface SessionOptions {
+export interface SessionOptions extends SessionKeepalive {
   role: "relay" | "agent";
   /** What this side says in Settings. */
   settings: Settings;
@@ -46,17 +61,6 @@ export interface SessionOptions {
   windowBudgetBytes?: number;
   /** Runs a function soon: frames written until then leave in one message. */
   defer?: (flush: () => void) => void;
-  /** Milliseconds of a clock that never goes back. */
-  nowMs?: () => number;
-  /** Milliseconds between pings; 15 s by default. */
-  pingIntervalMs?: number;
-  /** Milliseconds without any byte after which the session is dead; 45 s by default. */
-  idleTimeoutMs?: number;
-  /**
-   * Milliseconds that a Ping may be unanswered while streams are open, once the silence has lasted
-   * twice as long; 5 s by default. Only in version 2, whose peers read whatever their streams do.
-   */
-  answerTimeoutMs?: number;
 }
 
 /**
@@ -131,7 +135,7 @@ export class Session {
       isWaited: () => this.#version > 1 && this.#streams.size > 0,
       movedBytes: () => this.#movedBytes(),
       ping: (payload) => this.#outbox.control(FrameType.Ping, 0, payload),
-      dead: (idleMs) => this.#silent(idleMs),
+      dead: (idleMs) => this.abandon(`No frame for ${Math.round(idleMs / 1000)} s`),
     });
     this.#host = this.#createHost();
     this.#outbox.overflowed = () =>
@@ -257,6 +261,13 @@ export class Session {
     this.#outbox.flush();
     this.#socket.close(code, reason);
     this.#finish({ code, reason });
+  }
+
+  /** Ends the session without a word to the peer: nothing comes from it any more. */
+  abandon(reason: string): void {
+    if (this.#end) return;
+    this.#finish({ code: 1006, reason, isSilence: true });
+    this.#socket.terminate();
   }
 
   #start(): void {
@@ -498,12 +509,6 @@ export class Session {
     this.#leftBytes = leftBytes;
     this.#wasLineFull = bufferedAmount > 0;
     return bytesRead + this.#takenByFullLine;
-  }
-
-  #silent(idleMs: number): void {
-    const reason = `No frame for ${Math.round(idleMs / 1000)} s`;
-    this.#finish({ code: 1006, reason, isSilence: true });
-    this.#socket.terminate();
   }
 
   #closedBySocket(code: number, reason: string): void {

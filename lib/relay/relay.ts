@@ -2,6 +2,7 @@
 import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
+import type { SessionKeepalive } from "../protocol/session.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { AgentRefusals } from "./agents/agent_refusals.ts";
 import { Admissions, type TableChanges } from "./agents/admissions.ts";
@@ -55,6 +56,8 @@ export interface RelayParts {
   defer: (run: () => void) => void;
   /** The other relays, where there are any. */
   relays?: RelaysOptions | undefined;
+  /** When sessions with agents count as dead; as docs/protocol.md has it unless given. */
+  keepalive?: SessionKeepalive | undefined;
 }
 
 /** Parts that take time to make. */
@@ -72,6 +75,7 @@ export class Relay {
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
+  readonly keepalive: SessionKeepalive | undefined;
   readonly audit: Audit | undefined;
   readonly tracer: Tracer | undefined;
   readonly admissions: Admissions;
@@ -99,6 +103,7 @@ export class Relay {
     this.registry = registry;
     this.metrics = metrics;
     this.defer = parts.defer;
+    this.keepalive = parts.keepalive;
     this.audit = parts.audit;
     this.tracer = parts.tracer;
     this.admissions = new Admissions(tokens);
@@ -125,6 +130,7 @@ export class Relay {
       limits: this.forwardLimits,
       counts: metrics,
       isHere: (cluster) => registry.pick(cluster) !== undefined,
+      heldElsewhere: (claim) => registry.heldElsewhere(claim.cluster, claim),
     }, parts.relays);
   }
 

@@ -28,7 +28,13 @@ async function found(own: string, other: string): Promise<{ urls: string[]; inva
   const directory = new SharedDirectory({
     store: storeWith(other),
     relay: "own",
-    events: { away() {}, back() {}, failed() {}, invalid: (what) => invalid.push(what) },
+    events: {
+      away() {},
+      back() {},
+      failed() {},
+      heldElsewhere() {},
+      invalid: (what) => invalid.push(what),
+    },
   });
   directory.open(own);
   try {

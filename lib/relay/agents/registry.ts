@@ -26,7 +26,12 @@ export interface Registration {
   readonly instance: string | undefined;
   /** Which of the agent's connections this is: it may keep several. */
   readonly slot: number;
+  /** When it was registered, in milliseconds since 1970. */
+  readonly sinceMs: number;
 }
+
+/** What tells a session of an agent from its next one. */
+export type Connection = Pick<Registration, "instance" | "slot" | "sinceMs">;
 
 /** Finds the session for a request. */
 export class Registry {
@@ -66,6 +71,23 @@ export class Registry {
     const left = this.#sessions.get(id)?.filter((other) => other !== registration) ?? [];
     if (left.length > 0) this.#sessions.set(id, left);
     else this.#sessions.delete(id);
+  }
+
+  /**
+   * Another relay says that it holds a connection of an agent. A session of the same connection that
+   * began before, and whose agent does not answer, is what is left of a line that broke in silence:
+   * it ends. A session whose agent answers stays, whatever others say, and so does one that was asked
+   * to drain: its agent serves it beside the next one.
+   */
+  heldElsewhere(clusterId: string, { instance, slot, sinceMs }: Connection): void {
+    // Version 1 agents can't be told apart.
+    if (instance === undefined) return;
+    for (const other of this.#sessions.get(clusterId) ?? []) {
+      const isOlder = other.instance === instance && other.slot === slot && other.sinceMs < sinceMs;
+      const { session } = other;
+      if (!isOlder || !session.isSuspect || session.isDraining) continue;
+      session.abandon("The agent does not answer, and another relay has it");
+    }
   }
 
   /** Whether any session takes new requests. */

@@ -8,13 +8,15 @@ export interface Holder {
   readonly url: string;
 }
 
-/** A session that a relay holds. */
+/** A session that a relay, this one or another, holds. */
 export interface Claim {
   readonly cluster: string;
   /** The agent process; version 1 agents have none. */
   readonly instance: string | undefined;
   /** Which of the agent's connections it is. */
   readonly slot: number;
+  /** When the session began, by its relay's clock, in milliseconds since 1970. */
+  readonly sinceMs: number;
 }
 
 /** What a directory tells its relay. */
@@ -25,6 +27,8 @@ export interface DirectoryEvents {
   back(sessions: number): void;
   /** One request to it failed. */
   failed(): void;
+  /** A look-up has met a session that another relay holds, which is alive. */
+  heldElsewhere(claim: Claim): void;
   /** Something in it is not what a relay writes. */
   invalid(what: string): void;
 }

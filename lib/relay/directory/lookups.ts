@@ -4,12 +4,15 @@ import type { Moves } from "./moves.ts";
 
 /** Clusters whose holders are remembered; the one that was looked up first makes room. */
 const maxKept = 100_000;
-/** How long "nobody holds it" is believed: a name that nobody serves costs one look-up a second. */
-const absentMs = 1_000;
+/**
+ * How long "nobody holds it" is believed, and how long an answer is new: a name that nobody serves
+ * costs one look-up a second, and so does a cluster whose agents do not answer.
+ */
+const newMs = 1_000;
 
 interface Kept {
   readonly holders: readonly Holder[];
-  /** Until when an empty answer counts. */
+  /** Until when it is new; an empty answer does not count for longer. */
   readonly untilMs: number;
 }
 
@@ -60,6 +63,17 @@ export class Lookups {
     return asked;
   }
 
+  /**
+   * As {@link find}, unless the last answer is new: of an agent that has fallen silent since, an
+   * older one says nothing.
+   */
+  findAnew(cluster: string): Promise<readonly Holder[]> {
+    const kept = this.#kept.get(cluster);
+    return kept && kept.untilMs > this.#nowMs()
+      ? Promise.resolve(kept.holders)
+      : this.find(cluster);
+  }
+
   /** A relay did not have what it was said to hold. */
   forget(cluster: string, relay: string): void {
     const kept = this.#kept.get(cluster);
@@ -93,6 +107,6 @@ export class Lookups {
   #keep(cluster: string, holders: readonly Holder[]): void {
     this.#kept.delete(cluster);
     if (this.#kept.size >= maxKept) this.#kept.delete(this.#kept.keys().next().value!);
-    this.#kept.set(cluster, { holders, untilMs: this.#nowMs() + absentMs });
+    this.#kept.set(cluster, { holders, untilMs: this.#nowMs() + newMs });
   }
 }

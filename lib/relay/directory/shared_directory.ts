@@ -63,7 +63,6 @@ export const defaultTiming: DirectoryTiming = {
 interface Written {
   readonly claim: Claim;
   readonly number: number;
-  readonly sinceMs: number;
 }
 
 /** Removals that are remembered while the store is away; the rest is left to expire. */
@@ -120,7 +119,7 @@ export class SharedDirectory implements Directory {
 
   claim(claim: Claim): void {
     if (this.#isWithdrawn || this.#claims.has(claim)) return;
-    const written = { claim, number: ++this.#lastNumber, sinceMs: Date.now() };
+    const written = { claim, number: ++this.#lastNumber };
     this.#claims.set(claim, written);
     // While the store is away there is nothing to write to; all is written when it is back.
     if (this.#isUp) this.#attempt(this.#write(written));
@@ -194,6 +193,9 @@ export class SharedDirectory implements Directory {
       if (isAsSafe) urls.set(relay, record.url);
       else this.#events.invalid("a relay's record");
     }
+    for (const { relay, instance, slot, sinceMs } of others) {
+      if (urls.has(relay)) this.#events.heldElsewhere({ cluster, instance, slot, sinceMs });
+    }
     return holdersOf(others, urls);
   }
 
@@ -265,7 +267,7 @@ export class SharedDirectory implements Directory {
   }
 
   async #write(written: Written): Promise<void> {
-    const { claim: { cluster, instance, slot }, number, sinceMs } = written;
+    const { claim: { cluster, instance, slot, sinceMs }, number } = written;
     const key = await clusterKey(cluster);
     if (this.#claims.get(written.claim) !== written) return;
     const lease: Lease = {

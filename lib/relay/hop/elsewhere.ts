@@ -39,13 +39,13 @@ export interface ElsewhereOptions {
   failed: (holder: Holder, reason: string) => void;
 }
 
-/** A request that no session of this relay can take. */
+/** A request that no session of this relay can take, or only one whose agent does not answer. */
 export interface StrayRequest {
   readonly exchange: Exchange;
   readonly cluster: string;
   /** What the target is asked for, byte for byte. */
   readonly path: string;
-  /** A session has come to this relay after all. */
+  /** A session has come to this relay after all, or nobody else takes the request. */
   readonly here: () => void;
   /** Another relay has taken the request. */
   readonly taken: (relay: string) => void;
@@ -72,6 +72,7 @@ export class Elsewhere {
   readonly peers: Peers;
   readonly hunts: Hunts;
   readonly limits: ForwardLimits;
+  readonly isHere: (cluster: string) => boolean;
   readonly hopped: (result: HopResult) => void;
   readonly failed: (holder: Holder, reason: string) => void;
   readonly repeatableWords = new Deadlines(repeatableWordMs);
@@ -84,6 +85,7 @@ export class Elsewhere {
     this.relay = relay;
     this.tokens = tokens;
     this.directory = directory;
+    this.isHere = isHere;
     this.hopped = hopped;
     this.failed = options.failed;
     this.lookups = new Lookups(directory, this.moves, lookedUp);
@@ -122,6 +124,18 @@ export class Elsewhere {
   /** Whether one more request may wait for a session that has moved. */
   get mayWait(): boolean {
     return this.waiting < maxWaiting;
+  }
+
+  /**
+   * Looks who else holds a cluster whose agents do not answer here. That may end their sessions: see
+   * `Registry.heldElsewhere`.
+   */
+  async lookBehind(cluster: string): Promise<void> {
+    try {
+      await this.lookups.findAnew(cluster);
+    } catch {
+      // The directory is away, and says so itself: what is here has to do.
+    }
   }
 
   /** Has another relay answer a request. The answer goes straight to the exchange. */
@@ -167,26 +181,32 @@ class Journey {
 
   start(): void {
     const { cluster, exchange } = this.#request;
+    const { lookups, moves } = this.#elsewhere;
     exchange.onAborted = () => this.#abandon();
-    const holders = this.#elsewhere.lookups.kept(cluster);
-    if (holders && holders.length > 0) this.#try(holders);
-    else if (this.#elsewhere.moves.has(cluster)) this.#search();
-    else if (holders) this.#fail(clusterNotAvailable);
-    else this.#lookUp();
+    if (this.#isHere) return this.#await(lookups.findAnew(cluster));
+    const holders = lookups.kept(cluster);
+    if (holders) this.#found(holders);
+    else if (moves.has(cluster)) this.#search();
+    else this.#await(lookups.find(cluster));
   }
 
-  #lookUp(): void {
-    const { cluster } = this.#request;
-    const { lookups, moves } = this.#elsewhere;
-    lookups.find(cluster).then(
-      (holders) => {
-        if (this.#isOver) return;
-        if (holders.length > 0) this.#try(holders);
-        else if (moves.has(cluster)) this.#search();
-        else this.#fail(clusterNotAvailable);
-      },
-      (error) => this.#fail(directoryAway, String(error)),
+  /** Whether this relay has a session: one of the last resort when the journey begins. */
+  get #isHere(): boolean {
+    return this.#elsewhere.isHere(this.#request.cluster);
+  }
+
+  #await(lookup: Promise<readonly Holder[]>): void {
+    lookup.then(
+      (holders) => this.#found(holders),
+      (error) => this.#isHere ? this.#here() : this.#fail(directoryAway, String(error)),
     );
+  }
+
+  #found(holders: readonly Holder[]): void {
+    if (this.#isOver) return;
+    if (holders.length > 0) this.#try(holders);
+    else if (this.#isHere || this.#elsewhere.moves.has(this.#request.cluster)) this.#search();
+    else this.#fail(clusterNotAvailable);
   }
 
   #try(holders: readonly Holder[]): void {
@@ -223,8 +243,9 @@ class Journey {
     else this.#search();
   }
 
-  /** The session is no longer where it was: waits for it. */
+  /** No other relay takes the request: a session here does, or it waits for one that moves. */
   #search(): void {
+    if (this.#isHere) return this.#here();
     const elsewhere = this.#elsewhere;
     const { cluster } = this.#request;
     if (performance.now() >= this.#endMs || !elsewhere.mayWait) {
@@ -241,6 +262,7 @@ class Journey {
   }
 
   #here(): void {
+    if (this.#isOver) return;
     this.#isOver = true;
     this.#request.exchange.onAborted = () => {};
     this.#request.here();

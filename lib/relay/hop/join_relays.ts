@@ -1,6 +1,6 @@
 /** Joins a relay with others, through the directory that they share. */
 import type { Log } from "../../log.ts";
-import type { DirectoryEvents } from "../directory/directory.ts";
+import type { Claim, DirectoryEvents } from "../directory/directory.ts";
 import type { LookupResult } from "../directory/lookups.ts";
 import { SharedDirectory } from "../directory/shared_directory.ts";
 import type { Store } from "../directory/store.ts";
@@ -29,6 +29,8 @@ export interface JoiningRelay {
   readonly counts: RelaysCounts;
   /** Whether it has a session of a cluster that takes requests. */
   readonly isHere: (cluster: string) => boolean;
+  /** A look-up has met a session that another relay holds. */
+  readonly heldElsewhere: (claim: Claim) => void;
 }
 
 /** Where it is counted what the others and the directory do. */
@@ -60,7 +62,7 @@ export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysO
   return elsewhere;
 }
 
-function reportTo({ name, log, counts }: JoiningRelay): DirectoryEvents {
+function reportTo({ name, log, counts, heldElsewhere }: JoiningRelay): DirectoryEvents {
   let nextInvalidMs = 0;
   return {
     away: (reason) => {
@@ -68,6 +70,7 @@ function reportTo({ name, log, counts }: JoiningRelay): DirectoryEvents {
     },
     back: (sessions) => log.info("The directory is there", { relay: name, sessions }),
     failed: () => counts.directoryFailed(),
+    heldElsewhere,
     invalid: (what) => {
       counts.directoryFailed();
       if (performance.now() < nextInvalidMs) return;

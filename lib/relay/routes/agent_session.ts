@@ -40,6 +40,7 @@ export class AgentSession {
       settings: relay.settings,
       offersVersion2,
       defer: relay.defer,
+      ...relay.keepalive,
       events: {
         draining: () => this.#draining(),
         fault: (error) =>
@@ -61,10 +62,12 @@ export class AgentSession {
     clearTimeout(this.#timer);
     const { instance, slot = 0, software } = session.peer ?? {};
     const { tokenName } = admission;
+    const sinceMs = Date.now();
     this.#registration = {
       session,
       instance,
       slot,
+      sinceMs,
       tokenName,
       get cluster() {
         return admission.cluster;
@@ -72,7 +75,7 @@ export class AgentSession {
     };
     relay.registry.add(this.#registration);
     if (relay.isStopping) session.announceDrain();
-    this.#claim = { cluster: this.#about.cluster, instance, slot };
+    this.#claim = { cluster: this.#about.cluster, instance, slot, sinceMs };
     relay.elsewhere?.arrived(this.#claim);
     relay.log.info("Agent connected", {
       ...this.#about,

@@ -49,8 +49,8 @@ export function tunnelHandler(
     const { elsewhere } = relay;
     const hop = elsewhere && readHop(exchange.head, elsewhere.tokens);
     if (hop) {
-      serveHop(relay, exchange, route, hop);
-      return alreadyAnswered;
+      const looked = serveHop(relay, exchange, route, hop);
+      return looked ? looked.then(() => alreadyAnswered) : alreadyAnswered;
     }
     const identity = relay.callers.identify(exchange);
     if (identity instanceof Promise) {
@@ -65,7 +65,12 @@ export function tunnelHandler(
 }
 
 /** A request that another relay forwards, which has let its caller in: it goes no further than here. */
-function serveHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop | "forged"): void {
+function serveHop(
+  relay: Relay,
+  exchange: Exchange,
+  route: TunnelRoute,
+  hop: Hop | "forged",
+): Promise<void> | void {
   if (hop === "forged") {
     relay.metrics.authFailed("tunnel");
     relay.log.warn("Refused a request: it has fields that only relays may send", {
@@ -73,6 +78,18 @@ function serveHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop
     });
     return answerError(exchange, forbiddenHop);
   }
+  if (!isSuspect(relay.registry.pick(route.cluster))) return takeHop(relay, exchange, route, hop);
+  // Where its agent has gone to another relay, the one that forwards can find that out.
+  return relay.elsewhere!.lookBehind(route.cluster).then(() => {
+    if (!exchange.isOver) takeHop(relay, exchange, route, hop);
+  });
+}
+
+function isSuspect(registration: Registration | undefined): boolean {
+  return registration?.session.isSuspect === true;
+}
+
+function takeHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop): void {
   if (relay.refusesRequests || !relay.registry.pick(route.cluster)) return answerNotHere(exchange);
   exchange.peer = hop.peer;
   const request = new TunnelRequest(relay, exchange, route, hop.caller);
@@ -118,6 +135,8 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   request.permit = permit;
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
+  // An agent that does not answer is asked when nobody else has the cluster.
+  if (relay.elsewhere && isSuspect(request.registration)) request.registration = undefined;
   request.watching = relay.callers.open.watch(request);
   request.whenRecorded(() => dispatch(relay, exchange, request, route, caller));
 }

@@ -20,6 +20,7 @@ class Sessions implements Disposable {
     instance?: string,
     options: Partial<SessionOptions> = {},
     slot = 0,
+    sinceMs = 1_000,
   ): Registration {
     const socket = new ManualSocket();
     const offersVersion2 = instance !== undefined;
@@ -35,7 +36,7 @@ class Sessions implements Disposable {
       socket.events.message(frame(T.Settings, 0, settings));
     }
     this.#open.push(session);
-    const registration = { session, cluster, tokenName: "default", instance, slot };
+    const registration = { session, cluster, tokenName: "default", instance, slot, sinceMs };
     this.registry.add(registration);
     return registration;
   }
@@ -130,6 +131,57 @@ Deno.test("Registry.pick takes a session whose agent does not answer only for wa
   busy(other, 3);
   assert.equal(sessions.registry.pick("prod"), other);
 });
+
+/** Options of a session whose agent is soon taken for silent. */
+const shortOfPatience = { pingIntervalMs: 5, answerTimeoutMs: 5 };
+
+Deno.test("Registry.heldElsewhere ends what is left of a session that another relay has had since", async () => {
+  using sessions = new Sessions();
+  const left = sessions.add(prod, "a", shortOfPatience, 1);
+  const others = [
+    sessions.add(prod, "a", shortOfPatience, 0),
+    sessions.add(prod, "b", shortOfPatience, 1),
+    sessions.add(prod, undefined, shortOfPatience, 1),
+    sessions.add(test, "a", shortOfPatience, 1),
+  ];
+  await eventually(
+    () => [left, ...others].every(({ session }) => session.isSuspect),
+    "Pings to be unanswered",
+  );
+  const claim = { instance: "a", slot: 1, sinceMs: 1_001 };
+  for (const sinceMs of [999, 1_000]) {
+    sessions.registry.heldElsewhere("prod", { ...claim, sinceMs });
+  }
+  assert.equal(left.session.isClosed, false, "an older claim says nothing");
+  sessions.registry.heldElsewhere("prod", { ...claim, instance: undefined });
+  assert.equal(others[2]!.session.isClosed, false, "version 1 agents can't be told apart");
+  sessions.registry.heldElsewhere("prod", claim);
+  assert.deepEqual(left.session.end, {
+    code: 1006,
+    reason: "The agent does not answer, and another relay has it",
+    isSilence: true,
+  });
+  assert.deepEqual(others.map(({ session }) => session.isClosed), others.map(() => false));
+});
+
+Deno.test("Registry.heldElsewhere leaves a session alone whose agent answers, whatever others say", () => {
+  using sessions = new Sessions();
+  const { session } = sessions.add(prod, "a");
+  const claim = { instance: "a", slot: 0, sinceMs: 2_000 };
+  sessions.registry.heldElsewhere("prod", claim);
+  sessions.registry.heldElsewhere("unknown", claim);
+  assert.equal(session.isClosed, false);
+});
+
+Deno.test("Registry.heldElsewhere leaves a draining session to the requests that it still has", async () => {
+  using sessions = new Sessions();
+  const { session } = sessions.add(prod, "a", shortOfPatience);
+  session.announceDrain();
+  await eventually(() => session.isSuspect, "a Ping to be unanswered");
+  sessions.registry.heldElsewhere("prod", { instance: "a", slot: 0, sinceMs: 2_000 });
+  assert.equal(session.isClosed, false);
+});
+
 Deno.test("Registry.pick passes over a session that has ended and is not removed yet", () => {
   using sessions = new Sessions();
   const ended = sessions.add(prod, "a");

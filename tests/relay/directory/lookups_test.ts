@@ -37,12 +37,12 @@ class FakeDirectory implements Directory {
   close(): void {}
 }
 
-function lookups() {
+function lookups(nowMs = () => 0) {
   const directory = new FakeDirectory();
   const moves = new Moves(5_000, () => 0);
   const results: string[] = [];
   const count = (result: string) => results.push(result);
-  return { directory, moves, results, lookups: new Lookups(directory, moves, count, () => 0) };
+  return { directory, moves, results, lookups: new Lookups(directory, moves, count, nowMs) };
 }
 
 /**
@@ -83,6 +83,30 @@ Deno.test("Lookups keeps nothing when the directory does not say whether a sessi
   equal(asked.kept("one"), undefined);
   equal(moves.has("one"), false);
   deepEqual(results, ["failed"]);
+});
+
+Deno.test("Lookups.findAnew asks once a second at most, and again for what has proved wrong", async () => {
+  let nowMs = 0;
+  const { directory, moves, lookups: asked } = lookups(() => nowMs);
+  const another = { relay: "another", url: "http://10.0.0.3:8080" };
+  directory.holders = [holder, another];
+  await asked.find("one");
+  nowMs = 999;
+  deepEqual(await asked.findAnew("one"), [holder, another]);
+  equal(directory.asked.length, 1);
+  nowMs = 1_000;
+  deepEqual(await asked.findAnew("one"), [holder, another]);
+  equal(directory.asked.length, 2);
+  asked.forget("one", holder.relay);
+  deepEqual(asked.kept("one"), [another]);
+  deepEqual(await asked.findAnew("one"), [holder, another]);
+  equal(directory.asked.length, 3);
+
+  moves.begin("two");
+  directory.holders = [];
+  deepEqual(await asked.findAnew("two"), []);
+  deepEqual(await asked.findAnew("two"), []);
+  equal(directory.asked.length, 4);
 });
 
 Deno.test("Moves forgets a move after its time, and when a session has come", () => {
