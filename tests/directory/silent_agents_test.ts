@@ -1,6 +1,6 @@
 /**
- * Agents whose lines broke without a word: the relay that still has their sessions does not go on
- * giving them requests while another relay can answer those.
+ * Agents whose lines broke without a word, or that were asked to drain: the relay that still has
+ * their sessions does not go on giving them requests while another relay can answer those.
  */
 import { deepEqual, equal } from "node:assert/strict";
 import { Session } from "../../lib/protocol/session.ts";
@@ -168,6 +168,24 @@ silenceTest(
     equal((await call(asked.internalAddress, get)).text, "second");
     deepEqual(endsOf(left), [abandoned]);
     equal(await metric(asked, 'culvert_forwarded_requests_total{result="not-here"}'), 1);
+  },
+);
+
+silenceTest(
+  "requests follow an agent that was asked to drain, and its session goes on",
+  2,
+  async ({ redis, relays }) => {
+    const [left, found] = relays as [LocalRelay, LocalRelay];
+    left.relay.registry.pick("one")!.session.announceDrain();
+    equal((await call(left.internalAddress, get)).text, "first", "nobody else has it yet");
+    await using _agent = await connectKnown(redis, found, "agent", "second");
+    // "Nobody has it" is believed for a second.
+    await eventually(
+      async () => (await call(left.internalAddress, get)).text === "second",
+      "a request to follow the agent",
+    );
+    deepEqual(endsOf(left), []);
+    equal(left.sessions, 1);
   },
 );
 

@@ -413,3 +413,51 @@ Deno.test("an agent's session ends with its client certificate, and says so; wit
     equal(await askAnew(relay, { pair: caller, trusted: [authority] }), "relay");
   });
 });
+
+Deno.test("an agent whose client certificate ends soon is asked to show its renewed one, and loses nothing", async () => {
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "own");
+    const server = await authority.issue("relay", "IP:127.0.0.1");
+    const caller = { pair: await authority.issue("caller", "DNS:caller"), trusted: [authority] };
+    await using target = await startRawTarget(service);
+    await using relay = await startRelay({
+      clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: target.address }],
+      args: [
+        ...["-tls-cert", server.certPath, "-tls-key", server.keyPath],
+        ...["-tls-client-ca", authority.caPath],
+      ],
+    });
+    // Some seconds more than the five minutes that are left when the agent is asked.
+    const pair = await authority.issueUntil("agent", new Date(Date.now() + 310_000));
+    await using agent = await startAgent({
+      relayUrl: `wss://${relay.publicAddress}/connect`,
+      ...{ token: secrets.token, target: target.address },
+      args: [
+        ...["-server-ca-cert", authority.caPath],
+        ...["-client-cert", pair.certPath, "-client-key", pair.keyPath],
+      ],
+    });
+    await relay.waitForAgent(CLUSTER);
+    await using echo = await connectCaller(relay, caller);
+    await echo.connection.write(
+      requestHead("GET", "/echo", ["Connection: Upgrade", "Upgrade: echo"]),
+    );
+    equal(statusOf(await within(readHead(echo.connection.reader), "the upgrade")), 101);
+
+    const renewed = await authority.issue("renewed", "DNS:agent");
+    await reload(agent.program, "applied", async () => {
+      await Deno.copyFile(renewed.keyPath, pair.keyPath);
+      await Deno.copyFile(renewed.certPath, pair.certPath);
+    });
+    await relay.waitForLog(({ message }) =>
+      message === "Agent's certificate ends soon; asked it to connect anew"
+    );
+    const connected = () => relay.logs.filter(({ message }) => message === "Agent connected");
+    await eventually(() => connected().length === 2, "the agent with its renewed certificate");
+    equal(await askAnew(relay, caller), "relay");
+    await echo.connection.write("ping");
+    const bytes = await within(echo.connection.reader.readExactly(4), "the echo");
+    equal(new TextDecoder().decode(bytes), "ping");
+    equal(agent.logs.some(({ message }) => message === "Disconnected from relay"), false);
+  });
+});

@@ -25,6 +25,12 @@ export interface Refusal {
 /** An agent that shows what does not fit. */
 type Misfit = Refusal & { readonly kind: Exclude<Refusal["kind"], "full"> };
 
+/**
+ * So long before its certificate ends an agent is asked to connect anew, with what its files hold by
+ * then, so that what is open has time to finish. Issuers renew certificates long before that.
+ */
+const renewalLeadMs = 5 * 60_000;
+
 /** An agent that was let in. */
 export class Admission {
   readonly credentials: AgentCredentials;
@@ -32,10 +38,17 @@ export class Admission {
   /** Why it was put out; nothing while it is in. */
   #reason: string | undefined;
   #onRevoked: ((reason: string) => void) | undefined;
+  /** When its agent is to be asked for a newer certificate; infinite for not at all. */
+  readonly #renewalMs: number;
+  #onRenewal: (() => void) | undefined;
 
-  constructor(credentials: AgentCredentials, match: TokenMatch) {
+  /** @param nowMs Milliseconds since 1970. */
+  constructor(credentials: AgentCredentials, match: TokenMatch, nowMs: number) {
     this.credentials = credentials;
     this.#match = match;
+    const renewalMs = this.#certificateExpiresMs - renewalLeadMs;
+    // One that came with so little time left has nothing newer, and would be asked time and again.
+    this.#renewalMs = renewalMs > nowMs ? renewalMs : Infinity;
   }
 
   /** As the configuration has it now. */
@@ -73,6 +86,19 @@ export class Admission {
     else this.#onRevoked = listener;
   }
 
+  /** Says who is to be told, once, that the agent's certificate ends soon. */
+  whenToRenew(listener: () => void): void {
+    this.#onRenewal = listener;
+  }
+
+  /** Tells that the certificate ends soon, if it does. @param nowMs Milliseconds since 1970. */
+  remind(nowMs: number): void {
+    if (nowMs < this.#renewalMs) return;
+    const listener = this.#onRenewal;
+    this.#onRenewal = undefined;
+    listener?.();
+  }
+
   /** Puts the agent out. */
   revoke(reason: string): void {
     this.#reason = reason;
@@ -108,7 +134,7 @@ export class Admissions {
     const { cluster, tokenName } = verdict;
     const count = this.#counts.get(cluster.id) ?? 0;
     if (count >= maxSessionsPerCluster) return { kind: "full", cluster, tokenName };
-    const admission = new Admission(credentials, verdict);
+    const admission = new Admission(credentials, verdict, this.#nowMs());
     this.#admissions.add(admission);
     this.#counts.set(cluster.id, count + 1);
     this.#watchExpiry(admission);
@@ -146,13 +172,17 @@ export class Admissions {
     return { clusters: tokens.size, ...changes, sessions_ended: ended };
   }
 
-  /** Puts out those whose token or certificate has ended; the timer calls it. */
+  /** Puts out those whose token or certificate has ended, and reminds the next ones; the timer calls it. */
   expire(): void {
     const now = this.#nowMs();
     let mayExpire = false;
     for (const admission of this.#admissions) {
-      if (admission.expiresMs <= now) this.#revoke(admission, reasons[admission.brief]);
-      else mayExpire ||= admission.expiresMs !== Infinity;
+      if (admission.expiresMs <= now) {
+        this.#revoke(admission, reasons[admission.brief]);
+        continue;
+      }
+      admission.remind(now);
+      mayExpire ||= admission.expiresMs !== Infinity;
     }
     if (mayExpire) return;
     clearInterval(this.#sweep);

@@ -51,14 +51,16 @@ export class Registry {
 
   /**
    * Adds a session, and ends the one that it replaces: the older session of the same connection of
-   * the same agent, or, among version 1 agents, which can't be told apart, the older agent's.
+   * the same agent, or, among version 1 agents, which can't be told apart, the older agent's. One that
+   * was asked to drain finishes what it has.
    */
   add(registration: Registration): void {
     const { cluster: { id }, instance, slot } = registration;
-    const isSame = (other: Registration) => other.instance === instance && other.slot === slot;
+    const isReplaced = (other: Registration) =>
+      other.instance === instance && other.slot === slot && !other.session.isDraining;
     const others = this.#sessions.get(id) ?? [];
-    const replaced = others.filter(isSame);
-    const kept = others.filter((other) => !isSame(other));
+    const replaced = others.filter(isReplaced);
+    const kept = others.filter((other) => !isReplaced(other));
     this.#sessions.set(id, [...kept, registration]);
     for (const { session } of replaced) {
       session.close(CloseCode.Replaced, "Replaced by a newer session");
@@ -97,8 +99,8 @@ export class Registry {
   }
 
   /**
-   * The cluster's session with the fewest open streams that takes new ones. One whose agent does not
-   * answer its Pings is taken only if there is no other.
+   * The cluster's session with the fewest open streams that takes new ones. One that was asked to
+   * drain, or whose agent does not answer its Pings, is taken only if there is no other.
    *
    * @param except A session that has failed this request already.
    */
@@ -114,5 +116,6 @@ export class Registry {
 
 function isBetter(a: Session, b: Session): boolean {
   if (a.isSuspect !== b.isSuspect) return b.isSuspect;
+  if (a.isDraining !== b.isDraining) return b.isDraining;
   return a.openStreams < b.openStreams;
 }

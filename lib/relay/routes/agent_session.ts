@@ -51,6 +51,7 @@ export class AgentSession {
       session.close(CloseCode.ProtocolError, "No Settings in time");
     }, handshakeTimeoutMs);
     admission.whenRevoked((reason) => session.close(CloseCode.NotPermitted, reason));
+    admission.whenToRenew(() => this.#renew());
     session.ready.then(() => this.#ready(), () => {}); // `closed` tells of a session that ended before.
     session.closed.then((end) => this.#closed(end));
   }
@@ -84,6 +85,14 @@ export class AgentSession {
       instance,
       software,
     });
+  }
+
+  /** The agent's certificate ends soon. It may have a newer one, and shows that when it dials anew. */
+  #renew(): void {
+    // A version 1 agent can't be asked.
+    if (this.#session.version === 1) return;
+    this.#relay.log.info("Agent's certificate ends soon; asked it to connect anew", this.#about);
+    this.#session.announceDrain();
   }
 
   #draining(): void {

@@ -89,6 +89,12 @@ function isSuspect(registration: Registration | undefined): boolean {
   return registration?.session.isSuspect === true;
 }
 
+/** Whether a session is taken only when no other relay has the cluster: its agent may be there now. */
+function isLastResort(relay: Relay, registration: Registration | undefined): boolean {
+  const isDrainedAlone = registration?.session.isDraining === true && !relay.isStopping;
+  return isSuspect(registration) || isDrainedAlone;
+}
+
 function takeHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop): void {
   if (relay.refusesRequests || !relay.registry.pick(route.cluster)) return answerNotHere(exchange);
   exchange.peer = hop.peer;
@@ -135,8 +141,9 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   request.permit = permit;
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
-  // An agent that does not answer is asked when nobody else has the cluster.
-  if (relay.elsewhere && isSuspect(request.registration)) request.registration = undefined;
+  if (relay.elsewhere && isLastResort(relay, request.registration)) {
+    request.registration = undefined;
+  }
   request.watching = relay.callers.open.watch(request);
   request.whenRecorded(() => dispatch(relay, exchange, request, route, caller));
 }

@@ -25,6 +25,8 @@ class Setup implements Disposable {
   readonly admissions: Admissions;
   /** Why each agent was put out, in order. */
   readonly ended: string[] = [];
+  /** Tokens of those that were told that their certificate ends soon, in order. */
+  readonly reminded: string[] = [];
   readonly #admitted: Admission[] = [];
 
   private constructor(table: TokenTable) {
@@ -42,6 +44,7 @@ class Setup implements Disposable {
     const result = this.admissions.admit({ digest, certificate });
     if (!(result instanceof Admission)) return result.kind;
     result.whenRevoked((reason) => this.ended.push(`${token}: ${reason}`));
+    result.whenToRenew(() => this.reminded.push(token));
     this.#admitted.push(result);
     return result;
   }
@@ -208,4 +211,21 @@ Deno.test("Admissions.expire puts out whose client certificate has ended, unless
   setup.nowMs = 1_001_000;
   setup.admissions.expire();
   assert.deepEqual(setup.ended.slice(1), ["token of a: The client certificate has expired"]);
+});
+
+Deno.test("Admissions.expire reminds an agent once, five minutes before its certificate ends", async () => {
+  using setup = await Setup.of(cluster("a"), cluster("b"), cluster("c"));
+  setup.certificateMs = setup.nowMs + 400_000;
+  await setup.admit("token of a", "agent");
+  setup.certificateMs = setup.nowMs + 300_000;
+  await setup.admit("token of b", "agent");
+  await setup.admit("token of c");
+  setup.nowMs += 99_999;
+  setup.admissions.expire();
+  assert.deepEqual(setup.reminded, []);
+  setup.nowMs++;
+  setup.admissions.expire();
+  setup.admissions.expire();
+  assert.deepEqual(setup.reminded, ["token of a"], "b came with too little time left to be asked");
+  assert.deepEqual(setup.ended, []);
 });

@@ -89,6 +89,18 @@ Deno.test("Registry.add keeps the connections of one agent side by side, and rep
   assert.equal(first.session.isClosed, false);
 });
 
+Deno.test("Registry: a session that was asked to drain finishes beside the next one, which gets what is new", () => {
+  using sessions = new Sessions();
+  const old = sessions.add(prod, "a");
+  old.session.announceDrain();
+  assert.equal(sessions.registry.pick("prod"), old, "for want of another");
+  const anew = sessions.add(prod, "a");
+  assert.deepEqual(sessions.all, [old, anew]);
+  assert.equal(old.session.isClosed, false);
+  busy(anew, 1);
+  assert.equal(sessions.registry.pick("prod"), anew);
+});
+
 Deno.test("Registry.pick keeps clusters apart", () => {
   using sessions = new Sessions();
   const inProd = sessions.add(prod, "a");
