@@ -261,9 +261,13 @@ export class Stream {
     return this.#host.version === 1 || this.#sendCredit > 0;
   }
 
-  /** After slices were taken: tells the owner that there is room. */
+  /**
+   * After slices were taken, or credit came: tells the owner that there is room. Without credit there
+   * is none: what came now would only lie here, and for how long is up to whoever reads.
+   */
   notifyDrained(): void {
     if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > this.#highWaterBytes / 2) return;
+    if (this.#sendCredit === 0 && this.#host.version > 1) return;
     this.#wantsDrain = false;
     this.#events.drained();
   }
@@ -297,6 +301,7 @@ export class Stream {
     this.#isStalled = false;
     this.#highWaterBytes = Math.min(maxHighWaterBytes, Math.max(this.#highWaterBytes, bytes));
     if (this.#queuedBytes > 0) this.#host.wake(this);
+    else this.notifyDrained();
   }
 
   receiveClose(): void {

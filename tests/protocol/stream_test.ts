@@ -214,17 +214,33 @@ Deno.test("Stream.taken grants nothing to a peer that has ended", () => {
 
 Deno.test("Stream tells its owner once, when half of what it held back has gone", () => {
   using setup = new Setup({ peerWindow: 1 });
-  const log = setup.accept(1);
+  const { stream } = setup.accept(1);
+  setup.receive(credit(1, 400_000));
+  const leftWhenTold: number[] = [];
+  stream.listen({
+    data() {},
+    end() {},
+    closed() {},
+    failed() {},
+    drained: () => leftWhenTold.push(stream.queuedBytes),
+  });
   let written = 0;
-  do written += 1_000; while (log.stream.write(patterned(1_000)));
-  const left: number[] = [];
-  while (log.stream.queuedBytes > 0) {
-    setup.receive(credit(1, 100));
-    setup.sent();
-    left.push(log.drainedCount === 0 ? Infinity : log.stream.queuedBytes);
-  }
-  const leftWhenTold = Math.max(...left.filter(Number.isFinite));
-  assert.ok(leftWhenTold <= written / 2 && leftWhenTold > written / 4, `${leftWhenTold}`);
+  do written += 1_000; while (stream.write(patterned(1_000)));
+  setup.sent();
+  assert.deepEqual([written, stream.queuedBytes, leftWhenTold.length], [400_000, 0, 1]);
+  const left = leftWhenTold[0]!;
+  assert.ok(left <= written / 2 && left > written / 4, `${left}`);
+});
+
+Deno.test("Stream asks for nothing more while the peer has granted no credit for it", () => {
+  using setup = new Setup({ peerWindow: 100 });
+  const log = setup.accept(1);
+  while (log.stream.write(patterned(1_000)));
+  setup.sent();
+  setup.receive(credit(1, log.stream.queuedBytes));
+  setup.sent();
+  assert.deepEqual([log.stream.queuedBytes, log.drainedCount], [0, 0]);
+  setup.receive(credit(1, 1));
   assert.equal(log.drainedCount, 1);
 });
 
