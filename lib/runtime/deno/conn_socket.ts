@@ -107,6 +107,9 @@ export class ConnSocket implements ByteSocket {
     let size = smallReadBytes;
     try {
       for (;;) {
+        // A read that waits holds its buffer: while nothing is wanted, nothing is read.
+        if (this.#isPaused) await this.#untilResumed();
+        if (this.#isDestroyed) return;
         const buffer = allocate(size);
         const count = await this.#conn.read(buffer);
         if (this.#isPaused) await this.#untilResumed();

@@ -21,6 +21,12 @@ export interface TargetOptions {
 }
 
 /**
+ * Node reads on after `pause` until it holds as much as this: one more piece of 64 KiB for each
+ * answer that nobody takes. `connect` hands it on to the stream, which its types don't say.
+ */
+const readsNothingAhead = { readableHighWaterMark: 0 } as const;
+
+/**
  * Connects to the target, unless the signal comes first.
  *
  * @throws {StreamError} `refused`, `unreachable`, `timeout`, `tls` or, for the signal, `reset`.
@@ -38,7 +44,7 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
       minVersion: "TLSv1.2",
       ALPNProtocols: ["http/1.1"],
     })
-    : connectPlain(common);
+    : connectPlain({ ...common, ...readsNothingAhead });
   const settled = (): void => {
     clearTimeout(timer);
     signal.removeEventListener("abort", aborted);
