@@ -9,6 +9,7 @@ import type { Stream } from "../../lib/protocol/stream.ts";
 import { dialRelay } from "../../lib/runtime/node/dial_relay.ts";
 import { TcpProxy } from "../isolation/tcp_proxy.ts";
 import { eventually, within } from "../support/deadline.ts";
+import type { RawConnection } from "../support/raw_connection.ts";
 import { readResponse } from "../support/raw_http.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { refusingAddress } from "../support/target.ts";
@@ -53,7 +54,7 @@ class TestAgent implements AsyncDisposable {
     this.#session = session;
   }
 
-  /** @param text What it answers to all paths but `/wait`, which it leaves waiting. */
+  /** @param text What it answers; "first" leaves `/wait` waiting. */
   static async connect(address: string, instance: string, text: string): Promise<TestAgent> {
     const dial = { url: `ws://${address}/connect`, token: tokenOf("one") };
     const session = new Session(await dialRelay(dial, new AbortController().signal), {
@@ -77,7 +78,8 @@ function answer(stream: Stream, text: string): void {
   stream.listen({
     data(bytes) {
       stream.taken(bytes.length);
-      if (hasAnswered || new TextDecoder().decode(bytes).includes("/wait")) return;
+      const isLeft = text === "first" && new TextDecoder().decode(bytes).includes("/wait");
+      if (hasAnswered || isLeft) return;
       hasAnswered = true;
       const head = `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n`;
       stream.write(new TextEncoder().encode(head + text));
@@ -115,6 +117,10 @@ function endsOf({ logs }: LocalRelay) {
     .map(({ code, reason }) => ({ code, reason }));
 }
 
+async function bodyOf({ reader }: RawConnection): Promise<string> {
+  return new TextDecoder().decode((await readResponse(reader)).body);
+}
+
 const abandoned = { code: 1006, reason: "The agent does not answer, and another relay has it" };
 
 silenceTest(
@@ -141,10 +147,8 @@ silenceTest(
       message === "Request" && status === 200
     );
     deepEqual([requested?.to_relay, requested?.instance], [found.name, undefined]);
-    for (const { reader } of [reading, writing]) {
-      const { body } = await readResponse(reader);
-      equal(codeIn(new TextDecoder().decode(body)), "reset", "as on any session that is lost");
-    }
+    equal(await bodyOf(reading), "second", "what asks for no change is sent again");
+    equal(codeIn(await bodyOf(writing)), "reset", "as on any session that is lost");
     const posted = await call(
       left.internalAddress,
       "POST /tunnel/one/",
@@ -225,11 +229,10 @@ silenceTest(
 
 /** Shows that a request is waiting for the agent that does not answer, and ends as that is dead. */
 async function isTriedHere(relay: LocalRelay): Promise<void> {
-  await using waiting = await openCall(relay.internalAddress, get);
+  await using waiting = await openCall(relay.internalAddress, "DELETE /tunnel/one/");
   await eventually(() => relay.openStreams === 1, "the request to be in the session");
   await relay.untilEnded();
-  const { body } = await readResponse(waiting.reader);
-  equal(codeIn(new TextDecoder().decode(body)), "reset");
+  equal(codeIn(await bodyOf(waiting)), "reset");
 }
 
 silenceTest(
@@ -287,5 +290,22 @@ silenceTest(
     await two.untilEnded();
     const { body } = await readResponse(waiting.reader);
     equal(codeIn(new TextDecoder().decode(body)), "reset");
+  },
+);
+
+silenceTest(
+  "a read whose agent is lost waits for it and is answered where it comes back, a write is not",
+  2,
+  async ({ redis, relays }) => {
+    const [left, found] = relays as [LocalRelay, LocalRelay];
+    await using reading = await openCall(left.internalAddress, "GET /tunnel/one/wait");
+    await using writing = await openCall(left.internalAddress, "DELETE /tunnel/one/wait");
+    await eventually(() => left.openStreams === 2, "both requests to be under way");
+    left.relay.registry.pick("one")!.session.abandon("The line broke");
+    equal(codeIn(await bodyOf(writing)), "reset");
+    await using _agent = await connectKnown(redis, found, "agent", "second");
+    equal(await bodyOf(reading), "second");
+    equal(await metric(left, 'culvert_request_retries_total{reason="session_lost"}'), 1);
+    equal(left.logs.filter(({ message }) => message === "Sending a request again").length, 1);
   },
 );

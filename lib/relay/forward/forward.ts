@@ -73,6 +73,8 @@ export interface ForwardHost extends ForwardObserver {
    * what of its body had been written, if that is safe.
    */
   again?(error: StreamError): Channel | undefined;
+  /** The same, where the whole exchange goes on without this channel: what sets it going. */
+  elsewhere?(error: StreamError): (() => void) | undefined;
 }
 
 /** Has a channel answer a request whose head it has got already. */
@@ -348,7 +350,8 @@ class Forward implements Watched, StreamEvents {
 
   /** The stream ended before the answer was whole. */
   failed(error: StreamError): void {
-    if (this.#isOver || (!this.#hasAnswer && this.#sendAgain(error))) return;
+    if (this.#isOver) return;
+    if (!this.#hasAnswer && (this.#sendAgain(error) || this.#handOver(error))) return;
     this.#fail(this.#host.answerTo(error), error.message);
   }
 
@@ -361,6 +364,15 @@ class Forward implements Watched, StreamEvents {
     if (this.#exchange.isBodyDone && this.#upgrade === undefined) this.#stream.end();
     // An empty piece asks whether there is room.
     else if (this.#stream.write(noBytes)) this.drained();
+    return true;
+  }
+
+  /** Leaves the exchange to who finds another way for it, if anybody does. */
+  #handOver(error: StreamError): boolean {
+    const goOn = this.#host.elsewhere?.(error);
+    if (!goOn) return false;
+    this.#over();
+    goOn();
     return true;
   }
 

@@ -156,19 +156,22 @@ function dispatch(
   route: TunnelRoute,
   caller: Caller,
 ): void {
-  if (request.registration) return send(relay, exchange, request);
-  relay.elsewhere!.serve({
-    exchange,
-    ...route,
-    caller,
-    host: request,
-    here: () => {
-      request.registration = relay.registry.pick(route.cluster);
-      if (request.registration) send(relay, exchange, request);
-      else request.refuse(clusterNotAvailable);
-    },
-    taken: (holder) => request.toRelay = holder,
-  });
+  const { elsewhere } = relay;
+  request.seek = elsewhere && (() =>
+    elsewhere.serve({
+      exchange,
+      ...route,
+      caller,
+      host: request,
+      here: () => {
+        request.registration = relay.registry.pick(route.cluster);
+        if (request.registration) send(relay, exchange, request);
+        else request.refuse(clusterNotAvailable);
+      },
+      taken: (holder) => request.toRelay = holder,
+    }));
+  if (request.registration) send(relay, exchange, request);
+  else request.seek!();
 }
 
 /** Sends a request through a session of this relay's. */

@@ -18,6 +18,8 @@ import { type RetryReason, retryReason } from "../forward/retry.ts";
 /** One request and the sessions that it is tried through. */
 export class TunnelRequest extends Observation implements ForwardHost {
   readonly upgrade: string | undefined;
+  /** Looks for a session with the other relays, if there are any that may be asked. */
+  seek: (() => void) | undefined;
   #stream: Stream | undefined;
 
   get bandwidths(): readonly Bandwidth[] {
@@ -64,6 +66,21 @@ export class TunnelRequest extends Observation implements ForwardHost {
     return stream;
   }
 
+  /** Where no session is left here, the agent may have gone to another relay, or be on its way. */
+  elsewhere({ code, message }: StreamError): (() => void) | undefined {
+    const [failed, session] = [this.#stream, this.registration?.session];
+    // An agent that answers has said why, and of a body there may be no copy.
+    if (!failed || !session?.isClosed || this.exchange.framing.kind !== "none") return undefined;
+    const reason = retryReason(this.exchange, { session, stream: failed, code });
+    if (!this.seek || !reason || !this.#mayRetry) return undefined;
+    this.#retrying(reason, message);
+    // As when it has left, of which the directory is told only now.
+    this.relay.elsewhere?.moves.begin(this.cluster);
+    this.registration = undefined;
+    this.#stream = undefined;
+    return this.seek;
+  }
+
   answerTo({ code }: StreamError): RelayError {
     if (this.toRelay !== undefined) return relayLost;
     const end = this.registration?.session.end;
@@ -90,14 +107,19 @@ export class TunnelRequest extends Observation implements ForwardHost {
 
   /** Another session than the one that failed, for one try more. */
   #another(reason: RetryReason, detail: string): Registration | undefined {
-    const { log, metrics, registry, refusesRequests } = this.relay;
-    if (this.retries > 0 || refusesRequests) return undefined;
-    const other = registry.pick(this.route.cluster, this.registration?.session);
-    if (!other) return undefined;
-    this.retries++;
-    metrics.requestRetried(reason);
-    const { instance } = other;
-    log.info("Sending a request again", { ...this.about, reason, detail, instance });
+    if (!this.#mayRetry) return undefined;
+    const other = this.relay.registry.pick(this.route.cluster, this.registration?.session);
+    if (other) this.#retrying(reason, detail, other.instance);
     return other;
+  }
+
+  get #mayRetry(): boolean {
+    return this.retries === 0 && !this.relay.refusesRequests;
+  }
+
+  #retrying(reason: RetryReason, detail: string, instance?: string): void {
+    this.retries++;
+    this.relay.metrics.requestRetried(reason);
+    this.relay.log.info("Sending a request again", { ...this.about, reason, detail, instance });
   }
 }
