@@ -1,5 +1,5 @@
 /** One stream of the tunnel: a request from the relay, the target's answer back. */
-import { concat, noBytes } from "../bytes/bytes.ts";
+import { concat, freeing, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming, responseFraming } from "../http1/body.ts";
 import { endToEnd, keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
@@ -258,12 +258,14 @@ class Serving implements StreamEvents {
   #passAnswer(bytes: Uint8Array, bodyStart: number): void {
     const body = this.#responseBody!;
     const end = body.scan(bytes, bodyStart);
-    this.#write(bytes.subarray(0, end));
-    if (body.isDone) this.#complete(end === bytes.length);
+    const isExact = end === bytes.length;
+    // What was read is whole in this one write, and nothing else refers to it.
+    this.#write(bytes.subarray(0, end), isExact ? freeing(bytes) : undefined);
+    if (body.isDone) this.#complete(isExact);
   }
 
-  #write(bytes: Uint8Array): void {
-    if (!this.#stream.write(bytes)) this.#connection!.socket.pause();
+  #write(bytes: Uint8Array, release?: () => void): void {
+    if (!this.#stream.write(bytes, release)) this.#connection!.socket.pause();
   }
 
   /** @param isExact Whether the target sent nothing behind its answer. */

@@ -25,6 +25,15 @@ export function allocate(length: number): Uint8Array {
   return bytes;
 }
 
+/**
+ * What frees an array's memory at once, where otherwise the garbage collector would find it later;
+ * nobody may have any use for the array then. Undefined for what is small, or a part of more.
+ */
+export function freeing(bytes: Uint8Array): (() => void) | undefined {
+  if (bytes.length <= maxSliceBytes || bytes.length < bytes.buffer.byteLength) return undefined;
+  return () => void (bytes.buffer as ArrayBuffer).transfer(0);
+}
+
 /** Joins two pieces into one, so that they leave in one write; an empty one costs nothing. */
 export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
   if (first.length === 0) return second;

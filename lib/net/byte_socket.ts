@@ -2,6 +2,7 @@
 
 /** Events of a {@link ByteSocket} and what comes with them. */
 export interface ByteSocketEvents {
+  /** The bytes are the listener's: nobody else uses their memory any more. */
   data: (bytes: Uint8Array) => void;
   /** The peer sends no more; we still may. */
   end: () => void;

@@ -137,9 +137,11 @@ export class Outbox {
 
   #sendAll(): void {
     while (!this.#isStopped && !this.#isSocketFull) {
-      const frames = this.#gather();
+      const served: Stream[] = [];
+      const frames = this.#gather(served);
       if (frames.length === 0) return;
       this.#send(frames);
+      for (const stream of served) stream.copied();
     }
   }
 
@@ -165,10 +167,13 @@ export class Outbox {
     this.flush();
   };
 
-  /** The frames of the next message: all that is urgent, then a slice of each stream in turn. */
-  #gather(): PendingFrame[] {
+  /**
+   * The frames of the next message: all that is urgent, then a slice of each stream in turn.
+   *
+   * @param served Gets the streams that had their turn.
+   */
+  #gather(served: Stream[]): PendingFrame[] {
     const frames: PendingFrame[] = [];
-    const served: Stream[] = [];
     const bytes = this.#takeUrgent(frames, served);
     this.#takeTurns(bytes, frames, served);
     for (const stream of served) stream.notifyDrained();

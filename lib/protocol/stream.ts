@@ -69,6 +69,13 @@ export interface OutgoingSlice {
   payload: Uint8Array;
 }
 
+/** Bytes whose memory their writer wants back. */
+interface Lent {
+  /** Where they end among all that was written. */
+  readonly end: number;
+  readonly release: () => void;
+}
+
 /**
  * The half of a stream that this side sends.
  *
@@ -93,6 +100,9 @@ export class Stream {
   #queue: Uint8Array[] = [];
   #queueHead = 0;
   #queuedBytes = 0;
+  /** Bytes that have left the queue. */
+  #takenBytes = 0;
+  #lent: Lent[] = [];
   #sendCredit: number;
   #highWaterBytes = minHighWaterBytes;
   #wantsDrain = false;
@@ -141,13 +151,16 @@ export class Stream {
    * Sends bytes, in turn with the other streams and within the peer's credit. The bytes must not
    * change any more.
    *
+   * @param release Called once the stream has no use for the bytes' memory any more; never, when it
+   *   ends before.
    * @returns false when the stream holds enough: wait for `drained` before writing more.
    */
-  write(bytes: Uint8Array): boolean {
+  write(bytes: Uint8Array, release?: () => void): boolean {
     if (this.#isOver || this.#isSendClosed) return true;
     if (bytes.length > 0) {
       this.#queue.push(bytes);
       this.#queuedBytes += bytes.length;
+      if (release) this.#lent.push({ end: this.#takenBytes + this.#queuedBytes, release });
       if (this.#sendState !== "held") this.#host.wake(this);
     }
     this.#wantsDrain = this.#queuedBytes >= this.#highWaterBytes;
@@ -259,6 +272,23 @@ export class Stream {
     if (this.#opening) return true;
     if (this.#queuedBytes === 0) return this.#sendState !== "open" && this.#sendState !== "ended";
     return this.#host.version === 1 || this.#sendCredit > 0;
+  }
+
+  /** What was taken is in a message now, which has a copy of it. */
+  copied(): void {
+    if (this.#lent.length === 0) return;
+    while (this.#lent[0] && this.#lent[0].end <= this.#takenBytes) this.#lent.shift()!.release();
+    if (this.#sendCredit === 0) this.#keepOnlyRest();
+  }
+
+  /** Copies what is left of bytes that are half sent: they may lie here for as long as nobody reads. */
+  #keepOnlyRest(): void {
+    const rest = this.#queue[this.#queueHead];
+    const isHalfSent = rest !== undefined && rest.byteOffset > 0;
+    if (!isHalfSent || this.#lent[0]?.end !== this.#takenBytes + rest.length) return;
+    // A copy indeed: `slice` of Node's Buffer is none.
+    this.#queue[this.#queueHead] = new Uint8Array(rest);
+    this.#lent.shift()!.release();
   }
 
   /**
@@ -383,6 +413,7 @@ export class Stream {
       }
     }
     this.#queuedBytes -= payload.length;
+    this.#takenBytes += payload.length;
     return payload;
   }
 
@@ -393,6 +424,7 @@ export class Stream {
     this.#queue = [];
     this.#queueHead = 0;
     this.#queuedBytes = 0;
+    this.#lent = [];
     this.#window.release();
     this.#host.forget(this);
   }

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { allocate, concat, decodeLatin1, encodeLatin1, noBytes } from "../../lib/bytes/bytes.ts";
+import {
+  allocate,
+  concat,
+  decodeLatin1,
+  encodeLatin1,
+  freeing,
+  noBytes,
+} from "../../lib/bytes/bytes.ts";
 import { anyBytes, check } from "../protocol/property.ts";
 import { joined } from "../protocol/wire.ts";
 
@@ -61,4 +68,18 @@ Deno.test("concat joins two pieces, and copies nothing where one is empty", () =
   check(fc.property(anyBytes(30), anyBytes(30), (first, second) => {
     assert.deepEqual(concat(first, second), joined(first, second));
   }));
+});
+
+Deno.test("freeing frees memory that an array has for itself", () => {
+  const bytes = new Uint8Array(64 * 1024);
+  freeing(bytes)!();
+  assert.deepEqual([bytes.length, bytes.buffer.detached], [0, true]);
+});
+
+Deno.test("freeing leaves alone what may be a part of something else", () => {
+  const large = new Uint8Array(64 * 1024);
+  const parts = [large.subarray(0, 32 * 1024), large.subarray(32 * 1024), allocate(16 * 1024)];
+  for (const part of [...parts, new Uint8Array(100), noBytes]) {
+    assert.equal(freeing(part), undefined);
+  }
 });

@@ -44,7 +44,8 @@ export class MemoryConnection extends Duplex {
   override _write(chunk: Uint8Array, _encoding: string, written: (error?: Error) => void): void {
     const peer = this.#peer;
     if (!peer || peer.destroyed) return written(new Error("The connection is closed"));
-    if (peer.push(chunk)) written();
+    // A copy: on a network the reader's bytes are never the writer's.
+    if (peer.push(new Uint8Array(chunk))) written();
     else peer.#wanted = written;
   }
 

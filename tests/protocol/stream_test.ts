@@ -1,10 +1,12 @@
 /** A stream as its owner sees it, in a session of version 2 whose network the test plays. */
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import { Session } from "../../lib/protocol/session.ts";
 import type { Stream } from "../../lib/protocol/stream.ts";
+import { check } from "./property.ts";
 import { agentSettings, ManualSocket, relaySettings, StreamLog } from "./session_setup.ts";
-import { bytesOf, credit, type Frame, frame, open, patterned, T } from "./wire.ts";
+import { bytesOf, credit, type Frame, frame, joined, open, patterned, T } from "./wire.ts";
 
 /** What the sessions' line takes. */
 const ROUND_TRIP_MS = 20;
@@ -242,6 +244,95 @@ Deno.test("Stream asks for nothing more while the peer has granted no credit for
   assert.deepEqual([log.stream.queuedBytes, log.drainedCount], [0, 0]);
   setup.receive(credit(1, 1));
   assert.equal(log.drainedCount, 1);
+});
+
+/** Bytes that are overwritten as soon as they are given back, and how often they were. */
+function lent(length: number): { bytes: Uint8Array; release: () => void; releases: number } {
+  const bytes = patterned(length);
+  return {
+    bytes,
+    releases: 0,
+    release() {
+      this.releases++;
+      bytes.fill(0);
+    },
+  };
+}
+
+/** The payloads of this turn's Data frames, joined. */
+function sentData(setup: Setup): Uint8Array {
+  return joined(...setup.sentFrames().map(({ payload }) => payload));
+}
+
+Deno.test("Stream gives the memory of its bytes back once all of them are in messages", () => {
+  using setup = new Setup({ peerWindow: 1_000_000 });
+  const { stream } = setup.accept(1);
+  const [one, two] = [lent(150_000), lent(100)];
+  stream.write(one.bytes, () => one.release());
+  stream.write(two.bytes, () => two.release());
+  assert.deepEqual([one.releases, two.releases], [0, 0]);
+  assert.deepEqual(sentData(setup), joined(patterned(150_000), patterned(100)));
+  assert.deepEqual([one.releases, two.releases], [1, 1]);
+});
+
+Deno.test("Stream gives memory back of which a part waits for credit, and sends that part later", () => {
+  using setup = new Setup({ peerWindow: 100 });
+  const { stream } = setup.accept(1);
+  const [one, two] = [lent(150), lent(150)];
+  stream.write(one.bytes, () => one.release());
+  stream.write(two.bytes, () => two.release());
+  const all = joined(patterned(150), patterned(150));
+  assert.deepEqual(sentData(setup), all.subarray(0, 100));
+  assert.deepEqual([one.releases, two.releases], [1, 0]);
+  setup.receive(credit(1, 25));
+  assert.deepEqual(sentData(setup), all.subarray(100, 125));
+  setup.receive(credit(1, 100));
+  assert.deepEqual(sentData(setup), all.subarray(125, 225));
+  assert.deepEqual([one.releases, two.releases], [1, 1]);
+  setup.receive(credit(1, 100));
+  assert.deepEqual(sentData(setup), all.subarray(225));
+  assert.deepEqual([one.releases, two.releases], [1, 1]);
+});
+
+Deno.test("Stream never gives back the memory of bytes that it has not sent when it ends", () => {
+  using setup = new Setup({ peerWindow: 100 });
+  const { stream } = setup.accept(1);
+  const one = lent(50);
+  const two = lent(100);
+  stream.write(one.bytes, () => one.release());
+  stream.write(two.bytes, () => two.release());
+  stream.close();
+  setup.receive(credit(1, 1_000));
+  setup.sent();
+  assert.deepEqual([one.releases, two.releases], [0, 0]);
+});
+
+Deno.test("Stream sends what was written, whenever credit comes and memory goes back", () => {
+  const step = fc.record({ length: fc.nat(400), credit: fc.nat(400), isLent: fc.boolean() });
+  check(fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+    using setup = new Setup({ peerWindow: 100 });
+    const { stream } = setup.accept(1);
+    const written: Uint8Array[] = [];
+    const sent: Uint8Array[] = [];
+    const given = steps.filter(({ isLent, length }) => isLent && length > 0).length;
+    let releases = 0;
+    for (const { length, credit: bytes, isLent } of steps) {
+      const piece = lent(length);
+      written.push(patterned(length));
+      const release = (): void => {
+        piece.release();
+        releases++;
+      };
+      stream.write(piece.bytes, isLent ? release : undefined);
+      sent.push(sentData(setup));
+      if (bytes > 0) setup.receive(credit(1, bytes));
+      sent.push(sentData(setup));
+    }
+    setup.receive(credit(1, 1_000_000));
+    sent.push(sentData(setup));
+    assert.deepEqual(joined(...sent), joined(...written));
+    assert.equal(releases, given);
+  }));
 });
 
 Deno.test("Stream can be given up by its owner while it is being told of room", () => {
