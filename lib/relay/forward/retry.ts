@@ -12,8 +12,9 @@ import type { Stream } from "../../protocol/stream.ts";
  * - `unsent`: none of it had left, not even its Open
  * - `not_started`: the agent said that nothing of it had reached the target
  * - `session_lost`: its session ended before any answer, and it asks for no change
+ * - `relay_lost`: the same, with the relay that it was forwarded to
  */
-export type RetryReason = "unsent" | "not_started" | "session_lost";
+export type RetryReason = "unsent" | "not_started" | "session_lost" | "relay_lost";
 
 /** Errors with which an agent says that the target has got nothing of the request, and says so soon. */
 const notStartedCodes: ReadonlySet<StreamErrorCode> = new Set(
@@ -28,14 +29,19 @@ export interface FailedTry {
 
 /** What makes it safe to send a request again whose try failed so, if anything does. */
 export function retryReason(
-  { head, framing }: Exchange,
+  exchange: Exchange,
   { session, stream, code }: FailedTry,
 ): RetryReason | undefined {
   if (stream.unsent) return "unsent";
+  if (session.isClosed) return isRepeatable(exchange) ? "session_lost" : undefined;
+  const isHere = exchange.framing.kind === "none";
+  return isHere && notStartedCodes.has(code) ? "not_started" : undefined;
+}
+
+/** Whether a request may be sent again though a target may have got it. */
+export function isRepeatable({ head, framing }: Exchange): boolean {
   // Of a body that was sent there is no copy.
-  if (framing.kind !== "none") return undefined;
-  if (!session.isClosed) return notStartedCodes.has(code) ? "not_started" : undefined;
+  if (framing.kind !== "none") return false;
   // An upgrade may be a GET and yet start something, as Kubernetes' exec does.
-  const isSafe = isSafeMethod(head.method) && requestedUpgrade(head) === undefined;
-  return isSafe ? "session_lost" : undefined;
+  return isSafeMethod(head.method) && requestedUpgrade(head) === undefined;
 }

@@ -116,6 +116,17 @@ export class Elsewhere {
     this.moves.begin(claim.cluster);
   }
 
+  /**
+   * A session was lost with a request in it, here or with the relay that had been asked: it is no
+   * longer where it was, and worth waiting for.
+   */
+  lost(cluster: string, relay: string | undefined): void {
+    this.moves.begin(cluster);
+    if (relay === undefined) return;
+    this.lookups.forget(cluster, relay);
+    this.peers.suspect(relay);
+  }
+
   /** Whether a cluster is known to be held by another relay. */
   knows(cluster: string): boolean {
     return (this.lookups.kept(cluster)?.length ?? 0) > 0 || this.moves.has(cluster);

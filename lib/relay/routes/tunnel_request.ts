@@ -13,7 +13,7 @@ import { forwardedFields } from "../forward/headers.ts";
 import { Observation, type TunnelRoute } from "./observation.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Relay } from "../relay.ts";
-import { type RetryReason, retryReason } from "../forward/retry.ts";
+import { isRepeatable, type RetryReason, retryReason } from "../forward/retry.ts";
 
 /** One request and the sessions that it is tried through. */
 export class TunnelRequest extends Observation implements ForwardHost {
@@ -67,18 +67,23 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   /** Where no session is left here, the agent may have gone to another relay, or be on its way. */
-  elsewhere({ code, message }: StreamError): (() => void) | undefined {
-    const [failed, session] = [this.#stream, this.registration?.session];
-    // An agent that answers has said why, and of a body there may be no copy.
-    if (!failed || !session?.isClosed || this.exchange.framing.kind !== "none") return undefined;
-    const reason = retryReason(this.exchange, { session, stream: failed, code });
+  elsewhere(error: StreamError): (() => void) | undefined {
+    const reason = this.#reasonToSeek(error);
     if (!this.seek || !reason || !this.#mayRetry) return undefined;
-    this.#retrying(reason, message);
-    // As when it has left, of which the directory is told only now.
-    this.relay.elsewhere?.moves.begin(this.cluster);
+    this.#retrying(reason, error.message);
+    this.relay.elsewhere?.lost(this.cluster, this.toRelay);
     this.registration = undefined;
+    this.toRelay = undefined;
     this.#stream = undefined;
     return this.seek;
+  }
+
+  #reasonToSeek({ code }: StreamError): RetryReason | undefined {
+    if (this.toRelay !== undefined) return isRepeatable(this.exchange) ? "relay_lost" : undefined;
+    const [stream, session] = [this.#stream, this.registration?.session];
+    // An agent that answers has said why, and of a body there may be no copy.
+    if (!stream || !session?.isClosed || this.exchange.framing.kind !== "none") return undefined;
+    return retryReason(this.exchange, { session, stream, code });
   }
 
   answerTo({ code }: StreamError): RelayError {
