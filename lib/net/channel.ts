@@ -6,8 +6,13 @@ import type { StreamEvents } from "../protocol/stream.ts";
 export interface Channel {
   /** Says who deals with what arrives. */
   listen(events: StreamEvents): void;
-  /** Sends bytes, which must not change any more. @returns false: wait for `drained`. */
-  write(bytes: Uint8Array): boolean;
+  /**
+   * Sends bytes, which must not change any more.
+   *
+   * @param release Called, if ever, once there is no use for the bytes' memory any more.
+   * @returns false: wait for `drained`.
+   */
+  write(bytes: Uint8Array, release?: () => void): boolean;
   /** Half-close, where there is a way to say it: nothing more comes from this side. */
   end(): void;
   /** Whether the other side has a word for half-close. */

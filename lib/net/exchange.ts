@@ -23,8 +23,12 @@ export interface PeerCertificate {
 
 /** Takes a request's body as it comes. */
 export interface BodyConsumer {
-  /** Content, without its chunks. */
-  data(bytes: Uint8Array): void;
+  /**
+   * Content, without its chunks.
+   *
+   * @param release Frees the bytes' memory, where that can be done; to be called or not.
+   */
+  data(bytes: Uint8Array, release?: () => void): void;
   /** The whole body has come. */
   end(): void;
 }

@@ -202,11 +202,13 @@ export class HttpConnection implements ExchangeHost {
 
   #stepBody(exchange: RawExchange): boolean {
     const bytes = this.#buffer;
+    const { length } = bytes;
     this.#buffer = noBytes;
     try {
       const end = exchange.receive(bytes, 0);
-      // A consumer may have detached or paused meanwhile; what is behind the body is kept.
-      this.#buffer = bytes.subarray(end);
+      // A consumer may have detached or paused meanwhile; what is behind the body is kept. Bytes
+      // that are all of the body may have been freed.
+      if (end < length) this.#buffer = bytes.subarray(end);
       return true;
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;

@@ -1,5 +1,5 @@
 /** An exchange on a connection of our own, which may carry more of them. */
-import { concat, noBytes } from "../bytes/bytes.ts";
+import { concat, freeing, noBytes } from "../bytes/bytes.ts";
 import { type BodyScanner, encodeChunk, type Framing, lastChunk } from "../http1/body.ts";
 import {
   encodeResponseHead,
@@ -239,7 +239,10 @@ export class RawExchange implements Exchange {
     const end = this.#scanner.scan(
       bytes,
       start,
-      (from, to) => this.#consumer?.data(bytes.subarray(from, to)),
+      (from, to) => {
+        const piece = bytes.subarray(from, to);
+        this.#consumer?.data(piece, freeing(piece));
+      },
     );
     if (this.#scanner.isDone) this.#consumer?.end();
     return end;

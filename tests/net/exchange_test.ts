@@ -202,6 +202,32 @@ Deno.test("Exchange.readBody gives content without its chunks", async () => {
   assert.deepEqual([body.text, body.endCount], ["hello!", 1]);
 });
 
+Deno.test("Exchange.readBody lets a reader free what is body and nothing else, and reads on", async () => {
+  const large = "x".repeat(64 * 1024);
+  const [setup, { exchange, body }] = await serving(
+    requestOf("POST / HTTP/1.1", `Content-Length: ${large.length + 20_000}`),
+  );
+  await using _ = setup;
+  const isFreed: boolean[] = [];
+  exchange.readBody({
+    data(bytes, release) {
+      body.data(bytes);
+      isFreed.push(release !== undefined);
+      release?.();
+    },
+    end: () => body.end(),
+  });
+  setup.caller.send(large);
+  await setup.settled();
+  setup.caller.send("y".repeat(20_000) + GET);
+  await setup.settled();
+  assert.deepEqual([isFreed, body.endCount], [[true, false], 1]);
+  assert.equal(body.text, large + "y".repeat(20_000));
+  exchange.answer(200, "OK", [], bytes(""));
+  await setup.settled();
+  assert.deepEqual(setup.served.map(({ exchange }) => exchange.head.method), ["POST", "GET"]);
+});
+
 Deno.test("Exchange.pauseBody stops the caller, and resumeBody lets it go on", async () => {
   const [setup, { exchange, body }] = await serving(
     requestOf("POST / HTTP/1.1", "Content-Length: 50000"),

@@ -163,7 +163,7 @@ class Forward implements Watched, StreamEvents {
     if (listHas(this.#exchange.head.fields, "expect", "100-continue")) this.#awaitHead();
     const isChunked = framing.kind === "chunked";
     this.#exchange.readBody({
-      data: (bytes) => this.#sendContent(bytes, isChunked),
+      data: (bytes, release) => this.#sendContent(bytes, isChunked, release),
       end: () => {
         if (isChunked) this.#stream.write(lastChunk);
         if (this.#upgrade === undefined) this.#stream.end();
@@ -177,14 +177,17 @@ class Forward implements Watched, StreamEvents {
     this.#watch ??= this.#limits.transfers.watch(this);
   }
 
-  #sendContent(bytes: Uint8Array, isChunked: boolean): void {
+  #sendContent(bytes: Uint8Array, isChunked: boolean, release?: () => void): void {
     this.#sentBodyBytes += bytes.length;
     const { maxBodyBytes } = this.#limits;
     if (maxBodyBytes > 0 && this.#sentBodyBytes > maxBodyBytes) {
       return this.#fail(bodyTooLarge, `Body is over ${maxBodyBytes} bytes`);
     }
     this.moved++;
-    if (this.#stream.write(isChunked ? encodeChunk(bytes) : bytes)) return;
+    const hasRoom = isChunked
+      ? this.#stream.write(encodeChunk(bytes))
+      : this.#stream.write(bytes, release);
+    if (hasRoom) return;
     this.#isStreamFull = true;
     this.#exchange.pauseBody();
   }

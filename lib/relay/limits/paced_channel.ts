@@ -40,9 +40,10 @@ export class PacedChannel implements Channel {
     });
   }
 
-  write(bytes: Uint8Array): boolean {
-    if (!this.#channel.write(bytes)) this.#isFull = true;
-    const isPaid = this.#pass(bytes.length, () => {
+  write(bytes: Uint8Array, release?: () => void): boolean {
+    const { length } = bytes;
+    if (!this.#channel.write(bytes, release)) this.#isFull = true;
+    const isPaid = this.#pass(length, () => {
       this.#owed--;
       this.#tellDrained();
     });
