@@ -116,7 +116,7 @@ export class ConnSocket implements ByteSocket {
         if (this.#isDestroyed) return;
         if (count === null) break;
         size = count === size ? largeReadBytes : smallReadBytes;
-        const bytes = buffer.subarray(0, count);
+        const bytes = sized(buffer, count);
         for (const listener of [...this.#listeners.data]) listener(bytes);
       }
       this.#hasPeerEnded = true;
@@ -169,6 +169,15 @@ export class ConnSocket implements ByteSocket {
     this.#ending = "done";
     if (this.#hasPeerEnded || this.#closesWhenSent) this.#over();
   }
+}
+
+/**
+ * The first bytes of a read. Those of a large one get memory of their own size: the rest would be
+ * held for as long as nobody takes them, and what is whole can be freed once it was sent.
+ */
+function sized(buffer: Uint8Array, count: number): Uint8Array {
+  if (buffer.length < largeReadBytes || count === buffer.length) return buffer.subarray(0, count);
+  return new Uint8Array((buffer.buffer as ArrayBuffer).transfer(count));
 }
 
 function asError(error: unknown): Error {

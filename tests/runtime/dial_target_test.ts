@@ -1,8 +1,7 @@
-/** Connections to the target that are paused: they hold what has come, and read nothing ahead. */
+/** A plain connection to the target that is paused: it holds what has come, and reads nothing ahead. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { ConnSocket } from "../../lib/runtime/deno/conn_socket.ts";
 import { dialTarget } from "../../lib/runtime/node/dial_target.ts";
 
 /** A server that answers whatever comes with more than anybody reads at once. */
@@ -58,35 +57,4 @@ Deno.test("dialTarget's connection reads nothing more once it is paused, and goe
   assert.deepEqual([socket.bytesRead, received], [length, length]);
   target.resume();
   await whole.promise;
-});
-
-Deno.test("ConnSocket begins no read while it is paused", async () => {
-  let reads = 0;
-  const closed = Promise.withResolvers<never>();
-  // Ended without an unhandled rejection when nobody reads any more.
-  closed.promise.catch(() => {});
-  const conn = {
-    read(buffer: Uint8Array): Promise<number | null> {
-      reads++;
-      return reads <= 2 ? Promise.resolve(buffer.length) : closed.promise;
-    },
-    close: () => closed.reject(new Deno.errors.BadResource("closed")),
-  };
-  const socket = new ConnSocket(conn as unknown as Deno.Conn);
-  let told = Promise.withResolvers<void>();
-  let pieces = 0;
-  socket.on("data", () => {
-    pieces++;
-    socket.pause();
-    told.resolve();
-  });
-  await told.promise;
-  await new Promise((resolve) => setTimeout(resolve));
-  assert.deepEqual([reads, pieces], [1, 1]);
-  told = Promise.withResolvers();
-  socket.resume();
-  await told.promise;
-  await new Promise((resolve) => setTimeout(resolve));
-  assert.deepEqual([reads, pieces], [2, 2]);
-  socket.destroy();
 });

@@ -1,0 +1,61 @@
+/** How a `Deno.Conn` is read: nothing ahead, and nothing held that is not wanted. */
+import assert from "node:assert/strict";
+import { ConnSocket } from "../../lib/runtime/deno/conn_socket.ts";
+import { patterned } from "../protocol/wire.ts";
+
+/** A connection on which reads bring so many bytes, one after the other, and then nothing more. */
+class ReadConn {
+  readonly #counts: number[];
+  readonly #closed = Promise.withResolvers<never>();
+  reads = 0;
+
+  constructor(...counts: number[]) {
+    this.#counts = counts;
+    // Nobody may be reading when it is closed.
+    this.#closed.promise.catch(() => {});
+  }
+
+  read(buffer: Uint8Array): Promise<number | null> {
+    const count = this.#counts[this.reads++];
+    if (count === undefined) return this.#closed.promise;
+    buffer.set(patterned(count));
+    return Promise.resolve(count);
+  }
+
+  close(): void {
+    this.#closed.reject(new Deno.errors.BadResource("closed"));
+  }
+}
+
+/** Runs what is to be run behind all promises that are settled. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+Deno.test("ConnSocket begins no read while it is paused", async () => {
+  const conn = new ReadConn(100, 100);
+  const socket = new ConnSocket(conn as unknown as Deno.Conn);
+  let pieces = 0;
+  socket.on("data", () => {
+    pieces++;
+    socket.pause();
+  });
+  await turn();
+  assert.deepEqual([conn.reads, pieces], [1, 1]);
+  socket.resume();
+  await turn();
+  assert.deepEqual([conn.reads, pieces], [2, 2]);
+  socket.destroy();
+});
+
+Deno.test("ConnSocket hands over no more memory than a large read has filled", async () => {
+  const conn = new ReadConn(16 * 1024, 40_000, 100);
+  const socket = new ConnSocket(conn as unknown as Deno.Conn);
+  const pieces: Uint8Array[] = [];
+  socket.on("data", (bytes) => pieces.push(bytes));
+  await turn();
+  const lengths = [16 * 1024, 40_000, 100];
+  assert.deepEqual(pieces, lengths.map((length) => patterned(length)));
+  assert.equal(pieces[1]!.buffer.byteLength, 40_000);
+  socket.destroy();
+});
