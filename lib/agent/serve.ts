@@ -15,6 +15,7 @@ import {
   type RequestHead,
 } from "../http1/head.ts";
 import { isSafeMethod } from "../http1/methods.ts";
+import { whenSent } from "../net/byte_socket.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream, StreamEvents } from "../protocol/stream.ts";
@@ -79,9 +80,9 @@ class Serving implements StreamEvents {
   }
 
   /** Bytes of the request. */
-  data(bytes: Uint8Array): void {
+  data(bytes: Uint8Array, release?: () => void): void {
     if (this.#state === "over") return this.#stream.taken(bytes.length);
-    if (this.#state === "sending") return this.#sendBody(bytes);
+    if (this.#state === "sending") return this.#sendBody(bytes, noBytes, release);
     const known = this.#pending.length;
     this.#pending = concat(this.#pending, bytes);
     if (this.#state === "head") this.#tryHead(known);
@@ -165,7 +166,7 @@ class Serving implements StreamEvents {
   }
 
   /** Passes on a piece of the body, which is scanned for its end, together with the head if given. */
-  #sendBody(bytes: Uint8Array, head: Uint8Array = noBytes): void {
+  #sendBody(bytes: Uint8Array, head: Uint8Array = noBytes, release?: () => void): void {
     const body = this.#requestBody!;
     if (body.isDone) {
       this.#pending = concat(this.#pending, bytes);
@@ -180,7 +181,9 @@ class Serving implements StreamEvents {
     }
     this.#hasSentBody = true;
     const piece = concat(head, bytes.subarray(0, end));
-    if (this.#connection!.socket.write(piece)) this.#stream.taken(end);
+    // What waits behind this request has its bytes in the same memory.
+    const sent = release && end === bytes.length ? whenSent(release) : undefined;
+    if (this.#connection!.socket.write(piece, sent)) this.#stream.taken(end);
     else this.#untaken += end;
     if (end < bytes.length) this.#pending = concat(this.#pending, bytes.subarray(end));
   }

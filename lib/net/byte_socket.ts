@@ -18,8 +18,13 @@ export interface ByteSocketEvents {
 export interface ByteSocket {
   on<E extends keyof ByteSocketEvents>(event: E, listener: ByteSocketEvents[E]): unknown;
   off<E extends keyof ByteSocketEvents>(event: E, listener: ByteSocketEvents[E]): unknown;
-  /** Queues bytes, which must not change any more; false when enough are queued (see `drain`). */
-  write(bytes: Uint8Array): boolean;
+  /**
+   * Queues bytes, which must not change any more; false when enough are queued (see `drain`).
+   *
+   * @param sent Called, in a later turn, once the bytes have gone out and their memory is of no use;
+   *   with an error, or never, where they haven't.
+   */
+  write(bytes: Uint8Array, sent?: (error?: Error | null) => void): boolean;
   /** Half-close, behind what is queued. */
   end(): unknown;
   /** Ends both ways at once; what is queued is lost. */
@@ -36,4 +41,11 @@ export interface ByteSocket {
   readonly hidesCuts?: boolean;
   /** Bytes that `write` took and that have not gone out. */
   readonly writableLength: number;
+}
+
+/** For `write`: what calls `release` if the bytes have gone out; else their memory may be in use. */
+export function whenSent(release: () => void): (error?: Error | null) => void {
+  return (error) => {
+    if (!error) release();
+  };
 }

@@ -108,8 +108,13 @@ export interface Exchange {
   inform(head: ResponseHead, fields: readonly Field[]): boolean;
   /** Sends the final response's head. `fields` hold no hop-by-hop field; framing is added. */
   respond(status: number, reason: string, fields: Field[], mode: BodyMode): void;
-  /** Sends a part of the body, as `mode` says. @returns false: wait for `onDrain`. */
-  write(bytes: Uint8Array): boolean;
+  /**
+   * Sends a part of the body, as `mode` says.
+   *
+   * @param release Called, if ever, once there is no use for the bytes' memory any more.
+   * @returns false: wait for `onDrain`.
+   */
+  write(bytes: Uint8Array, release?: () => void): boolean;
   /** The response is complete with these last bytes of its body, as `write` takes them. */
   finish(last?: Uint8Array): void;
   /** Answers at once with a whole body. */

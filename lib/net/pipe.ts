@@ -1,7 +1,7 @@
 /** Joins a raw connection and a channel, mostly a stream of the tunnel, with half-close and backpressure both ways. */
 import { StreamError } from "../protocol/errors.ts";
 import type { StreamEvents } from "../protocol/stream.ts";
-import type { ByteSocket } from "./byte_socket.ts";
+import { type ByteSocket, whenSent } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
 
 /** For a socket to close, once both ways have ended and all has gone out, in milliseconds. */
@@ -60,9 +60,9 @@ class Pipe implements StreamEvents {
     socket.resume();
   }
 
-  data(bytes: Uint8Array): void {
+  data(bytes: Uint8Array, release?: () => void): void {
     this.#received += bytes.length;
-    if (this.#socket.write(bytes)) this.#stream.taken(bytes.length);
+    if (this.#socket.write(bytes, release && whenSent(release))) this.#stream.taken(bytes.length);
     else this.#untaken += bytes.length;
   }
 

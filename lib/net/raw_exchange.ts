@@ -9,7 +9,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http1/head.ts";
-import type { ByteSocket } from "./byte_socket.ts";
+import { type ByteSocket, whenSent } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
 import type {
   BodyConsumer,
@@ -142,10 +142,10 @@ export class RawExchange implements Exchange {
     queueMicrotask(() => this.#flushHead());
   }
 
-  write(bytes: Uint8Array): boolean {
+  write(bytes: Uint8Array, release?: () => void): boolean {
     if (this.#state !== "responding" || bytes.length === 0) return true;
     const isChunk = this.#mode === "content" && this.head.minor === 1;
-    return this.#send(isChunk ? encodeChunk(bytes) : bytes);
+    return isChunk ? this.#send(encodeChunk(bytes)) : this.#send(bytes, release);
   }
 
   finish(last: Uint8Array = noBytes): void {
@@ -265,7 +265,7 @@ export class RawExchange implements Exchange {
     this.#ended(false);
   }
 
-  #send(bytes: Uint8Array): boolean {
+  #send(bytes: Uint8Array, release?: () => void): boolean {
     this.#sentBytes += bytes.length;
     if (this.#pendingHead.length > 0 && bytes.length <= joinedWriteBytes) {
       const joined = concat(this.#pendingHead, bytes);
@@ -273,7 +273,7 @@ export class RawExchange implements Exchange {
       return this.#host.socket.write(joined);
     }
     this.#flushHead();
-    return this.#host.socket.write(bytes);
+    return this.#host.socket.write(bytes, release && whenSent(release));
   }
 
   #flushHead(): void {

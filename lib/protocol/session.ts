@@ -1,5 +1,5 @@
 /** One agent connection and the streams that it carries. */
-import { allocate } from "../bytes/bytes.ts";
+import { allocate, freeing } from "../bytes/bytes.ts";
 import { CloseCode, ProtocolError, StreamError } from "./errors.ts";
 import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
 import {
@@ -116,6 +116,8 @@ export class Session {
   /** Our Drain may not have been heard: streams that were opened before that are still to come. */
   #mayOpenCross = false;
   #hasSeenFrame = false;
+  /** Frees the message that is being read, where all of it is one stream's. */
+  #releaseMessage: (() => void) | undefined;
   /** Agents only: the relay's first frame was not Settings. */
   #isVersion1 = false;
   /** Called when no stream is open any more, or never will be. */
@@ -363,6 +365,8 @@ export class Session {
     this.#keepalive.heard();
     this.stats.bytesIn += message.length;
     if (this.#version === 1 && message[0] === FrameType.Batch) return; // Unknown in version 1.
+    // Of a Batch several streams have a part.
+    this.#releaseMessage = message[0] === FrameType.Batch ? undefined : freeing(message);
     try {
       decodeMessage(message, this.#visit);
     } catch (error) {
@@ -387,9 +391,9 @@ export class Session {
     if (this.#version === 1 && type > FrameType.Settings) return; // Unknown in version 1.
     switch (type) {
       case FrameType.Data:
-        return this.#streams.get(id)?.receiveData(payload);
+        return this.#streams.get(id)?.receiveData(payload, this.#releaseMessage);
       case FrameType.End:
-        return this.#streams.get(id)?.receiveEnd(payload);
+        return this.#streams.get(id)?.receiveEnd(payload, this.#releaseMessage);
       case FrameType.Credit:
         return this.#streams.get(id)?.receiveCredit(decodeCredit(payload));
       case FrameType.Open:

@@ -9,8 +9,13 @@ import { ReceiveWindow } from "./window.ts";
  * quick and must not throw.
  */
 export interface StreamEvents {
-  /** Bytes from the peer. Once they are dealt with, `Stream.taken` must be told. */
-  data(bytes: Uint8Array): void;
+  /**
+   * Bytes from the peer. Once they are dealt with, `Stream.taken` must be told.
+   *
+   * @param release Frees the bytes' memory, where that can be done; to be called or not, but not
+   * within this call.
+   */
+  data(bytes: Uint8Array, release?: () => void): void;
   /** The peer sends no more bytes; ours may still go out. */
   end(): void;
   /**
@@ -302,7 +307,8 @@ export class Stream {
     this.#events.drained();
   }
 
-  receiveData(payload: Uint8Array): void {
+  /** @param release As for {@link StreamEvents.data}. */
+  receiveData(payload: Uint8Array, release?: () => void): void {
     if (this.#hasPeerEnded) throw new ProtocolError(`Data after End on stream ${this.id}`);
     if (payload.length === 0) return;
     if (this.#host.version === 1) {
@@ -311,11 +317,11 @@ export class Stream {
     } else if (!this.#window.received(payload.length)) {
       throw new ProtocolError(`Stream ${this.id} went past its credit`);
     }
-    this.#events.data(payload);
+    this.#events.data(payload, release);
   }
 
-  receiveEnd(payload: Uint8Array): void {
-    this.receiveData(payload);
+  receiveEnd(payload: Uint8Array, release?: () => void): void {
+    this.receiveData(payload, release);
     if (this.#isOver) return;
     this.#hasPeerEnded = true;
     this.#events.end();

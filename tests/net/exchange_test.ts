@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { field } from "../../lib/http1/head.ts";
+import { whenSent } from "../../lib/net/byte_socket.ts";
 import type { EndVerdict, ExchangeEnd } from "../../lib/net/exchange.ts";
 import { eventually } from "../support/deadline.ts";
 import { Body, bytes, Caller, outcomes, type Served, Setup, type SetupOptions } from "./setup.ts";
@@ -76,6 +77,23 @@ Deno.test("Exchange passes framed bytes on as they are", async () => {
     "5;ext\r\nhello\r\n0\r\nX: y\r\n\r\n";
   assert.equal(await setup.caller.response(answer), answer);
   assert.deepEqual(outcomes(ends), [{ status: 200, bytes: 25, isComplete: true }]);
+});
+
+Deno.test("Exchange.write lets framed bytes be freed once they have gone out, and not before", async () => {
+  const [setup, { exchange }] = await serving(GET);
+  await using _ = setup;
+  const large = bytes("x".repeat(64 * 1024));
+  exchange.respond(200, "OK", [field("Content-Length", "65536")], "framed");
+  let isFreed = false;
+  exchange.write(large, () => {
+    isFreed = true;
+    large.fill(0);
+  });
+  assert.equal(isFreed, false);
+  const answer = await setup.caller.response(
+    `HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n${"x".repeat(64 * 1024)}`,
+  );
+  assert.deepEqual([isFreed, answer.endsWith("x".repeat(64 * 1024))], [true, true]);
 });
 
 Deno.test("Exchange sends a head whose body does not come yet", async () => {
@@ -436,4 +454,14 @@ Deno.test("Exchange: a caller that leaves while the end is held ends it, once", 
   await setup.until(() => setup.closedCount === 1, "the close");
   (await settle)("send");
   assert.deepEqual(ends.map(({ isComplete }) => isComplete), [false]);
+});
+
+Deno.test("whenSent frees nothing that may still be in use behind an error", () => {
+  let freed = 0;
+  const sent = whenSent(() => freed++);
+  sent(new Error("The connection broke"));
+  assert.equal(freed, 0);
+  sent(null);
+  sent();
+  assert.equal(freed, 2);
 });

@@ -16,7 +16,7 @@ import {
   SessionPair,
 } from "./session_setup.ts";
 import { type Transport, transports } from "./transports.ts";
-import { assertSame, bytesOf, frame, patterned, T } from "./wire.ts";
+import { assertSame, batch, bytesOf, frame, patterned, T } from "./wire.ts";
 
 /** Registers a test once for each kind of WebSocket. */
 function overEach(name: string, run: (transport: Transport) => Promise<void>): void {
@@ -394,4 +394,34 @@ overEach("rejects ready when it ends before the version is settled", async (tran
     within(pair.session.ready, "ready to be settled"),
     new StreamError("reset", "The session ended: never mind"),
   );
+});
+
+Deno.test("Session lets a stream free a large message that is all its own, and no other", () => {
+  const socket = new ManualSocket();
+  const session = new Session(socket, {
+    role: "relay",
+    settings: relaySettings,
+    offersVersion2: true,
+  });
+  socket.events.message(frame(T.Settings, 0, JSON.stringify(agentSettings)));
+  const stream = session.open("t:1", bytesOf("GET"));
+  const got: [number, (() => void) | undefined][] = [];
+  stream.listen({
+    data(bytes, release) {
+      got.push([bytes.length, release]);
+      stream.taken(bytes.length);
+    },
+    ...{ drained() {}, end() {}, closed() {}, failed() {} },
+  });
+  const large = frame(T.Data, stream.id, patterned(20_000));
+  socket.events.message(large);
+  socket.events.message(frame(T.Data, stream.id, "small"));
+  socket.events.message(
+    batch(frame(T.Ping, 0, "12345678"), frame(T.Data, stream.id, patterned(20_000))),
+  );
+  assert.deepEqual(got.map(([length]) => length), [20_000, 5, 20_000]);
+  assert.deepEqual(got.map(([, release]) => release !== undefined), [true, false, false]);
+  got[0]![1]!();
+  assert.equal(large.buffer.byteLength, 0);
+  session.close(1001, "The test is over");
 });

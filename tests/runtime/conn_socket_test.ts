@@ -59,3 +59,35 @@ Deno.test("ConnSocket hands over no more memory than a large read has filled", a
   assert.equal(pieces[1]!.buffer.byteLength, 40_000);
   socket.destroy();
 });
+
+/** A connection whose writes take what the test lets them. */
+class WriteConn extends ReadConn {
+  readonly #takes: PromiseWithResolvers<number>[] = [];
+
+  write(bytes: Uint8Array): Promise<number> {
+    const taken = Promise.withResolvers<number>();
+    this.#takes.push(taken);
+    return taken.promise.then((count) => Math.min(count, bytes.length));
+  }
+
+  /** Has the write that waits take so many bytes. */
+  async take(count: number): Promise<void> {
+    this.#takes.shift()!.resolve(count);
+    await turn();
+  }
+}
+
+Deno.test("ConnSocket.write says when all of its bytes have gone out", async () => {
+  const conn = new WriteConn();
+  const socket = new ConnSocket(conn as unknown as Deno.Conn);
+  const sent: string[] = [];
+  socket.write(patterned(100), () => sent.push("first"));
+  socket.write(patterned(10), () => sent.push("second"));
+  await conn.take(99);
+  assert.deepEqual(sent, []);
+  await conn.take(1);
+  assert.deepEqual(sent, ["first"]);
+  socket.destroy();
+  await conn.take(10);
+  assert.deepEqual(sent, ["first"], "of what was under way at the end nobody knows");
+});

@@ -84,7 +84,7 @@ export class MemorySocket implements ByteSocket {
     return this;
   }
 
-  write(bytes: Uint8Array): boolean {
+  write(bytes: Uint8Array, sent?: () => void): boolean {
     if (this.#hasEnded || this.#closesWhenSent) this.hasWrittenAfterEnd = true;
     if (this.destroyed || this.#hasEnded || bytes.length === 0) return true;
     if (this.#peer.destroyed) {
@@ -92,7 +92,9 @@ export class MemorySocket implements ByteSocket {
       return false;
     }
     this.#outgoingBytes += bytes.length;
-    this.#peer.#inbox.push(bytes);
+    // Whoever asks when the bytes have gone out may free them then.
+    this.#peer.#inbox.push(sent ? new Uint8Array(bytes) : bytes);
+    if (sent) queueMicrotask(sent);
     this.#peer.#schedule();
     this.#mustTellDrained = this.#outgoingBytes >= this.#highWaterBytes;
     return !this.#mustTellDrained;

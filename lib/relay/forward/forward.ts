@@ -218,9 +218,9 @@ class Forward implements Watched, StreamEvents {
   }
 
   /** Bytes of the answer. */
-  data(bytes: Uint8Array): void {
+  data(bytes: Uint8Array, release?: () => void): void {
     if (this.#isOver) return this.#stream.taken(bytes.length);
-    if (this.#body) return this.#receiveBody(bytes, 0);
+    if (this.#body) return this.#receiveBody(bytes, 0, release);
     this.#hasAnswer = true;
     const known = this.#headBytes.length;
     this.#headBytes = concat(this.#headBytes, bytes);
@@ -282,7 +282,7 @@ class Forward implements Watched, StreamEvents {
     if (!this.#isOver) this.#beWatched();
   }
 
-  #receiveBody(bytes: Uint8Array, start: number): void {
+  #receiveBody(bytes: Uint8Array, start: number, release?: () => void): void {
     const body = this.#body!;
     this.moved++;
     let hasRoom = true;
@@ -298,7 +298,7 @@ class Forward implements Watched, StreamEvents {
         const framed = bytes.subarray(start, end);
         // The end of an answer may have to wait, so it is handed over as that.
         if (body.isDone) last = framed;
-        else hasRoom = this.#exchange.write(framed);
+        else hasRoom = this.#exchange.write(framed, release);
       }
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;

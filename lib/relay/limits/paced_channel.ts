@@ -29,7 +29,7 @@ export class PacedChannel implements Channel {
   listen(events: StreamEvents): void {
     this.#drained = () => events.drained();
     this.#channel.listen({
-      data: (bytes) => events.data(bytes),
+      data: (bytes, release) => events.data(bytes, release),
       end: () => events.end(),
       closed: () => events.closed(),
       failed: (error) => events.failed(error),

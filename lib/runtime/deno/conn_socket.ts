@@ -10,11 +10,16 @@ const largeReadBytes = 64 * 1024;
 /** Queued bytes from which `write` says that it is enough. */
 const highWaterBytes = 64 * 1024;
 
+interface Queued {
+  readonly bytes: Uint8Array;
+  readonly sent: (() => void) | undefined;
+}
+
 /** Reads and writes in two loops, each of which ends with its direction, or with the connection. */
 export class ConnSocket implements ByteSocket {
   readonly #conn: Deno.Conn;
   readonly #listeners: Listeners = { data: [], end: [], drain: [], close: [], error: [] };
-  #queue: Uint8Array[] = [];
+  #queue: Queued[] = [];
   #queuedBytes = 0;
   #isWriting = false;
   #wantsDrain = false;
@@ -51,9 +56,9 @@ export class ConnSocket implements ByteSocket {
     return this;
   }
 
-  write(bytes: Uint8Array): boolean {
+  write(bytes: Uint8Array, sent?: () => void): boolean {
     if (this.#isDestroyed || this.#ending !== "no") return true;
-    this.#queue.push(bytes);
+    this.#queue.push({ bytes, sent });
     this.#queuedBytes += bytes.length;
     if (!this.#isWriting) this.#writeLoop();
     this.#wantsDrain = this.#queuedBytes >= highWaterBytes;
@@ -138,10 +143,12 @@ export class ConnSocket implements ByteSocket {
   async #writeLoop(): Promise<void> {
     this.#isWriting = true;
     try {
-      for (let bytes = this.#queue.shift(); bytes; bytes = this.#queue.shift()) {
-        await this.#writeAll(bytes);
+      for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
+        const { bytes: { length }, sent } = next;
+        await this.#writeAll(next.bytes);
         if (this.#isDestroyed) return;
-        this.#queuedBytes -= bytes.length;
+        this.#queuedBytes -= length;
+        sent?.();
         this.#tellDrained();
       }
       if (this.#ending === "asked") await this.#closeWrite();
