@@ -86,6 +86,17 @@ async function ask(connection: RawConnection): Promise<string> {
  * Deno's accept fails once when there are no descriptors left, and is never tried again: the program
  * ran, its port was open, and whoever connected waited for ever.
  */
+/** Whether there is a listener. */
+async function accepts(address: string): Promise<boolean> {
+  try {
+    await using _connection = await openConnection(address);
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ECONNREFUSED") throw error;
+    return false;
+  }
+}
+
 Deno.test("HttpServer accepts again after the process has run out of file descriptors", async () => {
   const fixture = new URL("few_descriptors.ts", import.meta.url).pathname;
   const child = new Deno.Command("sh", {
@@ -114,6 +125,8 @@ Deno.test("HttpServer accepts again after the process has run out of file descri
       for (let turn = 0; turn < 10; turn++) equal(await ask(all[0]!), "none");
     }
     await eventually(() => lines.includes("opened anew"), "the listener to be opened anew");
+    // It says so as it begins with that.
+    await eventually(() => accepts(address), "the port to be open again");
     await using connection = await openConnection(address);
     equal(await ask(connection), "some");
   } finally {
