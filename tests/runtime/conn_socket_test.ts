@@ -49,12 +49,12 @@ Deno.test("ConnSocket begins no read while it is paused", async () => {
 });
 
 Deno.test("ConnSocket hands over no more memory than a large read has filled", async () => {
-  const conn = new ReadConn(16 * 1024, 40_000, 100);
+  const conn = new ReadConn(16 * 1024, 40_000, 100, 16 * 1024, 200, 300);
   const socket = new ConnSocket(conn as unknown as Deno.Conn);
   const pieces: Uint8Array[] = [];
   socket.on("data", (bytes) => pieces.push(bytes));
   await turn();
-  const lengths = [16 * 1024, 40_000, 100];
+  const lengths = [16 * 1024, 40_000, 100, 16 * 1024, 200, 300];
   assert.deepEqual(pieces, lengths.map((length) => patterned(length)));
   assert.equal(pieces[1]!.buffer.byteLength, 40_000);
   socket.destroy();
@@ -90,4 +90,21 @@ Deno.test("ConnSocket.write says when all of its bytes have gone out", async () 
   socket.destroy();
   await conn.take(10);
   assert.deepEqual(sent, ["first"], "of what was under way at the end nobody knows");
+});
+
+Deno.test("ConnSocket reads small pieces into one buffer, and keeps none of them there", async () => {
+  const buffers = new Set<ArrayBufferLike>();
+  class Watched extends ReadConn {
+    override read(buffer: Uint8Array): Promise<number | null> {
+      buffers.add(buffer.buffer);
+      return super.read(buffer);
+    }
+  }
+  const socket = new ConnSocket(new Watched(100, 200, 5_000, 300) as unknown as Deno.Conn);
+  const pieces: Uint8Array[] = [];
+  socket.on("data", (bytes) => pieces.push(bytes));
+  await turn();
+  assert.deepEqual(pieces, [100, 200, 5_000, 300].map((length) => patterned(length)));
+  assert.equal(buffers.size, 2, "what is not copied is the listener's");
+  socket.destroy();
 });

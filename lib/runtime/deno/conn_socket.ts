@@ -2,11 +2,14 @@
 import { allocate } from "../../bytes/bytes.ts";
 import type { ByteSocket, ByteSocketEvents } from "../../net/byte_socket.ts";
 
-type Listeners = { [E in keyof ByteSocketEvents]: ByteSocketEvents[E][] };
+/** Lists are replaced, not changed: who is told of an event may add and remove listeners. */
+type Listeners = { [E in keyof ByteSocketEvents]: readonly ByteSocketEvents[E][] };
 
 /** Bytes of a read: small until reads come back full, as an idle connection waits with one. */
 const smallReadBytes = 16 * 1024;
 const largeReadBytes = 64 * 1024;
+/** A read of no more leaves its buffer to the next one. */
+const maxCopiedBytes = 4 * 1024;
 /** Queued bytes from which `write` says that it is enough. */
 const highWaterBytes = 64 * 1024;
 
@@ -45,19 +48,19 @@ export class ConnSocket implements ByteSocket {
   }
 
   on<E extends keyof ByteSocketEvents>(event: E, listener: ByteSocketEvents[E]): this {
-    this.#listeners[event].push(listener);
+    this.#listeners[event] = [...this.#listeners[event], listener] as Listeners[E];
     if (event === "data" && !this.#isReading) this.#readLoop();
     return this;
   }
 
   off<E extends keyof ByteSocketEvents>(event: E, listener: ByteSocketEvents[E]): this {
-    const index = this.#listeners[event].indexOf(listener);
-    if (index !== -1) this.#listeners[event].splice(index, 1);
+    const left = this.#listeners[event].filter((other) => other !== listener);
+    this.#listeners[event] = left as Listeners[E];
     return this;
   }
 
   write(bytes: Uint8Array, sent?: () => void): boolean {
-    if (this.#isDestroyed || this.#ending !== "no") return true;
+    if (this.#isDestroyed || this.#ending !== "no" || bytes.length === 0) return true;
     this.#queue.push({ bytes, sent });
     this.#queuedBytes += bytes.length;
     if (!this.#isWriting) this.#writeLoop();
@@ -102,30 +105,32 @@ export class ConnSocket implements ByteSocket {
     this.#resumed();
     this.#conn.close();
     queueMicrotask(() => {
-      if (error) { for (const listener of [...this.#listeners.error]) listener(error); }
-      for (const listener of [...this.#listeners.close]) listener();
+      if (error) { for (const listener of this.#listeners.error) listener(error); }
+      for (const listener of this.#listeners.close) listener();
     });
   }
 
   async #readLoop(): Promise<void> {
     this.#isReading = true;
-    let size = smallReadBytes;
+    let buffer: Uint8Array | undefined;
     try {
       for (;;) {
         // A read that waits holds its buffer: while nothing is wanted, nothing is read.
         if (this.#isPaused) await this.#untilResumed();
         if (this.#isDestroyed) return;
-        const buffer = allocate(size);
+        buffer ??= new Uint8Array(smallReadBytes);
         const count = await this.#conn.read(buffer);
         if (this.#isPaused) await this.#untilResumed();
         if (this.#isDestroyed) return;
         if (count === null) break;
-        size = count === size ? largeReadBytes : smallReadBytes;
+        const isFull = count === buffer.length;
         const bytes = sized(buffer, count);
-        for (const listener of [...this.#listeners.data]) listener(bytes);
+        if (isFull) buffer = new Uint8Array(largeReadBytes);
+        else if (count > maxCopiedBytes || buffer.length !== smallReadBytes) buffer = undefined;
+        for (const listener of this.#listeners.data) listener(bytes);
       }
       this.#hasPeerEnded = true;
-      for (const listener of [...this.#listeners.end]) listener();
+      for (const listener of this.#listeners.end) listener();
       if (this.#ending === "done") this.#over();
     } catch (error) {
       this.#over(asError(error));
@@ -145,7 +150,11 @@ export class ConnSocket implements ByteSocket {
     try {
       for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
         const { bytes: { length }, sent } = next;
-        await this.#writeAll(next.bytes);
+        // In here: each further promise would cost a small answer as much as its bytes do.
+        let count = await this.#conn.write(next.bytes);
+        while (count < length && !this.#isDestroyed) {
+          count += await this.#conn.write(next.bytes.subarray(count));
+        }
         if (this.#isDestroyed) return;
         this.#queuedBytes -= length;
         sent?.();
@@ -159,16 +168,10 @@ export class ConnSocket implements ByteSocket {
     }
   }
 
-  async #writeAll(bytes: Uint8Array): Promise<void> {
-    for (let sent = 0; sent < bytes.length && !this.#isDestroyed;) {
-      sent += await this.#conn.write(bytes.subarray(sent));
-    }
-  }
-
   #tellDrained(): void {
     if (!this.#wantsDrain || this.#queuedBytes > highWaterBytes / 2) return;
     this.#wantsDrain = false;
-    for (const listener of [...this.#listeners.drain]) listener();
+    for (const listener of this.#listeners.drain) listener();
   }
 
   async #closeWrite(): Promise<void> {
@@ -179,12 +182,20 @@ export class ConnSocket implements ByteSocket {
 }
 
 /**
- * The first bytes of a read. Those of a large one get memory of their own size: the rest would be
- * held for as long as nobody takes them, and what is whole can be freed once it was sent.
+ * The first bytes of a read. A few are copied, so that the buffer can be read into again. Those of a
+ * large read get memory of their own size: the rest would be held for as long as nobody takes them,
+ * and what is whole can be freed once it was sent.
  */
 function sized(buffer: Uint8Array, count: number): Uint8Array {
-  if (buffer.length < largeReadBytes || count === buffer.length) return buffer.subarray(0, count);
-  return new Uint8Array((buffer.buffer as ArrayBuffer).transfer(count));
+  if (count === buffer.length) return buffer;
+  if (buffer.length === largeReadBytes) {
+    return new Uint8Array((buffer.buffer as ArrayBuffer).transfer(count));
+  }
+  const bytes = buffer.subarray(0, count);
+  if (count > maxCopiedBytes) return bytes;
+  const copy = allocate(count);
+  copy.set(bytes);
+  return copy;
 }
 
 function asError(error: unknown): Error {
