@@ -116,5 +116,10 @@ export class LocalRelay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.relay.drain(0);
     await this.#listeners.close(0);
+    const { forwardLimits: { responses, transfers }, elsewhere } = this.relay;
+    // Their timers would stop by themselves, a little later.
+    for (const waits of [responses, transfers, elsewhere!.words, elsewhere!.repeatableWords]) {
+      waits.check();
+    }
   }
 }

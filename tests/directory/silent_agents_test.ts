@@ -268,6 +268,9 @@ silenceTest(
     await silent!.untilSuspect("one");
     await redis.stop();
     await isTriedHere(silent!);
+    // The client's wait before it connects again can't be ended otherwise.
+    await redis.start();
+    await eventually(() => silent!.relay.elsewhere!.directory.isUp, "the directory to be back");
   },
 );
 
