@@ -373,6 +373,8 @@ export class Session {
       if (error instanceof ProtocolError) this.#fatal(CloseCode.ProtocolError, error.message);
       else this.#fault(error);
     }
+    // Or it would keep the message until the next one.
+    this.#releaseMessage = undefined;
   }
 
   readonly #visit = (type: number, id: number, payload: Uint8Array): void => {

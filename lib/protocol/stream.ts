@@ -276,14 +276,19 @@ export class Stream {
     if (this.#isOver || this.#sendState === "held") return false;
     if (this.#opening) return true;
     if (this.#queuedBytes === 0) return this.#sendState !== "open" && this.#sendState !== "ended";
-    return this.#host.version === 1 || this.#sendCredit > 0;
+    return !this.#isOutOfCredit;
+  }
+
+  /** In version 1 there is none to run out of. */
+  get #isOutOfCredit(): boolean {
+    return this.#sendCredit === 0 && this.#host.version > 1;
   }
 
   /** What was taken is in a message now, which has a copy of it. */
   copied(): void {
     if (this.#lent.length === 0) return;
     while (this.#lent[0] && this.#lent[0].end <= this.#takenBytes) this.#lent.shift()!.release();
-    if (this.#sendCredit === 0) this.#keepOnlyRest();
+    if (this.#isOutOfCredit) this.#keepOnlyRest();
   }
 
   /** Copies what is left of bytes that are half sent: they may lie here for as long as nobody reads. */
@@ -302,7 +307,7 @@ export class Stream {
    */
   notifyDrained(): void {
     if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > this.#highWaterBytes / 2) return;
-    if (this.#sendCredit === 0 && this.#host.version > 1) return;
+    if (this.#isOutOfCredit) return;
     this.#wantsDrain = false;
     this.#events.drained();
   }

@@ -1,5 +1,4 @@
 /** Requests for clusters whose sessions other relays hold. */
-import { isSafeMethod } from "../../http1/methods.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import { Deadlines } from "../limits/deadlines.ts";
@@ -14,6 +13,7 @@ import {
   relayLost,
 } from "../errors.ts";
 import { forward, type ForwardHost, type ForwardLimits } from "../forward/forward.ts";
+import { isRepeatable } from "../forward/retry.ts";
 import { Attempt, type AttemptEnd } from "./attempt.ts";
 import { encodeHopRequest, withHopSlack } from "./hop_fields.ts";
 import { huntMs, Hunts } from "./hunt.ts";
@@ -185,9 +185,9 @@ class Journey {
   constructor(elsewhere: Elsewhere, request: StrayRequest) {
     this.#elsewhere = elsewhere;
     this.#request = request;
-    const { head, framing } = request.exchange;
-    this.#isUpgrade = request.host.upgrade !== undefined;
-    this.#isRepeatable = framing.kind !== "none" || (isSafeMethod(head.method) && !this.#isUpgrade);
+    const { exchange, host } = request;
+    this.#isUpgrade = host.upgrade !== undefined;
+    this.#isRepeatable = exchange.framing.kind !== "none" || isRepeatable(exchange);
   }
 
   start(): void {

@@ -1,7 +1,6 @@
 /** `/tunnel/{cluster}/…`: a caller's request on its way to a cluster's agent. */
 import type { Context } from "hono";
 import type { Exchange } from "../../net/exchange.ts";
-import { StreamError } from "../../protocol/errors.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import { refuseCluster } from "../callers/callers.ts";
 import { refuseCrossSite } from "../callers/cross_site.ts";
@@ -11,11 +10,9 @@ import {
   bodyTooLarge,
   clusterNotAvailable,
   forbiddenHop,
-  fromStreamError,
   type RelayError,
   relayStopping,
 } from "../errors.ts";
-import { forward } from "../forward/forward.ts";
 import { acceptHop, answerNotHere, type Hop, readHop } from "../hop/hop_fields.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Relay } from "../relay.ts";
@@ -102,7 +99,7 @@ function takeHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop)
   request.fromRelay = hop.relay;
   request.whenRecorded(() => {
     acceptHop(exchange);
-    send(relay, exchange, request);
+    request.send();
   });
 }
 
@@ -145,45 +142,7 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
     request.registration = undefined;
   }
   request.watching = relay.callers.open.watch(request);
-  request.whenRecorded(() => dispatch(relay, exchange, request, route, caller));
-}
-
-/** Sends a request through a session of this relay's, or to the relay that has one. */
-function dispatch(
-  relay: Relay,
-  exchange: Exchange,
-  request: TunnelRequest,
-  route: TunnelRoute,
-  caller: Caller,
-): void {
-  const { elsewhere } = relay;
-  request.seek = elsewhere && (() =>
-    elsewhere.serve({
-      exchange,
-      ...route,
-      caller,
-      host: request,
-      here: () => {
-        request.registration = relay.registry.pick(route.cluster);
-        if (request.registration) send(relay, exchange, request);
-        else request.refuse(clusterNotAvailable);
-      },
-      taken: (holder) => request.toRelay = holder,
-    }));
-  if (request.registration) send(relay, exchange, request);
-  else request.seek!();
-}
-
-/** Sends a request through a session of this relay's. */
-function send(relay: Relay, exchange: Exchange, request: TunnelRequest): void {
-  try {
-    forward(request.open(request.registration!), exchange, relay.forwardLimits, request);
-  } catch (error) {
-    if (!(error instanceof StreamError)) throw error;
-    const answer = fromStreamError(error.code);
-    request.failed(answer, error.message);
-    answerError(exchange, answer);
-  }
+  request.whenRecorded(() => request.registration ? request.send() : request.seek());
 }
 
 /** Why a request is not even tried, or nothing. */

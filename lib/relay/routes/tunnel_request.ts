@@ -7,8 +7,15 @@ import { StreamError } from "../../protocol/errors.ts";
 import { endReason } from "../../protocol/session_end.ts";
 import type { Stream } from "../../protocol/stream.ts";
 import type { Caller } from "../callers/caller.ts";
-import { fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
-import type { ForwardHost } from "../forward/forward.ts";
+import {
+  answerError,
+  clusterNotAvailable,
+  fromStreamError,
+  graceOver,
+  type RelayError,
+  relayLost,
+} from "../errors.ts";
+import { forward, type ForwardHost } from "../forward/forward.ts";
 import { forwardedFields } from "../forward/headers.ts";
 import { Observation, type TunnelRoute } from "./observation.ts";
 import type { Registration } from "../agents/registry.ts";
@@ -17,9 +24,8 @@ import { isRepeatable, type RetryReason, retryReason } from "../forward/retry.ts
 
 /** One request and the sessions that it is tried through. */
 export class TunnelRequest extends Observation implements ForwardHost {
+  declare readonly caller: Caller;
   readonly upgrade: string | undefined;
-  /** Looks for a session with the other relays, if there are any that may be asked. */
-  seek: (() => void) | undefined;
   #stream: Stream | undefined;
 
   get bandwidths(): readonly Bandwidth[] {
@@ -31,12 +37,40 @@ export class TunnelRequest extends Observation implements ForwardHost {
     this.upgrade = requestedUpgrade(exchange.head);
   }
 
+  /** Goes through the session that was picked. */
+  send(): void {
+    try {
+      forward(this.#open(this.registration!), this.exchange, this.relay.forwardLimits, this);
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error;
+      const answer = fromStreamError(error.code);
+      this.failed(answer, error.message);
+      answerError(this.exchange, answer);
+    }
+  }
+
+  /** Goes to the relay that has a session, or through one that has come here; there must be others. */
+  seek(): void {
+    this.relay.elsewhere!.serve({
+      exchange: this.exchange,
+      ...this.route,
+      caller: this.caller,
+      host: this,
+      here: () => {
+        this.registration = this.relay.registry.pick(this.cluster);
+        if (this.registration) this.send();
+        else this.refuse(clusterNotAvailable);
+      },
+      taken: (relay) => this.toRelay = relay,
+    });
+  }
+
   /**
    * Opens a stream and sends the request's head.
    *
    * @throws {StreamError} when no session takes a new stream; nothing has been sent or answered then.
    */
-  open(registration: Registration): Stream {
+  #open(registration: Registration): Stream {
     try {
       return this.#openOn(registration);
     } catch (error) {
@@ -69,13 +103,15 @@ export class TunnelRequest extends Observation implements ForwardHost {
   /** Where no session is left here, the agent may have gone to another relay, or be on its way. */
   elsewhere(error: StreamError): (() => void) | undefined {
     const reason = this.#reasonToSeek(error);
-    if (!this.seek || !reason || !this.#mayRetry) return undefined;
+    const { elsewhere } = this.relay;
+    // What another relay has forwarded goes no further than here.
+    if (!elsewhere || this.fromRelay !== undefined || !reason || !this.#mayRetry) return undefined;
     this.#retrying(reason, error.message);
-    this.relay.elsewhere?.lost(this.cluster, this.toRelay);
+    elsewhere.lost(this.cluster, this.toRelay);
     this.registration = undefined;
     this.toRelay = undefined;
     this.#stream = undefined;
-    return this.seek;
+    return () => this.seek();
   }
 
   #reasonToSeek({ code }: StreamError): RetryReason | undefined {
