@@ -59,7 +59,7 @@ Deno.test("what the dashboard and the alerts name is in the programs' metrics", 
   const text = await scrape();
   const known = readMetrics(text);
 
-  await t.step("the labels are those that operations.md has", () => {
+  await t.step("the labels are those that observability.md has", () => {
     ok(text.includes('proxy_requests_total{cluster="dev"'), "there are series");
     deepEqual(wrongLabels(text), []);
   });
@@ -170,8 +170,8 @@ Deno.test("the dashboard's panels do not overlap", () => {
   }
 });
 
-Deno.test("alerts: each has a time, a severity, texts and a part of operations.md", () => {
-  const page = "docs/operations.md";
+Deno.test("alerts: each has a time, a severity, texts and a part of observability.md", () => {
+  const page = "docs/observability.md";
   const anchors = anchorsOf(page);
   for (const { alert, for: time, labels, annotations } of rules) {
     match(alert, /^Culvert[A-Z]\w+$/);
@@ -185,8 +185,8 @@ Deno.test("alerts: each has a time, a severity, texts and a part of operations.m
   equal(new Set(names).size, names.length);
 });
 
-Deno.test("alerts: operations.md tells of no others", () => {
-  const written = [...readText("docs/operations.md").matchAll(/^#### (Culvert\w+)$/gm)]
+Deno.test("alerts: observability.md tells of no others", () => {
+  const written = [...readText("docs/observability.md").matchAll(/^### (Culvert\w+)$/gm)]
     .map((found) => found[1]!);
   deepEqual(written, rules.map(({ alert }) => alert));
 });

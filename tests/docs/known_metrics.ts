@@ -13,7 +13,7 @@ const targetLabels = ["job", "instance", "namespace"];
 
 /** The labels that the page says, by metric; {@link readMetrics} holds them against the programs. */
 function documentedLabels(): Map<string, string[]> {
-  const rows = table("docs/operations.md", ["metric", "type", "labels", "meaning"]);
+  const rows = table("docs/observability.md", ["metric", "type", "labels", "meaning"]);
   return new Map(rows.map((row) => [code(row["metric"]!), codes(row["labels"]!)]));
 }
 

@@ -1,4 +1,4 @@
-/** Spans through Deno's own OpenTelemetry, which exports them; see `OTEL_DENO` in docs/operations.md. */
+/** Spans through Deno's own OpenTelemetry, which exports them; see `OTEL_DENO` in docs/observability.md. */
 import type { Span as OtelSpan, SpanContext } from "@opentelemetry/api";
 import { getField } from "../../http1/head.ts";
 import type { Span, SpanAttributes, SpanStart, Tracer } from "../../trace.ts";

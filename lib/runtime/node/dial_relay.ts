@@ -28,7 +28,7 @@ export interface RelayDialOptions {
   timeoutMs?: number | undefined;
 }
 
-/** As documented in operations.md. */
+/** As documented in configuration.md. */
 const handshakeTimeoutMs = 15_000;
 
 const tlsAdvice: TlsAdvice = {

@@ -16,7 +16,7 @@ const interruptedExitCode = 130;
 /**
  * What a socket of Node's holds of bytes that nobody takes, instead of its 64 KiB. Ours flow or are
  * paused, and with 1,000 streams that nobody reads this is 40 MB less in each program; throughput
- * is the same (docs/benchmarks.md).
+ * is the same (docs/performance.md).
  */
 const socketBufferBytes = 16 * 1024;
 

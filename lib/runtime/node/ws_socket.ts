@@ -20,7 +20,7 @@ interface WritableHooks {
  * Has a socket send what was written while it was corked as one piece.
  *
  * `ws` writes a message's header and payload apart, corked; Deno's `writev` of the two costs nearly
- * three times a plain write, which is more than joining them does (docs/benchmarks.md).
+ * three times a plain write, which is more than joining them does (docs/performance.md).
  */
 export function joinWrites(socket: Writable): void {
   const hooks = socket as unknown as WritableHooks;

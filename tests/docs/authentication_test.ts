@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import {
+  readCallerCertificates,
+  readCallerClaims,
+  readCallerTokens,
+} from "../../lib/config/entries/callers.ts";
+import { codes, readText, table } from "./markdown.ts";
+
+const page = "docs/authentication.md";
+
+Deno.test("authentication.md: the lists about callers that it writes are valid", () => {
+  const section = readText(page).split("\n## Callers\n")[1]!.split("\n## ")[0]!;
+  const [tokens, certificates, claims, ...rest] = [
+    ...section.matchAll(/```json\n([\s\S]*?)```/g),
+  ].map((match) => match[1]!);
+  assert.deepEqual(rest, []);
+  const digest = "ab".repeat(32);
+  const withDigest = tokens!.replace('"tokenSha256": "…"', `"tokenSha256": "${digest}"`);
+  const withTokens = withDigest.replace('"token": "…"', '"token": "0123456789abcdef"');
+  assert.equal(readCallerTokens(withTokens, "The page").tokens.length, 2);
+  assert.equal(readCallerCertificates(certificates!, "The page").length, 2);
+  assert.equal(readCallerClaims(claims!, "The page").length, 3);
+});
+
+Deno.test("authentication.md: the reasons why callers are denied are those that there are", () => {
+  const written = table(page, ["reason", "status", "what is wrong"])
+    .flatMap((row) => codes(row["reason"]!));
+  const source = readText("lib/relay/callers/caller.ts").split("type DenialReason =")[1]!;
+  const real = [...source.split(";")[0]!.matchAll(/\| "(\w+)"/g)].map((match) => match[1]!);
+  assert.deepEqual(new Set(written), new Set(real));
+});
