@@ -1,7 +1,12 @@
 /**
- * Compiles relay and agent to binaries of their own in `dist/`, for each platform or for those that
- * are named: `deno task compile linux-x64`. Deno's runtime part for a platform is downloaded once.
+ * Compiles each program to a standalone binary in `dist/`, for all platforms or for those named:
+ * `deno task compile linux-x64`. Deno downloads its runtime for a platform once; `DENORT_BIN` names
+ * one that is there already.
+ *
+ * Binaries are made from the bundles: `deno compile` overflows its stack on the module graph of
+ * prom-client, and a bundle embeds only what the program uses.
  */
+import { bundle, deno, programs } from "./programs.ts";
 
 /** Deno's name for each platform. */
 const targets: Readonly<Record<string, string>> = {
@@ -12,23 +17,21 @@ const targets: Readonly<Record<string, string>> = {
   "windows-x64": "x86_64-pc-windows-msvc",
 };
 
-/** What each program may do; the relay writes its audit log. */
-const permissions: Readonly<Record<string, readonly string[]>> = {
-  relay: ["--allow-net", "--allow-read", "--allow-write", "--allow-env"],
-  agent: ["--allow-net", "--allow-read", "--allow-env"],
-};
+/** Nothing is resolved or asked for at run time: the binary holds all that it needs. */
+const standalone = ["--no-config", "--no-lock", "--no-remote", "--no-npm", "--no-prompt"];
 
-const wanted = Deno.args.length > 0 ? Deno.args : Object.keys(targets);
-for (const platform of wanted) {
-  const target = targets[platform];
-  if (target === undefined) {
-    console.error(`compile: "${platform}" must be one of ${Object.keys(targets).join(", ")}`);
-    Deno.exit(2);
-  }
-  for (const [program, allowed] of Object.entries(permissions)) {
-    const output = `dist/culvert-${program}-${platform}`;
-    const args = ["compile", "--target", target, ...allowed, "--output", output, `${program}.ts`];
-    const { code } = await new Deno.Command(Deno.execPath(), { args }).spawn().status;
-    if (code !== 0) Deno.exit(1);
+const platforms = Deno.args.length > 0 ? Deno.args : Object.keys(targets);
+const unknown = platforms.find((platform) => targets[platform] === undefined);
+if (unknown !== undefined) {
+  console.error(`compile: "${unknown}" must be one of ${Object.keys(targets).join(", ")}`);
+  Deno.exit(2);
+}
+
+for (const { name, permissions } of programs) {
+  await bundle(`${name}.ts`, `dist/${name}.js`);
+  for (const platform of platforms) {
+    const target = ["--target", targets[platform]!];
+    const output = ["--output", `dist/culvert-${name}-${platform}`];
+    await deno(["compile", ...standalone, ...target, ...permissions, ...output, `dist/${name}.js`]);
   }
 }
