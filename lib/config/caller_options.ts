@@ -1,41 +1,25 @@
 /** The relay's options about callers: who may use its internal listener, and how they prove it. */
+import type { CallersConfig } from "../domain/callers.ts";
 import { addressOfUrl, formatAddress, isLoopback, type ListenAddress } from "./options/address.ts";
-import {
-  type CallerCertificateEntry,
-  type CallerClaimEntry,
-  type CallerTokenEntry,
-  readCallerCertificates,
-  readCallerClaims,
-  readCallerTokens,
-} from "./entries/callers.ts";
+import { readCallerCertificates, readCallerClaims, readCallerTokens } from "./entries/callers.ts";
 import { ConfigError } from "./config_error.ts";
 import { type FileText, readTextFile } from "./files.ts";
 import { choice, type Kind, parsedBy } from "./options/kinds.ts";
 import type { OptionTable } from "./options/option_table.ts";
 import type { ReadOptions } from "./options/options.ts";
 
-/** How callers prove themselves; frozen with the other options. */
-export interface CallerOptions {
-  /** `open`: whoever reaches the internal listener may call. */
-  readonly mode: "open" | "known";
-  readonly tokens?: readonly CallerTokenEntry[] | undefined;
-  /** What `tokens` came from, as it was then; undefined when they were given as JSON. */
+/** How callers prove themselves, and the files that say so as they were at start; frozen. */
+export interface CallerOptions extends CallersConfig {
+  /** Undefined when the tokens were given as JSON; so are the others. */
   readonly tokensFile?: FileText | undefined;
-  readonly certificates?: readonly CallerCertificateEntry[] | undefined;
   readonly certificatesFile?: FileText | undefined;
   readonly jwt?: CallerJwtOptions | undefined;
-  /** Names by which callers may ask for the relay, besides addresses and `localhost`; undefined is any. */
-  readonly hosts?: readonly string[] | undefined;
 }
 
-/** Whose JWTs are accepted. */
-export interface CallerJwtOptions {
-  readonly issuer: string;
-  readonly audience: string;
-  readonly jwksUrl: string;
-  readonly rules: readonly CallerClaimEntry[];
+/** Whose JWTs are accepted, and the file of their rules. */
+export type CallerJwtOptions = NonNullable<CallersConfig["jwt"]> & {
   readonly rulesFile?: FileText | undefined;
-}
+};
 
 const fileOrJson: Kind<string> = {
   placeholder: "FILE|JSON",

@@ -2,13 +2,11 @@
  * The settings of a relay at the edge: a platform's variables and secrets, which are text. There are
  * no files and no command line; names and meanings are those of the relay's environment variables.
  */
-import {
-  type CallerClaimEntry,
-  type CallerTokenEntry,
-  readCallerClaims,
-  readCallerTokens,
-} from "./entries/callers.ts";
-import { type CallerLimits, type ClusterEntry, readClusters } from "./entries/clusters.ts";
+import type { CallersConfig } from "../domain/callers.ts";
+import type { ClusterEntry } from "../domain/cluster.ts";
+import type { LimitValues } from "../domain/limits.ts";
+import { readCallerClaims, readCallerTokens } from "./entries/callers.ts";
+import { readClusters } from "./entries/clusters.ts";
 import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
 import {
@@ -27,9 +25,9 @@ import { version } from "./version.ts";
 export interface EdgeOptions {
   readonly clusters: readonly ClusterEntry[];
   /** On a port that everybody reaches, callers are always asked who they are. */
-  readonly callers: EdgeCallers;
-  readonly limits: CallerLimits;
-  readonly clusterLimits: CallerLimits;
+  readonly callers: CallersConfig;
+  readonly limits: LimitValues;
+  readonly clusterLimits: LimitValues;
   readonly responseTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly maxHeaderBytes: number;
@@ -37,18 +35,6 @@ export interface EdgeOptions {
   readonly maxStreams: number;
   readonly logLevel: LogLevel;
   readonly warnings: readonly string[];
-}
-
-/** How callers prove themselves: at least one of the two. */
-export interface EdgeCallers {
-  readonly mode: "known";
-  readonly tokens?: readonly CallerTokenEntry[];
-  readonly jwt?: {
-    readonly issuer: string;
-    readonly audience: string;
-    readonly jwksUrl: string;
-    readonly rules: readonly CallerClaimEntry[];
-  };
 }
 
 /** The settings about JWTs; any of them needs all of them. */
@@ -114,7 +100,7 @@ function joinedSetting(env: Environment, name: string): string | undefined {
   return text;
 }
 
-function readJwt(env: Environment): EdgeCallers["jwt"] | undefined {
+function readJwt(env: Environment): CallersConfig["jwt"] | undefined {
   const given = jwtSettings.filter((name) => env[name]);
   if (given.length === 0) return undefined;
   const missing = jwtSettings.filter((name) => !env[name]);

@@ -1,5 +1,5 @@
 /** Options about limits, as every relay has them, wherever it runs. */
-import type { CallerLimits } from "./entries/clusters.ts";
+import type { LimitValues } from "../domain/limits.ts";
 import { duration, integer, number } from "./options/kinds.ts";
 import type { Option, OptionTable, OptionValues } from "./options/option_table.ts";
 
@@ -68,8 +68,8 @@ export const limitOptions = {
 
 /** What the values of {@link limitOptions} allow: a relay, and each cluster without limits of its own. */
 export function limitsOf(values: OptionValues<typeof limitOptions>): {
-  readonly limits: CallerLimits;
-  readonly clusterLimits: CallerLimits;
+  readonly limits: LimitValues;
+  readonly clusterLimits: LimitValues;
 } {
   return {
     limits: {

@@ -1,14 +1,10 @@
 /** The relay's options: the command line, the environment and the files they name. */
+import type { ClusterEntry } from "../domain/cluster.ts";
+import type { LimitValues } from "../domain/limits.ts";
 import { formatAddress, type ListenAddress } from "./options/address.ts";
 import { argocdSecretProgram } from "./commands/argocd_options.ts";
 import { type CallerOptions, callerOptions, readCallers } from "./caller_options.ts";
-import {
-  type CallerLimits,
-  type ClusterEntry,
-  type Clusters,
-  type ClustersContext,
-  readClusters,
-} from "./entries/clusters.ts";
+import { type Clusters, type ClustersContext, readClusters } from "./entries/clusters.ts";
 import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
 import { ConfigError } from "./config_error.ts";
 import {
@@ -66,9 +62,9 @@ export interface RelayOptions {
   readonly clustersSource?: ClustersSource | undefined;
   readonly callers: CallerOptions;
   /** What callers may ask of all clusters together; 0 is no limit. */
-  readonly limits: CallerLimits;
+  readonly limits: LimitValues;
   /** The same for each cluster that has no `limits` of its own. */
-  readonly clusterLimits: CallerLimits;
+  readonly clusterLimits: LimitValues;
   /** TLS on both listeners; undefined is plain HTTP. */
   readonly tls?: RelayTls | undefined;
   /** How this relay works with others; undefined is alone. */

@@ -1,14 +1,8 @@
 /** Digests of tokens: tokens are known by them, found in constant time, and never kept in the clear. */
+import type { TokenSecret } from "../domain/cluster.ts";
 
 /** SHA-256 is compared as so many numbers of 32 bits. */
 const wordsPerDigest = 8;
-
-/** A token: itself, or its digest. */
-export interface TokenSecret {
-  readonly token?: string | undefined;
-  /** SHA-256 of the token, 64 hexadecimal digits. */
-  readonly tokenSha256?: string | undefined;
-}
 
 /** Something and the digest by which it is found. */
 export interface DigestEntry<Value> {

@@ -1,4 +1,7 @@
 /** The relay's parts, put together: what both of its apps share. */
+import type { CallersConfig } from "../domain/callers.ts";
+import type { ClusterEntry } from "../domain/cluster.ts";
+import type { LimitValues } from "../domain/limits.ts";
 import type { Log } from "../log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
@@ -6,13 +9,13 @@ import type { SessionKeepalive } from "../protocol/session.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { AgentRefusals } from "./agents/agent_refusals.ts";
 import { Admissions, type TableChanges } from "./agents/admissions.ts";
-import { Callers, type CallersConfig } from "./callers/callers.ts";
+import { Callers } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
 import type { Tracer } from "../trace.ts";
 import type { Audit } from "./telemetry/audit.ts";
 import { Deadlines } from "./limits/deadlines.ts";
 import { IdleWatch } from "./limits/idle_watch.ts";
-import { Limits, type LimitValues } from "./limits/limits.ts";
+import { Limits } from "./limits/limits.ts";
 import { RefusalPace } from "./limits/refusal_pace.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
@@ -20,11 +23,11 @@ import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { Registry } from "./agents/registry.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
-import { type ClusterTokens, TokenTable } from "./agents/tokens.ts";
+import { TokenTable } from "./agents/tokens.ts";
 
 /** What a relay is configured with; all durations in milliseconds. */
 export interface RelayConfig {
-  clusters: readonly ClusterTokens[];
+  clusters: readonly ClusterEntry[];
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
   /** Over all clusters together. */
@@ -154,7 +157,7 @@ export class Relay {
    *
    * @throws {SameTokenError} when two clusters share a token; nothing has changed then
    */
-  async replaceClusters(clusters: readonly ClusterTokens[]): Promise<TableChanges> {
+  async replaceClusters(clusters: readonly ClusterEntry[]): Promise<TableChanges> {
     const tokens = await TokenTable.from(clusters);
     this.limits.useClusters(clusters);
     return this.admissions.replace(tokens);

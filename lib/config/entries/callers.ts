@@ -3,40 +3,14 @@
  * for the claims of JWTs. Reads text and knows no files, so that any relay can use it.
  */
 import { z } from "zod";
+import type { CallerToken, CertificateRule, ClaimRule } from "../../domain/callers.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { ConfigError } from "../config_error.ts";
 import { entryOf, readEntries } from "./json_entries.ts";
 
-/** A caller's token and the clusters that it opens. */
-export interface CallerTokenEntry {
-  readonly name: string;
-  /** The token itself, or `tokenSha256`: one of the two. A secret. */
-  readonly token?: string | undefined;
-  /** SHA-256 of the token, 64 hexadecimal digits in lower case. */
-  readonly tokenSha256?: string | undefined;
-  /** Ids of clusters, or their beginnings with `*` behind. */
-  readonly clusters: readonly string[];
-  /** Milliseconds since 1970 from which the token is not accepted any more. */
-  readonly expiresMs?: number | undefined;
-}
-
-/** The clusters that certificates of a name open. */
-export interface CallerCertificateEntry {
-  readonly name: string;
-  readonly clusters: readonly string[];
-}
-
-/** The clusters that a claim of a JWT opens. */
-export interface CallerClaimEntry {
-  /** The claim's name, or the names on the way to it. */
-  readonly claim: string | readonly string[];
-  readonly value: string;
-  readonly clusters: readonly string[];
-}
-
 /** Entries and what should not stay about them, one line each. */
 export interface CallerTokensRead {
-  readonly tokens: readonly CallerTokenEntry[];
+  readonly tokens: readonly CallerToken[];
   readonly warnings: readonly string[];
 }
 
@@ -65,7 +39,7 @@ const tokenEntry = entryOf({
   .refine(({ token, tokenSha256 }) => (token === undefined) !== (tokenSha256 === undefined), {
     error: "must have either token or tokenSha256",
   })
-  .transform(({ expires, ...entry }): CallerTokenEntry =>
+  .transform(({ expires, ...entry }): CallerToken =>
     expires === undefined ? entry : { ...entry, expiresMs: expires }
   );
 
@@ -93,17 +67,17 @@ export function readCallerTokens(text: string, source: string): CallerTokensRead
 }
 
 /** Reads rules for certificates. @throws {ConfigError} */
-export function readCallerCertificates(text: string, source: string): CallerCertificateEntry[] {
+export function readCallerCertificates(text: string, source: string): CertificateRule[] {
   return readEntries(text, source, certificateEntry);
 }
 
 /** Reads rules for the claims of JWTs. @throws {ConfigError} */
-export function readCallerClaims(text: string, source: string): CallerClaimEntry[] {
+export function readCallerClaims(text: string, source: string): ClaimRule[] {
   return readEntries(text, source, claimEntry);
 }
 
 /** Of two entries with one token, it could not be told which of them counts. */
-function refuseTwins(tokens: readonly CallerTokenEntry[], source: string): void {
+function refuseTwins(tokens: readonly CallerToken[], source: string): void {
   const seen = new Map<string, number>();
   for (const [index, { token, tokenSha256 }] of tokens.entries()) {
     const key = token ?? `sha256 ${tokenSha256}`;
@@ -117,7 +91,7 @@ function refuseTwins(tokens: readonly CallerTokenEntry[], source: string): void 
   }
 }
 
-function warningsAbout(tokens: readonly CallerTokenEntry[], source: string): string[] {
+function warningsAbout(tokens: readonly CallerToken[], source: string): string[] {
   if (tokens.length === 0) return [`${source} has no entries: no caller has a token`];
   return tokens.flatMap(({ token }, index) =>
     token === undefined || token.length >= MIN_TOKEN_CHARACTERS ? [] : [

@@ -3,49 +3,12 @@
  * so that a relay without a file system can use it too.
  */
 import { z } from "zod";
+import type { ClusterEntry, ClusterToken } from "../../domain/cluster.ts";
 import { parseTargetAddress } from "../options/address.ts";
 import { ConfigError } from "../config_error.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
 import { parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
-
-/** One cluster that a relay serves. */
-export interface ClusterEntry {
-  /** In the path `/tunnel/{id}/…`: 1 to 253 of `A-Z a-z 0-9 . _ -`, but neither "." nor "..". */
-  readonly id: string;
-  /** What the cluster's agents may show to the relay; at least one, each unique among all entries. */
-  readonly tokens: readonly TokenEntry[];
-  /** `HOST:PORT` that the relay asks the agent to dial, as it stands in the file. */
-  readonly targetAddr: string;
-  /** Whether a caller's `Impersonate-*` headers are dropped or reach the target. */
-  readonly impersonation: "strip" | "forward";
-  /** One of these must be a name in the agent's client certificate; absent when none is needed. */
-  readonly certificateNames?: readonly string[] | undefined;
-  /** What its callers may ask, instead of the `--cluster-…` options; 0 is no limit. */
-  readonly limits?: Partial<CallerLimits> | undefined;
-}
-
-/** One token of a cluster: itself or its digest. */
-export interface TokenEntry {
-  /** For logs; unique within the cluster. */
-  readonly name: string;
-  /** A secret. */
-  readonly token?: string | undefined;
-  /** SHA-256 of the token, 64 hexadecimal digits in lower case. */
-  readonly tokenSha256?: string | undefined;
-  /** Milliseconds since 1970 from which the token is not accepted any more. */
-  readonly expiresMs?: number | undefined;
-}
-
-/** What callers may ask; 0 is no limit. */
-export interface CallerLimits {
-  /** Decimals allowed. */
-  readonly requestsPerSecond: number;
-  /** Requests open at once, upgraded connections among them. */
-  readonly openRequests: number;
-  /** Both directions together. */
-  readonly bytesPerSecond: number;
-}
 
 /** What a clusters file holds. */
 export interface Clusters {
@@ -207,7 +170,7 @@ function toEntry(
   };
 }
 
-function dropUndefined(entry: TokenEntry): TokenEntry {
+function dropUndefined(entry: ClusterToken): ClusterToken {
   const kept = Object.entries(entry).filter(([, value]) => value !== undefined);
   return { name: entry.name, ...Object.fromEntries(kept) };
 }

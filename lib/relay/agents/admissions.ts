@@ -1,6 +1,6 @@
 /** The agents that were let in, and whether they still would be. */
 import type { PeerCertificate } from "../../net/exchange.ts";
-import type { Cluster } from "./registry.ts";
+import type { Cluster } from "../../domain/cluster.ts";
 import type { TokenMatch, TokenTable } from "./tokens.ts";
 
 /** What an agent showed. */

@@ -1,19 +1,7 @@
 /** Which sessions serve which cluster, within this process. */
 import { CloseCode } from "../../protocol/errors.ts";
-import type { LimitValues } from "../limits/limits.ts";
+import type { Cluster } from "../../domain/cluster.ts";
 import type { Session } from "../../protocol/session.ts";
-
-/** A cluster as the relay's clusters file has it. */
-export interface Cluster {
-  readonly id: string;
-  readonly targetAddr: string;
-  /** Whether callers' `Impersonate-*` headers go on to the target. */
-  readonly impersonation: "strip" | "forward";
-  /** One of these must be a name in an agent's client certificate; absent when none is needed. */
-  readonly certificateNames?: readonly string[] | undefined;
-  /** What replaces the relay's limits for each cluster. */
-  readonly limits?: Partial<LimitValues> | undefined;
-}
 
 /** A session and what the registry goes by. */
 export interface Registration {

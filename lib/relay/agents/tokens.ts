@@ -1,19 +1,6 @@
 /** Agents' tokens: which cluster each belongs to. */
-import { type DigestEntry, digestOf, DigestTable, type TokenSecret } from "../digests.ts";
-import type { Cluster } from "./registry.ts";
-
-/** A cluster and the tokens of its agents, as the configuration has them. */
-export interface ClusterTokens extends Cluster {
-  readonly tokens: readonly ClusterToken[];
-}
-
-/** A token and what goes with it. */
-export interface ClusterToken extends TokenSecret {
-  /** For logs. */
-  readonly name: string;
-  /** Milliseconds since 1970 from which the token is not accepted any more; absent for never. */
-  readonly expiresMs?: number | undefined;
-}
+import { type DigestEntry, digestOf, DigestTable } from "../digests.ts";
+import type { Cluster, ClusterEntry } from "../../domain/cluster.ts";
 
 /** What a token that an agent showed turned out to be. */
 export interface TokenMatch {
@@ -46,7 +33,7 @@ export class TokenTable {
    *
    * @throws {SameTokenError} that names two clusters which share a token
    */
-  static async from(clusters: readonly ClusterTokens[]): Promise<TokenTable> {
+  static async from(clusters: readonly ClusterEntry[]): Promise<TokenTable> {
     const hashed = await Promise.all(clusters.map(hashTokens));
     refuseTwins(hashed.flat());
     const fingerprints = clusters.map(({ tokens: _, ...cluster }, index): [string, string] => {
@@ -87,7 +74,7 @@ export class TokenTable {
 
 type HashedToken = DigestEntry<TokenMatch>;
 
-async function hashTokens({ tokens, ...cluster }: ClusterTokens): Promise<HashedToken[]> {
+async function hashTokens({ tokens, ...cluster }: ClusterEntry): Promise<HashedToken[]> {
   return await Promise.all(tokens.map(async (token) => ({
     digest: await digestOf(token),
     value: { cluster, tokenName: token.name, expiresMs: token.expiresMs ?? Infinity },

@@ -2,38 +2,27 @@
  * Who a caller is. A bearer token, where tokens are configured, decides alone; without one, the client
  * certificate does; and where neither is asked for, everybody is let in who reaches the listener.
  */
+import type {
+  CallersConfig,
+  CallerToken,
+  CertificateRule,
+  ClaimRule,
+  JwtIssuer,
+} from "../../domain/callers.ts";
 import type { Field } from "../../http1/head.ts";
 import type { Peer, PeerCertificate } from "../../net/exchange.ts";
 import { isEqualInConstantTime } from "../constant_time.ts";
 import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
-import { anyCertificate, CallerCertificates, type CertificateRule } from "./certificates.ts";
+import { anyCertificate, CallerCertificates } from "./certificates.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { readCredential } from "./credential.ts";
 import { Hosts } from "./hosts.ts";
-import { type ClaimRule, type JwtIssuer, JwtVerifier, looksLikeJwt } from "./jwt.ts";
+import { JwtVerifier, looksLikeJwt } from "./jwt.ts";
 import { IssuerKeys, type KeysEvents } from "./keys.ts";
 import { OpenRequests } from "./open_requests.ts";
 import { anything } from "./patterns.ts";
-import { type CallerToken, CallerTokens, type TokenOwner } from "./tokens.ts";
-
-/** How callers prove themselves: plain values, as a file or a platform's settings have them. */
-export interface CallersConfig {
-  /**
-   * `open`: whoever reaches the listener is let in, to all clusters; a certificate that the handshake
-   * verified gives a name. `known`: only with a credential.
-   */
-  readonly mode: "open" | "known";
-  readonly tokens?: readonly CallerToken[] | undefined;
-  /** Names by which callers may ask for the relay, see {@link Hosts}; undefined for any. */
-  readonly hosts?: readonly string[] | undefined;
-  readonly jwt?: (JwtIssuer & { readonly jwksUrl: string }) | undefined;
-  /**
-   * Without rules, a verified certificate opens all clusters if neither tokens nor JWTs are configured,
-   * and none if they are: it would be a way around them.
-   */
-  readonly certificates?: readonly CertificateRule[] | undefined;
-}
+import { CallerTokens, type TokenOwner } from "./tokens.ts";
 
 /** What the surroundings lend. */
 export interface CallersContext {

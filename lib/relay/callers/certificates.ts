@@ -1,15 +1,8 @@
 /** Callers that a client certificate names; the TLS handshake has verified it. */
+import type { CertificateRule } from "../../domain/callers.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import type { Caller } from "./caller.ts";
 import { anything, Patterns } from "./patterns.ts";
-
-/** Which clusters the certificates of a name may reach. */
-export interface CertificateRule {
-  /** A name in the certificate, or its beginning with `*` behind. */
-  readonly name: string;
-  /** Ids of clusters, or their beginnings with `*` behind. */
-  readonly clusters: readonly string[];
-}
 
 /** What a certificate without any name is called. */
 const nameless = "unnamed";

@@ -1,28 +1,12 @@
 /** Callers' JWTs: who signed them, for whom, until when, and which clusters their claims open. */
 import { errors, type JWTPayload, jwtVerify } from "jose";
+import type { ClaimRule, JwtIssuer } from "../../domain/callers.ts";
 import { callersUnavailable, callerUnknown } from "../errors.ts";
 import { Denial, type DenialReason, type Standing } from "./caller.ts";
 import type { Clock } from "./clock.ts";
 import { type IssuerKeys, KeysUnavailableError } from "./keys.ts";
 import { Patterns } from "./patterns.ts";
 import type { TokenOwner } from "./tokens.ts";
-
-/** Which clusters a claim opens. */
-export interface ClaimRule {
-  /** The claim's name, or the way to it through objects: `["realm_access", "roles"]`. */
-  readonly claim: string | readonly string[];
-  /** What the claim, or a member of it where it is a list, must be, or begin with before a `*`. */
-  readonly value: string;
-  /** Ids of clusters, or their beginnings with `*` behind. */
-  readonly clusters: readonly string[];
-}
-
-/** Whose JWTs are accepted. */
-export interface JwtIssuer {
-  readonly issuer: string;
-  readonly audience: string;
-  readonly rules: readonly ClaimRule[];
-}
 
 /** What clocks may differ by, in seconds. */
 export const jwtLeewaySeconds = 30;

@@ -1,22 +1,8 @@
 /** Callers' bearer tokens: whose each is. */
-import {
-  type DigestEntry,
-  digestOf,
-  DigestTable,
-  digestToken,
-  type TokenSecret,
-} from "../digests.ts";
+import type { CallerToken } from "../../domain/callers.ts";
+import { type DigestEntry, digestOf, DigestTable, digestToken } from "../digests.ts";
 import type { Caller, Standing } from "./caller.ts";
 import { Patterns } from "./patterns.ts";
-
-/** A token and what it opens, as the configuration has it. */
-export interface CallerToken extends TokenSecret {
-  readonly name: string;
-  /** Ids of clusters, or their beginnings with `*` behind. */
-  readonly clusters: readonly string[];
-  /** Milliseconds since 1970 from which the token is not accepted any more. */
-  readonly expiresMs?: number | undefined;
-}
 
 /** A caller and until when its token is good. */
 export interface TokenOwner {

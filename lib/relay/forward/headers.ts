@@ -12,7 +12,7 @@ import type { Peer } from "../../net/exchange.ts";
 import { bearerProtocol } from "../callers/credential.ts";
 import { hopKeys } from "./hop_names.ts";
 import { type Span, withTrace } from "../../trace.ts";
-import type { Cluster } from "../agents/registry.ts";
+import type { Cluster } from "../../domain/cluster.ts";
 import { requestIdLine } from "./request_id.ts";
 
 /** Fields that we set ourselves: what a caller says about them is not believed. */

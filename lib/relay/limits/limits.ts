@@ -9,17 +9,8 @@ import {
   type RelayError,
   requestsLimited,
 } from "../errors.ts";
+import type { LimitValues } from "../../domain/limits.ts";
 import { RateLimit } from "./rate_limit.ts";
-
-/** Bounds of one scope, the relay or a cluster; 0 is no bound. */
-export interface LimitValues {
-  /** Decimals allowed. */
-  readonly requestsPerSecond: number;
-  /** Requests open at once, upgraded connections among them. */
-  readonly openRequests: number;
-  /** Both directions together. */
-  readonly bytesPerSecond: number;
-}
 
 /** No bounds at all. */
 export const noLimits: LimitValues = { requestsPerSecond: 0, openRequests: 0, bytesPerSecond: 0 };

@@ -1,8 +1,6 @@
 /** The lists about callers, taken again when their files change. */
+import type { CallerToken, CertificateRule, ClaimRule } from "../../domain/callers.ts";
 import {
-  type CallerCertificateEntry,
-  type CallerClaimEntry,
-  type CallerTokenEntry,
   readCallerCertificates,
   readCallerClaims,
   readCallerTokens,
@@ -15,9 +13,9 @@ import type { WatchedFiles } from "./watched_files.ts";
 
 /** Takes new lists; the relay's `Callers` does. */
 export interface CallerLists {
-  replaceTokens(tokens: readonly CallerTokenEntry[]): Promise<void>;
-  replaceCertificates(rules: readonly CallerCertificateEntry[]): void;
-  replaceJwtRules(rules: readonly CallerClaimEntry[]): void;
+  replaceTokens(tokens: readonly CallerToken[]): Promise<void>;
+  replaceCertificates(rules: readonly CertificateRule[]): void;
+  replaceJwtRules(rules: readonly ClaimRule[]): void;
 }
 
 /** A list, the file that it came from, and how it is taken. */

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
+import type { ClusterEntry } from "../../../lib/domain/cluster.ts";
 import {
   Admission,
   Admissions,
   maxSessionsPerCluster,
 } from "../../../lib/relay/agents/admissions.ts";
 import { digestToken } from "../../../lib/relay/digests.ts";
-import { type ClusterTokens, TokenTable } from "../../../lib/relay/agents/tokens.ts";
+import { TokenTable } from "../../../lib/relay/agents/tokens.ts";
 
-function cluster(id: string, changes: Partial<ClusterTokens> = {}): ClusterTokens {
+function cluster(id: string, changes: Partial<ClusterEntry> = {}): ClusterEntry {
   return {
     id,
     tokens: [{ name: "default", token: `token of ${id}` }],
@@ -33,7 +34,7 @@ class Setup implements Disposable {
     this.admissions = new Admissions(table, () => this.nowMs);
   }
 
-  static async of(...clusters: ClusterTokens[]): Promise<Setup> {
+  static async of(...clusters: ClusterEntry[]): Promise<Setup> {
     return new Setup(await TokenTable.from(clusters));
   }
 
@@ -49,7 +50,7 @@ class Setup implements Disposable {
     return result;
   }
 
-  async replace(...clusters: ClusterTokens[]) {
+  async replace(...clusters: ClusterEntry[]) {
     return this.admissions.replace(await TokenTable.from(clusters));
   }
 

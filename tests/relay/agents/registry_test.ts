@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Cluster, type Registration, Registry } from "../../../lib/relay/agents/registry.ts";
+import type { Cluster } from "../../../lib/domain/cluster.ts";
+import { type Registration, Registry } from "../../../lib/relay/agents/registry.ts";
 import { Session, type SessionOptions } from "../../../lib/protocol/session.ts";
 import { eventually } from "../../support/deadline.ts";
 import { agentSettings, ManualSocket, relaySettings } from "../../protocol/session_setup.ts";

@@ -1,16 +1,12 @@
 import assert from "node:assert/strict";
+import type { ClusterEntry } from "../../../lib/domain/cluster.ts";
 import { digestToken, hashToken } from "../../../lib/relay/digests.ts";
-import {
-  type ClusterTokens,
-  SameTokenError,
-  type TokenMatch,
-  TokenTable,
-} from "../../../lib/relay/agents/tokens.ts";
+import { SameTokenError, type TokenMatch, TokenTable } from "../../../lib/relay/agents/tokens.ts";
 
 const prodToken = "prod-token-0123456789";
 const testToken = "test-token-0123456789";
 
-function cluster(id: string, ...tokens: ClusterTokens["tokens"]): ClusterTokens {
+function cluster(id: string, ...tokens: ClusterEntry["tokens"]): ClusterEntry {
   return { id, tokens, targetAddr: `${id}:443`, impersonation: "strip" };
 }
 

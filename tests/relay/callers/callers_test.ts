@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
+import type { CallersConfig } from "../../../lib/domain/callers.ts";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
 import {
   Callers,
-  type CallersConfig,
   type CallersContext,
   refuseCluster,
   rememberedMs,

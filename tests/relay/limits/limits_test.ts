@@ -1,10 +1,6 @@
 import assert from "node:assert/strict";
-import {
-  Limits,
-  type LimitValues,
-  noLimits as none,
-  type Permit,
-} from "../../../lib/relay/limits/limits.ts";
+import type { LimitValues } from "../../../lib/domain/limits.ts";
+import { Limits, noLimits as none, type Permit } from "../../../lib/relay/limits/limits.ts";
 
 /** Limits whose clock the test moves. */
 class Setup {

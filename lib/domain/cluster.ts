@@ -1,0 +1,38 @@
+/** Clusters and their agents' tokens, as every room speaks of them. */
+import type { LimitValues } from "./limits.ts";
+
+/** One cluster that a relay serves. */
+export interface Cluster {
+  /** In the path `/tunnel/{id}/…`: 1 to 253 of `A-Z a-z 0-9 . _ -`, but neither "." nor "..". */
+  readonly id: string;
+  /** `HOST:PORT` that the relay asks the agent to dial, as it stands in the file. */
+  readonly targetAddr: string;
+  /** Whether a caller's `Impersonate-*` headers are dropped or reach the target. */
+  readonly impersonation: "strip" | "forward";
+  /** One of these must be a name in the agent's client certificate; absent when none is needed. */
+  readonly certificateNames?: readonly string[] | undefined;
+  /** Replaces the relay's limits for each cluster. */
+  readonly limits?: Partial<LimitValues> | undefined;
+}
+
+/** A cluster and the tokens of its agents, as the configuration has them. */
+export interface ClusterEntry extends Cluster {
+  /** At least one, each unique among all clusters. */
+  readonly tokens: readonly ClusterToken[];
+}
+
+/** A token, or its digest. */
+export interface TokenSecret {
+  /** A secret. */
+  readonly token?: string | undefined;
+  /** SHA-256 of the token, 64 hexadecimal digits in lower case. */
+  readonly tokenSha256?: string | undefined;
+}
+
+/** A token of a cluster's agents. */
+export interface ClusterToken extends TokenSecret {
+  /** For logs; unique within the cluster. */
+  readonly name: string;
+  /** Milliseconds since 1970 from which the token is not accepted any more; absent for never. */
+  readonly expiresMs?: number | undefined;
+}
