@@ -113,6 +113,7 @@ function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentPart
     poolSize: options.poolSize,
     poolIdleTimeoutMs: options.poolIdleTimeoutMs,
     version,
+    tokenPath: options.saTokenPath,
     tokenFile: options.saTokenPath === undefined ? undefined : tokenFile(options.saTokenPath),
     dialRelay: (signal) => {
       return dialRelay({

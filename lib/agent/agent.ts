@@ -7,8 +7,10 @@ import type { Session } from "../protocol/session.ts";
 import { defaultSettings } from "../protocol/settings.ts";
 import type { Stream } from "../protocol/stream.ts";
 import { type Span, spanMethod, type Tracer } from "../trace.ts";
+import { CredentialExpiry } from "./credential_expiry.ts";
 import { Credentials, type TokenFile } from "./credentials.ts";
 import { AgentMetrics } from "./metrics.ts";
+import { RefusedCredential } from "./refused_credential.ts";
 import { type LinkConfig, type LinkHost, RelayLink } from "./relay_link.ts";
 import { serve, type ServeContext } from "./serve.ts";
 import { UpstreamPool } from "../net/upstream.ts";
@@ -27,11 +29,16 @@ export interface AgentConfig extends LinkConfig {
   poolIdleTimeoutMs: number;
   version: string;
   tokenFile: TokenFile | undefined;
+  /** Its path, for the log. */
+  tokenPath?: string | undefined;
   /** Connects to the target. @throws {StreamError} that says why it can't. */
   dialTarget: (signal: AbortSignal) => Promise<ByteSocket>;
   /** Begins spans, where they are wanted. */
   tracer?: Tracer | undefined;
 }
+
+/** How often the agent looks whether its token has changed or is about to expire. */
+const credentialLookMs = 60_000;
 
 /** Runs until it is stopped. */
 export class Agent {
@@ -39,6 +46,7 @@ export class Agent {
   readonly #log: Log;
   readonly #pool: UpstreamPool;
   readonly #serving: ServeContext;
+  readonly #expiry: CredentialExpiry;
   readonly #links: readonly RelayLink[];
   readonly #stop = new AbortController();
   readonly metrics: AgentMetrics;
@@ -52,11 +60,23 @@ export class Agent {
       idleTimeoutMs: config.poolIdleTimeoutMs,
     });
     this.metrics = new AgentMetrics(() => this.#figures(), config.version);
+    const about = { option: "sa-token-path", path: config.tokenPath, target: config.target };
+    this.#expiry = new CredentialExpiry({
+      expires: (seconds) => this.metrics.credentialExpires("sa-token-path", seconds),
+      log,
+      about,
+    });
+    const refusedCredential = new RefusedCredential({
+      count: () => this.metrics.credentialRefused(),
+      log,
+      about,
+    });
     this.#serving = {
       pool: this.#pool,
-      credentials: new Credentials(config.tokenFile),
+      credentials: new Credentials(config.tokenFile, (token) => this.#expiry.loaded(token)),
       limits: config.head,
       forwarded: () => this.metrics.forwarded(),
+      credentialRefused: () => refusedCredential.refused(),
       failed: (error, request) => this.#requestFailed(error, request),
       trace: config.tracer && ((request) => beginSpan(config.tracer!, request, config.target)),
     };
@@ -91,7 +111,13 @@ export class Agent {
 
   /** Connects, serves and connects again, until {@link stop} is called. */
   async run(): Promise<void> {
-    await Promise.all(this.#links.map((link) => link.run()));
+    this.#lookAtCredential();
+    const timer = setInterval(() => this.#lookAtCredential(), credentialLookMs);
+    try {
+      await Promise.all(this.#links.map((link) => link.run()));
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   /** Takes no new requests, lets open ones finish for `graceMs`, and ends. */
@@ -108,6 +134,17 @@ export class Agent {
       session.close(CloseCode.GoingAway, reason);
     }
     this.#pool.close();
+  }
+
+  /** Reads the token where it has changed, so that its end is known before a request needs it. */
+  #lookAtCredential(): void {
+    try {
+      this.#serving.credentials.authorization();
+    } catch (error) {
+      // It may not be there yet, as was logged at start; each request that needs it says so.
+      this.#log.debug("Could not read the token", { reason: String(error) });
+    }
+    this.#expiry.look();
   }
 
   #opened(stream: Stream, target: string): void {

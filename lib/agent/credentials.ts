@@ -19,12 +19,17 @@ export interface TokenFile {
 /** Reads the token for each request; only a changed file is read again. */
 export class Credentials {
   readonly #file: TokenFile | undefined;
+  readonly #loaded: (token: string) => void;
   #version: FileVersion | undefined;
   #header: string | undefined;
 
-  /** @param file Where the token is; nothing for a target that needs no credential. */
-  constructor(file: TokenFile | undefined) {
+  /**
+   * @param file Where the token is; nothing for a target that needs no credential.
+   * @param loaded Called with each token that is read.
+   */
+  constructor(file: TokenFile | undefined, loaded: (token: string) => void = () => {}) {
     this.#file = file;
+    this.#loaded = loaded;
   }
 
   /**
@@ -38,8 +43,10 @@ export class Credentials {
     try {
       const version = this.#file.version();
       if (!isSame(version, this.#version)) {
-        this.#header = `Bearer ${checkToken(this.#file.read())}`;
+        const token = checkToken(this.#file.read());
+        this.#header = `Bearer ${token}`;
         this.#version = version;
+        this.#loaded(token);
       }
       return this.#header;
     } catch (error) {

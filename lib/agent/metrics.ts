@@ -26,6 +26,8 @@ export class AgentMetrics {
   readonly #configReloads: Counter<"source" | "result">;
   readonly #configReloadTime: Gauge<"source">;
   readonly #certificates: Gauge<"name">;
+  readonly #credentialRefusals: Counter;
+  readonly #credentials: Gauge<"name">;
 
   constructor(figures: () => AgentFigures, version: string) {
     const registers = [this.#metrics];
@@ -71,6 +73,18 @@ export class AgentMetrics {
     this.#certificates = new Gauge({
       name: "culvert_certificate_not_after_timestamp_seconds",
       help: "When a certificate in use expires, in seconds since 1970, by its option's name.",
+      labelNames: ["name"],
+      registers,
+    });
+    this.#credentialRefusals = new Counter({
+      name: "culvert_agent_credential_refusals_total",
+      help: "Answers of the target with status 401 to the agent's own credential.",
+      registers,
+    });
+    this.#credentials = new Gauge({
+      name: "culvert_agent_credential_not_after_timestamp_seconds",
+      help: "When the agent's token expires, in seconds since 1970, by its option's name; absent " +
+        "for a token that does not tell.",
       labelNames: ["name"],
       registers,
     });
@@ -160,5 +174,16 @@ export class AgentMetrics {
   /** When the certificates of an option's file expire, in seconds since 1970. */
   certificateExpires(name: string, seconds: number): void {
     this.#certificates.set({ name }, seconds);
+  }
+
+  /** The target answered 401 to the agent's own credential. */
+  credentialRefused(): void {
+    this.#credentialRefusals.inc();
+  }
+
+  /** When an option's token expires, in seconds since 1970; undefined if it does not tell. */
+  credentialExpires(name: string, seconds: number | undefined): void {
+    if (seconds === undefined) this.#credentials.remove({ name });
+    else this.#credentials.set({ name }, seconds);
   }
 }

@@ -30,6 +30,8 @@ export interface ServeContext {
   limits: HeadLimits;
   /** A request has reached the target's connection. */
   forwarded: () => void;
+  /** The target answered 401 to a request that carried the agent's own credential. */
+  credentialRefused?: (() => void) | undefined;
   /** A request failed; the error's text is for the log, the relay gets its code and text too. */
   failed: (error: StreamError, request: RequestHead | undefined) => void;
   /** Begins a request's span, where spans are wanted. */
@@ -60,6 +62,8 @@ class Serving implements StreamEvents {
   #pending: Uint8Array = noBytes;
   #request: RequestHead | undefined;
   #requestBytes: Uint8Array = noBytes;
+  /** Whether the request carries the agent's credential. */
+  #isAuthorized = false;
   #requestBody: BodyScanner | undefined;
   #connection: UpstreamConnection | undefined;
   #dialling: AbortController | undefined;
@@ -127,6 +131,7 @@ class Serving implements StreamEvents {
     if (upgrade !== undefined) {
       fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
     }
+    this.#isAuthorized = authorization !== undefined;
     if (authorization !== undefined) fields.push(field("Authorization", authorization));
     return encodeRequestHead(head.method, head.target, fields);
   }
@@ -236,6 +241,7 @@ class Serving implements StreamEvents {
       if (end === -1) break;
       const head = parseResponseHead(this.#responseHead.subarray(passed, end), this.#limits);
       this.#status = head.status;
+      if (head.status === 401 && this.#isAuthorized) this.#context.credentialRefused?.();
       if (head.status === 101) return this.#switchProtocols(end);
       passed = end;
       from = 0;

@@ -4,7 +4,7 @@ import { okWith } from "../interop/contents.ts";
 import { eventually } from "../support/deadline.ts";
 import { fieldValues, type RawMessage, statusOf } from "../support/raw_http.ts";
 import { answering } from "../support/target.ts";
-import { ask, withTunnel } from "../isolation/tunnel.ts";
+import { ask, metric, withTunnel } from "../isolation/tunnel.ts";
 
 /** Says which credentials a request came with. */
 const tellCredentials = answering((request) =>
@@ -98,5 +98,64 @@ Deno.test("an agent without a token file sends no credential, not even the calle
   const options = { target: tellCredentials, agentArgs: ["-sa-token-path="] };
   await withTunnel(options, async ({ relay }) => {
     deepEqual(JSON.parse(textOf(await ask(relay, "/"))), []);
+  });
+});
+
+/** A target that refuses every credential, as an API server does after the account is gone. */
+const refuseAll = answering(
+  "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Bearer\r\n\r\n",
+);
+const refusals = "culvert_agent_credential_refusals_total";
+
+Deno.test("an agent whose own credential the target refuses warns with the option, and counts it", async () => {
+  const agent = { credential: "of-an-account-that-is-gone" };
+  await withTunnel({ target: refuseAll, agent }, async ({ relay, agent }) => {
+    for (let count = 0; count < 3; count++) equal(statusOf(await ask(relay, "/api")), 401);
+    const line = await agent.waitForLog(({ status }) => status === 401);
+    equal(line.level, "warn");
+    match(line.message, /refused the agent's credential; .*--sa-token-path/);
+    deepEqual([line.option, typeof line.path, typeof line.target], [
+      "sa-token-path",
+      "string",
+      "string",
+    ]);
+    equal(await metric(agent.healthAddress, refusals), 3);
+    equal(agent.logs.filter(({ status }) => status === 401).length, 1, "one line a minute");
+    equal(JSON.stringify(agent.logs).includes("of-an-account"), false);
+  });
+});
+
+Deno.test("a 401 to a request without a credential of the agent's is the caller's affair", async () => {
+  const options = { target: refuseAll, agentArgs: ["-sa-token-path="] };
+  await withTunnel(options, async ({ relay, agent }) => {
+    equal(statusOf(await ask(relay, "/api")), 401);
+    equal(await metric(agent.healthAddress, refusals), 0);
+    equal(agent.logs.some(({ status }) => status === 401), false);
+  });
+});
+
+Deno.test("an agent tells when its token expires, before any request and again when it is replaced", async () => {
+  const jwt = (exp: number): string =>
+    `eyJhbGciOiJSUzI1NiJ9.${btoa(JSON.stringify({ exp })).replaceAll("=", "")}.c2ln`;
+  const expires = async (address: string): Promise<number> => {
+    const text = await (await fetch(`http://${address}/metrics`)).text();
+    const name = "culvert_agent_credential_not_after_timestamp_seconds";
+    return Number(new RegExp(`^${name}\\{name="sa-token-path"\\} (\\S+)$`, "m").exec(text)?.[1]);
+  };
+  const options = { target: tellCredentials, agent: { credential: jwt(1_700_000_000) } };
+  await withTunnel(options, async ({ relay, agent }) => {
+    const line = await agent.waitForLog(({ message }) => message.includes("has expired"));
+    deepEqual([line.level, line.option, line.expires], [
+      "error",
+      "sa-token-path",
+      "2023-11-14T22:13:20.000Z",
+    ]);
+    equal(await expires(agent.healthAddress), 1_700_000_000);
+    await agent.rotateCredential(jwt(4_000_000_000));
+    equal(statusOf(await ask(relay, "/")), 200);
+    equal(await expires(agent.healthAddress), 4_000_000_000);
+    await agent.rotateCredential("opaque");
+    equal(statusOf(await ask(relay, "/")), 200);
+    equal(await expires(agent.healthAddress), NaN);
   });
 });
