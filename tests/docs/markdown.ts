@@ -4,7 +4,7 @@ const root = new URL("../../", import.meta.url);
 
 /** The pages that the tests hold to the truth: all that there are. */
 export const pages: readonly string[] = [
-  "README.md",
+  ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"],
   ...[...Deno.readDirSync(new URL("docs", root))].map(({ name }) => `docs/${name}`).sort(),
 ];
 
