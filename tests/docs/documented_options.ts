@@ -42,3 +42,8 @@ export function optionsInTable(heading: string): DocumentedOption[] {
     default: row["default"]!.replaceAll("`", ""),
   }));
 }
+
+/** The options in a text, without dashes. */
+export function names(text: string): Set<string> {
+  return new Set([...text.matchAll(/--([a-z][\w-]*)/g)].map((match) => match[1]!));
+}

@@ -100,12 +100,26 @@ export interface Block {
   readonly text: string;
 }
 
-/** The fenced blocks of a page. */
+/** The fenced blocks of a page, also those in lists. */
 export function blocks(page: string): Block[] {
-  return [...readText(page).matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map((match) => ({
-    info: match[1]!.trim(),
-    text: match[2]!,
+  return [...readText(page).matchAll(fence)].map(({ groups }) => ({
+    info: groups!["info"]!.trim(),
+    text: groups!["text"]!.replaceAll(new RegExp(`^${groups!["indent"]}`, "gm"), ""),
   }));
+}
+
+const fence = /^(?<indent> *)```(?<info>.*)\n(?<text>[\s\S]*?)^ *```$/gm;
+
+/** The lines of a text, empty but for those in its blocks of one language. */
+export function blockLines(text: string, info: string): string[] {
+  const lines = text.split("\n");
+  let language: string | undefined;
+  return lines.map((line) => {
+    const [, mark] = /^ *```(.*)$/.exec(line) ?? [];
+    if (mark === undefined) return language === info ? line : "";
+    language = language === undefined ? mark.trim() : undefined;
+    return "";
+  });
 }
 
 /** Shell commands of a page's `sh` blocks, one a line: continued lines are joined. */

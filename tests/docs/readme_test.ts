@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { kubeconfigProgram } from "../../lib/config/commands/kubeconfig_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
+import { names } from "./documented_options.ts";
 import { anchorsOf, blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
 
 interface DenoConfig {
@@ -33,11 +34,6 @@ Deno.test("README.md: both commands for a fresh machine name the Deno that CI ru
     `npx -y deno@${version} task test`,
   ]);
 });
-
-/** The options in a text, without dashes. */
-function names(text: string): Set<string> {
-  return new Set([...text.matchAll(/--([a-z][\w-]*)/g)].map((match) => match[1]!));
-}
 
 const kubeconfigOptions = new Set(
   Object.values(kubeconfigProgram.options).map((option): string => option.name),

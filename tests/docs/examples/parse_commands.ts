@@ -1,0 +1,30 @@
+/**
+ * Reads the options of command lines, as the programs do at their start, and prints what is wrong
+ * with each. Runs as a process of its own, as it moves to the folder in which each was started.
+ */
+import { relayCommands } from "../../../lib/commands/relay_commands.ts";
+import { parseAgentOptions } from "../../../lib/config/agent_options.ts";
+import { parseRelayOptions } from "../../../lib/config/relay_options.ts";
+import type { CulvertCommand } from "./culvert_command.ts";
+
+async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<string | undefined> {
+  Deno.chdir(cwd);
+  try {
+    const command = program === "relay" && relayCommands.find(({ word }) => word === argv[0]);
+    if (command) await command.run(argv.slice(1), env, { checkTls() {} });
+    else if (program === "relay") parseRelayOptions(argv, env);
+    else parseAgentOptions(argv, env);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const commands: CulvertCommand[] = JSON.parse(Deno.args[0]!);
+const faults: string[] = [];
+for (const command of commands) {
+  const message = await fault(command);
+  const { program, argv } = command;
+  if (message !== undefined) faults.push(`${[program, ...argv].join(" ")}\n  ${message}`);
+}
+console.log(JSON.stringify(faults));

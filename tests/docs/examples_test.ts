@@ -1,0 +1,109 @@
+/** Every command of the documentation can be copied: a shell runs it, and its options are valid. */
+import assert from "node:assert/strict";
+import { names } from "./documented_options.ts";
+import { culvertCommand, denoTask } from "./examples/culvert_command.ts";
+import { ExampleShell, type Invocation } from "./examples/shell.ts";
+import { blocks, exists, pages, readText } from "./markdown.ts";
+
+const { tasks }: { tasks: Record<string, { command: string }> } = JSON.parse(readText("deno.json"));
+
+/** Programs whose commands must be in `sh` blocks, where the tests here find them. */
+const commandLine =
+  /^\s*(?:\$ )?(?:deno|npx|relay|agent|docker|kubectl|helm|curl|openssl) [\w./$"'-]/m;
+
+Deno.test("docs: commands are in `sh` blocks, and write to no absolute path", () => {
+  for (const page of pages) {
+    for (const { info, text } of blocks(page)) {
+      if (info === "sh") assert.doesNotMatch(text, />\s*"?\/(?!dev\/null)/, page);
+      else assert.doesNotMatch(text, commandLine, `${page}: a block of ${info || "no language"}`);
+    }
+  }
+});
+
+Deno.test("docs: JSON in `json` blocks can be read", () => {
+  for (const page of pages) {
+    for (const { info, text } of blocks(page)) {
+      if (info !== "json") continue;
+      const isLines = /^\{.*\}\n\{/.test(text);
+      for (const part of isLines ? text.trimEnd().split("\n") : [text]) JSON.parse(part);
+    }
+  }
+});
+
+for (const page of pages.filter((page) => blocks(page).some(({ info }) => info === "sh"))) {
+  Deno.test(`${page}: a shell runs its examples, and no program refuses their options`, async () => {
+    await using shell = await ExampleShell.open();
+    const invocations = await shell.run(page);
+    assert.ok(invocations.length > 0);
+    assert.deepEqual(await optionFaults(invocations, shell.clone), []);
+    for (const invocation of invocations) {
+      checkTask(invocation);
+      checkFiles(invocation);
+      checkKubectl(invocation);
+    }
+  });
+}
+
+Deno.test("examples: a command line that a program would refuse is found, however it is started", async () => {
+  const commands = [
+    ["relay", "--clusters", "[]", "--callers", "open", "--nonsense"],
+    ["deno", "task", "agent", "--server", "wss://relay.example.com/connect"],
+    ["npx", "-y", "deno@2.9.6", "task", "relay", "kubeconfig", "dev"],
+    ["docker", "run", "--rm", "registry.example.com/culvert-relay:1.2.3", "token", "--nonsense"],
+    ["relay", "token", "--cluster", "dev"],
+  ];
+  const cwd = Deno.cwd();
+  const invocations = commands.map(([name = "", ...argv]) => ({ name, argv, cwd, env: {} }));
+  const faults = await optionFaults(invocations, cwd);
+  assert.deepEqual(faults.map((fault) => fault.split(" ").slice(0, 2).join(" ")), [
+    "relay --clusters",
+    "agent --server",
+    "relay kubeconfig",
+    "relay token",
+  ]);
+});
+
+/** What relay and agent would say about the options of their command lines. */
+async function optionFaults(invocations: readonly Invocation[], cwd: string): Promise<string[]> {
+  const commands = invocations.flatMap((invocation) => culvertCommand(invocation) ?? []);
+  if (commands.length === 0) return [];
+  const script = new URL("examples/parse_commands.ts", import.meta.url).pathname;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", script, JSON.stringify(commands)],
+    cwd,
+  }).output();
+  const text = new TextDecoder().decode(stdout);
+  return text === "" ? [new TextDecoder().decode(stderr)] : JSON.parse(text);
+}
+
+/** Where the options of the other tasks are written. */
+const optionSources: Record<string, string> = {
+  demo: "deploy/demo/main.ts",
+  bench: "tests/bench/options.ts",
+  soak: "tests/bench/soak.ts",
+  chaos: "tests/bench/chaos.ts",
+};
+
+function checkTask(invocation: Invocation): void {
+  const task = denoTask(invocation);
+  if (!task || task.name === "relay" || task.name === "agent") return;
+  assert.ok(tasks[task.name], `deno task ${task.name}`);
+  const known = names(readText(optionSources[task.name] ?? "deno.json"));
+  for (const option of names(task.argv.join(" "))) {
+    assert.ok(known.has(option), `deno task ${task.name}: --${option}`);
+  }
+}
+
+/** Files of the repository that a command names are there. */
+function checkFiles({ argv }: Invocation): void {
+  for (const word of argv) {
+    const [path] = /(?:^|(?<==))(?:deploy|docs|tests|lib)\/\S+/.exec(word) ?? [];
+    if (path) assert.ok(exists(path), argv.join(" "));
+  }
+}
+
+/** Beside a normal kubeconfig, `--server` alone would send the current context's credential. */
+function checkKubectl({ name, argv }: Invocation): void {
+  if (name !== "kubectl" || !argv.some((word) => word.includes("/tunnel/"))) return;
+  assert.ok(argv.includes("--kubeconfig"), `kubectl ${argv.join(" ")}`);
+}
