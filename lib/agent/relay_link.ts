@@ -6,27 +6,9 @@ import { endReason } from "../protocol/session_end.ts";
 import type { Settings } from "../protocol/settings.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
 import type { Stream } from "../protocol/stream.ts";
-import { backoffMs, refusedBackoffMs } from "./backoff.ts";
+import { backoffMs, inWords, refusedBackoffMs } from "./backoff.ts";
 import type { AgentMetrics } from "./metrics.ts";
-
-/** The relay answered the handshake with something else than a WebSocket. */
-export class RelayRefusedError extends Error {
-  override readonly name = "RelayRefusedError";
-  readonly status: number;
-
-  constructor(status: number) {
-    const advice = adviceFor(status);
-    super(`The relay answered with status ${status}${advice === undefined ? "" : `; ${advice}`}`);
-    this.status = status;
-  }
-}
-
-function adviceFor(status: number): string | undefined {
-  // 426 is a relay's to a handshake that is none any more.
-  if (status === 426) return "a proxy on the way must pass the field Upgrade";
-  if (status !== 404 && status >= 400) return undefined;
-  return "--server must lead to the relay's public listener, wss://HOST[:PORT]/connect";
-}
+import { RelayConnectionError, RelayRefusedError } from "./relay_errors.ts";
 
 /** How a link reaches relays. */
 export interface LinkConfig {
@@ -70,6 +52,11 @@ export class RelayLink {
   readonly #sessions = new Set<Session>();
   #attempt = 0;
   #hasTried = false;
+  /** Refusals in a row, and when the first of them came. */
+  #refusals = 0;
+  #refusedAtMs = 0;
+  /** What the relay said by its last alert, while it ends connections. */
+  #alert: string | undefined;
   /** Ends the wait before the next attempt. */
   #waiting = new AbortController();
 
@@ -124,27 +111,48 @@ export class RelayLink {
   /** Says why there is no session. @returns how long to wait before the next attempt. */
   #failed(error: unknown, startMs: number): number {
     const { serverUrl: server, proxy, maxRetryMs } = this.#host.config;
+    const retryAfterMs = error instanceof RelayRefusedError ? error.details.retryAfterMs ?? 0 : 0;
+    // What a relay asks for holds within the agent's own limit.
+    const atLeast = (ms: number): number => Math.max(ms, Math.min(retryAfterMs, maxRetryMs));
     if (error instanceof RelayRefusedError && [401, 403, 429].includes(error.status)) {
-      const delayMs = refusedBackoffMs(maxRetryMs, this.#random);
+      const delayMs = atLeast(this.#nextRefusedDelayMs());
       this.#refused(error.status, delayMs);
       return delayMs;
     }
-    const delayMs = this.#nextDelayMs(startMs);
+    this.#refusals = 0;
+    const delayMs = atLeast(this.#nextDelayMs(startMs));
     this.#log.warn("Could not connect to relay", {
       server,
       proxy,
-      reason: error instanceof Error ? error.message : String(error),
+      reason: this.#reasonOf(error),
+      next_try: inWords(delayMs),
       retry_in_ms: Math.round(delayMs),
       connection: this.#connection,
     });
     return delayMs;
   }
 
-  /** Says what to do about a refusal: soon trying again is of no use. */
+  /** The reason of an alert stands for the attempts after it whose alert a reset has overtaken. */
+  #reasonOf(error: unknown): string {
+    const reason = error instanceof Error ? error.message : String(error);
+    const kind = error instanceof RelayConnectionError ? error.kind : undefined;
+    if (kind === "silent") return this.#alert ?? reason;
+    this.#alert = kind === "alert" ? reason : undefined;
+    return reason;
+  }
+
+  #nextRefusedDelayMs(): number {
+    if (this.#refusals === 0) this.#refusedAtMs = performance.now();
+    const refusals = { count: this.#refusals++, sinceMs: performance.now() - this.#refusedAtMs };
+    return refusedBackoffMs(refusals, this.#host.config.maxRetryMs, this.#random);
+  }
+
+  /** Says what to do about a refusal. */
   #refused(status: number, delayMs: number): void {
     const about = {
       server: this.#host.config.serverUrl,
       status,
+      next_try: inWords(delayMs),
       retry_in_ms: Math.round(delayMs),
       connection: this.#connection,
     };
@@ -170,6 +178,8 @@ export class RelayLink {
   /** A session until it ends, or goes on without new streams. @returns as `#connectOnce`. */
   async #runSession(socket: TunnelSocket, startMs: number): Promise<number> {
     const { stopped, metrics } = this.#host;
+    this.#refusals = 0;
+    this.#alert = undefined;
     const draining = Promise.withResolvers<undefined>();
     const session = new Session(socket, {
       role: "agent",
@@ -193,6 +203,7 @@ export class RelayLink {
       this.#log[stopped.aborted ? "info" : "warn"]("Disconnected from relay", {
         code: end.code,
         reason: end.reason,
+        next_try: delayMs === undefined ? undefined : inWords(delayMs),
         retry_in_ms: delayMs && Math.round(delayMs),
         connection: this.#connection,
       });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { backoffMs, refusedBackoffMs } from "../../lib/agent/backoff.ts";
+import { backoffMs, inWords, refusedBackoffMs } from "../../lib/agent/backoff.ts";
 import { check } from "../protocol/property.ts";
 
 /** The largest value below 1. */
@@ -32,10 +32,29 @@ Deno.test("backoffMs stays within its bound after any number of attempts", () =>
   }));
 });
 
-Deno.test("refusedBackoffMs waits for half the limit at least, and never longer than it", () => {
-  assert.equal(refusedBackoffMs(60_000, () => 0), 30_000);
-  check(fc.property(fc.nat(3_600_000), anyRandom, (maxMs, random) => {
-    const ms = refusedBackoffMs(maxMs, () => random);
-    assert.ok(ms >= maxMs / 2 && ms <= maxMs, `${ms}`);
-  }));
+Deno.test("refusedBackoffMs tries every few seconds at first, and slowly once nobody corrects it", () => {
+  const bounds = [0, 1, 2, 3, 4, 100].map((count) =>
+    Math.round(refusedBackoffMs({ count, sinceMs: 299_000 }, 60_000, () => ALMOST_ONE))
+  );
+  assert.deepEqual(bounds, [2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+  assert.equal(refusedBackoffMs({ count: 40, sinceMs: 300_000 }, 60_000, () => 0), 30_000);
+});
+
+Deno.test("refusedBackoffMs waits for half its bound at least, and never longer than the limit", () => {
+  assert.equal(refusedBackoffMs({ count: 0, sinceMs: 0 }, 60_000, () => 0), 1_000);
+  check(fc.property(
+    ...[fc.nat(), fc.nat(3_600_000), fc.nat(3_600_000), anyRandom] as const,
+    (count, sinceMs, maxMs, random) => {
+      const ms = refusedBackoffMs({ count, sinceMs }, maxMs, () => random);
+      assert.ok(ms >= Math.min(2_000, maxMs) / 2 && ms <= maxMs, `${ms}`);
+    },
+  ));
+});
+
+Deno.test("inWords says a wait as a person would", () => {
+  const waits = [0, 999, 1_000, 8_400, 60_000, 119_499, 300_000, 3_600_000];
+  assert.deepEqual(waits.map(inWords), [
+    ...["in less than 1 s", "in less than 1 s", "in 1 s", "in 8 s", "in 60 s", "in 119 s"],
+    ...["in 5 min", "in 60 min"],
+  ]);
 });

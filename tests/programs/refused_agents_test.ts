@@ -1,5 +1,5 @@
 /** Agents that are not let in: what they are told, and what others notice of it. */
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
 import { startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
@@ -229,4 +229,51 @@ Deno.test("a cluster that is bound to a certificate's name takes an agent with n
     await refused.waitForLog(({ message }) => message === "Connected to relay");
     assertNoSecrets(relay.logs, holder.logs, refused.logs);
   });
+});
+
+Deno.test("an agent without the certificate that its relay demands says so at each attempt", async () => {
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "own");
+    const server = await authority.issue("server", "IP:127.0.0.1");
+    await using relay = await startRelay({
+      clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: "127.0.0.1:1" }],
+      args: [
+        ...["-tls-cert", server.certPath, "-tls-key", server.keyPath],
+        ...["-tls-client-ca", authority.caPath],
+      ],
+    });
+    await using agent = await startAgent({
+      relayUrl: `wss://${relay.publicAddress}/connect`,
+      ...{ token: secrets.token, target: "127.0.0.1:1", waitsForSession: false },
+      args: ["-server-ca-cert", authority.caPath, "-max-retry", "50ms"],
+    });
+    const failures = () =>
+      agent.logs.filter(({ message }) => message === "Could not connect to relay");
+    await eventually(() => failures().length >= 12, "a dozen attempts");
+    for (const { reason, next_try: nextTry } of failures()) {
+      match(String(reason), /give (a certificate|one) with --client-cert$/);
+      equal(nextTry, "in less than 1 s");
+    }
+    // Once the relay has said why, that is the reason, whatever gets through later.
+    const reasons = failures().map(({ reason }) => String(reason));
+    const first = reasons.findIndex((reason) => reason.includes("CertificateRequired"));
+    if (first !== -1) equal(new Set(reasons.slice(first)).size, 1);
+  });
+});
+
+Deno.test("an agent with a wrong token tries again within seconds at first, and says when", async () => {
+  await using relay = await startRelay({
+    clusters: [{ id: CLUSTER, token: secrets.token, targetAddr: "127.0.0.1:1" }],
+  });
+  await using agent = await startAgent({
+    relayUrl: relay.connectUrl,
+    ...{ token: wrongToken, target: "127.0.0.1:1", waitsForSession: false },
+  });
+  const refusals = () => agent.logs.filter(({ status }) => status === 401);
+  await eventually(() => refusals().length >= 2, "two refusals");
+  for (const [index, limitMs] of [2_000, 4_000].entries()) {
+    const { retry_in_ms: ms, next_try: nextTry } = refusals()[index]!;
+    ok(Number(ms) >= limitMs / 2 && Number(ms) <= limitMs, `${ms} ms`);
+    match(String(nextTry), /^in [1-4] s$/);
+  }
 });

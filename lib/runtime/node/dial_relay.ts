@@ -1,15 +1,16 @@
 /** The agent's WebSocket to its relay, by the `ws` package: why not the native one, see docs. */
 // @ts-types="npm:@types/ws@8.18.2"
 import { WebSocket } from "ws";
-import type { IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from "node:tls";
-import { RelayRefusedError } from "../../agent/relay_link.ts";
+import { RelayRefusedError } from "../../agent/relay_errors.ts";
 import { addressOfUrl, formatAddress, isLoopback } from "../../config/options/address.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
-import { advised, type TlsAdvice } from "../tls_advice.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
+import { readRefusal } from "./read_refusal.ts";
+import { relayFailure } from "./relay_failure.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** How the relay is reached. */
@@ -30,19 +31,6 @@ export interface RelayDialOptions {
 
 /** As documented in configuration.md. */
 const handshakeTimeoutMs = 15_000;
-
-const tlsAdvice: TlsAdvice = {
-  notTls: "the relay has no TLS at that port: check --server's, and the relay's --tls-cert",
-  unknownCa: "--server-ca-cert must hold the CA of the relay's certificate",
-  otherName: "--server, or --server-name, must have a name of the relay's certificate",
-};
-
-/** By `code`, what the messages of other failures leave open. */
-const otherAdvice: Readonly<Record<string, string>> = {
-  HPE_INVALID_CONSTANT: "what answered is not HTTP: a relay with TLS is reached by wss://",
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: "give a certificate with --client-cert",
-  ECONNRESET: "if the relay did it, its log has the reason, such as this agent's certificate",
-};
 
 /**
  * Opens the tunnel's WebSocket.
@@ -75,6 +63,7 @@ function openWebSocket(
   const { url, token } = options;
   const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
   const tls = tlsOf(options);
+  let isEstablished = false;
   const socket = new WebSocket(url, {
     headers: { "Authorization": `Bearer ${token}`, "Tunnel-Version": "2" },
     perMessageDeflate: false,
@@ -83,6 +72,14 @@ function openWebSocket(
     ...tls,
     ...(connection && { createConnection: () => secured(connection, url, tls) }),
     ...(mayLeaveUnmasked(options) ? { generateMask: zeroMask } : {}),
+    finishRequest(request: ClientRequest) {
+      const established = (): void => void (isEstablished = true);
+      request.once(
+        "socket",
+        (line) => line.once(isSecure(url) ? "secureConnect" : "connect", established),
+      );
+      request.end();
+    },
   });
   const abort = (): void => {
     const { reason } = signal;
@@ -102,15 +99,15 @@ function openWebSocket(
   });
   socket.on("unexpected-response", (_request, response: IncomingMessage) => {
     settled();
-    response.destroy();
-    socket.terminate();
-    reject(new RelayRefusedError(response.statusCode ?? 0));
+    readRefusal(response, signal).then((details) => {
+      socket.terminate();
+      reject(new RelayRefusedError(response.statusCode ?? 0, details));
+    });
   });
   socket.on("error", (error: Error & { code?: string }) => {
     settled();
-    const advice = otherAdvice[error.code ?? ""];
-    const message = advice ? `${error.message}; ${advice}` : advised(error.message, tlsAdvice);
-    reject(new Error(message, { cause: error }));
+    const hasCertificate = tls.cert !== undefined;
+    reject(relayFailure(error, { isSecure: isSecure(url), hasCertificate, isEstablished }));
   });
   if (signal.aborted) abort();
   return promise;
