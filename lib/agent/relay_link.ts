@@ -190,6 +190,8 @@ export class RelayLink {
         opened: (stream, target) => this.#host.opened(stream, target),
         draining: () => draining.resolve(undefined),
         fault: (error) => this.#log.error("Session failed", { error: String(error) }),
+        streamFault: (error, stream) =>
+          this.#log.error("Stream failed", { stream, error: String(error) }),
       },
     });
     this.#sessions.add(session);

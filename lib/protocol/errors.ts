@@ -17,7 +17,7 @@ export const streamErrorCodes = [
 /** One of {@link streamErrorCodes}. */
 export type StreamErrorCode = typeof streamErrorCodes[number];
 
-/** WebSocket close codes that end a session (RFC 6455 section 7.4, and 4001 of our own). */
+/** WebSocket close codes that end a session (RFC 6455 section 7.4; from 4000 on, our own). */
 export const CloseCode = {
   GoingAway: 1001,
   ProtocolError: 1002,
@@ -25,11 +25,17 @@ export const CloseCode = {
   InternalError: 1011,
   TryAgainLater: 1013,
   Replaced: 4001,
+  Excessive: 4002,
 } as const;
 
 /** The peer broke the protocol: the session closes with 1002. */
 export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
+}
+
+/** The peer makes more work than the protocol's bounds allow: the session closes with 4002. */
+export class ExcessError extends Error {
+  override readonly name = "ExcessError";
 }
 
 /** A stream ended before its bytes did. `code` says why and is stable. */

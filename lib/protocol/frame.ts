@@ -5,7 +5,7 @@
  * 2, one Batch of frames. The order of the constants is that of docs/protocol.md.
  */
 import { allocate, noBytes } from "../bytes/bytes.ts";
-import { ProtocolError } from "./errors.ts";
+import { ExcessError, ProtocolError } from "./errors.ts";
 
 /** Frame types; 0x01 to 0x07 are version 1, the rest version 2. */
 export const FrameType = {
@@ -30,6 +30,15 @@ export const headerBytes = 5;
 export const batchLengthBytes = 4;
 /** The largest message that a version 1 peer takes. */
 export const maxMessageBytes = 16 * 1024 * 1024;
+/** The largest message of a version 2 session, once both sides have sent their Settings. */
+export const maxVersion2MessageBytes = 1024 * 1024;
+/**
+ * The most frames of one message that are taken. Earlier releases close a message at 64 KiB of
+ * frames without counting the lengths in front of them, so it has at most 13,108 of theirs.
+ */
+export const maxMessageFrames = 16_384;
+/** The most frames that this side puts into one message. */
+export const maxSentMessageFrames = 1_024;
 /** The largest stream id: ids are 32 bits. */
 export const maxStreamId = 0xffffffff;
 
@@ -92,32 +101,78 @@ export function encodeFrame(
   return message;
 }
 
-/** What {@link decodeMessage} calls for each frame; the payload is a view into the message. */
+/** What {@link FrameWalk} calls for each frame; the payload is a view into the message. */
 export type FrameVisitor = (type: number, stream: number, payload: Uint8Array) => void;
 
 /**
  * Walks the frames of one message in order; a Batch is opened, others are passed on as they are.
  *
- * Every declared length is checked against what is there before it is used.
- *
- * @throws {ProtocolError} for a message that is no frame, and for a Batch that is cut short, empty
- *   or nested. Frames in front of the broken part have been visited by then.
+ * The walk can be made in steps, so that a message of many frames does not take a whole turn of the
+ * event loop. Every declared length is checked against what is there before it is used.
  */
-export function decodeMessage(message: Uint8Array, visit: FrameVisitor): void {
-  if (message.length < headerBytes) {
-    throw new ProtocolError(`Message of ${message.length} bytes is too short for a frame`);
-  }
-  const type = message[0]!;
-  const stream = readUint32(message, 1);
-  if (type === FrameType.Batch) decodeBatch(message, stream, visit);
-  else visit(type, stream, message.subarray(headerBytes));
-}
+export class FrameWalk {
+  readonly #message: Uint8Array;
+  #offset = 0;
+  #frames = 0;
 
-function decodeBatch(message: Uint8Array, stream: number, visit: FrameVisitor): void {
-  if (stream !== 0) throw new ProtocolError(`Batch on stream ${stream}; must be on stream 0`);
-  let offset = headerBytes;
-  if (offset === message.length) throw new ProtocolError("Batch holds no frame");
-  while (offset < message.length) {
+  constructor(message: Uint8Array) {
+    this.#message = message;
+  }
+
+  /** Whether all frames have been visited, or {@link stop} was called. */
+  get isOver(): boolean {
+    return this.#offset === this.#message.length && this.#frames > 0;
+  }
+
+  /** Ends the walk; no other frame is visited, not even of the step that is under way. */
+  stop(): void {
+    this.#offset = this.#message.length;
+    this.#frames ||= 1;
+  }
+
+  /**
+   * Visits the next frames.
+   *
+   * @param maxFrames The most that are visited in this step.
+   * @returns how many were visited.
+   * @throws {ProtocolError} for a message that is no frame, and for a Batch that is cut short, empty
+   *   or nested. Frames in front of the broken part have been visited by then.
+   * @throws {ExcessError} for a Batch of more than {@link maxMessageFrames} frames.
+   */
+  step(visit: FrameVisitor, maxFrames = Infinity): number {
+    if (this.isOver) return 0;
+    const message = this.#message;
+    if (this.#offset === 0) {
+      if (message.length < headerBytes) {
+        throw new ProtocolError(`Message of ${message.length} bytes is too short for a frame`);
+      }
+      if (message[0] !== FrameType.Batch) {
+        this.#visitAlone(visit);
+        return 1;
+      }
+      this.#beginBatch();
+    }
+    let frames = 0;
+    for (; frames < maxFrames && !this.isOver; frames++) this.#visitNext(visit);
+    return frames;
+  }
+
+  #visitAlone(visit: FrameVisitor): void {
+    const message = this.#message;
+    this.stop();
+    visit(message[0]!, readUint32(message, 1), message.subarray(headerBytes));
+  }
+
+  #beginBatch(): void {
+    const stream = readUint32(this.#message, 1);
+    if (stream !== 0) throw new ProtocolError(`Batch on stream ${stream}; must be on stream 0`);
+    this.#offset = headerBytes;
+    if (this.#offset === this.#message.length) throw new ProtocolError("Batch holds no frame");
+  }
+
+  #visitNext(visit: FrameVisitor): void {
+    const message = this.#message;
+    let offset = this.#offset;
     if (message.length - offset < batchLengthBytes) {
       throw new ProtocolError("Batch is cut short in a length");
     }
@@ -130,10 +185,19 @@ function decodeBatch(message: Uint8Array, stream: number, visit: FrameVisitor): 
     }
     const type = message[offset]!;
     if (type === FrameType.Batch) throw new ProtocolError("Batch inside a Batch");
+    if (++this.#frames > maxMessageFrames) {
+      throw new ExcessError(`Batch of more than ${maxMessageFrames} frames`);
+    }
     const end = offset + length;
+    // Before the visit, which may stop the walk.
+    this.#offset = end;
     visit(type, readUint32(message, offset + 1), message.subarray(offset + headerBytes, end));
-    offset = end;
   }
+}
+
+/** Walks all frames of one message. @throws as {@link FrameWalk.step}. */
+export function decodeMessage(message: Uint8Array, visit: FrameVisitor): void {
+  new FrameWalk(message).step(visit);
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   batchLengthBytes,
   FrameType,
   headerBytes,
+  maxSentMessageFrames,
   writeFrame,
   writeHeader,
   writeUint32,
@@ -184,7 +185,10 @@ export class Outbox {
   #takeUrgent(frames: PendingFrame[], served: Stream[]): number {
     let bytes = 0;
     let taken = 0;
-    while (bytes < messageTargetBytes && taken < this.#urgent.length) {
+    while (
+      bytes < messageTargetBytes && taken < this.#urgent.length &&
+      frames.length < maxSentMessageFrames
+    ) {
       const next = this.#urgent[taken++]!;
       if (next instanceof Stream) {
         served.push(next);
@@ -203,7 +207,10 @@ export class Outbox {
   #takeTurns(before: number, frames: PendingFrame[], served: Stream[]): void {
     let bytes = before;
     let turns = 0;
-    while (bytes < messageTargetBytes && turns < this.#ready.length) {
+    while (
+      bytes < messageTargetBytes && turns < this.#ready.length &&
+      frames.length < maxSentMessageFrames
+    ) {
       bytes += this.#takeSlice(this.#ready[turns++]!, frames);
     }
     served.push(...this.#ready.splice(0, turns));

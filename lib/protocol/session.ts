@@ -1,17 +1,19 @@
 /** One agent connection and the streams that it carries. */
 import { allocate, freeing } from "../bytes/bytes.ts";
-import { CloseCode, ProtocolError, StreamError } from "./errors.ts";
+import { CloseCode, ExcessError, ProtocolError, StreamError } from "./errors.ts";
 import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
 import {
   decodeCredit,
-  decodeMessage,
   decodeOpen,
   encodeTarget,
   frameName,
   FrameType,
   maxStreamId,
+  maxVersion2MessageBytes,
   writeUint32,
 } from "./frame.ts";
+import { allowanceBurst, allowancePerSecond, FrameAllowance } from "./frame_allowance.ts";
+import { Inbox, isBatch } from "./inbox.ts";
 import { Keepalive } from "./keepalive.ts";
 import { Outbox } from "./outbox.ts";
 import type { SessionEnd } from "./session_end.ts";
@@ -29,6 +31,8 @@ export interface SessionEvents {
   draining?(): void;
   /** A bug on this side: the session ends with 1011, and the error is for the log. */
   fault?(error: unknown): void;
+  /** A stream's owner threw: that stream ends with `internal`, and the error is for the log. */
+  streamFault?(error: unknown, stream: number): void;
 }
 
 /** When a session counts as dead. */
@@ -94,6 +98,8 @@ export class Session {
   readonly #socket: TunnelSocket;
   readonly #options: SessionOptions;
   readonly #streams = new StreamTable();
+  readonly #inbox: Inbox;
+  readonly #allowance: FrameAllowance;
   readonly #outbox: Outbox;
   readonly #keepalive: Keepalive;
   readonly #budget: WindowBudget;
@@ -111,6 +117,10 @@ export class Session {
   #leftBytes = 0;
   #takenByFullLine = 0;
   #isPaused = false;
+  /** A version 1 session holds too much that streams have not taken. */
+  #isHeldUp = false;
+  /** Messages have come that are still to be read. */
+  #isBehind = false;
   #isDraining = false;
   #isPeerDraining = false;
   /** Our Drain may not have been heard: streams that were opened before that are still to come. */
@@ -128,6 +138,17 @@ export class Session {
     this.#options = options;
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#budget = new WindowBudget(options.windowBudgetBytes ?? defaultWindowBudgetBytes);
+    this.#allowance = new FrameAllowance(this.#nowMs);
+    this.#inbox = new Inbox({
+      begin: (message) => this.#begin(message),
+      visit: this.#visit,
+      failed: (error) => this.#unreadable(error),
+      waits: (doesWait) => {
+        this.#isBehind = doesWait;
+        this.#pauseOrResume();
+      },
+      overflowed: () => this.#fatal(CloseCode.Excessive, "More messages than can be read"),
+    });
     this.#outbox = new Outbox(socket, this.stats, options.defer ?? queueMicrotask);
     this.#keepalive = new Keepalive({
       nowMs: this.#nowMs,
@@ -300,6 +321,8 @@ export class Session {
       stalled: () => {
         this.stats.windowStalls++;
       },
+      carried: () => this.#allowance.earn(),
+      crashed: (stream, error) => this.#streamFault(error, stream.id),
     };
   }
 
@@ -308,6 +331,7 @@ export class Session {
     const receive = new ReceiveWindow(window, maxWindow, this.#budget, this.#nowMs());
     const stream = new Stream(id, this.#host, receive, this.#peer?.window ?? 0);
     this.#streams.add(stream);
+    this.#allowance.earn();
     return stream;
   }
 
@@ -353,6 +377,7 @@ export class Session {
 
   #forget(stream: Stream): void {
     this.#streams.delete(stream);
+    this.#allowance.expectLate(stream.lateBytes);
     if (this.#isIdle) this.#tellIdle();
   }
 
@@ -364,17 +389,31 @@ export class Session {
     if (this.#end) return;
     this.#keepalive.heard();
     this.stats.bytesIn += message.length;
-    if (this.#version === 1 && message[0] === FrameType.Batch) return; // Unknown in version 1.
-    // Of a Batch several streams have a part.
-    this.#releaseMessage = message[0] === FrameType.Batch ? undefined : freeing(message);
-    try {
-      decodeMessage(message, this.#visit);
-    } catch (error) {
-      if (error instanceof ProtocolError) this.#fatal(CloseCode.ProtocolError, error.message);
-      else this.#fault(error);
+    if (this.#version > 1 && message.length > maxVersion2MessageBytes) {
+      const reason =
+        `Message of ${message.length} bytes; must have ${maxVersion2MessageBytes} at most`;
+      return this.#fatal(tooLarge, reason);
     }
+    this.#inbox.receive(message);
     // Or it would keep the message until the next one.
     this.#releaseMessage = undefined;
+  }
+
+  /** @returns whether the message is to be read. */
+  #begin(message: Uint8Array): boolean {
+    if (this.#version === 1 && isBatch(message)) {
+      this.#spend(); // Unknown in version 1.
+      return false;
+    }
+    // Of a Batch several streams have a part.
+    this.#releaseMessage = isBatch(message) ? undefined : freeing(message);
+    return true;
+  }
+
+  #unreadable(error: unknown): void {
+    if (error instanceof ProtocolError) this.#fatal(CloseCode.ProtocolError, error.message);
+    else if (error instanceof ExcessError) this.#fatal(CloseCode.Excessive, error.message);
+    else this.#fault(error);
   }
 
   readonly #visit = (type: number, id: number, payload: Uint8Array): void => {
@@ -390,18 +429,40 @@ export class Session {
   };
 
   #dispatch(type: number, id: number, payload: Uint8Array): void {
-    if (this.#version === 1 && type > FrameType.Settings) return; // Unknown in version 1.
+    if (this.#version === 1 && type > FrameType.Settings) return this.#spend(); // Unknown there.
     switch (type) {
       case FrameType.Data:
-        return this.#streams.get(id)?.receiveData(payload, this.#releaseMessage);
+        return this.#bytesFor(id, payload)?.receiveData(payload, this.#releaseMessage);
       case FrameType.End:
-        return this.#streams.get(id)?.receiveEnd(payload, this.#releaseMessage);
-      case FrameType.Credit:
-        return this.#streams.get(id)?.receiveCredit(decodeCredit(payload));
+        return this.#bytesFor(id, payload)?.receiveEnd(payload, this.#releaseMessage);
       case FrameType.Open:
         return this.#receiveOpen(id, payload);
       case FrameType.Connect:
         return this.#receiveConnect(id, payload);
+      default:
+        this.#spend();
+        return this.#control(type, id, payload);
+    }
+  }
+
+  /** The open stream that a Data or End is for. Bytes for it are free, as its credit bounds them. */
+  #bytesFor(id: number, { length }: Uint8Array): Stream | undefined {
+    const stream = this.#streams.get(id);
+    if (stream && length > 0) this.#allowance.earn();
+    else if (stream) this.#spend();
+    else if (!this.#allowance.spendLate(length)) throw excess();
+    return stream;
+  }
+
+  /** Counts a frame that carries no bytes of a stream. */
+  #spend(): void {
+    if (!this.#allowance.spend()) throw excess();
+  }
+
+  #control(type: number, id: number, payload: Uint8Array): void {
+    switch (type) {
+      case FrameType.Credit:
+        return this.#streams.get(id)?.receiveCredit(decodeCredit(payload));
       case FrameType.Connected:
         return this.#receiveConnected(id);
       case FrameType.Error:
@@ -419,6 +480,10 @@ export class Session {
       default:
         // Unknown types are ignored, so that later versions may add some.
     }
+  }
+
+  #streamFault(error: unknown, stream: number): void {
+    this.#options.events?.streamFault?.(error, stream);
   }
 
   #fault(error: unknown): void {
@@ -451,7 +516,7 @@ export class Session {
     const { target, first } = decodeOpen(payload);
     const stream = this.#accept(id);
     if (!stream) return;
-    this.#options.events?.opened?.(stream, decodeText(target));
+    this.#opened(stream, target);
     if (!stream.isOver) stream.receiveData(first);
   }
 
@@ -459,8 +524,16 @@ export class Session {
     if (this.#version > 1) throw new ProtocolError("Connect in version 2; must be Open");
     const stream = this.#accept(id);
     if (!stream) return;
-    this.#options.events?.opened?.(stream, decodeText(payload));
+    this.#opened(stream, payload);
     if (!stream.isOver) this.#outbox.control(FrameType.Connected, id);
+  }
+
+  #opened(stream: Stream, target: Uint8Array): void {
+    try {
+      this.#options.events?.opened?.(stream, decodeText(target));
+    } catch (error) {
+      stream.crash(error);
+    }
   }
 
   #receiveConnected(id: number): void {
@@ -478,6 +551,7 @@ export class Session {
     if (id === 0) throw new ProtocolError("Stream 0 is the session's own");
     if (this.#streams.get(id)) throw new ProtocolError(`Stream ${id} is open already`);
     if (this.#streams.size >= this.#options.settings.maxStreams) {
+      this.#spend();
       this.#sendError(id, new StreamError("limit", "The agent's streams are all in use"));
       return undefined;
     }
@@ -492,12 +566,18 @@ export class Session {
 
   #heldChanged(bytes: number): void {
     this.#heldBytes += bytes;
-    const mustPause = this.#heldBytes > heldHighWaterBytes;
-    if (mustPause && !this.#isPaused) {
-      this.#isPaused = true;
-      this.#socket.pause?.();
-    } else if (this.#isPaused && this.#heldBytes < heldHighWaterBytes / 2) {
-      this.#isPaused = false;
+    this.#pauseOrResume();
+  }
+
+  /** The socket is not read while too much is held for version 1 streams, or messages wait. */
+  #pauseOrResume(): void {
+    const limit = this.#isHeldUp ? heldHighWaterBytes / 2 - 1 : heldHighWaterBytes;
+    this.#isHeldUp = this.#heldBytes > limit;
+    const mustPause = this.#isHeldUp || this.#isBehind;
+    if (mustPause === this.#isPaused) return;
+    this.#isPaused = mustPause;
+    if (mustPause) this.#socket.pause?.();
+    else {
       this.#keepalive.heard();
       this.#socket.resume?.();
     }
@@ -518,7 +598,8 @@ export class Session {
   }
 
   #closedBySocket(code: number, reason: string): void {
-    this.#finish({ code, reason: reason || "The connection ended" });
+    // What had come before may complete an answer.
+    this.#inbox.whenEmpty(() => this.#finish({ code, reason: reason || "The connection ended" }));
   }
 
   /** The session can't go on: tells the peer why and ends everything. */
@@ -533,6 +614,7 @@ export class Session {
     if (this.#end) return;
     this.#end = end;
     this.#keepalive.stop();
+    this.#inbox.stop();
     this.#outbox.stop();
     const error = new StreamError("reset", `The session ended: ${end.reason}`);
     for (const stream of this.#streams.toArray()) stream.receiveError(error);
@@ -542,6 +624,15 @@ export class Session {
     this.#ready.reject(error);
     this.#closed.resolve(end);
   }
+}
+
+/** What RFC 6455 section 7.4.1 has for a message that is too big to process. */
+const tooLarge = 1009;
+
+function excess(): ExcessError {
+  return new ExcessError(
+    `More than ${allowanceBurst} frames without bytes, and ${allowancePerSecond} a second`,
+  );
 }
 
 function decodeText(bytes: Uint8Array): string {

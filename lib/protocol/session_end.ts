@@ -26,6 +26,8 @@ export type SessionEndReason =
   | "overloaded"
   /** A message was too long. */
   | "too_large"
+  /** The peer sent more frames than the bounds allow. */
+  | "excessive"
   | "not_permitted"
   /** Any other code. */
   | "other";
@@ -38,6 +40,7 @@ const byCode = new Map<number, SessionEndReason>([
   [CloseCode.TryAgainLater, "overloaded"],
   [CloseCode.NotPermitted, "not_permitted"],
   [1006, "broken"],
+  [CloseCode.Excessive, "excessive"],
   [1009, "too_large"],
 ]);
 

@@ -6,7 +6,7 @@ import { ReceiveWindow } from "./window.ts";
 
 /**
  * What a stream's owner does with what arrives; called while a message is read, so they must be
- * quick and must not throw.
+ * quick. One that throws ends its stream with `internal`, and is told so by `failed`.
  */
 export interface StreamEvents {
   /**
@@ -50,6 +50,10 @@ export interface StreamHost {
   forget(stream: Stream): void;
   /** A sender ran out of credit with bytes in hand. */
   stalled(): void;
+  /** A frame with bytes of the stream leaves. */
+  carried(): void;
+  /** The stream's owner threw; for the log. */
+  crashed(stream: Stream, error: unknown): void;
 }
 
 /**
@@ -59,6 +63,9 @@ export interface StreamHost {
  */
 const minHighWaterBytes = 16 * 1024;
 const maxHighWaterBytes = 512 * 1024;
+
+/** Without windows, what a peer has sent by the time that it hears of a Close: its socket's buffers. */
+const version1LateBytes = 16 * 1024 * 1024;
 
 const silent: StreamEvents = {
   data() {},
@@ -101,6 +108,8 @@ export class Stream {
   #events: StreamEvents = silent;
   #sendState: SendState = "open";
   #hasPeerEnded = false;
+  /** The peer has closed or failed the stream. */
+  #isPeerGone = false;
   #isOver = false;
   #queue: Uint8Array[] = [];
   #queueHead = 0;
@@ -137,6 +146,12 @@ export class Stream {
   /** Bytes that wait for credit or for their turn. */
   get queuedBytes(): number {
     return this.#queuedBytes;
+  }
+
+  /** Once it is over: bytes that its peer may still send, until it hears of that. */
+  get lateBytes(): number {
+    if (this.#hasPeerEnded || this.#isPeerGone) return 0;
+    return this.#host.version === 1 ? version1LateBytes : this.#window.credit;
   }
 
   /**
@@ -260,6 +275,7 @@ export class Stream {
       return undefined;
     }
     const payload = this.#dequeue(limit);
+    this.#host.carried();
     if (isWindowed) {
       this.#sendCredit -= payload.length;
       if (this.#sendCredit === 0 && this.#queuedBytes > 0) this.#stalled();
@@ -287,8 +303,12 @@ export class Stream {
   /** What was taken is in a message now, which has a copy of it. */
   copied(): void {
     if (this.#lent.length === 0) return;
-    while (this.#lent[0] && this.#lent[0].end <= this.#takenBytes) this.#lent.shift()!.release();
-    if (this.#isOutOfCredit) this.#keepOnlyRest();
+    try {
+      while (this.#lent[0] && this.#lent[0].end <= this.#takenBytes) this.#lent.shift()!.release();
+      if (this.#isOutOfCredit) this.#keepOnlyRest();
+    } catch (error) {
+      this.crash(error);
+    }
   }
 
   /** Copies what is left of bytes that are half sent: they may lie here for as long as nobody reads. */
@@ -309,7 +329,11 @@ export class Stream {
     if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > this.#highWaterBytes / 2) return;
     if (this.#isOutOfCredit) return;
     this.#wantsDrain = false;
-    this.#events.drained();
+    try {
+      this.#events.drained();
+    } catch (error) {
+      this.crash(error);
+    }
   }
 
   /** @param release As for {@link StreamEvents.data}. */
@@ -322,14 +346,18 @@ export class Stream {
     } else if (!this.#window.received(payload.length)) {
       throw new ProtocolError(`Stream ${this.id} went past its credit`);
     }
-    this.#events.data(payload, release);
+    try {
+      this.#events.data(payload, release);
+    } catch (error) {
+      this.crash(error);
+    }
   }
 
   receiveEnd(payload: Uint8Array, release?: () => void): void {
     this.receiveData(payload, release);
     if (this.#isOver) return;
     this.#hasPeerEnded = true;
-    this.#events.end();
+    this.#tellEnd();
     // After both Ends a Close that is still to go would say nothing new.
     if (this.#sendState === "ended" || this.#sendState === "closing") this.#over();
   }
@@ -347,19 +375,60 @@ export class Stream {
 
   receiveClose(): void {
     const isEndOfBytes = this.#host.version === 1 && !this.#hasPeerEnded;
+    this.#isPeerGone = true;
     this.#over();
     if (isEndOfBytes) {
       this.#hasPeerEnded = true;
-      this.#events.end();
+      this.#tellEnd();
     }
-    this.#events.closed();
+    try {
+      this.#events.closed();
+    } catch (error) {
+      this.#reportCrash(error);
+    }
   }
 
   receiveError(error: StreamError): void {
     this.#releaseHeld(this.#heldBytes);
     if (this.#opening || this.#sendState === "held") this.#unsent = this.#queue;
+    this.#isPeerGone = true;
     this.#over();
-    this.#events.failed(error);
+    this.#tellFailed(error);
+  }
+
+  /** The owner threw: the stream ends for both sides, and nothing else does. */
+  crash(error: unknown): void {
+    const failure = new StreamError("internal", "A fault of the side that serves the stream");
+    this.fail(failure);
+    const events = this.#events;
+    this.#reportCrash(error);
+    try {
+      events.failed(failure);
+    } catch (next) {
+      this.#host.crashed(this, next);
+    }
+  }
+
+  /** What has thrown is told nothing more. */
+  #reportCrash(error: unknown): void {
+    this.#events = silent;
+    this.#host.crashed(this, error);
+  }
+
+  #tellEnd(): void {
+    try {
+      this.#events.end();
+    } catch (error) {
+      this.crash(error);
+    }
+  }
+
+  #tellFailed(error: StreamError): void {
+    try {
+      this.#events.failed(error);
+    } catch (thrown) {
+      this.#reportCrash(thrown);
+    }
   }
 
   get #isSendClosed(): boolean {

@@ -68,6 +68,11 @@ export class ReceiveWindow {
     return this.#size;
   }
 
+  /** What the peer may still send. */
+  get credit(): number {
+    return this.#credit;
+  }
+
   /** Bytes that have arrived and that the consumer has not taken. */
   get unread(): number {
     return this.#unread;

@@ -3,7 +3,11 @@
  * case runs over every kind of WebSocket.
  */
 import assert from "node:assert/strict";
-import { maxMessageBytes } from "../../lib/protocol/frame.ts";
+import {
+  maxMessageBytes,
+  maxMessageFrames,
+  maxVersion2MessageBytes,
+} from "../../lib/protocol/frame.ts";
 import { within } from "../support/deadline.ts";
 import { agentSettings, RawPair, relaySettings, StreamLog } from "./session_setup.ts";
 import { type Role, type Transport, transports } from "./transports.ts";
@@ -22,6 +26,11 @@ function overEach(name: string, run: (transport: Transport) => Promise<void>): v
   for (const transport of transports) {
     Deno.test(`Session ${name} (${transport.name})`, () => run(transport));
   }
+}
+
+/** A Batch of one frame, over and over. */
+function repeated(item: Uint8Array, count: number): Uint8Array {
+  return batch(...Array<Uint8Array>(count).fill(item));
 }
 
 /** A session of version 2 with one open stream, and that stream's owner. */
@@ -198,8 +207,7 @@ for (const role of ["relay", "agent"] as const) {
     await using _ = pair;
     pair.peer.send(frame(T.Data, 1, new Uint8Array(maxMessageBytes)));
     const { code } = await within(pair.session.closed, "the session to end");
-    // Where the socket has no limit of its own, the stream's credit is one.
-    assert.equal(code, transport.boundsMessages(role) ? 1009 : 1002);
+    assert.equal(code, 1009);
     assert.match(log.events.join(), /^failed reset: The session ended: [^,]+$/);
     assert.deepEqual([log.bytes.length, pair.session.openStreams], [0, 0]);
   });
@@ -281,17 +289,70 @@ for (const role of ["relay", "agent"] as const) {
     }
   });
 
-  overEach(`of the ${role} ends when one message asks for too many Pongs`, async (transport) => {
+  overEach(`of the ${role} ends at a version 2 message over 1 MiB`, async (transport) => {
     const [pair, log] = await withStream(transport, role);
     await using _ = pair;
-    const ping = batch(frame(T.Ping, 0)).subarray(5);
-    const flood = new Uint8Array(1_000_000 * ping.length);
-    for (let at = 0; at < flood.length; at += ping.length) flood.set(ping, at);
-    pair.peer.send(frame(T.Batch, 0, flood));
+    pair.peer.send(frame(T.Ping, 0, new Uint8Array(maxVersion2MessageBytes)));
     const end = await within(pair.session.closed, "the session to end");
-    assert.deepEqual(end, { code: 1013, reason: "The peer does not read its control frames" });
-    assert.equal(log.events.length, 1);
+    const reason = "Message of 1048581 bytes; must have 1048576 at most";
+    assert.deepEqual(end, { code: 1009, reason });
+    assert.deepEqual(log.events, [`failed reset: The session ended: ${reason}`]);
   });
+
+  overEach(`of the ${role} ends at more frames in one message than it takes`, async (transport) => {
+    const [pair, log] = await withStream(transport, role);
+    await using _ = pair;
+    pair.peer.send(repeated(frame(T.Ping, 0), maxMessageFrames + 1));
+    const end = await within(pair.session.closed, "the session to end");
+    // Frames without bytes count beside those of a message, and one of both comes first.
+    assert.equal(end.code, 4002);
+    assert.equal(log.events.length, 1);
+    assert.equal((await pair.peer.ended()).code, 4002);
+  });
+
+  for (
+    const [what, item] of [
+      ["Pings", frame(T.Ping, 0)],
+      ["Pongs", frame(T.Pong, 0, "forged!!")],
+      ["Credits for no stream", credit(77, 1)],
+      ["Data for no stream", frame(T.Data, 77, "none")],
+      ["Ends for no stream", frame(T.End, 77)],
+      ["Data without bytes", frame(T.Data, 1)],
+      ["frames of an unknown type", frame(0x7f, 1, "later")],
+      ["Drains", frame(T.Drain, 0)],
+      ["Credits of one byte", credit(1, 1)],
+    ] as const
+  ) {
+    overEach(`of the ${role} ends with a peer that sends only ${what}`, async (transport) => {
+      const [pair, log] = await withStream(transport, role);
+      await using _ = pair;
+      const message = repeated(item, 1_000);
+      for (let sent = 0; !pair.session.isClosed; sent += 1_000) {
+        assert.ok(sent < 1_000_000, "a peer may go on without an end");
+        pair.peer.send(message);
+        await new Promise(setImmediate);
+      }
+      assert.deepEqual(await pair.session.closed, {
+        code: 4002,
+        reason: "More than 16384 frames without bytes, and 1000 a second",
+      });
+      assert.equal(log.events.length, 1);
+    });
+  }
+
+  overEach(
+    `of the ${role} takes any number of small frames of an open stream`,
+    async (transport) => {
+      const [pair, log] = await withStream(transport, role);
+      await using _ = pair;
+      const message = repeated(frame(T.Data, 1, "x"), 10_000);
+      for (let round = 1; round <= 5; round++) {
+        pair.peer.send(message);
+        await log.untilBytes(round * 10_000);
+      }
+      await pair.peer.roundTrip();
+    },
+  );
 }
 
 for (const role of ["relay", "agent"] as const) {
@@ -302,7 +363,10 @@ for (const role of ["relay", "agent"] as const) {
       const [pair, log] = await withStream(transport, role);
       await using _ = pair;
       pair.peer.socket.pause!();
-      const pings = batch(...Array<Uint8Array>(1_000).fill(frame(T.Ping, 0, new Uint8Array(125))));
+      // The stream's bytes make up for the Pings, which would be too many otherwise.
+      const ping = frame(T.Ping, 0, new Uint8Array(125));
+      const five = [ping, ping, ping, ping, frame(T.Data, 1, "x")];
+      const pings = batch(...Array.from({ length: 200 }, () => five).flat());
       // What the system's buffers between the two may hold, and as much again.
       const limitBytes = 64 * 1024 * 1024;
       for (let sent = 0; !pair.session.isClosed; sent += pings.length) {

@@ -33,8 +33,6 @@ export interface Transport {
   readonly defer: (flush: () => void) => void;
   /** Whether the agent's end is the standard WebSocket, which can send only some close codes. */
   readonly hasStandardAgent: boolean;
-  /** Whether the end refuses a message over 16 MiB before the session sees it. */
-  readonly boundsMessages: (role: Role) => boolean;
 }
 
 const deferToTurnEnd = (flush: () => void): void => {
@@ -46,7 +44,6 @@ export const memory: Transport = {
   name: "memory",
   defer: queueMicrotask,
   hasStandardAgent: false,
-  boundsMessages: () => false,
   connect() {
     const [relay, agent] = memoryTunnel(8);
     return Promise.resolve({
@@ -66,7 +63,6 @@ const ws: Transport = {
   name: "ws",
   defer: deferToTurnEnd,
   hasStandardAgent: false,
-  boundsMessages: () => true,
   connect: () => connectWs(createPlainServer(), "ws"),
 };
 
@@ -83,7 +79,6 @@ const native: Transport = {
   name: "Deno's WebSocket to ws",
   defer: deferToTurnEnd,
   hasStandardAgent: true,
-  boundsMessages: (role) => role === "relay",
   async connect() {
     const listener = await listen(createPlainServer());
     const client = new WebSocket(`ws://127.0.0.1:${listener.port}/`);

@@ -11,6 +11,14 @@ import type { Relay } from "../relay.ts";
 /** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
 export const handshakeTimeoutMs = 10_000;
 
+/** Ends that are somebody's fault, for the log; the last is the WebSocket's own "too large". */
+const brokenCodes: ReadonlySet<number> = new Set([
+  CloseCode.ProtocolError,
+  CloseCode.InternalError,
+  CloseCode.Excessive,
+  1009,
+]);
+
 /** An agent that was let in, and its socket. */
 export interface AcceptedAgent {
   readonly admission: Admission;
@@ -45,6 +53,8 @@ export class AgentSession {
         draining: () => this.#draining(),
         fault: (error) =>
           relay.log.error("Session failed", { ...this.#about, error: String(error) }),
+        streamFault: (error, stream) =>
+          relay.log.error("Stream failed", { ...this.#about, stream, error: String(error) }),
       },
     });
     this.#timer = setTimeout(() => {
@@ -108,8 +118,11 @@ export class AgentSession {
     if (this.#registration) registry.remove(this.#registration);
     this.#left();
     metrics.sessionEnded(end, this.#session.stats);
-    const isBroken = code === CloseCode.ProtocolError || code === CloseCode.InternalError;
-    log[isBroken ? "warn" : "info"]("Agent disconnected", { ...this.#about, code, reason });
+    log[brokenCodes.has(code) ? "warn" : "info"]("Agent disconnected", {
+      ...this.#about,
+      code,
+      reason,
+    });
   }
 
   #left(): void {
