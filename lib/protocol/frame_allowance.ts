@@ -9,7 +9,7 @@ export const allowancePerSecond = 1_000;
  * stream, in either direction. A Credit, an End, a Close or an Error each answers such a frame, so a
  * peer that does no more than streams ask for never comes to its bound.
  */
-const allowancePerUse = 4;
+export const allowancePerUse = 4;
 /** Bytes that may still arrive for streams that this side has ended early. */
 const maxLateBytes = 256 * 1024 * 1024;
 

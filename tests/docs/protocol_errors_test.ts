@@ -5,8 +5,10 @@ import {
   encodeTarget,
   FrameType,
   headerBytes,
+  maxVersion2MessageBytes,
   writeUint32,
 } from "../../lib/protocol/frame.ts";
+import { allowanceBurst } from "../../lib/protocol/frame_allowance.ts";
 import { defaultSettings } from "../../lib/protocol/settings.ts";
 import { table } from "./markdown.ts";
 import { framesOf, messageOf, onlyFrame, Replay, target } from "./replay.ts";
@@ -44,6 +46,11 @@ function utf8(text: string): Uint8Array {
 function settings(change: Record<string, unknown>): Uint8Array {
   const text = JSON.stringify({ ...defaultSettings, instance: "test", ...change });
   return encodeFrame(FrameType.Settings, 0, utf8(text));
+}
+
+/** More than the clock makes up for while they are read. */
+function pings(count: number): Uint8Array[] {
+  return Array<Uint8Array>(count + 10_000).fill(encodeFrame(FrameType.Ping, 0));
 }
 
 /** What one peer sends: to which side, in which version, after the handshake. */
@@ -119,6 +126,15 @@ const cases: Record<string, Case[]> = {
     agent2(open(1), credit(uint32(0))),
     agent2(open(1), credit(uint32(0x7fffffff))),
   ],
+  "a message over 1 MiB in version 2": [
+    agent2(encodeFrame(FrameType.Ping, 0, new Uint8Array(maxVersion2MessageBytes))),
+    relay2(encodeFrame(0x7f, 0, new Uint8Array(maxVersion2MessageBytes - headerBytes + 1))),
+  ],
+  "more frames without bytes than the bound": [
+    agent2(...pings(allowanceBurst)),
+    relay2(...pings(allowanceBurst)),
+    relay1(...pings(allowanceBurst)),
+  ],
   "a frame of an unknown type": [
     agent2(encodeFrame(0x0e, 0)),
     relay1(encodeFrame(0x00, 3)),
@@ -148,6 +164,7 @@ const cases: Record<string, Case[]> = {
 
 /** Rows that other tests prove: a message's size is the WebSocket's affair, HTTP the agent's. */
 const elsewhere = [
+  "more than 16,384 frames in one message",
   "Connected for a stream that is not open, to a relay",
   "a message over 16 MiB",
   "one more stream than the agent's `maxStreams`",

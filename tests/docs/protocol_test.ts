@@ -3,7 +3,20 @@ import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { fromStreamError } from "../../lib/relay/errors.ts";
 import { handshakeTimeoutMs } from "../../lib/relay/routes/agent_session.ts";
 import { CloseCode, decodeStreamError, streamErrorCodes } from "../../lib/protocol/errors.ts";
-import { FrameType, headerBytes, maxMessageBytes } from "../../lib/protocol/frame.ts";
+import {
+  FrameType,
+  headerBytes,
+  maxMessageBytes,
+  maxMessageFrames,
+  maxSentMessageFrames,
+  maxVersion2MessageBytes,
+} from "../../lib/protocol/frame.ts";
+import {
+  allowanceBurst,
+  allowancePerSecond,
+  allowancePerUse,
+} from "../../lib/protocol/frame_allowance.ts";
+import { maxTurnFrames } from "../../lib/protocol/inbox.ts";
 import { decodeSettings, defaultSettings, settingsSchema } from "../../lib/protocol/settings.ts";
 import { code, readText, table, tableAfter } from "./markdown.ts";
 
@@ -106,6 +119,21 @@ Deno.test("protocol.md: sizes that the text gives are the code's", () => {
   const [, budgetMiB] = budget.exec(readText("lib/protocol/session.ts")) ?? [];
   assert.equal(stated(/one budget of (\d+) MiB for the session/), Number(budgetMiB));
   assert.equal(stated(/disconnected with 1002 after (\d+) s/) * 1000, handshakeTimeoutMs);
+});
+
+Deno.test("protocol.md: the bounds on a peer's work are the code's", () => {
+  const rows = tableAfter(page, "## Bounds on a peer's work").map((row) => row["value"]!);
+  const numbers = rows.map((value) => Number(/[\d,]+/.exec(value)![0].replaceAll(",", "")));
+  assert.deepEqual(numbers, [
+    maxVersion2MessageBytes / 1024 / 1024,
+    maxMessageFrames,
+    allowanceBurst,
+    allowancePerSecond,
+    allowancePerUse,
+    maxTurnFrames,
+  ]);
+  const sent = stated(/culvert puts at most ([\d,]+) frames into a message/);
+  assert.equal(sent, maxSentMessageFrames);
 });
 
 Deno.test("protocol.md: an Error that is not understood is reset, and a long text is cut", () => {

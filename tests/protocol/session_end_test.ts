@@ -8,6 +8,7 @@ const cases = [
   [3002, "protocol_error"],
   [1006, "broken"],
   [1008, "not_permitted"],
+  [4002, "excessive"],
   [1009, "too_large"],
   [1011, "internal_error"],
   [1013, "overloaded"],
