@@ -1,10 +1,11 @@
 /** One stream of the tunnel: a request from the relay, the target's answer back. */
 import { concat, freeing, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming, responseFraming } from "../http1/body.ts";
+import { dateField } from "../http1/date.ts";
 import { endToEnd, keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
-  checkHost,
   encodeRequestHead,
+  encodeResponseHead,
   type Field,
   field,
   findHeadEnd,
@@ -14,7 +15,9 @@ import {
   parseResponseHead,
   type RequestHead,
 } from "../http1/head.ts";
-import { isSafeMethod } from "../http1/methods.ts";
+import { allowedMethods, mayEcho } from "../http1/methods.ts";
+import { isRepeatable } from "../http1/repeatable.ts";
+import { checkRequest } from "../http1/request_target.ts";
 import { whenSent } from "../net/byte_socket.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
@@ -67,7 +70,6 @@ class Serving implements StreamEvents {
   #requestBody: BodyScanner | undefined;
   #connection: UpstreamConnection | undefined;
   #dialling: AbortController | undefined;
-  #hasSentBody = false;
   #hasRetried = false;
   #untaken = 0;
   #responseHead: Uint8Array = noBytes;
@@ -104,8 +106,7 @@ class Serving implements StreamEvents {
       return this.#fail(new StreamError("protocol", `Head is over ${limits.maxBytes} bytes`));
     }
     try {
-      this.#request = parseRequestHead(this.#pending.subarray(0, end), limits);
-      checkHost(this.#request);
+      this.#request = checkRequest(parseRequestHead(this.#pending.subarray(0, end), limits));
       this.#span = this.#context.trace?.(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
       this.#requestBytes = this.#encodeRequest(this.#request);
@@ -116,7 +117,23 @@ class Serving implements StreamEvents {
     }
     this.#pending = this.#pending.subarray(end);
     this.#stream.taken(end - known);
-    this.#connect();
+    if (mayEcho(this.#request.method)) this.#refuseMethod();
+    else this.#connect();
+  }
+
+  /**
+   * The target's answer would hold our credential. A relay of ours sends no such request, but the
+   * credential must not depend on a relay.
+   */
+  #refuseMethod(): void {
+    this.#state = "over";
+    const { method } = this.#request!;
+    const fault = new StreamError("forbidden", `${method} would return the target's credential`);
+    this.#context.failed(fault, this.#request);
+    this.#endSpan(fault.code);
+    const fields = [field("Allow", allowedMethods), field("Content-Length", "0"), dateField()];
+    this.#stream.write(encodeResponseHead(405, "Method Not Allowed", fields));
+    this.#stream.finish();
   }
 
   /** The head for the target: the relay's, with our credential and our own connection options. */
@@ -184,7 +201,6 @@ class Serving implements StreamEvents {
       if (!(error instanceof BodyError)) throw error;
       return this.#fail(new StreamError("protocol", error.message));
     }
-    this.#hasSentBody = true;
     const piece = concat(head, bytes.subarray(0, end));
     // What waits behind this request has its bytes in the same memory.
     const sent = release && end === bytes.length ? whenSent(release) : undefined;
@@ -309,11 +325,11 @@ class Serving implements StreamEvents {
 
   /**
    * A pooled connection may have been closed by the target just as it was used. A request is sent
-   * again, once, only if it asks for no change and holds nothing that was used up.
+   * again, once, only if it may be carried out twice.
    */
   #mayRetry(connection: UpstreamConnection): boolean {
-    return connection.isReused && !this.#hasRetried && !this.#hasSentBody &&
-      this.#requestBody!.framing.kind === "none" && isSafeMethod(this.#request!.method);
+    return connection.isReused && !this.#hasRetried &&
+      isRepeatable(this.#request!, this.#requestBody!.framing);
   }
 
   #switchProtocols(headEnd: number): void {

@@ -106,15 +106,6 @@ export function parseRequestHead(bytes: Uint8Array, limits: HeadLimits): Request
   return { method: match[1]!, target: match[2]!, minor, fields: parseFields(lines) };
 }
 
-/** A request of HTTP/1.1 names its host exactly once (RFC 9112 section 3.2). @throws {HeadError} */
-export function checkHost(head: RequestHead): void {
-  let count = 0;
-  for (const { key } of head.fields) if (key === "host") count++;
-  if (count > 1 || (count === 0 && head.minor === 1)) {
-    throw new HeadError(400, "Host must come exactly once");
-  }
-}
-
 /** Parses a response's head, its empty line included. @throws {HeadError} */
 export function parseResponseHead(bytes: Uint8Array, limits: HeadLimits): ResponseHead {
   const lines = splitLines(bytes, limits);

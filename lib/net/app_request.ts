@@ -18,7 +18,9 @@ export class AppRequest {
 
   get url(): string {
     const { target } = this.#exchange.head;
-    return target.startsWith("/") ? `http://relay${target}` : target;
+    if (target.startsWith("/")) return `http://relay${target}`;
+    // The target of OPTIONS may be no path.
+    return target === "*" ? "http://relay/*" : target;
   }
 
   get headers(): Headers {

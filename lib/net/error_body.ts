@@ -10,6 +10,7 @@ const statusReasons: Readonly<Record<number, string>> = {
   401: "Unauthorized",
   403: "Forbidden",
   404: "NotFound",
+  405: "MethodNotAllowed",
   408: "Timeout",
   413: "RequestEntityTooLarge",
   429: "TooManyRequests",

@@ -3,7 +3,6 @@ import { concat, encodeLatin1, noBytes } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming } from "../http1/body.ts";
 import { keepsAlive } from "../http1/fields.ts";
 import {
-  checkHost,
   findHeadEnd,
   hasBareLineFeed,
   HeadError,
@@ -11,6 +10,8 @@ import {
   parseRequestHead,
   type RequestHead,
 } from "../http1/head.ts";
+import { dateField } from "../http1/date.ts";
+import { checkRequest } from "../http1/request_target.ts";
 import type { ByteSocket, ByteSocketEvents } from "./byte_socket.ts";
 import { errorBody } from "./error_body.ts";
 import type { Peer } from "./exchange.ts";
@@ -258,8 +259,7 @@ export class HttpConnection implements ExchangeHost {
     let head: RequestHead;
     let scanner: BodyScanner;
     try {
-      head = parseRequestHead(bytes, this.#options.limits);
-      checkHost(head);
+      head = checkRequest(parseRequestHead(bytes, this.#options.limits));
       scanner = new BodyScanner(requestFraming(head));
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
@@ -297,7 +297,7 @@ export class HttpConnection implements ExchangeHost {
     const head = encodeLatin1(
       `HTTP/1.1 ${status} ${reasonPhrases[status] ?? "Bad Request"}\r\n` +
         `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n` +
-        `Connection: close\r\n\r\n`,
+        `Date: ${dateField().value}\r\nConnection: close\r\n\r\n`,
     );
     this.socket.write(concat(head, body));
     this.#linger();

@@ -1,6 +1,8 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
 import { encodeLatin1 } from "../bytes/bytes.ts";
+import { dateField } from "../http1/date.ts";
 import { type Field, field, getField } from "../http1/head.ts";
+import { allowedMethods } from "../http1/methods.ts";
 import { errorBody } from "../net/error_body.ts";
 import type { Exchange } from "../net/exchange.ts";
 import type { StreamErrorCode } from "../protocol/errors.ts";
@@ -15,6 +17,8 @@ export interface RelayError {
   readonly limit?: string;
   /** Seconds after which the caller may try again. */
   readonly retryAfterSeconds?: number;
+  /** What would be taken instead of the request's method (RFC 9110 section 10.2.1). */
+  readonly allow?: string;
   /** What a caller can prove itself with (RFC 9110 section 11.6.1). */
   readonly challenge?: string;
 }
@@ -75,6 +79,30 @@ export const noSuchPath: RelayError = {
   reason: "Not Found",
   code: "no_such_path",
   message: "the relay has nothing at this path: a cluster is at /tunnel/CLUSTER",
+};
+
+/** TRACE and its like: the answer would show the caller what the agent adds for the target. */
+export const methodRefused: RelayError = {
+  status: 405,
+  reason: "Method Not Allowed",
+  code: "method_not_allowed",
+  message: "the relay does not forward TRACE: its answer would hold the agent's credential",
+  allow: allowedMethods,
+};
+
+/** The request has been through this relay before. */
+export const loopDetected: RelayError = {
+  status: 508,
+  reason: "Loop Detected",
+  code: "loop",
+  message: "the request came back to the relay: the cluster's target leads to this relay again",
+};
+
+/** The request has been through more proxies than `Via` may name. */
+export const tooManyHops: RelayError = {
+  ...loopDetected,
+  code: "too_many_hops",
+  message: "the request has been through too many proxies (Via): it may go round in a circle",
 };
 
 /** Unknown cluster or absent agent: a caller must not learn which (argocd-cluster-proxy). */
@@ -314,6 +342,8 @@ export function answerError(
   ];
   if (error.retryAfterSeconds) fields.push(field("Retry-After", String(error.retryAfterSeconds)));
   if (error.challenge) fields.push(field("WWW-Authenticate", error.challenge));
+  if (error.allow) fields.push(field("Allow", error.allow));
+  fields.push(dateField());
   const body = wantsText
     ? encodeLatin1(error.message)
     : errorBody(error.status, error.code, error.message);

@@ -71,6 +71,9 @@ interface MadeParts {
   readonly callers: Callers;
 }
 
+/** Digits of its instance's id that name a relay in `Via`: 32 bits tell it from all others. */
+const viaIdLength = 8;
+
 /** State and parts of one relay. */
 export class Relay {
   readonly config: RelayConfig;
@@ -90,6 +93,8 @@ export class Relay {
   readonly refusalPace = new RefusalPace();
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
+  /** Names this relay in `Via`, and tells it there from all others. */
+  readonly viaName: string;
   /** For clusters whose sessions other relays hold; undefined where there are none. */
   readonly elsewhere: Elsewhere | undefined;
   /** Set once the relay shuts down: it is not ready, and takes no new agents. */
@@ -127,8 +132,10 @@ export class Relay {
       instance: crypto.randomUUID(),
       software: `culvert-relay/${config.version}`,
     };
+    this.viaName = `culvert-${this.settings.instance.slice(0, viaIdLength)}`;
     this.elsewhere = parts.relays && joinRelays({
       name: this.settings.instance,
+      via: this.viaName,
       log,
       limits: this.forwardLimits,
       counts: metrics,

@@ -175,7 +175,6 @@ Deno.test("serve asks again only for methods that ask for no change", async () =
       ["GET", true],
       ["HEAD", true],
       ["OPTIONS", true],
-      ["TRACE", true],
       ["POST", false],
       ["PUT", false],
       ["PATCH", false],
@@ -197,6 +196,20 @@ Deno.test("serve asks again only for methods that ask for no change", async () =
     );
     const line = `${method} /x HTTP/1.1`;
     assert.deepEqual(seen, isRepeated ? [[WARM_UP, line], [line]] : [[WARM_UP, line]]);
+  }
+});
+
+Deno.test("serve sends an upgrade once, whatever its method: it may start something", async () => {
+  for (const method of ["GET", "POST"]) {
+    const seen: Seen = [];
+    await using setup = await Setup.create(scripted(seen, [[OK, "close"], [OK]]));
+    await setup.warmUp();
+    const lines = ["Connection: Upgrade", "Upgrade: SPDY/3.1"];
+    const log = setup.ask(request(method, "/exec", ...lines));
+    await log.untilEvent("failed");
+    assert.deepEqual(log.events, ["failed reset: The target broke off"]);
+    assert.deepEqual(seen, [[WARM_UP, `${method} /exec HTTP/1.1`]]);
+    assert.equal(setup.dialCount, 1);
   }
 });
 

@@ -24,6 +24,9 @@ Deno.test("another site's page can't have a browser change anything through an o
       ["POST", ["Sec-Fetch-Site: same-site"]],
       ["GET", [...webSocket, foreign]],
       ["GET", [...webSocket, "Origin: http://caller.example:81"]],
+      ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: ui.example:80"]],
+      ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: x@ui.example"]],
+      ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: ui.example/x"]],
       ["GET", [...webSocket, "Sec-Fetch-Site: cross-site"]],
     ];
     for (const [index, [method, fields]] of refused.entries()) {
@@ -42,6 +45,10 @@ Deno.test("another site's page can't have a browser change anything through an o
       ["POST", ["Sec-Fetch-Site: none"]],
       ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: ui.example"]],
       ["GET", [...webSocket, "Origin: http://caller.example"]],
+      ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: UI.example:443"]],
+      ["POST", ["Origin: http://ui.example", "X-Forwarded-Host: ui.example:80"]],
+      ["POST", ["Origin: http://ui.example", "X-Forwarded-Host: ui.example:"]],
+      ["POST", ["Origin: http://caller.example:80", "Content-Length: 0"]],
     ];
     for (const [method, fields] of served) {
       await t.step(`served: ${method} ${fields.at(-1) ?? "without a browser"}`, async () => {

@@ -23,7 +23,15 @@ import type { V2Stream } from "../peers/v2_stream.ts";
 import { type MalformedRequest, malformedRequests, malformedText } from "./malformed_requests.ts";
 import { CREDENTIAL, graceArgs, requestHead, Scripts, TOKEN } from "./tunnel.ts";
 import { Witness } from "./witness.ts";
-import { bodyText, latin1, readWireResponse, requestsIn, targetOf, valuesOf } from "./wire.ts";
+import {
+  bodyText,
+  latin1,
+  readWireResponse,
+  requestsIn,
+  statusOf,
+  targetOf,
+  valuesOf,
+} from "./wire.ts";
 
 /** Streams that the agent under test takes at once. */
 const MAX_STREAMS = 16;
@@ -534,5 +542,17 @@ Deno.test("a request is not repeated when a pooled connection breaks, unless it 
       concatBytes(scene.target.connections.map(({ received }) => received)),
     );
     equal(messages.filter((request) => targetOf(request) === "/once/POST").length, 1);
+  });
+});
+
+Deno.test("the agent itself refuses methods that its target answers with the request", async () => {
+  await withHostileRelay(async (scene) => {
+    for (const method of ["TRACE", "TRACK", "trace"]) {
+      const stream = await scene.open(requestHead(method, "/"));
+      const answer = await within(readWireResponse(stream.reader), "an answer");
+      equal(statusOf(answer), 405);
+      deepEqual(valuesOf(answer, "allow"), ["GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
+    }
+    equal(scene.target.connections.length, 0);
   });
 });

@@ -6,6 +6,7 @@ const reasons: Readonly<Record<number, string>> = {
   400: "BadRequest",
   401: "Unauthorized",
   403: "Forbidden",
+  405: "MethodNotAllowed",
   408: "Timeout",
   413: "RequestEntityTooLarge",
   421: "InternalError",
@@ -15,6 +16,7 @@ const reasons: Readonly<Record<number, string>> = {
   502: "BadGateway",
   503: "ServiceUnavailable",
   504: "Timeout",
+  508: "InternalError",
   505: "InternalError",
 };
 

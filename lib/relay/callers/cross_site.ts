@@ -4,6 +4,7 @@
  * their user opens could act for them.
  */
 import { getField, type RequestHead } from "../../http1/head.ts";
+import { isHost } from "../../http1/request_target.ts";
 import { isSafeMethod } from "../../http1/methods.ts";
 import { crossSiteRefused } from "../errors.ts";
 import { type Caller, Denial } from "./caller.ts";
@@ -28,8 +29,14 @@ function isCrossSite({ method, fields }: RequestHead): boolean {
   if (site !== undefined) return site !== "same-origin" && site !== "none";
   const origin = getField(fields, "origin");
   if (origin === undefined) return false;
-  const host = URL.parse(origin)?.host;
-  if (!host) return true;
+  const from = URL.parse(origin);
+  if (!from?.host) return true;
   // A proxy in front may have put in its own Host; no page can set the other one on its own.
-  return ["host", "x-forwarded-host"].every((key) => getField(fields, key)?.toLowerCase() !== host);
+  return ["host", "x-forwarded-host"].every((key) => !isHostOf(from, getField(fields, key)));
+}
+
+/** Whether an origin is at this host. A scheme's default port counts as none, on either side. */
+function isHostOf({ protocol, host }: URL, given: string | undefined): boolean {
+  if (given === undefined || !isHost(given)) return false;
+  return URL.parse(`${protocol}//${given}`)?.host === host;
 }

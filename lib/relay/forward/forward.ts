@@ -7,6 +7,7 @@ import {
   lastChunk,
   responseFraming,
 } from "../../http1/body.ts";
+import { dateField } from "../../http1/date.ts";
 import { keepsAlive } from "../../http1/fields.ts";
 import {
   field,
@@ -269,6 +270,8 @@ class Forward implements Watched, StreamEvents {
     this.#body = new BodyScanner(framing);
     this.#isReusable = keepsAlive(head);
     const fields = returnedFields(head);
+    // RFC 9110 section 6.6.1: who forwards an answer without one says when it came.
+    if (getField(fields, "date") === undefined) fields.push(dateField());
     const isChunked = framing.kind === "chunked";
     this.#isContent = framing.kind === "close" || (isChunked && !this.#exchange.takesChunks);
     if (isChunked && !this.#isContent) {

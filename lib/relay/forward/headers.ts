@@ -1,5 +1,6 @@
 /** What of a request's head enters the tunnel, and what of a response's head reaches the caller. */
 import { endToEnd } from "../../http1/fields.ts";
+import { viaField, withForwardCounted } from "../../http1/hops.ts";
 import {
   type Field,
   field,
@@ -37,6 +38,8 @@ export interface ForwardContext {
   requestId: string;
   /** The relay's span of the request, if it has one. */
   span?: Span | undefined;
+  /** Names this relay in `Via`. */
+  via: string;
   /** The protocol that the caller wants to change to. */
   upgrade: string | undefined;
   /** A version 1 agent reads its target until it closes, so the target is asked to. */
@@ -49,7 +52,8 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   const host = getField(head.fields, "host");
   // HTTP/1.0 knows requests without one; ours is HTTP/1.1, where it must be.
   if (host === undefined) fields.push(field("Host", context.cluster.targetAddr));
-  for (const item of withTrace(endToEnd(head.fields), context.span)) {
+  const passed = withForwardCounted(head, endToEnd(head.fields));
+  for (const item of withTrace(passed, context.span)) {
     const kept = forwardedField(item, context.cluster);
     if (kept) fields.push(kept);
   }
@@ -57,7 +61,7 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   fields.push(field("X-Forwarded-For", context.peer.address));
   fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
   if (host) fields.push(field("X-Forwarded-Host", host));
-  fields.push(requestIdLine(context.requestId));
+  fields.push(requestIdLine(context.requestId), viaField(head, context.via));
   if (context.upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));
   } else if (context.closesConnection) {

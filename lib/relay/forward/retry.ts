@@ -1,6 +1,5 @@
 /** Which requests may be sent a second time (docs/protocol.md, "Requests that are sent again"). */
-import { requestedUpgrade } from "../../http1/fields.ts";
-import { isSafeMethod } from "../../http1/methods.ts";
+import { isRepeatable } from "../../http1/repeatable.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import type { StreamErrorCode } from "../../protocol/errors.ts";
 import type { Session } from "../../protocol/session.ts";
@@ -29,19 +28,11 @@ export interface FailedTry {
 
 /** What makes it safe to send a request again whose try failed so, if anything does. */
 export function retryReason(
-  exchange: Exchange,
+  { head, framing }: Exchange,
   { session, stream, code }: FailedTry,
 ): RetryReason | undefined {
   if (stream.unsent) return "unsent";
-  if (session.isClosed) return isRepeatable(exchange) ? "session_lost" : undefined;
-  const isHere = exchange.framing.kind === "none";
+  if (session.isClosed) return isRepeatable(head, framing) ? "session_lost" : undefined;
+  const isHere = framing.kind === "none";
   return isHere && notStartedCodes.has(code) ? "not_started" : undefined;
-}
-
-/** Whether a request may be sent again though a target may have got it. */
-export function isRepeatable({ head, framing }: Exchange): boolean {
-  // Of a body that was sent there is no copy.
-  if (framing.kind !== "none") return false;
-  // An upgrade may be a GET and yet start something, as Kubernetes' exec does.
-  return isSafeMethod(head.method) && requestedUpgrade(head) === undefined;
 }

@@ -13,7 +13,7 @@ import {
   relayLost,
 } from "../errors.ts";
 import { forward, type ForwardHost, type ForwardLimits } from "../forward/forward.ts";
-import { isRepeatable } from "../forward/retry.ts";
+import { isRepeatable } from "../../http1/repeatable.ts";
 import { Attempt, type AttemptEnd } from "./attempt.ts";
 import { encodeHopRequest, withHopSlack } from "./hop_fields.ts";
 import { huntMs, Hunts } from "./hunt.ts";
@@ -28,6 +28,8 @@ export interface ElsewhereOptions {
   directory: Directory;
   /** Names this relay to the others. */
   relay: string;
+  /** Names it in `Via`. */
+  via: string;
   tokens: RelayTokens;
   dial: DialPeer;
   limits: ForwardLimits;
@@ -64,6 +66,7 @@ const maxWaiting = 4_096;
 /** Finds the relay that holds a session, and has it answer. */
 export class Elsewhere {
   readonly relay: string;
+  readonly via: string;
   readonly tokens: RelayTokens;
   readonly directory: Directory;
   /** Clusters whose sessions are worth waiting for. */
@@ -83,6 +86,7 @@ export class Elsewhere {
   constructor(options: ElsewhereOptions) {
     const { directory, relay, tokens, dial, limits, isHere, lookedUp, hopped } = options;
     this.relay = relay;
+    this.via = options.via;
     this.tokens = tokens;
     this.directory = directory;
     this.isHere = isHere;
@@ -187,7 +191,9 @@ class Journey {
     this.#request = request;
     const { exchange, host } = request;
     this.#isUpgrade = host.upgrade !== undefined;
-    this.#isRepeatable = exchange.framing.kind !== "none" || isRepeatable(exchange);
+    const { head, framing } = exchange;
+    const isUnfinished = framing.kind !== "none" && !this.#isUpgrade;
+    this.#isRepeatable = isUnfinished || isRepeatable(head, framing);
   }
 
   start(): void {
@@ -221,11 +227,11 @@ class Journey {
   }
 
   #try(holders: readonly Holder[]): void {
-    const { peers, relay, tokens, limits, words, repeatableWords } = this.#elsewhere;
+    const { peers, relay, via, tokens, limits, words, repeatableWords } = this.#elsewhere;
     const holder = peers.firstUsable(holders);
     if (!holder) return this.#search();
     const { exchange, cluster, path, caller, host: { requestId, span } } = this.#request;
-    const from = { relay, token: tokens.sent, requestId, caller, span };
+    const from = { relay, via, token: tokens.sent, requestId, caller, span };
     this.#attempt = new Attempt({
       pool: peers.pool(holder),
       head: encodeHopRequest(exchange, `/tunnel/${cluster}${path}`, from),

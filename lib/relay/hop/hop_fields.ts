@@ -3,6 +3,7 @@
  * tunnel (`headers.ts` drops them).
  */
 import { endToEnd, requestedUpgrade } from "../../http1/fields.ts";
+import { viaField, withForwardCounted } from "../../http1/hops.ts";
 import {
   encodeRequestHead,
   type Field,
@@ -99,6 +100,8 @@ function single(fields: readonly Field[], name: string): string | undefined {
 export interface HopFrom {
   /** Names this relay. */
   readonly relay: string;
+  /** Names it in `Via`. */
+  readonly via: string;
   /** The relays' shared credential. */
   readonly token: string;
   readonly requestId: string;
@@ -120,12 +123,14 @@ export function encodeHopRequest(
   const fields: Field[] = [];
   // HTTP/1.0 knows requests without one; to the other relay ours is HTTP/1.1, where it must be.
   if (getField(head.fields, "host") === undefined) fields.push(field("Host", ""));
-  for (const item of withTrace(endToEnd(head.fields), from.span)) {
+  const passed = withForwardCounted(head, endToEnd(head.fields));
+  for (const item of withTrace(passed, from.span)) {
     const kept = relayedField(item);
     if (kept) fields.push(kept);
   }
   if (framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(
+    viaField(head, from.via),
     requestIdLine(from.requestId),
     field(names.hop, from.relay),
     field(names.token, from.token),

@@ -24,6 +24,8 @@ const invalidLogMs = 60_000;
 export interface JoiningRelay {
   /** Names it to the others: random. */
   readonly name: string;
+  /** Names it in `Via`. */
+  readonly via: string;
   readonly log: Log;
   readonly limits: ForwardLimits;
   readonly counts: RelaysCounts;
@@ -43,11 +45,12 @@ export interface RelaysCounts {
 
 /** What a relay needs to find the others, and to be found once that is opened. */
 export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysOptions): Elsewhere {
-  const { name, log, limits, counts, isHere } = relay;
+  const { name, via, log, limits, counts, isHere } = relay;
   const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
   const elsewhere = new Elsewhere({
     directory,
     relay: name,
+    via,
     tokens: new RelayTokens(tokens),
     dial,
     limits,

@@ -1,5 +1,10 @@
 /** `/tunnel/{cluster}/…`: a caller's request on its way to a cluster's agent. */
 import type { Context } from "hono";
+import { noBytes } from "../../bytes/bytes.ts";
+import { dateField } from "../../http1/date.ts";
+import { field } from "../../http1/head.ts";
+import { forwardsLeft, loopOf } from "../../http1/hops.ts";
+import { allowedMethods, mayEcho } from "../../http1/methods.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import { refuseCluster } from "../callers/callers.ts";
@@ -10,8 +15,11 @@ import {
   bodyTooLarge,
   clusterNotAvailable,
   forbiddenHop,
+  loopDetected,
+  methodRefused,
   type RelayError,
   relayStopping,
+  tooManyHops,
 } from "../errors.ts";
 import { acceptHop, answerNotHere, type Hop, readHop } from "../hop/hop_fields.ts";
 import type { Registration } from "../agents/registry.ts";
@@ -97,8 +105,12 @@ function takeHop(relay: Relay, exchange: Exchange, route: TunnelRoute, hop: Hop)
   exchange.peer = hop.peer;
   const request = new TunnelRequest(relay, exchange, route, hop.caller);
   request.fromRelay = hop.relay;
+  const refusal = refusalOf(relay, exchange);
   request.whenRecorded(() => {
+    // The other relay takes an answer without this word for none.
     acceptHop(exchange);
+    if (refusal) return request.refuse(refusal);
+    if (forwardsLeft(exchange.head) === 0) return answerOptions(exchange);
     request.send();
   });
 }
@@ -138,6 +150,7 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   request.permit = permit;
   const refusal = refusalFor(relay, exchange, request.registration);
   if (refusal) return request.refuse(refusal);
+  if (forwardsLeft(exchange.head) === 0) return answerOptions(exchange);
   if (relay.elsewhere && isLastResort(relay, request.registration)) {
     request.registration = undefined;
   }
@@ -145,12 +158,29 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   request.whenRecorded(() => request.registration ? request.send() : request.seek());
 }
 
+/** Why a request is not for forwarding, whoever asks and whether the cluster is there or not. */
+function refusalOf({ viaName }: Relay, { head }: Exchange): RelayError | undefined {
+  if (mayEcho(head.method)) return methodRefused;
+  const loop = loopOf(head.fields, viaName);
+  if (loop === undefined) return undefined;
+  return loop === "returned" ? loopDetected : tooManyHops;
+}
+
+/** Answers OPTIONS where it may be forwarded no further (RFC 9110 section 7.6.2). */
+function answerOptions(exchange: Exchange): void {
+  const fields = [field("Allow", allowedMethods), dateField()];
+  exchange.answer(200, "OK", fields, noBytes);
+}
+
 /** Why a request is not even tried, or nothing. */
 function refusalFor(
   relay: Relay,
-  { framing }: Exchange,
+  exchange: Exchange,
   registration: Registration | undefined,
 ): RelayError | undefined {
+  const refused = refusalOf(relay, exchange);
+  if (refused) return refused;
+  const { framing } = exchange;
   if (!registration && !relay.elsewhere) return clusterNotAvailable;
   const { maxBodyBytes } = relay.config;
   if (maxBodyBytes > 0 && framing.kind === "length" && framing.bytes > maxBodyBytes) {

@@ -2,6 +2,7 @@
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import { requestedUpgrade } from "../../http1/fields.ts";
 import { encodeRequestHead } from "../../http1/head.ts";
+import { isRepeatable } from "../../http1/repeatable.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import { endReason } from "../../protocol/session_end.ts";
@@ -20,7 +21,7 @@ import { forwardedFields } from "../forward/headers.ts";
 import { Observation, type TunnelRoute } from "./observation.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Relay } from "../relay.ts";
-import { isRepeatable, type RetryReason, retryReason } from "../forward/retry.ts";
+import { type RetryReason, retryReason } from "../forward/retry.ts";
 
 /** One request and the sessions that it is tried through. */
 export class TunnelRequest extends Observation implements ForwardHost {
@@ -115,7 +116,10 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   #reasonToSeek({ code }: StreamError): RetryReason | undefined {
-    if (this.toRelay !== undefined) return isRepeatable(this.exchange) ? "relay_lost" : undefined;
+    if (this.toRelay !== undefined) {
+      const { head, framing } = this.exchange;
+      return isRepeatable(head, framing) ? "relay_lost" : undefined;
+    }
     const [stream, session] = [this.#stream, this.registration?.session];
     // An agent that answers has said why, and of a body there may be no copy.
     if (!stream || !session?.isClosed || this.exchange.framing.kind !== "none") return undefined;
@@ -137,6 +141,7 @@ export class TunnelRequest extends Observation implements ForwardHost {
       framing,
       requestId: this.requestId,
       span: this.span,
+      via: this.relay.viaName,
       upgrade: this.upgrade,
       closesConnection: session.version === 1,
     });

@@ -10,6 +10,7 @@ import {
 import { X509Certificate } from "node:crypto";
 // @ts-types="npm:@types/ws@8.18.2"
 import { WebSocketServer } from "ws";
+import { dateField } from "../../http1/date.ts";
 import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
@@ -360,7 +361,7 @@ export class HttpServer {
   #failed(exchange: Exchange, error: unknown): void {
     this.#options.fault(error);
     if (exchange.isAnswered) exchange.abort();
-    else exchange.answer(500, "Internal Server Error", [], new Uint8Array(0));
+    else exchange.answer(500, "Internal Server Error", [dateField()], new Uint8Array(0));
   }
 
   #acceptWebSocket(exchange: RawExchange, socket: Socket): Promise<TunnelSocket> {
@@ -420,6 +421,7 @@ async function send(exchange: Exchange, response: Response): Promise<void> {
   const body = new Uint8Array(await response.arrayBuffer());
   const fields: Field[] = [];
   for (const [name, value] of response.headers) fields.push(field(name, value));
+  fields.push(dateField());
   exchange.answer(response.status, response.statusText || reasonOf(response.status), fields, body);
 }
 

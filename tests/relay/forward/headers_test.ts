@@ -29,6 +29,7 @@ function forwarded(lines: readonly string[], changes: Changes = {}): string[] {
     cluster: { id: "c", targetAddr: "kubernetes.default:443", impersonation },
     peer: { address: "192.0.2.7", isTls },
     framing,
+    via: "culvert-here",
     requestId: "r-1",
     upgrade,
     closesConnection,
@@ -42,6 +43,7 @@ const OWN = [
   "X-Forwarded-Proto: http",
   "X-Forwarded-Host: relay:8080",
   "X-Request-Id: r-1",
+  "Via: 1.1 culvert-here",
 ];
 const HOST = "Host: kubernetes.default:443";
 
@@ -64,6 +66,7 @@ Deno.test("forwardedFields gives HTTP/1.0 the Host that it lacks", () => {
     "A: 1",
     ...OWN.slice(0, 2),
     OWN[3],
+    "Via: 1.0 culvert-here",
   ]);
 });
 
