@@ -1,12 +1,11 @@
 /** The relay's options about callers: who may use its internal listener, and how they prove it. */
 import type { CallersConfig } from "../domain/callers.ts";
-import { addressOfUrl, formatAddress, isLoopback, type ListenAddress } from "./options/address.ts";
+import { formatAddress, isLoopback, type ListenAddress } from "./options/address.ts";
 import { readCallerCertificates, readCallerClaims, readCallerTokens } from "./entries/callers.ts";
 import { ConfigError } from "./config_error.ts";
 import { type FileText, readTextFile } from "./files.ts";
-import { choice, type Kind, parsedBy } from "./options/kinds.ts";
-import type { OptionTable } from "./options/option_table.ts";
 import type { ReadOptions } from "./options/options.ts";
+import { callerTable } from "./tables/callers.ts";
 
 /** How callers prove themselves, and the files that say so as they were at start; frozen. */
 export interface CallerOptions extends CallersConfig {
@@ -21,107 +20,6 @@ export type CallerJwtOptions = NonNullable<CallersConfig["jwt"]> & {
   readonly rulesFile?: FileText | undefined;
 };
 
-const fileOrJson: Kind<string> = {
-  placeholder: "FILE|JSON",
-  schema: parsedBy((text) => text, ""),
-};
-
-const NAME_EXPECTED = "must be 1 to 1024 printable ASCII characters without spaces";
-const URL_EXPECTED =
-  "must be an https:// URL without a user, such as https://issuer.example/keys; http:// is for " +
-  "loopback only";
-
-const issuerName: Kind<string> = {
-  placeholder: "NAME",
-  schema: parsedBy((text) => /^[\x21-\x7e]{1,1024}$/.test(text) ? text : undefined, NAME_EXPECTED),
-};
-
-const keysUrl: Kind<string> = { placeholder: "URL", schema: parsedBy(parseKeysUrl, URL_EXPECTED) };
-
-const HOSTS_EXPECTED = "must be names such as relay.example.com, with commas between, or *";
-
-/** Undefined is any. */
-const hostNames: Kind<{ readonly names: readonly string[] | undefined }> = {
-  placeholder: "NAMES",
-  schema: parsedBy((text) => {
-    if (text === "*") return { names: undefined };
-    const names = text.toLowerCase().split(",");
-    return names.every((name) => /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(name))
-      ? { names }
-      : undefined;
-  }, HOSTS_EXPECTED),
-};
-
-/** The options about callers, together in the help text. */
-export const callerOptions = {
-  callers: {
-    name: "callers",
-    env: "CALLERS",
-    group: "Callers",
-    kind: choice("MODE", ["open", "known"]),
-    description:
-      "known: callers need a credential, see below; open: whoever reaches the internal " +
-      "listener may call. Without it: known if tokens, JWTs or rules are given, else open if that " +
-      "listener is on loopback or demands client certificates; else the relay does not start",
-  },
-  hosts: {
-    name: "hosts",
-    env: "HOSTS",
-    group: "Callers",
-    kind: hostNames,
-    description:
-      "Names by which callers ask for the relay, with commas between, besides addresses " +
-      "and localhost; others get 421; * is any. Without it: none where callers are open on " +
-      "loopback, which guards against pages in a browser of this machine (DNS rebinding); else any",
-  },
-  callerTokens: {
-    name: "caller-tokens",
-    env: "CALLER_TOKENS",
-    group: "Callers",
-    kind: fileOrJson,
-    isSecret: true,
-    description: "Callers' bearer tokens, as the path of a JSON file or as JSON: an array of " +
-      '{"name", "token" or "tokenSha256", "clusters": ["ID", "PREFIX*"], "expires"}',
-  },
-  callerCertificates: {
-    name: "caller-certificates",
-    env: "CALLER_CERTIFICATES",
-    group: "Callers",
-    kind: fileOrJson,
-    description: "Which client certificates may call, as the path of a JSON file or as JSON: an " +
-      'array of {"name", "clusters"}; needs --tls-client-ca or --caller-ca',
-  },
-  callerJwtIssuer: {
-    name: "caller-jwt-issuer",
-    env: "CALLER_JWT_ISSUER",
-    group: "Callers",
-    kind: issuerName,
-    description: "Accept JWTs of this issuer (claim iss); needs the three options that follow",
-  },
-  callerJwtAudience: {
-    name: "caller-jwt-audience",
-    env: "CALLER_JWT_AUDIENCE",
-    group: "Callers",
-    kind: issuerName,
-    description: "What a JWT must name as its audience (claim aud)",
-  },
-  callerJwksUrl: {
-    name: "caller-jwks-url",
-    env: "CALLER_JWKS_URL",
-    group: "Callers",
-    kind: keysUrl,
-    description: "Where the issuer's public keys are: https://, or http:// on loopback",
-  },
-  callerJwtRules: {
-    name: "caller-jwt-rules",
-    env: "CALLER_JWT_RULES",
-    group: "Callers",
-    kind: fileOrJson,
-    description: "Which clusters a JWT opens, as the path of a JSON file or as JSON: an array of " +
-      '{"claim", "value", "clusters"}',
-  },
-} as const satisfies OptionTable;
-
 /** The listener that callers reach, as far as it matters here. */
 export interface CallersListener {
   readonly address: ListenAddress;
@@ -130,7 +28,7 @@ export interface CallersListener {
   readonly demandsCertificate: boolean;
 }
 
-type CallerRead = ReadOptions<typeof callerOptions>;
+type CallerRead = ReadOptions<typeof callerTable>;
 
 /**
  * Reads the options about callers and the files that they name.
@@ -202,7 +100,7 @@ function readJwt({ values, origins }: CallerRead): CallerJwtOptions | undefined 
   const given = fields.find((field) => values[field] !== undefined);
   if (given === undefined) return undefined;
   const missing = fields.filter((field) => values[field] === undefined)
-    .map((field) => `--${callerOptions[field].name}`);
+    .map((field) => `--${callerTable[field].name}`);
   const {
     callerJwtIssuer: issuer,
     callerJwtAudience: audience,
@@ -262,13 +160,6 @@ function hostsOf(
 ): readonly string[] | undefined {
   if (values.hosts) return values.hosts.names;
   return mode === "open" && isLoopback(hostname) && !demandsCertificate ? [] : undefined;
-}
-
-function parseKeysUrl(text: string): string | undefined {
-  const url = URL.parse(text);
-  if (!url || url.username !== "" || url.password !== "" || url.hash !== "") return undefined;
-  const isHere = url.protocol === "http:" && isLoopback(addressOfUrl(url).hostname);
-  return url.protocol === "https:" || isHere ? url.href : undefined;
 }
 
 /** Text of a list, what to call it in messages, and the file that it came from, if it is one. */

@@ -1,10 +1,12 @@
 /** The relay's options for working with other relays. */
-import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
 import { type FileText, readCertificateFile, readTextFile } from "./files.ts";
-import { type Kind, parsedBy, path } from "./options/kinds.ts";
-import type { OptionTable } from "./options/option_table.ts";
 import type { ReadOptions } from "./options/options.ts";
+import {
+  type directoryTable,
+  relayTokenExpected,
+  relayTokenPattern,
+} from "./tables/several_relays.ts";
 
 /** How a relay works with others. */
 export interface DirectoryOptions {
@@ -21,96 +23,8 @@ export interface DirectoryOptions {
   readonly caPem?: string | undefined;
 }
 
-const minTokenCharacters = 16;
-/** It goes with each forwarded request. */
-const maxTokenCharacters = 1024;
-
-const directoryUrl: Kind<string> = {
-  placeholder: "URL",
-  schema: parsedBy(
-    (text) => {
-      const url = URL.parse(text);
-      const isRedis = url !== null && ["redis:", "rediss:"].includes(url.protocol);
-      const isWhole = isRedis && url.hostname !== "" && /^(?:\/\d*)?$/.test(url.pathname);
-      return isWhole && url.search === "" && url.hash === "" ? text : undefined;
-    },
-    "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS",
-  ),
-};
-
-/** An IPv6 address without brackets, as Kubernetes tells a pod's, and a port. */
-const bareIpv6 = /^(https?:\/\/)([\da-f]*:[\da-f:]*)(:\d+)$/i;
-
-const advertisedUrl: Kind<string> = {
-  placeholder: "URL",
-  schema: parsedBy(
-    (text) => {
-      const url = URL.parse(text.replace(bareIpv6, "$1[$2]$3"));
-      if (!url || !["http:", "https:"].includes(url.protocol)) return undefined;
-      return url.href === `${url.origin}/` ? url.origin : undefined;
-    },
-    "must be http://HOST:PORT or https://HOST:PORT and nothing behind it",
-  ),
-};
-
 /** While one token takes another's place there are two. */
 const maxTokens = 8;
-
-const tokenPattern = new RegExp(`^[\\x21-\\x7e]{${minTokenCharacters},${maxTokenCharacters}}$`);
-const tokenExpected = `${minTokenCharacters} to ${maxTokenCharacters} characters of printable ` +
-  "ASCII without spaces";
-
-const relayToken: Kind<string> = {
-  placeholder: "TOKEN",
-  schema: z.string().regex(tokenPattern, `must be ${tokenExpected}`),
-};
-
-/** The part of the relay's table of options. */
-export const directoryTable = {
-  directory: {
-    name: "directory",
-    env: "DIRECTORY",
-    group: "Several relays",
-    kind: directoryUrl,
-    isSecret: true,
-    description: "Redis that several relays share, so that each finds the sessions of all: " +
-      "redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS; needs --advertise and " +
-      "--relay-token, or --relay-token-file",
-  },
-  advertise: {
-    name: "advertise",
-    env: "ADVERTISE",
-    group: "Several relays",
-    kind: advertisedUrl,
-    description: "URL of this relay's internal listener as the other relays reach it; port 0 " +
-      "stands for the port of --internal-addr",
-  },
-  relayToken: {
-    name: "relay-token",
-    env: "RELAY_TOKEN",
-    group: "Several relays",
-    kind: relayToken,
-    isSecret: true,
-    description: "What relays show to each other, the same for all of them, 16 characters at " +
-      "least; better in the environment",
-  },
-  relayTokenFile: {
-    name: "relay-token-file",
-    env: "RELAY_TOKEN_FILE",
-    group: "Several relays",
-    kind: path,
-    description: "Instead of --relay-token, a file with such tokens, one a line: the first is " +
-      "shown to the others, all are accepted from them; it is read again when it changes",
-  },
-  relayCa: {
-    name: "relay-ca",
-    env: "RELAY_CA",
-    group: "Several relays",
-    kind: path,
-    description: "CA certificates in PEM, for the other relays' certificates; without it, those " +
-      "of --caller-ca, or else of --tls-client-ca, or else public CAs",
-  },
-} as const satisfies OptionTable;
 
 /**
  * Reads the options; undefined for a relay on its own.
@@ -170,8 +84,8 @@ export function readRelayTokens(text: string, origin: string): readonly string[]
   const lines = text.split("\n").map((line) => line.trim());
   const tokens = lines.filter((line) => line !== "");
   for (const [index, line] of lines.entries()) {
-    if (line !== "" && !tokenPattern.test(line)) {
-      throw new ConfigError(`${origin}: line ${index + 1} must be ${tokenExpected}`);
+    if (line !== "" && !relayTokenPattern.test(line)) {
+      throw new ConfigError(`${origin}: line ${index + 1} must be ${relayTokenExpected}`);
     }
   }
   if (tokens.length >= 1 && tokens.length <= maxTokens) return tokens;

@@ -4,117 +4,100 @@
  */
 import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
-import type { LimitValues } from "../domain/limits.ts";
+import { ConfigError } from "./config_error.ts";
 import { readCallerClaims, readCallerTokens } from "./entries/callers.ts";
 import { readClusters } from "./entries/clusters.ts";
-import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
+import { type ScopeLimits, scopeLimitsOf } from "./limit_options.ts";
 import {
-  idleTimeoutOption,
-  limitOptions,
-  limitsOf,
-  maxBodyBytesOption,
-  responseTimeoutOption,
-} from "./limit_options.ts";
-import type { OptionTable } from "./options/option_table.ts";
-import { type Environment, parseOptions } from "./options/options.ts";
-import { type LogLevel, logOptions, maxHeaderBytesOption } from "./shared_options.ts";
-import { version } from "./version.ts";
+  edgeSettingsOf,
+  fieldsOf,
+  type OptionValues,
+  plainValues,
+  type SetValues,
+} from "./options/option_table.ts";
+import { type Environment, type ReadOptions, readSettings } from "./options/options.ts";
+import { scopeLimitTable } from "./tables/limits.ts";
+import { relayTable } from "./tables/relay.ts";
+
+/** The options of the relay that it has at the edge. */
+export const edgeTable = edgeSettingsOf(relayTable);
+
+/** The settings about JWTs; any of them needs all of them. */
+const jwtFields = [
+  "callerJwtIssuer",
+  "callerJwtAudience",
+  "callerJwksUrl",
+  "callerJwtRules",
+] as const;
+
+const composed = ["clusters", "callerTokens", ...jwtFields, ...fieldsOf(scopeLimitTable)] as const;
+
+type PlainOptions = SetValues<Omit<OptionValues<typeof edgeTable>, typeof composed[number]>>;
 
 /** What a relay at the edge runs with; frozen. */
-export interface EdgeOptions {
+export interface EdgeOptions extends PlainOptions, ScopeLimits {
   readonly clusters: readonly ClusterEntry[];
   /** On a port that everybody reaches, callers are always asked who they are. */
   readonly callers: CallersConfig;
-  readonly limits: LimitValues;
-  readonly clusterLimits: LimitValues;
-  readonly responseTimeoutMs: number;
-  readonly idleTimeoutMs: number;
-  readonly maxHeaderBytes: number;
-  readonly maxBodyBytes: number;
-  readonly maxStreams: number;
-  readonly logLevel: LogLevel;
   readonly warnings: readonly string[];
 }
 
-/** The settings about JWTs; any of them needs all of them. */
-const jwtSettings = [
-  "CALLER_JWT_ISSUER",
-  "CALLER_JWT_AUDIENCE",
-  "CALLER_JWKS_URL",
-  "CALLER_JWT_RULES",
-] as const;
-
-const table = {
-  ...limitOptions,
-  maxHeaderBytes: maxHeaderBytesOption,
-  maxBodyBytes: maxBodyBytesOption,
-  responseTimeoutMs: responseTimeoutOption,
-  idleTimeoutMs: idleTimeoutOption,
-  logLevel: logOptions.logLevel,
-} as const satisfies OptionTable;
+type Read = ReadOptions<typeof edgeTable>;
 
 /** @throws {ConfigError} naming the setting that is missing or wrong, in one line */
 export function readEdgeOptions(env: Environment): EdgeOptions {
-  const program = { name: "relay", version, usage: "", summary: "", examples: [], exitCodes: [] };
-  const parsed = parseOptions({ ...program, options: table }, [], env);
-  if (parsed.kind !== "run") throw new Error("There is no command line to ask for help");
-  const { values } = parsed.options;
-  const clusters = joinedSetting(env, "CLUSTERS");
-  const callerTokens = joinedSetting(env, "CALLER_TOKENS");
-  if (clusters === undefined) {
-    throw new ConfigError(
-      'Setting CLUSTERS is missing: it must be a JSON array of {"id", "token", "targetAddr"}',
-    );
-  }
-  const read = readClusters(clusters, "Setting CLUSTERS");
-  const tokens = callerTokens === undefined
+  const read = readSettings(edgeTable, joinedSettings(env));
+  const { values, origins } = read;
+  const { clusters, warnings } = readClusters(values.clusters, origins.clusters);
+  const tokens = values.callerTokens === undefined
     ? undefined
-    : readCallerTokens(callerTokens, "Setting CALLER_TOKENS");
-  const jwt = readJwt(env);
+    : readCallerTokens(values.callerTokens, origins.callerTokens);
+  const jwt = readJwt(read);
   if (!tokens && !jwt) {
+    const alternatives = jwtFields.map((field) => relayTable[field].env).join(", ");
     throw new ConfigError(
       'Setting CALLER_TOKENS is missing: it must be a JSON array of {"name", "token" or ' +
-        `"tokenSha256", "clusters"}; or set ${jwtSettings.join(", ")}`,
+        `"tokenSha256", "clusters"}; or set ${alternatives}`,
     );
   }
   return deepFreeze({
-    ...limitsOf(values),
-    responseTimeoutMs: values.responseTimeoutMs,
-    idleTimeoutMs: values.idleTimeoutMs,
-    maxHeaderBytes: values.maxHeaderBytes,
-    maxBodyBytes: values.maxBodyBytes,
-    maxStreams: values.maxStreams,
-    logLevel: values.logLevel,
-    clusters: read.clusters,
+    ...plainValues(values, composed),
+    ...scopeLimitsOf(values),
+    clusters,
     callers: { mode: "known" as const, ...tokens && { tokens: tokens.tokens }, ...jwt && { jwt } },
-    warnings: [...read.warnings, ...tokens?.warnings ?? []],
+    warnings: [...warnings, ...tokens?.warnings ?? []],
   });
 }
 
-/** A setting's text with what follows it in NAME_2, NAME_3 and so on: platforms limit their length. */
-function joinedSetting(env: Environment, name: string): string | undefined {
-  let text = env[name];
-  if (!text) return undefined;
-  for (let part = 2; env[`${name}_${part}`]; part++) text += env[`${name}_${part}`];
-  return text;
+/** Joins NAME, NAME_2, NAME_3 and so on: platforms limit a setting's length. */
+function joinedSettings(env: Environment): Environment {
+  const joined: Record<string, string | undefined> = {};
+  for (const { env: name } of Object.values(edgeTable)) {
+    let text = env[name];
+    for (let part = 2; text && env[`${name}_${part}`]; part++) text += env[`${name}_${part}`];
+    joined[name] = text;
+  }
+  return joined;
 }
 
-function readJwt(env: Environment): CallersConfig["jwt"] | undefined {
-  const given = jwtSettings.filter((name) => env[name]);
-  if (given.length === 0) return undefined;
-  const missing = jwtSettings.filter((name) => !env[name]);
-  if (missing.length > 0) {
-    throw new ConfigError(`Setting ${given[0]} needs ${missing.join(" and ")} as well`);
+function readJwt({ values, origins }: Read): CallersConfig["jwt"] | undefined {
+  const {
+    callerJwtIssuer: issuer,
+    callerJwtAudience: audience,
+    callerJwksUrl: jwksUrl,
+    callerJwtRules: rules,
+  } = values;
+  const given = jwtFields.find((field) => values[field] !== undefined);
+  if (given === undefined) return undefined;
+  if (issuer === undefined || audience === undefined || jwksUrl === undefined || !rules) {
+    const missing = jwtFields.filter((field) => values[field] === undefined);
+    const names = missing.map((field) => relayTable[field].env).join(" and ");
+    throw new ConfigError(`${origins[given]} needs ${names} as well`);
   }
-  const [issuer, audience, jwksUrl, rules] = jwtSettings.map((name) => env[name]!);
-  if (URL.parse(jwksUrl!)?.protocol !== "https:") {
-    throw new ConfigError("Setting CALLER_JWKS_URL must be an https:// URL");
+  // What is loopback to a platform is nobody's issuer.
+  if (!jwksUrl.startsWith("https:")) {
+    throw new ConfigError(`${origins.callerJwksUrl} must be an https:// URL`);
   }
-  return {
-    issuer: issuer!,
-    audience: audience!,
-    jwksUrl: jwksUrl!,
-    rules: readCallerClaims(rules!, "Setting CALLER_JWT_RULES"),
-  };
+  return { issuer, audience, jwksUrl, rules: readCallerClaims(rules, origins.callerJwtRules) };
 }

@@ -8,7 +8,7 @@ import {
 } from "./access_options.ts";
 import type { CommandProgram, OptionTable } from "../options/option_table.ts";
 import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
-import { commandExitCodes } from "../shared_options.ts";
+import { commandExitCodes } from "../tables/shared.ts";
 import { version } from "../version.ts";
 
 /** What a cluster Secret of Argo CD's is made of. */

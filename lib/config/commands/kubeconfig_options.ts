@@ -9,7 +9,7 @@ import {
 import { ConfigError } from "../config_error.ts";
 import type { CommandProgram, OptionTable } from "../options/option_table.ts";
 import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
-import { commandExitCodes } from "../shared_options.ts";
+import { commandExitCodes } from "../tables/shared.ts";
 import { version } from "../version.ts";
 
 /** What a kubeconfig is made of. */

@@ -7,7 +7,7 @@ import { readStandardInput } from "../files.ts";
 import { boolean, type Kind, parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
 import type { CommandProgram, OptionTable } from "../options/option_table.ts";
 import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
-import { commandExitCodes } from "../shared_options.ts";
+import { commandExitCodes } from "../tables/shared.ts";
 import { version } from "../version.ts";
 
 /** What is asked for. */

@@ -45,9 +45,10 @@ export function readCommandLine(program: Program, argv: readonly string[]): Comm
     if (name === VERSION_NAME) return { kind: "version" };
     const option = options.get(name);
     if (option === undefined) throw unknownOption({ program, argv, index, last });
-    if (value !== undefined) values.set(name, value);
-    else if (option.kind.isSwitch) values.set(name, "true");
-    else values.set(name, nextValue(option, argv[++index], options));
+    const given = value ??
+      (option.kind.isSwitch ? "true" : nextValue(option, argv[++index], options));
+    const before = option.isRepeatable ? values.get(name) : undefined;
+    values.set(name, before === undefined ? given : `${before},${given}`);
     last = option;
   }
   return { kind: "values", values };

@@ -23,6 +23,11 @@ export function helpText(program: Program): string {
   return sections.join("\n\n");
 }
 
+/** A description without the backticks of its code. */
+export function plainText(description: string): string {
+  return description.replaceAll("`", "");
+}
+
 function commandSections({ name, commands = [] }: Program): string[] {
   if (commands.length === 0) return [];
   const rows = commands.map(({ word, title }): [string, string] => [`${name} ${word}`, title]);
@@ -50,7 +55,7 @@ function optionSections(program: Program): string[] {
   const groups = new Map<string, [string, string][]>();
   for (const option of Object.values(program.options)) {
     const rows = groups.get(option.group) ?? [];
-    rows.push([signature(option), `${option.description}${provenance(option)}`]);
+    rows.push([signature(option), plainText(option.description) + provenance(option)]);
     groups.set(option.group, rows);
   }
   groups.set("Help", [

@@ -19,8 +19,21 @@ export interface Kind<Value> {
   /** Stands for the value in the help text; empty for a switch, which needs none. */
   readonly placeholder: string;
   readonly schema: z.ZodType<Value, string>;
+  /** What the value must be in a chart; a string unless given. */
+  readonly json?: JsonSchema;
   /** True for a boolean: `--name` alone means true, and the next argument is not its value. */
   readonly isSwitch?: true;
+}
+
+/** As much of JSON Schema as options need. */
+export interface JsonSchema {
+  readonly type: "string" | "integer" | "number" | "boolean" | "array";
+  readonly description?: string;
+  readonly items?: JsonSchema;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly pattern?: string;
+  readonly enum?: readonly string[];
 }
 
 /** Both ends included. */
@@ -58,6 +71,7 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
 export const boolean: Kind<boolean> = {
   placeholder: "",
   schema: parsedBy((text) => BOOLEANS.get(text), "must be true or false"),
+  json: { type: "boolean" },
   isSwitch: true,
 };
 
@@ -106,6 +120,11 @@ export function duration({ min }: { readonly min: "0" | "1ms" }): Kind<number> {
       (text) => within({ min: minMs, max: MAX_DURATION_MS }, parseDurationMs(text)),
       `must be a duration with its unit (30s, 1m30s, 500ms) of ${bounds}`,
     ),
+    json: {
+      type: "string",
+      description: "A duration such as 30s, 1m30s or 500ms",
+      pattern: "^(0|([0-9]+(\\.[0-9]+)?(ms|s|m|h))+)$",
+    },
   };
 }
 
@@ -121,6 +140,11 @@ export function integer(range: Range): Kind<number> {
       (text) => /^\d+$/.test(text) ? within({ min: range.min, max }, Number(text)) : undefined,
       `must be a whole number ${bounds}`,
     ),
+    json: {
+      type: "integer",
+      minimum: range.min,
+      ...range.max !== undefined && { maximum: range.max },
+    },
   };
 }
 
@@ -133,6 +157,7 @@ export function number({ min }: { readonly min: number }): Kind<number> {
       (text) => /^\d+(?:\.\d+)?$/.test(text) ? within({ min, max }, Number(text)) : undefined,
       `must be a number of at least ${min}`,
     ),
+    json: { type: "number", minimum: min },
   };
 }
 
@@ -147,8 +172,37 @@ export function choice<const Word extends string>(
       (text) => words.find((word) => word === text.toLowerCase()),
       `must be one of ${words.join(", ")}`,
     ),
+    json: { type: "string", enum: words },
   };
 }
+
+/** Several values with commas between; spaces around them do not count. */
+export function listOf<Value>(kind: Kind<Value>): Kind<readonly Value[]> {
+  return {
+    placeholder: `${kind.placeholder},…`,
+    schema: z.string().transform((text, context) => {
+      const values: Value[] = [];
+      for (const [index, entry] of text.split(",").entries()) {
+        const result = kind.schema.safeParse(entry.trim());
+        if (result.success) {
+          values.push(result.data);
+          continue;
+        }
+        const message = `has entry ${index + 1}, which ${result.error.issues[0]?.message}`;
+        context.addIssue({ code: "custom", message });
+        return z.NEVER;
+      }
+      return values;
+    }),
+    json: { type: "array", items: kind.json ?? { type: "string" } },
+  };
+}
+
+/** A file's path, or JSON in its place. Who reads it tells them apart. */
+export const fileOrJson: Kind<string> = { placeholder: "FILE|JSON", schema: z.string() };
+
+/** A file's path, a directory's, or JSON in their place. */
+export const fileDirOrJson: Kind<string> = { placeholder: "FILE|DIR|JSON", schema: z.string() };
 
 function within(range: Required<Range>, value: number | undefined): number | undefined {
   const isWithin = value !== undefined && value >= range.min && value <= range.max;

@@ -11,8 +11,17 @@ export interface Option<Value> {
   /** Heading in the help text; options of one group stand together in the table. */
   readonly group: string;
   readonly kind: Kind<Value>;
-  /** One line: what it is for, and what a reader must know to choose a value. */
+  /**
+   * What it is for, and what a reader must know to choose a value. Markdown with nothing but code in
+   * backticks, which the help text leaves out.
+   */
   readonly description: string;
+  /** A page of docs/, and a heading of it, that tells more: `configuration.md#limits`. */
+  readonly see?: string;
+  /** How the program's Helm chart sets it; absent where the chart has a way of its own, or none. */
+  readonly chart?: ChartValue;
+  /** The relay at the edge has it as a setting of the platform, under the name `env`. */
+  readonly isEdgeSetting?: true;
   /** Stands for the value in the help text; the kind's own word when left out. */
   readonly placeholder?: string;
   /** Text as a user would give it; read like any other. */
@@ -21,6 +30,8 @@ export interface Option<Value> {
   readonly isRequired?: true;
   /** Its value appears in no message. */
   readonly isSecret?: true;
+  /** It may be given several times, each time with one or more values of a list. */
+  readonly isRepeatable?: true;
   /** It stands on the command line without its name, which is in capitals: `CLUSTER`. */
   readonly isArgument?: true;
   /**
@@ -28,6 +39,16 @@ export interface Option<Value> {
    * undefined then. An empty environment variable of any other option counts as not set.
    */
   readonly whenEmpty?: string;
+}
+
+/** A value of a chart that becomes an option. */
+export interface ChartValue {
+  /** Its name in `values.yaml`. */
+  readonly name: string;
+  /** The chart's own default; without it, null, which leaves the program's. */
+  readonly default?: string;
+  /** What the chart asks of the value beyond what the program does; a sentence. */
+  readonly note?: string;
 }
 
 /** The word that stands for an option's value. */
@@ -44,6 +65,50 @@ export type OptionValues<Table extends OptionTable> = {
     | z.output<Table[Field]["kind"]["schema"]>
     | (IsAlwaysSet<Table[Field]> extends true ? never : undefined);
 };
+
+/** The fields of a table, for those who take them out of its values. */
+export function fieldsOf<Table extends OptionTable>(table: Table): (keyof Table)[] {
+  return Object.keys(table);
+}
+
+/** Values as a program runs with them: without those that are not set. */
+export type SetValues<Values> =
+  & {
+    readonly [Field in keyof Values as undefined extends Values[Field] ? never : Field]:
+      Values[Field];
+  }
+  & {
+    readonly [Field in keyof Values as undefined extends Values[Field] ? Field : never]?:
+      Values[Field];
+  };
+
+/**
+ * The values that are set and that a program takes as they are.
+ *
+ * @param others The fields that become a part of something else.
+ */
+export function plainValues<Values extends object, Other extends keyof Values>(
+  values: Values,
+  others: readonly Other[],
+): SetValues<Omit<Values, Other>> {
+  const kept = Object.entries(values).filter(([field, value]) =>
+    value !== undefined && !others.includes(field as Other)
+  );
+  return Object.fromEntries(kept) as SetValues<Omit<Values, Other>>;
+}
+
+/** The part of a table that {@link Option.isEdgeSetting} marks. */
+export type EdgeSettings<Table extends OptionTable> = {
+  readonly [
+    Field in keyof Table as Table[Field] extends { readonly isEdgeSetting: true } ? Field : never
+  ]: Table[Field];
+};
+
+/** Picks what a relay at the edge has of a table. */
+export function edgeSettingsOf<Table extends OptionTable>(table: Table): EdgeSettings<Table> {
+  const kept = Object.entries(table).filter(([, { isEdgeSetting }]) => isEdgeSetting);
+  return Object.fromEntries(kept) as EdgeSettings<Table>;
+}
 
 type IsAlwaysSet<Given> = Given extends { readonly whenEmpty: string } ? false
   : Given extends { readonly isRequired: true } | { readonly default: string } ? true

@@ -4,7 +4,7 @@
  */
 import { readCommandLine } from "./command_line.ts";
 import { ConfigError } from "../config_error.ts";
-import { helpText } from "./help.ts";
+import { helpText, plainText } from "./help.ts";
 import {
   type Option,
   type OptionTable,
@@ -51,17 +51,48 @@ export function parseOptions<const Table extends OptionTable>(
   }
 }
 
+/**
+ * Reads the settings of a platform, where there is nothing but an environment.
+ *
+ * @throws {ConfigError} for a setting that has a wrong value, or is required and missing
+ */
+export function readSettings<const Table extends OptionTable>(
+  table: Table,
+  env: Environment,
+): ReadOptions<Table> {
+  return readEach(table, (option) => {
+    const name = `Setting ${option.env}`;
+    const { text } = findInEnvironment(option, env) ?? { text: option.default };
+    if (text === undefined && option.isRequired) {
+      throw new ConfigError(`${name} is missing. ${plainText(option.description)}`);
+    }
+    return { origin: name, value: readValue(option, { origin: name, text }) };
+  });
+}
+
 function readValues<Table extends OptionTable>(
   program: Program<Table>,
   commandLine: ReadonlyMap<string, string>,
   env: Environment,
 ): ReadOptions<Table> {
+  return readEach(program.options, (option) => {
+    const given = find(option, commandLine, env);
+    const value = readValue(option, given);
+    if (value === undefined && option.isRequired) throw missing(program, option);
+    return { origin: given.origin, value };
+  });
+}
+
+function readEach<Table extends OptionTable>(
+  table: Table,
+  read: (option: Option<unknown>) => { readonly origin: string; readonly value: unknown },
+): ReadOptions<Table> {
   const values: Record<string, unknown> = {};
   const origins: Record<string, string> = {};
-  for (const [field, option] of Object.entries(program.options)) {
-    const given = find(option, commandLine, env);
-    values[field] = readValue(program, option, given);
-    origins[field] = given.origin;
+  for (const [field, option] of Object.entries(table)) {
+    const { origin, value } = read(option);
+    values[field] = value;
+    origins[field] = origin;
   }
   // The loop above went over each field of the table and its own option.
   return { values, origins } as unknown as ReadOptions<Table>;
@@ -80,19 +111,21 @@ function find(
   const text = commandLine.get(option.name);
   const origin = option.isArgument ? `Argument ${option.name}` : `Option --${option.name}`;
   if (text !== undefined) return { origin, text };
-  // A variable that was filled from a file often ends as the file did, with a line break.
-  const envText = option.env === undefined ? undefined : env[option.env]?.replace(/\r?\n$/, "");
-  const isSet = envText !== undefined && (envText !== "" || option.whenEmpty !== undefined);
-  if (isSet) return { origin: `Environment variable ${option.env}`, text: envText };
-  return { origin: `Default of option --${option.name}`, text: option.default };
+  return findInEnvironment(option, env) ??
+    { origin: `Default of option --${option.name}`, text: option.default };
 }
 
-function readValue(program: Program, option: Option<unknown>, { origin, text }: Given): unknown {
+function findInEnvironment(option: Option<unknown>, env: Environment): Given | undefined {
+  // A variable that was filled from a file often ends as the file did, with a line break.
+  const text = option.env === undefined ? undefined : env[option.env]?.replace(/\r?\n$/, "");
+  const isSet = text !== undefined && (text !== "" || option.whenEmpty !== undefined);
+  return isSet ? { origin: `Environment variable ${option.env}`, text } : undefined;
+}
+
+/** Undefined for what is not set. */
+function readValue(option: Option<unknown>, { origin, text }: Given): unknown {
   const isNone = option.whenEmpty !== undefined || option.default === undefined;
-  if (text === undefined || (text === "" && isNone)) {
-    if (option.isRequired) throw missing(program, option);
-    return undefined;
-  }
+  if (text === undefined || (text === "" && isNone)) return undefined;
   const result = option.kind.schema.safeParse(text);
   if (result.success) return result.data;
   const expected = result.error.issues[0]?.message ?? "is invalid";

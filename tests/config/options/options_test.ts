@@ -4,8 +4,10 @@ import {
   boolean,
   choice,
   duration,
+  hostName,
   integer,
   listenAddress,
+  listOf,
   number,
   parsedBy,
   path,
@@ -46,6 +48,7 @@ const table = {
   bytes: { ...heading, name: "bytes", env: "BYTES", kind: integer({ min: 0 }) },
   rate: { ...heading, name: "rate", env: "RATE", kind: number({ min: 0 }), default: "0" },
   file: { ...heading, name: "file", env: "FILE", kind: path },
+  hosts: { ...heading, name: "host", env: "HOSTS", kind: listOf(hostName), isRepeatable: true },
 } as const satisfies OptionTable;
 
 const DEFAULTS = {
@@ -62,6 +65,7 @@ const DEFAULTS = {
   bytes: undefined,
   rate: 0,
   file: undefined,
+  hosts: undefined,
 };
 
 const program: Program<typeof table> = {
@@ -138,6 +142,17 @@ Deno.test("parseOptions prefers the command line, then the environment, then the
 
 Deno.test("parseOptions takes the last of several", () => {
   assert.equal(values(["-count", "1", "--count=2", "-count=3"]).count, 3);
+});
+
+Deno.test("parseOptions joins the lists of an option that may be given several times", () => {
+  assert.deepEqual(values(["-host", "a", "--host=b, c"]).hosts, ["a", "b", "c"]);
+  assert.deepEqual(values(["--host=b"], { HOSTS: "a" }).hosts, ["b"], "the command line wins");
+  assert.deepEqual(values([], { HOSTS: "a,b" }).hosts, ["a", "b"]);
+  assertRefused(
+    () => values(["--host", "a", "--host", "b:1"]),
+    "Option --host has entry 2, which must be a host name or an IP address, without a port, " +
+      'but is "a,b:1"',
+  );
 });
 
 Deno.test("parseOptions does not look at an environment variable that the command line beats", () => {

@@ -1,22 +1,18 @@
-/** Options that relay and agent have in common. */
-import { choice, duration, integer } from "./options/kinds.ts";
-import type { Option } from "./options/option_table.ts";
-
-/** How much is logged. */
-export type LogLevel = "debug" | "info" | "warn" | "error";
-
-/** How it is written; "auto" is text on a terminal and JSON elsewhere. */
-export type LogFormat = "text" | "json" | "auto";
+/** Options that several programs have. */
+import { choice, duration, integer } from "../options/kinds.ts";
+import type { Option } from "../options/option_table.ts";
 
 /** The options about logs, last in the help text. */
-export const logOptions = {
+export const logTable = {
   logLevel: {
     name: "log-level",
     env: "LOG_LEVEL",
     group: "Logs",
     kind: choice("LEVEL", ["debug", "info", "warn", "error"]),
     default: "info",
-    description: "Least severe level to log: debug, info, warn or error",
+    description: "Least severe level to log: `debug`, `info`, `warn` or `error`",
+    chart: { name: "logLevel", default: "info" },
+    isEdgeSetting: true,
   },
   logFormat: {
     name: "log-format",
@@ -24,7 +20,8 @@ export const logOptions = {
     group: "Logs",
     kind: choice("FORMAT", ["text", "json", "auto"]),
     default: "auto",
-    description: "text, json, or auto: text on a terminal, JSON elsewhere",
+    description: "`text`, `json`, or `auto`: text on a terminal, JSON elsewhere",
+    chart: { name: "logFormat", default: "json" },
   },
 } as const;
 
@@ -35,7 +32,8 @@ export const graceOption = {
   group: "Timeouts",
   kind: duration({ min: "0" }),
   default: "30s",
-  description: "After SIGTERM or SIGINT, time for open streams to finish; 0 ends them at once",
+  description: "After SIGTERM or SIGINT, time for open requests to finish; 0 ends them at once",
+  chart: { name: "grace", default: "30s", note: "Whole seconds or minutes: 30s, 2m." },
 } as const satisfies Option<number>;
 
 /** The limit on a head of HTTP/1.1. The upper bound keeps a head well within one session's memory. */
@@ -46,10 +44,12 @@ export const maxHeaderBytesOption = {
   kind: integer({ min: 1024, max: 1_048_576 }),
   placeholder: "BYTES",
   default: "65536",
-  description: "Largest head of a request or response: its first line and headers together",
+  description: "Largest head of a request or response: first line and headers together",
+  chart: { name: "maxHeaderBytes" },
+  isEdgeSetting: true,
 } as const satisfies Option<number>;
 
-/** What both programs end with, for their help texts. */
+/** What the programs end with, for their help texts. */
 export const exitCodes = [
   { code: 0, meaning: "Stopped by SIGTERM or SIGINT, or printed the help text or the version" },
   { code: 1, meaning: "Failed while it ran" },

@@ -1,0 +1,13 @@
+/** All programs and commands, for what is made of their tables of options. */
+import { argocdSecretProgram } from "./commands/argocd_options.ts";
+import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
+import { tokenProgram } from "./commands/token_options.ts";
+import type { Program } from "./options/option_table.ts";
+import { agentProgram } from "./tables/agent.ts";
+import { relayProgram } from "./tables/relay.ts";
+
+/** What runs until it is stopped. */
+export const programs: readonly Program[] = [relayProgram, agentProgram];
+
+/** What prints something and ends. */
+export const commands: readonly Program[] = [kubeconfigProgram, argocdSecretProgram, tokenProgram];

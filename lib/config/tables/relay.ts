@@ -1,0 +1,194 @@
+/** The relay's options. */
+import { argocdSecretProgram } from "../commands/argocd_options.ts";
+import { kubeconfigProgram } from "../commands/kubeconfig_options.ts";
+import { tokenProgram } from "../commands/token_options.ts";
+import { choice, duration, fileDirOrJson, integer, listenAddress, path } from "../options/kinds.ts";
+import type { OptionTable, Program } from "../options/option_table.ts";
+import { version } from "../version.ts";
+import { callerTable } from "./callers.ts";
+import {
+  idleTimeoutOption,
+  maxBodyBytesOption,
+  maxStreamsOption,
+  responseTimeoutOption,
+  scopeLimitTable,
+} from "./limits.ts";
+import { directoryTable } from "./several_relays.ts";
+import { exitCodes, graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
+
+/** All options of the relay. */
+export const relayTable = {
+  addr: {
+    name: "addr",
+    env: "ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    default: ":8443",
+    description:
+      "Public listen address, for agents: `/connect` and `/healthz`; port 0 takes a free one",
+  },
+  internalAddr: {
+    name: "internal-addr",
+    env: "INTERNAL_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    default: ":8080",
+    description:
+      "Internal listen address, for callers, probes and metrics: `/tunnel/{id}/`, `/healthz`, `/readyz`, `/metrics`; never expose it",
+  },
+  healthAddr: {
+    name: "health-addr",
+    env: "HEALTH_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    description:
+      "Listen address for probes and metrics alone, always plain HTTP: `/healthz`, `/readyz` and `/metrics`, for a kubelet or a Prometheus without a client certificate",
+  },
+  clusters: {
+    name: "clusters",
+    env: "CLUSTERS",
+    group: "Clusters",
+    kind: fileDirOrJson,
+    isRequired: true,
+    isSecret: true,
+    description:
+      'Clusters that agents may serve, as the path of a JSON file, of a directory of `*.json` files, or as JSON: an array of `{"id", "token", "targetAddr"}`; files are read again when they change. `"tokenSha256"` may stand for the token, or `"tokens"` with several and their `"expires"`; `"certificateName"` binds a client certificate, and `"impersonation": "forward"` lets callers\' `Impersonate-*` headers through',
+    see: "configuration.md#clusters",
+    isEdgeSetting: true,
+  },
+  ...callerTable,
+  tlsCert: {
+    name: "tls-cert",
+    env: "TLS_CERT",
+    group: "TLS",
+    kind: path,
+    description: "Certificate chain in PEM; turns on TLS on both listeners; needs `--tls-key`",
+    see: "certificates.md",
+  },
+  tlsKey: {
+    name: "tls-key",
+    env: "TLS_KEY",
+    group: "TLS",
+    kind: path,
+    description: "Private key in PEM, without a passphrase; needs `--tls-cert`",
+  },
+  tlsClientCa: {
+    name: "tls-client-ca",
+    env: "TLS_CLIENT_CA",
+    group: "TLS",
+    kind: path,
+    description:
+      "CA certificates in PEM; agents and callers must then show a certificate that one of these signed; needs `--tls-cert` and `--tls-key`",
+  },
+  callerCa: {
+    name: "caller-ca",
+    env: "CALLER_CA",
+    group: "TLS",
+    kind: path,
+    description:
+      "CA certificates in PEM for callers alone, and for other relays; `--tls-client-ca` then counts for agents alone; needs `--tls-cert` and `--tls-key`",
+  },
+  ...directoryTable,
+  ...scopeLimitTable,
+  maxStreams: maxStreamsOption,
+  maxConnections: {
+    name: "max-connections",
+    env: "MAX_CONNECTIONS",
+    group: "Limits",
+    kind: integer({ min: 0, max: 1_000_000 }),
+    default: "16384",
+    description: "Connections open at once at each listener; more are reset; 0 is no limit",
+    chart: { name: "maxConnections" },
+  },
+  maxConnectionsPerAddress: {
+    name: "max-connections-per-address",
+    env: "MAX_CONNECTIONS_PER_ADDRESS",
+    group: "Limits",
+    kind: integer({ min: 0, max: 1_000_000 }),
+    default: "1024",
+    description:
+      "Connections of one address to `--addr` that are not an agent's session yet; more are reset; 0 is no limit",
+    chart: { name: "maxConnectionsPerAddress" },
+  },
+  maxHeaderBytes: maxHeaderBytesOption,
+  maxBodyBytes: maxBodyBytesOption,
+  responseTimeoutMs: responseTimeoutOption,
+  headerTimeoutMs: {
+    name: "header-timeout",
+    env: "HEADER_TIMEOUT",
+    group: "Timeouts",
+    kind: duration({ min: "1ms" }),
+    default: "30s",
+    description: "Time for a caller or agent to send a request's head",
+    chart: { name: "headerTimeout" },
+  },
+  idleTimeoutMs: idleTimeoutOption,
+  drainDelayMs: {
+    name: "drain-delay",
+    env: "DRAIN_DELAY",
+    group: "Timeouts",
+    kind: duration({ min: "0" }),
+    default: "0s",
+    description:
+      "After SIGTERM or SIGINT, time in which the relay still takes requests while `/readyz` says 503, for balancers to notice; `--grace` begins after it",
+    see: "high-availability.md#shutting-down",
+  },
+  graceMs: graceOption,
+  auditLog: {
+    name: "audit-log",
+    env: "AUDIT_LOG",
+    group: "Logs",
+    kind: path,
+    placeholder: "FILE|-",
+    description:
+      "A record of each request and who sent it, one line of JSON each; `-` is standard output",
+    see: "observability.md#audit-log",
+    chart: { name: "auditLog" },
+  },
+  auditFail: {
+    name: "audit-fail",
+    env: "AUDIT_FAIL",
+    group: "Logs",
+    kind: choice("POLICY", ["open", "closed"]),
+    default: "closed",
+    description:
+      "What happens to requests that the audit log can't record: `closed` refuses them, `open` lets them go on",
+    chart: { name: "auditFail" },
+  },
+  ...logTable,
+} as const satisfies OptionTable;
+
+/** The relay as its help text presents it. */
+export const relayProgram: Program<typeof relayTable> = {
+  name: "relay",
+  version,
+  usage: "--clusters FILE|DIR|JSON [options]",
+  commands: [kubeconfigProgram, argocdSecretProgram, tokenProgram],
+  summary:
+    "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
+    "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +
+    "the relay at http://RELAY-INTERNAL/tunnel/{id}/PATH. The relay drops the caller's " +
+    "credentials, and the agent puts in its own.",
+  options: relayTable,
+  examples: [
+    {
+      title: "Serve the clusters in a file to callers on this machine",
+      command: "relay --clusters clusters.json --internal-addr 127.0.0.1:8080",
+    },
+    {
+      title: "To callers that have a token",
+      command: "relay --clusters clusters.json --caller-tokens callers.json",
+    },
+    {
+      title: "One cluster, from the environment",
+      command:
+        `CLUSTERS='[{"id":"dev","token":"…","targetAddr":"127.0.0.1:6443"}]' relay --callers open`,
+    },
+    {
+      title: "In production: TLS, and certificates from agents and callers",
+      command: "relay --clusters clusters.json --tls-cert tls.crt --tls-key tls.key " +
+        "--tls-client-ca ca.crt",
+    },
+  ],
+  exitCodes,
+};

@@ -1,0 +1,99 @@
+/** The relay's options for working with other relays. */
+import { z } from "zod";
+import { type Kind, parsedBy, path } from "../options/kinds.ts";
+import type { OptionTable } from "../options/option_table.ts";
+
+const minTokenCharacters = 16;
+/** It goes with each forwarded request. */
+const maxTokenCharacters = 1024;
+
+const directoryUrl: Kind<string> = {
+  placeholder: "URL",
+  schema: parsedBy(
+    (text) => {
+      const url = URL.parse(text);
+      const isRedis = url !== null && ["redis:", "rediss:"].includes(url.protocol);
+      const isWhole = isRedis && url.hostname !== "" && /^(?:\/\d*)?$/.test(url.pathname);
+      return isWhole && url.search === "" && url.hash === "" ? text : undefined;
+    },
+    "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS",
+  ),
+};
+
+/** An IPv6 address without brackets, as Kubernetes tells a pod's, and a port. */
+const bareIpv6 = /^(https?:\/\/)([\da-f]*:[\da-f:]*)(:\d+)$/i;
+
+const advertisedUrl: Kind<string> = {
+  placeholder: "URL",
+  schema: parsedBy(
+    (text) => {
+      const url = URL.parse(text.replace(bareIpv6, "$1[$2]$3"));
+      if (!url || !["http:", "https:"].includes(url.protocol)) return undefined;
+      return url.href === `${url.origin}/` ? url.origin : undefined;
+    },
+    "must be http://HOST:PORT or https://HOST:PORT and nothing behind it",
+  ),
+};
+
+/** Printable ASCII without spaces. */
+export const relayTokenPattern = new RegExp(
+  `^[\\x21-\\x7e]{${minTokenCharacters},${maxTokenCharacters}}$`,
+);
+/** What a relays' token must be, for messages. */
+export const relayTokenExpected =
+  `${minTokenCharacters} to ${maxTokenCharacters} characters of printable ` +
+  "ASCII without spaces";
+
+const relayToken: Kind<string> = {
+  placeholder: "TOKEN",
+  schema: z.string().regex(relayTokenPattern, `must be ${relayTokenExpected}`),
+};
+
+/** The options for working with other relays, together in the help text. */
+export const directoryTable = {
+  directory: {
+    name: "directory",
+    env: "DIRECTORY",
+    group: "Several relays",
+    kind: directoryUrl,
+    isSecret: true,
+    description: "Redis that several relays share, so that each finds the sessions of all: " +
+      "`redis://[USER:PASSWORD@]HOST:PORT[/NUMBER]`, or `rediss://` for TLS; needs `--advertise`, " +
+      "and `--relay-token` or `--relay-token-file`",
+    see: "high-availability.md#several-relays",
+  },
+  advertise: {
+    name: "advertise",
+    env: "ADVERTISE",
+    group: "Several relays",
+    kind: advertisedUrl,
+    description: "URL of this relay's internal listener as the other relays reach it; port 0 " +
+      "stands for the port of `--internal-addr`",
+  },
+  relayToken: {
+    name: "relay-token",
+    env: "RELAY_TOKEN",
+    group: "Several relays",
+    kind: relayToken,
+    isSecret: true,
+    description: "Token by which relays know each other, the same for all of them, 16 to 1024 " +
+      "printable characters; better in the environment",
+  },
+  relayTokenFile: {
+    name: "relay-token-file",
+    env: "RELAY_TOKEN_FILE",
+    group: "Several relays",
+    kind: path,
+    description:
+      "Instead of `--relay-token`, a file with up to 8 such tokens, one a line: the relay " +
+      "sends the first to the others and accepts all of them; read again when it changes",
+  },
+  relayCa: {
+    name: "relay-ca",
+    env: "RELAY_CA",
+    group: "Several relays",
+    kind: path,
+    description: "CA certificates in PEM, for the other relays' certificates; without it, those " +
+      "of `--caller-ca`, or else of `--tls-client-ca`, or else public CAs",
+  },
+} as const satisfies OptionTable;
