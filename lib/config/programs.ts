@@ -3,8 +3,8 @@ import { argocdSecretProgram } from "./commands/argocd_options.ts";
 import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
 import { tokenProgram } from "./commands/token_options.ts";
 import type { Program } from "./options/option_table.ts";
+import { relayProgram } from "./relay_program.ts";
 import { agentProgram } from "./tables/agent.ts";
-import { relayProgram } from "./tables/relay.ts";
 
 /** What runs until it is stopped. */
 export const programs: readonly Program[] = [relayProgram, agentProgram];

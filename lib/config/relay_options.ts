@@ -21,9 +21,10 @@ import {
   parseOptions,
   type ReadOptions,
 } from "./options/options.ts";
+import { relayProgram } from "./relay_program.ts";
 import { callerTable } from "./tables/callers.ts";
 import { scopeLimitTable } from "./tables/limits.ts";
-import { relayProgram, type relayTable } from "./tables/relay.ts";
+import type { relayTable } from "./tables/relay.ts";
 import { directoryTable } from "./tables/several_relays.ts";
 
 /** Options that become a part of something else: of {@link CallerOptions}, say. */

@@ -37,3 +37,21 @@ Deno.test("readEdgeOptions() refuses settings of which a part is missing", () =>
       error instanceof ConfigError && /^Setting CLUSTERS: it is not JSON/.test(error.message),
   );
 });
+
+/** The modules that a module imports when it is loaded, and those that they do. */
+function modulesOf(url: URL, found = new Set<string>()): Set<string> {
+  if (found.has(url.href)) return found;
+  found.add(url.href);
+  if (url.protocol !== "file:") return found;
+  const imports = /^(?:import|export)\b(?! type)[^;]*?\bfrom "(\.[^"]+|node:[^"]+)"/gm;
+  for (const [, specifier] of Deno.readTextFileSync(url).matchAll(imports)) {
+    modulesOf(new URL(specifier!, url), found);
+  }
+  return found;
+}
+
+Deno.test("readEdgeOptions() needs no module of Node's, which workerd does not have", () => {
+  const modules = modulesOf(new URL("../../deploy/edge_relay.ts", import.meta.url));
+  assert.ok([...modules].some((module) => module.endsWith("lib/config/edge_options.ts")));
+  assert.deepEqual([...modules].filter((module) => module.startsWith("node:")), []);
+});

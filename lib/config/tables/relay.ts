@@ -1,10 +1,6 @@
-/** The relay's options. */
-import { argocdSecretProgram } from "../commands/argocd_options.ts";
-import { kubeconfigProgram } from "../commands/kubeconfig_options.ts";
-import { tokenProgram } from "../commands/token_options.ts";
+/** The relay's options. The edge reads them too, where there is no module of Node's. */
 import { choice, duration, fileDirOrJson, integer, listenAddress, path } from "../options/kinds.ts";
-import type { OptionTable, Program } from "../options/option_table.ts";
-import { version } from "../version.ts";
+import type { OptionTable } from "../options/option_table.ts";
 import { callerTable } from "./callers.ts";
 import {
   idleTimeoutOption,
@@ -14,7 +10,7 @@ import {
   scopeLimitTable,
 } from "./limits.ts";
 import { directoryTable } from "./several_relays.ts";
-import { exitCodes, graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
+import { graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
 
 /** All options of the relay. */
 export const relayTable = {
@@ -157,38 +153,3 @@ export const relayTable = {
   },
   ...logTable,
 } as const satisfies OptionTable;
-
-/** The relay as its help text presents it. */
-export const relayProgram: Program<typeof relayTable> = {
-  name: "relay",
-  version,
-  usage: "--clusters FILE|DIR|JSON [options]",
-  commands: [kubeconfigProgram, argocdSecretProgram, tokenProgram],
-  summary:
-    "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
-    "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +
-    "the relay at http://RELAY-INTERNAL/tunnel/{id}/PATH. The relay drops the caller's " +
-    "credentials, and the agent puts in its own.",
-  options: relayTable,
-  examples: [
-    {
-      title: "Serve the clusters in a file to callers on this machine",
-      command: "relay --clusters clusters.json --internal-addr 127.0.0.1:8080",
-    },
-    {
-      title: "To callers that have a token",
-      command: "relay --clusters clusters.json --caller-tokens callers.json",
-    },
-    {
-      title: "One cluster, from the environment",
-      command:
-        `CLUSTERS='[{"id":"dev","token":"…","targetAddr":"127.0.0.1:6443"}]' relay --callers open`,
-    },
-    {
-      title: "In production: TLS, and certificates from agents and callers",
-      command: "relay --clusters clusters.json --tls-cert tls.crt --tls-key tls.key " +
-        "--tls-client-ca ca.crt",
-    },
-  ],
-  exitCodes,
-};
