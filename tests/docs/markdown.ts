@@ -61,7 +61,8 @@ export function tableAfter(page: string, line: string): Table {
   return first.rows;
 }
 
-function tables(text: string): { headings: string[]; rows: Table }[] {
+/** All tables of a text. */
+export function tables(text: string): { headings: string[]; rows: Table }[] {
   const found: { headings: string[]; rows: Table }[] = [];
   const lines = text.split("\n");
   for (let at = 1; at < lines.length; at++) {
