@@ -1,5 +1,4 @@
 /** The agent: dials out to the relay and serves its requests from one target. See `--help`. */
-import process from "node:process";
 import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
 import type { AgentConfigSource } from "./lib/agent/metrics.ts";
@@ -16,8 +15,8 @@ import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import { dialRelay } from "./lib/runtime/node/dial_relay.ts";
 import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
-import { setUpLog } from "./lib/runtime/node/log.ts";
-import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
+import { listenOn, logWaiting, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 import {
   type PemKind,
   type TlsFile,
@@ -62,11 +61,12 @@ await runProgram({ name: "agent", parse: parseAgentOptions }, async (options) =>
 
   const signal = await untilSignalled();
   log.info("Shutting down", { signal, grace_ms: options.graceMs });
+  logWaiting(log, agent.openRequests, options.graceMs, signal);
   await agent.stop(options.graceMs);
   await running;
   health?.close();
   log.info("Stopped");
-  process.exit(0);
+  await exitLogged(0);
 });
 
 /** The files of the agent's TLS. Those for the relay change together. */

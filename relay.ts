@@ -1,5 +1,4 @@
 /** The relay: takes agents' connections and callers' requests. See `--help`. */
-import process from "node:process";
 import { relayCommands } from "./lib/commands/relay_commands.ts";
 import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options.ts";
 import { version } from "./lib/config/version.ts";
@@ -11,8 +10,13 @@ import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import type { AuditFile } from "./lib/runtime/node/audit_file.ts";
 import { followCallerFiles } from "./lib/runtime/node/caller_files.ts";
 import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
-import { setUpLog } from "./lib/runtime/node/log.ts";
-import { runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
+import {
+  logWaiting,
+  runProgram,
+  type StopSignal,
+  untilSignalled,
+} from "./lib/runtime/node/program.ts";
 import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
@@ -51,7 +55,7 @@ await runProgram(program, async (options) => {
   await shutDown(signal, relay, listeners, options);
   await audit?.close();
   log.info("Stopped");
-  process.exit(0);
+  await exitLogged(0);
 });
 
 async function createRelay(
@@ -88,12 +92,13 @@ function followTlsFiles(tlsFiles: TlsFiles<"tls">, relay: Relay, listeners: Rela
 
 /** Readiness off; requests are taken for the drain delay; open ones have the grace; then the end. */
 async function shutDown(
-  signal: string,
+  signal: StopSignal,
   relay: Relay,
   listeners: RelayListeners,
   { drainDelayMs, graceMs }: RelayOptions,
 ): Promise<void> {
   relay.log.info("Shutting down", { signal, drain_delay_ms: drainDelayMs, grace_ms: graceMs });
+  logWaiting(relay.log, relay.openRequests, drainDelayMs + graceMs, signal);
   relay.leave();
   listeners.leave();
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));

@@ -1,4 +1,4 @@
-/** What the rooms write to; logtape's loggers fit. */
+/** What the rooms write to. */
 export interface Log {
   debug(message: string, properties?: Record<string, unknown>): void;
   info(message: string, properties?: Record<string, unknown>): void;

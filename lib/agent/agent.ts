@@ -105,6 +105,11 @@ export class Agent {
     return this.#links.some((link) => link.isConnected);
   }
 
+  /** Requests and upgraded connections that are open. */
+  get openRequests(): number {
+    return this.#figures().openStreams;
+  }
+
   get #sessions(): Session[] {
     return this.#links.flatMap((link) => [...link.sessions]);
   }

@@ -170,6 +170,11 @@ export class Relay {
     return this.admissions.replace(tokens);
   }
 
+  /** Requests and upgraded connections that are open in this relay's sessions. */
+  get openRequests(): number {
+    return [...this.registry.all()].reduce((sum, { session }) => sum + session.openStreams, 0);
+  }
+
   /**
    * Turns readiness off and asks all agents to go elsewhere. Requests are still taken, since callers
    * come until whoever sends them here has seen that.

@@ -101,6 +101,23 @@ Deno.test("one request to stop that brings two signals lets open requests finish
   });
 });
 
+for (const { name, signal } of stops) {
+  Deno.test(`${signal} has the ${name} say what it waits for, and how long at most`, async () => {
+    await withTunnel({}, async (tunnel) => {
+      const { program } = tunnel[name];
+      await using silent = await call(tunnel.relay, "GET", "/silent");
+      await untilOpen(tunnel, 1);
+      const stopped = await beginStop(program, signal);
+      const hint = signal === "SIGINT" ? "; press Ctrl-C again to stop now" : "";
+      const waiting = new RegExp(`^Waiting for 1 open request \\(\\d+ s\\)${hint}$`);
+      await program.waitForLog(({ message }) => waiting.test(message));
+      await endAtOnce(program);
+      equal(await stopped.exitCode, 130);
+      silent.destroy();
+    });
+  });
+}
+
 for (const name of ["relay", "agent"] as const) {
   Deno.test(`a second request to stop ends the ${name} at once, with 130`, async () => {
     await withTunnel({}, async (tunnel) => {

@@ -1,6 +1,7 @@
 /** The audit log as a file: one line of JSON for each record, appended, and followed when it is rotated. */
 import { closeSync, constants, fstatSync, openSync, statSync, write } from "node:fs";
 import type { AuditLog, AuditRecord } from "../../relay/telemetry/audit.ts";
+import { writeToStandardOutput } from "../deno/standard_streams.ts";
 import { harmless } from "./log_line.ts";
 
 /** What is told about a file that can't be written; once for each time that it begins and ends. */
@@ -28,7 +29,6 @@ const rotationCheckMs = 1_000;
 const pipeRetryMs = 10;
 /** Readable by the owner's group too, as those who ship logs often are. */
 const fileMode = 0o640;
-const standardOutput = 1;
 /** A pipe takes this much whole or not at all (PIPE_BUF of Linux). */
 const wholePipeBytes = 4_096;
 
@@ -104,11 +104,10 @@ export class AuditFile implements AuditLog {
   #open(): void {
     // A pipe that nobody reads fails at once instead of stopping the process; files don't care.
     const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
-    this.#fd = this.#path === undefined
-      ? standardOutput
-      : openSync(this.#path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, fileMode);
-    this.#isPipe = fstatSync(this.#fd).isFIFO();
     this.#mustReopen = false;
+    if (this.#path === undefined) return;
+    this.#fd = openSync(this.#path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, fileMode);
+    this.#isPipe = fstatSync(this.#fd).isFIFO();
     this.#checkedMs = performance.now();
   }
 
@@ -154,21 +153,36 @@ export class AuditFile implements AuditLog {
   #write(bytes: Uint8Array, from: number): void {
     // Nobody waits for it any more, and what is written of it is enough of a line that is cut.
     if (this.#state === "stuck") return this.#broken(new Error("Given up"), from);
-    const left = bytes.length - from;
+    this.#writeSome(bytes.subarray(from)).then(
+      (count) => {
+        if (count === 0) return this.#broken(new Error("Nothing more was taken"), from);
+        if (from + count < bytes.length) return this.#write(bytes, from + count);
+        this.#isTorn = false;
+        this.#finished(undefined);
+      },
+      (error: Error & { code?: string }) => {
+        if (error.code !== "EAGAIN") return this.#broken(error, from);
+        setTimeout(() => this.#write(bytes, from), pipeRetryMs);
+      },
+    );
+  }
+
+  /** Writes from the beginning of the bytes. @returns how many. */
+  #writeSome(bytes: Uint8Array): Promise<number> {
+    if (this.#path === undefined) return writeToStandardOutput(bytes);
     // How much of a write that fails was taken is not told: so a pipe, which may be full, gets no
     // more at a time than it takes whole.
-    const length = this.#isPipe ? Math.min(left, wholePipeBytes) : left;
-    write(this.#fd!, bytes, from, length, null, (error, count) => {
-      if (error?.code === "EAGAIN") {
-        setTimeout(() => this.#write(bytes, from), pipeRetryMs);
-        return;
-      }
-      if (error) return this.#broken(error, from);
-      if (count === 0) return this.#broken(new Error("Nothing more was taken"), from);
-      if (from + count < bytes.length) return this.#write(bytes, from + count);
-      this.#isTorn = false;
-      this.#finished(undefined);
-    });
+    const length = this.#isPipe ? Math.min(bytes.length, wholePipeBytes) : bytes.length;
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    write(
+      this.#fd!,
+      bytes,
+      0,
+      length,
+      null,
+      (error, count) => error ? reject(error) : resolve(count),
+    );
+    return promise;
   }
 
   /** @param written Bytes that were taken before. */

@@ -1,38 +1,80 @@
-/** Log lines on standard error: JSON for machines, readable on a terminal. */
-import { writeSync } from "node:fs";
+/** The program's log: lines on standard error, JSON for machines, readable on a terminal. */
 import process from "node:process";
-import { configureSync, getLogger, type Logger } from "@logtape/logtape";
+import type { Log } from "../../log.ts";
+import { processCounts } from "../../process_counts.ts";
+import { writeToStandardError } from "../deno/standard_streams.ts";
 import { LineWriter } from "./line_writer.ts";
-import { jsonLine, textLine } from "./log_line.ts";
-
-const standardError = 2;
+import { JsonLines, type LineFormat, type LogFields, type LogLevel } from "./log_line.ts";
+import { TextLines, wantsColor } from "./text_line.ts";
 
 /** How a program logs. */
 export interface LogOptions {
   /** `relay` or `agent`. */
   program: string;
-  level: "debug" | "info" | "warn" | "error";
+  level: LogLevel;
   /** `auto` is `text` on a terminal and `json` elsewhere. */
   format: "text" | "json" | "auto";
 }
 
-/** Configures logging for the whole process and returns the program's logger. */
-export function setUpLog({ program, level, format }: LogOptions): Logger {
-  const isText = format === "text" || (format === "auto" && process.stderr.isTTY);
-  const logger = getLogger([program]);
-  const writer = new LineWriter(
-    (bytes, from) => writeSync(standardError, bytes, from),
-    (lines) => logger.error("Log lines could not be written, and are lost", { lines }),
-  );
-  process.on("exit", () => writer.flush());
-  const toLine = isText ? textLine : jsonLine;
-  configureSync({
-    reset: true,
-    sinks: { stderr: (record) => writer.write(toLine(record)) },
-    loggers: [
-      { category: [program], lowestLevel: level === "warn" ? "warning" : level, sinks: ["stderr"] },
-      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["stderr"] },
-    ],
+/** For what is queued to be written when the program ends, in milliseconds. */
+const lastLinesMs = 500;
+
+/** The log of the process, once there is one. */
+let writer: LineWriter | undefined;
+
+/** Sets up the log of the whole process. */
+export function setUpLog(options: LogOptions): Log {
+  const lines = writer = new LineWriter(writeToStandardError, {
+    lost: (count) => processCounts.lostLogLines += count,
+    resumed: (lost) => log.error("Log lines could not be written, and are lost", { lines: lost }),
   });
-  return logger;
+  const log = lineLog(options.level, formatOf(options), (line, isUrgent) => {
+    lines.write(line, isUrgent);
+  });
+  return log;
+}
+
+/** Waits for the lines that are queued to be written, half a second at most. */
+export async function flushLog(): Promise<void> {
+  await writer?.flush(lastLinesMs);
+}
+
+/** Ends the process once {@link flushLog} has returned. */
+export async function exitLogged(code: number): Promise<never> {
+  await flushLog();
+  process.exit(code);
+}
+
+/**
+ * A log of lines.
+ *
+ * @param write Takes each line; `isUrgent` for what is not to wait for further lines.
+ */
+export function lineLog(
+  least: LogLevel,
+  format: LineFormat,
+  write: (line: string, isUrgent: boolean) => void,
+): Log {
+  const logger = (level: LogLevel) => {
+    if (levels.indexOf(level) < levels.indexOf(least)) return () => {};
+    const isUrgent = level === "warn" || level === "error";
+    return (message: string, fields: LogFields = {}): void => {
+      write(format.line(level, message, fields, Date.now()), isUrgent);
+    };
+  };
+  return {
+    debug: logger("debug"),
+    info: logger("info"),
+    warn: logger("warn"),
+    error: logger("error"),
+  };
+}
+
+const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+
+function formatOf({ program, level, format }: LogOptions): LineFormat {
+  const isTerminal = process.stderr.isTTY === true;
+  if (format === "json" || (format === "auto" && !isTerminal)) return new JsonLines(program);
+  const isColored = wantsColor(process.env, isTerminal);
+  return new TextLines({ isColored, isVerbose: level === "debug" });
 }

@@ -5,8 +5,10 @@ import type { Command } from "../../commands/command.ts";
 import { formatAddress, type ListenAddress } from "../../config/options/address.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { Environment, Parsed } from "../../config/options/options.ts";
+import type { Log } from "../../log.ts";
 import { checkCa, checkKeyPair } from "./certificates.ts";
 import type { HttpServer } from "./http_server.ts";
+import { exitLogged, flushLog } from "./log.ts";
 
 /** What was given can't be used. */
 const usageExitCode = 2;
@@ -49,6 +51,7 @@ export async function runProgram<Options>(
     else process.stdout.write(parsed.text.endsWith("\n") ? parsed.text : parsed.text + "\n");
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
+    await flushLog();
     process.stderr.write(`${name}: ${error.message}\n`);
     process.exit(usageExitCode);
   }
@@ -95,17 +98,28 @@ const reasons: Record<string, string> = {
  */
 const sameRequestMs = 500;
 
-/** Resolves with the name of the first SIGINT or SIGTERM; a later one ends the process at once. */
-export function untilSignalled(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
+/** A signal that asks a program to stop. */
+export type StopSignal = "SIGINT" | "SIGTERM";
+
+/** Resolves with the first SIGINT or SIGTERM; a later one ends the process at once. */
+export function untilSignalled(): Promise<StopSignal> {
+  const { promise, resolve } = Promise.withResolvers<StopSignal>();
   let firstMs: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
       const nowMs = performance.now();
       firstMs ??= nowMs;
-      if (nowMs - firstMs > sameRequestMs) process.exit(interruptedExitCode);
+      if (nowMs - firstMs > sameRequestMs) void exitLogged(interruptedExitCode);
       resolve(signal);
     });
   }
   return promise;
+}
+
+/** Says that open requests keep the program from ending, and for how long at most. */
+export function logWaiting(log: Log, open: number, ms: number, signal: StopSignal): void {
+  if (open === 0) return;
+  const what = open === 1 ? "1 open request" : `${open} open requests`;
+  const hint = signal === "SIGINT" ? "; press Ctrl-C again to stop now" : "";
+  log.info(`Waiting for ${what} (${Math.ceil(ms / 1_000)} s)${hint}`, { open });
 }
