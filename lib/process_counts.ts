@@ -5,9 +5,4 @@
 export const processCounts = {
   /** Log lines that nobody will read. */
   lostLogLines: 0,
-  /** Exceptions that nobody caught, by what kept them from ending the process. */
-  faults: { connection: 0, stream: 0, request: 0, process: 0 },
 };
-
-/** What an exception ended: one connection, one stream, one request; or, as nobody knows, nothing. */
-export type FaultScope = keyof typeof processCounts.faults;
