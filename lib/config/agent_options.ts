@@ -1,6 +1,6 @@
 /** The agent's options: the command line, the environment and the files they name. */
 import { ConfigError } from "./config_error.ts";
-import { readCertificateFile, readPrivateKeyFile, whyUnreadable } from "./files.ts";
+import { readCertificateFile, readPrivateKeyFile, whyUnusable } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type OptionValues, plainValues, type SetValues } from "./options/option_table.ts";
 import {
@@ -175,11 +175,10 @@ function warningsAbout({ values, origins }: Read): string[] {
   if (values.insecure && !values.plainTarget) {
     warnings.push(`${origins.insecure}: the target's certificate is not verified`);
   }
-  const reason = values.saTokenPath === undefined ? undefined : whyUnreadable(values.saTokenPath);
+  const reason = values.saTokenPath === undefined ? undefined : whyUnusable(values.saTokenPath);
   if (reason !== undefined) {
     warnings.push(
-      `${origins.saTokenPath} names ${JSON.stringify(values.saTokenPath)}, which cannot be read ` +
-        `yet: ${reason}; requests fail until it can`,
+      `${origins.saTokenPath} names ${JSON.stringify(values.saTokenPath)}, which ${reason}`,
     );
   }
   return warnings;

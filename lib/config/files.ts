@@ -1,15 +1,8 @@
 /** Files named by options, read whole at start so that a wrong one is found then and not later. */
-import {
-  closeSync,
-  constants,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  statSync,
-} from "node:fs";
+import { closeSync, constants, openSync, readdirSync, statSync } from "node:fs";
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
+import { decodeText, readAll, readText, TextFileError, type TextRules } from "./text_file.ts";
 
 /** Which option named a file, for messages. */
 export interface NamedFile {
@@ -23,7 +16,6 @@ export interface NamedFile {
 /** One file's content. */
 export interface FileText {
   readonly path: string;
-  /** Read as UTF-8. */
   readonly text: string;
 }
 
@@ -45,14 +37,15 @@ const privateKeyPem = pem
   });
 
 /**
- * Reads a file as UTF-8 text.
+ * Reads a file as UTF-8 text, without its byte order mark.
  *
- * @throws {ConfigError} when it cannot be read
+ * @throws {ConfigError} when it cannot be read, or is no text
  */
-export function readTextFile(file: NamedFile): string {
+export function readTextFile(file: NamedFile, rules?: TextRules): string {
   try {
-    return readFileSync(file.path, "utf8");
+    return readText(file.path, rules);
   } catch (error) {
+    if (error instanceof TextFileError) throw fault(file, `which ${error.message}`);
     throw fault(file, `which cannot be read: ${systemReason(error)}`);
   }
 }
@@ -69,19 +62,14 @@ const MAX_STANDARD_INPUT_BYTES = 64 * 1024;
  * @throws {ConfigError} when it can't be read, or is over 64 KiB
  */
 export function readStandardInput(origin: string): string {
-  const buffer = new Uint8Array(MAX_STANDARD_INPUT_BYTES + 1);
-  let end = 0;
   try {
-    for (let read = -1; read !== 0 && end < buffer.length; end += read) {
-      read = readSync(STANDARD_INPUT, buffer, end, buffer.length - end, null);
-    }
+    return decodeText(readAll(STANDARD_INPUT, MAX_STANDARD_INPUT_BYTES));
   } catch (error) {
+    if (error instanceof TextFileError) {
+      throw new ConfigError(`${origin}: standard input ${error.message}`);
+    }
     throw new ConfigError(`${origin}: standard input cannot be read: ${systemReason(error)}`);
   }
-  if (end <= MAX_STANDARD_INPUT_BYTES) return new TextDecoder().decode(buffer.subarray(0, end));
-  throw new ConfigError(
-    `${origin}: standard input must end within ${MAX_STANDARD_INPUT_BYTES} bytes`,
-  );
 }
 
 /**
@@ -139,21 +127,23 @@ export function readPrivateKeyFile(file: NamedFile): string {
 }
 
 /**
- * Says why a file cannot be read now, without reading it; undefined when it can. It is opened for
- * that: `accessSync` asks Deno for the user's id, which no program of ours may see. A pipe that
- * nobody writes to does not hold it up.
+ * Says what keeps a file from being used now; undefined when nothing does. The words complete "the file
+ * …". It is opened for that: `accessSync` asks Deno for the user's id, which no program of ours may see.
+ * A pipe is not read, and one that nobody writes to does not hold this up.
  */
-export function whyUnreadable(path: string): string | undefined {
+export function whyUnusable(path: string): string | undefined {
   try {
     closeSync(openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)));
+    if (statSync(path).isFile()) readText(path);
     return undefined;
   } catch (error) {
-    return systemReason(error);
+    if (error instanceof TextFileError) return error.message;
+    return `cannot be read yet: ${systemReason(error)}; requests fail until it can`;
   }
 }
 
 function checked(file: NamedFile, schema: z.ZodType<string, string>): string {
-  const result = schema.safeParse(readTextFile(file));
+  const result = schema.safeParse(readTextFile(file, { invalid: "replace" }));
   if (result.success) return result.data;
   throw fault(file, result.error.issues[0]?.message ?? "which is invalid");
 }

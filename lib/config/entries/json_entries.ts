@@ -27,11 +27,13 @@ export function readEntries<Entry>(text: string, source: string, entry: z.ZodTyp
  * @throws {ConfigError} that says where it is wrong, and quotes nothing
  */
 export function parseJson(text: string, source: string, expected: string): unknown {
+  // An environment variable that was filled from a file has its byte order mark.
+  const json = text.replace(/^\ufeff/, "");
   try {
-    return JSON.parse(text.replace(/^\ufeff/, ""));
+    return JSON.parse(json);
   } catch {
     // The engine's own message quotes the text, and with it perhaps a token.
-    const fault = findJsonFault(text);
+    const fault = findJsonFault(json);
     const place = fault === undefined ? "" : ` at line ${fault.line}, column ${fault.column}`;
     const hint = text.trim() === "" ? "it is empty" : `it is not JSON${place}`;
     throw new ConfigError(`${source}: ${hint}; it must be ${expected}`);

@@ -17,7 +17,12 @@ export interface TextPosition {
 export function findJsonFault(text: string): TextPosition | undefined {
   const offset = new JsonScanner(text).faultOffset();
   if (offset === undefined) return undefined;
-  const lines = text.slice(0, offset).split("\n");
+  return positionAt(text, offset);
+}
+
+/** Lines end in LF, CR LF, or CR, as editors count them. */
+function positionAt(text: string, offset: number): TextPosition {
+  const lines = text.slice(0, offset).split(/\r\n|\r|\n/);
   return { line: lines.length, column: (lines.at(-1) ?? "").length + 1 };
 }
 

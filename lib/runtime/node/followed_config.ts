@@ -1,5 +1,6 @@
 /** A part of the configuration that is taken again whenever its files have changed. */
 import type { FileText } from "../../config/files.ts";
+import type { TextRules } from "../../config/text_file.ts";
 import type { Log } from "../../log.ts";
 import { WatchedFiles } from "./watched_files.ts";
 
@@ -11,6 +12,8 @@ export interface FollowedConfig<Source extends string> {
   readonly paths: readonly string[];
   /** Which files of a directory count, by name; unless given, all that are not hidden. */
   readonly accepts?: (name: string) => boolean;
+  /** How the files are read; unless given, they must be UTF-8. */
+  readonly text?: TextRules;
   /** What is in use already. */
   readonly known: readonly FileText[];
   /**
@@ -35,12 +38,13 @@ export interface ConfigMetrics<Source extends string> {
  * or refused, which leaves in use what was.
  */
 export function followConfig<Source extends string>(
-  { source, paths, accepts, known, apply, metrics, log }: FollowedConfig<Source>,
+  { source, paths, accepts, text, known, apply, metrics, log }: FollowedConfig<Source>,
 ): WatchedFiles {
   metrics.configLoaded(source);
   return new WatchedFiles({
     paths,
     ...accepts && { accepts },
+    ...text && { text },
     known,
     async changed(files) {
       const about = await apply(files);

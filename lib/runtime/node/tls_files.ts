@@ -73,6 +73,7 @@ export class TlsFiles<Source extends string> {
       followConfig({
         source,
         paths: files.map(({ path }) => path),
+        text: { invalid: "replace" },
         known: files.map(({ path, pem }) => ({ path, text: pem })),
         apply: (texts) => {
           const before = new Map(this.#pems);

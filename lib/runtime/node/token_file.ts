@@ -1,6 +1,7 @@
 /** The ServiceAccount token's file, for the agent's credentials. */
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import type { FileVersion, TokenFile } from "../../agent/credentials.ts";
+import { readText, TextFileError } from "../../config/text_file.ts";
 
 /** A token file at a path; it need not be there yet. */
 export function tokenFile(path: string): TokenFile {
@@ -31,7 +32,11 @@ class LookedAtFile implements TokenFile {
   }
 
   read(): string {
-    return readFileSync(this.#path, "utf8");
+    try {
+      return readText(this.#path);
+    } catch (error) {
+      throw error instanceof TextFileError ? new Error(`the file ${error.message}`) : error;
+    }
   }
 
   readonly #forget = (): void => {

@@ -5,6 +5,7 @@
  */
 import { promises as fs } from "node:fs";
 import { type FileText, joinPath, systemReason } from "../../config/files.ts";
+import { decodeText, TextFileError, type TextRules } from "../../config/text_file.ts";
 
 export type { FileText };
 
@@ -30,6 +31,8 @@ export interface WatchedFilesOptions {
    * perhaps. It must not throw.
    */
   failed(error: Error): void;
+  /** How the files are read; unless given, they must be UTF-8. */
+  readonly text?: TextRules;
   /** Time between two looks, in milliseconds. */
   readonly intervalMs?: number;
 }
@@ -104,7 +107,7 @@ export class WatchedFiles {
       return;
     }
     if (looks === this.#read) return;
-    const texts = await Promise.all(files.map(({ path }) => readText(path)));
+    const texts = await Promise.all(files.map(({ path }) => readText(path, this.#options.text)));
     const after = await this.#list();
     if (after.map(({ look }) => look).join("\n") !== looks) return;
     this.#read = looks;
@@ -181,8 +184,13 @@ async function lookAtFile(path: string): Promise<{ path: string; look: string; b
   return { path, ...found };
 }
 
-async function readText(path: string): Promise<FileText> {
-  return { path, text: await named(path, fs.readFile(path, "utf8")) };
+async function readText(path: string, rules: TextRules | undefined): Promise<FileText> {
+  const bytes = await named(path, fs.readFile(path));
+  try {
+    return { path, text: decodeText(bytes, rules) };
+  } catch (error) {
+    throw error instanceof TextFileError ? new UnwatchableError(path, error.message) : error;
+  }
 }
 
 /** The system's errors, in words and with the path. */

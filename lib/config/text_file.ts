@@ -1,0 +1,110 @@
+/**
+ * Text as files really hold it: behind a byte order mark, in UTF-16 as PowerShell's `>` writes it, cut
+ * off within a character. One place decides what is read and what is refused.
+ */
+import { closeSync, openSync, readSync } from "node:fs";
+
+/** A mistyped path, or a device that never ends, must not fill the memory. */
+export const maxTextFileBytes = 16 * 1024 * 1024;
+
+/** Bytes that are not the text of a program's file; the message completes "the file …". */
+export class TextFileError extends Error {
+  override readonly name = "TextFileError";
+}
+
+/** How text is read. */
+export interface TextRules {
+  /**
+   * What becomes of bytes that are not UTF-8. PEM takes `replace`: a comment in it may be in any
+   * encoding, and what counts is ASCII.
+   */
+  readonly invalid?: "refuse" | "replace";
+}
+
+/**
+ * Reads a file, or whatever can be read like one, up to {@link maxTextFileBytes}.
+ *
+ * @throws {TextFileError} for what is no text, or too much; and the system's error otherwise
+ */
+export function readText(path: string, rules: TextRules = {}): string {
+  const file = openSync(path, "r");
+  try {
+    return decodeText(readAll(file, maxTextFileBytes), rules);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Reads an open file to its end. @throws {TextFileError} for more than `maxBytes` */
+export function readAll(file: number, maxBytes: number): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const part = new Uint8Array(64 * 1024);
+    const read = readSync(file, part, 0, part.length, null);
+    if (read === 0) break;
+    length += read;
+    if (length > maxBytes) throw new TextFileError(`must end within ${maxBytes} bytes`);
+    parts.push(part.subarray(0, read));
+  }
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/**
+ * Decodes UTF-8, with a byte order mark or without, which is not a part of the text.
+ *
+ * @throws {TextFileError} for text in another encoding, and for what is no text
+ */
+export function decodeText(bytes: Uint8Array, { invalid = "refuse" }: TextRules = {}): string {
+  const encoding = foreignEncoding(bytes);
+  if (encoding !== undefined) throw new TextFileError(`is ${encoding}; save it as UTF-8`);
+  const text = new TextDecoder().decode(bytes);
+  if (invalid === "replace" || !text.includes("\ufffd")) return text;
+  const line = invalidLine(bytes);
+  if (line === undefined) return text;
+  throw new TextFileError(`is not UTF-8, in line ${line}; save it as UTF-8`);
+}
+
+/** Bytes that are looked at for zeros where there is no byte order mark. */
+const sampleBytes = 4096;
+
+/**
+ * UTF-16 or UTF-32 by its mark or, as most characters of our files are ASCII, by a zero in every other
+ * byte.
+ */
+function foreignEncoding(bytes: Uint8Array): string | undefined {
+  const [a, b, c, d] = bytes;
+  if (a === 0xff && b === 0xfe) return c === 0 && d === 0 && bytes.length > 3 ? "UTF-32" : "UTF-16";
+  if (a === 0xfe && b === 0xff) return "UTF-16";
+  if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return "UTF-32";
+  const pairs = Math.floor(Math.min(bytes.length, sampleBytes) / 2);
+  const zeros = [0, 0];
+  for (let index = 0; index < pairs * 2; index++) if (bytes[index] === 0) zeros[index % 2]!++;
+  const [even = 0, odd = 0] = zeros;
+  const isWide = pairs > 0 && Math.max(even, odd) > pairs * 0.6 && Math.min(even, odd) === 0;
+  return isWide ? "UTF-16" : undefined;
+}
+
+/** The line, from 1, of the first bytes that are not UTF-8; undefined where all are. */
+function invalidLine(bytes: Uint8Array): number | undefined {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let line = 1;
+  let start = 0;
+  for (let end = bytes.indexOf(0x0a); start < bytes.length; end = bytes.indexOf(0x0a, start)) {
+    const stop = end === -1 ? bytes.length : end + 1;
+    try {
+      decoder.decode(bytes.subarray(start, stop));
+    } catch {
+      return line;
+    }
+    start = stop;
+    line++;
+  }
+  return undefined;
+}
