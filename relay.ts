@@ -22,6 +22,7 @@ import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clus
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles, serverTlsOf } from "./lib/runtime/node/relay/tls.ts";
+import { tokenDigest } from "./lib/runtime/node/token_digest.ts";
 import type { TlsFiles } from "./lib/runtime/node/tls_files.ts";
 
 /** For callers to take the answers that say that the grace was over, in milliseconds. */
@@ -68,6 +69,7 @@ async function createRelay(
   return await Relay.create({ ...options, head, version }, log, {
     metrics: (registry) => new RelayMetrics(registry, version),
     defer: setImmediate,
+    digest: tokenDigest,
     relays: await relaysOf(options, tlsFiles),
     tracer: await denoTracer(version),
     audit: audit && { log: audit, failsOpen: options.auditFail === "open" },

@@ -2,11 +2,13 @@
 import { edgeApp } from "../../lib/relay/edge_app.ts";
 import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { denoHandler } from "../../lib/runtime/deno/edge_server.ts";
+import { tokenDigest } from "../../lib/runtime/node/token_digest.ts";
 import { createEdgeRelay, misconfigured } from "../edge_relay.ts";
 
 const edge = await createEdgeRelay(Deno.env.toObject(), {
   metrics: () => new SilentMetrics(),
   defer: setImmediate,
+  digest: tokenDigest,
 });
 
 /** What `deno serve` and Deno Deploy call. */

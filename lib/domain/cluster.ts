@@ -7,13 +7,26 @@ export interface Cluster {
   readonly id: string;
   /** `HOST:PORT` that the relay asks the agent to dial, as it stands in the file. */
   readonly targetAddr: string;
-  /** Whether a caller's `Impersonate-*` headers are dropped or reach the target. */
-  readonly impersonation: "strip" | "forward";
+  /** What becomes of requests with `Impersonate-*` headers. */
+  readonly impersonation: Impersonation;
   /** One of these must be a name in the agent's client certificate; absent when none is needed. */
   readonly certificateNames?: readonly string[] | undefined;
+  /** Replaces the relay's `--response-timeout`, in milliseconds; 0 is no limit. */
+  readonly responseTimeoutMs?: number | undefined;
   /** Replaces the relay's limits for each cluster. */
   readonly limits?: Partial<LimitValues> | undefined;
 }
+
+/**
+ * - `refuse`: such a request is answered with 403, since without its headers it would get all that the
+ *   agent's credential may do, where its caller asked for the rights of somebody else.
+ * - `strip`: the headers are dropped.
+ * - `forward`: they reach the target, which decides by the agent's credential whether they count.
+ */
+export type Impersonation = (typeof impersonations)[number];
+
+/** The values of {@link Impersonation}. */
+export const impersonations = ["refuse", "strip", "forward"] as const;
 
 /** A cluster and the tokens of its agents, as the configuration has them. */
 export interface ClusterEntry extends Cluster {

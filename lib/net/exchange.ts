@@ -9,6 +9,8 @@ export interface Peer {
   readonly address: string;
   /** Whether the connection came in over TLS. */
   readonly isTls: boolean;
+  /** The host that a trusted proxy was asked for, for the target alone: it decides nothing here. */
+  readonly forwardedHost?: string | undefined;
   /** The client certificate that the TLS handshake verified; there is none without mutual TLS. */
   readonly certificate?: PeerCertificate | undefined;
 }

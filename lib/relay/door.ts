@@ -27,7 +27,7 @@ export async function clusterAtDoor(
   if (path === "/healthz") return new Response("ok");
   const cluster = parseTunnelTarget(target)?.cluster;
   if (!cluster) return new Response("not found\n", { status: 404 });
-  return await callersCluster(relay, cluster, fields, peer);
+  return await callersCluster(relay, cluster, { target, fields }, peer);
 }
 
 async function agentsCluster(
@@ -46,14 +46,14 @@ async function agentsCluster(
 async function callersCluster(
   relay: Relay,
   cluster: string,
-  fields: readonly Field[],
+  head: { readonly target: string; readonly fields: readonly Field[] },
   peer: Peer,
 ): Promise<string | Response> {
-  const identity = await relay.callers.identify({ head: { fields }, peer });
-  if (identity instanceof Denial) return errorResponse(identity.answer);
+  const identity = await relay.callers.identify({ head, peer });
+  if (identity instanceof Denial) return errorResponse(identity.answer, head);
   const denial = refuseCluster(identity, cluster);
-  if (denial) return errorResponse(denial.answer);
+  if (denial) return errorResponse(denial.answer, head);
   // A name that is made up must not make an object.
   const isKnown = relay.config.clusters.some(({ id }) => id === cluster);
-  return isKnown ? cluster : errorResponse(clusterNotAvailable);
+  return isKnown ? cluster : errorResponse(clusterNotAvailable, head);
 }

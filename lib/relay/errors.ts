@@ -1,7 +1,7 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
 import { encodeLatin1 } from "../bytes/bytes.ts";
 import { dateField } from "../http1/date.ts";
-import { type Field, field, getField } from "../http1/head.ts";
+import { type Field, field, getField, type RequestHead } from "../http1/head.ts";
 import { allowedMethods } from "../http1/methods.ts";
 import { errorBody } from "../net/error_body.ts";
 import type { Exchange } from "../net/exchange.ts";
@@ -39,6 +39,17 @@ export const callerForbidden: RelayError = {
   code: "caller_forbidden",
   message: "the caller may not reach this cluster",
 };
+
+/** The request asks to act for somebody else, and the cluster's entry does not say what to do then. */
+export function impersonationNotAllowed(cluster: string): RelayError {
+  return {
+    status: 403,
+    reason: "Forbidden",
+    code: "impersonation_not_allowed",
+    message: "the request has Impersonate-* headers (kubectl --as), which the relay refuses for " +
+      `cluster ${cluster}: its entry can say "impersonation": "forward" or "strip"`,
+  };
+}
 
 /** A page of another site had its user's browser send a request that may change something. */
 export const crossSiteRefused: RelayError = {
@@ -334,36 +345,58 @@ export function answerError(
   more: readonly Field[] = [],
 ): void {
   if (exchange.isAnswered) return exchange.abort();
-  const wantsText = isDiscovery(exchange);
-  const fields = [
-    field("Content-Type", wantsText ? "text/plain; charset=utf-8" : "application/json"),
-    field("Cache-Control", "no-store"),
-    ...more,
-  ];
-  if (error.retryAfterSeconds) fields.push(field("Retry-After", String(error.retryAfterSeconds)));
-  if (error.challenge) fields.push(field("WWW-Authenticate", error.challenge));
-  if (error.allow) fields.push(field("Allow", error.allow));
-  fields.push(dateField());
-  const body = wantsText
-    ? encodeLatin1(error.message)
-    : errorBody(error.status, error.code, error.message);
-  exchange.answer(error.status, error.reason, fields, body);
+  const { fields, body } = answerTo(error, exchange.head);
+  exchange.answer(error.status, error.reason, [...fields, ...more], body);
 }
 
 /** The answer where there is no exchange: at the door of a relay whose sessions are elsewhere. */
-export function errorResponse(error: RelayError): Response {
-  const { status, reason: statusText, code, message, retryAfterSeconds, challenge } = error;
-  const headers = new Headers({ "Content-Type": "application/json", "Cache-Control": "no-store" });
-  if (retryAfterSeconds) headers.set("Retry-After", String(retryAfterSeconds));
-  if (challenge) headers.set("WWW-Authenticate", challenge);
-  const body = errorBody(status, code, message) as Uint8Array<ArrayBuffer>;
-  return new Response(body, { status, statusText, headers });
+export function errorResponse(error: RelayError, head?: AskedHead): Response {
+  const { fields, body } = answerTo(error, head);
+  const headers = new Headers(fields.map(({ name, value }): [string, string] => [name, value]));
+  const { status, reason: statusText } = error;
+  return new Response(body as Uint8Array<ArrayBuffer>, { status, statusText, headers });
+}
+
+/** What of a request decides how its error is told. */
+type AskedHead = Pick<RequestHead, "target" | "fields">;
+
+/**
+ * Header fields and body of an error. Most clients of Kubernetes read its `Status`. kubectl begins with
+ * requests whose answers client-go hands on unread: of an error it makes a text of its own by the
+ * status, and at best cites the body, if that is plain text. Its warnings it shows whatever the status.
+ */
+function answerTo(error: RelayError, head: AskedHead | undefined) {
+  const { status, code, message, retryAfterSeconds, challenge, allow } = error;
+  const reader = head ? readerOf(head) : "status";
+  const isText = reader === "discovery";
+  const fields = [
+    field("Content-Type", isText ? "text/plain; charset=utf-8" : "application/json"),
+    field("Cache-Control", "no-store"),
+  ];
+  if (retryAfterSeconds) fields.push(field("Retry-After", String(retryAfterSeconds)));
+  if (challenge) fields.push(field("WWW-Authenticate", challenge));
+  if (allow) fields.push(field("Allow", allow));
+  fields.push(dateField());
+  if (reader === "raw" || (isText && !citesText(status))) {
+    fields.push(field("Warning", `299 - "${message.replace(/[\\"]/g, "\\$&")}"`));
+  }
+  const body = isText ? encodeLatin1(message) : errorBody(status, code, message);
+  return { fields, body };
 }
 
 /**
- * Whether a request is the one that kubectl begins with: which APIs are there? The same code of
- * client-go reads the answer as it reads any file, and of an error it shows text, and no `Status`.
+ * Who reads the answer: `discovery` is kubectl's first question, which APIs there are; `raw` are others
+ * whose answers client-go hands on unread; `status` are all the rest.
  */
-function isDiscovery({ head }: Exchange): boolean {
-  return getField(head.fields, "accept")?.includes("g=apidiscovery.k8s.io") ?? false;
+function readerOf({ target, fields }: AskedHead): "discovery" | "raw" | "status" {
+  if (getField(fields, "accept")?.includes("g=apidiscovery.k8s.io")) return "discovery";
+  return rawPath.test(target) ? "raw" : "status";
+}
+
+/** The versions of the API server and its schemas. */
+const rawPath = /\/(?:version|openapi\/v[23](?:\/[^?]*)?)\/?(?:\?|$)/;
+
+/** Statuses with which client-go cites a plain text (`NewGenericServerResponse` in apimachinery). */
+function citesText(status: number): boolean {
+  return status === 403 || (status >= 500 && status !== 503 && status !== 504);
 }

@@ -9,13 +9,13 @@ import type { SessionKeepalive } from "../protocol/session.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { AgentRefusals } from "./agents/agent_refusals.ts";
 import { Admissions, type TableChanges } from "./agents/admissions.ts";
-import { Callers } from "./callers/callers.ts";
+import { Callers, type Digest } from "./callers/callers.ts";
 import type { KeysEvents } from "./callers/keys.ts";
 import type { Tracer } from "../trace.ts";
 import type { Audit } from "./telemetry/audit.ts";
-import { Deadlines } from "./limits/deadlines.ts";
 import { IdleWatch } from "./limits/idle_watch.ts";
 import { Limits } from "./limits/limits.ts";
+import { ResponseTimeouts } from "./limits/response_timeouts.ts";
 import { RefusalPace } from "./limits/refusal_pace.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
@@ -57,6 +57,8 @@ export interface RelayParts {
   tracer?: Tracer | undefined;
   /** Runs a function soon, behind what has come already: frames written until then leave in one message. */
   defer: (run: () => void) => void;
+  /** SHA-256 of a token, where it can be had at once; see `CallersContext`. */
+  digest?: Digest | undefined;
   /** The other relays, where there are any. */
   relays?: RelaysOptions | undefined;
   /** When sessions with agents count as dead; as docs/protocol.md has it unless given. */
@@ -93,6 +95,7 @@ export class Relay {
   readonly refusalPace = new RefusalPace();
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
+  readonly responseTimeouts: ResponseTimeouts;
   /** Names this relay in `Via`, and tells it there from all others. */
   readonly viaName: string;
   /** For clusters whose sessions other relays hold; undefined where there are none. */
@@ -120,10 +123,11 @@ export class Relay {
     this.callerRefusals = new CallerRefusals(metrics, log);
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
+    this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
+    this.responseTimeouts.useClusters(config.clusters);
     this.forwardLimits = {
       head: config.head,
       maxBodyBytes: config.maxBodyBytes,
-      responses: new Deadlines(config.responseTimeoutMs),
       transfers: new IdleWatch(config.idleTimeoutMs),
     };
     this.settings = {
@@ -154,7 +158,8 @@ export class Relay {
     const metrics = parts.metrics(registry);
     const tokens = await TokenTable.from(config.clusters);
     const keysEvents = reportKeys(metrics, log);
-    const callers = await Callers.create(config.callers, { keysEvents });
+    const { digest } = parts;
+    const callers = await Callers.create(config.callers, { keysEvents, digest });
     return new Relay(config, log, parts, { registry, metrics, tokens, callers });
   }
 
@@ -167,6 +172,7 @@ export class Relay {
   async replaceClusters(clusters: readonly ClusterEntry[]): Promise<TableChanges> {
     const tokens = await TokenTable.from(clusters);
     this.limits.useClusters(clusters);
+    this.responseTimeouts.useClusters(clusters);
     return this.admissions.replace(tokens);
   }
 

@@ -8,6 +8,7 @@ import { bearer, deniedCount } from "./setup.ts";
 
 const message = "the request comes from another site's page, and has no token of the caller";
 const foreign = "Origin: https://evil.example";
+const crossSite = "Sec-Fetch-Site: cross-site";
 const webSocket = [
   "Connection: Upgrade",
   "Upgrade: websocket",
@@ -15,31 +16,54 @@ const webSocket = [
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-Deno.test("another site's page can't have a browser change anything through an open relay", async (t) => {
+/** What a browser sends when somebody follows a link on another site's page. */
+const navigation = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", crossSite];
+
+Deno.test("another site's page can't have a browser change or read anything through an open relay", async (t) => {
   await withTunnel(async (tunnel) => {
     const refused: [string, string[]][] = [
       ["POST", [foreign]],
       ["DELETE", ["Origin: null"]],
-      ["POST", ["Sec-Fetch-Site: cross-site", "Origin: http://caller.example"]],
+      ["POST", [crossSite, "Origin: http://caller.example"]],
       ["POST", ["Sec-Fetch-Site: same-site"]],
       ["GET", [...webSocket, foreign]],
       ["GET", [...webSocket, "Origin: http://caller.example:81"]],
       ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: ui.example:80"]],
       ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: x@ui.example"]],
       ["POST", ["Origin: https://ui.example", "X-Forwarded-Host: ui.example/x"]],
-      ["GET", [...webSocket, "Sec-Fetch-Site: cross-site"]],
+      ["GET", [...webSocket, crossSite]],
+      // What a target opens to every origin, the page could read.
+      ["GET", [foreign, crossSite]],
+      ["HEAD", [crossSite]],
+      ["OPTIONS", [foreign]],
+      ["GET", [foreign]],
+      ["GET", [navigation[0]!, "Sec-Fetch-Site: same-site", "Sec-Fetch-Dest: iframe"]],
+      ["POST", navigation],
+      ["GET", [...webSocket, ...navigation]],
+      ["GET", ["Sec-Fetch-Site: made-up"]],
+      ["GET", ["Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: document", crossSite]],
     ];
     for (const [index, [method, fields]] of refused.entries()) {
       await t.step(`refused: ${method} ${fields.at(-1)}`, async () => {
         const answer = await tunnel.ask(requestHead(method, tunnelled("/refused"), fields));
         equal(statusOf(answer), 403);
-        equal(bodyText(answer), errorText(403, "cross_site", message));
+        const body = method === "HEAD" ? "" : errorText(403, "cross_site", message);
+        equal(bodyText(answer), body);
         equal(await deniedCount(tunnel, "cross_site"), index + 1);
       });
     }
+    await t.step("refused: a page whose Host has the other scheme's default port", async () => {
+      const request = requestHead("POST", tunnelled("/x"), ["Origin: https://caller.example"]);
+      const host = (port: number) =>
+        request.replace("caller.example\r", `caller.example:${port}\r`);
+      equal(statusOf(await tunnel.ask(host(80))), 403);
+      equal(bodyText(await tunnel.ask(host(443))), "POST /x", "the default port is none");
+    });
     const served: [string, string[]][] = [
       ["POST", []],
-      ["GET", [foreign, "Sec-Fetch-Site: cross-site"]],
+      ["GET", navigation],
+      ["GET", [...navigation.slice(0, 2), "Sec-Fetch-Site: same-site"]],
+      ["GET", ["Sec-Fetch-Mode: cors"]],
       ["POST", ["Origin: http://caller.example", "Content-Length: 0"]],
       ["POST", ["Sec-Fetch-Site: same-origin", foreign]],
       ["POST", ["Sec-Fetch-Site: none"]],

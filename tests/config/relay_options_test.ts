@@ -16,7 +16,7 @@ const CLUSTERS = [{
   id: "prod",
   tokens: [{ name: "default", token: TOKEN }],
   targetAddr: "127.0.0.1:6443",
-  impersonation: "strip",
+  impersonation: "refuse",
 }];
 
 /** Callers of another machine would need a credential; most tests are not about that. */

@@ -106,6 +106,14 @@ const steps: Record<string, (world: World) => Promise<void>> = {
     assert.doesNotMatch(holder.program.logText() + other.program.logText(), new RegExp(relayToken));
   },
 
+  async "a request that impersonates is refused by the relay that holds the session"({ other }) {
+    const { status, text } = await call(other.internalAddress, "GET /tunnel/one/head/x", [
+      "Impersonate-User: nobody",
+    ]);
+    assert.equal(status, 403);
+    assert.match(text, /"code":"impersonation_not_allowed"/);
+  },
+
   async "bodies of both framings arrive whole, and connections are kept"({ other }) {
     const body = bulkBytes(5 * 1024 * 1024 + 7, 3);
     const digest = sha256(body);

@@ -116,7 +116,8 @@ export class LocalRelay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.relay.drain(0);
     await this.#listeners.close(0);
-    const { forwardLimits: { responses, transfers }, elsewhere } = this.relay;
+    const { forwardLimits: { transfers }, responseTimeouts, elsewhere } = this.relay;
+    const responses = responseTimeouts.of("any");
     // Their timers would stop by themselves, a little later.
     for (const waits of [responses, transfers, elsewhere!.words, elsewhere!.repeatableWords]) {
       waits.check();

@@ -4,7 +4,7 @@ import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";
 import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { defaultSettings } from "../../lib/protocol/settings.ts";
 import { maxTokenChars } from "../../lib/relay/agents/agent_credentials.ts";
-import { rememberedMs } from "../../lib/relay/callers/callers.ts";
+import { rememberedMs } from "../../lib/relay/callers/verified_tokens.ts";
 import {
   keysCooldownMs,
   keysLastGoodMs,
@@ -85,7 +85,7 @@ Deno.test("configuration.md: the limits that are fixed are the code's", () => {
     `${keysCooldownMs / 1000} s`,
   );
   assert.equal(
-    limit("a caller's token is remembered for its connection"),
+    limit("a caller's accepted token is remembered"),
     `${rememberedMs / 1000} s`,
   );
   const { window, maxWindow } = defaultSettings;

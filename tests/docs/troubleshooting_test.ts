@@ -14,6 +14,8 @@ function realAnswers(): Map<string, string> {
   for (const name of streamErrorCodes) {
     answers.set(name, String(relayErrors.fromStreamError(name).status));
   }
+  const impersonation = relayErrors.impersonationNotAllowed("");
+  answers.set(impersonation.code, String(impersonation.status));
   const { code: edgeCode, status } = relayErrors.notConfigured("");
   answers.set(edgeCode, String(status));
   // `HttpConnection` answers these itself, before there is a request (RFC 9112 and 6585).

@@ -135,15 +135,22 @@ type Case = readonly [string, (tunnel: EdgeTunnel, target: Target) => Promise<vo
 const cases: readonly Case[] = [
   ["a request reaches the target without the caller's credential", async (tunnel) => {
     const response = await tunnel.fetch("/seen?a=%2F&b=c%20d", {
-      headers: { "X-Own": "1", Cookie: "c=1", "Impersonate-User": "root" },
+      headers: { "X-Own": "1", Cookie: "c=1", "X_Real_IP": "1.2.3.4" },
     });
     const { method, search, headers } = await response.json();
     assert.deepEqual([method, search], ["GET", "?a=%2F&b=c%20d"]);
     const seen = new Headers(headers);
     assert.deepEqual([seen.get("x-own"), seen.get("cookie")], ["1", "c=1"]);
     assert.equal(seen.get("authorization"), null);
-    assert.equal(seen.get("impersonate-user"), null);
+    assert.equal(seen.get("x_real_ip"), null);
+    assert.equal(seen.get("x-forwarded-prefix"), `/tunnel/${clusterId}`);
     assert.equal(seen.get("x-forwarded-host"), tunnel.relay.address);
+  }],
+  ["a request that impersonates is refused", async (tunnel) => {
+    const response = await tunnel.fetch("/seen", { headers: { "Impersonate-User": "nobody" } });
+    const { error, message } = await response.json();
+    assert.deepEqual([response.status, error.code], [403, "impersonation_not_allowed"]);
+    assert.match(message, /its entry can say "impersonation": "forward"/);
   }],
   ["status, repeated fields and body reach the caller", async (tunnel) => {
     const response = await tunnel.fetch("/cookies");

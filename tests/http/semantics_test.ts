@@ -135,6 +135,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
         ["X-Forwarded-For", "127.0.0.1"],
         ["X-Forwarded-Proto", "http"],
         ["X-Forwarded-Host", "caller.example"],
+        ["X-Forwarded-Prefix", `/tunnel/${CLUSTER}`],
         ["X-Request-Id", "an-id"],
         ["Via", ownVia(requests[0]!)],
         ["Authorization", `Bearer ${CREDENTIAL}`],
@@ -173,6 +174,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
           ["X-Forwarded-For", "127.0.0.1"],
           ["X-Forwarded-Proto", "http"],
           ["X-Forwarded-Host", "caller.example"],
+          ["X-Forwarded-Prefix", `/tunnel/${CLUSTER}`],
           ["X-Request-Id", "an-id"],
           ["Via", ownVia(requests[0]!)],
           ["Authorization", `Bearer ${CREDENTIAL}`],
@@ -224,7 +226,7 @@ Deno.test("requests reach the target as they were sent", async (t) => {
       equal(bodyText(response), "hello");
       deepEqual(valuesOf(requests[0]!, "x-long"), [value]);
     });
-  });
+  }, { entry: { impersonation: "strip" } });
 });
 
 Deno.test("a cluster that allows impersonation gets it, and nothing else of the caller's", async () => {
@@ -243,6 +245,43 @@ Deno.test("a cluster that allows impersonation gets it, and nothing else of the 
       ["Authorization", `Bearer ${CREDENTIAL}`],
     ]);
   }, { entry: { impersonation: "forward" } });
+});
+
+Deno.test("a request that impersonates is refused, in words that kubectl shows, and reaches no target", async (t) => {
+  await withTunnel(async (tunnel) => {
+    const message = "the request has Impersonate-* headers (kubectl --as), which the relay " +
+      `refuses for cluster ${CLUSTER}: its entry can say "impersonation": "forward" or "strip"`;
+    const requests = record(tunnel, "/x");
+    const lines = [
+      "Impersonate-User: nobody",
+      "impersonate-group: view",
+      "Impersonate_User: nobody",
+      "IMPERSONATE-UID: 1",
+      "Impersonate-Extra-scopes: view",
+      "Impersonate-Anything: x",
+    ];
+    for (const line of lines) {
+      await t.step(line, async () => {
+        const answer = await tunnel.ask(requestHead("GET", tunnelled("/x"), [line]));
+        equal(statusOf(answer), 403);
+        equal(bodyText(answer), errorText(403, "impersonation_not_allowed", message));
+      });
+    }
+    await t.step("kubectl's first question", async () => {
+      const answer = await tunnel.ask(requestHead("GET", tunnelled("/x"), [
+        lines[0]!,
+        "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+      ]));
+      equal(statusOf(answer), 403);
+      equal(bodyText(answer), message);
+    });
+    await t.step("the log has the code", async () => {
+      const line = await tunnel.relay.waitForLog((line) => line.status === 403);
+      equal(line.code, "impersonation_not_allowed");
+    });
+    deepEqual(requests, []);
+    equal(statusOf(await tunnel.ask(requestHead("GET", tunnelled("/x")))), 200);
+  });
 });
 
 Deno.test("answers reach the caller as they were sent", async (t) => {

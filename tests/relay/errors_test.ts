@@ -2,10 +2,15 @@ import assert from "node:assert/strict";
 import { type StreamErrorCode, streamErrorCodes } from "../../lib/protocol/errors.ts";
 import {
   answerError,
+  answerTimeout,
+  bodyTooLarge,
   callerUnknown,
   clusterNotAvailable,
   fromStreamError,
+  impersonationNotAllowed,
   rateLimited,
+  type RelayError,
+  relayStopping,
 } from "../../lib/relay/errors.ts";
 import { field } from "../../lib/http1/head.ts";
 import { Setup } from "../net/setup.ts";
@@ -67,6 +72,47 @@ Deno.test("answerError gives kubectl's first request text, which is all that it 
     "Cache-Control: no-store\r\nContent-Length: 21\r\n\r\ncluster not available";
   assert.equal(withoutDate(await setup.caller.response(answer)), answer);
 });
+
+Deno.test("answerError warns kubectl where it would show a text of its own for a status", async (t) => {
+  const discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+  const hidden = [callerUnknown, rateLimited, relayStopping, answerTimeout, bodyTooLarge];
+  for (const error of hidden) {
+    await t.step(`kubectl's first request, ${error.status}`, async () => {
+      const text = await answerTo("/api", discovery, error);
+      assert.match(text, new RegExp(`\\r\\nWarning: 299 - "${error.message}"\\r\\n`));
+      assert.match(text, new RegExp(`^HTTP/1.1 ${error.status} `));
+      assert.equal(text.endsWith(`\r\n\r\n${error.message}`), true, "as text");
+    });
+  }
+  for (const path of ["/version", "/openapi/v2?timeout=32s", "/openapi/v3/apis/apps/v1?hash=A"]) {
+    await t.step(`what kubectl does not read: ${path}`, async () => {
+      const text = await answerTo(`/tunnel/a${path}`, "*/*", clusterNotAvailable);
+      assert.match(text, /\r\nWarning: 299 - "cluster not available"\r\n/);
+      assert.match(text, /"kind":"Status"/);
+    });
+  }
+  await t.step("no warning beside a text that is shown", async () => {
+    const cited = [clusterNotAvailable, impersonationNotAllowed("a")];
+    for (const error of cited) {
+      assert.doesNotMatch(await answerTo("/api", discovery, error), /Warning/);
+    }
+    assert.doesNotMatch(await answerTo("/api/v1/pods", "*/*", rateLimited), /Warning/);
+  });
+  await t.step("a message with quotes", async () => {
+    const text = await answerTo("/version", "*/*", impersonationNotAllowed("a"));
+    assert.match(text, /its entry can say \\"impersonation\\": \\"forward\\" or \\"strip\\""\r\n/);
+  });
+});
+
+async function answerTo(path: string, accept: string, error: RelayError): Promise<string> {
+  const setup = new Setup();
+  await using _ = setup;
+  setup.caller.send(`GET ${path} HTTP/1.1\r\nHost: relay\r\nAccept: ${accept}\r\n\r\n`);
+  const { exchange } = await setup.request();
+  answerError(exchange, error);
+  await setup.settled();
+  return setup.caller.text;
+}
 
 Deno.test("answerError says what a caller can prove itself with", async () => {
   const { setup, exchange } = await serving();

@@ -3,12 +3,12 @@
  * so that a relay without a file system can use it too.
  */
 import { z } from "zod";
-import type { ClusterEntry, ClusterToken } from "../../domain/cluster.ts";
+import { type ClusterEntry, type ClusterToken, impersonations } from "../../domain/cluster.ts";
 import { parseTargetAddress } from "../options/address.ts";
 import { ConfigError } from "../config_error.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
-import { parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
+import { duration, parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
 
 /** What a clusters file holds. */
 export interface Clusters {
@@ -59,6 +59,8 @@ const certificateName = z.string(CERTIFICATE_EXPECTED).min(1, CERTIFICATE_EXPECT
 const COUNT_EXPECTED = "must be a whole number, 0 for no limit";
 const RATE_EXPECTED = "must be a number of at least 0, 0 for no limit";
 
+const TIMEOUT_EXPECTED = 'must be a duration with its unit, such as "10m"; "0" is no limit';
+
 const limitsSchema = entryOf({
   requestsPerSecond: z.number(RATE_EXPECTED).min(0, RATE_EXPECTED).exactOptional(),
   openRequests: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
@@ -81,8 +83,9 @@ const clusterSchema = entryOf({
   targetAddr: z.string(TARGET_EXPECTED).pipe(
     parsedBy((text) => parseTargetAddress(text) && text, TARGET_EXPECTED),
   ),
-  impersonation: z.enum(["strip", "forward"], 'must be "strip" or "forward"').default("strip"),
+  impersonation: z.enum(impersonations, 'must be "refuse", "strip" or "forward"').default("refuse"),
   limits: limitsSchema.optional(),
+  responseTimeout: z.string(TIMEOUT_EXPECTED).pipe(duration({ min: "0" }).schema).exactOptional(),
   certificateName: z.union([
     certificateName,
     z.array(certificateName).min(1, CERTIFICATE_EXPECTED),
@@ -160,12 +163,15 @@ function parseEntries({ text, source }: ClustersText, takesOne: boolean): Placed
 }
 
 function toEntry(
-  { token, tokenSha256, tokens, certificateName, ...rest }: z.output<typeof clusterSchema>,
+  { token, tokenSha256, tokens, certificateName, responseTimeout, ...rest }: z.output<
+    typeof clusterSchema
+  >,
 ): ClusterEntry {
   const named = tokens ?? [{ name: DEFAULT_TOKEN_NAME, token, tokenSha256, expires: undefined }];
   return {
     ...rest,
     tokens: named.map(({ expires, ...entry }) => dropUndefined({ ...entry, expiresMs: expires })),
+    ...responseTimeout !== undefined && { responseTimeoutMs: responseTimeout },
     ...certificateName !== undefined && { certificateNames: [certificateName].flat() },
   };
 }

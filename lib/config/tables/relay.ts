@@ -48,7 +48,7 @@ export const relayTable = {
     isRequired: true,
     isSecret: true,
     description:
-      'Clusters that agents may serve, as the path of a JSON file, of a directory of `*.json` files, or as JSON: an array of `{"id", "token", "targetAddr"}`; files are read again when they change. `"tokenSha256"` may stand for the token, or `"tokens"` with several and their `"expires"`; `"certificateName"` binds a client certificate, and `"impersonation": "forward"` lets callers\' `Impersonate-*` headers through',
+      'Clusters that agents may serve, as the path of a JSON file, of a directory of `*.json` files, or as JSON: an array of `{"id", "token", "targetAddr"}`; files are read again when they change. `"tokenSha256"` may stand for the token, or `"tokens"` with several and their `"expires"`; `"certificateName"` binds a client certificate, `"impersonation"` says what happens to requests with `Impersonate-*` headers, and `"responseTimeout"` replaces `--response-timeout`',
     see: "configuration.md#clusters",
     isEdgeSetting: true,
   },

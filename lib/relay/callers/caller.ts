@@ -1,12 +1,13 @@
 /** Who asks for a tunnel, and why somebody does not get one. */
 import type { RelayError } from "../errors.ts";
+import type { CallerKind } from "./methods.ts";
 import type { Patterns } from "./patterns.ts";
 
 /** A caller that proved who it is, or that nobody asked. */
 export interface Caller {
-  /** What it proved itself with; `network`: that it reached the listener is all that is known. */
-  readonly kind: "certificate" | "token" | "jwt" | "network";
-  /** For logs, audit and limits; never a credential. */
+  /** What it proved itself with. */
+  readonly kind: CallerKind;
+  /** For logs, audit, limits and other relays; never a credential. See {@link isCallerName}. */
   readonly name: string;
   /** The clusters that it may reach. */
   readonly clusters: Patterns;
@@ -44,6 +45,8 @@ export type DenialReason =
   | "signature"
   /** A JWT without a claim that must be there, or with one of a wrong type. */
   | "claim"
+  /** A JWT or a certificate whose name for its caller can't be written anywhere. */
+  | "name"
   /** The issuer's keys can't be fetched, and there are no earlier ones that may still be used. */
   | "keys_unavailable"
   /** A page of another site had a browser send it, and the caller shows nothing that only it has. */
@@ -57,10 +60,13 @@ export type DenialReason =
 export class Denial {
   readonly reason: DenialReason;
   readonly answer: RelayError;
+  /** For the log, where the reason does not say enough; never with a credential in it. */
+  readonly detail: string | undefined;
 
-  constructor(reason: DenialReason, answer: RelayError) {
+  constructor(reason: DenialReason, answer: RelayError, detail?: string) {
     this.reason = reason;
     this.answer = answer;
+    this.detail = detail;
   }
 }
 

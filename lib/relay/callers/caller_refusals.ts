@@ -4,6 +4,7 @@ import type { Log } from "../../log.ts";
 import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
 import { Failures } from "../limits/failures.ts";
 import { SparseLog } from "../limits/sparse_log.ts";
+import { isCallerName } from "./caller_name.ts";
 import type { Caller, Denial, DenialReason } from "./caller.ts";
 
 /** Where refused callers are counted. */
@@ -27,12 +28,13 @@ export class CallerRefusals {
   /** Answers a caller that is denied, at once or after a while; `caller` is there if it is known. */
   refuse(exchange: Exchange, denial: Denial, cluster: string, caller: Caller | undefined): void {
     const { peer } = exchange;
-    const { reason, answer } = denial;
+    const { reason, answer, detail } = denial;
     this.#counts.callerDenied(reason);
     this.#log.warn("Refused a caller", {
       reason,
+      detail,
       cluster,
-      caller: caller?.name ?? peer.certificate?.names[0],
+      caller: caller?.name ?? peer.certificate?.names.find(isCallerName),
       peer: peer.address,
     });
     if (answer.status !== 401) return answerError(exchange, answer);

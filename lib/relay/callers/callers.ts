@@ -11,7 +11,7 @@ import type {
 } from "../../domain/callers.ts";
 import type { Field } from "../../http1/head.ts";
 import type { Peer, PeerCertificate } from "../../net/exchange.ts";
-import { isEqualInConstantTime } from "../constant_time.ts";
+import { digestToken } from "../digests.ts";
 import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates } from "./certificates.ts";
@@ -23,68 +23,79 @@ import { IssuerKeys, type KeysEvents } from "./keys.ts";
 import { OpenRequests } from "./open_requests.ts";
 import { anything } from "./patterns.ts";
 import { CallerTokens, type TokenOwner } from "./tokens.ts";
+import { VerifiedTokens } from "./verified_tokens.ts";
 
 /** What the surroundings lend. */
 export interface CallersContext {
-  readonly keysEvents?: KeysEvents;
-  readonly clock?: Clock;
-  readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  readonly keysEvents?: KeysEvents | undefined;
+  readonly clock?: Clock | undefined;
+  readonly fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+  /** SHA-256 of a token; without one, that of Web Crypto, for which each request has to wait. */
+  readonly digest?: Digest | undefined;
 }
+
+/** The digest of a token's bytes. */
+export type Digest = (token: string) => Uint8Array | Promise<Uint8Array>;
 
 /** What of a request says who sends it; an `Exchange` is one. */
 export interface CallerRequest {
   readonly head: { readonly fields: readonly Field[] };
-  /** The connection: what was found out on it counts for its next request as well. */
   readonly peer: Peer;
 }
 
-/** Until a token that a connection showed is looked at again, in milliseconds. */
-export const rememberedMs = 60_000;
-
-/** A token that was accepted on a connection. */
-interface Remembered extends TokenOwner {
-  readonly token: string;
-  /** On the monotonic clock. */
-  readonly untilMs: number;
-  /** The configuration that accepted it. */
-  readonly edition: number;
-}
+/** Looks for one kind of credential; undefined if the request has none of it. */
+type CredentialReader = (request: CallerRequest) => Identity | Promise<Identity> | undefined;
 
 const network: Caller = { kind: "network", name: "network", clusters: anything };
 
 /** Identifies callers. */
 export class Callers {
-  readonly #mode: "open" | "known";
   readonly hosts: Hosts;
   readonly #clock: Clock;
+  readonly #digest: Digest;
+  /** In the order in which they are asked; the first that finds its credential decides alone. */
+  readonly #readers: readonly CredentialReader[];
+  readonly #asksForTokens: boolean;
   #tokens: CallerTokens | undefined;
   #certificates: CallerCertificates | undefined;
   #issuer: JwtIssuer | undefined;
   #jwt: JwtVerifier | undefined;
   readonly #keys: IssuerKeys | undefined;
+  /** Counts changes of lists, rules and keys. */
   #edition = 0;
-  readonly #remembered = new WeakMap<Peer, Remembered>();
-  /** For connections with a certificate, of which the caller stays the same. */
-  #byCertificate = new WeakMap<Peer, Caller>();
+  readonly #verified = new VerifiedTokens();
+  /** A connection's certificate stays the same, and so does whom it names. */
+  #byCertificate = new WeakMap<PeerCertificate, Identity>();
   /** What callers have begun: it ends when a list withdraws it. */
   readonly open: OpenRequests;
 
   private constructor(config: CallersConfig, context: CallersContext) {
-    const { mode, jwt, certificates } = config;
-    this.#mode = mode;
+    const { mode, tokens, jwt, certificates } = config;
     this.hosts = new Hosts(config.hosts);
     const clock = this.#clock = context.clock ?? systemClock;
+    this.#digest = context.digest ?? digestToken;
     this.open = new OpenRequests(() => clock.nowMs());
     this.#certificates = certificates && new CallerCertificates(certificates);
+    this.#asksForTokens = mode === "known" && (tokens !== undefined || jwt !== undefined);
+    this.#readers = this.#readersOf(mode);
     if (!jwt) return;
     this.#keys = new IssuerKeys({
       url: jwt.jwksUrl,
       clock: this.#clock,
       events: context.keysEvents ?? { fetched() {}, failed() {} },
       fetch: context.fetch ?? ((url, init) => fetch(url, init)),
+      replaced: () => this.#lookAnew(),
     });
     this.#issuer = jwt;
     this.#jwt = new JwtVerifier(jwt, this.#keys, this.#clock, () => this.#jwt);
+  }
+
+  #readersOf(mode: CallersConfig["mode"]): CredentialReader[] {
+    const certificate: CredentialReader = ({ peer }) =>
+      peer.certificate && this.#certified(peer.certificate);
+    if (mode === "open") return [certificate, () => network];
+    if (!this.#asksForTokens) return [certificate];
+    return [(request) => this.#byBearer(request), certificate];
   }
 
   /** Hashes the tokens and builds the parts. */
@@ -102,7 +113,7 @@ export class Callers {
   /** Takes other tokens from now on, on open connections too; what they do not allow any more ends. */
   async replaceTokens(tokens: readonly CallerToken[]): Promise<void> {
     this.#tokens = await this.#hashed(tokens);
-    this.#edition++;
+    this.#lookAnew();
     this.open.review();
   }
 
@@ -122,42 +133,45 @@ export class Callers {
     if (!this.#issuer || !this.#keys) return;
     this.#issuer = { ...this.#issuer, rules };
     this.#jwt = new JwtVerifier(this.#issuer, this.#keys, this.#clock, () => this.#jwt);
-    this.#edition++;
+    this.#lookAnew();
     this.open.review();
+  }
+
+  /** What was found out about tokens before counts no longer, nor what is being found out. */
+  #lookAnew(): void {
+    this.#edition++;
+    this.#verified.clear();
   }
 
   /**
    * Says who a request's caller is. It need not be allowed to reach the cluster: see {@link refuseCluster}.
    *
-   * @returns a promise only where a token must be looked at that its connection has not shown before
+   * @returns a promise only where a token must be verified that was not in the last minute
    */
-  identify({ head, peer }: CallerRequest): Identity | Promise<Identity> {
-    if (this.#mode === "open") return this.#open(peer);
-    if (!this.#tokens && !this.#jwt) return this.#byPeer(peer);
-    const credential = readCredential(head.fields);
-    if (credential.kind === "malformed") return malformed;
-    if (credential.kind === "none") return this.#byPeer(peer);
-    const { token } = credential;
-    return this.#recall(peer, token) ?? this.#byToken(peer, token);
+  identify(request: CallerRequest): Identity | Promise<Identity> {
+    for (const read of this.#readers) {
+      const identity = read(request);
+      if (identity) return identity;
+    }
+    return missing;
   }
 
-  #open(peer: Peer): Caller {
-    return peer.certificate ? this.#certified(peer, anyCertificate) ?? network : network;
-  }
-
-  /** Without a token: the certificate's rules decide, or that there is one if nothing else is asked. */
-  #byPeer(peer: Peer): Identity {
-    if (!peer.certificate) return missing;
+  /** A certificate's rules decide, or that there is one if nothing else is asked for. */
+  #certified(certificate: PeerCertificate): Identity | undefined {
     const rules = this.#certificates;
-    if (rules) return this.#certified(peer, this.#byRules) ?? unknownCertificate;
-    if (this.#tokens || this.#jwt) return missing;
-    return this.#certified(peer, anyCertificate) ?? unknownCertificate;
+    if (!rules && this.#asksForTokens) return undefined;
+    const known = this.#byCertificate.get(certificate);
+    if (known) return known;
+    const identity = rules ? this.#byRules(rules, certificate) : anyCertificate(certificate);
+    this.#byCertificate.set(certificate, identity);
+    return identity;
   }
 
   /** By the rules of now, and with a standing by those of later. */
-  readonly #byRules = (certificate: PeerCertificate): Caller | undefined => {
-    const caller = this.#certificates?.find(certificate);
-    return caller && {
+  #byRules(rules: CallerCertificates, certificate: PeerCertificate): Identity {
+    const caller = rules.find(certificate);
+    if (!caller) return unknownCertificate;
+    return {
       ...caller,
       standing: {
         expiresMs: Infinity,
@@ -165,45 +179,40 @@ export class Callers {
           this.#certificates?.find(certificate)?.clusters.matches(cluster) ?? false,
       },
     };
-  };
-
-  /** The caller of a connection's certificate, found once for each connection. */
-  #certified(peer: Peer, find: (certificate: PeerCertificate) => Caller | undefined) {
-    const known = this.#byCertificate.get(peer);
-    if (known || !peer.certificate) return known;
-    const caller = find(peer.certificate);
-    if (caller) this.#byCertificate.set(peer, caller);
-    return caller;
   }
 
-  async #byToken(peer: Peer, token: string): Promise<Identity> {
+  #byBearer({ head }: CallerRequest): Identity | Promise<Identity> | undefined {
+    const credential = readCredential(head.fields);
+    if (credential.kind === "malformed") return malformed;
+    if (credential.kind === "none") return undefined;
+    const { token } = credential;
+    const digest = this.#digest(token);
+    if (!(digest instanceof Promise)) return this.#recall(digest) ?? this.#verify(token, digest);
+    return digest.then((digest) => this.#recall(digest) ?? this.#verify(token, digest));
+  }
+
+  /** The caller, if this token was accepted a moment ago. */
+  #recall(digest: Uint8Array): Caller | undefined {
+    const owner = this.#verified.find(digest.toHex(), this.#clock.monotonicMs());
+    return owner && this.#clock.nowMs() < owner.expiresMs ? owner.caller : undefined;
+  }
+
+  async #verify(token: string, digest: Uint8Array): Promise<Identity> {
     const edition = this.#edition;
-    const owner = await this.#ownerOf(token);
+    const owner = await this.#ownerOf(token, digest);
     // What has just been withdrawn must not begin: nobody would look at it again.
-    if (edition !== this.#edition) return await this.#byToken(peer, token);
+    if (edition !== this.#edition) return await this.#verify(token, digest);
     if (owner instanceof Denial) return owner;
     if (this.#clock.nowMs() >= owner.expiresMs) return expired;
-    const untilMs = this.#clock.monotonicMs() + rememberedMs;
-    this.#remembered.set(peer, { ...owner, token, untilMs, edition });
+    this.#verified.add(digest.toHex(), owner, this.#clock.monotonicMs());
     return owner.caller;
   }
 
-  async #ownerOf(token: string): Promise<TokenOwner | Denial> {
-    const owner = await this.#tokens?.find(token);
+  async #ownerOf(token: string, digest: Uint8Array): Promise<TokenOwner | Denial> {
+    const owner = this.#tokens?.find(digest);
     if (owner) return owner;
     if (this.#jwt && looksLikeJwt(token)) return await this.#jwt.verify(token);
     return unknownToken;
-  }
-
-  /** The caller, if this very token was accepted on this connection a moment ago. */
-  #recall(peer: Peer, token: string): Caller | undefined {
-    const last = this.#remembered.get(peer);
-    if (!last || last.edition !== this.#edition) return undefined;
-    // A proxy may have several callers on one connection.
-    if (!isEqualInConstantTime(token, last.token)) return undefined;
-    const isOver = this.#clock.monotonicMs() >= last.untilMs ||
-      this.#clock.nowMs() >= last.expiresMs;
-    return isOver ? undefined : last.caller;
   }
 }
 

@@ -1,7 +1,9 @@
 /** Callers that a client certificate names; the TLS handshake has verified it. */
 import type { CertificateRule } from "../../domain/callers.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
-import type { Caller } from "./caller.ts";
+import { callerUnknown } from "../errors.ts";
+import { type Caller, Denial, type Identity } from "./caller.ts";
+import { isCallerName } from "./caller_name.ts";
 import { anything, Patterns } from "./patterns.ts";
 
 /** What a certificate without any name is called. */
@@ -16,7 +18,8 @@ export class CallerCertificates {
   }
 
   /** The caller, with the clusters of all rules that fit one of its names; nothing without any. */
-  find({ names }: PeerCertificate): Caller | undefined {
+  find(certificate: PeerCertificate): Caller | undefined {
+    const names = certificate.names.filter(isCallerName);
     const fitting = this.#rules.filter((rule) => names.some((name) => rule.name.matches(name)));
     const [first] = fitting;
     if (first === undefined) return undefined;
@@ -27,7 +30,11 @@ export class CallerCertificates {
   }
 }
 
+const unprintable = new Denial("name", callerUnknown, "no name of the certificate is printable");
+
 /** The caller without rules: its CA is the one that says who may call, and any cluster is open. */
-export function anyCertificate({ names }: PeerCertificate): Caller {
-  return { kind: "certificate", name: names[0] ?? nameless, clusters: anything };
+export function anyCertificate({ names }: PeerCertificate): Identity {
+  const name = names.length === 0 ? nameless : names.find(isCallerName);
+  if (name === undefined) return unprintable;
+  return { kind: "certificate", name, clusters: anything };
 }

@@ -3,6 +3,7 @@ import { errors, type JWTPayload, jwtVerify } from "jose";
 import type { ClaimRule, JwtIssuer } from "../../domain/callers.ts";
 import { callersUnavailable, callerUnknown } from "../errors.ts";
 import { Denial, type DenialReason, type Standing } from "./caller.ts";
+import { isCallerName, maxNameUnits } from "./caller_name.ts";
 import type { Clock } from "./clock.ts";
 import { type IssuerKeys, KeysUnavailableError } from "./keys.ts";
 import { Patterns } from "./patterns.ts";
@@ -67,7 +68,10 @@ export class JwtVerifier {
     return new Patterns(rules.flatMap((rule) => rule.clusters));
   }
 
-  #owner(payload: JWTPayload): TokenOwner {
+  #owner(payload: JWTPayload): TokenOwner | Denial {
+    // What an issuer signs need not be what RFC 7519 section 4.1.2 asks for.
+    const name: unknown = payload.sub;
+    if (!isCallerName(name)) return new Denial("name", callerUnknown, `sub ${faultOf(name)}`);
     const expiresMs = ((payload.exp ?? 0) + jwtLeewaySeconds) * 1000;
     const standing: Standing = {
       expiresMs,
@@ -76,10 +80,25 @@ export class JwtVerifier {
     };
     const clusters = this.clustersOf(payload);
     return {
-      caller: { kind: "jwt", name: payload.sub ?? "", clusters, standing },
+      caller: { kind: "jwt", name, clusters, standing },
       expiresMs,
     };
   }
+}
+
+/** Why a claim is no caller's name. */
+function faultOf(claim: unknown): string {
+  if (typeof claim !== "string") return `is ${kindOf(claim)}, must be a string`;
+  if (claim === "") return "is empty";
+  if (claim.length > maxNameUnits) {
+    return `has ${claim.length} characters, must have ${maxNameUnits} at most`;
+  }
+  return "has characters that are not printable, or a blank at an end";
+}
+
+function kindOf(claim: unknown): string {
+  if (claim === null) return "null";
+  return Array.isArray(claim) ? "a list" : `of type ${typeof claim}`;
 }
 
 /** Whether a bearer token has the form of a signed JWT; one with an empty signature too. */

@@ -38,6 +38,8 @@ export interface IssuerKeysOptions {
   readonly clock: Clock;
   readonly events: KeysEvents;
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Other keys count from now on than those before: what they have signed must be verified anew. */
+  readonly replaced: () => void;
 }
 
 type FindKey = ReturnType<typeof createLocalJWKSet>;
@@ -46,6 +48,8 @@ type FindKey = ReturnType<typeof createLocalJWKSet>;
 export class IssuerKeys {
   readonly #options: IssuerKeysOptions;
   #find: FindKey | undefined;
+  /** The keys that are there, as they came. */
+  #text: string | undefined;
   /** When the keys that are there came, and when they were last asked for; monotonic. */
   #fetchedMs = -Infinity;
   #attemptedMs = -Infinity;
@@ -108,17 +112,21 @@ export class IssuerKeys {
   async #fetch(): Promise<void> {
     const { events, clock } = this.#options;
     try {
-      this.#find = createLocalJWKSet(await this.#download());
+      const text = await this.#download();
+      this.#find = createLocalJWKSet(parseKeys(text));
       this.#fetchedMs = clock.monotonicMs();
       this.#hasFailed = false;
+      const isReplaced = this.#text !== undefined && this.#text !== text;
+      this.#text = text;
       events.fetched();
+      if (isReplaced) this.#options.replaced();
     } catch (error) {
       this.#hasFailed = true;
       events.failed(error instanceof Error ? error.message : String(error), this.#isUsable);
     }
   }
 
-  async #download(): Promise<JSONWebKeySet> {
+  async #download(): Promise<string> {
     const { fetch, url } = this.#options;
     const response = await fetch(url, {
       headers: { Accept: "application/jwk-set+json, application/json" },
@@ -130,13 +138,16 @@ export class IssuerKeys {
       await response.body?.cancel();
       throw new Error(`Status ${response.status}, must be 200`);
     }
-    const text = await readText(response);
-    try {
-      // `createLocalJWKSet` checks the form.
-      return JSON.parse(text) as JSONWebKeySet;
-    } catch {
-      throw new Error("The answer is not JSON");
-    }
+    return await readText(response);
+  }
+}
+
+/** @throws {Error} for what is not JSON; `createLocalJWKSet` checks the form. */
+function parseKeys(text: string): JSONWebKeySet {
+  try {
+    return JSON.parse(text) as JSONWebKeySet;
+  } catch {
+    throw new Error("The answer is not JSON");
   }
 }
 

@@ -1,6 +1,6 @@
 /** Callers' bearer tokens: whose each is. */
 import type { CallerToken } from "../../domain/callers.ts";
-import { type DigestEntry, digestOf, DigestTable, digestToken } from "../digests.ts";
+import { type DigestEntry, digestOf, DigestTable } from "../digests.ts";
 import type { Caller, Standing } from "./caller.ts";
 import { Patterns } from "./patterns.ts";
 
@@ -34,9 +34,9 @@ export class CallerTokens {
     return new CallerTokens(await Promise.all(tokens.map((token) => toEntry(token, inUse))));
   }
 
-  /** Whose token this is, expired or not, or nothing; found in constant time. */
-  async find(token: string): Promise<TokenOwner | undefined> {
-    return this.#owners.find(await digestToken(token));
+  /** Whose the token with this digest is, expired or not, or nothing; found in constant time. */
+  find(digest: Uint8Array): TokenOwner | undefined {
+    return this.#owners.find(digest);
   }
 
   /** The same for a token that was found before, in another list perhaps, by its digest in hexadecimal. */

@@ -45,8 +45,6 @@ export interface ForwardLimits {
   head: HeadLimits;
   /** Bytes of a request's body; 0 for no limit. */
   maxBodyBytes: number;
-  /** Waits for targets' response heads, once the requests are whole. */
-  responses: Deadlines;
   /** Bodies that should move. */
   transfers: IdleWatch;
 }
@@ -65,6 +63,8 @@ export interface ForwardObserver {
 export interface ForwardHost extends ForwardObserver {
   /** The protocol that the caller wants to change to. */
   readonly upgrade: string | undefined;
+  /** Waits for the target's response head, once the request is whole. */
+  readonly responses: Deadlines;
   /** What the request's bytes have to keep to. */
   readonly bandwidths: readonly Bandwidth[];
   /** What a caller is told whose request ended with this error. */
@@ -149,8 +149,8 @@ class Forward implements Watched, StreamEvents {
   /** The request is whole: from now on the target has to answer in time. */
   #awaitHead(): void {
     if (this.#body || this.#isOver) return;
-    this.#limits.responses.end(this.#wait);
-    this.#wait = this.#limits.responses.begin(() => this.#fail(answerTimeout, "No response head"));
+    this.#host.responses.end(this.#wait);
+    this.#wait = this.#host.responses.begin(() => this.#fail(answerTimeout, "No response head"));
   }
 
   #sendBody(): void {
@@ -255,7 +255,7 @@ class Forward implements Watched, StreamEvents {
       const rest = this.#headBytes.subarray(end);
       this.#headBytes = rest;
       if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
-      if (head.status === 100 && !this.#exchange.isBodyDone) this.#limits.responses.end(this.#wait);
+      if (head.status === 100 && !this.#exchange.isBodyDone) this.#host.responses.end(this.#wait);
       const hasRoom = head.status >= 200 || this.#exchange.inform(head, returnedFields(head));
       if (hasRoom) this.#stream.taken(fresh);
       else this.#untaken += fresh;
@@ -265,7 +265,7 @@ class Forward implements Watched, StreamEvents {
 
   /** The final head: decides how the body reaches the caller. */
   #begin(head: ResponseHead, rest: Uint8Array): void {
-    this.#limits.responses.end(this.#wait);
+    this.#host.responses.end(this.#wait);
     const framing = responseFraming(head, this.#exchange.head.method);
     this.#body = new BodyScanner(framing);
     this.#isReusable = keepsAlive(head);
@@ -399,7 +399,7 @@ class Forward implements Watched, StreamEvents {
 
   #over(): void {
     this.#isOver = true;
-    this.#limits.responses.end(this.#wait);
+    this.#host.responses.end(this.#wait);
     this.#limits.transfers.forget(this.#watch);
     this.#exchange.onAborted = nobody;
     this.#exchange.onDrain = nobody;

@@ -1,5 +1,6 @@
 /** What of a request's head enters the tunnel, and what of a response's head reaches the caller. */
 import { endToEnd } from "../../http1/fields.ts";
+import { foldedName } from "../../http1/folded_name.ts";
 import { viaField, withForwardCounted } from "../../http1/hops.ts";
 import {
   type Field,
@@ -10,24 +11,28 @@ import {
 } from "../../http1/head.ts";
 import type { Framing } from "../../http1/body.ts";
 import type { Peer } from "../../net/exchange.ts";
-import { bearerProtocol } from "../callers/credential.ts";
+import { withoutCredential } from "../callers/methods.ts";
+import { isForwardingField } from "./forwarding_fields.ts";
 import { hopKeys } from "./hop_names.ts";
 import { type Span, withTrace } from "../../trace.ts";
 import type { Cluster } from "../../domain/cluster.ts";
 import { requestIdLine } from "./request_id.ts";
 
-/** Fields that we set ourselves: what a caller says about them is not believed. */
+/** Fields that the relay sets itself: what a caller says in them is not believed. */
 const ownFields = new Set([
-  "x-forwarded-for",
-  "x-forwarded-proto",
-  "x-forwarded-host",
-  "forwarded",
-  // The caller's credential ends here; the agent puts in its own.
-  "authorization",
   // It is the caller's if that was a safe one, see request_id.ts.
   "x-request-id",
   // Between relays only.
   ...hopKeys,
+]);
+
+/**
+ * Fields that frame a message, which an application must not find a second time under a name that
+ * folds to theirs.
+ */
+const framingFields = new Set([
+  ...["host", "content-length", "transfer-encoding", "connection", "upgrade", "trailer", "te"],
+  ...["proxy-authorization", "sec-websocket-protocol"],
 ]);
 
 /** What the head of a tunnelled request depends on besides the caller's. */
@@ -60,7 +65,10 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   if (context.framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(field("X-Forwarded-For", context.peer.address));
   fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
-  if (host) fields.push(field("X-Forwarded-Host", host));
+  const publicHost = context.peer.forwardedHost ?? host;
+  if (publicHost) fields.push(field("X-Forwarded-Host", publicHost));
+  // Where the caller sees the target's root, for applications that build their own links.
+  fields.push(field("X-Forwarded-Prefix", `/tunnel/${context.cluster.id}`));
   fields.push(requestIdLine(context.requestId), viaField(head, context.via));
   if (context.upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));
@@ -71,25 +79,32 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
 }
 
 function forwardedField(item: Field, cluster: Cluster): Field | undefined {
-  const { key } = item;
-  if (ownFields.has(key)) return undefined;
-  if (key === "host") return field(item.name, cluster.targetAddr);
-  if (key === "sec-websocket-protocol") return withoutBearer(item);
-  if (cluster.impersonation === "strip" && key.startsWith("impersonate-")) return undefined;
-  return item;
+  const kept = relayedField(item);
+  if (!kept) return undefined;
+  if (kept.key === "host") return field(kept.name, cluster.targetAddr);
+  if (!isImpersonation(foldedName(kept.key))) return kept;
+  // Under any other spelling than its own the API server ignores it, and an application might not.
+  const isOwnSpelling = kept.key.startsWith(impersonationPrefix);
+  return cluster.impersonation === "forward" && isOwnSpelling ? kept : undefined;
 }
 
 /** A field on its way to another relay, which applies the rules of its clusters itself. */
 export function relayedField(item: Field): Field | undefined {
-  if (ownFields.has(item.key)) return undefined;
-  return item.key === "sec-websocket-protocol" ? withoutBearer(item) : item;
+  const folded = foldedName(item.key);
+  if (ownFields.has(folded) || isForwardingField(folded)) return undefined;
+  if (folded !== item.key && framingFields.has(folded)) return undefined;
+  return withoutCredential(item, folded);
 }
 
-function withoutBearer(item: Field): Field | undefined {
-  if (!item.value.includes(bearerProtocol)) return item;
-  const protocols = item.value.split(",").map((protocol) => protocol.trim());
-  const kept = protocols.filter((protocol) => !protocol.startsWith(bearerProtocol));
-  return kept.length > 0 ? field(item.name, kept.join(", ")) : undefined;
+const impersonationPrefix = "impersonate-";
+
+function isImpersonation(folded: string): boolean {
+  return folded.startsWith(impersonationPrefix);
+}
+
+/** Whether a request asks the target to act for somebody else, as `kubectl --as` does. */
+export function impersonates({ fields }: RequestHead): boolean {
+  return fields.some(({ key }) => isImpersonation(foldedName(key)));
 }
 
 /**

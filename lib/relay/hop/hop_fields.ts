@@ -15,6 +15,8 @@ import {
 } from "../../http1/head.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
+import { isCallerName } from "../callers/caller_name.ts";
+import { isCallerKind } from "../callers/methods.ts";
 import { anything } from "../callers/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
 import { relayedField } from "../forward/headers.ts";
@@ -38,9 +40,6 @@ export function withHopSlack({ maxBytes, maxFields }: HeadLimits): HeadLimits {
 
 /** More than the fields between relays measure; the relays' token is the longest. */
 const slack: HeadLimits = { maxBytes: 8192, maxFields: 12 };
-
-/** Units of a caller's name that are told; each becomes nine bytes at most. */
-const maxNameUnits = 512;
 
 /** Who forwards a request, and for whom. */
 export interface Hop {
@@ -72,23 +71,24 @@ export function readHop(head: RequestHead, tokens: RelayTokens): Hop | "forged" 
   return { relay: hop, peer: { address, isTls: proto === "https" }, caller };
 }
 
-const callerKinds: readonly Caller["kind"][] = ["certificate", "token", "jwt", "network"];
-
 /** The first relay has looked whether the caller may reach the cluster. */
 function readCaller(marks: readonly Field[]): Caller | undefined {
-  const kind = callerKinds.find((kind) => kind === single(marks, names.kind));
-  const name = single(marks, names.name);
-  if (kind === undefined || name === undefined) return undefined;
-  try {
-    return { kind, name: decodeURIComponent(name), clusters: anything };
-  } catch {
-    return undefined;
-  }
+  const kind = single(marks, names.kind);
+  const encoded = single(marks, names.name);
+  if (kind === undefined || !isCallerKind(kind) || encoded === undefined) return undefined;
+  const name = decodeName(encoded);
+  return name === undefined ? undefined : { kind, name, clusters: anything };
 }
 
-/** A name as a header's value: it may hold any character. */
-function encodeName(name: string): string {
-  return encodeURIComponent(name.slice(0, maxNameUnits).toWellFormed());
+/** A caller's name as a header's value: it is printable, and need not be ASCII. */
+function decodeName(encoded: string): string | undefined {
+  try {
+    const name = decodeURIComponent(encoded);
+    return isCallerName(name) ? name : undefined;
+  } catch (error) {
+    if (error instanceof URIError) return undefined;
+    throw error;
+  }
 }
 
 function single(fields: readonly Field[], name: string): string | undefined {
@@ -126,7 +126,7 @@ export function encodeHopRequest(
   const passed = withForwardCounted(head, endToEnd(head.fields));
   for (const item of withTrace(passed, from.span)) {
     const kept = relayedField(item);
-    if (kept) fields.push(kept);
+    if (kept) fields.push(kept.key === "host" ? hostOf(kept, peer) : kept);
   }
   if (framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(
@@ -137,12 +137,17 @@ export function encodeHopRequest(
     field(names.address, peer.address),
     field(names.proto, peer.isTls ? "https" : "http"),
     field(names.kind, from.caller.kind),
-    field(names.name, encodeName(from.caller.name)),
+    field(names.name, encodeURIComponent(from.caller.name)),
   );
   if (upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
   }
   return encodeRequestHead(head.method, target, fields);
+}
+
+/** What a trusted proxy was asked for goes before what it asks for itself. */
+function hostOf(host: Field, { forwardedHost }: Peer): Field {
+  return forwardedHost === undefined ? host : field(host.name, forwardedHost);
 }
 
 /**

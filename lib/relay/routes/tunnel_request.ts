@@ -1,5 +1,6 @@
 /** A caller's request on its way through a session, or, where that is safe, a second one. */
 import type { Bandwidth } from "../limits/bandwidth.ts";
+import type { Deadlines } from "../limits/deadlines.ts";
 import { requestedUpgrade } from "../../http1/fields.ts";
 import { encodeRequestHead } from "../../http1/head.ts";
 import { isRepeatable } from "../../http1/repeatable.ts";
@@ -13,11 +14,12 @@ import {
   clusterNotAvailable,
   fromStreamError,
   graceOver,
+  impersonationNotAllowed,
   type RelayError,
   relayLost,
 } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
-import { forwardedFields } from "../forward/headers.ts";
+import { forwardedFields, impersonates } from "../forward/headers.ts";
 import { Observation, type TunnelRoute } from "./observation.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Relay } from "../relay.ts";
@@ -33,6 +35,10 @@ export class TunnelRequest extends Observation implements ForwardHost {
     return this.permit.bandwidths;
   }
 
+  get responses(): Deadlines {
+    return this.relay.responseTimeouts.of(this.cluster);
+  }
+
   constructor(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller) {
     super(relay, exchange, route, relay.registry.pick(route.cluster), caller);
     this.upgrade = requestedUpgrade(exchange.head);
@@ -40,6 +46,10 @@ export class TunnelRequest extends Observation implements ForwardHost {
 
   /** Goes through the session that was picked. */
   send(): void {
+    const { impersonation, id } = this.registration!.cluster;
+    if (impersonation === "refuse" && impersonates(this.exchange.head)) {
+      return this.refuse(impersonationNotAllowed(id));
+    }
     try {
       forward(this.#open(this.registration!), this.exchange, this.relay.forwardLimits, this);
     } catch (error) {

@@ -15,7 +15,7 @@ function read(...entries: unknown[]) {
   return readClusters(JSON.stringify(entries), SOURCE);
 }
 
-Deno.test("readClusters gives entries as they stand, and drops impersonation by default", () => {
+Deno.test("readClusters gives entries as they stand, and refuses impersonation by default", () => {
   const forwarding = entry({ id: "b", token: `${TOKEN}-b`, impersonation: "forward" });
   const targetAddr = "kubernetes.default.svc:443";
   assert.deepEqual(read(entry(), forwarding), {
@@ -24,7 +24,7 @@ Deno.test("readClusters gives entries as they stand, and drops impersonation by 
         id: "prod",
         tokens: [{ name: "default", token: TOKEN }],
         targetAddr,
-        impersonation: "strip",
+        impersonation: "refuse",
       },
       {
         id: "b",
@@ -44,7 +44,7 @@ Deno.test("readClusters takes the example that existing users know, with a warni
       id: "dev",
       tokens: [{ name: "default", token: "dev-token" }],
       targetAddr: "127.0.0.1:6443",
-      impersonation: "strip",
+      impersonation: "refuse",
     }],
     warnings: [
       `${SOURCE}, entry 1 ("dev"): token: is shorter than 16 characters and can be guessed`,
@@ -112,7 +112,7 @@ Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
     [entry({ targetAddr: null }), `entry 2 ("prod"): ${TARGET}`],
     [
       entry({ impersonation: true }),
-      'entry 2 ("prod"): impersonation: must be "strip" or "forward"',
+      'entry 2 ("prod"): impersonation: must be "refuse", "strip" or "forward"',
     ],
     [
       entry({ targetAddr: undefined, targetaddr: "a:1" }),
@@ -121,7 +121,7 @@ Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
     [
       entry({ rateLimit: 5 }),
       'entry 2 ("prod"): unknown key "rateLimit"; known are id, token, tokenSha256, tokens, ' +
-      "targetAddr, impersonation, limits, certificateName",
+      "targetAddr, impersonation, limits, responseTimeout, certificateName",
     ],
     [
       entry({ limits: { openRequests: 1.5 } }),
@@ -154,7 +154,7 @@ Deno.test("readClusters refuses the key __proto__ like any other that it does no
   assertRefused(
     () => readClusters(text, SOURCE),
     `${SOURCE}, entry 1 ("prod"): unknown key "__proto__"; known are id, token, ` +
-      "tokenSha256, tokens, targetAddr, impersonation, limits, certificateName",
+      "tokenSha256, tokens, targetAddr, impersonation, limits, responseTimeout, certificateName",
   );
 });
 
@@ -295,7 +295,7 @@ Deno.test("readClustersTexts takes arrays and single entries, and tells files ap
     [
       [a, { ...b, x: 1, id: undefined }],
       'File 1: unknown key "x"; known are id, token, ' +
-      "tokenSha256, tokens, targetAddr, impersonation, limits, certificateName (and 1 more)",
+      "tokenSha256, tokens, targetAddr, impersonation, limits, responseTimeout, certificateName (and 1 more)",
     ],
     [[a, "b"], "File 1: must be a JSON array of clusters"],
   ];

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import type { CallersConfig } from "../../../lib/domain/callers.ts";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
+import { Callers, type CallersContext, refuseCluster } from "../../../lib/relay/callers/callers.ts";
+import { anything } from "../../../lib/relay/callers/patterns.ts";
 import {
-  Callers,
-  type CallersContext,
-  refuseCluster,
+  maxRemembered,
   rememberedMs,
-} from "../../../lib/relay/callers/callers.ts";
+  VerifiedTokens,
+} from "../../../lib/relay/callers/verified_tokens.ts";
+import { tokenDigest as digest } from "../../../lib/runtime/node/token_digest.ts";
 import { type Field, field } from "../../../lib/http1/head.ts";
 import type { Peer } from "../../../lib/net/exchange.ts";
 import { audience, Issuer, issuerName, makeKey, sign } from "../../callers/issuer.ts";
@@ -67,14 +69,14 @@ Deno.test("Callers that are open take everybody, with nothing to wait for", asyn
   assert.equal(await told(callers.identify(request(certified()))), "certificate unnamed");
 });
 
-Deno.test("Callers remembers a token for its connection, and for no other", async () => {
-  const callers = await Callers.create({ mode: "known", tokens: [one] });
+Deno.test("Callers remembers an accepted token, whatever connection it comes over", async () => {
+  const callers = await Callers.create({ mode: "known", tokens: [one] }, { digest });
   const peer = plainPeer();
   const first = callers.identify(request(peer, one.token));
   assert.ok(first instanceof Promise);
   const caller = await first;
   assert.equal(callers.identify(request(peer, one.token)), caller, "without a promise");
-  assert.ok(callers.identify(request(plainPeer(), one.token)) instanceof Promise);
+  assert.equal(callers.identify(request(plainPeer(), one.token)), caller);
   for (const other of ["token-number-on", "token-number-onf", "token-number-onee"]) {
     assert.equal(await told(callers.identify(request(peer, other))), "unknown_token");
   }
@@ -83,7 +85,7 @@ Deno.test("Callers remembers a token for its connection, and for no other", asyn
 
 Deno.test("Callers looks at a token again after a minute, on whatever clock", async () => {
   const clock = new Clock();
-  const callers = await Callers.create({ mode: "known", tokens: [one] }, { clock });
+  const callers = await Callers.create({ mode: "known", tokens: [one] }, { clock, digest });
   const peer = plainPeer();
   await callers.identify(request(peer, one.token));
   clock.pass(rememberedMs - 1);
@@ -279,4 +281,150 @@ Deno.test("Callers takes other rules for claims at once", async () => {
   const changed = await callers.identify(request(peer, token)) as Caller;
   assert.equal(refuseCluster(changed, "a")?.reason, "cluster");
   assert.equal(issuer.fetches, 1, "the keys stay");
+});
+
+/** Counts the signatures that are verified while `run` does. */
+async function countVerified(run: () => Promise<void>): Promise<number> {
+  const { verify } = crypto.subtle;
+  let count = 0;
+  crypto.subtle.verify = (...args: Parameters<SubtleCrypto["verify"]>) => {
+    count++;
+    return verify.apply(crypto.subtle, args);
+  };
+  try {
+    await run();
+  } finally {
+    crypto.subtle.verify = verify;
+  }
+  return count;
+}
+
+for (const lent of [digest, undefined]) {
+  const how = lent ? "a digest of the runtime's" : "the platform's digest";
+  Deno.test(`Callers verifies each JWT once, in whatever turn they come: ${how}`, async () => {
+    const key = await makeKey("one");
+    await using issuer = new Issuer([key]);
+    const callers = await Callers.create(jwtConfig(issuer.url), { digest: lent });
+    const tokens = [await sign(key, { sub: "ann" }), await sign(key, { sub: "bob" })];
+    const peer = plainPeer();
+    const count = await countVerified(async () => {
+      for (let turn = 0; turn < 20; turn++) {
+        assert.equal(await told(callers.identify(request(peer, tokens[0]))), "jwt ann");
+        assert.equal(await told(callers.identify(request(peer, tokens[1]))), "jwt bob");
+        assert.equal(await told(callers.identify(request(plainPeer(), tokens[0]))), "jwt ann");
+      }
+    });
+    assert.equal(count, 2);
+  });
+}
+
+Deno.test("Callers takes a remembered JWT for no other one, nor beyond its end", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const clock = new Clock();
+  const callers = await Callers.create(jwtConfig(issuer.url), { clock, digest });
+  const token = await sign(key, {}, { expiresIn: 10 });
+  const peer = plainPeer();
+  assert.equal(await told(callers.identify(request(peer, token))), "jwt someone");
+  const [head, payload, signature] = token.split(".");
+  const forged = payload!.slice(0, 10) + (payload![10] === "A" ? "B" : "A") + payload!.slice(11);
+  for (const other of [`${head}.${forged}.${signature}`, `${head}.${payload}.`, `${token}A`]) {
+    assert.match(await told(callers.identify(request(peer, other))), /signature|malformed/);
+  }
+  clock.epochMs += 39_000;
+  assert.equal(await told(callers.identify(request(peer, token))), "jwt someone");
+  clock.epochMs += 2_000;
+  assert.equal(await told(callers.identify(request(peer, token))), "expired");
+});
+
+Deno.test("Callers forgets JWTs as soon as it learns that their issuer has other keys", async () => {
+  const [first, second] = [await makeKey("one"), await makeKey("two")];
+  await using issuer = new Issuer([first]);
+  const clock = new Clock();
+  const callers = await Callers.create(jwtConfig(issuer.url), { clock, digest });
+  const token = await sign(first);
+  const peer = plainPeer();
+  assert.equal(await told(callers.identify(request(peer, token))), "jwt someone");
+  // The issuer withdraws a key; a JWT of the next one has the relay look.
+  issuer.keys = [second];
+  clock.pass(10_001);
+  assert.equal(await told(callers.identify(request(peer, token))), "jwt someone");
+  assert.equal(await told(callers.identify(request(peer, await sign(second)))), "jwt someone");
+  assert.equal(await told(callers.identify(request(peer, token))), "unknown_key");
+});
+
+Deno.test("Callers remembers a bounded number of tokens, and forgets the one not used for longest", () => {
+  const verified = new VerifiedTokens();
+  const owner = {
+    caller: { kind: "token", name: "a", clusters: anything },
+    expiresMs: Infinity,
+  } as const;
+  verified.add("kept", owner, 0);
+  verified.add("first", owner, 0);
+  for (let index = 0; index < maxRemembered; index++) {
+    verified.add(`more ${index}`, owner, 0);
+    assert.equal(verified.find("kept", 0), owner);
+  }
+  assert.equal(verified.size, maxRemembered);
+  assert.equal(verified.find("first", 0), undefined);
+  assert.equal(verified.find("kept", rememberedMs), undefined, "its time is over");
+});
+
+Deno.test("Callers refuses a JWT whose sub is no name, and says why in the log", async (t) => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const callers = await Callers.create(jwtConfig(issuer.url), { digest });
+  const subs: [string, unknown, RegExp][] = [
+    ["a number", 42, /^sub is of type number, must be a string$/],
+    ["an object", { name: "root" }, /^sub is of type object, must be a string$/],
+    ["a list", ["root"], /^sub is a list, must be a string$/],
+    ["null", null, /^sub is null, must be a string$/],
+    ["a truth", true, /^sub is of type boolean, must be a string$/],
+    ["empty", "", /^sub is empty$/],
+    ["blanks", "  ", /not printable, or a blank at an end$/],
+    ["a line end", "ann\nroot", /not printable/],
+    ["a control", "ann\u0007", /not printable/],
+    ["C1", "ann\u009b31m", /not printable/],
+    ["a turned direction", "ann\u202etoor", /not printable/],
+    ["no width", "an\u200bn", /not printable/],
+    ["half a pair", "ann\ud800", /not printable/],
+    ["a line separator", "ann\u2028", /not printable/],
+    ["200 kB", "a".repeat(200_000), /^sub has 200000 characters, must have 512 at most$/],
+  ];
+  for (const [what, sub, detail] of subs) {
+    await t.step(what, async () => {
+      const denial = await callers.identify(request(plainPeer(), await sign(key, { sub })));
+      assert.ok(denial instanceof Denial);
+      assert.equal(denial.answer.status, 401);
+      assert.equal(denial.reason, "name");
+      assert.match(denial.detail ?? "", detail);
+    });
+  }
+  const names = [
+    "ann",
+    "Zoë Müller",
+    "王小明",
+    "system:serviceaccount:a:b",
+    "auth0|5f7c",
+    "a".repeat(512),
+  ];
+  for (const sub of names) {
+    await t.step(`taken: ${sub.slice(0, 20)}`, async () => {
+      const caller = await callers.identify(request(plainPeer(), await sign(key, { sub })));
+      assert.equal(await told(caller), `jwt ${sub}`);
+    });
+  }
+});
+
+Deno.test("Callers counts no certificate's name that can't be written in a log", async () => {
+  const rules = [{ name: "*", clusters: ["*"] }];
+  const ruled = await Callers.create({ mode: "known", certificates: rules });
+  const open = await Callers.create({ mode: "open" });
+  const bad = ["ann\nroot", "", "a".repeat(513), "\u202eann"];
+  const ask = (callers: Callers, ...names: string[]) =>
+    told(callers.identify(request(certified(...names))));
+  assert.equal(await ask(ruled, ...bad, "ann"), "certificate ann");
+  assert.equal(await ask(ruled, ...bad), "unknown_certificate");
+  assert.equal(await ask(open, ...bad, "ann"), "certificate ann");
+  assert.equal(await ask(open, ...bad), "name");
 });

@@ -1,16 +1,23 @@
 import assert from "node:assert/strict";
 import type { Framing } from "../../../lib/http1/body.ts";
 import { field, type RequestHead } from "../../../lib/http1/head.ts";
-import { forwardedFields, returnedFields } from "../../../lib/relay/forward/headers.ts";
+import type { Impersonation } from "../../../lib/domain/cluster.ts";
+import {
+  forwardedFields,
+  impersonates,
+  relayedField,
+  returnedFields,
+} from "../../../lib/relay/forward/headers.ts";
 
 /** What of the context a case changes. */
 interface Changes {
-  readonly impersonation?: "strip" | "forward";
+  readonly impersonation?: Impersonation;
   readonly isTls?: boolean;
   readonly framing?: Framing;
   readonly upgrade?: string;
   readonly closesConnection?: boolean;
   readonly minor?: number;
+  readonly forwardedHost?: string;
 }
 
 function fieldsOf(lines: readonly string[]) {
@@ -23,11 +30,11 @@ function fieldsOf(lines: readonly string[]) {
 /** The header lines with which a request of these header lines enters the tunnel. */
 function forwarded(lines: readonly string[], changes: Changes = {}): string[] {
   const { impersonation = "strip", isTls = false, framing = { kind: "none" } } = changes;
-  const { minor = 1, upgrade, closesConnection = false } = changes;
+  const { forwardedHost, minor = 1, upgrade, closesConnection = false } = changes;
   const head: RequestHead = { method: "GET", target: "/", minor, fields: fieldsOf(lines) };
   const fields = forwardedFields(head, {
     cluster: { id: "c", targetAddr: "kubernetes.default:443", impersonation },
-    peer: { address: "192.0.2.7", isTls },
+    peer: { address: "192.0.2.7", isTls, forwardedHost },
     framing,
     via: "culvert-here",
     requestId: "r-1",
@@ -42,6 +49,7 @@ const OWN = [
   "X-Forwarded-For: 192.0.2.7",
   "X-Forwarded-Proto: http",
   "X-Forwarded-Host: relay:8080",
+  "X-Forwarded-Prefix: /tunnel/c",
   "X-Request-Id: r-1",
   "Via: 1.1 culvert-here",
 ];
@@ -65,7 +73,7 @@ Deno.test("forwardedFields gives HTTP/1.0 the Host that it lacks", () => {
     HOST,
     "A: 1",
     ...OWN.slice(0, 2),
-    OWN[3],
+    ...OWN.slice(3, -1),
     "Via: 1.0 culvert-here",
   ]);
 });
@@ -121,6 +129,56 @@ Deno.test("forwardedFields believes nothing about whom a caller forwards for", (
   ];
   assert.deepEqual(forwarded(lines), [HOST, ...OWN]);
   assert.deepEqual(forwarded(lines, { isTls: true })[2], "X-Forwarded-Proto: https");
+});
+
+Deno.test("forwardedFields drops every field of the forwarding family, however it is spelled", () => {
+  const lines = [
+    ...["X-Real-IP: 10.0.0.1", "X_Real_Ip: 10.0.0.1", "x.real.ip: 10.0.0.1"],
+    ...["X-Forwarded-Prefix: /x", "X-Forwarded-Port: 1", "X-Forwarded-Server: s"],
+    ...["X_Forwarded_For: 10.0.0.1", "X-Forwarded_Host: h", "X-Forwarded-New: 1"],
+    ...["X-Forwarded-User: root", "X-Forwarded-Client-Cert: c", "X-Forwarded: 1"],
+    ...["X-Client-IP: 1", "True-Client-IP: 1", "CF-Connecting-IP: 1", "CF_Connecting_IP: 1"],
+    ...["X-Original-URL: /admin", "X-Rewrite-URL: /admin", "X-Original-Forwarded-For: 1"],
+    ...["Fastly-Client-IP: 1", "Fly-Client-IP: 1", "X-Cluster-Client-IP: 1", "Client-IP: 1"],
+    ...["X-Envoy-External-Address: 1", "X-Scheme: https", "Front-End-Https: on", "FORWARDED: f"],
+    ...["X-Remote-User: system:admin", "X-Remote-Group: system:masters", "X_Remote_Extra_a: 1"],
+    ...["X_Request_Id: other", "Culvert_Caller_Name: root", "Content_Length: 5"],
+    ...["Transfer_Encoding: chunked", "Proxy_Authorization: Basic eDp5"],
+  ];
+  assert.deepEqual(forwarded(["Host: relay:8080", ...lines]), [HOST, ...OWN]);
+  for (const item of fieldsOf(lines)) assert.equal(relayedField(item), undefined, item.name);
+  const kept = ["X-Forward: 1", "X_Own_Field: 1", "Via: 1.1 x", "Referer: r", "X-Realm: r"];
+  assert.deepEqual(forwarded(["Host: relay:8080", ...kept]), [HOST, ...kept, ...OWN]);
+});
+
+Deno.test("forwardedFields tells the target which host a trusted proxy was asked for", () => {
+  const lines = ["Host: relay:8080", "X-Forwarded-Host: forged.example"];
+  const asked = forwarded(lines, { forwardedHost: "app.example" });
+  assert.deepEqual(asked.filter((line) => line.startsWith("X-Forwarded-Host")), [
+    "X-Forwarded-Host: app.example",
+  ]);
+});
+
+Deno.test("forwardedFields passes Impersonate-* on in its own spelling alone", () => {
+  const lines = ["Host: relay:8080", "Impersonate_User: root", "Impersonate-User: jane"];
+  assert.deepEqual(forwarded(lines, { impersonation: "forward" }), [
+    HOST,
+    "Impersonate-User: jane",
+    ...OWN,
+  ]);
+});
+
+Deno.test("impersonates finds every field that asks to act for somebody else", () => {
+  const head = (line: string) => ({
+    method: "GET",
+    target: "/",
+    minor: 1,
+    fields: fieldsOf(["Host: relay:8080", line]),
+  });
+  const found = ["Impersonate-User: a", "IMPERSONATE_GROUP: a", "Impersonate-Extra-x: a"];
+  for (const line of found) assert.equal(impersonates(head(line)), true, line);
+  const others = ["X-Impersonate-User: a", "Impersonate: a", "Impersonator-Name: a"];
+  for (const line of others) assert.equal(impersonates(head(line)), false, line);
 });
 
 Deno.test("forwardedFields takes a bearer token out of a WebSocket's subprotocols", () => {

@@ -1,0 +1,54 @@
+/** Bearer tokens that were accepted a moment ago: to verify a JWT costs forty times its look-up here. */
+import type { TokenOwner } from "./tokens.ts";
+
+/** Until a token that was accepted is looked at again, in milliseconds. */
+export const rememberedMs = 60_000;
+/** Tokens that are remembered; with a JWT's claims, one is a few KiB. The one not used for longest goes. */
+export const maxRemembered = 4_096;
+
+interface Verified {
+  readonly owner: TokenOwner;
+  /** On the monotonic clock. */
+  readonly untilMs: number;
+}
+
+/**
+ * Owners of accepted tokens, by the tokens' digests, whatever connection they come over: a proxy has
+ * many callers on one. A digest tells a guesser nothing by the time that its look-up takes.
+ */
+export class VerifiedTokens {
+  /** The one not used for longest is first. */
+  readonly #byDigest = new Map<string, Verified>();
+
+  /** Tokens that are remembered. */
+  get size(): number {
+    return this.#byDigest.size;
+  }
+
+  /** Whose token this is, if it was accepted less than a minute ago; it may have expired since. */
+  find(digest: string, monotonicMs: number): TokenOwner | undefined {
+    const verified = this.#byDigest.get(digest);
+    if (!verified) return undefined;
+    this.#byDigest.delete(digest);
+    if (monotonicMs >= verified.untilMs) return undefined;
+    this.#byDigest.set(digest, verified);
+    return verified.owner;
+  }
+
+  /** Remembers an accepted token. */
+  add(digest: string, owner: TokenOwner, monotonicMs: number): void {
+    this.#byDigest.delete(digest);
+    if (this.#byDigest.size >= maxRemembered) {
+      for (const oldest of this.#byDigest.keys()) {
+        this.#byDigest.delete(oldest);
+        break;
+      }
+    }
+    this.#byDigest.set(digest, { owner, untilMs: monotonicMs + rememberedMs });
+  }
+
+  /** Looks at every token anew from now on: lists, rules or keys have changed. */
+  clear(): void {
+    this.#byDigest.clear();
+  }
+}
