@@ -2,17 +2,26 @@
 import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
 import type { AgentConfigSource } from "./lib/agent/metrics.ts";
+import { reportOf, runChecks } from "./lib/commands/check_report.ts";
+import { type Command, commandOf } from "./lib/commands/command.ts";
 import { formatAddress } from "./lib/config/options/address.ts";
-import { type AgentOptions, parseAgentOptions } from "./lib/config/agent_options.ts";
+import {
+  type AgentOptions,
+  parseAgentCheckOptions,
+  parseAgentOptions,
+} from "./lib/config/agent_options.ts";
 import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
+import type { ByteSocket } from "./lib/net/byte_socket.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { relayChecks } from "./lib/runtime/node/check/relay_checks.ts";
+import { targetChecks } from "./lib/runtime/node/check/target_checks.ts";
 import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
 import { dialTlsTarget } from "./lib/runtime/deno/dial_tls_target.ts";
 import { denoTracer } from "./lib/runtime/deno/tracer.ts";
-import { dialRelay } from "./lib/runtime/node/dial_relay.ts";
+import { dialRelay, type RelayDialOptions } from "./lib/runtime/node/dial_relay.ts";
 import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
@@ -29,7 +38,25 @@ import type { Tracer } from "./lib/trace.ts";
 /** Open connections to the health listener: probes, and those who scrape metrics. */
 const maxHealthConnections = 256;
 
-await runProgram({ name: "agent", parse: parseAgentOptions }, async (options) => {
+/** `agent check`. */
+const checkCommand: Command = commandOf({
+  word: "check",
+  parse: parseAgentCheckOptions,
+  async make(options) {
+    const tlsFiles = new TlsFiles(tlsFilesOf(options));
+    const { target: address, targetTls: tls, saTokenPath } = options;
+    const dial = targetDialer(options, tlsFiles);
+    const results = await Promise.all([
+      runChecks(relayChecks(relayOf(options, tlsFiles))),
+      runChecks(targetChecks({ address, tls, saTokenPath, dial })),
+    ]);
+    return { ...reportOf(results.flat()), warnings: options.warnings };
+  },
+});
+
+const program = { name: "agent", parse: parseAgentOptions, commands: [checkCommand] };
+
+await runProgram(program, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = new TlsFiles(tlsFilesOf(options));
@@ -100,7 +127,7 @@ interface AgentParts {
 }
 
 function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentParts): Agent {
-  const { serverUrl: url, token, serverTls, proxy, target, targetTls } = options;
+  const { serverUrl: url, proxy, target } = options;
   return new Agent({
     serverUrl: url,
     proxy: proxy && formatProxy(proxy),
@@ -115,21 +142,32 @@ function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentPart
     version,
     tokenPath: options.saTokenPath,
     tokenFile: options.saTokenPath === undefined ? undefined : tokenFile(options.saTokenPath),
-    dialRelay: (signal) => {
-      return dialRelay({
-        ...{ url, token, serverName: serverTls.serverName },
-        ca: tlsFiles.pem("server-ca-cert"),
-        cert: tlsFiles.pem("client-cert"),
-        key: tlsFiles.pem("client-key"),
-        proxy: proxy && { ...proxy, caPem: tlsFiles.pem("proxy-ca-cert") },
-      }, signal);
-    },
-    dialTarget: (signal) => {
-      const { serverName } = targetTls ?? {};
-      const address = { ...target, serverName, timeoutMs: options.dialTimeoutMs };
-      return targetTls && !targetTls.isInsecure
-        ? dialTlsTarget({ ...address, ca: tlsFiles.pem("ca-cert") }, signal)
-        : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);
-    },
+    dialRelay: (signal) => dialRelay(relayOf(options, tlsFiles), signal),
+    dialTarget: targetDialer(options, tlsFiles),
   }, log);
+}
+
+/** The relay, with what the TLS files hold now. */
+function relayOf(
+  { serverUrl: url, token, serverTls: { serverName }, proxy }: AgentOptions,
+  tlsFiles: TlsFiles<AgentConfigSource>,
+): RelayDialOptions {
+  return {
+    ...{ url, token, serverName },
+    ca: tlsFiles.pem("server-ca-cert"),
+    cert: tlsFiles.pem("client-cert"),
+    key: tlsFiles.pem("client-key"),
+    proxy: proxy && { ...proxy, caPem: tlsFiles.pem("proxy-ca-cert") },
+  };
+}
+
+function targetDialer(
+  { target, targetTls, dialTimeoutMs: timeoutMs }: AgentOptions,
+  tlsFiles: TlsFiles<AgentConfigSource>,
+): (signal: AbortSignal) => Promise<ByteSocket> {
+  const address = { ...target, serverName: targetTls?.serverName, timeoutMs };
+  return (signal) =>
+    targetTls && !targetTls.isInsecure
+      ? dialTlsTarget({ ...address, ca: tlsFiles.pem("ca-cert") }, signal)
+      : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);
 }

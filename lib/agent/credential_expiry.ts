@@ -84,6 +84,11 @@ function lifeOf(token: string, nowMs: number): Life | undefined {
   return { endMs, warnFromMs: endMs - Math.min(longestWarningMs, lifeMs * warningShare) };
 }
 
+/** When a token expires, in milliseconds since 1970; undefined if it does not tell. */
+export function expiryOf(token: string): number | undefined {
+  return momentOf(claimsOf(token).exp);
+}
+
 /** The agent reads the claims to tell of their end only; whether they are true is for the target. */
 function claimsOf(token: string): { readonly exp?: unknown; readonly iat?: unknown } {
   try {

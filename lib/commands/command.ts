@@ -8,6 +8,8 @@ export interface CommandOutput {
   readonly text: string;
   /** For standard error, one line each. */
   readonly warnings: readonly string[];
+  /** What the program ends with; 0 unless given. */
+  readonly exitCode?: number | undefined;
 }
 
 /** What a command needs of its runtime. */

@@ -10,7 +10,7 @@ import {
   type ReadOptions,
 } from "./options/options.ts";
 import { type Proxy, proxyFromEnvironment } from "./proxy.ts";
-import { agentProgram, type agentTable } from "./tables/agent.ts";
+import { agentCheckProgram, agentProgram, type agentTable } from "./tables/agent.ts";
 
 /** Options that become a part of something else: of {@link ServerTls}, say. */
 const composed = [
@@ -78,7 +78,23 @@ export interface TargetTls {
  * @throws {ConfigError} for whatever the agent cannot run with; the message is one line
  */
 export function parseAgentOptions(argv: readonly string[], env: Environment): Parsed<AgentOptions> {
-  const parsed = parseOptions(agentProgram, argv, env);
+  return parseAs(agentProgram, argv, env);
+}
+
+/** Reads the options of `agent check`, which are the agent's. @throws {ConfigError} as those. */
+export function parseAgentCheckOptions(
+  argv: readonly string[],
+  env: Environment,
+): Parsed<AgentOptions> {
+  return parseAs(agentCheckProgram, argv, env);
+}
+
+function parseAs(
+  program: typeof agentProgram,
+  argv: readonly string[],
+  env: Environment,
+): Parsed<AgentOptions> {
+  const parsed = parseOptions(program, argv, env);
   return parsed.kind === "run"
     ? { kind: "run", options: deepFreeze(build(parsed.options, env)) }
     : parsed;

@@ -12,7 +12,7 @@ import {
   path,
   targetAddress,
 } from "../options/kinds.ts";
-import type { OptionTable, Program } from "../options/option_table.ts";
+import type { CommandProgram, OptionTable, Program } from "../options/option_table.ts";
 import { proxyOrNone } from "../proxy.ts";
 import { version } from "../version.ts";
 import { exitCodes, graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
@@ -245,11 +245,44 @@ export const agentTable = {
   ...logTable,
 } as const satisfies OptionTable;
 
+/** `agent check` as its help text presents it. */
+export const agentCheckProgram: CommandProgram<typeof agentTable> = {
+  name: "agent check",
+  word: "check",
+  title: "Try the way to relay and target with the agent's own options, and say what is wrong",
+  version,
+  usage: "--server URL --token TOKEN [options]",
+  summary: "Takes the agent's options and environment, and prints one line for each thing that " +
+    "must work: names, connections, the proxy, TLS and the dates of certificates, a handshake " +
+    "with the relay by --token, and a request to the target, GET /version, with the token in " +
+    "--sa-token-path. A line begins with ok, with FAIL and what to do, or with skip where a check " +
+    "before it has failed. The check ends within a minute, prints no credential, and leaves a " +
+    "running agent alone: its handshake ends before the relay would give it requests.",
+  options: agentTable,
+  examples: [
+    {
+      title: "In a pod: with the options that the agent has, or will have",
+      command: "TOKEN=… agent check --server wss://relay.example.com/connect",
+    },
+    {
+      title: "On one machine: a plain HTTP service that needs no credential",
+      command: "TOKEN=… agent check --server ws://localhost:8443/connect " +
+        '--allow-insecure-server \\\n      --target localhost:3000 --plain-target --sa-token-path ""',
+    },
+  ],
+  exitCodes: [
+    { code: 0, meaning: "All is well" },
+    { code: 1, meaning: "Something failed; its line says FAIL" },
+    { code: 2, meaning: "Tried nothing: a wrong option or file" },
+  ],
+};
+
 /** The agent as its help text presents it. */
 export const agentProgram: Program<typeof agentTable> = {
   name: "agent",
   version,
   usage: "--server URL --token TOKEN [options]",
+  commands: [agentCheckProgram],
   summary: "The inner side of culvert, a reverse tunnel. Runs beside a Kubernetes API server or " +
     "any other HTTP service, dials out to a relay over WebSocket and waits. It sends the requests " +
     "that come through the tunnel to its one target, each with a credential read from disk, " +

@@ -62,7 +62,7 @@ function openWebSocket(
 ): Promise<TunnelSocket> {
   const { url, token } = options;
   const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
-  const tls = tlsOf(options);
+  const tls = relayTls(options);
   let isEstablished = false;
   const socket = new WebSocket(url, {
     headers: { "Authorization": `Bearer ${token}`, "Tunnel-Version": "2" },
@@ -114,7 +114,7 @@ function openWebSocket(
 }
 
 /** TLS with the relay, for the connection that `ws` makes as for one through a proxy. */
-function tlsOf({ url, ca, cert, key, serverName }: RelayDialOptions): ConnectionOptions {
+export function relayTls({ url, ca, cert, key, serverName }: RelayDialOptions): ConnectionOptions {
   const name = serverName ?? addressOfUrl(new URL(url)).hostname;
   return {
     minVersion: "TLSv1.2",

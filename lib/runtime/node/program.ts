@@ -58,14 +58,15 @@ export async function runProgram<Options>(
 }
 
 async function runCommand(name: string, command: Command, argv: readonly string[]): Promise<void> {
-  const { text, warnings } = await command.run(argv, process.env, {
+  const { text, warnings, exitCode = 0 } = await command.run(argv, process.env, {
     checkTls({ ca, pair }) {
       if (pair) checkKeyPair(pair.cert, pair.key);
       if (ca) checkCa(ca);
     },
   });
   for (const warning of warnings) process.stderr.write(`${name}: ${warning}\n`);
-  process.stdout.write(text);
+  // Nothing that a command has left open may keep the program.
+  process.stdout.write(text, () => process.exit(exitCode));
 }
 
 /** Binds a listener. @throws {ConfigError} that names the option when the address can't be had. */

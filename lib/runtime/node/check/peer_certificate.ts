@@ -1,0 +1,64 @@
+/** Which certificate a peer shows, and whether it is valid by this machine's clock. */
+import { X509Certificate } from "node:crypto";
+import type { Socket } from "node:net";
+import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
+
+/** What is told of a certificate. */
+export interface PeerCertificate {
+  readonly subject: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+/** Completes a handshake over a connection, and ends it. @throws what TLS says. */
+export async function readPeerCertificate(
+  connection: Socket,
+  options: ConnectionOptions,
+  signal: AbortSignal,
+): Promise<PeerCertificate> {
+  const socket = connect({ ...options, socket: connection });
+  try {
+    await secured(socket, connection, signal);
+    const { raw } = socket.getPeerCertificate();
+    const { subject, subjectAltName, validFrom, validTo } = new X509Certificate(raw);
+    return {
+      subject: subject?.replaceAll("\n", ", ") || subjectAltName || "a certificate without names",
+      notBeforeMs: Date.parse(validFrom),
+      notAfterMs: Date.parse(validTo),
+    };
+  } finally {
+    socket.destroy();
+    connection.destroy();
+  }
+}
+
+function secured(socket: TLSSocket, connection: Socket, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  socket.on("error", reject);
+  connection.on("error", reject);
+  socket.on("close", () => reject(new Error("the peer ended the connection within the handshake")));
+  socket.once("secureConnect", () => resolve());
+  return promise.finally(() => signal.removeEventListener("abort", abort));
+}
+
+/** What is wrong with a certificate's dates; nothing while it is valid. */
+export function dateFault(
+  { notBeforeMs, notAfterMs }: PeerCertificate,
+  nowMs: number,
+): string | undefined {
+  const clock = `this machine's clock says ${iso(nowMs)}`;
+  if (nowMs < notBeforeMs) return `its certificate is valid from ${iso(notBeforeMs)}, and ${clock}`;
+  if (nowMs >= notAfterMs) return `its certificate expired on ${iso(notAfterMs)}, and ${clock}`;
+  return undefined;
+}
+
+/** One line for a certificate that was accepted. */
+export function describe({ subject, notAfterMs }: PeerCertificate): string {
+  return `certificate of ${subject}, valid until ${iso(notAfterMs)}`;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+/, "");
+}

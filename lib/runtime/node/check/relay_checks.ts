@@ -1,0 +1,104 @@
+/** The checks of an agent's way to its relay, up to a handshake with its token. */
+import { connect as connectPlain, type Socket } from "node:net";
+import type { Check } from "../../../commands/check_report.ts";
+import { addressOfUrl, formatAddress } from "../../../config/options/address.ts";
+import type { TunnelSocket } from "../../../protocol/socket.ts";
+import { dialThroughProxy } from "../dial_proxy.ts";
+import { dialRelay, type RelayDialOptions, relayTls } from "../dial_relay.ts";
+import { relayFailure } from "../relay_failure.ts";
+import { dateFault, describe, readPeerCertificate } from "./peer_certificate.ts";
+import { reachChecks } from "./reach.ts";
+
+/** For the whole handshake, TLS and a slowed refusal included. */
+const handshakeTimeoutMs = 10_000;
+/** For the relay to confirm that the check leaves. */
+const leaveTimeoutMs = 2_000;
+
+/** All of them, in order. */
+export function relayChecks(options: RelayDialOptions): Check[] {
+  const { url, proxy } = options;
+  const address = addressOfUrl(new URL(url));
+  const direct = reachChecks({ name: "relay", ...address, option: "--server" });
+  return [
+    ...(proxy ? proxyChecks(options) : direct),
+    ...(url.startsWith("wss:")
+      ? [{ name: "relay TLS", run: (signal: AbortSignal) => checkTls(options, signal) }]
+      : []),
+    {
+      name: "relay token",
+      timeoutMs: handshakeTimeoutMs,
+      run: (signal) => checkToken(options, signal),
+    },
+  ];
+}
+
+/** Through a proxy, the relay's name is the proxy's to resolve. */
+function proxyChecks({ url, proxy }: RelayDialOptions): Check[] {
+  const authority = formatAddress(addressOfUrl(new URL(url)));
+  return [
+    ...reachChecks({ name: "proxy", ...proxy!, option: "--proxy or HTTPS_PROXY" }),
+    {
+      name: "proxy tunnel",
+      async run(signal) {
+        (await dialThroughProxy(proxy!, authority, signal)).destroy();
+        return `the proxy connects to ${authority}`;
+      },
+    },
+  ];
+}
+
+async function checkTls(options: RelayDialOptions, signal: AbortSignal): Promise<string> {
+  const tls = relayTls(options);
+  try {
+    return describe(await readPeerCertificate(await connect(options, signal), tls, signal));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new Error(await whyNotTrusted(options, error as Error, signal));
+  }
+}
+
+/** A certificate's dates explain a failure better than what a verifier makes of them. */
+async function whyNotTrusted(
+  options: RelayDialOptions,
+  error: Error,
+  signal: AbortSignal,
+): Promise<string> {
+  const tls = { ...relayTls(options), rejectUnauthorized: false };
+  const attempt = { isSecure: true, hasCertificate: tls.cert !== undefined, isEstablished: false };
+  const { message } = relayFailure(error, attempt);
+  try {
+    const connection = await connect(options, signal);
+    const certificate = await readPeerCertificate(connection, tls, signal);
+    const fault = dateFault(certificate, Date.now());
+    if (fault === undefined) return `${message} (it shows a ${describe(certificate)})`;
+    return `the relay can't be trusted: ${fault}; renew the relay's --tls-cert, or set the clock`;
+  } catch {
+    return message; // It shows no certificate at all: what was said first is all there is.
+  }
+}
+
+async function connect({ url, proxy }: RelayDialOptions, signal: AbortSignal): Promise<Socket> {
+  const address = addressOfUrl(new URL(url));
+  if (proxy) return await dialThroughProxy(proxy, formatAddress(address), signal);
+  return connectPlain({ host: address.hostname, port: address.port });
+}
+
+async function checkToken(options: RelayDialOptions, signal: AbortSignal): Promise<string> {
+  const socket = await dialRelay({ ...options, timeoutMs: handshakeTimeoutMs }, signal);
+  await leave(socket);
+  return "the relay accepts --token" +
+    (options.cert === undefined ? "" : ", and the certificate in --client-cert");
+}
+
+/**
+ * A relay registers a session when it has the agent's Settings. The check sends none, so it neither
+ * replaces the running agent's session nor gets a request.
+ */
+async function leave(socket: TunnelSocket): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => socket.terminate(), leaveTimeoutMs);
+  socket.listen({ message() {}, text() {}, drained() {}, closed: () => resolve() });
+  socket.close(1000, "agent check");
+  await promise;
+  clearTimeout(timer);
+}
