@@ -9,11 +9,14 @@ import { codes, readText, table } from "./markdown.ts";
 const page = "docs/authentication.md";
 
 Deno.test("authentication.md: the lists about callers that it writes are valid", () => {
-  const section = readText(page).split("\n## Callers\n")[1]!.split("\n## ")[0]!;
-  const [tokens, certificates, claims, ...rest] = [
-    ...section.matchAll(/```json\n([\s\S]*?)```/g),
-  ].map((match) => match[1]!);
-  assert.deepEqual(rest, []);
+  const recipes = readText(page).split("\n## Recipe: ");
+  const listOf = (recipe: string): string => {
+    const section = recipes.find((text) => text.startsWith(recipe))!.split("\n## ")[0]!;
+    const lists = [...section.matchAll(/```json\n([\s\S]*?)```/g)].map((match) => match[1]!);
+    assert.equal(lists.length, 1, recipe);
+    return lists[0]!;
+  };
+  const [tokens, claims, certificates] = ["a token", "a JWT", "a certificate"].map(listOf);
   const digest = "ab".repeat(32);
   const withDigest = tokens!.replace('"tokenSha256": "…"', `"tokenSha256": "${digest}"`);
   const withTokens = withDigest.replace('"token": "…"', '"token": "0123456789abcdef"');

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
-import { kubeconfigProgram } from "../../lib/config/commands/kubeconfig_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { names } from "./documented_options.ts";
 import { anchorsOf, blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
@@ -35,10 +34,6 @@ Deno.test("README.md: both commands for a fresh machine name the Deno that CI ru
   ]);
 });
 
-const kubeconfigOptions = new Set(
-  Object.values(kubeconfigProgram.options).map((option): string => option.name),
-);
-
 /** What a program's command line may have, without dashes. */
 function optionsOf(program: string): Set<string> {
   if (program === "demo") return names(readText("deploy/demo/main.ts"));
@@ -47,20 +42,6 @@ function optionsOf(program: string): Set<string> {
   assert.ok(parsed.kind === "help");
   return names(parsed.text);
 }
-
-Deno.test("docs: options in commands of the tasks are the programs'", () => {
-  let count = 0;
-  for (const command of pages.flatMap(commands)) {
-    const [, program, args = ""] = /task (relay|agent|demo)\b(.*)/.exec(command) ?? [];
-    if (program === undefined) continue;
-    const known = args.startsWith(" kubeconfig ") ? kubeconfigOptions : optionsOf(program);
-    for (const match of args.matchAll(/(?<= )--?([a-z][\w-]*)/g)) {
-      assert.ok(known.has(match[1]!), `${match[0]} in: ${command}`);
-      count++;
-    }
-  }
-  assert.ok(count > 10, `${count} options were looked at`);
-});
 
 Deno.test("README.md, migration.md: options in their text are the programs'", () => {
   const known = new Set([...optionsOf("relay"), ...optionsOf("agent"), ...optionsOf("demo")]);

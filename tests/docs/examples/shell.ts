@@ -26,6 +26,7 @@ const standIns = [
   "helm",
   "install",
   "journalctl",
+  "jq",
   "kubectl",
   "logrotate",
   "nginx",
