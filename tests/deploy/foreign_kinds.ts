@@ -30,7 +30,7 @@ const sources: readonly Source[] = [{
   module: "github.com/cert-manager/cert-manager@v1.19.1",
   folder: "deploy/crds",
   group: "cert-manager.io",
-  kinds: ["certificates", "clusterissuers"],
+  kinds: ["certificates", "certificaterequests", "clusterissuers", "issuers"],
 }];
 
 /** For a module to be downloaded. */

@@ -73,3 +73,12 @@ Deno.test("factsOf: a chain lasts as long as its first member, a CA's file as it
     deepEqual(factsOf("", true, now), undefined);
   });
 });
+
+Deno.test("factsOf: a certificate without a subject is called by its names", async () => {
+  await withFolder(async (folder) => {
+    const own = await Authority.create(folder, "own");
+    const { certPath } = await own.issue("server", "DNS:relay.example.com", "/");
+    const facts = factsOf(read(certPath), true, Date.now());
+    deepEqual(facts?.subject, "DNS:relay.example.com");
+  });
+});

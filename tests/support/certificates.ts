@@ -44,12 +44,17 @@ export class Authority {
     return authority;
   }
 
-  /** Issues a certificate. @param names Of the holder, as in `IP:127.0.0.1` or `DNS:agent`. */
-  async issue(holder: string, names: string): Promise<KeyPairFiles> {
+  /**
+   * Issues a certificate.
+   *
+   * @param names Of the holder, as in `IP:127.0.0.1` or `DNS:agent`.
+   * @param subject "/" for none.
+   */
+  async issue(holder: string, names: string, subject = `/CN=${holder}`): Promise<KeyPairFiles> {
     const base = `${this.#folder}/${this.#name}-${holder}`;
     const [certPath, keyPath] = [`${base}.crt`, `${base}.key`];
     await Deno.writeTextFile(`${base}.ext`, `subjectAltName=${names}\n`);
-    const request = ["-subj", `/CN=${holder}`, "-keyout", keyPath, "-out", `${base}.csr`];
+    const request = ["-subj", subject, "-keyout", keyPath, "-out", `${base}.csr`];
     await openssl("req", ...newKey, ...request);
     const signing = ["-CA", this.caPath, "-CAkey", this.#keyPath, "-CAcreateserial"];
     const files = ["-in", `${base}.csr`, "-extfile", `${base}.ext`, "-out", certPath];

@@ -58,13 +58,23 @@ export function factsOf(
   nowMs: number,
 ): CertificateFacts | undefined {
   const all = readCertificates(pem).map((certificate) => ({
-    subject: certificate.subject.replaceAll("\n", ", "),
+    subject: nameOf(certificate),
     notAfterMs: Date.parse(certificate.validTo),
   }));
   const valid = all.filter(({ notAfterMs }) => notAfterMs > nowMs);
   const sorted = (isChain || valid.length === 0 ? all : valid)
     .sort((one, other) => one.notAfterMs - other.notAfterMs);
   return isChain || valid.length > 0 ? sorted[0] : sorted.at(-1);
+}
+
+/**
+ * What logs call a certificate: its subject, or its names where the subject is empty, as cert-manager
+ * makes it for a server (RFC 5280 4.1.2.6).
+ */
+function nameOf({ subject, subjectAltName }: X509Certificate): string {
+  // Deno 2.9.6 leaves out an empty subject, which the types call a string.
+  const text: string | undefined = subject || subjectAltName;
+  return text === undefined ? "no name" : text.replaceAll("\n", ", ");
 }
 
 /** The certificates in a PEM that this runtime can read. */
