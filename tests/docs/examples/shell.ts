@@ -40,6 +40,7 @@ const standIns = [
   "tee",
   "traefik",
   "useradd",
+  "userdel",
 ];
 
 /** Programs that run for real: they work on the example's own files. */
