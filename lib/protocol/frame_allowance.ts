@@ -1,7 +1,7 @@
 /** How many frames without bytes a peer may send: what it makes this side do for nothing. */
 
 /** Frames that a peer may send in one go. */
-export const allowanceBurst = 16_384;
+export const allowanceBurst = 65_536;
 /** Frames by which the allowance grows each second, up to the burst. */
 export const allowancePerSecond = 1_000;
 /**

@@ -15,7 +15,7 @@ export interface Claim {
   readonly instance: string | undefined;
   /** Which of the agent's connections it is. */
   readonly slot: number;
-  /** When the session began, by its relay's clock, in milliseconds since 1970. */
+  /** When the session began, by this relay's clock (`steadyEpochMs`), in milliseconds since 1970. */
   readonly sinceMs: number;
 }
 
@@ -43,7 +43,7 @@ export class DirectoryError extends Error {
  * `Registry`.
  */
 export interface Directory {
-  /** Whether the last that was asked of it came back in time. */
+  /** Whether it can be asked; one reply that is late does not change that. */
   readonly isUp: boolean;
   /** Whether it was reached, or found to be away, since it was opened. */
   readonly isSettled: boolean;

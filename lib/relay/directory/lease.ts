@@ -20,9 +20,9 @@ export const leaseSchema = z.object({
   number: z.int().min(1),
   instance: z.string().min(1).max(128).optional(),
   slot: z.int().min(0).max(255),
-  /** When the session began, by its relay's clock, in milliseconds since 1970. */
+  /** When the session began, by the store's clock, in milliseconds since 1970. */
   sinceMs: time,
-  /** When the relay last wrote this. */
+  /** When the relay last wrote this, by the same clock. */
   renewedMs: time,
 });
 

@@ -6,6 +6,10 @@
  * sessions there are. The leases themselves, a hash for each cluster, are written when a session
  * begins and ends, and again every 20 minutes, a few at a time, so that what a store has lost comes
  * back.
+ *
+ * Times in leases are on the store's clock (`SharedClock`), which tells the newer of two claims
+ * however far the relays' own clocks are apart. Releases before this one wrote their own clock's, so
+ * beside such a relay the order is as good as their clocks.
  */
 import {
   type Claim,
@@ -22,7 +26,9 @@ import {
   parseRecord,
   relaySchema,
 } from "./lease.ts";
+import { SharedClock } from "./shared_clock.ts";
 import type { Store } from "./store.ts";
+import { isWrongServer } from "./store_error.ts";
 
 /** How a directory is set up. */
 export interface SharedDirectoryOptions {
@@ -31,6 +37,8 @@ export interface SharedDirectoryOptions {
   relay: string;
   events: DirectoryEvents;
   timing?: DirectoryTiming;
+  /** This process's clock, in milliseconds since 1970, which claims' times are on. */
+  nowMs?: () => number;
 }
 
 /** All in milliseconds. */
@@ -63,7 +71,12 @@ export const defaultTiming: DirectoryTiming = {
 interface Written {
   readonly claim: Claim;
   readonly number: number;
+  /** Whether the store has taken it, as far as this relay knows. */
+  isStored: boolean;
 }
+
+/** Replies in a row that fail before the directory counts as away; one heartbeat alone is enough. */
+const maxFailures = 3;
 
 /** Removals that are remembered while the store is away; the rest is left to expire. */
 const maxPendingRemovals = 10_000;
@@ -79,6 +92,7 @@ export class SharedDirectory implements Directory {
   #isTls = false;
   readonly #events: DirectoryEvents;
   readonly #timing: DirectoryTiming;
+  readonly #clock: SharedClock;
   readonly #claims = new Map<Claim, Written>();
   readonly #removals: Written[] = [];
   #lastNumber = 0;
@@ -89,11 +103,22 @@ export class SharedDirectory implements Directory {
   /** Whether `away` has been said since it was last up. */
   #isAwayKnown = false;
   #isBeating = false;
+  /** Replies that failed since the last one that did not. */
+  #failures = 0;
+  /** A connection was made since the leases were last known to be there. */
+  #isNewConnection = true;
+  /** When a connection was last given up. */
+  #renewedMs = -Infinity;
+  /** The store does not tell the time, which has been said. */
+  #isClockMissed = false;
+  /** The next heartbeat is to make a new connection. */
+  #mustRenew = false;
   /** Nothing of ours is written any more. */
   #isWithdrawn = false;
   #isClosed = false;
 
-  constructor({ store, relay, events, timing = defaultTiming }: SharedDirectoryOptions) {
+  constructor({ store, relay, events, timing = defaultTiming, nowMs }: SharedDirectoryOptions) {
+    this.#clock = new SharedClock(nowMs);
     this.#store = store;
     this.#relay = relay;
     this.#events = events;
@@ -103,9 +128,15 @@ export class SharedDirectory implements Directory {
   open(url: string): void {
     this.#record = JSON.stringify({ url });
     this.#isTls = url.startsWith("https:");
-    this.#store.onReady = () => this.#beat();
+    this.#store.onReady = () => {
+      this.#isNewConnection = true;
+      this.#beat();
+    };
     this.#store.onError = (reason) => this.#away(reason);
-    this.#timer = setInterval(() => this.#beat(), this.#timing.heartbeatMs);
+    this.#timer = setInterval(() => {
+      if (this.#mustRenew) this.#renew();
+      else this.#beat();
+    }, this.#timing.heartbeatMs);
     this.#store.open();
   }
 
@@ -119,7 +150,7 @@ export class SharedDirectory implements Directory {
 
   claim(claim: Claim): void {
     if (this.#isWithdrawn || this.#claims.has(claim)) return;
-    const written = { claim, number: ++this.#lastNumber };
+    const written = { claim, number: ++this.#lastNumber, isStored: false };
     this.#claims.set(claim, written);
     // While the store is away there is nothing to write to; all is written when it is back.
     if (this.#isUp) this.#attempt(this.#write(written));
@@ -193,8 +224,10 @@ export class SharedDirectory implements Directory {
       if (isAsSafe) urls.set(relay, record.url);
       else this.#events.invalid("a relay's record");
     }
-    for (const { relay, instance, slot, sinceMs } of others) {
-      if (urls.has(relay)) this.#events.heldElsewhere({ cluster, instance, slot, sinceMs });
+    for (const { relay, instance, slot, sinceMs: sharedMs } of others) {
+      if (!urls.has(relay)) continue;
+      const sinceMs = this.#clock.toOwn(sharedMs);
+      this.#events.heldElsewhere({ cluster, instance, slot, sinceMs });
     }
     return holdersOf(others, urls);
   }
@@ -215,7 +248,7 @@ export class SharedDirectory implements Directory {
     this.#isBeating = true;
     try {
       const key = relayKey(this.#relay);
-      const known = await this.#read(["GET", key]);
+      const [known, hasJumped] = await Promise.all([this.#read(["GET", key]), this.#readClock()]);
       if (this.#isWithdrawn) {
         this.#isUp = !this.#isClosed;
         return;
@@ -225,32 +258,70 @@ export class SharedDirectory implements Directory {
         await this.#send(["DEL", key]);
         return;
       }
+      if (known === null || hasJumped) {
+        for (const lease of this.#claims.values()) lease.isStored = false;
+      }
       if (known === null || !this.#isUp) await this.#restore();
       else await this.#renewSome();
     } catch (error) {
       this.#failed(error);
+      this.#away(reasonOf(error));
       // A line that was cut without a word would stay so for as long as TCP has patience.
-      if (error instanceof DirectoryError && !this.#isClosed) this.#store.renew();
+      if (error instanceof DirectoryError) this.#renew();
     } finally {
       this.#isBeating = false;
     }
   }
 
-  /** Writes everything: the store is new, or was away, or believed us gone. */
+  /** @returns whether the store's clock does not compare any more with what was written before. */
+  async #readClock(): Promise<boolean> {
+    const askedMs = this.#clock.nowMs();
+    try {
+      return this.#clock.read(await this.#send(["TIME"]), askedMs);
+    } catch (error) {
+      const reason = reasonOf(error);
+      if (error instanceof DirectoryError || isWrongServer(reason)) throw error;
+      // It may be forbidden to ask, or unknown there; then the relays' own clocks have to do.
+      if (!this.#isClockMissed) this.#events.invalid(`its answer to TIME: ${reason}`);
+      this.#isClockMissed = true;
+      return false;
+    }
+  }
+
+  /** The store was away, or is new, or believed us gone: writes what it does not have. */
   async #restore(): Promise<void> {
-    const removals = [...this.#removals];
     // From now on each change writes itself.
     this.#isUp = true;
-    await inBatches(removals, (written) => this.#remove(written));
-    this.#removals.splice(0, removals.length);
-    await inBatches([...this.#claims.values()], (written) => this.#write(written));
+    if (this.#isNewConnection) await this.#lookForLost();
+    await this.#catchUp();
+    this.#isNewConnection = this.#mustRenew = false;
     this.#isAwayKnown = false;
     this.#isSettled = true;
     this.#events.back(this.#claims.size);
   }
 
+  /** Behind a new connection may be a server that lacks what was written last. */
+  async #lookForLost(): Promise<void> {
+    const stored = [...this.#claims.values()].filter(({ isStored }) => isStored);
+    await inBatches(stored, async (written) => {
+      const key = await clusterKey(written.claim.cluster);
+      const field = fieldOf({ relay: this.#relay, number: written.number });
+      if (Number(await this.#read(["HEXISTS", key, field])) !== 1) written.isStored = false;
+    });
+  }
+
+  /** Makes up for changes that the store has not taken. */
+  async #catchUp(): Promise<void> {
+    const removals = [...this.#removals];
+    await inBatches(removals, (written) => this.#remove(written));
+    this.#removals.splice(0, removals.length);
+    const missing = [...this.#claims.values()].filter(({ isStored }) => !isStored);
+    await inBatches(missing, (written) => this.#write(written));
+  }
+
   /** The share of all leases that is due with this heartbeat. */
   async #renewSome(): Promise<void> {
+    await this.#catchUp();
     const { heartbeatMs, renewalMs } = this.#timing;
     const share = Math.ceil(this.#claims.size * heartbeatMs / renewalMs);
     const due: Written[] = [];
@@ -275,15 +346,16 @@ export class SharedDirectory implements Directory {
       number,
       ...(instance === undefined ? {} : { instance }),
       slot,
-      sinceMs,
-      renewedMs: Date.now(),
+      sinceMs: this.#clock.toShared(sinceMs),
+      renewedMs: this.#clock.toShared(this.#clock.nowMs()),
     };
     const [, , leases] = await Promise.all([
       this.#read(["HSET", key, fieldOf(lease), JSON.stringify(lease)]),
       this.#send(["PEXPIRE", key, String(this.#timing.leaseMs)]),
       this.#leases(key),
     ]);
-    const expiredMs = Date.now() - this.#timing.leaseMs;
+    written.isStored = true;
+    const expiredMs = lease.renewedMs - this.#timing.leaseMs;
     const obsolete = leases.filter((other) =>
       other.relay !== this.#relay &&
       (other.renewedMs < expiredMs ||
@@ -317,7 +389,7 @@ export class SharedDirectory implements Directory {
     if (this.#removals.length < maxPendingRemovals) this.#removals.push(written);
   }
 
-  /** A change that nobody waits for: when it fails, everything is written anew once that works. */
+  /** A change that nobody waits for: when it fails, the next heartbeat makes up for it. */
   #attempt(change: Promise<void>): void {
     change.catch((error) => this.#failed(error));
   }
@@ -342,15 +414,33 @@ export class SharedDirectory implements Directory {
       replyMs,
     );
     try {
-      return await Promise.race([this.#store.send(command), late.promise]);
+      const reply = await Promise.race([this.#store.send(command), late.promise]);
+      this.#failures = 0;
+      return reply;
     } finally {
       clearTimeout(timer);
     }
   }
 
+  /** One reply failed, which says little; that the server is the wrong one, or several did, says more. */
   #failed(error: unknown): void {
+    const reason = reasonOf(error);
     this.#events.failed();
-    this.#away(reasonOf(error));
+    this.#failures++;
+    if (isWrongServer(reason)) {
+      this.#away(reason);
+      this.#renew();
+    } else if (this.#failures >= maxFailures) this.#away(reason);
+  }
+
+  /** Makes a new connection, now or, when the last one is as young as that, with the next heartbeat. */
+  #renew(): void {
+    if (this.#isClosed) return;
+    const nowMs = performance.now();
+    this.#mustRenew = nowMs - this.#renewedMs < this.#timing.heartbeatMs / 2;
+    if (this.#mustRenew) return;
+    this.#renewedMs = nowMs;
+    this.#store.renew();
   }
 
   #away(reason: string): void {

@@ -6,6 +6,7 @@ import type { TunnelSocket } from "../../protocol/socket.ts";
 import type { Admission } from "../agents/admissions.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Claim } from "../directory/directory.ts";
+import { steadyEpochMs } from "../directory/shared_clock.ts";
 import type { Relay } from "../relay.ts";
 
 /** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
@@ -73,7 +74,7 @@ export class AgentSession {
     clearTimeout(this.#timer);
     const { instance, slot = 0, software } = session.peer ?? {};
     const { tokenName } = admission;
-    const sinceMs = Date.now();
+    const sinceMs = Math.round(steadyEpochMs());
     this.#registration = {
       session,
       instance,
