@@ -1,4 +1,5 @@
 /** How many connections a listener has, in all and of each address, and whether one more may come. */
+import { Counter, type Place } from "../counter.ts";
 import { networkOf } from "./network_of.ts";
 
 /** Bounds of one listener; 0 is none. */
@@ -12,12 +13,21 @@ export interface ConnectionLimits {
 /** A bound that was met, by the name of its option. */
 export type MetConnectionLimit = "max-connections" | "max-connections-per-address";
 
-/** Counts connections. Each is known by a key that no other open one has. */
+/** A connection that is counted. */
+interface Counted {
+  readonly open: Place;
+  readonly ofNetwork: Place;
+}
+
+/**
+ * Counts connections. Each is known by a key; those that share one, as connections do that were reset
+ * before they were accepted and so have no address, are counted one by one all the same.
+ */
 export class ConnectionLimit {
   readonly #limits: ConnectionLimits;
-  /** The network of each connection that counts for it; undefined for one that does not any more. */
-  readonly #networks = new Map<string, string | undefined>();
-  readonly #ofNetwork = new Map<string, number>();
+  readonly #open = new Counter();
+  readonly #counted = new Map<string, Counted[]>();
+  readonly #networks = new Map<string, Counter>();
 
   constructor(limits: ConnectionLimits) {
     this.#limits = limits;
@@ -25,34 +35,43 @@ export class ConnectionLimit {
 
   /** Connections that are open. */
   get size(): number {
+    return this.#open.count;
+  }
+
+  /** Networks of which a connection counts. */
+  get networks(): number {
     return this.#networks.size;
   }
 
   /** Counts a connection, or says why it may not come. */
   add(key: string, address: string): MetConnectionLimit | undefined {
     const { max, maxPerAddress } = this.#limits;
-    if (max > 0 && this.#networks.size >= max) return "max-connections";
+    if (max > 0 && this.#open.count >= max) return "max-connections";
     const network = networkOf(address);
-    const count = this.#ofNetwork.get(network) ?? 0;
-    if (maxPerAddress > 0 && count >= maxPerAddress) return "max-connections-per-address";
-    this.#networks.set(key, network);
-    this.#ofNetwork.set(network, count + 1);
+    const ofNetwork = this.#networks.get(network);
+    if (maxPerAddress > 0 && ofNetwork && ofNetwork.count >= maxPerAddress) {
+      return "max-connections-per-address";
+    }
+    const counter = ofNetwork ?? new Counter(() => this.#networks.delete(network));
+    this.#networks.set(network, counter);
+    const counted = { open: this.#open.take(), ofNetwork: counter.take() };
+    const others = this.#counted.get(key);
+    if (others) others.push(counted);
+    else this.#counted.set(key, [counted]);
     return undefined;
   }
 
   /** A connection has proved who it is: it counts for its address no more. */
   trust(key: string): void {
-    const network = this.#networks.get(key);
-    if (network === undefined) return;
-    this.#networks.set(key, undefined);
-    const count = this.#ofNetwork.get(network)! - 1;
-    if (count > 0) this.#ofNetwork.set(network, count);
-    else this.#ofNetwork.delete(network);
+    for (const { ofNetwork } of this.#counted.get(key) ?? []) ofNetwork.release();
   }
 
   /** A connection has ended. */
   remove(key: string): void {
-    this.trust(key);
-    this.#networks.delete(key);
+    const counted = this.#counted.get(key);
+    const ended = counted?.pop();
+    if (counted?.length === 0) this.#counted.delete(key);
+    ended?.ofNetwork.release();
+    ended?.open.release();
   }
 }

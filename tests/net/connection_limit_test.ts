@@ -27,3 +27,18 @@ Deno.test("ConnectionLimit takes a network of IPv6 for one address, and 0 for no
   const none = new ConnectionLimit({ max: 0, maxPerAddress: 0 });
   for (let count = 0; count < 100; count++) equal(none.add(`${count}`, "10.0.0.1"), undefined);
 });
+
+Deno.test("ConnectionLimit forgets connections without an address that share a key, each of them", () => {
+  const limit = new ConnectionLimit({ max: 10, maxPerAddress: 2 });
+  const key = "undefined undefined undefined undefined";
+  for (let round = 0; round < 100; round++) {
+    equal(limit.add(key, ""), undefined, `round ${round}`);
+    equal(limit.add(key, ""), undefined, `round ${round}`);
+    equal(limit.add(key, ""), "max-connections-per-address");
+    limit.remove(key);
+    limit.remove(key);
+    limit.remove(key);
+  }
+  equal(limit.size, 0);
+  equal(limit.networks, 0);
+});

@@ -34,6 +34,8 @@ export type DenialReason =
   /** A certificate that no rule names. */
   | "unknown_certificate"
   | "expired"
+  /** A list has withdrawn the credential while it was being looked at. */
+  | "withdrawn"
   /** A JWT before its `nbf`. */
   | "not_yet_valid"
   | "issuer"

@@ -230,4 +230,6 @@ const malformed = refuse("malformed");
 const expired = refuse("expired");
 const unknownToken = refuse("unknown_token");
 const unknownCertificate = refuse("unknown_certificate");
+/** For a caller whose credential a list has withdrawn since it was looked at. */
+export const withdrawn = refuse("withdrawn");
 const otherCluster = new Denial("cluster", callerForbidden);

@@ -39,10 +39,15 @@ export class OpenRequests {
     return this.#watched.size;
   }
 
-  /** Watches a request until {@link forget}, if its caller is one that can lose its standing. */
-  watch(request: OpenRequest): Watching | undefined {
+  /**
+   * Watches a request until {@link forget}, if its caller is one that can lose its standing.
+   *
+   * @returns `lost` when it has lost it already: since it was identified, a list may have changed.
+   */
+  watch(request: OpenRequest): Watching | "lost" | undefined {
     const standing = request.caller?.standing;
     if (!standing) return undefined;
+    if (!standing.mayReach(request.cluster, this.#nowMs())) return "lost";
     const watching = new Watching(request);
     this.#watched.add(watching);
     // The timer runs only while somebody's token can expire.

@@ -1,4 +1,5 @@
 /** Requests for clusters whose sessions other relays hold. */
+import { Counter } from "../../counter.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import { Deadlines } from "../limits/deadlines.ts";
@@ -81,7 +82,7 @@ export class Elsewhere {
   readonly repeatableWords = new Deadlines(repeatableWordMs);
   readonly words = new Deadlines(wordMs);
   /** Requests that wait for a session that has moved. */
-  waiting = 0;
+  readonly waiting = new Counter();
 
   constructor(options: ElsewhereOptions) {
     const { directory, relay, tokens, dial, limits, isHere, lookedUp, hopped } = options;
@@ -138,7 +139,7 @@ export class Elsewhere {
 
   /** Whether one more request may wait for a session that has moved. */
   get mayWait(): boolean {
-    return this.waiting < maxWaiting;
+    return this.waiting.count < maxWaiting;
   }
 
   /**
@@ -268,9 +269,8 @@ class Journey {
     if (performance.now() >= this.#endMs || !elsewhere.mayWait) {
       return this.#fail(clusterNotAvailable, "The session did not come back in time");
     }
-    elsewhere.waiting++;
-    elsewhere.hunts.search(cluster).then((found) => {
-      elsewhere.waiting--;
+    const place = elsewhere.waiting.take();
+    elsewhere.hunts.search(cluster).finally(() => place.release()).then((found) => {
       if (this.#isOver) return;
       if (found === "here") this.#here();
       else if (found) this.#try(found);

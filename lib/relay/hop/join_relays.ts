@@ -61,7 +61,7 @@ export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysO
       log.warn("Could not forward to another relay", { relay: name, url, reason });
     },
   });
-  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: elsewhere.waiting }));
+  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: elsewhere.waiting.count }));
   return elsewhere;
 }
 

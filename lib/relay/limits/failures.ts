@@ -1,4 +1,5 @@
 /** Refused credentials, by address: who tries many has to wait for each answer. */
+import { Counter } from "../../counter.ts";
 import { networkOf } from "../../net/network_of.ts";
 
 /** Failures of one address that are answered at once; one more is forgiven each second. */
@@ -16,7 +17,7 @@ interface AddressFailures {
   /** Failures that were not forgiven yet, as of `lastMs`. */
   count: number;
   lastMs: number;
-  waiting: number;
+  readonly waiting: Counter;
 }
 
 /** How the refusal of a credential is to be answered. */
@@ -31,7 +32,7 @@ export type Pace =
 export class Failures {
   readonly #records = new Map<string, AddressFailures>();
   readonly #nowMs: () => number;
-  #waiting = 0;
+  readonly #waiting = new Counter();
 
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
@@ -42,14 +43,12 @@ export class Failures {
     const record = this.#recordOf(address);
     record.count++;
     if (record.count <= freeFailures) return { kind: "now" };
-    if (record.waiting >= maxWaiting || this.#waiting >= maxWaitingOverall) {
+    if (record.waiting.count >= maxWaiting || this.#waiting.count >= maxWaitingOverall) {
       return { kind: "never" };
     }
-    record.waiting++;
-    this.#waiting++;
+    const places = [record.waiting.take(), this.#waiting.take()];
     const done = (): void => {
-      record.waiting--;
-      this.#waiting--;
+      for (const place of places) place.release();
     };
     return { kind: "later", ms: answerDelayMs, done };
   }
@@ -63,7 +62,7 @@ export class Failures {
     const address = networkOf(peer);
     const nowMs = this.#nowMs();
     const known = this.#records.get(address);
-    const record = known ?? { count: 0, lastMs: nowMs, waiting: 0 };
+    const record = known ?? { count: 0, lastMs: nowMs, waiting: new Counter() };
     record.count = Math.max(0, record.count - (nowMs - record.lastMs) / 1_000);
     // More than one waits for would only mean to wait for longer after it has stopped.
     record.count = Math.min(record.count, freeFailures + maxWaiting);

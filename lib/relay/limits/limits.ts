@@ -1,4 +1,5 @@
 /** What callers may ask of the relay, and of each cluster: requests a second, open ones, bytes. */
+import { Counter } from "../../counter.ts";
 import { Bandwidth } from "./bandwidth.ts";
 import {
   bandwidthLimited,
@@ -25,7 +26,7 @@ export interface LimitedCluster {
 export interface Permit {
   /** What its bytes have to keep to; empty for nothing. */
   readonly bandwidths: readonly Bandwidth[];
-  /** The request is over; called once. */
+  /** The request is over. A second call changes nothing. */
   release(): void;
 }
 
@@ -127,7 +128,7 @@ export class Limits {
 class Scope {
   readonly values: LimitValues;
   /** Requests that are open; shared with the scope that replaces this one when values change. */
-  readonly open: { count: number };
+  readonly open: Counter;
   readonly bandwidth: Bandwidth | undefined;
   readonly #refusals: Refusals;
   readonly #rate: RateLimit;
@@ -136,7 +137,7 @@ class Scope {
     values: LimitValues,
     refusals: Refusals,
     nowMs: () => number,
-    open: { count: number } = { count: 0 },
+    open = new Counter(),
   ) {
     this.values = values;
     this.open = open;
@@ -158,11 +159,11 @@ class Scope {
 }
 
 function permitOf(scopes: readonly Scope[]): Permit {
-  for (const { open } of scopes) open.count++;
+  const places = scopes.map(({ open }) => open.take());
   return {
     bandwidths: scopes.flatMap(({ bandwidth }) => bandwidth ? [bandwidth] : []),
     release() {
-      for (const { open } of scopes) open.count--;
+      for (const place of places) place.release();
     },
   };
 }

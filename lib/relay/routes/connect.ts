@@ -27,6 +27,11 @@ export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<
       relay.admissions.leave(admission);
       return c.text("agents connect with a WebSocket handshake\n", 426, { Upgrade: "websocket" });
     }
+    // It left while its token was looked at, and nothing more would be heard of it.
+    if (exchange.isOver) {
+      relay.admissions.leave(admission);
+      return c.env.alreadyAnswered;
+    }
     const offersVersion2 = Number(getField(fields, "tunnel-version") ?? 1) >= 2;
     try {
       const socket = await c.env.acceptWebSocket();

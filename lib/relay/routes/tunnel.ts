@@ -7,7 +7,7 @@ import { forwardsLeft, loopOf } from "../../http1/hops.ts";
 import { allowedMethods, mayEcho } from "../../http1/methods.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
-import { refuseCluster } from "../callers/callers.ts";
+import { refuseCluster, withdrawn } from "../callers/callers.ts";
 import { refuseCrossSite } from "../callers/cross_site.ts";
 import type { RelayEnv } from "../env.ts";
 import {
@@ -154,7 +154,12 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   if (relay.elsewhere && isLastResort(relay, request.registration)) {
     request.registration = undefined;
   }
-  request.watching = relay.callers.open.watch(request);
+  const watching = relay.callers.open.watch(request);
+  if (watching === "lost") {
+    request.denialReason = withdrawn.reason;
+    return relay.callerRefusals.refuse(exchange, withdrawn, route.cluster, caller);
+  }
+  request.watching = watching;
   request.whenRecorded(() => request.registration ? request.send() : request.seek());
 }
 

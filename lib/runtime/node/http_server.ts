@@ -227,6 +227,11 @@ export class HttpServer {
 
   /** Counts a new connection, or resets it at once if there are too many. */
   #letIn(socket: Socket): void {
+    // It was reset before it was accepted: nobody is there any more, and nothing tells who was.
+    if (socket.remoteAddress === undefined) {
+      socket.destroy();
+      return;
+    }
     const address = addressOf(socket);
     const key = keyOf(socket);
     const limit = this.#open.add(key, address);
@@ -366,6 +371,8 @@ export class HttpServer {
 
   #acceptWebSocket(exchange: RawExchange, socket: Socket): Promise<TunnelSocket> {
     const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
+    // Of a socket that is closed already, nothing more would be heard.
+    if (socket.destroyed) throw new Error("The connection ended before the WebSocket handshake");
     // `ws` closes a handshake that it doesn't like, and calls nobody.
     socket.once("close", () => reject(new Error("The WebSocket handshake failed")));
     const { head } = exchange.detach(101);

@@ -48,3 +48,29 @@ Deno.test("OpenRequests: a token that gets an end ends then, whatever the clock 
   // Nobody is left, so no timer is either.
   callers.open.expire();
 });
+
+Deno.test("OpenRequests does not begin what was withdrawn since its caller was identified", async () => {
+  const token = { name: "one", token: "token-number-one", clusters: ["a"] };
+  const callers = await Callers.create({ mode: "known", tokens: [token] });
+  const head = { fields: [field("Authorization", `Bearer ${token.token}`)] };
+  const caller = await callers.identify({ head, peer }) as Caller;
+  const request = { caller, cluster: "a", revoke: () => assert.fail("revoked") };
+  const watching = callers.open.watch(request);
+  assert.ok(watching !== undefined && watching !== "lost");
+  callers.open.forget(watching);
+  await callers.replaceTokens([{ ...token, clusters: ["b"] }]);
+  assert.equal(callers.open.watch(request), "lost");
+  await callers.replaceTokens([]);
+  assert.equal(callers.open.watch({ ...request, cluster: "b" }), "lost");
+  assert.equal(callers.open.size, 0);
+});
+
+Deno.test("OpenRequests does not begin what a token asks for that has expired since", async () => {
+  const clock = { ms: 1_000_000, nowMs: () => clock.ms, monotonicMs: () => 0 };
+  const token = { name: "one", token: "token-number-one", clusters: ["a"], expiresMs: 1_000_001 };
+  const callers = await Callers.create({ mode: "known", tokens: [token] }, { clock });
+  const head = { fields: [field("Authorization", `Bearer ${token.token}`)] };
+  const caller = await callers.identify({ head, peer }) as Caller;
+  clock.ms++;
+  assert.equal(callers.open.watch({ caller, cluster: "a", revoke() {} }), "lost");
+});
