@@ -107,6 +107,7 @@ export class SharedDirectory implements Directory {
   #failures = 0;
   /** A connection was made since the leases were last known to be there. */
   #isNewConnection = true;
+  #isConnected = false;
   /** When a connection was last given up. */
   #renewedMs = -Infinity;
   /** The store does not tell the time, which has been said. */
@@ -129,10 +130,13 @@ export class SharedDirectory implements Directory {
     this.#record = JSON.stringify({ url });
     this.#isTls = url.startsWith("https:");
     this.#store.onReady = () => {
-      this.#isNewConnection = true;
+      this.#isNewConnection = this.#isConnected = true;
       this.#beat();
     };
-    this.#store.onError = (reason) => this.#away(reason);
+    this.#store.onError = (reason) => {
+      this.#isConnected = false;
+      this.#away(reason);
+    };
     this.#timer = setInterval(() => {
       if (this.#mustRenew) this.#renew();
       else this.#beat();
@@ -266,8 +270,9 @@ export class SharedDirectory implements Directory {
     } catch (error) {
       this.#failed(error);
       this.#away(reasonOf(error));
-      // A line that was cut without a word would stay so for as long as TCP has patience.
-      if (error instanceof DirectoryError) this.#renew();
+      // A line that was cut without a word would stay so for as long as TCP has patience, and one on
+      // which the server never says hello for ever.
+      if (error instanceof DirectoryError || !this.#isConnected) this.#renew();
     } finally {
       this.#isBeating = false;
     }
@@ -280,7 +285,7 @@ export class SharedDirectory implements Directory {
       return this.#clock.read(await this.#send(["TIME"]), askedMs);
     } catch (error) {
       const reason = reasonOf(error);
-      if (error instanceof DirectoryError || isWrongServer(reason)) throw error;
+      if (!/^(NOPERM|ERR)\b/.test(reason)) throw error;
       // It may be forbidden to ask, or unknown there; then the relays' own clocks have to do.
       if (!this.#isClockMissed) this.#events.invalid(`its answer to TIME: ${reason}`);
       this.#isClockMissed = true;
@@ -440,6 +445,7 @@ export class SharedDirectory implements Directory {
     this.#mustRenew = nowMs - this.#renewedMs < this.#timing.heartbeatMs / 2;
     if (this.#mustRenew) return;
     this.#renewedMs = nowMs;
+    this.#isConnected = false;
     this.#store.renew();
   }
 
