@@ -28,6 +28,8 @@ interface ValuesFile {
   readonly refusal: string | undefined;
   /** What the notes say that are printed after an install, among other things. */
   readonly notes: readonly string[];
+  /** What they do not say. */
+  readonly notInNotes: readonly string[];
 }
 
 function valuesFiles(chart: ChartName): ValuesFile[] {
@@ -37,7 +39,8 @@ function valuesFiles(chart: ChartName): ValuesFile[] {
     const text = Deno.readTextFileSync(path);
     const refusal = /^# refused: (.+)$/m.exec(text)?.[1];
     const notes = [...text.matchAll(/^# notes: (.+)$/gm)].map((found) => found[1]!);
-    return { name, path, refusal, notes };
+    const notInNotes = [...text.matchAll(/^# not in the notes: (.+)$/gm)].map((found) => found[1]!);
+    return { name, path, refusal, notes, notInNotes };
   });
 }
 
@@ -85,7 +88,7 @@ for (const chart of charts) {
       const client = new KubeClient(fromEnvironment("KUBECONFIG"), await scratchFolder(stack));
       const noted = good.filter(({ notes }) => notes.length > 0);
       ok(noted.length > 2, "there are such files");
-      for (const { name, path, notes } of noted) {
+      for (const { name, path, notes, notInNotes } of noted) {
         await t.step(name, async () => {
           const args = ["install", `culvert-${chart}`, chartFolder(chart), "--values", path];
           const printed = await client.helm([
@@ -96,6 +99,7 @@ for (const chart of charts) {
           ]);
           const said = printed.slice(printed.indexOf("\nNOTES:\n")).replaceAll(/\s+/g, " ");
           for (const note of notes) ok(said.includes(note), `"${note}" is not in:\n${said}`);
+          for (const note of notInNotes) ok(!said.includes(note), `"${note}" is in:\n${said}`);
         });
       }
     },
