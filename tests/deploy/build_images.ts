@@ -42,6 +42,11 @@ async function remove(images: readonly string[]): Promise<void> {
   if (there.length > 0) await must("buildah", ["rmi", "--force", ...there], { env, timeoutMs });
 }
 
+/** Writes an image to an archive, under a name of its own if it is to have another there. */
+export async function saveImage(image: string, archive: string, name = image): Promise<void> {
+  await must("buildah", ["push", image, `docker-archive:${archive}:${name}`], { env, timeoutMs });
+}
+
 async function buildAndLoad(image: string, program: ChartName, folder: string): Promise<void> {
   const file = ["--file", `${repositoryRoot}deploy/docker/${program}.Dockerfile`];
   const trust = ["--build-arg", "DENO_TLS_CA_STORE=system"];
@@ -49,7 +54,7 @@ async function buildAndLoad(image: string, program: ChartName, folder: string): 
   const options = ["--pull-never", "--layers=false", ...trust, ...mount, "--tag", image, ...file];
   await must("buildah", ["bud", ...options, repositoryRoot], { env, timeoutMs });
   const archive = `${folder}/${program}.tar`;
-  await must("buildah", ["push", image, `docker-archive:${archive}:${image}`], { env, timeoutMs });
+  await saveImage(image, archive);
   await tool("kube", ["load", archive], { timeoutMs });
   await Deno.remove(archive);
   console.log(image);
