@@ -43,14 +43,14 @@ const checkCommand: Command = commandOf({
   word: "check",
   parse: parseAgentCheckOptions,
   async make(options) {
-    const tlsFiles = new TlsFiles(tlsFilesOf(options));
+    const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
     const { target: address, targetTls: tls, saTokenPath } = options;
     const dial = targetDialer(options, tlsFiles);
     const results = await Promise.all([
       runChecks(relayChecks(relayOf(options, tlsFiles))),
       runChecks(targetChecks({ address, tls, saTokenPath, dial })),
     ]);
-    return { ...reportOf(results.flat()), warnings: options.warnings };
+    return { ...reportOf(results.flat()), warnings: [...options.warnings, ...tlsFiles.warnings] };
   },
 });
 
@@ -59,7 +59,8 @@ const program = { name: "agent", parse: parseAgentOptions, commands: [checkComma
 await runProgram(program, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
-  const tlsFiles = new TlsFiles(tlsFilesOf(options));
+  const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
+  for (const warning of tlsFiles.warnings) log.warn(warning);
   const agent = createAgent(options, { tlsFiles, log, tracer: await denoTracer(version) });
   let health: HttpServer | undefined;
   if (options.healthAddr) {

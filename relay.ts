@@ -33,7 +33,8 @@ const program = { name: "relay", parse: parseRelayOptions, commands: relayComman
 await runProgram(program, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
   for (const warning of options.warnings) log.warn(warning);
-  const tlsFiles = relayTlsFiles(options);
+  const tlsFiles = await relayTlsFiles(options);
+  for (const warning of tlsFiles.warnings) log.warn(warning);
   const audit = openAudit(options, log);
   const relay = await createRelay(options, log, tlsFiles, audit).catch(refuseSharedToken);
   const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles));

@@ -12,7 +12,7 @@ export const argocdSecretCommand: Command = commandOf({
   word: argocdSecretProgram.word,
   parse: parseArgocdSecretOptions,
   async make({ access, name, namespace, warnings }, tools) {
-    if (access.tls) tools.checkTls(access.tls);
+    if (access.tls) await tools.checkTls(access.tls);
     // Loaded only here: a relay that serves has no use for it.
     const { writeYaml } = await import("./yaml.ts");
     const text = writeYaml({

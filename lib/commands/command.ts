@@ -15,7 +15,7 @@ export interface CommandOutput {
 /** What a command needs of its runtime. */
 export interface CommandTools {
   /** @throws {ConfigError} for certificates and keys that no handshake could use. */
-  checkTls(tls: AccessTls): void;
+  checkTls(tls: AccessTls): void | Promise<void>;
 }
 
 /** A command of a program. */

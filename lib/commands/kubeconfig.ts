@@ -13,7 +13,7 @@ export const kubeconfigCommand: Command = commandOf({
   word: kubeconfigProgram.word,
   parse: parseKubeconfigOptions,
   async make({ access, name, namespace }, tools) {
-    if (access.tls) tools.checkTls(access.tls);
+    if (access.tls) await tools.checkTls(access.tls);
     // Loaded only here: a relay that serves has no use for it.
     const { writeYaml } = await import("./yaml.ts");
     const context = { cluster: name, user: name, ...(namespace !== undefined && { namespace }) };

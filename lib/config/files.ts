@@ -1,7 +1,7 @@
 /** Files named by options, read whole at start so that a wrong one is found then and not later. */
 import { closeSync, constants, openSync, readdirSync, statSync } from "node:fs";
-import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
+import { certificateBlocks, PemError, privateKeyBlock } from "./pem.ts";
 import { decodeText, readAll, readText, TextFileError, type TextRules } from "./text_file.ts";
 
 /** Which option named a file, for messages. */
@@ -18,23 +18,6 @@ export interface FileText {
   readonly path: string;
   readonly text: string;
 }
-
-const pem = z.string().includes("-----BEGIN ", {
-  error: "which is not PEM: it must have a line that begins with -----BEGIN",
-  abort: true,
-});
-
-const certificatePem = pem.regex(/-----BEGIN (?:[A-Z0-9]+ )?CERTIFICATE-----/, {
-  error: "which holds no certificate: it must have a line -----BEGIN CERTIFICATE-----",
-});
-
-const privateKeyPem = pem
-  .regex(/-----BEGIN (?:[A-Z0-9]+ )?PRIVATE KEY-----/, {
-    error: "which holds no private key: it must have a line -----BEGIN PRIVATE KEY-----",
-  })
-  .refine((text) => !/-----BEGIN ENCRYPTED |Proc-Type: 4,ENCRYPTED/.test(text), {
-    error: "which is encrypted: it must be a key without a passphrase",
-  });
 
 /**
  * Reads a file as UTF-8 text, without its byte order mark.
@@ -109,21 +92,23 @@ function namesIn(file: NamedFile): string[] {
 }
 
 /**
- * Reads one or more certificates in PEM.
+ * Reads a file of certificates in PEM.
  *
- * @throws {ConfigError} when the file cannot be read or holds no certificate
+ * @returns the file's text as it is
+ * @throws {ConfigError} when the file can't be read, or holds no certificate or one that is damaged
  */
 export function readCertificateFile(file: NamedFile): string {
-  return checked(file, certificatePem);
+  return checked(file, certificateBlocks);
 }
 
 /**
- * Reads a private key in PEM.
+ * Reads a file with a private key in PEM.
  *
- * @throws {ConfigError} when the file cannot be read, holds no private key or an encrypted one
+ * @returns the file's text as it is
+ * @throws {ConfigError} when the file can't be read, holds no private key or an encrypted one
  */
 export function readPrivateKeyFile(file: NamedFile): string {
-  return checked(file, privateKeyPem);
+  return checked(file, privateKeyBlock);
 }
 
 /**
@@ -142,10 +127,16 @@ export function whyUnusable(path: string): string | undefined {
   }
 }
 
-function checked(file: NamedFile, schema: z.ZodType<string, string>): string {
-  const result = schema.safeParse(readTextFile(file, { invalid: "replace" }));
-  if (result.success) return result.data;
-  throw fault(file, result.error.issues[0]?.message ?? "which is invalid");
+function checked(file: NamedFile, check: (text: string) => unknown): string {
+  // PEM that is no text is for the check to name: DER, for example.
+  const text = readTextFile(file, { invalid: "replace" });
+  try {
+    check(text);
+    return text;
+  } catch (error) {
+    if (!(error instanceof PemError)) throw error;
+    throw fault(file, error.message);
+  }
 }
 
 function fault({ origin, path, remedy }: NamedFile, what: string): ConfigError {

@@ -257,6 +257,48 @@ Deno.test("relay kubeconfig: what it can't use is one line and code 2", async (t
   });
 });
 
+Deno.test("relay kubeconfig and argocd-secret print certificates only, whatever else the files hold", async () => {
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "own");
+    const pair = await authority.issue("caller", "DNS:caller");
+    const read = (path: string) => Deno.readTextFile(path);
+    const [ca, cert, key] = await Promise.all([
+      read(authority.caPath),
+      read(pair.certPath),
+      read(pair.keyPath),
+    ]);
+    const caPath = `${folder}/ca.pem`;
+    const certPath = `${folder}/cert.pem`;
+    // As Windows' editors write them, and with a private key that does not belong there.
+    await Deno.writeTextFile(caPath, `\uFEFF${ca}${await read(authority.keyPath)}`);
+    await Deno.writeTextFile(certPath, `\uFEFF${cert}${key}`.replaceAll("\n", "\r\n"));
+    const args = [
+      ...["dev", "--server", "https://relay", "--ca", caPath],
+      ...["--client-cert", certPath, "--client-key", certPath],
+    ];
+    const config = fromYaml<Kubeconfig>(await printed(["kubeconfig", ...args]));
+    const decoded = (base64?: string) =>
+      new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.fromBase64(base64 ?? ""));
+    const { cluster } = config.clusters[0]!;
+    const { user } = config.users[0]!;
+    deepEqual(decoded(cluster["certificate-authority-data"]), ca);
+    deepEqual(decoded(user["client-certificate-data"]), cert);
+    deepEqual(decoded(user["client-key-data"]), key);
+    const secret = fromYaml<{ stringData: { config: string } }>(
+      await printed(["argocd-secret", ...args]),
+    );
+    const { tlsClientConfig } = JSON.parse(secret.stringData.config);
+    deepEqual(
+      [tlsClientConfig.caData, tlsClientConfig.certData, tlsClientConfig.keyData].map(decoded),
+      [
+        ca,
+        cert,
+        key,
+      ],
+    );
+  });
+});
+
 Deno.test("relay kubeconfig: a mistyped command is named", async () => {
   equal(
     await refusal(["kubconfig", "dev"]),

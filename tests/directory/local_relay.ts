@@ -62,7 +62,7 @@ export class LocalRelay implements AsyncDisposable {
       {
         metrics: (registry) => new RelayMetrics(registry, "0"),
         defer: setImmediate,
-        relays: await relaysOf(options, relayTlsFiles(options)),
+        relays: await relaysOf(options, await relayTlsFiles(options)),
         keepalive: {
           nowMs: () => clock.ms,
           pingIntervalMs,

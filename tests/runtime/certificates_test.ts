@@ -1,39 +1,9 @@
-import { deepEqual, equal, throws } from "node:assert/strict";
-import {
-  checkCa,
-  checkKeyPair,
-  factsOf,
-  leadsTo,
-  readCertificates,
-} from "../../lib/runtime/node/certificates.ts";
+import { deepEqual, equal } from "node:assert/strict";
+import { factsOf, leadsTo, readCertificates } from "../../lib/runtime/node/certificates.ts";
 import { Authority, withFolder } from "../support/certificates.ts";
 
 const read = (path: string) => Deno.readTextFileSync(path);
 const dayMs = 86_400_000;
-
-Deno.test("certificates: what a file that breaks off holds is refused", async () => {
-  await withFolder(async (folder) => {
-    const own = await Authority.create(folder, "own");
-    const { certPath, keyPath } = await own.issue("server", "DNS:server");
-    const chain = read(certPath) + read(own.caPath);
-    const file = (option: string, pem: string) => ({ option, path: "/x", pem });
-    const key = file("tls-key", read(keyPath));
-    checkKeyPair(file("tls-cert", chain), key);
-    throws(() => checkKeyPair(file("tls-cert", chain.slice(0, -60)), key), {
-      message: 'Option --tls-cert names "/x", which ends within a certificate',
-    });
-    throws(() => checkKeyPair(file("tls-cert", read(certPath).slice(0, -60)), key), {
-      message: 'Option --tls-cert names "/x", whose first certificate is damaged',
-    });
-    checkCa(file("ca-cert", chain));
-    throws(() => checkCa(file("ca-cert", chain.slice(0, -60))), {
-      message: 'Option --ca-cert names "/x", which ends within a certificate',
-    });
-    throws(() => checkCa(file("ca-cert", "")), {
-      message: 'Option --ca-cert names "/x", whose certificates are damaged',
-    });
-  });
-});
 
 Deno.test("leadsTo: by signature and dates, whatever the names", async () => {
   await withFolder(async (folder) => {

@@ -63,16 +63,61 @@ export class Authority {
   }
 
   /**
+   * Issues a certificate of X.509 version 1, as `openssl x509 -req` does without `-extfile`.
+   */
+  async issueVersion1(holder: string): Promise<KeyPairFiles> {
+    return await this.#sign(holder, newKey, []);
+  }
+
+  /** Issues a certificate. @param key As openssl has it, `-newkey rsa:1024`. @param extensions Lines. */
+  async issueWith(
+    holder: string,
+    { key = newKey, extensions }: {
+      readonly key?: readonly string[];
+      readonly extensions: readonly string[];
+    },
+  ): Promise<KeyPairFiles> {
+    const path = `${this.#folder}/${this.#name}-${holder}.ext`;
+    await Deno.writeTextFile(path, [...extensions, ""].join("\n"));
+    return await this.#sign(holder, key, ["-extfile", path]);
+  }
+
+  async #sign(
+    holder: string,
+    key: readonly string[],
+    more: readonly string[],
+  ): Promise<KeyPairFiles> {
+    const base = `${this.#folder}/${this.#name}-${holder}`;
+    const [certPath, keyPath] = [`${base}.crt`, `${base}.key`];
+    const request = ["-subj", `/CN=${holder}`, "-keyout", keyPath, "-out", `${base}.csr`];
+    await openssl("req", ...key, "-nodes", ...request);
+    const signing = ["-CA", this.caPath, "-CAkey", this.#keyPath, "-CAcreateserial"];
+    const files = ["-in", `${base}.csr`, ...more, "-out", certPath];
+    await openssl("x509", "-req", ...signing, "-days", validDays, ...files);
+    return { certPath, keyPath };
+  }
+
+  /**
    * Issues a certificate that ends at a time of the test's own, to the second: `openssl x509` of
    * version 3.0 knows whole days only.
    */
-  async issueUntil(holder: string, end: Date): Promise<KeyPairFiles> {
+  async issueUntil(holder: string, end: Date, names = `DNS:${holder}`): Promise<KeyPairFiles> {
+    return await this.issueBetween(holder, undefined, end, names);
+  }
+
+  /** As {@link issueUntil}, with a begin of the test's own too. */
+  async issueBetween(
+    holder: string,
+    begin: Date | undefined,
+    end: Date,
+    names: string,
+  ): Promise<KeyPairFiles> {
     const base = `${this.#folder}/${this.#name}-${holder}`;
     const [certPath, keyPath, config] = [`${base}.crt`, `${base}.key`, `${base}.cnf`];
     const request = ["-subj", `/CN=${holder}`, "-keyout", keyPath, "-out", `${base}.csr`];
     await openssl("req", ...newKey, ...request);
     await Deno.writeTextFile(`${base}.db`, "");
-    await Deno.writeTextFile(`${base}.ext`, `subjectAltName=DNS:${holder}\n`);
+    await Deno.writeTextFile(`${base}.ext`, `subjectAltName=${names}\n`);
     const lines = [
       "[ca]",
       "default_ca = own",
@@ -86,11 +131,17 @@ export class Authority {
       "commonName = supplied",
     ];
     await Deno.writeTextFile(config, lines.join("\n"));
-    const utc = end.toISOString().replace(/\.\d+/, "").replaceAll(/[-:T]/g, "");
-    const signing = ["-cert", this.caPath, "-keyfile", this.#keyPath, "-enddate", utc, "-notext"];
+    const utc = (date: Date) => date.toISOString().replace(/\.\d+/, "").replaceAll(/[-:T]/g, "");
+    const dates = [...begin ? ["-startdate", utc(begin)] : [], "-enddate", utc(end)];
+    const signing = ["-cert", this.caPath, "-keyfile", this.#keyPath, ...dates, "-notext"];
     const files = ["-in", `${base}.csr`, "-extfile", `${base}.ext`, "-out", certPath];
     await openssl("ca", "-batch", "-config", config, ...signing, ...files);
     return { certPath, keyPath };
+  }
+
+  /** The authority's own key. */
+  get keyPath(): string {
+    return this.#keyPath;
   }
 
   get #keyPath(): string {
@@ -134,7 +185,8 @@ export async function withFolder(test: (folder: string) => Promise<void>): Promi
   }
 }
 
-async function openssl(...args: readonly string[]): Promise<void> {
+/** Runs openssl, which must succeed. */
+export async function openssl(...args: readonly string[]): Promise<void> {
   const { success, stderr } = await runOpenssl(args);
   if (!success) throw new Error(`openssl ${args.join(" ")} failed: ${stderr}`);
 }

@@ -8,6 +8,7 @@ import {
   readStandardInput,
   readTextFile,
 } from "../files.ts";
+import { certificatesOnly, privateKeyOnly } from "../pem.ts";
 import { hostName, type Kind, parsedBy, path } from "../options/kinds.ts";
 import type { OptionTable } from "../options/option_table.ts";
 import type { ReadOptions } from "../options/options.ts";
@@ -34,7 +35,7 @@ export interface AccessTls {
   readonly serverName?: string | undefined;
 }
 
-/** A file and its text. */
+/** What a file holds of certificates, or of a key, and nothing else of it. */
 export interface PemText {
   /** The option that named it, without dashes. */
   readonly option: string;
@@ -175,14 +176,14 @@ function readTls({ values, origins }: ReadOptions<typeof accessTable>): AccessTl
   const certificate = (option: "ca" | "client-cert", origin: string, file: string): PemText => ({
     option,
     path: file,
-    pem: readCertificateFile({ origin, path: file }),
+    pem: certificatesOnly(readCertificateFile({ origin, path: file })),
   });
   const pair = clientCert === undefined || clientKey === undefined ? undefined : {
     cert: certificate("client-cert", origins.clientCert, clientCert),
     key: {
       option: "client-key",
       path: clientKey,
-      pem: readPrivateKeyFile({ origin: origins.clientKey, path: clientKey }),
+      pem: privateKeyOnly(readPrivateKeyFile({ origin: origins.clientKey, path: clientKey })),
     },
   };
   return {

@@ -1,42 +1,5 @@
-/**
- * Certificates and keys, looked at when a program starts and when their files change: with a wrong
- * one every handshake would fail later, and only the log would say so.
- */
-import { createPrivateKey, X509Certificate } from "node:crypto";
-import { ConfigError } from "../../config/config_error.ts";
-
-/** A PEM file and the option that names it, without its dashes. */
-export interface PemFile {
-  readonly option: string;
-  readonly path: string;
-  readonly pem: string;
-}
-
-/**
- * Checks that a certificate and a key can be read and belong together.
- *
- * @throws {ConfigError} that says which of them is wrong
- */
-export function checkKeyPair(chain: PemFile, key: PemFile): void {
-  const [block = ""] = certificatesOf(chain);
-  const certificate = attempt(() => new X509Certificate(block));
-  if (!certificate) throw fault(chain, "whose first certificate is damaged");
-  const privateKey = attempt(() => createPrivateKey(key.pem));
-  if (!privateKey) throw fault(key, "whose private key is damaged");
-  if (certificate.checkPrivateKey(privateKey)) return;
-  throw fault(key, `which is not the key of the certificate in --${chain.option}`);
-}
-
-/**
- * Checks that at least one certificate of a CA's file can be read. Others may be of kinds that this
- * runtime doesn't know, as in a system's bundle; nobody is trusted because of them.
- *
- * @throws {ConfigError} when there is none
- */
-export function checkCa(file: PemFile): void {
-  const isReadable = (block: string) => attempt(() => new X509Certificate(block)) !== undefined;
-  if (!certificatesOf(file).some(isReadable)) throw fault(file, "whose certificates are damaged");
-}
+/** Certificates that are in use: when they expire, and whom they lead to. */
+import { X509Certificate } from "node:crypto";
 
 /** What is to be known of a file's certificates while they are in use. */
 export interface CertificateFacts {
@@ -113,14 +76,6 @@ function isIssued(certificate: X509Certificate, by: X509Certificate): boolean {
   return certificate.checkIssued(by) && certificate.verify(by.publicKey);
 }
 
-/** @throws {ConfigError} for a file that ends in the middle of a certificate. */
-function certificatesOf(file: PemFile): string[] {
-  const blocks = blocksOf(file.pem);
-  const begun = file.pem.match(/-----BEGIN CERTIFICATE-----/g)?.length ?? 0;
-  if (begun > Math.max(1, blocks.length)) throw fault(file, "which ends within a certificate");
-  return blocks;
-}
-
 function blocksOf(pem: string): string[] {
   return pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
 }
@@ -132,8 +87,4 @@ function attempt<T>(make: () => T): T | undefined {
   } catch {
     return undefined;
   }
-}
-
-function fault({ option, path }: PemFile, what: string): ConfigError {
-  return new ConfigError(`Option --${option} names ${JSON.stringify(path)}, ${what}`);
 }

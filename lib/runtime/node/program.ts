@@ -2,12 +2,13 @@
 import process from "node:process";
 import { setDefaultHighWaterMark } from "node:stream";
 import type { Command } from "../../commands/command.ts";
+import type { PemText } from "../../config/commands/access_options.ts";
 import { formatAddress, type ListenAddress } from "../../config/options/address.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { Environment, Parsed } from "../../config/options/options.ts";
 import type { Log } from "../../log.ts";
-import { checkCa, checkKeyPair } from "./certificates.ts";
 import type { HttpServer } from "./http_server.ts";
+import { loadCaBundle, loadKeyPair, type PemSource } from "./key_material.ts";
 import { exitLogged, flushLog } from "./log.ts";
 
 /** What was given can't be used. */
@@ -59,14 +60,18 @@ export async function runProgram<Options>(
 
 async function runCommand(name: string, command: Command, argv: readonly string[]): Promise<void> {
   const { text, warnings, exitCode = 0 } = await command.run(argv, process.env, {
-    checkTls({ ca, pair }) {
-      if (pair) checkKeyPair(pair.cert, pair.key);
-      if (ca) checkCa(ca);
+    async checkTls({ ca, pair }) {
+      if (pair) await loadKeyPair(sourceOf(pair.cert), sourceOf(pair.key), "client");
+      if (ca) loadCaBundle(sourceOf(ca));
     },
   });
   for (const warning of warnings) process.stderr.write(`${name}: ${warning}\n`);
   // Nothing that a command has left open may keep the program.
   process.stdout.write(text, () => process.exit(exitCode));
+}
+
+function sourceOf({ option, path, pem }: PemText): PemSource {
+  return { origin: `Option --${option}`, path, text: pem };
 }
 
 /** Binds a listener. @throws {ConfigError} that names the option when the address can't be had. */

@@ -8,7 +8,7 @@ import { type TlsFile, TlsFiles } from "../tls_files.ts";
  *
  * @throws {ConfigError} for one that can't be used.
  */
-export function relayTlsFiles({ tls, directory }: RelayOptions): TlsFiles<"tls"> {
+export function relayTlsFiles({ tls, directory }: RelayOptions): Promise<TlsFiles<"tls">> {
   const files: TlsFile[] = [];
   if (tls) {
     files.push(
@@ -24,7 +24,7 @@ export function relayTlsFiles({ tls, directory }: RelayOptions): TlsFiles<"tls">
   for (const { option, path, pem } of cas) {
     if (path !== undefined && pem !== undefined) files.push({ kind: "ca", option, path, pem });
   }
-  return new TlsFiles([{ source: "tls", files }]);
+  return TlsFiles.load([{ source: "tls", files, use: "server" }]);
 }
 
 /** What agents' and callers' listeners get. */
