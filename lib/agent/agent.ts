@@ -1,5 +1,6 @@
 /** The agent: keeps a session with the relay and serves what comes through it. */
 import type { Log } from "../log.ts";
+import { SparseLog } from "../sparse_log.ts";
 import { getField, type HeadLimits, type RequestHead } from "../http1/head.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import { CloseCode, StreamError } from "../protocol/errors.ts";
@@ -40,10 +41,15 @@ export interface AgentConfig extends LinkConfig {
 /** How often the agent looks whether its token has changed or is about to expire. */
 const credentialLookMs = 60_000;
 
+/** How often the log is told of lines that it left out, in milliseconds. */
+const sparseLogSweepMs = 1_000;
+
 /** Runs until it is stopped. */
 export class Agent {
   readonly #config: AgentConfig;
   readonly #log: Log;
+  /** For what others can cause as often as they like. */
+  readonly sparseLog: SparseLog;
   readonly #pool: UpstreamPool;
   readonly #serving: ServeContext;
   readonly #expiry: CredentialExpiry;
@@ -54,6 +60,7 @@ export class Agent {
   constructor(config: AgentConfig, log: Log) {
     this.#config = config;
     this.#log = log;
+    this.sparseLog = new SparseLog(log);
     this.#pool = new UpstreamPool({
       dial: config.dialTarget,
       maxIdle: config.poolSize,
@@ -118,10 +125,13 @@ export class Agent {
   async run(): Promise<void> {
     this.#lookAtCredential();
     const timer = setInterval(() => this.#lookAtCredential(), credentialLookMs);
+    const sweep = setInterval(() => this.sparseLog.sweep(), sparseLogSweepMs);
     try {
       await Promise.all(this.#links.map((link) => link.run()));
     } finally {
       clearInterval(timer);
+      clearInterval(sweep);
+      this.sparseLog.sweep(true);
     }
   }
 
@@ -154,10 +164,9 @@ export class Agent {
 
   #opened(stream: Stream, target: string): void {
     if (target === this.#config.target) return serve(stream, this.#serving);
-    this.#log.warn("Refused a request for another target", {
-      asked: target,
-      target: this.#config.target,
-    });
+    const { target: own, serverUrl } = this.#config;
+    const about = { target: own, peer: new URL(serverUrl).host };
+    this.sparseLog.warn("Refused a request for another target", about, { asked: target });
     stream.fail(new StreamError("forbidden", "address not allowed"));
   }
 

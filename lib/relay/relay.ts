@@ -3,6 +3,7 @@ import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
 import type { LimitValues } from "../domain/limits.ts";
 import type { Log } from "../log.ts";
+import { SparseLog } from "../sparse_log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import type { SessionKeepalive } from "../protocol/session.ts";
@@ -80,6 +81,8 @@ const viaIdLength = 8;
 export class Relay {
   readonly config: RelayConfig;
   readonly log: Log;
+  /** For what anybody outside can cause. */
+  readonly sparseLog: SparseLog;
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
@@ -118,9 +121,10 @@ export class Relay {
     this.audit = parts.audit;
     this.tracer = parts.tracer;
     this.admissions = new Admissions(tokens);
-    this.agentRefusals = new AgentRefusals(metrics, log);
+    this.sparseLog = new SparseLog(log);
+    this.agentRefusals = new AgentRefusals(metrics, this.sparseLog);
     this.callers = callers;
-    this.callerRefusals = new CallerRefusals(metrics, log);
+    this.callerRefusals = new CallerRefusals(metrics, this.sparseLog);
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);

@@ -8,7 +8,7 @@ const page = "docs/observability.md";
 function loggedMessages(...paths: string[]): Set<string> {
   const messages = new Set<string>();
   for (const path of sources(...paths)) {
-    for (const match of readText(path).matchAll(/log(?:\.\w+|\[[^\]]+\])\(\s*"([^"]+)"/g)) {
+    for (const match of readText(path).matchAll(/[lL]og(?:\.\w+|\[[^\]]+\])\(\s*"([^"]+)"/g)) {
       messages.add(match[1]!);
     }
   }

@@ -1,9 +1,8 @@
 /** Answers to agents that are not let in: counted, logged without their token, and not hurried. */
 import type { Context } from "hono";
-import type { Log } from "../../log.ts";
 import type { RelayEnv } from "../env.ts";
 import { Failures } from "../limits/failures.ts";
-import { SparseLog } from "../limits/sparse_log.ts";
+import type { SparseLog } from "../../sparse_log.ts";
 import type { Refusal } from "./admissions.ts";
 
 /** Where refused agents are counted. */
@@ -21,9 +20,9 @@ export class AgentRefusals {
   readonly #log: SparseLog;
   readonly #failures = new Failures(() => performance.now());
 
-  constructor(counts: AgentRefusalCounts, log: Log) {
+  constructor(counts: AgentRefusalCounts, log: SparseLog) {
     this.#counts = counts;
-    this.#log = new SparseLog(log);
+    this.#log = log;
   }
 
   /** The answer, at once or after a while. */
@@ -49,13 +48,11 @@ export class AgentRefusals {
 
   #report(c: Context<RelayEnv>, { kind, cluster, tokenName }: Refusal, isSlowed: boolean): void {
     const { peer } = c.env.exchange;
-    this.#log.warn("Refused an agent", {
-      reason: kind,
+    const slowed = isSlowed || undefined;
+    this.#log.warn("Refused an agent", { reason: kind, peer: peer.address, slowed }, {
       cluster: cluster?.id,
       token_name: tokenName,
       certificate: kind === "certificate" ? peer.certificate?.names : undefined,
-      peer: peer.address,
-      slowed: isSlowed || undefined,
     });
   }
 }

@@ -1,10 +1,9 @@
 /** Answers to callers that are not let in: counted, logged without their credential, and not hurried. */
 import type { Exchange } from "../../net/exchange.ts";
-import type { Log } from "../../log.ts";
 import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
 import { Failures } from "../limits/failures.ts";
-import { SparseLog } from "../limits/sparse_log.ts";
 import { isCallerName } from "./caller_name.ts";
+import type { SparseLog } from "../../sparse_log.ts";
 import type { Caller, Denial, DenialReason } from "./caller.ts";
 
 /** Where refused callers are counted. */
@@ -20,9 +19,9 @@ export class CallerRefusals {
   readonly #log: SparseLog;
   readonly #failures = new Failures(() => performance.now());
 
-  constructor(counts: CallerRefusalCounts, log: Log) {
+  constructor(counts: CallerRefusalCounts, log: SparseLog) {
     this.#counts = counts;
-    this.#log = new SparseLog(log);
+    this.#log = log;
   }
 
   /** Answers a caller that is denied, at once or after a while; `caller` is there if it is known. */
@@ -30,12 +29,10 @@ export class CallerRefusals {
     const { peer } = exchange;
     const { reason, answer, detail } = denial;
     this.#counts.callerDenied(reason);
-    this.#log.warn("Refused a caller", {
-      reason,
+    this.#log.warn("Refused a caller", { reason, peer: peer.address }, {
       detail,
       cluster,
       caller: caller?.name ?? peer.certificate?.names.find(isCallerName),
-      peer: peer.address,
     });
     if (answer.status !== 401) return answerError(exchange, answer);
     this.#counts.authFailed("tunnel");

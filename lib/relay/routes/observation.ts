@@ -200,20 +200,33 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
 
   #ended(end: ExchangeEnd): void {
     const { method } = this.exchange.head;
-    const caller = this.caller?.kind === "network" ? undefined : this.caller;
     this.#cluster.open--;
     this.permit.release();
     this.relay.callers.open.forget(this.watching);
     this.#cluster.finished(method, end);
     this.#trail?.ended(end);
     if (this.span) this.#endSpan(this.span, end);
-    this.relay.log.info("Request", {
+    this.#log(end);
+  }
+
+  #log(end: ExchangeEnd): void {
+    const fields = this.#lineFields(end);
+    const { peer: { address: peer } } = this.exchange;
+    // Anybody can send requests that nobody lets in: so many must not fill the log.
+    const isAnybodys = this.denialReason !== undefined && !this.caller;
+    if (isAnybodys) this.relay.sparseLog.info("Request", { status: end.status, peer }, fields);
+    else this.relay.log.info("Request", fields);
+  }
+
+  #lineFields(end: ExchangeEnd) {
+    const caller = this.caller?.kind === "network" ? undefined : this.caller;
+    return {
       request_id: this.requestId,
       trace_id: this.span?.traceId,
       cluster: this.route.cluster,
       caller: caller?.name,
       caller_kind: caller?.kind,
-      method,
+      method: this.exchange.head.method,
       path: withoutQuery(this.route.path),
       status: end.status,
       code: this.code,
@@ -228,7 +241,7 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
       from_relay: this.fromRelay,
       to_relay: this.toRelay,
       retries: this.retries === 0 ? undefined : this.retries,
-    });
+    };
   }
 }
 

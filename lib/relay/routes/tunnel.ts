@@ -78,7 +78,7 @@ function serveHop(
 ): Promise<void> | void {
   if (hop === "forged") {
     relay.metrics.authFailed("tunnel");
-    relay.log.warn("Refused a request: it has fields that only relays may send", {
+    relay.sparseLog.warn("Refused a request: it has fields that only relays may send", {
       peer: exchange.peer.address,
     });
     return answerError(exchange, forbiddenHop);

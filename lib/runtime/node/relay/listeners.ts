@@ -6,7 +6,6 @@ import { healthApp, internalApp, publicApp } from "../../../relay/app.ts";
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
-import { SparseLog } from "../../../relay/limits/sparse_log.ts";
 import { type AppFetch, HttpServer, type ServerTls } from "../http_server.ts";
 import { listenOn } from "../program.ts";
 import type { RelayServerTls } from "./tls.ts";
@@ -21,6 +20,9 @@ interface Bounds {
   readonly tls?: ServerTls | undefined;
 }
 
+/** How often the log is told of lines that it left out, in milliseconds. */
+const sparseLogSweepMs = 1_000;
+
 /** All listeners of one relay. */
 export class RelayListeners {
   readonly #relay: Relay;
@@ -28,6 +30,7 @@ export class RelayListeners {
   readonly #public: HttpServer;
   readonly #internal: HttpServer;
   readonly #health: HttpServer | undefined;
+  readonly #sweep: ReturnType<typeof setInterval>;
   #internalAddress = "";
 
   constructor(relay: Relay, options: RelayOptions, tls: RelayServerTls | undefined) {
@@ -53,6 +56,7 @@ export class RelayListeners {
     });
     this.#health = options.healthAddr &&
       this.#serve("health", healthApp(relay).fetch, { limits: head, connections: anybody });
+    this.#sweep = setInterval(() => relay.sparseLog.sweep(), sparseLogSweepMs);
   }
 
   /** Where the internal listener is bound, with the port that 0 stood for. */
@@ -96,6 +100,8 @@ export class RelayListeners {
     this.#public.close();
     this.#internal.close();
     this.#health?.close();
+    clearInterval(this.#sweep);
+    this.#relay.sparseLog.sweep(true);
   }
 
   #log(listener: string, address: string, tls: string): void {
@@ -103,7 +109,7 @@ export class RelayListeners {
   }
 
   #serve(listener: ListenerName, fetch: AppFetch, bounds: Bounds): HttpServer {
-    const { metrics, log } = this.#relay;
+    const { metrics, log, sparseLog } = this.#relay;
     const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
     const server = new HttpServer({
       fetch,
@@ -112,13 +118,13 @@ export class RelayListeners {
       turnedAway: this.#turnAway(listener),
       refused: (status, reason, peer) => {
         metrics.requestRefused(status);
-        log.info("Refused a request", { status, reason, peer });
+        sparseLog.info("Refused a request", { listener, status, peer }, { reason });
       },
       handshakeFailed: ({ reason, detail, peer }) => {
         metrics.tlsHandshakeFailed(reason);
         // A port check is no event.
         const level = reason === "silent" ? "debug" : "info";
-        log[level]("TLS handshake failed", { reason, detail, peer });
+        sparseLog[level]("TLS handshake failed", { listener, reason, peer }, { detail });
       },
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", { listener }),
@@ -129,10 +135,10 @@ export class RelayListeners {
   }
 
   #turnAway(listener: ListenerName): (limit: MetConnectionLimit, peer: string) => void {
-    const log = new SparseLog(this.#relay.log);
+    const { metrics, sparseLog } = this.#relay;
     return (limit, peer) => {
-      this.#relay.metrics.limitHit(limit);
-      log.warn("Refused a connection", { listener, limit, peer });
+      metrics.limitHit(limit);
+      sparseLog.warn("Refused a connection", { listener, limit, peer });
     };
   }
 }
