@@ -1,6 +1,14 @@
 /** One stream of the tunnel: a request from the relay, the target's answer back. */
+import { ByteBuffer } from "../bytes/byte_buffer.ts";
 import { concat, freeing, noBytes } from "../bytes/bytes.ts";
-import { BodyError, BodyScanner, requestFraming, responseFraming } from "../http1/body.ts";
+import {
+  BodyError,
+  BodyScanner,
+  repeatsLength,
+  requestFraming,
+  responseFraming,
+  withLengthOnce,
+} from "../http1/body.ts";
 import { dateField } from "../http1/date.ts";
 import { endToEnd, keepsAlive, requestedUpgrade } from "../http1/fields.ts";
 import {
@@ -8,13 +16,13 @@ import {
   encodeResponseHead,
   type Field,
   field,
-  findHeadEnd,
   HeadError,
   type HeadLimits,
-  parseRequestHead,
-  parseResponseHead,
   type RequestHead,
+  type ResponseHead,
 } from "../http1/head.ts";
+import { headFaults } from "../http1/faults.ts";
+import { HeadReader, parseResponseHead } from "../http1/head_reader.ts";
 import { allowedMethods, mayEcho } from "../http1/methods.ts";
 import { isRepeatable } from "../http1/repeatable.ts";
 import { checkRequest } from "../http1/request_target.ts";
@@ -61,8 +69,9 @@ class Serving implements StreamEvents {
   readonly #stream: Stream;
   readonly #context: ServeContext;
   #state: "head" | "dialling" | "sending" | "over" = "head";
-  /** Bytes of the request that can't be passed on yet: the head's, then the body's first ones. */
-  #pending: Uint8Array = noBytes;
+  readonly #requestHeads: HeadReader<RequestHead>;
+  /** Bytes behind the request's head that can't be passed on yet. */
+  readonly #pending = new ByteBuffer();
   #request: RequestHead | undefined;
   #requestBytes: Uint8Array = noBytes;
   /** Whether the request carries the agent's credential. */
@@ -72,7 +81,7 @@ class Serving implements StreamEvents {
   #dialling: AbortController | undefined;
   #hasRetried = false;
   #untaken = 0;
-  #responseHead: Uint8Array = noBytes;
+  #responseHeads: HeadReader<ResponseHead> | undefined;
   #responseBody: BodyScanner | undefined;
   #isAnswerBegun = false;
   #keepsAlive = false;
@@ -82,6 +91,7 @@ class Serving implements StreamEvents {
   constructor(stream: Stream, context: ServeContext) {
     this.#stream = stream;
     this.#context = context;
+    this.#requestHeads = HeadReader.forRequests(context.limits);
     stream.listen(this);
   }
 
@@ -89,24 +99,16 @@ class Serving implements StreamEvents {
   data(bytes: Uint8Array, release?: () => void): void {
     if (this.#state === "over") return this.#stream.taken(bytes.length);
     if (this.#state === "sending") return this.#sendBody(bytes, noBytes, release);
-    const known = this.#pending.length;
-    this.#pending = concat(this.#pending, bytes);
-    if (this.#state === "head") this.#tryHead(known);
+    if (this.#state === "head") this.#readHead(bytes);
+    else this.#pending.append(bytes);
   }
 
-  /** @param known Bytes of the head that have been searched, and reported as taken, before. */
-  #tryHead(known: number): void {
-    const { limits } = this.#context;
-    const end = findHeadEnd(this.#pending, Math.max(0, known - 3));
-    if (end === -1) {
-      // A head may be longer than the stream's window: what follows must be let in.
-      if (this.#pending.length <= limits.maxBytes) {
-        return this.#stream.taken(this.#pending.length - known);
-      }
-      return this.#fail(new StreamError("protocol", `Head is over ${limits.maxBytes} bytes`));
-    }
+  #readHead(bytes: Uint8Array): void {
     try {
-      this.#request = checkRequest(parseRequestHead(this.#pending.subarray(0, end), limits));
+      const head = this.#requestHeads.read(bytes);
+      // A head may be longer than the stream's window: what follows must be let in.
+      if (!head) return this.#stream.taken(bytes.length);
+      this.#request = checkRequest(head);
       this.#span = this.#context.trace?.(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
       this.#requestBytes = this.#encodeRequest(this.#request);
@@ -115,8 +117,9 @@ class Serving implements StreamEvents {
       if (!(error instanceof HeadError)) throw error;
       return this.#fail(new StreamError("protocol", error.message));
     }
-    this.#pending = this.#pending.subarray(end);
-    this.#stream.taken(end - known);
+    const { rest } = this.#requestHeads;
+    this.#pending.append(rest);
+    this.#stream.taken(bytes.length - rest.length);
     if (mayEcho(this.#request.method)) this.#refuseMethod();
     else this.#connect();
   }
@@ -177,13 +180,12 @@ class Serving implements StreamEvents {
     this.#connection = connection;
     connection.use(new Answering(this));
     if (!this.#hasRetried) this.#context.forwarded();
-    const body = this.#pending;
-    this.#pending = noBytes;
+    const body = this.#pending.take();
     if (body.length > 0 && !this.#requestBody!.isDone) this.#sendBody(body, this.#requestBytes);
     else {
       connection.socket.write(this.#requestBytes);
       // An upgrade's first bytes may come before its answer; they wait for it.
-      this.#pending = body;
+      this.#pending.append(body);
     }
   }
 
@@ -191,7 +193,7 @@ class Serving implements StreamEvents {
   #sendBody(bytes: Uint8Array, head: Uint8Array = noBytes, release?: () => void): void {
     const body = this.#requestBody!;
     if (body.isDone) {
-      this.#pending = concat(this.#pending, bytes);
+      this.#pending.append(bytes);
       return;
     }
     let end: number;
@@ -206,7 +208,7 @@ class Serving implements StreamEvents {
     const sent = release && end === bytes.length ? whenSent(release) : undefined;
     if (this.#connection!.socket.write(piece, sent)) this.#stream.taken(end);
     else this.#untaken += end;
-    if (end < bytes.length) this.#pending = concat(this.#pending, bytes.subarray(end));
+    if (end < bytes.length) this.#pending.append(bytes.subarray(end));
   }
 
   /** The target takes bytes again. */
@@ -228,7 +230,7 @@ class Serving implements StreamEvents {
   #pendingHoldsRest(): boolean {
     const probe = new BodyScanner(this.#requestBody!.framing);
     try {
-      probe.scan(this.#pending, 0);
+      probe.scan(this.#pending.bytes, 0);
     } catch {
       return false; // It is refused when it is sent.
     }
@@ -248,35 +250,45 @@ class Serving implements StreamEvents {
   }
 
   #receiveAnswerHead(bytes: Uint8Array): void {
-    const searchFrom = Math.max(0, this.#responseHead.length - 3);
-    this.#responseHead = concat(this.#responseHead, bytes);
-    let from = searchFrom;
-    let passed = 0;
-    for (;;) {
-      const end = findHeadEnd(this.#responseHead, Math.max(from, passed + 3));
-      if (end === -1) break;
-      const head = parseResponseHead(this.#responseHead.subarray(passed, end), this.#limits);
+    const heads = this.#responseHeads ??= HeadReader.forFramingOfResponses(this.#context.limits);
+    /** Interim heads, to be passed on together. */
+    let passed: ByteBuffer | undefined;
+    let piece = bytes;
+    while (piece.length > 0) {
+      const head = heads.read(piece);
+      if (!head) break;
       this.#status = head.status;
       if (head.status === 401 && this.#isAuthorized) this.#context.credentialRefused?.();
-      if (head.status === 101) return this.#switchProtocols(end);
-      passed = end;
-      from = 0;
-      if (head.status < 200) continue;
-      this.#keepsAlive = keepsAlive(head);
-      this.#responseBody = new BodyScanner(responseFraming(head, this.#request!.method));
-      const answer = this.#responseHead;
-      this.#responseHead = noBytes;
-      return this.#passAnswer(answer, passed);
+      if (head.status === 101) return this.#switchProtocols(passed);
+      if (head.status >= 200) return this.#beginAnswer(head, passed);
+      passed ??= new ByteBuffer();
+      passed.append(heads.all.subarray(0, heads.end));
+      piece = heads.rest;
     }
-    if (passed > 0) this.#write(this.#responseHead.subarray(0, passed));
-    this.#responseHead = this.#responseHead.subarray(passed);
-    if (this.#responseHead.length > this.#limits.maxBytes) {
-      throw new HeadError(431, `Head is over ${this.#limits.maxBytes} bytes`);
-    }
+    if (passed) this.#write(passed.bytes);
   }
 
-  get #limits(): HeadLimits {
-    return this.#context.limits;
+  /** @param passed Interim heads that come in front. */
+  #beginAnswer(head: ResponseHead, passed: ByteBuffer | undefined): void {
+    this.#keepsAlive = keepsAlive(head);
+    const framing = responseFraming(head, this.#request!.method);
+    this.#responseBody = new BodyScanner(framing, true);
+    const { all, end, rest } = this.#responseHeads!;
+    this.#responseHeads = undefined;
+    if (!passed && !repeatsLength(head)) return this.#passAnswer(all, end);
+    const answer = passed ?? new ByteBuffer();
+    answer.append(
+      repeatsLength(head) ? this.#withLengthOnce(all.subarray(0, end)) : all.subarray(0, end),
+    );
+    const bodyStart = answer.length;
+    answer.append(rest);
+    this.#passAnswer(answer.bytes, bodyStart);
+  }
+
+  /** Written anew: what is behind us may refuse what we take. */
+  #withLengthOnce(bytes: Uint8Array): Uint8Array {
+    const { status, reason, fields, minor } = parseResponseHead(bytes, this.#context.limits);
+    return encodeResponseHead(status, reason, withLengthOnce(fields), minor);
   }
 
   /** Passes on bytes of the answer, of which those from `bodyStart` are its body's. */
@@ -284,8 +296,9 @@ class Serving implements StreamEvents {
     const body = this.#responseBody!;
     const end = body.scan(bytes, bodyStart);
     const isExact = end === bytes.length;
+    const passed = body.clean(bytes, 0, end);
     // What was read is whole in this one write, and nothing else refers to it.
-    this.#write(bytes.subarray(0, end), isExact ? freeing(bytes) : undefined);
+    this.#write(passed, isExact && passed === bytes ? freeing(bytes) : undefined);
     if (body.isDone) this.#complete(isExact);
   }
 
@@ -332,17 +345,18 @@ class Serving implements StreamEvents {
       isRepeatable(this.#request!, this.#requestBody!.framing);
   }
 
-  #switchProtocols(headEnd: number): void {
+  #switchProtocols(passed: ByteBuffer | undefined): void {
     if (requestedUpgrade(this.#request!) === undefined || !this.#requestBody!.isDone) {
-      throw new HeadError(400, "protocols were changed unasked");
+      throw new HeadError(400, headFaults.unasked);
     }
     this.#state = "over";
     const socket = this.#connection!.detach();
-    const answer = this.#responseHead;
-    this.#stream.write(answer.subarray(0, headEnd));
+    const { all, end, rest } = this.#responseHeads!;
+    if (passed) this.#stream.write(passed.bytes);
+    this.#stream.write(all.subarray(0, end));
     pipe(socket, this.#stream, {
-      head: answer.subarray(headEnd),
-      streamHead: this.#pending,
+      head: rest,
+      streamHead: this.#pending.take(),
       closed: () => this.#endSpan(),
     });
   }

@@ -60,6 +60,11 @@ export function encodeLatin1(text: string): Uint8Array {
   return bytes;
 }
 
+/** Bytes of which none is over 0x7f as a string. */
+export function decodeAscii(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
 /** `String.fromCharCode` takes its bytes as arguments, of which an engine allows only so many. */
 const decodeSliceBytes = 8 * 1024;
 

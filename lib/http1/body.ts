@@ -1,6 +1,9 @@
 /** Bodies of HTTP/1.1 messages: how they are framed, and where they end (RFC 9112 sections 6, 7). */
 import { allocate, encodeLatin1 } from "../bytes/bytes.ts";
-import { type Field, HeadError, type RequestHead, type ResponseHead } from "./head.ts";
+import { BodyError, bodyFaults, HeadError, headFaults } from "./faults.ts";
+import type { Field, RequestHead, ResponseHead } from "./head.ts";
+
+export { BodyError } from "./faults.ts";
 
 /** How a body's end is known. */
 export type Framing =
@@ -14,11 +17,6 @@ const none: Framing = { kind: "none" };
 const chunked: Framing = { kind: "chunked" };
 const untilClose: Framing = { kind: "close" };
 
-/** A body broke its framing. The connection that it came on can't be used any more. */
-export class BodyError extends Error {
-  override readonly name = "BodyError";
-}
-
 /**
  * How a request's body is framed. What could be read in two ways is refused: both lengths, repeated
  * lengths, a coding other than chunked, a coding in HTTP/1.0.
@@ -26,50 +24,70 @@ export class BodyError extends Error {
  * @throws {HeadError} 400, or 501 for a transfer coding other than chunked.
  */
 export function requestFraming(head: RequestHead): Framing {
-  return declaredFraming(head) ?? none;
+  return declaredFraming(head, false) ?? none;
 }
 
 /**
- * How a response's body is framed, given the method that it answers. The same strictness.
+ * How a response's body is framed, given the method that it answers. As strict, but for a length that
+ * comes again with the same value, which targets send and everybody reads the same (RFC 9112 section
+ * 6.3).
  *
  * @throws {HeadError}
  */
 export function responseFraming(head: ResponseHead, method: string): Framing {
-  const declared = declaredFraming(head);
+  const declared = declaredFraming(head, true);
   if (method === "HEAD" || head.status === 204 || head.status === 304) return none;
   if (head.status < 200) return none;
   return declared ?? untilClose;
 }
 
-function declaredFraming(head: { minor: number; fields: readonly Field[] }): Framing | undefined {
+/** @param mayRepeat Whether a length may come again with the same value. */
+function declaredFraming(
+  head: { minor: number; fields: readonly Field[] },
+  mayRepeat: boolean,
+): Framing | undefined {
   let coding: string | undefined;
   let length: string | undefined;
   for (const { key, value } of head.fields) {
     if (key === "transfer-encoding") {
-      if (coding !== undefined) throw new HeadError(400, "Transfer-Encoding came twice");
+      if (coding !== undefined) throw new HeadError(400, headFaults.codingTwice);
       coding = value;
     } else if (key === "content-length") {
-      if (length !== undefined) throw new HeadError(400, "Content-Length came twice");
+      if (length !== undefined && !mayRepeat) throw new HeadError(400, headFaults.lengthTwice);
+      if (length !== undefined && length !== value) {
+        throw new HeadError(400, headFaults.lengthsDiffer);
+      }
       length = value;
     }
   }
   if (coding !== undefined) return codedFraming(coding, length, head.minor);
   if (length === undefined) return undefined;
   // 15 digits are exact as a number and more than any body has.
-  if (!/^\d{1,15}$/.test(length)) throw new HeadError(400, "Content-Length is not a number");
+  if (!/^\d{1,15}$/.test(length)) throw new HeadError(400, headFaults.length);
   const bytes = Number(length);
   return bytes === 0 ? none : { kind: "length", bytes };
 }
 
+/** Whether a length came more than once, so that the head must not go on as it is. */
+export function repeatsLength({ fields }: { fields: readonly Field[] }): boolean {
+  let count = 0;
+  for (const { key } of fields) if (key === "content-length") count++;
+  return count > 1;
+}
+
+/** The fields with their length once, where {@link responseFraming} has found all equal. */
+export function withLengthOnce(fields: readonly Field[]): Field[] {
+  const first = fields.find(({ key }) => key === "content-length");
+  return fields.filter((item) => item.key !== "content-length" || item === first);
+}
+
 function codedFraming(coding: string, length: string | undefined, minor: number): Framing {
-  if (length !== undefined) {
-    throw new HeadError(400, "Both Transfer-Encoding and Content-Length are there");
-  }
-  if (minor === 0) throw new HeadError(400, "Transfer-Encoding in HTTP/1.0");
-  if (coding.toLowerCase() !== "chunked") {
-    throw new HeadError(501, "Transfer-Encoding is not supported; must be chunked");
-  }
-  return chunked;
+  if (length !== undefined) throw new HeadError(400, headFaults.both);
+  if (minor === 0) throw new HeadError(400, headFaults.oldCoding);
+  const lower = coding.toLowerCase();
+  if (lower === "chunked") return chunked;
+  const isTwice = /^chunked[ \t]*,[ \t]*chunked$/.test(lower);
+  throw new HeadError(501, isTwice ? headFaults.chunkedTwice : headFaults.coding);
 }
 
 /** States of the chunked coding, in the order in which a body goes through them. */
@@ -77,18 +95,24 @@ const Chunk = {
   SizeStart: 0,
   Size: 1,
   Extension: 2,
-  SizeEnd: 3,
-  Data: 4,
-  DataCr: 5,
-  DataLf: 6,
-  TrailerStart: 7,
-  Trailer: 8,
-  TrailerLf: 9,
-  EndLf: 10,
+  /** Blanks behind a size, which only a lenient scanner passes. */
+  Blank: 3,
+  SizeEnd: 4,
+  Data: 5,
+  DataCr: 6,
+  DataLf: 7,
+  TrailerStart: 8,
+  Trailer: 9,
+  TrailerLf: 10,
+  EndLf: 11,
 } as const;
 
-/** Hex digits of a chunk's size: 13 are 52 bits, exact as a number. */
+/** Hex digits of a chunk's size, without zeros in front: 13 are 52 bits, exact as a number. */
 const maxSizeDigits = 13;
+/** Zeros in front of a chunk's size and blanks behind it, where they pass; more is no size. */
+const maxPaddingBytes = 64;
+/** Zeros in front of a size that go on: a strict reader takes them, with eight digits more. */
+const passedZeros = maxSizeDigits - 8;
 /** Bytes of all chunk extensions, and of all trailers, of one body. */
 const maxMetadataBytes = 16 * 1024;
 
@@ -107,13 +131,22 @@ export class BodyScanner {
   /** Content bytes seen so far. */
   contentBytes = 0;
   readonly framing: Framing;
+  readonly #isLenient: boolean;
   #left = 0;
   #state: number = Chunk.SizeStart;
   #digits = 0;
+  #padding = 0;
   #metadataBytes = 0;
+  /** Offsets, in the bytes of the last `scan`, of what is not to go on; see {@link clean}. */
+  #dropped: number[] = [];
 
-  constructor(framing: Framing) {
+  /**
+   * @param isLenient Whether blanks behind a chunk's size and any number of zeros in front of it pass:
+   * targets send them, and everybody reads them the same. Never for requests. See {@link clean}.
+   */
+  constructor(framing: Framing, isLenient = false) {
     this.framing = framing;
+    this.#isLenient = isLenient;
     this.isDone = framing.kind === "none";
     if (framing.kind === "length") this.#left = framing.bytes;
   }
@@ -126,6 +159,7 @@ export class BodyScanner {
    * @throws {BodyError} where the chunked coding is broken.
    */
   scan(bytes: Uint8Array, start: number, onData?: (from: number, to: number) => void): number {
+    if (this.#dropped.length > 0) this.#dropped = [];
     if (this.isDone) return start;
     if (this.framing.kind === "chunked") return this.#scanChunks(bytes, start, onData);
     const available = bytes.length - start;
@@ -162,10 +196,33 @@ export class BodyScanner {
         at += length;
         if (this.#left === 0) this.#state = Chunk.DataCr;
       } else {
+        const padding = this.#padding;
         this.#step(bytes[at++]!);
+        if (this.#padding > padding && this.#isDropped) this.#dropped.push(at - 1);
       }
     }
     return at;
+  }
+
+  /**
+   * Bytes of the last `scan` as the next program may have them: without what has been passed that a
+   * strict one refuses.
+   *
+   * @param from Where in those bytes what is wanted begins; `to`, where it ends
+   */
+  clean(bytes: Uint8Array, from: number, to: number): Uint8Array {
+    if (this.#dropped.length === 0) {
+      return from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
+    }
+    const kept = allocate(to - from - this.#dropped.length);
+    let at = from;
+    let length = 0;
+    for (const dropped of [...this.#dropped, to]) {
+      kept.set(bytes.subarray(at, dropped), length);
+      length += dropped - at;
+      at = dropped + 1;
+    }
+    return kept;
   }
 
   /** One byte of everything that is not content. */
@@ -173,6 +230,7 @@ export class BodyScanner {
     switch (this.#state) {
       case Chunk.SizeStart:
       case Chunk.Size:
+      case Chunk.Blank:
         return this.#stepSize(byte);
       case Chunk.Extension:
         if (byte === cr) this.#state = Chunk.SizeEnd;
@@ -190,6 +248,7 @@ export class BodyScanner {
         expect(byte, lf);
         this.#state = Chunk.SizeStart;
         this.#digits = 0;
+        this.#padding = 0;
         return;
       default:
         return this.#stepTrailer(byte);
@@ -197,18 +256,37 @@ export class BodyScanner {
   }
 
   #stepSize(byte: number): void {
-    const digit = hexValue(byte);
+    const digit = this.#state === Chunk.Blank ? -1 : hexValue(byte);
+    const hasSize = this.#state !== Chunk.SizeStart;
     if (digit !== -1) {
-      if (++this.#digits > maxSizeDigits) throw new BodyError("Chunk size is too large");
-      this.#left = this.#left * 16 + digit;
+      this.#addDigit(digit);
       this.#state = Chunk.Size;
-    } else if (this.#state === Chunk.Size && byte === cr) {
+    } else if (hasSize && byte === cr) {
       this.#state = Chunk.SizeEnd;
-    } else if (this.#state === Chunk.Size && byte === 0x3b) {
+    } else if (hasSize && byte === 0x3b) {
       this.#state = Chunk.Extension;
+    } else if (hasSize && this.#isLenient && (byte === 32 || byte === 9)) {
+      this.#countPadding();
+      this.#state = Chunk.Blank;
     } else {
-      throw new BodyError("Chunk size is not a hexadecimal number");
+      throw new BodyError(bodyFaults.size);
     }
+  }
+
+  #addDigit(digit: number): void {
+    // Zeros in front add nothing, but they must not go on for ever.
+    if (this.#isLenient && this.#left === 0 && digit === 0) this.#countPadding();
+    else if (++this.#digits > maxSizeDigits) throw new BodyError(bodyFaults.sizeTooLarge);
+    this.#left = this.#left * 16 + digit;
+  }
+
+  /** Whether the padding that was counted last must not go on. */
+  get #isDropped(): boolean {
+    return this.#state === Chunk.Blank || this.#padding > passedZeros;
+  }
+
+  #countPadding(): void {
+    if (++this.#padding > maxPaddingBytes) throw new BodyError(bodyFaults.size);
   }
 
   #stepTrailer(byte: number): void {
@@ -228,16 +306,16 @@ export class BodyScanner {
 
   #countMetadata(byte: number): void {
     if ((byte < 0x20 && byte !== 9) || byte === 0x7f) {
-      throw new BodyError("Chunk extension or trailer holds a control character");
+      throw new BodyError(bodyFaults.control);
     }
     if (++this.#metadataBytes > maxMetadataBytes) {
-      throw new BodyError(`Chunk extensions and trailers are over ${maxMetadataBytes} bytes`);
+      throw new BodyError(bodyFaults.tooLong(maxMetadataBytes));
     }
   }
 }
 
 function expect(byte: number, wanted: number): void {
-  if (byte !== wanted) throw new BodyError("Chunk does not end with CRLF");
+  if (byte !== wanted) throw new BodyError(bodyFaults.chunkEnd);
 }
 
 function hexValue(byte: number): number {

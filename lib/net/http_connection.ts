@@ -1,15 +1,10 @@
 /** The server's side of an HTTP/1.1 connection: requests one after the other (RFC 9112 section 9). */
-import { concat, encodeLatin1, noBytes } from "../bytes/bytes.ts";
+import { ByteBuffer } from "../bytes/byte_buffer.ts";
+import { concat, encodeLatin1 } from "../bytes/bytes.ts";
 import { BodyError, BodyScanner, requestFraming } from "../http1/body.ts";
 import { keepsAlive } from "../http1/fields.ts";
-import {
-  findHeadEnd,
-  hasBareLineFeed,
-  HeadError,
-  type HeadLimits,
-  parseRequestHead,
-  type RequestHead,
-} from "../http1/head.ts";
+import { HeadError, type HeadLimits, type RequestHead } from "../http1/head.ts";
+import { HeadReader } from "../http1/head_reader.ts";
 import { dateField } from "../http1/date.ts";
 import { checkRequest } from "../http1/request_target.ts";
 import type { ByteSocket, ByteSocketEvents } from "./byte_socket.ts";
@@ -54,9 +49,6 @@ export interface ConnectionOptions {
   nowMs: () => number;
 }
 
-/** What TLS begins with (RFC 8446 section 5.1), and no request. Its lines would never end. */
-const tlsHandshake = 0x16;
-
 /** Bytes of pipelined requests that are kept while one is being answered. */
 const maxPipelinedBytes = 64 * 1024;
 
@@ -71,8 +63,9 @@ export class HttpConnection implements ExchangeHost {
   readonly #options: ConnectionOptions;
   readonly #listeners: ByteSocketEvents;
   #state: "idle" | "head" | "busy" | "lingering" | "over" = "idle";
-  #buffer: Uint8Array = noBytes;
-  #searchedTo = 0;
+  readonly #heads: HeadReader<RequestHead>;
+  /** What was read and has no place yet: a body that nobody takes, or the next requests. */
+  readonly #buffer = new ByteBuffer();
   #exchange: RawExchange | undefined;
   #deadlineMs: number;
   /** What a caller has yet to take of its last answer, and since when it takes nothing. */
@@ -85,6 +78,7 @@ export class HttpConnection implements ExchangeHost {
   constructor(socket: ByteSocket, options: ConnectionOptions) {
     this.socket = socket;
     this.#options = options;
+    this.#heads = HeadReader.forRequests(options.limits);
     this.#deadlineMs = options.nowMs() + options.timeouts.headMs;
     this.#listeners = {
       data: (bytes) => this.#receive(bytes),
@@ -160,15 +154,14 @@ export class HttpConnection implements ExchangeHost {
 
   detach(): Uint8Array {
     for (const event of eventNames) this.socket.off(event, this.#listeners[event]);
-    const head = this.#buffer;
-    this.#buffer = noBytes;
+    const head = this.#buffer.take();
     this.#over();
     return head;
   }
 
   #receive(bytes: Uint8Array): void {
     if (this.#state === "lingering" || this.#state === "over") return;
-    this.#buffer = concat(this.#buffer, bytes);
+    this.#buffer.append(bytes);
     this.#pump();
     this.#flow();
   }
@@ -202,14 +195,13 @@ export class HttpConnection implements ExchangeHost {
   }
 
   #stepBody(exchange: RawExchange): boolean {
-    const bytes = this.#buffer;
+    const bytes = this.#buffer.take();
     const { length } = bytes;
-    this.#buffer = noBytes;
     try {
       const end = exchange.receive(bytes, 0);
       // A consumer may have detached or paused meanwhile; what is behind the body is kept. Bytes
       // that are all of the body may have been freed.
-      if (end < length) this.#buffer = bytes.subarray(end);
+      if (end < length) this.#buffer.append(bytes.subarray(end));
       return true;
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
@@ -219,58 +211,37 @@ export class HttpConnection implements ExchangeHost {
   }
 
   #stepHead(): boolean {
-    this.#skipEmptyLines();
-    if (this.#buffer.length === 0) return false;
+    let bytes = this.#buffer.take();
     if (this.#state === "idle") {
-      if (this.#buffer.length === 1 && this.#buffer[0] === 13) return false;
+      bytes = withoutEmptyLines(bytes);
+      if (bytes.length === 0) return false;
+      if (bytes.length === 1 && bytes[0] === 13) {
+        this.#buffer.append(bytes);
+        return false;
+      }
       this.#state = "head";
-      this.#searchedTo = 0;
       this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.headMs;
     }
-    if (this.#buffer[0] === tlsHandshake) {
-      this.#refuse(400, "TLS where plain HTTP is spoken");
-      return false;
-    }
-    const end = findHeadEnd(this.#buffer, this.#searchedTo);
-    if (end === -1) {
-      // A head whose lines end with bare line feeds would never end.
-      const isBroken = hasBareLineFeed(this.#buffer, this.#searchedTo);
-      this.#searchedTo = Math.max(0, this.#buffer.length - 3);
-      if (isBroken) this.#refuse(400, "A line of the head ends without CRLF");
-      else if (this.#buffer.length > this.#options.limits.maxBytes) {
-        this.#refuse(431, `Head is over ${this.#options.limits.maxBytes} bytes`);
-      }
-      return false;
-    }
-    const bytes = this.#buffer.subarray(0, end);
-    this.#buffer = this.#buffer.subarray(end);
-    return this.#begin(bytes);
-  }
-
-  /** A server is to ignore empty lines in front of a request (RFC 9112 section 2.2). */
-  #skipEmptyLines(): void {
-    if (this.#state !== "idle") return;
-    let at = 0;
-    while (this.#buffer[at] === 13 && this.#buffer[at + 1] === 10) at += 2;
-    if (at > 0) this.#buffer = this.#buffer.subarray(at);
-  }
-
-  #begin(bytes: Uint8Array): boolean {
-    let head: RequestHead;
-    let scanner: BodyScanner;
+    if (bytes.length === 0) return false;
     try {
-      head = checkRequest(parseRequestHead(bytes, this.#options.limits));
-      scanner = new BodyScanner(requestFraming(head));
+      const head = this.#heads.read(bytes);
+      if (!head) return false;
+      this.#buffer.append(this.#heads.rest);
+      this.#begin(checkRequest(head));
+      return true;
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
       this.#refuse(error.status, error.message);
       return false;
     }
+  }
+
+  #begin(head: RequestHead): void {
+    const scanner = new BodyScanner(requestFraming(head));
     this.#state = "busy";
     const exchange = new RawExchange(this, head, scanner, keepsAlive(head) && !this.#isLast);
     this.#exchange = exchange;
     this.#options.handle(exchange);
-    return true;
   }
 
   /** Keeps the socket flowing, except while bytes would only pile up. */
@@ -310,7 +281,7 @@ export class HttpConnection implements ExchangeHost {
   #linger(): void {
     this.#state = "lingering";
     this.#exchange = undefined;
-    this.#buffer = noBytes;
+    this.#buffer.take();
     this.#deadlineMs = this.#options.nowMs() + this.#options.timeouts.lingerMs;
     this.socket.end();
     this.socket.resume();
@@ -343,6 +314,13 @@ export class HttpConnection implements ExchangeHost {
 }
 
 const eventNames = ["data", "end", "drain", "close", "error"] as const;
+
+/** A server is to ignore empty lines in front of a request (RFC 9112 section 2.2). */
+function withoutEmptyLines(bytes: Uint8Array): Uint8Array {
+  let at = 0;
+  while (bytes[at] === 13 && bytes[at + 1] === 10) at += 2;
+  return at > 0 ? bytes.subarray(at) : bytes;
+}
 
 /** Reason phrases of the statuses that are answered without a handler. */
 const reasonPhrases: Record<number, string> = {

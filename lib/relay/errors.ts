@@ -1,6 +1,7 @@
 /** What a caller sees when there is no answer of the target's: a status and a short JSON body. */
 import { encodeLatin1 } from "../bytes/bytes.ts";
 import { dateField } from "../http1/date.ts";
+import { isKnownFault } from "../http1/faults.ts";
 import { type Field, field, getField, type RequestHead } from "../http1/head.ts";
 import { allowedMethods } from "../http1/methods.ts";
 import { errorBody } from "../net/error_body.ts";
@@ -272,6 +273,18 @@ export const badAnswer: RelayError = {
   message: "the target's answer is not valid HTTP",
 };
 
+/** What an agent's error text begins with when it has found a target's answer malformed. */
+const answerFault = "The target's answer: ";
+
+/**
+ * An error about a target's answer with the reason, where that is one of our own lines: an agent may
+ * say anything, and addresses are not for callers.
+ */
+export function because(error: RelayError, text: string): RelayError {
+  const reason = text.startsWith(answerFault) ? text.slice(answerFault.length) : text;
+  return isKnownFault(reason) ? { ...error, message: `${error.message}: ${reason}` } : error;
+}
+
 /** At the edge, where a platform hands over WebSockets and no other protocol. */
 export const upgradeNotSupported: RelayError = {
   status: 501,
@@ -334,8 +347,9 @@ function badGateway(message: string): Omit<RelayError, "code"> {
 }
 
 /** The answer for a stream that ended with an error before the target's answer began. */
-export function fromStreamError(code: StreamErrorCode): RelayError {
-  return { ...byStreamError[code], code };
+export function fromStreamError(code: StreamErrorCode, text = ""): RelayError {
+  const error = { ...byStreamError[code], code };
+  return code === "protocol" ? because(error, text) : error;
 }
 
 /** Answers with an error, or breaks the connection when an answer has begun: never a cut one that looks whole. */

@@ -347,17 +347,17 @@ Deno.test("serve refuses what is not valid HTTP and asks the target nothing", as
 
 Deno.test("serve refuses an answer that is not valid HTTP", async () => {
   const wrong: [string, string][] = [
-    ["SSH-2.0-server\r\n\r\n", "Status line is malformed"],
+    ["SSH-2.0-server\r\n\r\n", "It does not begin with HTTP/1."],
     ["HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "Header name is not a token"],
     [
       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-      "Content-Length came twice",
+      "Content-Length came twice with different values",
     ],
     [
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
       "Chunk size is not a hexadecimal number",
     ],
-    ["HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "protocols were changed unasked"],
+    ["HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "It changes protocols unasked"],
   ];
   for (const [answer, reason] of wrong) {
     await using setup = await Setup.create(scripted([], [[answer]]));

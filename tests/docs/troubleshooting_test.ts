@@ -33,7 +33,10 @@ Deno.test("troubleshooting.md: every answer of the relay's own is listed with it
 });
 
 Deno.test("troubleshooting.md: an answer that may be tried again has Retry-After", () => {
-  const all = [...Object.values(relayErrors), ...streamErrorCodes.map(relayErrors.fromStreamError)];
+  const all = [
+    ...Object.values(relayErrors),
+    ...streamErrorCodes.map((code) => relayErrors.fromStreamError(code)),
+  ];
   const real = all.flatMap((value) =>
     typeof value === "object" && value.retryAfterSeconds !== undefined ? [value.code] : []
   );
@@ -45,7 +48,7 @@ Deno.test("troubleshooting.md: an answer that may be tried again has Retry-After
 Deno.test("troubleshooting.md: every answer of the relay's own has the message that callers see", () => {
   const errors = [
     ...Object.values(relayErrors).filter((value) => typeof value === "object"),
-    ...streamErrorCodes.map(relayErrors.fromStreamError),
+    ...streamErrorCodes.map((code) => relayErrors.fromStreamError(code)),
   ];
   const rows = table(page, ["message", "code", "status", "meaning"]);
   for (const { code: name, message } of errors) {

@@ -382,8 +382,8 @@ const brokenAnswers: Readonly<Record<string, Answering>> = {
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     end,
   ),
-  "a length twice": answering(
-    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+  "two lengths": answering(
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 4\r\n\r\nhello",
     end,
   ),
   "a folded line": answering("HTTP/1.1 200 OK\r\nX: y\r\n z\r\nContent-Length: 0\r\n\r\n", end),

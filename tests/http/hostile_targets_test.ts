@@ -123,7 +123,6 @@ const HEAD_LIMIT_FIELDS = 256;
 const refused: Readonly<Record<string, Script>> = {
   "length and coding": answer(withFields("Content-Length: 5", "Transfer-Encoding: chunked")),
   "coding and length": answer(withFields("Transfer-Encoding: chunked", "Content-Length: 5")),
-  "length twice, equal": answer(withFields("Content-Length: 5", "Content-Length: 5")),
   "length twice, different": answer(withFields("Content-Length: 5", "content-length: 4")),
   "length as a list": answer(withFields("Content-Length: 5, 5")),
   "length negative": answer(withFields("Content-Length: -5")),
@@ -191,6 +190,95 @@ Deno.test("an answer that is no HTTP becomes a 502 without an address", async (t
   });
 });
 
+/** Answers that keep their connection, and the one line that tells each fault from all others. */
+const reasons: Readonly<Record<string, readonly [text: string, reason: string]>> = {
+  "both lengths": [
+    withFields("Content-Length: 5", "Transfer-Encoding: chunked"),
+    "Both Transfer-Encoding and Content-Length are there",
+  ],
+  "two lengths": [
+    withFields("Content-Length: 5", "Content-Length: 4"),
+    "Content-Length came twice with different values",
+  ],
+  "no length": [withFields("Content-Length: x"), "Content-Length is not a number"],
+  "two codings": [
+    withFields("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+    "Transfer-Encoding came twice",
+  ],
+  "chunked twice": [
+    withFields("Transfer-Encoding: chunked, chunked"),
+    "Transfer-Encoding names chunked twice",
+  ],
+  "another coding": [
+    withFields("Transfer-Encoding: gzip"),
+    "Transfer-Encoding is not supported; must be chunked",
+  ],
+  "a coding in HTTP/1.0": [
+    "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "Transfer-Encoding in HTTP/1.0",
+  ],
+  "a folded line": [
+    withFields("X: y", " z: 5"),
+    "Header line is folded, or begins with a space",
+  ],
+  "257 lines": [
+    withFields(...new Array(HEAD_LIMIT_FIELDS + 1).fill("X: y")),
+    `Head has over ${HEAD_LIMIT_FIELDS} fields`,
+  ],
+  "65 KiB": [
+    withFields(`X: ${"y".repeat(HEAD_LIMIT_BYTES)}`),
+    `Head is over ${HEAD_LIMIT_BYTES} bytes`,
+  ],
+  "ICY": ["ICY 200 OK\r\nContent-Length: 0\r\n\r\n", "It does not begin with HTTP/1."],
+  "the greeting of another protocol": ["SSH-2.0-OpenSSH_9.9\r\n", "It does not begin with HTTP/1."],
+  "a TLS alert": ["\x15\x03\x03\x00\x02\x02\x46", "It is TLS, not plain HTTP"],
+  "status of two digits": ["HTTP/1.1 20 OK\r\n\r\n", "Status line is malformed"],
+  "lines that end with LF alone": [
+    "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    "Status line ends with LF alone or holds a bare CR",
+  ],
+  "one line that ends with LF alone": [
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\n",
+    "Header line holds a bare CR or LF",
+  ],
+  "an empty line that is LF alone": [
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\nhello",
+    "Header line holds a bare CR or LF",
+  ],
+  "a name with a space": ["HTTP/1.1 200 OK\r\nX : y\r\n", "Header name is not a token"],
+  "a line without a colon": ["HTTP/1.1 200 OK\r\nX\r\n", "Header line has no colon"],
+  "a NUL": ["HTTP/1.1 200 OK\r\nX: \0", "Head holds a control character"],
+  "101 unasked": ["HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n", "It changes protocols unasked"],
+  "a chunk without a size": [
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    "Chunk size is not a hexadecimal number",
+  ],
+};
+
+Deno.test("an answer that is refused is refused at once, with a reason in the 502 and in both logs", async (t) => {
+  await withTunnel(async (tunnel) => {
+    for (const [name, [text, reason]] of Object.entries(reasons)) {
+      await tunnel.step(t, name, async () => {
+        const played = play(tunnel, answer(text));
+        const id = `reason-${Object.keys(reasons).indexOf(name)}`;
+        const request = hostileRequest(1).replace("\r\n\r\n", `\r\nX-Request-Id: ${id}\r\n\r\n`);
+        const response = await tunnel.ask(request);
+        assertBadGateway(tunnel, response);
+        const { message } = assertErrorText(bodyText(response), 502);
+        equal(message, `the target's answer is not valid HTTP: ${reason}`);
+        for (const { program } of [tunnel.relay, tunnel.agent]) {
+          const tells = () =>
+            program.logs.some((line) =>
+              line.request_id === id && JSON.stringify(line).includes(reason)
+            );
+          await eventually(tells, `the reason in the log: ${reason}`);
+        }
+        await assertLeftBehind(tunnel, played);
+      });
+    }
+  });
+});
+
 /** A body that begins well: the caller gets its first bytes, and only then it goes wrong. */
 interface BrokenBody {
   readonly begin: string;
@@ -226,7 +314,7 @@ const brokenBodies: Readonly<Record<string, BrokenBody>> = {
   "until the connection ends, reset": { begin: closeBegin, rest: "", ending: "reset" },
   "chunk size that is no number": badChunk("x\r\nhello\r\n0\r\n\r\n"),
   "chunk size negative": badChunk("-5\r\nhello\r\n0\r\n\r\n"),
-  "chunk size with a space": badChunk("5 \r\nhello\r\n0\r\n\r\n"),
+  "chunk size with a space inside": badChunk("1 0\r\nhello\r\n0\r\n\r\n"),
   "chunk size of 17 digits": badChunk("10000000000000005\r\nhello\r\n0\r\n\r\n"),
   "chunk size over 2^53": badChunk("ffffffffffffffff\r\nhello\r\n0\r\n\r\n"),
   "chunk size missing": badChunk("\r\nhello\r\n0\r\n\r\n"),
@@ -435,6 +523,23 @@ Deno.test("odd but valid answers arrive whole", async (t) => {
       '0A;a="b;c"\r\n0123456789\r\n00005;x\r\nhello\r\n000\r\n\r\n',
       200,
       "0123456789hello",
+    ],
+    "length twice, equal": [
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\nhello",
+      200,
+      "hello",
+    ],
+    "length twice, equal, behind an interim answer": [
+      "HTTP/1.1 103 Early Hints\r\n\r\n" +
+      "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+      200,
+      "hello",
+    ],
+    "chunk sizes with blanks behind and many zeros in front": [
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+      "5   \r\nhello\r\n0000000000000006\t\r\n, all!\r\n0  \r\n\r\n",
+      200,
+      "hello, all!",
     ],
     "trailers": [
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",

@@ -7,8 +7,10 @@ import {
   encodeChunk,
   type Framing,
   lastChunk,
+  repeatsLength,
   requestFraming,
   responseFraming,
+  withLengthOnce,
 } from "../../lib/http1/body.ts";
 import { field, HeadError } from "../../lib/http1/head.ts";
 import { anyBytes, check, chunkings, cutAt } from "../protocol/property.ts";
@@ -125,7 +127,7 @@ const AMBIGUOUS: [string[], string][] = [
   [["Content-Length: 1234567890123456"], NOT_A_NUMBER],
   [["Transfer-Encoding: gzip"], NOT_SUPPORTED],
   [["Transfer-Encoding: gzip, chunked"], NOT_SUPPORTED],
-  [["Transfer-Encoding: chunked, chunked"], NOT_SUPPORTED],
+  [["Transfer-Encoding: chunked, chunked"], "501 Transfer-Encoding names chunked twice"],
   [["Transfer-Encoding: chunked, identity"], NOT_SUPPORTED],
   [["Transfer-Encoding: identity"], NOT_SUPPORTED],
   [["Transfer-Encoding: xchunked"], NOT_SUPPORTED],
@@ -147,11 +149,32 @@ Deno.test("requestFraming refuses a transfer coding in HTTP/1.0", () => {
 
 Deno.test("responseFraming refuses what could be read in two ways, whatever it answers", () => {
   for (const [lines, refusal] of AMBIGUOUS) {
+    // Equal lengths are read alike by everybody; see the next test.
+    if (lines[0] === lines[1]?.replace("content", "Content")) continue;
     for (const method of ["GET", "HEAD"]) {
       const found = outcome(() => framingOfResponse(lines, 200, method));
-      assert.equal(found, refusal, `${method}: ${lines.join(" | ")}`);
+      const differs = refusal === "400 Content-Length came twice";
+      const wanted = differs ? `${refusal} with different values` : refusal;
+      assert.equal(found, wanted, `${method}: ${lines.join(" | ")}`);
     }
   }
+});
+
+Deno.test("responseFraming takes a length that comes again with the same value", () => {
+  const lines = ["Content-Length: 5", "content-length: 5", "CONTENT-LENGTH: 5"];
+  assert.deepEqual(outcome(() => framingOfResponse(lines, 200, "GET")), {
+    kind: "length",
+    bytes: 5,
+  });
+  const fields = [
+    field("A", "1"),
+    ...lines.map((line) => field(line.slice(0, 14), "5")),
+    field("B", "2"),
+  ];
+  assert.equal(repeatsLength({ fields }), true);
+  const once = withLengthOnce(fields);
+  assert.deepEqual(once.map(({ name }) => name), ["A", "Content-Length", "B"]);
+  assert.equal(repeatsLength({ fields: once }), false);
 });
 
 Deno.test("responseFraming knows the answers that have no body whatever they declare", () => {
@@ -276,6 +299,100 @@ Deno.test("BodyScanner refuses a broken chunked coding with what is wrong", () =
   for (const [text, refusal] of cases) {
     assert.equal(refusalOf(text), refusal, JSON.stringify(text));
   }
+});
+
+/** Scans a target's body and gives what goes on, its content, or why it is refused. */
+function scanLeniently(pieces: readonly Uint8Array[]): unknown {
+  const scanner = new BodyScanner(CHUNKED, true);
+  let [passed, content] = ["", ""];
+  try {
+    for (const piece of pieces) {
+      const onData = (from: number, to: number) => content += latin1(piece.subarray(from, to));
+      const end = scanner.scan(piece, 0, onData);
+      passed += latin1(scanner.clean(piece, 0, end));
+    }
+  } catch (error) {
+    assert.ok(error instanceof BodyError, String(error));
+    return error.message;
+  }
+  return { passed, content, isDone: scanner.isDone };
+}
+
+Deno.test("BodyScanner for targets passes blanks behind a size and zeros in front, without the blanks", () => {
+  const zeros = "0".repeat(60);
+  const cases: [string, string, string][] = [
+    ["5   \r\nhello\r\n0 \t\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello"],
+    [
+      "0000000000000005\r\nhello\r\n000\r\n\r\n",
+      "000005\r\nhello\r\n000\r\n\r\n",
+      "hello",
+    ],
+    ["5 ;x=y z\r\nhello\r\n0\r\n\r\n", "5;x=y z\r\nhello\r\n0\r\n\r\n", "hello"],
+    [`${zeros}1 \r\n!\r\n0\r\n\r\n`, `000001\r\n!\r\n0\r\n\r\n`, "!"],
+    [
+      "1  \r\n!\r\n".repeat(10_000) + "0\r\n\r\n",
+      "1\r\n!\r\n".repeat(10_000) + "0\r\n\r\n",
+      "!".repeat(10_000),
+    ],
+  ];
+  for (const [text, passed, content] of cases) {
+    const bytes = encodeLatin1(text);
+    const wanted = { passed, content, isDone: true };
+    assert.deepEqual(scanLeniently([bytes]), wanted);
+    assert.deepEqual(scanLeniently(Array.from(bytes, (byte) => Uint8Array.of(byte))), wanted);
+  }
+});
+
+Deno.test("BodyScanner for targets is as strict about everything else", () => {
+  const size = "Chunk size is not a hexadecimal number";
+  const cases: [string, string][] = [
+    [" 5\r\n", size],
+    ["5 5\r\n", size],
+    ["5 \n", size],
+    ["5 x\r\n", size],
+    [" \r\n", size],
+    ["5" + " ".repeat(65) + "\r\n", size],
+    ["0".repeat(65) + "\r\n", size],
+    ["5 \rx", "Chunk does not end with CRLF"],
+    ["5\n", size],
+    ["10000000000000\r\n", "Chunk size is too large"],
+  ];
+  for (const [text, refusal] of cases) {
+    assert.equal(scanLeniently([encodeLatin1(text)]), refusal, JSON.stringify(text));
+  }
+});
+
+Deno.test("BodyScanner for targets passes on what a strict one reads the same, for any bytes", () => {
+  const texts = fc.constantFrom(
+    "\r\n",
+    "\r",
+    "0",
+    "5",
+    " ",
+    "\t",
+    ";x",
+    "hello",
+    "0\r\n\r\n",
+    "5 \r\n",
+  );
+  const cases = fc.array(texts, { maxLength: 14 })
+    .map((parts) => encodeLatin1(parts.join("")))
+    .chain((bytes) => chunkings(bytes).map((pieces) => ({ bytes, pieces })));
+  check(
+    fc.property(cases, ({ bytes, pieces }) => {
+      const whole = scanLeniently([bytes]);
+      assert.deepEqual(scanLeniently(pieces), whole);
+      if (typeof whole === "string") return;
+      const { passed, content, isDone } = whole as {
+        passed: string;
+        content: string;
+        isDone: boolean;
+      };
+      const strict = scan(CHUNKED, [encodeLatin1(passed)]);
+      assert.deepEqual(strict, { content, end: passed.length, isDone });
+    }),
+    { numRuns: 3_000 },
+  );
 });
 
 Deno.test("BodyScanner takes the largest size that is exact as a number", () => {

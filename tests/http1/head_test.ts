@@ -7,14 +7,12 @@ import {
   encodeResponseHead,
   type Field,
   field,
-  findHeadEnd,
   getField,
   HeadError,
   listHas,
-  parseRequestHead,
-  parseResponseHead,
   type RequestHead,
 } from "../../lib/http1/head.ts";
+import { HeadReader, parseRequestHead, parseResponseHead } from "../../lib/http1/head_reader.ts";
 import { anyBytes, check, chunkings } from "../protocol/property.ts";
 import { joined } from "../protocol/wire.ts";
 
@@ -129,15 +127,16 @@ Deno.test("parseRequestHead refuses header lines that two programs could read in
   const control = "400 Head holds a control character";
   const noToken = "400 Header name is not a token";
   const bare = "400 Header line holds a bare CR or LF";
+  const folded = "400 Header line is folded, or begins with a space";
   const cases: [string, string, string][] = [
     ["no colon", "Accept", "400 Header line has no colon"],
     ["empty line in the middle", "", "400 Header line has no colon"],
     ["empty name", ": value", noToken],
     ["space in front of the colon", "Content-Length : 5", noToken],
     ["tab in front of the colon", "Content-Length\t: 5", noToken],
-    ["folded line with a space", "A: b\r\n continued: c", noToken],
-    ["folded line with a tab", "A: b\r\n\tcontinued: c", noToken],
-    ["folded line without a colon", "A: b\r\n continued", "400 Header line has no colon"],
+    ["folded line with a space", "A: b\r\n continued: c", folded],
+    ["folded line with a tab", "A: b\r\n\tcontinued: c", folded],
+    ["folded line without a colon", "A: b\r\n continued", folded],
     ["space inside a name", "Con tent: 5", noToken],
     ["parenthesis in a name", "A(b): c", noToken],
     ["byte over 0x7f in a name", "\xc4: c", noToken],
@@ -195,27 +194,32 @@ Deno.test("parseResponseHead takes an empty reason with and without its space", 
 });
 
 Deno.test("parseResponseHead refuses status lines that are not exactly of the grammar", () => {
-  const lines = [
-    "",
-    "HTTP/1.1",
-    "HTTP/1.1 ",
-    "HTTP/1.1 20",
-    "HTTP/1.1 2000 OK",
-    "HTTP/1.1 099 OK",
-    "HTTP/1.1  200 OK",
-    "HTTP/1.1\t200 OK",
-    "HTTP/1.1 200OK",
-    "HTTP/2.0 200 OK",
-    "HTTP/1.1 -20 OK",
-    "HTTP/1.1 200 O\nK",
-    "HTTP/1.1 200 O\rK",
-    "ICY 200 OK",
-    " HTTP/1.1 200 OK",
+  const malformed = "400 Status line is malformed";
+  const notHttp = "400 It does not begin with HTTP/1.";
+  const bare = "400 Status line ends with LF alone or holds a bare CR";
+  const cases: [string, string][] = [
+    ["", notHttp],
+    ["HTTP/1.1", malformed],
+    ["HTTP/1.1 ", malformed],
+    ["HTTP/1.1 20", malformed],
+    ["HTTP/1.1 2000 OK", malformed],
+    ["HTTP/1.1 099 OK", malformed],
+    ["HTTP/1.1  200 OK", malformed],
+    ["HTTP/1.1\t200 OK", malformed],
+    ["HTTP/1.1 200OK", malformed],
+    ["HTTP/1.x 200 OK", malformed],
+    ["HTTP/2.0 200 OK", notHttp],
+    ["HTTP/1.1 -20 OK", malformed],
+    ["HTTP/1.1 2 0 OK", malformed],
+    ["HTTP/1.1 200 O\nK", bare],
+    ["HTTP/1.1 200 O\rK", bare],
+    ["ICY 200 OK", notHttp],
+    [" HTTP/1.1 200 OK", notHttp],
   ];
-  for (const line of lines) {
+  for (const [line, wanted] of cases) {
     const bytes = encodeLatin1(`${line}\r\nA: b\r\n\r\n`);
     const refusal = refusalOf(() => parseResponseHead(bytes, defaultHeadLimits));
-    assert.equal(refusal, "400 Status line is malformed", JSON.stringify(line));
+    assert.equal(refusal, wanted, JSON.stringify(line));
   }
 });
 
@@ -284,42 +288,109 @@ Deno.test("parseRequestHead and parseResponseHead give a head or a HeadError for
   );
 });
 
-Deno.test("findHeadEnd finds the first empty line and nothing that only resembles one", () => {
-  const cases: [string, number][] = [
-    ["", -1],
-    ["\r\n\r", -1],
-    ["\r\n\r\n", 4],
-    ["a\r\n\r\nb\r\n\r\n", 5],
-    ["a\n\n", -1],
-    ["a\r\r\n\n", -1],
-    ["a\n\r\n", -1],
-    ["a\r\n\n\r\n\r\n", 8],
-    ["a\r\n\r\r\n\r\n", 8],
-  ];
-  for (const [text, end] of cases) {
-    assert.equal(findHeadEnd(encodeLatin1(text), 0), end, JSON.stringify(text));
+/** What a reader made of pieces: heads and what came behind the last one, or the refusal. */
+function readAll(pieces: readonly Uint8Array[], limits = defaultHeadLimits) {
+  const reader = HeadReader.forResponses(limits);
+  const heads: unknown[] = [];
+  let usedBytes = 0;
+  try {
+    for (const piece of pieces) {
+      let rest = piece;
+      while (rest.length > 0) {
+        const head = reader.read(rest);
+        if (!head) break;
+        usedBytes += reader.end;
+        assert.deepEqual(reader.all.subarray(reader.end), reader.rest);
+        heads.push(head);
+        rest = reader.rest;
+      }
+    }
+    return { heads, usedBytes, hasBegun: reader.hasBegun };
+  } catch (error) {
+    assert.ok(error instanceof HeadError, String(error));
+    return { heads, usedBytes, refusal: `${error.status} ${error.message}` };
   }
+}
+
+Deno.test("HeadReader ends a head at its first empty line and leaves what is behind it", () => {
+  const reader = HeadReader.forResponses(defaultHeadLimits);
+  const head = reader.read(encodeLatin1("HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody\r\n\r\n"));
+  assert.deepEqual(head, parseResponseHead(reader.all.subarray(0, reader.end), defaultHeadLimits));
+  assert.deepEqual(reader.rest, encodeLatin1("body\r\n\r\n"));
+  assert.equal(reader.hasBegun, false);
 });
 
-Deno.test("findHeadEnd finds the same end whatever chunks the bytes come in", () => {
-  const parts = fc.constantFrom("\r", "\n", "\r\n", "\r\n\r", "\r\n\r\n", "a");
+Deno.test("HeadReader reads the same heads, and refuses the same, whatever pieces they come in", () => {
+  const parts = fc.constantFrom(
+    ...["HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "A: b\r\n", "\r\n", "\r", "\n"],
+    ...["A: \xe4\r\n", " folded\r\n", "A : b\r\n", "no colon\r\n", "\0", "HTTP", "x"],
+  );
   const split = fc.array(parts, { maxLength: 10 })
     .map((texts) => encodeLatin1(texts.join("")))
     .chain((bytes) => chunkings(bytes).map((chunks) => ({ bytes, chunks })));
+  const limits = { maxBytes: 60, maxFields: 3 };
   check(
     fc.property(split, ({ bytes, chunks }) => {
-      let seen: Uint8Array = new Uint8Array(0);
-      let found = -1;
-      for (const chunk of chunks) {
-        const searchedTo = Math.max(0, seen.length - 3);
-        seen = joined(seen, chunk);
-        found = findHeadEnd(seen, searchedTo);
-        if (found !== -1) break;
-      }
-      assert.equal(found, findHeadEnd(bytes, 0));
+      const whole = readAll([bytes], limits);
+      assert.deepEqual(readAll(chunks, limits), whole);
+      const single = Array.from(bytes, (_, at) => bytes.subarray(at, at + 1));
+      assert.deepEqual(readAll(single, limits), whole);
     }),
-    { numRuns: 1_000 },
+    { numRuns: 2_000 },
   );
+});
+
+Deno.test("HeadReader refuses a head at the first byte that can't be right, without its end", () => {
+  const cases: [string, string][] = [
+    ["HTTP/1.1 200 OK\n", "400 Status line ends with LF alone or holds a bare CR"],
+    ["HTTP/1.1 200 OK\rX", "400 Status line ends with LF alone or holds a bare CR"],
+    ["HTTP/1.1 200 OK\r\nA: b\n", "400 Header line holds a bare CR or LF"],
+    ["HTTP/1.1 200 OK\r\n\n", "400 Header line holds a bare CR or LF"],
+    ["HTTP/1.1 200 OK\r\n ", "400 Header line is folded, or begins with a space"],
+    ["HTTP/1.1 200 OK\r\nA\r\n", "400 Header line has no colon"],
+    ["HTTP/1.1 200 OK\r\nA ", "400 Header name is not a token"],
+    ["HTTP/1.1 200 OK\r\nA: \0", "400 Head holds a control character"],
+    ["ICY", "400 It does not begin with HTTP/1."],
+    ["SSH-2.0-OpenSSH_9.9\r\n", "400 It does not begin with HTTP/1."],
+    ["<html>", "400 It does not begin with HTTP/1."],
+    ["HTTP/2", "400 It does not begin with HTTP/1."],
+    ["\x15\x03\x01", "400 It is TLS, not plain HTTP"],
+    ["\x16\x03\x01", "400 It is TLS, not plain HTTP"],
+  ];
+  for (const [text, refusal] of cases) {
+    const single = Array.from(text, encodeLatin1);
+    assert.equal(readAll([encodeLatin1(text)]).refusal, refusal, JSON.stringify(text));
+    assert.equal(readAll(single).refusal, refusal, JSON.stringify(text));
+  }
+});
+
+Deno.test("HeadReader takes time in proportion to a head's bytes, in pieces of one byte too", () => {
+  const bytes = 1024 * 1024;
+  const head = encodeLatin1(`HTTP/1.1 200 OK\r\nX: ${"y".repeat(bytes)}\r\n\r\n`);
+  const reader = HeadReader.forResponses({ maxBytes: bytes * 2, maxFields: 2 });
+  const startMs = performance.now();
+  for (let at = 0; at < head.length - 1; at++) {
+    assert.equal(reader.read(head.subarray(at, at + 1)), undefined);
+  }
+  assert.ok(reader.read(head.subarray(head.length - 1)));
+  // A tenth of a second. To copy or search all that came before for each byte takes minutes.
+  assert.ok(performance.now() - startMs < 20_000);
+});
+
+Deno.test("HeadReader for framing keeps the fields that say how an answer ends, and checks all", () => {
+  const text = "HTTP/1.1 204 No\r\nServer: s\r\ncontent-LENGTH: 5\r\nConnection:close\r\n" +
+    "Transfer-Encoding: \tchunked \r\n\r\n";
+  const head = HeadReader.forFramingOfResponses(defaultHeadLimits).read(encodeLatin1(text))!;
+  const named = head.fields.map(({ key, value }) => [key, value]);
+  assert.deepEqual(named, [
+    ["content-length", "5"],
+    ["connection", "close"],
+    ["transfer-encoding", "chunked"],
+  ]);
+  assert.deepEqual([head.status, head.minor], [204, 1]);
+  const bad = encodeLatin1(text.replace("Server: s", "Server: \0"));
+  const reader = HeadReader.forFramingOfResponses(defaultHeadLimits);
+  assert.throws(() => reader.read(bad), { message: "Head holds a control character" });
 });
 
 Deno.test("listHas finds a member in any case, in any of the lines, and only whole", () => {

@@ -116,6 +116,16 @@ Deno.test("dialThroughProxy says what is wrong with a proxy, and leaves no conne
       "The proxy's answer is over 16384 bytes",
     ],
     [
+      "lines that end with LF alone",
+      { says: "HTTP/1.1 200 OK\n\n" },
+      "The proxy's answer is malformed: Status line ends with LF alone or holds a bare CR",
+    ],
+    [
+      "one line that ends with LF alone",
+      { says: "HTTP/1.1 200 OK\r\nVia: 1.1 x\n\r\n" },
+      "The proxy's answer is malformed: Header line holds a bare CR or LF",
+    ],
+    [
       "more than an answer",
       { says: "HTTP/1.1 200 OK\r\n\r\nhello" },
       "The proxy sent more than its answer",

@@ -1,24 +1,25 @@
 /** One tunnelled request: the caller's exchange on one side, a stream on the other. */
-import { concat, noBytes } from "../../bytes/bytes.ts";
+import { noBytes } from "../../bytes/bytes.ts";
 import {
   BodyError,
   BodyScanner,
   encodeChunk,
   lastChunk,
+  repeatsLength,
   responseFraming,
+  withLengthOnce,
 } from "../../http1/body.ts";
 import { dateField } from "../../http1/date.ts";
 import { keepsAlive } from "../../http1/fields.ts";
 import {
   field,
-  findHeadEnd,
   getField,
   HeadError,
   type HeadLimits,
   listHas,
-  parseResponseHead,
   type ResponseHead,
 } from "../../http1/head.ts";
+import { HeadReader } from "../../http1/head_reader.ts";
 import type { Channel } from "../../net/channel.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
@@ -30,6 +31,7 @@ import {
   answerError,
   answerTimeout,
   badAnswer,
+  because,
   bodyTimeout,
   bodyTooLarge,
   type RelayError,
@@ -115,8 +117,7 @@ class Forward implements Watched, StreamEvents {
   #isStreamFull = false;
   /** For the {@link IdleWatch}. */
   moved = 0;
-  /** Bytes of the response in front of its head's end. */
-  #headBytes: Uint8Array = noBytes;
+  readonly #heads: HeadReader<ResponseHead>;
   #body: BodyScanner | undefined;
   #isContent = false;
   /** Whether the answer lets what carries it carry another. */
@@ -135,6 +136,7 @@ class Forward implements Watched, StreamEvents {
     this.#stream = paced(stream, host.bandwidths);
     this.#upgrade = host.upgrade;
     this.#limits = limits;
+    this.#heads = HeadReader.forResponses(limits.head);
     this.#host = host;
     this.#start();
   }
@@ -223,37 +225,24 @@ class Forward implements Watched, StreamEvents {
     if (this.#isOver) return this.#stream.taken(bytes.length);
     if (this.#body) return this.#receiveBody(bytes, 0, release);
     this.#hasAnswer = true;
-    const known = this.#headBytes.length;
-    this.#headBytes = concat(this.#headBytes, bytes);
     try {
-      this.#receiveHeads(known);
+      this.#receiveHeads(bytes);
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
-      this.#fail(badAnswer, error.message);
+      this.#fail(because(badAnswer, error.message), error.message);
     }
   }
 
-  /**
-   * Reads interim heads and the final one out of what has come.
-   *
-   * @param known Bytes that have been searched, and reported as taken, before.
-   */
-  #receiveHeads(known: number): void {
-    let from = Math.max(0, known - 3);
-    while (!this.#body && !this.#isOver) {
-      const end = findHeadEnd(this.#headBytes, from);
-      if (end === -1) {
-        if (this.#headBytes.length > this.#limits.head.maxBytes) {
-          throw new HeadError(431, "Response head is too long");
-        }
-        // A head may be longer than the stream's window: what follows must be let in.
-        return this.#stream.taken(this.#headBytes.length - known);
-      }
-      const fresh = end - known;
-      from = known = 0;
-      const head = parseResponseHead(this.#headBytes.subarray(0, end), this.#limits.head);
-      const rest = this.#headBytes.subarray(end);
-      this.#headBytes = rest;
+  /** Reads interim heads and the final one out of what has come. */
+  #receiveHeads(bytes: Uint8Array): void {
+    let piece = bytes;
+    while (!this.#body && !this.#isOver && piece.length > 0) {
+      const head = this.#heads.read(piece);
+      // A head may be longer than the stream's window: what follows must be let in.
+      if (!head) return this.#stream.taken(piece.length);
+      const { rest } = this.#heads;
+      const fresh = piece.length - rest.length;
+      piece = rest;
       if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
       if (head.status === 100 && !this.#exchange.isBodyDone) this.#host.responses.end(this.#wait);
       const hasRoom = head.status >= 200 || this.#exchange.inform(head, returnedFields(head));
@@ -267,9 +256,10 @@ class Forward implements Watched, StreamEvents {
   #begin(head: ResponseHead, rest: Uint8Array): void {
     this.#host.responses.end(this.#wait);
     const framing = responseFraming(head, this.#exchange.head.method);
-    this.#body = new BodyScanner(framing);
+    this.#body = new BodyScanner(framing, true);
     this.#isReusable = keepsAlive(head);
-    const fields = returnedFields(head);
+    const returned = returnedFields(head);
+    const fields = repeatsLength(head) ? withLengthOnce(returned) : returned;
     // RFC 9110 section 6.6.1: who forwards an answer without one says when it came.
     if (getField(fields, "date") === undefined) fields.push(dateField());
     const isChunked = framing.kind === "chunked";
@@ -279,7 +269,6 @@ class Forward implements Watched, StreamEvents {
     }
     const mode = framing.kind === "none" ? "none" : this.#isContent ? "content" : "framed";
     this.#exchange.respond(head.status, head.reason, fields, mode);
-    this.#headBytes = noBytes;
     if (this.#body.isDone) return this.#complete(rest.length === 0);
     if (rest.length > 0) this.#receiveBody(rest, 0);
     if (!this.#isOver) this.#beWatched();
@@ -298,14 +287,14 @@ class Forward implements Watched, StreamEvents {
         });
       } else {
         end = body.scan(bytes, start);
-        const framed = bytes.subarray(start, end);
+        const framed = body.clean(bytes, start, end);
         // The end of an answer may have to wait, so it is handed over as that.
         if (body.isDone) last = framed;
         else hasRoom = this.#exchange.write(framed, release);
       }
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
-      return this.#fail(badAnswer, error.message);
+      return this.#fail(because(badAnswer, error.message), error.message);
     }
     if (hasRoom) this.#stream.taken(bytes.length - start);
     else this.#untaken += bytes.length - start;

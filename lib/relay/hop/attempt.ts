@@ -1,6 +1,6 @@
 /** One try to have another relay take a request. */
-import { concat, noBytes } from "../../bytes/bytes.ts";
-import { findHeadEnd, HeadError, type HeadLimits, parseResponseHead } from "../../http1/head.ts";
+import { HeadError, type HeadLimits, type ResponseHead } from "../../http1/head.ts";
+import { HeadReader } from "../../http1/head_reader.ts";
 import type { Channel } from "../../net/channel.ts";
 import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
 import type { Deadlines, Wait } from "../limits/deadlines.ts";
@@ -48,11 +48,12 @@ export class Attempt {
   readonly #dialling = new AbortController();
   #state: "dialling" | "waiting" | "over" = "dialling";
   #connection: UpstreamConnection | undefined;
-  #bytes: Uint8Array = noBytes;
+  readonly #heads: HeadReader<ResponseHead>;
   #wait: Wait | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
+    this.#heads = HeadReader.forResponses(options.limits);
     const pooled = options.pool.take();
     if (pooled) this.#send(pooled);
     else this.#dial();
@@ -92,23 +93,17 @@ export class Attempt {
   }
 
   #received(bytes: Uint8Array): void {
-    const known = this.#bytes.length;
-    this.#bytes = concat(this.#bytes, bytes);
-    const end = findHeadEnd(this.#bytes, Math.max(0, known - 3));
-    const { maxBytes } = this.#options.limits;
-    if (end === -1 && this.#bytes.length <= maxBytes) return;
     try {
-      if (end === -1) throw new HeadError(431, `Head is over ${maxBytes} bytes`);
-      this.#answered(end);
+      const head = this.#heads.read(bytes);
+      if (head) this.#answered(head);
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
       this.#refused(error.message);
     }
   }
 
-  #answered(headEnd: number): void {
-    const { limits, pool, isUpgrade } = this.#options;
-    const head = parseResponseHead(this.#bytes.subarray(0, headEnd), limits);
+  #answered(head: ResponseHead): void {
+    const { pool, isUpgrade } = this.#options;
     const answer = readHopAnswer(head);
     if (answer === "refused") return this.#refused(`It answered with status ${head.status}`);
     const connection = this.#connection!;
@@ -116,8 +111,7 @@ export class Attempt {
       connection.destroy();
       return this.#end({ kind: "not-here" });
     }
-    const rest = this.#bytes.subarray(headEnd);
-    const channel = new HopChannel({ connection, pool, rest, isUpgrade });
+    const channel = new HopChannel({ connection, pool, rest: this.#heads.rest, isUpgrade });
     this.#end({ kind: "accepted", channel });
   }
 
@@ -128,7 +122,7 @@ export class Attempt {
 
   #ended(isOrderly: boolean): void {
     const detail = "The other relay closed the connection";
-    if (!isOrderly || this.#bytes.length > 0) return this.#broken(detail);
+    if (!isOrderly || this.#heads.hasBegun) return this.#broken(detail);
     const connection = this.#connection!;
     connection.destroy();
     // One that has carried nothing yet was refused, as for a certificate.

@@ -136,10 +136,10 @@ export class TunnelRequest extends Observation implements ForwardHost {
     return retryReason(this.exchange, { session, stream, code });
   }
 
-  answerTo({ code }: StreamError): RelayError {
+  answerTo({ code, message }: StreamError): RelayError {
     if (this.toRelay !== undefined) return relayLost;
     const end = this.registration?.session.end;
-    return end && endReason(end) === "going_away" ? graceOver : fromStreamError(code);
+    return end && endReason(end) === "going_away" ? graceOver : fromStreamError(code, message);
   }
 
   #openOn(registration: Registration): Stream {

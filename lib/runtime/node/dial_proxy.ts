@@ -6,6 +6,9 @@
  */
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { headFaults } from "../../http1/faults.ts";
+import { HeadError, type ResponseHead } from "../../http1/head.ts";
+import { HeadReader } from "../../http1/head_reader.ts";
 import { advised, type TlsAdvice } from "../tls_advice.ts";
 
 /** The proxy, and how it is verified when it is reached by TLS. */
@@ -20,7 +23,7 @@ export interface ProxyAddress {
 }
 
 /** An answer to CONNECT has a status and a few fields; one that is longer is none. */
-const maxHeadBytes = 16 * 1024;
+const headLimits = { maxBytes: 16 * 1024, maxFields: 256 };
 
 const tlsAdvice: TlsAdvice = {
   notTls: "a proxy without TLS is http://",
@@ -48,9 +51,10 @@ export async function dialThroughProxy(
     await opened(socket, proxy, signal);
     // `ws` asks for it on the socket that it gets, which may be TLS in this one.
     socket.setNoDelay(true);
-    const head = answerTo(socket, signal);
+    const answer = answerTo(socket, signal);
     socket.write(requestHead(authority, proxy.authorization));
-    const fault = faultOf(await head, authority, proxy);
+    const { head, isExact } = await answer;
+    const fault = faultOf(head, isExact, authority, proxy);
     if (fault !== undefined) throw new Error(fault);
     return socket;
   } catch (error) {
@@ -81,17 +85,28 @@ function opened(socket: Socket, { isTls }: ProxyAddress, signal: AbortSignal): P
   });
 }
 
-/** Waits for the head of the proxy's answer, and returns it with the empty line at its end. */
-function answerTo(socket: Socket, signal: AbortSignal): Promise<string> {
-  let text = "";
+/** What a proxy has answered. */
+interface ProxyAnswer {
+  readonly head: ResponseHead;
+  /** Whether nothing came behind it. */
+  readonly isExact: boolean;
+}
+
+/** Waits for the head of the proxy's answer. */
+function answerTo(socket: Socket, signal: AbortSignal): Promise<ProxyAnswer> {
+  const reader = HeadReader.forResponses(headLimits);
   let take: (chunk: Uint8Array) => void = () => {};
-  return settledBy<string>(socket, signal, {
+  return settledBy<ProxyAnswer>(socket, signal, {
     what: "No answer from the proxy",
-    begin: (resolve) => {
+    begin: (resolve, reject) => {
       take = (chunk) => {
-        for (const byte of chunk) text += String.fromCharCode(byte);
-        const isWhole = text.includes("\r\n\r\n") || text.length > maxHeadBytes;
-        if (isWhole || !mayBeHttp(text)) resolve(text);
+        try {
+          const head = reader.read(chunk);
+          if (head) resolve({ head, isExact: reader.rest.length === 0 });
+        } catch (error) {
+          if (!(error instanceof HeadError)) throw error;
+          reject(new Error(malformed(error)));
+        }
       };
       socket.on("data", take);
     },
@@ -107,7 +122,7 @@ function answerTo(socket: Socket, signal: AbortSignal): Promise<string> {
 interface Waiting<T> {
   /** What there is not when the signal comes. */
   readonly what: string;
-  readonly begin: (resolve: (value: T) => void) => void;
+  readonly begin: (resolve: (value: T) => void, reject: (error: Error) => void) => void;
   readonly end: (resolve: (value: T) => void) => void;
   readonly failed: (error: Error) => string;
 }
@@ -122,7 +137,7 @@ async function settledBy<T>(
   const onError = (error: Error): void => reject(new Error(failed(error)));
   const onClose = (): void => onError(new Error("it sent nothing more"));
   const onAbort = (): void => reject(new Error(`${what}: ${reasonOf(signal)}`));
-  begin(resolve);
+  begin(resolve, reject);
   socket.on("error", onError);
   socket.on("end", onClose);
   socket.on("close", onClose);
@@ -150,24 +165,27 @@ function requestHead(authority: string, authorization: string | undefined): stri
   return `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${credentials}\r\n`;
 }
 
-/** Whether text may be the begin of an answer of HTTP/1.x. */
-function mayBeHttp(text: string): boolean {
-  return "HTTP/1.".startsWith(text.slice(0, 7));
+/** Why an answer is none of HTTP/1.1, and what may be done about it. */
+function malformed({ message }: HeadError): string {
+  if (message === headFaults.tls) return "The proxy speaks TLS: use https:// in its URL";
+  if (message === headFaults.tooLong(headLimits.maxBytes)) {
+    return `The proxy's answer is over ${headLimits.maxBytes} bytes`;
+  }
+  const isHttp = message !== headFaults.notHttp && message !== headFaults.statusLine;
+  if (isHttp) return `The proxy's answer is malformed: ${message}`;
+  return "The proxy's answer is not HTTP/1.1: is it an HTTP proxy?";
 }
 
 /** What is wrong with an answer, and what may be done about it; undefined for success. */
-function faultOf(head: string, authority: string, proxy: ProxyAddress): string | undefined {
-  const status = Number(/^HTTP\/1\.[01] (\d{3})(?: [^\r\n]*)?\r\n/.exec(head)?.[1]);
-  const end = head.indexOf("\r\n\r\n");
-  // A TLS record's type, alert or handshake, and version (RFC 8446 section 5.1).
-  if (["\x15\x03", "\x16\x03"].includes(head.slice(0, 2))) {
-    return "The proxy speaks TLS: use https:// in its URL";
-  }
-  if (end === -1 && mayBeHttp(head)) return `The proxy's answer is over ${maxHeadBytes} bytes`;
-  if (Number.isNaN(status)) return "The proxy's answer is not HTTP/1.1: is it an HTTP proxy?";
+function faultOf(
+  { status }: ResponseHead,
+  isExact: boolean,
+  authority: string,
+  proxy: ProxyAddress,
+): string | undefined {
   if (status < 200 || status > 299) return refusal(status, authority, proxy);
   // Neither TLS nor HTTP has the host speak first.
-  return head.length > end + 4 ? "The proxy sent more than its answer" : undefined;
+  return isExact ? undefined : "The proxy sent more than its answer";
 }
 
 function refusal(status: number, authority: string, { authorization }: ProxyAddress): string {

@@ -2,10 +2,12 @@
 import { connect as connectPlain, isIP } from "node:net";
 import { Credentials } from "../../../agent/credentials.ts";
 import { expiryOf } from "../../../agent/credential_expiry.ts";
-import { concat, encodeLatin1, noBytes } from "../../../bytes/bytes.ts";
+import { encodeLatin1 } from "../../../bytes/bytes.ts";
 import type { Check } from "../../../commands/check_report.ts";
 import { formatAddress, type TargetAddress } from "../../../config/options/address.ts";
-import { defaultHeadLimits, findHeadEnd, parseResponseHead } from "../../../http1/head.ts";
+import { headFaults } from "../../../http1/faults.ts";
+import { defaultHeadLimits, HeadError, type ResponseHead } from "../../../http1/head.ts";
+import { HeadReader } from "../../../http1/head_reader.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import { tokenFile } from "../token_file.ts";
 import { dateFault, describe, readPeerCertificate } from "./peer_certificate.ts";
@@ -97,29 +99,25 @@ async function askTarget(
         (authorization === undefined ? "" : `Authorization: ${authorization}\r\n`) +
         "User-Agent: culvert-agent-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
     ));
-    const bytes = await head;
-    return parseResponseHead(bytes, defaultHeadLimits).status;
+    return (await head).status;
   } finally {
     socket.destroy();
   }
 }
 
-/** @returns the head of the answer, with its empty line. */
-function headFrom(socket: ByteSocket, signal: AbortSignal): Promise<Uint8Array> {
-  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
-  let bytes: Uint8Array = noBytes;
+/** @returns the head of the answer. */
+function headFrom(socket: ByteSocket, signal: AbortSignal): Promise<ResponseHead> {
+  const { promise, resolve, reject } = Promise.withResolvers<ResponseHead>();
+  const reader = HeadReader.forResponses(defaultHeadLimits);
   const abort = (): void => reject(signal.reason);
   signal.addEventListener("abort", abort);
   socket.on("data", (chunk) => {
-    bytes = concat(bytes, chunk);
-    // A TLS record's type, alert or handshake, and version (RFC 8446 section 5.1).
-    if ([0x15, 0x16].includes(bytes[0]!) && bytes[1] === 3) {
-      return reject(new Error("the target speaks TLS; leave out --plain-target"));
-    }
-    const end = findHeadEnd(bytes, 0);
-    if (end !== -1) resolve(bytes.subarray(0, end));
-    else if (bytes.length > defaultHeadLimits.maxBytes) {
-      reject(new Error("the target's answer is not HTTP/1.1; check --target"));
+    try {
+      const head = reader.read(chunk);
+      if (head) resolve(head);
+    } catch (error) {
+      if (!(error instanceof HeadError)) throw error;
+      reject(new Error(malformed(error)));
     }
   });
   const ended = (): void =>
@@ -132,4 +130,9 @@ function headFrom(socket: ByteSocket, signal: AbortSignal): Promise<Uint8Array> 
   for (const event of ["end", "close", "error"] as const) socket.on(event, ended);
   socket.resume();
   return promise.finally(() => signal.removeEventListener("abort", abort));
+}
+
+function malformed({ message }: HeadError): string {
+  if (message === headFaults.tls) return "the target speaks TLS; leave out --plain-target";
+  return `the target's answer is not HTTP/1.1 (${message}); check --target`;
 }
