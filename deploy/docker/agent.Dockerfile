@@ -32,7 +32,8 @@ COPY --from=build /out/agent.js /app/agent.js
 # Numeric, so that Kubernetes can verify runAsNonRoot.
 USER 65532:65532
 WORKDIR /app
-ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+# On all interfaces: a container's loopback is its own.
+ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 HEALTH_ADDR=:8081
 # Probes and metrics.
 EXPOSE 8081
 # Without --no-prompt, a permission that is missing would be asked for instead of refused.

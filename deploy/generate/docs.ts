@@ -1,5 +1,6 @@
 /** Tables of options for the docs, in the form that `deno fmt` leaves alone. */
 import {
+  defaultOf,
   type Option,
   type OptionTable,
   placeholderOf,
@@ -13,7 +14,7 @@ export function optionTable(table: OptionTable, read: ReadPage): string {
   const rows = Object.values(table).map((option) => [
     code(signature(option)),
     option.env === undefined ? "" : code(option.env),
-    defaultOf(option),
+    defaultCell(option),
     meaning(option, read),
   ]);
   return markdownTable(["option", "environment", "default", "meaning"], rows);
@@ -32,7 +33,7 @@ export function commandTable(table: OptionTable, read: ReadPage): string {
 export function settingTable(table: OptionTable, read: ReadPage): string {
   const rows = Object.values(table).map((option) => [
     code(option.env ?? option.name),
-    defaultOf(option) + (option.isSecret ? "; a secret" : ""),
+    defaultCell(option) + (option.isSecret ? "; a secret" : ""),
     meaning(option, read),
   ]);
   return markdownTable(["setting", "default", "meaning"], rows);
@@ -42,10 +43,13 @@ function signature(option: Option<unknown>): string {
   return option.isArgument ? option.name : `--${option.name} ${placeholderOf(option)}`.trimEnd();
 }
 
-function defaultOf(option: Option<unknown>): string {
+function defaultCell(option: Option<unknown>): string {
   if (option.isRequired) return "required";
   if (option.kind.isSwitch) return option.default === "true" ? "on" : "off";
-  return option.default === undefined ? "none" : code(option.default);
+  const text = defaultOf(option);
+  return text === undefined
+    ? "none"
+    : text.replaceAll(/\S*[:/\d]\S*(?=,)|\S*[:/\d]\S*|^\S+$/g, code);
 }
 
 function meaning(option: Option<unknown>, read: ReadPage): string {

@@ -1,4 +1,5 @@
 /** The agent's credential for its target: a ServiceAccount token that is rotated under its feet. */
+import { tokenFault } from "../domain/token.ts";
 import { StreamError } from "../protocol/errors.ts";
 
 /** What tells one version of a file from another. */
@@ -67,6 +68,8 @@ function isSame(a: FileVersion, b: FileVersion | undefined): boolean {
 function checkToken(text: string): string {
   const token = text.trim();
   if (token === "") throw new Error("the file is empty");
+  const fault = tokenFault(token);
+  if (fault !== undefined) throw new Error(`the file's token ${fault}`);
   if (!/^[\x21-\x7e]+$/.test(token)) throw new Error("the file holds no token");
   return token;
 }

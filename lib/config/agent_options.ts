@@ -105,16 +105,26 @@ type Read = ReadOptions<typeof agentTable>;
 function build(read: Read, env: Environment): AgentOptions {
   const { values } = read;
   refusePlainServer(read);
-  const proxy = readProxy(read, env);
+  const { proxy, warnings } = readProxy(read, env);
   const targetTls = readTargetTls(read);
   return {
     ...plainValues(values, composed),
-    serverUrl: values.server.href,
+    serverUrl: withPath(values.server),
     serverTls: readServerTls(read),
     ...(proxy && { proxy }),
     ...(targetTls && { targetTls }),
-    warnings: warningsAbout(read),
+    warnings: [...read.warnings, ...warnings, ...warningsAbout(read)],
   };
+}
+
+/** Where agents connect at a relay; what stands before it may have a path of its own. */
+const CONNECT_PATH = "/connect";
+
+/** A URL without a path means the relay's own. */
+function withPath(server: URL): string {
+  const url = new URL(server);
+  if (url.pathname === "/") url.pathname = CONNECT_PATH;
+  return url.href;
 }
 
 function isPlain(server: URL): boolean {
@@ -151,16 +161,19 @@ function readServerTls({ values, origins }: Read): ServerTls {
   return { ...(serverName !== undefined && { serverName }), ...ca, ...own };
 }
 
-function readProxy({ values, origins }: Read, env: Environment): RelayProxy | undefined {
-  const proxy = values.proxy ?? proxyFromEnvironment(env, values.server);
-  if (proxy === undefined || proxy === "none") return undefined;
+/** The option's proxy, or the environment's. */
+function readProxy({ values, origins }: Read, env: Environment): {
+  readonly proxy?: RelayProxy;
+  readonly warnings: readonly string[];
+} {
+  const { proxy, warnings } = values.proxy === undefined
+    ? proxyFromEnvironment(env, values.server)
+    : { proxy: values.proxy, warnings: [] };
+  if (proxy === undefined || proxy === "none") return { warnings };
   const caPath = values.proxyCaCert;
-  if (caPath === undefined || !proxy.isTls) return proxy;
-  return {
-    ...proxy,
-    caPath,
-    caPem: readCertificateFile({ origin: origins.proxyCaCert, path: caPath }),
-  };
+  if (caPath === undefined || !proxy.isTls) return { proxy, warnings };
+  const caPem = readCertificateFile({ origin: origins.proxyCaCert, path: caPath });
+  return { proxy: { ...proxy, caPath, caPem }, warnings };
 }
 
 function readTargetTls({ values, origins }: Read): TargetTls | undefined {

@@ -1,4 +1,5 @@
 /** The relay's options for working with other relays. */
+import { tokenFault } from "../domain/token.ts";
 import { ConfigError } from "./config_error.ts";
 import { type FileText, readCertificateFile, readTextFile } from "./files.ts";
 import type { ReadOptions } from "./options/options.ts";
@@ -33,9 +34,10 @@ const maxTokens = 8;
  * @throws {ConfigError} for options that don't go together
  */
 export function readDirectoryOptions(
-  { values, origins }: ReadOptions<typeof directoryTable>,
+  read: ReadOptions<typeof directoryTable>,
   hasTls: boolean,
 ): DirectoryOptions | undefined {
+  const { values, origins } = read;
   const { directory: url, advertise, relayCa: caPath } = values;
   if (url === undefined) {
     for (const field of ["advertise", "relayToken", "relayTokenFile", "relayCa"] as const) {
@@ -45,7 +47,7 @@ export function readDirectoryOptions(
     }
     return undefined;
   }
-  const tokens = readTokens({ values, origins });
+  const tokens = readTokens(read);
   if (advertise === undefined || tokens === undefined) {
     const missing = [...(advertise ? [] : ["--advertise"]), ...(tokens ? [] : ["--relay-token"])];
     throw new ConfigError(`${origins.directory} needs ${missing.join(" and ")} as well`);
@@ -81,9 +83,11 @@ function readTokens(
  * @throws {ConfigError} that holds none of them
  */
 export function readRelayTokens(text: string, origin: string): readonly string[] {
-  const lines = text.split("\n").map((line) => line.trim());
+  const lines = text.split(/\r\n|\r|\n/).map((line) => line.trim());
   const tokens = lines.filter((line) => line !== "");
   for (const [index, line] of lines.entries()) {
+    const fault = tokenFault(line);
+    if (fault !== undefined) throw new ConfigError(`${origin}: line ${index + 1} ${fault}`);
     if (line !== "" && !relayTokenPattern.test(line)) {
       throw new ConfigError(`${origin}: line ${index + 1} must be ${relayTokenExpected}`);
     }

@@ -16,6 +16,7 @@ import {
   plainValues,
   type SetValues,
 } from "./options/option_table.ts";
+import { variableOf } from "./options/environment.ts";
 import { type Environment, type ReadOptions, readSettings } from "./options/options.ts";
 import { scopeLimitTable } from "./tables/limits.ts";
 import { relayTable } from "./tables/relay.ts";
@@ -66,7 +67,7 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     ...scopeLimitsOf(values),
     clusters,
     callers: { mode: "known" as const, ...tokens && { tokens: tokens.tokens }, ...jwt && { jwt } },
-    warnings: [...warnings, ...tokens?.warnings ?? []],
+    warnings: [...read.warnings, ...warnings, ...tokens?.warnings ?? []],
   });
 }
 
@@ -74,8 +75,12 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
 function joinedSettings(env: Environment): Environment {
   const joined: Record<string, string | undefined> = {};
   for (const { env: name } of Object.values(edgeTable)) {
-    let text = env[name];
-    for (let part = 2; text && env[`${name}_${part}`]; part++) text += env[`${name}_${part}`];
+    let text = variableOf(env, name);
+    for (let part = 2; text; part++) {
+      const more = variableOf(env, `${name}_${part}`);
+      if (!more) break;
+      text += more;
+    }
     joined[name] = text;
   }
   return joined;

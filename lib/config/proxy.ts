@@ -6,7 +6,13 @@ import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
 import { addressOfUrl, formatAddress, isLoopback } from "./options/address.ts";
 import type { Kind } from "./options/kinds.ts";
-import type { Environment } from "./options/options.ts";
+import {
+  cleanVariable,
+  type Environment,
+  refuseQuotes,
+  variableOf,
+} from "./options/environment.ts";
+import { unencodedUserinfo } from "./options/userinfo.ts";
 
 /** A proxy that opens connections by CONNECT (RFC 9110 section 9.3.6). */
 export interface Proxy {
@@ -43,6 +49,8 @@ export const proxyOrNone: Kind<Proxy | "none"> = {
 function parseProxy(text: string): Proxy | string {
   const hasScheme = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(text);
   const url = URL.parse(hasScheme ? text : `http://${text}`);
+  const unencoded = unencodedUserinfo(hasScheme ? text : `http://${text}`, "\\");
+  if (unencoded !== undefined) return `must ${unencoded}`;
   if (url === null || url.hostname === "") return PROXY_EXPECTED;
   if (/^socks/.test(url.protocol)) return SOCKS_FAULT;
   if (!["http:", "https:"].includes(url.protocol)) return PROXY_EXPECTED;
@@ -75,27 +83,97 @@ export function formatProxy({ isTls, hostname, port }: Proxy): string {
   return `${isTls ? "https" : "http"}://${formatAddress({ hostname, port })}`;
 }
 
+/** What the environment says about the way to the relay. */
+export interface EnvironmentProxy {
+  readonly proxy?: Proxy;
+  /** One line each, about what has no effect. */
+  readonly warnings: readonly string[];
+}
+
 /**
- * The proxy that the environment asks for on the way to a `ws:` or `wss:` URL; undefined for none.
+ * The proxy that the environment asks for on the way to a `ws:` or `wss:` URL.
  *
  * As in Go's programs, which agents used to be: upper case comes before lower case, and what runs on
- * this machine (`localhost`, a loopback address) is never asked of a proxy.
+ * this machine (`localhost`, a loopback address) is never asked of a proxy. A SOCKS proxy is meant for
+ * other programs, and left to them.
  *
  * @throws {ConfigError} when the variable that counts here holds no proxy
  */
-export function proxyFromEnvironment(env: Environment, destination: URL): Proxy | undefined {
+export function proxyFromEnvironment(env: Environment, destination: URL): EnvironmentProxy {
   const scheme = destination.protocol === "wss:" ? "HTTPS_PROXY" : "HTTP_PROXY";
-  const names = [scheme, scheme.toLowerCase(), "ALL_PROXY", "all_proxy"];
-  const name = names.find((name) => isSet(env[name]));
-  if (name === undefined || isLoopback(hostOf(destination))) return undefined;
-  if (isExempt(destination, env["NO_PROXY"] || env["no_proxy"] || "")) return undefined;
-  const proxy = parseProxy(env[name]!.trim());
-  if (typeof proxy === "object") return proxy;
-  throw new ConfigError(`Environment variable ${name} ${proxy}`);
+  const given = [scheme, scheme.toLowerCase(), "ALL_PROXY", "all_proxy"].flatMap((name) => {
+    const text = cleanVariable(variableOf(env, name) ?? "").text;
+    return text === "" ? [] : [{ origin: `Environment variable ${name}`, text }];
+  });
+  if (given.length === 0 || isLoopback(hostOf(destination))) return { warnings: [] };
+  const exempted = noProxyOf(env);
+  const warnings = exempted === undefined ? [] : warningsAbout(exempted);
+  if (exempted !== undefined && isExempt(destination, exempted.text)) return { warnings };
+  for (const { origin, text } of given) {
+    refuseQuotes(origin, text);
+    const proxy = parseProxy(text);
+    if (typeof proxy === "object") return { proxy, warnings };
+    if (proxy !== SOCKS_FAULT) throw new ConfigError(`${origin} ${proxy}`);
+    warnings.push(`${origin} has no effect: it is a SOCKS proxy, and the agent uses HTTP proxies`);
+  }
+  return { warnings };
 }
 
-function isSet(text: string | undefined): boolean {
-  return text !== undefined && text.trim() !== "";
+/** The exemptions and the variable that holds them. */
+function noProxyOf(env: Environment): { name: string; text: string } | undefined {
+  for (const name of ["NO_PROXY", "no_proxy"]) {
+    const text = variableOf(env, name);
+    if (text) return { name, text };
+  }
+  return undefined;
+}
+
+/** Entries that are named one by one; a list with more of them is of another kind altogether. */
+const maxWarnings = 5;
+
+function warningsAbout({ name, text }: { name: string; text: string }): string[] {
+  const useless = entriesOf(text).flatMap((entry) => {
+    const why = whyUseless(entry);
+    return why === undefined ? [] : [`${JSON.stringify(entry.slice(0, 80))}, which ${why}`];
+  });
+  const more = useless.length - maxWarnings;
+  return [
+    ...useless.slice(0, maxWarnings).map((entry) =>
+      `Environment variable ${name} has the entry ${entry}: it matches nothing`
+    ),
+    ...more > 0 ? [`Environment variable ${name} has ${more} more such entries`] : [],
+  ];
+}
+
+/** Why an entry can match no host; undefined when it can. */
+function whyUseless(entry: string): string | undefined {
+  if (entry === "*") return undefined;
+  if (/["'`\u2018-\u201f]/.test(entry)) return "has quotes; leave them out";
+  if (entry.includes("://")) return "is a URL; give the host alone";
+  if (entry.includes(";")) return "has a semicolon; put commas between entries";
+  if (entry.includes("/")) {
+    const [, base = "", bits = ""] = /^\[?([^\]/]*)\]?\/(\d{1,3})$/.exec(entry) ?? [];
+    const isNetwork = Number(bits) <= (addressOf(base)?.length ?? -1) * 8;
+    return bits !== "" && isNetwork ? undefined : "is no network such as 10.0.0.0/8";
+  }
+  const [, bracketed, bare, port] =
+    /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/.exec(bracketIpv6(entry)) ??
+      [];
+  const name = bracketed ?? bare;
+  if (name === undefined) return "is neither a host nor an address";
+  if (port !== undefined && !isPort(port)) return "has a port that is none";
+  if (addressOf(name) !== undefined) return undefined;
+  if (/^[\d.]*\d[\d.]*$/.test(name)) return "is no IP address";
+  if (/\P{ASCII}/u.test(name)) return "is not ASCII; write it as xn--…";
+  const labels = name.replace(/^\*?\./, "").replace(/\.$/, "");
+  if (labels.includes("*")) {
+    return 'has "*" within it; give .example.com, or a network such as 10.0.0.0/8';
+  }
+  return /^[\w-]+(?:\.[\w-]+)*$/.test(labels) ? undefined : "is no host name";
+}
+
+function isPort(text: string): boolean {
+  return /^\d{1,5}$/.test(text) && Number(text) <= 65_535;
 }
 
 /** Lower case, without brackets and without the dot of a complete name, as `URL` normalises it. */
@@ -111,7 +189,11 @@ function hostOf(url: URL): string {
 export function isExempt(destination: URL, noProxy: string): boolean {
   const host = hostOf(destination);
   const port = String(addressOfUrl(destination).port);
-  return noProxy.split(/[\s,]+/).some((entry) => entry !== "" && matches(entry, host, port));
+  return entriesOf(noProxy).some((entry) => matches(entry, host, port));
+}
+
+function entriesOf(noProxy: string): string[] {
+  return noProxy.split(/[\s,]+/).filter((entry) => entry !== "");
 }
 
 function matches(entry: string, host: string, port: string): boolean {

@@ -107,7 +107,7 @@ function build(read: Read): RelayOptions {
     callers,
     ...(tls && { tls }),
     ...(directory && { directory }),
-    warnings: [...warnings, ...callerWarnings],
+    warnings: [...read.warnings, ...warnings, ...callerWarnings],
   };
 }
 

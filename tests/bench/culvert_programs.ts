@@ -2,6 +2,7 @@
  * relay.ts and agent.ts as the tasks of deno.json run them: same permissions, same flags, so that
  * what is measured is what a user starts.
  */
+import { lastOfEach } from "../support/arguments.ts";
 import { Subprocess } from "./subprocess.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -23,7 +24,7 @@ export async function startTask(
   const [program, ...flags] = await taskCommand(task);
   return new Subprocess({
     name: `${task}.ts`,
-    command: [program, ...flags, ...args],
+    command: [program, ...flags, ...lastOfEach(args)],
     cwd: ROOT.pathname,
     ...(onStderrLine === undefined ? {} : { onStderrLine }),
   });

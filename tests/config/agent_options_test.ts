@@ -33,12 +33,102 @@ Deno.test("parseAgentOptions gives the documented defaults", () => {
     poolSize: 256,
     poolIdleTimeoutMs: 30_000,
     maxHeaderBytes: 65_536,
-    healthAddr: { hostname: "", port: 8081 },
+    healthAddr: { hostname: "127.0.0.1", port: 8081 },
     graceMs: 30_000,
     logLevel: "info",
     logFormat: "auto",
     warnings: [],
   });
+});
+
+Deno.test("an agent's health listener is on all interfaces in a pod, and on loopback elsewhere", () => {
+  const inPod = { ...ENV, KUBERNETES_SERVICE_HOST: "10.96.0.1" };
+  assert.deepEqual(run(PLAIN, inPod).healthAddr, { hostname: "", port: 8081 });
+  assert.deepEqual(run(PLAIN).healthAddr, { hostname: "127.0.0.1", port: 8081 });
+  const given = run([...PLAIN, "--health-addr", ":9000"]);
+  assert.deepEqual(given.healthAddr, { hostname: "", port: 9000 });
+  assert.equal(run([...PLAIN, "--health-addr="]).healthAddr, undefined);
+});
+
+Deno.test("an agent asks for /connect where --server has no path", () => {
+  const cases = [
+    ["wss://relay.example.com", "wss://relay.example.com/connect"],
+    ["wss://relay.example.com/", "wss://relay.example.com/connect"],
+    ["wss://relay.example.com:8443", "wss://relay.example.com:8443/connect"],
+    ["wss://relay.example.com?x=1", "wss://relay.example.com/connect?x=1"],
+    ["wss://relay.example.com/connect", "wss://relay.example.com/connect"],
+    ["wss://relay.example.com/behind/connect", "wss://relay.example.com/behind/connect"],
+  ] as const;
+  for (const [server, expected] of cases) {
+    assert.equal(run([...PLAIN, "--server", server], { TOKEN }).serverUrl, expected);
+  }
+});
+
+Deno.test("a token in quotes, behind Bearer, or with a carriage return says so, and is not shown", () => {
+  const cases: [string, string][] = [
+    [`"${TOKEN}"`, "is in double quotes; leave them out, because nothing takes them off here"],
+    [`'${TOKEN}'`, "is in single quotes; leave them out, because nothing takes them off here"],
+    [
+      `\u201c${TOKEN}\u201d`,
+      "is in typographic quotes; leave them out, because nothing takes " +
+      "them off here",
+    ],
+    [`Bearer ${TOKEN}`, 'begins with "Bearer"; give the token alone'],
+    [`bearer: ${TOKEN}`, 'begins with "bearer"; give the token alone'],
+    [`Authorization: Bearer ${TOKEN}`, 'begins with "Authorization:"; give the token alone'],
+    [`Basic ${TOKEN}`, 'begins with "Basic"; give the token alone'],
+    [`${TOKEN}\r${TOKEN}`, "holds a carriage return (CR); leave it out"],
+  ];
+  for (const [text, message] of cases) {
+    assertRefused(
+      () => run(PLAIN, { SERVER_URL, TOKEN: text }),
+      `Environment variable TOKEN ${message}`,
+    );
+    assertRefused(
+      () => run([...PLAIN, "--token", text], { SERVER_URL }),
+      `Option --token ${message}`,
+    );
+  }
+  for (const text of ["bearer-of-news", "basically", "Tokens4all"]) {
+    assert.equal(run(PLAIN, { SERVER_URL, TOKEN: text }).token, text);
+  }
+});
+
+Deno.test("blanks and carriage returns at the ends of any variable are left out, with a warning", () => {
+  const cr = "ends with a carriage return (CR), as a file with Windows line ends leaves it";
+  const env = {
+    ...ENV,
+    TOKEN: `${TOKEN}\r`,
+    TARGET: "10.0.0.1:6443 ",
+    LOG_LEVEL: "debug\r",
+    HEALTH_ADDR: " :8085",
+    PLAIN_TARGET: "true\r",
+  };
+  const options = run(["--sa-token-path="], env);
+  assert.equal(options.token, TOKEN);
+  assert.deepEqual(options.target, { hostname: "10.0.0.1", port: 6443 });
+  assert.equal(options.logLevel, "debug");
+  assert.deepEqual(options.healthAddr, { hostname: "", port: 8085 });
+  assert.deepEqual(options.warnings, [
+    `Environment variable TOKEN ${cr}; it is left out`,
+    "Environment variable TARGET ends with a blank; it is left out",
+    `Environment variable PLAIN_TARGET ${cr}; it is left out`,
+    "Environment variable HEALTH_ADDR begins with a blank; it is left out",
+    `Environment variable LOG_LEVEL ${cr}; it is left out`,
+  ]);
+});
+
+Deno.test("a variable that is not text is refused, without the runtime's own message", () => {
+  const env = new Proxy({ ...ENV } as Record<string, string>, {
+    get(target, name: string) {
+      if (name === "TOKEN") throw new Error(`environment variable was not valid unicode: ${TOKEN}`);
+      return target[name];
+    },
+  });
+  assertRefused(
+    () => run(PLAIN, env),
+    "Environment variable TOKEN is not UTF-8; if a file holds its value, save that as UTF-8",
+  );
 });
 
 Deno.test("parseAgentOptions reads every option, from the command line or the environment", () => {
@@ -148,7 +238,9 @@ Deno.test("parseAgentOptions warns of what is not safe or will not work yet", ()
 });
 
 Deno.test("parseAgentOptions drops spaces and a line break around the token", () => {
-  assert.equal(run(PLAIN, { ...ENV, TOKEN: ` ${TOKEN} \n` }).token, TOKEN);
+  const { token, warnings } = run(PLAIN, { ...ENV, TOKEN: ` ${TOKEN} \n` });
+  assert.equal(token, TOKEN);
+  assert.deepEqual(warnings, ["Environment variable TOKEN ends with a blank; it is left out"]);
   assert.equal(run([...PLAIN, "-token", "two words"]).token, "two words");
 });
 

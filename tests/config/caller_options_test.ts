@@ -217,8 +217,7 @@ Deno.test("callers' tokens that are not valid are refused, without a token in th
   );
   assertRefusal(
     { "caller-tokens": `"${SECRET}"` },
-    "Option --caller-tokens must be the path of a " +
-      'JSON file, or JSON that begins with "["',
+    "Option --caller-tokens is in double quotes; leave them out, because nothing takes them off here",
   );
 });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import { type AgentOptions, parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { formatProxy, isExempt, type Proxy } from "../../lib/config/proxy.ts";
 import {
   assertRefused,
@@ -13,13 +13,22 @@ const WSS = "wss://relay.example.com/connect";
 const basic = (text: string) => `Basic ${new TextEncoder().encode(text).toBase64()}`;
 
 /** The proxy of an agent with these variables. */
-function proxyWith(
+function proxyWith(env: Record<string, string>, more: AgentArguments = {}): Proxy | undefined {
+  return agentWith(env, more).proxy;
+}
+
+interface AgentArguments {
+  readonly server?: string;
+  readonly args?: readonly string[];
+}
+
+function agentWith(
   env: Record<string, string>,
-  { server = WSS, args = [] as readonly string[] } = {},
-): Proxy | undefined {
+  { server = WSS, args = [] }: AgentArguments = {},
+): AgentOptions {
   const argv = ["-plain-target", "-sa-token-path=", "-allow-insecure-server", ...args];
   const all = { SERVER_URL: server, TOKEN: "QZQZQZQZQZQZQZQZ", ...env };
-  return runOptions(parseAgentOptions(argv, all)).proxy;
+  return runOptions(parseAgentOptions(argv, all));
 }
 
 const plain = (hostname: string, port: number) => ({ isTls: false, hostname, port });
@@ -64,19 +73,20 @@ const EXPECTED =
 Deno.test("a proxy that can't be used is refused in one line, which never shows it", async (t) => {
   const credentials =
     "must have its user name and password percent-encoded, and no colon in the name";
+  const unencoded = (character: string, code: string): string =>
+    `must not have "${character}" before its "@": in a user name or password, write ${code} for it`;
   const cases = [
     ["http://", EXPECTED],
     ["http://proxy:99999", EXPECTED],
     ["ftp://proxy:21", EXPECTED],
     ["http://proxy:3128/path", EXPECTED],
-    ["http://user:hunter2/x@proxy:3128", EXPECTED],
-    ["http://user:12#hunter2@proxy:3128", EXPECTED],
-    ["http://user:12?hunter2@proxy:3128", EXPECTED],
-    [
-      "socks5://user:hunter2@proxy:1080",
-      "must not be a SOCKS proxy: the agent speaks with HTTP proxies, http:// or https://",
-    ],
-    ["http://user:hunter2%@proxy:3128", credentials],
+    ["http://user:hunter2/x@proxy:3128", unencoded("/", "%2F")],
+    ["http://user:12#hunter2@proxy:3128", unencoded("#", "%23")],
+    ["http://user:12?hunter2@proxy:3128", unencoded("?", "%3F")],
+    ["http://DOMAIN\\user:hunter2@proxy:3128", unencoded("\\", "%5C")],
+    ["DOMAIN\\user:hunter2@proxy:3128", unencoded("\\", "%5C")],
+    ["http://user:hunter2%@proxy:3128", unencoded("%", "%25")],
+    ["http://user:hunter2%zz@proxy:3128", unencoded("%", "%25")],
     ["http://us%3Aer:hunter2@proxy:3128", credentials],
     ["http://user:hunter2%0d%0aX:1@proxy:3128", credentials],
   ] as const;
@@ -93,6 +103,68 @@ Deno.test("a proxy that can't be used is refused in one line, which never shows 
       );
     });
   }
+});
+
+Deno.test("a SOCKS proxy is refused as the agent's own, and left to other programs in their variables", () => {
+  const socks = "socks5://user:hunter2@proxy:1080";
+  const fault =
+    "must not be a SOCKS proxy: the agent speaks with HTTP proxies, http:// or https://";
+  assertRefused(() => proxyWith({}, { args: ["--proxy", socks] }), `Option --proxy ${fault}`);
+  assertRefused(() => proxyWith({ PROXY: socks }), `Environment variable PROXY ${fault}`);
+  const warning = (name: string) =>
+    `Environment variable ${name} has no effect: it is a SOCKS proxy, and the agent uses HTTP proxies`;
+  for (const name of ["ALL_PROXY", "all_proxy", "HTTPS_PROXY"]) {
+    for (const url of [socks, "socks5h://proxy", "socks4://proxy:1", "SOCKS://proxy"]) {
+      const { proxy, warnings } = agentWith({ [name]: url });
+      assert.equal(proxy, undefined);
+      assert.deepEqual(warnings, [warning(name)]);
+    }
+  }
+  const { proxy, warnings } = agentWith({ HTTPS_PROXY: socks, ALL_PROXY: "http://proxy:1" });
+  assert.deepEqual(proxy, plain("proxy", 1));
+  assert.deepEqual(warnings, [warning("HTTPS_PROXY")]);
+});
+
+Deno.test("an entry of NO_PROXY that can match nothing is a warning that says why", async (t) => {
+  const cases = [
+    ["a;b", "has a semicolon; put commas between entries"],
+    ["10.*", 'has "*" within it; give .example.com, or a network such as 10.0.0.0/8'],
+    ["*example.com", 'has "*" within it; give .example.com, or a network such as 10.0.0.0/8'],
+    ["relay.*.com", 'has "*" within it; give .example.com, or a network such as 10.0.0.0/8'],
+    ["https://x", "is a URL; give the host alone"],
+    ['"example.com"', "has quotes; leave them out"],
+    ["'10.0.0.1", "has quotes; leave them out"],
+    ["10.0.0.0/33", "is no network such as 10.0.0.0/8"],
+    ["10.0.0.0/255.0.0.0", "is no network such as 10.0.0.0/8"],
+    ["example.com/8", "is no network such as 10.0.0.0/8"],
+    ["10.0.0.256", "is no IP address"],
+    ["10.0.0", "is no IP address"],
+    ["relay:port", "has a port that is none"],
+    ["relay:99999", "has a port that is none"],
+    ["b\u00fcro.example", "is not ASCII; write it as xn--…"],
+    ["user@host", "is no host name"],
+    ["a..b", "is no host name"],
+    [".", "is no host name"],
+    ["[nonsense", "is no host name"],
+  ] as const;
+  for (const [entry, why] of cases) {
+    await t.step(entry, () => {
+      const env = { HTTPS_PROXY: "http://proxy:1", NO_PROXY: `localhost,${entry}` };
+      const { proxy, warnings } = agentWith(env);
+      assert.deepEqual(proxy, plain("proxy", 1));
+      const name = JSON.stringify(entry);
+      assert.deepEqual(warnings, [
+        `Environment variable NO_PROXY has the entry ${name}, which ${why}: it matches nothing`,
+      ]);
+      assert.deepEqual(agentWith({ NO_PROXY: entry }).warnings, [], "without a proxy, no matter");
+    });
+  }
+  const good = "localhost,127.0.0.0/8,::1,[::1]:80,.svc,*.svc,a_b.example.,10.0.0.1:8080,fd00::/8";
+  assert.deepEqual(agentWith({ HTTPS_PROXY: "http://proxy:1", no_proxy: good }).warnings, []);
+  const many = Array.from({ length: 12 }, (_, index) => `${index}.*`).join(" ");
+  const { warnings } = agentWith({ HTTPS_PROXY: "http://proxy:1", NO_PROXY: many });
+  assert.equal(warnings.length, 6);
+  assert.equal(warnings.at(-1), "Environment variable NO_PROXY has 7 more such entries");
 });
 
 Deno.test("the variables count by the relay's scheme, upper case first, ALL_PROXY last", () => {

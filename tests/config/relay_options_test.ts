@@ -269,10 +269,11 @@ Deno.test("parseRelayOptions refuses clusters that cannot be read", () => {
 
 Deno.test("parseRelayOptions shows no clusters that were given in a form it does not know", () => {
   const notJson = 'must be the path of a JSON file, or JSON that begins with "["';
+  const quotes = "quotes; leave them out, because nothing takes them off here";
   const noFile = "names a file, which cannot be read: there is no such file";
   const cases: [string, string][] = [
-    [`'${JSON_TEXT}'`, notJson],
-    [JSON.stringify(JSON_TEXT), notJson],
+    [`'${JSON_TEXT}'`, `is in single ${quotes}`],
+    [JSON.stringify(JSON_TEXT), `is in double ${quotes}`],
     [`- id: prod\n  token: ${TOKEN}`, notJson],
     [`prod=${TOKEN}`, noFile],
     [btoa(JSON_TEXT).slice(0, 200), noFile],

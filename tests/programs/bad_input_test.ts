@@ -3,6 +3,7 @@
  * says what would be right, exit code 2, and nothing else. `tests/config/` has the rules of each
  * option; here it is the programs themselves, as a user starts them.
  */
+import { lastOfEach } from "../support/arguments.ts";
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
@@ -222,7 +223,7 @@ for (
       if (bound === null || typeof bound === "string") throw new Error("No TCP address");
       const address = `127.0.0.1:${bound.port}`;
       const says = new RegExp(`^Option --${option}: .*${address}: the port is in use; .* port 0`);
-      await assertRefused(script, [...args, `-${option}`, address], says);
+      await assertRefused(script, lastOfEach([...args, `-${option}`, address]), says);
     } finally {
       const closed = once(server, "close");
       server.close();

@@ -68,12 +68,23 @@ Deno.test("an agent with a wrong token says so, tries again slowly and connects 
   assertNoSecrets(strict.logs, relay.logs, agent.logs);
 });
 
+Deno.test("an agent whose --server has no path connects", async () => {
+  await using target = await startRawTarget(service);
+  await using relay = await startRelay({ clusters: clustersOf(target) });
+  await using agent = await startAgent({
+    ...{ relayUrl: `ws://${relay.publicAddress}`, token: secrets.token, target: target.address },
+    credential: secrets.credential,
+  });
+  await askSmall(relay);
+  equal(await readyStatus(agent), 200);
+});
+
 Deno.test("an agent whose --server leads elsewhere says what it must be", async (t) => {
   await using target = await startRawTarget(service);
   await using relay = await startRelay({ clusters: clustersOf(target) });
   const cases = [
     [`ws://${relay.internalAddress}/connect`, /status 404; --server must lead to .*\/connect$/],
-    [`ws://${relay.publicAddress}`, /status 404; --server must lead to .*\/connect$/],
+    [`ws://${relay.publicAddress}/elsewhere`, /status 404; --server must lead to .*\/connect$/],
     [`wss://${relay.publicAddress}/connect`, /; the relay has no TLS at that port/],
   ] as const;
   for (const [relayUrl, says] of cases) {

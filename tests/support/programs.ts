@@ -2,6 +2,7 @@
  * The real programs as child processes, for system tests: started from the repository root on ports
  * of their own, followed through their JSON log, and stopped with nothing left behind.
  */
+import { lastOfEach } from "./arguments.ts";
 import { DeadlineError, DEFAULT_DEADLINE_MS, within } from "./deadline.ts";
 
 /** Where `relay.ts` and `agent.ts` lie. */
@@ -66,7 +67,7 @@ export class Program implements AsyncDisposable {
     env: Readonly<Record<string, string>> = {},
     cleanups: (() => Promise<void>)[] = [],
   ): Program {
-    return new Program(script, command(script, args, env).spawn(), cleanups);
+    return new Program(script, command(script, lastOfEach(args), env).spawn(), cleanups);
   }
 
   /** Starts `deno ARGS…` from the repository root; `name` stands for it in messages. */

@@ -1,6 +1,8 @@
 /** How a client outside this project reaches a cluster through the relay: its address and secrets. */
+import { z } from "zod";
+import { tokenFault } from "../../domain/token.ts";
 import { clusterIdSchema } from "../entries/clusters.ts";
-import { TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/token_schemas.ts";
+import { bareToken, TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/token_schemas.ts";
 import { ConfigError } from "../config_error.ts";
 import {
   readCertificateFile,
@@ -78,7 +80,7 @@ const server: Kind<string> = {
 
 const token: Kind<string> = {
   placeholder: "TOKEN",
-  schema: parsedBy((text) => TOKEN_PATTERN.test(text) ? text : undefined, TOKEN_EXPECTED),
+  schema: bareToken.pipe(z.string().regex(TOKEN_PATTERN, TOKEN_EXPECTED)),
 };
 
 /** The options of every command that prints how to reach a cluster. */
@@ -212,7 +214,9 @@ function readToken({ values, origins }: ReadOptions<typeof accessTable>): string
  * @throws {ConfigError} for what can't be a token; the message doesn't hold it
  */
 export function checkedToken(text: string, origin: string): string {
-  const found = text.replace(/\r?\n$/, "");
+  const found = text.replace(/[\r\n]+$/, "");
+  const fault = tokenFault(found);
+  if (fault !== undefined) throw new ConfigError(`${origin}: what was read ${fault}`);
   if (TOKEN_PATTERN.test(found)) return found;
   const what = found === "" ? "holds no token" : `holds no token, which ${TOKEN_EXPECTED}`;
   throw new ConfigError(`${origin}: what was read ${what}`);

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { ConfigError } from "../config_error.ts";
-import { findJsonFault } from "./json_fault.ts";
+import { findJsonFault, findTwinKey } from "./json_fault.ts";
 import { nearestName } from "../options/suggestion.ts";
 
 /**
@@ -21,7 +21,7 @@ export function readEntries<Entry>(text: string, source: string, entry: z.ZodTyp
 }
 
 /**
- * Parses JSON, behind a byte order mark or not.
+ * Parses JSON, behind a byte order mark or not. An object with one key twice is refused.
  *
  * @param expected what it must be, for the message
  * @throws {ConfigError} that says where it is wrong, and quotes nothing
@@ -29,8 +29,9 @@ export function readEntries<Entry>(text: string, source: string, entry: z.ZodTyp
 export function parseJson(text: string, source: string, expected: string): unknown {
   // An environment variable that was filled from a file has its byte order mark.
   const json = text.replace(/^\ufeff/, "");
+  let value: unknown;
   try {
-    return JSON.parse(json);
+    value = JSON.parse(json);
   } catch {
     // The engine's own message quotes the text, and with it perhaps a token.
     const fault = findJsonFault(json);
@@ -38,6 +39,24 @@ export function parseJson(text: string, source: string, expected: string): unkno
     const hint = text.trim() === "" ? "it is empty" : `it is not JSON${place}`;
     throw new ConfigError(`${source}: ${hint}; it must be ${expected}`);
   }
+  refuseTwinKeys(json, source);
+  return value;
+}
+
+/** Which of two values counts, the reader of a file can't tell. */
+function refuseTwinKeys(json: string, source: string): void {
+  const twin = findTwinKey(json);
+  if (twin === undefined) return;
+  const [index, ...keys] = twin.path;
+  const entry = typeof index === "number"
+    ? [`, entry ${index + 1}`]
+    : ["", ...twin.path.slice(0, 1)];
+  const names = keys.map((key) => typeof key === "number" ? `entry ${key + 1}` : key);
+  const place = [...entry, ...names].join(": ");
+  const key = JSON.stringify(twin.key.slice(0, 64));
+  throw new ConfigError(
+    `${source}${place}: has ${key} twice, again at line ${twin.line}, column ${twin.column}; keep one`,
+  );
 }
 
 /** Tells one issue, and how many others there are. */

@@ -26,6 +26,52 @@ function positionAt(text: string, offset: number): TextPosition {
   return { line: lines.length, column: (lines.at(-1) ?? "").length + 1 };
 }
 
+/** A key that stands twice in one object. */
+export interface TwinKey extends TextPosition {
+  readonly key: string;
+  /** The keys and indices on the way to the object. */
+  readonly path: readonly (string | number)[];
+}
+
+/** An array or object that is open. */
+interface OpenValue {
+  /** The keys so far, of an object. */
+  readonly keys: Set<string> | undefined;
+  /** Where in it the walk is. */
+  at: string | number;
+}
+
+const TOKEN = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s"[\]{},:]+/g;
+
+/**
+ * Finds a key that an object has twice, of which `JSON.parse` silently takes the last. The text must be
+ * JSON.
+ */
+export function findTwinKey(text: string): TwinKey | undefined {
+  const open: OpenValue[] = [];
+  let before = "";
+  for (const { 0: token, index } of text.matchAll(TOKEN)) {
+    const inner = open.at(-1);
+    if (inner?.keys && token.startsWith('"') && (before === "{" || before === ",")) {
+      const key: string = JSON.parse(token);
+      if (inner.keys.has(key)) {
+        const path = open.slice(0, -1).map(({ at }) => at);
+        return { key, path, ...positionAt(text, index) };
+      }
+      inner.keys.add(key);
+      inner.at = key;
+    } else if (token === "{" || token === "[") {
+      open.push({ keys: token === "{" ? new Set() : undefined, at: 0 });
+    } else if (token === "}" || token === "]") {
+      open.pop();
+    } else if (token === "," && typeof inner?.at === "number") {
+      inner.at++;
+    }
+    before = token;
+  }
+  return undefined;
+}
+
 /** Walks over the tokens of JSON without building values or recursing. */
 class JsonScanner {
   readonly #text: string;

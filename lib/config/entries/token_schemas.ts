@@ -1,5 +1,6 @@
 /** Tokens as lists of entries and options have them: themselves, their digests, and when they end. */
 import { z } from "zod";
+import { tokenFault } from "../../domain/token.ts";
 
 /** A token of fewer characters can be guessed; it works, with a warning. */
 export const MIN_TOKEN_CHARACTERS = 16;
@@ -20,11 +21,21 @@ const TOKEN_REQUIRED = "must be a non-empty string";
 const SHA256_EXPECTED = "must be the token's SHA-256 in 64 hexadecimal digits";
 const EXPIRES_EXPECTED = 'must be a time such as "2027-01-31T12:00:00Z"';
 
+/** A text without what people paste around a token. */
+export const bareToken: z.ZodType<string, string> = z.string().refine(
+  (text) => tokenFault(text) === undefined,
+  { error: ({ input }) => tokenFault(String(input)) ?? TOKEN_EXPECTED, abort: true },
+);
+
 /** A token. */
 export const token: z.ZodType<string> = z.string(TOKEN_REQUIRED).min(1, {
   error: TOKEN_REQUIRED,
   abort: true,
 })
+  .refine((text) => tokenFault(text) === undefined, {
+    error: ({ input }) => tokenFault(String(input)) ?? TOKEN_EXPECTED,
+    abort: true,
+  })
   .regex(TOKEN_PATTERN, TOKEN_EXPECTED);
 
 /** A token's digest, in lower case. */

@@ -1,9 +1,10 @@
 /**
  * The command line by the rules of Go's flag package, so that what was written for the system this
  * one replaces goes on working: `-name v`, `--name v`, `-name=v` and `--name=v` are the same; a
- * boolean is `-name`, `-name=true` or `-name=false`; the last of several wins.
+ * boolean is `-name`, `-name=true` or `-name=false`.
  *
- * It is stricter in one point: `-name` takes no value from an argument that is a known option.
+ * It is stricter in two points: `-name` takes no value from an argument that is a known option, and an
+ * option with one value is given once.
  */
 import { ConfigError } from "../config_error.ts";
 import { type Option, placeholderOf, type Program } from "./option_table.ts";
@@ -12,7 +13,7 @@ import { nearestName } from "./suggestion.ts";
 const HELP_NAMES: readonly string[] = ["help", "h"];
 const VERSION_NAME = "version";
 
-/** What the command line asks for; `values` has the last text given for each option, by name. */
+/** What the command line asks for; `values` has the text given for each option, by name. */
 export type CommandLine =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
@@ -28,7 +29,10 @@ export function readCommandLine(program: Program, argv: readonly string[]): Comm
   const options = new Map(namedOptions(program).map((option) => [option.name, option]));
   const places = Object.values(program.options).filter(({ isArgument }) => isArgument);
   const values = new Map<string, string>();
-  let last: Option<unknown> | undefined;
+  let last: GivenOption | undefined;
+  const [word] = argv;
+  if (word === "help" && places.length === 0) return { kind: "help" };
+  if (word === VERSION_NAME && places.length === 0) return { kind: "version" };
   for (let index = 0; index < argv.length; index++) {
     const argument = splitArgument(argv[index] ?? "");
     // As in Go, "--" ends the options; nothing may follow it, since nothing stands without one.
@@ -47,11 +51,20 @@ export function readCommandLine(program: Program, argv: readonly string[]): Comm
     if (option === undefined) throw unknownOption({ program, argv, index, last });
     const given = value ??
       (option.kind.isSwitch ? "true" : nextValue(option, argv[++index], options));
-    const before = option.isRepeatable ? values.get(name) : undefined;
+    const before = values.get(name);
+    if (before !== undefined && !option.isRepeatable) {
+      throw new ConfigError(`Option --${name} is given twice; keep one`);
+    }
     values.set(name, before === undefined ? given : `${before},${given}`);
-    last = option;
+    last = { option, text: given };
   }
   return { kind: "values", values };
+}
+
+/** An option of the command line and its value. */
+interface GivenOption {
+  readonly option: Option<unknown>;
+  readonly text: string;
 }
 
 /** Without those that stand on the command line as they are. */
@@ -97,7 +110,7 @@ interface Place {
   readonly argv: readonly string[];
   readonly index: number;
   /** The option before it. */
-  readonly last: Option<unknown> | undefined;
+  readonly last: GivenOption | undefined;
 }
 
 /**
@@ -106,17 +119,17 @@ interface Place {
  */
 function unexpectedArgument({ program, argv, index, last }: Place): ConfigError {
   const text = argv[index] ?? "";
-  const isSwitchValue = last?.kind.isSwitch === true && last.kind.schema.safeParse(text).success;
-  if (last !== undefined && isSwitchValue) {
+  const { name, kind } = last?.option ?? {};
+  if (kind?.isSwitch && kind.schema.safeParse(text).success) {
     return new ConfigError(
-      `Unexpected argument "${text}" after --${last.name}; write --${last.name}=${text}`,
+      `Unexpected argument "${text}" after --${name}; write --${name}=${text}`,
     );
   }
   const meant = index === 0 ? nearestWord(program, text) : undefined;
   if (meant !== undefined) {
     return new ConfigError(`Unexpected argument 1; did you mean ${program.name} ${meant}?`);
   }
-  const after = last === undefined ? "" : ` after --${last.name}`;
+  const after = name === undefined ? "" : ` after --${name}`;
   return new ConfigError(
     `Unexpected argument ${index + 1}${after}: a value needs its option before it, ` +
       `and quotes when it contains spaces. Run ${program.name} --help`,
@@ -145,10 +158,25 @@ function unknownOption(place: Place): ConfigError {
   }
   const known = [...options.map((option) => option.name), ...HELP_NAMES, VERSION_NAME];
   const nearest = nearestName(name, known);
-  // Behind a secret it may be the rest of that, unless it is plainly a mistyped option.
-  if (nearest === undefined && last?.isSecret) {
+  // Behind a secret it may be the rest of that, unless it is plainly an option.
+  if (nearest === undefined && last?.option.isSecret && !isPlainlyOption(typed, last.text)) {
     return unexpectedArgument(place);
   }
   const question = nearest === undefined ? "." : `; did you mean --${nearest}?`;
   return new ConfigError(`Unknown option ${typed}${question} Run ${program.name} --help`);
+}
+
+/** Two dashes and words are an option, and so is whatever stands behind JSON that is complete. */
+function isPlainlyOption(typed: string, before: string): boolean {
+  return /^--[a-z]+(?:-[a-z]+)*$/.test(typed) || isJson(before);
+}
+
+function isJson(text: string): boolean {
+  if (!/^\s*[[{]/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -1,5 +1,5 @@
 /** The text of `--help`: everything that a user needs to run a program, within 100 columns. */
-import { type Option, placeholderOf, type Program } from "./option_table.ts";
+import { defaultOf, type Option, placeholderOf, type Program } from "./option_table.ts";
 
 const WIDTH = 100;
 const INDENT = "  ";
@@ -37,7 +37,7 @@ function commandSections({ name, commands = [] }: Program): string[] {
 /** How options are written, as far as this program has such. */
 function notation(options: readonly Option<unknown>[]): string {
   return [
-    "An option is written -name VALUE, --name VALUE or --name=VALUE.",
+    "An option is written --name VALUE or --name=VALUE; one dash will do.",
     options.some(({ env }) => env !== undefined)
       ? "It may be given in the environment as well; the command line comes first, then the " +
         "environment, then the default."
@@ -74,9 +74,8 @@ function signature(option: Option<unknown>): string {
 function provenance(option: Option<unknown>): string {
   const facts = option.env === undefined ? [] : [`env ${option.env}`];
   if (option.isRequired) facts.push("required");
-  if (option.default !== undefined && !option.kind.isSwitch) {
-    facts.push(`default ${option.default}`);
-  }
+  const byDefault = defaultOf(option);
+  if (byDefault !== undefined && !option.kind.isSwitch) facts.push(`default ${byDefault}`);
   if (option.whenEmpty !== undefined) facts.push(`empty: ${option.whenEmpty}`);
   if (facts.length === 0) return "";
   return ` (${facts.map((fact) => fact.replaceAll(" ", UNBROKEN_SPACE)).join("; ")})`;

@@ -26,6 +26,8 @@ export interface Option<Value> {
   readonly placeholder?: string;
   /** Text as a user would give it; read like any other. */
   readonly default?: string;
+  /** The default where the program does not run in a pod, if it is another one there. */
+  readonly defaultOutsidePod?: string;
   /** The program cannot run without it. */
   readonly isRequired?: true;
   /** Its value appears in no message. */
@@ -39,6 +41,13 @@ export interface Option<Value> {
    * undefined then. An empty environment variable of any other option counts as not set.
    */
   readonly whenEmpty?: string;
+}
+
+/** An option's default in words; undefined when it has none. */
+export function defaultOf(option: Option<unknown>): string | undefined {
+  return option.defaultOutsidePod === undefined
+    ? option.default
+    : `${option.default} in a pod, ${option.defaultOutsidePod} elsewhere`;
 }
 
 /** A value of a chart that becomes an option. */

@@ -4,6 +4,13 @@
  */
 import { readCommandLine } from "./command_line.ts";
 import { ConfigError } from "../config_error.ts";
+import {
+  cleanVariable,
+  type Environment,
+  isInPod,
+  refuseQuotes,
+  variableOf,
+} from "./environment.ts";
 import { helpText, plainText } from "./help.ts";
 import {
   type Option,
@@ -24,10 +31,11 @@ export interface ReadOptions<Table extends OptionTable> {
   readonly values: OptionValues<Table>;
   /** "Option --addr", "Argument CLUSTER", "Environment variable ADDR" or "Default of option …". */
   readonly origins: { readonly [Field in keyof Table]: string };
+  /** One line each, about what works but should not stay. */
+  readonly warnings: readonly string[];
 }
 
-/** Environment variables by name. */
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type { Environment };
 
 /**
  * Reads a program's options.
@@ -62,11 +70,11 @@ export function readSettings<const Table extends OptionTable>(
 ): ReadOptions<Table> {
   return readEach(table, (option) => {
     const name = `Setting ${option.env}`;
-    const { text } = findInEnvironment(option, env) ?? { text: option.default };
-    if (text === undefined && option.isRequired) {
+    const given = findInEnvironment(option, env, name) ?? { origin: name, text: option.default };
+    if (given.text === undefined && option.isRequired) {
       throw new ConfigError(`${name} is missing. ${plainText(option.description)}`);
     }
-    return { origin: name, value: readValue(option, { origin: name, text }) };
+    return { ...given, value: readValue(option, given) };
   });
 }
 
@@ -79,28 +87,32 @@ function readValues<Table extends OptionTable>(
     const given = find(option, commandLine, env);
     const value = readValue(option, given);
     if (value === undefined && option.isRequired) throw missing(program, option);
-    return { origin: given.origin, value };
+    return { ...given, value };
   });
 }
 
 function readEach<Table extends OptionTable>(
   table: Table,
-  read: (option: Option<unknown>) => { readonly origin: string; readonly value: unknown },
+  read: (option: Option<unknown>) => Given & { readonly value: unknown },
 ): ReadOptions<Table> {
   const values: Record<string, unknown> = {};
   const origins: Record<string, string> = {};
+  const warnings: string[] = [];
   for (const [field, option] of Object.entries(table)) {
-    const { origin, value } = read(option);
+    const { origin, value, warning } = read(option);
     values[field] = value;
     origins[field] = origin;
+    if (warning !== undefined) warnings.push(`${origin} ${warning}`);
   }
   // The loop above went over each field of the table and its own option.
-  return { values, origins } as unknown as ReadOptions<Table>;
+  return { values, origins, warnings } as unknown as ReadOptions<Table>;
 }
 
 interface Given {
   readonly origin: string;
   readonly text: string | undefined;
+  /** Completes a sentence that begins with the origin. */
+  readonly warning?: string;
 }
 
 function find(
@@ -111,21 +123,32 @@ function find(
   const text = commandLine.get(option.name);
   const origin = option.isArgument ? `Argument ${option.name}` : `Option --${option.name}`;
   if (text !== undefined) return { origin, text };
-  return findInEnvironment(option, env) ??
-    { origin: `Default of option --${option.name}`, text: option.default };
+  return findInEnvironment(option, env, `Environment variable ${option.env}`) ??
+    { origin: `Default of option --${option.name}`, text: defaultIn(option, env) };
 }
 
-function findInEnvironment(option: Option<unknown>, env: Environment): Given | undefined {
-  // A variable that was filled from a file often ends as the file did, with a line break.
-  const text = option.env === undefined ? undefined : env[option.env]?.replace(/\r?\n$/, "");
-  const isSet = text !== undefined && (text !== "" || option.whenEmpty !== undefined);
-  return isSet ? { origin: `Environment variable ${option.env}`, text } : undefined;
+function defaultIn(option: Option<unknown>, env: Environment): string | undefined {
+  const { defaultOutsidePod } = option;
+  return defaultOutsidePod !== undefined && !isInPod(env) ? defaultOutsidePod : option.default;
+}
+
+function findInEnvironment(
+  option: Option<unknown>,
+  env: Environment,
+  origin: string,
+): Given | undefined {
+  const given = option.env === undefined ? undefined : variableOf(env, option.env);
+  if (given === undefined) return undefined;
+  const { text, ...warning } = cleanVariable(given);
+  const isSet = text !== "" || option.whenEmpty !== undefined;
+  return isSet ? { origin, text, ...warning } : undefined;
 }
 
 /** Undefined for what is not set. */
 function readValue(option: Option<unknown>, { origin, text }: Given): unknown {
   const isNone = option.whenEmpty !== undefined || option.default === undefined;
   if (text === undefined || (text === "" && isNone)) return undefined;
+  refuseQuotes(origin, text);
   const result = option.kind.schema.safeParse(text);
   if (result.success) return result.data;
   const expected = result.error.issues[0]?.message ?? "is invalid";

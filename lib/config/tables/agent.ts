@@ -1,6 +1,6 @@
 /** The agent's options. */
 import { z } from "zod";
-import { TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/token_schemas.ts";
+import { bareToken, TOKEN_EXPECTED, TOKEN_PATTERN } from "../entries/token_schemas.ts";
 import {
   boolean,
   duration,
@@ -41,7 +41,7 @@ const serverUrl: Kind<URL> = {
 const token: Kind<string> = {
   placeholder: "TOKEN",
   // Spaces at the ends of a header's value are no part of it.
-  schema: z.string().trim().regex(TOKEN_PATTERN, TOKEN_EXPECTED),
+  schema: z.string().trim().pipe(bareToken).pipe(z.string().regex(TOKEN_PATTERN, TOKEN_EXPECTED)),
 };
 
 /** All options of the agent. */
@@ -191,6 +191,7 @@ export const agentTable = {
     group: "Listeners",
     kind: listenAddress,
     default: ":8081",
+    defaultOutsidePod: "127.0.0.1:8081",
     whenEmpty: "none",
     description:
       "Listen address for `/healthz`, `/readyz` and `/metrics`, always plain HTTP; port 0 takes a free one",

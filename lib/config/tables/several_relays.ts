@@ -1,23 +1,25 @@
 /** The relay's options for working with other relays. */
 import { z } from "zod";
+import { bareToken } from "../entries/token_schemas.ts";
 import { type Kind, parsedBy, path } from "../options/kinds.ts";
 import type { OptionTable } from "../options/option_table.ts";
+import { unencodedUserinfo } from "../options/userinfo.ts";
 
 const minTokenCharacters = 16;
 /** It goes with each forwarded request. */
 const maxTokenCharacters = 1024;
 
+const DIRECTORY_EXPECTED =
+  "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS";
+
 const directoryUrl: Kind<string> = {
   placeholder: "URL",
-  schema: parsedBy(
-    (text) => {
-      const url = URL.parse(text);
-      const isRedis = url !== null && ["redis:", "rediss:"].includes(url.protocol);
-      const isWhole = isRedis && url.hostname !== "" && /^(?:\/\d*)?$/.test(url.pathname);
-      return isWhole && url.search === "" && url.hash === "" ? text : undefined;
-    },
-    "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS",
-  ),
+  schema: z.string().transform((text, context) => {
+    const fault = unencodedUserinfo(text);
+    if (fault === undefined && isRedisUrl(text)) return text;
+    context.addIssue({ code: "custom", message: fault ? `must ${fault}` : DIRECTORY_EXPECTED });
+    return z.NEVER;
+  }),
 };
 
 /** An IPv6 address without brackets, as Kubernetes tells a pod's, and a port. */
@@ -46,8 +48,15 @@ export const relayTokenExpected =
 
 const relayToken: Kind<string> = {
   placeholder: "TOKEN",
-  schema: z.string().regex(relayTokenPattern, `must be ${relayTokenExpected}`),
+  schema: bareToken.pipe(z.string().regex(relayTokenPattern, `must be ${relayTokenExpected}`)),
 };
+
+function isRedisUrl(text: string): boolean {
+  const url = URL.parse(text);
+  const isRedis = url !== null && ["redis:", "rediss:"].includes(url.protocol);
+  const isWhole = isRedis && url.hostname !== "" && /^(?:\/\d*)?$/.test(url.pathname);
+  return isWhole && url.search === "" && url.hash === "";
+}
 
 /** The options for working with other relays, together in the help text. */
 export const directoryTable = {

@@ -47,6 +47,9 @@ export async function runProgram<Options>(
     const [word, ...rest] = process.argv.slice(2);
     const command = commands.find((command) => command.word === word);
     if (command) return await runCommand(name, command, rest);
+    // As of git and kubectl: `relay help token`.
+    const asked = word === "help" ? commands.find(({ word }) => word === rest[0]) : undefined;
+    if (asked) return await runCommand(name, asked, ["--help"]);
     const parsed = parse(process.argv.slice(2), process.env);
     if (parsed.kind === "run") await run(parsed.options);
     else process.stdout.write(parsed.text.endsWith("\n") ? parsed.text : parsed.text + "\n");
@@ -86,10 +89,18 @@ export async function listenOn(
     const { code, message } = error as { code?: string; message: string };
     const why = reasons[code ?? ""] ?? message;
     throw new ConfigError(
-      `Option --${option}: can't listen on ${formatAddress(address)}: ${why}; ` +
-        "choose another address, or port 0 for a free one",
+      `Option --${option}: can't listen on ${formatAddress(address)}: ${why}; ${
+        remedyFor(code)
+      }, ` +
+        "or port 0 for a free one",
     );
   }
+}
+
+function remedyFor(code: string | undefined): string {
+  return code === "EADDRINUSE"
+    ? "if another relay or agent on this machine has it, give this one a port of its own"
+    : "choose another address";
 }
 
 const reasons: Record<string, string> = {

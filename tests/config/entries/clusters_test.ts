@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { checkedToken } from "../../../lib/config/commands/access_options.ts";
+import { readRelayTokens } from "../../../lib/config/directory_options.ts";
+import { readCallerClaims, readCallerTokens } from "../../../lib/config/entries/callers.ts";
 import { readClusters, readClustersTexts } from "../../../lib/config/entries/clusters.ts";
 import { assertRefused, refusalOf } from "../support.ts";
 
@@ -360,4 +363,67 @@ Deno.test("readClusters never puts a token into a message or a warning", () => {
   fc.assert(fc.property(token, (token) => {
     assert.ok(!read(entry({ token })).warnings.join().includes(token));
   }));
+});
+
+Deno.test("a key that stands twice in one entry is refused, with the file, entry, key and line", () => {
+  const text = `[{"id": "a", "token": "QZQZQZQZQZQZQZQZ", "targetAddr": "a:1"},
+    {"id": "b", "id": "c", "token": "ZQZQZQZQZQZQZQZQ", "targetAddr": "a:1"}]`;
+  assertRefused(
+    () => readClusters(text, 'Clusters file "x.json"'),
+    'Clusters file "x.json", entry 2: has "id" twice, again at line 2, column 17; keep one',
+  );
+  const nested = '[{"id": "a", "tokens": [{"name": "x", "token": "QZ", "token": "ZQ"}]}]';
+  assertRefused(
+    () => readClusters(nested, "Option --clusters"),
+    'Option --clusters, entry 1: tokens: entry 1: has "token" twice, again at line 1, column 54; ' +
+      "keep one",
+  );
+  const one = '{"id": "a", "limits": {"openRequests": 1, "openRequests": 2}}';
+  assertRefused(
+    () =>
+      readClustersTexts([{ text: one, source: "File a.json" }], "d", { demandsCertificate: false }),
+    'File a.json: limits: has "openRequests" twice, again at line 1, column 43; keep one',
+  );
+});
+
+Deno.test("lists about callers with a key twice are refused, too", () => {
+  assertRefused(
+    () => readCallerTokens('[{"name": "a", "name": "b"}]', "Caller tokens file"),
+    'Caller tokens file, entry 1: has "name" twice, again at line 1, column 16; keep one',
+  );
+  assertRefused(
+    () => readCallerClaims('[{"claim": "a", "claim": "b"}]', "Setting CALLER_JWT_RULES"),
+    'Setting CALLER_JWT_RULES, entry 1: has "claim" twice, again at line 1, column 17; keep one',
+  );
+});
+
+Deno.test("tokens in quotes, behind Bearer or with a carriage return are refused in files, too", () => {
+  const token = "QZQZQZQZQZQZQZQZ";
+  const cases = [
+    [`"${token}"`, "is in double quotes; leave them out"],
+    [`Bearer ${token}`, 'begins with "Bearer"; give the token alone'],
+    [`${token}\r`, "holds a carriage return (CR); leave it out"],
+  ] as const;
+  for (const [text, fault] of cases) {
+    const entry = { id: "a", token: text, targetAddr: "a:1" };
+    assertRefused(
+      () => readClusters(JSON.stringify([entry]), "Clusters file"),
+      `Clusters file, entry 1 ("a"): token: ${fault}`,
+    );
+    const caller = { name: "a", token: text, clusters: ["*"] };
+    assertRefused(
+      () => readCallerTokens(JSON.stringify([caller]), "Caller tokens file"),
+      `Caller tokens file, entry 1: token: ${fault}`,
+    );
+    if (text.endsWith("\r")) continue;
+    assertRefused(
+      () => readRelayTokens(`${token}\r\n${text}\r\n`, "Relay token file"),
+      `Relay token file: line 2 ${fault}`,
+    );
+    assertRefused(
+      () => checkedToken(`${text}\r\n`, "Option --token-file"),
+      `Option --token-file: what was read ${fault}`,
+    );
+  }
+  assert.deepEqual(readRelayTokens(`${token}\r\n`, "Relay token file"), [token]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { findJsonFault } from "../../../lib/config/entries/json_fault.ts";
+import { findJsonFault, findTwinKey } from "../../../lib/config/entries/json_fault.ts";
 
 Deno.test("findJsonFault says where the first wrong token begins", () => {
   const cases: [string, number, number][] = [
@@ -87,3 +87,24 @@ function isJson(text: string): boolean {
     return false;
   }
 }
+
+Deno.test("findTwinKey finds a key that one object has twice, and says where", () => {
+  const found = (text: string) => {
+    const { key, path, line, column } = findTwinKey(text)!;
+    return [key, path, line, column];
+  };
+  assert.deepEqual(found('{"a": 1, "a": 2}'), ["a", [], 1, 10]);
+  assert.deepEqual(found('[{"b": 1},\n {"id": "x", "i\\u0064": "y"}]'), ["id", [1], 2, 14]);
+  assert.deepEqual(found('[{"x": [0, [{"k": 1, "k": 2}]]}]'), ["k", [0, "x", 1, 0], 1, 22]);
+  assert.deepEqual(found('{"a": {"a": {"b": 0}, "c": 1, "c": 2}}'), ["c", ["a"], 1, 31]);
+  assert.deepEqual(found('{"": 1, "": 2}'), ["", [], 1, 9]);
+  assert.deepEqual(found('{"__proto__": 1, "__proto__": 2}'), ["__proto__", [], 1, 18]);
+});
+
+Deno.test("findTwinKey finds nothing in any object that has each key once", () => {
+  const strange = '{"a": "a", "b": ["a", "a", {"a": "}"}], "c": {"a": ",", "b": "\\"{"}}';
+  assert.equal(findTwinKey(strange), undefined);
+  fc.assert(fc.property(fc.jsonValue(), fc.nat(4), (value, indent) => {
+    assert.equal(findTwinKey(JSON.stringify(value, undefined, indent)), undefined);
+  }));
+});

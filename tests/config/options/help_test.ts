@@ -189,7 +189,7 @@ Deno.test("--help tells defaults as they are documented", () => {
     "target kubernetes.default.svc:443",
     "sa-token-path /var/run/secrets/kubernetes.io/serviceaccount/token",
     "ca-cert /var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
-    "health-addr :8081",
+    "health-addr :8081 in a pod, 127.0.0.1:8081 elsewhere",
     "max-conns 1024",
     "max-header-bytes 65536",
     "pool-size 256",

@@ -140,8 +140,26 @@ Deno.test("parseOptions prefers the command line, then the environment, then the
   }));
 });
 
-Deno.test("parseOptions takes the last of several", () => {
-  assert.equal(values(["-count", "1", "--count=2", "-count=3"]).count, 3);
+Deno.test("parseOptions refuses an option with one value that is given twice", () => {
+  const cases = [["-count", "1", "--count=2"], ["--verbose", "-verbose=false"], [
+    "-name=a",
+    "-name=a",
+  ]];
+  for (const argv of cases) {
+    const name = argv[0]!.replace(/^-+|=.*/g, "");
+    assertRefused(() => parse(argv), `Option --${name} is given twice; keep one`);
+  }
+});
+
+Deno.test("parseOptions names an unknown option behind JSON, and behind a secret", () => {
+  const message = "Unknown option --admin-addr. Run prog --help";
+  assertRefused(() => parse(["-secret", "[]", "--admin-addr", "x"]), message);
+  assertRefused(() => parse(["-secret", '{"a": 1}', "--admin-addr=x"]), message);
+  assertRefused(() => parse(["-secret=s", "--admin-addr", "x"]), message);
+  assertRefused(
+    () => parse(["-secret", "[]", "-admin-addr", "x"]),
+    "Unknown option -admin-addr. Run prog --help",
+  );
 });
 
 Deno.test("parseOptions joins the lists of an option that may be given several times", () => {
@@ -314,12 +332,17 @@ Deno.test("parseOptions refuses an argument without an option, and does not show
   for (const [argv, message] of cases) assertRefused(() => values(argv), message);
 });
 
-Deno.test("parseOptions tells who asks for help or the version by a word how that is done", () => {
+Deno.test("parseOptions gives help and version for these words, too", () => {
+  assert.equal(parse(["help"]).kind, "help");
+  assert.equal(parse(["help", "-name", "n"]).kind, "help");
+  assert.equal(parse(["version"]).kind, "version");
+});
+
+Deno.test("parseOptions tells who mistypes these words how that is done", () => {
   const cases: [string[], string][] = [
-    [["help"], "--help"],
     [["HELP", "-name", "n"], "--help"],
     [["hlep"], "--help"],
-    [["version"], "--version"],
+    [["versoin"], "--version"],
   ];
   for (const [argv, meant] of cases) {
     assertRefused(
