@@ -102,7 +102,7 @@ async function shutDown(
 ): Promise<void> {
   relay.log.info("Shutting down", { signal, drain_delay_ms: drainDelayMs, grace_ms: graceMs });
   logWaiting(relay.log, relay.openRequests, drainDelayMs + graceMs, signal);
-  relay.leave();
+  relay.leave(drainDelayMs);
   listeners.leave();
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
   const deadlineMs = performance.now() + graceMs;

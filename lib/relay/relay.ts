@@ -23,6 +23,7 @@ import type { Elsewhere } from "./hop/elsewhere.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { Registry } from "./agents/registry.ts";
+import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
 import { TokenTable } from "./agents/tokens.ts";
 
@@ -109,6 +110,8 @@ export class Relay {
   refusesRequests = false;
   /** The other relays know that it leaves. */
   #withdrawn: Promise<void> | undefined;
+  /** The agents are being asked to go elsewhere. */
+  #leaving: SpreadDrain | undefined;
 
   private constructor(config: RelayConfig, log: Log, parts: RelayParts, made: MadeParts) {
     const { registry, metrics, tokens, callers } = made;
@@ -188,17 +191,22 @@ export class Relay {
   /**
    * Turns readiness off and asks all agents to go elsewhere. Requests are still taken, since callers
    * come until whoever sends them here has seen that.
+   *
+   * @param withinMs The time that the agents have, over which they are asked: all at once would come
+   *   to the other relays as one storm of handshakes.
    */
-  leave(): void {
+  leave(withinMs = 0): void {
     this.isStopping = true;
     // The other relays are to look for this one's agents where they go.
     this.#withdrawn ??= this.elsewhere?.withdraw();
-    for (const { session } of this.registry.all()) session.announceDrain();
+    const sessions = [...this.registry.all()].map(({ session }) => session);
+    this.#leaving ??= new SpreadDrain(sessions, withinMs);
   }
 
   /** Takes no new requests, lets open ones finish for `graceMs`, then ends them and the sessions. */
   async drain(graceMs: number): Promise<void> {
     this.leave();
+    this.#leaving?.finish();
     this.refusesRequests = true;
     const sessions = [...this.registry.all()].map(({ session }) => session);
     await Promise.all(sessions.map((session) => session.drain(graceMs)));
