@@ -22,6 +22,7 @@ export const FrameType = {
   Open: 0x0b,
   Batch: 0x0c,
   Drain: 0x0d,
+  Return: 0x10,
 } as const;
 
 /** Bytes of a frame's header: its type and its stream. */
@@ -223,10 +224,16 @@ export function decodeOpen(payload: Uint8Array): { target: Uint8Array; first: Ui
   return { target: payload.subarray(2, end), first: payload.subarray(end) };
 }
 
-/** The bytes that a Credit grants. @throws {ProtocolError} unless it is a positive uint32. */
-export function decodeCredit(payload: Uint8Array): number {
-  if (payload.length !== 4) throw new ProtocolError(`Credit of ${payload.length} bytes; must be 4`);
+/**
+ * The bytes that a Credit grants, or a Return gives back.
+ *
+ * @throws {ProtocolError} unless it is a positive uint32.
+ */
+export function decodeCredit(payload: Uint8Array, name = "Credit"): number {
+  if (payload.length !== 4) {
+    throw new ProtocolError(`${name} of ${payload.length} bytes; must be 4`);
+  }
   const credit = readUint32(payload, 0);
-  if (credit === 0) throw new ProtocolError("Credit of zero bytes");
+  if (credit === 0) throw new ProtocolError(`${name} of zero bytes`);
   return credit;
 }

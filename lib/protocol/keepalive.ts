@@ -24,6 +24,8 @@ export interface KeepaliveOptions {
   ping: (payload: Uint8Array) => void;
   /** Nothing has been heard for `idleMs`. */
   dead: (idleMs: number) => void;
+  /** The timer came and the session goes on. */
+  checked?: () => void;
 }
 
 /** How often the timer comes in each answer timeout: so much later is a dead session found. */
@@ -106,8 +108,9 @@ export class Keepalive {
     this.#forgetAbsence(now);
     this.#lookForBytes();
     const silentMs = now - this.#lastHeardMs;
-    if (!this.isPaused && this.#isDead(now, silentMs)) this.#options.dead(silentMs);
-    else if (now - this.#lastPingMs >= this.#pingDueMs) this.probe();
+    if (!this.isPaused && this.#isDead(now, silentMs)) return this.#options.dead(silentMs);
+    this.#options.checked?.();
+    if (now - this.#lastPingMs >= this.#pingDueMs) this.probe();
   }
 
   /** Ends the timer. */

@@ -75,6 +75,9 @@ const defaultWindowBudgetBytes = 16 * 1024 * 1024;
 /** A version 1 session has no windows: over this many unread bytes its WebSocket is not read. */
 const heldHighWaterBytes = 4 * 1024 * 1024;
 
+/** How often streams give back credit that they do not use, in milliseconds. */
+const returnEveryMs = 1_000;
+
 /**
  * What the Ping behind an agent's Drain carries: when it has come back, so has all that the relay
  * opened before it heard of the Drain. Read as a keepalive's time it is no number.
@@ -113,6 +116,8 @@ export class Session {
   #end: SessionEnd | undefined;
   #nextId = 1;
   #heldBytes = 0;
+  /** When streams were last asked for credit that they do not use. */
+  #returnedMs = 0;
   #wasLineFull = false;
   #leftBytes = 0;
   #takenByFullLine = 0;
@@ -159,6 +164,7 @@ export class Session {
       movedBytes: () => this.#movedBytes(),
       ping: (payload) => this.#outbox.control(FrameType.Ping, 0, payload),
       dead: (idleMs) => this.abandon(`No frame for ${Math.round(idleMs / 1000)} s`),
+      checked: () => this.#returnCredit(),
     });
     this.#host = this.#createHost();
     this.#outbox.overflowed = () =>
@@ -314,7 +320,8 @@ export class Session {
       wake: (stream) => this.#outbox.wake(stream),
       withdraw: (stream) => this.#outbox.withdraw(stream),
       sendControl: (type, id, payload) => this.#outbox.control(type, id, payload),
-      sendCredit: (id, bytes) => this.#sendCredit(id, bytes),
+      sendCredit: (id, bytes) => this.#sendCredit(FrameType.Credit, id, bytes),
+      sendReturn: (id, bytes) => this.#sendCredit(FrameType.Return, id, bytes),
       sendError: (id, error) => this.#sendError(id, error),
       heldChanged: (bytes) => this.#heldChanged(bytes),
       forget: (stream) => this.#forget(stream),
@@ -342,10 +349,23 @@ export class Session {
     return id;
   }
 
-  #sendCredit(id: number, bytes: number): void {
+  #sendCredit(type: number, id: number, bytes: number): void {
     const payload = allocate(4);
     writeUint32(payload, 0, bytes);
-    this.#outbox.control(FrameType.Credit, id, payload);
+    this.#outbox.control(type, id, payload);
+  }
+
+  /** Has streams give back what they do not use of the peer's memory, now and then. */
+  #returnCredit(): void {
+    if (!this.#peer?.returns || this.#streams.size === 0) return;
+    const nowMs = this.#nowMs();
+    const elapsedMs = nowMs - this.#returnedMs;
+    if (elapsedMs < returnEveryMs) return;
+    this.#returnedMs = nowMs;
+    const timeMs = Math.max(returnEveryMs, 4 * this.#keepalive.minRoundTripMs);
+    for (const stream of this.#streams.toArray()) {
+      stream.returnCredit(this.#peer.window, timeMs / elapsedMs);
+    }
   }
 
   #sendError(id: number, error: StreamError): void {
@@ -463,6 +483,8 @@ export class Session {
     switch (type) {
       case FrameType.Credit:
         return this.#streams.get(id)?.receiveCredit(decodeCredit(payload));
+      case FrameType.Return:
+        return this.#streams.get(id)?.receiveReturn(decodeCredit(payload, "Return"));
       case FrameType.Connected:
         return this.#receiveConnected(id);
       case FrameType.Error:

@@ -17,6 +17,8 @@ export const settingsSchema = z.object({
   maxFrame: z.int().min(1 * KiB).max(16 * MiB - 64),
   /** Streams that this side lets be open at once. */
   maxStreams: z.int().min(1),
+  /** Whether this side takes Return: credit that its sender does not need. */
+  returns: z.boolean().optional(),
   /** Random for each process: tells two agents of one cluster apart. */
   instance: z.string().min(1).max(128),
   /** Which of an agent's connections this is, from 0: it may keep several. */
@@ -40,6 +42,7 @@ export const defaultSettings = {
   maxWindow: 16 * MiB,
   maxFrame: 64 * KiB,
   maxStreams: 1024,
+  returns: true,
 } as const;
 
 /** The payload of a Settings frame. */

@@ -43,6 +43,7 @@ export interface StreamHost {
   withdraw(stream: Stream): void;
   sendControl(type: number, stream: number, payload?: Uint8Array): void;
   sendCredit(stream: number, bytes: number): void;
+  sendReturn(stream: number, bytes: number): void;
   sendError(stream: number, error: StreamError): void;
   /** Bytes held for consumers of a version 1 session grew or shrank: it has no windows. */
   heldChanged(bytes: number): void;
@@ -116,6 +117,8 @@ export class Stream {
   #queuedBytes = 0;
   /** Bytes that have left the queue. */
   #takenBytes = 0;
+  /** {@link #takenBytes} when credit was last looked at. */
+  #takenBefore = 0;
   #lent: Lent[] = [];
   #sendCredit: number;
   #highWaterBytes = minHighWaterBytes;
@@ -371,6 +374,28 @@ export class Stream {
     this.#highWaterBytes = Math.min(maxHighWaterBytes, Math.max(this.#highWaterBytes, bytes));
     if (this.#queuedBytes > 0) this.#host.wake(this);
     else this.notifyDrained();
+  }
+
+  receiveReturn(bytes: number): void {
+    if (this.#window.returned(bytes)) return;
+    throw new ProtocolError(`Stream ${this.id} returned more credit than it had`);
+  }
+
+  /**
+   * Gives back credit that is far more than the stream needs at the rate at which it sends, so that
+   * the peer can grant it to others.
+   *
+   * @param least What it keeps in any case: the window that each stream begins with.
+   * @param times How many times that which was sent since the last call it needs.
+   */
+  returnCredit(least: number, times: number): void {
+    const sent = this.#takenBytes - this.#takenBefore;
+    this.#takenBefore = this.#takenBytes;
+    const wanted = Math.max(least, Math.ceil(times * sent), this.#queuedBytes);
+    if (this.#isOver || this.#opening || this.#sendCredit <= 2 * wanted) return;
+    const unused = this.#sendCredit - wanted;
+    this.#sendCredit = wanted;
+    this.#host.sendReturn(this.id, unused);
   }
 
   receiveClose(): void {

@@ -1,11 +1,50 @@
 /** The receiver's side of flow control: how much a peer may still send on one stream. */
 
+/** For how long after a stream was refused its share others may not hold more than theirs. */
+const shortageMs = 1_000;
+
 /** Memory that the streams of one session may use on top of their first windows, in bytes. */
 export class WindowBudget {
+  readonly #bytes: number;
   #free: number;
+  /** Streams that use more than their first windows, or would. */
+  #users = 0;
+  #shortUntilMs = -Infinity;
 
   constructor(bytes: number) {
-    this.#free = bytes;
+    this.#bytes = this.#free = bytes;
+  }
+
+  /** What each stream may hold while others want more than there is. */
+  get share(): number {
+    return Math.floor(this.#bytes / Math.max(1, this.#users));
+  }
+
+  /** Counts a stream among those that share. */
+  join(): void {
+    this.#users++;
+  }
+
+  /** Takes a stream out of the count. */
+  leave(): void {
+    this.#users--;
+  }
+
+  /** Whether a stream waits for its share, so that those who hold more have to give back. */
+  isShort(nowMs: number): boolean {
+    return nowMs < this.#shortUntilMs;
+  }
+
+  /**
+   * Takes `bytes` for a stream that holds some already, or nothing and says so. A stream can have all
+   * that is free, until another one lacks its share.
+   */
+  widen(bytes: number, held: number, nowMs: number): boolean {
+    const isWithinShare = held + bytes <= this.share;
+    if (!isWithinShare && this.isShort(nowMs)) return false;
+    if (this.take(bytes)) return true;
+    if (isWithinShare) this.#shortUntilMs = nowMs + shortageMs;
+    return false;
   }
 
   /** Takes `bytes`, or nothing and says so. */
@@ -42,6 +81,9 @@ const roundTripsPerWindow = 4;
  * It grows towards that, at most doubling at a time, up to `maxWindow` and only within the session's
  * budget. More would not make the stream faster, but would queue on the line in front of everybody
  * else. A consumer that stalls takes nothing, so its window stays as it is.
+ *
+ * Credit that was granted can't be taken back. A window narrows by what its peer returns, and, while
+ * another stream lacks its share of the budget, by what is not granted again.
  */
 export class ReceiveWindow {
   #size: number;
@@ -52,11 +94,14 @@ export class ReceiveWindow {
   #takenInEpoch = 0;
   #epochStartMs: number;
   #widenedBy = 0;
+  /** Counted by the budget among those that share it. */
+  #isUser = false;
+  readonly #firstSize: number;
   readonly #maxSize: number;
   readonly #budget: WindowBudget;
 
   constructor(size: number, maxSize: number, budget: WindowBudget, nowMs: number) {
-    this.#size = size;
+    this.#size = this.#firstSize = size;
     this.#credit = size;
     this.#maxSize = maxSize;
     this.#budget = budget;
@@ -91,16 +136,47 @@ export class ReceiveWindow {
     this.#unread -= bytes;
     this.#takenInEpoch += bytes;
     this.#measure(nowMs, Math.max(roundTripMs, minRoundTripMs));
+    if (this.#widenedBy > this.#budget.share && this.#budget.isShort(nowMs)) {
+      this.#narrow(this.#firstSize + this.#budget.share);
+    }
     const grant = this.#size - this.#credit - this.#unread;
     if (grant < this.#size / 2) return 0;
     this.#credit += grant;
     return grant;
   }
 
+  /** Takes back credit that the peer does not need; false when it had less. */
+  returned(bytes: number): boolean {
+    if (bytes > this.#credit) return false;
+    this.#credit -= bytes;
+    // What was not granted yet is not needed either.
+    this.#narrow(this.#firstSize);
+    this.#share(this.#widenedBy > 0);
+    return true;
+  }
+
   /** Gives what the window was widened by back to the session's budget; the stream has ended. */
   release(): void {
     this.#budget.release(this.#widenedBy);
     this.#widenedBy = 0;
+    this.#share(false);
+  }
+
+  /** As far as that goes: what the peer may still send, or has sent, needs its room. */
+  #narrow(size: number): void {
+    const target = Math.max(size, this.#firstSize, this.#credit + this.#unread);
+    const less = Math.min(this.#size - target, this.#widenedBy);
+    if (less <= 0) return;
+    this.#size -= less;
+    this.#widenedBy -= less;
+    this.#budget.release(less);
+  }
+
+  #share(isUser: boolean): void {
+    if (isUser === this.#isUser) return;
+    this.#isUser = isUser;
+    if (isUser) this.#budget.join();
+    else this.#budget.leave();
   }
 
   /** At the end of an epoch: widens the window if the consumer's rate asks for more. */
@@ -112,7 +188,8 @@ export class ReceiveWindow {
     this.#takenInEpoch = 0;
     const target = Math.min(Math.ceil(wanted), 2 * this.#size, this.#maxSize);
     const more = target - this.#size;
-    if (more <= 0 || !this.#budget.take(more)) return;
+    this.#share(this.#widenedBy > 0 || more > 0);
+    if (more <= 0 || !this.#budget.widen(more, this.#widenedBy, nowMs)) return;
     this.#size = target;
     this.#widenedBy += more;
   }

@@ -126,6 +126,11 @@ const cases: Record<string, Case[]> = {
     agent2(open(1), credit(uint32(0))),
     agent2(open(1), credit(uint32(0x7fffffff))),
   ],
+  "Return for an open stream that is not 4 bytes, is 0, or is past its credit": [
+    agent2(open(1), encodeFrame(FrameType.Return, 1, new Uint8Array(3))),
+    agent2(open(1), encodeFrame(FrameType.Return, 1, uint32(0))),
+    agent2(open(1), encodeFrame(FrameType.Return, 1, uint32(defaultSettings.window + 1))),
+  ],
   "a message over 1 MiB in version 2": [
     agent2(encodeFrame(FrameType.Ping, 0, new Uint8Array(maxVersion2MessageBytes))),
     relay2(encodeFrame(0x7f, 0, new Uint8Array(maxVersion2MessageBytes - headerBytes + 1))),

@@ -76,6 +76,7 @@ Deno.test("protocol.md: both answers are whole and the same", () => {
 
 Deno.test("protocol.md: the single frames say what the text says", () => {
   assert.equal(decodeCredit(onlyFrame("credit", FrameType.Credit)), 64 * 1024);
+  assert.equal(decodeCredit(onlyFrame("return", FrameType.Return)), 32 * 1024);
   assert.equal(decodeStreamError(onlyFrame("error", FrameType.Error)).code, "refused");
   assert.equal(textOf(onlyFrame("v1-error", FrameType.Error)), "connection refused");
   assert.equal(textOf(onlyFrame("v1-connect", FrameType.Connect)), target);

@@ -31,6 +31,7 @@ const TABLE = [
   ["Open", 0x0b],
   ["Batch", 0x0c],
   ["Drain", 0x0d],
+  ["Return", 0x10],
 ] as const;
 
 const anyType = fc.integer({ min: 0, max: 0xff }).filter((type) => type !== T.Batch);

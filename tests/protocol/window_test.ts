@@ -178,3 +178,72 @@ Deno.test("ReceiveWindow never leaves a peer without credit once all was taken",
     }
   }));
 });
+
+/** Streams at 100 ms, whose peers send all that they may and whose consumers take all of it. */
+class Line {
+  readonly budget: WindowBudget;
+  nowMs = 0;
+
+  constructor(budgetBytes: number) {
+    this.budget = new WindowBudget(budgetBytes);
+  }
+
+  open(size: number, maxSize: number): { window: ReceiveWindow; credit: number } {
+    return { window: new ReceiveWindow(size, maxSize, this.budget, this.nowMs), credit: size };
+  }
+
+  /** Round trips in which these streams send and their consumers keep up. */
+  run(roundTrips: number, ...streams: { window: ReceiveWindow; credit: number }[]): void {
+    for (let trip = 0; trip < roundTrips; trip++) {
+      this.nowMs += 100;
+      for (const stream of streams) {
+        const sent = stream.credit;
+        assert.equal(stream.window.received(sent), true);
+        // In halves, as Credits come before the window is used up.
+        stream.credit = stream.window.taken(sent >> 1, this.nowMs, 100);
+        stream.credit += stream.window.taken(sent - (sent >> 1), this.nowMs, 100);
+      }
+    }
+  }
+}
+
+Deno.test("ReceiveWindow of a stream that came late gets its share of a budget that is used up", () => {
+  const line = new Line(1_000);
+  const [first, late] = [line.open(10, 10_000), line.open(10, 10_000)];
+  line.run(20, first);
+  assert.ok(first.window.size > 600, `alone it has most of the budget: ${first.window.size}`);
+  line.run(60, first, late);
+  for (const { window } of [first, late]) {
+    assert.ok(window.size >= 250 && window.size <= 760, `two share: ${window.size}`);
+  }
+});
+
+Deno.test("ReceiveWindow of each of many streams gets its share", () => {
+  const line = new Line(10_000);
+  const streams = Array.from({ length: 10 }, () => line.open(10, 100_000));
+  for (let count = 1; count <= streams.length; count++) line.run(20, ...streams.slice(0, count));
+  line.run(100, ...streams);
+  const sizes = streams.map(({ window }) => window.size);
+  assert.ok(Math.min(...sizes) >= 400, `the narrowest of ${sizes}`);
+});
+
+Deno.test("ReceiveWindow narrows by what its peer returns, and others have it at once", () => {
+  const line = new Line(1_000);
+  const [idle, busy] = [line.open(10, 10_000), line.open(10, 10_000)];
+  line.run(20, idle);
+  const unused = idle.credit - 10;
+  assert.equal(idle.window.returned(unused), true);
+  assert.equal(idle.window.size, idle.window.credit);
+  assert.equal(idle.window.credit, 10);
+  line.run(20, busy);
+  assert.ok(busy.window.size > 600, `all of the budget is there again: ${busy.window.size}`);
+});
+
+Deno.test("ReceiveWindow takes back no more than its peer has, nor its first size", () => {
+  const window = new ReceiveWindow(100, 1_000, new WindowBudget(1_000), 0);
+  window.received(40);
+  assert.equal(window.returned(61), false);
+  assert.equal(window.returned(60), true);
+  assert.deepEqual([window.size, window.credit, window.unread], [100, 0, 40]);
+  assert.equal(window.taken(40, 0, 10), 100);
+});
