@@ -38,7 +38,7 @@ Deno.test("configuration.md: exit codes are those of --help, and 130", () => {
 
 /** The number that a row of the limits' table gives as its default. */
 function limit(name: string): string {
-  const row = table(page, ["limit", "unit", "default", "who meets it sees"])
+  const row = table(page, ["limit", "unit", "default", "what happens at the limit"])
     .find((row) => row["limit"] === name);
   assert.ok(row, name);
   return row["default"]!;
@@ -46,7 +46,7 @@ function limit(name: string): string {
 
 Deno.test("configuration.md: the limits that are options have the options' defaults", () => {
   const options = [...optionsInTable("### Relay"), ...optionsInTable("### Agent")];
-  const rows = table(page, ["limit", "unit", "default", "who meets it sees"]);
+  const rows = table(page, ["limit", "unit", "default", "what happens at the limit"]);
   const named = rows.filter((row) => row["limit"]!.startsWith("`--"));
   assert.ok(named.length > 0);
   for (const row of named) {
@@ -61,36 +61,36 @@ Deno.test("configuration.md: the limits that are options have the options' defau
 
 Deno.test("configuration.md: the limits that are fixed are the code's", () => {
   const { idleMs } = defaultConnectionTimeouts;
-  assert.equal(limit("header lines in a head"), String(defaultHeadLimits.maxFields));
-  assert.equal(limit("a kept connection between two requests"), `${idleMs / 1000} s`);
-  assert.equal(limit("agent's Settings after the handshake"), `${handshakeTimeoutMs / 1000} s`);
-  assert.equal(limit("message of a session"), String(maxMessageBytes));
-  assert.equal(limit("an agent's token"), String(maxTokenChars));
+  assert.equal(limit("header lines"), String(defaultHeadLimits.maxFields));
+  assert.equal(limit("idle kept-alive connection of a caller"), `${idleMs / 1000} s`);
+  assert.equal(limit("agent's Settings after connecting"), `${handshakeTimeoutMs / 1000} s`);
+  assert.equal(limit("WebSocket message"), String(maxMessageBytes));
+  assert.equal(limit("agent's token"), String(maxTokenChars));
   assert.equal(
-    limit("agents' failed attempts of one address that are answered at once"),
+    limit("agents' failed attempts from one address"),
     `${freeFailures}, and 1 a second`,
   );
   assert.equal(
-    limit("answers to agents' failed attempts that wait, for one address and for all"),
+    limit("delayed responses to agents' failed attempts, per address and in all"),
     `${maxWaiting}, ${maxWaitingOverall}`,
   );
-  assert.equal(limit("keys of callers' issuer: one attempt"), `${keysTimeoutMs / 1000} s`);
-  assert.equal(limit("keys of callers' issuer: the answer"), String(maxKeysBytes));
+  assert.equal(limit("issuer's keys: one fetch"), `${keysTimeoutMs / 1000} s`);
+  assert.equal(limit("issuer's keys: size"), String(maxKeysBytes));
   assert.equal(
-    limit("keys of callers' issuer: used without a newer answer"),
+    limit("issuer's keys: used after the last successful fetch"),
     `${keysLastGoodMs / 3_600_000} h`,
   );
   assert.equal(
-    limit("keys of callers' issuer: between two attempts"),
+    limit("issuer's keys: between two fetches"),
     `${keysCooldownMs / 1000} s`,
   );
   assert.equal(
-    limit("a caller's accepted token is remembered"),
+    limit("caller's accepted token: between two checks"),
     `${rememberedMs / 1000} s`,
   );
   const { window, maxWindow } = defaultSettings;
   assert.equal(
-    limit("unread bytes of one stream, at first and at most"),
+    limit("flow-control window of a stream, initial and maximum"),
     `${window}, ${maxWindow}`,
   );
 });
