@@ -58,7 +58,8 @@ export class JwtVerifier {
       return this.#owner(payload);
     } catch (error) {
       const reason = reasonOf(error);
-      return new Denial(reason, reason === "keys_unavailable" ? callersUnavailable : callerUnknown);
+      const answer = reason === "keys_unavailable" ? callersUnavailable : callerUnknown;
+      return new Denial(reason, answer, mismatchOf(error, this.#issuer));
     }
   }
 
@@ -137,6 +138,34 @@ const reasonsByClaim: Readonly<Record<string, DenialReason>> = {
   aud: "audience",
   nbf: "not_yet_valid",
 };
+
+/** In the log a claim is as long as this at most; whoever signs tokens writes it. */
+const maxShownUnits = 256;
+
+/**
+ * Tells a token's issuer or audience beside the option's, which mostly differ in little. The claims are
+ * the issuer's own: its signature has been verified.
+ */
+function mismatchOf(error: unknown, { issuer, audience }: JwtIssuer): string | undefined {
+  if (!(error instanceof errors.JWTClaimValidationFailed)) return undefined;
+  const { iss, aud } = error.payload;
+  if (error.claim === "iss") {
+    const isSlash = typeof iss === "string" && withoutSlash(iss) === withoutSlash(issuer);
+    const advice = isSlash ? "; they differ by the slash at the end only" : "";
+    return `iss ${shown(iss)}, --caller-jwt-issuer is ${JSON.stringify(issuer)}${advice}`;
+  }
+  return error.claim === "aud"
+    ? `aud ${shown(aud)}, --caller-jwt-audience is ${JSON.stringify(audience)}`
+    : undefined;
+}
+
+function withoutSlash(text: string): string {
+  return text.replace(/\/$/, "");
+}
+
+function shown(claim: unknown): string {
+  return claim === undefined ? "is missing" : `is ${JSON.stringify(claim).slice(0, maxShownUnits)}`;
+}
 
 function reasonOf(error: unknown): DenialReason {
   if (error instanceof KeysUnavailableError) return "keys_unavailable";

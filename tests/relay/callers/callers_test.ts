@@ -145,6 +145,32 @@ Deno.test("Callers finds a certificate's rules once for a connection, and anew w
   assert.equal(await told(callers.identify(request(plainPeer()))), "missing");
 });
 
+Deno.test("Callers tells for the log what issuer and audience a JWT has, and what they must be", async () => {
+  const key = await makeKey("one");
+  await using issuer = new Issuer([key]);
+  const callers = await Callers.create(jwtConfig(issuer.url));
+  const ours = `--caller-jwt-issuer is "${issuerName}"`;
+  const audienceOurs = `--caller-jwt-audience is "${audience}"`;
+  const long = "x".repeat(10_000);
+  const cases: [Record<string, unknown>, string][] = [
+    [
+      { iss: `${issuerName}/` },
+      `iss is "${issuerName}/", ${ours}; they differ by the slash at the end only`,
+    ],
+    [{ iss: "https://other.example" }, `iss is "https://other.example", ${ours}`],
+    [{ iss: undefined }, `iss is missing, ${ours}`],
+    [{ iss: long }, `iss is "${"x".repeat(255)}, ${ours}`],
+    [{ aud: ["a", "b"] }, `aud is ["a","b"], ${audienceOurs}`],
+    [{ aud: undefined }, `aud is missing, ${audienceOurs}`],
+  ];
+  for (const [claims, detail] of cases) {
+    const denial = await callers.identify(request(plainPeer(), await sign(key, claims)));
+    assert.ok(denial instanceof Denial);
+    assert.equal(denial.detail, detail);
+    assert.ok(!JSON.stringify(denial.answer).includes("slash"), "the caller is not told");
+  }
+});
+
 Deno.test("Callers takes an issuer's last keys for a day, and then none", async () => {
   const key = await makeKey("one");
   await using issuer = new Issuer([key]);
