@@ -130,6 +130,7 @@ export class Relay {
     this.callerRefusals = new CallerRefusals(metrics, this.sparseLog);
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
+    metrics.useClusters(config.clusters.map(({ id }) => id));
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
     this.responseTimeouts.useClusters(config.clusters);
     this.forwardLimits = {
@@ -179,6 +180,7 @@ export class Relay {
   async replaceClusters(clusters: readonly ClusterEntry[]): Promise<TableChanges> {
     const tokens = await TokenTable.from(clusters);
     this.limits.useClusters(clusters);
+    this.metrics.useClusters(clusters.map(({ id }) => id));
     this.responseTimeouts.useClusters(clusters);
     return this.admissions.replace(tokens);
   }

@@ -249,3 +249,18 @@ Deno.test("the metrics of sessions: how many, how far away, and why they ended",
     }
   }, { agentArgs: ["-connections", "2"] });
 });
+
+Deno.test("requests for a cluster whose agent is away count under its name, and no made-up names do", async () => {
+  await withTunnel(async (tunnel) => {
+    const before = await look(tunnel);
+    for (const cluster of ["idle", "made-up", "made-up-too"]) {
+      equal(statusOf(await tunnel.ask(requestHead("GET", `/tunnel/${cluster}/x`))), 502);
+    }
+    await untilGrown(tunnel, before, {
+      'proxy_requests_total{cluster="idle",method="GET",code="502"}': 1,
+      'proxy_requests_total{cluster="unknown",method="GET",code="502"}': 2,
+    });
+    const series = [...(await look(tunnel)).keys()];
+    equal(series.filter((name) => name.includes("made-up")).length, 0);
+  }, { absent: ["idle"] });
+});

@@ -58,21 +58,31 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
     route: TunnelRoute,
     registration: Registration | undefined,
     caller: Caller | undefined,
+    denialReason?: string,
   ) {
     this.relay = relay;
+    this.denialReason = denialReason;
     this.exchange = exchange;
     this.route = route;
     this.registration = registration;
     this.caller = caller;
     this.requestId = requestIdOf(exchange.head.fields);
-    // A label for each made-up name would let callers fill the memory.
-    const isKnown = registration !== undefined || relay.elsewhere?.knows(route.cluster);
-    this.#cluster = relay.metrics.cluster(isKnown ? route.cluster : "unknown");
+    this.#cluster = relay.metrics.cluster(this.#isForKnownCluster ? route.cluster : "unknown");
     this.#cluster.open++;
     exchange.answerField = requestIdLine(this.requestId);
     exchange.onEnd = (end) => this.#ended(end);
     if (relay.tracer) this.span = this.#beginSpan(relay.tracer);
     if (relay.audit) this.#trail = new AuditTrail(relay.audit, exchange, this);
+  }
+
+  /**
+   * Whether it counts under its cluster's name: a label for each made-up name would let callers fill
+   * the memory, and who is not let in must not raise a cluster's errors.
+   */
+  get #isForKnownCluster(): boolean {
+    if (this.denialReason !== undefined) return false;
+    if (this.registration || this.relay.limits.knows(this.cluster)) return true;
+    return this.relay.elsewhere?.knows(this.cluster) === true;
   }
 
   /** Calls `go` when the request may go on: at once, or when an audit log has it. */

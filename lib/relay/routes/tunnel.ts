@@ -137,8 +137,7 @@ function refuse(
   denial: Denial,
   caller: Caller | undefined,
 ): void {
-  const observation = new Observation(relay, exchange, route, undefined, caller);
-  observation.denialReason = denial.reason;
+  new Observation(relay, exchange, route, undefined, caller, denial.reason);
   relay.callerRefusals.refuse(exchange, denial, route.cluster, caller);
 }
 

@@ -27,6 +27,8 @@ export class ClusterMetrics {
   open = 0;
   /** Requests whose answer was not completed. */
   aborted = 0;
+  /** Requests that are over, with an answer or without one. */
+  finishedCount = 0;
   /** Finished requests by `METHOD STATUS`. */
   readonly requests = new Map<string, number>();
   readonly duration = new Latency();
@@ -34,6 +36,7 @@ export class ClusterMetrics {
 
   /** Counts a request that is over. */
   finished(method: string, { status, ms, firstByteMs, isComplete }: ExchangeEnd): void {
+    this.finishedCount++;
     if (!isComplete) this.aborted++;
     if (status === 0) return;
     // Callers must not be able to add series.

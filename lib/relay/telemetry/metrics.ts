@@ -2,9 +2,11 @@
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../../process_metrics.ts";
 import type { DenialReason } from "../callers/caller.ts";
-import { ClusterMetrics } from "./cluster_metrics.ts";
+import type { ClusterMetrics } from "./cluster_metrics.ts";
+import { ClusterSeries } from "./cluster_series.ts";
 import { histogramText } from "./latency.ts";
 import type { SessionStats } from "../../protocol/session.ts";
+import { CloseCode } from "../../protocol/errors.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
 import type { RetryReason } from "../forward/retry.ts";
 import type { LookupResult } from "../directory/lookups.ts";
@@ -20,10 +22,21 @@ export type ConfigSource =
   | "relay_tokens"
   | "tls";
 
+/** Close codes that get a label of their own: those of RFC 6455, and those of the tunnel. */
+const knownCodes = new Set<number>([
+  ...[1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015],
+  ...Object.values(CloseCode),
+]);
+
+/** An agent may end its session with any code; all others are one, so that it can't add series. */
+function codeLabel(code: number): string {
+  return knownCodes.has(code) ? String(code) : "other";
+}
+
 /** Counters, gauges and histograms of one relay. */
 export class RelayMetrics {
   readonly #metrics = new Metrics();
-  readonly #clusters = new Map<string, ClusterMetrics>();
+  readonly #clusters: ClusterSeries;
   readonly #authFailures = this.#counter(
     "auth_failures_total",
     "Refused credentials, by endpoint.",
@@ -130,8 +143,13 @@ export class RelayMetrics {
   readonly #connections = new Map<string, () => number>();
   #observeDirectory: () => void = () => {};
 
-  constructor(registry: Registry, version: string) {
+  constructor(
+    registry: Registry,
+    version: string,
+    nowMs: () => number = () => performance.now(),
+  ) {
     this.#registry = registry;
+    this.#clusters = new ClusterSeries(nowMs);
     this.#registerRequestMetrics();
     this.#registerConnections();
     this.#registerSessionMetrics(version);
@@ -145,7 +163,7 @@ export class RelayMetrics {
   /** Everything in Prometheus' text format. */
   async text(): Promise<string> {
     this.#observeDirectory();
-    const clusters = [...this.#clusters];
+    const clusters = this.#clusters.entries();
     return await this.#metrics.metrics() +
       histogramText(
         "proxy_request_duration_seconds",
@@ -160,6 +178,11 @@ export class RelayMetrics {
       await processMetrics().metrics();
   }
 
+  /** Says which clusters there are. The series of one that is gone end some minutes later. */
+  useClusters(ids: Iterable<string>): void {
+    this.#clusters.useClusters(ids);
+  }
+
   /**
    * A cluster's figures.
    *
@@ -167,11 +190,7 @@ export class RelayMetrics {
    *   become a series of its own.
    */
   cluster(cluster: string): ClusterMetrics {
-    const known = this.#clusters.get(cluster);
-    if (known) return known;
-    const added = new ClusterMetrics();
-    this.#clusters.set(cluster, added);
-    return added;
+    return this.#clusters.of(cluster);
   }
 
   /** A request never came to be one. */
@@ -268,7 +287,7 @@ export class RelayMetrics {
   }
 
   sessionEnded(end: SessionEnd, stats: SessionStats): void {
-    this.#sessionsEnded.inc({ code: String(end.code) });
+    this.#sessionsEnded.inc({ code: codeLabel(end.code) });
     this.#sessionEnds.inc({ reason: endReason(end) });
     this.#endedSessions.bytesIn += stats.bytesIn;
     this.#endedSessions.bytesOut += stats.bytesOut;
@@ -293,7 +312,7 @@ export class RelayMetrics {
       registers,
       collect() {
         this.reset();
-        for (const [cluster, { requests }] of clusters) {
+        for (const [cluster, { requests }] of clusters.entries()) {
           for (const [key, count] of requests) {
             const [method = "", code = ""] = key.split(" ");
             this.inc({ cluster, method, code }, count);
@@ -309,7 +328,7 @@ export class RelayMetrics {
       registers,
       collect() {
         this.reset();
-        for (const [cluster, { aborted }] of clusters) {
+        for (const [cluster, { aborted }] of clusters.entries()) {
           if (aborted > 0) this.inc({ cluster }, aborted);
         }
       },
@@ -320,7 +339,8 @@ export class RelayMetrics {
       labelNames: ["cluster"],
       registers,
       collect() {
-        for (const [cluster, { open }] of clusters) this.set({ cluster }, open);
+        this.reset();
+        for (const [cluster, { open }] of clusters.entries()) this.set({ cluster }, open);
       },
     });
   }

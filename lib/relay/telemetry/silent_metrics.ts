@@ -22,6 +22,7 @@ export class SilentMetrics implements Metrics {
     return this.#all;
   }
 
+  useClusters(): void {}
   requestRefused(): void {}
   limitHit(): void {}
   auditFailed(): void {}

@@ -118,3 +118,46 @@ Deno.test("relays of one process share the process's metrics, and keep their own
     "proxy_rate_limited_total 0",
   ]);
 });
+
+Deno.test("the series of a removed cluster end once it has been quiet for ten minutes", async () => {
+  let nowMs = 0;
+  const metrics = new RelayMetrics(new Registry(), "1.2.3", () => nowMs);
+  const minute = 60_000;
+  metrics.useClusters(["stays", "goes"]);
+  for (const id of ["stays", "goes", "unknown"]) metrics.cluster(id).finished("GET", ended());
+  const open = metrics.cluster("goes");
+  open.open++;
+  metrics.useClusters(["stays"]);
+  nowMs += 60 * minute;
+  const clusters = async () => {
+    const text = await metrics.text();
+    const names = [...text.matchAll(/cluster="(\w+)"/g)].map(([, name]) => name!);
+    return [...new Set(names)].sort();
+  };
+  assert.deepEqual(await clusters(), ["goes", "stays", "unknown"], "a request is open");
+
+  open.open--;
+  open.finished("GET", ended());
+  await clusters();
+  nowMs += 9 * minute;
+  assert.deepEqual(await clusters(), ["goes", "stays", "unknown"]);
+  nowMs += minute;
+  assert.deepEqual(await clusters(), ["stays", "unknown"]);
+
+  metrics.useClusters(["stays", "goes"]);
+  metrics.cluster("goes").finished("GET", ended());
+  nowMs += 60 * minute;
+  assert.deepEqual(await clusters(), ["goes", "stays", "unknown"], "it has come back");
+});
+
+Deno.test("agents can't add series with close codes that they make up", async () => {
+  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const stats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
+  for (let code = 1000; code < 5000; code++) metrics.sessionEnded({ code, reason: "" }, stats);
+  const series = await lines(metrics, "tunnel_sessions_ended_total");
+  assert.ok(series.length < 25, `${series.length} series`);
+  const count = (code: string) =>
+    series.find((line) => line.includes(`{code="${code}"}`))?.split(" ").at(-1);
+  assert.deepEqual([count("1006"), count("1001")], ["1", "1"]);
+  assert.equal(Number(count("other")), 4_000 - (series.length - 1));
+});
