@@ -98,6 +98,9 @@ function build(read: Read): RelayOptions {
     origin: read.origins.internalAddr,
     demandsCertificate: (values.callerCa ?? values.tlsClientCa) !== undefined,
   });
+  if (values.proxyProtocol && !values.trustedProxies) {
+    throw new ConfigError(`${read.origins.proxyProtocol} needs --trusted-proxies as well`);
+  }
   const directory = readDirectoryOptions(read, tls !== undefined);
   return {
     ...plainValues(values, composed),

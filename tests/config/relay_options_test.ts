@@ -26,6 +26,17 @@ function run(argv: readonly string[], env: Record<string, string> = ENV) {
   return runOptions(parseRelayOptions(argv, env));
 }
 
+Deno.test("parseRelayOptions reads the addresses of trusted proxies", () => {
+  const { trustedProxies, proxyProtocol } = run([
+    "--trusted-proxies",
+    "10.0.0.0/8,fd00::/8",
+    "--proxy-protocol",
+  ]);
+  assert.equal(trustedProxies?.has("10.1.2.3"), true);
+  assert.equal(trustedProxies?.has("192.0.2.1"), false);
+  assert.equal(proxyProtocol, true);
+});
+
 Deno.test("parseRelayOptions gives the documented defaults", () => {
   assert.deepEqual(run([]), {
     addr: { hostname: "", port: 8443 },
@@ -34,6 +45,7 @@ Deno.test("parseRelayOptions gives the documented defaults", () => {
     callers: { mode: "open", hosts: [] },
     limits: { requestsPerSecond: 0, openRequests: 0, bytesPerSecond: 0 },
     clusterLimits: { requestsPerSecond: 0, openRequests: 0, bytesPerSecond: 0 },
+    proxyProtocol: false,
     responseTimeoutMs: 300_000,
     headerTimeoutMs: 30_000,
     idleTimeoutMs: 300_000,
@@ -110,6 +122,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
       callerCaPath,
       callerCaPem: CERTIFICATE_PEM,
     },
+    proxyProtocol: false,
     responseTimeoutMs: 90_000,
     headerTimeoutMs: 10_000,
     idleTimeoutMs: 60_000,
@@ -294,6 +307,13 @@ Deno.test("parseRelayOptions never shows a token when the shell split the JSON",
 
 Deno.test("parseRelayOptions wants certificate and key together, and both for a client CA", () => {
   const cases: [string[], string][] = [
+    [["--proxy-protocol"], "Option --proxy-protocol needs --trusted-proxies as well"],
+    [
+      ["--trusted-proxies", "10.1.2.3/8"],
+      "Option --trusted-proxies must be IP addresses or ranges such as 10.0.0.0/8, separated by " +
+      "commas; the bits of a range's address beyond its length must be 0, " +
+      'but is "10.1.2.3/8"',
+    ],
     [["-tls-cert", "x"], "Option --tls-cert needs --tls-key as well"],
     [["-tls-key", "x"], "Option --tls-key needs --tls-cert as well"],
     [["-caller-ca", "x"], "Option --caller-ca needs --tls-cert and --tls-key as well"],

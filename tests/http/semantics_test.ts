@@ -284,6 +284,23 @@ Deno.test("a request that impersonates is refused, in words that kubectl shows, 
   });
 });
 
+Deno.test("a cluster's own response timeout counts in place of the relay's", async () => {
+  await withTunnel(async (tunnel) => {
+    tunnel.scripts.set("/never", async ({ request }) => void await request());
+    const answer = await tunnel.ask(requestHead("GET", tunnelled("/never")));
+    equal(statusOf(answer), 504);
+    equal(bodyText(answer), errorText(504, "timeout", "the target did not answer in time"));
+  }, { entry: { responseTimeout: "300ms" } });
+  await withTunnel(async (tunnel) => {
+    tunnel.scripts.set("/late", async ({ request, connection }) => {
+      await request();
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await connection.write(okWith("late"));
+    });
+    equal(bodyText(await tunnel.ask(requestHead("GET", tunnelled("/late")))), "late");
+  }, { entry: { responseTimeout: "10m" }, relayArgs: ["--response-timeout", "1ms"] });
+});
+
 Deno.test("answers reach the caller as they were sent", async (t) => {
   await withTunnel(async (tunnel) => {
     const head = "HTTP/1.1 299 Quite \xe4 Reason\r\n";

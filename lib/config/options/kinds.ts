@@ -12,6 +12,7 @@ import {
   parseTargetAddress,
   type TargetAddress,
 } from "./address.ts";
+import { AddressRanges } from "../../domain/address_ranges.ts";
 import { parseDurationMs } from "./duration.ts";
 
 /** How the text of an option becomes its value. */
@@ -102,6 +103,16 @@ export const TARGET_EXPECTED =
 export const targetAddress: Kind<TargetAddress> = {
   placeholder: "HOST:PORT",
   schema: parsedBy(parseTargetAddress, TARGET_EXPECTED),
+};
+
+/** IP addresses and ranges of them. */
+export const addressRanges: Kind<AddressRanges> = {
+  placeholder: "CIDRS",
+  schema: parsedBy(
+    (text) => AddressRanges.parse(text),
+    "must be IP addresses or ranges such as 10.0.0.0/8, separated by commas; " +
+      "the bits of a range's address beyond its length must be 0",
+  ),
 };
 
 /** A name or an IP address, without a port and without brackets. */

@@ -1,5 +1,14 @@
 /** The relay's options. The edge reads them too, where there is no module of Node's. */
-import { choice, duration, fileDirOrJson, integer, listenAddress, path } from "../options/kinds.ts";
+import {
+  addressRanges,
+  boolean,
+  choice,
+  duration,
+  fileDirOrJson,
+  integer,
+  listenAddress,
+  path,
+} from "../options/kinds.ts";
 import type { OptionTable } from "../options/option_table.ts";
 import { callerTable } from "./callers.ts";
 import {
@@ -39,6 +48,27 @@ export const relayTable = {
     kind: listenAddress,
     description:
       "Listen address for probes and metrics alone, always plain HTTP: `/healthz`, `/readyz` and `/metrics`, for a kubelet or a Prometheus without a client certificate",
+  },
+  trustedProxies: {
+    name: "trusted-proxies",
+    env: "TRUSTED_PROXIES",
+    group: "Listeners",
+    kind: addressRanges,
+    description:
+      "Addresses of the proxies in front of the internal listener, such as `10.0.0.0/8,192.0.2.1`: the relay believes their `X-Forwarded-For` and `X-Forwarded-Proto`, for limits, logs, the audit log and the target",
+    see: "recipes.md#behind-a-proxy",
+    chart: { name: "trustedProxies" },
+  },
+  proxyProtocol: {
+    name: "proxy-protocol",
+    env: "PROXY_PROTOCOL",
+    group: "Listeners",
+    kind: boolean,
+    default: "false",
+    description:
+      "Each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2, and is closed if it does not; needs `--trusted-proxies`",
+    see: "recipes.md#behind-a-proxy",
+    chart: { name: "proxyProtocol" },
   },
   clusters: {
     name: "clusters",

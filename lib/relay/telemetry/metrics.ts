@@ -112,6 +112,11 @@ export class RelayMetrics {
     "TLS handshakes with the relay's listeners that failed, by reason.",
     "reason",
   );
+  readonly #proxyHeaders = this.#counter(
+    "culvert_proxy_headers_refused_total",
+    "Connections of trusted proxies without a valid PROXY header, by reason.",
+    "reason",
+  );
   readonly #certificates = this.#gauge(
     "culvert_certificate_not_after_timestamp_seconds",
     "When a certificate in use expires, in seconds since 1970, by its option's name.",
@@ -227,6 +232,11 @@ export class RelayMetrics {
   /** A TLS handshake failed. @param reason One of a closed list. */
   tlsHandshakeFailed(reason: string): void {
     this.#handshakeFailures.inc({ reason });
+  }
+
+  /** A connection of a trusted proxy's did not begin with a PROXY header. @param reason One of a closed list. */
+  proxyHeaderRefused(reason: string): void {
+    this.#proxyHeaders.inc({ reason });
   }
 
   /** When the certificates of an option's file expire, in seconds since 1970. */

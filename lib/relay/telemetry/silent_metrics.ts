@@ -36,6 +36,7 @@ export class SilentMetrics implements Metrics {
   hopped(): void {}
   directoryFailed(): void {}
   tlsHandshakeFailed(): void {}
+  proxyHeaderRefused(): void {}
   certificateExpires(): void {}
   configLoaded(): void {}
   configReloaded(): void {}

@@ -35,17 +35,21 @@ export function handshakeFailure(
   error: Error & { code?: string },
   socket: TLSSocket,
 ): HandshakeFailure {
-  // Node has no public way from a TLS socket to the TCP socket below it, which still knows its peer.
-  const { _parent: below } = socket as unknown as { _parent?: Socket | null };
-  const peer = (below?.remoteAddress ?? socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-  const peerPort = below?.remotePort;
+  const below = socketBelow(socket);
+  const peer = (below.remoteAddress ?? socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+  const peerPort = below === socket ? undefined : below.remotePort;
   // With a certificate that is not trusted, Node tells why here, and "socket hang up" as the error.
   const { authorizationError } = socket;
   if (authorizationError) {
     return { reason: "bad_certificate", detail: String(authorizationError), peer, peerPort };
   }
-  const reason = reasonOf(error, below?.bytesRead === 0);
+  const reason = reasonOf(error, below !== socket && below.bytesRead === 0);
   return { reason, detail: error.message, peer, peerPort };
+}
+
+/** Node has no public way from a TLS socket to the TCP socket below it, which still knows its peer. */
+export function socketBelow(socket: Socket): Socket {
+  return (socket as unknown as { _parent?: Socket | null })._parent ?? socket;
 }
 
 function reasonOf(

@@ -24,10 +24,14 @@ import {
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { RawExchange } from "../../net/raw_exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
+import { peerBehindProxy } from "../../net/proxied_peer.ts";
+import type { ProxySource } from "../../net/proxy_header.ts";
+import type { AddressRanges } from "../../domain/address_ranges.ts";
 import { certificateNames } from "./certificate_names.ts";
 import { leadsTo, readCertificates } from "./certificates.ts";
 import { type Bound, ListenerWatch } from "./listener_watch.ts";
-import { type HandshakeFailure, handshakeFailure } from "./handshake_failure.ts";
+import { type HandshakeFailure, handshakeFailure, socketBelow } from "./handshake_failure.ts";
+import { type ProxyHeaderFault, takeProxyHeader } from "./proxy_header_socket.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 
@@ -48,6 +52,13 @@ export interface ServerTls {
   clientCa?: string | undefined;
 }
 
+/** Proxies that are believed when they say for whom they ask. */
+export interface TrustedProxies {
+  readonly ranges: AddressRanges;
+  /** Whether each of their connections begins with a header of the PROXY protocol. */
+  readonly sendHeader: boolean;
+}
+
 /** How a listener is set up. */
 export interface HttpServerOptions {
   fetch: AppFetch;
@@ -55,6 +66,10 @@ export interface HttpServerOptions {
   limits: HeadLimits;
   timeouts: ConnectionTimeouts;
   connections: ConnectionLimits;
+  /** Proxies in front; absent for none. */
+  proxies?: TrustedProxies | undefined;
+  /** A trusted proxy's connection did not begin with a PROXY header, and was closed. */
+  proxyHeaderRefused?: (fault: ProxyHeaderFault, peer: string) => void;
   /** A connection was reset at once, as there are too many. */
   turnedAway?: (limit: MetConnectionLimit, peer: string) => void;
   /** A TLS handshake failed; the connection is closed. */
@@ -130,6 +145,8 @@ export class HttpServer {
   #clientCaPem: string;
   /** Read when they are first needed, and when they change. */
   #clientCas: readonly X509Certificate[] | undefined;
+  /** Whom proxies' headers name, by the TCP socket: TLS lies between header and request. */
+  readonly #sources = new WeakMap<Socket, ProxySource>();
   #bound: Bound | undefined;
   #watch: ListenerWatch | undefined;
   #sweep: ReturnType<typeof setInterval> | undefined;
@@ -241,8 +258,44 @@ export class HttpServer {
       return;
     }
     socket.once("close", () => this.#open.remove(key));
+    if (this.#options.proxies?.sendHeader && this.#trusts(address)) {
+      this.#letInBehindHeader(socket, address);
+    } else this.#begin(socket);
+  }
+
+  /** From anybody but a trusted proxy, a PROXY header is no valid request, and no TLS either. */
+  #letInBehindHeader(socket: Socket, address: string): void {
+    takeProxyHeader(socket, {
+      read: (source) => {
+        this.#sources.set(socket, source);
+        this.#begin(socket);
+        // TLS reads what waits in the socket by itself; a socket that flows would lose it.
+        if (!this.#tls) socket.resume();
+      },
+      failed: (fault) => {
+        const isOwn = this.#watch?.isOwn(socket.remotePort);
+        socket.resetAndDestroy();
+        if (!isOwn) this.#options.proxyHeaderRefused?.(fault, address);
+      },
+    });
+  }
+
+  #begin(socket: Socket): void {
     if (this.#tls) this.#tls.emit("connection", socket);
-    else this.#accept(socket, { address, isTls: false });
+    else this.#accept(socket, this.#peerOf(socket, false));
+  }
+
+  /** Who is at the other end: the client for whom a proxy's header speaks, if there was one. */
+  #peerOf(socket: Socket, isTls: boolean): Peer {
+    const source = this.#sources.get(socketBelow(socket));
+    return {
+      address: source?.address ?? addressOf(socket),
+      isTls: isTls || source?.isTls === true,
+    };
+  }
+
+  #trusts(address: string): boolean {
+    return this.#options.proxies?.ranges.has(address) ?? false;
   }
 
   /**
@@ -273,14 +326,17 @@ export class HttpServer {
     server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
       // After a timeout the connection is still open, and nobody else would close it.
       socket.destroy();
+      const client = this.#sources.get(socketBelow(socket))?.address;
       const failure = handshakeFailure(error, socket);
-      if (!this.#watch?.isOwn(failure.peerPort)) this.#options.handshakeFailed?.(failure);
+      if (!this.#watch?.isOwn(failure.peerPort)) {
+        this.#options.handshakeFailed?.({ ...failure, peer: client ?? failure.peer });
+      }
     });
     return server;
   }
 
   #acceptTls(socket: TLSSocket): void {
-    const peer = { address: addressOf(socket), isTls: true };
+    const peer = this.#peerOf(socket, true);
     if (this.#options.tls?.clientCa === undefined) {
       this.#accept(socket, peer);
       return;
@@ -316,6 +372,7 @@ export class HttpServer {
     socket.setKeepAlive(true, tcpKeepAliveMs);
     const accepted = new Accepted(socket);
     const key = keyOf(socket);
+    const isProxy = this.#trusts(peer.address);
     this.#accepted.add(accepted);
     socket.once("close", () => {
       this.#accepted.remove(accepted);
@@ -325,7 +382,10 @@ export class HttpServer {
       peer,
       limits: this.#options.limits,
       timeouts: this.#options.timeouts,
-      handle: (exchange) => this.#handle(exchange, socket),
+      handle: (exchange) => {
+        if (isProxy) exchange.peer = this.#behindProxy(exchange);
+        this.#handle(exchange, socket);
+      },
       refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
       closed: () => {
         accepted.connection = undefined;
@@ -337,6 +397,10 @@ export class HttpServer {
     accepted.connection = connection;
     if (this.#isLeaving) connection.leave();
     return accepted;
+  }
+
+  #behindProxy({ peer, head }: RawExchange): Peer {
+    return peerBehindProxy(peer, head.fields, this.#options.proxies!.ranges);
   }
 
   #checkDeadlines(): void {

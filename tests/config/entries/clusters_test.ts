@@ -40,6 +40,14 @@ Deno.test("readClusters gives entries as they stand, and refuses impersonation b
   });
 });
 
+Deno.test("readClusters takes a cluster's own response timeout", () => {
+  const timeouts = ["10m", "0", "1m30s"].map((responseTimeout, index) => {
+    const { clusters: [cluster] } = read(entry({ id: `c${index}`, responseTimeout }));
+    return cluster?.responseTimeoutMs;
+  });
+  assert.deepEqual(timeouts, [600_000, 0, 90_000]);
+});
+
 Deno.test("readClusters takes the example that existing users know, with a warning", () => {
   const text = '[{"id": "dev", "token": "dev-token", "targetAddr": "127.0.0.1:6443"}]\n';
   assert.deepEqual(readClusters(text, SOURCE), {
@@ -125,6 +133,16 @@ Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
       entry({ rateLimit: 5 }),
       'entry 2 ("prod"): unknown key "rateLimit"; known are id, token, tokenSha256, tokens, ' +
       "targetAddr, impersonation, limits, responseTimeout, certificateName",
+    ],
+    [
+      entry({ responseTimeout: "5 minutes" }),
+      'entry 2 ("prod"): responseTimeout: must be a duration with its unit (30s, 1m30s, 500ms) of ' +
+      "at most 596h, or 0",
+    ],
+    [
+      entry({ responseTimeout: 300 }),
+      'entry 2 ("prod"): responseTimeout: must be a duration with its unit, such as "10m"; ' +
+      '"0" is no limit',
     ],
     [
       entry({ limits: { openRequests: 1.5 } }),

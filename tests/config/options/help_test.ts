@@ -30,6 +30,8 @@ const RELAY_ENVIRONMENT = {
   "addr": "ADDR",
   "internal-addr": "INTERNAL_ADDR",
   "health-addr": "HEALTH_ADDR",
+  "trusted-proxies": "TRUSTED_PROXIES",
+  "proxy-protocol": "PROXY_PROTOCOL",
   "clusters": "CLUSTERS",
   "callers": "CALLERS",
   "hosts": "HOSTS",

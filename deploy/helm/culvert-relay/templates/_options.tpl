@@ -5,6 +5,8 @@ extraArgs, which name an option themselves, win. */}}
 {{- define "culvert-relay.options" -}}
 {{- $extraArgs := .Values.extraArgs }}
 {{- range list
+  (list "trusted-proxies" .Values.trustedProxies)
+  (list "proxy-protocol" .Values.proxyProtocol)
   (list "rate-limit" .Values.rateLimit)
   (list "cluster-rate-limit" .Values.clusterRateLimit)
   (list "max-requests" .Values.maxRequests)

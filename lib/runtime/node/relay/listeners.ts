@@ -6,7 +6,7 @@ import { healthApp, internalApp, publicApp } from "../../../relay/app.ts";
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
-import { type AppFetch, HttpServer, type ServerTls } from "../http_server.ts";
+import { type AppFetch, HttpServer, type ServerTls, type TrustedProxies } from "../http_server.ts";
 import { listenOn } from "../program.ts";
 import type { RelayServerTls } from "./tls.ts";
 
@@ -18,6 +18,7 @@ interface Bounds {
   readonly limits: HeadLimits;
   readonly connections: ConnectionLimits;
   readonly tls?: ServerTls | undefined;
+  readonly proxies?: TrustedProxies | undefined;
 }
 
 /** How often the log is told of lines that it left out, in milliseconds. */
@@ -53,6 +54,10 @@ export class RelayListeners {
       limits: internalHead,
       tls: tls?.callers,
       connections: anybody,
+      proxies: options.trustedProxies && {
+        ranges: options.trustedProxies,
+        sendHeader: options.proxyProtocol,
+      },
     });
     this.#health = options.healthAddr &&
       this.#serve("health", healthApp(relay).fetch, { limits: head, connections: anybody });
@@ -125,6 +130,10 @@ export class RelayListeners {
         // A port check is no event.
         const level = reason === "silent" ? "debug" : "info";
         sparseLog[level]("TLS handshake failed", { listener, reason, peer }, { detail });
+      },
+      proxyHeaderRefused: (reason, peer) => {
+        metrics.proxyHeaderRefused(reason);
+        sparseLog.warn("Refused a connection without a PROXY header", { listener, reason, peer });
       },
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", { listener }),

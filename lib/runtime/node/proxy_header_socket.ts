@@ -1,0 +1,57 @@
+/** Takes the PROXY protocol's header off a connection, before anybody else reads from it. */
+import type { Socket } from "node:net";
+import { concat, noBytes } from "../../bytes/bytes.ts";
+import { type ProxySource, readProxyHeader } from "../../net/proxy_header.ts";
+
+/** For the whole header to come, in milliseconds: a balancer sends it at once. */
+export const proxyHeaderTimeoutMs = 3_000;
+
+/** Why a connection of a trusted proxy's was refused. */
+export type ProxyHeaderFault = "missing" | "malformed" | "timeout";
+
+/** Who hears what came of it: one of the two, unless the peer goes away before. */
+export interface ProxyHeaderEvents {
+  /** The header is gone, and what came behind it is still to be read. */
+  read(source: ProxySource): void;
+  failed(fault: ProxyHeaderFault): void;
+}
+
+/** Reads the header. The connection does not flow when this is over. */
+export function takeProxyHeader(socket: Socket, events: ProxyHeaderEvents): void {
+  let bytes: Uint8Array = noBytes;
+  const timer = setTimeout(() => fail("timeout"), proxyHeaderTimeoutMs);
+  const stop = (): void => {
+    clearTimeout(timer);
+    socket.off("data", receive);
+    socket.off("close", stop);
+    socket.off("error", ignore);
+    socket.off("end", leave);
+    socket.pause();
+  };
+  const fail = (fault: ProxyHeaderFault): void => {
+    stop();
+    events.failed(fault);
+  };
+  /** A port check, or a balancer that gives up. */
+  const leave = (): void => {
+    stop();
+    socket.destroy();
+  };
+  const receive = (more: Uint8Array): void => {
+    bytes = concat(bytes, more);
+    const header = readProxyHeader(bytes);
+    if (header.kind === "incomplete") return;
+    if (header.kind === "invalid") return fail(header.reason);
+    stop();
+    const rest = bytes.subarray(header.length);
+    if (rest.length > 0) socket.unshift(rest);
+    events.read(header.source);
+  };
+  socket.on("data", receive);
+  socket.on("end", leave);
+  socket.on("close", stop);
+  socket.on("error", ignore);
+}
+
+/** `close` follows. */
+function ignore(): void {}
