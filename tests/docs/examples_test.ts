@@ -80,6 +80,7 @@ async function optionFaults(invocations: readonly Invocation[], cwd: string): Pr
 const optionSources: Record<string, string> = {
   demo: "deploy/demo/main.ts",
   bench: "tests/bench/options.ts",
+  fuzz: "tests/fuzz/main.ts",
   soak: "tests/bench/soak.ts",
   chaos: "tests/bench/chaos.ts",
 };

@@ -19,6 +19,7 @@ export const T = {
   Open: 11,
   Batch: 12,
   Drain: 13,
+  Return: 16,
 } as const;
 
 /** A frame taken apart. */
