@@ -9,6 +9,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "../http1/head.ts";
+import { errorBody } from "./error_body.ts";
 import { createHandshakeKey, type HandshakeKey } from "../websocket/handshake.ts";
 import type { Channel } from "./channel.ts";
 import type { BodyConsumer, BodyMode, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
@@ -16,10 +17,23 @@ import { bridge } from "./websocket_bridge.ts";
 
 /** What a platform lends to an exchange. */
 export interface FetchHost {
+  /** Whether the platform can complete this handshake. @throws {HeadError} that says why not. */
+  checkHandshake?(request: Request): void;
+  /**
+   * The caller's own `Accept-Encoding`, where the platform puts another in its place; null for a caller
+   * that sent none.
+   */
+  acceptEncoding?(request: Request): string | null;
+  /** Has the platform send the body as it is; it may change the answer's fields. */
+  keepBody?(fields: Field[], acceptEncoding: string | null): void;
   /** Completes the request's WebSocket handshake, with this subprotocol if there is one. */
   upgrade(protocol: string | undefined): { socket: WebSocket; response: Response };
   /** See `WebSocketTraits`. */
   readonly copiesOnSend: boolean;
+  /** See `WebSocketTraits`. */
+  readonly cut?: (socket: WebSocket) => void;
+  /** Something of this exchange threw: a bug, for the log. */
+  readonly fault?: (error: unknown) => void;
   /** Has a body keep its length on the wire, where `Content-Length` alone does not. */
   withLength?(body: ReadableStream<Uint8Array>, bytes: number): ReadableStream<Uint8Array>;
 }
@@ -61,6 +75,7 @@ export class FetchExchange implements Exchange {
   /** Platforms frame bodies by themselves. */
   readonly takesChunks = false;
   readonly #host: FetchHost;
+  readonly #acceptEncoding: string | null;
   readonly #handshake: HandshakeKey | undefined;
   readonly #body: BodySource | undefined;
   readonly #signal: AbortSignal;
@@ -87,7 +102,8 @@ export class FetchExchange implements Exchange {
   onEnd: (end: ExchangeEnd) => void = () => {};
 
   private constructor(request: Request, peer: Peer, host: FetchHost, prepared: Prepared) {
-    this.head = headOf(request, prepared);
+    this.#acceptEncoding = host.acceptEncoding?.(request) ?? null;
+    this.head = headOf(request, prepared, host.acceptEncoding && this.#acceptEncoding);
     this.peer = peer;
     this.framing = prepared.framing;
     this.#host = host;
@@ -104,6 +120,13 @@ export class FetchExchange implements Exchange {
    * @throws {HeadError} for a request that the platform can't hand over whole.
    */
   static async of(request: Request, peer: Peer, host: FetchHost): Promise<FetchExchange> {
+    checkIdentity(request);
+    if (isWebSocket(request)) {
+      if (request.method !== "GET") {
+        throw new HeadError(400, "A WebSocket handshake is a GET request");
+      }
+      host.checkHandshake?.(request);
+    }
     const handshake = isWebSocket(request) ? await createHandshakeKey() : undefined;
     const prepared = { handshake, ...await framingOf(request) };
     return new FetchExchange(request, peer, host, prepared);
@@ -153,22 +176,42 @@ export class FetchExchange implements Exchange {
     this.#responded(status);
     if (this.answerField) fields.push(this.answerField);
     const hasBody = mode !== "none" && this.head.method !== "HEAD" && !nullBodyStatuses.has(status);
-    const body = hasBody ? this.#createBody(fields) : null;
+    if (hasBody) this.#host.keepBody?.(fields, this.#acceptEncoding);
     try {
+      const body = hasBody ? this.#createBody(fields) : null;
       this.#response.resolve(new Response(body, responseInit(status, reason, fields)));
-    } catch (error) {
-      // A status that no `Response` can have, such as 600.
-      if (!(error instanceof RangeError)) throw error;
-      this.#status = 502;
-      this.#controller = undefined;
-      this.#response.resolve(new Response(null, { status: 502 }));
+    } catch {
+      this.#cannotAnswer();
     }
+  }
+
+  /**
+   * The target's answer is none that a `Response` can hold, such as one with status 600: which values
+   * those are, and what is thrown for them, each platform decides for itself.
+   */
+  #cannotAnswer(): void {
+    this.#state = "aborted";
+    this.#status = 502;
+    this.#controller = undefined;
+    this.#response.resolve(unanswerable());
+    this.#dropBody();
+    // Whoever responds just now is not to be called back in the middle of it.
+    queueMicrotask(() => {
+      this.onAborted();
+      this.#ended(false);
+    });
   }
 
   write(bytes: Uint8Array): boolean {
     if (this.#state !== "responding" || bytes.length === 0 || !this.#controller) return true;
+    try {
+      this.#controller.enqueue(bytes);
+    } catch {
+      // The platform has given the body up without saying so.
+      this.connectionLost();
+      return true;
+    }
     this.#sentBytes += bytes.length;
-    this.#controller.enqueue(bytes);
     this.#wantsDrain = (this.#controller.desiredSize ?? 0) <= 0;
     return !this.#wantsDrain;
   }
@@ -188,8 +231,13 @@ export class FetchExchange implements Exchange {
 
   #finish(last: Uint8Array): void {
     this.write(last);
+    if (this.isOver) return;
+    try {
+      this.#controller?.close();
+    } catch {
+      return this.connectionLost(); // As in `write`.
+    }
     this.#state = "finished";
-    this.#controller?.close();
     this.#ended(true);
     this.#dropBody();
   }
@@ -217,9 +265,16 @@ export class FetchExchange implements Exchange {
     if (this.#state !== "open") return "The caller has gone";
     const fault = this.#handshakeFault(head);
     if (fault !== undefined) return fault;
-    const socket = this.#upgrade(getField(head.fields, "sec-websocket-protocol"));
+    let socket: WebSocket;
+    try {
+      socket = this.#upgrade(getField(head.fields, "sec-websocket-protocol"));
+    } catch (error) {
+      return `The platform can't complete the handshake: ${error}`;
+    }
     bridge(socket, channel, {
       rest,
+      cut: this.#host.cut,
+      fault: this.#host.fault,
       closed: (bytes, bytesIn) => {
         this.#sentBytes = bytes;
         this.#bodyBytes = bytesIn;
@@ -254,11 +309,18 @@ export class FetchExchange implements Exchange {
   }
 
   #upgrade(protocol: string | undefined): WebSocket {
-    this.#state = "switched";
-    this.#responded(101);
     // Deno aborts it here, and from now on the socket tells.
     this.#signal.removeEventListener("abort", this.#leave);
-    const { socket, response } = this.#host.upgrade(protocol);
+    let upgraded: ReturnType<FetchHost["upgrade"]>;
+    try {
+      upgraded = this.#host.upgrade(protocol);
+    } catch (error) {
+      this.#signal.addEventListener("abort", this.#leave);
+      throw error;
+    }
+    const { socket, response } = upgraded;
+    this.#state = "switched";
+    this.#responded(101);
     this.#response.resolve(response);
     this.#socket = socket;
     return socket;
@@ -305,6 +367,16 @@ export class FetchExchange implements Exchange {
 
   /** Hands the body over piece by piece, as long as nobody has stopped it. */
   async #read(): Promise<void> {
+    try {
+      await this.#readOn();
+    } catch (error) {
+      // Nobody awaits this: what a consumer throws would end the process.
+      this.#host.fault?.(error);
+      this.connectionLost();
+    }
+  }
+
+  async #readOn(): Promise<void> {
     if (this.#isReading || !this.#body) return;
     this.#isReading = true;
     const { reader, first } = this.#body;
@@ -396,12 +468,33 @@ function isWebSocket({ headers }: Request): boolean {
   return headers.get("upgrade")?.toLowerCase() === "websocket";
 }
 
-function headOf(request: Request, { handshake, framing }: Prepared): RequestHead {
+/**
+ * Platforms join the lines of a repeated field, so two groups look like one whose name has a comma.
+ *
+ * @throws {HeadError} for what might be read as another identity than the caller's.
+ */
+function checkIdentity({ headers }: Request): void {
+  for (const [name, value] of headers) {
+    if (!name.startsWith("impersonate-") || !value.includes(",")) continue;
+    const message =
+      "Impersonate-* with a comma, or several times, is not supported on this platform";
+    throw new HeadError(400, message);
+  }
+}
+
+/** @param acceptEncoding The caller's own, null for none; undefined where the platform's is that. */
+function headOf(
+  request: Request,
+  { handshake, framing }: Prepared,
+  acceptEncoding: string | null | undefined,
+): RequestHead {
   const fields: Field[] = [];
   for (const [name, value] of request.headers) {
     if (handshakeFields.has(name) || name === "transfer-encoding") continue;
+    if (acceptEncoding !== undefined && name === "accept-encoding") continue;
     fields.push(field(name, value));
   }
+  if (typeof acceptEncoding === "string") fields.push(field("accept-encoding", acceptEncoding));
   const upgrade = request.headers.get("upgrade");
   if (upgrade !== null) fields.push(field("connection", "Upgrade"), field("upgrade", upgrade));
   if (handshake) {
@@ -441,7 +534,9 @@ async function framingOf(request: Request): Promise<Omit<Prepared, "handshake">>
   const reader = request.body.getReader();
   let first = await nextPiece(reader);
   while (first?.value?.length === 0) first = await nextPiece(reader);
-  if (first?.done) return { framing: { kind: "none" }, body: undefined };
+  // Deno hands over a stream for each request that may have a body, and an empty one stands for none.
+  const isChunked = request.headers.has("transfer-encoding");
+  if (first?.done && !isChunked) return { framing: { kind: "none" }, body: undefined };
   return { framing: { kind: "chunked" }, body: { reader, first: first?.value } };
 }
 
@@ -453,4 +548,12 @@ function responseInit(status: number, reason: string, fields: readonly Field[]):
   }
   const init = { status, statusText: reason, headers, encodeBody: "manual" };
   return init;
+}
+
+/** For an answer of the target's that this platform can't pass on. */
+function unanswerable(): Response {
+  const message = "the target's answer can't be passed on by this platform";
+  const body = errorBody(502, "protocol", message) as Uint8Array<ArrayBuffer>;
+  const headers = { "Content-Type": "application/json", "Cache-Control": "no-store" };
+  return new Response(body, { status: 502, headers });
 }

@@ -35,7 +35,8 @@ const alreadyAnswered = new Response(null);
 export async function serveFetch(request: Request, serving: FetchServing): Promise<Response> {
   let exchange: FetchExchange;
   try {
-    exchange = await FetchExchange.of(request, serving.peer, serving.host);
+    const { peer, host, fault } = serving;
+    exchange = await FetchExchange.of(request, peer, { fault, ...host });
   } catch (error) {
     if (!(error instanceof HeadError)) throw error;
     return refusal(error.status, error.message);

@@ -29,6 +29,10 @@ const closeTimeoutMs = 5_000;
 export interface BridgeOptions {
   /** Bytes behind the target's 101, not yet reported as taken. */
   readonly rest: Uint8Array;
+  /** See `WebSocketTraits`. */
+  readonly cut?: ((socket: WebSocket) => void) | undefined;
+  /** Something here threw: a bug, for the log. */
+  readonly fault?: ((error: unknown) => void) | undefined;
   /** Called once, when both sides are over, with the bytes of content sent to the caller and by it. */
   readonly closed: (bytes: number, bytesIn: number) => void;
 }
@@ -58,6 +62,8 @@ class Bridge {
   #early: Uint8Array[] = [];
   #drainTimer: ReturnType<typeof setInterval> | undefined;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Ends a caller's socket that doesn't answer a Close. */
+  #cutTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(socket: WebSocket, channel: Channel, options: BridgeOptions) {
     this.#socket = socket;
@@ -79,24 +85,40 @@ class Bridge {
     this.#socket.addEventListener("open", () => {
       const early = this.#early;
       this.#early = [];
-      for (const bytes of early) this.#receive(bytes);
+      this.#guarded(() => {
+        for (const bytes of early) this.#receive(bytes);
+      });
     });
     this.#socket.addEventListener("message", ({ data }) => {
-      if (this.#state !== "open") return;
-      const isText = typeof data === "string";
-      const content = isText ? new TextEncoder().encode(data) : new Uint8Array(data);
-      this.#receivedBytes += content.length;
-      this.#send(isText ? Opcode.Text : Opcode.Binary, content);
+      this.#guarded(() => this.#fromCaller(data));
     });
     this.#socket.addEventListener("close", ({ code, reason, wasClean }) => {
-      if (wasClean) this.#callerClosed(code, reason);
-      else this.#callerBroke();
+      clearTimeout(this.#cutTimer);
+      this.#guarded(() => wasClean ? this.#callerClosed(code, reason) : this.#callerBroke());
     });
     this.#socket.addEventListener("error", (event) => {
       // Some runtimes end the process for an error that nobody handles.
       if ("preventDefault" in event) event.preventDefault();
-      this.#callerBroke();
+      this.#guarded(() => this.#callerBroke());
     });
+  }
+
+  #fromCaller(data: string | ArrayBuffer): void {
+    if (this.#state !== "open") return;
+    const isText = typeof data === "string";
+    const content = isText ? new TextEncoder().encode(data) : new Uint8Array(data);
+    this.#receivedBytes += content.length;
+    this.#send(isText ? Opcode.Text : Opcode.Binary, content);
+  }
+
+  /** What a listener throws ends this bridge; in Deno it would end the process. */
+  #guarded(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.#options.fault?.(error);
+      this.#fail(CloseStatus.InternalError, "The relay failed");
+    }
   }
 
   #listenToChannel(): void {
@@ -161,8 +183,13 @@ class Bridge {
 
   #toCaller(message: string | Uint8Array<ArrayBuffer>, bytes: number): void {
     if (this.#state !== "open" || this.#socket.readyState > 1) return;
+    try {
+      this.#socket.send(message);
+    } catch {
+      // workerd throws where the standard drops the message: after the socket has closed.
+      return this.#callerBroke();
+    }
     this.#sentBytes += bytes;
-    this.#socket.send(message);
   }
 
   #send(opcode: number, payload: Uint8Array): void {
@@ -211,14 +238,16 @@ class Bridge {
 
   #closeSocket(code: number, reason: string): void {
     if (this.#socket.readyState > 2) return;
-    try {
-      if (isCloseCode(code)) this.#socket.close(code, reason);
-      else this.#socket.close();
-    } catch (error) {
-      // A standard WebSocket lets a program send 1000 and 3000 to 4999 only.
-      if (!(error instanceof Error)) throw error;
-      this.#socket.close(code >= 1000 && code < 2000 ? code + 2000 : 1000, reason);
-    }
+    const { cut } = this.#options;
+    if (cut) this.#cutTimer ??= setTimeout(() => cut(this.#socket), closeTimeoutMs);
+    // A standard WebSocket lets a program send 1000 and 3000 to 4999 only.
+    const allowed = code >= 1000 && code < 2000 ? code + 2000 : 1000;
+    const attempts: (() => void)[] = [
+      () => isCloseCode(code) ? this.#socket.close(code, reason) : this.#socket.close(),
+      () => this.#socket.close(allowed, reason),
+      () => this.#socket.close(),
+    ];
+    for (const attempt of attempts) if (isDone(attempt)) return;
   }
 
   #over(): void {
@@ -227,5 +256,15 @@ class Bridge {
     clearInterval(this.#drainTimer);
     this.#drainTimer = undefined;
     this.#options.closed(this.#sentBytes, this.#receivedBytes);
+  }
+}
+
+/** Platforms differ in what they refuse to send, and in what they throw then. */
+function isDone(attempt: () => void): boolean {
+  try {
+    attempt();
+    return true;
+  } catch {
+    return false;
   }
 }

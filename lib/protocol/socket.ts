@@ -47,24 +47,28 @@ export interface WebSocketTraits {
    * reads them later, so there they must not be used again at all.
    */
   readonly copiesOnSend?: boolean | undefined;
+  /** Ends a socket whose peer does not answer a Close, for which the standard has no verb. */
+  readonly cut?: ((socket: WebSocket) => void) | undefined;
 }
 
 /** Wraps a standard `WebSocket` (the native one of Deno, browsers and Workers). */
 export function fromWebSocket(socket: WebSocket, traits: WebSocketTraits = {}): TunnelSocket {
-  return new StandardSocket(socket, traits.copiesOnSend ?? true);
+  return new StandardSocket(socket, traits);
 }
 
 class StandardSocket implements TunnelSocket {
   readonly #socket: WebSocket;
   readonly #copiesOnSend: boolean;
+  readonly #cut: WebSocketTraits["cut"];
   #poll: ReturnType<typeof setInterval> | undefined;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
   #events: TunnelSocketEvents | undefined;
   #isClosed = false;
 
-  constructor(socket: WebSocket, copiesOnSend: boolean) {
+  constructor(socket: WebSocket, { copiesOnSend = true, cut }: WebSocketTraits) {
     this.#socket = socket;
     this.#copiesOnSend = copiesOnSend;
+    this.#cut = cut;
     socket.binaryType = "arraybuffer";
   }
 
@@ -91,7 +95,12 @@ class StandardSocket implements TunnelSocket {
 
   send(message: Uint8Array, sent?: () => void): void {
     if (this.#socket.readyState !== 1) return;
-    this.#socket.send(message as Uint8Array<ArrayBuffer>);
+    try {
+      this.#socket.send(message as Uint8Array<ArrayBuffer>);
+    } catch {
+      // workerd throws where the standard drops the message. What was lost ends the session.
+      return this.terminate();
+    }
     if (this.#copiesOnSend) sent?.();
     if (this.bufferedAmount > 0) this.#poll ??= setInterval(() => this.#checkDrain(), drainPollMs);
   }
@@ -99,13 +108,20 @@ class StandardSocket implements TunnelSocket {
   close(code: number, reason: string): void {
     if (this.#isClosed) return;
     this.#closeTimer ??= setTimeout(() => this.terminate(), closeTimeoutMs);
-    this.#socket.close(allowedCode(code), reason);
+    try {
+      this.#socket.close(allowedCode(code), reason);
+    } catch {
+      this.terminate(); // The platform takes no such reason, or has lost the socket.
+    }
   }
 
   terminate(): void {
     // The standard has no abrupt end; the closing handshake is started and not waited for.
     try {
       this.#socket.close();
+      this.#cut?.(this.#socket);
+    } catch {
+      // It has ended already: there is nothing left to close.
     } finally {
       this.#closed(1006, "");
     }

@@ -10,7 +10,7 @@ import { Admission } from "./agents/admissions.ts";
 import { readAgentCredentials } from "./agents/agent_credentials.ts";
 import { Denial } from "./callers/caller.ts";
 import { refuseCluster } from "./callers/callers.ts";
-import { callerUnknown, clusterNotAvailable, errorResponse } from "./errors.ts";
+import { callerUnknown, clusterNotAvailable, errorResponse, notAHandshake } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { parseTunnelTarget } from "./routes/tunnel.ts";
 
@@ -25,6 +25,9 @@ export async function clusterAtDoor(
   const path = target.split("?", 1)[0];
   if (path === "/connect") return await agentsCluster(relay, fields, peer);
   if (path === "/healthz") return new Response("ok");
+  // Behind the door it would be a GET.
+  const upgrade = request.headers.get("upgrade")?.toLowerCase();
+  if (upgrade === "websocket" && request.method !== "GET") return errorResponse(notAHandshake);
   const cluster = parseTunnelTarget(target)?.cluster;
   if (!cluster) return new Response("not found\n", { status: 404 });
   return await callersCluster(relay, cluster, { target, fields }, peer);

@@ -294,6 +294,14 @@ export const upgradeNotSupported: RelayError = {
     "or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true and KUBECTL_PORT_FORWARD_WEBSOCKETS=true",
 };
 
+/** At the edge: RFC 6455 section 4.1. */
+export const notAHandshake: RelayError = {
+  status: 400,
+  reason: "Bad Request",
+  code: "bad_request",
+  message: "a WebSocket handshake is a GET request without a body",
+};
+
 /** A relay that lacks a setting, or has a wrong one; `message` says which. */
 export function notConfigured(message: string): RelayError {
   return { status: 503, reason: "Service Unavailable", code: "not_configured", message };

@@ -109,8 +109,8 @@ export class MessageReader {
   #isFinal = false;
   /** Bytes of the frame that are still to come; undefined in front of and inside a header. */
   #left: number | undefined;
-  #pieces: Uint8Array[] = [];
-  #message: { opcode: number; pieces: Uint8Array[]; bytes: number } | undefined;
+  #pieces = new Pieces();
+  #message: { opcode: number; pieces: Pieces; bytes: number } | undefined;
   #isClosed = false;
 
   /** @param maxMessageBytes Of one message, all its frames together. */
@@ -176,10 +176,12 @@ export class MessageReader {
   #begin(length: number): void {
     this.#headerBytes = 0;
     this.#left = length;
-    this.#pieces = [];
-    if (this.#opcode >= Opcode.Close) return;
+    if (this.#opcode >= Opcode.Close) {
+      this.#pieces = new Pieces();
+      return;
+    }
     if (this.#opcode !== Opcode.Continuation) {
-      this.#message = { opcode: this.#opcode, pieces: [], bytes: 0 };
+      this.#message = { opcode: this.#opcode, pieces: new Pieces(), bytes: 0 };
     }
     const message = this.#message!;
     message.bytes += length;
@@ -201,11 +203,11 @@ export class MessageReader {
 
   #frameEnded(): void {
     this.#left = undefined;
-    if (this.#opcode >= Opcode.Close) return this.#control(this.#opcode, join(this.#pieces));
+    if (this.#opcode >= Opcode.Close) return this.#control(this.#opcode, this.#pieces.join());
     if (!this.#isFinal) return;
     const { opcode, pieces } = this.#message!;
     this.#message = undefined;
-    const content = join(pieces);
+    const content = pieces.join();
     if (opcode === Opcode.Text) this.#events.text(decodeText(content), content.length);
     else this.#events.binary(content);
   }
@@ -225,15 +227,57 @@ function protocolError(message: string): WebSocketError {
   return new WebSocketError(CloseStatus.ProtocolError, message);
 }
 
-function join(pieces: Uint8Array[]): Uint8Array {
-  if (pieces.length === 1) return pieces[0]!;
-  const joined = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let offset = 0;
-  for (const piece of pieces) {
-    joined.set(piece, offset);
-    offset += piece.length;
+/** A piece below this is copied together with others: each view costs about 180 bytes of memory. */
+const smallPieceBytes = 1024;
+/** What small pieces are copied into. */
+const bufferBytes = 4096;
+
+/** The bytes of one message, in as many pieces as they come. */
+class Pieces {
+  readonly #pieces: Uint8Array[] = [];
+  /** Holds small pieces, up to `#used`. */
+  #buffer: Uint8Array = new Uint8Array(0);
+  #used = 0;
+  #isEmpty = true;
+
+  push(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    // Most messages are one piece, which needs no copy.
+    if (this.#isEmpty || bytes.length >= smallPieceBytes) {
+      this.#flush();
+      this.#pieces.push(bytes);
+      this.#isEmpty = false;
+      return;
+    }
+    if (bytes.length > this.#buffer.length - this.#used) {
+      this.#flush();
+      this.#buffer = new Uint8Array(bufferBytes);
+    }
+    this.#buffer.set(bytes, this.#used);
+    this.#used += bytes.length;
   }
-  return joined;
+
+  /** All of them; the last call. */
+  join(): Uint8Array {
+    this.#flush();
+    const pieces = this.#pieces;
+    if (pieces.length === 1) return pieces[0]!;
+    const joined = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+    let offset = 0;
+    for (const piece of pieces) {
+      joined.set(piece, offset);
+      offset += piece.length;
+    }
+    return joined;
+  }
+
+  /** What the buffer holds is a piece; what it has left takes the next small ones. */
+  #flush(): void {
+    if (this.#used === 0) return;
+    this.#pieces.push(this.#buffer.subarray(0, this.#used));
+    this.#buffer = this.#buffer.subarray(this.#used);
+    this.#used = 0;
+  }
 }
 
 function decodeText(bytes: Uint8Array): string {

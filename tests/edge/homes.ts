@@ -80,7 +80,8 @@ export const homes: readonly Home[] = [deno, cloudflare];
 
 /** The cluster that the tests use. */
 export const clusterId = "edge";
-const agentToken = "edge-agent-token-0123456789";
+/** Of {@link clusterId}. */
+export const agentToken = "edge-agent-token-0123456789";
 /** Opens {@link clusterId} and clusters that begin with `edge-`. */
 export const callerToken = "edge-caller-token-0123456789";
 
