@@ -75,10 +75,10 @@ function readOptions(argv: string[]): DemoOptions {
 /** Options of the agent that say how its target is reached. */
 function targetOptions(options: DemoOptions, target: string, sampleToken: string): string[] {
   if (options.target === undefined) {
-    return ["-target", target, "-plain-target", "-sa-token-path", sampleToken];
+    return ["--target", target, "--plain-target", "--sa-token-path", sampleToken];
   }
-  const transport = options.caCert ? ["-ca-cert", options.caCert] : ["-plain-target"];
-  return ["-target", target, ...transport, "-sa-token-path", options.saTokenPath ?? ""];
+  const transport = options.caCert ? ["--ca-cert", options.caCert] : ["--plain-target"];
+  return ["--target", target, ...transport, "--sa-token-path", options.saTokenPath ?? ""];
 }
 
 async function main(): Promise<void> {
@@ -102,12 +102,12 @@ async function main(): Promise<void> {
 
   console.log("Starting a relay and an agent …");
   const relay = resources.use(Program.start("relay.ts", [
-    ...["-addr", "127.0.0.1:0", "-internal-addr", "127.0.0.1:0", "-clusters", clusters],
+    ...["--addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0", "--clusters", clusters],
   ]));
   const agents = await relay.listening("public");
   const callers = await relay.listening("internal");
   const agent = resources.use(Program.start("agent.ts", [
-    ...["-server", `ws://${agents}/connect`, "-allow-insecure-server", "-health-addr", ""],
+    ...["--server", `ws://${agents}/connect`, "--allow-insecure-server", "--health-addr", ""],
     ...targetOptions(options, target, sampleToken),
   ], { TOKEN: token }));
   // An agent that does not start, for an option's file, say, will never be heard of by the relay.

@@ -28,7 +28,7 @@ export class Program implements AsyncDisposable {
     const path = new URL(`../../${script}`, import.meta.url).pathname;
     const permissions = ["--allow-net", "--allow-read", "--allow-env"];
     const command = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", ...permissions, path, ...args, "-log-format", "json"],
+      args: ["run", "--quiet", ...permissions, path, ...args, "--log-format", "json"],
       env,
       stdin: "null",
       stdout: "null",

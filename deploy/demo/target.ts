@@ -24,7 +24,7 @@ export interface SampleTargetOptions {
 
 /** A running sample target. */
 export interface SampleTarget extends AsyncDisposable {
-  /** `HOST:PORT`, as an agent's `-target` takes it. */
+  /** `HOST:PORT`, as an agent's `--target` takes it. */
   readonly address: string;
   readonly hostname: string;
   readonly port: number;

@@ -16,6 +16,12 @@ export interface CommandOutput {
 export interface CommandTools {
   /** @throws {ConfigError} for certificates and keys that no handshake could use. */
   checkTls(tls: AccessTls): void | Promise<void>;
+  /**
+   * Changes a file that other programs change, too; `""` stands for one that is not there.
+   *
+   * @throws {ConfigError} that names the file; it is as it was then
+   */
+  changeFile(path: string, change: (before: string) => string): Promise<void>;
 }
 
 /** A command of a program. */

@@ -12,24 +12,29 @@ import type { YamlValue } from "./yaml.ts";
 export const kubeconfigCommand: Command = commandOf({
   word: kubeconfigProgram.word,
   parse: parseKubeconfigOptions,
-  async make({ access, name, namespace }, tools) {
+  async make({ access, name, namespace, mergeInto }, tools) {
     if (access.tls) await tools.checkTls(access.tls);
     // Loaded only here: a relay that serves has no use for it.
     const { writeYaml } = await import("./yaml.ts");
     const context = { cluster: name, user: name, ...(namespace !== undefined && { namespace }) };
-    const text = writeYaml({
+    const kubeconfig = {
       apiVersion: "v1",
       kind: "Config",
       clusters: [{ name, cluster: clusterOf(access) }],
       users: [{ name, user: userOf(access) }],
       contexts: [{ name, context }],
       "current-context": name,
-    });
-    return { text, warnings: provesNothing(access) ? [openOnly] : [] };
+    } as const;
+    const warnings = provesNothing(access) ? [openOnly] : [];
+    if (mergeInto === undefined) return { text: writeYaml(kubeconfig), warnings };
+    const { mergeKubeconfig } = await import("./merge_kubeconfig.ts");
+    const file = JSON.stringify(mergeInto);
+    await tools.changeFile(mergeInto, (before) => mergeKubeconfig(before, kubeconfig, file));
+    return { text: `Switched to context ${JSON.stringify(name)} in ${file}\n`, warnings };
   },
 });
 
-function clusterOf({ url, tls }: Access): YamlValue {
+function clusterOf({ url, tls }: Access): Readonly<Record<string, YamlValue>> {
   return {
     server: url,
     ...(tls?.ca && { "certificate-authority-data": base64Of(tls.ca.pem) }),
@@ -42,7 +47,7 @@ const placeholderToken = "none";
 
 const openOnly = "Without --client-cert or a token, only a relay with --callers open lets this in";
 
-function userOf(access: Access): YamlValue {
+function userOf(access: Access): Readonly<Record<string, YamlValue>> {
   const { tls, token } = access;
   // Over TLS kubectl asks for a user's name and password if it knows of no credential.
   if (provesNothing(access)) return { token: placeholderToken };

@@ -23,6 +23,11 @@ export function writeYaml(value: YamlValue): string {
     scalar.type = Scalar.BLOCK_LITERAL;
     return scalar;
   });
+  return writeDocument(document);
+}
+
+/** The same for a document that may have been read: what stands in it stays as it is written. */
+export function writeDocument(document: Document): string {
   return document.toString({
     lineWidth: 0,
     defaultStringType: "QUOTE_DOUBLE",

@@ -74,6 +74,15 @@ export function joinPath(directory: string, name: string): string {
   return `${directory.replace(/\/+$/, "")}/${name}`;
 }
 
+/** Whether something is at a path. */
+export function isThere(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 /** What cannot be looked at is taken for a file: reading it says why. */
 function isDirectory(path: string): boolean {
   try {

@@ -98,7 +98,8 @@ export const accessTable = {
     group: "Relay",
     kind: server,
     isRequired: true,
-    description: "URL of the relay's internal listener as the client reaches it; /tunnel/CLUSTER " +
+    description:
+      "URL of the relay's internal listener as the client reaches it; `/tunnel/CLUSTER` " +
       "is added",
   },
   ca: {
@@ -113,28 +114,28 @@ export const accessTable = {
     group: "Relay",
     kind: hostName,
     description: "Name that the relay's certificate must hold, where it is another than the host " +
-      "in --server, as through a port-forward",
+      "in `--server`, as through a port-forward",
   },
   clientCert: {
     name: "client-cert",
     group: "Caller",
     kind: path,
     description: "Certificate chain in PEM that the client shows to a relay with " +
-      "--tls-client-ca; needs --client-key",
+      "`--tls-client-ca`; needs `--client-key`",
   },
   clientKey: {
     name: "client-key",
     group: "Caller",
     kind: path,
-    description: "Its private key in PEM, without a passphrase; needs --client-cert",
+    description: "Its private key in PEM, without a passphrase; needs `--client-cert`",
   },
   token: {
     name: "token",
     group: "Caller",
     kind: token,
     isSecret: true,
-    description: "A token of the relay's --caller-tokens, or a JWT; others on this machine can " +
-      "see it, so rather use --token-file",
+    description: "A token of the relay's `--caller-tokens`, or a JWT; others on this machine can " +
+      "see it, so rather use `--token-file`",
   },
   tokenFile: {
     name: "token-file",

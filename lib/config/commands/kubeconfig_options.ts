@@ -7,6 +7,9 @@ import {
   readAccess,
 } from "./access_options.ts";
 import { ConfigError } from "../config_error.ts";
+import { isThere, joinPath } from "../files.ts";
+import { variableOf } from "../options/environment.ts";
+import { boolean } from "../options/kinds.ts";
 import type { CommandProgram, OptionTable } from "../options/option_table.ts";
 import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
 import { commandExitCodes } from "../tables/shared.ts";
@@ -19,6 +22,8 @@ export interface KubeconfigOptions {
   readonly name: string;
   /** Of the context; undefined is Kubernetes' `default`. */
   readonly namespace?: string | undefined;
+  /** The kubeconfig to put it in; undefined prints it. */
+  readonly mergeInto?: string | undefined;
 }
 
 const table = {
@@ -34,6 +39,14 @@ const table = {
     group: "Output",
     kind: namespaceName,
     description: "Namespace for commands that name none; without it, default",
+  },
+  merge: {
+    name: "merge",
+    group: "Output",
+    kind: boolean,
+    default: "false",
+    description: "Instead of printing it, put it in your own kubeconfig and make its context the " +
+      "current one: the first file of `KUBECONFIG` that is there, else `~/.kube/config`",
   },
 } as const satisfies OptionTable;
 
@@ -58,6 +71,10 @@ export const kubeconfigProgram = {
     {
       title: "Use it",
       command: "kubectl --kubeconfig dev.kubeconfig get pods --all-namespaces",
+    },
+    {
+      title: "In your own kubeconfig, as the current context",
+      command: "relay kubeconfig dev --server https://relay:8080 --ca ca.crt --merge",
     },
     {
       title: "Over TLS, with a token of --caller-tokens",
@@ -94,5 +111,25 @@ export function parseKubeconfigOptions(
     );
   }
   const namespace = values.namespace !== undefined && { namespace: values.namespace };
-  return { kind: "run", options: { access, name: values.name ?? values.cluster, ...namespace } };
+  const mergeInto = values.merge && { mergeInto: ownKubeconfig(env) };
+  return {
+    kind: "run",
+    options: { access, name: values.name ?? values.cluster, ...namespace, ...mergeInto },
+  };
+}
+
+/** The file that kubectl would write a new context to. */
+function ownKubeconfig(env: Environment): string {
+  const isWindows = variableOf(env, "OS") === "Windows_NT";
+  const listed = (variableOf(env, "KUBECONFIG") ?? "").split(isWindows ? ";" : ":");
+  const paths = listed.filter((path) => path !== "");
+  const path = paths.find(isThere) ?? paths.at(-1);
+  if (path !== undefined) return path;
+  const home = variableOf(env, "HOME") || variableOf(env, "USERPROFILE");
+  if (!home) {
+    throw new ConfigError(
+      "Option --merge finds no kubeconfig: set KUBECONFIG to its path, as HOME is not set",
+    );
+  }
+  return joinPath(joinPath(home, ".kube"), "config");
 }

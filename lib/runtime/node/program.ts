@@ -8,6 +8,7 @@ import { ConfigError } from "../../config/config_error.ts";
 import type { Environment, Parsed } from "../../config/options/options.ts";
 import type { Log } from "../../log.ts";
 import type { HttpServer } from "./http_server.ts";
+import { changeFile } from "./locked_file.ts";
 import { loadCaBundle, loadKeyPair, type PemSource } from "./key_material.ts";
 import { exitLogged, flushLog } from "./log.ts";
 
@@ -67,6 +68,7 @@ async function runCommand(name: string, command: Command, argv: readonly string[
       if (pair) await loadKeyPair(sourceOf(pair.cert), sourceOf(pair.key), "client");
       if (ca) loadCaBundle(sourceOf(ca));
     },
+    changeFile,
   });
   for (const warning of warnings) process.stderr.write(`${name}: ${warning}\n`);
   // Nothing that a command has left open may keep the program.

@@ -11,8 +11,12 @@ async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<strin
   Deno.chdir(cwd);
   try {
     const command = program === "relay" && relayCommands.find(({ word }) => word === argv[0]);
-    if (command) await command.run(argv.slice(1), env, { checkTls() {} });
-    else if (program === "relay") parseRelayOptions(argv, env);
+    if (command) {
+      await command.run(argv.slice(1), { HOME: cwd, ...env }, {
+        checkTls() {},
+        changeFile: () => Promise.resolve(),
+      });
+    } else if (program === "relay") parseRelayOptions(argv, env);
     else parseAgentOptions(argv, env);
     return undefined;
   } catch (error) {
