@@ -134,6 +134,16 @@ export class HttpConnection implements ExchangeHost {
     else this.leave();
   }
 
+  /**
+   * Ends the connection now. With a reset where an answer is not yet the caller's: behind an orderly
+   * end an answer without a length, as HTTP/1.0 has them, would look whole.
+   */
+  abort(): void {
+    this.#exchange?.abort();
+    if (this.socket.writableLength > 0) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
   readBody(): void {
     this.#pump();
     this.#flow();

@@ -211,8 +211,11 @@ export class Relay {
     this.#leaving?.finish();
     this.refusesRequests = true;
     const sessions = [...this.registry.all()].map(({ session }) => session);
-    await Promise.all(sessions.map((session) => session.drain(graceMs)));
-    const open = sessions.reduce((sum, { openStreams }) => sum + openStreams, 0);
+    const draining = sessions.map((session) => session.drain(graceMs));
+    await Promise.all([...draining, this.elsewhere?.drained(graceMs)]);
+    // Requests that other relays answer are no streams here; their callers wait all the same.
+    const forwarded = this.elsewhere?.openRequests ?? 0;
+    const open = sessions.reduce((sum, { openStreams }) => sum + openStreams, forwarded);
     if (open > 0) {
       this.log.warn("Breaking off requests: --grace is over", { open, grace_ms: graceMs });
     }
@@ -222,6 +225,7 @@ export class Relay {
       const isOver = session.openStreams > 0;
       session.close(CloseCode.GoingAway, isOver ? `${reason}, and its --grace is over` : reason);
     }
+    this.elsewhere?.breakOff();
     await this.#withdrawn;
     this.elsewhere?.close();
   }

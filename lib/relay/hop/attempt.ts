@@ -1,7 +1,6 @@
 /** One try to have another relay take a request. */
 import { HeadError, type HeadLimits, type ResponseHead } from "../../http1/head.ts";
 import { HeadReader } from "../../http1/head_reader.ts";
-import type { Channel } from "../../net/channel.ts";
 import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
 import type { Deadlines, Wait } from "../limits/deadlines.ts";
 import { HopChannel } from "./hop_channel.ts";
@@ -10,7 +9,7 @@ import { readHopAnswer } from "./hop_fields.ts";
 /** How a try ended. */
 export type AttemptEnd =
   /** The other relay has the request and answers it through the channel. */
-  | { readonly kind: "accepted"; readonly channel: Channel }
+  | { readonly kind: "accepted"; readonly channel: HopChannel }
   /** It does not hold the session; nothing was done with the request. */
   | { readonly kind: "not-here" }
   /**

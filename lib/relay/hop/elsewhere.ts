@@ -10,12 +10,15 @@ import {
   answerError,
   clusterNotAvailable,
   directoryAway,
+  graceOver,
   type RelayError,
   relayLost,
 } from "../errors.ts";
 import { forward, type ForwardHost, type ForwardLimits } from "../forward/forward.ts";
 import { isRepeatable } from "../../http1/repeatable.ts";
+import { StreamError } from "../../protocol/errors.ts";
 import { Attempt, type AttemptEnd } from "./attempt.ts";
+import type { HopChannel } from "./hop_channel.ts";
 import { encodeHopRequest, withHopSlack } from "./hop_fields.ts";
 import { huntMs, Hunts } from "./hunt.ts";
 import { type DialPeer, Peers } from "./peers.ts";
@@ -83,6 +86,10 @@ export class Elsewhere {
   readonly words = new Deadlines(wordMs);
   /** Requests that wait for a session that has moved. */
   readonly waiting = new Counter();
+  /** Set once what other relays answer is broken off, as this relay stops. */
+  isBrokenOff = false;
+  readonly #open = new Set<Journey>();
+  #onIdle: () => void = () => {};
 
   constructor(options: ElsewhereOptions) {
     const { directory, relay, tokens, dial, limits, isHere, lookedUp, hopped } = options;
@@ -156,7 +163,33 @@ export class Elsewhere {
 
   /** Has another relay answer a request. The answer goes straight to the exchange. */
   serve(request: StrayRequest): void {
-    new Journey(this, request).start();
+    const journey = new Journey(this, request, () => {
+      this.#open.delete(journey);
+      if (this.#open.size === 0) this.#onIdle();
+    });
+    this.#open.add(journey);
+    journey.start();
+  }
+
+  /** Requests that other relays answer, or that look for one that does. */
+  get openRequests(): number {
+    return this.#open.size;
+  }
+
+  /** Waits until there are no {@link openRequests} any more, `ms` at most. */
+  async drained(ms: number): Promise<void> {
+    if (this.#open.size === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#onIdle = resolve;
+    await promise;
+    clearTimeout(timer);
+  }
+
+  /** Ends {@link openRequests} with an error, so that no answer that is cut looks whole. */
+  breakOff(): void {
+    this.isBrokenOff = true;
+    for (const journey of [...this.#open]) journey.breakOff();
   }
 
   /** Has the others look for this relay's agents where they go; requests still go to the others. */
@@ -185,10 +218,15 @@ class Journey {
   readonly #isUpgrade: boolean;
   readonly #endMs = performance.now() + huntMs;
   #attempt: Attempt | undefined;
+  /** Once another relay has taken the request. */
+  #channel: HopChannel | undefined;
   #isOver = false;
+  /** Neither this nor its channel has anything to do any more. */
+  readonly #ended: () => void;
 
-  constructor(elsewhere: Elsewhere, request: StrayRequest) {
+  constructor(elsewhere: Elsewhere, request: StrayRequest, ended: () => void) {
     this.#elsewhere = elsewhere;
+    this.#ended = ended;
     this.#request = request;
     const { exchange, host } = request;
     this.#isUpgrade = host.upgrade !== undefined;
@@ -249,6 +287,8 @@ class Journey {
     hopped(end.kind);
     if (end.kind === "accepted") {
       this.#isOver = true;
+      this.#channel = end.channel;
+      end.channel.onOver = this.#ended;
       taken(holder.relay);
       return forward(end.channel, exchange, limits, host);
     }
@@ -280,21 +320,34 @@ class Journey {
 
   #here(): void {
     if (this.#isOver) return;
-    this.#isOver = true;
+    this.#over();
     this.#request.exchange.onAborted = () => {};
     this.#request.here();
   }
 
   #fail(error: RelayError, detail?: string): void {
     if (this.#isOver) return;
-    this.#isOver = true;
+    this.#over();
     if (detail !== undefined) this.#request.host.failed(error, detail);
     answerError(this.#request.exchange, error);
   }
 
   #abandon(): void {
     if (this.#isOver) return;
-    this.#isOver = true;
+    this.#over();
     this.#attempt?.abandon();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#ended();
+  }
+
+  /** The relay stops and does not wait for this one any longer. */
+  breakOff(): void {
+    const detail = "The relay is shutting down, and its --grace is over";
+    if (this.#channel) return this.#channel.breakOff(new StreamError("reset", detail));
+    this.#attempt?.abandon();
+    this.#fail(graceOver, detail);
   }
 }

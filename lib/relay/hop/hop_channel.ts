@@ -33,6 +33,8 @@ export class HopChannel implements Channel {
   #isPaused = false;
   #hasEnded = false;
   #isOver = false;
+  /** Nothing more goes through it, whoever has ended it. */
+  onOver: () => void = () => {};
 
   constructor({ connection, pool, rest, isUpgrade }: HopChannelOptions) {
     this.#connection = connection;
@@ -68,7 +70,7 @@ export class HopChannel implements Channel {
 
   finish(isReusable = false): void {
     if (this.#isOver) return;
-    this.#isOver = true;
+    this.#over();
     const { socket } = this.#connection;
     // What the socket has not taken yet must go out first.
     if (!isReusable || this.#early.length > 0) {
@@ -85,6 +87,13 @@ export class HopChannel implements Channel {
     this.#break();
   }
 
+  /** Ends both sides with an error: this relay stops and waits no longer. */
+  breakOff(error: StreamError): void {
+    if (this.#isOver) return;
+    this.#break();
+    this.#events?.failed(error);
+  }
+
   taken(bytes: number): void {
     this.#untaken -= bytes;
     if (!this.#isPaused || this.#untaken > lowWaterBytes) return;
@@ -95,7 +104,7 @@ export class HopChannel implements Channel {
   /** With a reset: the other relay must not take what it has for all. */
   #break(): void {
     if (this.#isOver) return;
-    this.#isOver = true;
+    this.#over();
     this.#connection.socket.resetAndDestroy();
     this.#connection.destroy();
   }
@@ -126,13 +135,18 @@ export class HopChannel implements Channel {
     if (this.#isOver) return;
     this.#hasEnded = true;
     if (isOrderly) return this.#events?.end();
-    this.#isOver = true;
+    this.#over();
     this.#events?.failed(new StreamError("reset", "The other relay broke off"));
   }
 
   #closed(): void {
     if (this.#isOver || !this.#hasEnded) return;
-    this.#isOver = true;
+    this.#over();
     this.#events?.closed();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.onOver();
   }
 }

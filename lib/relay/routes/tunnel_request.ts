@@ -137,7 +137,9 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   answerTo({ code, message }: StreamError): RelayError {
-    if (this.toRelay !== undefined) return relayLost;
+    if (this.toRelay !== undefined) {
+      return this.relay.elsewhere?.isBrokenOff ? graceOver : relayLost;
+    }
     const end = this.registration?.session.end;
     return end && endReason(end) === "going_away" ? graceOver : fromStreamError(code, message);
   }

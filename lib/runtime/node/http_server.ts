@@ -218,7 +218,10 @@ export class HttpServer {
   close(): void {
     this.#stopListening();
     clearInterval(this.#sweep);
-    for (const { socket } of this.#accepted.toArray()) socket.destroy();
+    for (const { connection, socket } of this.#accepted.toArray()) {
+      if (connection) connection.abort();
+      else socket.destroy();
+    }
   }
 
   #stopListening(): void {
