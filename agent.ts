@@ -1,4 +1,5 @@
 /** The agent: dials out to the relay and serves its requests from one target. See `--help`. */
+import { countFault, errorFields } from "./lib/faults.ts";
 import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
 import type { AgentConfigSource } from "./lib/agent/metrics.ts";
@@ -24,6 +25,7 @@ import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import { dialRelay, type RelayDialOptions } from "./lib/runtime/node/dial_relay.ts";
 import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
+import { surviveFaults } from "./lib/runtime/node/process_faults.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, logWaiting, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 import {
@@ -58,6 +60,7 @@ const program = { name: "agent", parse: parseAgentOptions, commands: [checkComma
 
 await runProgram(program, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
+  surviveFaults(log);
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
   for (const warning of tlsFiles.warnings) log.warn(warning);
@@ -74,7 +77,10 @@ await runProgram(program, async (options) => {
         log.error("A listener accepted nothing any more, and was opened anew", {
           listener: "health",
         }),
-      fault: (error) => log.error("Health handler failed", { error: String(error) }),
+      fault: (error) => {
+        countFault("request");
+        log.error("Health handler failed", errorFields(error));
+      },
     });
     const address = await listenOn(health, options.healthAddr, "health-addr");
     log.info("Listening", { listener: "health", address });
@@ -87,7 +93,7 @@ await runProgram(program, async (options) => {
   tlsFiles.follow({ metrics: agent.metrics, log, replaced: () => expiry.look() });
   const running = agent.run();
 
-  const signal = await untilSignalled();
+  const signal = await Promise.race([untilSignalled(), failureOf(running)]);
   log.info("Shutting down", { signal, grace_ms: options.graceMs });
   logWaiting(log, agent.openRequests, options.graceMs, signal);
   await agent.stop(options.graceMs);
@@ -96,6 +102,12 @@ await runProgram(program, async (options) => {
   log.info("Stopped");
   await exitLogged(0);
 });
+
+/** Rejects when the agent can't go on, so that whoever supervises it starts it anew. */
+async function failureOf(running: Promise<void>): Promise<never> {
+  await running;
+  return await new Promise(() => {});
+}
 
 /** The files of the agent's TLS. Those for the relay change together. */
 function tlsFilesOf(

@@ -5,4 +5,6 @@
 export const processCounts = {
   /** Log lines that nobody will read. */
   lostLogLines: 0,
+  /** Exceptions that are bugs, by what they ended. */
+  faults: { connection: 0, session: 0, stream: 0, request: 0, process: 0 },
 };

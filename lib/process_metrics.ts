@@ -30,4 +30,14 @@ function registerCounts(metrics: Registry): void {
       this.inc(processCounts.lostLogLines);
     },
   });
+  new Counter({
+    name: "culvert_faults_total",
+    help: "Exceptions that are bugs in this program, by what they ended.",
+    labelNames: ["scope"],
+    registers,
+    collect() {
+      this.reset();
+      for (const [scope, count] of Object.entries(processCounts.faults)) this.inc({ scope }, count);
+    },
+  });
 }

@@ -1,4 +1,5 @@
 /** One of an agent's connections to its relays: a session after the other, each with its own waits. */
+import { countFault, errorFields } from "../faults.ts";
 import type { Log } from "../log.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
@@ -189,9 +190,14 @@ export class RelayLink {
       events: {
         opened: (stream, target) => this.#host.opened(stream, target),
         draining: () => draining.resolve(undefined),
-        fault: (error) => this.#log.error("Session failed", { error: String(error) }),
-        streamFault: (error, stream) =>
-          this.#log.error("Stream failed", { stream, error: String(error) }),
+        fault: (error) => {
+          countFault("session");
+          this.#log.error("Session failed", errorFields(error));
+        },
+        streamFault: (error, stream) => {
+          countFault("stream");
+          this.#log.error("Stream failed", { stream, ...errorFields(error) });
+        },
       },
     });
     this.#sessions.add(session);

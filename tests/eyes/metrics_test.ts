@@ -264,3 +264,14 @@ Deno.test("requests for a cluster whose agent is away count under its name, and 
     equal(series.filter((name) => name.includes("made-up")).length, 0);
   }, { absent: ["idle"] });
 });
+
+Deno.test("exceptions that are bugs are counted by what they ended", async () => {
+  await withTunnel(async (tunnel) => {
+    for (const address of [tunnel.relay.internalAddress, tunnel.agent.healthAddress]) {
+      const samples = await scrape(address);
+      for (const scope of ["connection", "session", "stream", "request", "process"]) {
+        equal(samples.get(`culvert_faults_total{scope="${scope}"}`), 0);
+      }
+    }
+  });
+});

@@ -1,4 +1,5 @@
 /** The agents that were let in, and whether they still would be. */
+import { isolated } from "../../faults.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import type { Cluster } from "../../domain/cluster.ts";
 import type { TokenMatch, TokenTable } from "./tokens.ts";
@@ -181,7 +182,7 @@ export class Admissions {
         this.#revoke(admission, reasons[admission.brief]);
         continue;
       }
-      admission.remind(now);
+      isolated("session", () => admission.remind(now));
       mayExpire ||= admission.expiresMs !== Infinity;
     }
     if (mayExpire) return;
@@ -205,7 +206,8 @@ export class Admissions {
 
   #revoke(admission: Admission, reason: string): void {
     this.leave(admission);
-    admission.revoke(reason);
+    // The others must lose what they may not keep, too.
+    isolated("session", () => admission.revoke(reason));
   }
 
   /** The timer runs only while something of somebody's can end. */

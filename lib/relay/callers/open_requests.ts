@@ -1,4 +1,5 @@
 /** Requests that are under way for callers whom a list can withdraw what they have. */
+import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import type { Caller } from "./caller.ts";
 
@@ -63,7 +64,9 @@ export class OpenRequests {
   /** Looks at all of them: a list has changed. */
   review(): void {
     const now = this.#nowMs();
-    for (const watching of this.#watched.toArray()) this.#check(watching, now);
+    for (const watching of this.#watched.toArray()) {
+      isolated("request", () => this.#check(watching, now));
+    }
   }
 
   /** Ends those whose tokens have expired; the timer calls it. */
@@ -73,7 +76,7 @@ export class OpenRequests {
     for (const watching of this.#watched.toArray()) {
       if (watching.request.caller?.standing?.expiresMs === Infinity) continue;
       mayExpire = true;
-      this.#check(watching, now);
+      isolated("request", () => this.#check(watching, now));
     }
     if (mayExpire) return;
     clearInterval(this.#sweep);

@@ -1,4 +1,5 @@
 /** Bytes a second: what goes over it waits. */
+import { isolated } from "../../faults.ts";
 
 /** As much may pass at once as otherwise in this time, in milliseconds. */
 const burstMs = 1_000;
@@ -58,7 +59,7 @@ export class Bandwidth {
     const due = this.#waiting.findIndex(({ atMs }) => atMs > now);
     const resumed = this.#waiting.splice(0, due === -1 ? this.#waiting.length : due);
     this.#schedule(now);
-    for (const { resume } of resumed) resume();
+    for (const { resume } of resumed) isolated("stream", resume);
   }
 
   #schedule(now: number): void {

@@ -1,4 +1,5 @@
 /** One timeout for many waits: no timer each, as most of them end in time. */
+import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 
 /** A wait that has not ended. */
@@ -54,7 +55,7 @@ export class Deadlines {
     for (let wait = this.#waits.first; wait; wait = this.#waits.first) {
       if (wait.startMs > limit) return;
       this.#waits.remove(wait);
-      wait.expired();
+      isolated("request", wait.expired);
     }
     clearInterval(this.#timer);
     this.#timer = undefined;

@@ -1,4 +1,5 @@
 /** Finds transfers that stand still: one timer for all of them, nothing per byte. */
+import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import { checkEveryMs } from "./deadlines.ts";
 
@@ -57,17 +58,21 @@ export class IdleWatch {
   check(): void {
     const now = this.#nowMs();
     for (const watch of this.#watches.toArray()) {
-      const { transfer } = watch;
-      if (transfer.moved !== watch.moved || transfer.stuck === undefined) {
-        watch.moved = transfer.moved;
-        watch.sinceMs = now;
-      } else if (watch.isListed && now - watch.sinceMs >= this.#timeoutMs) {
-        this.#watches.remove(watch);
-        transfer.idled();
-      }
+      isolated("request", () => this.#look(watch, now));
     }
     if (this.#watches.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  #look(watch: Watch, now: number): void {
+    const { transfer } = watch;
+    if (transfer.moved !== watch.moved || transfer.stuck === undefined) {
+      watch.moved = transfer.moved;
+      watch.sinceMs = now;
+    } else if (watch.isListed && now - watch.sinceMs >= this.#timeoutMs) {
+      this.#watches.remove(watch);
+      transfer.idled();
+    }
   }
 }

@@ -1,4 +1,5 @@
 /** An agent's session, from its handshake until it ends. */
+import { countFault, errorFields } from "../../faults.ts";
 import { CloseCode } from "../../protocol/errors.ts";
 import { Session } from "../../protocol/session.ts";
 import type { SessionEnd } from "../../protocol/session_end.ts";
@@ -52,10 +53,14 @@ export class AgentSession {
       ...relay.keepalive,
       events: {
         draining: () => this.#draining(),
-        fault: (error) =>
-          relay.log.error("Session failed", { ...this.#about, error: String(error) }),
-        streamFault: (error, stream) =>
-          relay.log.error("Stream failed", { ...this.#about, stream, error: String(error) }),
+        fault: (error) => {
+          countFault("session");
+          relay.log.error("Session failed", { ...this.#about, ...errorFields(error) });
+        },
+        streamFault: (error, stream) => {
+          countFault("stream");
+          relay.log.error("Stream failed", { ...this.#about, stream, ...errorFields(error) });
+        },
       },
     });
     this.#timer = setTimeout(() => {

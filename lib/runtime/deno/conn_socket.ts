@@ -1,4 +1,5 @@
 /** A `Deno.Conn` as the rooms above see a connection. */
+import { reportFault } from "../../faults.ts";
 import { allocate } from "../../bytes/bytes.ts";
 import type { ByteSocket, ByteSocketEvents } from "../../net/byte_socket.ts";
 
@@ -98,6 +99,16 @@ export class ConnSocket implements ByteSocket {
     this.#resumed();
   }
 
+  /** An exception of whoever uses the connection ends it, and nothing else. */
+  #guarded(tell: () => void): void {
+    try {
+      tell();
+    } catch (error) {
+      reportFault("connection", error);
+      this.#over();
+    }
+  }
+
   #over(error?: Error): void {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
@@ -105,8 +116,10 @@ export class ConnSocket implements ByteSocket {
     this.#resumed();
     this.#conn.close();
     queueMicrotask(() => {
-      if (error) { for (const listener of this.#listeners.error) listener(error); }
-      for (const listener of this.#listeners.close) listener();
+      if (error) {
+        for (const listener of this.#listeners.error) this.#guarded(() => listener(error));
+      }
+      for (const listener of this.#listeners.close) this.#guarded(listener);
     });
   }
 
@@ -127,10 +140,10 @@ export class ConnSocket implements ByteSocket {
         const bytes = sized(buffer, count);
         if (isFull) buffer = new Uint8Array(largeReadBytes);
         else if (count > maxCopiedBytes || buffer.length !== smallReadBytes) buffer = undefined;
-        for (const listener of this.#listeners.data) listener(bytes);
+        for (const listener of this.#listeners.data) this.#guarded(() => listener(bytes));
       }
       this.#hasPeerEnded = true;
-      for (const listener of this.#listeners.end) listener();
+      for (const listener of this.#listeners.end) this.#guarded(listener);
       if (this.#ending === "done") this.#over();
     } catch (error) {
       this.#over(asError(error));
@@ -157,7 +170,7 @@ export class ConnSocket implements ByteSocket {
         }
         if (this.#isDestroyed) return;
         this.#queuedBytes -= length;
-        sent?.();
+        if (sent) this.#guarded(sent);
         this.#tellDrained();
       }
       if (this.#ending === "asked") await this.#closeWrite();
@@ -171,7 +184,7 @@ export class ConnSocket implements ByteSocket {
   #tellDrained(): void {
     if (!this.#wantsDrain || this.#queuedBytes > highWaterBytes / 2) return;
     this.#wantsDrain = false;
-    for (const listener of this.#listeners.drain) listener();
+    for (const listener of this.#listeners.drain) this.#guarded(listener);
   }
 
   async #closeWrite(): Promise<void> {

@@ -1,4 +1,5 @@
 /** The audit log as a file: one line of JSON for each record, appended, and followed when it is rotated. */
+import { isolated } from "../../faults.ts";
 import { closeSync, constants, fstatSync, openSync, statSync, write } from "node:fs";
 import type { AuditLog, AuditRecord } from "../../relay/telemetry/audit.ts";
 import { writeToStandardOutput } from "../deno/standard_streams.ts";
@@ -202,7 +203,7 @@ export class AuditFile implements AuditLog {
       this.#isFailing = false;
       this.#events.recovered();
     }
-    for (const { written } of batch) written(error === undefined);
+    for (const { written } of batch) isolated("request", () => written(error === undefined));
     this.#next();
   }
 
@@ -220,7 +221,7 @@ export class AuditFile implements AuditLog {
     this.#queuedBytes = 0;
     this.#state = "stuck";
     this.#failed(new Error(`Not written within ${this.#limits.writeTimeoutMs} ms`));
-    for (const { written } of waiting) written(false);
+    for (const { written } of waiting) isolated("request", () => written(false));
     this.#onIdle?.();
   }
 

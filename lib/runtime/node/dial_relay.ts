@@ -11,6 +11,7 @@ import type { TunnelSocket } from "../../protocol/socket.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
 import { readRefusal } from "./read_refusal.ts";
 import { relayFailure } from "./relay_failure.ts";
+import { guardSocket } from "./guarded_socket.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** How the relay is reached. */
@@ -90,7 +91,7 @@ function openWebSocket(
   const settled = (): void => signal.removeEventListener("abort", abort);
   let line: IncomingMessage["socket"] | undefined;
   socket.once("upgrade", (response: IncomingMessage) => {
-    line = response.socket;
+    line = guardSocket(response.socket);
     joinWrites(line);
   });
   socket.once("open", () => {

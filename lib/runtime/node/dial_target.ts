@@ -3,6 +3,7 @@ import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
+import { guardSocket } from "./guarded_socket.ts";
 import { advised, targetTlsAdvice } from "../tls_advice.ts";
 
 /** Where the target is and how it is reached. */
@@ -45,6 +46,7 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
       ALPNProtocols: ["http/1.1"],
     })
     : connectPlain({ ...common, ...readsNothingAhead });
+  guardSocket(socket);
   const settled = (): void => {
     clearTimeout(timer);
     signal.removeEventListener("abort", aborted);

@@ -33,7 +33,9 @@ import { type Bound, ListenerWatch } from "./listener_watch.ts";
 import { type HandshakeFailure, handshakeFailure, socketBelow } from "./handshake_failure.ts";
 import { type ProxyHeaderFault, takeProxyHeader } from "./proxy_header_socket.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
+import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
+import { guarded, guardSocket } from "./guarded_socket.ts";
 
 /** What a listener lends to its app with each request. */
 export interface NodeBindings {
@@ -161,7 +163,7 @@ export class HttpServer {
     this.#tls = options.tls && this.#createTls(options.tls);
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true },
-      (socket) => this.#letIn(socket),
+      (socket) => guarded(socket, () => this.#letIn(guardSocket(socket))),
     );
   }
 
@@ -183,7 +185,7 @@ export class HttpServer {
     this.#server.on("connection", () => watch.accepted());
     this.#sweep = setInterval(() => {
       this.#checkDeadlines();
-      this.#checkListener();
+      isolated("process", () => this.#checkListener());
     }, this.#options.sweepMs ?? defaultSweepMs);
     return this.#bound;
   }
@@ -325,17 +327,22 @@ export class HttpServer {
       handshakeTimeout: tlsHandshakeTimeoutMs,
       allowHalfOpen: true,
     });
-    server.on("secureConnection", (socket) => this.#acceptTls(socket));
+    server.on("secureConnection", (socket) => {
+      guarded(socket, () => this.#acceptTls(guardSocket(socket)));
+    });
     server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-      // After a timeout the connection is still open, and nobody else would close it.
-      socket.destroy();
-      const client = this.#sources.get(socketBelow(socket))?.address;
-      const failure = handshakeFailure(error, socket);
-      if (!this.#watch?.isOwn(failure.peerPort)) {
-        this.#options.handshakeFailed?.({ ...failure, peer: client ?? failure.peer });
-      }
+      guarded(socket, () => this.#refuseHandshake(error, socket));
     });
     return server;
+  }
+
+  #refuseHandshake(error: Error, socket: TLSSocket): void {
+    // After a timeout the connection is still open, and nobody else would close it.
+    socket.destroy();
+    const client = this.#sources.get(socketBelow(socket))?.address;
+    const failure = handshakeFailure(error, socket);
+    if (this.#watch?.isOwn(failure.peerPort)) return;
+    this.#options.handshakeFailed?.({ ...failure, peer: client ?? failure.peer });
   }
 
   #acceptTls(socket: TLSSocket): void {
@@ -409,10 +416,13 @@ export class HttpServer {
   #checkDeadlines(): void {
     const now = performance.now();
     const epochMs = this.#epochMs();
-    for (const { connection, untilMs } of this.#accepted.toArray()) {
-      connection?.checkDeadline(now);
-      // With a new certificate its client may come again.
-      if (untilMs <= epochMs) connection?.close();
+    for (const { connection, untilMs, socket } of this.#accepted.toArray()) {
+      if (!connection) continue;
+      guarded(socket, () => {
+        connection.checkDeadline(now);
+        // With a new certificate its client may come again.
+        if (untilMs <= epochMs) connection.close();
+      });
     }
   }
 

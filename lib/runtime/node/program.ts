@@ -1,4 +1,5 @@
 /** What both programs share: options, exit codes, signals. */
+import { reportFault } from "../../faults.ts";
 import process from "node:process";
 import { setDefaultHighWaterMark } from "node:stream";
 import type { Command } from "../../commands/command.ts";
@@ -14,6 +15,8 @@ import { exitLogged, flushLog } from "./log.ts";
 
 /** What was given can't be used. */
 const usageExitCode = 2;
+/** The program itself, and not one of its connections, can't go on. */
+const faultExitCode = 1;
 /** As shells have it for SIGINT. */
 const interruptedExitCode = 130;
 
@@ -55,7 +58,10 @@ export async function runProgram<Options>(
     if (parsed.kind === "run") await run(parsed.options);
     else process.stdout.write(parsed.text.endsWith("\n") ? parsed.text : parsed.text + "\n");
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
+    if (!(error instanceof ConfigError)) {
+      reportFault("process", error);
+      return await exitLogged(faultExitCode);
+    }
     await flushLog();
     process.stderr.write(`${name}: ${error.message}\n`);
     process.exit(usageExitCode);

@@ -3,6 +3,7 @@
  * at again and again rather than subscribed to: that works on every file system, and for every way
  * in which a file is replaced (written in place, renamed over, Kubernetes' swap of `..data`).
  */
+import { isolated } from "../../faults.ts";
 import { promises as fs } from "node:fs";
 import { type FileText, joinPath, systemReason } from "../../config/files.ts";
 import { decodeText, TextFileError, type TextRules } from "../../config/text_file.ts";
@@ -123,7 +124,7 @@ export class WatchedFiles {
     try {
       await this.#options.changed(files);
     } catch (error) {
-      if (!this.#isClosed) this.#options.failed(asError(error));
+      if (!this.#isClosed) this.#tellFailed(error);
     }
   }
 
@@ -132,7 +133,12 @@ export class WatchedFiles {
     this.#unreadableSinceMs ??= nowMs;
     if (this.#hasFailed || this.#isClosed || nowMs - this.#unreadableSinceMs < unreadableMs) return;
     this.#hasFailed = true;
-    this.#options.failed(asError(error));
+    this.#tellFailed(error);
+  }
+
+  /** Whatever comes of it, the next look must come too. */
+  #tellFailed(error: unknown): void {
+    isolated("process", () => this.#options.failed(asError(error)));
   }
 
   /** All files, and how each looks from outside. */

@@ -1,4 +1,5 @@
 /** The relay's listeners: public for agents, internal for callers, and one for probes if asked for. */
+import { countFault, errorFields } from "../../../faults.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { HeadLimits } from "../../../http1/head.ts";
 import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
@@ -137,7 +138,10 @@ export class RelayListeners {
       },
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", { listener }),
-      fault: (error) => log.error("Request handler failed", { error: String(error) }),
+      fault: (error) => {
+        countFault("request");
+        log.error("Request handler failed", errorFields(error));
+      },
     });
     metrics.observeConnections(listener, () => server.openConnections);
     return server;

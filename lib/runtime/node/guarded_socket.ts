@@ -1,0 +1,37 @@
+/** Sockets whose listeners can't end the process. */
+import type { Socket } from "node:net";
+import { reportFault } from "../../faults.ts";
+
+/**
+ * Has an exception of one of a socket's listeners end this connection, with a reset, and nothing
+ * else. All that happens on a connection comes through its events, `ws` included; without this, Node
+ * takes the exception for one that nobody can do anything about.
+ */
+export function guardSocket<S extends Socket>(socket: S): S {
+  const emit = socket.emit;
+  socket.emit = function (this: S, ...args: Parameters<S["emit"]>): boolean {
+    try {
+      return emit.apply(this, args);
+    } catch (error) {
+      reportFault("connection", error);
+      endBroken(this);
+      return true;
+    }
+  } as S["emit"];
+  return socket;
+}
+
+/** Runs what concerns one connection. An exception ends the connection, and nothing else. */
+export function guarded(socket: Socket, run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    reportFault("connection", error);
+    endBroken(socket);
+  }
+}
+
+/** With a reset: an answer that was under way must not look whole. */
+function endBroken(socket: Socket): void {
+  if (!socket.destroyed) socket.resetAndDestroy();
+}
