@@ -46,10 +46,19 @@ tunnelTest(
   { usesTls: true },
 );
 
-tunnelTest("kubectl --as is dropped by default", async (tunnel) => {
+tunnelTest("kubectl --as is refused by default, and kubectl shows why", async (tunnel) => {
   equal((await whoAmI(tunnel.direct, IMPERSONATION)).username, "alice");
-  equal((await whoAmI(tunnel.caller, IMPERSONATION)).username, AGENT);
+  const { stderr } = await tunnel.caller.kubectl(["get", "pods", ...IMPERSONATION]);
+  match(stderr, /Error from server \(Forbidden\): the request has Impersonate-\* headers/);
 });
+
+tunnelTest(
+  'kubectl --as is dropped where the cluster has "impersonation": "strip"',
+  async (tunnel) => {
+    equal((await whoAmI(tunnel.caller, IMPERSONATION)).username, AGENT);
+  },
+  { cluster: { impersonation: "strip" } },
+);
 
 tunnelTest(
   'kubectl --as acts as that user where the cluster has "impersonation": "forward"',

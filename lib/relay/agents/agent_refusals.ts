@@ -2,6 +2,8 @@
 import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
 import { Failures } from "../limits/failures.ts";
+import type { PeerCertificate } from "../../net/exchange.ts";
+import { isPrintableName } from "../printable_name.ts";
 import type { SparseLog } from "../../sparse_log.ts";
 import type { Refusal } from "./admissions.ts";
 
@@ -52,7 +54,15 @@ export class AgentRefusals {
     this.#log.warn("Refused an agent", { reason: kind, peer: peer.address, slowed }, {
       cluster: cluster?.id,
       token_name: tokenName,
-      certificate: kind === "certificate" ? peer.certificate?.names : undefined,
+      certificate: kind === "certificate" ? loggedNames(peer.certificate) : undefined,
     });
   }
+}
+
+/** More names than anybody reads are not written. */
+const maxLoggedNames = 8;
+
+/** What of a certificate's names a log can have. */
+function loggedNames(certificate: PeerCertificate | undefined): readonly string[] | undefined {
+  return certificate?.names.filter(isPrintableName).slice(0, maxLoggedNames);
 }

@@ -7,7 +7,7 @@ import type { Patterns } from "./patterns.ts";
 export interface Caller {
   /** What it proved itself with. */
   readonly kind: CallerKind;
-  /** For logs, audit, limits and other relays; never a credential. See {@link isCallerName}. */
+  /** For logs, audit, limits and other relays; never a credential. See {@link isPrintableName}. */
   readonly name: string;
   /** The clusters that it may reach. */
   readonly clusters: Patterns;

@@ -2,7 +2,7 @@
 import type { Exchange } from "../../net/exchange.ts";
 import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
 import { Failures } from "../limits/failures.ts";
-import { isCallerName } from "./caller_name.ts";
+import { isPrintableName } from "../printable_name.ts";
 import type { SparseLog } from "../../sparse_log.ts";
 import type { Caller, Denial, DenialReason } from "./caller.ts";
 
@@ -32,7 +32,7 @@ export class CallerRefusals {
     this.#log.warn("Refused a caller", { reason, peer: peer.address }, {
       detail,
       cluster,
-      caller: caller?.name ?? peer.certificate?.names.find(isCallerName),
+      caller: caller?.name ?? peer.certificate?.names.find(isPrintableName),
     });
     if (answer.status !== 401) return answerError(exchange, answer);
     this.#counts.authFailed("tunnel");

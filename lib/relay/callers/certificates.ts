@@ -3,7 +3,7 @@ import type { CertificateRule } from "../../domain/callers.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import { callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type Identity } from "./caller.ts";
-import { isCallerName } from "./caller_name.ts";
+import { isPrintableName } from "../printable_name.ts";
 import { anything, Patterns } from "./patterns.ts";
 
 /** What a certificate without any name is called. */
@@ -19,7 +19,7 @@ export class CallerCertificates {
 
   /** The caller, with the clusters of all rules that fit one of its names; nothing without any. */
   find(certificate: PeerCertificate): Caller | undefined {
-    const names = certificate.names.filter(isCallerName);
+    const names = certificate.names.filter(isPrintableName);
     const fitting = this.#rules.filter((rule) => names.some((name) => rule.name.matches(name)));
     const [first] = fitting;
     if (first === undefined) return undefined;
@@ -34,7 +34,7 @@ const unprintable = new Denial("name", callerUnknown, "no name of the certificat
 
 /** The caller without rules: its CA is the one that says who may call, and any cluster is open. */
 export function anyCertificate({ names }: PeerCertificate): Identity {
-  const name = names.length === 0 ? nameless : names.find(isCallerName);
+  const name = names.length === 0 ? nameless : names.find(isPrintableName);
   if (name === undefined) return unprintable;
   return { kind: "certificate", name, clusters: anything };
 }

@@ -3,7 +3,7 @@ import { errors, type JWTPayload, jwtVerify } from "jose";
 import type { ClaimRule, JwtIssuer } from "../../domain/callers.ts";
 import { callersUnavailable, callerUnknown } from "../errors.ts";
 import { Denial, type DenialReason, type Standing } from "./caller.ts";
-import { isCallerName, maxNameUnits } from "./caller_name.ts";
+import { isPrintableName, maxNameUnits } from "../printable_name.ts";
 import type { Clock } from "./clock.ts";
 import { type IssuerKeys, KeysUnavailableError } from "./keys.ts";
 import { Patterns } from "./patterns.ts";
@@ -72,7 +72,7 @@ export class JwtVerifier {
   #owner(payload: JWTPayload): TokenOwner | Denial {
     // What an issuer signs need not be what RFC 7519 section 4.1.2 asks for.
     const name: unknown = payload.sub;
-    if (!isCallerName(name)) return new Denial("name", callerUnknown, `sub ${faultOf(name)}`);
+    if (!isPrintableName(name)) return new Denial("name", callerUnknown, `sub ${faultOf(name)}`);
     const expiresMs = ((payload.exp ?? 0) + jwtLeewaySeconds) * 1000;
     const standing: Standing = {
       expiresMs,
@@ -179,7 +179,7 @@ function reasonOf(error: unknown): DenialReason {
     error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys
   ) return "unknown_key";
   if (error instanceof errors.JOSEError) return "malformed";
-  // A key of the issuer's that doesn't fit its algorithm, such as one of too few bits.
-  if (error instanceof TypeError) return "unknown_key";
+  // A key of the issuer's that doesn't fit its algorithm, such as one of too few bits, or is none.
+  if (error instanceof TypeError || error instanceof DOMException) return "unknown_key";
   throw error;
 }

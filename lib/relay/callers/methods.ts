@@ -12,6 +12,8 @@ export interface CallerMethod {
    * are looked at for the page that they come from.
    */
   readonly isAmbient?: boolean;
+  /** Whether its callers have no name of their own, which a log would repeat on every line. */
+  readonly isAnonymous?: boolean;
   /**
    * A field of a request without this way's credential, or nothing if there is nothing left. It is
    * called for every request, by whichever way its caller came.
@@ -31,7 +33,7 @@ export const callerMethods = {
   /** A client certificate, which the browser shows on every connection. */
   certificate: {},
   /** That it reached the listener is all that is known. */
-  network: {},
+  network: { isAnonymous: true },
 } as const satisfies Record<string, CallerMethod>;
 
 /** What a caller proved itself with. */
@@ -46,6 +48,12 @@ export function isCallerKind(text: string): text is CallerKind {
 export function isAmbient(kind: CallerKind): boolean {
   const method: CallerMethod = callerMethods[kind];
   return method.isAmbient ?? true;
+}
+
+/** Whether such callers have no name of their own. */
+export function isAnonymous(kind: CallerKind): boolean {
+  const method: CallerMethod = callerMethods[kind];
+  return method.isAnonymous ?? false;
 }
 
 const strips = [

@@ -15,7 +15,7 @@ import {
 } from "../../http1/head.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
-import { isCallerName } from "../callers/caller_name.ts";
+import { isPrintableName } from "../printable_name.ts";
 import { isCallerKind } from "../callers/methods.ts";
 import { anything } from "../callers/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
@@ -84,7 +84,7 @@ function readCaller(marks: readonly Field[]): Caller | undefined {
 function decodeName(encoded: string): string | undefined {
   try {
     const name = decodeURIComponent(encoded);
-    return isCallerName(name) ? name : undefined;
+    return isPrintableName(name) ? name : undefined;
   } catch (error) {
     if (error instanceof URIError) return undefined;
     throw error;

@@ -5,6 +5,7 @@ import { type Span, spanMethod, type Tracer } from "../../trace.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "../telemetry/audit.ts";
 import { answerError, clusterNotAvailable, type RelayError } from "../errors.ts";
 import type { Caller } from "../callers/caller.ts";
+import { isAnonymous } from "../callers/methods.ts";
 import type { OpenRequest, Watching } from "../callers/open_requests.ts";
 import type { ForwardObserver } from "../forward/forward.ts";
 import type { ClusterMetrics } from "../telemetry/cluster_metrics.ts";
@@ -229,7 +230,7 @@ export class Observation implements ForwardObserver, Audited, OpenRequest {
   }
 
   #lineFields(end: ExchangeEnd) {
-    const caller = this.caller?.kind === "network" ? undefined : this.caller;
+    const caller = this.caller && isAnonymous(this.caller.kind) ? undefined : this.caller;
     return {
       request_id: this.requestId,
       trace_id: this.span?.traceId,

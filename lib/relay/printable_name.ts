@@ -1,4 +1,4 @@
-/** What callers may be called: their names reach logs, the audit log, headers and other relays. */
+/** What peers may be called: their names reach logs, the audit log, headers and other relays. */
 
 /** More than a Kubernetes ServiceAccount's `sub`, 340 at most, or a SPIFFE ID as they are in use. */
 export const maxNameUnits = 512;
@@ -10,7 +10,7 @@ export const maxNameUnits = 512;
 const printable = /^[^\p{C}\p{Zl}\p{Zp}]+$/u;
 
 /** Whether something that an issuer wrote is a name: a printable text, neither empty nor endless. */
-export function isCallerName(value: unknown): value is string {
+export function isPrintableName(value: unknown): value is string {
   return typeof value === "string" && value.length <= maxNameUnits && printable.test(value) &&
     value.trim() === value;
 }
