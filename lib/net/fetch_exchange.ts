@@ -469,15 +469,16 @@ function isWebSocket({ headers }: Request): boolean {
 }
 
 /**
- * Platforms join the lines of a repeated field, so two groups look like one whose name has a comma.
+ * Platforms join the lines of a repeated field by a comma and a blank (Fetch standard, "combine"), so
+ * two groups look like one whose name has these.
  *
  * @throws {HeadError} for what might be read as another identity than the caller's.
  */
 function checkIdentity({ headers }: Request): void {
   for (const [name, value] of headers) {
-    if (!name.startsWith("impersonate-") || !value.includes(",")) continue;
+    if (!name.startsWith("impersonate-") || !value.includes(", ")) continue;
     const message =
-      "Impersonate-* with a comma, or several times, is not supported on this platform";
+      "Impersonate-* with a comma and a blank, or several times, is not supported on this platform";
     throw new HeadError(400, message);
   }
 }

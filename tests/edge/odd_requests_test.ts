@@ -243,6 +243,9 @@ for (const home of homes) {
         assert.equal(statusOf(await headOf(tunnel, "GET /who", [`${name}: g1, g2`])), 400);
       }
       assert.equal(asked.length, before, "the target was not asked");
+      // One name, as LDAP has them, is what the caller sent.
+      const distinguished = ["Impersonate-User: CN=jane,OU=people"];
+      assert.notEqual(statusOf(await headOf(tunnel, "GET /who", distinguished)), 400);
     });
   });
 

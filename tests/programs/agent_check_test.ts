@@ -120,7 +120,7 @@ Deno.test("agent check finds what is wrong on the way to the relay", async (t) =
         "a name that does not resolve",
         { server: "wss://no-such-host.invalid/connect" },
         "relay address",
-        /no-such-host\.invalid does not resolve .*--server/,
+        /does not resolve .*--server|no answer within/,
       ],
       [
         "a port where nothing listens",
@@ -181,7 +181,7 @@ Deno.test("agent check tells a relay's expired certificate from an unknown CA", 
     deepEqual([result.code, failuresOf(result)], [1, ["relay TLS"]]);
     match(
       linesOf(result)["relay TLS"]!,
-      /its certificate expired on \d{4}-.*this machine's clock says .*--tls-cert/,
+      /the certificate expired on \d{4}-.*this machine's clock says .*--tls-cert/,
     );
   });
 });
@@ -202,6 +202,28 @@ Deno.test("agent check says that a relay demands a client certificate", async ()
     const [failed, ...others] = failuresOf(result);
     deepEqual(others, []);
     match(linesOf(result)[failed!]!, /give (a certificate|one) with --client-cert/);
+  });
+});
+
+Deno.test("agent check shows the agent's own certificate, and tells when it has expired", async (t) => {
+  await withParts(async ({ args, own }) => {
+    const pairs = {
+      valid: await own.issue("agent", "DNS:agent"),
+      expired: await own.issueUntil("ended", new Date(Date.now() - 86_400_000)),
+    };
+    const using = (pair: keyof typeof pairs) =>
+      check(...args, "--client-cert", pairs[pair].certPath, "--client-key", pairs[pair].keyPath);
+    await t.step("valid", async () => {
+      const result = await using("valid");
+      equal(result.code, 0, result.stdout);
+      match(linesOf(result)["client certificate"]!, /^ok certificate of CN=agent, valid until/);
+      match(linesOf(result)["relay token"]!, /, and the certificate in --client-cert$/);
+    });
+    await t.step("expired", async () => {
+      const result = await using("expired");
+      deepEqual([result.code, failuresOf(result)], [1, ["client certificate"]], result.stdout);
+      match(linesOf(result)["client certificate"]!, /expired on \d{4}.*renew the file in --client/);
+    });
   });
 });
 
@@ -243,7 +265,7 @@ Deno.test("agent check finds what is wrong on the way to the target", async (t) 
         expects(
           { target: "no-such-host.invalid:443" },
           "target address",
-          /does not resolve.*--target/,
+          /does not resolve.*--target|no answer within/,
         ),
     );
     await t.step(
@@ -279,6 +301,13 @@ Deno.test("agent check finds what is wrong on the way to the target", async (t) 
     await t.step("something else than HTTP", async () => {
       await using chatty = await startRawTarget(answering("220 ftp.example.com ready\r\n\r\n"));
       await expects({ target: chatty.address }, "target credential", /./);
+    });
+    await t.step("an API server's answer to plain HTTP at its TLS port", async () => {
+      const text = "Client sent an HTTP request to an HTTPS server.\n";
+      await using secure = await startRawTarget(
+        answering(`HTTP/1.0 400 Bad Request\r\n\r\n${text}`),
+      );
+      await expects({ target: secure.address }, "target credential", /leave out --plain-target/);
     });
     await t.step("a target that never answers", async () => {
       const silent = createServer(() => {});
@@ -333,7 +362,7 @@ Deno.test("agent check verifies the target's TLS as the agent does", async (t) =
     await t.step("expired", async () => {
       const result = await at(old.addr.port, own.caPath, "--tls-server-name", "ended");
       deepEqual(targetLines(result), ["target TLS"]);
-      match(linesOf(result)["target TLS"]!, /its certificate expired on/);
+      match(linesOf(result)["target TLS"]!, /the certificate expired on/);
     });
     await t.step("--plain-target to a port with TLS", async () => {
       const result = await check(

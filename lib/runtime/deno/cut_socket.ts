@@ -5,7 +5,8 @@
  * other verb: each peer that stays silent would keep a connection and its memory for good. What Deno
  * does end is an open socket whose peer answers no Ping in time. So the socket is declared open once
  * more, with a time for that answer which no peer can keep. The parts it takes are private; where a
- * version or a platform has others, the socket is left to the system's limits.
+ * version or a platform has others, the socket is left to the system's limits. So is one with bytes
+ * that its peer does not read: Deno ends it behind those.
  */
 
 /** For the Ping and for its answer, in seconds; half of it each. */

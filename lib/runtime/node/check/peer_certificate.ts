@@ -20,16 +20,22 @@ export async function readPeerCertificate(
   try {
     await secured(socket, connection, signal);
     const { raw } = socket.getPeerCertificate();
-    const { subject, subjectAltName, validFrom, validTo } = new X509Certificate(raw);
-    return {
-      subject: subject?.replaceAll("\n", ", ") || subjectAltName || "a certificate without names",
-      notBeforeMs: Date.parse(validFrom),
-      notAfterMs: Date.parse(validTo),
-    };
+    return factsOfCertificate(new X509Certificate(raw));
   } finally {
     socket.destroy();
     connection.destroy();
   }
+}
+
+/** What is told of a certificate at hand. */
+export function factsOfCertificate(
+  { subject, subjectAltName, validFrom, validTo }: X509Certificate,
+): PeerCertificate {
+  return {
+    subject: subject?.replaceAll("\n", ", ") || subjectAltName || "a holder without a name",
+    notBeforeMs: Date.parse(validFrom),
+    notAfterMs: Date.parse(validTo),
+  };
 }
 
 function secured(socket: TLSSocket, connection: Socket, signal: AbortSignal): Promise<void> {
@@ -49,8 +55,8 @@ export function dateFault(
   nowMs: number,
 ): string | undefined {
   const clock = `this machine's clock says ${iso(nowMs)}`;
-  if (nowMs < notBeforeMs) return `its certificate is valid from ${iso(notBeforeMs)}, and ${clock}`;
-  if (nowMs >= notAfterMs) return `its certificate expired on ${iso(notAfterMs)}, and ${clock}`;
+  if (nowMs < notBeforeMs) return `the certificate is valid from ${iso(notBeforeMs)}, and ${clock}`;
+  if (nowMs >= notAfterMs) return `the certificate expired on ${iso(notAfterMs)}, and ${clock}`;
   return undefined;
 }
 

@@ -6,7 +6,13 @@ import type { TunnelSocket } from "../../../protocol/socket.ts";
 import { dialThroughProxy } from "../dial_proxy.ts";
 import { dialRelay, type RelayDialOptions, relayTls } from "../dial_relay.ts";
 import { relayFailure } from "../relay_failure.ts";
-import { dateFault, describe, readPeerCertificate } from "./peer_certificate.ts";
+import { readCertificates } from "../certificates.ts";
+import {
+  dateFault,
+  describe,
+  factsOfCertificate,
+  readPeerCertificate,
+} from "./peer_certificate.ts";
 import { reachChecks } from "./reach.ts";
 
 /** For the whole handshake, TLS and a slowed refusal included. */
@@ -21,6 +27,7 @@ export function relayChecks(options: RelayDialOptions): Check[] {
   const direct = reachChecks({ name: "relay", ...address, option: "--server" });
   return [
     ...(proxy ? proxyChecks(options) : direct),
+    ...(options.cert === undefined ? [] : [ownCertificate(options.cert)]),
     ...(url.startsWith("wss:")
       ? [{ name: "relay TLS", run: (signal: AbortSignal) => checkTls(options, signal) }]
       : []),
@@ -45,6 +52,21 @@ function proxyChecks({ url, proxy }: RelayDialOptions): Check[] {
       },
     },
   ];
+}
+
+/** The relay's refusal of an expired certificate would not say that it is that. */
+function ownCertificate(chain: string): Check {
+  return {
+    name: "client certificate",
+    run() {
+      const [certificate] = readCertificates(chain);
+      if (!certificate) throw new Error("--client-cert has no certificate that can be read");
+      const facts = factsOfCertificate(certificate);
+      const fault = dateFault(facts, Date.now());
+      if (fault === undefined) return Promise.resolve(describe(facts));
+      throw new Error(`${fault}; renew the file in --client-cert, or set the clock`);
+    },
+  };
 }
 
 async function checkTls(options: RelayDialOptions, signal: AbortSignal): Promise<string> {

@@ -70,6 +70,11 @@ async function checkCredential(target: CheckedTarget, signal: AbortSignal): Prom
   const file = path === undefined ? undefined : tokenFile(path);
   const authorization = new Credentials(file, (read) => void (token = read)).authorization();
   const status = await askTarget(target, authorization, signal);
+  if (status === 400 && target.tls === undefined) {
+    throw new Error(
+      "the target answers 400 to plain HTTP; if it speaks TLS, leave out --plain-target",
+    );
+  }
   if (authorization === undefined) {
     return `the target answers (status ${status}); the agent sends no credential`;
   }
