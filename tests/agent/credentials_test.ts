@@ -150,6 +150,29 @@ Deno.test("tokenFile follows a file that is replaced, removed and there again", 
   }
 });
 
+Deno.test("a token file that is UTF-16, in quotes or behind Bearer says so, and is not sent", () => {
+  const directory = Deno.makeTempDirSync();
+  try {
+    const path = `${directory}/token`;
+    const credentials = () => new Credentials(tokenFile(path));
+    const cases: [Uint8Array | string, string][] = [
+      [new Uint8Array([0xff, 0xfe, 0x61, 0, 0x62, 0]), "the file is UTF-16; save it as UTF-8"],
+      ['"token"\n', "the file's token is in double quotes; leave them out"],
+      ["Bearer token\r\n", 'the file\'s token begins with "Bearer"; give the token alone'],
+      ["to\rken", "the file's token holds a carriage return (CR); leave it out"],
+    ];
+    for (const [content, reason] of cases) {
+      const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+      Deno.writeFileSync(path, bytes);
+      assert.equal(refusalOf(credentials()), unreadable(reason));
+    }
+    Deno.writeTextFileSync(path, "\ufefftoken\r\n");
+    assert.equal(credentials().authorization(), "Bearer token");
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
+
 Deno.test("tokenFile looks at its file once for all requests that come together", async () => {
   const directory = Deno.makeTempDirSync();
   try {

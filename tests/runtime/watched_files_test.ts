@@ -157,6 +157,22 @@ Deno.test("WatchedFiles leaves a file alone while it is being written", async ()
   equal(watch.reports.length, 2);
 });
 
+Deno.test("WatchedFiles leaves out a byte order mark, and reports UTF-16 as what it is", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "\ufeffone");
+  watch.begin(["a"], { known: [{ path: watch.path("a"), text: "one" }] });
+  await watch.looks();
+  deepEqual(watch.reports, [], "the mark is no part of the text");
+  await Deno.writeFile(watch.path("a"), new Uint8Array([0xff, 0xfe, 0x5b, 0, 0x5d, 0]));
+  await eventually(() => watch.failures.length > 0, "the failure");
+  match(watch.failures[0]!, /^".*\/a" is UTF-16; save it as UTF-8$/);
+  await watch.looks();
+  equal(watch.failures.length, 1, "it is told once");
+  deepEqual(watch.reports, [], "what was in use stays");
+  await watch.write("a", "\ufefftwo");
+  await watch.untilReported("two");
+});
+
 Deno.test("WatchedFiles overlooks a moment without the file, and reports once when it is gone", async () => {
   await using watch = await Watch.create();
   await watch.write("a", "one");

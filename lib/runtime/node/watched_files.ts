@@ -108,15 +108,32 @@ export class WatchedFiles {
       return;
     }
     if (looks === this.#read) return;
-    const texts = await Promise.all(files.map(({ path }) => readText(path, this.#options.text)));
+    const read = await Promise.all(files.map(({ path }) => readBytes(path)));
     const after = await this.#list();
     if (after.map(({ look }) => look).join("\n") !== looks) return;
     this.#read = looks;
+    const texts = this.#decode(read);
+    if (!texts) return;
     const content = await digest(texts);
     if (content === this.#reported && !this.#hasFailed) return;
     this.#reported = content;
     this.#hasFailed = false;
     await this.#report(texts);
+  }
+
+  /** The files as text; undefined when one is none, which is told once until it changes. */
+  #decode(files: readonly FileBytes[]): FileText[] | undefined {
+    try {
+      return files.map(({ path, bytes }) => ({
+        path,
+        text: textOf(path, bytes, this.#options.text),
+      }));
+    } catch (error) {
+      // What was reported before is to be reported again once it is back.
+      this.#hasFailed = true;
+      if (!this.#isClosed) this.#options.failed(asError(error));
+      return undefined;
+    }
   }
 
   async #report(files: readonly FileText[]): Promise<void> {
@@ -190,10 +207,20 @@ async function lookAtFile(path: string): Promise<{ path: string; look: string; b
   return { path, ...found };
 }
 
-async function readText(path: string, rules: TextRules | undefined): Promise<FileText> {
-  const bytes = await named(path, fs.readFile(path));
+/** One file's content as it is on disk. */
+interface FileBytes {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+async function readBytes(path: string): Promise<FileBytes> {
+  return { path, bytes: await named(path, fs.readFile(path)) };
+}
+
+/** @throws {UnwatchableError} for what is no text */
+function textOf(path: string, bytes: Uint8Array, rules: TextRules | undefined): string {
   try {
-    return { path, text: decodeText(bytes, rules) };
+    return decodeText(bytes, rules);
   } catch (error) {
     throw error instanceof TextFileError ? new UnwatchableError(path, error.message) : error;
   }
