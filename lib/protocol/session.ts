@@ -172,6 +172,7 @@ export class Session {
     socket.listen({
       message: (bytes) => this.#receive(bytes),
       text: () => this.#fatal(CloseCode.ProtocolError, "Text message; frames are binary"),
+      control: () => this.#receiveControl(),
       closed: (code, reason) => this.#closedBySocket(code, reason),
       drained: () => this.#outbox.drained(),
     });
@@ -419,6 +420,15 @@ export class Session {
     this.#releaseMessage = undefined;
   }
 
+  /** The WebSocket answers by itself; that is work, and memory where the peer does not read. */
+  #receiveControl(): void {
+    if (this.#end) return;
+    if (this.#socket.bufferedAmount > maxUnreadBytes) {
+      return this.#fatal(CloseCode.TryAgainLater, "The peer does not read its control frames");
+    }
+    if (!this.#allowance.spend()) this.#unreadable(excess());
+  }
+
   /** @returns whether the message is to be read. */
   #begin(message: Uint8Array): boolean {
     if (this.#version === 1 && isBatch(message)) {
@@ -648,6 +658,8 @@ export class Session {
   }
 }
 
+/** Bytes that wait in a socket whose peer reads: less than this, as streams wait before. */
+const maxUnreadBytes = 4 * 1024 * 1024;
 /** What RFC 6455 section 7.4.1 has for a message that is too big to process. */
 const tooLarge = 1009;
 

@@ -6,6 +6,8 @@ export interface TunnelSocketEvents {
   message(bytes: Uint8Array): void;
   /** A text message: no peer of ours sends one. */
   text(): void;
+  /** A Ping or Pong of the WebSocket's own (RFC 6455 section 5.5), where the runtime tells. */
+  control?(): void;
   /** The socket has closed, by either side; called once, and nothing comes after it. */
   closed(code: number, reason: string): void;
   /** `bufferedAmount` has fallen since the last `send`. */

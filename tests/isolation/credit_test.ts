@@ -1,5 +1,6 @@
 /** A peer that ignores what it may send, or what it is sent, loses its session; nobody else notices. */
 import { equal, match, ok, rejects } from "node:assert/strict";
+import type { Socket } from "node:net";
 import { eventually, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
@@ -21,6 +22,9 @@ const floodFrames = 4096;
 const floodBytes = new Uint8Array(64 * 1024);
 /** What the relay may grow by: less than the flood, and more than its garbage. */
 const maxGrowthBytes = 224 * 1024 * 1024;
+
+/** A Ping of the WebSocket's own with 100 bytes, masked by zeros (RFC 6455 section 5.2). */
+const webSocketPing = Uint8Array.from({ length: 106 }, (_, at) => [0x89, 0x80 | 100][at] ?? 0);
 
 /** Runs `test` with a relay of which one cluster has a real agent and another a hostile one. */
 async function withHostileCluster(test: (relay: RunningRelay) => Promise<void>): Promise<void> {
@@ -118,6 +122,42 @@ Deno.test("an agent that sends Pings and reads no Pongs is cut off, others go on
     }
   });
 });
+
+for (const what of ["reads no Pongs", "reads them"]) {
+  Deno.test(`an agent that sends WebSocket Pings without end and ${what} is cut off, others go on`, async () => {
+    await withHostileCluster(async (relay) => {
+      const hostile = new WsClient(relay.connectUrl, {
+        headers: { authorization: `Bearer ${hostileToken}`, "tunnel-version": "2" },
+        perMessageDeflate: false,
+        maxPayload: 1024 * 1024,
+      });
+      const isClosed = new Promise<void>((resolve) => hostile.on("close", () => resolve()));
+      hostile.on("error", () => {}); // `close` follows.
+      try {
+        await within(new Promise<void>((resolve) => hostile.on("open", resolve)), "the handshake");
+        if (what === "reads no Pongs") hostile.pause();
+        // Below the package, which would take as long for them as the relay.
+        const line = (hostile as unknown as { readonly _socket: Socket })._socket;
+        const pings = new Uint8Array(500 * webSocketPing.length);
+        for (let at = 0; at < pings.length; at += webSocketPing.length) {
+          pings.set(webSocketPing, at);
+        }
+        const isCutOff = () => relay.logs.some(({ message }) => message === "Agent disconnected");
+        const flood = async () => {
+          for (let count = 0; count < floodFrames && !isCutOff(); count++) {
+            await new Promise<void>((resolve) => line.write(pings, () => resolve()));
+          }
+        };
+        await within(Promise.all([flood(), askSmall(relay)]), "the flood of Pings");
+        const end = await relay.waitForLog(({ message }) => message === "Agent disconnected");
+        ok(end.code === 4002 || end.code === 1013, `code ${end.code}`);
+      } finally {
+        hostile.terminate();
+        await within(isClosed, "the hostile agent to be gone");
+      }
+    });
+  });
+}
 
 Deno.test("a relay that floods a stream past its credit loses the agent, which connects anew", async () => {
   const goesOn = Promise.withResolvers<void>();

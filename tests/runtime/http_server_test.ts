@@ -1,7 +1,7 @@
-/** Connections whose client has shown a certificate, and what becomes of them when that ends. */
+/** Connections whose client has shown a certificate, or has left, and what becomes of them. */
 import { equal } from "node:assert/strict";
 import { once } from "node:events";
-import type { Socket } from "node:net";
+import { connect as connectTcp, type Socket } from "node:net";
 import { connect } from "node:tls";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";
@@ -55,4 +55,42 @@ Deno.test("HttpServer takes no new request behind the end of the client's certif
       server.close();
     }
   });
+});
+
+Deno.test("HttpServer does not wait for a WebSocket whose client has left before it was accepted", async () => {
+  const gone = Promise.withResolvers<void>();
+  const outcome = Promise.withResolvers<string>();
+  const server = new HttpServer({
+    async fetch(_request, bindings) {
+      bindings.exchange.onAborted = () => gone.resolve();
+      await gone.promise;
+      await bindings.acceptWebSocket().then(
+        () => outcome.resolve("accepted"),
+        (error) => outcome.resolve(String(error)),
+      );
+      return bindings.alreadyAnswered;
+    },
+    limits: defaultHeadLimits,
+    timeouts: defaultConnectionTimeouts,
+    connections: { max: 0, maxPerAddress: 0 },
+    fault: (error) => outcome.resolve(String(error)),
+  });
+  const { hostname: host, port } = await server.listen("127.0.0.1", 0);
+  try {
+    const socket = connectTcp({ host, port });
+    socket.on("error", () => {});
+    await within(once(socket, "connect"), "the connection");
+    const handshake = [
+      ...["GET /connect HTTP/1.1", "Host: relay", "Connection: Upgrade", "Upgrade: websocket"],
+      ...["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""],
+    ];
+    socket.write(handshake.join("\r\n"));
+    await within(new Promise<void>((resolve) => setTimeout(resolve, 50)), "the head to be read");
+    socket.resetAndDestroy();
+    const said = await within(outcome.promise, "an answer to the wish for a WebSocket");
+    equal(said, "Error: The connection ended before the WebSocket handshake");
+    equal(server.openConnections, 0);
+  } finally {
+    server.close();
+  }
 });

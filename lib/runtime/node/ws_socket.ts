@@ -101,6 +101,9 @@ export class WsSocket implements TunnelSocket {
       if (isBinary) events.message(data as Uint8Array);
       else events.text();
     });
+    for (const event of ["ping", "pong"] as const) {
+      this.#socket.on(event, () => events.control?.());
+    }
     this.#socket.on("close", (code: number, reason: Uint8Array) => {
       clearTimeout(this.#closeTimer);
       this.#closed(code, new TextDecoder().decode(reason));
