@@ -356,16 +356,18 @@ export class Session {
     this.#outbox.control(type, id, payload);
   }
 
-  /** Has streams give back what they do not use of the peer's memory, now and then. */
+  /** Has streams give back what they do not use of the peer's memory, and of ours, now and then. */
   #returnCredit(): void {
-    if (!this.#peer?.returns || this.#streams.size === 0) return;
+    if (!this.#peer || this.#streams.size === 0) return;
     const nowMs = this.#nowMs();
     const elapsedMs = nowMs - this.#returnedMs;
     if (elapsedMs < returnEveryMs) return;
     this.#returnedMs = nowMs;
     const timeMs = Math.max(returnEveryMs, 4 * this.#keepalive.minRoundTripMs);
+    const { returns, window } = this.#peer;
     for (const stream of this.#streams.toArray()) {
-      stream.returnCredit(this.#peer.window, timeMs / elapsedMs);
+      if (returns) stream.returnCredit(window, timeMs / elapsedMs);
+      else stream.setAsideIfIdle();
     }
   }
 

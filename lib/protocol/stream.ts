@@ -398,6 +398,11 @@ export class Stream {
     this.#host.sendReturn(this.id, unused);
   }
 
+  /** @see {@link ReceiveWindow.setAsideIfIdle} */
+  setAsideIfIdle(): void {
+    this.#window.setAsideIfIdle();
+  }
+
   receiveClose(): void {
     const isEndOfBytes = this.#host.version === 1 && !this.#hasPeerEnded;
     this.#isPeerGone = true;

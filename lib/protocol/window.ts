@@ -3,10 +3,15 @@
 /** For how long after a stream was refused its share others may not hold more than theirs. */
 const shortageMs = 1_000;
 
+/** Times the budget that idle windows may hold beside it, where their peer can't return credit. */
+const maxIdleBudgets = 3;
+
 /** Memory that the streams of one session may use on top of their first windows, in bytes. */
 export class WindowBudget {
   readonly #bytes: number;
   #free: number;
+  /** What windows of idle streams hold beside the budget. */
+  #idle = 0;
   /** Streams that use more than their first windows, or would. */
   #users = 0;
   #shortUntilMs = -Infinity;
@@ -18,6 +23,20 @@ export class WindowBudget {
   /** What each stream may hold while others want more than there is. */
   get share(): number {
     return Math.floor(this.#bytes / Math.max(1, this.#users));
+  }
+
+  /** Leaves what an idle stream holds out of the count, within bounds, or says that it can't. */
+  setAside(bytes: number): boolean {
+    if (this.#idle + bytes > maxIdleBudgets * this.#bytes) return false;
+    this.#idle += bytes;
+    this.#free += bytes;
+    return true;
+  }
+
+  /** The stream is idle no more. Less than nothing may be free then, until others hold less. */
+  countAgain(bytes: number): void {
+    this.#idle -= bytes;
+    this.#free -= bytes;
   }
 
   /** Counts a stream among those that share. */
@@ -94,6 +113,10 @@ export class ReceiveWindow {
   #takenInEpoch = 0;
   #epochStartMs: number;
   #widenedBy = 0;
+  /** Something has come since {@link setAsideIfIdle} looked. */
+  #hasReceived = false;
+  /** The budget does not count what this window holds. */
+  #isAside = false;
   /** Counted by the budget among those that share it. */
   #isUser = false;
   readonly #firstSize: number;
@@ -126,9 +149,23 @@ export class ReceiveWindow {
   /** Notes bytes that arrived; false when the peer had no credit for them. */
   received(bytes: number): boolean {
     if (bytes > this.#credit) return false;
+    this.#countAgain();
+    this.#hasReceived = true;
     this.#credit -= bytes;
     this.#unread += bytes;
     return true;
+  }
+
+  /**
+   * Has the budget not count this window while nothing comes: for a peer that can't return credit.
+   * Called now and then; the window is idle when nothing has come since the last time.
+   */
+  setAsideIfIdle(): void {
+    const isIdle = !this.#hasReceived && this.#unread === 0 && this.#widenedBy > 0;
+    this.#hasReceived = false;
+    if (!isIdle || this.#isAside || !this.#budget.setAside(this.#widenedBy)) return;
+    this.#isAside = true;
+    this.#share(false);
   }
 
   /** Notes bytes that the consumer has taken and returns the credit to grant now, often none. */
@@ -148,6 +185,7 @@ export class ReceiveWindow {
   /** Takes back credit that the peer does not need; false when it had less. */
   returned(bytes: number): boolean {
     if (bytes > this.#credit) return false;
+    this.#countAgain();
     this.#credit -= bytes;
     // What was not granted yet is not needed either.
     this.#narrow(this.#firstSize);
@@ -157,9 +195,17 @@ export class ReceiveWindow {
 
   /** Gives what the window was widened by back to the session's budget; the stream has ended. */
   release(): void {
+    this.#countAgain();
     this.#budget.release(this.#widenedBy);
     this.#widenedBy = 0;
     this.#share(false);
+  }
+
+  #countAgain(): void {
+    if (!this.#isAside) return;
+    this.#isAside = false;
+    this.#budget.countAgain(this.#widenedBy);
+    this.#share(true);
   }
 
   /** As far as that goes: what the peer may still send, or has sent, needs its room. */

@@ -7,14 +7,16 @@ const NO_ROOM = new WindowBudget(0);
 
 /** What happens to a window: a peer that sends, a consumer that takes, time that goes by. */
 type Step =
-  | { readonly kind: "received" | "taken"; readonly share: number }
+  | { readonly kind: "received" | "taken" | "returned"; readonly share: number }
+  | { readonly kind: "looked" }
   | { readonly kind: "later"; readonly ms: number };
 
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
-    kind: fc.constantFrom("received" as const, "taken" as const),
+    kind: fc.constantFrom("received" as const, "taken" as const, "returned" as const),
     share: fc.double({ min: 0, max: 1, noNaN: true }),
   }),
+  fc.constant({ kind: "looked" as const }),
   fc.record({ kind: fc.constant("later" as const), ms: fc.integer({ min: 0, max: 200 }) }),
 );
 
@@ -138,7 +140,13 @@ Deno.test("ReceiveWindow conserves credit in any order of sending, taking and wa
       let unread = 0;
       for (const step of steps) {
         if (step.kind === "later") nowMs += step.ms;
-        else if (step.kind === "received") {
+        else if (step.kind === "looked") window.setAsideIfIdle();
+        else if (step.kind === "returned") {
+          const bytes = Math.floor(step.share * credit);
+          assert.equal(window.returned(credit + 1), false, "more than its credit");
+          assert.equal(window.returned(bytes), true, "of its credit");
+          credit -= bytes;
+        } else if (step.kind === "received") {
           const bytes = Math.floor(step.share * credit);
           assert.equal(window.received(credit + 1), false, "past its credit");
           assert.equal(window.received(bytes), true, "within its credit");
@@ -246,4 +254,44 @@ Deno.test("ReceiveWindow takes back no more than its peer has, nor its first siz
   assert.equal(window.returned(60), true);
   assert.deepEqual([window.size, window.credit, window.unread], [100, 0, 40]);
   assert.equal(window.taken(40, 0, 10), 100);
+});
+
+Deno.test("ReceiveWindow that is idle leaves the budget to others, though its peer can't return credit", () => {
+  const line = new Line(1_000);
+  const [idle, busy] = [line.open(10, 10_000), line.open(10, 10_000)];
+  line.run(20, idle);
+  for (let look = 0; look < 2; look++) idle.window.setAsideIfIdle();
+  line.run(20, busy);
+  assert.ok(busy.window.size > 600, `as if it were alone: ${busy.window.size}`);
+  // Both at once are more than there is: what is not granted again comes back.
+  line.run(60, idle, busy);
+  for (const { window } of [idle, busy]) window.release();
+  assert.deepEqual([line.budget.take(1_000), line.budget.take(1)], [true, false]);
+});
+
+Deno.test("ReceiveWindow is not idle while bytes come or wait to be taken", () => {
+  const line = new Line(1_000);
+  const stream = line.open(10, 10_000);
+  line.run(20, stream);
+  for (let look = 0; look < 3; look++) {
+    stream.window.received(1);
+    stream.window.setAsideIfIdle();
+  }
+  assert.equal(line.budget.take(400), false, "what has not been taken");
+  stream.window.taken(3, line.nowMs, 100);
+  for (let look = 0; look < 2; look++) stream.window.setAsideIfIdle();
+  assert.equal(line.budget.take(400), true);
+});
+
+Deno.test("WindowBudget bounds what idle windows hold beside it", () => {
+  const budget = new WindowBudget(100);
+  for (let times = 0; times < 3; times++) {
+    assert.equal(budget.take(100), true);
+    assert.equal(budget.setAside(100), true);
+  }
+  assert.equal(budget.take(100), true);
+  assert.equal(budget.setAside(1), false);
+  budget.countAgain(100);
+  budget.release(100);
+  assert.equal(budget.take(1), false, "the other idle one counts again");
 });
