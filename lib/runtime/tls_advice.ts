@@ -1,13 +1,31 @@
-/** What a user can do about a TLS connection that could not be made, behind what the runtime says. */
+/** Why a TLS connection could not be made, in words that a user can act upon. */
 
-/** What to say of each kind of failure: the option that mends it. */
-export interface TlsAdvice {
+/** What can be wrong with a peer of TLS. */
+export type TlsFault =
   /** What answers is not TLS. */
-  readonly notTls: string;
-  /** The peer's certificate leads to no CA that is trusted. */
-  readonly unknownCa: string;
+  | "notTls"
+  /** The peer's certificate is not valid any more, or not yet. */
+  | "dates"
+  /** The peer's certificate is of X.509 version 1. */
+  | "version1"
+  /** The peer's certificate is a CA's. */
+  | "caAsServer"
+  /** The peer's certificate has no name where one is looked for. */
+  | "nameless"
   /** The peer's certificate is for other names. */
+  | "otherName"
+  /** The peer's certificate leads to no CA that is trusted. */
+  | "unknownCa"
+  /** The peer's certificate has an extension that must be understood and is not. */
+  | "criticalExtension";
+
+/** The options that mend a fault. */
+export interface TlsAdvice {
+  readonly notTls: string;
+  readonly unknownCa: string;
   readonly otherName: string;
+  /** The certificate is not valid any more, or not yet. */
+  readonly dates: string;
 }
 
 /** With an agent's target. */
@@ -15,17 +33,89 @@ export const targetTlsAdvice: TlsAdvice = {
   notTls: "a target without TLS wants --plain-target",
   unknownCa: "--ca-cert must hold the CA of the target's certificate",
   otherName: "--tls-server-name can say a name that it has",
+  dates: "renew it, or set the clock",
 };
 
+/** With another relay. */
+export const relayTlsAdvice: TlsAdvice = {
+  notTls: "--advertise of the other relay must begin with http:// if it listens without TLS",
+  unknownCa: "--relay-ca must hold the CA of the other relays' certificates",
+  otherName: "--advertise of the other relay must have a name of its certificate",
+  dates: "renew the other relay's --tls-cert, or set the clock",
+};
+
+/** What mends a certificate, whoever shows it. */
+const remedies: Partial<Readonly<Record<TlsFault, string>>> = {
+  version1: "issue it anew with extensions, as with openssl x509 -req -extfile",
+  caAsServer: "give the server a certificate of its own, or make a self-signed one with " +
+    "openssl req -x509 -addext basicConstraints=critical,CA:FALSE",
+  nameless: "issue it anew with subjectAltName=DNS:NAME, or IP:ADDRESS; its CN does not count",
+  criticalExtension: "issue it without that extension, or not critical",
+};
+
+/** A fault in one line: what is wrong, and what mends it. */
+export function faultLine(fault: TlsFault, what: string, advice: TlsAdvice): string {
+  return `${what}; ${remedies[fault] ?? advice[fault as keyof TlsAdvice]}`;
+}
+
+/** A peer's certificate is not valid now. */
+export function dateFault(
+  { notBeforeMs, notAfterMs }: { readonly notBeforeMs: number; readonly notAfterMs: number },
+  nowMs: number,
+): string | undefined {
+  const clock = `this machine's clock says ${iso(nowMs)}`;
+  if (nowMs < notBeforeMs) return `the certificate is valid from ${iso(notBeforeMs)}, and ${clock}`;
+  if (nowMs >= notAfterMs) return `the certificate expired on ${iso(notAfterMs)}, and ${clock}`;
+  return undefined;
+}
+
+/** A point in time, to the second. */
+export function iso(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+/, "");
+}
+
 /** Words of Deno's own TLS and of `node:tls`, which name the same failures differently. */
-const kinds: readonly (readonly [keyof TlsAdvice, RegExp])[] = [
-  ["notTls", /InvalidContentType/],
+const kinds: readonly (readonly [TlsFault, RegExp, string?])[] = [
+  ["notTls", /InvalidContentType/, "what answers is not TLS"],
+  ["version1", /UnsupportedCertVersion/, "its certificate is X.509 version 1"],
+  ["caAsServer", /CaUsedAsEndEntity/, "its certificate is a CA's (basicConstraints CA:TRUE)"],
+  [
+    "criticalExtension",
+    /UnsupportedCriticalExtension/,
+    "its certificate has a critical extension that is not known",
+  ],
+  ["nameless", /certificate is not valid for any names/, "its certificate has no subjectAltName"],
   ["unknownCa", /UnknownIssuer|unable to verify|unable to get .*issuer|self.signed certificate/],
+  [
+    "unknownCa",
+    /BadSignature/,
+    "its certificate is signed by another key than the one of the trusted CA with that name",
+  ],
   ["otherName", /not valid for name|match certificate's altnames/],
 ];
 
-/** @returns `message` and, if it tells of one of these failures, what to do; else `message`. */
-export function advised(message: string, advice: TlsAdvice): string {
-  const kind = kinds.find(([, words]) => words.test(message))?.[0];
-  return kind === undefined ? message : `${message}; ${advice[kind]}`;
+/**
+ * Puts a TLS failure in words.
+ *
+ * @param message The runtime's own.
+ * @returns what is wrong and what mends it, if that is known; else `message`
+ */
+export function advised(message: string, advice: TlsAdvice, nowMs = Date.now()): string {
+  const dates = datesIn(message);
+  const when = dates && dateFault(dates, nowMs);
+  if (when !== undefined) return faultLine("dates", when, advice);
+  const found = kinds.find(([, words]) => words.test(message));
+  if (!found) return message;
+  const [fault, , what] = found;
+  return faultLine(fault, what === undefined ? message : `${what} (${message})`, advice);
+}
+
+/** The end or begin that rustls tells, in seconds since 1970. */
+function datesIn(message: string): { notBeforeMs: number; notAfterMs: number } | undefined {
+  const [, kind, seconds] = /is not valid (after|before) (\d+)/.exec(message) ?? [];
+  if (kind === undefined) return undefined;
+  const ms = Number(seconds) * 1000;
+  return kind === "after"
+    ? { notBeforeMs: -Infinity, notAfterMs: ms }
+    : { notBeforeMs: ms, notAfterMs: Infinity };
 }

@@ -29,10 +29,18 @@ export class Authority {
   readonly #folder: string;
   readonly #name: string;
 
-  private constructor(folder: string, name: string) {
+  readonly #keyPath: string;
+
+  private constructor(folder: string, name: string, own?: KeyPairFiles) {
     this.#folder = folder;
     this.#name = name;
-    this.caPath = `${folder}/${name}-ca.crt`;
+    this.caPath = own?.certPath ?? `${folder}/${name}-ca.crt`;
+    this.#keyPath = own?.keyPath ?? `${folder}/${name}-ca.key`;
+  }
+
+  /** One whose own certificate another one issued. */
+  static of(folder: string, name: string, own: KeyPairFiles): Authority {
+    return new Authority(folder, name, own);
   }
 
   /** Makes a new authority. */
@@ -142,10 +150,6 @@ export class Authority {
   /** The authority's own key. */
   get keyPath(): string {
     return this.#keyPath;
-  }
-
-  get #keyPath(): string {
-    return `${this.#folder}/${this.#name}-ca.key`;
   }
 }
 

@@ -3,6 +3,7 @@ import { addressOfUrl } from "../../config/options/address.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import { dialTarget } from "../node/dial_target.ts";
+import { advised, relayTlsAdvice } from "../tls_advice.ts";
 import { ConnSocket } from "./conn_socket.ts";
 import { codeOf } from "./dial_tls_target.ts";
 
@@ -56,7 +57,8 @@ async function dialTls(
     // Should it still come about, nobody is left to use it.
     connecting.then((conn) => conn.close(), () => {});
     if (error instanceof StreamError) throw error;
-    throw new StreamError(codeOf(error), error instanceof Error ? error.message : String(error));
+    const message = error instanceof Error ? error.message : String(error);
+    throw new StreamError(codeOf(error), advised(message, relayTlsAdvice));
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", giveUp);

@@ -1,5 +1,7 @@
 /** Certificates that are in use: when they expire, and whom they lead to. */
 import { X509Certificate } from "node:crypto";
+import { certificateDetails } from "./certificate_names.ts";
+import { isSignedBy } from "./certificate_signature.ts";
 
 /** What is to be known of a file's certificates while they are in use. */
 export interface CertificateFacts {
@@ -46,11 +48,11 @@ export function readCertificates(pem: string): X509Certificate[] {
 }
 
 /**
- * Whether a client's certificate leads to one of the CAs, and is valid by its dates.
+ * Whether a peer's certificate leads to one of the CAs by signatures, and is valid by its dates.
  *
  * For one that a handshake has verified before: what it may be used for is not looked at again.
  *
- * @param chain The client's certificate, and in any order what came with it.
+ * @param chain The peer's certificate, and in any order what came with it.
  */
 export function leadsTo(
   cas: readonly X509Certificate[],
@@ -60,6 +62,8 @@ export function leadsTo(
   const seen = new Set<X509Certificate>();
   let certificate = chain[0];
   while (certificate && !seen.has(certificate) && isCurrent(certificate, nowMs)) {
+    // What `node:tls` makes of others is no proof: see `verified_tls.ts`.
+    if (certificateDetails(certificate.raw).version !== 3) return false;
     seen.add(certificate);
     const current = certificate;
     if (cas.some((ca) => isCurrent(ca, nowMs) && isIssued(current, ca))) return true;
@@ -68,12 +72,21 @@ export function leadsTo(
   return false;
 }
 
+/** Whether each certificate of a chain is signed with the next one's key, and valid by its dates. */
+export function isLinked(chain: readonly X509Certificate[], nowMs: number): boolean {
+  return chain.every((certificate, index) => {
+    const issuer = chain[index + 1];
+    return isCurrent(certificate, nowMs) && certificateDetails(certificate.raw).version === 3 &&
+      (issuer === undefined || (issuer.ca && isIssued(certificate, issuer)));
+  });
+}
+
 function isCurrent({ validFrom, validTo }: X509Certificate, nowMs: number): boolean {
   return Date.parse(validFrom) <= nowMs && nowMs < Date.parse(validTo);
 }
 
 function isIssued(certificate: X509Certificate, by: X509Certificate): boolean {
-  return certificate.checkIssued(by) && certificate.verify(by.publicKey);
+  return certificate.checkIssued(by) && isSignedBy(certificate.raw, by.raw);
 }
 
 function blocksOf(pem: string): string[] {

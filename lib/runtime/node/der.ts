@@ -1,8 +1,9 @@
 /** DER (X.690), as far as it takes to read a certificate's parts. */
 
-/** One element of DER: its tag, and where its content lies. */
+/** One element of DER: its tag, where it begins, and where its content lies. */
 export interface Element {
   readonly tag: number;
+  readonly from: number;
   readonly start: number;
   readonly end: number;
 }
@@ -11,6 +12,7 @@ export interface Element {
 export const tags = {
   boolean: 0x01,
   integer: 0x02,
+  bitString: 0x03,
   oid: 0x06,
   octetString: 0x04,
   utf8String: 0x0c,
@@ -20,7 +22,7 @@ export const tags = {
 
 /** The whole of some bytes, as what the elements in them stand in. */
 export function wholeOf(der: Uint8Array): Element {
-  return { tag: 0, start: 0, end: der.length };
+  return { tag: 0, from: 0, start: 0, end: der.length };
 }
 
 /** The elements that fill another one's content. @throws {RangeError} for bytes that are no DER. */
@@ -45,7 +47,7 @@ function elementAt(der: Uint8Array, at: number, limit: number): Element {
   }
   const start = at + 2 + lengthBytes;
   if (start + length > limit) throw new RangeError("An element is longer than what it stands in");
-  return { tag: der[at]!, start, end: start + length };
+  return { tag: der[at]!, from: at, start, end: start + length };
 }
 
 /** An object identifier as numbers with dots between them. */

@@ -4,12 +4,12 @@
  * Our own: an `Agent` for `node:http` that does this would bring the same few lines and a place in
  * that module's pooling, and say "Proxy response (407)" where a user needs to know what to do.
  */
-import { connect as connectPlain, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import type { Socket } from "node:net";
 import { headFaults } from "../../http1/faults.ts";
 import { HeadError, type ResponseHead } from "../../http1/head.ts";
 import { HeadReader } from "../../http1/head_reader.ts";
 import { advised, type TlsAdvice } from "../tls_advice.ts";
+import { openConnection, secure, UntrustedPeerError } from "./verified_tls.ts";
 
 /** The proxy, and how it is verified when it is reached by TLS. */
 export interface ProxyAddress {
@@ -29,6 +29,7 @@ const tlsAdvice: TlsAdvice = {
   notTls: "a proxy without TLS is http://",
   unknownCa: "--proxy-ca-cert must hold the CA of its certificate",
   otherName: "--proxy must have a name of its certificate",
+  dates: "renew it, or set the clock",
 };
 
 /**
@@ -44,11 +45,10 @@ export async function dialThroughProxy(
   authority: string,
   signal: AbortSignal,
 ): Promise<Socket> {
-  const socket = open(proxy);
+  const socket = await open(proxy, signal);
   // It stays: what the connection says while nobody else listens must not end the process.
   socket.on("error", () => {});
   try {
-    await opened(socket, proxy, signal);
     // `ws` asks for it on the socket that it gets, which may be TLS in this one.
     socket.setNoDelay(true);
     const answer = answerTo(socket, signal);
@@ -63,26 +63,24 @@ export async function dialThroughProxy(
   }
 }
 
-function open({ isTls, hostname: host, port, caPem }: ProxyAddress): Socket {
-  if (!isTls) return connectPlain({ host, port });
-  return connectTls({
-    ...{ host, port, minVersion: "TLSv1.2", ALPNProtocols: ["http/1.1"] },
-    // A name indication must not be an address (RFC 6066 section 3).
-    ...(isIP(host) ? {} : { servername: host }),
-    ...(caPem === undefined ? {} : { ca: caPem }),
-  });
-}
-
-/** Waits until the connection is made, TLS included. */
-function opened(socket: Socket, { isTls }: ProxyAddress, signal: AbortSignal): Promise<void> {
-  const event = isTls ? "secureConnect" : "connect";
-  return settledBy<void>(socket, signal, {
-    what: "No connection to the proxy",
-    begin: (resolve) => socket.once(event, resolve),
-    end: (resolve) => socket.off(event, resolve),
-    failed: ({ message }) =>
-      `Could not connect to the proxy: ${advised(message || "the connection broke", tlsAdvice)}`,
-  });
+/** Connects to the proxy, TLS included. */
+async function open(
+  { isTls, hostname, port, caPem: ca }: ProxyAddress,
+  signal: AbortSignal,
+): Promise<Socket> {
+  try {
+    const connection = await openConnection(hostname, port, signal);
+    if (!isTls) return connection;
+    const client = { name: hostname, ca, alpn: ["http/1.1"], advice: tlsAdvice };
+    return await secure(connection, client, signal);
+  } catch (error) {
+    if (signal.aborted) throw new Error(`No connection to the proxy: ${reasonOf(signal)}`);
+    const { message } = error as Error;
+    const what = error instanceof UntrustedPeerError
+      ? `The proxy can't be trusted: ${message}`
+      : `Could not connect to the proxy: ${advised(message || "the connection broke", tlsAdvice)}`;
+    throw new Error(what, { cause: error });
+  }
 }
 
 /** What a proxy has answered. */

@@ -1,17 +1,17 @@
 /** The agent's WebSocket to its relay, by the `ws` package: why not the native one, see docs. */
 // @ts-types="npm:@types/ws@8.18.2"
 import { WebSocket } from "ws";
-import type { ClientRequest, IncomingMessage } from "node:http";
-import { isIP, type Socket } from "node:net";
-import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from "node:tls";
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import { RelayRefusedError } from "../../agent/relay_errors.ts";
 import { addressOfUrl, formatAddress, isLoopback } from "../../config/options/address.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
 import { readRefusal } from "./read_refusal.ts";
-import { relayFailure } from "./relay_failure.ts";
+import { relayFailure, serverTlsAdvice } from "./relay_failure.ts";
 import { guardSocket } from "./guarded_socket.ts";
+import { openConnection, secure, type TlsClient } from "./verified_tls.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** How the relay is reached. */
@@ -42,53 +42,77 @@ export async function dialRelay(
   options: RelayDialOptions,
   signal: AbortSignal,
 ): Promise<TunnelSocket> {
-  const { proxy, url, timeoutMs = handshakeTimeoutMs } = options;
+  const { timeoutMs = handshakeTimeoutMs } = options;
   const timeout = new AbortController();
   const late = new Error(`gave up after ${timeoutMs / 1000} s`);
   const timer = setTimeout(() => timeout.abort(late), timeoutMs);
   const either = AbortSignal.any([signal, timeout.signal]);
   try {
-    const connection = proxy && await dialThroughProxy(proxy, authorityOf(url), either);
-    return await openWebSocket(options, connection, either);
+    return await openWebSocket(options, await connectTo(options, either), either);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** @param connection Through a proxy, to the relay's port; absent to make one. */
+/** The connection that the WebSocket's handshake goes into: TLS, with the relay and nobody else. */
+async function connectTo(options: RelayDialOptions, signal: AbortSignal): Promise<Socket> {
+  const { url, proxy } = options;
+  const { hostname, port } = addressOfUrl(new URL(url));
+  // What it throws says all: whose name it looked up, and what the proxy answered.
+  const through = proxy && await dialThroughProxy(proxy, authorityOf(url), signal);
+  const tls = relayTls(options);
+  try {
+    const connection = through ?? await openConnection(hostname, port, signal);
+    return isSecure(url) ? await secure(connection, tls, signal) : connection.resume();
+  } catch (error) {
+    if (signal.aborted) throw noAnswer(signal);
+    const attempt = { hasCertificate: tls.cert !== undefined, isEstablished: false };
+    throw relayFailure(error as Error, { isSecure: isSecure(url), ...attempt });
+  }
+}
+
+function noAnswer({ reason }: AbortSignal): Error {
+  return new Error(`No answer from the relay: ${reason?.message ?? reason}`);
+}
+
+function hangUp(): Error {
+  return Object.assign(new Error("socket hang up"), { code: "ECONNRESET" });
+}
+
 function openWebSocket(
   options: RelayDialOptions,
-  connection: Socket | undefined,
+  connection: Socket,
   signal: AbortSignal,
 ): Promise<TunnelSocket> {
   const { url, token } = options;
   const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
-  const tls = relayTls(options);
-  let isEstablished = false;
   const socket = new WebSocket(url, {
     headers: { "Authorization": `Bearer ${token}`, "Tunnel-Version": "2" },
     perMessageDeflate: false,
     followRedirects: false,
     maxPayload: maxMessageBytes,
-    ...tls,
-    ...(connection && { createConnection: () => secured(connection, url, tls) }),
+    createConnection: () => connection,
     ...(mayLeaveUnmasked(options) ? { generateMask: zeroMask } : {}),
-    finishRequest(request: ClientRequest) {
-      const established = (): void => void (isEstablished = true);
-      request.once(
-        "socket",
-        (line) => line.once(isSecure(url) ? "secureConnect" : "connect", established),
-      );
-      request.end();
-    },
   });
   const abort = (): void => {
-    const { reason } = signal;
-    reject(new Error(`No answer from the relay: ${reason?.message ?? reason}`));
+    reject(noAnswer(signal));
     socket.terminate();
   };
   signal.addEventListener("abort", abort);
-  const settled = (): void => signal.removeEventListener("abort", abort);
+  const failed = (error: Error & { code?: string }): void => {
+    settled();
+    const attempt = { hasCertificate: options.cert !== undefined, isEstablished: true };
+    reject(relayFailure(error, { isSecure: isSecure(url), ...attempt }));
+    socket.terminate();
+  };
+  const closed = (): void => failed(connection.errored ?? hangUp());
+  const settled = (): void => {
+    signal.removeEventListener("abort", abort);
+    connection.off("error", failed).off("close", closed);
+  };
+  // Until `ws` listens, which is later than a relay may end a connection whose certificate it refuses.
+  connection.on("error", failed).on("close", closed);
+  if (connection.destroyed) closed();
   let line: IncomingMessage["socket"] | undefined;
   socket.once("upgrade", (response: IncomingMessage) => {
     line = guardSocket(response.socket);
@@ -105,31 +129,15 @@ function openWebSocket(
       reject(new RelayRefusedError(response.statusCode ?? 0, details));
     });
   });
-  socket.on("error", (error: Error & { code?: string }) => {
-    settled();
-    const hasCertificate = tls.cert !== undefined;
-    reject(relayFailure(error, { isSecure: isSecure(url), hasCertificate, isEstablished }));
-  });
+  socket.on("error", failed);
   if (signal.aborted) abort();
   return promise;
 }
 
-/** TLS with the relay, for the connection that `ws` makes as for one through a proxy. */
-export function relayTls({ url, ca, cert, key, serverName }: RelayDialOptions): ConnectionOptions {
+/** TLS with the relay, through a proxy or not. */
+export function relayTls({ url, ca, cert, key, serverName }: RelayDialOptions): TlsClient {
   const name = serverName ?? addressOfUrl(new URL(url)).hostname;
-  return {
-    minVersion: "TLSv1.2",
-    // A name indication must not be an address (RFC 6066 section 3).
-    servername: isIP(name) ? "" : name,
-    checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
-    ...(ca ? { ca } : {}),
-    ...(cert && key ? { cert, key } : {}),
-  };
-}
-
-/** What `ws` writes its request to: the connection, or TLS in it. */
-function secured(connection: Socket, url: string, tls: ConnectionOptions): Socket {
-  return isSecure(url) ? connectTls({ ...tls, socket: connection }) : connection.resume();
+  return { name, ca, cert, key, advice: serverTlsAdvice };
 }
 
 /** `HOST:PORT` of a WebSocket URL, as CONNECT has it. */

@@ -1,5 +1,7 @@
 /** A Redis that relays share, through the official client. */
 import { ClientClosedError, createClient } from "redis";
+import { advised, type TlsAdvice } from "../tls_advice.ts";
+import { verifyingOptions } from "./verified_tls.ts";
 import type { Store } from "../../relay/directory/store.ts";
 
 /** How long a connection may take, TLS included, in milliseconds. */
@@ -71,6 +73,10 @@ class RedisStore implements Store {
 type Client = ReturnType<typeof clientOf>;
 
 function clientOf(url: string) {
+  const { protocol, hostname } = new URL(url);
+  // The client writes nothing before it has been told that the peer is trusted.
+  const tls = protocol === "rediss:" &&
+    { tls: true, ...verifyingOptions({ name: bare(hostname), advice: tlsAdvice }) } as const;
   return createClient({
     url,
     name: "culvert-relay",
@@ -78,6 +84,7 @@ function clientOf(url: string) {
     disableOfflineQueue: true,
     commandsQueueMaxLength: maxCommands,
     socket: {
+      ...tls,
       connectTimeout: connectTimeoutMs,
       keepAlive: true,
       keepAliveInitialDelay: 10_000,
@@ -87,8 +94,20 @@ function clientOf(url: string) {
   });
 }
 
+/** An IPv6 address without the brackets that it has in a URL. */
+function bare(hostname: string): string {
+  return hostname.replace(/^\[(.*)\]$/, "$1");
+}
+
+const tlsAdvice: TlsAdvice = {
+  notTls: "a Redis without TLS is redis://",
+  unknownCa: "it must come from a public CA, or from one in the file that DENO_CERT names",
+  otherName: "--directory must have a name of its certificate",
+  dates: "renew it, or set the clock",
+};
+
 /** Why it failed; an error of several addresses at once has its text inside. */
 function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) return reasonOf(error.errors[0]);
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? advised(error.message, tlsAdvice) : String(error);
 }

@@ -1,6 +1,7 @@
 /** Says why a connection to the relay failed, and what to do about it. */
 import { RelayConnectionError } from "../../agent/relay_errors.ts";
 import { advised, type TlsAdvice } from "../tls_advice.ts";
+import { UntrustedPeerError } from "./verified_tls.ts";
 
 /** What is known of the attempt. */
 export interface RelayAttempt {
@@ -12,10 +13,12 @@ export interface RelayAttempt {
   readonly isEstablished: boolean;
 }
 
-const tlsAdvice: TlsAdvice = {
+/** What mends the agent's TLS with its relay. */
+export const serverTlsAdvice: TlsAdvice = {
   notTls: "the relay has no TLS at that port: check --server's, and the relay's --tls-cert",
   unknownCa: "--server-ca-cert must hold the CA of the relay's certificate",
   otherName: "--server, or --server-name, must have a name of the relay's certificate",
+  dates: "renew the relay's --tls-cert, or set the clock",
 };
 
 /** The connection ended: `ECONNRESET` is also what Node says of an orderly end before the answer. */
@@ -38,6 +41,9 @@ const alerts: readonly (readonly [RegExp, string])[] = [
 /** @param error What the runtime threw. */
 export function relayFailure(error: Error & { code?: string }, attempt: RelayAttempt): Error {
   const { message, code = "" } = error;
+  if (error instanceof UntrustedPeerError) {
+    return new Error(`The relay can't be trusted: ${message}`, { cause: error });
+  }
   const options = { cause: error };
   const alert = /received fatal alert: \w+/.exec(message)?.[0];
   if (alert !== undefined) {
@@ -52,7 +58,7 @@ export function relayFailure(error: Error & { code?: string }, attempt: RelayAtt
     const advice = "what answered is not HTTP: a relay with TLS is reached by wss://";
     return new Error(`${message}; ${advice}`, options);
   }
-  return new Error(advised(message, tlsAdvice), options);
+  return new Error(advised(message, serverTlsAdvice), options);
 }
 
 function endOf({ isSecure, hasCertificate, isEstablished }: RelayAttempt): string {

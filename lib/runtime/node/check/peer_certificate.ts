@@ -2,6 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { iso } from "../../tls_advice.ts";
 
 /** What is told of a certificate. */
 export interface PeerCertificate {
@@ -19,12 +20,16 @@ export async function readPeerCertificate(
   const socket = connect({ ...options, socket: connection });
   try {
     await secured(socket, connection, signal);
-    const { raw } = socket.getPeerCertificate();
-    return factsOfCertificate(new X509Certificate(raw));
+    return shownBy(socket);
   } finally {
     socket.destroy();
     connection.destroy();
   }
+}
+
+/** The certificate of a handshake that is over. */
+export function shownBy(socket: TLSSocket): PeerCertificate {
+  return factsOfCertificate(new X509Certificate(socket.getPeerCertificate().raw));
 }
 
 /** What is told of a certificate at hand. */
@@ -49,22 +54,7 @@ function secured(socket: TLSSocket, connection: Socket, signal: AbortSignal): Pr
   return promise.finally(() => signal.removeEventListener("abort", abort));
 }
 
-/** What is wrong with a certificate's dates; nothing while it is valid. */
-export function dateFault(
-  { notBeforeMs, notAfterMs }: PeerCertificate,
-  nowMs: number,
-): string | undefined {
-  const clock = `this machine's clock says ${iso(nowMs)}`;
-  if (nowMs < notBeforeMs) return `the certificate is valid from ${iso(notBeforeMs)}, and ${clock}`;
-  if (nowMs >= notAfterMs) return `the certificate expired on ${iso(notAfterMs)}, and ${clock}`;
-  return undefined;
-}
-
 /** One line for a certificate that was accepted. */
 export function describe({ subject, notAfterMs }: PeerCertificate): string {
   return `certificate of ${subject}, valid until ${iso(notAfterMs)}`;
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.\d+/, "");
 }

@@ -1,5 +1,5 @@
 /** The checks of an agent's way to its relay, up to a handshake with its token. */
-import { connect as connectPlain, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Check } from "../../../commands/check_report.ts";
 import { addressOfUrl, formatAddress } from "../../../config/options/address.ts";
 import type { TunnelSocket } from "../../../protocol/socket.ts";
@@ -7,12 +7,9 @@ import { dialThroughProxy } from "../dial_proxy.ts";
 import { dialRelay, type RelayDialOptions, relayTls } from "../dial_relay.ts";
 import { relayFailure } from "../relay_failure.ts";
 import { readCertificates } from "../certificates.ts";
-import {
-  dateFault,
-  describe,
-  factsOfCertificate,
-  readPeerCertificate,
-} from "./peer_certificate.ts";
+import { openConnection, secure } from "../verified_tls.ts";
+import { dateFault } from "../../tls_advice.ts";
+import { describe, factsOfCertificate, shownBy } from "./peer_certificate.ts";
 import { reachChecks } from "./reach.ts";
 
 /** For the whole handshake, TLS and a slowed refusal included. */
@@ -72,37 +69,25 @@ function ownCertificate(chain: string): Check {
 async function checkTls(options: RelayDialOptions, signal: AbortSignal): Promise<string> {
   const tls = relayTls(options);
   try {
-    return describe(await readPeerCertificate(await connect(options, signal), tls, signal));
+    const socket = await secure(await connect(options, signal), tls, signal);
+    const certificate = shownBy(socket);
+    socket.destroy();
+    return describe(certificate);
   } catch (error) {
     signal.throwIfAborted();
-    throw new Error(await whyNotTrusted(options, error as Error, signal));
-  }
-}
-
-/** A certificate's dates explain a failure better than what a verifier makes of them. */
-async function whyNotTrusted(
-  options: RelayDialOptions,
-  error: Error,
-  signal: AbortSignal,
-): Promise<string> {
-  const tls = { ...relayTls(options), rejectUnauthorized: false };
-  const attempt = { isSecure: true, hasCertificate: tls.cert !== undefined, isEstablished: false };
-  const { message } = relayFailure(error, attempt);
-  try {
-    const connection = await connect(options, signal);
-    const certificate = await readPeerCertificate(connection, tls, signal);
-    const fault = dateFault(certificate, Date.now());
-    if (fault === undefined) return `${message} (it shows a ${describe(certificate)})`;
-    return `the relay can't be trusted: ${fault}; renew the relay's --tls-cert, or set the clock`;
-  } catch {
-    return message; // It shows no certificate at all: what was said first is all there is.
+    const attempt = {
+      isSecure: true,
+      hasCertificate: tls.cert !== undefined,
+      isEstablished: false,
+    };
+    throw relayFailure(error as Error, attempt);
   }
 }
 
 async function connect({ url, proxy }: RelayDialOptions, signal: AbortSignal): Promise<Socket> {
   const address = addressOfUrl(new URL(url));
   if (proxy) return await dialThroughProxy(proxy, formatAddress(address), signal);
-  return connectPlain({ host: address.hostname, port: address.port });
+  return await openConnection(address.hostname, address.port, signal);
 }
 
 async function checkToken(options: RelayDialOptions, signal: AbortSignal): Promise<string> {

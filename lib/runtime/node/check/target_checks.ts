@@ -10,7 +10,8 @@ import { defaultHeadLimits, HeadError, type ResponseHead } from "../../../http1/
 import { HeadReader } from "../../../http1/head_reader.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import { tokenFile } from "../token_file.ts";
-import { dateFault, describe, readPeerCertificate } from "./peer_certificate.ts";
+import { dateFault, faultLine, targetTlsAdvice } from "../../tls_advice.ts";
+import { describe, readPeerCertificate } from "./peer_certificate.ts";
 import { reachChecks } from "./reach.ts";
 
 /** The target, and how the agent reaches it. */
@@ -41,10 +42,9 @@ async function checkTls(target: CheckedTarget, signal: AbortSignal): Promise<str
     (await target.dial(signal)).destroy();
   } catch (error) {
     const fault = certificate && dateFault(certificate, Date.now());
-    if (fault !== undefined) {
-      throw new Error(`the target can't be trusted: ${fault}; renew it, or set the clock`);
-    }
-    throw error;
+    if (fault === undefined) throw error;
+    const line = faultLine("dates", fault, targetTlsAdvice);
+    throw new Error(`the target can't be trusted: ${line}`);
   }
   return certificate ? describe(certificate) : "connected";
 }
