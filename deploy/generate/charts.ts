@@ -63,15 +63,15 @@ function comment(text: string): string[] {
 }
 
 /** The template that turns values into arguments. */
-export function chartTemplate(program: string, table: OptionTable): string {
-  const rows = chartOptions(table).map(({ name, chart }) =>
-    `  (list "${name}" .Values.${chart.name})`
+export function chartTemplate(chart: string, table: OptionTable): string {
+  const rows = chartOptions(table).map(({ name, chart: { name: value } }) =>
+    `  (list "${name}" .Values.${value})`
   );
-  return `{{- /* Written by \`deno task generate\` from the options of the ${program}. */}}
+  return `{{- /* Written by \`deno task generate\` from lib/config/tables/. */}}
 
 {{- /* Arguments for values that are options as they are. A null leaves the program's default, and
 extraArgs, which name an option themselves, win. */}}
-{{- define "culvert-${program}.options" -}}
+{{- define "${chart}.options" -}}
 {{- $extraArgs := .Values.extraArgs }}
 {{- range list
 ${rows.join("\n")}

@@ -30,8 +30,9 @@ export function generatedFiles(read: (path: string) => string): GeneratedFile[] 
       path: `docs/${name}`,
       write: (before: string) => replaceBlocks(before, "markdown", blocks),
     })),
-    ...programs.flatMap(({ name, options }) => {
-      const folder = `deploy/helm/culvert-${name}`;
+    ...programs.flatMap(({ chart, options }) => {
+      if (chart === undefined) return [];
+      const folder = `deploy/helm/${chart}`;
       return [
         {
           path: `${folder}/values.schema.json`,
@@ -44,7 +45,7 @@ export function generatedFiles(read: (path: string) => string): GeneratedFile[] 
         },
         {
           path: `${folder}/templates/_options.tpl`,
-          write: () => chartTemplate(name, options),
+          write: () => chartTemplate(chart, options),
         },
       ];
     }),

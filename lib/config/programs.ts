@@ -9,5 +9,5 @@ import { agentProgram } from "./tables/agent.ts";
 /** What runs until it is stopped. */
 export const programs: readonly Program[] = [relayProgram, agentProgram];
 
-/** What prints something and ends. */
+/** What prints something and ends, with options of its own. */
 export const commands: readonly Program[] = [kubeconfigProgram, argocdSecretProgram, tokenProgram];

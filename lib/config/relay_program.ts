@@ -19,6 +19,7 @@ export const relayProgram: Program<typeof relayTable> = {
     "the relay at http://RELAY-INTERNAL/tunnel/{id}/PATH. The relay drops the caller's " +
     "credentials, and the agent puts in its own.",
   options: relayTable,
+  chart: "culvert-relay",
   examples: [
     {
       title: "Serve the clusters in a file to callers on this machine",

@@ -101,7 +101,7 @@ Deno.test("an option that the chart passes on is in its schema, values and argum
       "poolSize: 4",
     ].join("\n"),
   );
-  const template = chartTemplate("relay", table);
+  const template = chartTemplate("culvert-relay", table);
   assert.match(
     template,
     /\(list "host" \.Values\.hosts\)\n {2}\(list "size" \.Values\.poolSize\)\n/,

@@ -129,6 +129,13 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
   if (meant !== undefined) {
     return new ConfigError(`Unexpected argument 1; did you mean ${program.name} ${meant}?`);
   }
+  if (index === 0 && program.commands !== undefined) {
+    const words = program.commands.map(({ word }) => word).join(", ");
+    return new ConfigError(
+      `Unexpected argument 1: it is no option, and no command, which are ${words}. ` +
+        `Run ${program.name} --help`,
+    );
+  }
   const after = name === undefined ? "" : ` after --${name}`;
   return new ConfigError(
     `Unexpected argument ${index + 1}${after}: a value needs its option before it, ` +

@@ -135,6 +135,8 @@ export interface Program<Table extends OptionTable = OptionTable> {
   /** One paragraph: what the program does. */
   readonly summary: string;
   readonly options: Table;
+  /** The Helm chart that runs it: a folder of `deploy/helm/`. */
+  readonly chart?: string;
   /** Printed as they are: at most 98 columns. */
   readonly examples: readonly { readonly title: string; readonly command: string }[];
   readonly exitCodes: readonly { readonly code: number; readonly meaning: string }[];

@@ -289,6 +289,7 @@ export const agentProgram: Program<typeof agentTable> = {
     "that come through the tunnel to its one target, each with a credential read from disk, " +
     "which never leaves the cluster.",
   options: agentTable,
+  chart: "culvert-agent",
   examples: [
     {
       title: "In a pod: the pod's own service account asks the cluster's API server",

@@ -395,3 +395,19 @@ Deno.test("parseOptions gives a result or one line for any arguments and environ
     }
   }));
 });
+
+Deno.test("a program of commands alone tells them, in its help and to who asks for another", () => {
+  const commands = [{ word: "list", title: "List all" }, { word: "show", title: "Show one" }];
+  const parts = { ...program, usage: "COMMAND [options]", options: {}, commands };
+  const help = parseOptions(parts, ["help"], {});
+  assert.ok(help.kind === "help");
+  assert.match(help.text, /\n {2}prog list {2}List all\n {2}prog show {2}Show one\n/);
+  assertRefused(
+    () => parseOptions(parts, ["remove"], {}),
+    "Unexpected argument 1: it is no option, and no command, which are list, show. Run prog --help",
+  );
+  assertRefused(
+    () => parseOptions(parts, ["lsit"], {}),
+    "Unexpected argument 1; did you mean prog list?",
+  );
+});

@@ -1,4 +1,4 @@
-{{- /* Written by `deno task generate` from the options of the relay. */}}
+{{- /* Written by `deno task generate` from lib/config/tables/. */}}
 
 {{- /* Arguments for values that are options as they are. A null leaves the program's default, and
 extraArgs, which name an option themselves, win. */}}
