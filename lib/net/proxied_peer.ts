@@ -3,6 +3,8 @@ import { type AddressRanges, canonicalAddress } from "../domain/address_ranges.t
 import type { Field } from "../http1/head.ts";
 import type { Peer } from "./exchange.ts";
 
+/** Entries of a list that are read, from its end: the client may have put thousands in front. */
+const maxEntries = 32;
 /** Longer ones are no host, and would only fill the target's logs. */
 const maxHostChars = 255;
 
@@ -21,7 +23,8 @@ export function peerBehindProxy(
   const { address, depth } = nearestUntrusted(peer.address, chain, trusted);
   const protos = listOf(fields, "x-forwarded-proto");
   // Where each proxy has added its own, the client's is the one that its proxy added.
-  const proto = protos.at(protos.length === chain.length && depth > 0 ? -depth : -1);
+  const isParallel = protos.length === chain.length && chain.length < maxEntries && depth > 0;
+  const proto = protos.at(isParallel ? -depth : -1);
   const host = listOf(fields, "x-forwarded-host").at(-1);
   return {
     ...peer,
@@ -60,11 +63,23 @@ function addressIn(entry: string): string | undefined {
   return canonicalAddress(/^([\d.]+):\d{1,5}$/.exec(entry)?.[1] ?? entry);
 }
 
-/** The members of a field that is a list, over all lines that have it (RFC 9110 section 5.6.1). */
+/** The last members of a field that is a list, over all lines that have it (RFC 9110 section 5.6.1). */
 function listOf(fields: readonly Field[], key: string): string[] {
-  return fields.filter((field) => field.key === key)
-    .flatMap(({ value }) => value.split(",")).map((part) => part.trim())
-    .filter((part) => part !== "");
+  const members: string[] = [];
+  for (let index = fields.length - 1; index >= 0; index--) {
+    if (fields[index]!.key === key) prependMembers(fields[index]!.value, members);
+  }
+  return members;
+}
+
+/** Puts the last members of a text with commas in front of those that are there. */
+function prependMembers(text: string, members: string[]): void {
+  for (let end = text.length; end >= 0 && members.length < maxEntries;) {
+    const comma = end === 0 ? -1 : text.lastIndexOf(",", end - 1);
+    const member = text.slice(comma + 1, end).trim();
+    if (member !== "") members.unshift(member);
+    end = comma;
+  }
 }
 
 function isHost(text: string): boolean {

@@ -5,6 +5,7 @@ import { bodyTargets } from "./bodies.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
+import { proxyTargets } from "./proxies.ts";
 import { sessionTargets } from "./sessions.ts";
 import type { FuzzTarget } from "./target.ts";
 
@@ -20,7 +21,13 @@ const sound: FuzzTarget = {
 };
 
 Deno.test("fuzz tries every target and finds nothing in this revision", async () => {
-  const targets = [...frameTargets, ...headTargets, ...bodyTargets, ...sessionTargets];
+  const targets = [
+    ...frameTargets,
+    ...headTargets,
+    ...bodyTargets,
+    ...proxyTargets,
+    ...sessionTargets,
+  ];
   const lines: string[] = [];
   const report = (line: string) => void lines.push(line);
   const { runs, finding } = await fuzz({ targets, seed: 7, minutes: 0.2, turnMs: 500, report });

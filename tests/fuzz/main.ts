@@ -4,12 +4,13 @@ import { bodyTargets } from "./bodies.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
+import { proxyTargets } from "./proxies.ts";
 import { sessionTargets } from "./sessions.ts";
 
 const HELP = `Usage: deno task fuzz [options]
 
 Feeds generated input to what reads peers' bytes: the frame decoder, the reader of heads, the scanner
-of chunks, and sessions. Targets take turns of 10 s; each round has the next seed.
+of chunks, what proxies send, and sessions. Targets take turns of 10 s; each round has the next seed.
 
 Options:
   --minutes N          How long it runs (default 10; fractions are fine)
@@ -22,7 +23,13 @@ Targets: TARGETS
 A finding is printed with its target, its seed and the smallest input that shows it.
 Exit code: 0 when nothing was found, 1 when something was, 2 for a wrong option.`;
 
-const targets = [...frameTargets, ...headTargets, ...bodyTargets, ...sessionTargets];
+const targets = [
+  ...frameTargets,
+  ...headTargets,
+  ...bodyTargets,
+  ...proxyTargets,
+  ...sessionTargets,
+];
 const names = targets.map(({ name }) => name);
 
 class UsageError extends Error {}

@@ -65,6 +65,18 @@ Deno.test("peerBehindProxy takes the protocol that the client's proxy was asked 
   }
 });
 
+Deno.test("peerBehindProxy reads the end of a list alone, however long a client made it", () => {
+  const proxies = Array<string>(40).fill("10.0.0.9").join(", ");
+  assert.equal(behind({ "X-Forwarded-For": `192.0.2.7, ${proxies}` }).address, "10.0.0.9");
+  const forged = Array<string>(30_000).fill("6").join(",");
+  const peer = behind({
+    "X-Forwarded-For": [forged, `${forged}, 192.0.2.7`],
+    "X-Forwarded-Proto": [Array<string>(10_000).fill("http").join(","), "https"],
+  });
+  assert.deepEqual([peer.address, peer.isTls], ["192.0.2.7", true]);
+  assert.equal(behind({ "X-Forwarded-For": ",,, ,192.0.2.7,, ," }).address, "192.0.2.7");
+});
+
 Deno.test("peerBehindProxy keeps the asked host for the target, if it is one", () => {
   const hostOf = (value: string) => behind({ "X-Forwarded-Host": value }).forwardedHost;
   assert.equal(hostOf("app.example:8443"), "app.example:8443");

@@ -86,6 +86,10 @@
 {{- end }}
 {{- end }}
 
+{{- if and .proxyProtocol (not .trustedProxies) }}
+{{- $problems = append $problems "proxyProtocol needs trustedProxies: the addresses of the balancers that send its header" }}
+{{- end }}
+
 {{- with .argocd }}
 {{- if and (or .caData .clientCertData) (not $.Values.tls.enabled) }}
 {{- $problems = append $problems "argocd.caData or argocd.clientCertData is set, but tls.enabled is false: Argo CD would speak plain HTTP with the relay" }}
