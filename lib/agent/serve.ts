@@ -117,7 +117,7 @@ class Serving implements StreamEvents {
       if (!(error instanceof HeadError)) throw error;
       return this.#fail(new StreamError("protocol", error.message));
     }
-    const { rest } = this.#requestHeads;
+    const rest = this.#requestHeads.takeRest();
     this.#pending.append(rest);
     this.#stream.taken(bytes.length - rest.length);
     if (mayEcho(this.#request.method)) this.#refuseMethod();
@@ -263,7 +263,7 @@ class Serving implements StreamEvents {
       if (head.status >= 200) return this.#beginAnswer(head, passed);
       passed ??= new ByteBuffer();
       passed.append(heads.all.subarray(0, heads.end));
-      piece = heads.rest;
+      piece = heads.takeRest();
     }
     if (passed) this.#write(passed.bytes);
   }
@@ -273,7 +273,8 @@ class Serving implements StreamEvents {
     this.#keepsAlive = keepsAlive(head);
     const framing = responseFraming(head, this.#request!.method);
     this.#responseBody = new BodyScanner(framing, true);
-    const { all, end, rest } = this.#responseHeads!;
+    const { all, end } = this.#responseHeads!;
+    const rest = this.#responseHeads!.takeRest();
     this.#responseHeads = undefined;
     if (!passed && !repeatsLength(head)) return this.#passAnswer(all, end);
     const answer = passed ?? new ByteBuffer();
@@ -351,7 +352,8 @@ class Serving implements StreamEvents {
     }
     this.#state = "over";
     const socket = this.#connection!.detach();
-    const { all, end, rest } = this.#responseHeads!;
+    const { all, end } = this.#responseHeads!;
+    const rest = this.#responseHeads!.takeRest();
     if (passed) this.#stream.write(passed.bytes);
     this.#stream.write(all.subarray(0, end));
     pipe(socket, this.#stream, {

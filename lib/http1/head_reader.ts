@@ -12,7 +12,7 @@
  * in ISO-8859-1), so a head that is written again has the bytes that it had.
  */
 import { ByteBuffer } from "../bytes/byte_buffer.ts";
-import { decodeAscii, decodeLatin1 } from "../bytes/bytes.ts";
+import { decodeAscii, decodeLatin1, encodeLatin1, noBytes } from "../bytes/bytes.ts";
 import { HeadError, headFaults as faults } from "./faults.ts";
 import { type Field, field, type HeadLimits, type RequestHead, type ResponseHead } from "./head.ts";
 
@@ -33,11 +33,13 @@ const State = {
 /** Kinds of bytes, by value; see {@link kinds}. */
 const isToken = 1;
 const isText = 2;
+const isAscii = 4;
 
 /** Which bytes may be in a name (RFC 9110 section 5.6.2), and which in a value or a start line. */
 const kinds = new Uint8Array(256);
 for (let code = 0; code < 256; code++) {
-  if (code === 9 || (code >= 0x20 && code !== 0x7f)) kinds[code] = isText;
+  if (code !== 9 && (code < 0x20 || code === 0x7f)) continue;
+  kinds[code] = code > 0x7f ? isText : isText | isAscii;
 }
 for (const character of "!#$%&'*+-.^_`|~") kinds[character.charCodeAt(0)]! |= isToken;
 for (const [from, to] of [["0", "9"], ["A", "Z"], ["a", "z"]]) {
@@ -69,23 +71,22 @@ interface HeadForm<Head> {
   readonly parse: (startLine: string, fields: Field[]) => Head;
 }
 
-const requestLine = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\xff]+) HTTP\/(\d)\.(\d)$/;
-
 const requestForm: HeadForm<RequestHead> = {
   begin: "",
   notHttp: faults.requestLine,
   tls: "TLS where plain HTTP is spoken",
   bareLine: faults.requestLine,
   parse(startLine, fields) {
-    const match = requestLine.exec(startLine);
-    if (!match) throw new HeadError(400, faults.requestLine);
-    const [, method, target, major, minor] = match as unknown as [
-      string,
-      string,
-      string,
-      string,
-      string,
-    ];
+    const methodEnd = startLine.indexOf(" ");
+    const targetEnd = startLine.lastIndexOf(" ");
+    const method = startLine.slice(0, Math.max(0, methodEnd));
+    const isWhole = isTokenText(method) && targetEnd > methodEnd + 1 &&
+      startLine.indexOf(" ", methodEnd + 1) === targetEnd && !startLine.includes("\t") &&
+      isVersion(startLine, targetEnd + 1);
+    if (!isWhole) throw new HeadError(400, faults.requestLine);
+    const target = startLine.slice(methodEnd + 1, targetEnd);
+    const major = startLine[targetEnd + 6];
+    const minor = startLine[targetEnd + 8];
     if (major !== "1") throw new HeadError(505, "HTTP version is not supported; must be HTTP/1.1");
     // Its 2xx turns the connection into a tunnel: what came next would be no HTTP of ours any more.
     if (method === "CONNECT") throw new HeadError(501, "CONNECT is not supported");
@@ -131,10 +132,11 @@ export class HeadReader<Head> {
   #at = 0;
   #startLineEnd = 0;
   #isAscii = true;
-  /** For each field, where its name, its colon and its line's end are. */
+  /** For each field, where its name begins, its name's digest, where its colon is and its line ends. */
   #marks: number[] = [];
+  #nameDigest = 0;
   /** Whatever has come since the head began, and what of it is the head. */
-  #all: Uint8Array = new Uint8Array(0);
+  #all: Uint8Array = noBytes;
   #end = 0;
 
   private constructor(form: HeadForm<Head>, limits: HeadLimits) {
@@ -173,16 +175,21 @@ export class HeadReader<Head> {
     return this.#end;
   }
 
-  /** After `read` has returned a head: what came behind it. */
-  get rest(): Uint8Array {
-    return this.#end === this.#all.length ? noRest : this.#all.subarray(this.#end);
+  /**
+   * After `read` has returned a head: what came behind it. {@link all} is given up with it, so that a
+   * reader of a connection that idles keeps no memory.
+   */
+  takeRest(): Uint8Array {
+    const all = this.#all;
+    this.#all = noBytes;
+    return this.#end === all.length ? noBytes : all.subarray(this.#end);
   }
 
   /**
    * Takes bytes.
    *
-   * @returns the head once it is whole; the next bytes begin another one, and {@link rest} has those
-   * of them that came already
+   * @returns the head once it is whole; the next bytes begin another one, and {@link takeRest} gives
+   * those of them that came already
    * @throws {HeadError} as soon as it can't become one
    */
   read(bytes: Uint8Array): Head | undefined {
@@ -199,14 +206,12 @@ export class HeadReader<Head> {
     const all = this.#all = this.#buffer.take();
     const end = this.#end = this.#at;
     const { wanted, parse } = this.#form;
-    const head = wanted ? all : all.subarray(0, end);
     const startLineEnd = this.#startLineEnd;
     let parsed: Head;
     if (wanted) {
-      const startLine = decodeLatin1(head.subarray(0, startLineEnd));
-      parsed = parse(startLine, this.#wantedFields(head, wanted));
+      parsed = parse(this.#decode(all, 0, startLineEnd), this.#wantedFields(all, wanted));
     } else {
-      const text = this.#isAscii ? decodeAscii(head) : decodeLatin1(head);
+      const text = this.#decode(all, 0, end);
       parsed = parse(text.slice(0, startLineEnd), this.#fields(text));
     }
     this.#state = State.Begin;
@@ -216,13 +221,18 @@ export class HeadReader<Head> {
     return parsed;
   }
 
+  #decode(bytes: Uint8Array, from: number, to: number): string {
+    const part = bytes.subarray(from, to);
+    return this.#isAscii ? decodeAscii(part) : decodeLatin1(part);
+  }
+
   #fields(text: string): Field[] {
     const marks = this.#marks;
     const fields: Field[] = [];
-    for (let index = 0; index < marks.length; index += 3) {
-      const colonAt = marks[index + 1]!;
-      const name = text.slice(marks[index]!, colonAt);
-      fields.push(field(name, trimmed(text, colonAt + 1, marks[index + 2]!)));
+    for (let index = 0; index < marks.length; index += marksPerField) {
+      const colonAt = marks[index + 2]!;
+      const value = trimmed(text, colonAt + 1, marks[index + 3]!);
+      fields.push(knownField(text, marks[index]!, colonAt, marks[index + 1]!, value));
     }
     return fields;
   }
@@ -230,12 +240,13 @@ export class HeadReader<Head> {
   #wantedFields(head: Uint8Array, wanted: WantedField): Field[] {
     const marks = this.#marks;
     const fields: Field[] = [];
-    for (let index = 0; index < marks.length; index += 3) {
-      const [start, colonAt] = [marks[index]!, marks[index + 1]!];
-      if (!wanted(colonAt - start)) continue;
-      const line = decodeLatin1(head.subarray(start, marks[index + 2]!));
-      const name = line.slice(0, colonAt - start);
-      fields.push(field(name, trimmed(line, name.length + 1, line.length)));
+    for (let index = 0; index < marks.length; index += marksPerField) {
+      const start = marks[index]!;
+      const nameLength = marks[index + 2]! - start;
+      if (!wanted(nameLength)) continue;
+      const line = this.#decode(head, start, marks[index + 3]!);
+      const value = trimmed(line, nameLength + 1, line.length);
+      fields.push(knownField(line, 0, nameLength, marks[index + 1]!, value));
     }
     return fields;
   }
@@ -274,17 +285,18 @@ export class HeadReader<Head> {
           if (byte === lf) throw new HeadError(400, faults.bare);
           if (byte === space || byte === tab) throw new HeadError(400, faults.folded);
           if ((kinds[byte]! & isToken) === 0) refuseInName(byte);
-          if (marks.length === 3 * this.#limits.maxFields) {
+          if (marks.length === marksPerField * this.#limits.maxFields) {
             throw new HeadError(431, faults.tooManyFields(this.#limits.maxFields));
           }
           marks.push(at++);
+          this.#nameDigest = byte;
           state = State.Name;
           break;
         case State.Name:
-          while (at < to && (kinds[bytes[at]!]! & isToken) !== 0) at++;
+          at = this.#skipName(bytes, at, to);
           if (at === to) break;
           if (bytes[at] === colon) {
-            marks.push(at++);
+            marks.push(this.#nameDigest, at++);
             state = State.Value;
           } else if (bytes[at] === cr) {
             at++;
@@ -325,9 +337,30 @@ export class HeadReader<Head> {
 
   #skipText(bytes: Uint8Array, from: number, to: number): number {
     let at = from;
-    let seen = 0;
-    while (at < to && (kinds[bytes[at]!]! & isText) !== 0) seen |= bytes[at++]!;
-    if (seen > 0x7f) this.#isAscii = false;
+    let all = isText | isAscii;
+    // Four at a time: most bytes of a head are these.
+    for (; at + 4 <= to; at += 4) {
+      const four = kinds[bytes[at]!]! & kinds[bytes[at + 1]!]! & kinds[bytes[at + 2]!]! &
+        kinds[bytes[at + 3]!]!;
+      if ((four & isText) === 0) break;
+      all &= four;
+    }
+    for (; at < to; at++) {
+      const kind = kinds[bytes[at]!]!;
+      if ((kind & isText) === 0) break;
+      all &= kind;
+    }
+    if ((all & isAscii) === 0) this.#isAscii = false;
+    return at;
+  }
+
+  #skipName(bytes: Uint8Array, from: number, to: number): number {
+    let at = from;
+    let digest = this.#nameDigest;
+    for (; at < to && (kinds[bytes[at]!]! & isToken) !== 0; at++) {
+      digest = (Math.imul(digest, 31) + bytes[at]!) & 0x3fffffff;
+    }
+    this.#nameDigest = digest;
     return at;
   }
 
@@ -336,7 +369,34 @@ export class HeadReader<Head> {
   }
 }
 
-const noRest = new Uint8Array(0);
+const marksPerField = 4;
+
+/**
+ * Fields whose names came before, by their digests. Names recur: one string each is kept, with its
+ * lower case, and not made anew for each head. A name that is not the kept one takes its place.
+ */
+const knownNames = new Array<Field | undefined>(1024).fill(undefined);
+/** Longer names are hardly the usual ones. */
+const maxKnownName = 64;
+
+function knownField(
+  text: string,
+  start: number,
+  end: number,
+  digest: number,
+  value: string,
+): Field {
+  const slot = digest % knownNames.length;
+  const known = knownNames[slot];
+  if (known && known.name.length === end - start && text.startsWith(known.name, start)) {
+    return { name: known.name, value, key: known.key };
+  }
+  if (end - start > maxKnownName) return field(text.slice(start, end), value);
+  // A copy: a slice would keep the whole head in memory, credentials and all.
+  const made = field(decodeAscii(encodeLatin1(text.slice(start, end))), value);
+  knownNames[slot] = { ...made, value: "" };
+  return made;
+}
 
 function refuseInName(byte: number): never {
   const isControl = (kinds[byte]! & isText) === 0 && byte !== lf;
@@ -358,6 +418,20 @@ function trimmed(text: string, from: number, to: number): string {
 
 function isBlank(code: number): boolean {
   return code === space || code === tab;
+}
+
+function isTokenText(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    // Beyond the table there is nothing, as a start line is one of bytes.
+    if ((kinds[text.charCodeAt(at)]! & isToken) === 0) return false;
+  }
+  return text !== "";
+}
+
+/** Whether `HTTP/d.d` is all that stands from `at` on. */
+function isVersion(text: string, at: number): boolean {
+  return text.length === at + 8 && text.startsWith("HTTP/", at) && text[at + 6] === "." &&
+    isDigit(text.charCodeAt(at + 5)) && isDigit(text.charCodeAt(at + 7));
 }
 
 function isDigit(code: number): boolean {

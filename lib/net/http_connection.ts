@@ -236,7 +236,7 @@ export class HttpConnection implements ExchangeHost {
     try {
       const head = this.#heads.read(bytes);
       if (!head) return false;
-      this.#buffer.append(this.#heads.rest);
+      this.#buffer.append(this.#heads.takeRest());
       this.#begin(checkRequest(head));
       return true;
     } catch (error) {

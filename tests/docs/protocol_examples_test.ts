@@ -70,7 +70,7 @@ Deno.test("protocol.md: both answers are whole and the same", () => {
   assert.equal(head.status, 200);
   assert.deepEqual(responseFraming(head, "GET"), {
     kind: "length",
-    bytes: reader.rest.length,
+    bytes: reader.takeRest().length,
   });
 });
 

@@ -72,7 +72,7 @@ function readAll<Head>(reader: HeadReader<Head>, pieces: readonly Uint8Array[]):
     while (head !== undefined) {
       heads.push(head);
       if (typeof head === "string") return heads;
-      const { rest } = reader;
+      const rest = reader.takeRest();
       head = outcome(() => reader.read(rest));
     }
   }

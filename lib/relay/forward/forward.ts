@@ -240,7 +240,7 @@ class Forward implements Watched, StreamEvents {
       const head = this.#heads.read(piece);
       // A head may be longer than the stream's window: what follows must be let in.
       if (!head) return this.#stream.taken(piece.length);
-      const { rest } = this.#heads;
+      const rest = this.#heads.takeRest();
       const fresh = piece.length - rest.length;
       piece = rest;
       if (head.status === 101) return this.#switchProtocols(head, rest, fresh);

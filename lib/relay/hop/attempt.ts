@@ -110,7 +110,7 @@ export class Attempt {
       connection.destroy();
       return this.#end({ kind: "not-here" });
     }
-    const channel = new HopChannel({ connection, pool, rest: this.#heads.rest, isUpgrade });
+    const channel = new HopChannel({ connection, pool, rest: this.#heads.takeRest(), isUpgrade });
     this.#end({ kind: "accepted", channel });
   }
 

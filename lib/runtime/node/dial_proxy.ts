@@ -100,7 +100,7 @@ function answerTo(socket: Socket, signal: AbortSignal): Promise<ProxyAnswer> {
       take = (chunk) => {
         try {
           const head = reader.read(chunk);
-          if (head) resolve({ head, isExact: reader.rest.length === 0 });
+          if (head) resolve({ head, isExact: reader.takeRest().length === 0 });
         } catch (error) {
           if (!(error instanceof HeadError)) throw error;
           reject(new Error(malformed(error)));
