@@ -43,6 +43,9 @@ async function serve(connection: RawConnection): Promise<void> {
       watches.push(connection);
       const type = "Content-Type: text/html\r\nTransfer-Encoding: chunked";
       await connection.write(`HTTP/1.1 200 OK\r\n${type}\r\n\r\n${event}`);
+    } else if (path === "/cached") {
+      const fields = "Cache-Control: max-age=5\r\nContent-Type: text/html\r\nContent-Length: 4";
+      await connection.write(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\nfine`);
     } else if (path.startsWith("/status/")) {
       await connection.write(`HTTP/1.1 ${path.slice(8)} Odd\r\nContent-Length: 2\r\n\r\nok`);
     } else if (path === "/bytes") {
@@ -210,7 +213,7 @@ for (const home of homes) {
     });
   });
 
-  Deno.test(`${home.name}: a caller that accepts gzip gets a watch's events as they come`, async () => {
+  Deno.test(`${home.name}: a caller that accepts gzip gets events as they come, and lengths as they are`, async () => {
     await withTunnel(async (tunnel) => {
       const fields = ["Accept-Encoding: gzip"];
       await using watch = await openRaw(tunnel, "GET /watch", fields);
@@ -222,6 +225,13 @@ for (const home of homes) {
         assert.equal(new TextDecoder().decode(got), event);
       }
       await endWatch(watch);
+
+      await using caller = await openRaw(tunnel, "GET /cached", fields);
+      const answer = await within(readResponse(caller.reader, "GET"), "the answer");
+      assert.deepEqual(fieldValues(answer, "content-length"), ["4"]);
+      assert.equal(new TextDecoder().decode(answer.body), "fine");
+      const directives = fieldValues(answer, "cache-control").join().split(/, */);
+      assert.deepEqual(directives, isDeno ? ["max-age=5"] : ["max-age=5", "no-transform"]);
     });
   });
 
