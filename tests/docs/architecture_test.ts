@@ -25,8 +25,8 @@ function floor(name: string, parent: string, columns: readonly string[]): Floor 
 }
 
 const floors = [
-  floor("lib", "lib", ["room", "what is in it", "knows", "imports from"]),
-  floor("the relay", "lib/relay", ["room of the relay", "what is in it", "imports from"]),
+  floor("lib", "lib", ["module", "contents", "knows", "imports from"]),
+  floor("the relay", "lib/relay", ["module of the relay", "contents", "imports from"]),
 ];
 
 /** The folder below `parent` that a path is in. */
