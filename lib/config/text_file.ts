@@ -1,6 +1,6 @@
 /**
- * Text as files really hold it: behind a byte order mark, in UTF-16 as PowerShell's `>` writes it, cut
- * off within a character. One place decides what is read and what is refused.
+ * Text as files really hold it: behind a byte order mark, in UTF-16 as `>` in PowerShell writes it, or
+ * in no encoding at all. One place decides what is read and what is refused.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 

@@ -68,6 +68,17 @@ Deno.test("relay token --stdin: a short token is hashed, with a warning", async 
   deepEqual(JSON.parse(stdout), { tokenSha256: await sha256("short") });
 });
 
+Deno.test("relay token --stdin: a byte order mark and Windows line ends are no part of a token", async () => {
+  const text = await printed(["token", "--stdin", "--json"], "\ufeffa-token-of-this-test\r\n");
+  deepEqual(JSON.parse(text), { tokenSha256: await sha256("a-token-of-this-test") });
+});
+
+Deno.test("relay help COMMAND prints what COMMAND --help does", async () => {
+  equal(await printed(["help", "token"]), await printed(["token", "--help"]));
+  equal(await printed(["help"]), await printed(["--help"]));
+  match(await printed(["version"]), /^culvert relay \d/);
+});
+
 Deno.test("relay token: what it can't use is one line and code 2", async () => {
   const cases: readonly [readonly string[], string, RegExp][] = [
     [["--stdin"], "", /^Option --stdin: what was read holds no token$/],
@@ -77,6 +88,9 @@ Deno.test("relay token: what it can't use is one line and code 2", async () => {
       "x".repeat(70_000),
       /^Option --stdin: standard input must end within 65536 bytes$/,
     ],
+    [["--stdin"], "[\0t\0o\0k\0", /^Option --stdin: standard input is UTF-16; save it as UTF-8$/],
+    [["--stdin"], '"quoted-token"\n', /^Option --stdin: what was read is in double quotes/],
+    [["--stdin"], "Bearer token\r\n", /^Option --stdin: what was read begins with "Bearer"/],
     [["--target", "a:1"], "", /^Option --target needs --cluster as well$/],
     [["--cluster", "a", "--target", "a"], "", /^Option --target must be HOST:PORT/],
     [["--cluster", ".."], "", /^Option --cluster must be 1 to 253 letters/],

@@ -95,6 +95,15 @@ Deno.test("parseRelayOptions refuses a directory, an address or a token that can
     // Its value may hold a password, and is in no message.
     assertRefused(() => run(["--directory", url]), `Option --directory ${directory}`);
   }
+  for (
+    const [character, code] of [["#", "%23"], ["/", "%2F"], ["?", "%3F"], ["%", "%25"]] as const
+  ) {
+    assertRefused(
+      () => run(["--directory", `redis://user:WXWX${character}WXWX@127.0.0.1:6379/1`]),
+      `Option --directory must not have "${character}" before its "@": in a user name or ` +
+        `password, write ${code} for it`,
+    );
+  }
   const advertise = "must be http://HOST:PORT or https://HOST:PORT and nothing behind it";
   for (const url of ["10.0.0.5:8080", "ws://h:1", "http://h:1/path", "http://h:1?q"]) {
     const refusal = refusalOf(() => run(["--advertise", url]));

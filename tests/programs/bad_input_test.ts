@@ -222,7 +222,9 @@ for (
       const bound = server.address();
       if (bound === null || typeof bound === "string") throw new Error("No TCP address");
       const address = `127.0.0.1:${bound.port}`;
-      const says = new RegExp(`^Option --${option}: .*${address}: the port is in use; .* port 0`);
+      const says = new RegExp(
+        `^Option --${option}: .*${address}: the port is in use; if another relay or agent .*, give this one a port of its own, or port 0`,
+      );
       await assertRefused(script, lastOfEach([...args, `-${option}`, address]), says);
     } finally {
       const closed = once(server, "close");
