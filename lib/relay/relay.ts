@@ -22,7 +22,7 @@ import type { ForwardLimits } from "./forward/forward.ts";
 import type { Elsewhere } from "./hop/elsewhere.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
-import { Registry } from "./agents/registry.ts";
+import { type Registration, Registry } from "./agents/registry.ts";
 import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
 import { TokenTable } from "./agents/tokens.ts";
@@ -111,7 +111,7 @@ export class Relay {
   /** The other relays know that it leaves. */
   #withdrawn: Promise<void> | undefined;
   /** The agents are being asked to go elsewhere. */
-  #leaving: SpreadDrain | undefined;
+  #leaving: SpreadDrain<Registration> | undefined;
 
   private constructor(config: RelayConfig, log: Log, parts: RelayParts, made: MadeParts) {
     const { registry, metrics, tokens, callers } = made;
@@ -199,10 +199,14 @@ export class Relay {
    */
   leave(withinMs = 0): void {
     this.isStopping = true;
-    // The other relays are to look for this one's agents where they go.
-    this.#withdrawn ??= this.elsewhere?.withdraw();
-    const sessions = [...this.registry.all()].map(({ session }) => session);
-    this.#leaving ??= new SpreadDrain(sessions, withinMs);
+    this.#leaving ??= new SpreadDrain(this.registry.all(), withinMs, {
+      ask: ({ session, withdraw }) => {
+        session.announceDrain();
+        // The other relays are to look for the agent where it goes.
+        withdraw?.();
+      },
+      done: () => this.#withdrawn ??= this.elsewhere?.withdraw(),
+    });
   }
 
   /** Takes no new requests, lets open ones finish for `graceMs`, then ends them and the sessions. */

@@ -16,6 +16,8 @@ export interface Registration {
   readonly slot: number;
   /** When it was registered, in milliseconds since 1970. */
   readonly sinceMs: number;
+  /** Takes back what other relays know of the session: its agent is asked to go to one of them. */
+  readonly withdraw?: () => void;
 }
 
 /** What tells a session of an agent from its next one. */

@@ -1,5 +1,4 @@
 /** Asks agents to go elsewhere, one after the other: each comes back with a handshake. */
-import type { Session } from "../../protocol/session.ts";
 
 /**
  * Milliseconds for each agent: what a handshake costs the relay that it goes to, TLS included, and as
@@ -11,18 +10,28 @@ const share = 0.8;
 /** Between two rounds, in milliseconds. */
 const roundMs = 20;
 
-/** Sessions that are asked to drain over a while, in random order. */
-export class SpreadDrain {
-  readonly #sessions: Session[];
+/** What is done with agents. */
+export interface DrainSteps<Agent> {
+  /** Asks one of them. */
+  readonly ask: (agent: Agent) => void;
+  /** All of them have been asked. */
+  readonly done: () => void;
+}
+
+/** Agents that are asked to go elsewhere over a while, in random order. */
+export class SpreadDrain<Agent> {
+  readonly #left: Agent[];
+  readonly #steps: DrainSteps<Agent>;
   readonly #startMs = performance.now();
   readonly #spreadMs: number;
   readonly #total: number;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param withinMs The time in which all of them have to be gone; 0 asks all at once. */
-  constructor(sessions: Iterable<Session>, withinMs: number, random: () => number = Math.random) {
-    this.#sessions = shuffled([...sessions], random);
-    this.#total = this.#sessions.length;
+  constructor(agents: Iterable<Agent>, withinMs: number, steps: DrainSteps<Agent>) {
+    this.#left = shuffled([...agents]);
+    this.#steps = steps;
+    this.#total = this.#left.length;
     this.#spreadMs = Math.min(share * withinMs, this.#total * msPerAgent);
     this.#timer = setInterval(() => this.#round(), roundMs);
     this.#round();
@@ -30,22 +39,28 @@ export class SpreadDrain {
 
   /** Asks all that are left at once. */
   finish(): void {
-    clearInterval(this.#timer);
-    for (const session of this.#sessions.splice(0)) session.announceDrain();
+    this.#askUntil(0);
   }
 
   #round(): void {
     const elapsedMs = performance.now() - this.#startMs + roundMs;
     const due = elapsedMs < this.#spreadMs ? this.#total * elapsedMs / this.#spreadMs : this.#total;
-    while (this.#sessions.length > this.#total - due) this.#sessions.pop()!.announceDrain();
-    if (this.#sessions.length === 0) clearInterval(this.#timer);
+    this.#askUntil(this.#total - due);
+  }
+
+  #askUntil(left: number): void {
+    while (this.#left.length > left) this.#steps.ask(this.#left.pop()!);
+    if (this.#left.length > 0 || this.#timer === undefined) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#steps.done();
   }
 }
 
 /** Fisher and Yates: agents of one cluster connected one after the other, and should not go so. */
-function shuffled<T>(items: T[], random: () => number): T[] {
+function shuffled<T>(items: T[]): T[] {
   for (let last = items.length - 1; last > 0; last--) {
-    const index = Math.floor(random() * (last + 1));
+    const index = Math.floor(Math.random() * (last + 1));
     [items[last], items[index]] = [items[index]!, items[last]!];
   }
   return items;

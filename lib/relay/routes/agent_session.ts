@@ -86,6 +86,7 @@ export class AgentSession {
       slot,
       sinceMs,
       tokenName,
+      withdraw: () => this.#left(),
       get cluster() {
         return admission.cluster;
       },
