@@ -147,18 +147,18 @@ function serve(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Cal
   const permit = relay.limits.permit(route.cluster);
   if ("status" in permit) return request.refuse(permit, relay.refusalPace);
   request.permit = permit;
-  const refusal = refusalFor(relay, exchange, request.registration);
-  if (refusal) return request.refuse(refusal);
-  if (forwardsLeft(exchange.head) === 0) return answerOptions(exchange);
-  if (relay.elsewhere && isLastResort(relay, request.registration)) {
-    request.registration = undefined;
-  }
   const watching = relay.callers.open.watch(request);
   if (watching === "lost") {
     request.denialReason = withdrawn.reason;
     return relay.callerRefusals.refuse(exchange, withdrawn, route.cluster, caller);
   }
   request.watching = watching;
+  const refusal = refusalFor(relay, exchange, request.registration);
+  if (refusal) return request.refuse(refusal);
+  if (forwardsLeft(exchange.head) === 0) return answerOptions(exchange);
+  if (relay.elsewhere && isLastResort(relay, request.registration)) {
+    request.registration = undefined;
+  }
   request.whenRecorded(() => request.registration ? request.send() : request.seek());
 }
 
