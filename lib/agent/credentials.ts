@@ -5,8 +5,12 @@ import { StreamError } from "../protocol/errors.ts";
 /** What tells one version of a file from another. */
 export interface FileVersion {
   readonly modifiedMs: number;
+  /** When anything about the file changed last: `modifiedMs` can be set back. */
+  readonly changedMs: number;
   readonly size: number;
-  readonly inode: number;
+  readonly inode: number | null;
+  /** Whether a change from now on would show in the version. */
+  readonly isSettled: boolean;
 }
 
 /** The file system as credentials need it; the runtime lends it. */
@@ -43,12 +47,10 @@ export class Credentials {
     if (!this.#file) return undefined;
     try {
       const version = this.#file.version();
-      if (!isSame(version, this.#version)) {
-        const token = checkToken(this.#file.read());
-        this.#header = `Bearer ${token}`;
-        this.#version = version;
-        this.#loaded(token);
-      }
+      if (version === this.#version) return this.#header;
+      // What changed a moment ago may have changed once more without a trace.
+      if (!this.#version?.isSettled || !isSame(version, this.#version)) this.#load(this.#file);
+      this.#version = version;
       return this.#header;
     } catch (error) {
       this.#version = undefined;
@@ -57,11 +59,19 @@ export class Credentials {
       throw new StreamError("credentials", message);
     }
   }
+
+  #load(file: TokenFile): void {
+    const token = checkToken(file.read());
+    const header = `Bearer ${token}`;
+    if (header === this.#header && this.#version) return;
+    this.#header = header;
+    this.#loaded(token);
+  }
 }
 
 function isSame(a: FileVersion, b: FileVersion | undefined): boolean {
   return b !== undefined && a.modifiedMs === b.modifiedMs && a.size === b.size &&
-    a.inode === b.inode;
+    a.inode === b.inode && a.changedMs === b.changedMs;
 }
 
 /** A token goes into a header line: anything else in it would break out of the line. */

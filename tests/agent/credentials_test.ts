@@ -23,7 +23,9 @@ class FakeFile {
 
   version(): FileVersion {
     if (this.text === undefined) throw new Error("No such file");
-    return { modifiedMs: this.#modifiedMs, size: this.text.length, inode: this.#inode };
+    const modifiedMs = this.#modifiedMs;
+    const size = this.text.length;
+    return { modifiedMs, changedMs: modifiedMs, size, inode: this.#inode, isSettled: true };
   }
 
   read(): string {
@@ -74,11 +76,13 @@ Deno.test("Credentials uses a rotated token for the very next request", () => {
 });
 
 Deno.test("Credentials sees each kind of change to a file", () => {
+  const first = { modifiedMs: 1, changedMs: 1, size: 3, inode: 1, isSettled: true };
   const versions: FileVersion[] = [
-    { modifiedMs: 1, size: 3, inode: 1 },
-    { modifiedMs: 2, size: 3, inode: 1 },
-    { modifiedMs: 2, size: 4, inode: 1 },
-    { modifiedMs: 2, size: 4, inode: 2 },
+    first,
+    { ...first, modifiedMs: 2 },
+    { ...first, modifiedMs: 2, size: 4 },
+    { ...first, modifiedMs: 2, size: 4, inode: 2 },
+    { ...first, modifiedMs: 2, size: 4, inode: 2, changedMs: 2 },
   ];
   let current = versions[0]!;
   let readCount = 0;
@@ -90,7 +94,7 @@ Deno.test("Credentials sees each kind of change to a file", () => {
     current = version;
     return credentials.authorization();
   });
-  assert.deepEqual(seen, ["Bearer token-1", "Bearer token-2", "Bearer token-3", "Bearer token-4"]);
+  assert.deepEqual(seen, [1, 2, 3, 4, 5].map((count) => `Bearer token-${count}`));
 });
 
 Deno.test("Credentials ignores white space around the token, as files end with a line break", () => {
@@ -193,3 +197,19 @@ function replaceFile(path: string, text: string): void {
   Deno.writeTextFileSync(`${path}.new`, text);
   Deno.renameSync(`${path}.new`, path);
 }
+
+Deno.test("Credentials sees a token that was written over the old one with equal size and time", async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    const credentials = new Credentials(tokenFile(path));
+    const time = new Date("2026-01-01T00:00:00Z");
+    for (const token of ["token-one", "token-two", "token-six", "token-ten"]) {
+      await Deno.writeTextFile(path, token);
+      await Deno.utime(path, time, time);
+      assert.equal(credentials.authorization(), `Bearer ${token}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  } finally {
+    await Deno.remove(path);
+  }
+});

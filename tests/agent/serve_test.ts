@@ -122,7 +122,7 @@ const WARM_UP = "GET /warm-up HTTP/1.1";
 
 Deno.test("serve sends the request with its own credential and passes the answer on as it is", async () => {
   const tokenFile = {
-    version: () => ({ modifiedMs: 1, size: 1, inode: 1 }),
+    version: () => ({ modifiedMs: 1, changedMs: 1, size: 1, inode: 1, isSettled: true }),
     read: () => "sa-token\n",
   };
   const answer = "HTTP/1.1 201 Created\r\nconnection: keep-alive\r\nX-A: 1\r\nx-a:  2 \r\n" +

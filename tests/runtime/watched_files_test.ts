@@ -1,5 +1,6 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { FileText } from "../../lib/config/files.ts";
+import { FileListing } from "../../lib/runtime/node/file_listing.ts";
 import { unreadableMs, WatchedFiles } from "../../lib/runtime/node/watched_files.ts";
 import { eventually } from "../support/deadline.ts";
 
@@ -231,4 +232,65 @@ Deno.test("WatchedFiles says nothing once it is closed", async () => {
   await watch.write("a", "two");
   await watch.looks();
   deepEqual(watch.texts, ["one"]);
+});
+
+Deno.test("WatchedFiles sees what was written over a file with equal size and time", async () => {
+  await using watch = await Watch.create();
+  const time = new Date("2026-01-01T00:00:00Z");
+  const write = async (text: string): Promise<void> => {
+    await watch.write("a", text);
+    await Deno.utime(watch.path("a"), time, time);
+  };
+  await write("one");
+  watch.begin(["a"]);
+  for (const text of ["one", "two", "six", "ten"]) {
+    await write(text);
+    await watch.untilReported(text);
+  }
+});
+
+Deno.test("WatchedFiles finds each kind of change in a folder of many files", async () => {
+  await using watch = await Watch.create();
+  const names = Array.from({ length: 500 }, (_, n) => `f${n}`.padEnd(4, "_"));
+  await Promise.all(names.map((name) => watch.write(name, "old")));
+  watch.begin(["."]);
+  const untilChanged = async (of: number, change: () => Promise<void>): Promise<FileText[]> => {
+    await watch.looks();
+    const before = watch.reports.length;
+    await change();
+    await eventually(() => watch.reports.length > before, "the change to be reported");
+    const files = [...watch.reports.at(-1)!];
+    equal(files.length, of);
+    return files.filter(({ text }) => text !== "old");
+  };
+  await eventually(() => watch.reports.length === 1, "the first report");
+  // By then nothing is read again: what comes must be seen from outside.
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  for (const name of ["f0__", "f250", "f499"]) {
+    const changed = await untilChanged(500, () => watch.write(name, "new"));
+    deepEqual(changed.map(({ text }) => text), ["new"]);
+    await watch.write(name, "old");
+    await eventually(
+      () => watch.reports.at(-1)!.every(({ text }) => text === "old"),
+      "the old text",
+    );
+  }
+  deepEqual((await untilChanged(501, () => watch.write("g", "more"))).map(({ text }) => text), [
+    "more",
+  ]);
+  await untilChanged(500, () => Deno.remove(watch.path("g")));
+  await untilChanged(500, () => watch.replace("f123", "new"));
+  deepEqual(watch.failures, []);
+});
+
+Deno.test("FileListing.glance looks at a part of a large folder, at another one each time", async () => {
+  await using watch = await Watch.create();
+  const names = Array.from({ length: 900 }, (_, n) => String(n).padStart(3, "0"));
+  await Promise.all(names.map((name) => watch.write(name, "")));
+  const listing = await FileListing.make({ paths: [watch.directory], accepts: () => true });
+  await watch.write("450", "changed");
+  const isSame: boolean[] = [];
+  for (let glance = 0; glance < 3; glance++) isSame.push(await listing.glance());
+  // The second one has its turn with the file, and the next one begins there.
+  deepEqual(isSame, [true, false, false]);
 });

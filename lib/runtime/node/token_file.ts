@@ -1,6 +1,6 @@
 /** The ServiceAccount token's file, for the agent's credentials. */
-import { statSync } from "node:fs";
 import type { FileVersion, TokenFile } from "../../agent/credentials.ts";
+import { type FileLook, isSettled, lookAtNow } from "../deno/file_look.ts";
 import { readText, TextFileError } from "../../config/text_file.ts";
 
 /** A token file at a path; it need not be there yet. */
@@ -23,12 +23,23 @@ class LookedAtFile implements TokenFile {
 
   version(): FileVersion {
     if (!this.#version) {
-      const { mtimeMs, size, ino } = statSync(this.#path);
-      this.#version = { modifiedMs: mtimeMs, size, inode: ino };
+      const look = this.#look();
+      const { modifiedMs, changedMs, bytes: size, inode } = look;
+      const settled = isSettled(look, Date.now());
+      this.#version = { modifiedMs, changedMs, size, inode, isSettled: settled };
       // Not `setImmediate`, which where requests come alone costs as much as the look.
       queueMicrotask(this.#forget);
     }
     return this.#version;
+  }
+
+  #look(): FileLook {
+    try {
+      return lookAtNow(this.#path);
+    } catch (error) {
+      const { code, message } = error as Error & { code?: string };
+      throw code === undefined ? error : new Error(`${code}: ${message}`);
+    }
   }
 
   read(): string {

@@ -5,9 +5,12 @@
  */
 import { isolated } from "../../faults.ts";
 import { promises as fs } from "node:fs";
-import { type FileText, joinPath, systemReason } from "../../config/files.ts";
+import type { FileText } from "../../config/files.ts";
 import { decodeText, TextFileError, type TextRules } from "../../config/text_file.ts";
 
+import { FileListing, named, UnwatchableError } from "./file_listing.ts";
+
+export { maxWatchedBytes, maxWatchedFiles, UnwatchableError } from "./file_listing.ts";
 export type { FileText };
 
 /** What is watched, and who is told. */
@@ -38,22 +41,21 @@ export interface WatchedFilesOptions {
   readonly intervalMs?: number;
 }
 
-/** Time between two looks, in milliseconds: a change is reported after one to two of them. */
+/**
+ * Time between two looks, in milliseconds: a change is reported after one to two of them, or four in
+ * a folder of more files than are looked at at once.
+ */
 const defaultIntervalMs = 400;
 /** Files that can't be read for a moment are being replaced; after this time they are gone. */
 export const unreadableMs = 2_000;
-/** All files together; a mistyped path must not fill the memory. */
-export const maxWatchedBytes = 16 * 1024 * 1024;
-/** Files of all directories together. */
-export const maxWatchedFiles = 10_000;
-
 /**
  * Watches files until it is closed.
  *
  * New content is reported once the files' sizes, times and inodes have been the same for a whole
  * interval, before and after they were read, and only if a byte differs from what was reported last.
  * So a file that is being written is left alone until the writer pauses; one whose writer paused
- * for longer is for the receiver to refuse. The wall clock plays no part. Nothing is thrown.
+ * for longer is for the receiver to refuse. As long as nothing happens, a large folder is looked at in
+ * turns, all of it within three intervals. Nothing is thrown.
  */
 export class WatchedFiles {
   readonly #options: WatchedFilesOptions;
@@ -61,13 +63,15 @@ export class WatchedFiles {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
   /** How the files looked last; undefined when they could not be looked at. */
-  #seen: string | undefined;
-  /** What was read when they looked so; nothing is to be done until they look otherwise. */
-  #read: string | undefined;
+  #seen: FileListing | undefined;
+  /** How they looked when they were read; nothing is to be done until they look otherwise. */
+  #read: FileListing | undefined;
   /** Digest of the content that was reported last: secrets are not kept. */
   #reported: string | undefined;
   #unreadableSinceMs: number | undefined;
   #hasFailed = false;
+  /** That what the files hold now is no text. */
+  #hasToldNoText = false;
 
   constructor(options: WatchedFilesOptions) {
     this.#options = options;
@@ -99,19 +103,24 @@ export class WatchedFiles {
     if (!this.#isClosed) this.#timer = setTimeout(() => this.#look(), this.#intervalMs);
   }
 
-  /** @throws what the system says, or {@link UnwatchableError}. */
+  /** @throws {UnwatchableError} */
   async #check(): Promise<void> {
-    const files = await this.#list();
-    const looks = files.map(({ look }) => look).join("\n");
-    if (looks !== this.#seen) {
-      this.#seen = looks;
+    if (this.#read && await this.#read.glance()) return;
+    const listing = await this.#list();
+    if (!listing.equals(this.#seen)) {
+      this.#seen = listing;
+      this.#hasToldNoText = false;
       return;
     }
-    if (looks === this.#read) return;
-    const read = await Promise.all(files.map(({ path }) => readBytes(path)));
-    const after = await this.#list();
-    if (after.map(({ look }) => look).join("\n") !== looks) return;
-    this.#read = looks;
+    if (listing.equals(this.#read)) {
+      this.#read = listing;
+      return;
+    }
+    const nowMs = Date.now();
+    const read = await Promise.all(listing.paths.map(readBytes));
+    if (!listing.equals(await this.#list())) return;
+    // What changed a moment ago could change once more without a trace: it is read again.
+    this.#read = listing.isSettled(nowMs) ? listing : undefined;
     const texts = this.#decode(read);
     if (!texts) return;
     const content = await digest(texts);
@@ -119,6 +128,11 @@ export class WatchedFiles {
     this.#reported = content;
     this.#hasFailed = false;
     await this.#report(texts);
+  }
+
+  #list(): Promise<FileListing> {
+    const { paths, accepts = isNotHidden } = this.#options;
+    return FileListing.make({ paths, accepts });
   }
 
   /** The files as text; undefined when one is none, which is told once until it changes. */
@@ -131,7 +145,8 @@ export class WatchedFiles {
     } catch (error) {
       // What was reported before is to be reported again once it is back.
       this.#hasFailed = true;
-      if (!this.#isClosed) this.#options.failed(asError(error));
+      if (!this.#isClosed && !this.#hasToldNoText) this.#tellFailed(error);
+      this.#hasToldNoText = true;
       return undefined;
     }
   }
@@ -157,54 +172,6 @@ export class WatchedFiles {
   #tellFailed(error: unknown): void {
     isolated("process", () => this.#options.failed(asError(error)));
   }
-
-  /** All files, and how each looks from outside. */
-  async #list(): Promise<{ path: string; look: string }[]> {
-    const { paths, accepts = isNotHidden } = this.#options;
-    const files: { path: string; look: string; bytes: number }[] = [];
-    for (const path of paths) {
-      const found = await look(path);
-      if (found !== "directory") {
-        files.push({ path, ...found });
-        continue;
-      }
-      const names = (await named(path, fs.readdir(path))).filter(accepts).sort();
-      if (names.length > maxWatchedFiles) {
-        throw new UnwatchableError(path, `holds more than ${maxWatchedFiles} files`);
-      }
-      files.push(...await Promise.all(names.map((name) => lookAtFile(joinPath(path, name)))));
-    }
-    const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-    if (bytes > maxWatchedBytes) {
-      throw new UnwatchableError(paths[0]!, `is larger than ${maxWatchedBytes} bytes`);
-    }
-    return files;
-  }
-}
-
-/** A path that can't be watched; the message is one line. */
-export class UnwatchableError extends Error {
-  override readonly name = "UnwatchableError";
-
-  constructor(path: string, why: string) {
-    super(`${JSON.stringify(path)} ${why}`);
-  }
-}
-
-/** Follows symbolic links. A replaced file has another inode, a rewritten one another time or size. */
-async function look(path: string): Promise<"directory" | { look: string; bytes: number }> {
-  const found = await named(path, fs.stat(path));
-  if (found.isDirectory()) return "directory";
-  // A pipe could be read once only, and a device for ever.
-  if (!found.isFile()) throw new UnwatchableError(path, "is not a regular file");
-  const { dev, ino, size, mtimeMs, ctimeMs } = found;
-  return { look: [path, dev, ino, size, mtimeMs, ctimeMs].join(" "), bytes: size };
-}
-
-async function lookAtFile(path: string): Promise<{ path: string; look: string; bytes: number }> {
-  const found = await look(path);
-  if (found === "directory") throw new UnwatchableError(path, "is not a regular file");
-  return { path, ...found };
 }
 
 /** One file's content as it is on disk. */
@@ -223,15 +190,6 @@ function textOf(path: string, bytes: Uint8Array, rules: TextRules | undefined): 
     return decodeText(bytes, rules);
   } catch (error) {
     throw error instanceof TextFileError ? new UnwatchableError(path, error.message) : error;
-  }
-}
-
-/** The system's errors, in words and with the path. */
-async function named<T>(path: string, attempt: Promise<T>): Promise<T> {
-  try {
-    return await attempt;
-  } catch (error) {
-    throw new UnwatchableError(path, `cannot be read: ${systemReason(error)}`);
   }
 }
 
