@@ -38,13 +38,16 @@ export class VerifiedTokens {
   /** Remembers an accepted token. */
   add(digest: string, owner: TokenOwner, monotonicMs: number): void {
     this.#byDigest.delete(digest);
-    if (this.#byDigest.size >= maxRemembered) {
-      for (const oldest of this.#byDigest.keys()) {
-        this.#byDigest.delete(oldest);
-        break;
-      }
-    }
+    this.#makeRoom(monotonicMs);
     this.#byDigest.set(digest, { owner, untilMs: monotonicMs + rememberedMs });
+  }
+
+  /** Forgets those whose time is over, as far as they are first, and one more where that is no room. */
+  #makeRoom(monotonicMs: number): void {
+    for (const [digest, { untilMs }] of this.#byDigest) {
+      if (monotonicMs < untilMs && this.#byDigest.size < maxRemembered) return;
+      this.#byDigest.delete(digest);
+    }
   }
 
   /** Looks at every token anew from now on: lists, rules or keys have changed. */

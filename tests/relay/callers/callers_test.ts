@@ -394,6 +394,8 @@ Deno.test("Callers remembers a bounded number of tokens, and forgets the one not
   assert.equal(verified.size, maxRemembered);
   assert.equal(verified.find("first", 0), undefined);
   assert.equal(verified.find("kept", rememberedMs), undefined, "its time is over");
+  verified.add("later", owner, rememberedMs);
+  assert.equal(verified.size, 1, "those whose time is over leave room");
 });
 
 Deno.test("Callers refuses a JWT whose sub is no name, and says why in the log", async (t) => {
