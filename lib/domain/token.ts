@@ -31,6 +31,9 @@ export function quotesAround(text: string): string | undefined {
 export function tokenFault(text: string): string | undefined {
   const around = quotesAround(text);
   if (around !== undefined) return `is in ${around}; leave them out`;
+  if (quotes.has(text[0] ?? "")) return "begins with a quote; leave quotes out";
+  if (text.length > 1 && quotes.has(text.at(-1)!)) return "ends with a quote; leave quotes out";
+  if (/\s#/.test(text)) return 'holds " #": a comment cannot stand behind it';
   const [scheme] = /^(?:authorization:|bearer(?=[ \t:])|(?:basic|token)(?=[ \t]))/i.exec(text) ??
     [];
   if (scheme !== undefined) return `begins with ${JSON.stringify(scheme)}; give the token alone`;

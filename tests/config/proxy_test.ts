@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type AgentOptions, parseAgentOptions } from "../../lib/config/agent_options.ts";
-import { formatProxy, isExempt, type Proxy } from "../../lib/config/proxy.ts";
+import { isExempt } from "../../lib/config/no_proxy.ts";
+import { formatProxy, type Proxy } from "../../lib/config/proxy.ts";
 import {
   assertRefused,
   CERTIFICATE_PEM,
