@@ -34,6 +34,7 @@ import {
   type TlsFileGroup,
   TlsFiles,
 } from "./lib/runtime/node/tls_files.ts";
+import { PlainTarget } from "./lib/runtime/node/plain_target.ts";
 import { tokenFile } from "./lib/runtime/node/token_file.ts";
 import type { Tracer } from "./lib/trace.ts";
 
@@ -156,7 +157,9 @@ function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentPart
     tokenPath: options.saTokenPath,
     tokenFile: options.saTokenPath === undefined ? undefined : tokenFile(options.saTokenPath),
     dialRelay: (signal) => dialRelay(relayOf(options, tlsFiles), signal),
-    dialTarget: targetDialer(options, tlsFiles),
+    dialTarget: options.targetTls
+      ? targetDialer(options, tlsFiles)
+      : watchedDialer(options, tlsFiles, log),
   }, log);
 }
 
@@ -183,4 +186,21 @@ function targetDialer(
     targetTls && !targetTls.isInsecure
       ? dialTlsTarget({ ...address, ca: tlsFiles.pem("ca-cert") }, signal)
       : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);
+}
+
+/** For a target in plain HTTP: says so when it speaks TLS in truth. */
+function watchedDialer(
+  options: AgentOptions,
+  tlsFiles: TlsFiles<AgentConfigSource>,
+  log: Log,
+): (signal: AbortSignal) => Promise<ByteSocket> {
+  const dial = targetDialer(options, tlsFiles);
+  const target = new PlainTarget({
+    ...options.target,
+    found: () =>
+      log.warn("The target speaks TLS; leave out --plain-target", {
+        target: formatAddress(options.target),
+      }),
+  });
+  return async (signal) => target.watch(await dial(signal));
 }

@@ -6,7 +6,11 @@ const startMs = Date.parse("2030-01-01T00:00:00Z");
 
 /** A certificate that ends some days after the start, and a clock that the test moves. */
 function follow(endsAfterDays: number) {
-  const state = { nowMs: startMs, notAfterMs: startMs + endsAfterDays * dayMs };
+  const state = {
+    nowMs: startMs,
+    notBeforeMs: startMs - 90 * dayMs,
+    notAfterMs: startMs + endsAfterDays * dayMs,
+  };
   const lines: (readonly [string, string, unknown])[] = [];
   const gauges: (readonly [string, number])[] = [];
   const told = (level: string) => (message: string, properties?: Record<string, unknown>): void => {
@@ -15,6 +19,7 @@ function follow(endsAfterDays: number) {
   const expiry = new CertificateExpiry({
     facts: () => [{
       ...{ option: "tls-cert", path: "/tls.crt", subject: "CN=relay" },
+      notBeforeMs: state.notBeforeMs,
       notAfterMs: state.notAfterMs,
     }],
     expires: (option, seconds) => gauges.push([option, seconds]),
@@ -63,4 +68,13 @@ Deno.test("CertificateExpiry says at once that a certificate has expired, and of
     ["error", "A certificate has expired", undefined],
     ["warn", "A certificate expires soon", 2],
   ]);
+});
+
+Deno.test("CertificateExpiry says at once that a certificate is not valid yet, and once a day", () => {
+  const { state, lines, lookAfter, close } = follow(90);
+  state.notBeforeMs = startMs + 2 * dayMs;
+  for (let hour = 0; hour < 72; hour++) lookAfter(hour / 24);
+  close();
+  const line = "A certificate is not valid yet; check this machine's clock";
+  deepEqual(lines, [["error", line, undefined], ["error", line, undefined]]);
 });

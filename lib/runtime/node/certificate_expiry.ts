@@ -40,7 +40,8 @@ export class CertificateExpiry {
     const now = nowMs();
     for (const one of facts(now)) {
       expires(one.option, one.notAfterMs / 1000);
-      if (one.notAfterMs - now < warningMs && this.#isDue(one, now)) this.#tell(one, now);
+      const isNear = one.notBeforeMs > now || one.notAfterMs - now < warningMs;
+      if (isNear && this.#isDue(one, now)) this.#tell(one, now);
     }
   }
 
@@ -51,11 +52,18 @@ export class CertificateExpiry {
     return hasExpiredSince || now - told.atMs >= dayMs;
   }
 
-  #tell({ option, path, subject, notAfterMs }: TlsFileFacts, now: number): void {
+  #tell({ option, path, subject, notBeforeMs, notAfterMs }: TlsFileFacts, now: number): void {
     this.#told.set(option, { atMs: now, notAfterMs });
     const { log } = this.#options;
     const expires = new Date(notAfterMs).toISOString();
     const about = { option, path, subject, expires };
+    if (notBeforeMs > now) {
+      return log.error("A certificate is not valid yet; check this machine's clock", {
+        ...{ option, path, subject },
+        valid_from: new Date(notBeforeMs).toISOString(),
+        clock: new Date(now).toISOString(),
+      });
+    }
     if (notAfterMs <= now) return log.error("A certificate has expired", about);
     const days = Math.floor((notAfterMs - now) / dayMs);
     log.warn("A certificate expires soon", { ...about, days });

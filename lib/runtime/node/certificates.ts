@@ -9,6 +9,8 @@ export interface CertificateFacts {
   readonly subject: string;
   /** When that is, in milliseconds since 1970. */
   readonly notAfterMs: number;
+  /** When it becomes valid. */
+  readonly notBeforeMs: number;
 }
 
 /**
@@ -25,6 +27,7 @@ export function factsOf(
   const all = readCertificates(pem).map((certificate) => ({
     subject: nameOf(certificate),
     notAfterMs: Date.parse(certificate.validTo),
+    notBeforeMs: Date.parse(certificate.validFrom),
   }));
   const valid = all.filter(({ notAfterMs }) => notAfterMs > nowMs);
   const sorted = (isChain || valid.length === 0 ? all : valid)

@@ -1,6 +1,7 @@
 /** Why a TLS handshake with a listener failed, for the log and the metrics. */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { iso } from "../tls_advice.ts";
 
 /** A closed list, as it is a metric's label. */
 export type HandshakeFailureReason =
@@ -41,7 +42,12 @@ export function handshakeFailure(
   // With a certificate that is not trusted, Node tells why here, and "socket hang up" as the error.
   const { authorizationError } = socket;
   if (authorizationError) {
-    return { reason: "bad_certificate", detail: String(authorizationError), peer, peerPort };
+    const detail = `${authorizationError}: the certificate leads to no CA that counts for this ` +
+      `listener, or is of X.509 version 1, or is not valid at ${
+        iso(Date.now())
+      }, as this machine's ` +
+      "clock says";
+    return { reason: "bad_certificate", detail, peer, peerPort };
   }
   const reason = reasonOf(error, below !== socket && below.bytesRead === 0);
   return { reason, detail: error.message, peer, peerPort };

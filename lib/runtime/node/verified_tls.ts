@@ -133,7 +133,7 @@ function optionsOf({ name, ca, cert, key, alpn }: TlsClient): ConnectionOptions 
  * Node reads the peer's certificates in a callback of its own, where a chain with a damaged one would
  * end the process.
  */
-function readSafely(socket: TLSSocket): void {
+export function readSafely(socket: TLSSocket): void {
   const read = socket.getPeerCertificate.bind(socket) as (detailed?: boolean) => unknown;
   socket.getPeerCertificate = ((detailed?: boolean) => {
     try {
