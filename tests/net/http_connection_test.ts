@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { field } from "../../lib/http1/head.ts";
+import type { ByteSocket } from "../../lib/net/byte_socket.ts";
+import { HttpConnection } from "../../lib/net/http_connection.ts";
+import type { RawExchange } from "../../lib/net/raw_exchange.ts";
 import { checkAsync, chunkings } from "../protocol/property.ts";
 import { assertSame } from "../protocol/wire.ts";
 import { eventually } from "../support/deadline.ts";
@@ -477,4 +480,51 @@ Deno.test("HttpConnection ends a connection that lingers once its time is over",
   assert.equal(setup.closedCount, 0);
   setup.later(1);
   await setup.until(() => setup.closedCount === 1, "the close");
+});
+
+/** A connection whose socket is only a handler for bytes, and takes what is written. */
+function bareConnection(maxBytes: number) {
+  const handlers = new Map<string, (bytes: Uint8Array) => void>();
+  const written: string[] = [];
+  const nothing = () => {};
+  const socket = {
+    on: (event: string, handler: (bytes: Uint8Array) => void) => handlers.set(event, handler),
+    off: nothing,
+    write: (piece: Uint8Array) => written.push(new TextDecoder().decode(piece)) > 0,
+    ...{ end: nothing, destroy: nothing, destroySoon: nothing, resetAndDestroy: nothing },
+    ...{ pause: nothing, resume: nothing, destroyed: false, writableLength: 0 },
+  };
+  const exchanges: RawExchange[] = [];
+  new HttpConnection(socket as unknown as ByteSocket, {
+    peer: { address: "192.0.2.1", isTls: false },
+    limits: { maxBytes, maxFields: 10 },
+    timeouts,
+    handle: (exchange) => exchanges.push(exchange),
+    refused: nothing,
+    closed: nothing,
+    nowMs: () => 0,
+  });
+  return { receive: (piece: Uint8Array) => handlers.get("data")!(piece), exchanges, written };
+}
+
+Deno.test("HttpConnection takes time in proportion to bytes that come one by one, of heads and behind them", () => {
+  const length = 1024 * 1024;
+  const { receive, exchanges } = bareConnection(length * 2);
+  const startMs = performance.now();
+  const head = bytes(`GET / HTTP/1.1\r\nHost: a\r\nX: ${"y".repeat(length)}\r\n\r\n`);
+  for (let at = 0; at < head.length; at++) receive(head.subarray(at, at + 1));
+  assert.equal(exchanges.length, 1);
+  // While the first request is open, what comes behind it waits.
+  for (let at = 0; at < head.length; at++) receive(head.subarray(at, at + 1));
+  exchanges[0]!.answer(200, "OK", [], bytes("ok"));
+  // A tenth of a second or two. To copy all that came before for each byte takes minutes.
+  assert.ok(performance.now() - startMs < 20_000);
+});
+
+Deno.test("HttpConnection refuses a line that ends with LF alone at once", () => {
+  for (const text of ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\n", "GET / HTTP/1.1\r\n\n"]) {
+    const { receive, written } = bareConnection(1_000);
+    for (const piece of text) receive(bytes(piece));
+    assert.match(written.join(""), /^HTTP\/1\.1 400 Bad Request\r\n/, JSON.stringify(text));
+  }
 });
