@@ -41,6 +41,9 @@ for (const page of pages.filter((page) => blocks(page).some(({ info }) => info =
       checkFiles(invocation);
       checkKubectl(invocation);
     }
+    for (const name of shell.ownFiles()) {
+      assert.ok(isIgnoredByGit(name), `${name} is missing in .gitignore`);
+    }
   });
 }
 
@@ -62,6 +65,15 @@ Deno.test("examples: a command line that a program would refuse is found, howeve
     "relay token",
   ]);
 });
+
+/** Whether git leaves out a file in the clone: what examples write is mostly secret. */
+function isIgnoredByGit(name: string): boolean {
+  const { code } = new Deno.Command("git", {
+    args: ["check-ignore", "--no-index", "--quiet", name],
+    cwd: new URL("../../", import.meta.url),
+  }).outputSync();
+  return code === 0;
+}
 
 /** What relay and agent would say about the options of their command lines. */
 async function optionFaults(invocations: readonly Invocation[], cwd: string): Promise<string[]> {

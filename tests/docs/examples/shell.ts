@@ -101,6 +101,12 @@ export class ExampleShell implements AsyncDisposable {
     return this.#path("clone");
   }
 
+  /** What the clone has that is not the repository's: folders end with a slash. */
+  ownFiles(): string[] {
+    return [...Deno.readDirSync(this.clone)].filter(({ isSymlink }) => !isSymlink)
+      .map(({ name, isDirectory }) => isDirectory ? `${name}/` : name);
+  }
+
   /** Runs the blocks of a page in order, in one shell that ends at the first failure. */
   async run(page: string): Promise<Invocation[]> {
     const lines = blockLines(readText(page), "sh");
@@ -144,6 +150,7 @@ export class ExampleShell implements AsyncDisposable {
     }
     const script = `${root}deploy/openssl/certificates.sh`;
     await output(script, [this.clone, "dev", "relay.example.com"]);
+    await Deno.remove(`${this.clone}/ca.srl`);
     for (const [copy, name] of [["agent", "agent-dev"], ["caller", "argocd"]]) {
       for (const ending of ["crt", "key"]) {
         await Deno.copyFile(`${this.clone}/${name}.${ending}`, `${this.clone}/${copy}.${ending}`);
