@@ -121,3 +121,10 @@ Deno.test("docs: lines of prose are at most 100 columns", () => {
     assert.deepEqual(long, [], page);
   }
 });
+
+Deno.test("docs/README.md: the index leads to every page", () => {
+  const index = readText("docs/README.md");
+  const missing = pages.filter((page) => page.startsWith("docs/") && page !== "docs/README.md")
+    .filter((page) => !index.includes(`](${page.slice("docs/".length)}`));
+  assert.deepEqual(missing, []);
+});
