@@ -1,5 +1,6 @@
 /** Every command of the documentation can be copied: a shell runs it, and its options are valid. */
 import assert from "node:assert/strict";
+import { parse } from "yaml";
 import { names } from "./documented_options.ts";
 import { culvertCommand, denoTask } from "./examples/culvert_command.ts";
 import { ExampleShell, type Invocation } from "./examples/shell.ts";
@@ -26,6 +27,14 @@ Deno.test("docs: JSON in `json` blocks can be read", () => {
       if (info !== "json") continue;
       const isLines = /^\{.*\}\n\{/.test(text);
       for (const part of isLines ? text.trimEnd().split("\n") : [text]) JSON.parse(part);
+    }
+  }
+});
+
+Deno.test("docs: YAML in `yaml` blocks can be read", () => {
+  for (const page of pages) {
+    for (const { info, text } of blocks(page)) {
+      if (info === "yaml") assert.ok(parse(text, { strict: true }), `${page}: ${text}`);
     }
   }
 });

@@ -1,6 +1,7 @@
 /** install.md names values of the charts, files and Secrets: they must be the real ones. */
 import assert from "node:assert/strict";
-import { blocks, exists, readText } from "./markdown.ts";
+import { parse } from "yaml";
+import { blocks, exists, pages, readText } from "./markdown.ts";
 
 const page = "docs/install.md";
 
@@ -46,4 +47,35 @@ Deno.test("install.md: the files that it names are there", () => {
   const named = paths.filter((path) => !path.endsWith("docker"));
   assert.ok(named.length > 8, `${named.length} files are named`);
   assert.deepEqual(named.filter((path) => !exists(path)), []);
+});
+
+/** The names in a values file, as `a.b`; lists and free maps are leaves. */
+function valueNames(values: Record<string, unknown>, schema: Schema, prefix = ""): string[] {
+  return Object.entries(values).flatMap(([key, value]) => {
+    const inner = schema.properties?.[key];
+    const isMap = typeof value === "object" && value !== null && !Array.isArray(value);
+    if (!inner?.properties || !isMap) return [prefix + key];
+    return valueNames(value as Record<string, unknown>, inner, `${prefix}${key}.`);
+  });
+}
+
+Deno.test("docs: the charts' values in `yaml` blocks are the charts'", () => {
+  let count = 0;
+  for (const { text, info } of pages.flatMap(blocks)) {
+    if (info !== "yaml") continue;
+    const values: Record<string, unknown> = parse(text);
+    const schema = schemas.find(({ properties }) =>
+      Object.keys(values).every((key) => properties?.[key])
+    );
+    if (!schema) {
+      // What is no values file says what it is, or is Traefik's.
+      const known = ["apiVersion", "http", "tcp", "entryPoints"];
+      assert.ok(Object.keys(values).some((key) => known.includes(key)), text);
+      continue;
+    }
+    const named = valueNames(values, schema);
+    assert.deepEqual(named.filter((name) => !isValue(name)), []);
+    count += named.length;
+  }
+  assert.ok(count > 10, `${count} values were looked at`);
 });
