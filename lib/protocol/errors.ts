@@ -12,6 +12,7 @@ export const streamErrorCodes = [
   "reset",
   "internal",
   "credentials",
+  "kind_not_supported",
 ] as const;
 
 /** One of {@link streamErrorCodes}. */

@@ -23,6 +23,8 @@ export const FrameType = {
   Batch: 0x0c,
   Drain: 0x0d,
   Return: 0x10,
+  Announce: 0x11,
+  Notice: 0x12,
 } as const;
 
 /** Bytes of a frame's header: its type and its stream. */

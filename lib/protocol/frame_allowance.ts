@@ -48,11 +48,16 @@ export class FrameAllowance {
     return true;
   }
 
-  /** Counts a frame that moves nothing. @returns false when it is one too many. */
-  spend(): boolean {
-    if (this.#left < 1) this.#fill();
-    if (this.#left < 1) return false;
-    this.#left--;
+  /**
+   * Counts a frame that moves nothing.
+   *
+   * @param frames As how many it counts.
+   * @returns false when it is one too many.
+   */
+  spend(frames = 1): boolean {
+    if (this.#left < frames) this.#fill();
+    if (this.#left < frames) return false;
+    this.#left -= frames;
     return true;
   }
 

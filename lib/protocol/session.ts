@@ -1,5 +1,13 @@
 /** One agent connection and the streams that it carries. */
 import { allocate, freeing } from "../bytes/bytes.ts";
+import {
+  type Announcement,
+  decodeAnnouncement,
+  decodeNotice,
+  encodeAnnouncement,
+  encodeNotice,
+  type Notice,
+} from "./announcement.ts";
 import { CloseCode, ExcessError, ProtocolError, StreamError } from "./errors.ts";
 import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
 import {
@@ -21,12 +29,28 @@ import { decodeSettings, encodeSettings, type Settings } from "./settings.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { Stream, type StreamHost } from "./stream.ts";
 import { StreamTable } from "./stream_table.ts";
+import {
+  formatTargetKey,
+  isConfirmed,
+  parseTargetKey,
+  type StreamKind,
+  type TargetKey,
+} from "./target_key.ts";
 import { ReceiveWindow, WindowBudget } from "./window.ts";
 
 /** What a session tells the one who runs it. */
 export interface SessionEvents {
-  /** The peer opened a stream; only an agent gets this. Its first bytes follow as `data`. */
-  opened?(stream: Stream, target: string): void;
+  /**
+   * The peer opened a stream; only an agent gets this. Its first bytes follow as `data`.
+   *
+   * @param target The target's name.
+   * @param kind What the stream is to carry; not always one that this side knows.
+   */
+  opened?(stream: Stream, target: string, kind: string): void;
+  /** The agent has said what it serves, for the first time or anew; only a relay gets this. */
+  announced?(announcement: Announcement): void;
+  /** The relay has something for the log; only an agent gets this. */
+  noticed?(notice: Notice): void;
   /** The peer asks for no new streams; those that are open go on. */
   draining?(): void;
   /** A bug on this side: the session ends with 1011, and the error is for the log. */
@@ -61,6 +85,8 @@ export interface SessionOptions extends SessionKeepalive {
    */
   offersVersion2: boolean;
   events?: SessionEvents;
+  /** Agents only: what this side serves, until {@link Session.announce} says otherwise. */
+  announcement?: Announcement | undefined;
   /** Memory for windows wider than the first one, in bytes; 16 MiB by default. */
   windowBudgetBytes?: number;
   /** Runs a function soon: frames written until then leave in one message. */
@@ -83,6 +109,12 @@ const returnEveryMs = 1_000;
  * opened before it heard of the Drain. Read as a keepalive's time it is no number.
  */
 const drainMark = new Uint8Array(8).fill(0xff);
+
+/** How a stream is opened. */
+export interface OpenOptions {
+  /** What it carries; `http` unless given. */
+  readonly kind?: StreamKind;
+}
 
 /** Counts since the session began; they only grow. */
 export interface SessionStats {
@@ -113,6 +145,8 @@ export class Session {
   readonly stats: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   #version = 1;
   #peer: Settings | undefined;
+  /** What the peer, or on an agent this side, has said that it serves. */
+  #announcement: Announcement | undefined;
   #end: SessionEnd | undefined;
   #nextId = 1;
   #heldBytes = 0;
@@ -141,6 +175,7 @@ export class Session {
   constructor(socket: TunnelSocket, options: SessionOptions) {
     this.#socket = socket;
     this.#options = options;
+    this.#announcement = options.announcement;
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#budget = new WindowBudget(options.windowBudgetBytes ?? defaultWindowBudgetBytes);
     this.#allowance = new FrameAllowance(this.#nowMs);
@@ -187,6 +222,11 @@ export class Session {
   /** What a version 2 peer has said about itself. */
   get peer(): Settings | undefined {
     return this.#peer;
+  }
+
+  /** What the agent serves and claims; undefined for an agent that does not announce it. */
+  get announced(): Announcement | undefined {
+    return this.#announcement;
   }
 
   /** Streams that are open. */
@@ -240,12 +280,16 @@ export class Session {
   /**
    * Opens a stream and sends its first bytes with it; only a relay does.
    *
+   * @param target The target's name.
    * @throws {StreamError} `limit` when the peer's streams are all in use, `unreachable` when the
-   *   session takes no new ones.
+   *   session takes no new ones, `kind_not_supported` when the agent knows no kinds of streams.
    */
-  open(target: string, first: Uint8Array): Stream {
+  open(target: string, first: Uint8Array, { kind = "http" }: OpenOptions = {}): Stream {
     if (!this.takesStreams) {
       throw new StreamError("unreachable", "The session takes no new streams");
+    }
+    if (kind !== "http" && !this.#announcement) {
+      throw new StreamError("kind_not_supported", "The agent serves HTTP alone");
     }
     const { maxStreams } = this.#options.settings;
     const limit = Math.min(this.#peer?.maxStreams ?? maxStreams, maxStreams);
@@ -258,10 +302,23 @@ export class Session {
       stream.write(first);
       this.#outbox.control(FrameType.Connect, stream.id, new TextEncoder().encode(target));
     } else {
-      stream.openWith(encodeTarget(target));
+      if (isConfirmed(kind)) stream.awaitConnected();
+      stream.openWith(encodeTarget(formatTargetKey(target, kind)));
       stream.write(first);
     }
     return stream;
+  }
+
+  /** Agents only: tells the relay what this side serves from now on. */
+  announce(announcement: Announcement): void {
+    this.#announcement = announcement;
+    // Before that, it goes with the Settings.
+    if (this.#version > 1) this.#sendAnnouncement(announcement);
+  }
+
+  /** Relays only: tells the agent something for its log. One that announces nothing is not told. */
+  notify(notice: Notice): void {
+    if (this.#announcement) this.#outbox.control(FrameType.Notice, 0, encodeNotice(notice));
   }
 
   /** Asks the peer for no new streams; those that are open go on. */
@@ -471,6 +528,8 @@ export class Session {
         return this.#receiveOpen(id, payload);
       case FrameType.Connect:
         return this.#receiveConnect(id, payload);
+      case FrameType.Announce:
+        return this.#receiveAnnouncement(payload);
       default:
         this.#spend();
         return this.#control(type, id, payload);
@@ -487,8 +546,8 @@ export class Session {
   }
 
   /** Counts a frame that carries no bytes of a stream. */
-  #spend(): void {
-    if (!this.#allowance.spend()) throw excess();
+  #spend(frames = 1): void {
+    if (!this.#allowance.spend(frames)) throw excess();
   }
 
   #control(type: number, id: number, payload: Uint8Array): void {
@@ -511,6 +570,8 @@ export class Session {
         return this.#receiveSettings(payload);
       case FrameType.Drain:
         return this.#receiveDrain();
+      case FrameType.Notice:
+        return this.#receiveNotice(payload);
       default:
         // Unknown types are ignored, so that later versions may add some.
     }
@@ -538,19 +599,44 @@ export class Session {
     if (this.#options.role === "relay" && !this.#options.offersVersion2) return;
     this.#peer = decodeSettings(payload);
     if (this.#options.role === "agent") {
-      this.#outbox.control(FrameType.Settings, 0, encodeSettings(this.#options.settings));
+      const announces = this.#announcement && { announces: true };
+      const settings = { ...this.#options.settings, ...announces };
+      this.#outbox.control(FrameType.Settings, 0, encodeSettings(settings));
     }
     this.#version = 2;
     this.#outbox.useVersion2(this.#peer.maxFrame);
+    if (this.#options.role === "agent" && this.#announcement) {
+      this.#sendAnnouncement(this.#announcement);
+    }
     this.#keepalive.probe();
+    // A relay must not choose an agent whose targets it does not know yet.
+    if (this.#options.role === "agent" || !this.#peer.announces) this.#ready.resolve();
+  }
+
+  #sendAnnouncement(announcement: Announcement): void {
+    this.#outbox.control(FrameType.Announce, 0, encodeAnnouncement(announcement));
+  }
+
+  /** It counts by its size, as reading it is work. */
+  #receiveAnnouncement(payload: Uint8Array): void {
+    this.#spend(1 + (payload.length >>> 10));
+    const isExpected = this.#options.role === "relay" && this.#version > 1;
+    if (!isExpected || !this.#peer?.announces) return;
+    this.#announcement = decodeAnnouncement(payload);
     this.#ready.resolve();
+    this.#options.events?.announced?.(this.#announcement);
+  }
+
+  #receiveNotice(payload: Uint8Array): void {
+    if (this.#options.role === "relay") return;
+    this.#options.events?.noticed?.(decodeNotice(payload));
   }
 
   #receiveOpen(id: number, payload: Uint8Array): void {
     const { target, first } = decodeOpen(payload);
     const stream = this.#accept(id);
     if (!stream) return;
-    this.#opened(stream, target);
+    this.#opened(stream, parseTargetKey(decodeText(target)));
     if (!stream.isOver) stream.receiveData(first);
   }
 
@@ -558,13 +644,13 @@ export class Session {
     if (this.#version > 1) throw new ProtocolError("Connect in version 2; must be Open");
     const stream = this.#accept(id);
     if (!stream) return;
-    this.#opened(stream, payload);
+    this.#opened(stream, { name: decodeText(payload), kind: "http" });
     if (!stream.isOver) this.#outbox.control(FrameType.Connected, id);
   }
 
-  #opened(stream: Stream, target: Uint8Array): void {
+  #opened(stream: Stream, { name, kind }: TargetKey): void {
     try {
-      this.#options.events?.opened?.(stream, decodeText(target));
+      this.#options.events?.opened?.(stream, name, kind);
     } catch (error) {
       stream.crash(error);
     }
@@ -572,7 +658,8 @@ export class Session {
 
   #receiveConnected(id: number): void {
     const stream = this.#streams.get(id);
-    if (stream) stream.release();
+    if (stream && this.#version > 1) stream.receiveConnected();
+    else if (stream) stream.release();
     // A version 1 agent knows a stream only from here on: a Close that we sent before was lost.
     else if (this.#version === 1 && this.#options.role === "relay") {
       this.#outbox.control(FrameType.Close, id);

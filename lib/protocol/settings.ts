@@ -23,6 +23,8 @@ export const settingsSchema = z.object({
   instance: z.string().min(1).max(128),
   /** Which of an agent's connections this is, from 0: it may keep several. */
   slot: z.int().min(0).max(255).optional(),
+  /** Agents only: whether an Announce follows, which says what it serves. */
+  announces: z.boolean().optional(),
   /** Name and version of the program, for logs. */
   software: z.string().max(128).default("unknown"),
 });

@@ -27,6 +27,8 @@ export interface StreamEvents {
   failed(error: StreamError): void;
   /** After `write` has returned false: there is room again. */
   drained(): void;
+  /** Relays only, on a stream of a kind that is confirmed: the agent has connected to the target. */
+  connected?(): void;
 }
 
 /** What a stream asks of its session. */
@@ -126,6 +128,8 @@ export class Stream {
   /** The target, which goes in front of the first bytes; until then the peer knows nothing of us. */
   #opening: Uint8Array | undefined;
   #isStalled = false;
+  /** The peer must send Connected before any byte. */
+  #awaitsConnected = false;
   /** Bytes that a version 1 peer sent and the owner has not taken. */
   #heldBytes = 0;
   #unsent: readonly Uint8Array[] | undefined;
@@ -238,6 +242,13 @@ export class Stream {
     if (grant > 0 && !this.#hasPeerEnded) this.#host.sendCredit(this.id, grant);
   }
 
+  /** Agents only: tells the relay that the target of a stream that is confirmed is connected. */
+  accept(): void {
+    if (!this.#isOver && this.#host.version > 1) {
+      this.#host.sendControl(FrameType.Connected, this.id);
+    }
+  }
+
   // What follows is between a stream and its session.
 
   /**
@@ -247,6 +258,11 @@ export class Stream {
   openWith(target: Uint8Array): void {
     this.#opening = target;
     this.#host.wake(this);
+  }
+
+  /** Has the stream take no byte before the peer's Connected. */
+  awaitConnected(): void {
+    this.#awaitsConnected = true;
   }
 
   /** Whether Open is still to be sent. */
@@ -342,6 +358,9 @@ export class Stream {
   /** @param release As for {@link StreamEvents.data}. */
   receiveData(payload: Uint8Array, release?: () => void): void {
     if (this.#hasPeerEnded) throw new ProtocolError(`Data after End on stream ${this.id}`);
+    if (this.#awaitsConnected) {
+      throw new ProtocolError(`Bytes before Connected on stream ${this.id}`);
+    }
     if (payload.length === 0) return;
     if (this.#host.version === 1) {
       this.#heldBytes += payload.length;
@@ -363,6 +382,17 @@ export class Stream {
     this.#tellEnd();
     // After both Ends a Close that is still to go would say nothing new.
     if (this.#sendState === "ended" || this.#sendState === "closing") this.#over();
+  }
+
+  /** One that was not waited for is ignored. */
+  receiveConnected(): void {
+    if (!this.#awaitsConnected) return;
+    this.#awaitsConnected = false;
+    try {
+      this.#events.connected?.();
+    } catch (error) {
+      this.crash(error);
+    }
   }
 
   receiveCredit(bytes: number): void {

@@ -348,6 +348,9 @@ const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
     reason: "Service Unavailable",
     message: "the agent has no credential for the target",
   },
+  kind_not_supported: badGateway(
+    "the agent does not serve the target in the way that was asked for",
+  ),
 };
 
 function badGateway(message: string): Omit<RelayError, "code"> {

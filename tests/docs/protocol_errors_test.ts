@@ -156,7 +156,13 @@ const cases: Record<string, Case[]> = {
   "Settings from an agent that did not announce version 2": [relay1(messageOf("agent-settings"))],
   "Connected for an open stream that does not wait for it": [
     agent1(connect, encodeFrame(FrameType.Connected, 1)),
+    agent2(open(1), encodeFrame(FrameType.Connected, 1)),
   ],
+  "Announce from a relay, or one that Settings did not promise": [
+    agent2(encodeFrame(FrameType.Announce, 0, utf8("{"))),
+    relay2(encodeFrame(FrameType.Announce, 0, utf8("{"))),
+  ],
+  "Notice from an agent": [relay2(encodeFrame(FrameType.Notice, 0, utf8("{")))],
   "Pong that echoes no Ping, Drain a second time": [
     agent2(encodeFrame(FrameType.Pong, 0, new Uint8Array(8)), encodeFrame(FrameType.Pong, 0)),
     relay2(encodeFrame(FrameType.Drain, 0), encodeFrame(FrameType.Drain, 0)),
@@ -170,7 +176,9 @@ const cases: Record<string, Case[]> = {
 /** Rows that other tests prove: a message's size is the WebSocket's affair, HTTP the agent's. */
 const elsewhere = [
   "more than 16,384 frames in one message",
-  "Connected for a stream that is not open, to a relay",
+  "Connected for a stream that is not open, to a relay, in version 1",
+  "Announce, promised in Settings, or Notice, that is invalid or too long",
+  "Data or End from an agent, before Connected, on a stream of kind `tcp`",
   "a message over 16 MiB",
   "one more stream than the agent's `maxStreams`",
   "HTTP that is malformed",

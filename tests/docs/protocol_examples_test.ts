@@ -12,7 +12,8 @@ import {
   frameName,
   FrameType,
 } from "../../lib/protocol/frame.ts";
-import { decodeSettings, defaultSettings } from "../../lib/protocol/settings.ts";
+import { decodeAnnouncement, decodeNotice } from "../../lib/protocol/announcement.ts";
+import { decodeSettings, defaultSettings, encodeSettings } from "../../lib/protocol/settings.ts";
 import type { Stream } from "../../lib/protocol/stream.ts";
 import {
   examples,
@@ -173,6 +174,27 @@ function agentWithStream5(): { agent: Replay; stream: Stream } {
   agent.turn(encodeFrame(FrameType.Open, 5, open));
   return { agent, stream: agent.opened!.stream };
 }
+
+Deno.test("protocol.md: targets, a refused hostname and a TCP connection are told as the examples show", () => {
+  const announcement = decodeAnnouncement(onlyFrame("announce", FrameType.Announce));
+  const promise = { announces: true, ...defaultSettings, instance: "one", software: "x" };
+  using agent = new Replay("agent", 2, true, { announcement });
+  const sent = agent.turn(messageOf("relay-settings")).flatMap(framesOf);
+  const announced = sent.find(({ type }) => type === FrameType.Announce);
+  assert.deepEqual(announced?.payload, onlyFrame("announce", FrameType.Announce));
+
+  using relay = new Replay("relay", 2);
+  relay.turn(encodeFrame(FrameType.Settings, 0, encodeSettings(promise)), messageOf("announce"));
+  assert.deepEqual(relay.session.announced, announcement);
+  const { code, message } = decodeNotice(onlyFrame("notice", FrameType.Notice));
+  relay.session.notify({ code, message });
+  assert.deepEqual(relay.turn(), [messageOf("notice")]);
+
+  agent.turn(messageOf("tcp-open"));
+  assert.equal(agent.opened?.target, "pg");
+  agent.opened!.stream.accept();
+  assert.deepEqual(agent.turn(), [messageOf("tcp-connected")]);
+});
 
 Deno.test("protocol.md: Error, Close and Drain leave as the examples show", () => {
   const failed = agentWithStream5();

@@ -17,6 +17,16 @@ import {
   allowancePerUse,
 } from "../../lib/protocol/frame_allowance.ts";
 import { maxTurnFrames } from "../../lib/protocol/inbox.ts";
+import {
+  announcementSchema,
+  decodeAnnouncement,
+  decodeNotice,
+  maxAnnouncedTargets,
+  maxAnnouncementBytes,
+  maxClaimedHostnames,
+  maxNoticeBytes,
+} from "../../lib/protocol/announcement.ts";
+import { formatTargetKey, parseTargetKey, streamKinds } from "../../lib/protocol/target_key.ts";
 import { decodeSettings, defaultSettings, settingsSchema } from "../../lib/protocol/settings.ts";
 import { code, readText, table, tableAfter } from "./markdown.ts";
 
@@ -28,12 +38,11 @@ Deno.test("protocol.md: the frame table is FrameType, in its order", () => {
   assert.deepEqual(written, Object.entries(FrameType));
 });
 
-Deno.test("protocol.md: version 1 has the types up to 0x07, but version 2 neither Connect nor Connected", () => {
+Deno.test("protocol.md: version 1 has the types up to 0x07, of which version 2 has all but Connect", () => {
   const rows = table(page, ["type", "name", "sent by", "stream", "payload", "version"]);
   for (const { type, name, version } of rows) {
     const isFirst = Number(code(type!)) <= FrameType.Pong;
-    const isOld = name === "Connect" || name === "Connected";
-    assert.equal(version, isOld ? "1" : isFirst ? "1, 2" : "2", String(name));
+    assert.equal(version, name === "Connect" ? "1" : isFirst ? "1, 2" : "2", String(name));
   }
 });
 
@@ -49,6 +58,36 @@ Deno.test("protocol.md: `limit` comes with Retry-After: 1", () => {
     const { retryAfterSeconds } = fromStreamError(name);
     assert.equal(retryAfterSeconds, name === "limit" ? 1 : undefined, name);
   }
+});
+
+Deno.test("protocol.md: the kinds are those that the code has, and Open names them as the table does", () => {
+  const rows = table(page, ["kind", "target in Open", "carries"]);
+  assert.deepEqual(rows.map((row) => code(row["kind"]!)), [...streamKinds]);
+  for (const row of rows) {
+    const kind = streamKinds.find((known) => known === code(row["kind"]!))!;
+    const text = code(row["target in Open"]!);
+    assert.equal(formatTargetKey("NAME", kind), text);
+    assert.deepEqual(parseTargetKey(text), { kind, name: "NAME" });
+  }
+});
+
+Deno.test("protocol.md: the table of Announce and its JSON example are the schema's", () => {
+  const rows = table(page, ["key", "what"]);
+  assert.deepEqual(rows.map((row) => code(row["key"]!)), Object.keys(announcementSchema.shape));
+  const [, json] = /```json\n(\{\s+"targets"[\s\S]*?)```/.exec(readText(page)) ?? [];
+  const example = decodeAnnouncement(new TextEncoder().encode(json));
+  assert.deepEqual(example.targets.map(({ name }) => name), ["dashboard", "pg"]);
+  assert.deepEqual(example.hostnames, [{ hostname: "hello.example.com", target: "dashboard" }]);
+  assert.equal(example.hash?.length, 64);
+  const notice = { code: "hostname_refused", message: "…" };
+  assert.deepEqual(decodeNotice(new TextEncoder().encode(JSON.stringify(notice))), notice);
+});
+
+Deno.test("protocol.md: the bounds of Announce and Notice are the code's", () => {
+  assert.equal(stated(/The payload has at most (\d+) KiB/) * 1024, maxAnnouncementBytes);
+  assert.equal(stated(/at most ([\d,]+) objects, no name twice/), maxAnnouncedTargets);
+  assert.equal(stated(/at most (\d+) objects, no hostname twice/), maxClaimedHostnames);
+  assert.equal(stated(/1,000 UTF-16 units, the payload (\d+) KiB/) * 1024, maxNoticeBytes);
 });
 
 Deno.test("protocol.md: the close codes are CloseCode", () => {

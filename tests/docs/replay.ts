@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { CloseCode } from "../../lib/protocol/errors.ts";
 import { decodeMessage, FrameType } from "../../lib/protocol/frame.ts";
-import { Session } from "../../lib/protocol/session.ts";
+import { Session, type SessionOptions } from "../../lib/protocol/session.ts";
 import { decodeSettings } from "../../lib/protocol/settings.ts";
 import type { TunnelSocket, TunnelSocketEvents } from "../../lib/protocol/socket.ts";
 import type { Stream } from "../../lib/protocol/stream.ts";
@@ -92,8 +92,14 @@ export class Replay implements Disposable {
    * @param version Of the peer, which the test plays.
    * @param isReading Whether what arrives on streams is dealt with at once, or never.
    */
-  constructor(role: "relay" | "agent", version: 1 | 2, isReading = true) {
+  constructor(
+    role: "relay" | "agent",
+    version: 1 | 2,
+    isReading = true,
+    options: Partial<SessionOptions> = {},
+  ) {
     this.session = new Session(this.socket, {
+      ...options,
       role,
       settings: decodeSettings(onlyFrame(`${role}-settings`, FrameType.Settings)),
       offersVersion2: version === 2,

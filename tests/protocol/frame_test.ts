@@ -32,6 +32,8 @@ const TABLE = [
   ["Batch", 0x0c],
   ["Drain", 0x0d],
   ["Return", 0x10],
+  ["Announce", 0x11],
+  ["Notice", 0x12],
 ] as const;
 
 const anyType = fc.integer({ min: 0, max: 0xff }).filter((type) => type !== T.Batch);

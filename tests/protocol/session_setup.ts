@@ -163,7 +163,7 @@ export class SessionPair implements AsyncDisposable {
       offersVersion2: true,
       defer: transport.defer,
       ...options.relay,
-      events: this.#events("relay", options),
+      events: { ...this.#events("relay", options), ...options.relay?.events },
     });
     this.agent = new Session(wire.agent, {
       role: "agent",
@@ -171,7 +171,7 @@ export class SessionPair implements AsyncDisposable {
       offersVersion2: true,
       defer: transport.defer,
       ...options.agent,
-      events: this.#events("agent", options),
+      events: { ...this.#events("agent", options), ...options.agent?.events },
     });
   }
 

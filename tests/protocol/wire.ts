@@ -20,6 +20,8 @@ export const T = {
   Batch: 12,
   Drain: 13,
   Return: 16,
+  Announce: 17,
+  Notice: 18,
 } as const;
 
 /** A frame taken apart. */

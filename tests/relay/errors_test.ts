@@ -38,6 +38,7 @@ Deno.test("fromStreamError gives each reason its status", () => {
     reset: 502,
     internal: 502,
     credentials: 503,
+    kind_not_supported: 502,
   };
   const found = Object.fromEntries(
     streamErrorCodes.map((code) => [code, fromStreamError(code).status]),

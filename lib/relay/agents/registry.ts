@@ -26,6 +26,11 @@ export type Connection = Pick<Registration, "instance" | "slot" | "sinceMs">;
 /** Finds the session for a request. */
 export class Registry {
   readonly #sessions = new Map<string, Registration[]>();
+  /**
+   * Called when a registered session's agent has said what it serves, which `session.announced` has:
+   * once it is registered, and with each change.
+   */
+  onAnnounced: (registration: Registration) => void = () => {};
 
   /** Registered sessions of all clusters. */
   get size(): number {
@@ -55,6 +60,11 @@ export class Registry {
     for (const { session } of replaced) {
       session.close(CloseCode.Replaced, "Replaced by a newer session");
     }
+  }
+
+  /** The agent of a registered session has said what it serves, for the first time or anew. */
+  announced(registration: Registration): void {
+    this.onAnnounced(registration);
   }
 
   /** Removes this very session; a newer one of the same agent stays. */

@@ -52,6 +52,7 @@ export class AgentSession {
       defer: relay.defer,
       ...relay.keepalive,
       events: {
+        announced: () => this.#announced(),
         draining: () => this.#draining(),
         fault: (error) => {
           countFault("session");
@@ -101,7 +102,22 @@ export class AgentSession {
       version: session.version,
       instance,
       software,
+      targets: session.announced?.targets.length,
     });
+    this.#announced();
+  }
+
+  /** The agent has said what it serves. It may do so before its session is registered. */
+  #announced(): void {
+    const { announced } = this.#session;
+    if (!this.#registration || !announced) return;
+    this.#relay.log.debug("Agent announced its targets", {
+      ...this.#about,
+      targets: announced.targets.length,
+      hostnames: announced.hostnames.length,
+      hash: announced.hash,
+    });
+    this.#relay.registry.announced(this.#registration);
   }
 
   /** The agent's certificate ends soon. It may have a newer one, and shows that when it dials anew. */
