@@ -11,7 +11,7 @@ import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { AgentRefusals } from "./agents/agent_refusals.ts";
 import { Admissions, type TableChanges } from "./agents/admissions.ts";
 import { Callers, type Digest } from "./callers/callers.ts";
-import type { KeysEvents } from "./callers/keys.ts";
+import type { KeysEvents } from "../jwt/keys.ts";
 import type { Tracer } from "../trace.ts";
 import type { Audit } from "./telemetry/audit.ts";
 import { IdleWatch } from "./limits/idle_watch.ts";

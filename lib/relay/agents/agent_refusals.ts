@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
 import { Failures } from "../limits/failures.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
-import { isPrintableName } from "../printable_name.ts";
+import { isPrintableName } from "../../domain/printable_name.ts";
 import type { SparseLog } from "../../sparse_log.ts";
 import type { Refusal } from "./admissions.ts";
 

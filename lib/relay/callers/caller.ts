@@ -1,7 +1,7 @@
 /** Who asks for a tunnel, and why somebody does not get one. */
 import type { RelayError } from "../errors.ts";
 import type { CallerKind } from "./methods.ts";
-import type { Patterns } from "./patterns.ts";
+import type { Patterns } from "../../domain/patterns.ts";
 
 /** A caller that proved who it is, or that nobody asked. */
 export interface Caller {

@@ -2,7 +2,7 @@
 import type { Exchange } from "../../net/exchange.ts";
 import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
 import { Failures } from "../limits/failures.ts";
-import { isPrintableName } from "../printable_name.ts";
+import { isPrintableName } from "../../domain/printable_name.ts";
 import type { SparseLog } from "../../sparse_log.ts";
 import type { Caller, Denial, DenialReason } from "./caller.ts";
 

@@ -15,13 +15,14 @@ import { digestToken } from "../digests.ts";
 import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates } from "./certificates.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "../../jwt/clock.ts";
 import { readCredential } from "./credential.ts";
 import { Hosts } from "./hosts.ts";
-import { JwtVerifier, looksLikeJwt } from "./jwt.ts";
-import { IssuerKeys, type KeysEvents } from "./keys.ts";
+import { looksLikeJwt } from "../../jwt/verify.ts";
+import { JwtVerifier } from "./jwt.ts";
+import { IssuerKeys, type KeysEvents } from "../../jwt/keys.ts";
 import { OpenRequests } from "./open_requests.ts";
-import { anything } from "./patterns.ts";
+import { anything } from "../../domain/patterns.ts";
 import { CallerTokens, type TokenOwner } from "./tokens.ts";
 import { VerifiedTokens } from "./verified_tokens.ts";
 

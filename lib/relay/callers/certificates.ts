@@ -3,8 +3,8 @@ import type { CertificateRule } from "../../domain/callers.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import { callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type Identity } from "./caller.ts";
-import { isPrintableName } from "../printable_name.ts";
-import { anything, Patterns } from "./patterns.ts";
+import { isPrintableName } from "../../domain/printable_name.ts";
+import { anything, Patterns } from "../../domain/patterns.ts";
 
 /** What a certificate without any name is called. */
 const nameless = "unnamed";

@@ -2,7 +2,7 @@
 import type { CallerToken } from "../../domain/callers.ts";
 import { type DigestEntry, digestOf, DigestTable } from "../digests.ts";
 import type { Caller, Standing } from "./caller.ts";
-import { Patterns } from "./patterns.ts";
+import { Patterns } from "../../domain/patterns.ts";
 
 /** A caller and until when its token is good. */
 export interface TokenOwner {

@@ -15,9 +15,9 @@ import {
 } from "../../http1/head.ts";
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
-import { isPrintableName } from "../printable_name.ts";
+import { isPrintableName } from "../../domain/printable_name.ts";
 import { isCallerKind } from "../callers/methods.ts";
-import { anything } from "../callers/patterns.ts";
+import { anything } from "../../domain/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
 import { relayedField } from "../forward/headers.ts";
 import { type Span, withTrace } from "../../trace.ts";

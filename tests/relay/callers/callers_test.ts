@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { CallersConfig } from "../../../lib/domain/callers.ts";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
 import { Callers, type CallersContext, refuseCluster } from "../../../lib/relay/callers/callers.ts";
-import { anything } from "../../../lib/relay/callers/patterns.ts";
+import { anything } from "../../../lib/domain/patterns.ts";
 import {
   maxRemembered,
   rememberedMs,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Caller } from "../../../lib/relay/callers/caller.ts";
 import { Callers } from "../../../lib/relay/callers/callers.ts";
 import { OpenRequests } from "../../../lib/relay/callers/open_requests.ts";
-import { anything } from "../../../lib/relay/callers/patterns.ts";
+import { anything } from "../../../lib/domain/patterns.ts";
 import { field } from "../../../lib/http1/head.ts";
 
 const certificate = { names: ["argocd"], expiresMs: Infinity };

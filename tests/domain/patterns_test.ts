@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Patterns } from "../../../lib/relay/callers/patterns.ts";
-import { check } from "../../protocol/property.ts";
+import { Patterns } from "../../lib/domain/patterns.ts";
+import { check } from "../protocol/property.ts";
 
 Deno.test("Patterns takes names as they are, and beginnings with a * behind", () => {
   const patterns = new Patterns(["prod", "dev-*"]);

@@ -14,3 +14,18 @@ export function isPrintableName(value: unknown): value is string {
   return typeof value === "string" && value.length <= maxNameUnits && printable.test(value) &&
     value.trim() === value;
 }
+
+/** Why a value is not a name; "the claim …" comes in front. */
+export function nameFault(claim: unknown): string {
+  if (typeof claim !== "string") return `is ${kindOf(claim)}, must be a string`;
+  if (claim === "") return "is empty";
+  if (claim.length > maxNameUnits) {
+    return `has ${claim.length} characters, must have ${maxNameUnits} at most`;
+  }
+  return "has characters that are not printable, or a blank at an end";
+}
+
+function kindOf(claim: unknown): string {
+  if (claim === null) return "null";
+  return Array.isArray(claim) ? "a list" : `of type ${typeof claim}`;
+}

@@ -1,0 +1,96 @@
+/** What is known about whoever sends a request, for policies to decide by. */
+import type { ClaimNames } from "../domain/provider.ts";
+import { type Claims, groupsOf, meets, pathOf, valuesOf } from "./claims.ts";
+import type { PersonRule } from "./rule.ts";
+
+/** What a request has shown. */
+export interface Facts {
+  /** The client's address. */
+  readonly address: string;
+  /** The names of its verified client certificate. */
+  readonly certificateNames: readonly string[];
+  /** The name of its token, if it is one of `--caller-tokens`. */
+  readonly token?: string | undefined;
+  /** What a provider says. */
+  readonly vouched?: Vouched | undefined;
+}
+
+/** What a provider says about somebody, in whatever form it was kept. */
+export interface Vouched {
+  readonly provider: string;
+  /** Whether the provider told the groups at all. */
+  readonly tellsGroups: boolean;
+  /** Whether it meets a rule, which is about this provider. */
+  meets(rule: PersonRule): boolean;
+  /** The groups among `wanted`, which are patterns, and those that met a rule. */
+  groupsFor(rules: readonly PersonRule[], wanted: ReadonlySet<string>): readonly string[];
+}
+
+/** Claims as they came in a verified token. */
+export class VouchedClaims implements Vouched {
+  readonly provider: string;
+  readonly #claims: Claims;
+  readonly #names: ClaimNames;
+  readonly #groups: readonly string[] | undefined;
+
+  constructor(provider: string, claims: Claims, names: ClaimNames) {
+    this.provider = provider;
+    this.#claims = claims;
+    this.#names = names;
+    this.#groups = groupsOf(claims, names);
+  }
+
+  get tellsGroups(): boolean {
+    return this.#groups !== undefined;
+  }
+
+  meets(rule: PersonRule): boolean {
+    return rule.provider === this.provider && meets(this.#claims, this.#names, rule);
+  }
+
+  groupsFor(rules: readonly PersonRule[], wanted: ReadonlySet<string>): readonly string[] {
+    const named = (this.#groups ?? []).filter((group) => wanted.has(group));
+    const matched = rules.flatMap((rule) =>
+      isAbout(rule, this.#names) && this.meets(rule) ? valuesOf(this.#claims, rule) : []
+    );
+    return [...new Set([...matched, ...named])];
+  }
+}
+
+/** What a session keeps of them: the rules that they met, and the groups that mattered. */
+export class VouchedRules implements Vouched {
+  readonly provider: string;
+  readonly tellsGroups: boolean;
+  readonly #ids: ReadonlySet<string>;
+  readonly #groups: readonly string[];
+
+  constructor(
+    provider: string,
+    ids: readonly string[],
+    groups: readonly string[] = [],
+    tellsGroups = true,
+  ) {
+    this.provider = provider;
+    this.tellsGroups = tellsGroups;
+    this.#ids = new Set(ids);
+    this.#groups = groups;
+  }
+
+  meets(rule: PersonRule): boolean {
+    return rule.provider === this.provider && this.#ids.has(rule.id);
+  }
+
+  groupsFor(rules: readonly PersonRule[], wanted: ReadonlySet<string>): readonly string[] {
+    const matched = new Set(
+      rules.flatMap((rule) => rule.kind === "claim" && this.meets(rule) ? [rule.value] : []),
+    );
+    return this.#groups.filter((group) => wanted.has(group) || matched.has(group));
+  }
+}
+
+/** Whether a rule is about groups. */
+export function isAbout(rule: PersonRule, { groups }: ClaimNames): rule is PersonRule & {
+  readonly kind: "claim";
+} {
+  return rule.kind === "claim" && rule.path.join("\0") === pathOf(groups).join("\0");
+}

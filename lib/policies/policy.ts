@@ -1,0 +1,148 @@
+/** Who may open what: a policy decides by what is known about whoever asks, and says no by default. */
+import { AddressRanges } from "../domain/address_ranges.ts";
+import { Patterns } from "../domain/patterns.ts";
+import {
+  isSet,
+  type PolicyEntry,
+  publicPolicy,
+  type RuleEntry,
+  type RuleSetEntry,
+} from "../domain/policy.ts";
+import { pathOf } from "./claims.ts";
+import type { Facts } from "./facts.ts";
+import type { PersonRule, Rule, RuleSet } from "./rule.ts";
+
+/** What a policy says. */
+export type Decision =
+  | {
+    readonly isAllowed: true;
+    /** The rules that were met. */
+    readonly met: readonly Rule[];
+  }
+  | {
+    readonly isAllowed: false;
+    /** The rules that were not met. */
+    readonly missing: readonly Rule[];
+  };
+
+/** A policy for services of one provider. */
+export class Policy {
+  readonly name: string;
+  readonly #rules: RuleSet;
+  /** All rules, in the order in which they stand. */
+  readonly rules: readonly Rule[];
+
+  private constructor(name: string, rules: RuleSet) {
+    this.name = name;
+    this.#rules = rules;
+    this.rules = rulesOf(rules);
+  }
+
+  /** Lets everybody in. */
+  static readonly public = new Policy(publicPolicy, { kind: "all", members: [] });
+
+  /**
+   * Makes a policy of its entry.
+   *
+   * @param provider What rules that name no provider are about.
+   */
+  static async from(entry: PolicyEntry, provider: string): Promise<Policy> {
+    return new Policy(entry.name, await toSet(entry, provider));
+  }
+
+  /** The rules about what providers say. */
+  get personRules(): readonly PersonRule[] {
+    return this.rules.filter((rule) => isPerson(rule));
+  }
+
+  /** Whether whoever shows this is let in. */
+  decide(facts: Facts): Decision {
+    const isAllowed = holds(this.#rules, facts);
+    const met = this.rules.filter((rule) => matches(rule, facts));
+    if (isAllowed) return { isAllowed, met };
+    return { isAllowed, missing: this.rules.filter((rule) => !met.includes(rule)) };
+  }
+
+  /** The same as `decide` without the reasons. */
+  allows(facts: Facts): boolean {
+    return holds(this.#rules, facts);
+  }
+}
+
+function isPerson(rule: Rule): rule is PersonRule {
+  return rule.kind === "claim" || rule.kind === "emailDomain";
+}
+
+async function toSet(entry: RuleSetEntry, provider: string): Promise<RuleSet> {
+  const kind = "any" in entry ? "any" : "all";
+  const entries = "any" in entry ? entry.any : entry.all;
+  const members = await Promise.all(
+    entries.map((entry) => isSet(entry) ? toSet(entry, provider) : toRule(entry, provider)),
+  );
+  return { kind, members };
+}
+
+async function toRule(entry: RuleEntry, usual: string): Promise<Rule> {
+  if ("claim" in entry) {
+    const { value, provider = usual } = entry;
+    const path = pathOf(entry.claim);
+    return {
+      kind: "claim",
+      id: await digest("claim", provider, ...path, value),
+      provider,
+      path,
+      value,
+    };
+  }
+  if ("emailDomain" in entry) {
+    const { provider = usual } = entry;
+    const domain = entry.emailDomain.toLowerCase();
+    return {
+      kind: "emailDomain",
+      id: await digest("emailDomain", provider, domain),
+      provider,
+      domain,
+    };
+  }
+  if ("token" in entry) return { kind: "token", name: entry.token };
+  if ("certificate" in entry) return { kind: "certificate", name: entry.certificate };
+  const ranges = AddressRanges.parse(entry.address);
+  if (!ranges) throw new RangeError("A rule's address is not a range");
+  return { kind: "address", text: entry.address, ranges };
+}
+
+/** Bytes of a rule's id: sessions hold ids, and cookies are short. */
+const idBytes = 9;
+
+/** Names a rule by what it says, so that a rule with other words is another one. */
+async function digest(...parts: readonly string[]): Promise<string> {
+  const bytes = new TextEncoder().encode(JSON.stringify(parts));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return hash.subarray(0, idBytes).toBase64({ alphabet: "base64url", omitPadding: true });
+}
+
+function rulesOf(set: RuleSet): Rule[] {
+  return set.members.flatMap((member) => "members" in member ? rulesOf(member) : [member]);
+}
+
+function holds(set: RuleSet, facts: Facts): boolean {
+  const holdsOne = (member: Rule | RuleSet) =>
+    "members" in member ? holds(member, facts) : matches(member, facts);
+  return set.kind === "any" ? set.members.some(holdsOne) : set.members.every(holdsOne);
+}
+
+function matches(rule: Rule, { address, certificateNames, token, vouched }: Facts): boolean {
+  switch (rule.kind) {
+    case "claim":
+    case "emailDomain":
+      return vouched?.meets(rule) ?? false;
+    case "token":
+      return token !== undefined && new Patterns([rule.name]).matches(token);
+    case "certificate": {
+      const wanted = new Patterns([rule.name]);
+      return certificateNames.some((name) => wanted.matches(name));
+    }
+    case "address":
+      return rule.ranges.has(address);
+  }
+}
