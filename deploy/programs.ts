@@ -8,10 +8,11 @@ export interface Program {
   readonly permissions: readonly string[];
 }
 
-/** The relay writes its audit log; the agent writes nothing. */
+/** The relay writes its audit log; the others write nothing. */
 export const programs: readonly Program[] = [
   { name: "relay", permissions: ["--allow-net", "--allow-read", "--allow-write", "--allow-env"] },
   { name: "agent", permissions: ["--allow-net", "--allow-read", "--allow-env"] },
+  { name: "access", permissions: ["--allow-net", "--allow-read", "--allow-env"] },
 ];
 
 /** Runs Deno with these arguments, its output on ours; ends this process if that fails. */

@@ -4,10 +4,18 @@ import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
 import { tokenProgram } from "./commands/token_options.ts";
 import type { Program } from "./options/option_table.ts";
 import { relayProgram } from "./relay_program.ts";
+import { accessHttpProgram, accessServicesProgram, accessTcpProgram } from "./tables/access.ts";
 import { agentProgram } from "./tables/agent.ts";
 
 /** What runs until it is stopped. */
 export const programs: readonly Program[] = [relayProgram, agentProgram];
 
 /** What prints something and ends, with options of its own. */
-export const commands: readonly Program[] = [kubeconfigProgram, argocdSecretProgram, tokenProgram];
+export const commands: readonly Program[] = [
+  kubeconfigProgram,
+  argocdSecretProgram,
+  tokenProgram,
+  accessTcpProgram,
+  accessHttpProgram,
+  accessServicesProgram,
+];

@@ -4,8 +4,8 @@
 export interface TunnelSocketEvents {
   /** A whole binary message. The bytes belong to the receiver. */
   message(bytes: Uint8Array): void;
-  /** A text message: no peer of ours sends one. */
-  text(): void;
+  /** A text message: sessions have none. */
+  text(text: string): void;
   /** A Ping or Pong of the WebSocket's own (RFC 6455 section 5.5), where the runtime tells. */
   control?(): void;
   /** The socket has closed, by either side; called once, and nothing comes after it. */
@@ -37,6 +37,12 @@ export interface TunnelSocket {
   resume?(): void;
 }
 
+/** A WebSocket of a protocol that has text messages as well. */
+export interface MessageSocket extends TunnelSocket {
+  /** Queues one text message. */
+  sendText(text: string): void;
+}
+
 /** How often a standard WebSocket is asked whether its buffer has fallen: it has no event for it. */
 const drainPollMs = 2;
 /** How long a standard WebSocket may take over the closing handshake. */
@@ -54,11 +60,11 @@ export interface WebSocketTraits {
 }
 
 /** Wraps a standard `WebSocket` (the native one of Deno, browsers and Workers). */
-export function fromWebSocket(socket: WebSocket, traits: WebSocketTraits = {}): TunnelSocket {
+export function fromWebSocket(socket: WebSocket, traits: WebSocketTraits = {}): MessageSocket {
   return new StandardSocket(socket, traits);
 }
 
-class StandardSocket implements TunnelSocket {
+class StandardSocket implements MessageSocket {
   readonly #socket: WebSocket;
   readonly #copiesOnSend: boolean;
   readonly #cut: WebSocketTraits["cut"];
@@ -83,7 +89,7 @@ class StandardSocket implements TunnelSocket {
     this.#socket.addEventListener("message", ({ data }) => {
       if (this.#isClosed) return;
       if (data instanceof ArrayBuffer) events.message(new Uint8Array(data));
-      else events.text();
+      else events.text(String(data));
     });
     // Deno has 0 where the standard has 1006: there was no close frame.
     this.#socket.addEventListener("close", ({ code, reason }) => {
@@ -96,15 +102,24 @@ class StandardSocket implements TunnelSocket {
   }
 
   send(message: Uint8Array, sent?: () => void): void {
-    if (this.#socket.readyState !== 1) return;
+    if (this.#send(message as Uint8Array<ArrayBuffer>) && this.#copiesOnSend) sent?.();
+  }
+
+  sendText(text: string): void {
+    this.#send(text);
+  }
+
+  #send(message: Uint8Array<ArrayBuffer> | string): boolean {
+    if (this.#socket.readyState !== 1) return false;
     try {
-      this.#socket.send(message as Uint8Array<ArrayBuffer>);
+      this.#socket.send(message);
     } catch {
       // workerd throws where the standard drops the message. What was lost ends the session.
-      return this.terminate();
+      this.terminate();
+      return false;
     }
-    if (this.#copiesOnSend) sent?.();
     if (this.bufferedAmount > 0) this.#poll ??= setInterval(() => this.#checkDrain(), drainPollMs);
+    return true;
   }
 
   close(code: number, reason: string): void {

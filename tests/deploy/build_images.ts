@@ -1,15 +1,21 @@
 /**
- * Builds both images from the real Dockerfiles and loads them into the cluster's node, before the
+ * Builds all images from the real Dockerfiles and loads them into the cluster's node, before the
  * tests that use them. There is no registry: local images stand in for the base images.
  */
 import type { ChartName } from "./helm.ts";
 import { must, repositoryRoot, tool } from "./tools.ts";
 
+/** The programs that have images: those of the charts, and the user's. */
+export type ImageName = ChartName | "access";
+
+/** All of them. */
+export const imageNames: readonly ImageName[] = ["relay", "agent", "access"];
+
 /** The tag of what is built here. */
 export const imageTag = "test";
 
 /** Where an image is for a chart's `image.repository`. */
-export function imageRepository(program: ChartName): string {
+export function imageRepository(program: ImageName): string {
   return `docker.io/local/culvert-${program}`;
 }
 
@@ -24,7 +30,7 @@ const certificates = "/etc/ssl/certs";
 
 /** The file with an image's build; the base images that it names. */
 export async function readDockerfile(
-  program: ChartName,
+  program: ImageName,
 ): Promise<{ text: string; denoVersion: string; bases: string[] }> {
   const text = await Deno.readTextFile(`${repositoryRoot}deploy/docker/${program}.Dockerfile`);
   const denoVersion = /^ARG DENO_VERSION=(\S+)$/m.exec(text)?.[1];
@@ -47,7 +53,7 @@ export async function saveImage(image: string, archive: string, name = image): P
   await must("buildah", ["push", image, `docker-archive:${archive}:${name}`], { env, timeoutMs });
 }
 
-async function buildAndLoad(image: string, program: ChartName, folder: string): Promise<void> {
+async function buildAndLoad(image: string, program: ImageName, folder: string): Promise<void> {
   const file = ["--file", `${repositoryRoot}deploy/docker/${program}.Dockerfile`];
   const trust = ["--build-arg", "DENO_TLS_CA_STORE=system"];
   const mount = ["--volume", `${certificates}:${certificates}:ro`];
@@ -61,10 +67,9 @@ async function buildAndLoad(image: string, program: ChartName, folder: string): 
 }
 
 if (import.meta.main) {
-  const programs = ["relay", "agent"] as const;
-  const files = await Promise.all(programs.map(readDockerfile));
+  const files = await Promise.all(imageNames.map(readDockerfile));
   const bases = [...new Set(files.flatMap(({ bases }) => bases))];
-  const images = programs.map((program) => `${imageRepository(program)}:${imageTag}`);
+  const images = imageNames.map((program) => `${imageRepository(program)}:${imageTag}`);
   const folder = await Deno.makeTempDir({ prefix: "culvert-images-" });
   // Else each build would leave those of the one before, without a name: more than a gigabyte.
   await remove([...bases, ...images]);
@@ -73,7 +78,7 @@ if (import.meta.main) {
       const named = bases.filter((name) => name.endsWith(version));
       await tool("base-images", [version, ...named], { timeoutMs });
     }
-    for (const [index, program] of programs.entries()) {
+    for (const [index, program] of imageNames.entries()) {
       await buildAndLoad(images[index]!, program, folder);
     }
   } finally {

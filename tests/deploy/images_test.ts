@@ -1,7 +1,7 @@
-/** Both images as they were built: who they run as, with which permissions, and what is not in them. */
+/** The images as they were built: who they run as, with which permissions, and what is not in them. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { clusterTest } from "../e2e/environment.ts";
-import { imageRepository, imageTag, readDockerfile } from "./build_images.ts";
+import { imageNames, imageRepository, imageTag, readDockerfile } from "./build_images.ts";
 import { must, repositoryRoot } from "./tools.ts";
 
 interface ImageConfig {
@@ -23,7 +23,7 @@ async function permissionsOfTask(task: string): Promise<string[]> {
   return [...tasks[task].command.matchAll(/--allow-[\w=,-]+/g)].map((found) => found[0]);
 }
 
-for (const program of ["relay", "agent"] as const) {
+for (const program of imageNames) {
   clusterTest(`the image of the ${program} has what it needs and no more`, async () => {
     const config = await configOf(`${imageRepository(program)}:${imageTag}`);
     equal(config.User, "65532:65532", "a number, as runAsNonRoot needs one");

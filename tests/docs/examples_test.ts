@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { names } from "./documented_options.ts";
-import { culvertCommand, denoTask } from "./examples/culvert_command.ts";
+import { culvertCommand, denoTask, isProgramName } from "./examples/culvert_command.ts";
 import { ExampleShell, type Invocation } from "./examples/shell.ts";
 import { blocks, exists, pages, readText } from "./markdown.ts";
 
@@ -10,7 +10,7 @@ const { tasks }: { tasks: Record<string, { command: string }> } = JSON.parse(rea
 
 /** Programs whose commands must be in `sh` blocks, where the tests here find them. */
 const commandLine =
-  /^\s*(?:\$ )?(?:deno|npx|relay|agent|docker|kubectl|helm|curl|openssl) [\w./$"'-]/m;
+  /^\s*(?:\$ )?(?:deno|npx|relay|agent|access|docker|kubectl|helm|curl|openssl) [\w./$"'-]/m;
 
 Deno.test("docs: commands are in `sh` blocks, and write to no absolute path", () => {
   for (const page of pages) {
@@ -91,7 +91,7 @@ function isIgnoredByGit(name: string): boolean {
   return code === 0;
 }
 
-/** What relay and agent would say about the options of their command lines. */
+/** What the programs would say about the options of their command lines. */
 async function optionFaults(invocations: readonly Invocation[], cwd: string): Promise<string[]> {
   const commands = invocations.flatMap((invocation) => culvertCommand(invocation) ?? []);
   if (commands.length === 0) return [];
@@ -115,7 +115,7 @@ const optionSources: Record<string, string> = {
 
 function checkTask(invocation: Invocation): void {
   const task = denoTask(invocation);
-  if (!task || task.name === "relay" || task.name === "agent") return;
+  if (!task || isProgramName(task.name)) return;
   assert.ok(tasks[task.name], `deno task ${task.name}`);
   const known = names(readText(optionSources[task.name] ?? "deno.json"));
   for (const option of names(task.argv.join(" "))) {

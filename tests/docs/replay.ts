@@ -63,7 +63,7 @@ class RecordingSocket implements TunnelSocket {
   }
 
   receiveText(): void {
-    this.#events!.text();
+    this.#events!.text("");
   }
 
   send(message: Uint8Array, sent?: () => void): void {

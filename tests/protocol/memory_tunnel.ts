@@ -94,7 +94,7 @@ export class MemorySocket implements TunnelSocket {
     const arrival = this.#inbox.shift();
     if (!arrival || this.#state === "closed") return;
     if (arrival.kind === "closed") return this.#closed(arrival.code, arrival.reason);
-    if (arrival.kind === "text") return this.#events?.text();
+    if (arrival.kind === "text") return this.#events?.text("");
     const { bytes, sent } = arrival;
     // Copied only now, so that a sender that changes its array too early is found out.
     this.#events?.message(Uint8Array.from(bytes));

@@ -254,7 +254,7 @@ class Played {
     else if (step.kind === "drained") this.#drained();
     else if (step.kind === "drain") this.drains.push(session.drain(60_000));
     else if (step.kind === "close") session.close(4000, "Closed by the test");
-    else if (step.kind === "text") socket.events.text();
+    else if (step.kind === "text") socket.events.text("");
     else socket.events.closed(1006, "");
   }
 

@@ -373,7 +373,7 @@ function runningAgent(program: Program, files: TempFiles, healthAddress: string)
 
 /** Runs a program that is expected to end by itself, such as with a wrong option or `--help`. */
 export async function runProgram(
-  script: "relay.ts" | "agent.ts",
+  script: "relay.ts" | "agent.ts" | "access.ts",
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   timeoutMs: number = DEFAULT_DEADLINE_MS,

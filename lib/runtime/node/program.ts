@@ -94,15 +94,16 @@ export async function listenOn(
   try {
     return formatAddress(await server.listen(address.hostname, address.port));
   } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    const why = reasons[code ?? ""] ?? message;
-    throw new ConfigError(
-      `Option --${option}: can't listen on ${formatAddress(address)}: ${why}; ${
-        remedyFor(code)
-      }, ` +
-        "or port 0 for a free one",
-    );
+    throw new ConfigError(listenFailure(`Option --${option}`, address, error));
   }
+}
+
+/** Why an address can't be had, and what to do. @param origin What asked for it. */
+export function listenFailure(origin: string, address: ListenAddress, error: unknown): string {
+  const { code, message } = error as { code?: string; message: string };
+  const why = reasons[code ?? ""] ?? message;
+  return `${origin}: can't listen on ${formatAddress(address)}: ${why}; ${remedyFor(code)}, ` +
+    "or port 0 for a free one";
 }
 
 function remedyFor(code: string | undefined): string {

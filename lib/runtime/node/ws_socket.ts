@@ -3,7 +3,7 @@
 import type { RawData, WebSocket } from "ws";
 import type { Writable } from "node:stream";
 import { allocate } from "../../bytes/bytes.ts";
-import type { TunnelSocket, TunnelSocketEvents } from "../../protocol/socket.ts";
+import type { MessageSocket, TunnelSocketEvents } from "../../protocol/socket.ts";
 
 /** What `Writable` hands to `_writev`. */
 interface Corked {
@@ -61,7 +61,7 @@ interface Line {
 }
 
 /** Wraps a WebSocket of the `ws` package. */
-export class WsSocket implements TunnelSocket {
+export class WsSocket implements MessageSocket {
   readonly #socket: WebSocket;
   readonly #line: Line | undefined;
   #events: TunnelSocketEvents | undefined;
@@ -99,7 +99,7 @@ export class WsSocket implements TunnelSocket {
     this.#events = events;
     this.#socket.on("message", (data: RawData, isBinary: boolean) => {
       if (isBinary) events.message(data as Uint8Array);
-      else events.text();
+      else events.text(new TextDecoder().decode(data as Uint8Array));
     });
     for (const event of ["ping", "pong"] as const) {
       this.#socket.on(event, () => events.control?.());
@@ -119,6 +119,10 @@ export class WsSocket implements TunnelSocket {
       sent();
       this.#drained();
     });
+  }
+
+  sendText(text: string): void {
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text, this.#drained);
   }
 
   close(code: number, reason: string): void {

@@ -1,25 +1,35 @@
 /** Finds the command lines of culvert's programs among what examples start. */
 import type { Invocation } from "./shell.ts";
 
+/** culvert's programs. */
+export type ProgramName = "relay" | "agent" | "access";
+
+const programNames: readonly string[] = ["relay", "agent", "access"] satisfies ProgramName[];
+
+/** Whether a word starts one of culvert's programs. */
+export function isProgramName(word: string): word is ProgramName {
+  return programNames.includes(word);
+}
+
 /** A command line of a program, without what starts the program. */
 export interface CulvertCommand extends Invocation {
-  readonly program: "relay" | "agent";
+  readonly program: ProgramName;
 }
 
 /** Reads `relay …`, `deno task relay …`, `npx deno@2 task relay …` and `docker run IMAGE …`. */
 export function culvertCommand(invocation: Invocation): CulvertCommand | undefined {
   const { name, argv } = invocation;
-  if (name === "relay" || name === "agent") return { ...invocation, program: name };
+  if (isProgramName(name)) return { ...invocation, program: name };
   const task = denoTask(invocation);
-  if (task && (task.name === "relay" || task.name === "agent")) {
+  if (task && isProgramName(task.name)) {
     return { ...invocation, program: task.name, argv: task.argv };
   }
   if (name !== "docker") return undefined;
-  const [, program] = /\/culvert-(relay|agent)[:@]/.exec(imageOf(argv) ?? "") ?? [];
+  const [, program] = /\/culvert-(relay|agent|access)[:@]/.exec(imageOf(argv) ?? "") ?? [];
   if (argv[0] !== "run" || program === undefined) return undefined;
   return {
     ...invocation,
-    program: program as "relay" | "agent",
+    program: program as ProgramName,
     argv: argv.slice(argv.indexOf(imageOf(argv)!) + 1),
   };
 }
@@ -34,5 +44,5 @@ export function denoTask(
 }
 
 function imageOf(argv: readonly string[]): string | undefined {
-  return argv.find((word) => /\/culvert-(?:relay|agent)[:@]/.test(word));
+  return argv.find((word) => /\/culvert-(?:relay|agent|access)[:@]/.test(word));
 }

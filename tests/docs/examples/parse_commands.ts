@@ -3,9 +3,27 @@
  * with each. Runs as a process of its own, as it moves to the folder in which each was started.
  */
 import { relayCommands } from "../../../lib/commands/relay_commands.ts";
+import {
+  parseAccessHttpOptions,
+  parseAccessOptions,
+  parseAccessServicesOptions,
+  parseAccessTcpOptions,
+} from "../../../lib/config/access_options.ts";
 import { parseAgentOptions } from "../../../lib/config/agent_options.ts";
 import { parseRelayOptions } from "../../../lib/config/relay_options.ts";
 import type { CulvertCommand } from "./culvert_command.ts";
+
+const accessCommands: Readonly<Record<string, typeof parseAccessTcpOptions | undefined>> = {
+  tcp: parseAccessTcpOptions,
+  http: parseAccessHttpOptions as typeof parseAccessTcpOptions,
+  services: parseAccessServicesOptions as unknown as typeof parseAccessTcpOptions,
+};
+
+function parseAccess(argv: readonly string[], env: Record<string, string>): void {
+  const parse = accessCommands[argv[0] ?? ""];
+  if (parse) parse(argv.slice(1), env);
+  else parseAccessOptions(argv, env);
+}
 
 async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<string | undefined> {
   Deno.chdir(cwd);
@@ -17,6 +35,7 @@ async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<strin
         changeFile: () => Promise.resolve(),
       });
     } else if (program === "relay") parseRelayOptions(argv, env);
+    else if (program === "access") parseAccess(argv, env);
     else parseAgentOptions(argv, env);
     return undefined;
   } catch (error) {

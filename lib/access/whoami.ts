@@ -1,0 +1,63 @@
+/** What a relay says about a service and the one who asks: `GET /.culvert/whoami`. */
+import { type Answer, refusalOf, ServiceError } from "./service_error.ts";
+
+/** The relay's answer. */
+export interface Whoami {
+  readonly service: string;
+  /** `http`, `tcp` or `tls`. */
+  readonly kind: string;
+  readonly signedIn: boolean;
+  /** Where a person signs in; null where nobody needs to, or nobody can. */
+  readonly signInUrl: string | null;
+}
+
+/** Where it is asked. */
+export const whoamiPath = "/.culvert/whoami";
+
+/**
+ * Reads the answer, and sees whether the service is the kind that is wanted and may be opened.
+ *
+ * @throws {ServiceError} with one sentence
+ */
+export function checkWhoami(answer: Answer, name: string, kind: "tcp" | "http"): Whoami {
+  if (answer.status !== 200) throw refusalOf(answer, name);
+  const whoami = parseWhoami(answer.body);
+  if (!whoami) {
+    throw new ServiceError(`${name}: what answers is no culvert relay`, { status: answer.status });
+  }
+  if (whoami.kind !== kind) throw otherKind(name, whoami.kind, kind);
+  if (!whoami.signedIn && whoami.signInUrl !== null) {
+    throw new ServiceError(
+      `${name} needs a sign-in: give a token with --token-file or CULVERT_TOKEN, or sign in at ` +
+        whoami.signInUrl,
+      { status: 401 },
+    );
+  }
+  return whoami;
+}
+
+function otherKind(name: string, is: string, wanted: "tcp" | "http"): ServiceError {
+  const remedy = is === "http"
+    ? "use access http, or a browser"
+    : is === "tcp"
+    ? "use access tcp"
+    : "connect to its hostname with TLS; it needs no access";
+  return new ServiceError(`${name} is a service of kind ${is}, not ${wanted}: ${remedy}`, {
+    status: 400,
+  });
+}
+
+function parseWhoami(body: string): Whoami | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { service, kind, signedIn, signInUrl } = value as Record<string, unknown>;
+  if (typeof service !== "string" || typeof kind !== "string") return undefined;
+  if (typeof signedIn !== "boolean") return undefined;
+  const isUrl = typeof signInUrl === "string" && /^https?:\/\/[\x21-\x7e]+$/.test(signInUrl);
+  return { service, kind, signedIn, signInUrl: isUrl ? signInUrl : null };
+}
