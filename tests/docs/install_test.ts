@@ -68,8 +68,8 @@ Deno.test("docs: the charts' values in `yaml` blocks are the charts'", () => {
       Object.keys(values).every((key) => properties?.[key])
     );
     if (!schema) {
-      // What is no values file says what it is, or is Traefik's.
-      const known = ["apiVersion", "http", "tcp", "entryPoints"];
+      // What is no values file says what it is, or is culvert's own or Traefik's.
+      const known = ["apiVersion", "http", "tcp", "entryPoints", "services", "targets"];
       assert.ok(Object.keys(values).some((key) => known.includes(key)), text);
       continue;
     }

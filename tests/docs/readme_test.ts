@@ -1,4 +1,9 @@
 import assert from "node:assert/strict";
+import {
+  parseAccessHttpOptions,
+  parseAccessServicesOptions,
+  parseAccessTcpOptions,
+} from "../../lib/config/access_options.ts";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { parseArgocdSecretOptions } from "../../lib/config/commands/argocd_options.ts";
 import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
@@ -45,6 +50,9 @@ function ownOptions(): Set<string> {
     parseKubeconfigOptions,
     parseArgocdSecretOptions,
     parseTokenOptions,
+    parseAccessTcpOptions,
+    parseAccessHttpOptions,
+    parseAccessServicesOptions,
   ].map((parse) => {
     const parsed = parse(["--help"], {});
     assert.ok(parsed.kind === "help");
