@@ -40,6 +40,11 @@ export class VouchedClaims implements Vouched {
     this.#groups = groupsOf(claims, names);
   }
 
+  /** The same claims, read as another provider's of the same issuer. */
+  as(provider: string, names: ClaimNames): VouchedClaims {
+    return new VouchedClaims(provider, this.#claims, names);
+  }
+
   get tellsGroups(): boolean {
     return this.#groups !== undefined;
   }

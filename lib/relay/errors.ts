@@ -41,6 +41,14 @@ export const callerForbidden: RelayError = {
   message: "the caller may not reach this cluster",
 };
 
+/** A known caller whom a policy does not let in. */
+export const policyDenied: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "policy_denied",
+  message: "the policy does not let this caller in",
+};
+
 /** The request asks to act for somebody else, and the cluster's entry does not say what to do then. */
 export function impersonationNotAllowed(cluster: string): RelayError {
   return {

@@ -69,7 +69,9 @@ Deno.test("docs: the charts' values in `yaml` blocks are the charts'", () => {
     );
     if (!schema) {
       // What is no values file says what it is, or is culvert's own or Traefik's.
-      const known = ["apiVersion", "http", "tcp", "entryPoints", "services", "targets"];
+      const known = ["apiVersion", "http", "tcp", "entryPoints", "targets"].concat(
+        ["policies", "providers", "services"],
+      );
       assert.ok(Object.keys(values).some((key) => known.includes(key)), text);
       continue;
     }

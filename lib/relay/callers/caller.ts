@@ -1,5 +1,6 @@
 /** Who asks for a tunnel, and why somebody does not get one. */
 import type { RelayError } from "../errors.ts";
+import type { Vouched } from "../../policies/facts.ts";
 import type { CallerKind } from "./methods.ts";
 import type { Patterns } from "../../domain/patterns.ts";
 
@@ -13,12 +14,29 @@ export interface Caller {
   readonly clusters: Patterns;
   /** What the lists say about it later on; absent where no list of this relay can change it. */
   readonly standing?: Standing | undefined;
+  /** What a provider says about it; absent where none does. */
+  readonly person?: Person | undefined;
+}
+
+/** Somebody, or a program, for whom a provider vouches. */
+export interface Person {
+  readonly vouched: Vouched;
+  readonly issuer: string;
+  /** The claim `sub`; empty for programs of providers that give them none. */
+  readonly subject: string;
+  readonly username: string;
+  /** Tells its sessions apart in logs; never a credential. */
+  readonly sessionId: string;
+  /** The provider's own JWT, for agents that verify it themselves. A credential. */
+  readonly proof?: string | undefined;
 }
 
 /** How a caller stands by the lists as they are now: what it has begun may have to end. */
 export interface Standing {
   /** Milliseconds since 1970 from which it is nobody; infinite for never. */
   readonly expiresMs: number;
+  /** Whether its credential still counts, whatever it opens. */
+  isGood(nowMs: number): boolean;
   /** Whether it may still reach a cluster. */
   mayReach(cluster: string, nowMs: number): boolean;
 }
@@ -55,6 +73,8 @@ export type DenialReason =
   | "cross_site"
   /** The request names a host that is not among `--hosts`, as after DNS rebinding. */
   | "host"
+  /** A policy does not let the caller in. */
+  | "policy"
   /** A known caller asked for a cluster that it may not reach. */
   | "cluster";
 

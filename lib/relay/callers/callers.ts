@@ -16,7 +16,7 @@ import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates } from "./certificates.ts";
 import { type Clock, systemClock } from "../../jwt/clock.ts";
-import { readCredential } from "./credential.ts";
+import { type Credential, readCredential } from "./credential.ts";
 import { Hosts } from "./hosts.ts";
 import { looksLikeJwt } from "../../jwt/verify.ts";
 import { JwtVerifier } from "./jwt.ts";
@@ -176,6 +176,7 @@ export class Callers {
       ...caller,
       standing: {
         expiresMs: Infinity,
+        isGood: () => this.#certificates?.find(certificate) !== undefined,
         mayReach: (cluster) =>
           this.#certificates?.find(certificate)?.clusters.matches(cluster) ?? false,
       },
@@ -183,7 +184,15 @@ export class Callers {
   }
 
   #byBearer({ head }: CallerRequest): Identity | Promise<Identity> | undefined {
-    const credential = readCredential(head.fields);
+    return this.byCredential(readCredential(head.fields));
+  }
+
+  /**
+   * Says whose token a request came with, whatever else callers are asked for.
+   *
+   * @returns undefined if there is none
+   */
+  byCredential(credential: Credential): Identity | Promise<Identity> | undefined {
     if (credential.kind === "malformed") return malformed;
     if (credential.kind === "none") return undefined;
     const { token } = credential;

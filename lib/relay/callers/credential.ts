@@ -14,18 +14,34 @@ const none: Credential = { kind: "none" };
 const malformed: Credential = { kind: "malformed" };
 const scheme = /^Bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/i;
 
+/** The field in which a caller can always hand its token to culvert, whoever reads `Authorization`. */
+const ownKey = "culvert-authorization";
+
 /**
- * Reads the token from `Authorization`, or else from the subprotocol by which WebSocket clients of
- * Kubernetes hand it over. More than one of either is malformed: which of them counts would be a guess.
+ * Reads the token from `Culvert-Authorization`, else from `Authorization`, else from the subprotocol by
+ * which WebSocket clients of Kubernetes hand it over. More than one of either is malformed: which of them
+ * counts would be a guess.
  */
 export function readCredential(fields: readonly Field[]): Credential {
+  const own = readOwnCredential(fields);
+  if (own.kind !== "none") return own;
+  const authorization = fromField(fields, "authorization");
+  return authorization.kind === "none" ? fromSubprotocol(fields) : authorization;
+}
+
+/** Reads the token from `Culvert-Authorization` alone, where an application reads `Authorization`. */
+export function readOwnCredential(fields: readonly Field[]): Credential {
+  return fromField(fields, ownKey);
+}
+
+function fromField(fields: readonly Field[], wanted: string): Credential {
   let authorization: string | undefined;
   for (const { key, value } of fields) {
-    if (key !== "authorization") continue;
+    if (key !== wanted) continue;
     if (authorization !== undefined) return malformed;
     authorization = value;
   }
-  if (authorization === undefined) return fromSubprotocol(fields);
+  if (authorization === undefined) return none;
   const token = scheme.exec(authorization)?.[1];
   return token === undefined ? malformed : { kind: "bearer", token };
 }

@@ -1,15 +1,24 @@
 /** Callers' JWTs: who signed them, for whom, until when, and which clusters their claims open. */
 import type { JWTPayload } from "jose";
 import type { ClaimRule, JwtIssuer } from "../../domain/callers.ts";
+import { callerJwtProvider, type ClaimNames } from "../../domain/provider.ts";
 import { callersUnavailable, callerUnknown } from "../errors.ts";
 import { jwtEndMs, JwtRefusal, verifyJwt } from "../../jwt/verify.ts";
 import { valuesAt } from "../../policies/claims.ts";
-import { Denial, type Standing } from "./caller.ts";
+import { VouchedClaims } from "../../policies/facts.ts";
+import { Denial, type Person, type Standing } from "./caller.ts";
 import { isPrintableName, nameFault } from "../../domain/printable_name.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import type { IssuerKeys } from "../../jwt/keys.ts";
 import { Patterns } from "../../domain/patterns.ts";
 import type { TokenOwner } from "./tokens.ts";
+
+/** What policies read in callers' JWTs; their name is `sub`, as in logs. */
+const callerClaims: ClaimNames = {
+  username: ["sub"],
+  groups: "groups",
+  verifiedEmail: { claim: "email_verified" },
+};
 
 /** Verifies JWTs of one issuer. */
 export class JwtVerifier {
@@ -53,6 +62,16 @@ export class JwtVerifier {
     return new Patterns(rules.flatMap((rule) => rule.clusters));
   }
 
+  #personOf(payload: JWTPayload, username: string): Person {
+    return {
+      vouched: new VouchedClaims(callerJwtProvider, payload, callerClaims),
+      issuer: this.#issuer.issuer,
+      subject: username,
+      username,
+      sessionId: isPrintableName(payload.jti) ? payload.jti : "",
+    };
+  }
+
   #owner(payload: JWTPayload): TokenOwner | Denial {
     // What an issuer signs need not be what RFC 7519 section 4.1.2 asks for.
     const name: unknown = payload.sub;
@@ -60,12 +79,13 @@ export class JwtVerifier {
     const expiresMs = jwtEndMs(payload);
     const standing: Standing = {
       expiresMs,
+      isGood: (nowMs) => nowMs < expiresMs && this.#inUse() !== undefined,
       mayReach: (cluster, nowMs) =>
         nowMs < expiresMs && (this.#inUse()?.clustersOf(payload).matches(cluster) ?? false),
     };
     const clusters = this.clustersOf(payload);
     return {
-      caller: { kind: "jwt", name, clusters, standing },
+      caller: { kind: "jwt", name, clusters, standing, person: this.#personOf(payload, name) },
       expiresMs,
     };
   }

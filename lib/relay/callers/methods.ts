@@ -32,6 +32,10 @@ export const callerMethods = {
   jwt: bearer,
   /** A client certificate, which the browser shows on every connection. */
   certificate: {},
+  /** A JWT that a proxy in front adds, to requests of any page that its user opens. */
+  edge: {},
+  /** A cookie of a session in which somebody signed in. */
+  session: {},
   /** That it reached the listener is all that is known. */
   network: { isAnonymous: true },
 } as const satisfies Record<string, CallerMethod>;
@@ -75,7 +79,7 @@ export function withoutCredential(item: Field, folded: string): Field | undefine
 
 /** The agent puts in its own `Authorization`. */
 function withoutBearer(item: Field, folded: string): Field | undefined {
-  if (folded === "authorization") return undefined;
+  if (folded === "authorization" || folded === "culvert-authorization") return undefined;
   if (item.key !== "sec-websocket-protocol" || !item.value.includes(bearerProtocol)) return item;
   const protocols = item.value.split(",").map((protocol) => protocol.trim());
   const kept = protocols.filter((protocol) => !protocol.startsWith(bearerProtocol));

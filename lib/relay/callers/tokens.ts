@@ -66,9 +66,12 @@ class TokenStanding implements Standing {
     return this.#owner?.expiresMs ?? 0;
   }
 
+  isGood(nowMs: number): boolean {
+    return nowMs < this.expiresMs;
+  }
+
   mayReach(cluster: string, nowMs: number): boolean {
-    const owner = this.#owner;
-    return owner !== undefined && nowMs < owner.expiresMs && owner.caller.clusters.matches(cluster);
+    return this.isGood(nowMs) && this.#owner!.caller.clusters.matches(cluster);
   }
 
   get #owner(): TokenOwner | undefined {

@@ -14,8 +14,16 @@ const prefixes: readonly string[] = [
   "x-original-",
   // External-Address, Internal and Original-Path: Envoy trusts them between its own proxies.
   "x-envoy-",
-  // What an authenticating proxy tells Kubernetes' API servers besides the names below.
-  "x-remote-extra-",
+  // User, Group, Uid and Extra-…: what an authenticating proxy tells Kubernetes' API servers.
+  "x-remote-",
+  // Who somebody is, as oauth2-proxy, Grafana's and Authelia's proxies, authentik, Pomerium and
+  // Tailscale tell applications.
+  ...["x-auth-request-", "x-webauth-", "remote-", "x-authentik-", "x-pomerium-"],
+  "tailscale-user-",
+  // Cloudflare Access: its JWT, and the secret of a service token.
+  "cf-access-",
+  // The relay's own, for agents, applications and other relays.
+  "culvert-",
 ];
 
 /** Single names, each with who reads or writes it. */
@@ -43,9 +51,9 @@ const names: ReadonlySet<string> = new Set([
   ...["cdn-src-ip", "cdn-real-ip"],
   // WebLogic's plug-in and the servlet code that copies it.
   ...["proxy-client-ip", "wl-proxy-client-ip", "wl-proxy-ssl", "http-client-ip"],
-  ...["http-x-forwarded-for", "remote-addr", "x-remote-addr", "x-remote-ip", "x-originating-ip"],
-  // Who the caller is, as an authenticating proxy tells Kubernetes' API servers and others.
-  ...["remote-user", "x-remote-user", "x-remote-uid", "x-remote-group", "x-remote-groups"],
+  ...["http-x-forwarded-for", "x-originating-ip"],
+  // Who somebody is, as Teleport tells applications.
+  "teleport-jwt-assertion",
   // The scheme: nginx, Rack, and IIS behind Microsoft's gateways.
   ...["x-scheme", "x-url-scheme", "front-end-https", "x-arr-ssl"],
   // The host and the path that frameworks take for the asked ones: Zend, Symfony, IIS.

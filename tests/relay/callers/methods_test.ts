@@ -11,7 +11,7 @@ import {
 Deno.test("isAmbient: browsers attach a credential by themselves unless its method says otherwise", () => {
   assert.deepEqual(
     Object.keys(callerMethods).filter((kind) => isCallerKind(kind) && isAmbient(kind)),
-    ["certificate", "network"],
+    ["certificate", "edge", "session", "network"],
   );
 });
 

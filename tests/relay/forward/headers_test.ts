@@ -151,6 +151,20 @@ Deno.test("forwardedFields drops every field of the forwarding family, however i
   assert.deepEqual(forwarded(["Host: relay:8080", ...kept]), [HOST, ...kept, ...OWN]);
 });
 
+Deno.test("forwardedFields drops every field by which proxies tell applications who somebody is", () => {
+  const lines = [
+    ...["X-Forwarded-User: root", "X_Forwarded_User: root", "x-forwarded-USER: root"],
+    ...["X-Forwarded-Email: root", "X-Auth-Request-User: root", "X_Auth_Request_Groups: admin"],
+    ...["X-WEBAUTH-USER: root", "Remote-User: root", "Remote_Groups: admin", "X-Remote-Uid: 0"],
+    ...["X-Authentik-Username: root", "X-Pomerium-Jwt-Assertion: x.y.z", "Tailscale-User-Login: r"],
+    ...["Teleport-Jwt-Assertion: x.y.z", "Culvert-Identity: x.y.z", "Culvert_Identity: x.y.z"],
+    ...["Cf-Access-Jwt-Assertion: x.y.z", "CF-Access-Client-Secret: s", "culvert.identity: x.y.z"],
+    ...["Culvert-Authorization: Bearer x", "Culvert-Proof: x.y.z", "Culvert-Groups: ops"],
+  ];
+  assert.deepEqual(forwarded(["Host: relay:8080", ...lines, ...lines]), [HOST, ...OWN]);
+  for (const item of fieldsOf(lines)) assert.equal(relayedField(item), undefined, item.name);
+});
+
 Deno.test("forwardedFields tells the target which host a trusted proxy was asked for", () => {
   const lines = ["Host: relay:8080", "X-Forwarded-Host: forged.example"];
   const asked = forwarded(lines, { forwardedHost: "app.example" });

@@ -1,0 +1,171 @@
+/** Who people are, and what policies let them open. */
+import type { PolicyEntry } from "../../domain/policy.ts";
+import { callerJwtProvider, type JwtHeaderProvider, type Provider } from "../../domain/provider.ts";
+import type { Clock } from "../../jwt/clock.ts";
+import { IssuerKeys, type KeysEvents } from "../../jwt/keys.ts";
+import type { Peer } from "../../net/exchange.ts";
+import { type Facts, VouchedClaims } from "../../policies/facts.ts";
+import { Policies } from "../../policies/policies.ts";
+import type { Decision, Policy } from "../../policies/policy.ts";
+import type { Caller, Identity } from "../callers/caller.ts";
+import type { CallerRequest, Digest } from "../callers/callers.ts";
+import { factsOf, type Guard } from "./guard.ts";
+import { HeaderProvider } from "./header_provider.ts";
+
+/** Who vouches for people, and who may open what. */
+export interface PeopleConfig {
+  readonly providers: readonly Provider[];
+  readonly policies: readonly PolicyEntry[];
+}
+
+/** Finds a person by the session that a request's cookie names. */
+export interface SessionReader {
+  /** @returns undefined if the request has no session */
+  identify(request: CallerRequest, guard: Guard): Identity | Promise<Identity> | undefined;
+}
+
+/** What the surroundings lend. */
+export interface PeopleContext {
+  readonly clock: Clock;
+  readonly digest: Digest;
+  readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
+  readonly keysEvents: KeysEvents;
+  /** The issuer of `--caller-jwt-issuer`. */
+  readonly callerIssuer?: string | undefined;
+  /** Providers or policies have changed: what they no longer let in must end. */
+  readonly changed: () => void;
+}
+
+/** Providers and policies, which the configuration may replace at any time. */
+export class People {
+  readonly #context: PeopleContext;
+  #providers = new Map<string, Provider>();
+  #headers = new Map<string, HeaderProvider>();
+  #policies = Policies.none;
+  /** By URL, so that a change of the configuration does not lose keys that are there. */
+  readonly #keys = new Map<string, IssuerKeys>();
+  /** Sessions of providers at which the relay itself signs people in. */
+  sessions: SessionReader | undefined;
+
+  private constructor(context: PeopleContext) {
+    this.#context = context;
+  }
+
+  /** Makes policies and providers of their entries. */
+  static async create(config: PeopleConfig, context: PeopleContext): Promise<People> {
+    const people = new People(context);
+    await people.#use(config);
+    return people;
+  }
+
+  /** Uses other providers and policies. What was begun by whom they do not let in ends. */
+  async replace(config: PeopleConfig): Promise<void> {
+    await this.#use(config);
+    this.#context.changed();
+  }
+
+  async #use({ providers, policies }: PeopleConfig): Promise<void> {
+    const made = await Policies.from(policies, providers.map(({ name }) => name));
+    const headers = providers.filter((provider) => provider.kind === "jwt-header");
+    const before = this.#headers;
+    const old = this.#providers;
+    this.#policies = made;
+    this.#providers = new Map(providers.map((provider) => [provider.name, provider]));
+    this.#headers = new Map(headers.map((provider) => {
+      const isSame = isDeepEqual(old.get(provider.name), provider);
+      return [provider.name, isSame ? before.get(provider.name)! : this.#headerProvider(provider)];
+    }));
+    this.#dropUnusedKeys(headers);
+  }
+
+  #headerProvider(provider: JwtHeaderProvider): HeaderProvider {
+    const { clock, digest } = this.#context;
+    const made: HeaderProvider = new HeaderProvider(provider, {
+      keys: this.#keysOf(provider.jwksUrl),
+      clock,
+      digest,
+      isInUse: () => this.#headers.get(provider.name) === made,
+    });
+    return made;
+  }
+
+  #keysOf(url: string): IssuerKeys {
+    const known = this.#keys.get(url);
+    if (known) return known;
+    const { clock, fetch, keysEvents: events } = this.#context;
+    const keys = new IssuerKeys({ url, clock, events, fetch, replaced: () => this.#forget() });
+    this.#keys.set(url, keys);
+    return keys;
+  }
+
+  #dropUnusedKeys(headers: readonly JwtHeaderProvider[]): void {
+    const used = new Set(headers.map(({ jwksUrl }) => jwksUrl));
+    for (const url of this.#keys.keys()) if (!used.has(url)) this.#keys.delete(url);
+  }
+
+  #forget(): void {
+    for (const provider of this.#headers.values()) provider.forget();
+  }
+
+  /** Fetches providers' keys ahead of the first request; never throws. */
+  async prepare(): Promise<void> {
+    await Promise.all([...this.#keys.values()].map((keys) => keys.prepare()));
+  }
+
+  /** Names of the headers that have JWTs, in lower case: no target gets them. */
+  get headerNames(): ReadonlySet<string> {
+    const headers = [...this.#providers.values()].flatMap((provider) =>
+      provider.kind === "jwt-header" ? [provider.header.toLowerCase()] : []
+    );
+    return new Set(headers);
+  }
+
+  /** A provider by its name. */
+  provider(name: string | undefined): Provider | undefined {
+    return name === undefined ? undefined : this.#providers.get(name);
+  }
+
+  /** The policy of something guarded, or nothing if there is none of this name any more. */
+  policyOf({ policy, provider }: Guard): Policy | undefined {
+    return this.#policies.find(policy, provider);
+  }
+
+  /**
+   * Whom a request's ambient credential names: the JWT of a proxy in front, or the cookie of a session.
+   *
+   * @returns undefined if it has none that counts here
+   */
+  ambient(request: CallerRequest, guard: Guard): Identity | Promise<Identity> | undefined {
+    const provider = this.provider(guard.provider);
+    if (provider?.kind === "jwt-header" && guard.audience !== undefined) {
+      return this.#headers.get(provider.name)?.identify(request, guard.audience);
+    }
+    return provider?.kind === "oidc" ? this.sessions?.identify(request, guard) : undefined;
+  }
+
+  /** What is known of a caller at something guarded. */
+  facts(caller: Caller, peer: Peer, guard: Guard): Facts {
+    const facts = factsOf(caller, peer);
+    const provider = this.provider(guard.provider);
+    const { vouched } = facts;
+    // Programs may bring JWTs of the very issuer at which people sign in.
+    const isSameIssuer = vouched instanceof VouchedClaims &&
+      vouched.provider === callerJwtProvider && provider !== undefined &&
+      provider.issuer === this.#context.callerIssuer;
+    return isSameIssuer ? { ...facts, vouched: vouched.as(provider.name, provider.claims) } : facts;
+  }
+
+  /** What the policy of something guarded says now; a policy that is gone lets nobody in. */
+  decide(guard: Guard, facts: Facts): Decision {
+    return this.policyOf(guard)?.decide(facts) ?? { isAllowed: false, missing: [] };
+  }
+
+  /** The same without the reasons. */
+  allows(guard: Guard, facts: Facts): boolean {
+    return this.policyOf(guard)?.allows(facts) ?? false;
+  }
+}
+
+function isDeepEqual(one: Provider | undefined, other: Provider): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
