@@ -54,7 +54,8 @@ function whyUseless(entry: string): string | undefined {
   if (name === undefined) return "is neither a host nor an address";
   if (port !== undefined && !isPort(port)) return "has a port that is none";
   if (addressOf(name) !== undefined) return undefined;
-  if (/^[\d.]*\d[\d.]*$/.test(name)) return "is no IP address";
+  // A host whose last label is a number is an address, or nothing (WHATWG URL, "ends in a number").
+  if (/(?:^|\.)\d+\.?$/.test(name)) return "is no IP address";
   if (/\P{ASCII}/u.test(name)) return "is not ASCII; write it as xn--…";
   const labels = name.replace(/^\*?\./, "").replace(/\.$/, "");
   if (labels.includes("*")) {

@@ -52,8 +52,17 @@ export const bodyFaults = {
   tooLong: (bytes: number) => `Chunk extensions and trailers are over ${bytes} bytes`,
 } as const;
 
+/** What can be wrong with a target's 101 that is to be the answer to a WebSocket handshake. */
+export const handshakeFaults = {
+  noHandshake: "The request was no WebSocket handshake",
+  protocol: "The target changed to another protocol than WebSocket",
+  accept: "The target's Sec-WebSocket-Accept is not the answer to the key",
+  extension: "The target chose a WebSocket extension that was not offered",
+  subprotocol: "The target chose a WebSocket subprotocol that was not offered",
+} as const;
+
 const known = new Set(
-  [...Object.values(headFaults), ...Object.values(bodyFaults)].map((fault) =>
+  [headFaults, bodyFaults, handshakeFaults].flatMap(Object.values).map((fault) =>
     withoutNumbers(typeof fault === "string" ? fault : fault(0))
   ),
 );

@@ -131,6 +131,7 @@ export class HeadReader<Head> {
   /** Bytes that have been looked at. */
   #at = 0;
   #startLineEnd = 0;
+  #isStartLineChecked = false;
   #isAscii = true;
   /** For each field, where its name begins, its name's digest, where its colon is and its line ends. */
   #marks: number[] = [];
@@ -199,7 +200,15 @@ export class HeadReader<Head> {
     const isWhole = this.#scan(all, Math.min(all.length, maxBytes));
     if (isWhole) return this.#finish();
     if (all.length > maxBytes) throw new HeadError(431, faults.tooLong(maxBytes));
+    this.#checkStartLine(all);
     return undefined;
+  }
+
+  /** Whoever sends a start line that is none may wait now, and never send the rest. */
+  #checkStartLine(all: Uint8Array): void {
+    if (this.#isStartLineChecked || this.#state < State.LineStart) return;
+    this.#isStartLineChecked = true;
+    this.#form.parse(this.#decode(all, 0, this.#startLineEnd), []);
   }
 
   #finish(): Head {
@@ -216,6 +225,7 @@ export class HeadReader<Head> {
     }
     this.#state = State.Begin;
     this.#at = 0;
+    this.#isStartLineChecked = false;
     this.#isAscii = true;
     this.#marks.length = 0;
     return parsed;

@@ -12,7 +12,12 @@ const absolutePattern = /^https?:\/\/([^/?#]*)/i;
 
 /** Whether a value is a host with or without a port, and nothing else. An empty one is not. */
 export function isHost(value: string): boolean {
-  return value !== "" && value[0] !== ":" && hostPattern.test(value);
+  return value !== "" && value[0] !== ":" && hostPattern.test(value) && hasPossiblePort(value);
+}
+
+function hasPossiblePort(host: string): boolean {
+  const port = /:(\d*)$/.exec(host)?.[1];
+  return port === undefined || Number(port) <= 65_535;
 }
 
 /** Requests of one caller name the same host: it is looked at once. */
@@ -28,6 +33,8 @@ let lastGoodHost = "";
 export function checkRequest(head: RequestHead): RequestHead {
   const host = hostOf(head);
   const { target, method } = head;
+  // RFC 9112 section 3.2: a fragment is for the client itself. Some programs would cut it off, others not.
+  if (target.includes("#")) throw new HeadError(400, "Request target has a fragment (#)");
   if (target.startsWith("/")) return head;
   if (target === "*") {
     if (method === "OPTIONS") return head;

@@ -1,6 +1,7 @@
 /** An exchange where a platform has read the request already and takes a `Response` for an answer. */
 import { noBytes } from "../bytes/bytes.ts";
 import type { Framing } from "../http1/body.ts";
+import { handshakeFaults } from "../http1/faults.ts";
 import {
   type Field,
   field,
@@ -328,20 +329,20 @@ export class FetchExchange implements Exchange {
 
   /** Why the target's 101 is not the answer to our handshake (RFC 6455 section 4.1), if it isn't. */
   #handshakeFault({ fields }: ResponseHead): string | undefined {
-    if (!this.#handshake) return "The request was no WebSocket handshake";
+    if (!this.#handshake) return handshakeFaults.noHandshake;
     if (getField(fields, "upgrade")?.toLowerCase() !== "websocket") {
-      return "The target changed to another protocol than WebSocket";
+      return handshakeFaults.protocol;
     }
     if (getField(fields, "sec-websocket-accept") !== this.#handshake.accept) {
-      return "The target's Sec-WebSocket-Accept is not the answer to the key";
+      return handshakeFaults.accept;
     }
     if (getField(fields, "sec-websocket-extensions") !== undefined) {
-      return "The target chose a WebSocket extension that was not offered";
+      return handshakeFaults.extension;
     }
     const chosen = getField(fields, "sec-websocket-protocol");
     const offered = getField(this.head.fields, "sec-websocket-protocol")?.split(",") ?? [];
     if (chosen !== undefined && !offered.some((protocol) => protocol.trim() === chosen)) {
-      return "The target chose a WebSocket subprotocol that was not offered";
+      return handshakeFaults.subprotocol;
     }
     return undefined;
   }

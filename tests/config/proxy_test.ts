@@ -140,6 +140,7 @@ Deno.test("an entry of NO_PROXY that can match nothing is a warning that says wh
     ["example.com/8", "is no network such as 10.0.0.0/8"],
     ["10.0.0.256", "is no IP address"],
     ["10.0.0", "is no IP address"],
+    ["10.0.0.0-10.0.0.9", "is no IP address"],
     ["relay:port", "has a port that is none"],
     ["relay:99999", "has a port that is none"],
     ["b\u00fcro.example", "is not ASCII; write it as xn--…"],

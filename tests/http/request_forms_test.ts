@@ -45,6 +45,9 @@ Deno.test("a request target that is neither a path nor a URL is refused with 400
       `http://h,i${inside}`,
       `http://h\\i${inside}`,
       `?x=${inside}`,
+      `${inside}#x`,
+      `http://h${inside}?y#x`,
+      `http://h:65536${inside}`,
       "h:443",
     ];
     for (const target of targets) {
@@ -74,7 +77,7 @@ Deno.test("a Host that is no host is refused with 400", async (t) => {
       "a%2",
       "[::1",
     ];
-    for (const host of [...hosts, ":80", "http://a", "a:123456"]) {
+    for (const host of [...hosts, ":80", "http://a", "a:65536", "a:123456"]) {
       await tunnel.step(t, host, async () => {
         const answer = await askFor(tunnel, `GET ${tunnelled("/x")} HTTP/1.1`, `Host: ${host}`);
         equal(statusOf(answer), 400);

@@ -352,6 +352,8 @@ Deno.test("HeadReader refuses a head at the first byte that can't be right, with
     ["HTTP/1.1 200 OK\r\nA\r\n", "400 Header line has no colon"],
     ["HTTP/1.1 200 OK\r\nA ", "400 Header name is not a token"],
     ["HTTP/1.1 200 OK\r\nA: \0", "400 Head holds a control character"],
+    ["HTTP/1.1 OK\r\nA", "400 Status line is malformed"],
+    ["HTTP/1.1 99 Low\r\nA", "400 Status line is malformed"],
     ["ICY", "400 It does not begin with HTTP/1."],
     ["SSH-2.0-OpenSSH_9.9\r\n", "400 It does not begin with HTTP/1."],
     ["<html>", "400 It does not begin with HTTP/1."],
@@ -364,6 +366,17 @@ Deno.test("HeadReader refuses a head at the first byte that can't be right, with
     assert.equal(readAll([encodeLatin1(text)]).refusal, refusal, JSON.stringify(text));
     assert.equal(readAll(single).refusal, refusal, JSON.stringify(text));
   }
+});
+
+Deno.test("HeadReader refuses a request line that is none before the head ends", () => {
+  const reader = HeadReader.forRequests(defaultHeadLimits);
+  assert.equal(
+    refusalOf(() => reader.read(encodeLatin1("GET /\r\n"))),
+    "400 Request line is malformed",
+  );
+  const patient = HeadReader.forRequests(defaultHeadLimits);
+  assert.equal(patient.read(encodeLatin1("GET / HTTP/1.1\r\nHost")), undefined);
+  assert.equal(patient.read(encodeLatin1(": a\r\n\r\n"))?.target, "/");
 });
 
 Deno.test("HeadReader takes time in proportion to a head's bytes, in pieces of one byte too", () => {

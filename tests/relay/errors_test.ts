@@ -3,6 +3,8 @@ import { type StreamErrorCode, streamErrorCodes } from "../../lib/protocol/error
 import {
   answerError,
   answerTimeout,
+  badAnswer,
+  because,
   bodyTooLarge,
   callerUnknown,
   clusterNotAvailable,
@@ -12,6 +14,7 @@ import {
   type RelayError,
   relayStopping,
 } from "../../lib/relay/errors.ts";
+import { bodyFaults, handshakeFaults, headFaults } from "../../lib/http1/faults.ts";
 import { field } from "../../lib/http1/head.ts";
 import { Setup } from "../net/setup.ts";
 import { errorText } from "../support/error_body.ts";
@@ -25,6 +28,15 @@ async function serving(...lines: string[]) {
   const { exchange } = await setup.request();
   return { setup, exchange };
 }
+
+Deno.test("because tells each fault of an answer apart, and repeats nothing that is none of ours", () => {
+  const faults = [headFaults, bodyFaults, handshakeFaults].flatMap(Object.values)
+    .map((fault) => typeof fault === "string" ? fault : fault(7));
+  const messages = faults.map((fault) => because(badAnswer, fault).message);
+  assert.deepEqual(messages, faults.map((fault) => `${badAnswer.message}: ${fault}`));
+  assert.equal(new Set(messages).size, messages.length);
+  assert.equal(because(badAnswer, "10.0.0.1 said no").message, badAnswer.message);
+});
 
 Deno.test("fromStreamError gives each reason its status", () => {
   const statuses: Record<StreamErrorCode, number> = {

@@ -21,7 +21,7 @@ export interface Claim {
 
 /** What a directory tells its relay. */
 export interface DirectoryEvents {
-  /** It can't be reached, or is too slow; said once until {@link back}. */
+  /** It can't be reached, or is too slow; said once for each reason until {@link back}. */
   away(reason: string): void;
   /** It can be reached again, and knows this relay's sessions again. */
   back(sessions: number): void;

@@ -78,6 +78,9 @@ interface Written {
 /** Replies in a row that fail before the directory counts as away; one heartbeat alone is enough. */
 const maxFailures = 3;
 
+/** Reasons that are told while it is away: the first is often what the one that matters did to a connection. */
+const maxAwayReasons = 5;
+
 /** Removals that are remembered while the store is away; the rest is left to expire. */
 const maxPendingRemovals = 10_000;
 /** Leases that are written in one go. */
@@ -100,8 +103,8 @@ export class SharedDirectory implements Directory {
   #timer: ReturnType<typeof setInterval> | undefined;
   #isUp = false;
   #isSettled = false;
-  /** Whether `away` has been said since it was last up. */
-  #isAwayKnown = false;
+  /** What has been said of why it is away since it was last up. */
+  readonly #awayReasons = new Set<string>();
   #isBeating = false;
   /** Replies that failed since the last one that did not. */
   #failures = 0;
@@ -300,7 +303,7 @@ export class SharedDirectory implements Directory {
     if (this.#isNewConnection) await this.#lookForLost();
     await this.#catchUp();
     this.#isNewConnection = this.#mustRenew = false;
-    this.#isAwayKnown = false;
+    this.#awayReasons.clear();
     this.#isSettled = true;
     this.#events.back(this.#claims.size);
   }
@@ -452,8 +455,9 @@ export class SharedDirectory implements Directory {
   #away(reason: string): void {
     this.#isUp = false;
     this.#isSettled = true;
-    if (this.#isAwayKnown || this.#isClosed) return;
-    this.#isAwayKnown = true;
+    const isTold = this.#awayReasons.has(reason) || this.#awayReasons.size >= maxAwayReasons;
+    if (isTold || this.#isClosed) return;
+    this.#awayReasons.add(reason);
     this.#events.away(reason);
   }
 }

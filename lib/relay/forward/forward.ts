@@ -10,6 +10,7 @@ import {
   withLengthOnce,
 } from "../../http1/body.ts";
 import { dateField } from "../../http1/date.ts";
+import { headFaults } from "../../http1/faults.ts";
 import { keepsAlive } from "../../http1/fields.ts";
 import {
   field,
@@ -333,12 +334,12 @@ class Forward implements Watched, StreamEvents {
   #switchProtocols(head: ResponseHead, rest: Uint8Array, untaken: number): void {
     const protocol = getField(head.fields, "upgrade");
     if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
-      return this.#fail(badAnswer, "The target changed protocols without being asked");
+      return this.#fail(because(badAnswer, headFaults.unasked), headFaults.unasked);
     }
     const fields = returnedFields(head);
     fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
     const fault = this.#exchange.switchProtocols(head, fields, this.#stream, rest);
-    if (fault !== undefined) return this.#fail(badAnswer, fault);
+    if (fault !== undefined) return this.#fail(because(badAnswer, fault), fault);
     this.#over();
     this.#stream.taken(untaken);
   }

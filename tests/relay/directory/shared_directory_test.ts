@@ -166,6 +166,18 @@ Deno.test("SharedDirectory counts as away after one heartbeat that failed", asyn
   deepEqual(played.said, ["back", "away: No reply within 30 ms"]);
 });
 
+Deno.test("SharedDirectory tells each reason for being away once, and not without end", async () => {
+  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  const { store, said } = played;
+  store.onError("Socket closed unexpectedly");
+  for (let time = 0; time < 2; time++) store.onError("NOAUTH Authentication required.");
+  store.onError("Socket closed unexpectedly");
+  const [first, second] = ["Socket closed unexpectedly", "NOAUTH Authentication required."];
+  deepEqual(said, ["back", `away: ${first}`, `away: ${second}`]);
+  for (let number = 0; number < 100; number++) store.onError(`Reason ${number}`);
+  deepEqual(said.length, 6);
+});
+
 /** A directory that has written 50 leases and is away since; only the test has it come back. */
 async function awayWithLeases(): Promise<Played> {
   const played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
