@@ -13,6 +13,22 @@ export interface Peer {
   readonly forwardedHost?: string | undefined;
   /** The client certificate that the TLS handshake verified; there is none without mutual TLS. */
   readonly certificate?: PeerCertificate | undefined;
+  /** How the connection was asked for, on a listener that has a certificate for each host. */
+  readonly requestedName?: RequestedName | undefined;
+}
+
+/** The name that a TLS client asked for, and what it was shown (RFC 6066 section 3). */
+export interface RequestedName {
+  /** In lower case; undefined for a client that named none. */
+  readonly serverName: string | undefined;
+  /**
+   * Whether a handshake that asks for another host would show the same certificate. If not, a request
+   * for that host is misdirected: browsers send requests over a connection that they have, if its
+   * certificate fits (RFC 9113 section 9.1.1).
+   *
+   * @param host In lower case, without a port.
+   */
+  sharesCertificate(host: string): boolean;
 }
 
 /** Whom a verified certificate names. */

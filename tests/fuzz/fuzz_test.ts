@@ -2,6 +2,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { bodyTargets } from "./bodies.ts";
+import { clientHelloTargets } from "./client_hellos.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
@@ -26,6 +27,7 @@ Deno.test("fuzz tries every target and finds nothing in this revision", async ()
     ...headTargets,
     ...bodyTargets,
     ...proxyTargets,
+    ...clientHelloTargets,
     ...sessionTargets,
   ];
   const lines: string[] = [];

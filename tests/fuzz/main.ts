@@ -1,6 +1,7 @@
 /** `deno task fuzz`: what reads peers' bytes, under whatever bytes. See `--help`. */
 import { parseArgs } from "node:util";
 import { bodyTargets } from "./bodies.ts";
+import { clientHelloTargets } from "./client_hellos.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
@@ -10,7 +11,7 @@ import { sessionTargets } from "./sessions.ts";
 const HELP = `Usage: deno task fuzz [options]
 
 Feeds generated input to what reads peers' bytes: the frame decoder, the reader of heads, the scanner
-of chunks, what proxies send, and sessions. Targets take turns of 10 s; each round has the next seed.
+of chunks, what proxies and TLS clients send first, and sessions. Targets take turns of 10 s; each round has the next seed.
 
 Options:
   --minutes N          How long it runs (default 10; fractions are fine)
@@ -28,6 +29,7 @@ const targets = [
   ...headTargets,
   ...bodyTargets,
   ...proxyTargets,
+  ...clientHelloTargets,
   ...sessionTargets,
 ];
 const names = targets.map(({ name }) => name);

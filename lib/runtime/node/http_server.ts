@@ -21,7 +21,7 @@ import {
   type ConnectionLimits,
   type MetConnectionLimit,
 } from "../../net/connection_limit.ts";
-import type { Exchange, Peer } from "../../net/exchange.ts";
+import type { Exchange, Peer, RequestedName } from "../../net/exchange.ts";
 import type { RawExchange } from "../../net/raw_exchange.ts";
 import { type ConnectionTimeouts, HttpConnection } from "../../net/http_connection.ts";
 import { peerBehindProxy } from "../../net/proxied_peer.ts";
@@ -36,6 +36,10 @@ import { joinWrites, WsSocket } from "./ws_socket.ts";
 import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import { guarded, guardSocket } from "./guarded_socket.ts";
+import { type H2Abuse, H2Connection } from "./http2/h2_connection.ts";
+import { takeClientHello } from "./web/client_hello_socket.ts";
+import type { ClientHello } from "../../net/client_hello.ts";
+import type { WebCertificate } from "./web/web_certificates.ts";
 
 /** What a listener lends to its app with each request. */
 export interface NodeBindings {
@@ -61,10 +65,33 @@ export interface TrustedProxies {
   readonly sendHeader: boolean;
 }
 
+/** Certificates, one of which is shown to a client: by the name that it asks for. */
+export interface CertificatesByName {
+  for(host: string): WebCertificate | undefined;
+  /** For a client that asks for no name. */
+  readonly first: WebCertificate | undefined;
+}
+
+/** A connection whose TLS is for somebody else: nothing of it has been read. */
+export interface RawConnection {
+  readonly socket: ByteSocket;
+  readonly peer: Peer;
+  readonly hello: ClientHello;
+}
+
+/** Says who takes a connection before its TLS begins; nobody for one that is opened here. */
+export type PassThrough = (hello: ClientHello) => ((connection: RawConnection) => void) | undefined;
+
 /** How a listener is set up. */
 export interface HttpServerOptions {
   fetch: AppFetch;
   tls?: ServerTls | undefined;
+  /** In place of `tls`: a certificate for each host, with HTTP/2 beside HTTP/1.1. */
+  certificates?: CertificatesByName | undefined;
+  /** Passes connections on by the name in their ClientHello; with `certificates` only. */
+  passThrough?: PassThrough | undefined;
+  /** An HTTP/2 connection was ended because of what its client did. */
+  abused?: (how: H2Abuse, peer: string) => void;
   limits: HeadLimits;
   timeouts: ConnectionTimeouts;
   connections: ConnectionLimits;
@@ -84,13 +111,15 @@ export interface HttpServerOptions {
   fault: (error: unknown) => void;
   /** Milliseconds since 1970, for certificates' ends; tests have another one. */
   epochMs?: () => number;
+  /** For a TLS handshake, in milliseconds; tests have another one. */
+  handshakeTimeoutMs?: number;
   /** How often connections and the listener are looked at; tests have another one. */
   sweepMs?: number;
 }
 
 /** How often connections are checked against their deadlines, and listeners, in milliseconds. */
 const defaultSweepMs = 1_000;
-/** For a TLS handshake, in milliseconds. */
+/** For a TLS handshake, in milliseconds, and for a ClientHello alone. */
 const tlsHandshakeTimeoutMs = 10_000;
 /** Idle time after which the system probes whether a connection's peer is still there. */
 const tcpKeepAliveMs = 30_000;
@@ -113,11 +142,19 @@ class Bindings implements NodeBindings {
   }
 }
 
+/** A connection of either version of HTTP. */
+interface Connection {
+  checkDeadline(nowMs: number): void;
+  leave(): void;
+  close(): void;
+  abort(): void;
+}
+
 /** A connection as long as its socket is there. */
 class Accepted extends Linked<Accepted> {
   readonly socket: Socket;
   /** Nothing once it is over or was handed over. */
-  connection: HttpConnection | undefined;
+  connection: Connection | undefined;
   /** Milliseconds since 1970 at which the client's certificate ends; infinite without one. */
   untilMs = Infinity;
 
@@ -144,6 +181,7 @@ export class HttpServer {
     handleProtocols: () => false,
   });
   readonly #epochMs: () => number;
+  readonly #handshakeTimeoutMs: number;
   #clientCaPem: string;
   /** Read when they are first needed, and when they change. */
   #clientCas: readonly X509Certificate[] | undefined;
@@ -158,9 +196,11 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     this.#epochMs = options.epochMs ?? (() => Date.now());
+    this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? tlsHandshakeTimeoutMs;
     this.#clientCaPem = options.tls?.clientCa ?? "";
     this.#open = new ConnectionLimit(options.connections);
-    this.#tls = options.tls && this.#createTls(options.tls);
+    if (options.certificates) this.#tls = this.#createWebTls(options.certificates);
+    else this.#tls = options.tls && this.#createTls(options.tls);
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true },
       (socket) => guarded(socket, () => this.#letIn(guardSocket(socket))),
@@ -286,8 +326,35 @@ export class HttpServer {
   }
 
   #begin(socket: Socket): void {
-    if (this.#tls) this.#tls.emit("connection", socket);
-    else this.#accept(socket, this.#peerOf(socket, false));
+    if (!this.#tls) this.#accept(socket, this.#peerOf(socket, false));
+    else if (this.#options.passThrough) this.#routeByName(this.#options.passThrough, socket);
+    else this.#tls.emit("connection", socket);
+  }
+
+  /** The connection goes to whoever takes its name, or on into TLS, with all that has come. */
+  #routeByName(passThrough: PassThrough, socket: Socket): void {
+    takeClientHello(socket, this.#handshakeTimeoutMs, {
+      read: (hello) => {
+        const take = passThrough(hello);
+        if (take) this.#passOn(take, socket, hello);
+        else this.#tls!.emit("connection", socket);
+      },
+      invalid: () => this.#tls!.emit("connection", socket),
+      timeout: (bytes) => {
+        const peer = this.#peerOf(socket, true).address;
+        const isOwn = this.#watch?.isOwn(socket.remotePort);
+        socket.destroy();
+        if (isOwn) return;
+        const reason = bytes === 0 ? "silent" : "timeout";
+        this.#options.handshakeFailed?.({ reason, detail: "No ClientHello in time", peer });
+      },
+    });
+  }
+
+  #passOn(take: (connection: RawConnection) => void, socket: Socket, hello: ClientHello): void {
+    const peer = this.#peerOf(socket, true);
+    this.#track(socket);
+    take({ socket: socket as unknown as ByteSocket, peer, hello });
   }
 
   /** Who is at the other end: the client for whom a proxy's header speaks, if there was one. */
@@ -320,16 +387,39 @@ export class HttpServer {
   }
 
   #createTls(tls: ServerTls): TlsServer {
-    const server = createTlsServer({
-      ...contextOf(tls),
-      ...(tls.clientCa ? { requestCert: true, rejectUnauthorized: true } : {}),
-      ALPNProtocols: ["http/1.1"],
-      handshakeTimeout: tlsHandshakeTimeoutMs,
-      allowHalfOpen: true,
-    });
-    server.on("secureConnection", (socket) => {
-      guarded(socket, () => this.#acceptTls(guardSocket(socket)));
-    });
+    return this.#withEvents(
+      createTlsServer({
+        ...contextOf(tls),
+        ...(tls.clientCa ? { requestCert: true, rejectUnauthorized: true } : {}),
+        ALPNProtocols: ["http/1.1"],
+        handshakeTimeout: this.#handshakeTimeoutMs,
+        allowHalfOpen: true,
+      }),
+      (socket) => this.#acceptTls(socket),
+    );
+  }
+
+  /** A name without a certificate fails the handshake, and shows no other certificate's names. */
+  #createWebTls(certificates: CertificatesByName): TlsServer {
+    return this.#withEvents(
+      createTlsServer({
+        minVersion: "TLSv1.2",
+        ALPNProtocols: ["h2", "http/1.1"],
+        handshakeTimeout: this.#handshakeTimeoutMs,
+        allowHalfOpen: true,
+        SNICallback: (name, done) => {
+          // Deno 2.9.6 asks with an empty name for a client that names none.
+          const certificate = name ? certificates.for(name) : certificates.first;
+          if (certificate) done(null, certificate.context);
+          else done(new Error(`No certificate is for ${JSON.stringify(name)}`));
+        },
+      }),
+      (socket) => this.#acceptWeb(socket, certificates),
+    );
+  }
+
+  #withEvents(server: TlsServer, accept: (socket: TLSSocket) => void): TlsServer {
+    server.on("secureConnection", (socket) => guarded(socket, () => accept(guardSocket(socket))));
     server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
       guarded(socket, () => this.#refuseHandshake(error, socket));
     });
@@ -377,39 +467,79 @@ export class HttpServer {
     return leadsTo(this.#clientCas, chainOf(socket), this.#epochMs());
   }
 
+  #acceptWeb(socket: TLSSocket, certificates: CertificatesByName): void {
+    const serverName = nameAskedFor(socket);
+    const shown = serverName === undefined ? certificates.first : certificates.for(serverName);
+    const requestedName: RequestedName = {
+      serverName,
+      // By name: renewed, it is the same still.
+      sharesCertificate: (host) => certificates.for(host)?.name === shown?.name,
+    };
+    const peer = { ...this.#peerOf(socket, true), requestedName };
+    if (socket.alpnProtocol !== "h2") {
+      this.#accept(socket, peer);
+      return;
+    }
+    const accepted = this.#track(socket);
+    const abused = (how: H2Abuse) => this.#options.abused?.(how, peer.address);
+    const options = { ...this.#connectionOptions(accepted, peer, cannotUpgrade), abused };
+    this.#serve(accepted, new H2Connection(socket, options));
+  }
+
   #accept(socket: Socket, peer: Peer): Accepted {
+    const accepted = this.#track(socket);
+    const accept = (exchange: RawExchange) => this.#acceptWebSocket(exchange, socket);
+    const options = this.#connectionOptions(accepted, peer, accept);
+    this.#serve(accepted, new HttpConnection(socket as unknown as ByteSocket, options));
+    return accepted;
+  }
+
+  /** Knows of a connection as long as its socket is there. */
+  #track(socket: Socket): Accepted {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, tcpKeepAliveMs);
     const accepted = new Accepted(socket);
-    const key = keyOf(socket);
-    const isProxy = this.#trusts(peer.address);
     this.#accepted.add(accepted);
     socket.once("close", () => {
       this.#accepted.remove(accepted);
       if (this.#accepted.size === 0) this.#onEmpty();
     });
-    const connection = new HttpConnection(socket as unknown as ByteSocket, {
+    return accepted;
+  }
+
+  #serve(accepted: Accepted, connection: Connection): void {
+    accepted.connection = connection;
+    if (this.#isLeaving) connection.leave();
+  }
+
+  /** What connections of both versions of HTTP are set up with. */
+  #connectionOptions<E extends Exchange>(
+    accepted: Accepted,
+    peer: Peer,
+    acceptWebSocket: (exchange: E) => Promise<TunnelSocket>,
+  ) {
+    const key = keyOf(accepted.socket);
+    const isProxy = this.#trusts(peer.address);
+    return {
       peer,
       limits: this.#options.limits,
       timeouts: this.#options.timeouts,
-      handle: (exchange) => {
+      handle: (exchange: E) => {
         if (isProxy) exchange.peer = this.#behindProxy(exchange);
-        this.#handle(exchange, socket);
+        this.#handle(exchange, () => acceptWebSocket(exchange));
       },
-      refused: (status, reason) => this.#options.refused?.(status, reason, peer.address),
+      refused: (status: number, reason: string) =>
+        this.#options.refused?.(status, reason, peer.address),
       closed: () => {
         accepted.connection = undefined;
         // It is over, or was let in by what is above HTTP.
         this.#open.trust(key);
       },
       nowMs: () => performance.now(),
-    });
-    accepted.connection = connection;
-    if (this.#isLeaving) connection.leave();
-    return accepted;
+    };
   }
 
-  #behindProxy({ peer, head }: RawExchange): Peer {
+  #behindProxy({ peer, head }: Exchange): Peer {
     return peerBehindProxy(peer, head.fields, this.#options.proxies!.ranges);
   }
 
@@ -426,8 +556,8 @@ export class HttpServer {
     }
   }
 
-  #handle(exchange: RawExchange, socket: Socket): void {
-    const bindings = new Bindings(exchange, () => this.#acceptWebSocket(exchange, socket));
+  #handle(exchange: Exchange, acceptWebSocket: () => Promise<TunnelSocket>): void {
+    const bindings = new Bindings(exchange, acceptWebSocket);
     try {
       const request = new AppRequest(exchange) as unknown as Request;
       const response = this.#options.fetch(request, bindings);
@@ -468,6 +598,16 @@ export class HttpServer {
 /** What of a listener's TLS can change while it runs, and what has to be said again then. */
 function contextOf({ cert, key, clientCa }: ServerTls): SecureContextOptions {
   return { cert, key, ...(clientCa ? { ca: clientCa } : {}), minVersion: "TLSv1.2" };
+}
+
+/** What a client asked for (RFC 6066 section 3). */
+function nameAskedFor({ servername }: TLSSocket): string | undefined {
+  return servername ? servername.toLowerCase().replace(/\.$/, "") : undefined;
+}
+
+/** RFC 8441 is not supported: browsers open WebSockets over HTTP/1.1 then. */
+function cannotUpgrade(): Promise<TunnelSocket> {
+  return Promise.reject(new Error("A WebSocket needs HTTP/1.1"));
 }
 
 /** The certificates that a client showed, its own first. */
