@@ -1,6 +1,11 @@
-/** Sockets whose listeners can't end the process. */
+/** Sockets, and what is on them, whose listeners can't end the process. */
 import type { Socket } from "node:net";
 import { reportFault } from "../../faults.ts";
+
+/** What tells its listeners of events. */
+interface Emitter {
+  emit(...args: never[]): boolean;
+}
 
 /**
  * Has an exception of one of a socket's listeners end this connection, with a reset, and nothing
@@ -8,17 +13,22 @@ import { reportFault } from "../../faults.ts";
  * takes the exception for one that nobody can do anything about.
  */
 export function guardSocket<S extends Socket>(socket: S): S {
-  const emit = socket.emit;
-  socket.emit = function (this: S, ...args: Parameters<S["emit"]>): boolean {
+  return guardEmitter(socket, () => endBroken(socket));
+}
+
+/** As {@link guardSocket}. @param end Ends what the emitter is of. */
+export function guardEmitter<E extends Emitter>(emitter: E, end: () => void): E {
+  const emit = emitter.emit;
+  emitter.emit = function (this: E, ...args: never[]): boolean {
     try {
       return emit.apply(this, args);
     } catch (error) {
       reportFault("connection", error);
-      endBroken(this);
+      end();
       return true;
     }
-  } as S["emit"];
-  return socket;
+  };
+  return emitter;
 }
 
 /** Runs what concerns one connection. An exception ends the connection, and nothing else. */

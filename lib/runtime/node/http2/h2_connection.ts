@@ -1,5 +1,4 @@
 /** The server's side of an HTTP/2 connection (RFC 9113). */
-import type { EventEmitter } from "node:events";
 import {
   constants,
   performServerHandshake,
@@ -7,12 +6,12 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { TLSSocket } from "node:tls";
-import { reportFault } from "../../../faults.ts";
 import { dateField } from "../../../http1/date.ts";
 import { field, HeadError, type HeadLimits } from "../../../http1/head.ts";
 import { errorBody } from "../../../net/error_body.ts";
 import type { Exchange, Peer } from "../../../net/exchange.ts";
 import type { ConnectionTimeouts } from "../../../net/http_connection.ts";
+import { guardEmitter } from "../guarded_socket.ts";
 import { Allowance } from "./allowance.ts";
 import { H2Exchange, rawHead, sendHead } from "./h2_exchange.ts";
 import { type H2Request, readRequest } from "./request_head.ts";
@@ -97,7 +96,7 @@ export class H2Connection {
       maxHeaderListPairs: maxFields + pseudoFields + 1,
     });
     const session = this.#session;
-    this.#guard(session, () => session.destroy(undefined, constants.NGHTTP2_INTERNAL_ERROR));
+    guardEmitter(session, () => session.destroy(undefined, constants.NGHTTP2_INTERNAL_ERROR));
     session.setLocalWindowSize(connectionWindowBytes);
     session.on("stream", (...args: StreamEvent) => this.#begin(args[0], args[2], args[3]));
     session.on("ping", () => this.#countControl());
@@ -153,7 +152,7 @@ export class H2Connection {
   }
 
   #begin(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
-    this.#guard(stream, () => stream.destroy(new Error("A listener failed")));
+    guardEmitter(stream, () => stream.destroy(new Error("A listener failed")));
     stream.on("error", () => {}); // `close` follows, and says all there is to do.
     const hasBody = (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0;
     const request = this.#read(stream, raw, hasBody);
@@ -224,19 +223,5 @@ export class H2Connection {
     this.#isOver = true;
     for (const { exchange } of this.#open.values()) exchange?.connectionLost();
     this.#options.closed();
-  }
-
-  /** Has an exception of a listener end what it belongs to, and not the process. */
-  #guard(emitter: EventEmitter, end: () => void): void {
-    const emit = emitter.emit;
-    emitter.emit = function (this: EventEmitter, ...args: Parameters<EventEmitter["emit"]>) {
-      try {
-        return emit.apply(this, args);
-      } catch (error) {
-        reportFault("connection", error);
-        end();
-        return true;
-      }
-    };
   }
 }
