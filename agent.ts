@@ -1,11 +1,10 @@
-/** The agent: dials out to the relay and serves its requests from one target. See `--help`. */
+/** The agent: dials out to the relay and serves its requests from its targets. See `--help`. */
 import { countFault, errorFields } from "./lib/faults.ts";
 import { Agent } from "./lib/agent/agent.ts";
 import { healthApp } from "./lib/agent/health.ts";
 import type { AgentConfigSource } from "./lib/agent/metrics.ts";
 import { reportOf, runChecks } from "./lib/commands/check_report.ts";
 import { type Command, commandOf } from "./lib/commands/command.ts";
-import { formatAddress } from "./lib/config/options/address.ts";
 import {
   type AgentOptions,
   parseAgentCheckOptions,
@@ -15,15 +14,14 @@ import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
-import type { ByteSocket } from "./lib/net/byte_socket.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { singleDialer } from "./lib/runtime/node/agent/single_target.ts";
+import { AgentTargets } from "./lib/runtime/node/agent/targets.ts";
 import { relayChecks } from "./lib/runtime/node/check/relay_checks.ts";
-import { targetChecks } from "./lib/runtime/node/check/target_checks.ts";
+import { type CheckedTarget, targetChecks } from "./lib/runtime/node/check/target_checks.ts";
 import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
-import { dialTlsTarget } from "./lib/runtime/deno/dial_tls_target.ts";
 import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import { dialRelay, type RelayDialOptions } from "./lib/runtime/node/dial_relay.ts";
-import { dialTarget } from "./lib/runtime/node/dial_target.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
 import { surviveFaults } from "./lib/runtime/node/process_faults.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
@@ -34,8 +32,6 @@ import {
   type TlsFileGroup,
   TlsFiles,
 } from "./lib/runtime/node/tls_files.ts";
-import { PlainTarget } from "./lib/runtime/node/plain_target.ts";
-import { tokenFile } from "./lib/runtime/node/token_file.ts";
 import type { Tracer } from "./lib/trace.ts";
 
 /** Open connections to the health listener: probes, and those who scrape metrics. */
@@ -47,13 +43,13 @@ const checkCommand: Command = commandOf({
   parse: parseAgentCheckOptions,
   async make(options) {
     const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
-    const { target: address, targetTls: tls, saTokenPath } = options;
-    const dial = targetDialer(options, tlsFiles);
+    const targets = await AgentTargets.load(options, singleDialer(options, tlsFiles));
     const results = await Promise.all([
       runChecks(relayChecks(relayOf(options, tlsFiles))),
-      runChecks(targetChecks({ address, tls, saTokenPath, dial })),
+      ...checkedTargets(options, targets).map((target) => runChecks(targetChecks(target))),
     ]);
-    return { ...reportOf(results.flat()), warnings: [...options.warnings, ...tlsFiles.warnings] };
+    const warnings = [...options.warnings, ...tlsFiles.warnings, ...targets.warnings];
+    return { ...reportOf(results.flat()), warnings };
   },
 });
 
@@ -64,8 +60,10 @@ await runProgram(program, async (options) => {
   surviveFaults(log);
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
-  for (const warning of tlsFiles.warnings) log.warn(warning);
-  const agent = createAgent(options, { tlsFiles, log, tracer: await denoTracer(version) });
+  const targets = await AgentTargets.load(options, singleDialer(options, tlsFiles, log));
+  for (const warning of [...tlsFiles.warnings, ...targets.warnings]) log.warn(warning);
+  const tracer = await denoTracer(version);
+  const agent = createAgent(options, { tlsFiles, targets, log, tracer });
   let health: HttpServer | undefined;
   if (options.healthAddr) {
     health = new HttpServer({
@@ -92,6 +90,7 @@ await runProgram(program, async (options) => {
     log,
   });
   tlsFiles.follow({ metrics: agent.metrics, log, replaced: () => expiry.look() });
+  targets.follow({ agent, metrics: agent.metrics, log });
   const running = agent.run();
 
   const signal = await Promise.race([untilSignalled(), failureOf(running)]);
@@ -136,17 +135,21 @@ function given(kind: PemKind, option: string, path?: string, pem?: string): TlsF
 /** What an agent is made of besides its options. */
 interface AgentParts {
   readonly tlsFiles: TlsFiles<AgentConfigSource>;
+  readonly targets: AgentTargets;
   readonly log: Log;
   readonly tracer: Tracer | undefined;
 }
 
-function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentParts): Agent {
-  const { serverUrl: url, proxy, target } = options;
+function createAgent(
+  options: AgentOptions,
+  { tlsFiles, targets, log, tracer }: AgentParts,
+): Agent {
+  const { serverUrl: url, proxy } = options;
   return new Agent({
     serverUrl: url,
     proxy: proxy && formatProxy(proxy),
     tracer,
-    target: formatAddress(target),
+    table: targets.table,
     maxRetryMs: options.maxRetryMs,
     connections: options.connections,
     maxStreams: options.maxConns,
@@ -154,12 +157,7 @@ function createAgent(options: AgentOptions, { tlsFiles, log, tracer }: AgentPart
     poolSize: options.poolSize,
     poolIdleTimeoutMs: options.poolIdleTimeoutMs,
     version,
-    tokenPath: options.saTokenPath,
-    tokenFile: options.saTokenPath === undefined ? undefined : tokenFile(options.saTokenPath),
     dialRelay: (signal) => dialRelay(relayOf(options, tlsFiles), signal),
-    dialTarget: options.targetTls
-      ? targetDialer(options, tlsFiles)
-      : watchedDialer(options, tlsFiles, log),
   }, log);
 }
 
@@ -177,30 +175,14 @@ function relayOf(
   };
 }
 
-function targetDialer(
-  { target, targetTls, dialTimeoutMs: timeoutMs }: AgentOptions,
-  tlsFiles: TlsFiles<AgentConfigSource>,
-): (signal: AbortSignal) => Promise<ByteSocket> {
-  const address = { ...target, serverName: targetTls?.serverName, timeoutMs };
-  return (signal) =>
-    targetTls && !targetTls.isInsecure
-      ? dialTlsTarget({ ...address, ca: tlsFiles.pem("ca-cert") }, signal)
-      : dialTarget({ ...address, isTls: targetTls !== undefined }, signal);
-}
-
-/** For a target in plain HTTP: says so when it speaks TLS in truth. */
-function watchedDialer(
-  options: AgentOptions,
-  tlsFiles: TlsFiles<AgentConfigSource>,
-  log: Log,
-): (signal: AbortSignal) => Promise<ByteSocket> {
-  const dial = targetDialer(options, tlsFiles);
-  const target = new PlainTarget({
-    ...options.target,
-    found: () =>
-      log.warn("The target speaks TLS; leave out --plain-target", {
-        target: formatAddress(options.target),
-      }),
-  });
-  return async (signal) => target.watch(await dial(signal));
+/** What `agent check` looks at: the target of the options, and those of the file. */
+function checkedTargets(options: AgentOptions, targets: AgentTargets): CheckedTarget[] {
+  const { target: address, targetTls: tls, saTokenPath: file } = options;
+  const named = targets.named.map(({ entry, dial }) => ({ ...entry, isNamed: true, dial }));
+  const { dialSingle: dial } = targets;
+  if (!address || !dial) return named;
+  const credential = file === undefined
+    ? undefined
+    : { file, header: "Authorization", scheme: "Bearer" };
+  return [{ name: "target", address, tls, credential, dial }, ...named];
 }

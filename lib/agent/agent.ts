@@ -1,44 +1,36 @@
 /** The agent: keeps a session with the relay and serves what comes through it. */
 import type { Log } from "../log.ts";
 import { SparseLog } from "../sparse_log.ts";
-import { getField, type HeadLimits, type RequestHead } from "../http1/head.ts";
-import type { ByteSocket } from "../net/byte_socket.ts";
-import { CloseCode, StreamError } from "../protocol/errors.ts";
+import type { HeadLimits } from "../http1/head.ts";
+import { CloseCode } from "../protocol/errors.ts";
+import type { Notice } from "../protocol/announcement.ts";
 import type { Session } from "../protocol/session.ts";
 import { defaultSettings } from "../protocol/settings.ts";
 import type { Stream } from "../protocol/stream.ts";
-import { type Span, spanMethod, type Tracer } from "../trace.ts";
-import { CredentialExpiry } from "./credential_expiry.ts";
-import { Credentials, type TokenFile } from "./credentials.ts";
+import type { Tracer } from "../trace.ts";
 import { AgentMetrics } from "./metrics.ts";
-import { RefusedCredential } from "./refused_credential.ts";
 import { type LinkConfig, type LinkHost, RelayLink } from "./relay_link.ts";
-import { serve, type ServeContext } from "./serve.ts";
-import { UpstreamPool } from "../net/upstream.ts";
+import type { TargetTable } from "./target_config.ts";
+import { type TargetChanges, Targets } from "./targets.ts";
 
 /** What an agent is configured with, and what its runtime lends it. */
 export interface AgentConfig extends LinkConfig {
-  /** The only target that a relay may ask for, `HOST:PORT`. */
-  target: string;
+  /** The targets that a relay may ask for; {@link Agent.replaceTargets} replaces them. */
+  table: TargetTable;
   /** Sessions that are kept up at once; 1 unless given. */
   connections?: number;
   /** Streams that may be open at once. */
   maxStreams: number;
   head: HeadLimits;
-  /** Idle connections to the target, and how long they are kept, in milliseconds. */
+  /** Idle connections to each target, and how long they are kept, in milliseconds. */
   poolSize: number;
   poolIdleTimeoutMs: number;
   version: string;
-  tokenFile: TokenFile | undefined;
-  /** Its path, for the log. */
-  tokenPath?: string | undefined;
-  /** Connects to the target. @throws {StreamError} that says why it can't. */
-  dialTarget: (signal: AbortSignal) => Promise<ByteSocket>;
   /** Begins spans, where they are wanted. */
   tracer?: Tracer | undefined;
 }
 
-/** How often the agent looks whether its token has changed or is about to expire. */
+/** How often the agent looks whether its tokens have changed or are about to expire. */
 const credentialLookMs = 60_000;
 
 /** How often the log is told of lines that it left out, in milliseconds. */
@@ -48,11 +40,9 @@ const sparseLogSweepMs = 1_000;
 export class Agent {
   readonly #config: AgentConfig;
   readonly #log: Log;
+  readonly targets: Targets;
   /** For what others can cause as often as they like. */
   readonly sparseLog: SparseLog;
-  readonly #pool: UpstreamPool;
-  readonly #serving: ServeContext;
-  readonly #expiry: CredentialExpiry;
   readonly #links: readonly RelayLink[];
   readonly #stop = new AbortController();
   readonly metrics: AgentMetrics;
@@ -61,32 +51,12 @@ export class Agent {
     this.#config = config;
     this.#log = log;
     this.sparseLog = new SparseLog(log);
-    this.#pool = new UpstreamPool({
-      dial: config.dialTarget,
-      maxIdle: config.poolSize,
-      idleTimeoutMs: config.poolIdleTimeoutMs,
-    });
     this.metrics = new AgentMetrics(() => this.#figures(), config.version);
-    const about = { option: "sa-token-path", path: config.tokenPath, target: config.target };
-    this.#expiry = new CredentialExpiry({
-      expires: (seconds) => this.metrics.credentialExpires("sa-token-path", seconds),
-      log,
-      about,
-    });
-    const refusedCredential = new RefusedCredential({
-      count: () => this.metrics.credentialRefused(),
-      log,
-      about,
-    });
-    this.#serving = {
-      pool: this.#pool,
-      credentials: new Credentials(config.tokenFile, (token) => this.#expiry.loaded(token)),
-      limits: config.head,
-      forwarded: () => this.metrics.forwarded(),
-      credentialRefused: () => refusedCredential.refused(),
-      failed: (error, request) => this.#requestFailed(error, request),
-      trace: config.tracer && ((request) => beginSpan(config.tracer!, request, config.target)),
-    };
+    const { head, poolSize, poolIdleTimeoutMs, tracer } = config;
+    this.targets = new Targets(
+      { log, metrics: this.metrics, head, poolSize, poolIdleTimeoutMs, tracer },
+      config.table,
+    );
     const host: LinkHost = {
       config,
       log,
@@ -98,7 +68,9 @@ export class Agent {
         software: `culvert-agent/${config.version}`,
       },
       stopped: this.#stop.signal,
-      opened: (stream, target) => this.#opened(stream, target),
+      announcement: () => this.targets.announcement,
+      opened: (stream, target, kind) => this.#opened(stream, target, kind),
+      noticed: (notice) => this.#noticed(notice),
     };
     const { connections = 1 } = config;
     this.#links = Array.from(
@@ -123,8 +95,8 @@ export class Agent {
 
   /** Connects, serves and connects again, until {@link stop} is called. */
   async run(): Promise<void> {
-    this.#lookAtCredential();
-    const timer = setInterval(() => this.#lookAtCredential(), credentialLookMs);
+    this.targets.lookAtCredentials();
+    const timer = setInterval(() => this.targets.lookAtCredentials(), credentialLookMs);
     const sweep = setInterval(() => this.sparseLog.sweep(), sparseLogSweepMs);
     try {
       await Promise.all(this.#links.map((link) => link.run()));
@@ -148,38 +120,30 @@ export class Agent {
       const reason = isOver ? "The agent stops, and its --grace is over" : "The agent stops";
       session.close(CloseCode.GoingAway, reason);
     }
-    this.#pool.close();
+    this.targets.close();
   }
 
-  /** Reads the token where it has changed, so that its end is known before a request needs it. */
-  #lookAtCredential(): void {
-    try {
-      this.#serving.credentials.authorization();
-    } catch (error) {
-      // It may not be there yet, as was logged at start; each request that needs it says so.
-      this.#log.debug("Could not read the token", { reason: String(error) });
-    }
-    this.#expiry.look();
+  /** Serves other targets from now on, and tells relays; streams that are open go on. */
+  replaceTargets(table: TargetTable): TargetChanges {
+    const changes = this.targets.replace(table);
+    this.targets.lookAtCredentials();
+    const { announcement } = this.targets;
+    for (const session of this.#sessions) session.announce(announcement);
+    return changes;
   }
 
-  #opened(stream: Stream, target: string): void {
-    if (target === this.#config.target) return serve(stream, this.#serving);
-    const { target: own, serverUrl } = this.#config;
-    const about = { target: own, peer: new URL(serverUrl).host };
-    this.sparseLog.warn("Refused a request for another target", about, { asked: target });
-    stream.fail(new StreamError("forbidden", "address not allowed"));
+  #opened(stream: Stream, target: string, kind: string): void {
+    if (this.targets.serve(stream, target, kind)) return;
+    const peer = new URL(this.#config.serverUrl).host;
+    const [only, another] = this.targets.table.targets;
+    const about = { target: another ? undefined : only?.name, peer };
+    this.sparseLog.warn("Refused a request for another target", about, { asked: target, kind });
   }
 
-  #requestFailed(error: StreamError, request: RequestHead | undefined): void {
-    this.metrics.failed(error.code);
-    this.#log.warn("Request failed", {
-      request_id: request && getField(request.fields, "x-request-id"),
-      code: error.code,
-      reason: error.message,
-      method: request?.method,
-      path: request?.target.split("?", 1)[0],
-      target: this.#config.target,
-    });
+  /** A relay may send as many as it likes. */
+  #noticed({ code, message }: Notice): void {
+    const peer = new URL(this.#config.serverUrl).host;
+    this.sparseLog.warn("Notice from the relay", { peer }, { code, reason: message });
   }
 
   #figures() {
@@ -193,24 +157,8 @@ export class Agent {
       connections: this.#links.filter((link) => link.isConnected).length,
       openStreams,
       roundTripMs,
-      idleUpstreamConnections: this.#pool.idleCount,
+      idleUpstreamConnections: this.targets.idleConnections,
+      openTcp: this.targets.openConnections(),
     };
   }
-}
-
-/** The span of a request to the target; it has no query, which may hold what nobody else is to see. */
-function beginSpan(tracer: Tracer, { method, target, fields }: RequestHead, address: string): Span {
-  const port = address.lastIndexOf(":");
-  return tracer({
-    kind: "client",
-    name: spanMethod(method),
-    fields,
-    attributes: {
-      "http.request.method": spanMethod(method),
-      "url.path": target.split("?", 1)[0],
-      "server.address": address.slice(0, port),
-      "server.port": Number(address.slice(port + 1)),
-      "culvert.request_id": getField(fields, "x-request-id"),
-    },
-  });
 }

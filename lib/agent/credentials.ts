@@ -1,4 +1,5 @@
 /** The agent's credential for its target: a ServiceAccount token that is rotated under its feet. */
+import { foldedName } from "../http1/folded_name.ts";
 import { tokenFault } from "../domain/token.ts";
 import { StreamError } from "../protocol/errors.ts";
 
@@ -21,51 +22,68 @@ export interface TokenFile {
   read(): string;
 }
 
+/** Where a credential is, and how it goes into a request. */
+export interface CredentialOptions {
+  readonly file: TokenFile;
+  /** The field's name. */
+  readonly header: string;
+  /** Stands before the token; empty for the token alone. */
+  readonly scheme: string;
+  /** The option that names the file, without dashes: `sa-token-path`. */
+  readonly origin: string;
+}
+
 /** Reads the token for each request; only a changed file is read again. */
 export class Credentials {
-  readonly #file: TokenFile | undefined;
+  readonly #options: CredentialOptions;
+  /** The field's name as targets may fold it. */
+  readonly foldedKey: string;
   readonly #loaded: (token: string) => void;
   #version: FileVersion | undefined;
-  #header: string | undefined;
+  #value: string | undefined;
 
-  /**
-   * @param file Where the token is; nothing for a target that needs no credential.
-   * @param loaded Called with each token that is read.
-   */
-  constructor(file: TokenFile | undefined, loaded: (token: string) => void = () => {}) {
-    this.#file = file;
+  /** @param loaded Called with each token that is read. */
+  constructor(options: CredentialOptions, loaded: (token: string) => void = () => {}) {
+    this.#options = options;
+    this.foldedKey = foldedName(options.header.toLowerCase());
     this.#loaded = loaded;
   }
 
+  /** The field's name. */
+  get header(): string {
+    return this.#options.header;
+  }
+
   /**
-   * The value of `Authorization` for a request that is sent now, or nothing.
+   * The field's value for a request that is sent now.
    *
    * @throws {StreamError} `credentials` when the file can't be read or holds no token: a request
    *   without its credential would be a different request.
    */
-  authorization(): string | undefined {
-    if (!this.#file) return undefined;
+  value(): string {
+    const { file, origin } = this.#options;
     try {
-      const version = this.#file.version();
-      if (version === this.#version) return this.#header;
+      const version = file.version();
+      const isKnown = version === this.#version ||
+        (this.#version?.isSettled && isSame(version, this.#version));
       // What changed a moment ago may have changed once more without a trace.
-      if (!this.#version?.isSettled || !isSame(version, this.#version)) this.#load(this.#file);
+      if (!isKnown || this.#value === undefined) this.#value = this.#load(file);
       this.#version = version;
-      return this.#header;
+      return this.#value;
     } catch (error) {
       this.#version = undefined;
       const reason = error instanceof Error ? error.message : String(error);
-      const message = `The token can't be read: ${reason}; --sa-token-path must name its file`;
+      const message = `The token can't be read: ${reason}; --${origin} must name its file`;
       throw new StreamError("credentials", message);
     }
   }
 
-  #load(file: TokenFile): void {
+  #load(file: TokenFile): string {
+    const { scheme } = this.#options;
     const token = checkToken(file.read());
-    const header = `Bearer ${token}`;
-    if (header === this.#header && this.#version) return;
-    this.#header = header;
-    this.#loaded(token);
+    const value = scheme === "" ? token : `${scheme} ${token}`;
+    if (value !== this.#value || !this.#version) this.#loaded(token);
+    return value;
   }
 }
 

@@ -1,7 +1,12 @@
 /** The agent's metrics: argocd-cluster-proxy's names, and what it doesn't have. */
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
+import { streamErrorCodes } from "../protocol/errors.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";
+import { credentialName, type TargetConfig } from "./target_config.ts";
+
+/** Of a TCP stream's bytes. */
+const directions = ["to_target", "from_target"] as const;
 
 /** What gauges ask the agent when Prometheus asks them. */
 export interface AgentFigures {
@@ -10,10 +15,20 @@ export interface AgentFigures {
   readonly openStreams: number;
   readonly roundTripMs: number;
   readonly idleUpstreamConnections: number;
+  /** Open TCP connections by the target's name. */
+  readonly openTcp: Iterable<[string, number]>;
 }
 
-/** What is read again when its files change: TLS with the relay, with the proxy, with the target. */
-export type AgentConfigSource = "relay_tls" | "proxy_tls" | "target_tls";
+/**
+ * What is read again when its files change: TLS with the relay, with the proxy, with the target of
+ * `--target`; the file of `--targets`; TLS with the targets in there.
+ */
+export type AgentConfigSource =
+  | "relay_tls"
+  | "proxy_tls"
+  | "target_tls"
+  | "targets"
+  | "targets_tls";
 
 /** Counters and gauges of one agent. */
 export class AgentMetrics {
@@ -27,6 +42,13 @@ export class AgentMetrics {
   readonly #configReloadTime: Gauge<"source">;
   readonly #certificates: Gauge<"name">;
   readonly #credentialRefusals: Counter;
+  readonly #targetRequests: Counter<"target">;
+  readonly #targetErrors: Counter<"target" | "code">;
+  readonly #targetRefusals: Counter<"target">;
+  readonly #tcpConnections: Counter<"target">;
+  readonly #tcpBytes: Counter<"target" | "direction">;
+  /** Names that have series: those that are served now. */
+  readonly #targets = new Set<string>();
   readonly #credentials: Gauge<"name">;
 
   constructor(figures: () => AgentFigures, version: string) {
@@ -88,6 +110,44 @@ export class AgentMetrics {
       labelNames: ["name"],
       registers,
     });
+    const ofTargets = { labelNames: ["target"] as const, registers };
+    this.#targetRequests = new Counter({
+      name: "culvert_agent_target_requests_total",
+      help: "Requests that were forwarded, by the target's name.",
+      ...ofTargets,
+    });
+    this.#targetErrors = new Counter({
+      name: "culvert_agent_target_errors_total",
+      help: "Requests and connections that failed between agent and target, by the target's name " +
+        "and the protocol's error code.",
+      labelNames: ["target", "code"],
+      registers,
+    });
+    this.#targetRefusals = new Counter({
+      name: "culvert_agent_target_credential_refusals_total",
+      help: "Answers with status 401 to the agent's own credential, by the target's name.",
+      ...ofTargets,
+    });
+    this.#tcpConnections = new Counter({
+      name: "culvert_agent_tcp_connections_total",
+      help: "TCP connections to targets that were made for streams, by the target's name.",
+      ...ofTargets,
+    });
+    new Gauge({
+      name: "culvert_agent_tcp_open_connections",
+      help: "TCP connections of streams that are open, by the target's name.",
+      ...ofTargets,
+      collect() {
+        this.reset();
+        for (const [target, count] of figures().openTcp) this.set({ target }, count);
+      },
+    });
+    this.#tcpBytes = new Counter({
+      name: "culvert_agent_tcp_bytes_total",
+      help: "Bytes of TCP streams that are over, by the target's name and by direction.",
+      labelNames: ["target", "direction"],
+      registers,
+    });
     const gauge = (name: string, help: string, value: () => number): void => {
       new Gauge({
         name,
@@ -120,7 +180,7 @@ export class AgentMetrics {
     );
     gauge(
       "agent_upstream_idle_connections",
-      "Idle connections to the target.",
+      "Idle connections to targets.",
       () => figures().idleUpstreamConnections,
     );
     new Gauge({
@@ -149,13 +209,50 @@ export class AgentMetrics {
     this.#disconnects.inc({ reason });
   }
 
-  forwarded(): void {
-    this.#requests.inc();
+  /** A target is served from now on. */
+  targetAdded(target: string): void {
+    this.#targets.add(target);
+    this.#targetRequests.inc({ target }, 0);
   }
 
-  failed(code: string): void {
+  /**
+   * A target is not served any more: its series go, so that their number stays bounded.
+   *
+   * @param next What is served under its name from now on.
+   */
+  targetLeft(config: TargetConfig, next: TargetConfig | undefined): void {
+    if (!next?.credential) this.#credentials.remove({ name: credentialName(config) });
+    if (next) return;
+    const target = config.name;
+    this.#targets.delete(target);
+    for (const metric of [this.#targetRequests, this.#targetRefusals, this.#tcpConnections]) {
+      metric.remove({ target });
+    }
+    for (const code of streamErrorCodes) this.#targetErrors.remove({ target, code });
+    for (const direction of directions) this.#tcpBytes.remove({ target, direction });
+  }
+
+  forwarded(target: string): void {
+    this.#requests.inc();
+    if (this.#targets.has(target)) this.#targetRequests.inc({ target });
+  }
+
+  failed(target: string, code: string): void {
     this.#errors.inc();
     this.#errorsByCode.inc({ code });
+    if (this.#targets.has(target)) this.#targetErrors.inc({ target, code });
+  }
+
+  /** A stream of TCP has its target. */
+  tcpConnected(target: string): void {
+    if (this.#targets.has(target)) this.#tcpConnections.inc({ target });
+  }
+
+  /** A stream of TCP is over that had its target. */
+  tcpClosed(target: string, toTarget: number, fromTarget: number): void {
+    if (!this.#targets.has(target)) return;
+    this.#tcpBytes.inc({ target, direction: "to_target" }, toTarget);
+    this.#tcpBytes.inc({ target, direction: "from_target" }, fromTarget);
   }
 
   /** What a source held at start is in use. */
@@ -177,8 +274,9 @@ export class AgentMetrics {
   }
 
   /** The target answered 401 to the agent's own credential. */
-  credentialRefused(): void {
+  credentialRefused(target: string): void {
     this.#credentialRefusals.inc();
+    if (this.#targets.has(target)) this.#targetRefusals.inc({ target });
   }
 
   /** When an option's token expires, in seconds since 1970; undefined if it does not tell. */

@@ -38,10 +38,12 @@ export class RefusedCredential {
     const unlogged = this.#unlogged || undefined;
     this.#lastLineMs = now;
     this.#unlogged = 0;
-    log.warn("The target refused the agent's credential; give a valid token in --sa-token-path", {
-      ...about,
-      status: 401,
-      unlogged,
-    });
+    const facts = { ...about, status: 401, unlogged };
+    if (about.option === "sa-token-path") {
+      log.warn(
+        "The target refused the agent's credential; give a valid token in --sa-token-path",
+        facts,
+      );
+    } else log.warn("The target refused its credential; give a valid token in its file", facts);
   }
 }

@@ -1,6 +1,7 @@
 /** One of an agent's connections to its relays: a session after the other, each with its own waits. */
 import { countFault, errorFields } from "../faults.ts";
 import type { Log } from "../log.ts";
+import type { Announcement, Notice } from "../protocol/announcement.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
 import { endReason } from "../protocol/session_end.ts";
@@ -33,8 +34,12 @@ export interface LinkHost {
   readonly settings: Settings;
   /** Comes when the agent stops. */
   readonly stopped: AbortSignal;
+  /** What relays are told of its targets. */
+  announcement(): Announcement;
   /** A relay has opened a stream. */
-  opened(stream: Stream, target: string): void;
+  opened(stream: Stream, target: string, kind: string): void;
+  /** A relay has something for the log. */
+  noticed(notice: Notice): void;
 }
 
 /** A session that lasted this long was a stable one: the next wait starts small again. */
@@ -186,9 +191,11 @@ export class RelayLink {
       role: "agent",
       settings: this.#settings,
       offersVersion2: true,
+      announcement: this.#host.announcement(),
       defer: setImmediate,
       events: {
-        opened: (stream, target) => this.#host.opened(stream, target),
+        opened: (stream, target, kind) => this.#host.opened(stream, target, kind),
+        noticed: (notice) => this.#host.noticed(notice),
         draining: () => draining.resolve(undefined),
         fault: (error) => {
           countFault("session");

@@ -24,6 +24,7 @@ import {
 import { headFaults } from "../http1/faults.ts";
 import { HeadReader, parseResponseHead } from "../http1/head_reader.ts";
 import { allowedMethods, mayEcho } from "../http1/methods.ts";
+import { foldedName } from "../http1/folded_name.ts";
 import { isRepeatable } from "../http1/repeatable.ts";
 import { checkRequest } from "../http1/request_target.ts";
 import { whenSent } from "../net/byte_socket.ts";
@@ -37,7 +38,10 @@ import type { UpstreamConnection, UpstreamEvents, UpstreamPool } from "../net/up
 /** What serving a stream needs. */
 export interface ServeContext {
   pool: UpstreamPool;
-  credentials: Credentials;
+  /** What each request gets; nothing for a target that needs no credential. */
+  credentials?: Credentials | undefined;
+  /** What stands in `Host` in place of the target's name, where that is not its address. */
+  hosts?: { readonly name: string; readonly address: string } | undefined;
   limits: HeadLimits;
   /** A request has reached the target's connection. */
   forwarded: () => void;
@@ -50,8 +54,8 @@ export interface ServeContext {
 }
 
 const uncertainEnd =
-  "The answer has no length, and with --insecure a cut connection looks closed: " +
-  "verify the target, by --ca-cert";
+  "The answer has no length, and over TLS without verification, or with a client certificate for " +
+  "another name, a cut connection looks closed: verify the target, by its CA";
 
 /** Serves the request that comes on a stream. */
 export function serve(stream: Stream, context: ServeContext): void {
@@ -141,9 +145,9 @@ class Serving implements StreamEvents {
 
   /** The head for the target: the relay's, with our credential and our own connection options. */
   #encodeRequest(head: RequestHead): Uint8Array {
-    const authorization = this.#context.credentials.authorization();
-    const passed = endToEnd(head.fields).filter(({ key }) => key !== "authorization");
-    const fields: Field[] = withTrace(passed, this.#span);
+    const { credentials } = this.#context;
+    const credential = credentials?.value();
+    const fields: Field[] = withTrace(this.#passedFields(head), this.#span);
     if (this.#requestBody!.framing.kind === "chunked") {
       fields.push(field("Transfer-Encoding", "chunked"));
     }
@@ -151,9 +155,24 @@ class Serving implements StreamEvents {
     if (upgrade !== undefined) {
       fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
     }
-    this.#isAuthorized = authorization !== undefined;
-    if (authorization !== undefined) fields.push(field("Authorization", authorization));
+    this.#isAuthorized = credential !== undefined;
+    if (credential !== undefined) fields.push(field(credentials!.header, credential));
     return encodeRequestHead(head.method, head.target, fields);
+  }
+
+  /** The relay's fields but those in whose place the agent has its own. */
+  #passedFields({ fields }: RequestHead): Field[] {
+    const { credentials, hosts } = this.#context;
+    const own = credentials?.foldedKey;
+    const all = endToEnd(fields);
+    // A target that reads `X_Api_Key` as `X-Api-Key` would take the caller's for the agent's.
+    const passed = own === undefined
+      ? all
+      : all.filter(({ key }) => key.length !== own.length || foldedName(key) !== own);
+    if (!hosts || hosts.name === hosts.address) return passed;
+    return passed.map((one) =>
+      one.key === "host" && one.value === hosts.name ? field(one.name, hosts.address) : one
+    );
   }
 
   #connect(): void {

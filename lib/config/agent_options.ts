@@ -1,7 +1,11 @@
 /** The agent's options: the command line, the environment and the files they name. */
 import { ConfigError } from "./config_error.ts";
-import { readCertificateFile, readPrivateKeyFile, whyUnusable } from "./files.ts";
+import { resolveClaims } from "./claims.ts";
+import type { TargetEntry } from "../domain/target.ts";
+import { readTargets, targetPlace } from "./entries/targets.ts";
+import { readCertificateFile, readPrivateKeyFile, readTextFile, whyUnusable } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
+import { formatAddress, type TargetAddress } from "./options/address.ts";
 import { type OptionValues, plainValues, type SetValues } from "./options/option_table.ts";
 import {
   type Environment,
@@ -18,7 +22,8 @@ const composed = [
   ...["serverCaCert", "serverName", "clientCert", "clientKey"] as const,
   "allowInsecureServer",
   ...["proxy", "proxyCaCert"] as const,
-  ...["caCert", "tlsServerName", "insecure", "plainTarget"] as const,
+  ...["target", "targets", "saTokenPath", "caCert"] as const,
+  ...["tlsServerName", "insecure", "plainTarget"] as const,
 ] as const;
 
 /** The options that are taken as the table has them. */
@@ -32,10 +37,23 @@ export interface AgentOptions extends PlainOptions {
   readonly serverTls: ServerTls;
   /** The HTTP proxy on the way to the relay; undefined is none. */
   readonly proxy?: RelayProxy | undefined;
-  /** TLS with the target; undefined is plain TCP. */
+  /** The target that the options describe; undefined if there are those of the file alone. */
+  readonly target?: TargetAddress | undefined;
+  /** TLS with that target; undefined is plain TCP. */
   readonly targetTls?: TargetTls | undefined;
+  /** The file of the token that each request to that target gets. */
+  readonly saTokenPath?: string | undefined;
+  /** The file of named targets. */
+  readonly targets?: TargetsSource | undefined;
   /** One line each, to be logged at start. */
   readonly warnings: readonly string[];
+}
+
+/** A file of targets, and what was read there at start. */
+export interface TargetsSource {
+  readonly path: string;
+  readonly text: string;
+  readonly entries: readonly TargetEntry[];
 }
 
 /** How the agent verifies the relay and shows who it is; PEM text as it was at start. */
@@ -106,15 +124,106 @@ function build(read: Read, env: Environment): AgentOptions {
   const { values } = read;
   refusePlainServer(read);
   const { proxy, warnings } = readProxy(read, env);
-  const targetTls = readTargetTls(read);
+  const targets = readTargetsOption(read);
+  const single = targets ? readTargetBesideFile(read) : readTarget(read);
+  refuseUnclearClaims(read, { single, targets });
   return {
     ...plainValues(values, composed),
     serverUrl: withPath(values.server),
     serverTls: readServerTls(read),
     ...(proxy && { proxy }),
-    ...(targetTls && { targetTls }),
-    warnings: [...read.warnings, ...warnings, ...warningsAbout(read)],
+    ...single.options,
+    ...(targets && { targets }),
+    warnings: [
+      ...read.warnings,
+      ...warnings,
+      ...warningsAbout(read),
+      ...single.warnings,
+      ...(targets ? warningsAboutTargets(targets) : []),
+    ],
   };
+}
+
+/** How messages name the file. */
+export function targetsFileName(path: string): string {
+  return `Targets file ${JSON.stringify(path)}`;
+}
+
+function readTargetsOption({ values, origins }: Read): TargetsSource | undefined {
+  const path = values.targets;
+  if (path === undefined) return undefined;
+  const text = readTextFile({ origin: origins.targets, path });
+  return { path, text, entries: readTargets(text, targetsFileName(path)) };
+}
+
+/** A hostname is announced for a target, which has to be known. */
+function refuseUnclearClaims(
+  { values, origins }: Read,
+  { single, targets }: { single: SingleTarget; targets: TargetsSource | undefined },
+): void {
+  const own = single.options.target;
+  const all = [
+    ...(targets?.entries ?? []),
+    ...(own ? [{ name: formatAddress(own), kind: "http" }] : []),
+  ];
+  resolveClaims(values.hostname ?? [], all, origins.hostname);
+}
+
+/** The target of `--target`, if there is one. */
+interface SingleTarget {
+  readonly options: Pick<AgentOptions, "target" | "targetTls" | "saTokenPath">;
+  readonly warnings: readonly string[];
+}
+
+function readTarget(read: Read): SingleTarget {
+  const { values, origins } = read;
+  const { saTokenPath } = values;
+  const targetTls = readTargetTls(read);
+  const warnings = values.insecure && !values.plainTarget
+    ? [`${origins.insecure}: the target's certificate is not verified`]
+    : [];
+  const reason = saTokenPath === undefined ? undefined : whyUnusable(saTokenPath);
+  if (reason !== undefined) {
+    warnings.push(`${origins.saTokenPath} names ${JSON.stringify(saTokenPath)}, which ${reason}`);
+  }
+  return {
+    options: {
+      target: values.target,
+      ...(targetTls && { targetTls }),
+      ...(saTokenPath !== undefined && { saTokenPath }),
+    },
+    warnings,
+  };
+}
+
+/** Beside a file of targets, what describes another one has no defaults. */
+function readTargetBesideFile(read: Read): SingleTarget {
+  const { values, origins } = read;
+  const isGiven = (field: keyof Read["origins"]) => !origins[field].startsWith("Default of ");
+  const own = (field: "saTokenPath" | "caCert") => isGiven(field) ? values[field] : undefined;
+  const given = { ...values, saTokenPath: own("saTokenPath"), caCert: own("caCert") };
+  if (isGiven("target")) return readTarget({ ...read, values: given });
+  const fields = ["saTokenPath", "caCert", "tlsServerName", "insecure", "plainTarget"] as const;
+  const lost = fields.find((field) => given[field] !== undefined && given[field] !== false);
+  if (lost === undefined) return { options: {}, warnings: [] };
+  throw new ConfigError(
+    `${origins[lost]} needs --target: each target in the file of --targets has settings of its own`,
+  );
+}
+
+function warningsAboutTargets({ path, entries }: TargetsSource): string[] {
+  const source = targetsFileName(path);
+  if (entries.length === 0) return [`${source} has no targets: every request is refused`];
+  return entries.flatMap(({ name, tls, credential }, index) => {
+    const place = targetPlace(source, index, name);
+    const reason = credential && whyUnusable(credential.file);
+    return [
+      ...(tls?.insecure ? [`${place}: the target's certificate is not verified`] : []),
+      ...(reason === undefined
+        ? []
+        : [`${place}: credential: file: ${JSON.stringify(credential?.file)} ${reason}`]),
+    ];
+  });
 }
 
 /** Where agents connect at a relay; what stands before it may have a path of its own. */
@@ -200,15 +309,6 @@ function warningsAbout({ values, origins }: Read): string[] {
     if (values.serverName !== undefined) {
       warnings.push(`${origins.serverName} has no effect with ws://`);
     }
-  }
-  if (values.insecure && !values.plainTarget) {
-    warnings.push(`${origins.insecure}: the target's certificate is not verified`);
-  }
-  const reason = values.saTokenPath === undefined ? undefined : whyUnusable(values.saTokenPath);
-  if (reason !== undefined) {
-    warnings.push(
-      `${origins.saTokenPath} names ${JSON.stringify(values.saTokenPath)}, which ${reason}`,
-    );
   }
   return warnings;
 }

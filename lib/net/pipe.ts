@@ -13,6 +13,8 @@ export interface PipeOptions {
   head?: Uint8Array;
   /** Bytes that came on the stream before the pipe began and were not reported as taken. */
   streamHead?: Uint8Array;
+  /** Whether the stream's end has come before the pipe began. */
+  hasStreamEnded?: boolean;
   /** Called once, when both directions are over, with the bytes that went to and came from the socket. */
   closed?: (toSocket: number, fromSocket: number) => void;
 }
@@ -42,7 +44,11 @@ class Pipe implements StreamEvents {
   #isOver = false;
   #closeTimer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(socket: ByteSocket, stream: Channel, { head, streamHead, closed }: PipeOptions) {
+  constructor(
+    socket: ByteSocket,
+    stream: Channel,
+    { head, streamHead, hasStreamEnded, closed }: PipeOptions,
+  ) {
     this.#socket = socket;
     this.#stream = stream;
     this.#closed = closed;
@@ -57,6 +63,7 @@ class Pipe implements StreamEvents {
     socket.on("close", () => this.#socketClosed());
     if (head?.length) this.#send(head);
     if (streamHead?.length) this.data(streamHead);
+    if (hasStreamEnded) this.end();
     socket.resume();
   }
 

@@ -36,6 +36,14 @@ export const targetTlsAdvice: TlsAdvice = {
   dates: "renew it, or set the clock",
 };
 
+/** With a target of the agent's targets file. */
+export const namedTargetTlsAdvice: TlsAdvice = {
+  notTls: "a target without TLS must have no tls in the targets file",
+  unknownCa: "tls.ca in the targets file must hold the CA of the target's certificate",
+  otherName: "tls.serverName in the targets file can say a name that it has",
+  dates: "renew it, or set the clock",
+};
+
 /** With another relay. */
 export const relayTlsAdvice: TlsAdvice = {
   notTls: "--advertise of the other relay must begin with http:// if it listens without TLS",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Credentials, type FileVersion } from "../../lib/agent/credentials.ts";
+import { Credentials, type FileVersion, type TokenFile } from "../../lib/agent/credentials.ts";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import { tokenFile } from "../../lib/runtime/node/token_file.ts";
 
@@ -35,10 +35,16 @@ class FakeFile {
   }
 }
 
+/** What `--sa-token-path` stands for. */
+function bearer(file: TokenFile, loaded?: (token: string) => void): Credentials {
+  const options = { file, header: "Authorization", scheme: "Bearer", origin: "sa-token-path" };
+  return new Credentials(options, loaded);
+}
+
 /** `code message` of the StreamError that asking for the credential throws. */
 function refusalOf(credentials: Credentials): string {
   try {
-    return `accepted: ${credentials.authorization()}`;
+    return `accepted: ${credentials.value()}`;
   } catch (error) {
     assert.ok(error instanceof StreamError, String(error));
     return `${error.code} ${error.message}`;
@@ -51,28 +57,24 @@ function unreadable(reason: string): string {
 
 Deno.test("Credentials gives the token as a bearer credential", () => {
   assert.equal(
-    new Credentials(new FakeFile("abc.def-_~+/=")).authorization(),
+    bearer(new FakeFile("abc.def-_~+/=")).value(),
     "Bearer abc.def-_~+/=",
   );
 });
 
-Deno.test("Credentials gives nothing for a target that needs none", () => {
-  assert.equal(new Credentials(undefined).authorization(), undefined);
-});
-
 Deno.test("Credentials reads a file once while it does not change", () => {
   const file = new FakeFile("one");
-  const credentials = new Credentials(file);
-  for (let request = 0; request < 3; request++) credentials.authorization();
+  const credentials = bearer(file);
+  for (let request = 0; request < 3; request++) credentials.value();
   assert.equal(file.readCount, 1);
 });
 
 Deno.test("Credentials uses a rotated token for the very next request", () => {
   const file = new FakeFile("one");
-  const credentials = new Credentials(file);
-  credentials.authorization();
+  const credentials = bearer(file);
+  credentials.value();
   file.rotate("two");
-  assert.equal(credentials.authorization(), "Bearer two");
+  assert.equal(credentials.value(), "Bearer two");
 });
 
 Deno.test("Credentials sees each kind of change to a file", () => {
@@ -86,19 +88,19 @@ Deno.test("Credentials sees each kind of change to a file", () => {
   ];
   let current = versions[0]!;
   let readCount = 0;
-  const credentials = new Credentials({
+  const credentials = bearer({
     version: () => current,
     read: () => `token-${++readCount}`,
   });
   const seen = versions.map((version) => {
     current = version;
-    return credentials.authorization();
+    return credentials.value();
   });
   assert.deepEqual(seen, [1, 2, 3, 4, 5].map((count) => `Bearer token-${count}`));
 });
 
 Deno.test("Credentials ignores white space around the token, as files end with a line break", () => {
-  assert.equal(new Credentials(new FakeFile(" \ttoken\r\n")).authorization(), "Bearer token");
+  assert.equal(bearer(new FakeFile(" \ttoken\r\n")).value(), "Bearer token");
 });
 
 Deno.test("Credentials refuses a request without its token, and says why", () => {
@@ -114,25 +116,25 @@ Deno.test("Credentials refuses a request without its token, and says why", () =>
     ["\u2028", "the file is empty"],
   ];
   for (const [text, reason] of cases) {
-    const refusal = refusalOf(new Credentials(new FakeFile(text)));
+    const refusal = refusalOf(bearer(new FakeFile(text)));
     assert.equal(refusal, unreadable(reason), JSON.stringify(text));
   }
 });
 
 Deno.test("Credentials does not fall back to the token that it had", () => {
   const file = new FakeFile("one");
-  const credentials = new Credentials(file);
-  credentials.authorization();
+  const credentials = bearer(file);
+  credentials.value();
   file.rotate(undefined);
   assert.equal(refusalOf(credentials), unreadable("No such file"));
   file.rotate("");
   assert.equal(refusalOf(credentials), unreadable("the file is empty"));
   file.rotate("two");
-  assert.equal(credentials.authorization(), "Bearer two");
+  assert.equal(credentials.value(), "Bearer two");
 });
 
 Deno.test("Credentials names no token in what it says", () => {
-  const refusal = refusalOf(new Credentials(new FakeFile("secret token")));
+  const refusal = refusalOf(bearer(new FakeFile("secret token")));
   assert.equal(refusal.includes("secret"), false);
 });
 
@@ -140,11 +142,11 @@ Deno.test("tokenFile follows a file that is replaced, removed and there again", 
   const directory = Deno.makeTempDirSync();
   try {
     const path = `${directory}/token`;
-    const credentials = new Credentials(tokenFile(path));
+    const credentials = bearer(tokenFile(path));
     assert.match(refusalOf(credentials), /^credentials The token can't be read: ENOENT/);
     for (const token of ["first-token", "other-token"]) {
       replaceFile(path, token);
-      assert.equal(credentials.authorization(), `Bearer ${token}`);
+      assert.equal(credentials.value(), `Bearer ${token}`);
       await Promise.resolve();
     }
     Deno.removeSync(path);
@@ -158,7 +160,7 @@ Deno.test("a token file that is UTF-16, in quotes or behind Bearer says so, and 
   const directory = Deno.makeTempDirSync();
   try {
     const path = `${directory}/token`;
-    const credentials = () => new Credentials(tokenFile(path));
+    const credentials = () => bearer(tokenFile(path));
     const cases: [Uint8Array | string, string][] = [
       [new Uint8Array([0xff, 0xfe, 0x61, 0, 0x62, 0]), "the file is UTF-16; save it as UTF-8"],
       ['"token"\n', "the file's token is in double quotes; leave them out"],
@@ -171,7 +173,7 @@ Deno.test("a token file that is UTF-16, in quotes or behind Bearer says so, and 
       assert.equal(refusalOf(credentials()), unreadable(reason));
     }
     Deno.writeTextFileSync(path, "\ufefftoken\r\n");
-    assert.equal(credentials().authorization(), "Bearer token");
+    assert.equal(credentials().value(), "Bearer token");
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
@@ -181,13 +183,13 @@ Deno.test("tokenFile looks at its file once for all requests that come together"
   const directory = Deno.makeTempDirSync();
   try {
     const path = `${directory}/token`;
-    const credentials = new Credentials(tokenFile(path));
+    const credentials = bearer(tokenFile(path));
     replaceFile(path, "first-token");
-    credentials.authorization();
+    credentials.value();
     replaceFile(path, "other-token");
-    assert.equal(credentials.authorization(), "Bearer first-token");
+    assert.equal(credentials.value(), "Bearer first-token");
     await Promise.resolve();
-    assert.equal(credentials.authorization(), "Bearer other-token");
+    assert.equal(credentials.value(), "Bearer other-token");
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
@@ -201,15 +203,22 @@ function replaceFile(path: string, text: string): void {
 Deno.test("Credentials sees a token that was written over the old one with equal size and time", async () => {
   const path = await Deno.makeTempFile();
   try {
-    const credentials = new Credentials(tokenFile(path));
+    const credentials = bearer(tokenFile(path));
     const time = new Date("2026-01-01T00:00:00Z");
     for (const token of ["token-one", "token-two", "token-six", "token-ten"]) {
       await Deno.writeTextFile(path, token);
       await Deno.utime(path, time, time);
-      assert.equal(credentials.authorization(), `Bearer ${token}`);
+      assert.equal(credentials.value(), `Bearer ${token}`);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   } finally {
     await Deno.remove(path);
   }
+});
+
+Deno.test("Credentials puts the token behind any scheme, or alone", () => {
+  const file = new FakeFile("abc");
+  const valueOf = (scheme: string) =>
+    new Credentials({ file, header: "X-Api-Key", scheme, origin: "targets" }).value();
+  assert.deepEqual([valueOf("Token"), valueOf("")], ["Token abc", "abc"]);
 });

@@ -20,6 +20,13 @@ import {
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+interface SetupOptions {
+  readonly tokenFile?: TokenFile;
+  readonly address?: string;
+  readonly credential?: { readonly header: string; readonly scheme: string };
+  readonly hosts?: ServeContext["hosts"];
+}
+
 /** An agent without a program around it. */
 class Setup implements AsyncDisposable {
   readonly pair: SessionPair;
@@ -38,7 +45,7 @@ class Setup implements AsyncDisposable {
 
   static async create(
     handler: TargetHandler,
-    { tokenFile, address }: { tokenFile?: TokenFile; address?: string } = {},
+    { tokenFile, address, credential, hosts }: SetupOptions = {},
   ): Promise<Setup> {
     const target = await startRawTarget(handler);
     const [hostname, port] = (address ?? target.address).split(":") as [string, string];
@@ -53,7 +60,14 @@ class Setup implements AsyncDisposable {
     });
     const context: ServeContext = {
       pool,
-      credentials: new Credentials(tokenFile),
+      credentials: tokenFile && new Credentials({
+        file: tokenFile,
+        header: "Authorization",
+        scheme: "Bearer",
+        origin: "sa-token-path",
+        ...credential,
+      }),
+      hosts,
       limits: defaultHeadLimits,
       forwarded: () => setup.forwardedCount++,
       failed: ({ code, message }) => setup.failures.push(`${code} ${message}`),
@@ -120,11 +134,48 @@ function summary({ startLine, body }: RawMessage): string {
 
 const WARM_UP = "GET /warm-up HTTP/1.1";
 
+const tokenFile: TokenFile = {
+  version: () => ({ modifiedMs: 1, changedMs: 1, size: 1, inode: 1, isSettled: true }),
+  read: () => "sa-token\n",
+};
+
+Deno.test("serve puts the credential into the field that was chosen, and drops the caller's in any spelling", async () => {
+  const credential = { header: "X-Api-Key", scheme: "" };
+  await using setup = await Setup.create(scripted([], [[OK]]), { tokenFile, credential });
+  const lines = [
+    "x-api-key: a",
+    "X_Api_Key: b",
+    "X-API-KEY: c",
+    "X-Api-Keys: d",
+    "Authorization: e",
+  ];
+  assert.equal(await setup.answerTo(request("GET", "/", ...lines)), OK);
+  assert.equal(
+    setup.target.connections[0]!.receivedText,
+    "GET / HTTP/1.1\r\nHost: target:1\r\nX-Api-Keys: d\r\nAuthorization: e\r\n" +
+      "X-Api-Key: sa-token\r\n\r\n",
+  );
+});
+
+Deno.test("serve passes a caller's Authorization to a target that has no credential", async () => {
+  await using setup = await Setup.create(scripted([], [[OK]]));
+  assert.equal(await setup.answerTo(request("GET", "/", "Authorization: Basic YTpi")), OK);
+  assert.match(setup.target.connections[0]!.receivedText, /^Authorization: Basic YTpi$/m);
+});
+
+Deno.test("serve replaces a Host that is the target's name by its address, and no other", async () => {
+  const hosts = { name: "target:1", address: "app.svc" };
+  await using setup = await Setup.create(scripted([], [[OK, OK]]), { hosts });
+  assert.equal(await setup.answerTo(request("GET", "/a")), OK);
+  const other = request("GET", "/b").replace("target:1", "hello.example.com");
+  assert.equal(await setup.answerTo(other), OK);
+  assert.equal(
+    setup.target.connections[0]!.receivedText,
+    "GET /a HTTP/1.1\r\nHost: app.svc\r\n\r\nGET /b HTTP/1.1\r\nHost: hello.example.com\r\n\r\n",
+  );
+});
+
 Deno.test("serve sends the request with its own credential and passes the answer on as it is", async () => {
-  const tokenFile = {
-    version: () => ({ modifiedMs: 1, changedMs: 1, size: 1, inode: 1, isSettled: true }),
-    read: () => "sa-token\n",
-  };
   const answer = "HTTP/1.1 201 Created\r\nconnection: keep-alive\r\nX-A: 1\r\nx-a:  2 \r\n" +
     "Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n";
   await using setup = await Setup.create(scripted([], [[answer]]), { tokenFile });

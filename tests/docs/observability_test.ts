@@ -21,8 +21,9 @@ Deno.test("observability.md: the log tables have every message of the programs",
     .map((name) => `lib/runtime/node/${name}.ts`);
   const messages = (rows: Table) => new Set(rows.map((row) => row["message"]!));
   const ofRelay = ["relay.ts", "lib/relay", "lib/runtime/node/relay", ...shared];
+  const ofAgent = ["agent.ts", "lib/agent", "lib/runtime/node/agent", ...shared];
   assert.deepEqual(messages(relay), loggedMessages(...ofRelay));
-  assert.deepEqual(messages(agent), loggedMessages("agent.ts", "lib/agent", ...shared));
+  assert.deepEqual(messages(agent), loggedMessages(...ofAgent));
 });
 
 /** Names and types of what a `/metrics` answer has, without prom-client's default metrics. */

@@ -12,6 +12,7 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Hono } from "hono";
 import { Agent } from "../../lib/agent/agent.ts";
+import type { TargetConfig } from "../../lib/agent/target_config.ts";
 import type { Log as AgentLog } from "../../lib/log.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import type { RawExchange } from "../../lib/net/raw_exchange.ts";
@@ -158,22 +159,29 @@ class Laboratory {
   }
 
   #newAgent(): Agent {
+    const served: TargetConfig = {
+      name: target,
+      kind: "http",
+      address: target,
+      host: target,
+      usesTls: false,
+      identity: "",
+      dial: () => {
+        const [ours, theirs] = memoryConnection();
+        startTarget(theirs);
+        return Promise.resolve(asByteSocket(ours));
+      },
+    };
     return new Agent({
       serverUrl: "memory:",
-      target,
+      table: { targets: [served], hostnames: [] },
       maxRetryMs: 1,
       maxStreams: 1024,
       head: defaultHeadLimits,
       poolSize: 8,
       poolIdleTimeoutMs: 1_000,
       version: "0",
-      tokenFile: undefined,
       dialRelay: () => this.#dialRelay(),
-      dialTarget: () => {
-        const [ours, theirs] = memoryConnection();
-        startTarget(theirs);
-        return Promise.resolve(asByteSocket(ours));
-      },
     }, new EventLog());
   }
 

@@ -22,6 +22,10 @@ export const V2 = {
   batch: 0x0c,
   /** On stream 0. */
   drain: 0x0d,
+  /** Agent to relay, on stream 0; JSON. */
+  announce: 0x11,
+  /** Relay to agent, on stream 0; JSON. */
+  notice: 0x12,
 } as const;
 
 /** One frame of version 2. */

@@ -121,6 +121,8 @@ export class V2RelaySession {
   readonly link: V2Link;
   /** The headers of the agent's handshake. */
   readonly headers: IncomingHttpHeaders;
+  /** What the agent has announced, in order. */
+  readonly announcements: Record<string, unknown>[] = [];
   readonly #streams = new Map<number, V2Stream>();
   #settings: Record<string, unknown> | undefined;
   #lastStreamId = 0;
@@ -178,6 +180,7 @@ export class V2RelaySession {
 
   #onFrame(frame: V2Frame): void {
     if (frame.type === V2.settings) this.#settings = parseJson(frame.payload);
+    else if (frame.type === V2.announce) this.announcements.push(parseJson(frame.payload));
     else this.#streams.get(frame.streamId)?.receive(frame);
   }
 }

@@ -39,6 +39,7 @@ export class V2Stream {
   readonly reader: ByteReader;
   /** Resolves when the stream is over, in whatever way. */
   readonly ended: Promise<V2StreamEnd>;
+  readonly #connected = Promise.withResolvers<void>();
   readonly #link: V2Link;
   readonly #options: V2StreamOptions;
   readonly #queue = new ByteQueue();
@@ -116,6 +117,15 @@ export class V2Stream {
     await this.#link.send(V2.credit, this.id, uint32(bytes));
   }
 
+  /** Waits for the other side's Connected. */
+  async connected(): Promise<void> {
+    const over = this.ended.then((end) => Promise.reject(new V2StreamError(end)));
+    await within(
+      Promise.race([this.#connected.promise, over]),
+      () => `Connected on stream ${this.id}\n${this.#link.summary()}`,
+    );
+  }
+
   /** How the stream ended, awaited with a deadline. */
   async outcome(): Promise<V2StreamEnd> {
     return await within(this.ended, () => `the end of stream ${this.id}\n${this.#link.summary()}`);
@@ -124,6 +134,9 @@ export class V2Stream {
   /** Takes a frame of this stream from the other side. */
   receive({ type, payload }: V2Frame): void {
     switch (type) {
+      case V2.connected:
+        this.#connected.resolve();
+        return;
       case V2.data:
         return this.take(payload);
       case V2.end:

@@ -301,8 +301,8 @@ export interface AgentOptions {
   /** The relay's `ws://…/connect` or `wss://…/connect`. */
   readonly relayUrl: string;
   readonly token: string;
-  /** `host:port` of the target. */
-  readonly target: string;
+  /** `host:port` of the target; without it, the arguments say what there is. */
+  readonly target?: string;
   /** What the ServiceAccount token file holds; without it the agent injects nothing. */
   readonly credential?: string;
   /** Whether the target speaks TLS; plain by default, as tests' own targets do. */
@@ -349,9 +349,12 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 }
 
 function agentArgs(options: AgentOptions, tokenPath: string): string[] {
-  const args = ["-server", options.relayUrl, "-token", options.token, "-target", options.target];
-  args.push("-health-addr", "127.0.0.1:0", "-sa-token-path", tokenPath);
-  if (!options.usesTlsTarget) args.push("-plain-target");
+  const args = ["-server", options.relayUrl, "-token", options.token];
+  args.push("-health-addr", "127.0.0.1:0");
+  if (options.target !== undefined) {
+    args.push("-target", options.target, "-sa-token-path", tokenPath);
+    if (!options.usesTlsTarget) args.push("-plain-target");
+  }
   if (options.relayUrl.startsWith("ws:")) args.push("-allow-insecure-server");
   return args;
 }

@@ -13,6 +13,7 @@ import {
   targetAddress,
 } from "../options/kinds.ts";
 import type { CommandProgram, OptionTable, Program } from "../options/option_table.ts";
+import { claims } from "../claims.ts";
 import { proxyOrNone } from "../proxy.ts";
 import { version } from "../version.ts";
 import { exitCodes, graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
@@ -141,6 +142,25 @@ export const agentTable = {
     default: "kubernetes.default.svc:443",
     description: "The API server or HTTP service behind this agent; the only address that it dials",
   },
+  targets: {
+    name: "targets",
+    env: "TARGETS",
+    group: "Target",
+    kind: path,
+    description:
+      "File of named targets, YAML or JSON, read again when it changes; with it, `--target`, `--sa-token-path` and `--ca-cert` have no defaults",
+    see: "services.md#targets-of-an-agent",
+  },
+  hostname: {
+    name: "hostname",
+    env: "HOSTNAMES",
+    group: "Target",
+    kind: claims,
+    isRepeatable: true,
+    description:
+      "Hostname that the agent asks the relay to publish its target at; the cluster's entry must list it; with several targets, `HOSTNAME=TARGET`",
+    see: "services.md#hostnames-that-an-agent-claims",
+  },
   saTokenPath: {
     name: "sa-token-path",
     env: "SA_TOKEN_PATH",
@@ -194,7 +214,7 @@ export const agentTable = {
     defaultOutsidePod: "127.0.0.1:8081",
     whenEmpty: "none",
     description:
-      "Listen address for `/healthz`, `/readyz` and `/metrics`, always plain HTTP; port 0 takes a free one",
+      "Listen address for `/healthz`, `/readyz`, `/targets` and `/metrics`, always plain HTTP; port 0 takes a free one",
   },
   maxConns: {
     name: "max-conns",

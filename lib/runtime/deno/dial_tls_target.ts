@@ -7,7 +7,7 @@
  */
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
-import { advised, targetTlsAdvice } from "../tls_advice.ts";
+import { advised, targetTlsAdvice, type TlsAdvice } from "../tls_advice.ts";
 import { ConnSocket } from "./conn_socket.ts";
 
 /** Where the target is. */
@@ -18,6 +18,13 @@ export interface TlsTargetOptions {
   serverName?: string | undefined;
   /** PEM of a CA that is trusted besides Deno's own list. */
   ca?: string | undefined;
+  /** The agent's own certificate and key, PEM, for targets that ask for one. */
+  cert?: string | undefined;
+  key?: string | undefined;
+  /** What is spoken inside; HTTP/1.1 unless given. */
+  alpn?: readonly string[] | undefined;
+  /** What mends what TLS finds wrong; the options of `--target` unless given. */
+  advice?: TlsAdvice | undefined;
   /** For the connection to be made, TLS included, in milliseconds. */
   timeoutMs: number;
 }
@@ -28,44 +35,76 @@ export interface TlsTargetOptions {
  * @throws {StreamError} `refused`, `unreachable`, `timeout`, `tls` or, for the signal, `reset`.
  */
 export async function dialTlsTarget(
-  { hostname, port, serverName = hostname, ca, timeoutMs }: TlsTargetOptions,
+  options: TlsTargetOptions,
   signal: AbortSignal,
 ): Promise<ByteSocket> {
+  const { timeoutMs } = options;
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), timeoutMs);
   const either = AbortSignal.any([signal, timeout.signal]);
   try {
-    const conn = await Deno.connect({ hostname, port, signal: either });
-    conn.setKeepAlive(true);
-    return new ConnSocket(await shakeHands(conn, serverName, ca, either));
+    const tls = options.cert === undefined
+      ? await startTls(options, either)
+      : await connectTls(options, either);
+    return new ConnSocket(await shakeHands(tls, either));
   } catch (error) {
     if (signal.aborted) throw new StreamError("reset", "The request was given up");
     if (timeout.signal.aborted) {
       throw new StreamError("timeout", `No connection within ${timeoutMs} ms`);
     }
     const message = error instanceof Error ? error.message : String(error);
-    throw new StreamError(codeOf(error), advised(message, targetTlsAdvice));
+    const { advice = targetTlsAdvice } = options;
+    throw new StreamError(codeOf(error), advised(message, advice));
   } finally {
     clearTimeout(timer);
   }
 }
 
-async function shakeHands(
-  conn: Deno.TcpConn,
-  hostname: string,
-  ca: string | undefined,
-  signal: AbortSignal,
-): Promise<Deno.TlsConn> {
-  const caCerts = ca ? [ca] : [];
-  const tls = await Deno.startTls(conn, { hostname, caCerts, alpnProtocols: ["http/1.1"] });
-  const abort = (): void => tls.close();
+/** What both ways to begin TLS have in common. */
+function tlsOptions({ ca, alpn = ["http/1.1"] }: TlsTargetOptions) {
+  return { caCerts: ca ? [ca] : [], ...(alpn.length > 0 && { alpnProtocols: [...alpn] }) };
+}
+
+async function startTls(options: TlsTargetOptions, signal: AbortSignal): Promise<Deno.TlsConn> {
+  const { hostname, port, serverName = hostname } = options;
+  const conn = await Deno.connect({ hostname, port, signal });
+  conn.setKeepAlive(true);
+  return await Deno.startTls(conn, { hostname: serverName, ...tlsOptions(options) });
+}
+
+/** `Deno.startTls` shows no certificate; this can't be aborted, and asks for the host's own name. */
+async function connectTls(options: TlsTargetOptions, signal: AbortSignal): Promise<Deno.TlsConn> {
+  const { hostname, port, cert = "", key = "" } = options;
+  const connecting = Deno.connectTls({ hostname, port, cert, key, ...tlsOptions(options) });
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason);
   signal.addEventListener("abort", abort);
   try {
+    signal.throwIfAborted();
+    return await Promise.race([connecting, aborted.promise]);
+  } catch (error) {
+    // It may still come about.
+    connecting.then((tls) => tls.close(), () => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+async function shakeHands(tls: Deno.TlsConn, signal: AbortSignal): Promise<Deno.TlsConn> {
+  let isClosed = false;
+  const abort = (): void => {
+    isClosed = true;
+    tls.close();
+  };
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
     await tls.handshake();
     signal.throwIfAborted();
     return tls;
   } catch (error) {
-    if (!signal.aborted) tls.close();
+    if (!isClosed) tls.close();
     throw error;
   } finally {
     signal.removeEventListener("abort", abort);

@@ -19,6 +19,11 @@ export interface TargetOptions {
    * See `dial_tls_target.ts` for what `node:tls` gets wrong.
    */
   isTls: boolean;
+  /** The agent's own certificate and key, PEM, for targets that ask for one. */
+  cert?: string | undefined;
+  key?: string | undefined;
+  /** What is spoken inside TLS; HTTP/1.1 unless given. */
+  alpn?: readonly string[] | undefined;
 }
 
 /**
@@ -34,7 +39,8 @@ const readsNothingAhead = { readableHighWaterMark: 0 } as const;
  */
 export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
-  const { hostname: host, port, serverName = host, isTls, timeoutMs } = options;
+  const { hostname: host, port, serverName = host, isTls, timeoutMs, cert, key } = options;
+  const { alpn = ["http/1.1"] } = options;
   const common = { host, port, allowHalfOpen: true, noDelay: true };
   const socket: Socket = isTls
     ? connectTls({
@@ -43,7 +49,8 @@ export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise
       ...(isIP(serverName) ? {} : { servername: serverName }),
       rejectUnauthorized: false,
       minVersion: "TLSv1.2",
-      ALPNProtocols: ["http/1.1"],
+      ...(cert !== undefined && key !== undefined && { cert, key }),
+      ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
     })
     : connectPlain({ ...common, ...readsNothingAhead });
   guardSocket(socket);

@@ -84,6 +84,8 @@ const AGENT_ENVIRONMENT = {
   "proxy-ca-cert": "PROXY_CA_CERT",
   "connections": "CONNECTIONS",
   "target": "TARGET",
+  "targets": "TARGETS",
+  "hostname": "HOSTNAMES",
   "sa-token-path": "SA_TOKEN_PATH",
   "ca-cert": "CA_CERT",
   "tls-server-name": "TLS_SERVER_NAME",

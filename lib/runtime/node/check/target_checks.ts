@@ -3,6 +3,7 @@ import { connect as connectPlain, isIP } from "node:net";
 import { Credentials } from "../../../agent/credentials.ts";
 import { expiryOf } from "../../../agent/credential_expiry.ts";
 import { encodeLatin1 } from "../../../bytes/bytes.ts";
+import type { TargetCredential } from "../../../domain/target.ts";
 import type { Check } from "../../../commands/check_report.ts";
 import { formatAddress, type TargetAddress } from "../../../config/options/address.ts";
 import { headFaults } from "../../../http1/faults.ts";
@@ -16,23 +17,33 @@ import { reachChecks } from "./reach.ts";
 
 /** The target, and how the agent reaches it. */
 export interface CheckedTarget {
+  /** `target`, or its name in the targets file. */
+  readonly name: string;
+  /** Whether it is one of the targets file. */
+  readonly isNamed?: boolean;
+  readonly kind?: "http" | "tcp";
   readonly address: TargetAddress;
   /** Undefined for a target without TLS. */
   readonly tls?: { readonly serverName?: string | undefined } | undefined;
-  readonly saTokenPath?: string | undefined;
+  readonly credential?: TargetCredential | undefined;
   /** As the agent connects. */
   readonly dial: (signal: AbortSignal) => Promise<ByteSocket>;
 }
 
 /** All of them, in order. */
 export function targetChecks(target: CheckedTarget): Check[] {
-  const { address, tls } = target;
+  const { name, isNamed, kind = "http", address, tls } = target;
   return [
-    ...reachChecks({ name: "target", ...address, option: "--target" }),
+    ...reachChecks({ name, ...address, option: isNamed ? "--targets" : "--target" }),
     ...(tls
-      ? [{ name: "target TLS", run: (signal: AbortSignal) => checkTls(target, signal) }]
+      ? [{ name: `${name} TLS`, run: (signal: AbortSignal) => checkTls(target, signal) }]
       : []),
-    { name: "target credential", run: (signal) => checkCredential(target, signal) },
+    ...(kind === "http"
+      ? [{
+        name: `${name} credential`,
+        run: (signal: AbortSignal) => checkCredential(target, signal),
+      }]
+      : []),
   ];
 }
 
@@ -65,17 +76,22 @@ async function shownCertificate({ address, tls }: CheckedTarget, signal: AbortSi
 }
 
 async function checkCredential(target: CheckedTarget, signal: AbortSignal): Promise<string> {
-  const { saTokenPath: path } = target;
+  const { credential } = target;
+  const { file: path, header } = credential ?? {};
   let token = "";
-  const file = path === undefined ? undefined : tokenFile(path);
-  const authorization = new Credentials(file, (read) => void (token = read)).authorization();
-  const status = await askTarget(target, authorization, signal);
+  const value = credential && new Credentials({
+    ...credential,
+    file: tokenFile(credential.file),
+    origin: adviceFor(target).token.slice(2),
+  }, (read) => void (token = read)).value();
+  const field = value === undefined ? undefined : `${header}: ${value}`;
+  const status = await askTarget(target, field, signal);
   if (status === 400 && target.tls === undefined) {
     throw new Error(
-      "the target answers 400 to plain HTTP; if it speaks TLS, leave out --plain-target",
+      `the target answers 400 to plain HTTP; if it speaks TLS, ${adviceFor(target).tls}`,
     );
   }
-  if (authorization === undefined) {
+  if (field === undefined) {
     return `the target answers (status ${status}); the agent sends no credential`;
   }
   if (status !== 401) return `the target accepts the token (status ${status} for ${probePath})`;
@@ -84,24 +100,32 @@ async function checkCredential(target: CheckedTarget, signal: AbortSignal): Prom
   throw new Error(
     `the target refuses the token in ${JSON.stringify(path)} (status 401)` +
       (isOver ? `: it expired on ${new Date(expiresMs).toISOString()}` : "") +
-      "; write a valid token to that file, or name another with --sa-token-path",
+      `; write a valid token to that file, or name another with ${adviceFor(target).token}`,
   );
+}
+
+/** The options to name where something is wrong. */
+function adviceFor({ isNamed }: CheckedTarget) {
+  return isNamed
+    ? { token: "--targets", tls: "give it a tls in the targets file", address: "its address" }
+    : { token: "--sa-token-path", tls: "leave out --plain-target", address: "--target" };
 }
 
 /** Kubernetes answers it for every account, and other services with any status; it changes nothing. */
 const probePath = "/version";
 
 async function askTarget(
-  { address, dial }: CheckedTarget,
-  authorization: string | undefined,
+  target: CheckedTarget,
+  credential: string | undefined,
   signal: AbortSignal,
 ): Promise<number> {
+  const { address, dial } = target;
   const socket = await dial(signal);
   try {
-    const head = headFrom(socket, signal);
+    const head = headFrom(socket, target, signal);
     socket.write(encodeLatin1(
       `GET ${probePath} HTTP/1.1\r\nHost: ${formatAddress(address)}\r\n` +
-        (authorization === undefined ? "" : `Authorization: ${authorization}\r\n`) +
+        (credential === undefined ? "" : `${credential}\r\n`) +
         "User-Agent: culvert-agent-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
     ));
     return (await head).status;
@@ -111,7 +135,11 @@ async function askTarget(
 }
 
 /** @returns the head of the answer. */
-function headFrom(socket: ByteSocket, signal: AbortSignal): Promise<ResponseHead> {
+function headFrom(
+  socket: ByteSocket,
+  target: CheckedTarget,
+  signal: AbortSignal,
+): Promise<ResponseHead> {
   const { promise, resolve, reject } = Promise.withResolvers<ResponseHead>();
   const reader = HeadReader.forResponses(defaultHeadLimits);
   const abort = (): void => reject(signal.reason);
@@ -122,14 +150,14 @@ function headFrom(socket: ByteSocket, signal: AbortSignal): Promise<ResponseHead
       if (head) resolve(head);
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
-      reject(new Error(malformed(error)));
+      reject(new Error(malformed(error, target)));
     }
   });
   const ended = (): void =>
     reject(
       new Error(
-        "the target ended the connection without an answer; if it speaks TLS, leave out " +
-          "--plain-target",
+        "the target ended the connection without an answer; if it speaks TLS, " +
+          adviceFor(target).tls,
       ),
     );
   for (const event of ["end", "close", "error"] as const) socket.on(event, ended);
@@ -137,7 +165,8 @@ function headFrom(socket: ByteSocket, signal: AbortSignal): Promise<ResponseHead
   return promise.finally(() => signal.removeEventListener("abort", abort));
 }
 
-function malformed({ message }: HeadError): string {
-  if (message === headFaults.tls) return "the target speaks TLS; leave out --plain-target";
-  return `the target's answer is not HTTP/1.1 (${message}); check --target`;
+function malformed({ message }: HeadError, target: CheckedTarget): string {
+  const { tls, address } = adviceFor(target);
+  if (message === headFaults.tls) return `the target speaks TLS; ${tls}`;
+  return `the target's answer is not HTTP/1.1 (${message}); check ${address}`;
 }

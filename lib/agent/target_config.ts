@@ -1,0 +1,48 @@
+/** What an agent knows of one target. */
+import type { ByteSocket } from "../net/byte_socket.ts";
+import type { StreamKind } from "../protocol/target_key.ts";
+import type { TokenFile } from "./credentials.ts";
+
+/** The credential that each request to a target gets. */
+export interface CredentialConfig {
+  readonly file: TokenFile;
+  /** Its path, for the log. */
+  readonly path: string;
+  /** The field's name. */
+  readonly header: string;
+  /** Stands before the token; empty for the token alone. */
+  readonly scheme: string;
+  /** The option that names the file, without dashes: `sa-token-path`, or `targets`. */
+  readonly origin: string;
+}
+
+/** One target, and how the runtime reaches it. */
+export interface TargetConfig {
+  /** What relays ask for. */
+  readonly name: string;
+  readonly kind: StreamKind;
+  /** `HOST:PORT`. */
+  readonly address: string;
+  /** What `Host` is where a request has the name there. */
+  readonly host: string;
+  readonly usesTls: boolean;
+  readonly credential?: CredentialConfig | undefined;
+  /** Two configurations with the same one are the same target, which keeps its connections. */
+  readonly identity: string;
+  /** Connects to the target. @throws {StreamError} that says why it can't. */
+  readonly dial: (signal: AbortSignal) => Promise<ByteSocket>;
+}
+
+/** The label of a credential's metric. */
+export function credentialName({ name, credential }: TargetConfig): string {
+  return credential?.origin === "sa-token-path" ? credential.origin : `targets/${name}`;
+}
+
+/** All targets of an agent. */
+export interface TargetTable {
+  readonly targets: readonly TargetConfig[];
+  /** Hostnames that the agent claims, and for which target. */
+  readonly hostnames: readonly { readonly hostname: string; readonly target: string }[];
+  /** Tells one table from another; a table of one target in the options has none. */
+  readonly hash?: string | undefined;
+}

@@ -1,0 +1,78 @@
+/**
+ * Files in YAML, or in JSON, which is YAML too, that hold lists of entries under keys of their own.
+ * Reads text and knows no files.
+ */
+import { type Document, parseDocument, type YAMLError } from "yaml";
+import type { z } from "zod";
+import { ConfigError } from "../config_error.ts";
+
+/** Aliases may stand for each other; without a bound a few lines could fill the memory. */
+const MAX_ALIASES = 100;
+
+/**
+ * Parses one YAML document of version 1.2, in which plain `no` and `on` are strings.
+ *
+ * @param expected What it must be, for the message.
+ * @throws {ConfigError} that says where it is wrong, and quotes nothing but keys.
+ */
+export function parseYaml(text: string, source: string, expected: string): unknown {
+  if (text.trim() === "") throw new ConfigError(`${source}: it is empty; it must be ${expected}`);
+  const document = parseDocument(text, {
+    version: "1.2",
+    uniqueKeys: true,
+    stringKeys: true,
+    logLevel: "silent",
+  });
+  const [error] = document.errors;
+  if (error) throw new ConfigError(`${source}: ${faultOf(error)}; it must be ${expected}`);
+  return toValue(document, source);
+}
+
+function toValue(document: Document, source: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: MAX_ALIASES });
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error;
+    throw new ConfigError(`${source}: it has more than ${MAX_ALIASES} aliases, or unknown ones`);
+  }
+}
+
+/** The parser's own message quotes the text, in which there may be a secret. */
+function faultOf({ code, linePos }: YAMLError): string {
+  const [position] = linePos ?? [];
+  const place = position === undefined ? "" : ` at line ${position.line}, column ${position.col}`;
+  if (code === "DUPLICATE_KEY") return `it has a key twice${place}; keep one`;
+  if (code === "MULTIPLE_DOCS") return `it holds a second document${place}; keep one`;
+  if (code === "TAB_AS_INDENT") return `it is indented with a tab${place}; use spaces`;
+  return `it is not YAML or JSON${place}`;
+}
+
+/**
+ * Tells the first issue of a file that is `{LIST: [{name, …}]}`, and how many others there are:
+ * `, entry 2 ("api"): tls: ca: must be …`.
+ */
+export function describeIssues(issues: readonly z.core.$ZodIssue[], value: unknown): string {
+  // A mistyped key is also a missing one; the typing error explains both.
+  const first = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0];
+  if (first === undefined) return ": is invalid";
+  const [list, index, ...keys] = first.path;
+  const isEntry = typeof list === "string" && typeof index === "number";
+  const place = isEntry ? `, entry ${numbered(index, nameAt(value, list, index))}` : "";
+  const names = (isEntry ? keys : first.path)
+    .map((key) => typeof key === "number" ? `entry ${key + 1}` : String(key));
+  const parts = [place, ...names, first.message].join(": ");
+  return issues.length === 1 ? parts : `${parts} (and ${issues.length - 1} more)`;
+}
+
+/** `2 ("api")`. @param index From 0. */
+export function numbered(index: number, name: string | undefined): string {
+  return name === undefined ? String(index + 1) : `${index + 1} (${JSON.stringify(name)})`;
+}
+
+/** The name of an entry that is not valid, if it has one that can be shown. */
+function nameAt(value: unknown, list: string, index: number): string | undefined {
+  const entries = (value as Record<string, unknown> | null)?.[list];
+  const entry: unknown = Array.isArray(entries) ? entries[index] : undefined;
+  const name = typeof entry === "object" && entry !== null && "name" in entry ? entry.name : "";
+  return typeof name === "string" && /^[\w.-]{1,64}$/.test(name) ? name : undefined;
+}

@@ -1,0 +1,235 @@
+/** The targets of an agent as its options and its targets file have them, and their changes. */
+import { createHash } from "node:crypto";
+import type { Agent } from "../../../agent/agent.ts";
+import type { AgentConfigSource, AgentMetrics } from "../../../agent/metrics.ts";
+import type { TargetConfig, TargetTable } from "../../../agent/target_config.ts";
+import { type AgentOptions, targetsFileName } from "../../../config/agent_options.ts";
+import { resolveClaims } from "../../../config/claims.ts";
+import { readTargets } from "../../../config/entries/targets.ts";
+import type { FileText } from "../../../config/files.ts";
+import { formatAddress } from "../../../config/options/address.ts";
+import type { TargetEntry } from "../../../domain/target.ts";
+import type { Log } from "../../../log.ts";
+import { followConfig } from "../followed_config.ts";
+import { tokenFile } from "../token_file.ts";
+import type { WatchedFiles } from "../watched_files.ts";
+import type { TargetDialer } from "./single_target.ts";
+import { type LoadedTls, loadTargetTls, targetDialer } from "./target_tls.ts";
+
+/** What the targets file held when it was read last, and its TLS files. */
+interface LoadedFile {
+  readonly text: string;
+  readonly entries: readonly TargetEntry[];
+  readonly tls: readonly LoadedTls[];
+}
+
+/** Where reloads are told. */
+export interface TargetsHost {
+  readonly agent: Agent;
+  readonly metrics: AgentMetrics;
+  readonly log: Log;
+}
+
+/** Reads the table, and reads it again when its files change. */
+export class AgentTargets {
+  readonly #options: AgentOptions;
+  /** How the target of `--target` is reached, if there is one. */
+  readonly dialSingle: TargetDialer | undefined;
+  #file: LoadedFile | undefined;
+  #tlsWatch: WatchedFiles | undefined;
+  /** Two files may change at once; one change is applied after the other. */
+  #applying: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    options: AgentOptions,
+    dialSingle: TargetDialer | undefined,
+    file: LoadedFile | undefined,
+  ) {
+    this.#options = options;
+    this.dialSingle = dialSingle;
+    this.#file = file;
+  }
+
+  /**
+   * @param dialSingle Connects to the target of `--target`, if there is one.
+   * @throws {ConfigError} for a certificate or key that no handshake could use.
+   */
+  static async load(
+    options: AgentOptions,
+    dialSingle: TargetDialer | undefined,
+  ): Promise<AgentTargets> {
+    const { targets } = options;
+    const file = targets && await loadFile(targets.path, targets.text, targets.entries);
+    return new AgentTargets(options, dialSingle, file);
+  }
+
+  /** One line each, to be logged at start. */
+  get warnings(): readonly string[] {
+    return this.#file?.tls.flatMap(({ warnings }) => warnings) ?? [];
+  }
+
+  /** The targets of the file and how each is dialled, for checks. */
+  get named(): { entry: TargetEntry; dial: TargetDialer }[] {
+    const { dialTimeoutMs } = this.#options;
+    return this.#file?.entries.map((entry, index) => ({
+      entry,
+      dial: targetDialer(entry, this.#file!.tls[index]!.pems, dialTimeoutMs),
+    })) ?? [];
+  }
+
+  /** What the agent serves now. */
+  get table(): TargetTable {
+    return this.#tableOf(this.#file);
+  }
+
+  /** Has the agent serve what the files hold whenever they change. */
+  follow(host: TargetsHost): void {
+    const { path, text } = this.#options.targets ?? {};
+    if (path === undefined || text === undefined) return;
+    const { metrics, log } = host;
+    followConfig<AgentConfigSource>({
+      source: "targets",
+      paths: [path],
+      known: [{ path, text }],
+      apply: ([file]) =>
+        this.#inTurn(async () => {
+          const entries = readTargets(file!.text, targetsFileName(path));
+          return this.#use(await loadFile(path, file!.text, entries), host);
+        }),
+      metrics,
+      log,
+    });
+    this.#followTls(host);
+  }
+
+  /** The PEM files of the targets that there are now. */
+  #followTls(host: TargetsHost): void {
+    this.#tlsWatch?.close();
+    this.#tlsWatch = undefined;
+    const known = filesOf(this.#file);
+    const { path } = this.#options.targets!;
+    if (known.length === 0) return;
+    const { metrics, log } = host;
+    this.#tlsWatch = followConfig<AgentConfigSource>({
+      source: "targets_tls",
+      paths: known.map(({ path }) => path),
+      text: { invalid: "replace" },
+      known,
+      apply: () =>
+        this.#inTurn(async () => {
+          const { text, entries } = this.#file!;
+          return this.#use(await loadFile(path, text, entries), host);
+        }),
+      metrics,
+      log,
+    });
+  }
+
+  async #inTurn<T>(apply: () => Promise<T>): Promise<T> {
+    const turn = this.#applying.then(apply, apply);
+    this.#applying = turn.catch(() => {});
+    return await turn;
+  }
+
+  /** @throws {ConfigError} for a hostname whose target is gone. */
+  #use(file: LoadedFile, host: TargetsHost): object {
+    const before = filesOf(this.#file).map(({ path }) => path);
+    const changes = host.agent.replaceTargets(this.#tableOf(file));
+    this.#file = file;
+    for (const warning of this.warnings) host.log.warn(warning);
+    const after = filesOf(file).map(({ path }) => path);
+    if (before.join("\n") !== after.join("\n")) this.#followTls(host);
+    return { ...changes, hash: this.table.hash };
+  }
+
+  #tableOf(file: LoadedFile | undefined): TargetTable {
+    const options = this.#options;
+    const single = this.dialSingle && singleTarget(options, this.dialSingle);
+    const targets = [
+      ...(file?.entries.map((entry, index) => namedTarget(entry, file.tls[index]!, options)) ?? []),
+      ...(single ? [single] : []),
+    ];
+    return {
+      targets,
+      hostnames: resolveClaims(options.hostname ?? [], targets, "Option --hostname"),
+      ...(file && { hash: createHash("sha256").update(file.text).digest("hex") }),
+    };
+  }
+}
+
+async function loadFile(
+  path: string,
+  text: string,
+  entries: readonly TargetEntry[],
+): Promise<LoadedFile> {
+  const tls: LoadedTls[] = [];
+  for (const [index, entry] of entries.entries()) {
+    tls.push(await loadTargetTls(entry, targetsFileName(path), index));
+  }
+  return { text, entries, tls };
+}
+
+/** The PEM files of all targets, each once. */
+function filesOf(file: LoadedFile | undefined): FileText[] {
+  const byPath = new Map(
+    file?.tls.flatMap(({ files }) => files).map((one) => [one.path, one] as const),
+  );
+  return [...byPath.values()];
+}
+
+function singleTarget(options: AgentOptions, dial: TargetDialer): TargetConfig {
+  const { target, saTokenPath: path, targetTls } = options;
+  const address = formatAddress(target!);
+  return {
+    name: address,
+    kind: "http",
+    address,
+    host: address,
+    usesTls: targetTls !== undefined,
+    ...(path !== undefined && {
+      credential: {
+        file: tokenFile(path),
+        path,
+        header: "Authorization",
+        scheme: "Bearer",
+        origin: "sa-token-path",
+      },
+    }),
+    // Its options don't change while the agent runs.
+    identity: "",
+    dial,
+  };
+}
+
+function namedTarget(
+  entry: TargetEntry,
+  { pems }: LoadedTls,
+  { dialTimeoutMs }: AgentOptions,
+): TargetConfig {
+  const { name, kind, tls, credential } = entry;
+  const address = formatAddress(entry.address);
+  const defaultPort = tls ? 443 : 80;
+  const { hostname, port } = entry.address;
+  return {
+    name,
+    kind,
+    address,
+    host: port === defaultPort ? hostOf(hostname) : address,
+    usesTls: tls !== undefined,
+    ...(credential && {
+      credential: {
+        ...credential,
+        file: tokenFile(credential.file),
+        path: credential.file,
+        origin: "targets",
+      },
+    }),
+    identity: JSON.stringify([entry, pems]),
+    dial: targetDialer(entry, pems, dialTimeoutMs),
+  };
+}
+
+/** A host as URLs have it. */
+function hostOf(hostname: string): string {
+  return hostname.includes(":") ? `[${hostname}]` : hostname;
+}

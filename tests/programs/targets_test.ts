@@ -1,0 +1,386 @@
+/** An agent with a file of targets, and a relay of the tests' own that asks for them. */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { V2Relay, type V2RelaySession } from "../peers/v2_relay.ts";
+import type { V2Stream } from "../peers/v2_stream.ts";
+import { withFolder } from "../support/certificates.ts";
+import { eventually } from "../support/deadline.ts";
+import { type RunningAgent, startAgent } from "../support/programs.ts";
+import type { RawConnection } from "../support/raw_connection.ts";
+import { readResponse, statusOf } from "../support/raw_http.ts";
+import { answering, type RawTarget, refusingAddress, startRawTarget } from "../support/target.ts";
+
+const token = "targets-token-0123456789";
+const encoder = new TextEncoder();
+
+function ok200(body: string): string {
+  return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+/** A running agent, and the file that says what it serves. */
+class Setup {
+  readonly relay: V2Relay;
+  readonly agent: RunningAgent;
+  readonly folder: string;
+
+  private constructor(relay: V2Relay, agent: RunningAgent, folder: string) {
+    this.relay = relay;
+    this.agent = agent;
+    this.folder = folder;
+  }
+
+  /** Runs `test` with an agent that has these targets. */
+  static async with(
+    targets: (folder: string) => Promise<readonly object[]> | readonly object[],
+    test: (setup: Setup) => Promise<void>,
+    args: readonly string[] = [],
+  ): Promise<void> {
+    await withFolder(async (folder) => {
+      await writeTargets(folder, await targets(folder));
+      await using relay = await V2Relay.start({ token });
+      await using agent = await startAgent({
+        relayUrl: relay.connectUrl,
+        token,
+        args: ["--targets", `${folder}/targets.yaml`, ...args],
+      });
+      await test(new Setup(relay, agent, folder));
+    });
+  }
+
+  session(): Promise<V2RelaySession> {
+    return this.relay.session();
+  }
+
+  /** Asks a target by HTTP. @returns the status, or the error's code. */
+  async ask(target: string, path = "/", fields: readonly string[] = []): Promise<string> {
+    const session = await this.session();
+    const head = [`GET ${path} HTTP/1.1`, `Host: ${target}`, ...fields, "", ""].join("\r\n");
+    const stream = await session.open(target, encoder.encode(head));
+    try {
+      return String(statusOf(await readResponse(stream.reader)));
+    } catch {
+      const end = await stream.outcome();
+      return end.kind === "error" ? String(end.code) : end.kind;
+    }
+  }
+
+  /** Opens a TCP stream, of which the agent may say that it is connected. */
+  async dial(target: string, first = ""): Promise<V2Stream> {
+    const session = await this.session();
+    return await session.open(`tcp://${target}`, encoder.encode(first), { ends: false });
+  }
+
+  /** Replaces the file, and waits until the agent has it. */
+  async replace(targets: readonly object[]): Promise<void> {
+    const session = await this.session();
+    const before = session.announcements.length;
+    await writeTargets(this.folder, targets);
+    await eventually(() => session.announcements.length > before, "another announcement");
+  }
+
+  async health(path: string): Promise<string> {
+    const response = await fetch(`http://${this.agent.healthAddress}${path}`);
+    return await response.text();
+  }
+
+  /** The value of a series; undefined for one that is not there. */
+  async metric(series: string): Promise<number | undefined> {
+    const line = (await this.health("/metrics")).split("\n")
+      .find((text) => text.startsWith(`${series} `));
+    return line === undefined ? undefined : Number(line.split(" ").at(-1));
+  }
+}
+
+async function writeTargets(folder: string, targets: readonly object[]): Promise<void> {
+  // JSON is YAML too.
+  await Deno.writeTextFile(`${folder}/next`, JSON.stringify({ targets }));
+  await Deno.rename(`${folder}/next`, `${folder}/targets.yaml`);
+}
+
+/** A TCP server that says the same back, and ends when the other side has. */
+async function echo(connection: RawConnection): Promise<void> {
+  for (;;) {
+    const bytes = await connection.reader.readSome();
+    if (!bytes) break;
+    await connection.write(bytes);
+  }
+  await connection.write("bye");
+  connection.end();
+}
+
+Deno.test("an agent serves each of its targets by name, with its own credential and Host", async () => {
+  await using app = await startRawTarget(answering(ok200("app")));
+  await using api = await startRawTarget(answering(ok200("api")));
+  await Setup.with(async (folder) => {
+    await Deno.writeTextFile(`${folder}/key`, "secret-key");
+    return [
+      { name: "app", address: app.address },
+      {
+        name: "api",
+        address: api.address,
+        credential: { file: `${folder}/key`, header: "X-Api-Key" },
+      },
+      { name: "pg", address: app.address, kind: "tcp" },
+    ];
+  }, async (setup) => {
+    equal(await setup.ask("app", "/a", ["X-Api-Key: caller"]), "200");
+    equal(await setup.ask("api", "/b", ["X-Api-Key: caller"]), "200");
+    const [first, second] = [requestOf(app), requestOf(api)];
+    deepEqual([first.line, first.host, first.key], ["GET /a HTTP/1.1", app.address, "caller"]);
+    deepEqual([second.line, second.host, second.key], [
+      "GET /b HTTP/1.1",
+      api.address,
+      "secret-key",
+    ]);
+    equal(await setup.ask("other"), "forbidden");
+    equal(await setup.ask(app.address), "forbidden");
+    equal(await setup.ask("pg"), "kind_not_supported");
+    const stream = await setup.dial("app");
+    const end = await stream.outcome();
+    equal(end.kind === "error" && end.code, "kind_not_supported");
+    equal(await setup.metric('culvert_agent_target_requests_total{target="app"}'), 1);
+    equal(await setup.metric('culvert_agent_target_requests_total{target="api"}'), 1);
+    equal(await setup.metric("agent_upstream_requests_total"), 2);
+  });
+});
+
+/** What a target was asked first. */
+function requestOf(target: RawTarget) {
+  const [line, ...rest] = target.connections[0]!.receivedText.split("\r\n");
+  const valueOf = (name: string) =>
+    rest.find((field) => field.toLowerCase().startsWith(`${name}: `))?.slice(name.length + 2);
+  return { line, host: valueOf("host"), key: valueOf("x-api-key") };
+}
+
+Deno.test("an agent announces its targets and the hostnames that it claims, and shows them at /targets", async () => {
+  const targets = [
+    { name: "app", address: "app.example:80" },
+    { name: "pg", address: "pg.example:5432", kind: "tcp", tls: {} },
+  ];
+  await Setup.with(() => targets, async (setup) => {
+    const session = await setup.session();
+    equal(session.settings.announces, true);
+    await eventually(() => session.announcements.length > 0, "the announcement");
+    const text = await Deno.readFile(`${setup.folder}/targets.yaml`);
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex();
+    const hostnames = [
+      { hostname: "a.example.com", target: "app" },
+      { hostname: "db.example.com", target: "pg" },
+    ];
+    deepEqual(session.announcements, [{
+      targets: [{ name: "app", kind: "http", host: "app.example" }, { name: "pg", kind: "tcp" }],
+      hostnames,
+      hash,
+    }]);
+    deepEqual(JSON.parse(await setup.health("/targets")), {
+      hash,
+      targets: [
+        { name: "app", kind: "http", address: "app.example:80", tls: false, credential: false },
+        { name: "pg", kind: "tcp", address: "pg.example:5432", tls: true, credential: false },
+      ],
+      hostnames,
+    });
+    await session.link.send(0x12, 0, encoder.encode('{"code":"hostname_refused","message":"no"}'));
+    const line = await setup.agent.waitForLog(({ message }) => message === "Notice from the relay");
+    deepEqual([line.code, line.reason], ["hostname_refused", "no"]);
+  }, ["--hostname", "A.example.com,db.example.com=pg"]);
+});
+
+Deno.test("an agent without a file announces its one target by its address, and no hash", async () => {
+  await using relay = await V2Relay.start({ token });
+  await using agent = await startAgent({
+    relayUrl: relay.connectUrl,
+    token,
+    target: "127.0.0.1:9",
+    args: ["--hostname", "hello.example.com"],
+  });
+  const session = await relay.session();
+  await eventually(() => session.announcements.length > 0, "the announcement");
+  deepEqual(session.announcements, [{
+    targets: [{ name: "127.0.0.1:9", kind: "http" }],
+    hostnames: [{ hostname: "hello.example.com", target: "127.0.0.1:9" }],
+  }]);
+  const response = await fetch(`http://${agent.healthAddress}/targets`);
+  equal((await response.json()).hash, null);
+});
+
+Deno.test("a TCP stream is accepted once its target is connected, and each way ends by itself", async () => {
+  await using target = await startRawTarget(echo);
+  await Setup.with(
+    () => [{ name: "pg", address: target.address, kind: "tcp" }],
+    async (setup) => {
+      const stream = await setup.dial("pg", "hello ");
+      await stream.connected();
+      await stream.send(encoder.encode("world"));
+      equal(await textOf(stream, 11), "hello world");
+      await stream.end();
+      equal(await textOf(stream, 3), "bye");
+      deepEqual(await stream.outcome(), { kind: "ended" });
+      const open = 'culvert_agent_tcp_open_connections{target="pg"}';
+      await eventually(async () => await setup.metric(open) === 0, "the connection to be over");
+      equal(await setup.metric('culvert_agent_tcp_connections_total{target="pg"}'), 1);
+      const bytes = (direction: string) =>
+        setup.metric(`culvert_agent_tcp_bytes_total{target="pg",direction="${direction}"}`);
+      deepEqual([await bytes("to_target"), await bytes("from_target")], [11, 14]);
+    },
+  );
+});
+
+Deno.test("a TCP stream whose relay has ended before the target is connected is whole", async () => {
+  await using target = await startRawTarget(echo);
+  await Setup.with(
+    () => [{ name: "pg", address: target.address, kind: "tcp" }],
+    async (setup) => {
+      const session = await setup.session();
+      const stream = await session.open("tcp://pg", encoder.encode("all"));
+      await stream.connected();
+      equal(await textOf(stream, 6), "allbye");
+      deepEqual(await stream.outcome(), { kind: "ended" });
+    },
+  );
+});
+
+Deno.test("a TCP stream whose target can't be reached says why, and is counted", async () => {
+  const address = await refusingAddress();
+  await Setup.with(() => [
+    { name: "away", address, kind: "tcp" },
+    { name: "lost", address: "no-such-host.invalid:1", kind: "tcp" },
+  ], async (setup) => {
+    for (const [name, code] of [["away", "refused"], ["lost", "unreachable"]] as const) {
+      const end = await (await setup.dial(name)).outcome();
+      equal(end.kind === "error" && end.code, code);
+      const series = `culvert_agent_target_errors_total{target="${name}",code="${code}"}`;
+      equal(await setup.metric(series), 1);
+    }
+    equal(await setup.metric('culvert_agent_tcp_connections_total{target="away"}'), undefined);
+    const line = await setup.agent.waitForLog(({ target }) => target === "away");
+    deepEqual([line.message, line.code], ["Could not connect to a TCP target", "refused"]);
+  });
+});
+
+Deno.test("a TCP connection that breaks on one side breaks on the other", async () => {
+  await using target = await startRawTarget(async (connection) => {
+    await connection.reader.readSome();
+    connection.reset();
+  });
+  await Setup.with(
+    () => [{ name: "pg", address: target.address, kind: "tcp" }],
+    async (setup) => {
+      const broken = await setup.dial("pg", "x");
+      await broken.connected();
+      const end = await broken.outcome();
+      equal(end.kind === "error" && end.code, "reset");
+      const left = await setup.dial("pg");
+      await left.connected();
+      await left.close();
+      const connection = await target.connection(1);
+      await eventually(() => connection.isClosed, "the target's connection to end");
+    },
+  );
+});
+
+Deno.test("many TCP connections leave nothing behind in the agent", async () => {
+  const count = Number(Deno.env.get("CULVERT_TEST_TCP_CONNECTIONS") ?? 300);
+  await using target = await startRawTarget(echo);
+  await Setup.with(
+    () => [{ name: "pg", address: target.address, kind: "tcp" }],
+    async (setup) => {
+      const exchange = async () => {
+        const stream = await setup.dial("pg", "x");
+        await stream.connected();
+        await stream.end();
+        equal(await textOf(stream, 4), "xbye");
+        deepEqual(await stream.outcome(), { kind: "ended" });
+      };
+      const inTurn = async (times: number) => {
+        for (let done = 0; done < times; done += 20) {
+          await Promise.all(Array.from({ length: 20 }, exchange));
+        }
+      };
+      await inTurn(100);
+      const before = openFiles(setup.agent.program.pid);
+      await inTurn(count);
+      await eventually(
+        () => openFiles(setup.agent.program.pid) <= before + 2,
+        () => `the agent's descriptors to be ${before} (${openFiles(setup.agent.program.pid)})`,
+      );
+      equal(await setup.metric('culvert_agent_tcp_open_connections{target="pg"}'), 0);
+      equal(await setup.metric("agent_open_streams"), 0);
+    },
+  );
+});
+
+function openFiles(pid: number): number {
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+}
+
+Deno.test("a changed targets file takes effect while streams of every target go on", async () => {
+  await using target = await startRawTarget(echo);
+  await using app = await startRawTarget(answering(ok200("app")));
+  const pg = { name: "pg", address: target.address, kind: "tcp" };
+  const web = { name: "web", address: app.address };
+  await Setup.with(() => [pg, web], async (setup) => {
+    const stream = await setup.dial("pg");
+    await stream.connected();
+    equal(await setup.ask("web"), "200");
+    await setup.replace([web, { name: "new", address: app.address }]);
+    equal(await setup.ask("new"), "200");
+    equal(await setup.ask("web"), "200");
+    // The same connection: a target that has not changed keeps its own.
+    equal(app.connections.length, 2);
+    const refused = await (await setup.dial("pg")).outcome();
+    equal(refused.kind === "error" && refused.code, "forbidden");
+    await stream.send(encoder.encode("still"));
+    equal(await textOf(stream, 5), "still");
+    await stream.end();
+    equal(await textOf(stream, 3), "bye");
+    deepEqual(await stream.outcome(), { kind: "ended" });
+    equal(await setup.metric('culvert_agent_tcp_connections_total{target="pg"}'), undefined);
+    const reloads = 'culvert_config_reloads_total{source="targets",result="applied"}';
+    equal(await setup.metric(reloads), 1);
+    const line = setup.agent.logs.find(({ message }) => message === "Configuration reloaded");
+    deepEqual([line?.source, line?.added, line?.removed], ["targets", 1, 1]);
+  });
+});
+
+Deno.test("a targets file that is not valid changes nothing, and says why", async () => {
+  await using app = await startRawTarget(answering(ok200("app")));
+  await Setup.with(() => [{ name: "web", address: app.address }], async (setup) => {
+    equal(await setup.ask("web"), "200");
+    await writeTargets(setup.folder, [{ name: "web", adress: app.address }]);
+    const line = await setup.agent.waitForLog(({ source, level }) =>
+      source === "targets" && level === "error"
+    );
+    match(
+      String(line.reason),
+      /, entry 1 \("web"\): unknown key "adress"; did you mean "address"\?/,
+    );
+    equal(await setup.ask("web"), "200");
+    const refused = 'culvert_config_reloads_total{source="targets",result="refused"}';
+    equal(await setup.metric(refused), 1);
+    equal((await setup.session()).announcements.length, 1);
+  });
+});
+
+Deno.test("a target that refuses its credential is named, and counted by name", async () => {
+  await using app = await startRawTarget(
+    answering("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"),
+  );
+  await Setup.with(async (folder) => {
+    await Deno.writeTextFile(`${folder}/token`, "old-token");
+    return [{ name: "api", address: app.address, credential: { file: `${folder}/token` } }];
+  }, async (setup) => {
+    equal(await setup.ask("api"), "401");
+    const line = await setup.agent.waitForLog(({ status }) => status === 401);
+    deepEqual([line.target, line.path], ["api", `${setup.folder}/token`]);
+    const series = 'culvert_agent_target_credential_refusals_total{target="api"}';
+    equal(await setup.metric(series), 1);
+    const [request] = app.connections[0]!.receivedText.split("\r\n\r\n");
+    ok(request?.endsWith("Authorization: Bearer old-token"));
+    await Deno.remove(`${setup.folder}/token`);
+    equal(await setup.ask("api"), "credentials");
+  });
+});
+
+async function textOf(stream: V2Stream, bytes: number): Promise<string> {
+  return new TextDecoder().decode(await stream.reader.readExactly(bytes));
+}
