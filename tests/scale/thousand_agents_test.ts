@@ -4,6 +4,7 @@
  */
 import { equal, ok } from "node:assert/strict";
 import { Agent } from "../../lib/agent/agent.ts";
+import type { TargetConfig } from "../../lib/agent/target_config.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import type { Log } from "../../lib/log.ts";
 import { dialRelay } from "../../lib/runtime/node/dial_relay.ts";
@@ -51,19 +52,27 @@ class Agents {
   #create(token: string): Agent {
     return new Agent({
       serverUrl: "the relay",
-      target: "target:1",
+      table: { targets: [unasked], hostnames: [] },
       maxRetryMs: 5_000,
       maxStreams: 16,
       head: defaultHeadLimits,
       poolSize: 0,
       poolIdleTimeoutMs: 30_000,
       version: "test",
-      tokenFile: undefined,
       dialRelay: (signal) => dialRelay({ url: this.connectUrl, token, ca: this.#ca }, signal),
-      dialTarget: () => Promise.reject(new Error("Nobody asks for anything")),
     }, silentLog);
   }
 }
+
+const unasked: TargetConfig = {
+  name: "target:1",
+  kind: "http",
+  address: "target:1",
+  host: "target:1",
+  usesTls: false,
+  identity: "",
+  dial: () => Promise.reject(new Error("Nobody asks for anything")),
+};
 
 const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 

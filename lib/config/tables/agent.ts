@@ -156,6 +156,7 @@ export const agentTable = {
     env: "HOSTNAMES",
     group: "Target",
     kind: claims,
+    placeholder: "HOSTNAME",
     isRepeatable: true,
     description:
       "Hostname that the agent asks the relay to publish its target at; the cluster's entry must list it; with several targets, `HOSTNAME=TARGET`",
