@@ -26,6 +26,8 @@ const targetSchema = z.object({
   kind: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/),
   /** What the agent puts into `Host` where the relay sends the target's name. */
   host: key.optional(),
+  /** `assertion`, `provider`, or a later one: how it learns whom to impersonate; absent for nobody. */
+  impersonate: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/).optional(),
 });
 
 const claimSchema = z.object({

@@ -49,6 +49,45 @@ export const policyDenied: RelayError = {
   message: "the policy does not let this caller in",
 };
 
+/**
+ * A caller stands for nobody in a cluster whose entry maps callers, or asks for more than it maps.
+ *
+ * @param why What is missing; made ASCII here.
+ */
+export function impersonationRefused(why: string): RelayError {
+  return {
+    status: 403,
+    reason: "Forbidden",
+    code: "impersonation_refused",
+    message: why.replaceAll(/[^\x20-\x7e]/gu, "?"),
+  };
+}
+
+/** A cluster's entry or a service says whom callers stand for, and its agent would not impersonate them. */
+export const cannotImpersonate: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "agent_cannot_impersonate",
+  message: "the agent's target does not impersonate: it has no impersonate in the targets file, " +
+    "or the agent is older",
+};
+
+/** The agent wants the provider's own JWT, which this caller did not come with. */
+export const noProof: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "no_proof",
+  message: "the agent demands the provider's own JWT, and this caller did not come with one",
+};
+
+/** What an application would be told of somebody is too long. */
+export const identityTooLarge: RelayError = {
+  status: 500,
+  reason: "Internal Server Error",
+  code: "identity_too_large",
+  message: "what the application is to be told about the caller is too long: too many groups",
+};
+
 /** The request asks to act for somebody else, and the cluster's entry does not say what to do then. */
 export function impersonationNotAllowed(cluster: string): RelayError {
   return {

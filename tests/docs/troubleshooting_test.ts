@@ -16,6 +16,8 @@ function realAnswers(): Map<string, string> {
   }
   const impersonation = relayErrors.impersonationNotAllowed("");
   answers.set(impersonation.code, String(impersonation.status));
+  const refused = relayErrors.impersonationRefused("");
+  answers.set(refused.code, String(refused.status));
   const { code: edgeCode, status } = relayErrors.notConfigured("");
   answers.set(edgeCode, String(status));
   // `HttpConnection` answers these itself, before there is a request (RFC 9112 and 6585).

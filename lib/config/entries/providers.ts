@@ -7,7 +7,8 @@ import { addressOfUrl, isLoopback } from "../options/address.ts";
 import { entryOf } from "./json_entries.ts";
 import { claimPath, policyName } from "./policies.ts";
 
-const URL_EXPECTED =
+/** What such a URL must be, for messages. */
+export const URL_EXPECTED =
   "must be an https:// URL without a user, query or fragment; http:// is for loopback only";
 const HEADER_EXPECTED = "must be the name of a header, such as Cf-Access-Jwt-Assertion";
 const CLAIM_EXPECTED = "must be a claim's name";
@@ -27,8 +28,8 @@ const text = z.string(TEXT_EXPECTED).regex(/^[\x21-\x7e]{1,1024}$/, TEXT_EXPECTE
 const claim = z.string(CLAIM_EXPECTED).min(1, CLAIM_EXPECTED).max(253, CLAIM_EXPECTED);
 const url = z.string(URL_EXPECTED).refine(isKeysUrl, URL_EXPECTED);
 
-/** `https:`, and `http:` where nobody is in between. */
-function isKeysUrl(text: string): boolean {
+/** Whether keys can be fetched from a URL: by `https:`, and by `http:` where nobody is in between. */
+export function isKeysUrl(text: string): boolean {
   const url = URL.parse(text);
   if (!url || url.username !== "" || url.password !== "" || url.hash !== "") return false;
   const isHere = url.protocol === "http:" && isLoopback(addressOfUrl(url).hostname);

@@ -1,0 +1,180 @@
+/** What agents and applications are told about a caller: signed, in plain headers, or not at all. */
+import { identityNames, type IdentityRules, type IdentityValue } from "../../domain/identity.ts";
+import { type Field, field } from "../../http1/head.ts";
+import type { Peer } from "../../net/exchange.ts";
+import type { Caller } from "../callers/caller.ts";
+import type { CallerRequest } from "../callers/callers.ts";
+import { isAnonymous } from "../callers/methods.ts";
+import {
+  cannotImpersonate,
+  identityTooLarge,
+  impersonationRefused,
+  noProof,
+  type RelayError,
+} from "../errors.ts";
+import { type Assertions, AssertionTooLongError } from "./assertions.ts";
+import type { Guard } from "./guard.ts";
+import { type ClusterIdentity, clusterIdentityOf, narrowed } from "./impersonation.ts";
+import type { People } from "./people.ts";
+
+/** What a request tells about its caller. */
+export interface CallerIdentity {
+  /** For the application. */
+  readonly fields: readonly Field[];
+  /** For the agent; absent where nobody is to be impersonated. */
+  readonly impersonation?: {
+    readonly assertion: string;
+    readonly user: string;
+    readonly groups: readonly string[];
+    /** The provider's own JWT, if the caller came with one. */
+    readonly proof?: string | undefined;
+  } | undefined;
+}
+
+/** Where a request goes, as far as its caller's identity goes with it. */
+export interface IdentityPlace {
+  readonly guard: Guard;
+  readonly rules: IdentityRules;
+  /** The claims `iss` and `aud` of assertions. */
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+/** Nothing is told. */
+export const noIdentity: CallerIdentity = { fields: [] };
+
+/** Makes what is told about callers. */
+export class Identities {
+  readonly #people: People;
+  readonly #assertions: Assertions;
+
+  constructor(people: People, assertions: Assertions) {
+    this.#people = people;
+    this.#assertions = assertions;
+  }
+
+  /**
+   * What a request tells about its caller, or why it can't go on.
+   *
+   * @returns a promise only where something has to be signed
+   */
+  of(
+    caller: Caller,
+    request: CallerRequest,
+    place: IdentityPlace,
+  ): CallerIdentity | RelayError | Promise<CallerIdentity | RelayError> {
+    const { rules } = place;
+    const wantsNothing = !rules.assertion && !rules.impersonate && rules.headers.length === 0;
+    if (wantsNothing) return noIdentity;
+    if (isAnonymous(caller.kind)) {
+      return rules.impersonate ? impersonationRefused("the caller has no name") : noIdentity;
+    }
+    const groups = this.#groupsOf(caller, request.peer, place);
+    const plain = rules.headers.map(([name, value]) =>
+      field(name, plainValue(caller, groups, value))
+    );
+    const cluster = rules.impersonate && this.#clusterIdentity(caller, request, place, groups);
+    if (cluster && "status" in cluster) return cluster;
+    if (!rules.assertion && !cluster) return { fields: plain };
+    return this.#signed(caller, place, groups, plain, cluster);
+  }
+
+  #clusterIdentity(
+    caller: Caller,
+    { head }: CallerRequest,
+    { rules }: IdentityPlace,
+    groups: readonly string[],
+  ): ClusterIdentity | RelayError {
+    const identity = clusterIdentityOf(caller, rules.impersonate!, groups);
+    if ("status" in identity) return identity;
+    return narrowed(identity, caller.person?.username ?? caller.name, head.fields);
+  }
+
+  #groupsOf(caller: Caller, peer: Peer, { guard, rules }: IdentityPlace): readonly string[] {
+    const { vouched } = this.#people.facts(caller, peer, guard);
+    if (!vouched) return [];
+    const personRules = this.#people.policyOf(guard)?.personRules ?? [];
+    return vouched.groupsFor(personRules, new Set(Object.keys(rules.impersonate?.groups ?? {})));
+  }
+
+  #signed(
+    caller: Caller,
+    { issuer, audience }: IdentityPlace,
+    groups: readonly string[],
+    plain: readonly Field[],
+    cluster: ClusterIdentity | undefined,
+  ): CallerIdentity | RelayError | Promise<CallerIdentity | RelayError> {
+    const { person } = caller;
+    const told = (jwt: string): CallerIdentity => ({
+      fields: [...plain, field(identityNames.assertion, jwt)],
+      impersonation: cluster && { assertion: jwt, ...cluster, proof: person?.proof },
+    });
+    const jwt = this.#assertions.sign({
+      iss: issuer,
+      aud: audience,
+      sub: subjectOf(caller),
+      username: usernameOf(caller),
+      provider: person?.vouched.provider,
+      groups,
+      sid: person?.sessionId ?? "",
+      impersonate: cluster,
+    });
+    return typeof jwt === "string" ? told(jwt) : jwt.then(told, (error) => {
+      if (error instanceof AssertionTooLongError) return identityTooLarge;
+      throw error;
+    });
+  }
+}
+
+/**
+ * The fields for an agent.
+ *
+ * @param proof How the agent learns whom to impersonate at this target, as it has announced.
+ */
+export function identityFields(
+  { fields, impersonation }: CallerIdentity,
+  proof: string | undefined,
+): readonly Field[] | RelayError {
+  if (!impersonation) return fields;
+  if (proof === "assertion") return fields;
+  if (proof !== "provider") return cannotImpersonate;
+  if (impersonation.proof === undefined) return noProof;
+  return [
+    ...fields,
+    field(identityNames.proof, impersonation.proof),
+    field(identityNames.groups, impersonation.groups.map(encodeListed).join(",")),
+  ];
+}
+
+/** A person's subject; for others what no provider calls anybody. */
+function subjectOf(caller: Caller): string {
+  const subject = caller.person?.subject;
+  return subject ? subject : `${caller.kind}:${caller.name}`;
+}
+
+function usernameOf({ person, kind, name }: Caller): string {
+  return person?.username ?? `${kind}:${name}`;
+}
+
+function plainValue(caller: Caller, groups: readonly string[], value: IdentityValue): string {
+  switch (value) {
+    case "username":
+      return encodePlain(usernameOf(caller));
+    case "sub":
+      return encodePlain(subjectOf(caller));
+    case "provider":
+      return caller.person?.vouched.provider ?? "";
+    case "groups":
+      return groups.map(encodeListed).join(",");
+  }
+}
+
+/** Printable ASCII stays; the rest, and the percent sign, is percent-encoded UTF-8 (RFC 3986). */
+function encodePlain(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]+|%/gu, encodeURIComponent);
+}
+
+/** The same for a member of a list. */
+function encodeListed(text: string): string {
+  return encodePlain(text).replaceAll(",", "%2C");
+}
