@@ -51,7 +51,7 @@ await runProgram(program, async (options) => {
   await listeners.listen();
   const { directory } = options;
   if (directory) {
-    relay.elsewhere!.open(advertisedUrl(directory.advertise, listeners.internalAddress));
+    relay.peers!.open(advertisedUrl(directory.advertise, listeners.internalAddress));
   }
 
   const signal = await untilSignalled();

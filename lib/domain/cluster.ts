@@ -1,5 +1,6 @@
 /** Clusters and their agents' tokens, as every room speaks of them. */
 import type { LimitValues } from "./limits.ts";
+import type { Hostname } from "./service.ts";
 
 /** One cluster that a relay serves. */
 export interface Cluster {
@@ -32,6 +33,14 @@ export const impersonations = ["refuse", "strip", "forward"] as const;
 export interface ClusterEntry extends Cluster {
   /** At least one, each unique among all clusters. */
   readonly tokens: readonly ClusterToken[];
+  /** The hostnames that its agents may claim; absent for none. */
+  readonly claims?: ClaimableHostnames | undefined;
+}
+
+/** Hostnames that agents may claim, and who may use them then. */
+export interface ClaimableHostnames {
+  readonly hostnames: readonly Hostname[];
+  readonly policy: string;
 }
 
 /** A token, or its digest. */

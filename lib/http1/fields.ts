@@ -56,7 +56,9 @@ function connectionOptions(fields: readonly Field[]): Set<string> | undefined {
 const unreadProtocols = new Set(["h2c", "h2", "http", "tls"]);
 
 /** The protocol that a request asks to change to, or nothing (RFC 9110 section 7.8). */
-export function requestedUpgrade(head: RequestHead): string | undefined {
+export function requestedUpgrade(
+  head: Pick<RequestHead, "minor" | "fields">,
+): string | undefined {
   if (head.minor === 0 || !listHas(head.fields, "connection", "upgrade")) return undefined;
   const upgrade = getField(head.fields, "upgrade");
   const names = upgrade?.toLowerCase().split(",").map((name) => name.trim().split("/", 1)[0]!);

@@ -4,6 +4,9 @@ import { connectHandler } from "./routes/connect.ts";
 import type { RelayEnv } from "./env.ts";
 import { answerError, noSuchPath, otherHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
+import { hopHandler } from "./routes/hop.ts";
+import { serviceHopTarget } from "./hop/service_route.ts";
+import { answerNoOwnPath, type OwnPaths, serviceHandler } from "./routes/service.ts";
 import { tunnelHandler } from "./routes/tunnel.ts";
 
 /** The public listener: agents connect here, and nobody else gets an answer that says anything. */
@@ -22,6 +25,7 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
 export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.all("/tunnel/*", tunnelHandler(relay));
+  app.all(serviceHopTarget, hopHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerError(exchange, noSuchPath);
     return alreadyAnswered;
@@ -37,6 +41,23 @@ export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   return addMetrics(app, relay);
 }
 
+/** The web listener: services at their hostnames, and nothing else. */
+export function webApp(relay: Relay): Hono<RelayEnv> {
+  const app = new Hono<RelayEnv>();
+  app.all("*", serviceHandler(relay, ownPaths()));
+  return app;
+}
+
+/** culvert's own paths at each service's hostname. */
+export function ownPaths(): OwnPaths {
+  const app = new Hono<RelayEnv>();
+  app.notFound(({ env: { exchange, alreadyAnswered } }) => {
+    answerNoOwnPath(exchange);
+    return alreadyAnswered;
+  });
+  return app;
+}
+
 /** The app behind `--health-addr`: probes and metrics for those who have no client certificate. */
 export function healthApp(relay: Relay): Hono<RelayEnv> {
   return addMetrics(addProbes(new Hono<RelayEnv>(), relay), relay);
@@ -46,7 +67,7 @@ function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
   app.get("/healthz", (c) => c.text("ok"));
   app.get("/readyz", (c) => {
     if (relay.isStopping) return c.text("the relay is shutting down\n", 503);
-    const directory = relay.elsewhere?.directory;
+    const directory = relay.peers?.directory;
     // A moment later it can serve what others hold; if the directory is away, it need not wait for it.
     if (directory?.isSettled === false) return c.text("the directory has not answered yet\n", 503);
     // Who decides whether agents may come here must not wait for one: they would never come.

@@ -12,7 +12,7 @@ import { Denial } from "./callers/caller.ts";
 import { refuseCluster } from "./callers/callers.ts";
 import { callerUnknown, clusterNotAvailable, errorResponse, notAHandshake } from "./errors.ts";
 import type { Relay } from "./relay.ts";
-import { parseTunnelTarget } from "./routes/tunnel.ts";
+import { clusterRouteOf } from "./route.ts";
 
 /** The id of the cluster that a request may go on to, or the answer to it. */
 export async function clusterAtDoor(
@@ -28,7 +28,7 @@ export async function clusterAtDoor(
   // Behind the door it would be a GET.
   const upgrade = request.headers.get("upgrade")?.toLowerCase();
   if (upgrade === "websocket" && request.method !== "GET") return errorResponse(notAHandshake);
-  const cluster = parseTunnelTarget(target)?.cluster;
+  const cluster = clusterRouteOf(target)?.cluster;
   if (!cluster) return new Response("not found\n", { status: 404 });
   return await callersCluster(relay, cluster, { target, fields }, peer);
 }

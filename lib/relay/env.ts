@@ -1,11 +1,14 @@
 /** What a runtime lends to the relay's apps. */
 import type { Exchange } from "../net/exchange.ts";
+import type { ServiceRoute } from "./route.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
 
 /** What a runtime lends to the app with each request. */
 export interface RelayBindings {
   /** The request as it came and the way to its answer, without a detour over `Request` and `Response`. */
   exchange: Exchange;
+  /** The service whose host the request asked for, at culvert's own paths below `/.culvert/`. */
+  service?: ServiceRoute;
   /** Completes the WebSocket handshake of this request. */
   acceptWebSocket(): Promise<TunnelSocket>;
   /** What a handler returns that answers through the exchange itself. */

@@ -20,6 +20,8 @@ export interface RelayError {
   readonly retryAfterSeconds?: number;
   /** What would be taken instead of the request's method (RFC 9110 section 10.2.1). */
   readonly allow?: string;
+  /** The protocol that would be taken (RFC 9110 section 15.5.22). */
+  readonly upgrade?: string;
   /** What a caller can prove itself with (RFC 9110 section 11.6.1). */
   readonly challenge?: string;
 }
@@ -172,6 +174,74 @@ export const clusterNotAvailable: RelayError = {
   message: "cluster not available",
 };
 
+/** A host that is none of the relay's services: nothing says which there are. */
+export const unknownHost: RelayError = {
+  status: 421,
+  reason: "Misdirected Request",
+  code: "unknown_host",
+  message: "nothing is served at this host",
+};
+
+/** A request whose host can't be told for certain. */
+export const badHost: RelayError = {
+  status: 400,
+  reason: "Bad Request",
+  code: "bad_host",
+  message: "the request's host must be one name, without an empty label",
+};
+
+/** A path that is culvert's own and at which it has nothing. */
+export const noSuchOwnPath: RelayError = {
+  status: 404,
+  reason: "Not Found",
+  code: "no_such_path",
+  message: "paths below /.culvert/ are culvert's own, and there is nothing at this one",
+};
+
+/** A service that speaks no HTTP: its bytes go through a WebSocket, or a port of the relay. */
+export const upgradeToTcp: RelayError = {
+  status: 426,
+  reason: "Upgrade Required",
+  code: "not_http",
+  message: "this service speaks no HTTP: connect with culvert's access client",
+  upgrade: "websocket",
+};
+
+/** The service's agents are there, and none of them lists its target. */
+export const targetNotAvailable: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "target_not_available",
+  message: "the agent does not serve the target of this service",
+};
+
+/** An agent that does not speak what the service needs. */
+export const kindNotSupported: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "kind_not_supported",
+  message: "the agent does not serve the target in the way that was asked for",
+};
+
+/** The policy of a service lets nobody in who asks like this. */
+export const policyDenied: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "policy",
+  message: "the service's policy does not let this caller in",
+};
+
+/** The request asks to act for somebody else, and the service does not say what to do then. */
+export function serviceImpersonationNotAllowed(service: string): RelayError {
+  return {
+    status: 403,
+    reason: "Forbidden",
+    code: "impersonation_not_allowed",
+    message: "the request has Impersonate-* headers (kubectl --as), which the relay refuses for " +
+      `service ${service}: its entry can say "impersonation": "forward" or "strip"`,
+  };
+}
+
 /** The relay is shutting down. */
 export const relayStopping: RelayError = {
   status: 503,
@@ -283,6 +353,30 @@ export const clusterRequestsLimited: RelayError = {
   code: "cluster_max_requests",
   limit: "cluster-max-requests",
   message: "the cluster's limit of open requests is reached",
+};
+
+/** The same as {@link rateLimited} for one service. */
+export const serviceRateLimited: RelayError = {
+  ...tooMany,
+  code: "service_rate_limit",
+  limit: "service-rate-limit",
+  message: "the service's limit of requests per second is reached",
+};
+
+/** The same as {@link bandwidthLimited} for one service. */
+export const serviceBandwidthLimited: RelayError = {
+  ...tooMany,
+  code: "service_bandwidth",
+  limit: "service-bandwidth",
+  message: "the service's limit of bytes per second is reached",
+};
+
+/** The same as {@link requestsLimited} for one service. */
+export const serviceRequestsLimited: RelayError = {
+  ...full,
+  code: "service_max_requests",
+  limit: "service-max-requests",
+  message: "the service's limit of open requests is reached",
 };
 
 /** The caller stopped sending its request's body. */
@@ -438,7 +532,7 @@ type AskedHead = Pick<RequestHead, "target" | "fields">;
  * status, and at best cites the body, if that is plain text. Its warnings it shows whatever the status.
  */
 function answerTo(error: RelayError, head: AskedHead | undefined) {
-  const { status, code, message, retryAfterSeconds, challenge, allow } = error;
+  const { status, code, message, retryAfterSeconds, challenge, allow, upgrade } = error;
   const reader = head ? readerOf(head) : "status";
   const isText = reader === "discovery";
   const fields = [
@@ -448,6 +542,7 @@ function answerTo(error: RelayError, head: AskedHead | undefined) {
   if (retryAfterSeconds) fields.push(field("Retry-After", String(retryAfterSeconds)));
   if (challenge) fields.push(field("WWW-Authenticate", challenge));
   if (allow) fields.push(field("Allow", allow));
+  if (upgrade) fields.push(field("Upgrade", upgrade), field("Connection", "upgrade"));
   fields.push(dateField());
   if (reader === "raw" || (isText && !citesText(status))) {
     fields.push(field("Warning", `299 - "${message.replace(/[\\"]/g, "\\$&")}"`));

@@ -2,6 +2,7 @@
 import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
 import type { LimitValues } from "../domain/limits.ts";
+import type { Service } from "../domain/service.ts";
 import type { Log } from "../log.ts";
 import { SparseLog } from "../sparse_log.ts";
 import type { HeadLimits } from "../http1/head.ts";
@@ -19,17 +20,23 @@ import { Limits } from "./limits/limits.ts";
 import { ResponseTimeouts } from "./limits/response_timeouts.ts";
 import { RefusalPace } from "./limits/refusal_pace.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
-import type { Elsewhere } from "./hop/elsewhere.ts";
+import type { PeerRouting } from "./hop/peer_routing.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { type Registration, Registry } from "./agents/registry.ts";
 import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
+import { publicOnly } from "./services/service_gate.ts";
+import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
+import { ServiceTable } from "./services/service_table.ts";
+import { Services } from "./services/services.ts";
 import { TokenTable } from "./agents/tokens.ts";
 
 /** What a relay is configured with; all durations in milliseconds. */
 export interface RelayConfig {
   clusters: readonly ClusterEntry[];
+  /** What is published at hostnames; absent for nothing. */
+  services?: readonly Service[];
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
   /** Over all clusters together. */
@@ -95,6 +102,8 @@ export class Relay {
   readonly callers: Callers;
   readonly callerRefusals: CallerRefusals;
   readonly limits: Limits;
+  readonly services: Services;
+  #clusters: readonly ClusterEntry[];
   /** For requests that are over them. */
   readonly refusalPace = new RefusalPace();
   readonly settings: Settings;
@@ -103,7 +112,7 @@ export class Relay {
   /** Names this relay in `Via`, and tells it there from all others. */
   readonly viaName: string;
   /** For clusters whose sessions other relays hold; undefined where there are none. */
-  readonly elsewhere: Elsewhere | undefined;
+  readonly peers: PeerRouting | undefined;
   /** Set once the relay shuts down: it is not ready, and takes no new agents. */
   isStopping = false;
   /** Set later on: it takes no new requests either. */
@@ -131,6 +140,9 @@ export class Relay {
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
     metrics.useClusters(config.clusters.map(({ id }) => id));
+    this.#clusters = config.clusters;
+    this.services = new Services(new ServiceTable([], []), publicOnly);
+    this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
     this.responseTimeouts.useClusters(config.clusters);
     this.forwardLimits = {
@@ -145,7 +157,7 @@ export class Relay {
       software: `culvert-relay/${config.version}`,
     };
     this.viaName = `culvert-${this.settings.instance.slice(0, viaIdLength)}`;
-    this.elsewhere = parts.relays && joinRelays({
+    this.peers = parts.relays && joinRelays({
       name: this.settings.instance,
       via: this.viaName,
       log,
@@ -182,7 +194,19 @@ export class Relay {
     this.limits.useClusters(clusters);
     this.metrics.useClusters(clusters.map(({ id }) => id));
     this.responseTimeouts.useClusters(clusters);
+    this.#clusters = clusters;
+    this.replaceServices(this.services.table.services);
     return this.admissions.replace(tokens);
+  }
+
+  /** Takes other services. What is open of those that are gone ends; the others are not touched. */
+  replaceServices(services: readonly Service[]): ServiceChanges {
+    const before = this.services.table.services;
+    const table = new ServiceTable(services, this.#clusters);
+    this.limits.useServices(services);
+    this.metrics.useServices(table.names);
+    this.services.replace(table);
+    return changesOf(before, services);
   }
 
   /** Requests and upgraded connections that are open in this relay's sessions. */
@@ -205,7 +229,7 @@ export class Relay {
         // The other relays are to look for the agent where it goes.
         withdraw?.();
       },
-      done: () => this.#withdrawn ??= this.elsewhere?.withdraw(),
+      done: () => this.#withdrawn ??= this.peers?.withdraw(),
     });
   }
 
@@ -216,9 +240,9 @@ export class Relay {
     this.refusesRequests = true;
     const sessions = [...this.registry.all()].map(({ session }) => session);
     const draining = sessions.map((session) => session.drain(graceMs));
-    await Promise.all([...draining, this.elsewhere?.drained(graceMs)]);
+    await Promise.all([...draining, this.peers?.drained(graceMs)]);
     // Requests that other relays answer are no streams here; their callers wait all the same.
-    const forwarded = this.elsewhere?.openRequests ?? 0;
+    const forwarded = this.peers?.openRequests ?? 0;
     const open = sessions.reduce((sum, { openStreams }) => sum + openStreams, forwarded);
     if (open > 0) {
       this.log.warn("Breaking off requests: --grace is over", { open, grace_ms: graceMs });
@@ -229,9 +253,9 @@ export class Relay {
       const isOver = session.openStreams > 0;
       session.close(CloseCode.GoingAway, isOver ? `${reason}, and its --grace is over` : reason);
     }
-    this.elsewhere?.breakOff();
+    this.peers?.breakOff();
     await this.#withdrawn;
-    this.elsewhere?.close();
+    this.peers?.close();
   }
 }
 

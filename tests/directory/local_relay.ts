@@ -74,8 +74,8 @@ export class LocalRelay implements AsyncDisposable {
     const listeners = new RelayListeners(relay, options, undefined);
     await listeners.listen();
     const started = new LocalRelay(relay, listeners, logs, clock);
-    relay.elsewhere!.open(advertisedUrl(options.directory!.advertise, listeners.internalAddress));
-    await eventually(() => relay.elsewhere!.directory.isUp, "the directory to be there");
+    relay.peers!.open(advertisedUrl(options.directory!.advertise, listeners.internalAddress));
+    await eventually(() => relay.peers!.directory.isUp, "the directory to be there");
     return started;
   }
 
@@ -116,10 +116,10 @@ export class LocalRelay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.relay.drain(0);
     await this.#listeners.close(0);
-    const { forwardLimits: { transfers }, responseTimeouts, elsewhere } = this.relay;
+    const { forwardLimits: { transfers }, responseTimeouts, peers } = this.relay;
     const responses = responseTimeouts.of("any");
     // Their timers would stop by themselves, a little later.
-    for (const waits of [responses, transfers, elsewhere!.words, elsewhere!.repeatableWords]) {
+    for (const waits of [responses, transfers, peers!.words, peers!.repeatableWords]) {
       waits.check();
     }
   }

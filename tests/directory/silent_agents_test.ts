@@ -269,7 +269,7 @@ silenceTest(
     await isTriedHere(silent!);
     // The client's wait before it connects again can't be ended otherwise.
     await redis.start();
-    await eventually(() => silent!.relay.elsewhere!.directory.isUp, "the directory to be back");
+    await eventually(() => silent!.relay.peers!.directory.isUp, "the directory to be back");
   },
 );
 

@@ -51,14 +51,14 @@ async function withRelay(test: (store: Store, probe: () => Promise<string>) => P
     },
   );
   const app = healthApp(relay);
-  relay.elsewhere!.open("http://10.0.0.1:8080");
+  relay.peers!.open("http://10.0.0.1:8080");
   try {
     await test(store, async () => {
       const response = await app.request("/readyz?exclude=agents");
       return `${response.status} ${await response.text()}`;
     });
   } finally {
-    relay.elsewhere!.close();
+    relay.peers!.close();
   }
 }
 

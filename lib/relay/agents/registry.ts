@@ -2,6 +2,7 @@
 import { CloseCode } from "../../protocol/errors.ts";
 import type { Cluster } from "../../domain/cluster.ts";
 import type { Session } from "../../protocol/session.ts";
+import type { Route, ServiceRoute } from "../route.ts";
 
 /** A session and what the registry goes by. */
 export interface Registration {
@@ -16,8 +17,19 @@ export interface Registration {
   readonly slot: number;
   /** When it was registered, in milliseconds since 1970. */
   readonly sinceMs: number;
+  /** The targets that its agent serves, by name; undefined if it does not say. */
+  readonly targets?: ReadonlyMap<string, AgentTarget> | undefined;
+  /** The hostnames that its agent claims and may claim, and the target of each. */
+  readonly claims?: ReadonlyMap<string, string> | undefined;
   /** Takes back what other relays know of the session: its agent is asked to go to one of them. */
   readonly withdraw?: () => void;
+}
+
+/** A target as its agent announces it. */
+export interface AgentTarget {
+  readonly kind: string;
+  /** What the agent puts into `Host` in place of the target's name. */
+  readonly host?: string | undefined;
 }
 
 /** What tells a session of an agent from its next one. */
@@ -102,16 +114,47 @@ export class Registry {
    * The cluster's session with the fewest open streams that takes new ones. One that was asked to
    * drain, or whose agent does not answer its Pings, is taken only if there is no other.
    *
-   * @param except A session that has failed this request already.
+   * A hostname that agents claim is served by those that did; a target, by those that list it, or,
+   * if none does, by any, which then refuses it.
    */
-  pick(clusterId: string, except?: Session): Registration | undefined {
+  pick(clusterId: string, { except, route }: PickOptions = {}): Registration | undefined {
+    const service = route?.kind === "service" ? route : undefined;
+    return this.#best(clusterId, except, (candidate) => !service || serves(candidate, service)) ??
+      (service?.target === undefined ? undefined : this.#best(clusterId, except, () => true));
+  }
+
+  /** Whether any agent of a cluster claims a hostname. */
+  isClaimed(clusterId: string, hostname: string): boolean {
+    const sessions = this.#sessions.get(clusterId) ?? [];
+    return sessions.some(({ claims }) => claims?.has(hostname));
+  }
+
+  #best(
+    clusterId: string,
+    except: Session | undefined,
+    fits: (candidate: Registration) => boolean,
+  ): Registration | undefined {
     let best: Registration | undefined;
     for (const candidate of this.#sessions.get(clusterId) ?? []) {
       if (candidate.session === except || !candidate.session.takesStreams) continue;
+      if (!fits(candidate)) continue;
       if (!best || isBetter(candidate.session, best.session)) best = candidate;
     }
     return best;
   }
+}
+
+/** What a session is picked for. */
+export interface PickOptions {
+  /** A session that has failed this request already. */
+  readonly except?: Session | undefined;
+  readonly route?: Route | undefined;
+}
+
+/** An agent that does not say what it serves may serve anything. */
+function serves({ claims, targets }: Registration, route: ServiceRoute): boolean {
+  if (route.target === undefined) return claims?.has(route.hostname) === true;
+  return targets === undefined || targets.has(route.target);
 }
 
 function isBetter(a: Session, b: Session): boolean {

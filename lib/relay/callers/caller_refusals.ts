@@ -3,6 +3,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
 import { Failures } from "../limits/failures.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
+import type { Route } from "../route.ts";
 import type { SparseLog } from "../../sparse_log.ts";
 import type { Caller, Denial, DenialReason } from "./caller.ts";
 
@@ -25,13 +26,14 @@ export class CallerRefusals {
   }
 
   /** Answers a caller that is denied, at once or after a while; `caller` is there if it is known. */
-  refuse(exchange: Exchange, denial: Denial, cluster: string, caller: Caller | undefined): void {
+  refuse(exchange: Exchange, denial: Denial, route: Route, caller: Caller | undefined): void {
     const { peer } = exchange;
     const { reason, answer, detail } = denial;
     this.#counts.callerDenied(reason);
     this.#log.warn("Refused a caller", { reason, peer: peer.address }, {
       detail,
-      cluster,
+      cluster: route.cluster,
+      service: route.kind === "service" ? route.name : undefined,
       caller: caller?.name ?? peer.certificate?.names.find(isPrintableName),
     });
     if (answer.status !== 401) return answerError(exchange, answer);

@@ -13,6 +13,7 @@ import { dateField } from "../../http1/date.ts";
 import { headFaults } from "../../http1/faults.ts";
 import { keepsAlive } from "../../http1/fields.ts";
 import {
+  type Field,
   field,
   getField,
   HeadError,
@@ -78,7 +79,9 @@ export interface ForwardHost extends ForwardObserver {
    */
   again?(error: StreamError): Channel | undefined;
   /** The same, where the whole exchange goes on without this channel: what sets it going. */
-  elsewhere?(error: StreamError): (() => void) | undefined;
+  handOver?(error: StreamError): (() => void) | undefined;
+  /** What of a response's head reaches the caller, where the service changes it. */
+  returned?(fields: Field[], status: number): Field[];
 }
 
 /** Has a channel answer a request whose head it has got already. */
@@ -246,7 +249,7 @@ class Forward implements Watched, StreamEvents {
       piece = rest;
       if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
       if (head.status === 100 && !this.#exchange.isBodyDone) this.#host.responses.end(this.#wait);
-      const hasRoom = head.status >= 200 || this.#exchange.inform(head, returnedFields(head));
+      const hasRoom = head.status >= 200 || this.#exchange.inform(head, this.#returned(head));
       if (hasRoom) this.#stream.taken(fresh);
       else this.#untaken += fresh;
       if (head.status >= 200) this.#begin(head, rest);
@@ -259,7 +262,7 @@ class Forward implements Watched, StreamEvents {
     const framing = responseFraming(head, this.#exchange.head.method);
     this.#body = new BodyScanner(framing, true);
     this.#isReusable = keepsAlive(head);
-    const returned = returnedFields(head);
+    const returned = this.#returned(head);
     const fields = repeatsLength(head) ? withLengthOnce(returned) : returned;
     // RFC 9110 section 6.6.1: who forwards an answer without one says when it came.
     if (getField(fields, "date") === undefined) fields.push(dateField());
@@ -273,6 +276,11 @@ class Forward implements Watched, StreamEvents {
     if (this.#body.isDone) return this.#complete(rest.length === 0);
     if (rest.length > 0) this.#receiveBody(rest, 0);
     if (!this.#isOver) this.#beWatched();
+  }
+
+  #returned(head: ResponseHead): Field[] {
+    const fields = returnedFields(head);
+    return this.#host.returned?.(fields, head.status) ?? fields;
   }
 
   #receiveBody(bytes: Uint8Array, start: number, release?: () => void): void {
@@ -336,7 +344,7 @@ class Forward implements Watched, StreamEvents {
     if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
       return this.#fail(because(badAnswer, headFaults.unasked), headFaults.unasked);
     }
-    const fields = returnedFields(head);
+    const fields = this.#returned(head);
     fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
     const fault = this.#exchange.switchProtocols(head, fields, this.#stream, rest);
     if (fault !== undefined) return this.#fail(because(badAnswer, fault), fault);
@@ -365,7 +373,7 @@ class Forward implements Watched, StreamEvents {
 
   /** Leaves the exchange to who finds another way for it, if anybody does. */
   #handOver(error: StreamError): boolean {
-    const goOn = this.#host.elsewhere?.(error);
+    const goOn = this.#host.handOver?.(error);
     if (!goOn) return false;
     this.#over();
     goOn();

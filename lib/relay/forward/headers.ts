@@ -15,7 +15,7 @@ import { withoutCredential } from "../callers/methods.ts";
 import { isForwardingField } from "./forwarding_fields.ts";
 import { hopKeys } from "./hop_names.ts";
 import { type Span, withTrace } from "../../trace.ts";
-import type { Cluster } from "../../domain/cluster.ts";
+import type { RequestRules } from "../route.ts";
 import { requestIdLine } from "./request_id.ts";
 
 /** Fields that the relay sets itself: what a caller says in them is not believed. */
@@ -35,9 +35,20 @@ const framingFields = new Set([
   ...["proxy-authorization", "sec-websocket-protocol"],
 ]);
 
+/** How a target is addressed, and what it gets to see. */
+export interface TargetView {
+  /** Its own `Host`. */
+  readonly host: string;
+  /** Where the caller sees the target's root, for applications that build their own links. */
+  readonly prefix?: string | undefined;
+  readonly rules: RequestRules;
+  /** Whether the target is to take its own host for the public one: `Origin` is changed to match. */
+  readonly hidesPublicHost?: boolean;
+}
+
 /** What the head of a tunnelled request depends on besides the caller's. */
 export interface ForwardContext {
-  cluster: Cluster;
+  target: TargetView;
   peer: Peer;
   framing: Framing;
   requestId: string;
@@ -56,19 +67,19 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   const fields: Field[] = [];
   const host = getField(head.fields, "host");
   // HTTP/1.0 knows requests without one; ours is HTTP/1.1, where it must be.
-  if (host === undefined) fields.push(field("Host", context.cluster.targetAddr));
+  if (host === undefined) fields.push(field("Host", context.target.host));
   const passed = withForwardCounted(head, endToEnd(head.fields));
   for (const item of withTrace(passed, context.span)) {
-    const kept = forwardedField(item, context.cluster);
-    if (kept) fields.push(kept);
+    const kept = forwardedField(item, context.target);
+    if (kept) fields.push(originFor(kept, host, context.target));
   }
   if (context.framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(field("X-Forwarded-For", context.peer.address));
   fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
   const publicHost = context.peer.forwardedHost ?? host;
   if (publicHost) fields.push(field("X-Forwarded-Host", publicHost));
-  // Where the caller sees the target's root, for applications that build their own links.
-  fields.push(field("X-Forwarded-Prefix", `/tunnel/${context.cluster.id}`));
+  const { prefix } = context.target;
+  if (prefix !== undefined) fields.push(field("X-Forwarded-Prefix", prefix));
   fields.push(requestIdLine(context.requestId), viaField(head, context.via));
   if (context.upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", context.upgrade));
@@ -78,22 +89,33 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   return fields;
 }
 
-function forwardedField(item: Field, cluster: Cluster): Field | undefined {
-  const kept = relayedField(item);
+/** Of requests of the service's own pages. Its scheme stays: what the target speaks is the agent's affair. */
+function originFor(item: Field, publicHost: string | undefined, target: TargetView): Field {
+  if (!target.hidesPublicHost || item.key !== "origin" || publicHost === undefined) return item;
+  const origin = /^(https?):\/\/(.+)$/i.exec(item.value);
+  if (origin?.[2]?.toLowerCase() !== publicHost.toLowerCase()) return item;
+  return field(item.name, `${origin[1]}://${target.host}`);
+}
+
+function forwardedField(item: Field, { host, rules }: TargetView): Field | undefined {
+  const kept = relayedField(item, rules);
   if (!kept) return undefined;
-  if (kept.key === "host") return field(kept.name, cluster.targetAddr);
+  if (kept.key === "host") return rules.host === "public" ? kept : field(kept.name, host);
   if (!isImpersonation(foldedName(kept.key))) return kept;
   // Under any other spelling than its own the API server ignores it, and an application might not.
   const isOwnSpelling = kept.key.startsWith(impersonationPrefix);
-  return cluster.impersonation === "forward" && isOwnSpelling ? kept : undefined;
+  return rules.impersonation === "forward" && isOwnSpelling ? kept : undefined;
 }
 
-/** A field on its way to another relay, which applies the rules of its clusters itself. */
-export function relayedField(item: Field): Field | undefined {
+/** A field on its way to another relay, which applies the target's other rules itself. */
+export function relayedField(
+  item: Field,
+  { authorization }: Pick<RequestRules, "authorization">,
+): Field | undefined {
   const folded = foldedName(item.key);
   if (ownFields.has(folded) || isForwardingField(folded)) return undefined;
   if (folded !== item.key && framingFields.has(folded)) return undefined;
-  return withoutCredential(item, folded);
+  return authorization === "app" ? item : withoutCredential(item, folded);
 }
 
 const impersonationPrefix = "impersonate-";

@@ -3,6 +3,7 @@
 /**
  * - `hop`: in a request, the relay that forwards it; in an answer, what became of it.
  * - `token`: what the relays know and nobody else.
+ * - `route`, `path`: where a request for a service goes; one for a cluster says it by its target.
  * - `address`, `proto`, `kind`, `name`: the caller of the first relay.
  */
 export const hopNames = {
@@ -12,6 +13,8 @@ export const hopNames = {
   proto: "Culvert-Caller-Proto",
   kind: "Culvert-Caller-Kind",
   name: "Culvert-Caller-Name",
+  route: "Culvert-Route",
+  path: "Culvert-Path",
 } as const;
 
 /** The same in lower case. */

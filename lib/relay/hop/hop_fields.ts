@@ -16,6 +16,7 @@ import {
 import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
+import { clusterRouteOf, type Route } from "../route.ts";
 import { isCallerKind } from "../callers/methods.ts";
 import { anything } from "../../domain/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
@@ -24,6 +25,7 @@ import { type Span, withTrace } from "../../trace.ts";
 import { requestIdLine } from "../forward/request_id.ts";
 import { hopKeys, hopNames as names } from "../forward/hop_names.ts";
 import type { RelayTokens } from "./relay_tokens.ts";
+import { encodeServiceRoute, readServiceRoute, serviceHopTarget } from "./service_route.ts";
 
 /** Values of `Culvert-Hop` in an answer. */
 export const hopAnswer = {
@@ -49,6 +51,8 @@ export interface Hop {
   readonly peer: Peer;
   /** Who that is, as the first relay has found. */
   readonly caller: Caller;
+  /** Where the request goes, as the first relay has found. */
+  readonly route: Route;
 }
 
 /**
@@ -66,9 +70,24 @@ export function readHop(head: RequestHead, tokens: RelayTokens): Hop | "forged" 
   const proto = single(marks, names.proto);
   if (given === undefined || !tokens.accepts(given)) return "forged";
   const caller = readCaller(marks);
-  if (!hop || address === undefined || !caller) return "forged";
+  const route = readRoute(head, marks);
+  if (!hop || address === undefined || !caller || !route) return "forged";
   if (proto !== "http" && proto !== "https") return "forged";
-  return { relay: hop, peer: { address, isTls: proto === "https" }, caller };
+  return { relay: hop, peer: { address, isTls: proto === "https" }, caller, route };
+}
+
+/**
+ * A cluster's route stands in the request target, as relays have it that know no services. A service's
+ * is in fields of its own, and the target is a path at which those have nothing.
+ */
+function readRoute(head: RequestHead, marks: readonly Field[]): Route | undefined {
+  const service = single(marks, names.route);
+  const path = single(marks, names.path);
+  if (service === undefined && path === undefined) return clusterRouteOf(head.target);
+  if (service === undefined || path === undefined || head.target !== serviceHopTarget) {
+    return undefined;
+  }
+  return readServiceRoute(service, path);
 }
 
 /** The first relay has looked whether the caller may reach the cluster. */
@@ -96,6 +115,9 @@ function single(fields: readonly Field[], name: string): string | undefined {
   return found.length === 1 ? found[0]!.value : undefined;
 }
 
+/** Callers' credentials never leave the first relay. */
+const clusterRules = { authorization: "culvert" } as const;
+
 /** What the other relay is told besides the request. */
 export interface HopFrom {
   /** Names this relay. */
@@ -116,16 +138,17 @@ export interface HopFrom {
  */
 export function encodeHopRequest(
   { head, framing, peer }: Exchange,
-  target: string,
+  route: Route,
   from: HopFrom,
 ): Uint8Array {
   const upgrade = requestedUpgrade(head);
   const fields: Field[] = [];
+  const rules = route.kind === "service" ? route.rules : clusterRules;
   // HTTP/1.0 knows requests without one; to the other relay ours is HTTP/1.1, where it must be.
   if (getField(head.fields, "host") === undefined) fields.push(field("Host", ""));
   const passed = withForwardCounted(head, endToEnd(head.fields));
   for (const item of withTrace(passed, from.span)) {
-    const kept = relayedField(item);
+    const kept = relayedField(item, rules);
     if (kept) fields.push(kept.key === "host" ? hostOf(kept, peer) : kept);
   }
   if (framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
@@ -142,7 +165,11 @@ export function encodeHopRequest(
   if (upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
   }
-  return encodeRequestHead(head.method, target, fields);
+  if (route.kind === "cluster") {
+    return encodeRequestHead(head.method, `/tunnel/${route.cluster}${route.path}`, fields);
+  }
+  fields.push(field(names.route, encodeServiceRoute(route)), field(names.path, route.path));
+  return encodeRequestHead(head.method, serviceHopTarget, fields);
 }
 
 /** What a trusted proxy was asked for goes before what it asks for itself. */

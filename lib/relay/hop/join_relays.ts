@@ -5,7 +5,7 @@ import type { LookupResult } from "../directory/lookups.ts";
 import { SharedDirectory } from "../directory/shared_directory.ts";
 import type { Store } from "../directory/store.ts";
 import type { ForwardLimits } from "../forward/forward.ts";
-import { Elsewhere, type HopResult } from "./elsewhere.ts";
+import { type HopResult, PeerRouting } from "./peer_routing.ts";
 import type { DialPeer } from "./peers.ts";
 import { RelayTokens } from "./relay_tokens.ts";
 
@@ -44,10 +44,13 @@ export interface RelaysCounts {
 }
 
 /** What a relay needs to find the others, and to be found once that is opened. */
-export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysOptions): Elsewhere {
+export function joinRelays(
+  relay: JoiningRelay,
+  { tokens, store, dial }: RelaysOptions,
+): PeerRouting {
   const { name, via, log, limits, counts, isHere } = relay;
   const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
-  const elsewhere = new Elsewhere({
+  const routing = new PeerRouting({
     directory,
     relay: name,
     via,
@@ -61,8 +64,8 @@ export function joinRelays(relay: JoiningRelay, { tokens, store, dial }: RelaysO
       log.warn("Could not forward to another relay", { relay: name, url, reason });
     },
   });
-  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: elsewhere.waiting.count }));
-  return elsewhere;
+  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: routing.waiting.count }));
+  return routing;
 }
 
 function reportTo({ name, log, counts, heldElsewhere }: JoiningRelay): DirectoryEvents {

@@ -9,6 +9,9 @@ import {
   rateLimited,
   type RelayError,
   requestsLimited,
+  serviceBandwidthLimited,
+  serviceRateLimited,
+  serviceRequestsLimited,
 } from "../errors.ts";
 import type { LimitValues } from "../../domain/limits.ts";
 import { RateLimit } from "./rate_limit.ts";
@@ -22,12 +25,18 @@ export interface LimitedCluster {
   readonly limits?: Partial<LimitValues> | undefined;
 }
 
+/** A service, as far as its limits go. */
+export interface LimitedService {
+  readonly name: string;
+  readonly limits?: Partial<LimitValues> | undefined;
+}
+
 /** A request that was let in. */
 export interface Permit {
   /** What its bytes have to keep to; empty for nothing. */
   readonly bandwidths: readonly Bandwidth[];
   /** The request is over. A second call changes nothing. */
-  release(): void;
+  giveBack(): void;
 }
 
 /** How far bytes may be ahead of their rate before new requests are refused, in milliseconds. */
@@ -50,19 +59,29 @@ const clusterRefusals: Refusals = {
   requests: clusterRequestsLimited,
   bandwidth: clusterBandwidthLimited,
 };
+const serviceRefusals: Refusals = {
+  rate: serviceRateLimited,
+  requests: serviceRequestsLimited,
+  bandwidth: serviceBandwidthLimited,
+};
 
 /** What a request has as long as no limit is set. */
-export const unlimited: Permit = { bandwidths: [], release() {} };
+export const unlimited: Permit = { bandwidths: [], giveBack() {} };
+
+/** Whose request it is that asks to be let in. */
+export interface LimitSubject {
+  readonly cluster: string;
+  /** Undefined for a request under the cluster's path. */
+  readonly service?: string | undefined;
+  /** The caller's name; no limit counts callers yet. */
+  readonly caller?: string | undefined;
+}
 
 /** Lets requests in, or says which limit they met. */
 export class Limits {
   readonly #relay: Scope | undefined;
-  readonly #clusterDefaults: LimitValues;
-  #clusters: ReadonlyMap<string, Partial<LimitValues> | undefined> = new Map();
-  /** Nobody has set any limit. */
-  #isOff = false;
-  readonly #scopes = new Map<string, Scope>();
-  readonly #nowMs: () => number;
+  readonly #clusters: ScopeGroup;
+  readonly #services: ScopeGroup;
 
   /**
    * @param relay Over all clusters together.
@@ -73,37 +92,34 @@ export class Limits {
     cluster: LimitValues,
     nowMs: () => number = () => performance.now(),
   ) {
-    this.#nowMs = nowMs;
     this.#relay = isBounded(relay) ? new Scope(relay, relayRefusals, nowMs) : undefined;
-    this.#clusterDefaults = cluster;
+    this.#clusters = new ScopeGroup(cluster, clusterRefusals, nowMs);
+    this.#services = new ScopeGroup(noLimits, serviceRefusals, nowMs);
   }
 
   /** Says which clusters there are. Values that stay the same go on with what is used of them. */
   useClusters(clusters: readonly LimitedCluster[]): void {
-    const known = new Map(clusters.map(({ id, limits }) => [id, limits]));
-    for (const id of this.#scopes.keys()) if (!known.has(id)) this.#scopes.delete(id);
-    this.#clusters = known;
-    this.#isOff = !this.#relay && !isBounded(this.#clusterDefaults) &&
-      clusters.every(({ limits }) => limits === undefined);
+    this.#clusters.use(clusters.map(({ id, limits }) => [id, limits]));
+  }
+
+  /** The same for services. */
+  useServices(services: readonly LimitedService[]): void {
+    this.#services.use(services.map(({ name, limits }) => [name, limits]));
   }
 
   /** Whether there is such a cluster. */
   knows(clusterId: string): boolean {
-    return this.#clusters.has(clusterId);
+    return this.#clusters.knows(clusterId);
   }
 
   /**
    * Counts a request, if there is room for it.
    *
-   * The cluster is asked first: what one cluster's storm is refused costs the others nothing. Names
-   * that are no cluster's count for the relay alone, so that they leave nothing behind.
+   * The narrowest scope is asked first: what one cluster's storm is refused costs the others nothing.
+   * Names that are no cluster's count for the relay alone, so that they leave nothing behind.
    */
-  permit(clusterId: string): Permit | RelayError {
-    if (this.#isOff) return unlimited;
-    const scopes: Scope[] = [];
-    const ofCluster = this.knows(clusterId) && this.#scopeOf(clusterId);
-    if (ofCluster) scopes.push(ofCluster);
-    if (this.#relay) scopes.push(this.#relay);
+  permit(subject: LimitSubject): Permit | RelayError {
+    const scopes = this.#scopesOf(subject);
     if (scopes.length === 0) return unlimited;
     for (const scope of scopes) {
       const refusal = scope.refusal();
@@ -112,14 +128,55 @@ export class Limits {
     return permitOf(scopes);
   }
 
-  #scopeOf(id: string): Scope | undefined {
-    const own = this.#clusters.get(id);
-    const values = own ? { ...this.#clusterDefaults, ...own } : this.#clusterDefaults;
+  #scopesOf({ cluster, service }: LimitSubject): readonly Scope[] {
+    if (!this.#relay && this.#clusters.isOff && this.#services.isOff) return noScopes;
+    return [
+      service === undefined ? undefined : this.#services.of(service),
+      this.#clusters.of(cluster),
+      this.#relay,
+    ].filter((scope) => scope !== undefined);
+  }
+}
+
+const noScopes: readonly Scope[] = [];
+
+/** Scopes of one kind, by name: those of all clusters, say. */
+class ScopeGroup {
+  readonly #defaults: LimitValues;
+  readonly #refusals: Refusals;
+  readonly #nowMs: () => number;
+  #own: ReadonlyMap<string, Partial<LimitValues> | undefined> = new Map();
+  readonly #scopes = new Map<string, Scope>();
+  /** Nobody has set any limit. */
+  isOff = true;
+
+  constructor(defaults: LimitValues, refusals: Refusals, nowMs: () => number) {
+    this.#defaults = defaults;
+    this.#refusals = refusals;
+    this.#nowMs = nowMs;
+  }
+
+  use(entries: readonly (readonly [name: string, limits: Partial<LimitValues> | undefined])[]) {
+    const own = new Map(entries);
+    for (const name of this.#scopes.keys()) if (!own.has(name)) this.#scopes.delete(name);
+    this.#own = own;
+    this.isOff = !isBounded(this.#defaults) && entries.every(([, limits]) => limits === undefined);
+  }
+
+  knows(name: string): boolean {
+    return this.#own.has(name);
+  }
+
+  /** The scope of a name that is known, if it is bounded. */
+  of(name: string): Scope | undefined {
+    if (this.isOff || !this.knows(name)) return undefined;
+    const own = this.#own.get(name);
+    const values = own ? { ...this.#defaults, ...own } : this.#defaults;
     if (!isBounded(values)) return undefined;
-    const known = this.#scopes.get(id);
+    const known = this.#scopes.get(name);
     if (known && isSame(known.values, values)) return known;
-    const scope = new Scope(values, clusterRefusals, this.#nowMs, known?.open);
-    this.#scopes.set(id, scope);
+    const scope = new Scope(values, this.#refusals, this.#nowMs, known?.open);
+    this.#scopes.set(name, scope);
     return scope;
   }
 }
@@ -162,7 +219,7 @@ function permitOf(scopes: readonly Scope[]): Permit {
   const places = scopes.map(({ open }) => open.take());
   return {
     bandwidths: scopes.flatMap(({ bandwidth }) => bandwidth ? [bandwidth] : []),
-    release() {
+    giveBack() {
       for (const place of places) place.release();
     },
   };

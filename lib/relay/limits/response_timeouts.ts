@@ -1,4 +1,5 @@
 /** How long targets may take for their response heads: one timeout, and others for some clusters. */
+import type { Route } from "../route.ts";
 import { Deadlines } from "./deadlines.ts";
 
 /** A cluster, as far as this timeout goes. */
@@ -33,6 +34,17 @@ export class ResponseTimeouts {
   /** The deadlines of a cluster's requests, known or not. */
   of(clusterId: string): Deadlines {
     return this.#byCluster.get(clusterId) ?? this.#ofRelay;
+  }
+
+  /** The deadlines of a route's requests. */
+  ofRoute(route: Route): Deadlines {
+    if (route.kind === "cluster") return this.of(route.cluster);
+    // The relay that has let a service's request in waits for its answer; two clocks would be one too many.
+    if (!route.service) return this.#deadlines(0);
+    const { responseTimeoutMs } = route.service;
+    return responseTimeoutMs === undefined
+      ? this.of(route.cluster)
+      : this.#deadlines(responseTimeoutMs);
   }
 
   #deadlines(ms: number): Deadlines {

@@ -95,7 +95,7 @@ export class AgentSession {
     relay.registry.add(this.#registration);
     if (relay.isStopping) session.announceDrain();
     this.#claim = { cluster: this.#about.cluster, instance, slot, sinceMs };
-    relay.elsewhere?.arrived(this.#claim);
+    relay.peers?.arrived(this.#claim);
     relay.log.info("Agent connected", {
       ...this.#about,
       token_name: tokenName,
@@ -149,6 +149,6 @@ export class AgentSession {
   }
 
   #left(): void {
-    if (this.#claim) this.#relay.elsewhere?.left(this.#claim);
+    if (this.#claim) this.#relay.peers?.left(this.#claim);
   }
 }

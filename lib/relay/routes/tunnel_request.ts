@@ -1,79 +1,163 @@
 /** A caller's request on its way through a session, or, where that is safe, a second one. */
-import type { Bandwidth } from "../limits/bandwidth.ts";
-import type { Deadlines } from "../limits/deadlines.ts";
 import { requestedUpgrade } from "../../http1/fields.ts";
-import { encodeRequestHead } from "../../http1/head.ts";
-import { isRepeatable } from "../../http1/repeatable.ts";
+import { encodeRequestHead, type Field } from "../../http1/head.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import { endReason } from "../../protocol/session_end.ts";
 import type { Stream } from "../../protocol/stream.ts";
-import type { Caller } from "../callers/caller.ts";
-import {
-  answerError,
-  clusterNotAvailable,
-  fromStreamError,
-  graceOver,
-  impersonationNotAllowed,
-  type RelayError,
-  relayLost,
-} from "../errors.ts";
-import { forward, type ForwardHost } from "../forward/forward.ts";
-import { forwardedFields, impersonates } from "../forward/headers.ts";
-import { Observation, type TunnelRoute } from "./observation.ts";
+import type { Span } from "../../trace.ts";
 import type { Registration } from "../agents/registry.ts";
+import { Denial } from "../callers/caller.ts";
+import { answerError, fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
+import { forward, type ForwardHost } from "../forward/forward.ts";
+import { forwardedFields } from "../forward/headers.ts";
+import { type RetryReason, retryReason, seekReason } from "../forward/retry.ts";
+import type { Bandwidth } from "../limits/bandwidth.ts";
+import type { Deadlines } from "../limits/deadlines.ts";
+import type { RefusalPace } from "../limits/refusal_pace.ts";
 import type { Relay } from "../relay.ts";
-import { type RetryReason, retryReason } from "../forward/retry.ts";
+import type { Destination } from "./destination.ts";
+import { refuseUnrecorded, type RequestContext } from "./request_context.ts";
+
+/** What is asked of a request that its caller may make; it counts against limits all the same. */
+export interface RequestChecks {
+  /** Why it is not sent, or nothing. */
+  readonly refusal: () => RelayError | undefined;
+  /** Answers it, if the relay is what it is for. */
+  readonly answersItself: () => boolean;
+}
 
 /** One request and the sessions that it is tried through. */
-export class TunnelRequest extends Observation implements ForwardHost {
-  declare readonly caller: Caller;
+export class TunnelRequest implements ForwardHost {
   readonly upgrade: string | undefined;
+  readonly context: RequestContext;
+  readonly #relay: Relay;
+  readonly #exchange: Exchange;
+  readonly #destination: Destination;
   #stream: Stream | undefined;
 
+  constructor(context: RequestContext, exchange: Exchange, destination: Destination) {
+    this.context = context;
+    this.#relay = context.relay;
+    this.#exchange = exchange;
+    this.#destination = destination;
+    this.upgrade = requestedUpgrade(exchange.head);
+    context.follow(exchange);
+    context.onRevoked = () => {
+      // As if the caller had left; and then it has to.
+      exchange.onAborted();
+      exchange.abort();
+    };
+  }
+
+  get requestId(): string {
+    return this.context.requestId;
+  }
+
+  get span(): Span | undefined {
+    return this.context.span;
+  }
+
   get bandwidths(): readonly Bandwidth[] {
-    return this.permit.bandwidths;
+    return this.context.permit.bandwidths;
   }
 
   get responses(): Deadlines {
-    return this.relay.responseTimeouts.of(this.cluster);
+    return this.#relay.responseTimeouts.ofRoute(this.context.route);
   }
 
-  constructor(relay: Relay, exchange: Exchange, route: TunnelRoute, caller: Caller) {
-    super(relay, exchange, route, relay.registry.pick(route.cluster), caller);
-    this.upgrade = requestedUpgrade(exchange.head);
+  /**
+   * Lets the caller in, has the request recorded, and then sends it. It is answered at once where the
+   * relay, a limit or the request itself does not allow that.
+   */
+  serve({ refusal, answersItself }: RequestChecks): void {
+    const { context } = this;
+    const refused = context.admit();
+    if (refused instanceof Denial) {
+      const { route, caller } = context;
+      return this.#relay.callerRefusals.refuse(this.#exchange, refused, route, caller);
+    }
+    if (refused) return this.refuse(refused.error, refused.pace);
+    const error = refusal();
+    if (error) return this.refuse(error);
+    if (answersItself()) return;
+    if (this.#relay.peers && this.#isLastResort) context.registration = undefined;
+    this.whenRecorded(() => context.registration ? this.send() : this.seek());
+  }
+
+  /** Calls `go` once the request may go on. */
+  whenRecorded(go: () => void): void {
+    this.context.whenRecorded(go, () => refuseUnrecorded(this.#exchange));
+  }
+
+  /** Whether the session is taken only when no other relay has the cluster: its agent may be there now. */
+  get #isLastResort(): boolean {
+    const session = this.context.registration?.session;
+    if (!session) return false;
+    return session.isSuspect || (session.isDraining && !this.#relay.isStopping);
   }
 
   /** Goes through the session that was picked. */
   send(): void {
-    const { impersonation, id } = this.registration!.cluster;
-    if (impersonation === "refuse" && impersonates(this.exchange.head)) {
-      return this.refuse(impersonationNotAllowed(id));
-    }
+    const registration = this.context.registration!;
+    const refusal = this.#destination.refusalAt(registration, this.#exchange.head);
+    if (refusal) return this.refuse(refusal);
     try {
-      forward(this.#open(this.registration!), this.exchange, this.relay.forwardLimits, this);
+      forward(this.#open(registration), this.#exchange, this.#relay.forwardLimits, this);
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
-      const answer = fromStreamError(error.code);
-      this.failed(answer, error.message);
-      answerError(this.exchange, answer);
+      const answer = this.#destination.errorOf(fromStreamError(error.code));
+      this.context.failed(answer, error.message);
+      answerError(this.#exchange, answer);
     }
   }
 
   /** Goes to the relay that has a session, or through one that has come here; there must be others. */
   seek(): void {
-    this.relay.elsewhere!.serve({
-      exchange: this.exchange,
-      ...this.route,
-      caller: this.caller,
+    const { context } = this;
+    const { route, caller } = context;
+    const pick = (): Registration | undefined =>
+      this.#relay.registry.pick(route.cluster, { route });
+    this.#relay.peers!.serve({
+      exchange: this.#exchange,
+      route,
+      caller: caller!,
       host: this,
+      isHere: () => pick() !== undefined,
       here: () => {
-        this.registration = this.relay.registry.pick(this.cluster);
-        if (this.registration) this.send();
-        else this.refuse(clusterNotAvailable);
+        context.registration = pick();
+        if (context.registration) this.send();
+        else this.refuse(this.#destination.notAvailable());
       },
-      taken: (relay) => this.toRelay = relay,
+      taken: (relay) => context.toRelay = relay,
     });
+  }
+
+  /**
+   * The request is not tried: says why to the caller and counts the limit that it met.
+   *
+   * @param pace When to say it; at once unless given.
+   */
+  refuse(error: RelayError, pace?: RefusalPace): void {
+    this.context.answered(error);
+    if (!pace) return answerError(this.#exchange, error);
+    pace.take(() => {
+      if (!this.#exchange.isOver) answerError(this.#exchange, error);
+    });
+  }
+
+  failed(error: RelayError, detail: string): void {
+    this.context.failed(error, detail);
+  }
+
+  returned(fields: Field[], status: number): Field[] {
+    const { registration } = this.context;
+    const exchange = this.#exchange;
+    const destination = this.#destination;
+    const rewritten = registration
+      ? destination.returnedAt(registration, fields, exchange)
+      : fields;
+    return destination.returned(rewritten, status, exchange);
   }
 
   /**
@@ -93,10 +177,10 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   again(error: StreamError): Stream | undefined {
-    const [failed, session] = [this.#stream, this.registration?.session];
+    const [failed, session] = [this.#stream, this.context.registration?.session];
     // Another relay had it.
     if (!failed || !session) return undefined;
-    const reason = retryReason(this.exchange, { session, stream: failed, code: error.code });
+    const reason = retryReason(this.#exchange, { session, stream: failed, code: error.code });
     const other = reason && this.#another(reason, error.message);
     if (!other) return undefined;
     let stream: Stream;
@@ -112,72 +196,69 @@ export class TunnelRequest extends Observation implements ForwardHost {
   }
 
   /** Where no session is left here, the agent may have gone to another relay, or be on its way. */
-  elsewhere(error: StreamError): (() => void) | undefined {
-    const reason = this.#reasonToSeek(error);
-    const { elsewhere } = this.relay;
+  handOver({ code, message }: StreamError): (() => void) | undefined {
+    const { context } = this;
+    const { toRelay, registration } = context;
+    const { peers } = this.#relay;
     // What another relay has forwarded goes no further than here.
-    if (!elsewhere || this.fromRelay !== undefined || !reason || !this.#mayRetry) return undefined;
-    this.#retrying(reason, error.message);
-    elsewhere.lost(this.cluster, this.toRelay);
-    this.registration = undefined;
-    this.toRelay = undefined;
+    if (!peers || context.fromRelay !== undefined || !this.#mayRetry) return undefined;
+    const lost = { toRelay, session: registration?.session, stream: this.#stream, code };
+    const reason = seekReason(this.#exchange, lost);
+    if (!reason) return undefined;
+    this.#countRetry(reason, message);
+    peers.lost(context.cluster, toRelay);
+    context.registration = undefined;
+    context.toRelay = undefined;
     this.#stream = undefined;
     return () => this.seek();
   }
 
-  #reasonToSeek({ code }: StreamError): RetryReason | undefined {
-    if (this.toRelay !== undefined) {
-      const { head, framing } = this.exchange;
-      return isRepeatable(head, framing) ? "relay_lost" : undefined;
-    }
-    const [stream, session] = [this.#stream, this.registration?.session];
-    // An agent that answers has said why, and of a body there may be no copy.
-    if (!stream || !session?.isClosed || this.exchange.framing.kind !== "none") return undefined;
-    return retryReason(this.exchange, { session, stream, code });
-  }
-
   answerTo({ code, message }: StreamError): RelayError {
-    if (this.toRelay !== undefined) {
-      return this.relay.elsewhere?.isBrokenOff ? graceOver : relayLost;
-    }
-    const end = this.registration?.session.end;
-    return end && endReason(end) === "going_away" ? graceOver : fromStreamError(code, message);
+    const { toRelay, registration } = this.context;
+    if (toRelay !== undefined) return this.#relay.peers?.isBrokenOff ? graceOver : relayLost;
+    const end = registration?.session.end;
+    if (end && endReason(end) === "going_away") return graceOver;
+    return this.#destination.errorOf(fromStreamError(code, message));
   }
 
   #openOn(registration: Registration): Stream {
-    const { session, cluster } = registration;
-    const { head, framing, peer } = this.exchange;
+    const { session } = registration;
+    const { head, framing, peer } = this.#exchange;
     const fields = forwardedFields(head, {
-      cluster,
+      target: this.#destination.viewAt(registration),
       peer,
       framing,
       requestId: this.requestId,
       span: this.span,
-      via: this.relay.viaName,
+      via: this.#relay.viaName,
       upgrade: this.upgrade,
       closesConnection: session.version === 1,
     });
-    this.registration = registration;
-    const bytes = encodeRequestHead(head.method, this.route.path, fields);
-    this.#stream = session.open(cluster.targetAddr, bytes);
+    this.context.registration = registration;
+    const bytes = encodeRequestHead(head.method, this.context.route.path, fields);
+    this.#stream = session.open(this.#destination.targetAt(registration), bytes);
     return this.#stream;
   }
 
   /** Another session than the one that failed, for one try more. */
   #another(reason: RetryReason, detail: string): Registration | undefined {
     if (!this.#mayRetry) return undefined;
-    const other = this.relay.registry.pick(this.route.cluster, this.registration?.session);
-    if (other) this.#retrying(reason, detail, other.instance);
+    const { route, registration } = this.context;
+    const other = this.#relay.registry.pick(route.cluster, {
+      except: registration?.session,
+      route,
+    });
+    if (other) this.#countRetry(reason, detail, other.instance);
     return other;
   }
 
   get #mayRetry(): boolean {
-    return this.retries === 0 && !this.relay.refusesRequests;
+    return this.context.retries === 0 && !this.#relay.refusesRequests;
   }
 
-  #retrying(reason: RetryReason, detail: string, instance?: string): void {
-    this.retries++;
-    this.relay.metrics.requestRetried(reason);
-    this.relay.log.info("Sending a request again", { ...this.about, reason, detail, instance });
+  #countRetry(reason: RetryReason, detail: string, instance?: string): void {
+    this.context.retries++;
+    this.#relay.metrics.requestRetried(reason);
+    this.context.log.sentAgain(reason, detail, instance);
   }
 }

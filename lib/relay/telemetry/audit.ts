@@ -1,6 +1,5 @@
 /** Who did what: a record of each tunnelled request before anything of it is done, and of how it ended. */
-import type { Exchange, ExchangeEnd } from "../../net/exchange.ts";
-import { answerError, auditUnavailable } from "../errors.ts";
+import type { EndVerdict, ExchangeEnd } from "../../net/exchange.ts";
 
 /** One record, by the names of its fields; what is undefined is left out. */
 export type AuditRecord = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -39,37 +38,39 @@ export interface Audited {
  */
 export class AuditTrail {
   readonly #audit: Audit;
-  readonly #exchange: Exchange;
   readonly #request: Audited;
   /** While it is `starting`, its beginning is being written. */
   #state: "new" | "starting" | "started" | "ended" = "new";
   /** How it ended before its beginning was written. */
   #earlyEnd: ExchangeEnd | undefined;
 
-  constructor(audit: Audit, exchange: Exchange, request: Audited) {
+  constructor(audit: Audit, request: Audited) {
     this.#audit = audit;
-    this.#exchange = exchange;
     this.#request = request;
-    exchange.beforeEnd = (end, settle) => {
-      const isNew = this.#state === "new";
-      this.#end(end, (mayGoOn) => {
-        if (mayGoOn) return settle("send");
-        // What was done is not to be told as undone: its answer is cut. What was not may be asked again.
-        settle(isNew ? "replace" : "abort");
-        if (isNew) this.#refuse();
-      });
-    };
   }
 
-  /** Records the beginning. `go` is called once the request may go on, unless its caller has left. */
-  start(go: () => void): void {
+  /** Records the end of an answer before its last byte leaves, and says what becomes of the answer. */
+  hold(end: ExchangeEnd, settle: (verdict: EndVerdict) => void): void {
+    const isNew = this.#state === "new";
+    this.#end(end, (mayGoOn) => {
+      if (mayGoOn) return settle("send");
+      // What was done is not to be told as undone: its answer is cut. What was not may be asked again.
+      settle(isNew ? "replace" : "abort");
+    });
+  }
+
+  /**
+   * Records the beginning. `go` is called once the request may go on, or `refused` if it must not, as
+   * there is no record of it; neither if its caller has left.
+   */
+  start(go: () => void, refused: () => void): void {
     this.#state = "starting";
     this.#append("start", { decision: "allowed" }, (mayGoOn) => {
       this.#state = "started";
       if (this.#earlyEnd) return this.#end(this.#earlyEnd, () => {});
       if (mayGoOn) return go();
       this.#state = "ended";
-      this.#refuse();
+      refused();
     });
   }
 
@@ -104,12 +105,6 @@ export class AuditTrail {
       if (!isWritten) this.#request.auditFailed();
       settled(isWritten || this.#audit.failsOpen);
     });
-  }
-
-  /** No record, no request. */
-  #refuse(): void {
-    this.#exchange.beforeEnd = undefined;
-    answerError(this.#exchange, auditUnavailable);
   }
 }
 

@@ -2,20 +2,21 @@
 import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../../process_metrics.ts";
 import type { DenialReason } from "../callers/caller.ts";
-import type { ClusterMetrics } from "./cluster_metrics.ts";
-import { ClusterSeries } from "./cluster_series.ts";
+import type { RequestFigures } from "./request_figures.ts";
+import { FigureSeries } from "./figure_series.ts";
 import { histogramText } from "./latency.ts";
 import type { SessionStats } from "../../protocol/session.ts";
 import { CloseCode } from "../../protocol/errors.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
 import type { RetryReason } from "../forward/retry.ts";
 import type { LookupResult } from "../directory/lookups.ts";
-import type { HopResult } from "../hop/elsewhere.ts";
+import type { HopResult } from "../hop/peer_routing.ts";
 import type { Registry } from "../agents/registry.ts";
 
 /** What is read again when its files change. */
 export type ConfigSource =
   | "clusters"
+  | "services"
   | "caller_tokens"
   | "caller_certificates"
   | "caller_jwt_rules"
@@ -36,7 +37,8 @@ function codeLabel(code: number): string {
 /** Counters, gauges and histograms of one relay. */
 export class RelayMetrics {
   readonly #metrics = new Metrics();
-  readonly #clusters: ClusterSeries;
+  readonly #clusters: FigureSeries;
+  readonly #services: FigureSeries;
   readonly #authFailures = this.#counter(
     "auth_failures_total",
     "Refused credentials, by endpoint.",
@@ -154,8 +156,10 @@ export class RelayMetrics {
     nowMs: () => number = () => performance.now(),
   ) {
     this.#registry = registry;
-    this.#clusters = new ClusterSeries(nowMs);
+    this.#clusters = new FigureSeries(nowMs);
+    this.#services = new FigureSeries(nowMs);
     this.#registerRequestMetrics();
+    this.#registerServiceMetrics();
     this.#registerConnections();
     this.#registerSessionMetrics(version);
   }
@@ -185,7 +189,12 @@ export class RelayMetrics {
 
   /** Says which clusters there are. The series of one that is gone end some minutes later. */
   useClusters(ids: Iterable<string>): void {
-    this.#clusters.useClusters(ids);
+    this.#clusters.use(ids);
+  }
+
+  /** The same for services. */
+  useServices(names: Iterable<string>): void {
+    this.#services.use(names);
   }
 
   /**
@@ -194,8 +203,13 @@ export class RelayMetrics {
    * @param cluster The id of a cluster that exists, or `unknown`: what callers make up must not
    *   become a series of its own.
    */
-  cluster(cluster: string): ClusterMetrics {
+  cluster(cluster: string): RequestFigures {
     return this.#clusters.of(cluster);
+  }
+
+  /** A service's figures. @param name of a service that exists */
+  service(name: string): RequestFigures {
+    return this.#services.of(name);
   }
 
   /** A request never came to be one. */
@@ -351,6 +365,37 @@ export class RelayMetrics {
       collect() {
         this.reset();
         for (const [cluster, { open }] of clusters.entries()) this.set({ cluster }, open);
+      },
+    });
+  }
+
+  /** A service's requests count among its cluster's too. */
+  #registerServiceMetrics(): void {
+    const services = this.#services;
+    const registers = [this.#metrics];
+    new Counter({
+      name: "culvert_service_requests_total",
+      help: "Requests for services, by service, method and status code.",
+      labelNames: ["service", "method", "code"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [service, { requests }] of services.entries()) {
+          for (const [key, count] of requests) {
+            const [method = "", code = ""] = key.split(" ");
+            this.inc({ service, method, code }, count);
+          }
+        }
+      },
+    });
+    new Gauge({
+      name: "culvert_service_open_requests",
+      help: "Requests and connections of services that are open, by service.",
+      labelNames: ["service"],
+      registers,
+      collect() {
+        this.reset();
+        for (const [service, { open }] of services.entries()) this.set({ service }, open);
       },
     });
   }

@@ -1,5 +1,5 @@
 /** What counts nothing, for homes where nobody could read one relay's numbers. */
-import { ClusterMetrics } from "./cluster_metrics.ts";
+import { RequestFigures } from "./request_figures.ts";
 import type { RelayMetrics } from "./metrics.ts";
 
 /**
@@ -12,17 +12,22 @@ export type Metrics = Pick<RelayMetrics, keyof RelayMetrics>;
 export class SilentMetrics implements Metrics {
   readonly contentType = "text/plain; version=0.0.4; charset=utf-8";
 
-  readonly #all = new ClusterMetrics();
+  readonly #all = new RequestFigures();
 
   text(): Promise<string> {
     return Promise.resolve("");
   }
 
-  cluster(): ClusterMetrics {
+  cluster(): RequestFigures {
+    return this.#all;
+  }
+
+  service(): RequestFigures {
     return this.#all;
   }
 
   useClusters(): void {}
+  useServices(): void {}
   requestRefused(): void {}
   limitHit(): void {}
   auditFailed(): void {}

@@ -129,10 +129,10 @@ Deno.test("Registry.pick passes over a session whose agent drains, not one that 
 Deno.test("Registry.pick takes another session than the one that failed, or none", () => {
   using sessions = new Sessions();
   const first = sessions.add(prod, "a");
-  assert.equal(sessions.registry.pick("prod", first.session), undefined);
+  assert.equal(sessions.registry.pick("prod", { except: first.session }), undefined);
   const second = sessions.add(prod, "b");
   busy(second, 3);
-  assert.equal(sessions.registry.pick("prod", first.session), second);
+  assert.equal(sessions.registry.pick("prod", { except: first.session }), second);
 });
 
 Deno.test("Registry.pick takes a session whose agent does not answer only for want of another", async () => {

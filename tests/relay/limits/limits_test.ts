@@ -18,7 +18,7 @@ class Setup {
       ...["a", "b", "c"].filter((other) => other !== id).map((other) => ({ id: other })),
       ...(id === undefined ? [] : [{ id, limits: own }]),
     ]);
-    const result = this.limits.permit(id ?? "unknown");
+    const result = this.limits.permit({ cluster: id ?? "unknown" });
     return "status" in result ? result.code : result;
   }
 
@@ -51,7 +51,7 @@ Deno.test("Limits count what is open until it is over, for each cluster and for 
   setup.admit("b");
   assert.equal(setup.ask("b"), "max_requests");
   assert.equal(setup.ask("a"), "cluster_max_requests");
-  first.release();
+  first.giveBack();
   setup.admit("a");
   assert.equal(setup.ask("b"), "max_requests");
 });
@@ -74,7 +74,7 @@ Deno.test("Limits say when to try again", () => {
   const setup = new Setup({}, { requestsPerSecond: 0.2 });
   setup.admit("a");
   setup.nowMs += 1_500;
-  const refusal = setup.limits.permit("a");
+  const refusal = setup.limits.permit({ cluster: "a" });
   assert.ok("status" in refusal);
   assert.deepEqual([refusal.status, refusal.retryAfterSeconds], [429, 4]);
 });
@@ -116,6 +116,6 @@ Deno.test("Limits that change go on counting what is open", () => {
   const setup = new Setup({}, {});
   const first = setup.admit("a", { openRequests: 1 });
   assert.equal(setup.ask("a", { openRequests: 1, requestsPerSecond: 5 }), "cluster_max_requests");
-  first.release();
+  first.giveBack();
   setup.admit("a", { openRequests: 1, requestsPerSecond: 5 });
 });

@@ -1,5 +1,5 @@
 import { deepEqual } from "node:assert/strict";
-import type { Exchange, ExchangeEnd } from "../../../lib/net/exchange.ts";
+import type { ExchangeEnd } from "../../../lib/net/exchange.ts";
 import { type AuditRecord, AuditTrail } from "../../../lib/relay/telemetry/audit.ts";
 
 /** A trail whose log writes a record when the test says so. */
@@ -9,7 +9,6 @@ class Setup {
   #written: ((isWritten: boolean) => void)[] = [];
 
   constructor() {
-    const exchange = { beforeEnd: undefined, isOver: true } as unknown as Exchange;
     const log = {
       append: (record: AuditRecord, written: (isWritten: boolean) => void) => {
         this.records.push(record);
@@ -17,7 +16,7 @@ class Setup {
       },
     };
     const request = { auditFields: () => ({ cluster: "dev" }), code: undefined, auditFailed() {} };
-    this.trail = new AuditTrail({ log, failsOpen: false }, exchange, request);
+    this.trail = new AuditTrail({ log, failsOpen: false }, request);
   }
 
   write(): void {
@@ -46,9 +45,10 @@ Deno.test("AuditTrail records a denied caller who does not wait for the answer",
 
 Deno.test("AuditTrail records an end behind its beginning, and lets nothing begin then", () => {
   const setup = new Setup();
-  setup.trail.start(() => {
+  const never = () => {
     throw new Error("Its caller has left");
-  });
+  };
+  setup.trail.start(never, never);
   setup.trail.ended(left);
   deepEqual(setup.events, [["start", undefined]]);
   setup.write();

@@ -34,15 +34,15 @@ export async function relaysOf(
 /** Takes over what the file of the relays' tokens holds when it changes. */
 export function followRelayTokens({ directory }: RelayOptions, relay: Relay): WatchedFiles[] {
   const file = directory?.tokensFile;
-  const { elsewhere, metrics, log } = relay;
-  if (!file || !elsewhere) return [];
+  const { peers, metrics, log } = relay;
+  if (!file || !peers) return [];
   const files = followConfig({
     source: "relay_tokens",
     paths: [file.path],
     known: [file],
     apply([changed]) {
       const tokens = readRelayTokens(changed?.text ?? "", `Relay token file ${file.path}`);
-      elsewhere.tokens.replace(tokens);
+      peers.tokens.replace(tokens);
       return Promise.resolve({ tokens: tokens.length });
     },
     metrics,

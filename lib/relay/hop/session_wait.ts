@@ -2,7 +2,7 @@
 import type { Holder } from "../directory/directory.ts";
 
 /** How long a request waits for an agent that has just moved, in milliseconds. */
-export const huntMs = 5_000;
+export const sessionWaitMs = 5_000;
 
 /** Between two looks, in milliseconds: soon at first, as most agents are back at once. */
 const firstPauseMs = 50;
@@ -11,21 +11,21 @@ const longestPauseMs = 400;
 /** Where a session was found. */
 export type Found = "here" | readonly Holder[];
 
-/** What a hunt goes by. */
-export interface HuntOptions {
+/** What a wait goes by. */
+export interface SessionWaitOptions {
   /** Whether this relay has a session now. */
   isHere: (cluster: string) => boolean;
   /** Relays that hold one and that may be asked; may throw. */
   find: (cluster: string) => Promise<readonly Holder[]>;
 }
 
-/** One hunt for each cluster at most, however many requests wait for it. */
-export class Hunts {
-  readonly #options: HuntOptions;
+/** One wait for each cluster at most, however many requests share it. */
+export class SessionWaits {
+  readonly #options: SessionWaitOptions;
   readonly #open = new Map<string, Promise<Found | undefined>>();
   readonly #wakers = new Map<string, () => void>();
 
-  constructor(options: HuntOptions) {
+  constructor(options: SessionWaitOptions) {
     this.#options = options;
   }
 
@@ -34,16 +34,16 @@ export class Hunts {
     return this.#open.size;
   }
 
-  /** Looks now and then until there is a session, or for {@link huntMs}. */
+  /** Looks now and then until there is a session, or for {@link sessionWaitMs}. */
   search(cluster: string): Promise<Found | undefined> {
     const open = this.#open.get(cluster);
     if (open) return open;
-    const hunt = this.#hunt(cluster).finally(() => {
+    const wait = this.#wait(cluster).finally(() => {
       this.#open.delete(cluster);
       this.#wakers.delete(cluster);
     });
-    this.#open.set(cluster, hunt);
-    return hunt;
+    this.#open.set(cluster, wait);
+    return wait;
   }
 
   /** A session of this cluster has come to this relay. */
@@ -51,8 +51,8 @@ export class Hunts {
     this.#wakers.get(cluster)?.();
   }
 
-  async #hunt(cluster: string): Promise<Found | undefined> {
-    const endMs = performance.now() + huntMs;
+  async #wait(cluster: string): Promise<Found | undefined> {
+    const endMs = performance.now() + sessionWaitMs;
     let pauseMs = firstPauseMs;
     do {
       await this.#pause(cluster, pauseMs);

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { encodeLatin1 } from "../../../lib/bytes/bytes.ts";
 import { defaultHeadLimits } from "../../../lib/http1/head.ts";
 import { UpstreamPool } from "../../../lib/net/upstream.ts";
-import { Attempt, type AttemptEnd } from "../../../lib/relay/hop/attempt.ts";
+import { HopAttempt, type HopAttemptEnd } from "../../../lib/relay/hop/hop_attempt.ts";
 import { Deadlines } from "../../../lib/relay/limits/deadlines.ts";
 import { Caller } from "../../net/setup.ts";
 import { eventually } from "../../support/deadline.ts";
 import { type MemorySocket, memorySockets } from "../../support/memory_socket.ts";
 
 /** What a relay makes of the bytes with which another one answers its request. */
-async function endOf(pieces: readonly string[]): Promise<AttemptEnd> {
+async function endOf(pieces: readonly string[]): Promise<HopAttemptEnd> {
   const ours: MemorySocket[] = [];
   let other: Caller | undefined;
   const pool = new UpstreamPool({
@@ -23,8 +23,8 @@ async function endOf(pieces: readonly string[]): Promise<AttemptEnd> {
     idleTimeoutMs: 60_000,
   });
   const words = new Deadlines(60_000);
-  let end: AttemptEnd | undefined;
-  const attempt = new Attempt({
+  let end: HopAttemptEnd | undefined;
+  const attempt = new HopAttempt({
     pool,
     head: encodeLatin1("GET /x HTTP/1.1\r\n\r\n"),
     isUpgrade: false,
@@ -43,7 +43,7 @@ async function endOf(pieces: readonly string[]): Promise<AttemptEnd> {
   return end!;
 }
 
-Deno.test("Attempt refuses another relay's answer at once when a line ends with LF alone", async () => {
+Deno.test("HopAttempt refuses another relay's answer at once when a line ends with LF alone", async () => {
   const cases: [string[], string][] = [
     [["HTTP/1.1 102 Processing\n"], "Status line ends with LF alone or holds a bare CR"],
     [["HTTP/1.1 102 Processing\r\nA: b\n"], "Header line holds a bare CR or LF"],
@@ -55,7 +55,7 @@ Deno.test("Attempt refuses another relay's answer at once when a line ends with 
   }
 });
 
-Deno.test("Attempt takes another relay's word byte by byte", async () => {
+Deno.test("HopAttempt takes another relay's word byte by byte", async () => {
   const word = "HTTP/1.1 102 Processing\r\nCulvert-Hop: accepted\r\n\r\n";
   assert.equal((await endOf([...word])).kind, "accepted");
   const notHere = "HTTP/1.1 421 Misdirected Request\r\nCulvert-Hop: not-here\r\n\r\n";

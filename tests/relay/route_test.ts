@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseTunnelTarget } from "../../../lib/relay/routes/tunnel.ts";
-import type { TunnelRoute } from "../../../lib/relay/routes/observation.ts";
-import { check } from "../../protocol/property.ts";
+import { type ClusterRoute, clusterRouteOf } from "../../lib/relay/route.ts";
+import { check } from "../protocol/property.ts";
 
-Deno.test("parseTunnelTarget splits cluster and path byte for byte", () => {
+Deno.test("clusterRouteOf splits cluster and path byte for byte", () => {
   const cases: [string, string, string][] = [
     ["/tunnel/c/", "c", "/"],
     ["/tunnel/c", "c", "/"],
@@ -38,11 +37,11 @@ Deno.test("parseTunnelTarget splits cluster and path byte for byte", () => {
     ["http://relay/tunnel/c?x=http://y/z", "c", "/?x=http://y/z"],
   ];
   for (const [target, cluster, path] of cases) {
-    assert.deepEqual(parseTunnelTarget(target), { cluster, path }, target);
+    assert.deepEqual(clusterRouteOf(target), { kind: "cluster", cluster, path }, target);
   }
 });
 
-Deno.test("parseTunnelTarget takes nothing else for a tunnel", () => {
+Deno.test("clusterRouteOf takes nothing else for a tunnel", () => {
   const targets = [
     "",
     "*",
@@ -62,18 +61,18 @@ Deno.test("parseTunnelTarget takes nothing else for a tunnel", () => {
     "ftp://relay/tunnel/c/",
     "relay:8080",
   ];
-  for (const target of targets) assert.equal(parseTunnelTarget(target), undefined, target);
+  for (const target of targets) assert.equal(clusterRouteOf(target), undefined, target);
 });
 
-Deno.test("parseTunnelTarget loses no byte of any path", () => {
+Deno.test("clusterRouteOf loses no byte of any path", () => {
   const visible = fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code));
   const cluster = fc.string({ unit: visible, maxLength: 10 }).map((text) =>
     text.replace(/[/?]/g, "")
   );
   const rest = fc.string({ unit: fc.oneof(visible, fc.constantFrom("/", ".", "%", "?")) });
   check(fc.property(cluster, rest, (cluster, rest) => {
-    const route: TunnelRoute = { cluster, path: `/${rest}` };
-    assert.deepEqual(parseTunnelTarget(`/tunnel/${cluster}/${rest}`), route);
-    assert.deepEqual(parseTunnelTarget(`http://relay/tunnel/${cluster}/${rest}`), route);
+    const route: ClusterRoute = { kind: "cluster", cluster, path: `/${rest}` };
+    assert.deepEqual(clusterRouteOf(`/tunnel/${cluster}/${rest}`), route);
+    assert.deepEqual(clusterRouteOf(`http://relay/tunnel/${cluster}/${rest}`), route);
   }));
 });

@@ -7,7 +7,7 @@ import { HopChannel } from "./hop_channel.ts";
 import { readHopAnswer } from "./hop_fields.ts";
 
 /** How a try ended. */
-export type AttemptEnd =
+export type HopAttemptEnd =
   /** The other relay has the request and answers it through the channel. */
   | { readonly kind: "accepted"; readonly channel: HopChannel }
   /** It does not hold the session; nothing was done with the request. */
@@ -25,7 +25,7 @@ export type AttemptEnd =
   | { readonly kind: "broken"; readonly detail: string };
 
 /** What a try needs. */
-export interface AttemptOptions {
+export interface HopAttemptOptions {
   pool: UpstreamPool;
   /** The whole head, for the other relay. */
   head: Uint8Array;
@@ -34,7 +34,7 @@ export interface AttemptOptions {
   /** Waits for the other relay's word. */
   words: Deadlines;
   /** Called once, unless the try is given up; within the constructor never. */
-  ended: (end: AttemptEnd) => void;
+  ended: (end: HopAttemptEnd) => void;
 }
 
 /**
@@ -42,15 +42,15 @@ export interface AttemptOptions {
  *
  * `dialling`: there is no connection yet. `waiting`: the head is sent. `over`: it has ended.
  */
-export class Attempt {
-  readonly #options: AttemptOptions;
+export class HopAttempt {
+  readonly #options: HopAttemptOptions;
   readonly #dialling = new AbortController();
   #state: "dialling" | "waiting" | "over" = "dialling";
   #connection: UpstreamConnection | undefined;
   readonly #heads: HeadReader<ResponseHead>;
   #wait: Wait | undefined;
 
-  constructor(options: AttemptOptions) {
+  constructor(options: HopAttemptOptions) {
     this.#options = options;
     this.#heads = HeadReader.forResponses(options.limits);
     const pooled = options.pool.take();
@@ -134,7 +134,7 @@ export class Attempt {
     this.#end({ kind: "broken", detail });
   }
 
-  #end(end: AttemptEnd): void {
+  #end(end: HopAttemptEnd): void {
     if (this.#state === "over") return;
     this.#over();
     this.#options.ended(end);

@@ -1,21 +1,21 @@
-/** The figures of all clusters, each for as long as somebody may want them. */
-import { ClusterMetrics } from "./cluster_metrics.ts";
+/** The figures of all clusters, or of all services, each for as long as somebody may want them. */
+import { RequestFigures } from "./request_figures.ts";
 
-/** For how long a cluster that was removed keeps its series once it is quiet, in milliseconds. */
+/** For how long a name that was removed keeps its series once it is quiet, in milliseconds. */
 export const keptMs = 10 * 60_000;
 
-/** Since when a removed cluster has been quiet, and how many requests it had then. */
+/** Since when a removed name has been quiet, and how many requests it had then. */
 interface Quiet {
   readonly sinceMs: number;
   readonly finished: number;
 }
 
 /**
- * Clusters come and go with the configuration. The series of one that is gone stay for a few scrapes,
+ * Clusters and services come and go with the configuration. The series of one that is gone stay for a few scrapes,
  * so that rates over its last minutes are right, and end then.
  */
-export class ClusterSeries {
-  readonly #series = new Map<string, ClusterMetrics>();
+export class FigureSeries {
+  readonly #series = new Map<string, RequestFigures>();
   readonly #quiet = new Map<string, Quiet>();
   readonly #nowMs: () => number;
   #configured: ReadonlySet<string> = new Set();
@@ -24,23 +24,23 @@ export class ClusterSeries {
     this.#nowMs = nowMs;
   }
 
-  /** Says which clusters there are. */
-  useClusters(ids: Iterable<string>): void {
-    this.#configured = new Set(ids);
+  /** Says which names there are. */
+  use(names: Iterable<string>): void {
+    this.#configured = new Set(names);
     this.#forgetQuiet();
   }
 
-  /** The figures of a cluster, begun if there are none. */
-  of(cluster: string): ClusterMetrics {
-    const known = this.#series.get(cluster);
+  /** The figures of a name, begun if there are none. */
+  of(name: string): RequestFigures {
+    const known = this.#series.get(name);
     if (known) return known;
-    const added = new ClusterMetrics();
-    this.#series.set(cluster, added);
+    const added = new RequestFigures();
+    this.#series.set(name, added);
     return added;
   }
 
   /** All figures that are still wanted. */
-  entries(): [cluster: string, figures: ClusterMetrics][] {
+  entries(): [name: string, figures: RequestFigures][] {
     this.#forgetQuiet();
     return [...this.#series];
   }

@@ -1,0 +1,53 @@
+/** Services: what a relay publishes at hostnames of their own. */
+import type { Impersonation } from "./cluster.ts";
+import type { LimitValues } from "./limits.ts";
+
+/** What a service's callers speak: requests, bytes, or TLS that the relay does not open. */
+export const serviceKinds = ["http", "tcp", "tls"] as const;
+
+/** The values of {@link serviceKinds}. */
+export type ServiceKind = (typeof serviceKinds)[number];
+
+/** The policy of a service that anybody may use. */
+export const PUBLIC_POLICY = "public";
+
+/** A hostname as the configuration has it. */
+export interface Hostname {
+  /** In lower case, without a port; `*.` in front stands for one label. */
+  readonly name: string;
+  /** For URLs that the relay makes; undefined for the scheme's own. */
+  readonly port: number | undefined;
+}
+
+/** One service. */
+export interface Service {
+  readonly name: string;
+  readonly hostnames: readonly Hostname[];
+  /** The id of the cluster whose agents reach the target. */
+  readonly cluster: string;
+  /** What the agent is asked for; undefined where the agent says it when it claims a hostname. */
+  readonly target: string | undefined;
+  readonly kind: ServiceKind;
+  /** Who may use it: {@link PUBLIC_POLICY}, or the name of a policy. */
+  readonly policy: string;
+  /** `Host` for the target: what the caller asked for, or the target's own. */
+  readonly host: "public" | "target";
+  /** Who reads `Authorization`. */
+  readonly authorization: "culvert" | "app";
+  readonly impersonation: Impersonation;
+  /** Replaces the cluster's, in milliseconds; 0 is no limit. */
+  readonly responseTimeoutMs?: number | undefined;
+  /** Bounds of its own, besides those of its cluster. */
+  readonly limits?: Partial<LimitValues> | undefined;
+  /** What happens to the fields of its responses. */
+  readonly headers: ResponseHeaders;
+  /** Origins whose pages may use it, as `https://app.example.com`. */
+  readonly corsOrigins: readonly string[];
+}
+
+/** Changes to the fields of a response. */
+export interface ResponseHeaders {
+  readonly set: readonly (readonly [name: string, value: string])[];
+  /** In lower case. */
+  readonly remove: readonly string[];
+}

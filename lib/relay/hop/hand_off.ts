@@ -1,0 +1,177 @@
+/** One request that another relay answers, until one has taken it or none is left. */
+import type { Exchange } from "../../net/exchange.ts";
+import { StreamError } from "../../protocol/errors.ts";
+import type { Caller } from "../callers/caller.ts";
+import type { Holder } from "../directory/directory.ts";
+import {
+  answerError,
+  clusterNotAvailable,
+  directoryAway,
+  graceOver,
+  type RelayError,
+  relayLost,
+} from "../errors.ts";
+import { forward, type ForwardHost } from "../forward/forward.ts";
+import { mayAskAnotherRelay } from "../forward/retry.ts";
+import type { Route } from "../route.ts";
+import { HopAttempt, type HopAttemptEnd } from "./hop_attempt.ts";
+import type { HopChannel } from "./hop_channel.ts";
+import { encodeHopRequest } from "./hop_fields.ts";
+import type { PeerRouting } from "./peer_routing.ts";
+import { sessionWaitMs } from "./session_wait.ts";
+
+/** A request that no session of this relay can take, or only one whose agent does not answer. */
+export interface HandedOff {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  /** Whether this relay has a session that could take the request. */
+  readonly isHere: () => boolean;
+  /** A session has come to this relay after all, or nobody else takes the request. */
+  readonly here: () => void;
+  /** Another relay has taken the request. */
+  readonly taken: (relay: string) => void;
+  /** Who asks. */
+  readonly caller: Caller;
+  readonly host: ForwardHost;
+}
+
+/** One request, until a relay has taken it or none is left. */
+export class HandOff {
+  readonly #routing: PeerRouting;
+  readonly #request: HandedOff;
+  /** It may be sent again though another relay may have had its head. */
+  readonly #isRepeatable: boolean;
+  readonly #isUpgrade: boolean;
+  readonly #endMs = performance.now() + sessionWaitMs;
+  #attempt: HopAttempt | undefined;
+  /** Once another relay has taken the request. */
+  #channel: HopChannel | undefined;
+  #isOver = false;
+  /** Neither this nor its channel has anything to do any more. */
+  readonly #ended: () => void;
+
+  constructor(routing: PeerRouting, request: HandedOff, ended: () => void) {
+    this.#routing = routing;
+    this.#ended = ended;
+    this.#request = request;
+    const { exchange, host } = request;
+    this.#isUpgrade = host.upgrade !== undefined;
+    this.#isRepeatable = mayAskAnotherRelay(exchange);
+  }
+
+  start(): void {
+    const { exchange, route: { cluster } } = this.#request;
+    const { lookups, moves } = this.#routing;
+    exchange.onAborted = () => this.#abandon();
+    if (this.#isHere) return this.#await(lookups.findAnew(cluster));
+    const holders = lookups.kept(cluster);
+    if (holders) this.#found(holders);
+    else if (moves.has(cluster)) this.#search();
+    else this.#await(lookups.find(cluster));
+  }
+
+  /** Whether this relay has a session: one of the last resort when the hand-off begins. */
+  get #isHere(): boolean {
+    return this.#request.isHere();
+  }
+
+  #await(lookup: Promise<readonly Holder[]>): void {
+    lookup.then(
+      (holders) => this.#found(holders),
+      (error) => this.#isHere ? this.#here() : this.#fail(directoryAway, String(error)),
+    );
+  }
+
+  #found(holders: readonly Holder[]): void {
+    if (this.#isOver) return;
+    if (holders.length > 0) this.#try(holders);
+    else if (this.#isHere || this.#routing.moves.has(this.#request.route.cluster)) this.#search();
+    else this.#fail(clusterNotAvailable);
+  }
+
+  #try(holders: readonly Holder[]): void {
+    const { peers, relay, via, tokens, limits, words, repeatableWords } = this.#routing;
+    const holder = peers.firstUsable(holders);
+    if (!holder) return this.#search();
+    const { exchange, route, caller, host: { requestId, span } } = this.#request;
+    const from = { relay, via, token: tokens.sent, requestId, caller, span };
+    this.#attempt = new HopAttempt({
+      pool: peers.pool(holder),
+      head: encodeHopRequest(exchange, route, from),
+      isUpgrade: this.#isUpgrade,
+      limits: limits.head,
+      words: this.#isRepeatable ? repeatableWords : words,
+      ended: (end) => this.#attempted(end, holder, holders),
+    });
+  }
+
+  #attempted(end: HopAttemptEnd, holder: Holder, holders: readonly Holder[]): void {
+    const { hopped, failed, lookups, peers, limits } = this.#routing;
+    const { exchange, host, taken, route: { cluster } } = this.#request;
+    hopped(end.kind);
+    if (end.kind === "accepted") {
+      this.#isOver = true;
+      this.#channel = end.channel;
+      end.channel.onOver = this.#ended;
+      taken(holder.relay);
+      return forward(end.channel, exchange, limits, host);
+    }
+    lookups.forget(cluster, holder.relay);
+    this.#routing.moves.begin(cluster);
+    if ("detail" in end && peers.suspect(holder.relay)) failed(holder, end.detail);
+    if (end.kind === "broken" && !this.#isRepeatable) return this.#fail(relayLost, end.detail);
+    const others = holders.filter((other) => other !== holder);
+    if (others.length > 0) this.#try(others);
+    else this.#search();
+  }
+
+  /** No other relay takes the request: a session here does, or it waits for one that moves. */
+  #search(): void {
+    if (this.#isHere) return this.#here();
+    const routing = this.#routing;
+    const { cluster } = this.#request.route;
+    if (performance.now() >= this.#endMs || !routing.mayWait) {
+      return this.#fail(clusterNotAvailable, "The session did not come back in time");
+    }
+    const place = routing.waiting.take();
+    routing.sessionWaits.search(cluster).finally(() => place.release()).then((found) => {
+      if (this.#isOver) return;
+      if (found === "here") this.#here();
+      else if (found) this.#try(found);
+      else this.#fail(clusterNotAvailable, "The session did not come back in time");
+    });
+  }
+
+  #here(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#request.exchange.onAborted = () => {};
+    this.#request.here();
+  }
+
+  #fail(error: RelayError, detail?: string): void {
+    if (this.#isOver) return;
+    this.#over();
+    if (detail !== undefined) this.#request.host.failed(error, detail);
+    answerError(this.#request.exchange, error);
+  }
+
+  #abandon(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#attempt?.abandon();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#ended();
+  }
+
+  /** The relay stops and does not wait for this one any longer. */
+  breakOff(): void {
+    const detail = "The relay is shutting down, and its --grace is over";
+    if (this.#channel) return this.#channel.breakOff(new StreamError("reset", detail));
+    this.#attempt?.abandon();
+    this.#fail(graceOver, detail);
+  }
+}

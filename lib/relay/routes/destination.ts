@@ -1,0 +1,125 @@
+/** What differs between a cluster under its path and a service: what the agent is asked for, and how. */
+import type { Field, RequestHead } from "../../http1/head.ts";
+import type { Exchange } from "../../net/exchange.ts";
+import type { Registration } from "../agents/registry.ts";
+import {
+  clusterNotAvailable,
+  impersonationNotAllowed,
+  kindNotSupported,
+  type RelayError,
+  targetNotAvailable,
+  unknownHost,
+} from "../errors.ts";
+import { impersonates, type TargetView } from "../forward/headers.ts";
+import type { ClusterRoute, Route, ServiceRoute } from "../route.ts";
+import { withPublicHost } from "../services/public_host.ts";
+import { returnedByService } from "../services/response_rules.ts";
+
+/** Where a request is to arrive. */
+export interface Destination {
+  /** The agent's name for the target. */
+  targetAt(registration: Registration): string;
+  /** How the target is addressed, and what it gets to see. */
+  viewAt(registration: Registration): TargetView;
+  /** Why the request is not sent to this agent, or nothing. */
+  refusalAt(registration: Registration, head: RequestHead): RelayError | undefined;
+  /** What a caller is told when no agent is there. */
+  notAvailable(): RelayError;
+  /** What a caller is told when the agent, or the stream, failed so. */
+  errorOf(error: RelayError): RelayError;
+  /** What the caller gets of a response's fields, of a target that one of this relay's agents reaches. */
+  returnedAt(registration: Registration, fields: Field[], exchange: Exchange): Field[];
+  /** What the caller gets of a response's fields, whichever relay holds the session. */
+  returned(fields: Field[], status: number, exchange: Exchange): Field[];
+}
+
+/** The destination of a route. */
+export function destinationOf(route: Route): Destination {
+  return route.kind === "service" ? new ServiceDestination(route) : new ClusterDestination(route);
+}
+
+class ClusterDestination implements Destination {
+  readonly #prefix: string;
+
+  constructor({ cluster }: ClusterRoute) {
+    this.#prefix = `/tunnel/${cluster}`;
+  }
+
+  targetAt({ cluster }: Registration): string {
+    return cluster.targetAddr;
+  }
+
+  viewAt({ cluster: { targetAddr, impersonation } }: Registration): TargetView {
+    const rules = { host: "target", authorization: "culvert", impersonation } as const;
+    return { host: targetAddr, prefix: this.#prefix, rules };
+  }
+
+  refusalAt({ cluster }: Registration, head: RequestHead): RelayError | undefined {
+    const isRefused = cluster.impersonation === "refuse" && impersonates(head);
+    return isRefused ? impersonationNotAllowed(cluster.id) : undefined;
+  }
+
+  notAvailable(): RelayError {
+    return clusterNotAvailable;
+  }
+
+  errorOf(error: RelayError): RelayError {
+    return error;
+  }
+
+  returnedAt(_registration: Registration, fields: Field[]): Field[] {
+    return fields;
+  }
+
+  returned(fields: Field[]): Field[] {
+    return fields;
+  }
+}
+
+class ServiceDestination implements Destination {
+  readonly #route: ServiceRoute;
+
+  constructor(route: ServiceRoute) {
+    this.#route = route;
+  }
+
+  targetAt({ claims }: Registration): string {
+    const { target, hostname } = this.#route;
+    // Only sessions that claimed the hostname are picked for it.
+    return target ?? claims!.get(hostname)!;
+  }
+
+  viewAt(registration: Registration): TargetView {
+    const name = this.targetAt(registration);
+    const { rules } = this.#route;
+    const host = registration.targets?.get(name)?.host ?? name;
+    return { host, rules, hidesPublicHost: rules.host === "target" };
+  }
+
+  refusalAt(registration: Registration): RelayError | undefined {
+    const { target } = this.#route;
+    if (target === undefined || !registration.targets) return undefined;
+    const listed = registration.targets.get(target);
+    if (!listed) return targetNotAvailable;
+    return listed.kind === "http" ? undefined : kindNotSupported;
+  }
+
+  /** Under a wildcard that nobody has claimed, there is nothing at all. */
+  notAvailable(): RelayError {
+    return this.#route.isOpenWildcard ? unknownHost : clusterNotAvailable;
+  }
+
+  errorOf(error: RelayError): RelayError {
+    return error.code === "forbidden" ? targetNotAvailable : error;
+  }
+
+  returnedAt(registration: Registration, fields: Field[], exchange: Exchange): Field[] {
+    if (this.#route.rules.host === "public") return fields;
+    return withPublicHost(fields, this.viewAt(registration).host, exchange);
+  }
+
+  returned(fields: Field[], status: number, exchange: Exchange): Field[] {
+    const { service } = this.#route;
+    return service ? returnedByService(service, fields, status, exchange) : fields;
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * What goes with a request, or with a TCP connection, through the relay: its id, its caller, what the
+ * limits and the audit log say about it, and what the metrics and the log get to know.
+ */
+import type { RequestHead } from "../../http1/head.ts";
+import { requestedUpgrade } from "../../http1/fields.ts";
+import type { Exchange, ExchangeEnd, Peer } from "../../net/exchange.ts";
+import type { Span } from "../../trace.ts";
+import type { Registration } from "../agents/registry.ts";
+import { type Caller, Denial } from "../callers/caller.ts";
+import { withdrawn } from "../callers/callers.ts";
+import type { OpenRequest, Watching } from "../callers/open_requests.ts";
+import { answerError, auditUnavailable, type RelayError, relayStopping } from "../errors.ts";
+import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
+import { type Permit, unlimited } from "../limits/limits.ts";
+import type { RefusalPace } from "../limits/refusal_pace.ts";
+import type { Relay } from "../relay.ts";
+import type { Route } from "../route.ts";
+import { type Audited, type AuditRecord, AuditTrail } from "../telemetry/audit.ts";
+import type { RequestFigures } from "../telemetry/request_figures.ts";
+import { RequestLog, withoutQuery } from "./request_log.ts";
+
+/** What a request came as; an `Exchange` is one, and so is a TCP connection with a head made up for it. */
+export interface RequestSource {
+  readonly head: Pick<RequestHead, "method" | "minor" | "fields">;
+  readonly peer: Peer;
+}
+
+/** A request that is not let in, though its caller is known; `pace` says when to tell it. */
+export interface Refused {
+  readonly error: RelayError;
+  readonly pace?: RefusalPace | undefined;
+}
+
+/** Who asks, as far as that is known. */
+export interface Asker {
+  /** Undefined for one that did not prove itself. */
+  readonly caller?: Caller | undefined;
+  /** Why it was not let in. */
+  readonly denialReason?: string | undefined;
+  /** The relay that forwarded the request to this one. */
+  readonly fromRelay?: string | undefined;
+}
+
+/** Making one begins it: it is counted as open until {@link RequestContext.ended}. */
+export class RequestContext implements Audited, OpenRequest {
+  readonly relay: Relay;
+  readonly source: RequestSource;
+  readonly route: Route;
+  readonly requestId: string;
+  readonly caller: Caller | undefined;
+  readonly fromRelay: string | undefined;
+  readonly log: RequestLog;
+  readonly span: Span | undefined;
+  /** Times that the request was sent again. */
+  retries = 0;
+  /** The code of an answer of the relay's own. */
+  code: string | undefined;
+  /** Why its caller was not let in. */
+  denialReason: string | undefined;
+  /** Of the session that it goes through, or has gone through last. */
+  registration: Registration | undefined;
+  /** The relay that it was forwarded to. */
+  toRelay: string | undefined;
+  /** What the limits allow it. */
+  permit: Permit = unlimited;
+  /** Ends it, as its caller or its service may not go on. */
+  onRevoked: () => void = () => {};
+  #watching: Watching | undefined;
+  readonly #figures: readonly RequestFigures[];
+  readonly #trail: AuditTrail | undefined;
+
+  constructor(relay: Relay, source: RequestSource, route: Route, asker: Asker) {
+    this.relay = relay;
+    this.source = source;
+    this.route = route;
+    this.caller = asker.caller;
+    this.denialReason = asker.denialReason;
+    this.fromRelay = asker.fromRelay;
+    const isLetIn = asker.caller !== undefined && asker.denialReason === undefined;
+    if (isLetIn) this.registration = relay.registry.pick(route.cluster, { route });
+    this.requestId = requestIdOf(source.head.fields);
+    this.#figures = this.#figuresOf();
+    for (const figures of this.#figures) figures.open++;
+    this.log = new RequestLog(this);
+    this.span = relay.tracer && this.log.beginSpan(relay.tracer);
+    if (relay.audit) this.#trail = new AuditTrail(relay.audit, this);
+  }
+
+  get cluster(): string {
+    return this.route.cluster;
+  }
+
+  /**
+   * A cluster's figures count under its name only if there is such a cluster: a label for each made-up
+   * name would let callers fill the memory, and who is not let in must not raise a cluster's errors.
+   */
+  #figuresOf(): RequestFigures[] {
+    const { metrics, limits, peers } = this.relay;
+    const isKnown = this.denialReason === undefined &&
+      (this.registration !== undefined || limits.knows(this.cluster) ||
+        peers?.knows(this.cluster) === true);
+    const figures: RequestFigures[] = [metrics.cluster(isKnown ? this.cluster : "unknown")];
+    if (this.route.kind === "service") figures.push(metrics.service(this.route.name));
+    return figures;
+  }
+
+  /**
+   * Lets the request in.
+   *
+   * @returns why not: the relay stops, a limit is met, or the caller's credential was withdrawn a
+   * moment ago
+   */
+  admit(): Refused | Denial | undefined {
+    const { relay, route, caller } = this;
+    if (relay.refusesRequests) return { error: relayStopping };
+    const permit = relay.limits.permit({
+      cluster: route.cluster,
+      service: route.kind === "service" ? route.name : undefined,
+      caller: caller?.name,
+    });
+    if ("status" in permit) return { error: permit, pace: relay.refusalPace };
+    this.permit = permit;
+    const watching = relay.callers.open.watch(this);
+    if (watching === "lost") {
+      this.denialReason = withdrawn.reason;
+      return withdrawn;
+    }
+    this.#watching = watching;
+    if (route.kind === "service") relay.services.began(this);
+    return undefined;
+  }
+
+  /** Calls `go` when the request may go on: at once, or when an audit log has it. */
+  whenRecorded(go: () => void, refused: () => void): void {
+    if (this.#trail) this.#trail.start(go, refused);
+    else go();
+  }
+
+  /** Follows an exchange to its end; its answer, whoever gives it, bears the request's id. */
+  follow(exchange: Exchange): void {
+    exchange.answerField = requestIdLine(this.requestId);
+    exchange.onEnd = (end) => this.ended(end);
+    const trail = this.#trail;
+    if (!trail) return;
+    exchange.beforeEnd = (end, settle) =>
+      trail.hold(end, (verdict) => {
+        settle(verdict);
+        if (verdict === "replace") refuseUnrecorded(exchange);
+      });
+  }
+
+  /** Counts an answer of the relay's own, and the limit that was met. */
+  answered({ code, limit }: RelayError): void {
+    this.code = code;
+    if (limit !== undefined) this.relay.metrics.limitHit(limit);
+  }
+
+  /** The request was tried and failed. The caller is answered by who tried. */
+  failed(error: RelayError, detail: string): void {
+    this.answered(error);
+    this.log.failed(error, detail);
+  }
+
+  revoke(code = "caller_revoked"): void {
+    this.log.revoked(code);
+    this.code = code;
+    this.onRevoked();
+  }
+
+  /** It is over, in whatever way. */
+  ended(end: ExchangeEnd): void {
+    const { relay, source: { head: { method } } } = this;
+    this.permit.giveBack();
+    relay.callers.open.forget(this.#watching);
+    relay.services.ended(this);
+    for (const figures of this.#figures) {
+      figures.open--;
+      figures.finished(method, end);
+    }
+    this.#trail?.ended(end);
+    if (this.span) this.log.endSpan(this.span, end);
+    this.log.ended(end);
+  }
+
+  auditFields(): AuditRecord {
+    const { source: { head, peer }, route, caller, registration } = this;
+    const isService = route.kind === "service";
+    return {
+      request_id: this.requestId,
+      caller: caller?.name,
+      caller_kind: caller?.kind,
+      address: peer.address,
+      cluster: route.cluster,
+      service: isService ? route.name : undefined,
+      hostname: isService ? route.hostname : undefined,
+      method: head.method,
+      path: withoutQuery(route.path),
+      upgrade: requestedUpgrade(head),
+      instance: registration?.instance,
+      token_name: registration?.tokenName,
+      from_relay: this.fromRelay,
+      to_relay: this.toRelay,
+      reason: this.denialReason,
+    };
+  }
+
+  auditFailed(): void {
+    this.relay.metrics.auditFailed();
+  }
+}
+
+/** No record, no request. */
+export function refuseUnrecorded(exchange: Exchange): void {
+  exchange.beforeEnd = undefined;
+  answerError(exchange, auditUnavailable);
+}

@@ -1,0 +1,146 @@
+/** What is logged of a request, and what its span says. */
+import type { ExchangeEnd } from "../../net/exchange.ts";
+import { type Span, spanMethod, type Tracer } from "../../trace.ts";
+import { isAnonymous } from "../callers/methods.ts";
+import { clusterNotAvailable, type RelayError } from "../errors.ts";
+import type { RequestContext } from "./request_context.ts";
+
+/** Writes the lines of one request. */
+export class RequestLog {
+  readonly #request: RequestContext;
+
+  constructor(request: RequestContext) {
+    this.#request = request;
+  }
+
+  /** The request was tried and failed. */
+  failed({ status, code }: RelayError, detail: string): void {
+    this.#log.warn("Request failed", { ...this.#about(), status, code, detail });
+  }
+
+  /** It is sent through another session, or to another relay. */
+  sentAgain(reason: string, detail: string, instance?: string): void {
+    this.#log.info("Sending a request again", { ...this.#about(), reason, detail, instance });
+  }
+
+  /** It is ended while it is under way. */
+  revoked(code: string): void {
+    const { caller } = this.#request;
+    const about = { ...this.#about(), caller: caller?.name, caller_kind: caller?.kind };
+    if (code !== "service_removed") {
+      return this.#log.warn("Breaking off a request: its caller may not go on", about);
+    }
+    this.#log.warn("Breaking off a request: its service was removed", about);
+  }
+
+  /** It is over. */
+  ended(end: ExchangeEnd): void {
+    const { relay, denialReason, caller, source: { peer } } = this.#request;
+    const fields = this.#endFields(end);
+    // Anybody can send requests that nobody lets in: so many must not fill the log.
+    const isAnybodys = denialReason !== undefined && !caller;
+    if (!isAnybodys) return relay.log.info("Request", fields);
+    relay.sparseLog.info("Request", { status: end.status, peer: peer.address }, fields);
+  }
+
+  /** Begins the request's span. */
+  beginSpan(tracer: Tracer): Span {
+    const { source: { head: { method, fields }, peer }, route, requestId, caller } = this.#request;
+    const known = spanMethod(method);
+    const path = withoutQuery(route.path);
+    const isService = route.kind === "service";
+    const template = isService ? route.name : "/tunnel/{cluster}";
+    return tracer({
+      kind: "server",
+      name: `${known === "_OTHER" ? "HTTP" : known} ${template}`,
+      fields,
+      attributes: {
+        "http.request.method": known,
+        "http.route": isService ? undefined : template,
+        "url.path": isService ? path : `/tunnel/${route.cluster}${path}`,
+        "url.scheme": peer.isTls ? "https" : "http",
+        "client.address": peer.address,
+        "server.address": isService ? route.hostname : undefined,
+        "culvert.cluster": route.cluster,
+        "culvert.service": isService ? route.name : undefined,
+        "culvert.request_id": requestId,
+        "culvert.caller": caller?.name,
+      },
+    });
+  }
+
+  /** Ends it. */
+  endSpan(span: Span, { status, isComplete }: ExchangeEnd): void {
+    const { code, retries, registration } = this.#request;
+    const hasFailed = status >= 500 || !isComplete;
+    span.end({
+      "http.response.status_code": status === 0 ? undefined : status,
+      "http.request.resend_count": retries === 0 ? undefined : retries,
+      "culvert.agent.instance": registration?.instance,
+      "error.type": hasFailed ? code ?? (isComplete ? String(status) : "incomplete") : undefined,
+    }, hasFailed);
+  }
+
+  get #log() {
+    return this.#request.relay.log;
+  }
+
+  /** What each line begins with. */
+  #about() {
+    const { requestId, route, source: { head: { method } } } = this.#request;
+    return {
+      request_id: requestId,
+      cluster: route.cluster,
+      service: route.kind === "service" ? route.name : undefined,
+      method,
+      path: withoutQuery(route.path),
+    };
+  }
+
+  #endFields(end: ExchangeEnd) {
+    const request = this.#request;
+    const { route, source, registration, retries } = request;
+    const caller = request.caller && isAnonymous(request.caller.kind) ? undefined : request.caller;
+    return {
+      request_id: request.requestId,
+      trace_id: request.span?.traceId,
+      cluster: route.cluster,
+      service: route.kind === "service" ? route.name : undefined,
+      hostname: route.kind === "service" ? route.hostname : undefined,
+      caller: caller?.name,
+      caller_kind: caller?.kind,
+      method: source.head.method,
+      path: withoutQuery(route.path),
+      status: end.status,
+      code: request.code,
+      detail: this.#detail(),
+      bytes_in: end.bytesIn,
+      bytes: end.bytes,
+      first_byte_ms: end.firstByteMs === undefined ? undefined : tenths(end.firstByteMs),
+      ms: tenths(end.ms),
+      complete: end.isComplete,
+      peer: source.peer.address,
+      instance: registration?.instance,
+      from_relay: request.fromRelay,
+      to_relay: request.toRelay,
+      retries: retries === 0 ? undefined : retries,
+    };
+  }
+
+  /** What the answer leaves open, as its caller must not learn it. */
+  #detail(): string | undefined {
+    const { code, relay, cluster } = this.#request;
+    if (code !== clusterNotAvailable.code) return undefined;
+    return relay.limits.knows(cluster) ? "no agent is connected" : "no such cluster";
+  }
+}
+
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
+
+/** A query may hold what a log must not. */
+export function withoutQuery(path: string): string {
+  const end = path.indexOf("?");
+  return end === -1 ? path : path.slice(0, end);
+}

@@ -1,0 +1,108 @@
+/** Requests for services: the host says which, and every path is the app's but those below `/.culvert/`. */
+import type { Context, Hono } from "hono";
+import { getField } from "../../http1/head.ts";
+import type { Exchange } from "../../net/exchange.ts";
+import { Denial, type Identity } from "../callers/caller.ts";
+import type { RelayEnv } from "../env.ts";
+import {
+  answerError,
+  badHost,
+  noSuchOwnPath,
+  type RelayError,
+  serviceImpersonationNotAllowed,
+  unknownHost,
+  upgradeToTcp,
+} from "../errors.ts";
+import { impersonates } from "../forward/headers.ts";
+import type { Relay } from "../relay.ts";
+import { pathOf, type ServiceRoute } from "../route.ts";
+import { canonicalHost } from "../services/canonical_host.ts";
+import { answerPreflight } from "../services/cors.ts";
+import { destinationOf } from "./destination.ts";
+import { answersItself, refusalOf } from "./refusals.ts";
+import { RequestContext } from "./request_context.ts";
+import { TunnelRequest } from "./tunnel_request.ts";
+
+/** The app with culvert's own paths; its handlers find the service in `c.env.service`. */
+export type OwnPaths = Hono<RelayEnv>;
+
+/** Handles what comes for a host. The answer goes straight to the exchange. */
+export function serviceHandler(
+  relay: Relay,
+  ownPaths: OwnPaths,
+): (c: Context<RelayEnv>) => Response | Promise<Response> {
+  return function serve(c) {
+    const { exchange, alreadyAnswered } = c.env;
+    const route = serviceRouteOf(relay, exchange);
+    if ("status" in route) {
+      answerError(exchange, route);
+      return alreadyAnswered;
+    }
+    if (isOwnPath(route.path)) {
+      return ownPaths.fetch(c.req.raw, { ...c.env, service: route });
+    }
+    const served = open(relay, exchange, route);
+    return served ? served.then(() => alreadyAnswered) : alreadyAnswered;
+  };
+}
+
+/** Where a request goes by its host, or why it goes nowhere. */
+export function serviceRouteOf(
+  relay: Relay,
+  { head }: Pick<Exchange, "head">,
+): ServiceRoute | RelayError {
+  const host = canonicalHost(getField(head.fields, "host") ?? "");
+  if (host === undefined) return badHost;
+  const route = relay.services.table.route(host, pathOf(head.target));
+  // What the relay passes on unopened is at the same address, and browsers reuse connections.
+  return route && route.service?.kind !== "tls" ? route : unknownHost;
+}
+
+/** Answers what is culvert's own and is not there. */
+export function answerNoOwnPath(exchange: Exchange): void {
+  answerError(exchange, noSuchOwnPath);
+}
+
+/** As it was sent: what an app might decode to the same is the app's. */
+function isOwnPath(path: string): boolean {
+  return path.startsWith("/.culvert/") || /^\/\.culvert(?:\?|$)/.test(path);
+}
+
+function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<void> | void {
+  const service = route.service!;
+  if (service.kind !== "http") return answerError(exchange, upgradeToTcp);
+  if (answerPreflight(exchange, service.corsOrigins)) return;
+  const identity = relay.services.gate.identify(service, exchange);
+  if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
+  return identity.then((identity) => receive(relay, exchange, route, identity));
+}
+
+function receive(
+  relay: Relay,
+  exchange: Exchange,
+  route: ServiceRoute,
+  identity: Identity,
+): void {
+  if (exchange.isOver) {
+    // The caller left while its credential was looked at.
+    relay.metrics.service(route.name).aborted++;
+    return;
+  }
+  if (identity instanceof Denial) {
+    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
+    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
+  }
+  const context = new RequestContext(relay, exchange, route, { caller: identity });
+  new TunnelRequest(context, exchange, destinationOf(route)).serve({
+    refusal: () => refusalOf(relay, exchange, context) ?? impersonationRefusal(exchange, route),
+    answersItself: () => answersItself(exchange),
+  });
+}
+
+function impersonationRefusal(
+  { head }: Exchange,
+  { name, rules }: ServiceRoute,
+): RelayError | undefined {
+  const isRefused = rules.impersonation === "refuse" && impersonates(head);
+  return isRefused ? serviceImpersonationNotAllowed(name) : undefined;
+}
