@@ -16,6 +16,8 @@ export interface Cluster {
   readonly responseTimeoutMs?: number | undefined;
   /** Replaces the relay's limits for each cluster. */
   readonly limits?: Partial<LimitValues> | undefined;
+  /** The hostnames that its agents may claim; absent for none. */
+  readonly claims?: ClaimableHostnames | undefined;
 }
 
 /**
@@ -33,8 +35,6 @@ export const impersonations = ["refuse", "strip", "forward"] as const;
 export interface ClusterEntry extends Cluster {
   /** At least one, each unique among all clusters. */
   readonly tokens: readonly ClusterToken[];
-  /** The hostnames that its agents may claim; absent for none. */
-  readonly claims?: ClaimableHostnames | undefined;
 }
 
 /** Hostnames that agents may claim, and who may use them then. */

@@ -196,7 +196,9 @@ export class Relay {
     this.responseTimeouts.useClusters(clusters);
     this.#clusters = clusters;
     this.replaceServices(this.services.table.services);
-    return this.admissions.replace(tokens);
+    const changes = this.admissions.replace(tokens);
+    for (const { reviewed } of [...this.registry.all()]) reviewed?.();
+    return changes;
   }
 
   /** Takes other services. What is open of those that are gone ends; the others are not touched. */

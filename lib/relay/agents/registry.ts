@@ -18,9 +18,11 @@ export interface Registration {
   /** When it was registered, in milliseconds since 1970. */
   readonly sinceMs: number;
   /** The targets that its agent serves, by name; undefined if it does not say. */
-  readonly targets?: ReadonlyMap<string, AgentTarget> | undefined;
+  targets?: ReadonlyMap<string, AgentTarget> | undefined;
   /** The hostnames that its agent claims and may claim, and the target of each. */
-  readonly claims?: ReadonlyMap<string, string> | undefined;
+  claims?: ReadonlyMap<string, string> | undefined;
+  /** The configuration has changed: what its agent claims is compared with its entry anew. */
+  readonly reviewed?: () => void;
   /** Takes back what other relays know of the session: its agent is asked to go to one of them. */
   readonly withdraw?: () => void;
 }

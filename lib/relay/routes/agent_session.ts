@@ -1,5 +1,7 @@
 /** An agent's session, from its handshake until it ends. */
 import { countFault, errorFields } from "../../faults.ts";
+import type { Cluster } from "../../domain/cluster.ts";
+import type { ClaimedHostname } from "../../protocol/announcement.ts";
 import { CloseCode } from "../../protocol/errors.ts";
 import { Session } from "../../protocol/session.ts";
 import type { SessionEnd } from "../../protocol/session_end.ts";
@@ -9,6 +11,7 @@ import type { Registration } from "../agents/registry.ts";
 import type { Claim } from "../directory/directory.ts";
 import { steadyEpochMs } from "../directory/shared_clock.ts";
 import type { Relay } from "../relay.ts";
+import { judgeClaims } from "../services/claims.ts";
 
 /** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
 export const handshakeTimeoutMs = 10_000;
@@ -28,6 +31,14 @@ export interface AcceptedAgent {
   readonly offersVersion2: boolean;
   /** Its address, for the log. */
   readonly peer: string;
+}
+
+/** What an entry says about hostnames, for both logs. */
+function claimRule({ id, claims }: Cluster): string {
+  const names = claims?.hostnames.map(({ name }) => name).join(", ");
+  return names === undefined
+    ? `the entry of cluster ${id} lists no hostnames`
+    : `"hostnames" in the entry of cluster ${id} lists ${names}`;
 }
 
 /** Registers a session once its version is settled, and takes everything back when it ends. */
@@ -88,6 +99,7 @@ export class AgentSession {
       sinceMs,
       tokenName,
       withdraw: () => this.#left(),
+      reviewed: () => this.#reviewed(),
       get cluster() {
         return admission.cluster;
       },
@@ -117,7 +129,36 @@ export class AgentSession {
       hostnames: announced.hostnames.length,
       hash: announced.hash,
     });
+    this.#registration.targets = new Map(announced.targets.map((target) => [target.name, target]));
+    this.#claimHostnames(this.#registration, announced.hostnames);
     this.#relay.registry.announced(this.#registration);
+  }
+
+  /** The agent gets the hostnames that its cluster's entry lists, as the configuration is now. */
+  #claimHostnames(registration: Registration, claimed: readonly ClaimedHostname[]): void {
+    const { cluster } = this.#admission;
+    const { claims, refused } = judgeClaims(claimed, cluster.claims);
+    registration.claims = claims;
+    for (const hostname of refused) {
+      const rule = claimRule(cluster);
+      this.#relay.log.warn("Refused a hostname that an agent claims", {
+        ...this.#about,
+        hostname,
+        rule,
+      });
+      this.#session.notify({
+        code: "hostname_refused",
+        message: `${hostname}: the relay refuses it: ${rule}`,
+      });
+    }
+  }
+
+  /** Its cluster's entry may be another one. */
+  #reviewed(): void {
+    const { announced } = this.#session;
+    if (this.#registration && announced) {
+      this.#claimHostnames(this.#registration, announced.hostnames);
+    }
   }
 
   /** The agent's certificate ends soon. It may have a newer one, and shows that when it dials anew. */
