@@ -20,6 +20,7 @@ import {
 } from "./lib/runtime/node/program.ts";
 import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
+import { followServices, Published } from "./lib/runtime/node/relay/services.ts";
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles, serverTlsOf } from "./lib/runtime/node/relay/tls.ts";
@@ -39,9 +40,11 @@ await runProgram(program, async (options) => {
   for (const warning of tlsFiles.warnings) log.warn(warning);
   const audit = openAudit(options, log);
   const relay = await createRelay(options, log, tlsFiles, audit).catch(refuseSharedToken);
+  const published = new Published(options);
   const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles));
   const followed = [
-    ...followClusters(options, relay),
+    ...followClusters(options, relay, published),
+    ...followServices(options, relay, published),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
     ...followRelayTokens(options, relay),
     ...followTlsFiles(tlsFiles, relay, listeners),
@@ -69,7 +72,8 @@ async function createRelay(
   audit: AuditFile | undefined,
 ): Promise<Relay> {
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
-  return await Relay.create({ ...options, head, version }, log, {
+  const { services } = options.services;
+  return await Relay.create({ ...options, services, head, version }, log, {
     metrics: (registry) => new RelayMetrics(registry, version),
     defer: setImmediate,
     digest: tokenDigest,

@@ -37,6 +37,7 @@ export async function createEdgeRelay(
   const relay = await Relay.create(
     {
       clusters: options.clusters,
+      services: options.services,
       callers: options.callers,
       limits: options.limits,
       clusterLimits: options.clusterLimits,

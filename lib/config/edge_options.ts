@@ -4,6 +4,7 @@
  */
 import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
+import type { Service } from "../domain/service.ts";
 import { ConfigError } from "./config_error.ts";
 import { readCallerClaims, readCallerTokens } from "./entries/callers.ts";
 import { readClusters } from "./entries/clusters.ts";
@@ -18,6 +19,7 @@ import {
 } from "./options/option_table.ts";
 import { variableOf } from "./options/environment.ts";
 import { type Environment, type ReadOptions, readSettings } from "./options/options.ts";
+import { checkTogether, readServicesText } from "./services_option.ts";
 import { scopeLimitTable } from "./tables/limits.ts";
 import { relayTable } from "./tables/relay.ts";
 
@@ -32,13 +34,20 @@ const jwtFields = [
   "callerJwtRules",
 ] as const;
 
-const composed = ["clusters", "callerTokens", ...jwtFields, ...fieldsOf(scopeLimitTable)] as const;
+const composed = [
+  "clusters",
+  "services",
+  "callerTokens",
+  ...jwtFields,
+  ...fieldsOf(scopeLimitTable),
+] as const;
 
 type PlainOptions = SetValues<Omit<OptionValues<typeof edgeTable>, typeof composed[number]>>;
 
 /** What a relay at the edge runs with; frozen. */
 export interface EdgeOptions extends PlainOptions, ScopeLimits {
   readonly clusters: readonly ClusterEntry[];
+  readonly services: readonly Service[];
   /** On a port that everybody reaches, callers are always asked who they are. */
   readonly callers: CallersConfig;
   readonly warnings: readonly string[];
@@ -55,6 +64,9 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     ? undefined
     : readCallerTokens(values.callerTokens, origins.callerTokens);
   const jwt = readJwt(read);
+  const context = { ownNames: [], hasJwtIssuer: jwt !== undefined };
+  const services = readServicesText(values.services, origins.services, context);
+  const unserved = checkTogether(clusters, services, context);
   if (!tokens && !jwt) {
     const alternatives = jwtFields.map((field) => relayTable[field].env).join(", ");
     throw new ConfigError(
@@ -66,8 +78,15 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     ...plainValues(values, composed),
     ...scopeLimitsOf(values),
     clusters,
+    services: services.services,
     callers: { mode: "known" as const, ...tokens && { tokens: tokens.tokens }, ...jwt && { jwt } },
-    warnings: [...read.warnings, ...warnings, ...tokens?.warnings ?? []],
+    warnings: [
+      ...read.warnings,
+      ...warnings,
+      ...services.warnings,
+      ...unserved,
+      ...tokens?.warnings ?? [],
+    ],
   });
 }
 

@@ -8,7 +8,7 @@ import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type ScopeLimits, scopeLimitsOf } from "./limit_options.ts";
-import { formatAddress } from "./options/address.ts";
+import { formatAddress, isLoopback } from "./options/address.ts";
 import {
   fieldsOf,
   type OptionValues,
@@ -22,6 +22,7 @@ import {
   type ReadOptions,
 } from "./options/options.ts";
 import { relayProgram } from "./relay_program.ts";
+import { checkTogether, readServicesOption, type ServicesOption } from "./services_option.ts";
 import { callerTable } from "./tables/callers.ts";
 import { scopeLimitTable } from "./tables/limits.ts";
 import type { relayTable } from "./tables/relay.ts";
@@ -30,6 +31,7 @@ import { directoryTable } from "./tables/several_relays.ts";
 /** Options that become a part of something else: of {@link CallerOptions}, say. */
 const composed = [
   "clusters",
+  "services",
   ...fieldsOf(callerTable),
   ...["tlsCert", "tlsKey", "tlsClientCa", "callerCa"] as const,
   ...fieldsOf(directoryTable),
@@ -44,6 +46,8 @@ export interface RelayOptions extends PlainOptions, ScopeLimits {
   readonly clusters: readonly ClusterEntry[];
   /** Where `clusters` came from; undefined when they were given as JSON. */
   readonly clustersSource?: ClustersSource | undefined;
+  /** What is published at hostnames. */
+  readonly services: ServicesOption;
   readonly callers: CallerOptions;
   /** TLS on both listeners; undefined is plain HTTP. */
   readonly tls?: RelayTls | undefined;
@@ -101,26 +105,43 @@ function build(read: Read): RelayOptions {
   if (values.proxyProtocol && !values.trustedProxies) {
     throw new ConfigError(`${read.origins.proxyProtocol} needs --trusted-proxies as well`);
   }
+  const services = readServicesOption(values.services, read.origins.services, {
+    ownNames: values.webRelayHost === undefined
+      ? []
+      : [{ option: "--web-relay-host", name: values.webRelayHost }],
+    hasJwtIssuer: values.callerJwtIssuer !== undefined,
+  });
+  const unserved = checkTogether(clusters, services, services.context);
+  refuseOpenWebListener(read);
   const directory = readDirectoryOptions(read, tls !== undefined);
   return {
     ...plainValues(values, composed),
     ...scopeLimitsOf(values),
     clusters,
+    services,
     ...(clustersSource && { clustersSource }),
     callers,
     ...(tls && { tls }),
     ...(directory && { directory }),
-    warnings: [...read.warnings, ...warnings, ...callerWarnings],
+    warnings: [
+      ...read.warnings,
+      ...warnings,
+      ...services.warnings,
+      ...unserved,
+      ...callerWarnings,
+    ],
   };
 }
 
 /** Two listeners on one port would fail later, as an address in use by somebody. */
-function refuseSharedAddresses({ addr, internalAddr, healthAddr }: Read["values"]): void {
+function refuseSharedAddresses(values: Read["values"]): void {
+  const { addr, internalAddr, healthAddr, webAddr } = values;
   const optionOf = new Map<string, string>();
   const listeners = {
     "--addr": addr,
     "--internal-addr": internalAddr,
     "--health-addr": healthAddr,
+    "--web-addr": webAddr,
   };
   for (const [option, listener] of Object.entries(listeners)) {
     if (listener === undefined || listener.port === 0) continue;
@@ -134,6 +155,23 @@ function refuseSharedAddresses({ addr, internalAddr, healthAddr }: Read["values"
     }
     optionOf.set(address, option);
   }
+}
+
+/** Without TLS, only this machine and a proxy in front may send what browsers send. */
+function refuseOpenWebListener({ values, origins }: Read): void {
+  const { webAddr, trustedProxies } = values;
+  if (webAddr === undefined) {
+    if (values.webRelayHost === undefined) return;
+    throw new ConfigError(`${origins.webRelayHost} needs --web-addr as well`);
+  }
+  if (trustedProxies || isLoopback(webAddr.hostname)) return;
+  throw new ConfigError(
+    `${origins.webAddr} is ${
+      JSON.stringify(formatAddress(webAddr))
+    }, which others reach: without ` +
+      "certificates it must be on loopback, such as 127.0.0.1:8081, or name the proxies in front in " +
+      "--trusted-proxies",
+  );
 }
 
 function readClustersOption(

@@ -1,10 +1,12 @@
 /** The relay's two Hono apps; every request comes in through one of them, upgrades too. */
 import { Hono } from "hono";
 import { connectHandler } from "./routes/connect.ts";
+import { getField } from "../http1/head.ts";
 import type { RelayEnv } from "./env.ts";
 import { answerError, noSuchPath, otherHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { hopHandler } from "./routes/hop.ts";
+import { canonicalHost } from "./services/canonical_host.ts";
 import { serviceHopTarget } from "./hop/service_route.ts";
 import { answerNoOwnPath, type OwnPaths, serviceHandler } from "./routes/service.ts";
 import { tunnelHandler } from "./routes/tunnel.ts";
@@ -41,10 +43,20 @@ export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   return addMetrics(app, relay);
 }
 
-/** The web listener: services at their hostnames, and nothing else. */
-export function webApp(relay: Relay): Hono<RelayEnv> {
+/**
+ * The web listener: services at their hostnames.
+ *
+ * @param relayHost The relay's own name there, at which agents connect; none without it.
+ */
+export function webApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
-  app.all("*", serviceHandler(relay, ownPaths()));
+  const own = publicApp(relay);
+  const serve = serviceHandler(relay, ownPaths());
+  app.all("*", (c) => {
+    const host = canonicalHost(getField(c.env.exchange.head.fields, "host") ?? "");
+    const isRelays = relayHost !== undefined && host === relayHost;
+    return isRelays ? own.fetch(c.req.raw, c.env) : serve(c);
+  });
   return app;
 }
 

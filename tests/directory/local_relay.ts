@@ -57,7 +57,12 @@ export class LocalRelay implements AsyncDisposable {
     const add = (message: string, more?: object) => void logs.push({ ...more, message });
     const clock = { ms: 0 };
     const relay = await Relay.create(
-      { ...options, head: defaultHeadLimits, version: "0" },
+      {
+        ...options,
+        services: options.services.services,
+        head: defaultHeadLimits,
+        version: "0",
+      },
       { debug: add, info: add, warn: add, error: add },
       {
         metrics: (registry) => new RelayMetrics(registry, "0"),

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { type ClusterEntry, type ClusterToken, impersonations } from "../../domain/cluster.ts";
 import { parseTargetAddress } from "../options/address.ts";
 import { ConfigError } from "../config_error.ts";
+import { hostnames, overlaps } from "./hostnames.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
 import { duration, parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
@@ -42,6 +43,9 @@ const TOKENS_EXPECTED = `must be a list of 1 to ${MAX_TOKENS} tokens`;
 const CERTIFICATE_EXPECTED =
   "must be a name in the agent's certificate (subject CN, DNS or URI), or a list of such";
 
+const POLICY_EXPECTED =
+  'is missing: beside hostnames it must be "public", which lets everybody in, or the name of a policy';
+
 /** The keys of which an entry has one. */
 const SECRET_KEYS = ["token", "tokenSha256", "tokens"] as const;
 
@@ -59,9 +63,11 @@ const certificateName = z.string(CERTIFICATE_EXPECTED).min(1, CERTIFICATE_EXPECT
 const COUNT_EXPECTED = "must be a whole number, 0 for no limit";
 const RATE_EXPECTED = "must be a number of at least 0, 0 for no limit";
 
-const TIMEOUT_EXPECTED = 'must be a duration with its unit, such as "10m"; "0" is no limit';
+/** What a timeout of an entry must be, for messages. */
+export const TIMEOUT_EXPECTED = 'must be a duration with its unit, such as "10m"; "0" is no limit';
 
-const limitsSchema = entryOf({
+/** Bounds that replace the relay's. */
+export const limitsSchema = entryOf({
   requestsPerSecond: z.number(RATE_EXPECTED).min(0, RATE_EXPECTED).exactOptional(),
   openRequests: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
   bytesPerSecond: z.int(COUNT_EXPECTED).min(0, COUNT_EXPECTED).exactOptional(),
@@ -90,8 +96,11 @@ const clusterSchema = entryOf({
     certificateName,
     z.array(certificateName).min(1, CERTIFICATE_EXPECTED),
   ], CERTIFICATE_EXPECTED).optional(),
+  hostnames: hostnames.exactOptional(),
+  policy: z.string(POLICY_EXPECTED).min(1, POLICY_EXPECTED).exactOptional(),
 }, "must be an object with id, token and targetAddr").superRefine((entry, context) => {
   haveOne(entry, SECRET_KEYS, context);
+  havePolicy(entry, context);
   const names = (entry.tokens ?? []).map(({ name }) => name);
   const twin = names.find((name, index) => names.indexOf(name) !== index);
   if (twin === undefined) return;
@@ -139,6 +148,7 @@ function together(
   context: ClustersContext,
 ): Clusters {
   refuseTwins(placed);
+  refuseOverlaps(placed);
   if (!context.demandsCertificate) refuseCertificateNames(placed);
   const clusters = placed.map(({ entry }) => entry);
   const warnings = clusters.length > 0
@@ -163,16 +173,17 @@ function parseEntries({ text, source }: ClustersText, takesOne: boolean): Placed
 }
 
 function toEntry(
-  { token, tokenSha256, tokens, certificateName, responseTimeout, ...rest }: z.output<
-    typeof clusterSchema
-  >,
+  entry: z.output<typeof clusterSchema>,
 ): ClusterEntry {
+  const { token, tokenSha256, tokens, certificateName, responseTimeout, ...others } = entry;
+  const { hostnames, policy, ...rest } = others;
   const named = tokens ?? [{ name: DEFAULT_TOKEN_NAME, token, tokenSha256, expires: undefined }];
   return {
     ...rest,
     tokens: named.map(({ expires, ...entry }) => dropUndefined({ ...entry, expiresMs: expires })),
     ...responseTimeout !== undefined && { responseTimeoutMs: responseTimeout },
     ...certificateName !== undefined && { certificateNames: [certificateName].flat() },
+    ...hostnames && policy !== undefined && { claims: { hostnames, policy } },
   };
 }
 
@@ -224,6 +235,20 @@ function haveOne<Key extends string>(
   context.addIssue({ code: "custom", message });
 }
 
+/** A hostname must not be open by accident, and a policy must guard something. */
+function havePolicy(
+  { hostnames, policy }: { hostnames?: unknown; policy?: string },
+  context: z.core.$RefinementCtx,
+): void {
+  if (hostnames !== undefined && policy === undefined) {
+    context.addIssue({ code: "custom", path: ["policy"], message: POLICY_EXPECTED });
+  }
+  if (hostnames === undefined && policy !== undefined) {
+    const message = "guards the entry's hostnames, and it has none";
+    context.addIssue({ code: "custom", path: ["policy"], message });
+  }
+}
+
 /** Two entries with one id, or with one token, cannot be told apart. */
 function refuseTwins(placed: readonly PlacedEntry[]): void {
   const byId = new Map<string, PlacedEntry>();
@@ -245,6 +270,22 @@ function refuseTwins(placed: readonly PlacedEntry[]): void {
       }
       byToken.set(secret, here);
     }
+  }
+}
+
+/** Two clusters' agents must not claim one hostname. */
+function refuseOverlaps(placed: readonly PlacedEntry[]): void {
+  const claimed = placed.flatMap((here) =>
+    (here.entry.claims?.hostnames ?? []).map(({ name }) => ({ here, name }))
+  );
+  for (const [index, { here, name }] of claimed.entries()) {
+    const other = claimed.slice(0, index)
+      .find((before) => before.here !== here && overlaps(before.name, name));
+    if (!other) continue;
+    throw new ConfigError(
+      `${both(other.here, here, true)} overlapping hostnames: ${JSON.stringify(other.name)} and ` +
+        JSON.stringify(name),
+    );
   }
 }
 

@@ -6,7 +6,9 @@ import {
   duration,
   fileDirOrJson,
   integer,
+  type Kind,
   listenAddress,
+  parsedBy,
   path,
 } from "../options/kinds.ts";
 import type { OptionTable } from "../options/option_table.ts";
@@ -20,6 +22,14 @@ import {
 } from "./limits.ts";
 import { directoryTable } from "./several_relays.ts";
 import { graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
+
+const ownHost: Kind<string> = {
+  placeholder: "NAME",
+  schema: parsedBy((text) => {
+    const name = text.toLowerCase();
+    return /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(name) ? name : undefined;
+  }, "must be a name such as relay.example.com, without a port"),
+};
 
 /** All options of the relay. */
 export const relayTable = {
@@ -48,6 +58,24 @@ export const relayTable = {
     kind: listenAddress,
     description:
       "Listen address for probes and metrics alone, always plain HTTP: `/healthz`, `/readyz` and `/metrics`, for a kubelet or a Prometheus without a client certificate",
+  },
+  webAddr: {
+    name: "web-addr",
+    env: "WEB_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    description:
+      "Listen address for services at their hostnames, for browsers; off unless given. Without certificates it must be on loopback, or behind `--trusted-proxies`",
+    see: "services.md#the-web-listener",
+  },
+  webRelayHost: {
+    name: "web-relay-host",
+    env: "WEB_RELAY_HOST",
+    group: "Listeners",
+    kind: ownHost,
+    description:
+      "The relay's own name on the web listener, at which it serves `/connect` and `/healthz`; no service can have it",
+    see: "services.md#the-web-listener",
   },
   trustedProxies: {
     name: "trusted-proxies",
@@ -80,6 +108,16 @@ export const relayTable = {
     description:
       'Clusters that agents may serve, as the path of a JSON file, of a directory of `*.json` files, or as JSON: an array of `{"id", "token", "targetAddr"}`; files are read again when they change. `"tokenSha256"` may stand for the token, or `"tokens"` with several and their `"expires"`; `"certificateName"` binds a client certificate, `"impersonation"` says what happens to requests with `Impersonate-*` headers, and `"responseTimeout"` replaces `--response-timeout`',
     see: "configuration.md#clusters",
+    isEdgeSetting: true,
+  },
+  services: {
+    name: "services",
+    env: "SERVICES",
+    group: "Services",
+    kind: fileDirOrJson,
+    description:
+      "What is published at hostnames, and who may use it, as the path of a YAML or JSON file, of a directory of such files, or as JSON: an object with `services`, `policies` and `providers`; files are read again when they change",
+    see: "services.md",
     isEdgeSetting: true,
   },
   ...callerTable,

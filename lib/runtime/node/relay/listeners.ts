@@ -3,7 +3,7 @@ import { countFault, errorFields } from "../../../faults.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { HeadLimits } from "../../../http1/head.ts";
 import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
-import { healthApp, internalApp, publicApp } from "../../../relay/app.ts";
+import { healthApp, internalApp, publicApp, webApp } from "../../../relay/app.ts";
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
@@ -12,7 +12,7 @@ import { listenOn } from "../program.ts";
 import type { RelayServerTls } from "./tls.ts";
 
 /** A listener's name, in the log and as the metrics' label. */
-type ListenerName = "public" | "internal" | "health";
+type ListenerName = "public" | "internal" | "health" | "web";
 
 /** What is different from listener to listener. */
 interface Bounds {
@@ -32,6 +32,7 @@ export class RelayListeners {
   readonly #public: HttpServer;
   readonly #internal: HttpServer;
   readonly #health: HttpServer | undefined;
+  readonly #web: HttpServer | undefined;
   readonly #sweep: ReturnType<typeof setInterval>;
   #internalAddress = "";
 
@@ -49,16 +50,22 @@ export class RelayListeners {
     });
     // Who must show a credential to reach one cluster is not to read of all of them.
     const hasMetrics = options.callers.mode === "open" || !options.healthAddr;
+    const proxies = options.trustedProxies && {
+      ranges: options.trustedProxies,
+      sendHeader: options.proxyProtocol,
+    };
     // A head that another relay has let in comes with a few fields more.
     const internalHead = options.directory ? withHopSlack(head) : head;
     this.#internal = this.#serve("internal", internalApp(relay, hasMetrics).fetch, {
       limits: internalHead,
       tls: tls?.callers,
       connections: anybody,
-      proxies: options.trustedProxies && {
-        ranges: options.trustedProxies,
-        sendHeader: options.proxyProtocol,
-      },
+      proxies,
+    });
+    this.#web = options.webAddr && this.#serve("web", webApp(relay, options.webRelayHost).fetch, {
+      limits: head,
+      connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
+      proxies,
     });
     this.#health = options.healthAddr &&
       this.#serve("health", healthApp(relay).fetch, { limits: head, connections: anybody });
@@ -72,12 +79,15 @@ export class RelayListeners {
 
   /** Binds all of them. @throws {ConfigError} that names the option whose address can't be had. */
   async listen(): Promise<void> {
-    const { addr, internalAddr, healthAddr, tls } = this.#options;
+    const { addr, internalAddr, healthAddr, webAddr, tls } = this.#options;
     const kind = (ca: string | undefined) => tls ? (ca ? "mutual" : "on") : "off";
     const publicAddress = await listenOn(this.#public, addr, "addr");
     this.#internalAddress = await listenOn(this.#internal, internalAddr, "internal-addr");
     this.#log("public", publicAddress, kind(tls?.clientCaPem));
     this.#log("internal", this.#internalAddress, kind(tls?.callerCaPem ?? tls?.clientCaPem));
+    if (this.#web && webAddr) {
+      this.#log("web", await listenOn(this.#web, webAddr, "web-addr"), "off");
+    }
     if (!this.#health || !healthAddr) return;
     this.#log("health", await listenOn(this.#health, healthAddr, "health-addr"), "off");
   }
@@ -92,19 +102,23 @@ export class RelayListeners {
   leave(): void {
     this.#public.leave();
     this.#internal.leave();
+    this.#web?.leave();
   }
 
   /** Takes no new connections, and closes each that is there once it is idle. Probes go on. */
   stopAccepting(): void {
     this.#public.stopAccepting();
     this.#internal.stopAccepting();
+    this.#web?.stopAccepting();
   }
 
   /** Waits until callers and agents have what was written to them, `ms` at most; then ends all. */
   async close(ms: number): Promise<void> {
-    await Promise.all([this.#public.drained(ms), this.#internal.drained(ms)]);
+    const callers = [this.#public, this.#internal, this.#web];
+    await Promise.all(callers.map((server) => server?.drained(ms)));
     this.#public.close();
     this.#internal.close();
+    this.#web?.close();
     this.#health?.close();
     clearInterval(this.#sweep);
     this.#relay.sparseLog.sweep(true);

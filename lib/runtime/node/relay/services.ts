@@ -1,0 +1,59 @@
+/** The relay's services: what their files hold, taken again whenever they change. */
+import { isServicesFile, readServicesFiles } from "../../../config/entries/services_files.ts";
+import type { Services } from "../../../config/entries/services.ts";
+import type { RelayOptions } from "../../../config/relay_options.ts";
+import { checkTogether, type ServicesOption } from "../../../config/services_option.ts";
+import type { ClusterEntry } from "../../../domain/cluster.ts";
+import type { Relay } from "../../../relay/relay.ts";
+import { followConfig } from "../followed_config.ts";
+import type { WatchedFiles } from "../watched_files.ts";
+
+/** What is in use of clusters and services: each is checked against the other when it changes. */
+export class Published {
+  clusters: readonly ClusterEntry[];
+  services: Services;
+  readonly #context: ServicesOption["context"];
+
+  constructor({ clusters, services }: Pick<RelayOptions, "clusters" | "services">) {
+    this.clusters = clusters;
+    this.services = services;
+    this.#context = services.context;
+  }
+
+  /** @returns warnings @throws {ConfigError} when they do not go with the services in use */
+  checkClusters(clusters: readonly ClusterEntry[]): string[] {
+    return checkTogether(clusters, this.services, this.#context);
+  }
+
+  /** The same for services and the clusters in use. */
+  checkServices(services: Services): string[] {
+    return checkTogether(this.clusters, services, this.#context);
+  }
+}
+
+/** Takes over what the services' files hold when they change. */
+export function followServices(
+  { services: { source, context } }: RelayOptions,
+  relay: Relay,
+  published: Published,
+): WatchedFiles[] {
+  if (!source) return [];
+  const { path, files: known } = source;
+  const files = followConfig({
+    source: "services",
+    paths: [path],
+    accepts: isServicesFile,
+    known,
+    apply(files) {
+      const services = readServicesFiles(path, files, context);
+      const unserved = published.checkServices(services);
+      const changes = relay.replaceServices(services.services);
+      published.services = services;
+      for (const warning of [...services.warnings, ...unserved]) relay.log.warn(warning);
+      return Promise.resolve(changes);
+    },
+    metrics: relay.metrics,
+    log: relay.log,
+  });
+  return [files];
+}
