@@ -72,15 +72,18 @@ async function createRelay(
   audit: AuditFile | undefined,
 ): Promise<Relay> {
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
-  const { services } = options.services;
-  return await Relay.create({ ...options, services, head, version }, log, {
-    metrics: (registry) => new RelayMetrics(registry, version),
-    defer: setImmediate,
-    digest: tokenDigest,
-    relays: await relaysOf(options, tlsFiles),
-    tracer: await denoTracer(version),
-    audit: audit && { log: audit, failsOpen: options.auditFail === "open" },
-  });
+  return await Relay.create(
+    { ...options, services: options.services?.services, head, version },
+    log,
+    {
+      metrics: (registry) => new RelayMetrics(registry, version),
+      defer: setImmediate,
+      digest: tokenDigest,
+      relays: await relaysOf(options, tlsFiles),
+      tracer: await denoTracer(version),
+      audit: audit && { log: audit, failsOpen: options.auditFail === "open" },
+    },
+  );
 }
 
 /** Takes over certificates and CAs whose files change, and tells when they expire. */

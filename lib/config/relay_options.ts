@@ -5,6 +5,7 @@ import { ConfigError } from "./config_error.ts";
 import { type DirectoryOptions, readDirectoryOptions } from "./directory_options.ts";
 import { type Clusters, type ClustersContext, readClusters } from "./entries/clusters.ts";
 import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
+import { isServicesFile, readServicesFiles } from "./entries/services_files.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type ScopeLimits, scopeLimitsOf } from "./limit_options.ts";
@@ -22,7 +23,12 @@ import {
   type ReadOptions,
 } from "./options/options.ts";
 import { relayProgram } from "./relay_program.ts";
-import { checkTogether, readServicesOption, type ServicesOption } from "./services_option.ts";
+import {
+  checkTogether,
+  isServicesText,
+  readServicesText,
+  type ServicesOption,
+} from "./services_option.ts";
 import { callerTable } from "./tables/callers.ts";
 import { scopeLimitTable } from "./tables/limits.ts";
 import type { relayTable } from "./tables/relay.ts";
@@ -47,7 +53,7 @@ export interface RelayOptions extends PlainOptions, ScopeLimits {
   /** Where `clusters` came from; undefined when they were given as JSON. */
   readonly clustersSource?: ClustersSource | undefined;
   /** What is published at hostnames. */
-  readonly services: ServicesOption;
+  readonly services?: ServicesOption | undefined;
   readonly callers: CallerOptions;
   /** TLS on both listeners; undefined is plain HTTP. */
   readonly tls?: RelayTls | undefined;
@@ -105,12 +111,7 @@ function build(read: Read): RelayOptions {
   if (values.proxyProtocol && !values.trustedProxies) {
     throw new ConfigError(`${read.origins.proxyProtocol} needs --trusted-proxies as well`);
   }
-  const services = readServicesOption(values.services, read.origins.services, {
-    ownNames: values.webRelayHost === undefined
-      ? []
-      : [{ option: "--web-relay-host", name: values.webRelayHost }],
-    hasJwtIssuer: values.callerJwtIssuer !== undefined,
-  });
+  const services = readServicesOption(read);
   const unserved = checkTogether(clusters, services, services.context);
   refuseOpenWebListener(read);
   const directory = readDirectoryOptions(read, tls !== undefined);
@@ -118,7 +119,7 @@ function build(read: Read): RelayOptions {
     ...plainValues(values, composed),
     ...scopeLimitsOf(values),
     clusters,
-    services,
+    ...(values.services !== undefined && { services }),
     ...(clustersSource && { clustersSource }),
     callers,
     ...(tls && { tls }),
@@ -155,6 +156,21 @@ function refuseSharedAddresses(values: Read["values"]): void {
     }
     optionOf.set(address, option);
   }
+}
+
+function readServicesOption({ values, origins }: Read): ServicesOption {
+  const { services: text, webRelayHost, callerJwtIssuer } = values;
+  const context = {
+    ownNames: webRelayHost === undefined
+      ? []
+      : [{ option: "--web-relay-host", name: webRelayHost }],
+    hasJwtIssuer: callerJwtIssuer !== undefined,
+  };
+  if (text === undefined || isServicesText(text)) {
+    return readServicesText(text, origins.services, context);
+  }
+  const files = readTextFiles({ origin: origins.services, path: text }, isServicesFile);
+  return { ...readServicesFiles(text, files, context), context, source: { path: text, files } };
 }
 
 /** Without TLS, only this machine and a proxy in front may send what browsers send. */

@@ -1,4 +1,4 @@
-/** `--services`: read at start, and what belongs together of services and clusters. */
+/** `--services`, apart from files, and what belongs together of services and clusters. */
 import type { ClusterEntry } from "../domain/cluster.ts";
 import { callerJwtProvider } from "../domain/provider.ts";
 import { ConfigError } from "./config_error.ts";
@@ -9,8 +9,7 @@ import {
   type Services,
   type ServicesContext,
 } from "./entries/services.ts";
-import { isServicesFile, readServicesFiles } from "./entries/services_files.ts";
-import { type FileText, readTextFiles } from "./files.ts";
+import type { FileText } from "./files.ts";
 
 /** What `--services` gave. */
 export interface ServicesOption extends Services {
@@ -25,20 +24,8 @@ export interface ServicesSource {
   readonly files: readonly FileText[];
 }
 
-/** Reads the option. @throws {ConfigError} */
-export function readServicesOption(
-  text: string | undefined,
-  origin: string,
-  context: ServicesContext,
-): ServicesOption {
-  if (text === undefined) return { ...noServices, context };
-  if (isText(text)) return { ...readServices([{ text, source: origin }], context), context };
-  const files = readTextFiles({ origin, path: text }, isServicesFile);
-  return { ...readServicesFiles(text, files, context), context, source: { path: text, files } };
-}
-
 /** JSON, or YAML of more lines than one: a path has neither a brace in front nor a line's end. */
-function isText(text: string): boolean {
+export function isServicesText(text: string): boolean {
   return /^\s*[[{]/.test(text) || /[\n\r]/.test(text);
 }
 
@@ -71,14 +58,17 @@ export function checkTogether(
   );
 }
 
-/** Checks that the edge's settings, which have no files, are right. @throws {ConfigError} */
+/** Reads services that are no file's. @throws {ConfigError} */
 export function readServicesText(
   text: string | undefined,
   origin: string,
   context: ServicesContext,
 ) {
-  if (text !== undefined && !isText(text)) {
+  if (text !== undefined && !isServicesText(text)) {
     throw new ConfigError(`${origin} must be JSON, or YAML of several lines`);
   }
-  return readServicesOption(text, origin, context);
+  const services = text === undefined
+    ? noServices
+    : readServices([{ text, source: origin }], context);
+  return { ...services, context };
 }

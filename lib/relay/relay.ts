@@ -36,7 +36,7 @@ import { TokenTable } from "./agents/tokens.ts";
 export interface RelayConfig {
   clusters: readonly ClusterEntry[];
   /** What is published at hostnames; absent for nothing. */
-  services?: readonly Service[];
+  services?: readonly Service[] | undefined;
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
   /** Over all clusters together. */

@@ -59,7 +59,7 @@ export class LocalRelay implements AsyncDisposable {
     const relay = await Relay.create(
       {
         ...options,
-        services: options.services.services,
+        services: options.services?.services,
         head: defaultHeadLimits,
         version: "0",
       },

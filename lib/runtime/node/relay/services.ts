@@ -1,6 +1,6 @@
 /** The relay's services: what their files hold, taken again whenever they change. */
 import { isServicesFile, readServicesFiles } from "../../../config/entries/services_files.ts";
-import type { Services } from "../../../config/entries/services.ts";
+import { noServices, type Services } from "../../../config/entries/services.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import { checkTogether, type ServicesOption } from "../../../config/services_option.ts";
 import type { ClusterEntry } from "../../../domain/cluster.ts";
@@ -16,8 +16,8 @@ export class Published {
 
   constructor({ clusters, services }: Pick<RelayOptions, "clusters" | "services">) {
     this.clusters = clusters;
-    this.services = services;
-    this.#context = services.context;
+    this.services = services ?? noServices;
+    this.#context = services?.context ?? { ownNames: [], hasJwtIssuer: false };
   }
 
   /** @returns warnings @throws {ConfigError} when they do not go with the services in use */
@@ -33,12 +33,12 @@ export class Published {
 
 /** Takes over what the services' files hold when they change. */
 export function followServices(
-  { services: { source, context } }: RelayOptions,
+  { services: option }: RelayOptions,
   relay: Relay,
   published: Published,
 ): WatchedFiles[] {
-  if (!source) return [];
-  const { path, files: known } = source;
+  if (!option?.source) return [];
+  const { context, source: { path, files: known } } = option;
   const files = followConfig({
     source: "services",
     paths: [path],
