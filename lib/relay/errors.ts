@@ -223,14 +223,6 @@ export const kindNotSupported: RelayError = {
   message: "the agent does not serve the target in the way that was asked for",
 };
 
-/** The policy of a service lets nobody in who asks like this. */
-export const policyDenied: RelayError = {
-  status: 403,
-  reason: "Forbidden",
-  code: "policy",
-  message: "the service's policy does not let this caller in",
-};
-
 /** The request asks to act for somebody else, and the service does not say what to do then. */
 export function serviceImpersonationNotAllowed(service: string): RelayError {
   return {
