@@ -1,5 +1,5 @@
 /** What prom-client tells about a process: memory, CPU, file descriptors, heap and event loop. */
-import { collectDefaultMetrics, Counter, Registry } from "prom-client";
+import { collectDefaultMetrics, Counter, Gauge, Registry } from "prom-client";
 import { processCounts } from "./process_counts.ts";
 
 let metrics: Registry | undefined;
@@ -14,9 +14,28 @@ export function processMetrics(): Registry {
   if (!metrics) {
     metrics = new Registry();
     collectDefaultMetrics({ register: metrics });
+    if (processCounts.residentBytes) replaceProcMetrics(metrics, processCounts.residentBytes);
     registerCounts(metrics);
   }
   return metrics;
+}
+
+/** What prom-client reads below /proc, and has as 0 for ever where it can't. */
+const procMetrics = [
+  ...["process_resident_memory_bytes", "process_virtual_memory_bytes", "process_heap_bytes"],
+  ...["process_open_fds", "process_max_fds"],
+];
+
+function replaceProcMetrics(metrics: Registry, residentBytes: () => number): void {
+  for (const name of procMetrics) metrics.removeSingleMetric(name);
+  new Gauge({
+    name: "process_resident_memory_bytes",
+    help: "Resident memory size in bytes.",
+    registers: [metrics],
+    collect() {
+      this.set(residentBytes());
+    },
+  });
 }
 
 function registerCounts(metrics: Registry): void {

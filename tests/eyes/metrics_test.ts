@@ -250,6 +250,19 @@ Deno.test("the metrics of sessions: how many, how far away, and why they ended",
   }, { agentArgs: ["-connections", "2"] });
 });
 
+Deno.test("both programs tell their memory, and nothing of the process that they can't read", async () => {
+  await withTunnel(async ({ relay, agent }) => {
+    for (const address of [relay.internalAddress, agent.healthAddress]) {
+      const samples = await scrape(address);
+      ok(samples.get("process_resident_memory_bytes")! > 10_000_000);
+      // Without all of Deno's permissions nothing below /proc can be read.
+      for (const name of ["process_open_fds", "process_virtual_memory_bytes"]) {
+        ok(samples.get(name) !== 0, `${name} is 0`);
+      }
+    }
+  });
+});
+
 Deno.test("requests for a cluster whose agent is away count under its name, and no made-up names do", async () => {
   await withTunnel(async (tunnel) => {
     const before = await look(tunnel);

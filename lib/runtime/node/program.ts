@@ -1,5 +1,6 @@
 /** What both programs share: options, exit codes, signals. */
 import { reportFault } from "../../faults.ts";
+import { processCounts } from "../../process_counts.ts";
 import process from "node:process";
 import { setDefaultHighWaterMark } from "node:stream";
 import type { Command } from "../../commands/command.ts";
@@ -12,6 +13,7 @@ import type { HttpServer } from "./http_server.ts";
 import { changeFile } from "./locked_file.ts";
 import { loadCaBundle, loadKeyPair, type PemSource } from "./key_material.ts";
 import { exitLogged, flushLog } from "./log.ts";
+import { memoryWithoutProc } from "./process_memory.ts";
 
 /** What was given can't be used. */
 const usageExitCode = 2;
@@ -47,6 +49,7 @@ export async function runProgram<Options>(
   run: (options: Options) => Promise<void>,
 ): Promise<void> {
   setDefaultHighWaterMark(false, socketBufferBytes);
+  processCounts.residentBytes = memoryWithoutProc();
   try {
     const [word, ...rest] = process.argv.slice(2);
     const command = commands.find((command) => command.word === word);
