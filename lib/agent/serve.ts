@@ -33,6 +33,7 @@ import { StreamError } from "../protocol/errors.ts";
 import type { Stream, StreamEvents } from "../protocol/stream.ts";
 import { type Span, withTrace } from "../trace.ts";
 import type { Credentials } from "./credentials.ts";
+import { type Impersonator, ProofError } from "./impersonator.ts";
 import type { UpstreamConnection, UpstreamEvents, UpstreamPool } from "../net/upstream.ts";
 
 /** What serving a stream needs. */
@@ -42,6 +43,8 @@ export interface ServeContext {
   credentials?: Credentials | undefined;
   /** What stands in `Host` in place of the target's name, where that is not its address. */
   hosts?: { readonly name: string; readonly address: string } | undefined;
+  /** Verifies whom each request is from, and has the target act for them. */
+  impersonator?: Impersonator | undefined;
   limits: HeadLimits;
   /** A request has reached the target's connection. */
   forwarded: () => void;
@@ -63,7 +66,8 @@ export function serve(stream: Stream, context: ServeContext): void {
 }
 
 /**
- * `head`: the request's head is still coming. `dialling`: its connection is. `sending`: both
+ * `head`: the request's head is still coming. `proving`: whom it is from is being verified.
+ * `dialling`: its connection is still coming. `sending`: both
  * directions run. `over`: answered, failed, given up or handed to a pipe.
  *
  * It hears its stream's events itself, for the reason that `Forward` on the relay does, and those of
@@ -72,7 +76,7 @@ export function serve(stream: Stream, context: ServeContext): void {
 class Serving implements StreamEvents {
   readonly #stream: Stream;
   readonly #context: ServeContext;
-  #state: "head" | "dialling" | "sending" | "over" = "head";
+  #state: "head" | "proving" | "dialling" | "sending" | "over" = "head";
   readonly #requestHeads: HeadReader<RequestHead>;
   /** Bytes behind the request's head that can't be passed on yet. */
   readonly #pending = new ByteBuffer();
@@ -115,7 +119,7 @@ class Serving implements StreamEvents {
       this.#request = checkRequest(head);
       this.#span = this.#context.trace?.(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
-      this.#requestBytes = this.#encodeRequest(this.#request);
+      if (!this.#context.impersonator) this.#requestBytes = this.#encodeRequest(this.#request);
     } catch (error) {
       if (error instanceof StreamError) return this.#fail(error);
       if (!(error instanceof HeadError)) throw error;
@@ -125,7 +129,24 @@ class Serving implements StreamEvents {
     this.#pending.append(rest);
     this.#stream.taken(bytes.length - rest.length);
     if (mayEcho(this.#request.method)) this.#refuseMethod();
+    else if (this.#context.impersonator) this.#prove(this.#context.impersonator, this.#request);
     else this.#connect();
+  }
+
+  /** Nothing is dialled before it is known whom the request is from. */
+  #prove(impersonator: Impersonator, head: RequestHead): void {
+    this.#state = "proving";
+    impersonator.fieldsFor(head).then((fields) => {
+      if (this.#state === "over") return;
+      this.#requestBytes = this.#encodeRequest({ ...head, fields });
+      this.#connect();
+    }).catch((error: unknown) =>
+      this.#fail(
+        error instanceof ProofError
+          ? new StreamError("credentials", error.message)
+          : asStreamError(error),
+      )
+    );
   }
 
   /**
@@ -241,7 +262,7 @@ class Serving implements StreamEvents {
   end(): void {
     if (this.#state === "over") return;
     const isWhole = this.#requestBody?.isDone ||
-      (this.#state === "dialling" && this.#pendingHoldsRest());
+      ((this.#state === "dialling" || this.#state === "proving") && this.#pendingHoldsRest());
     if (!isWhole) this.#fail(new StreamError("protocol", "The request ended too soon"));
   }
 

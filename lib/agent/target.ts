@@ -7,6 +7,7 @@ import type { Stream } from "../protocol/stream.ts";
 import { type Span, spanMethod, type Tracer } from "../trace.ts";
 import { CredentialExpiry } from "./credential_expiry.ts";
 import { Credentials } from "./credentials.ts";
+import { Impersonator } from "./impersonator.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { RefusedCredential } from "./refused_credential.ts";
 import { serve, type ServeContext } from "./serve.ts";
@@ -37,7 +38,7 @@ export class Target {
   openConnections = 0;
 
   constructor(config: TargetConfig, host: TargetHost) {
-    const { name, dial, credential } = config;
+    const { name, dial, credential, impersonate } = config;
     const { log, metrics, head, poolSize, poolIdleTimeoutMs, tracer } = host;
     this.config = config;
     this.#host = host;
@@ -62,6 +63,8 @@ export class Target {
       pool: this.#pool,
       credentials: this.#credentials,
       hosts: { name, address: config.host },
+      impersonator: impersonate &&
+        new Impersonator(impersonate.demands, { find: impersonate.find, nowMs: () => Date.now() }),
       limits: head,
       forwarded: () => metrics.forwarded(name),
       credentialRefused: () => refusedCredential.refused(),

@@ -1,4 +1,6 @@
 /** What an agent knows of one target. */
+import type { ImpersonationDemands } from "../domain/identity.ts";
+import type { FindKey } from "../jwt/verify.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import type { StreamKind } from "../protocol/target_key.ts";
 import type { TokenFile } from "./credentials.ts";
@@ -16,6 +18,13 @@ export interface CredentialConfig {
   readonly origin: string;
 }
 
+/** How an agent acts for others at a target. */
+export interface TargetImpersonation {
+  readonly demands: ImpersonationDemands;
+  /** Finds the keys of those who prove whom a request is from. */
+  readonly find: FindKey;
+}
+
 /** One target, and how the runtime reaches it. */
 export interface TargetConfig {
   /** What relays ask for. */
@@ -27,6 +36,8 @@ export interface TargetConfig {
   readonly host: string;
   readonly usesTls: boolean;
   readonly credential?: CredentialConfig | undefined;
+  /** Whom the agent acts for there; absent where it acts for itself. */
+  readonly impersonate?: TargetImpersonation | undefined;
   /** Two configurations with the same one are the same target, which keeps its connections. */
   readonly identity: string;
   /** Connects to the target. @throws {StreamError} that says why it can't. */

@@ -46,10 +46,11 @@ export class Targets {
   get announcement(): Announcement {
     const { targets, hostnames, hash } = this.#table;
     return {
-      targets: targets.map(({ name, kind, host }) => ({
+      targets: targets.map(({ name, kind, host, impersonate }) => ({
         name,
         kind,
         ...(kind === "http" && host !== name && { host }),
+        ...(impersonate && { impersonate: impersonate.demands.proof }),
       })),
       hostnames: [...hostnames],
       ...(hash !== undefined && { hash }),

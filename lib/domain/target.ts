@@ -1,4 +1,5 @@
 /** Targets of an agent as its configuration lists them: what it may dial, and how. */
+import type { ImpersonationDemands } from "./identity.ts";
 
 /** How the agent connects to a target with TLS. */
 export interface TargetTlsEntry {
@@ -31,4 +32,6 @@ export interface TargetEntry {
   /** Without it, plain TCP. */
   readonly tls?: TargetTlsEntry;
   readonly credential?: TargetCredential;
+  /** Whom the agent acts for there; absent where it acts for itself. */
+  readonly impersonate?: ImpersonationDemands;
 }

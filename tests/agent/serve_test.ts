@@ -1,10 +1,14 @@
 /** The agent's side of a request: a stream from the relay, a raw target over real sockets. */
 import assert from "node:assert/strict";
+import { createLocalJWKSet, SignJWT } from "jose";
 import { Credentials, type TokenFile } from "../../lib/agent/credentials.ts";
+import { Impersonator } from "../../lib/agent/impersonator.ts";
 import { serve, type ServeContext } from "../../lib/agent/serve.ts";
+import { impersonationDemands } from "../../lib/config/entries/identity.ts";
 import { UpstreamPool } from "../../lib/net/upstream.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { dialTarget } from "../../lib/runtime/node/dial_target.ts";
+import { makeKey } from "../callers/issuer.ts";
 import { SessionPair, StreamLog } from "../protocol/session_setup.ts";
 import { memory } from "../protocol/transports.ts";
 import { bytesOf } from "../protocol/wire.ts";
@@ -25,6 +29,7 @@ interface SetupOptions {
   readonly address?: string;
   readonly credential?: { readonly header: string; readonly scheme: string };
   readonly hosts?: ServeContext["hosts"];
+  readonly impersonator?: Impersonator;
 }
 
 /** An agent without a program around it. */
@@ -45,7 +50,7 @@ class Setup implements AsyncDisposable {
 
   static async create(
     handler: TargetHandler,
-    { tokenFile, address, credential, hosts }: SetupOptions = {},
+    { tokenFile, address, credential, hosts, impersonator }: SetupOptions = {},
   ): Promise<Setup> {
     const target = await startRawTarget(handler);
     const [hostname, port] = (address ?? target.address).split(":") as [string, string];
@@ -68,6 +73,7 @@ class Setup implements AsyncDisposable {
         ...credential,
       }),
       hosts,
+      impersonator,
       limits: defaultHeadLimits,
       forwarded: () => setup.forwardedCount++,
       failed: ({ code, message }) => setup.failures.push(`${code} ${message}`),
@@ -475,4 +481,51 @@ Deno.test("serve joins caller and target after a change of protocols", async () 
   await log.untilEvent("end");
   assert.equal(log.text.split("\r\n\r\n")[1], "hello early, late to you");
   assert.deepEqual(log.events, ["end"]);
+});
+
+const proofKey = await makeKey("one");
+
+/** An agent that impersonates whom an assertion of {@link proofKey} names. */
+function impersonating(): Impersonator {
+  const demands = impersonationDemands.parse({
+    ...{ proof: "assertion", issuer: "login.example.com", audience: ["/tunnel/dev"] },
+    ...{ keysFile: "keys.json", prefix: "corp:", groups: ["ops"] },
+  });
+  const find = createLocalJWKSet({ keys: [proofKey.publicJwk as never] });
+  return new Impersonator(demands, { find, nowMs: Date.now });
+}
+
+function proofOf(user: string, audience = "/tunnel/dev"): Promise<string> {
+  return new SignJWT({ impersonate: { user, groups: ["ops"] }, sid: "s1" })
+    .setProtectedHeader({ alg: "ES256", kid: "one" }).setIssuer("login.example.com")
+    .setSubject("7335").setAudience(audience).setExpirationTime("1m").sign(proofKey.privateKey);
+}
+
+Deno.test("serve acts for whom a request proves to be from, with the agent's own credential", async () => {
+  const impersonator = impersonating();
+  await using setup = await Setup.create(scripted([], [[OK]]), { impersonator, tokenFile });
+  const proof = await proofOf("corp:ann");
+  const fields = [`Culvert-Identity: ${proof}`, "Impersonate-User: root", "Content-Length: 4"];
+  assert.equal(await setup.answerTo(request("POST", "/pods", ...fields) + "body"), OK);
+  assert.equal(
+    setup.target.connections[0]!.receivedText,
+    "POST /pods HTTP/1.1\r\nHost: target:1\r\nContent-Length: 4\r\n" +
+      "Impersonate-User: corp:ann\r\nImpersonate-Group: ops\r\n" +
+      "Impersonate-Extra-culvert.dev%2Fsession: s1\r\nAuthorization: Bearer sa-token\r\n\r\nbody",
+  );
+});
+
+Deno.test("serve dials nothing for a request that proves nobody", async () => {
+  await using setup = await Setup.create(() => Promise.resolve(), {
+    impersonator: impersonating(),
+  });
+  const proofs = ["", await proofOf("corp:ann", "/tunnel/other"), await proofOf("admin")];
+  for (const proof of proofs) {
+    const log = setup.ask(request("GET", "/pods", ...proof ? [`Culvert-Identity: ${proof}`] : []));
+    await log.until(() => log.events.length > 0, "the refusal");
+    assert.match(log.events[0]!, /credentials/);
+  }
+  assert.equal(setup.dialCount, 0);
+  assert.equal(setup.failures.length, proofs.length);
+  assert.ok(!setup.failures.join().includes(proofs[1]!));
 });

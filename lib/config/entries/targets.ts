@@ -4,6 +4,7 @@ import type { TargetEntry } from "../../domain/target.ts";
 import { ConfigError } from "../config_error.ts";
 import { parseHost, parseTargetAddress } from "../options/address.ts";
 import { parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
+import { impersonationDemands } from "./identity.ts";
 import { entryOf } from "./json_entries.ts";
 import { describeIssues, numbered, parseYaml } from "./yaml_entries.ts";
 
@@ -64,10 +65,14 @@ const targetSchema = entryOf({
   kind: z.enum(["http", "tcp"], KIND_EXPECTED).default("http"),
   tls: tlsSchema.exactOptional(),
   credential: credentialSchema.exactOptional(),
+  impersonate: impersonationDemands.exactOptional(),
 }, "must be an object with name and address").superRefine((target, context) => {
-  if (target.kind !== "tcp" || target.credential === undefined) return;
-  const message = "has no use for kind tcp, whose bytes pass as they are; remove it";
-  context.addIssue({ code: "custom", path: ["credential"], message });
+  if (target.kind !== "tcp") return;
+  for (const key of ["credential", "impersonate"] as const) {
+    if (target[key] === undefined) continue;
+    const message = "has no use for kind tcp, whose bytes pass as they are; remove it";
+    context.addIssue({ code: "custom", path: [key], message });
+  }
 });
 
 const fileSchema = entryOf({

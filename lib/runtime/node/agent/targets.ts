@@ -14,6 +14,7 @@ import { followConfig } from "../followed_config.ts";
 import { tokenFile } from "../token_file.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 import type { TargetDialer } from "./single_target.ts";
+import { loadProofKeys, type ProofKeys } from "./proof_keys.ts";
 import { type LoadedTls, loadTargetTls, targetDialer } from "./target_tls.ts";
 
 /** What the targets file held when it was read last, and its TLS files. */
@@ -21,6 +22,8 @@ interface LoadedFile {
   readonly text: string;
   readonly entries: readonly TargetEntry[];
   readonly tls: readonly LoadedTls[];
+  /** For each entry that impersonates. */
+  readonly proofKeys: readonly (ProofKeys | undefined)[];
 }
 
 /** Where reloads are told. */
@@ -146,7 +149,9 @@ export class AgentTargets {
     const options = this.#options;
     const single = this.dialSingle && singleTarget(options, this.dialSingle);
     const targets = [
-      ...(file?.entries.map((entry, index) => namedTarget(entry, file.tls[index]!, options)) ?? []),
+      ...(file?.entries.map((entry, index) =>
+        namedTarget(entry, file.tls[index]!, file.proofKeys[index], options)
+      ) ?? []),
       ...(single ? [single] : []),
     ];
     return {
@@ -166,15 +171,18 @@ async function loadFile(
   for (const [index, entry] of entries.entries()) {
     tls.push(await loadTargetTls(entry, targetsFileName(path), index));
   }
-  return { text, entries, tls };
+  const proofKeys = await Promise.all(
+    entries.map((entry, index) => loadProofKeys(entry, targetsFileName(path), index)),
+  );
+  return { text, entries, tls, proofKeys };
 }
 
-/** The PEM files of all targets, each once. */
+/** The files of certificates and keys of all targets, each once. */
 function filesOf(file: LoadedFile | undefined): FileText[] {
-  const byPath = new Map(
-    file?.tls.flatMap(({ files }) => files).map((one) => [one.path, one] as const),
-  );
-  return [...byPath.values()];
+  if (!file) return [];
+  const files = file.tls.flatMap(({ files }) => files);
+  for (const keys of file.proofKeys) if (keys?.file) files.push(keys.file);
+  return [...new Map(files.map((one) => [one.path, one] as const)).values()];
 }
 
 function singleTarget(options: AgentOptions, dial: TargetDialer): TargetConfig {
@@ -204,9 +212,10 @@ function singleTarget(options: AgentOptions, dial: TargetDialer): TargetConfig {
 function namedTarget(
   entry: TargetEntry,
   { pems }: LoadedTls,
+  keys: ProofKeys | undefined,
   { dialTimeoutMs }: AgentOptions,
 ): TargetConfig {
-  const { name, kind, tls, credential } = entry;
+  const { name, kind, tls, credential, impersonate: demands } = entry;
   const address = formatAddress(entry.address);
   const defaultPort = tls ? 443 : 80;
   const { hostname, port } = entry.address;
@@ -224,7 +233,8 @@ function namedTarget(
         origin: "targets",
       },
     }),
-    identity: JSON.stringify([entry, pems]),
+    ...(demands && keys && { impersonate: { demands, find: keys.find } }),
+    identity: JSON.stringify([entry, pems, keys?.file?.text]),
     dial: targetDialer(entry, pems, dialTimeoutMs),
   };
 }
