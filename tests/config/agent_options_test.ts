@@ -408,3 +408,86 @@ function existsOnThisMachine(path: string): boolean {
     return false;
   }
 }
+
+Deno.test("with --targets, the options of --target have no defaults", () => {
+  using scratch = new ScratchDirectory();
+  const text = "targets: [{ name: web, address: 'web.svc:80' }]\n";
+  const path = scratch.write("targets.yaml", text);
+  const { target, targetTls, saTokenPath, targets, warnings } = run(["--targets", path]);
+  assert.deepEqual({ target, targetTls, saTokenPath, warnings }, {
+    target: undefined,
+    targetTls: undefined,
+    saTokenPath: undefined,
+    warnings: [],
+  });
+  const entry = { name: "web", address: { hostname: "web.svc", port: 80 }, kind: "http" };
+  assert.deepEqual(targets, { path, text, entries: [entry] });
+  // What is given counts.
+  const tokenPath = scratch.write("token", "t");
+  const beside = run(["--targets", path, "--target", "api.svc:443", "--sa-token-path", tokenPath]);
+  assert.deepEqual(beside.target, { hostname: "api.svc", port: 443 });
+  assert.deepEqual(beside.targetTls, { isInsecure: false });
+  assert.equal(beside.saTokenPath, tokenPath);
+  assert.equal(run(["--targets", path], { ...ENV, TARGET: "api.svc:443" }).saTokenPath, undefined);
+});
+
+Deno.test("an option about the target of --target is refused where there is none", () => {
+  using scratch = new ScratchDirectory();
+  const path = scratch.write("targets.yaml", "targets: []\n");
+  for (
+    const option of [
+      "--sa-token-path=/t",
+      "--ca-cert=/t",
+      "--tls-server-name=a",
+      "--insecure",
+      "--plain-target",
+    ]
+  ) {
+    assertRefused(
+      () => run(["--targets", path, option]),
+      `Option ${option.split("=")[0]} needs --target: each target in the file of --targets has ` +
+        "settings of its own",
+    );
+  }
+});
+
+Deno.test("a targets file is read at start: what is wrong with it, and what may not work", () => {
+  using scratch = new ScratchDirectory();
+  assertRefused(
+    () => run(["--targets", "/nowhere/targets.yaml"]),
+    'Option --targets names "/nowhere/targets.yaml", which cannot be read: there is no such file',
+  );
+  const wrong = scratch.write("wrong.yaml", "targets: [{ name: A, address: 'a:1' }]\n");
+  assertRefused(
+    () => run(["--targets", wrong]),
+    `Targets file ${JSON.stringify(wrong)}, entry 1 ("A"): name: must be 1 to 63 of the ` +
+      'characters "a" to "z", "0" to "9" and "-"',
+  );
+  const path = scratch.write(
+    "targets.yaml",
+    "targets: [{ name: a, address: 'a:1', tls: { insecure: true }, credential: { file: /nowhere/t } }]",
+  );
+  const { warnings } = run(["--targets", path]);
+  const place = `Targets file ${JSON.stringify(path)}, entry 1 ("a")`;
+  assert.deepEqual(warnings, [
+    `${place}: the target's certificate is not verified`,
+    `${place}: credential: file: "/nowhere/t" cannot be read yet: there is no such file; requests ` +
+    "fail until it can",
+  ]);
+  const empty = scratch.write("empty.yaml", "targets: []\n");
+  assert.deepEqual(run(["--targets", empty]).warnings, [
+    `Targets file ${JSON.stringify(empty)} has no targets: every request is refused`,
+  ]);
+});
+
+Deno.test("--hostname may be given several times, and its target must be clear at start", () => {
+  const given = [...PLAIN, "--hostname", "A.example", "--hostname=b.example"];
+  assert.deepEqual(run(given).hostname, [{ hostname: "a.example" }, { hostname: "b.example" }]);
+  // Not HOSTNAME, which is the container's own name everywhere.
+  assert.equal(run(PLAIN, { ...ENV, HOSTNAME: "pod-1" }).hostname, undefined);
+  assert.deepEqual(run(PLAIN, { ...ENV, HOSTNAMES: "c" }).hostname, [{ hostname: "c" }]);
+  assertRefused(
+    () => run([...PLAIN, "--hostname", "a=web"]),
+    'Option --hostname has a for the target "web", which the agent does not have',
+  );
+});

@@ -21,7 +21,7 @@ export function parseYaml(text: string, source: string, expected: string): unkno
     version: "1.2",
     uniqueKeys: true,
     stringKeys: true,
-    logLevel: "silent",
+    logLevel: "error",
   });
   const [error] = document.errors;
   if (error) throw new ConfigError(`${source}: ${faultOf(error)}; it must be ${expected}`);
