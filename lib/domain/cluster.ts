@@ -6,8 +6,11 @@ import type { Hostname } from "./service.ts";
 export interface Cluster {
   /** In the path `/tunnel/{id}/…`: 1 to 253 of `A-Z a-z 0-9 . _ -`, but neither "." nor "..". */
   readonly id: string;
-  /** `HOST:PORT` that the relay asks the agent to dial, as it stands in the file. */
-  readonly targetAddr: string;
+  /**
+   * The target of `/tunnel/{id}/…` as the agent names it: `HOST:PORT`, or a name. Absent where services
+   * alone use the cluster: there is nothing at its path then.
+   */
+  readonly targetAddr?: string | undefined;
   /** What becomes of requests with `Impersonate-*` headers. */
   readonly impersonation: Impersonation;
   /** One of these must be a name in the agent's client certificate; absent when none is needed. */

@@ -497,6 +497,8 @@ function headOf(
     fields.push(field(name, value));
   }
   if (typeof acceptEncoding === "string") fields.push(field("accept-encoding", acceptEncoding));
+  // Over HTTP/2 the authority stands in the URL alone.
+  if (!request.headers.has("host")) fields.push(field("host", new URL(request.url).host));
   const upgrade = request.headers.get("upgrade");
   if (upgrade !== null) fields.push(field("connection", "Upgrade"), field("upgrade", upgrade));
   if (handshake) {

@@ -71,8 +71,22 @@ export function ownPaths(): OwnPaths {
 }
 
 /** The app behind `--health-addr`: probes and metrics for those who have no client certificate. */
-export function healthApp(relay: Relay): Hono<RelayEnv> {
-  return addMetrics(addProbes(new Hono<RelayEnv>(), relay), relay);
+export function healthApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
+  const app = new Hono<RelayEnv>();
+  // What a proxy in front asks before it obtains a certificate for a name.
+  app.get("/.culvert/hosts", (c) => {
+    const host = canonicalHost(c.req.query("domain") ?? "");
+    const isKnown = host !== undefined && (host === relayHost || hasCertificateFor(relay, host));
+    return isKnown ? c.text("ok") : c.text("no such host\n", 404);
+  });
+  return addMetrics(addProbes(app, relay), relay);
+}
+
+/** Whether a name is a service's that is served by HTTP; under a wildcard for claims, only once claimed. */
+function hasCertificateFor({ services, registry }: Relay, host: string): boolean {
+  const found = services.table.find(host);
+  if (!found || found.service.kind === "tls") return false;
+  return found.claim !== "wildcard" || registry.isClaimed(found.service.cluster, host);
 }
 
 function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {

@@ -4,6 +4,7 @@
  * What is behind it looks at the same credentials again, and does everything else.
  */
 import { type Field, field } from "../http1/head.ts";
+import type { Service } from "../domain/service.ts";
 import type { Peer } from "../net/exchange.ts";
 import { targetOf } from "../net/fetch_exchange.ts";
 import { Admission } from "./agents/admissions.ts";
@@ -12,7 +13,8 @@ import { Denial } from "./callers/caller.ts";
 import { refuseCluster } from "./callers/callers.ts";
 import { callerUnknown, clusterNotAvailable, errorResponse, notAHandshake } from "./errors.ts";
 import type { Relay } from "./relay.ts";
-import { clusterRouteOf } from "./route.ts";
+import { clusterRouteOf, isOwnPath } from "./route.ts";
+import { canonicalHost } from "./services/canonical_host.ts";
 
 /** The id of the cluster that a request may go on to, or the answer to it. */
 export async function clusterAtDoor(
@@ -23,14 +25,32 @@ export async function clusterAtDoor(
   const target = targetOf(request.url);
   const fields = [...request.headers].map(([name, value]) => field(name, value));
   const path = target.split("?", 1)[0];
-  if (path === "/connect") return await agentsCluster(relay, fields, peer);
-  if (path === "/healthz") return new Response("ok");
   // Behind the door it would be a GET.
   const upgrade = request.headers.get("upgrade")?.toLowerCase();
   if (upgrade === "websocket" && request.method !== "GET") return errorResponse(notAHandshake);
+  const host = canonicalHost(new URL(request.url).host);
+  const service = host === undefined ? undefined : relay.services.table.find(host)?.service;
+  if (service) return await serviceCluster(relay, service, { target, fields }, peer);
+  if (path === "/connect") return await agentsCluster(relay, fields, peer);
+  if (path === "/healthz") return new Response("ok");
   const cluster = clusterRouteOf(target)?.cluster;
   if (!cluster) return new Response("not found\n", { status: 404 });
   return await callersCluster(relay, cluster, { target, fields }, peer);
+}
+
+/** Paths of culvert's own need no caller yet: a preflight and a sign-in have none. */
+async function serviceCluster(
+  relay: Relay,
+  service: Service,
+  head: { readonly target: string; readonly fields: readonly Field[] },
+  peer: Peer,
+): Promise<string | Response> {
+  if (!isOwnPath(head.target) && service.corsOrigins.length === 0) {
+    const identity = await relay.services.gate.identify(service, { head, peer });
+    if (identity instanceof Denial) return errorResponse(identity.answer, head);
+  }
+  const isKnown = relay.config.clusters.some(({ id }) => id === service.cluster);
+  return isKnown ? service.cluster : errorResponse(clusterNotAvailable, head);
 }
 
 async function agentsCluster(

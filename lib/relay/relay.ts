@@ -104,6 +104,7 @@ export class Relay {
   readonly limits: Limits;
   readonly services: Services;
   #clusters: readonly ClusterEntry[];
+  #pathless: ReadonlySet<string>;
   /** For requests that are over them. */
   readonly refusalPace = new RefusalPace();
   readonly settings: Settings;
@@ -141,6 +142,7 @@ export class Relay {
     this.limits.useClusters(config.clusters);
     metrics.useClusters(config.clusters.map(({ id }) => id));
     this.#clusters = config.clusters;
+    this.#pathless = pathlessOf(config.clusters);
     this.services = new Services(new ServiceTable([], []), publicOnly);
     this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
@@ -195,10 +197,16 @@ export class Relay {
     this.metrics.useClusters(clusters.map(({ id }) => id));
     this.responseTimeouts.useClusters(clusters);
     this.#clusters = clusters;
+    this.#pathless = pathlessOf(clusters);
     this.replaceServices(this.services.table.services);
     const changes = this.admissions.replace(tokens);
     for (const { reviewed } of [...this.registry.all()]) reviewed?.();
     return changes;
+  }
+
+  /** Whether a cluster has nothing at `/tunnel/{id}`: services alone use it. */
+  isPathless(id: string): boolean {
+    return this.#pathless.has(id);
   }
 
   /** Takes other services. What is open of those that are gone ends; the others are not touched. */
@@ -259,6 +267,10 @@ export class Relay {
     await this.#withdrawn;
     this.peers?.close();
   }
+}
+
+function pathlessOf(clusters: readonly ClusterEntry[]): Set<string> {
+  return new Set(clusters.filter(({ targetAddr }) => targetAddr === undefined).map(({ id }) => id));
 }
 
 /** What becomes known of the keys of callers' issuer. */

@@ -68,3 +68,11 @@ export function pathOf(target: string): string {
   const path = target.replace(/^https?:\/\/[^/?]*/i, "");
   return path === "" || path.startsWith("?") ? `/${path}` : path;
 }
+
+/**
+ * Whether a path at a service's host is culvert's own. Bytes count, as they were sent: what an app might
+ * decode to the same is the app's.
+ */
+export function isOwnPath(path: string): boolean {
+  return path.startsWith("/.culvert/") || /^\/\.culvert(?:\?|$)/.test(path);
+}

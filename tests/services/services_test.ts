@@ -265,6 +265,7 @@ Deno.test("a service of a cluster or a target that nobody has is answered with 5
     token,
     target: target.address,
   });
+  await relay.waitForAgent("dev");
   for (
     const [host, code] of [["nobody", "cluster_not_available"], ["away", "target_not_available"]]
   ) {

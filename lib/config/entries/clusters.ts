@@ -4,12 +4,12 @@
  */
 import { z } from "zod";
 import { type ClusterEntry, type ClusterToken, impersonations } from "../../domain/cluster.ts";
-import { parseTargetAddress } from "../options/address.ts";
 import { ConfigError } from "../config_error.ts";
 import { hostnames, overlaps } from "./hostnames.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
-import { duration, parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
+import { duration } from "../options/kinds.ts";
+import { targetName } from "./target_name.ts";
 
 /** What a clusters file holds. */
 export interface Clusters {
@@ -86,9 +86,7 @@ const clusterSchema = entryOf({
   tokenSha256: tokenSha256.optional(),
   tokens: z.array(tokenSchema, TOKENS_EXPECTED).min(1, TOKENS_EXPECTED)
     .max(MAX_TOKENS, TOKENS_EXPECTED).optional(),
-  targetAddr: z.string(TARGET_EXPECTED).pipe(
-    parsedBy((text) => parseTargetAddress(text) && text, TARGET_EXPECTED),
-  ),
+  targetAddr: targetName.exactOptional(),
   impersonation: z.enum(impersonations, 'must be "refuse", "strip" or "forward"').default("refuse"),
   limits: limitsSchema.optional(),
   responseTimeout: z.string(TIMEOUT_EXPECTED).pipe(duration({ min: "0" }).schema).exactOptional(),

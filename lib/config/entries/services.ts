@@ -14,13 +14,13 @@ import {
 import { callerJwtProvider, type Provider } from "../../domain/provider.ts";
 import { type Service, serviceKinds } from "../../domain/service.ts";
 import { ConfigError } from "../config_error.ts";
-import { parseTargetAddress } from "../options/address.ts";
 import { duration } from "../options/kinds.ts";
 import { clusterIdSchema, limitsSchema, TIMEOUT_EXPECTED } from "./clusters.ts";
 import { covers, hostnames } from "./hostnames.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
 import { checkPolicies, checkPolicyUse, policyName, policySchema } from "./policies.ts";
 import { checkProviders, providerSchema } from "./providers.ts";
+import { targetName } from "./target_name.ts";
 import { describeIssues, parseYaml } from "./yaml_entries.ts";
 
 /** What the services' texts hold. */
@@ -52,9 +52,6 @@ export interface ServicesContext {
 
 const EXPECTED = "an object with services, in YAML or JSON";
 const SERVICE_EXPECTED = "must be an object with name, hostnames, cluster, target and policy";
-const TARGET_EXPECTED =
-  "must be the name of one of the agent's targets: 1 to 63 of a-z, 0-9 and -, " +
-  "or HOST:PORT";
 const POLICY_EXPECTED =
   `is missing: it must be "${publicPolicy}", which lets everybody in, or the name of a policy`;
 const HEADERS_EXPECTED = "must be an object with set, remove or both";
@@ -77,21 +74,25 @@ const headerName = z.string(HEADER_EXPECTED)
 const headerValue = z.string(VALUE_EXPECTED)
   .regex(/^(?:[\x21-\x7e](?:[\x20-\x7e]{0,4094}[\x21-\x7e])?)?$/, VALUE_EXPECTED);
 
+const headerFields = z.record(z.string(), headerValue, "must be an object of header fields")
+  .superRefine((fields, context) => {
+    for (const name of Object.keys(fields)) {
+      const { error } = headerName.safeParse(name);
+      if (!error) continue;
+      context.addIssue({ code: "custom", path: [name], message: error.issues[0]!.message });
+    }
+  });
+
 const origin = z.string(ORIGIN_EXPECTED).refine((text) => {
   const url = URL.parse(text);
   return url !== null && /^https?:$/.test(url.protocol) && url.origin === text;
 }, ORIGIN_EXPECTED);
 
-const target = z.string(TARGET_EXPECTED).refine(
-  (text) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(text) || parseTargetAddress(text),
-  TARGET_EXPECTED,
-);
-
 const serviceSchema = entryOf({
   name: policyName,
   hostnames,
   cluster: clusterIdSchema,
-  target,
+  target: targetName,
   kind: z.enum(serviceKinds, `must be one of ${serviceKinds.join(", ")}`).default("http"),
   policy: z.string(POLICY_EXPECTED).min(1, POLICY_EXPECTED),
   host: z.enum(["public", "target"], 'must be "public" or "target"').exactOptional(),
@@ -100,7 +101,7 @@ const serviceSchema = entryOf({
   responseTimeout: z.string(TIMEOUT_EXPECTED).pipe(duration({ min: "0" }).schema).exactOptional(),
   limits: limitsSchema.exactOptional(),
   headers: entryOf({
-    set: z.record(headerName, headerValue, "must be an object of header fields").exactOptional(),
+    set: headerFields.exactOptional(),
     remove: z.array(headerName, "must be a list of header fields").exactOptional(),
   }, HEADERS_EXPECTED).exactOptional(),
   cors: entryOf({

@@ -6,6 +6,7 @@ import {
   clusterNotAvailable,
   impersonationNotAllowed,
   kindNotSupported,
+  noSuchPath,
   type RelayError,
   targetNotAvailable,
   unknownHost,
@@ -45,16 +46,21 @@ class ClusterDestination implements Destination {
     this.#prefix = `/tunnel/${cluster}`;
   }
 
+  /** Clusters without a target are refused before, by {@link refusalAt}. */
   targetAt({ cluster }: Registration): string {
-    return cluster.targetAddr;
+    return cluster.targetAddr!;
   }
 
-  viewAt({ cluster: { targetAddr, impersonation } }: Registration): TargetView {
+  viewAt(registration: Registration): TargetView {
+    const { impersonation } = registration.cluster;
+    const name = this.targetAt(registration);
     const rules = { host: "target", authorization: "culvert", impersonation } as const;
-    return { host: targetAddr, prefix: this.#prefix, rules };
+    const host = registration.targets?.get(name)?.host ?? name;
+    return { host, prefix: this.#prefix, rules };
   }
 
   refusalAt({ cluster }: Registration, head: RequestHead): RelayError | undefined {
+    if (cluster.targetAddr === undefined) return noSuchPath;
     const isRefused = cluster.impersonation === "refuse" && impersonates(head);
     return isRefused ? impersonationNotAllowed(cluster.id) : undefined;
   }

@@ -9,6 +9,7 @@ import {
   bodyTooLarge,
   loopDetected,
   methodRefused,
+  noSuchPath,
   type RelayError,
   tooManyHops,
 } from "../errors.ts";
@@ -32,6 +33,7 @@ export function refusalOf(
 ): RelayError | undefined {
   const refused = forwardingRefusal(relay, exchange);
   if (refused) return refused;
+  if (route.kind === "cluster" && relay.isPathless(route.cluster)) return noSuchPath;
   if (!registration && !relay.peers) return destinationOf(route).notAvailable();
   const { framing } = exchange;
   const { maxBodyBytes } = relay.config;

@@ -15,7 +15,7 @@ import {
 } from "../errors.ts";
 import { impersonates } from "../forward/headers.ts";
 import type { Relay } from "../relay.ts";
-import { pathOf, type ServiceRoute } from "../route.ts";
+import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight } from "../services/cors.ts";
 import { destinationOf } from "./destination.ts";
@@ -58,14 +58,15 @@ export function serviceRouteOf(
   return route && route.service?.kind !== "tls" ? route : unknownHost;
 }
 
+/** Whether a request asks for the host of a service. */
+export function isServiceHost({ services }: Relay, { head }: Pick<Exchange, "head">): boolean {
+  const host = canonicalHost(getField(head.fields, "host") ?? "");
+  return host !== undefined && services.table.find(host) !== undefined;
+}
+
 /** Answers what is culvert's own and is not there. */
 export function answerNoOwnPath(exchange: Exchange): void {
   answerError(exchange, noSuchOwnPath);
-}
-
-/** As it was sent: what an app might decode to the same is the app's. */
-function isOwnPath(path: string): boolean {
-  return path.startsWith("/.culvert/") || /^\/\.culvert(?:\?|$)/.test(path);
 }
 
 function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<void> | void {

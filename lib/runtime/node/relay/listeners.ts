@@ -68,7 +68,10 @@ export class RelayListeners {
       proxies,
     });
     this.#health = options.healthAddr &&
-      this.#serve("health", healthApp(relay).fetch, { limits: head, connections: anybody });
+      this.#serve("health", healthApp(relay, options.webRelayHost).fetch, {
+        limits: head,
+        connections: anybody,
+      });
     this.#sweep = setInterval(() => relay.sparseLog.sweep(), sparseLogSweepMs);
   }
 
