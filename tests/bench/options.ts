@@ -47,7 +47,7 @@ Options:
                      limited rate, and so are caller and target in the direct comparison
   --rate MBIT        Rate of that line each way, in Mbit/s (default 1000; only with --rtt)
   --stalled N        Streams that nobody reads, in the measurement "memory/stalled" (default 1000)
-  --log-level LEVEL  Log level of relay and agent (default warn)
+  --log-level LEVEL  Log level of relay and agent (default info)
   --json             Print JSON instead of the table
   --help             Print this text
 
@@ -80,7 +80,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     isQuick: values.quick ?? false,
     only: values.only === undefined ? undefined : pattern(values.only),
     stalledStreams: positiveInteger("stalled", values.stalled ?? "1000"),
-    logLevel: logLevel(values["log-level"] ?? "warn"),
+    logLevel: logLevel(values["log-level"] ?? "info"),
     isJson: values.json ?? false,
     isList: values.list ?? false,
     isHelp: values.help ?? false,
