@@ -20,7 +20,9 @@ function npmPackage(specifier: string): [name: string, version: string] {
 }
 
 Deno.test("dependencies.md: the packages are those of deno.json and their types, pinned", () => {
-  const configs = ["deno.json", "tests/edge/workerd/deno.json"];
+  const configs = ["", "tests/edge/workerd/", "tests/apps/browser/"].map((folder) =>
+    `${folder}deno.json`
+  );
   const imports = configs.flatMap((path) =>
     Object.values((JSON.parse(readText(path)) as { imports: Record<string, string> }).imports)
   );
