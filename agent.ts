@@ -85,12 +85,12 @@ await runProgram(program, async (options) => {
     log.info("Listening", { listener: "health", address });
   }
   const expiry = new CertificateExpiry({
-    facts: (nowMs) => tlsFiles.facts(nowMs),
+    facts: (nowMs) => [...tlsFiles.facts(nowMs), ...targets.facts(nowMs)],
     expires: (option, seconds) => agent.metrics.certificateExpires(option, seconds),
     log,
   });
   tlsFiles.follow({ metrics: agent.metrics, log, replaced: () => expiry.look() });
-  targets.follow({ agent, metrics: agent.metrics, log });
+  targets.follow({ agent, metrics: agent.metrics, log, replaced: () => expiry.look() });
   const running = agent.run();
 
   const signal = await Promise.race([untilSignalled(), failureOf(running)]);

@@ -3,7 +3,7 @@ import { Counter, Gauge, Registry as Metrics } from "prom-client";
 import { processMetrics } from "../process_metrics.ts";
 import { streamErrorCodes } from "../protocol/errors.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";
-import { credentialName, type TargetConfig } from "./target_config.ts";
+import { certificateName, credentialName, type TargetConfig } from "./target_config.ts";
 
 /** Of a TCP stream's bytes. */
 const directions = ["to_target", "from_target"] as const;
@@ -222,6 +222,9 @@ export class AgentMetrics {
    */
   targetLeft(config: TargetConfig, next: TargetConfig | undefined): void {
     if (!next?.credential) this.#credentials.remove({ name: credentialName(config) });
+    for (const key of ["ca", "cert"] as const) {
+      this.#certificates.remove({ name: certificateName(config.name, key) });
+    }
     if (next) return;
     const target = config.name;
     this.#targets.delete(target);

@@ -49,6 +49,11 @@ export function credentialName({ name, credential }: TargetConfig): string {
   return credential?.origin === "sa-token-path" ? credential.origin : `targets/${name}`;
 }
 
+/** The label of the metric of a certificate in a targets file. */
+export function certificateName(target: string, key: "ca" | "cert"): string {
+  return `targets/${target}/${key}`;
+}
+
 /** All targets of an agent. */
 export interface TargetTable {
   readonly targets: readonly TargetConfig[];

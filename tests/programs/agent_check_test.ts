@@ -6,7 +6,7 @@ import { Authority, withFolder } from "../support/certificates.ts";
 import { ConnectProxy } from "../support/connect_proxy.ts";
 import { type ProgramResult, runProgram, startAgent, startRelay } from "../support/programs.ts";
 import { fieldValues } from "../support/raw_http.ts";
-import { answering, startRawTarget } from "../support/target.ts";
+import { answering, refusingAddress, startRawTarget } from "../support/target.ts";
 
 const CLUSTER = "blue";
 const token = "check-token-0123456789abcdef";
@@ -16,7 +16,7 @@ const proxyPassword = "check-proxy-password";
 /** What a check printed: each line's state and detail by its name. */
 function linesOf({ stdout }: ProgramResult): Record<string, string> {
   const rows = stdout.trimEnd().split("\n").map((line) => {
-    const [, state, name, detail] = /^(ok|FAIL|skip) +(\w+ \w+) {2,}(.+)$/.exec(line) ?? [];
+    const [, state, name, detail] = /^(ok|FAIL|skip) +([\w-]+ \w+) {2,}(.+)$/.exec(line) ?? [];
     ok(state && name && detail, line);
     return [name, `${state} ${detail}`];
   });
@@ -108,6 +108,43 @@ Deno.test("agent check says ok to everything, and leaves the running agent's ses
     using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(own.caPath)] });
     const url = `https://${relay.internalAddress}/tunnel/${CLUSTER}/`;
     equal(await (await fetch(url, { client })).text(), "{}");
+  });
+});
+
+Deno.test("agent check tries every target of a targets file, each with its own credential", async () => {
+  await withParts(async ({ args, folder, relayAddress, target, tokenPath }) => {
+    const refusing = await refusingAddress();
+    const foreign = await Authority.create(folder, "foreign");
+    const targets = [
+      { name: "web-app", address: target.address },
+      { name: "api", address: target.address, credential: { file: tokenPath, header: "X-Key" } },
+      { name: "pg", address: target.address, kind: "tcp" },
+      { name: "tls", address: relayAddress, tls: { ca: foreign.caPath } },
+      { name: "away", address: refusing, kind: "tcp" },
+    ];
+    const path = `${folder}/targets.yaml`;
+    await Deno.writeTextFile(path, JSON.stringify({ targets }));
+    const [, server = "", , ca = ""] = args;
+    const common = ["--server", server, "--server-ca-cert", ca, "--token", token];
+    const result = await check(...common, "--targets", path);
+    const lines = linesOf(result);
+    equal(result.code, 1);
+    deepEqual(failuresOf(result), ["tls TLS", "away connection"]);
+    equal(lines["target address"], undefined);
+    match(lines["web-app credential"]!, /^ok the target answers \(status \d+\)/);
+    match(lines["api credential"]!, /^ok the target accepts the token/);
+    deepEqual([lines["pg address"]?.slice(0, 2), lines["pg connection"]?.slice(0, 2)], [
+      "ok",
+      "ok",
+    ]);
+    equal(lines["pg credential"], undefined);
+    match(lines["tls TLS"]!, /tls\.ca in the targets file must hold the CA/);
+    match(lines["away connection"]!, /--targets/);
+    ok(
+      target.connections.some(({ receivedText }) =>
+        receivedText.includes(`X-Key: ${credential}\r\n`)
+      ),
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 /** TLS with the targets of a file: whom the agent trusts, what it shows, and files that change. */
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
@@ -131,6 +131,11 @@ Deno.test("a target's CA file that changes takes effect, and one that is damaged
     const tls = { ca, cert: client.certPath, key: client.keyPath };
     await Setup.with(() => [{ name: "api", address: server.address, tls }], async (setup) => {
       equal(await setup.ask("api"), "tls");
+      const expires = (key: string) =>
+        setup.metric(`culvert_certificate_not_after_timestamp_seconds{name="targets/api/${key}"}`);
+      ok(
+        (await expires("ca"))! > Date.now() / 1000 && (await expires("cert"))! > Date.now() / 1000,
+      );
       await Deno.copyFile(servers.caPath, ca);
       const applied = 'culvert_config_reloads_total{source="targets_tls",result="applied"}';
       await eventually(async () => await setup.metric(applied) === 1, "the CA to be in use");
@@ -141,6 +146,8 @@ Deno.test("a target's CA file that changes takes effect, and one that is damaged
       );
       match(String(line.reason), /, entry 1 \("api"\): tls: ca names ".*ca\.crt", which/);
       equal(await setup.ask("api"), "200");
+      await setup.replace([]);
+      deepEqual([await expires("ca"), await expires("cert")], [undefined, undefined]);
     });
   } finally {
     await Deno.remove(folder, { recursive: true });

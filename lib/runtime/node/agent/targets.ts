@@ -2,7 +2,11 @@
 import { createHash } from "node:crypto";
 import type { Agent } from "../../../agent/agent.ts";
 import type { AgentConfigSource, AgentMetrics } from "../../../agent/metrics.ts";
-import type { TargetConfig, TargetTable } from "../../../agent/target_config.ts";
+import {
+  certificateName,
+  type TargetConfig,
+  type TargetTable,
+} from "../../../agent/target_config.ts";
 import { type AgentOptions, targetsFileName } from "../../../config/agent_options.ts";
 import { resolveClaims } from "../../../config/claims.ts";
 import { readTargets } from "../../../config/entries/targets.ts";
@@ -10,7 +14,9 @@ import type { FileText } from "../../../config/files.ts";
 import { formatAddress } from "../../../config/options/address.ts";
 import type { TargetEntry } from "../../../domain/target.ts";
 import type { Log } from "../../../log.ts";
+import { factsOf } from "../certificates.ts";
 import { followConfig } from "../followed_config.ts";
+import type { TlsFileFacts } from "../tls_files.ts";
 import { tokenFile } from "../token_file.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 import type { TargetDialer } from "./single_target.ts";
@@ -31,6 +37,8 @@ export interface TargetsHost {
   readonly agent: Agent;
   readonly metrics: AgentMetrics;
   readonly log: Log;
+  /** Other certificates may be in use from now on. */
+  readonly replaced?: () => void;
 }
 
 /** Reads the table, and reads it again when its files change. */
@@ -83,6 +91,21 @@ export class AgentTargets {
   /** What the agent serves now. */
   get table(): TargetTable {
     return this.#tableOf(this.#file);
+  }
+
+  /** What is known of the certificates of the targets' files. */
+  facts(nowMs: number): TlsFileFacts[] {
+    return this.#file?.entries.flatMap(({ name, tls }, index) => {
+      const { pems } = this.#file!.tls[index]!;
+      return (["ca", "cert"] as const).flatMap((key) => {
+        const facts = pems[key] === undefined
+          ? undefined
+          : factsOf(pems[key], key === "cert", nowMs);
+        const path = tls?.[key];
+        if (facts === undefined || path === undefined) return [];
+        return [{ option: certificateName(name, key), path, ...facts }];
+      });
+    }) ?? [];
   }
 
   /** Has the agent serve what the files hold whenever they change. */
@@ -139,6 +162,7 @@ export class AgentTargets {
     const before = filesOf(this.#file).map(({ path }) => path);
     const changes = host.agent.replaceTargets(this.#tableOf(file));
     this.#file = file;
+    host.replaced?.();
     for (const warning of this.warnings) host.log.warn(warning);
     const after = filesOf(file).map(({ path }) => path);
     if (before.join("\n") !== after.join("\n")) this.#followTls(host);
