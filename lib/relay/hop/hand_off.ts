@@ -3,14 +3,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { Holder } from "../directory/directory.ts";
-import {
-  answerError,
-  clusterNotAvailable,
-  directoryAway,
-  graceOver,
-  type RelayError,
-  relayLost,
-} from "../errors.ts";
+import { answerError, directoryAway, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
 import { mayAskAnotherRelay } from "../forward/retry.ts";
 import type { Route } from "../route.ts";
@@ -30,6 +23,8 @@ export interface HandedOff {
   readonly here: () => void;
   /** Another relay has taken the request. */
   readonly taken: (relay: string) => void;
+  /** What the caller is told if no relay has a session for it. */
+  readonly notAvailable: RelayError;
   /** Who asks. */
   readonly caller: Caller;
   readonly host: ForwardHost;
@@ -86,7 +81,7 @@ export class HandOff {
     if (this.#isOver) return;
     if (holders.length > 0) this.#try(holders);
     else if (this.#isHere || this.#routing.moves.has(this.#request.route.cluster)) this.#search();
-    else this.#fail(clusterNotAvailable);
+    else this.#fail(this.#request.notAvailable);
   }
 
   #try(holders: readonly Holder[]): void {
@@ -116,13 +111,27 @@ export class HandOff {
       taken(holder.relay);
       return forward(end.channel, exchange, limits, host);
     }
+    const others = holders.filter((other) => other !== holder);
+    // It may hold sessions of the cluster, and none that claimed the hostname.
+    if (end.kind === "not-here" && this.#isClaim) return this.#tryUnclaimed(others);
     lookups.forget(cluster, holder.relay);
     this.#routing.moves.begin(cluster);
     if ("detail" in end && peers.suspect(holder.relay)) failed(holder, end.detail);
     if (end.kind === "broken" && !this.#isRepeatable) return this.#fail(relayLost, end.detail);
-    const others = holders.filter((other) => other !== holder);
     if (others.length > 0) this.#try(others);
     else this.#search();
+  }
+
+  /** Whether only sessions that claimed the hostname may take the request. */
+  get #isClaim(): boolean {
+    const { route } = this.#request;
+    return route.kind === "service" && route.target === undefined;
+  }
+
+  /** Nothing has moved, so there is nothing to wait for. */
+  #tryUnclaimed(others: readonly Holder[]): void {
+    if (others.length > 0) this.#try(others);
+    else this.#fail(this.#request.notAvailable);
   }
 
   /** No other relay takes the request: a session here does, or it waits for one that moves. */
@@ -131,14 +140,14 @@ export class HandOff {
     const routing = this.#routing;
     const { cluster } = this.#request.route;
     if (performance.now() >= this.#endMs || !routing.mayWait) {
-      return this.#fail(clusterNotAvailable, "The session did not come back in time");
+      return this.#fail(this.#request.notAvailable, "The session did not come back in time");
     }
     const place = routing.waiting.take();
     routing.sessionWaits.search(cluster).finally(() => place.release()).then((found) => {
       if (this.#isOver) return;
       if (found === "here") this.#here();
       else if (found) this.#try(found);
-      else this.#fail(clusterNotAvailable, "The session did not come back in time");
+      else this.#fail(this.#request.notAvailable, "The session did not come back in time");
     });
   }
 

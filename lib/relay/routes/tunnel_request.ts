@@ -130,6 +130,7 @@ export class TunnelRequest implements ForwardHost {
         else this.refuse(this.#destination.notAvailable());
       },
       taken: (relay) => context.toRelay = relay,
+      notAvailable: this.#destination.notAvailable(),
     });
   }
 
