@@ -1,6 +1,6 @@
 /**
- * `deno task demo`: a target, a relay and an agent on free ports, one request shown on its way, and
- * commands to copy. The relay and the agent are the real programs, started as a user would.
+ * `deno task demo`: a target, a relay and an agent on free ports, one request shown on its way, a URL
+ * for a browser, and commands to copy. The relay and the agent are the real programs, started as a user would.
  */
 import { parseArgs } from "node:util";
 import { parseTargetAddress } from "../../lib/config/options/address.ts";
@@ -12,7 +12,8 @@ import { startSampleTarget } from "./target.ts";
 const help = `Usage: deno task demo [options]
 
 Starts a sample target, a relay and an agent on free ports of the loopback interface, shows what
-happens to a request on its way, prints commands to copy, and stays until it is interrupted.
+happens to a request on its way, prints a URL to open in a browser and commands to copy, and stays
+until it is interrupted.
 
 Options:
   --once                 End after the show
@@ -81,6 +82,24 @@ function targetOptions(options: DemoOptions, target: string, sampleToken: string
   return ["--target", target, ...transport, "--sa-token-path", options.saTokenPath ?? ""];
 }
 
+/** Browsers resolve every name below `localhost` to the loopback interface. */
+const hostname = "demo.localhost";
+
+/**
+ * Options of the relay that publish the sample target at a hostname. An API server gets none: any
+ * page in the user's browser could send requests there, to which the agent adds its credential.
+ */
+function webOptions(target: string): string[] {
+  const service = {
+    name: "demo",
+    hostnames: [hostname],
+    cluster: "demo",
+    target,
+    policy: "public",
+  };
+  return ["--web-addr", "127.0.0.1:0", "--services", JSON.stringify({ services: [service] })];
+}
+
 async function main(): Promise<void> {
   const options = readOptions(Deno.args);
   await using resources = new AsyncDisposableStack();
@@ -103,9 +122,11 @@ async function main(): Promise<void> {
   console.log("Starting a relay and an agent …");
   const relay = resources.use(Program.start("relay.ts", [
     ...["--addr", "127.0.0.1:0", "--internal-addr", "127.0.0.1:0", "--clusters", clusters],
+    ...sample ? webOptions(target) : [],
   ]));
   const agents = await relay.listening("public");
   const callers = await relay.listening("internal");
+  const web = sample && await relay.listening("web");
   const agent = resources.use(Program.start("agent.ts", [
     ...["--server", `ws://${agents}/connect`, "--allow-insecure-server", "--health-addr", ""],
     ...targetOptions(options, target, sampleToken),
@@ -114,7 +135,11 @@ async function main(): Promise<void> {
   await agent.logged("Connected to relay");
   await relay.logged("Agent connected");
 
-  await show({ tunnel: `http://${callers}/tunnel/demo`, target, isSample: sample !== undefined });
+  await show({
+    tunnel: `http://${callers}/tunnel/demo`,
+    target,
+    ...web === undefined ? {} : { page: `http://${hostname}:${web.split(":").at(-1)}` },
+  });
   if (options.isOnce) return;
   console.log("\nRunning until you press Ctrl+C.");
   await interrupted();

@@ -6,8 +6,8 @@ export interface Scene {
   tunnel: string;
   /** `HOST:PORT` of the target. */
   target: string;
-  /** Whether the target is the sample one, which echoes what it gets. */
-  isSample: boolean;
+  /** URL for a browser; only the sample target, which echoes what it gets, has one. */
+  page?: string;
 }
 
 /** Sends a request through the tunnel, tells what became of it, and prints what to try. */
@@ -15,11 +15,11 @@ export async function show(scene: Scene): Promise<void> {
   console.log(`
   you ──▶ relay ◀══ one WebSocket, dialled by the agent ══ agent ──▶ target ${scene.target}
 `);
-  if (scene.isSample) await showSample(scene.tunnel);
+  if (scene.page !== undefined) await showSample(scene.tunnel, scene.page);
   else await showTarget(scene.tunnel);
 }
 
-async function showSample(tunnel: string): Promise<void> {
+async function showSample(tunnel: string, page: string): Promise<void> {
   const sent = "Bearer the-callers-secret";
   const response = await fetch(`${tunnel}/echo?x=1`, { headers: { Authorization: sent } });
   const echo = await response.json() as { headers: [string, string][] | Record<string, string> };
@@ -32,7 +32,10 @@ async function showSample(tunnel: string): Promise<void> {
   if (got === undefined || got === sent) {
     throw new Error("The target did not get the agent's credential in place of the caller's");
   }
-  console.log(`Try it:
+  console.log(`Open in a browser:
+  ${page}/
+
+Try it:
   curl ${tunnel}/echo
   curl -o /dev/null ${tunnel}/download/1000000000
   head -c 100000000 /dev/zero | curl -T - ${tunnel}/upload

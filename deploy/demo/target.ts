@@ -138,7 +138,7 @@ const routes: readonly Route[] = [
     summary: "this page",
     methods: ["GET", "HEAD"],
     pattern: /^\/$/,
-    handle: () => new Response(indexPage()),
+    handle: answerIndex,
   },
   {
     shape: "/echo",
@@ -189,6 +189,38 @@ function indexPage(): string {
   const lines = routes.map((route) => `${route.shape.padEnd(width)}  ${route.summary}\n`);
   return `culvert sample target\n\n${lines.join("")}`;
 }
+
+/** The page for browsers; everybody else gets text. */
+function answerIndex({ request }: Exchange): Response {
+  if (!request.headers.get("accept")?.includes("text/html")) return new Response(indexPage());
+  return new Response(browserPage, { headers: { "content-type": "text/html; charset=utf-8" } });
+}
+
+/** Says what it can about the way that it came, and keeps a WebSocket and an event stream open. */
+const browserPage = `<!doctype html>
+<html lang="en">
+<title>culvert demo</title>
+<style>body { font: 1rem/1.5 system-ui; margin: 2rem auto; max-width: 40rem; padding: 0 1rem }</style>
+<h1>This page came through culvert</h1>
+<p>Your browser asked the relay for <b id="host"></b>. The relay passed the request to the agent,
+which had dialled out to it, and the agent asked its target.</p>
+<dl>
+<dt>WebSocket<dd id="socket">connecting …
+<dt>Server-sent events<dd id="events">waiting …
+<dt>What the target received (<a href="/echo">/echo</a>)<dd><pre id="echo"></pre>
+</dl>
+<script>
+const show = (id, text) => { document.getElementById(id).textContent = text; };
+show("host", location.host);
+const socket = new WebSocket(location.origin.replace("http", "ws") + "/ws");
+socket.onopen = () => socket.send("hello");
+socket.onmessage = ({ data }) => show("socket", "sent and received: " + data);
+socket.onclose = () => show("socket", "closed");
+new EventSource("/events").onmessage = ({ data }) => show("events", data);
+fetch("/echo").then((response) => response.text()).then((text) => show("echo", text));
+</script>
+</html>
+`;
 
 function answer(request: Request, closing: AbortSignal): Response | Promise<Response> {
   const target = requestTarget(request);

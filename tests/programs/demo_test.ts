@@ -1,6 +1,9 @@
 /** `deno task demo`: the first thing that anybody runs. */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { within } from "../support/deadline.ts";
+import { startDemo } from "../support/demo.ts";
+import { openConnection } from "../support/raw_connection.ts";
+import { readResponse, statusOf } from "../support/raw_http.ts";
 
 /** Runs the demo as its task does, to its end. */
 async function runDemo(...args: string[]) {
@@ -29,6 +32,17 @@ Deno.test("the demo shows a request whose credential was replaced", async () => 
   deepEqual([code, stderr], [0, ""]);
   match(stdout, /the target got {2}Authorization: Bearer the-agents-own-token-from-its-disk\n/);
   match(stdout, /answer {10}200; /);
+});
+
+Deno.test("the demo's URL opens the sample target by its hostname until the demo ends", async () => {
+  await using demo = await startDemo();
+  // Programs other than browsers may not resolve names below localhost.
+  await using connection = await openConnection(`127.0.0.1:${demo.url.port}`);
+  const fields = [`Host: ${demo.url.host}`, "Accept: text/html", "Connection: close", "", ""];
+  await connection.write(["GET / HTTP/1.1", ...fields].join("\r\n"));
+  const page = await within(readResponse(connection.reader), "the page");
+  equal(statusOf(page), 200);
+  match(new TextDecoder().decode(page.body), /This page came through culvert/);
 });
 
 Deno.test("a demo that can't start says why at once", async (t) => {
