@@ -6,6 +6,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import { readTargets } from "../../lib/config/entries/targets.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { run } from "../e2e/command.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
@@ -203,6 +204,28 @@ Deno.test("culvert-agent: a new token in the values makes new pods, as it is a v
   ok(first !== await deployment("fedcba9876543210"));
   equal(first, await deployment("0123456789abcdef"));
   ok(!first.includes("0123456789abcdef"), "the token is in its Secret alone");
+});
+
+Deno.test("culvert-agent: targets are a file that the agent takes, and a change makes no new pods", async () => {
+  const values = ["--values", `${valuesFolder}agent/targets.yaml`];
+  const objects = await manifests("agent", values);
+  const { data } = parse(only(objects, "ConfigMap"));
+  const targets = readTargets(data["targets.yaml"], "ConfigMap");
+  deepEqual(targets.map(({ name, kind }) => [name, kind]), [
+    ["dashboard", "http"],
+    ["api", "http"],
+    ["pg", "tcp"],
+  ]);
+  const deployment = only(objects, "Deployment");
+  const { args } = parse(deployment).spec.template.spec.containers[0];
+  const given = args.filter((arg: string) => /^--(target|hostname|sa-token|ca-cert)/.test(arg));
+  deepEqual(given, [
+    "--targets=/etc/culvert/targets/targets.yaml",
+    "--hostname=dash.example.com=dashboard,db.example.com=pg",
+  ]);
+  const changed = await manifests("agent", [...values, "--set", "targets[0].address=other:80"]);
+  ok(only(changed, "ConfigMap") !== only(objects, "ConfigMap"));
+  equal(only(changed, "Deployment"), deployment);
 });
 
 Deno.test("culvert-relay: who may call, by what is configured", async () => {

@@ -59,7 +59,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Whether the pod needs the token of its ServiceAccount. */}}
 {{- define "culvert-agent.mountsToken" -}}
-{{- if hasPrefix "/var/run/secrets/kubernetes.io/serviceaccount/" .Values.saTokenPath }}true{{ end }}
+{{- $folder := "/var/run/secrets/kubernetes.io/serviceaccount/" }}
+{{- if .Values.targets }}
+{{- if contains $folder (toJson .Values.targets) }}true{{ end }}
+{{- else if hasPrefix $folder .Values.saTokenPath }}true{{ end }}
 {{- end }}
 
 {{/* The port that serverURL names, or its scheme's. */}}

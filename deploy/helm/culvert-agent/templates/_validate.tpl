@@ -18,6 +18,9 @@
 {{- $problems = append $problems "token is missing: set existingSecret to the name of a Secret with the key \"token\", or token to the token itself" }}
 {{- end }}
 
+{{- if and .targets (or .plainTarget .insecure .targetCASecret .targetServerName) }}
+{{- $problems = append $problems "targets is set, so plainTarget, insecure, targetCASecret and targetServerName have no effect: give each target its own tls" }}
+{{- end }}
 {{- if and .plainTarget (or .insecure .targetCASecret) }}
 {{- $problems = append $problems "plainTarget is true, so insecure and targetCASecret have no effect: remove them" }}
 {{- end }}
