@@ -21,7 +21,8 @@ export type ConfigSource =
   | "caller_certificates"
   | "caller_jwt_rules"
   | "relay_tokens"
-  | "tls";
+  | "tls"
+  | "web_certs";
 
 /** Close codes that get a label of their own: those of RFC 6455, and those of the tunnel. */
 const knownCodes = new Set<number>([
@@ -112,6 +113,11 @@ export class RelayMetrics {
   readonly #handshakeFailures = this.#counter(
     "culvert_tls_handshake_failures_total",
     "TLS handshakes with the relay's listeners that failed, by reason.",
+    "reason",
+  );
+  readonly #http2Abuse = this.#counter(
+    "culvert_http2_connections_ended_total",
+    "HTTP/2 connections of the web listener that the relay ended because of what their client did.",
     "reason",
   );
   readonly #proxyHeaders = this.#counter(
@@ -246,6 +252,11 @@ export class RelayMetrics {
   /** A TLS handshake failed. @param reason One of a closed list. */
   tlsHandshakeFailed(reason: string): void {
     this.#handshakeFailures.inc({ reason });
+  }
+
+  /** An HTTP/2 connection was ended because of what its client did. @param reason One of a closed list. */
+  http2Abused(reason: string): void {
+    this.#http2Abuse.inc({ reason });
   }
 
   /** A connection of a trusted proxy's did not begin with a PROXY header. @param reason One of a closed list. */

@@ -41,6 +41,7 @@ export class SilentMetrics implements Metrics {
   hopped(): void {}
   directoryFailed(): void {}
   tlsHandshakeFailed(): void {}
+  http2Abused(): void {}
   proxyHeaderRefused(): void {}
   certificateExpires(): void {}
   configLoaded(): void {}

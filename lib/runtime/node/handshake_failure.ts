@@ -11,6 +11,8 @@ export type HandshakeFailureReason =
   | "bad_certificate"
   /** What came is not TLS. */
   | "not_tls"
+  /** The client asks for a name that no certificate is for. */
+  | "unknown_name"
   /** No version, cipher or kind of key in common. */
   | "incompatible"
   /** The peer ended it with an alert: mostly, it does not trust the listener's certificate. */

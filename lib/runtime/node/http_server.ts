@@ -30,7 +30,12 @@ import type { AddressRanges } from "../../domain/address_ranges.ts";
 import { certificateNames } from "./certificate_names.ts";
 import { leadsTo, readCertificates } from "./certificates.ts";
 import { type Bound, ListenerWatch } from "./listener_watch.ts";
-import { type HandshakeFailure, handshakeFailure, socketBelow } from "./handshake_failure.ts";
+import {
+  type HandshakeFailure,
+  handshakeFailure,
+  type HandshakeFailureReason,
+  socketBelow,
+} from "./handshake_failure.ts";
 import { type ProxyHeaderFault, takeProxyHeader } from "./proxy_header_socket.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 import { isolated } from "../../faults.ts";
@@ -123,6 +128,9 @@ const defaultSweepMs = 1_000;
 const tlsHandshakeTimeoutMs = 10_000;
 /** Idle time after which the system probes whether a connection's peer is still there. */
 const tcpKeepAliveMs = 30_000;
+
+/** A fatal alert in a record of its own (RFC 8446 section 6, RFC 6066 section 3). */
+const unrecognizedName = new Uint8Array([21, 3, 3, 0, 2, 2, 112]);
 
 /** Certificates that a client may show, as OpenSSL has it with some to spare. */
 const maxChainLength = 12;
@@ -327,28 +335,37 @@ export class HttpServer {
 
   #begin(socket: Socket): void {
     if (!this.#tls) this.#accept(socket, this.#peerOf(socket, false));
-    else if (this.#options.passThrough) this.#routeByName(this.#options.passThrough, socket);
+    else if (this.#options.certificates) this.#routeByName(this.#options.certificates, socket);
     else this.#tls.emit("connection", socket);
   }
 
   /** The connection goes to whoever takes its name, or on into TLS, with all that has come. */
-  #routeByName(passThrough: PassThrough, socket: Socket): void {
+  #routeByName(certificates: CertificatesByName, socket: Socket): void {
     takeClientHello(socket, this.#handshakeTimeoutMs, {
       read: (hello) => {
-        const take = passThrough(hello);
-        if (take) this.#passOn(take, socket, hello);
-        else this.#tls!.emit("connection", socket);
+        const { serverName } = hello;
+        const take = this.#options.passThrough?.(hello);
+        if (take) return this.#passOn(take, socket, hello);
+        if (serverName === undefined || certificates.for(serverName)) {
+          this.#tls!.emit("connection", socket);
+          return;
+        }
+        socket.write(unrecognizedName);
+        socket.destroySoon();
+        this.#refuseHello("unknown_name", noCertificateFor(serverName), socket);
       },
       invalid: () => this.#tls!.emit("connection", socket),
       timeout: (bytes) => {
-        const peer = this.#peerOf(socket, true).address;
-        const isOwn = this.#watch?.isOwn(socket.remotePort);
+        this.#refuseHello(bytes === 0 ? "silent" : "timeout", "No ClientHello in time", socket);
         socket.destroy();
-        if (isOwn) return;
-        const reason = bytes === 0 ? "silent" : "timeout";
-        this.#options.handshakeFailed?.({ reason, detail: "No ClientHello in time", peer });
       },
     });
+  }
+
+  #refuseHello(reason: HandshakeFailureReason, detail: string, socket: Socket): void {
+    if (this.#watch?.isOwn(socket.remotePort)) return;
+    const peer = this.#peerOf(socket, true).address;
+    this.#options.handshakeFailed?.({ reason, detail, peer });
   }
 
   #passOn(take: (connection: RawConnection) => void, socket: Socket, hello: ClientHello): void {
@@ -411,7 +428,7 @@ export class HttpServer {
           // Deno 2.9.6 asks with an empty name for a client that names none.
           const certificate = name ? certificates.for(name) : certificates.first;
           if (certificate) done(null, certificate.context);
-          else done(new Error(`No certificate is for ${JSON.stringify(name)}`));
+          else done(new Error(noCertificateFor(name)));
         },
       }),
       (socket) => this.#acceptWeb(socket, certificates),
@@ -598,6 +615,10 @@ export class HttpServer {
 /** What of a listener's TLS can change while it runs, and what has to be said again then. */
 function contextOf({ cert, key, clientCa }: ServerTls): SecureContextOptions {
   return { cert, key, ...(clientCa ? { ca: clientCa } : {}), minVersion: "TLSv1.2" };
+}
+
+function noCertificateFor(name: string): string {
+  return `No certificate is for ${JSON.stringify(name)}`;
 }
 
 /** What a client asked for (RFC 6066 section 3). */

@@ -32,7 +32,7 @@ export interface WebCertificate {
 
 /** Where reloads are told. */
 export interface FollowOptions {
-  readonly metrics: ConfigMetrics<"web-certs">;
+  readonly metrics: ConfigMetrics<"web_certs">;
   readonly log: Log;
   /** Other certificates are in use from now on. */
   readonly replaced: () => void;
@@ -119,7 +119,7 @@ export class WebCertificates {
 
   /** Takes what changes in the folder, until {@link close}. */
   follow(options: FollowOptions): void {
-    options.metrics.configLoaded("web-certs");
+    options.metrics.configLoaded("web_certs");
     this.#logContests(options.log);
     const next = (): void => {
       this.#timer = setTimeout(async () => {
@@ -234,13 +234,13 @@ export class WebCertificates {
     if (!now.certificate) {
       this.#known.set(seen.name, { ...now, certificate: before?.certificate });
       if (before?.fault === now.fault) return false;
-      metrics.configReloaded("web-certs", "refused");
+      metrics.configReloaded("web_certs", "refused");
       const inUse = before?.certificate ? "what was in use stays" : "it is not in use";
       log.error(`Refused a web certificate; ${inUse}`, { pair: seen.name, reason: now.fault });
       return false;
     }
     this.#known.set(seen.name, now);
-    metrics.configReloaded("web-certs", "applied");
+    metrics.configReloaded("web_certs", "applied");
     const { dnsNames, notAfter } = now.certificate;
     log.info("Took a web certificate", {
       ...{ pair: seen.name, names: listed(dnsNames), expires: notAfter.toISOString() },
@@ -256,7 +256,7 @@ export class WebCertificates {
     const wasInUse = this.#known.get(name)?.certificate !== undefined;
     this.#known.delete(name);
     if (!wasInUse) return false;
-    metrics.configReloaded("web-certs", "applied");
+    metrics.configReloaded("web_certs", "applied");
     log.info("Dropped a web certificate whose files are gone", { pair: name });
     return true;
   }
@@ -265,7 +265,7 @@ export class WebCertificates {
     const reason = asConfigError(error).message;
     if (reason === this.#folderFault) return;
     this.#folderFault = reason;
-    metrics.configReloaded("web-certs", "refused");
+    metrics.configReloaded("web_certs", "refused");
     log.error("Can't read the web certificates; what was in use stays", { reason });
   }
 
