@@ -24,6 +24,8 @@ import { followServices, Published } from "./lib/runtime/node/relay/services.ts"
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles, serverTlsOf } from "./lib/runtime/node/relay/tls.ts";
+import { followWebCertificates, loadWebCertificates } from "./lib/runtime/node/relay/web_tls.ts";
+import type { WebCertificates } from "./lib/runtime/node/web/web_certificates.ts";
 import { tokenDigest } from "./lib/runtime/node/token_digest.ts";
 import type { TlsFiles } from "./lib/runtime/node/tls_files.ts";
 
@@ -38,16 +40,19 @@ await runProgram(program, async (options) => {
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = await relayTlsFiles(options);
   for (const warning of tlsFiles.warnings) log.warn(warning);
+  const certificates = await loadWebCertificates(options);
   const audit = openAudit(options, log);
   const relay = await createRelay(options, log, tlsFiles, audit).catch(refuseSharedToken);
   const published = new Published(options);
-  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles));
+  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), { certificates });
+  const expiry = watchExpiry(tlsFiles, certificates, relay);
   const followed = [
     ...followClusters(options, relay, published),
     ...followServices(options, relay, published),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
     ...followRelayTokens(options, relay),
-    ...followTlsFiles(tlsFiles, relay, listeners),
+    ...followTlsFiles(tlsFiles, relay, listeners, expiry),
+    ...followWebCertificates(certificates, options, relay, () => expiry.look()),
   ];
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
   void relay.callers.prepare();
@@ -86,14 +91,27 @@ async function createRelay(
   );
 }
 
-/** Takes over certificates and CAs whose files change, and tells when they expire. */
-function followTlsFiles(tlsFiles: TlsFiles<"tls">, relay: Relay, listeners: RelayListeners) {
-  const { metrics, log } = relay;
-  const expiry = new CertificateExpiry({
-    facts: (nowMs) => tlsFiles.facts(nowMs),
+/** Tells when certificates expire. */
+function watchExpiry(
+  tlsFiles: TlsFiles<"tls">,
+  certificates: WebCertificates | undefined,
+  { metrics, log }: Relay,
+): CertificateExpiry {
+  return new CertificateExpiry({
+    facts: (nowMs) => [...tlsFiles.facts(nowMs), ...certificates?.facts(nowMs) ?? []],
     expires: (option, seconds) => metrics.certificateExpires(option, seconds),
+    gone: (option) => metrics.certificateGone(option),
     log,
   });
+}
+
+/** Takes over certificates and CAs whose files change. */
+function followTlsFiles(
+  tlsFiles: TlsFiles<"tls">,
+  { metrics, log }: Relay,
+  listeners: RelayListeners,
+  expiry: CertificateExpiry,
+) {
   const replaced = (): void => {
     const tls = serverTlsOf(tlsFiles);
     if (tls) listeners.replaceTls(tls);

@@ -175,18 +175,21 @@ function readServicesOption({ values, origins }: Read): ServicesOption {
 
 /** Without TLS, only this machine and a proxy in front may send what browsers send. */
 function refuseOpenWebListener({ values, origins }: Read): void {
-  const { webAddr, trustedProxies } = values;
+  const { webAddr, webCerts, webRelayHost, trustedProxies } = values;
   if (webAddr === undefined) {
-    if (values.webRelayHost === undefined) return;
+    if (webCerts !== undefined) {
+      throw new ConfigError(`${origins.webCerts} needs --web-addr as well`);
+    }
+    if (webRelayHost === undefined) return;
     throw new ConfigError(`${origins.webRelayHost} needs --web-addr as well`);
   }
-  if (trustedProxies || isLoopback(webAddr.hostname)) return;
+  if (webCerts !== undefined || trustedProxies || isLoopback(webAddr.hostname)) return;
   throw new ConfigError(
     `${origins.webAddr} is ${
       JSON.stringify(formatAddress(webAddr))
     }, which others reach: without ` +
-      "certificates it must be on loopback, such as 127.0.0.1:8081, or name the proxies in front in " +
-      "--trusted-proxies",
+      "certificates (--web-certs) it must be on loopback, such as 127.0.0.1:8081, or name the proxies " +
+      "in front in --trusted-proxies",
   );
 }
 

@@ -2,8 +2,9 @@
 import { Hono } from "hono";
 import { connectHandler } from "./routes/connect.ts";
 import { getField } from "../http1/head.ts";
+import type { Peer } from "../net/exchange.ts";
 import type { RelayEnv } from "./env.ts";
-import { answerError, noSuchPath, otherHost } from "./errors.ts";
+import { answerError, noSuchPath, otherHost, unknownHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { hopHandler } from "./routes/hop.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
@@ -53,11 +54,25 @@ export function webApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
   const own = publicApp(relay);
   const serve = serviceHandler(relay, ownPaths());
   app.all("*", (c) => {
-    const host = canonicalHost(getField(c.env.exchange.head.fields, "host") ?? "");
+    const { exchange, alreadyAnswered } = c.env;
+    const host = canonicalHost(getField(exchange.head.fields, "host") ?? "");
+    if (host !== undefined && isMisdirected(exchange.peer, host)) {
+      answerError(exchange, unknownHost);
+      return alreadyAnswered;
+    }
     const isRelays = relayHost !== undefined && host === relayHost;
     return isRelays ? own.fetch(c.req.raw, c.env) : serve(c);
   });
   return app;
+}
+
+/**
+ * Whether a request has come over a connection that its client opened for another host, with another
+ * certificate (RFC 9110 section 15.5.20). 421 has browsers open one of its own.
+ */
+function isMisdirected({ requestedName }: Peer, host: string): boolean {
+  if (!requestedName || requestedName.serverName === host) return false;
+  return !requestedName.sharesCertificate(host);
 }
 
 /** culvert's own paths at each service's hostname. */

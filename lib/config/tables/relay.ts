@@ -68,6 +68,16 @@ export const relayTable = {
       "Listen address for services at their hostnames, for browsers; off unless given. Without certificates it must be on loopback, or behind `--trusted-proxies`",
     see: "services.md#the-web-listener",
   },
+  webCerts: {
+    name: "web-certs",
+    env: "WEB_CERTS",
+    group: "Listeners",
+    kind: path,
+    placeholder: "DIR",
+    description:
+      "Folder with the certificates of `--web-addr`: pairs `NAME.crt` and `NAME.key`, or folders with `tls.crt` and `tls.key` as Kubernetes mounts Secrets. Each client sees the one for the name that it asks for; changed files are taken while the relay runs",
+    see: "services.md#certificates",
+  },
   webRelayHost: {
     name: "web-relay-host",
     env: "WEB_RELAY_HOST",

@@ -43,6 +43,12 @@ export class ServiceTable {
     return [...new Set(found.map(({ service }) => service.name))];
   }
 
+  /** All that the relay opens TLS for; `*.` stands for one label. */
+  get hostnames(): string[] {
+    return [...this.#exact, ...this.#wildcards]
+      .filter(([, { service }]) => service.kind !== "tls").map(([name]) => name);
+  }
+
   /** @param host in canonical form */
   find(host: string): FoundService | undefined {
     const exact = this.#exact.get(host);

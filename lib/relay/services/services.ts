@@ -16,6 +16,8 @@ export class Services {
   #table: ServiceTable;
   /** Decides who may use a service. */
   gate: ServiceGate;
+  /** Another table is in use. */
+  onReplaced: () => void = () => {};
   readonly #open = new Set<OpenServiceRequest>();
 
   constructor(table: ServiceTable, gate: ServiceGate) {
@@ -50,6 +52,7 @@ export class Services {
         if (!this.#isStillThere(request.route)) request.revoke("service_removed");
       });
     }
+    this.onReplaced();
   }
 
   #isStillThere(route: Route): boolean {

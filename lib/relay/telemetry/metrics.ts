@@ -269,6 +269,11 @@ export class RelayMetrics {
     this.#certificates.set({ name }, seconds);
   }
 
+  /** A certificate is in use no more. */
+  certificateGone(name: string): void {
+    this.#certificates.remove({ name });
+  }
+
   /** What a source held at start is in use. */
   configLoaded(source: ConfigSource): void {
     this.#configReloads.inc({ source, result: "applied" }, 0);

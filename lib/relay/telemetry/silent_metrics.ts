@@ -44,6 +44,7 @@ export class SilentMetrics implements Metrics {
   http2Abused(): void {}
   proxyHeaderRefused(): void {}
   certificateExpires(): void {}
+  certificateGone(): void {}
   configLoaded(): void {}
   configReloaded(): void {}
   callerDenied(): void {}

@@ -8,6 +8,8 @@ export interface CertificateExpiryOptions {
   readonly facts: (nowMs: number) => readonly TlsFileFacts[];
   /** Told of every certificate at each look. @param seconds Since 1970. */
   readonly expires: (option: string, seconds: number) => void;
+  /** A certificate of the last look is in use no more. */
+  readonly gone?: (option: string) => void;
   readonly log: Pick<Log, "warn" | "error">;
   readonly nowMs?: () => number;
 }
@@ -24,6 +26,8 @@ export class CertificateExpiry {
   /** When a line was written for a file, and of which end it spoke. */
   readonly #told = new Map<string, { readonly atMs: number; readonly notAfterMs: number }>();
 
+  #known: ReadonlySet<string> = new Set();
+
   constructor(options: CertificateExpiryOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.look(), lookMs);
@@ -38,11 +42,21 @@ export class CertificateExpiry {
   look(): void {
     const { facts, expires, nowMs = Date.now } = this.#options;
     const now = nowMs();
-    for (const one of facts(now)) {
+    const all = facts(now);
+    this.#forget(new Set(all.map(({ option }) => option)));
+    for (const one of all) {
       expires(one.option, one.notAfterMs / 1000);
       const isNear = one.notBeforeMs > now || one.notAfterMs - now < warningMs;
       if (isNear && this.#isDue(one, now)) this.#tell(one, now);
     }
+  }
+
+  #forget(options: ReadonlySet<string>): void {
+    for (const option of this.#known.difference(options)) {
+      this.#told.delete(option);
+      this.#options.gone?.(option);
+    }
+    this.#known = options;
   }
 
   #isDue({ option, notAfterMs }: TlsFileFacts, now: number): boolean {

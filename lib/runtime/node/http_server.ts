@@ -93,7 +93,7 @@ export interface HttpServerOptions {
   tls?: ServerTls | undefined;
   /** In place of `tls`: a certificate for each host, with HTTP/2 beside HTTP/1.1. */
   certificates?: CertificatesByName | undefined;
-  /** Passes connections on by the name in their ClientHello; with `certificates` only. */
+  /** Passes connections on by the name in their ClientHello; not with `tls`. */
   passThrough?: PassThrough | undefined;
   /** An HTTP/2 connection was ended because of what its client did. */
   abused?: (how: H2Abuse, peer: string) => void;
@@ -334,32 +334,42 @@ export class HttpServer {
   }
 
   #begin(socket: Socket): void {
-    if (!this.#tls) this.#accept(socket, this.#peerOf(socket, false));
-    else if (this.#options.certificates) this.#routeByName(this.#options.certificates, socket);
-    else this.#tls.emit("connection", socket);
+    const { certificates, passThrough } = this.#options;
+    if (certificates || passThrough) this.#routeByName(socket);
+    else this.#beginHttp(socket);
+  }
+
+  #beginHttp(socket: Socket): void {
+    if (this.#tls) this.#tls.emit("connection", socket);
+    else this.#accept(socket, this.#peerOf(socket, false));
   }
 
   /** The connection goes to whoever takes its name, or on into TLS, with all that has come. */
-  #routeByName(certificates: CertificatesByName, socket: Socket): void {
+  #routeByName(socket: Socket): void {
+    const { certificates, passThrough } = this.#options;
     takeClientHello(socket, this.#handshakeTimeoutMs, {
       read: (hello) => {
-        const { serverName } = hello;
-        const take = this.#options.passThrough?.(hello);
-        if (take) return this.#passOn(take, socket, hello);
-        if (serverName === undefined || certificates.for(serverName)) {
-          this.#tls!.emit("connection", socket);
-          return;
-        }
-        socket.write(unrecognizedName);
-        socket.destroySoon();
-        this.#refuseHello("unknown_name", noCertificateFor(serverName), socket);
+        const take = passThrough?.(hello);
+        if (take) this.#passOn(take, socket, hello);
+        else if (certificates && hasCertificate(certificates, hello)) this.#beginHttp(socket);
+        else this.#refuseName(hello, socket);
       },
-      invalid: () => this.#tls!.emit("connection", socket),
+      // TLS says why it is none; and where there is no TLS, it is HTTP.
+      invalid: () => {
+        this.#beginHttp(socket);
+        if (!this.#tls) socket.resume();
+      },
       timeout: (bytes) => {
         this.#refuseHello(bytes === 0 ? "silent" : "timeout", "No ClientHello in time", socket);
         socket.destroy();
       },
     });
+  }
+
+  #refuseName({ serverName = "" }: ClientHello, socket: Socket): void {
+    socket.write(unrecognizedName);
+    socket.destroySoon();
+    this.#refuseHello("unknown_name", noCertificateFor(serverName), socket);
   }
 
   #refuseHello(reason: HandshakeFailureReason, detail: string, socket: Socket): void {
@@ -615,6 +625,10 @@ export class HttpServer {
 /** What of a listener's TLS can change while it runs, and what has to be said again then. */
 function contextOf({ cert, key, clientCa }: ServerTls): SecureContextOptions {
   return { cert, key, ...(clientCa ? { ca: clientCa } : {}), minVersion: "TLSv1.2" };
+}
+
+function hasCertificate(certificates: CertificatesByName, { serverName }: ClientHello): boolean {
+  return serverName === undefined || certificates.for(serverName) !== undefined;
 }
 
 function noCertificateFor(name: string): string {

@@ -7,7 +7,14 @@ import { healthApp, internalApp, publicApp, webApp } from "../../../relay/app.ts
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
-import { type AppFetch, HttpServer, type ServerTls, type TrustedProxies } from "../http_server.ts";
+import {
+  type AppFetch,
+  type CertificatesByName,
+  HttpServer,
+  type PassThrough,
+  type ServerTls,
+  type TrustedProxies,
+} from "../http_server.ts";
 import { listenOn } from "../program.ts";
 import type { RelayServerTls } from "./tls.ts";
 
@@ -19,7 +26,17 @@ interface Bounds {
   readonly limits: HeadLimits;
   readonly connections: ConnectionLimits;
   readonly tls?: ServerTls | undefined;
+  readonly certificates?: CertificatesByName | undefined;
+  readonly passThrough?: PassThrough | undefined;
   readonly proxies?: TrustedProxies | undefined;
+}
+
+/** What the web listener has besides its options. */
+export interface WebEntrance {
+  /** Plain HTTP without them. */
+  readonly certificates?: CertificatesByName | undefined;
+  /** Takes connections of services that the relay does not open. */
+  readonly passThrough?: PassThrough | undefined;
 }
 
 /** How often the log is told of lines that it left out, in milliseconds. */
@@ -33,11 +50,18 @@ export class RelayListeners {
   readonly #internal: HttpServer;
   readonly #health: HttpServer | undefined;
   readonly #web: HttpServer | undefined;
+  readonly #webTls: "on" | "off";
   readonly #sweep: ReturnType<typeof setInterval>;
   #internalAddress = "";
 
-  constructor(relay: Relay, options: RelayOptions, tls: RelayServerTls | undefined) {
+  constructor(
+    relay: Relay,
+    options: RelayOptions,
+    tls: RelayServerTls | undefined,
+    web: WebEntrance = {},
+  ) {
     this.#relay = relay;
+    this.#webTls = web.certificates ? "on" : "off";
     this.#options = options;
     const { head } = relay.config;
     const { maxConnections: max, maxConnectionsPerAddress: maxPerAddress } = options;
@@ -66,6 +90,7 @@ export class RelayListeners {
       limits: head,
       connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
       proxies,
+      ...web,
     });
     this.#health = options.healthAddr &&
       this.#serve("health", healthApp(relay, options.webRelayHost).fetch, {
@@ -89,7 +114,7 @@ export class RelayListeners {
     this.#log("public", publicAddress, kind(tls?.clientCaPem));
     this.#log("internal", this.#internalAddress, kind(tls?.callerCaPem ?? tls?.clientCaPem));
     if (this.#web && webAddr) {
-      this.#log("web", await listenOn(this.#web, webAddr, "web-addr"), "off");
+      this.#log("web", await listenOn(this.#web, webAddr, "web-addr"), this.#webTls);
     }
     if (!this.#health || !healthAddr) return;
     this.#log("health", await listenOn(this.#health, healthAddr, "health-addr"), "off");
@@ -152,6 +177,10 @@ export class RelayListeners {
       proxyHeaderRefused: (reason, peer) => {
         metrics.proxyHeaderRefused(reason);
         sparseLog.warn("Refused a connection without a PROXY header", { listener, reason, peer });
+      },
+      abused: (reason, peer) => {
+        metrics.http2Abused(reason);
+        sparseLog.warn("Ended an HTTP/2 connection", { listener, reason, peer });
       },
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", { listener }),
