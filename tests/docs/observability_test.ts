@@ -20,7 +20,13 @@ Deno.test("observability.md: the log tables have every message of the programs",
   const shared = ["followed_config", "certificate_expiry", "process_faults"]
     .map((name) => `lib/runtime/node/${name}.ts`);
   const messages = (rows: Table) => new Set(rows.map((row) => row["message"]!));
-  const ofRelay = ["relay.ts", "lib/relay", "lib/runtime/node/relay", ...shared];
+  const ofRelay = [
+    "relay.ts",
+    "lib/relay",
+    "lib/runtime/node/relay",
+    "lib/runtime/node/web",
+    ...shared,
+  ];
   const ofAgent = ["agent.ts", "lib/agent", "lib/runtime/node/agent", ...shared];
   assert.deepEqual(messages(relay), loggedMessages(...ofRelay));
   assert.deepEqual(messages(agent), loggedMessages(...ofAgent));

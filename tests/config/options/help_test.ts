@@ -31,6 +31,7 @@ const RELAY_ENVIRONMENT = {
   "internal-addr": "INTERNAL_ADDR",
   "health-addr": "HEALTH_ADDR",
   "web-addr": "WEB_ADDR",
+  "web-certs": "WEB_CERTS",
   "web-relay-host": "WEB_RELAY_HOST",
   "trusted-proxies": "TRUSTED_PROXIES",
   "proxy-protocol": "PROXY_PROTOCOL",

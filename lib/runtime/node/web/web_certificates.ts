@@ -235,8 +235,10 @@ export class WebCertificates {
       this.#known.set(seen.name, { ...now, certificate: before?.certificate });
       if (before?.fault === now.fault) return false;
       metrics.configReloaded("web_certs", "refused");
-      const inUse = before?.certificate ? "what was in use stays" : "it is not in use";
-      log.error(`Refused a web certificate; ${inUse}`, { pair: seen.name, reason: now.fault });
+      const isOldInUse = before?.certificate !== undefined;
+      log.error("Refused a web certificate; what was in use stays", {
+        ...{ pair: seen.name, reason: now.fault, in_use: isOldInUse },
+      });
       return false;
     }
     this.#known.set(seen.name, now);
@@ -271,7 +273,7 @@ export class WebCertificates {
 
   #logContests(log: Log): void {
     for (const { host, chosen, others } of this.#choice.contests.slice(0, maxLoggedNames)) {
-      log.info("Several web certificates fit a name; the one that ends last is shown", {
+      log.info("Several web certificates fit a name", {
         host,
         shown: chosen.name,
         others: listed(others.map(({ name }) => name)),
