@@ -6,7 +6,7 @@ import { defaultSettings } from "../../lib/protocol/settings.ts";
 import { maxTokenChars } from "../../lib/relay/agents/agent_credentials.ts";
 import { rememberedMs } from "../../lib/relay/callers/verified_tokens.ts";
 import { keysCooldownMs, keysLastGoodMs, keysTimeoutMs, maxKeysBytes } from "../../lib/jwt/keys.ts";
-import { freeFailures, maxWaiting, maxWaitingOverall } from "../../lib/relay/limits/failures.ts";
+import { freeFailures, maxWaiting, maxWaitingOverall } from "../../lib/relay/auth_throttle.ts";
 import { handshakeTimeoutMs } from "../../lib/relay/routes/agent_session.ts";
 import { helpOf, optionsInHelp, optionsInTable } from "./documented_options.ts";
 import { codes, table } from "./markdown.ts";

@@ -1,7 +1,7 @@
 /** Answers to agents that are not let in: counted, logged without their token, and not hurried. */
 import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
-import { Failures } from "../limits/failures.ts";
+import { AuthThrottle } from "../auth_throttle.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import type { SparseLog } from "../../sparse_log.ts";
@@ -20,7 +20,7 @@ export interface AgentRefusalCounts {
 export class AgentRefusals {
   readonly #counts: AgentRefusalCounts;
   readonly #log: SparseLog;
-  readonly #failures = new Failures(() => performance.now());
+  readonly #throttle = new AuthThrottle(() => performance.now());
 
   constructor(counts: AgentRefusalCounts, log: SparseLog) {
     this.#counts = counts;
@@ -33,16 +33,16 @@ export class AgentRefusals {
       this.#report(c, refusal, false);
       return c.text("too many sessions of this cluster\n", 503, { "Retry-After": "5" });
     }
-    const pace = this.#failures.add(c.env.exchange.peer.address);
+    const delay = this.#throttle.add(c.env.exchange.peer.address);
     this.#counts.authFailed("connect");
-    this.#report(c, refusal, pace.kind !== "now");
-    if (pace.kind !== "now") this.#counts.authSlowed("connect");
-    if (pace.kind === "never") {
+    this.#report(c, refusal, delay.kind !== "now");
+    if (delay.kind !== "now") this.#counts.authSlowed("connect");
+    if (delay.kind === "never") {
       return c.text("too many failed attempts\n", 429, { "Retry-After": "1" });
     }
-    if (pace.kind === "later") {
-      await new Promise((resolve) => setTimeout(resolve, pace.ms));
-      pace.done();
+    if (delay.kind === "later") {
+      await new Promise((resolve) => setTimeout(resolve, delay.ms));
+      delay.done();
     }
     if (refusal.kind === "certificate") return c.text("forbidden\n", 403);
     return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });

@@ -1,7 +1,7 @@
 /** Answers to callers that are not let in: counted, logged without their credential, and not hurried. */
 import type { Exchange } from "../../net/exchange.ts";
 import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
-import { Failures } from "../limits/failures.ts";
+import { AuthThrottle } from "../auth_throttle.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import type { Route } from "../route.ts";
 import type { SparseLog } from "../../sparse_log.ts";
@@ -18,7 +18,7 @@ export interface CallerRefusalCounts {
 export class CallerRefusals {
   readonly #counts: CallerRefusalCounts;
   readonly #log: SparseLog;
-  readonly #failures = new Failures(() => performance.now());
+  readonly #throttle = new AuthThrottle(() => performance.now());
 
   constructor(counts: CallerRefusalCounts, log: SparseLog) {
     this.#counts = counts;
@@ -42,13 +42,13 @@ export class CallerRefusals {
   }
 
   #answerInTime(exchange: Exchange, error: RelayError): void {
-    const pace = this.#failures.add(exchange.peer.address);
-    if (pace.kind === "now") return answerError(exchange, error);
+    const delay = this.#throttle.add(exchange.peer.address);
+    if (delay.kind === "now") return answerError(exchange, error);
     this.#counts.authSlowed("tunnel");
-    if (pace.kind === "never") return answerError(exchange, tooManyFailures);
+    if (delay.kind === "never") return answerError(exchange, tooManyFailures);
     setTimeout(() => {
-      pace.done();
+      delay.done();
       if (!exchange.isOver) answerError(exchange, error);
-    }, pace.ms);
+    }, delay.ms);
   }
 }

@@ -91,7 +91,7 @@ export function forward(
   limits: ForwardLimits,
   host: ForwardHost,
 ): void {
-  new Forward(exchange, channel, limits, host);
+  new ExchangeForwarder(exchange, channel, limits, host);
 }
 
 /** Is told what is of no interest any more. */
@@ -106,7 +106,7 @@ function paced(channel: Channel, bandwidths: readonly Bandwidth[]): Channel {
  * of literals that live for long V8 makes all that follow in the old generation, where they kept the
  * whole requests of which they knew until the next full collection.
  */
-class Forward implements Watched, StreamEvents {
+class ExchangeForwarder implements Watched, StreamEvents {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
   readonly #host: ForwardHost;

@@ -138,7 +138,7 @@ const maxChainLength = 12;
 /** Returned by handlers that answer through the exchange. It is compared, never sent. */
 const alreadyAnswered = new Response(null);
 
-/** No literal, for the reason that `Forward` gives. */
+/** No literal, for the reason that `ExchangeForwarder` gives. */
 class Bindings implements NodeBindings {
   readonly exchange: Exchange;
   readonly acceptWebSocket: () => Promise<TunnelSocket>;

@@ -1,6 +1,6 @@
 /** Refused credentials, by address: who tries many has to wait for each answer. */
-import { Counter } from "../../counter.ts";
-import { networkOf } from "../../net/network_of.ts";
+import { Counter } from "../counter.ts";
+import { networkOf } from "../net/network_of.ts";
 
 /** Failures of one address that are answered at once; one more is forgiven each second. */
 export const freeFailures = 10;
@@ -21,7 +21,7 @@ interface AddressFailures {
 }
 
 /** How the refusal of a credential is to be answered. */
-export type Pace =
+export type ReplyDelay =
   | { readonly kind: "now" }
   /** After this long; `done` must be called then. */
   | { readonly kind: "later"; readonly ms: number; readonly done: () => void }
@@ -29,7 +29,7 @@ export type Pace =
   | { readonly kind: "never" };
 
 /** Counts refused credentials for each address. Whoever shows a valid one is not slowed down. */
-export class Failures {
+export class AuthThrottle {
   readonly #records = new Map<string, AddressFailures>();
   readonly #nowMs: () => number;
   readonly #waiting = new Counter();
@@ -39,7 +39,7 @@ export class Failures {
   }
 
   /** Counts a failure and says when to answer it. */
-  add(address: string): Pace {
+  add(address: string): ReplyDelay {
     const record = this.#recordOf(address);
     record.count++;
     if (record.count <= freeFailures) return { kind: "now" };

@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
-import { Failures, type Pace } from "../../../lib/relay/limits/failures.ts";
+import { AuthThrottle, type ReplyDelay } from "../../lib/relay/auth_throttle.ts";
 
-/** Failures with a clock that the test sets. */
+/** A throttle with a clock that the test sets. */
 class Setup {
   nowMs = 0;
-  readonly failures = new Failures(() => this.nowMs);
+  readonly throttle = new AuthThrottle(() => this.nowMs);
 
-  add(address: string, times = 1): Pace {
-    let pace: Pace = { kind: "now" };
-    for (let count = 0; count < times; count++) pace = this.failures.add(address);
-    return pace;
+  add(address: string, times = 1): ReplyDelay {
+    let delay: ReplyDelay = { kind: "now" };
+    for (let count = 0; count < times; count++) delay = this.throttle.add(address);
+    return delay;
   }
 }
 
-Deno.test("Failures are answered at once, then late, then not any more", () => {
+Deno.test("AuthThrottle: failures are answered at once, then late, then not any more", () => {
   const setup = new Setup();
   const paces = Array.from({ length: 43 }, () => setup.add("10.0.0.1").kind);
   assert.deepEqual(paces, [
@@ -35,7 +35,7 @@ Deno.test("Failures: a place is free again once an answer that waited is out", (
   assert.equal(setup.add("10.0.0.1").kind, "later");
 });
 
-Deno.test("Failures are forgiven, one a second, however many there were", () => {
+Deno.test("AuthThrottle: failures are forgiven, one a second, however many there were", () => {
   const setup = new Setup();
   setup.add("10.0.0.1", 10);
   setup.nowMs = 1_000;
@@ -70,7 +70,7 @@ Deno.test("Failures forget the address that failed longest ago", () => {
     setup.add(`10.2.${index >> 8}.${index & 255}`);
     if (index === 5_000) assert.equal(setup.add("10.1.0.2").kind, "later");
   }
-  assert.equal(setup.failures.size, 10_000);
+  assert.equal(setup.throttle.size, 10_000);
   assert.equal(setup.add("10.1.0.2").kind, "later");
   assert.equal(setup.add("10.1.0.1").kind, "now");
 });
