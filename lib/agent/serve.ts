@@ -70,7 +70,7 @@ export function serve(stream: Stream, context: ServeContext): void {
  * `dialling`: its connection is still coming. `sending`: both
  * directions run. `over`: answered, failed, given up or handed to a pipe.
  *
- * It hears its stream's events itself, for the reason that `Forward` on the relay does, and those of
+ * It hears its stream's events itself, for the reason that `ExchangeForwarder` on the relay does, and those of
  * its connection through a {@link Answering}.
  */
 class Serving implements StreamEvents {

@@ -86,6 +86,10 @@ Deno.test("services behind one agent answer at their hostnames, each by its own 
     for (const host of ["", "a..test", "[::1]", ".plain.test", "plain.test..", "plain%2etest"]) {
       equal(statusOf(await get(webAddress, host)), 400, host);
     }
+    const line = await relay.waitForLog(({ message, status }) =>
+      message === "Refused a request" && status === 421
+    );
+    deepEqual([line.listener, line.host], ["web", "other.test"]);
   });
 
   await t.step("the authority of an absolute target counts, not Host", async () => {

@@ -35,7 +35,7 @@ export function serviceHandler(
     const { exchange, alreadyAnswered } = c.env;
     const route = serviceRouteOf(relay, exchange);
     if ("status" in route) {
-      answerError(exchange, route);
+      refuseHost(relay, exchange, route);
       return alreadyAnswered;
     }
     if (isOwnPath(route.path)) {
@@ -44,6 +44,17 @@ export function serviceHandler(
     const served = open(relay, exchange, route);
     return served ? served.then(() => alreadyAnswered) : alreadyAnswered;
   };
+}
+
+/** Anybody can ask for any host: it is counted, and told in the log now and then. */
+function refuseHost(relay: Relay, exchange: Exchange, error: RelayError): void {
+  const { peer: { address: peer }, head } = exchange;
+  relay.metrics.requestRefused(error.status);
+  relay.sparseLog.info("Refused a request", { listener: "web", status: error.status, peer }, {
+    reason: error.message,
+    host: getField(head.fields, "host"),
+  });
+  answerError(exchange, error);
 }
 
 /** Where a request goes by its host, or why it goes nowhere. */

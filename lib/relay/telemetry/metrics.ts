@@ -52,7 +52,7 @@ export class RelayMetrics {
   );
   readonly #refused = this.#counter(
     "proxy_refused_requests_total",
-    "Requests that were not valid HTTP, by status.",
+    "Requests that were not valid HTTP, or for a host that no service has, by status.",
     "reason",
   );
   readonly #rateLimited = this.#counter(
