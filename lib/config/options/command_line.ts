@@ -119,6 +119,13 @@ interface Place {
  */
 function unexpectedArgument({ program, argv, index, last }: Place): ConfigError {
   const text = argv[index] ?? "";
+  // Chats and word processors put one of them in the place of two hyphens.
+  if (/^[\u2010-\u2015\u2212\uff0d]/.test(text)) {
+    return new ConfigError(
+      `Argument ${index + 1} begins with a dash that is not "-", as copied text often has; ` +
+        "type the option's dashes anew",
+    );
+  }
   const { name, kind } = last?.option ?? {};
   if (kind?.isSwitch && kind.schema.safeParse(text).success) {
     return new ConfigError(

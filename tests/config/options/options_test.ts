@@ -396,6 +396,16 @@ Deno.test("parseOptions gives a result or one line for any arguments and environ
   }));
 });
 
+Deno.test("parseOptions names the dashes of copied text", () => {
+  for (const argument of ["\u2013name", "\u2014name=x", "\u2212count"]) {
+    assertRefused(
+      () => parse(["--name", "a", argument], {}),
+      'Argument 3 begins with a dash that is not "-", as copied text often has; ' +
+        "type the option's dashes anew",
+    );
+  }
+});
+
 Deno.test("a program of commands alone tells them, in its help and to who asks for another", () => {
   const commands = [{ word: "list", title: "List all" }, { word: "show", title: "Show one" }];
   const parts = { ...program, usage: "COMMAND [options]", options: {}, commands };
