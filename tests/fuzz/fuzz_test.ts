@@ -7,6 +7,7 @@ import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
 import { proxyTargets } from "./proxies.ts";
+import { announcementTargets } from "./announcements.ts";
 import { sessionTargets } from "./sessions.ts";
 import type { FuzzTarget } from "./target.ts";
 
@@ -28,6 +29,7 @@ Deno.test("fuzz tries every target and finds nothing in this revision", async ()
     ...bodyTargets,
     ...proxyTargets,
     ...clientHelloTargets,
+    ...announcementTargets,
     ...sessionTargets,
   ];
   const lines: string[] = [];

@@ -6,6 +6,7 @@ import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
 import { proxyTargets } from "./proxies.ts";
+import { announcementTargets } from "./announcements.ts";
 import { sessionTargets } from "./sessions.ts";
 
 const HELP = `Usage: deno task fuzz [options]
@@ -30,6 +31,7 @@ const targets = [
   ...bodyTargets,
   ...proxyTargets,
   ...clientHelloTargets,
+  ...announcementTargets,
   ...sessionTargets,
 ];
 const names = targets.map(({ name }) => name);

@@ -1,7 +1,7 @@
 /** What an agent makes of its file of targets: requests, TCP streams, changes. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { V2Relay } from "../peers/v2_relay.ts";
-import { eventually } from "../support/deadline.ts";
+import { eventually, untilSteady } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { answering, type RawTarget, refusingAddress, startRawTarget } from "../support/target.ts";
@@ -193,6 +193,59 @@ Deno.test("a TCP connection that breaks on one side breaks on the other", async 
       await eventually(() => connection.isClosed, "the target's connection to end");
     },
   );
+});
+
+Deno.test("a TCP stream that nobody reads holds up its own target, and nothing else", async () => {
+  const piece = new Uint8Array(64 * 1024);
+  await using target = await startRawTarget(async (connection) => {
+    // The pause comes when the kernel's buffers and the stream's window are full.
+    try {
+      while (connection.writtenBytes < 64 * 1024 * 1024) await connection.write(piece);
+    } catch {
+      // The agent resets the connection when the relay gives the stream up.
+      await connection.closed;
+    }
+  });
+  await using app = await startRawTarget(answering(ok200("app")));
+  await Setup.with(() => [
+    { name: "pg", address: target.address, kind: "tcp" },
+    { name: "web", address: app.address },
+  ], async (setup) => {
+    const session = await setup.session();
+    const options = { ends: false, grantsCredit: false };
+    const stuck = await session.open("tcp://pg", new Uint8Array(0), options);
+    await stuck.connected();
+    const connection = await target.connection(0);
+    await untilSteady(() => connection.writtenBytes, "what the target wrote");
+    ok(connection.writtenBytes < 32 * 1024 * 1024, `${connection.writtenBytes} bytes`);
+    equal(await setup.ask("web"), "200");
+    await stuck.close();
+    await eventually(() => connection.isClosed, "the target's connection to end");
+  });
+});
+
+Deno.test("a TCP target that reads nothing holds up its own stream, and nothing else", async () => {
+  await using target = await startRawTarget(() => {});
+  await using app = await startRawTarget(answering(ok200("app")));
+  await Setup.with(() => [
+    { name: "pg", address: target.address, kind: "tcp" },
+    { name: "web", address: app.address },
+  ], async (setup) => {
+    const stream = await setup.dial("pg");
+    await stream.connected();
+    let sent = 0;
+    const piece = new Uint8Array(64 * 1024);
+    const sending = (async () => {
+      for (; sent < 64 * 1024 * 1024 && !stream.isOver; sent += piece.length) {
+        await stream.send(piece);
+      }
+    })();
+    await untilSteady(() => sent, "what was sent");
+    ok(sent < 32 * 1024 * 1024, `${sent} bytes`);
+    equal(await setup.ask("web"), "200");
+    await stream.close();
+    await sending;
+  });
 });
 
 Deno.test("many TCP connections leave nothing behind in the agent", async () => {

@@ -7,6 +7,8 @@ import assert from "node:assert/strict";
 import fc, { type IAsyncProperty, type IProperty } from "fast-check";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import { maxTurnFrames } from "../../lib/protocol/inbox.ts";
+import type { Announcement } from "../../lib/protocol/announcement.ts";
+import type { StreamKind } from "../../lib/protocol/target_key.ts";
 import { Session } from "../../lib/protocol/session.ts";
 import type { Stream, StreamEvents } from "../../lib/protocol/stream.ts";
 import { anyBytes } from "./property.ts";
@@ -29,14 +31,24 @@ class Witness implements StreamEvents {
   hasEnded = false;
   /** It throws at what it is told next, but for the end of the stream. */
   throwsNext = false;
+  /** Whether the stream's kind is confirmed, and has not been. */
+  #awaitsConnected: boolean;
 
-  constructor(stream: Stream) {
+  constructor(stream: Stream, awaitsConnected = false) {
     this.stream = stream;
+    this.#awaitsConnected = awaitsConnected;
     stream.listen(this);
+  }
+
+  connected(): void {
+    if (!this.#awaitsConnected) this.complaints.push("connected, and nobody waited for it");
+    this.#awaitsConnected = false;
+    this.#note("connected");
   }
 
   data(bytes: Uint8Array): void {
     if (this.hasPeerEnded) this.complaints.push("data after end");
+    if (this.#awaitsConnected) this.complaints.push("data before connected");
     this.#note("data");
     this.received += bytes.length;
     this.untaken += bytes.length;
@@ -44,6 +56,7 @@ class Witness implements StreamEvents {
 
   end(): void {
     if (this.hasPeerEnded) this.complaints.push("a second end");
+    if (this.#awaitsConnected) this.complaints.push("end before connected");
     this.#note("end");
     this.hasPeerEnded = true;
   }
@@ -68,6 +81,7 @@ class Witness implements StreamEvents {
     if (act.verb === "write") stream.write(patterned(act.bytes));
     else if (act.verb === "take") this.take(Math.min(act.bytes, this.untaken));
     else if (act.verb === "throw") this.throwsNext = true;
+    else if (act.verb === "accept") stream.accept();
     else if (act.verb === "end") {
       this.hasEnded = true;
       stream.end();
@@ -103,8 +117,14 @@ class Witness implements StreamEvents {
   }
 }
 
+const announcement: Announcement = {
+  targets: [{ name: "t:1", kind: "tcp" }],
+  hostnames: [{ hostname: "a.example.com", target: "t:1" }],
+  hash: "a",
+};
+
 interface OwnerAct {
-  readonly verb: "write" | "take" | "end" | "finish" | "close" | "fail" | "throw";
+  readonly verb: "write" | "take" | "end" | "finish" | "close" | "fail" | "throw" | "accept";
   readonly bytes: number;
 }
 
@@ -112,7 +132,8 @@ interface OwnerAct {
 type Step =
   | { readonly kind: "message"; readonly bytes: Uint8Array }
   | { readonly kind: "owner"; readonly index: number; readonly act: OwnerAct }
-  | { readonly kind: "open" | "turn" | "full" | "drained" | "drain" | "close" | "lost" | "text" };
+  | { readonly kind: "open" | "open-tcp" | "announce" | "notify" | "turn" | "full" | "drained" }
+  | { readonly kind: "drain" | "close" | "lost" | "text" };
 
 /** A kind of session. */
 interface Kind {
@@ -145,7 +166,11 @@ function legalFrames({ role, version }: Kind): fc.Arbitrary<Uint8Array> {
   const returned = fc.tuple(someStream, fc.integer({ min: 1, max: 4 })).map(([id, bytes]) =>
     frame(T.Return, id, uint32(bytes))
   );
-  const opening = fc.tuple(someStream, someBytes).map(([id, bytes]) => open(id, "t:1", bytes));
+  const target = fc.constantFrom("t:1", "tcp://pg", "udp://dns");
+  const opening = fc.tuple(someStream, target, someBytes).map((args) => open(...args));
+  const announce = fc.constantFrom(announcement, { ...announcement, hostnames: [], hash: "b" })
+    .map((value) => frame(T.Announce, 0, JSON.stringify(value)));
+  const notice = fc.constant(frame(T.Notice, 0, '{"code":"later","message":"m"}'));
   return fc.oneof(
     ...always,
     { weight: 2, arbitrary: withBytes(T.End) },
@@ -153,12 +178,14 @@ function legalFrames({ role, version }: Kind): fc.Arbitrary<Uint8Array> {
     { weight: 1, arbitrary: fc.constant(frame(T.Drain, 0)) },
     { weight: 1, arbitrary: returned },
     { weight: role === "agent" ? 4 : 0, arbitrary: opening },
+    { weight: role === "relay" ? 4 : 1, arbitrary: onStream(T.Connected) },
+    { weight: 1, arbitrary: role === "relay" ? announce : notice },
   );
 }
 
 /** Messages that end a session, unless they are ignored. */
 const illegalMessage: fc.Arbitrary<Uint8Array> = fc.oneof(
-  fc.tuple(fc.nat(17), fc.nat(7), anyBytes(30)).map((args) => frame(...args)),
+  fc.tuple(fc.nat(20), fc.nat(7), anyBytes(30)).map((args) => frame(...args)),
   fc.constant(frame(T.Settings, 0, JSON.stringify(agentSettings))),
   anyBytes(20),
 );
@@ -191,6 +218,7 @@ const verbs: OwnerAct["verb"][] = [
   "close",
   "fail",
   "throw",
+  "accept",
 ];
 const anyAct: fc.Arbitrary<OwnerAct> = fc.record({
   verb: fc.constantFrom<OwnerAct["verb"][]>(...verbs),
@@ -207,7 +235,8 @@ function steps(kind: Kind): fc.Arbitrary<Step[]> {
     { weight: 30, arbitrary: owner },
     { weight: 15, arbitrary: of("turn") },
     // Only a relay opens streams.
-    { weight: kind.role === "relay" ? 10 : 0, arbitrary: of("open") },
+    { weight: kind.role === "relay" ? 10 : 0, arbitrary: of("open", "open-tcp") },
+    { weight: 1, arbitrary: of(kind.role === "relay" ? "notify" : "announce") },
     { weight: 6, arbitrary: of("full", "drained", "drained") },
     { weight: 1, arbitrary: of("drain", "close", "lost", "text") },
   );
@@ -230,6 +259,7 @@ class Played {
       settings: { ...(role === "relay" ? relaySettings : agentSettings), ...common },
       offersVersion2: version === 2,
       nowMs: () => 0,
+      ...(role === "agent" && { announcement }),
       windowBudgetBytes: 100,
       defer: (flush) => this.#deferred.push(flush),
       events: {
@@ -239,8 +269,13 @@ class Played {
     });
     this.endTurn();
     if (version === 2) {
-      const settings = { ...(role === "relay" ? agentSettings : relaySettings), ...common };
+      const announces = role === "relay" && { announces: true };
+      const own = role === "relay" ? agentSettings : relaySettings;
+      const settings = { ...own, ...common, ...announces };
       this.socket.events.message(frame(T.Settings, 0, JSON.stringify(settings)));
+      if (role === "relay") {
+        this.socket.events.message(frame(T.Announce, 0, JSON.stringify(announcement)));
+      }
     }
   }
 
@@ -248,7 +283,10 @@ class Played {
     const { session, socket } = this;
     if (step.kind === "message") socket.events.message(step.bytes);
     else if (step.kind === "owner") this.witnesses[step.index]?.act(step.act);
-    else if (step.kind === "open") this.#open();
+    else if (step.kind === "open") this.#open("http");
+    else if (step.kind === "open-tcp") this.#open("tcp");
+    else if (step.kind === "announce") session.announce(announcement);
+    else if (step.kind === "notify") session.notify({ code: "later", message: "m" });
     else if (step.kind === "turn") this.endTurn();
     else if (step.kind === "full") socket.bufferedAmount = Number.MAX_SAFE_INTEGER;
     else if (step.kind === "drained") this.#drained();
@@ -262,9 +300,10 @@ class Played {
     for (const run of this.#deferred.splice(0)) run();
   }
 
-  #open(): void {
+  #open(kind: StreamKind): void {
     try {
-      this.witnesses.push(new Witness(this.session.open("t:1", patterned(5))));
+      const stream = this.session.open("t:1", patterned(5), { kind });
+      this.witnesses.push(new Witness(stream, kind === "tcp"));
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
     }
@@ -351,5 +390,5 @@ function add(counts: Map<number, number>, id: number, bytes: number): void {
 /** Bytes of a frame that count against its stream's credit. */
 function sizeOf({ type, payload }: Frame): number {
   if (type === T.Data || type === T.End) return payload.length;
-  return type === T.Open ? payload.length - "\0\x03t:1".length : 0;
+  return type === T.Open ? payload.length - 2 - (payload[0]! << 8 | payload[1]!) : 0;
 }
