@@ -6,6 +6,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import { readServices } from "../../lib/config/entries/services.ts";
 import { readTargets } from "../../lib/config/entries/targets.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { run } from "../e2e/command.ts";
@@ -188,6 +189,92 @@ Deno.test("culvert-relay: what the relay watches does not restart it", async () 
   equal(only(after, "Deployment"), before);
   const file = after.find(({ text }) => text.includes("clusters.json"))?.text ?? "";
   match(file, /fedcba9876543210/);
+});
+
+/** What a ConfigMap has under a key. */
+function configMapData(objects: readonly Manifest[], name: string, key: string): string {
+  const found = objects.filter(({ kind }) => kind === "ConfigMap").map(({ text }) => parse(text))
+    .find(({ metadata }) => metadata.name === name);
+  return found.data[key];
+}
+
+/** The one container's arguments that begin so. */
+function argsWith(objects: readonly Manifest[], prefix: string): string[] {
+  const { containers } = parse(only(objects, "Deployment")).spec.template.spec;
+  return containers[0].args.filter((arg: string) => arg.startsWith(prefix));
+}
+
+Deno.test("culvert-relay: services are a file that the relay takes, watched in a folder", async () => {
+  const objects = await manifests("relay", ["--values", `${valuesFolder}relay/web.yaml`]);
+  const text = configMapData(objects, "culvert-relay-services", "services.json");
+  const context = { ownNames: [], hasJwtIssuer: false };
+  const { services, policies } = readServices([{ text, source: "Services" }], context);
+  deepEqual(services.map(({ name, policy }) => [name, policy]), [["dash", "staff"]]);
+  deepEqual(policies.map(({ name }) => name), ["staff"]);
+  deepEqual(argsWith(objects, "--services"), ["--services=/etc/culvert/services"]);
+  const { volumes } = parse(only(objects, "Deployment")).spec.template.spec;
+  const { sources } = volumes.find(({ name }: { name: string }) => name === "services").projected;
+  const names = sources.map((source: Record<string, { name: string }>) =>
+    Object.values(source)[0]!.name
+  );
+  deepEqual(names, ["culvert-relay-services", "more-services", "secret-services"]);
+});
+
+Deno.test("culvert-relay: a changed service does not restart the relay", async () => {
+  const values = ["--values", `${valuesFolder}relay/web.yaml`];
+  const before = only(await manifests("relay", values), "Deployment");
+  const changed = [...values, "--set", "services[0].target=other"];
+  equal(only(await manifests("relay", changed), "Deployment"), before);
+});
+
+Deno.test("culvert-relay: each web certificate is a folder of its own", async () => {
+  const objects = await manifests("relay", ["--values", `${valuesFolder}relay/web.yaml`]);
+  const { containers: [relay], volumes } = parse(only(objects, "Deployment")).spec.template.spec;
+  deepEqual(argsWith(objects, "--web"), [
+    "--web-addr=:8444",
+    "--web-certs=/etc/culvert/web-certs",
+    "--web-relay-host=relay.example.com",
+  ]);
+  const mounted = ["wildcard-tls", "relay-tls"].map((secret, index) => {
+    const isIt = ({ name }: { name: string }) => name === `web-cert-${index}`;
+    equal(volumes.find(isIt).secret.secretName, secret);
+    return relay.volumeMounts.find(isIt).mountPath;
+  });
+  deepEqual(mounted, ["/etc/culvert/web-certs/wildcard-tls", "/etc/culvert/web-certs/relay-tls"]);
+});
+
+Deno.test("culvert-relay: Ingress and Gateway route the hostnames of services and claims", async () => {
+  const gateway = await manifests("relay", ["--values", `${valuesFolder}relay/web.yaml`]);
+  const claimed = ["*.team-a.example.com", "relay.example.com"];
+  deepEqual(parse(only(gateway, "TLSRoute")).spec.hostnames, ["dash.example.com", ...claimed]);
+  const ingress = await manifests("relay", ["--values", `${valuesFolder}relay/web-ingress.yaml`]);
+  const { rules } = parse(only(ingress, "Ingress")).spec;
+  deepEqual(rules.map(({ host }: { host: string }) => host), ["dash.example.com"]);
+  equal(rules[0].http.paths[0].backend.service.name, "culvert-relay-web");
+});
+
+Deno.test("culvert-agent: targets' Secrets are folders, each under its name", async () => {
+  const path = `${valuesFolder}agent/target-secrets.yaml`;
+  const objects = await manifests("agent", ["--values", path]);
+  const { containers: [agent], volumes } = parse(only(objects, "Deployment")).spec.template.spec;
+  const isIt = ({ name }: { name: string }) => name === "target-secret-0";
+  equal(agent.volumeMounts.find(isIt).mountPath, "/etc/culvert/secrets/grafana");
+  equal(volumes.find(isIt).secret.secretName, "grafana");
+});
+
+Deno.test("culvert-agent: the pod gets its ServiceAccount's token only if a target wants it", async () => {
+  const mounts = async (file: string) => {
+    const target = [
+      "--set",
+      "serverURL=wss://relay.example.com/connect,existingSecret=t,targetSecrets={own}",
+      "--set",
+      `targets[0].name=a,targets[0].address=a:80,targets[0].credential.file=${file}`,
+    ];
+    const deployment = only(await manifests("agent", target), "Deployment");
+    return parse(deployment).spec.template.spec.automountServiceAccountToken;
+  };
+  equal(await mounts("/var/run/secrets/kubernetes.io/serviceaccount/token"), true);
+  equal(await mounts("/etc/culvert/secrets/own/token"), false);
 });
 
 Deno.test("culvert-agent: a new token in the values makes new pods, as it is a variable", async () => {

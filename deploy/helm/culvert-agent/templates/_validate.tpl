@@ -21,6 +21,28 @@
 {{- if and .targets (or .plainTarget .insecure .targetCASecret .targetServerName) }}
 {{- $problems = append $problems "targets is set, so plainTarget, insecure, targetCASecret and targetServerName have no effect: give each target its own tls" }}
 {{- end }}
+{{- if and .targets (ne .targetAddr "kubernetes.default.svc:443") }}
+{{- $problems = append $problems "targets is set, so targetAddr has no effect: make it an entry of targets" }}
+{{- end }}
+{{- $names := dict }}
+{{- range $index, $target := .targets }}
+{{- if hasKey $names $target.name }}
+{{- $problems = append $problems (printf "targets[%d].name is %q, which is also another entry's: names must differ" $index $target.name) }}
+{{- end }}
+{{- $_ := set $names $target.name true }}
+{{- range $path := list (dig "credential" "file" "" $target) (dig "tls" "ca" "" $target) (dig "tls" "cert" "" $target) (dig "tls" "key" "" $target) }}
+{{- $secret := regexFind "^/etc/culvert/secrets/[^/]+/" $path | trimPrefix "/etc/culvert/secrets/" | trimSuffix "/" }}
+{{- if and $secret (not (has $secret $.Values.targetSecrets)) }}
+{{- $problems = append $problems (printf "targets[%d] (%s) needs the Secret %s: add it to targetSecrets" $index $target.name $secret) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $index, $hostname := .hostnames }}
+{{- $target := regexFind "=.*$" $hostname | trimPrefix "=" }}
+{{- if and $.Values.targets $target (not (hasKey $names $target)) }}
+{{- $problems = append $problems (printf "hostnames[%d] is for the target %s, which is not in targets" $index $target) }}
+{{- end }}
+{{- end }}
 {{- if and .plainTarget (or .insecure .targetCASecret) }}
 {{- $problems = append $problems "plainTarget is true, so insecure and targetCASecret have no effect: remove them" }}
 {{- end }}

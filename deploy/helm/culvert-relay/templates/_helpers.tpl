@@ -123,3 +123,36 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- $entries | toJson }}
 {{- end }}
+
+{{/* "true" if there are services, from values or from objects that exist. */}}
+{{- define "culvert-relay.hasServices" -}}
+{{- if or .Values.services .Values.policies .Values.providers .Values.servicesFrom.configMap .Values.servicesFrom.secret }}true{{ end }}
+{{- end }}
+
+{{/* The services file, as far as it is made of values. */}}
+{{- define "culvert-relay.servicesFile" -}}
+{{- $file := dict }}
+{{- range $key := list "services" "policies" "providers" }}
+{{- with get $.Values $key }}{{ $_ := set $file $key . }}{{ end }}
+{{- end }}
+{{- with $file }}{{ toJson . }}{{ end }}
+{{- end }}
+
+{{/* Hostnames that lead to the web listener, without ports, as JSON. */}}
+{{- define "culvert-relay.webHostnames" -}}
+{{- $names := .Values.web.hostnames }}
+{{- range concat .Values.services .Values.clusters }}{{ $names = concat $names (.hostnames | default list) }}{{ end }}
+{{- with .Values.web.relayHost }}{{ $names = append $names . }}{{ end }}
+{{- $plain := list }}
+{{- range $names }}{{ $plain = append $plain (regexReplaceAll ":[0-9]+$" (lower .) "") }}{{ end }}
+{{- uniq $plain | toJson }}
+{{- end }}
+
+{{/* TLSRoute was experimental for long: the newest version that the cluster knows, if it tells. */}}
+{{- define "culvert-relay.tlsRouteVersion" -}}
+{{- $version := "v1" }}
+{{- range $candidate := list "v1alpha2" "v1alpha3" "v1" }}
+{{- if $.Capabilities.APIVersions.Has (printf "gateway.networking.k8s.io/%s/TLSRoute" $candidate) }}{{ $version = $candidate }}{{ end }}
+{{- end }}
+{{- $version }}
+{{- end }}

@@ -114,12 +114,59 @@
 {{- end }}
 {{- end }}
 {{- $ports := dict }}
-{{- range $key := list "port" "internalPort" "healthPort" }}
-{{- $port := get $.Values $key | toString }}
+{{- $listeners := list (list "port" .port) (list "internalPort" .internalPort) (list "healthPort" .healthPort) }}
+{{- if .web.enabled }}{{ $listeners = append $listeners (list "web.port" .web.port) }}{{ end }}
+{{- range $listeners }}
+{{- $key := index . 0 }}
+{{- $port := index . 1 | toString }}
 {{- if hasKey $ports $port }}
 {{- $problems = append $problems (printf "%s and %s are both %s: each listener needs its own" (get $ports $port) $key $port) }}
 {{- end }}
 {{- $_ := set $ports $port $key }}
+{{- end }}
+
+{{- $names := dict }}
+{{- $policies := dict "public" true }}
+{{- range .policies }}{{ $_ := set $policies .name true }}{{ end }}
+{{- $knowsAll := and (not .servicesFrom.configMap) (not .servicesFrom.secret) }}
+{{- range $index, $service := .services }}
+{{- if hasKey $names $service.name }}
+{{- $problems = append $problems (printf "services[%d].name is %q, which is also another entry's: names must differ" $index $service.name) }}
+{{- end }}
+{{- $_ := set $names $service.name true }}
+{{- if and $knowsAll (not (hasKey $policies $service.policy)) }}
+{{- $problems = append $problems (printf "services[%d] (%s) has the policy %s, which is not in policies" $index $service.name $service.policy) }}
+{{- end }}
+{{- if and (not $.Values.existingClustersSecret.name) (not (hasKey $ids $service.cluster)) }}
+{{- $problems = append $problems (printf "services[%d] (%s) has the cluster %s, which is not in clusters" $index $service.name $service.cluster) }}
+{{- end }}
+{{- end }}
+{{- range $index, $cluster := .clusters }}
+{{- if ne (empty $cluster.hostnames) (empty $cluster.policy) }}
+{{- $problems = append $problems (printf "clusters[%d] (%s): hostnames and policy go together: one of them is missing" $index $cluster.id) }}
+{{- end }}
+{{- end }}
+{{- with .web }}
+{{- if .enabled }}
+{{- if and (not .certSecrets) (not $.Values.trustedProxies) }}
+{{- $problems = append $problems "web.certSecrets is missing: name Secrets with tls.crt and tls.key, or in trustedProxies the addresses of the proxies that terminate TLS" }}
+{{- end }}
+{{- $terminates := or .ingress.enabled (and .gateway.enabled (eq .gateway.tlsMode "Terminate")) }}
+{{- if and $terminates .certSecrets }}
+{{- $problems = append $problems "web.certSecrets is set, but web.ingress or web.gateway terminates TLS and would speak plain HTTP with a listener that wants TLS: remove web.certSecrets, or set web.gateway.tlsMode=Passthrough" }}
+{{- end }}
+{{- if and .gateway.enabled (eq .gateway.tlsMode "Passthrough") (not .certSecrets) }}
+{{- $problems = append $problems "web.gateway.tlsMode is Passthrough, but web.certSecrets is empty: nobody would speak TLS" }}
+{{- end }}
+{{- if and .gateway.enabled (not .gateway.parentRefs) }}
+{{- $problems = append $problems "web.gateway.parentRefs is missing: web.gateway.enabled is true" }}
+{{- end }}
+{{- if and (or .ingress.enabled .gateway.enabled) (eq (include "culvert-relay.webHostnames" $) "[]") }}
+{{- $problems = append $problems "web.hostnames is missing: no service, cluster or web.relayHost has a hostname for web.ingress or web.gateway" }}
+{{- end }}
+{{- else if or .certSecrets .relayHost .ingress.enabled .gateway.enabled }}
+{{- $problems = append $problems "web.enabled is false, but web.certSecrets, relayHost, ingress or gateway is set: set web.enabled=true, or remove them" }}
+{{- end }}
 {{- end }}
 
 {{- if .gateway.enabled }}
