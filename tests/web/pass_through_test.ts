@@ -2,8 +2,10 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectH2 } from "node:http2";
 import { connect as connectTls } from "node:tls";
 import { concat } from "../../lib/bytes/bytes.ts";
+import { AddressRanges } from "../../lib/domain/address_ranges.ts";
 import type { PassThrough } from "../../lib/runtime/node/http_server.ts";
 import { helloMessage, records } from "../support/client_hello.ts";
 import { eventually, within } from "../support/deadline.ts";
@@ -155,5 +157,48 @@ Deno.test("Passed connections count, and end with the listener", async () => {
     const closed = ended(first);
     server.close();
     await within(closed, "the first to end");
+  });
+});
+
+Deno.test("A PROXY header in front of a hello names the client, of connections that are passed on too", async () => {
+  const sink = new Sink();
+  const proxies = { ranges: AddressRanges.parse("127.0.0.1")!, sendHeader: true };
+  await withWebListener({ passThrough: sink.passThrough, proxies }, async ({ port, ca }) => {
+    const header = new TextEncoder().encode("PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n");
+    const passed = await open(port);
+    const hello = records(helloMessage({ serverName: "raw.example" }), 50);
+    passed.write(concat(header, hello));
+    await eventually(() => sink.bytes.length === hello.length, "the hello");
+    deepEqual([sink.bytes, sink.addresses], [hello, ["192.0.2.7"]]);
+    const opened = await open(port);
+    opened.write(header);
+    const tls = connectTls({ socket: opened, ca, servername: "localhost", ALPNProtocols: ["h2"] });
+    await within(once(tls, "secureConnect"), "the handshake");
+    const session = connectH2("https://localhost", { createConnection: () => tls });
+    const request = session.request({ ":path": "/" });
+    let text = "";
+    request.on("data", (bytes) => text += String(bytes));
+    await within(once(request, "end"), "an answer");
+    equal(JSON.parse(text).address, "192.0.2.7");
+    session.destroy();
+    passed.destroy();
+  });
+});
+
+Deno.test("A listener without certificates passes TLS on by name, and takes HTTP beside it", async () => {
+  const sink = new Sink();
+  const options = { passThrough: sink.passThrough, certificates: undefined };
+  await withWebListener(options, async ({ port, told }) => {
+    const passed = await open(port);
+    passed.write(records(helloMessage({ serverName: "raw.example" }), 16_384));
+    await eventually(() => sink.sockets === 1, "the connection that is passed on");
+    passed.destroy();
+    const other = await open(port);
+    other.write(records(helloMessage({ serverName: "other.example" }), 16_384));
+    await within(ended(other), "the other name to be refused");
+    deepEqual(told, ["handshake unknown_name"]);
+    await using plain = new RawConnection(await open(port));
+    await plain.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    equal(statusOf(await within(readResponse(plain.reader), "an answer")), 200);
   });
 });
