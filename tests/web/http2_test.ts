@@ -361,6 +361,31 @@ Deno.test("HTTP/2 clients that flood a listener lose their connection, and other
   });
 });
 
+Deno.test("Requests that are withdrawn among others, and answers that break off, cost no connection", async () => {
+  const handle = (exchange: Exchange): void => {
+    if (exchange.head.target === "/cut") exchange.abort();
+    else if (exchange.head.target !== "/never") echo(exchange);
+  };
+  await withWebListener({ handle }, async ({ port, ca, told }) => {
+    await using client = await H2Client.open(port, ca);
+    let stream = 1;
+    const ask = (path: string): number => {
+      client.request(stream += 2, requestFields(path));
+      return stream;
+    };
+    for (let round = 0; round < 6; round++) {
+      for (let n = 0; n < 50; n++) {
+        client.send(frame(Kind.reset, 0, ask("/never"), number(refusedBy.cancel)));
+        ask("/cut");
+        ask("/");
+      }
+      const last = stream;
+      await client.until(() => client.body(last).isWhole || client.isEnded, "the answers");
+    }
+    deepEqual([client.isEnded, told], [false, []]);
+  });
+});
+
 Deno.test("A listener takes so many HTTP/2 requests of one connection at a time", async () => {
   let open = 0;
   await withWebListener({ handle: () => void open++ }, async ({ port, ca }) => {

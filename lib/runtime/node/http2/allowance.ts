@@ -14,6 +14,11 @@ export class Allowance {
     this.#atMs = nowMs;
   }
 
+  /** Gives one back. */
+  give(): void {
+    this.#left = Math.min(this.#burst, this.#left + 1);
+  }
+
   /** Takes one. @returns false when there is none left. */
   take(nowMs: number): boolean {
     this.#left = Math.min(this.#burst, this.#left + (nowMs - this.#atMs) * this.#perMs);

@@ -47,7 +47,7 @@ const maxStreams = 100;
 const streamWindowBytes = 256 * 1024;
 /** Of all bodies of a connection. */
 const connectionWindowBytes = 1024 * 1024;
-/** nghttp2 itself takes 1,000 at once; each has opened a request to a target. */
+/** Besides one for each request that was answered. Each has opened a request to a target. */
 const resets = { burst: 200, perSecond: 20 };
 const controlFrames = { burst: 500, perSecond: 20 };
 /** Bytes that HPACK counts for a field besides its name and value (RFC 9113 section 6.5.2). */
@@ -158,7 +158,9 @@ export class H2Connection {
     const request = this.#read(stream, raw, hasBody);
     const exchange = request && new H2Exchange(stream, request, this.#options.peer);
     this.#open.set(stream, { exchange, unsentBytes: 0, unsentSinceMs: 0 });
-    stream.on("aborted", () => this.#countReset());
+    stream.on("aborted", () => {
+      if (!exchange?.isWithdrawn) this.#countReset();
+    });
     stream.on("close", () => this.#streamClosed(stream));
     if (exchange) this.#options.handle(exchange);
   }
@@ -187,6 +189,8 @@ export class H2Connection {
   }
 
   #streamClosed(stream: ServerHttp2Stream): void {
+    // A proxy in front has the requests of many on one connection, and some of them leave.
+    if (!stream.aborted) this.#resets.give();
     this.#open.delete(stream);
     if (this.#isLeaving) this.close();
     if (this.#open.size > 0) return;

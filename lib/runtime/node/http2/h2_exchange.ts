@@ -35,6 +35,7 @@ export class H2Exchange implements Exchange {
   #isBodyDone: boolean;
   #bodyBytes = 0;
   #hasBody = false;
+  #isWithdrawn = false;
   #status = 0;
   #sentBytes = 0;
   readonly #startMs = performance.now();
@@ -178,6 +179,11 @@ export class H2Exchange implements Exchange {
     return "The request came over HTTP/2, which has no change of protocols";
   }
 
+  /** Whether the relay has broken the answer off, and not the caller. */
+  get isWithdrawn(): boolean {
+    return this.#isWithdrawn;
+  }
+
   /** Bytes of the answer that wait for the caller's window or for its connection. */
   get unsentBytes(): number {
     return this.#stream.destroyed ? 0 : this.#stream.writableLength;
@@ -262,6 +268,7 @@ export class H2Exchange implements Exchange {
    */
   #reset(): void {
     this.#pendingHead = undefined;
+    this.#isWithdrawn = true;
     if (!this.#stream.destroyed) this.#stream.destroy(new Error("The answer was broken off"));
   }
 
