@@ -1,13 +1,9 @@
 /** How `access` shows its token. */
 
 /**
- * The token as a header field; none without one. On the hostname of a service `Authorization` may be
- * meant for the app behind it, so culvert's own bearer has a field to itself there.
+ * The token as a header field; none without one. `Authorization` may be meant for the app behind a
+ * service, so culvert's own bearer has a field to itself.
  */
-export function credentialHeaders(
-  token: string | undefined,
-  isInternal: boolean,
-): Record<string, string> {
-  if (token === undefined) return {};
-  return { [isInternal ? "Authorization" : "Culvert-Authorization"]: `Bearer ${token}` };
+export function credentialHeaders(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { "Culvert-Authorization": `Bearer ${token}` };
 }

@@ -7,6 +7,8 @@ export interface Whoami {
   /** `http`, `tcp` or `tls`. */
   readonly kind: string;
   readonly signedIn: boolean;
+  /** Whether whoever asked may open the service; relays of other releases may not say. */
+  readonly allowed: boolean | undefined;
   /** Where a person signs in; null where nobody needs to, or nobody can. */
   readonly signInUrl: string | null;
 }
@@ -26,12 +28,18 @@ export function checkWhoami(answer: Answer, name: string, kind: "tcp" | "http"):
     throw new ServiceError(`${name}: what answers is no culvert relay`, { status: answer.status });
   }
   if (whoami.kind !== kind) throw otherKind(name, whoami.kind, kind);
-  if (!whoami.signedIn && whoami.signInUrl !== null) {
+  if (whoami.allowed !== true && !whoami.signedIn && whoami.signInUrl !== null) {
     throw new ServiceError(
       `${name} needs a sign-in: give a token with --token-file or CULVERT_TOKEN, or sign in at ` +
         whoami.signInUrl,
       { status: 401 },
     );
+  }
+  if (whoami.allowed === false) {
+    const why = whoami.signedIn
+      ? "the service's policy does not let this token in"
+      : "it needs a token: give one with --token-file or CULVERT_TOKEN";
+    throw new ServiceError(`${name}: ${why}`, { status: 403 });
   }
   return whoami;
 }
@@ -55,9 +63,15 @@ function parseWhoami(body: string): Whoami | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { service, kind, signedIn, signInUrl } = value as Record<string, unknown>;
+  const { service, kind, signedIn, allowed, signInUrl } = value as Record<string, unknown>;
   if (typeof service !== "string" || typeof kind !== "string") return undefined;
   if (typeof signedIn !== "boolean") return undefined;
   const isUrl = typeof signInUrl === "string" && /^https?:\/\/[\x21-\x7e]+$/.test(signInUrl);
-  return { service, kind, signedIn, signInUrl: isUrl ? signInUrl : null };
+  return {
+    service,
+    kind,
+    signedIn,
+    allowed: typeof allowed === "boolean" ? allowed : undefined,
+    signInUrl: isUrl ? signInUrl : null,
+  };
 }

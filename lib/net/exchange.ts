@@ -157,4 +157,11 @@ export interface Exchange {
     channel: Channel,
     rest: Uint8Array,
   ): string | undefined;
+  /**
+   * What the caller's WebSocket carried is over: one that was accepted, and joined to nothing here.
+   *
+   * @param bytes Of content that went to the caller.
+   * @param bytesIn Of content that came from it.
+   */
+  detachedEnd?(bytes: number, bytesIn: number): void;
 }

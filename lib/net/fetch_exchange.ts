@@ -276,22 +276,19 @@ export class FetchExchange implements Exchange {
       rest,
       cut: this.#host.cut,
       fault: this.#host.fault,
-      closed: (bytes, bytesIn) => {
-        this.#sentBytes = bytes;
-        this.#bodyBytes = bytesIn;
-        this.#ended(true);
-      },
+      closed: (bytes, bytesIn) => this.detachedEnd(bytes, bytesIn),
     });
     return undefined;
   }
 
   /**
-   * Completes the handshake of a caller that is itself to be talked to: an agent.
+   * Completes the handshake of a caller that is itself to be talked to: an agent, or `access`.
    *
+   * @param protocol The subprotocol, one of those that were offered.
    * @returns once the socket is open; rejects if the caller goes away before.
    */
-  acceptWebSocket(): Promise<WebSocket> {
-    const socket = this.#upgrade(undefined);
+  acceptWebSocket(protocol?: string): Promise<WebSocket> {
+    const socket = this.#upgrade(protocol);
     if (socket.readyState === 1) return Promise.resolve(socket);
     const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
     const failed = () => reject(new Error("The WebSocket handshake failed"));
@@ -299,6 +296,12 @@ export class FetchExchange implements Exchange {
     socket.addEventListener("close", failed, { once: true });
     socket.addEventListener("error", failed, { once: true });
     return promise;
+  }
+
+  detachedEnd(bytes: number, bytesIn: number): void {
+    this.#sentBytes = bytes;
+    this.#bodyBytes = bytesIn;
+    this.#ended(true);
   }
 
   /** The caller went away, as far as the platform says so. */

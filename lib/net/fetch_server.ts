@@ -1,6 +1,6 @@
 /** Serves an app's requests where a platform listens, and hands over a `Request` for a `Response`. */
 import { HeadError } from "../http1/head.ts";
-import { fromWebSocket, type TunnelSocket } from "../protocol/socket.ts";
+import { fromWebSocket, type MessageSocket } from "../protocol/socket.ts";
 import { AppRequest } from "./app_request.ts";
 import { errorBody } from "./error_body.ts";
 import type { Exchange, Peer } from "./exchange.ts";
@@ -9,7 +9,7 @@ import { FetchExchange, type FetchHost } from "./fetch_exchange.ts";
 /** What a request's app is lent. */
 export interface FetchBindings {
   exchange: Exchange;
-  acceptWebSocket(): Promise<TunnelSocket>;
+  acceptWebSocket(answer?: { readonly protocol?: string }): Promise<MessageSocket>;
   alreadyAnswered: Response;
 }
 
@@ -51,7 +51,8 @@ async function handle(
 ): Promise<Response> {
   const bindings: FetchBindings = {
     exchange,
-    acceptWebSocket: async () => fromWebSocket(await exchange.acceptWebSocket(), host),
+    acceptWebSocket: async (answer) =>
+      fromWebSocket(await exchange.acceptWebSocket(answer?.protocol), host),
     alreadyAnswered,
   };
   try {

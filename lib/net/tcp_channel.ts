@@ -25,6 +25,8 @@ export const TcpClose = {
   Withdrawn: 1008,
   /** The connection to the target broke. */
   TargetBroke: 1011,
+  /** Its sender goes on sending though nobody reads, and can't be stopped. */
+  TryAgainLater: 1013,
   /** The caller's own connection broke. */
   CallerBroke: 4000,
 } as const;
@@ -55,10 +57,17 @@ export interface TcpEnd {
   readonly isRemote: boolean;
 }
 
+/** What a Close says. */
+export interface TcpFault {
+  readonly code: number;
+  /** For the user at the other end; may be empty. */
+  readonly reason: string;
+}
+
 /** How a channel is set up. */
 export interface TcpChannelOptions {
-  /** What `close` and `fail` send: the side of the connection that this program looks after. */
-  readonly brokenCode: typeof TcpClose.TargetBroke | typeof TcpClose.CallerBroke;
+  /** What the other side is told when this one breaks, or is given up. */
+  readonly broken: (error: StreamError | undefined) => TcpFault;
   /** Called once. */
   readonly over?: (end: TcpEnd) => void;
 }
@@ -119,11 +128,16 @@ export class TcpChannel implements Channel {
   }
 
   close(): void {
-    this.closeWith(this.#options.brokenCode, "");
+    this.#break(undefined);
   }
 
   fail(error: StreamError): void {
-    this.closeWith(this.#options.brokenCode, error.message);
+    this.#break(error);
+  }
+
+  #break(error: StreamError | undefined): void {
+    const { code, reason } = this.#options.broken(error);
+    this.closeWith(code, reason);
   }
 
   /** Ends both directions. The reason is cut to what a Close holds. */
@@ -152,7 +166,7 @@ export class TcpChannel implements Channel {
       this.#isPaused = true;
       this.#socket.pause();
     } else if (this.#untaken > maxUnstoppableBytes) {
-      this.#broken(this.#options.brokenCode, "The other side reads too slowly");
+      this.#broken(TcpClose.TryAgainLater, "The other side reads too slowly");
     }
   }
 

@@ -10,7 +10,9 @@ import { hopHandler } from "./routes/hop.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 import { serviceHopTarget } from "./hop/service_route.ts";
 import { answerNoOwnPath, type OwnPaths, serviceHandler } from "./routes/service.ts";
+import { ownTcpHandler, tunnelTcpHandler } from "./routes/tcp.ts";
 import { tunnelHandler } from "./routes/tunnel.ts";
+import { servicesHandler, whoamiHandler } from "./routes/whoami.ts";
 
 /** The public listener: agents connect here, and nobody else gets an answer that says anything. */
 export function publicApp(relay: Relay): Hono<RelayEnv> {
@@ -28,6 +30,7 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
 export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.all("/tunnel/*", tunnelHandler(relay));
+  app.all("/tunnel-tcp/:service", tunnelTcpHandler(relay));
   app.all(serviceHopTarget, hopHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerError(exchange, noSuchPath);
@@ -52,7 +55,7 @@ export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
 export function webApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   const own = publicApp(relay);
-  const serve = serviceHandler(relay, ownPaths());
+  const serve = serviceHandler(relay, ownPaths(relay));
   app.all("*", (c) => {
     const { exchange, alreadyAnswered } = c.env;
     const host = canonicalHost(getField(exchange.head.fields, "host") ?? "");
@@ -76,8 +79,11 @@ function isMisdirected({ requestedName }: Peer, host: string): boolean {
 }
 
 /** culvert's own paths at each service's hostname. */
-export function ownPaths(): OwnPaths {
+export function ownPaths(relay: Relay): OwnPaths {
   const app = new Hono<RelayEnv>();
+  app.all("/.culvert/tcp", ownTcpHandler(relay));
+  app.all("/.culvert/whoami", whoamiHandler(relay));
+  app.all("/.culvert/services", servicesHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerNoOwnPath(exchange);
     return alreadyAnswered;

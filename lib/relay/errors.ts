@@ -215,6 +215,23 @@ export const targetNotAvailable: RelayError = {
   message: "the agent does not serve the target of this service",
 };
 
+/** A method that one of culvert's own paths does not have. */
+export const methodNotAllowed: RelayError = {
+  status: 405,
+  reason: "Method Not Allowed",
+  code: "method_not_allowed",
+  message: "this path is for GET",
+  allow: "GET, HEAD",
+};
+
+/** A WebSocket of another protocol than the one that carries TCP. */
+export const badTcpHandshake: RelayError = {
+  status: 400,
+  reason: "Bad Request",
+  code: "bad_handshake",
+  message: "the WebSocket must be of version 13 and offer the subprotocol culvert.tcp.v1",
+};
+
 /** An agent that does not speak what the service needs. */
 export const kindNotSupported: RelayError = {
   status: 502,

@@ -26,6 +26,8 @@ export interface ServiceRoute {
    * only sessions that claimed the hostname may get the request.
    */
   readonly target: string | undefined;
+  /** What the agent has to carry: requests, or the bytes of TCP connections. */
+  readonly transport: "http" | "tcp";
   readonly rules: RequestRules;
   /** Whether the hostname is one of many under a wildcard that agents may claim. */
   readonly isOpenWildcard: boolean;

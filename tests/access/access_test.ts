@@ -248,7 +248,7 @@ Deno.test("access tcp opens several ports from a file, each with its own service
   }
 });
 
-Deno.test("on the internal listener the token is the caller's own bearer", async () => {
+Deno.test("the internal listener is asked at /tunnel-tcp/", async () => {
   await using relay = await startStandIn({
     answer: ({ path }) => path === "/tunnel-tcp/pg" ? { status: 426 } : undefined,
   });
@@ -256,7 +256,9 @@ Deno.test("on the internal listener the token is the caller's own bearer", async
   await using access = await startAccess(["tcp", url, "--listen", "127.0.0.1:0"]);
   deepEqual(await exchange(access.port, hello), hello);
   deepEqual(relay.asked.map(({ path }) => path), ["/tunnel-tcp/pg", "/tunnel-tcp/pg"]);
-  for (const { headers } of relay.asked) equal(headers.authorization, `Bearer ${TOKEN}`);
+  for (const { headers } of relay.asked) {
+    equal(headers["culvert-authorization"], `Bearer ${TOKEN}`);
+  }
 });
 
 const openHttp = { status: 200, body: { ...(openTcp.body as object), kind: "http" } };

@@ -11,6 +11,7 @@ const routeSchema = z.object({
   name: z.string().min(1),
   hostname: z.string().min(1),
   target: z.string().min(1).optional(),
+  transport: z.enum(["http", "tcp"]).default("http"),
   host: z.enum(["public", "target"]),
   authorization: z.enum(["culvert", "app"]),
   impersonation: z.enum(impersonations),
@@ -18,8 +19,9 @@ const routeSchema = z.object({
 
 /** The value of `Culvert-Route`: the path, which may have any bytes, goes beside it. */
 export function encodeServiceRoute(route: ServiceRoute): string {
-  const { cluster, name, hostname, target, rules } = route;
-  const known = { cluster, name, hostname, ...target !== undefined && { target }, ...rules };
+  const { cluster, name, hostname, target, transport, rules } = route;
+  const to = { cluster, name, hostname, ...target !== undefined && { target }, transport };
+  const known = { ...to, ...rules };
   return new URLSearchParams(known).toString();
 }
 

@@ -103,11 +103,13 @@ class ServiceDestination implements Destination {
   }
 
   refusalAt(registration: Registration): RelayError | undefined {
-    const { target } = this.#route;
-    if (target === undefined || !registration.targets) return undefined;
+    const { target, transport } = this.#route;
+    // One that does not say what it serves knows HTTP alone.
+    if (!registration.targets) return transport === "http" ? undefined : kindNotSupported;
+    if (target === undefined) return undefined;
     const listed = registration.targets.get(target);
     if (!listed) return targetNotAvailable;
-    return listed.kind === "http" ? undefined : kindNotSupported;
+    return listed.kind === transport ? undefined : kindNotSupported;
   }
 
   /** Under a wildcard that nobody has claimed, there is nothing at all. */

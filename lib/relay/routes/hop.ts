@@ -2,13 +2,15 @@
 import type { Context } from "hono";
 import type { Exchange } from "../../net/exchange.ts";
 import type { Registration } from "../agents/registry.ts";
-import type { RelayEnv } from "../env.ts";
+import type { RelayBindings, RelayEnv } from "../env.ts";
 import { answerError, forbiddenHop, noSuchPath } from "../errors.ts";
 import { acceptHop, answerNotHere, type Hop, readHop } from "../hop/hop_fields.ts";
 import type { Relay } from "../relay.ts";
 import { destinationOf } from "./destination.ts";
+import type { Route } from "../route.ts";
 import { answersItself, forwardingRefusal } from "./refusals.ts";
 import { RequestContext } from "./request_context.ts";
+import { TcpRequest } from "./tcp_request.ts";
 import { TunnelRequest } from "./tunnel_request.ts";
 
 /** What another relay has marked, or somebody who says so; nothing for a caller's own request. */
@@ -20,13 +22,14 @@ export function hopOf(relay: Relay, { head }: Exchange): Hop | "forged" | undefi
 export function hopHandler(
   relay: Relay,
 ): (c: Context<RelayEnv>) => Response | Promise<Response> {
-  return function hop({ env: { exchange, alreadyAnswered } }) {
+  return function hop({ env }) {
+    const { exchange, alreadyAnswered } = env;
     const hop = hopOf(relay, exchange);
     if (!hop) {
       answerError(exchange, noSuchPath);
       return alreadyAnswered;
     }
-    const looked = serveHop(relay, exchange, hop);
+    const looked = serveHop(relay, env, hop);
     return looked ? looked.then(() => alreadyAnswered) : alreadyAnswered;
   };
 }
@@ -34,9 +37,10 @@ export function hopHandler(
 /** Answers it, now or once it is known where its agent is. */
 export function serveHop(
   relay: Relay,
-  exchange: Exchange,
+  env: RelayBindings,
   hop: Hop | "forged",
 ): Promise<void> | void {
+  const { exchange } = env;
   if (hop === "forged") {
     relay.metrics.authFailed("tunnel");
     relay.sparseLog.warn("Refused a request: it has fields that only relays may send", {
@@ -44,10 +48,10 @@ export function serveHop(
     });
     return answerError(exchange, forbiddenHop);
   }
-  if (!picked(relay, hop)?.session.isSuspect) return takeHop(relay, exchange, hop);
+  if (!picked(relay, hop)?.session.isSuspect) return takeHop(relay, env, hop);
   // Where its agent has gone to another relay, the one that forwards can find that out.
   return relay.peers!.lookBehind(hop.route.cluster).then(() => {
-    if (!exchange.isOver) takeHop(relay, exchange, hop);
+    if (!exchange.isOver) takeHop(relay, env, hop);
   });
 }
 
@@ -55,12 +59,13 @@ function picked({ registry }: Relay, { route }: Hop): Registration | undefined {
   return registry.pick(route.cluster, { route });
 }
 
-function takeHop(relay: Relay, exchange: Exchange, hop: Hop): void {
+function takeHop(relay: Relay, env: RelayBindings, hop: Hop): void {
+  const { exchange } = env;
   if (relay.refusesRequests || !picked(relay, hop)) return answerNotHere(exchange);
   const { route, caller, relay: fromRelay } = hop;
   exchange.peer = hop.peer;
   const context = new RequestContext(relay, exchange, route, { caller, fromRelay });
-  const request = new TunnelRequest(context, exchange, destinationOf(route));
+  const request = requestOf(context, env, route);
   const refusal = forwardingRefusal(relay, exchange);
   request.whenRecorded(() => {
     // The other relay takes an answer without this word for none.
@@ -68,4 +73,16 @@ function takeHop(relay: Relay, exchange: Exchange, hop: Hop): void {
     if (refusal) return request.refuse(refusal);
     if (!answersItself(exchange)) request.send();
   });
+}
+
+function requestOf(
+  context: RequestContext,
+  { exchange, acceptWebSocket }: RelayBindings,
+  route: Route,
+): TunnelRequest {
+  const destination = destinationOf(route);
+  const isTcp = route.kind === "service" && route.transport === "tcp";
+  return isTcp
+    ? new TcpRequest(context, exchange, destination, acceptWebSocket)
+    : new TunnelRequest(context, exchange, destination);
 }

@@ -23,7 +23,7 @@ export function tunnelHandler(
     if (!route || route.cluster === "") return c.notFound() as Response;
     const hop = hopOf(relay, exchange);
     if (hop) {
-      const looked = serveHop(relay, exchange, hop);
+      const looked = serveHop(relay, c.env, hop);
       return looked ? looked.then(() => alreadyAnswered) : alreadyAnswered;
     }
     const identity = relay.callers.identify(exchange);

@@ -58,24 +58,39 @@ export class ServiceTable {
     return exact ?? wildcard;
   }
 
+  /** Where a configured service's callers go that name it, and no host. */
+  routeByName(name: string): ServiceRoute | undefined {
+    const service = this.services.find((service) => service.name === name);
+    const [hostname] = service?.hostnames ?? [];
+    return service && hostname &&
+      routeOf({ service, claim: "none" }, hostname.name, "/.culvert/tcp");
+  }
+
   /** Where requests for a host go, if there is a service. */
   route(host: string, path: string): ServiceRoute | undefined {
     const found = this.find(host);
-    if (!found) return undefined;
-    const { service, claim } = found;
-    const { name, cluster, target, host: mode, authorization, impersonation } = service;
-    return {
-      kind: "service",
-      cluster,
-      path,
-      name,
-      hostname: host,
-      target,
-      rules: { host: mode, authorization, impersonation },
-      isOpenWildcard: claim === "wildcard",
-      service,
-    };
+    return found && routeOf(found, host, path);
   }
+}
+
+function routeOf(
+  { service, claim }: FoundService,
+  hostname: string,
+  path: string,
+): ServiceRoute {
+  const { name, cluster, target, kind, host, authorization, impersonation } = service;
+  return {
+    kind: "service",
+    cluster,
+    path,
+    name,
+    hostname,
+    target,
+    transport: kind === "http" ? "http" : "tcp",
+    rules: { host, authorization, impersonation },
+    isOpenWildcard: claim === "wildcard",
+    service,
+  };
 }
 
 /** What agents of a cluster may claim, as a service. */

@@ -13,7 +13,7 @@ import { WebSocketServer } from "ws";
 import { dateField } from "../../http1/date.ts";
 import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
-import type { TunnelSocket } from "../../protocol/socket.ts";
+import type { MessageSocket } from "../../protocol/socket.ts";
 import { AppRequest } from "../../net/app_request.ts";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import {
@@ -49,8 +49,26 @@ import type { WebCertificate } from "./web/web_certificates.ts";
 /** What a listener lends to its app with each request. */
 export interface NodeBindings {
   exchange: Exchange;
-  acceptWebSocket(): Promise<TunnelSocket>;
+  readonly acceptWebSocket: AcceptWebSocket;
   alreadyAnswered: Response;
+}
+
+/** How a WebSocket's handshake is answered. */
+export interface WebSocketAnswer {
+  /** The subprotocol, one of those that were offered; none without it. */
+  readonly protocol?: string;
+  /** Further fields of the 101. */
+  readonly fields?: readonly Field[];
+}
+
+/** Completes a WebSocket's handshake. */
+type AcceptWebSocket = (answer?: WebSocketAnswer) => Promise<MessageSocket>;
+
+/** A request as `ws` needs it, and what goes into the answer. */
+interface Handshake extends WebSocketAnswer {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** An app: Hono's `fetch`. */
@@ -141,10 +159,10 @@ const alreadyAnswered = new Response(null);
 /** No literal, for the reason that `ExchangeForwarder` gives. */
 class Bindings implements NodeBindings {
   readonly exchange: Exchange;
-  readonly acceptWebSocket: () => Promise<TunnelSocket>;
+  readonly acceptWebSocket: AcceptWebSocket;
   readonly alreadyAnswered = alreadyAnswered;
 
-  constructor(exchange: Exchange, acceptWebSocket: () => Promise<TunnelSocket>) {
+  constructor(exchange: Exchange, acceptWebSocket: AcceptWebSocket) {
     this.exchange = exchange;
     this.acceptWebSocket = acceptWebSocket;
   }
@@ -186,7 +204,11 @@ export class HttpServer {
     maxPayload: maxMessageBytes,
     clientTracking: false,
     // `ws` would agree to the first subprotocol that is offered, whatever it is.
-    handleProtocols: () => false,
+    handleProtocols: (_offered, request) => (request as unknown as Handshake).protocol ?? false,
+  }).on("headers", (lines, request) => {
+    for (const { name, value } of (request as unknown as Handshake).fields ?? []) {
+      lines.push(`${name}: ${value}`);
+    }
   });
   readonly #epochMs: () => number;
   readonly #handshakeTimeoutMs: number;
@@ -515,7 +537,8 @@ export class HttpServer {
 
   #accept(socket: Socket, peer: Peer): Accepted {
     const accepted = this.#track(socket);
-    const accept = (exchange: RawExchange) => this.#acceptWebSocket(exchange, socket);
+    const accept = (exchange: RawExchange, answer?: WebSocketAnswer) =>
+      this.#acceptWebSocket(exchange, socket, answer);
     const options = this.#connectionOptions(accepted, peer, accept);
     this.#serve(accepted, new HttpConnection(socket as unknown as ByteSocket, options));
     return accepted;
@@ -543,7 +566,7 @@ export class HttpServer {
   #connectionOptions<E extends Exchange>(
     accepted: Accepted,
     peer: Peer,
-    acceptWebSocket: (exchange: E) => Promise<TunnelSocket>,
+    acceptWebSocket: (exchange: E, answer?: WebSocketAnswer) => Promise<MessageSocket>,
   ) {
     const key = keyOf(accepted.socket);
     const isProxy = this.#trusts(peer.address);
@@ -553,7 +576,7 @@ export class HttpServer {
       timeouts: this.#options.timeouts,
       handle: (exchange: E) => {
         if (isProxy) exchange.peer = this.#behindProxy(exchange);
-        this.#handle(exchange, () => acceptWebSocket(exchange));
+        this.#handle(exchange, (answer) => acceptWebSocket(exchange, answer));
       },
       refused: (status: number, reason: string) =>
         this.#options.refused?.(status, reason, peer.address),
@@ -583,7 +606,7 @@ export class HttpServer {
     }
   }
 
-  #handle(exchange: Exchange, acceptWebSocket: () => Promise<TunnelSocket>): void {
+  #handle(exchange: Exchange, acceptWebSocket: AcceptWebSocket): void {
     const bindings = new Bindings(exchange, acceptWebSocket);
     try {
       const request = new AppRequest(exchange) as unknown as Request;
@@ -603,15 +626,21 @@ export class HttpServer {
     else exchange.answer(500, "Internal Server Error", [dateField()], new Uint8Array(0));
   }
 
-  #acceptWebSocket(exchange: RawExchange, socket: Socket): Promise<TunnelSocket> {
-    const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
+  #acceptWebSocket(
+    exchange: RawExchange,
+    socket: Socket,
+    answer: WebSocketAnswer = {},
+  ): Promise<MessageSocket> {
+    const { promise, resolve, reject } = Promise.withResolvers<MessageSocket>();
     // Of a socket that is closed already, nothing more would be heard.
     if (socket.destroyed) throw new Error("The connection ended before the WebSocket handshake");
     // `ws` closes a handshake that it doesn't like, and calls nobody.
     socket.once("close", () => reject(new Error("The WebSocket handshake failed")));
     const { head } = exchange.detach(101);
     joinWrites(socket);
-    const request = { method: exchange.head.method, headers: headersOf(exchange.head), url: "/" };
+    const { method } = exchange.head;
+    const headers = headersOf(exchange.head);
+    const request: Handshake = { method, headers, url: "/", ...answer };
     this.#webSockets.handleUpgrade(
       request as unknown as Parameters<WebSocketServer["handleUpgrade"]>[0],
       socket,
@@ -641,7 +670,7 @@ function nameAskedFor({ servername }: TLSSocket): string | undefined {
 }
 
 /** RFC 8441 is not supported: browsers open WebSockets over HTTP/1.1 then. */
-function cannotUpgrade(): Promise<TunnelSocket> {
+function cannotUpgrade(): Promise<MessageSocket> {
   return Promise.reject(new Error("A WebSocket needs HTTP/1.1"));
 }
 

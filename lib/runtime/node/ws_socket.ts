@@ -122,7 +122,9 @@ export class WsSocket implements MessageSocket {
   }
 
   sendText(text: string): void {
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text, this.#drained);
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    // Not as a string, which `ws` may write as it is: `joinWrites` takes bytes.
+    this.#socket.send(new TextEncoder().encode(text), { binary: false }, this.#drained);
   }
 
   close(code: number, reason: string): void {

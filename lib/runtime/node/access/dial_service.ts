@@ -51,7 +51,7 @@ function open(
   const isPlain = url.protocol === "http:";
   url.protocol = isPlain ? "ws:" : "wss:";
   const socket = new WebSocket(url, [tcpProtocol], {
-    headers: credentialHeaders(service.readToken(), service.isInternal),
+    headers: credentialHeaders(service.readToken()),
     perMessageDeflate: false,
     followRedirects: false,
     maxPayload: maxMessageBytes,

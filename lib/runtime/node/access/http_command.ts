@@ -59,13 +59,13 @@ async function serve({ port, isJson, warnings }: AccessHttpOptions): Promise<Com
 }
 
 function localServer(service: AccessService, report: (event: AccessEvent) => void): HttpServer {
-  const { name, origin, readToken, isInternal } = service;
+  const { name, origin, readToken } = service;
   const failed = (reason: string) => report({ event: "failed", service: name, reason });
   const requests = new LocalRequests({
     origin,
     pool: new UpstreamPool({ ...pool, dial: (signal) => dial(service, signal) }),
     head: defaultHeadLimits,
-    credential: () => credentialHeaders(readToken(), isInternal),
+    credential: () => credentialHeaders(readToken()),
     failed,
   });
   return new HttpServer({

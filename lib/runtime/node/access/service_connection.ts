@@ -72,7 +72,7 @@ export async function getFromService(
 }
 
 function ask(
-  { origin, readToken, isInternal }: AccessService,
+  { origin, readToken }: AccessService,
   path: string,
   socket: Socket,
   signal: AbortSignal,
@@ -87,7 +87,7 @@ function ask(
       Host: new URL(origin).host,
       Accept: "application/json",
       Connection: "close",
-      ...credentialHeaders(readToken(), isInternal),
+      ...credentialHeaders(readToken()),
     },
   });
   const abort = (): void => {

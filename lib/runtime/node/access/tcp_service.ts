@@ -66,10 +66,10 @@ function joined(
   signal: AbortSignal,
 ): Promise<TcpEnd> {
   const { promise, resolve } = Promise.withResolvers<TcpEnd>();
-  const brokenCode = TcpClose.CallerBroke;
-  const channel = new TcpChannel(socket, { brokenCode, over: resolve });
+  const broken = () => ({ code: TcpClose.CallerBroke, reason: "" });
+  const channel = new TcpChannel(socket, { broken, over: resolve });
   const stop = (): void => {
-    channel.closeWith(brokenCode, "access was stopped");
+    channel.closeWith(TcpClose.CallerBroke, "access was stopped");
     local.resetAndDestroy();
   };
   signal.addEventListener("abort", stop);

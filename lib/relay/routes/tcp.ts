@@ -1,0 +1,117 @@
+/** `/.culvert/tcp` of a service's hostname, and `/tunnel-tcp/{service}`: connections of `access`. */
+import type { Context } from "hono";
+import { getField, listHas, type RequestHead } from "../../http1/head.ts";
+import type { Exchange } from "../../net/exchange.ts";
+import { tcpProtocol } from "../../net/tcp_channel.ts";
+import { Denial, type Identity } from "../callers/caller.ts";
+import type { CallerRequest } from "../callers/callers.ts";
+import type { RelayBindings, RelayEnv } from "../env.ts";
+import {
+  answerError,
+  badTcpHandshake,
+  crossSiteRefused,
+  noSuchOwnPath,
+  noSuchPath,
+  upgradeToTcp,
+} from "../errors.ts";
+import type { Relay } from "../relay.ts";
+import type { ServiceRoute } from "../route.ts";
+import { destinationOf } from "./destination.ts";
+import { refusalOf } from "./refusals.ts";
+import { RequestContext } from "./request_context.ts";
+import { TcpRequest } from "./tcp_request.ts";
+
+const pageRefused = new Denial("cross_site", crossSiteRefused);
+
+/** Handles `/.culvert/tcp`. */
+export function ownTcpHandler(
+  relay: Relay,
+): (c: Context<RelayEnv>) => Response | Promise<Response> {
+  return function tcp({ env }) {
+    const { exchange, service: route, alreadyAnswered } = env;
+    if (route?.service?.kind !== "tcp") {
+      answerError(exchange, noSuchOwnPath);
+      return alreadyAnswered;
+    }
+    return answered(openTcp(relay, env, route), alreadyAnswered);
+  };
+}
+
+/** Handles `/tunnel-tcp/{service}` of the internal listener: the service's policy counts there too. */
+export function tunnelTcpHandler(
+  relay: Relay,
+): (c: Context<RelayEnv>) => Response | Promise<Response> {
+  return function tcp({ env, req }) {
+    const { exchange, alreadyAnswered } = env;
+    const misdirected = relay.callers.hosts.refuse(exchange.head);
+    const name = req.param("service");
+    const route = name === undefined ? undefined : relay.services.table.routeByName(name);
+    if (misdirected || route?.service?.kind !== "tcp") {
+      answerError(exchange, misdirected?.answer ?? noSuchPath);
+      return alreadyAnswered;
+    }
+    return answered(openTcp(relay, env, route), alreadyAnswered);
+  };
+}
+
+function answered(
+  served: Promise<void> | void,
+  alreadyAnswered: Response,
+): Response | Promise<Response> {
+  return served ? served.then(() => alreadyAnswered) : alreadyAnswered;
+}
+
+function openTcp(
+  relay: Relay,
+  env: RelayBindings,
+  route: ServiceRoute,
+): Promise<void> | void {
+  const { exchange } = env;
+  const { head } = exchange;
+  // No browser is `access`: a page must not use what its user's browser adds by itself.
+  if (getField(head.fields, "origin") !== undefined) {
+    return receive(relay, env, route, pageRefused);
+  }
+  const identity = relay.services.gate.identify(route.service!, withoutCookies(exchange));
+  if (!(identity instanceof Promise)) return receive(relay, env, route, identity);
+  return identity.then((identity) => receive(relay, env, route, identity));
+}
+
+/** A cookie is no credential here: browsers add it by themselves. */
+function withoutCookies({ head: { fields }, peer }: Exchange): CallerRequest {
+  return { head: { fields: fields.filter(({ key }) => key !== "cookie") }, peer };
+}
+
+function receive(
+  relay: Relay,
+  { exchange, acceptWebSocket }: RelayBindings,
+  route: ServiceRoute,
+  identity: Identity,
+): void {
+  if (exchange.isOver) {
+    // The caller left while its credential was looked at.
+    relay.metrics.service(route.name).aborted++;
+    return;
+  }
+  if (identity instanceof Denial) {
+    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
+    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
+  }
+  const context = new RequestContext(relay, exchange, route, { caller: identity });
+  new TcpRequest(context, exchange, destinationOf(route), acceptWebSocket).serve({
+    refusal: () => handshakeFault(exchange.head) ?? refusalOf(relay, exchange, context),
+    answersItself: () => false,
+  });
+}
+
+/** Why a request can't become a connection (RFC 6455 section 4.2.1), or nothing. */
+function handshakeFault({ method, fields }: RequestHead) {
+  const isUpgrade = method === "GET" && listHas(fields, "connection", "upgrade") &&
+    listHas(fields, "upgrade", "websocket");
+  if (!isUpgrade) return upgradeToTcp;
+  const isHandshake = getField(fields, "sec-websocket-version") === "13" &&
+    /^[+/0-9A-Za-z]{22}==$/.test(getField(fields, "sec-websocket-key") ?? "");
+  return isHandshake && listHas(fields, "sec-websocket-protocol", tcpProtocol)
+    ? undefined
+    : badTcpHandshake;
+}
