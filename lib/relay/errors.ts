@@ -219,7 +219,7 @@ export const targetNotAvailable: RelayError = {
 export const methodNotAllowed: RelayError = {
   status: 405,
   reason: "Method Not Allowed",
-  code: "method_not_allowed",
+  code: "get_only",
   message: "this path is for GET",
   allow: "GET, HEAD",
 };
