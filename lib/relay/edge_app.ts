@@ -16,7 +16,7 @@ import { tunnelHandler } from "./routes/tunnel.ts";
  */
 export function edgeApp(relay: Relay): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
-  const service = webSocketsOnly(serviceHandler(relay, ownPaths()));
+  const service = webSocketsOnly(serviceHandler(relay, ownPaths(relay)));
   app.use("*", async (c, next) => {
     if (!isServiceHost(relay, c.env.exchange)) return await next();
     return await service(c);
