@@ -343,6 +343,18 @@ Deno.test("an address that is not the agent's target is an Error to a version 1 
   });
 });
 
+Deno.test("a stream of another kind is an Error to a version 1 relay, and reaches no target", async () => {
+  await withV1Relay(answering(okWith("mine")), async ({ relay, session, target }) => {
+    for (const kind of ["tcp", "udp", "http"]) {
+      const refused = session.open(`${kind}://${target.address}`);
+      await rejects(refused, { name: "V1StreamError" }, kind);
+    }
+    equal(target.connections.length, 0);
+    const response = await relay.request(CLUSTER, target.address, requestHead("GET", "/"));
+    equal(textOf(response), "mine");
+  });
+});
+
 Deno.test("50 concurrent requests of a version 1 relay each get their own answer", async () => {
   const echo = answering((request) => okWith(request.body));
   await withV1Relay(echo, async ({ session, target }) => {

@@ -140,7 +140,8 @@ export const agentTable = {
     group: "Target",
     kind: targetAddress,
     default: "kubernetes.default.svc:443",
-    description: "The API server or HTTP service behind this agent; the only address that it dials",
+    description:
+      "The API server or HTTP service behind this agent; without `--targets`, the only address that it dials",
   },
   targets: {
     name: "targets",
@@ -306,9 +307,9 @@ export const agentProgram: Program<typeof agentTable> = {
   usage: "--server URL --token TOKEN [options]",
   commands: [agentCheckProgram],
   summary: "The inner side of culvert, a reverse tunnel. Runs beside a Kubernetes API server or " +
-    "any other HTTP service, dials out to a relay over WebSocket and waits. It sends the requests " +
-    "that come through the tunnel to its one target, each with a credential read from disk, " +
-    "which never leaves the cluster.",
+    "any other service, dials out to a relay over WebSocket and waits. It sends the requests that " +
+    "come through the tunnel to its target, each with a credential read from disk, which never " +
+    "leaves the cluster. With a targets file it serves several services by name, TCP too.",
   options: agentTable,
   chart: "culvert-agent",
   examples: [
@@ -330,6 +331,12 @@ export const agentProgram: Program<typeof agentTable> = {
       title: "On one machine: a plain HTTP service that needs no credential",
       command: "TOKEN=… agent --server ws://localhost:8443/connect --allow-insecure-server " +
         '\\\n      --target localhost:3000 --plain-target --sa-token-path ""',
+    },
+    {
+      title: "Several services, each under a name of its own, and a hostname for one of them",
+      command:
+        "TOKEN=… agent --server wss://relay.example.com/connect --targets targets.yaml \\\n" +
+        "      --hostname hello.example.com=web",
     },
   ],
   exitCodes,
