@@ -16,6 +16,10 @@ export type TlsFault =
   | "otherName"
   /** The peer's certificate leads to no CA that is trusted. */
   | "unknownCa"
+  /** The peer's certificate, or a CA's in its chain, is not for servers. */
+  | "usage"
+  /** A CA in the peer's chain has issued what it may not. */
+  | "issuance"
   /** The peer's certificate has an extension that must be understood and is not. */
   | "criticalExtension";
 
@@ -58,6 +62,8 @@ const remedies: Partial<Readonly<Record<TlsFault, string>>> = {
   caAsServer: "give the server a certificate of its own, or make a self-signed one with " +
     "openssl req -x509 -addext basicConstraints=critical,CA:FALSE",
   nameless: "issue it anew with subjectAltName=DNS:NAME, or IP:ADDRESS; its CN does not count",
+  usage: "issue it with extendedKeyUsage=serverAuth, or without that extension",
+  issuance: "have it issued by a CA that may",
   criticalExtension: "issue it without that extension, or not critical",
 };
 
@@ -92,6 +98,22 @@ const kinds: readonly (readonly [TlsFault, RegExp, string?])[] = [
     /UnsupportedCriticalExtension/,
     "its certificate has a critical extension that is not known",
   ],
+  [
+    "usage",
+    /does not allow extended key usage/,
+    "its certificate or its CA's is not for servers (extendedKeyUsage)",
+  ],
+  [
+    "issuance",
+    /PathLenConstraintViolated/,
+    "a CA in its chain may issue no further CA (pathLenConstraint)",
+  ],
+  [
+    "issuance",
+    /NameConstraintViolation/,
+    "a CA in its chain may not issue for its names (nameConstraints)",
+  ],
+  ["issuance", /EndEntityUsedAsCa/, "what has issued its certificate is no CA"],
   ["nameless", /certificate is not valid for any names/, "its certificate has no subjectAltName"],
   ["unknownCa", /UnknownIssuer|unable to verify|unable to get .*issuer|self.signed certificate/],
   [

@@ -48,6 +48,12 @@ async function makeServers(folder: string): Promise<{ ca: string; caPath: string
     ...["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=self", "-addext", names],
     ...["-keyout", self.keyPath, "-out", self.certPath],
   );
+  const narrow = await own.issueWith("narrow", {
+    extensions: [
+      "basicConstraints=critical,CA:TRUE",
+      "nameConstraints=critical,permitted;DNS:other.example,excluded;IP:127.0.0.0/255.0.0.0",
+    ],
+  });
   const caLeaf = ["basicConstraints=CA:TRUE", names];
   const now = Date.now();
   const between = (holder: string, from: number, to: number) =>
@@ -93,6 +99,17 @@ async function makeServers(folder: string): Promise<{ ca: string; caPath: string
       "a CA's certificate",
       await own.issueWith("both", { extensions: caLeaf }),
       /CA:TRUE.*CA:FALSE/,
+    ),
+    shown(
+      "one for clients alone",
+      await own.issueWith("client", { extensions: [names, "extendedKeyUsage=clientAuth"] }),
+      /extendedKeyUsage.*serverAuth/,
+    ),
+    shown(
+      "one of a CA's for other names",
+      await Authority.of(folder, "narrow", narrow).issueWith("outside", { extensions: [names] }),
+      /nameConstraints/,
+      read(narrow.certPath),
     ),
     shown(
       "one that expired",

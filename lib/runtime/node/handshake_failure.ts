@@ -45,7 +45,7 @@ export function handshakeFailure(
   const { authorizationError } = socket;
   if (authorizationError) {
     const detail = `${authorizationError}: the certificate leads to no CA that counts for this ` +
-      `listener, or is of X.509 version 1, or is not valid at ${
+      `listener, is not for clients (extendedKeyUsage), is X.509 version 1, or is not valid at ${
         iso(Date.now())
       }, as this machine's ` +
       "clock says";

@@ -169,6 +169,18 @@ function faultOf(socket: TLSSocket, client: TlsClient): UntrustedPeerError | und
   const chain = chainOf(socket.getPeerCertificate(true));
   const fault = certificateFault(chain, client);
   if (fault || socket.authorized === true) return fault;
+  // The runtime says the same of all of these. With public CAs it alone knows which there are.
+  const [leaf] = chain;
+  if (leaf && client.ca !== undefined) {
+    return new UntrustedPeerError(
+      "usage",
+      `a trusted CA issued its certificate ${
+        ofSubject(leaf)
+      }, which its extendedKeyUsage or a rule ` +
+        "of a CA in its chain (extendedKeyUsage, pathLenConstraint, nameConstraints) forbids here",
+      client.advice,
+    );
+  }
   return new UntrustedPeerError(
     "unknownCa",
     `its certificate is not accepted (${socket.authorizationError})`,
