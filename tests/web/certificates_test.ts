@@ -197,10 +197,13 @@ Deno.test("A Secret that Kubernetes swaps is taken as a whole", async () => {
       await Deno.symlink(`..data/${file}`, `${mount}/${file}`);
     }
     await Deno.mkdir(`${folder}/empty`);
+    await Deno.copyFile(authority.caPath, `${mount}/ca.crt`);
+    await Deno.copyFile(authority.caPath, `${folder}/ca.crt`);
     const certificates = await WebCertificates.load(folder);
     const { results } = follow(certificates);
     try {
       deepEqual(certificates.all.map(({ name }) => name), ["app/tls"]);
+      deepEqual(certificates.warnings, []);
       deepEqual(certificates.facts(Date.now()).map(({ option }) => option), ["web-certs/app/tls"]);
       const before = certificates.for("app.test")!.certPem;
       await swap("2", "second");

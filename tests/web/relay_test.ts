@@ -1,5 +1,5 @@
 /** The relay's web listener with certificates, with the real programs. */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectTls } from "node:tls";
 import { WebSocket } from "ws";
@@ -36,6 +36,15 @@ async function mirror(request: Request): Promise<Response> {
     const { socket, response } = Deno.upgradeWebSocket(request);
     socket.onmessage = ({ data }) => socket.send(`echo ${data}`);
     return response;
+  }
+  if (pathname === "/cut") {
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new Uint8Array(1_000));
+        setTimeout(() => controller.error(new Error("cut")), 50);
+      },
+    });
+    return new Response(body);
   }
   if (pathname === "/large") return new Response(new Uint8Array(20_000_000));
   if (pathname === "/slow") {
@@ -113,6 +122,12 @@ Deno.test("A relay's web listener serves browsers' HTTP/2, WebSockets and upload
         const up = await fetch(url("localhost", "/"), { client: h2, method: "POST", body });
         equal((await up.json()).bytes, large.length);
       }
+    });
+
+    await t.step("an answer that the target breaks off is no whole one", async () => {
+      const answer = await fetch(url("localhost", "/cut"), { client: h2 });
+      equal(answer.status, 200);
+      await rejects(answer.arrayBuffer());
     });
 
     await t.step("curl speaks HTTP/2 with it", async () => {

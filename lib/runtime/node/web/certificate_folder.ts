@@ -40,7 +40,10 @@ export class FolderError extends Error {
  */
 export async function listPairs(folder: string): Promise<SeenPair[]> {
   const pairs = new Map<string, PairPaths>();
-  for (const entry of await namesIn(folder)) {
+  const entries = await namesIn(folder);
+  for (const entry of entries) {
+    // cert-manager puts the CA into its Secrets, beside tls.crt.
+    if (entry === "ca.crt" && !entries.includes("ca.key")) continue;
     const path = joinPath(folder, entry);
     const file = /^(.+)\.(?:crt|key)$/.exec(entry);
     if (file) {
