@@ -2,6 +2,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { eventually } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
+import { ConnectionGoneError } from "../support/raw_connection.ts";
 import { statusOf } from "../support/raw_http.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { get, startWebRelay, textOf, token } from "./setup.ts";
@@ -127,4 +128,54 @@ Deno.test("an agent gets the hostnames that its cluster's entry lists, and no ot
   );
   match(String(refused.rule), rule);
   await first.waitForLog((line) => rule.test(JSON.stringify(line).replaceAll("\\", "")));
+});
+
+Deno.test("a claim ends when its cluster's entry lists the hostname no longer, and comes back with it", async () => {
+  await using target = await startRawTarget(named("one"));
+  const clusters = await Deno.makeTempFile({ suffix: ".json" });
+  const write = (...hostnames: string[]) =>
+    Deno.writeTextFile(
+      clusters,
+      JSON.stringify([{ id: "dev", token, hostnames, policy: "public" }]),
+    );
+  await write("a.test", "b.test");
+  const { relay, webAddress } = await startWebRelay('{"services": []}', {
+    args: ["-clusters", clusters],
+  });
+  await using _relay = relay;
+  const agent = await startAgent({
+    relayUrl: relay.connectUrl,
+    token,
+    target: target.address,
+    env: { HOSTNAMES: "a.test,b.test" },
+  });
+  await using _agent = agent;
+  await relay.waitForAgent("dev");
+  const statusAt = async (host: string) => {
+    try {
+      return statusOf(await get(webAddress, host));
+    } catch (error) {
+      // What is under way ends with its hostname.
+      if (error instanceof ConnectionGoneError) return 0;
+      throw error;
+    }
+  };
+  const statuses = () => Promise.all(["a.test", "b.test"].map(statusAt));
+  deepEqual(await statuses(), [200, 200]);
+  await write("a.test");
+  await eventually(async () => (await statuses()).join() === "200,421", "one hostname to be gone");
+  await agent.waitForLog((line) => JSON.stringify(line).includes("b.test: the relay refuses it"));
+  await write("a.test", "*.test");
+  await eventually(async () => (await statuses()).join() === "200,200", "it to be back");
+  // What is not right changes nothing.
+  await Deno.writeTextFile(
+    clusters,
+    JSON.stringify([{ id: "dev", token, hostnames: ["a.test"] }]),
+  );
+  const line = await relay.waitForLog(({ message }) =>
+    message.startsWith("Refused a changed configuration")
+  );
+  match(String(line.reason), /entry 1 \("dev"\): policy: is missing/);
+  deepEqual(await statuses(), [200, 200]);
+  await Deno.remove(clusters);
 });

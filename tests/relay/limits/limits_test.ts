@@ -119,3 +119,21 @@ Deno.test("Limits that change go on counting what is open", () => {
   first.giveBack();
   setup.admit("a", { openRequests: 1, requestsPerSecond: 5 });
 });
+
+Deno.test("Limits: a service has bounds of its own, besides those of its cluster", () => {
+  const setup = new Setup({}, { openRequests: 3 });
+  setup.limits.useClusters([{ id: "a" }]);
+  setup.limits.useServices([{ name: "s", limits: { openRequests: 1 } }, { name: "free" }]);
+  const code = (service?: string) => {
+    const result = setup.limits.permit({ cluster: "a", service });
+    return "status" in result ? result.code : "ok";
+  };
+  assert.deepEqual([code("s"), code("s"), code("free"), code()], [
+    "ok",
+    "service_max_requests",
+    "ok",
+    "ok",
+  ]);
+  // The cluster's three are used up, whoever asks.
+  assert.deepEqual([code("free"), code()], ["cluster_max_requests", "cluster_max_requests"]);
+});
