@@ -101,7 +101,8 @@ export class RequestContext implements Audited, OpenRequest {
       (this.registration !== undefined || limits.knows(this.cluster) ||
         peers?.knows(this.cluster) === true);
     const figures: RequestFigures[] = [metrics.cluster(isKnown ? this.cluster : "unknown")];
-    if (this.route.kind === "service") figures.push(metrics.service(this.route.name));
+    const isDenied = this.denialReason !== undefined;
+    if (this.route.kind === "service" && !isDenied) figures.push(metrics.service(this.route.name));
     return figures;
   }
 

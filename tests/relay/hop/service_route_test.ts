@@ -11,6 +11,7 @@ const route: ServiceRoute = {
   name: "dashboard",
   hostname: "dash.example.com",
   target: "10.0.0.1:80",
+  transport: "http",
   rules: { host: "target", authorization: "app", impersonation: "strip" },
   isOpenWildcard: false,
   service: undefined,

@@ -56,6 +56,7 @@ Deno.test("ServiceTable: a route has what the entry says, and the path as it cam
     name: "one",
     hostname: "one.test",
     target: "t",
+    transport: "http",
     rules: { host: "public", authorization: "app", impersonation: "refuse" },
     isOpenWildcard: false,
   });
