@@ -211,7 +211,10 @@ function readTargetBesideFile(read: Read): SingleTarget {
   );
 }
 
-function warningsAboutTargets({ path, entries }: TargetsSource): string[] {
+/** One line each, about targets that work but should not stay so, or do not work yet. */
+export function warningsAboutTargets(
+  { path, entries }: Pick<TargetsSource, "path" | "entries">,
+): string[] {
   const source = targetsFileName(path);
   if (entries.length === 0) return [`${source} has no targets: every request is refused`];
   return entries.flatMap(({ name, tls, credential }, index) => {

@@ -13,6 +13,7 @@ export interface HostnameOption {
 
 /** More are not announced to relays. */
 const MAX_HOSTNAMES = 100;
+const MAX_TARGETS = 1_000;
 
 const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const HOSTNAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
@@ -52,13 +53,19 @@ interface Claimable {
  * Finds the target that each hostname is for.
  *
  * @param origin Names the option in messages.
- * @throws {ConfigError} for a target that is not there or not clear, and for a hostname given twice.
+ * @throws {ConfigError} for a target that is not there or not clear, for a hostname given twice, and
+ *   for more of either than may be announced.
  */
 export function resolveClaims(
   hostnames: readonly HostnameOption[],
   targets: readonly Claimable[],
   origin: string,
 ): { hostname: string; target: string }[] {
+  if (targets.length > MAX_TARGETS) {
+    throw new ConfigError(
+      `The agent has ${targets.length} targets, with that of --target; at most ${MAX_TARGETS}`,
+    );
+  }
   if (hostnames.length > MAX_HOSTNAMES) {
     throw new ConfigError(`${origin} names ${hostnames.length} hosts; at most ${MAX_HOSTNAMES}`);
   }

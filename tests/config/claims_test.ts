@@ -62,6 +62,11 @@ Deno.test("resolveClaims refuses what is not clear, not there or given twice", (
     () => resolveClaims([hello, hello], [web], ORIGIN),
     `${ORIGIN} has hello twice; keep one`,
   );
+  const targets = Array.from({ length: 1_001 }, (_, index) => ({ ...web, name: `t${index}` }));
+  assertRefused(
+    () => resolveClaims([], targets, ORIGIN),
+    "The agent has 1001 targets, with that of --target; at most 1000",
+  );
   const many = Array.from({ length: 101 }, (_, index) => ({ hostname: `h${index}` }));
   assertRefused(() => resolveClaims(many, [web], ORIGIN), `${ORIGIN} names 101 hosts; at most 100`);
 });

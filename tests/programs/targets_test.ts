@@ -312,6 +312,38 @@ Deno.test("a changed targets file takes effect while streams of every target go 
   });
 });
 
+Deno.test("targets that come and go lose no request of one that stays", async () => {
+  await using app = await startRawTarget(answering(ok200("app")));
+  const stays = { name: "stays", address: app.address };
+  await Setup.with(() => [stays], async (setup) => {
+    let isOver = false;
+    const answers: Record<string, number> = {};
+    const caller = async () => {
+      while (!isOver) {
+        const answer = await setup.ask("stays");
+        answers[answer] = (answers[answer] ?? 0) + 1;
+      }
+    };
+    const callers = Promise.all(Array.from({ length: 4 }, caller));
+    for (let change = 1; change <= 6; change++) {
+      const others = Array.from({ length: 20 }, (_, index) => ({
+        name: `t${(index * change) % 23}`,
+        address: index % change === 0 ? app.address : "127.0.0.1:9",
+      }));
+      const byName = new Map(others.map((other) => [other.name, other]));
+      await setup.replace([...byName.values(), stays]);
+      equal(await setup.ask("t0"), "200");
+    }
+    await setup.replace([stays]);
+    equal(await setup.ask("t0"), "forbidden");
+    isOver = true;
+    await callers;
+    deepEqual(Object.keys(answers), ["200"]);
+    const text = await setup.health("/metrics");
+    equal(text.includes('target="t0"'), false, "series of targets that are gone");
+  });
+});
+
 Deno.test("a targets file that is not valid changes nothing, and says why", async () => {
   await using app = await startRawTarget(answering(ok200("app")));
   await Setup.with(() => [{ name: "web", address: app.address }], async (setup) => {

@@ -7,7 +7,11 @@ import {
   type TargetConfig,
   type TargetTable,
 } from "../../../agent/target_config.ts";
-import { type AgentOptions, targetsFileName } from "../../../config/agent_options.ts";
+import {
+  type AgentOptions,
+  targetsFileName,
+  warningsAboutTargets,
+} from "../../../config/agent_options.ts";
 import { resolveClaims } from "../../../config/claims.ts";
 import { readTargets } from "../../../config/entries/targets.ts";
 import type { FileText } from "../../../config/files.ts";
@@ -163,7 +167,11 @@ export class AgentTargets {
     const changes = host.agent.replaceTargets(this.#tableOf(file));
     this.#file = file;
     host.replaced?.();
-    for (const warning of this.warnings) host.log.warn(warning);
+    const { path } = this.#options.targets!;
+    const { entries } = file;
+    for (const warning of [...warningsAboutTargets({ path, entries }), ...this.warnings]) {
+      host.log.warn(warning);
+    }
     const after = filesOf(file).map(({ path }) => path);
     if (before.join("\n") !== after.join("\n")) this.#followTls(host);
     return { ...changes, hash: this.table.hash };
