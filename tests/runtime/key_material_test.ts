@@ -119,12 +119,24 @@ Deno.test("loadKeyPair() says what is wrong with a chain, and with which file", 
   });
 });
 
-Deno.test("loadKeyPair() warns of a server's certificate that clients refuse, not of a client's", async () => {
+Deno.test("loadKeyPair() warns of a certificate that its peers refuse, by its use", async () => {
   await withFolder(async (folder) => {
     const own = await Authority.create(folder, "own");
     const nameless = await own.issueWith("nameless", { extensions: ["keyUsage=digitalSignature"] });
     match((await load(nameless)).warnings.join(), /no name in a subjectAltName/);
     deepEqual((await load(nameless, "client")).warnings, []);
+    const issued = (usage: string) =>
+      own.issueWith(usage, {
+        extensions: ["subjectAltName=DNS:a", `extendedKeyUsage=${usage}`],
+      });
+    const forClients = await issued("clientAuth");
+    match((await load(forClients)).warnings.join(), /extendedKeyUsage without serverAuth/);
+    deepEqual((await load(forClients, "client")).warnings, []);
+    const forServers = await issued("serverAuth");
+    deepEqual((await load(forServers)).warnings, []);
+    match((await load(forServers, "client")).warnings.join(), /without clientAuth.*relays refuse/);
+    deepEqual((await load(await issued("serverAuth,clientAuth"))).warnings, []);
+    deepEqual((await load(await issued("anyExtendedKeyUsage"))).warnings, []);
     const ca = await selfSigned(folder, "-addext", "subjectAltName=DNS:self");
     match((await load(ca)).warnings.join(), /a CA's \(basicConstraints CA:TRUE\).*CA:FALSE$/);
   });

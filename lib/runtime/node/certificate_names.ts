@@ -15,6 +15,7 @@ const ipAddressTag = 0x87;
 const nameTags: readonly number[] = [dnsNameTag, 0x86];
 const commonName = "2.5.4.3";
 const subjectAltName = "2.5.29.17";
+const extendedKeyUsage = "2.5.29.37";
 /** Of TBSCertificate's members: the subject follows version, serial, algorithm, issuer, validity. */
 const subjectIndex = 5;
 
@@ -46,6 +47,8 @@ export interface CertificateDetails {
   readonly ipAddresses: readonly string[];
   /** OIDs of extensions that may not be ignored. */
   readonly criticalExtensions: readonly string[];
+  /** OIDs of the extendedKeyUsage; none where there is no such extension, which allows every use. */
+  readonly purposes: readonly string[];
 }
 
 /** Reads a certificate. @throws {RangeError} for bytes that are no certificate. */
@@ -59,6 +62,7 @@ export function certificateDetails(der: Uint8Array): CertificateDetails {
       .flatMap(({ start, end }) => ipAddressOf(der.subarray(start, end)) ?? []),
     criticalExtensions: extensionsOf(der, members).filter(({ isCritical }) => isCritical)
       .map(({ oid }) => oid),
+    purposes: listIn(der, members, extendedKeyUsage).map((purpose) => oidText(der, purpose)),
   };
 }
 
@@ -112,7 +116,12 @@ function commonNames(der: Uint8Array, subject: Element): string[] {
 
 /** The subjectAltName's names. */
 function alternativeNames(der: Uint8Array, members: readonly Element[]): Element[] {
-  return extensionsOf(der, members).filter(({ oid }) => oid === subjectAltName)
+  return listIn(der, members, subjectAltName);
+}
+
+/** What stands in an extension whose value is a list. */
+function listIn(der: Uint8Array, members: readonly Element[], name: string): Element[] {
+  return extensionsOf(der, members).filter(({ oid }) => oid === name)
     .flatMap(({ value }) => {
       if (value?.tag !== tags.octetString) throw new RangeError("An extension without its value");
       return elements(der, value).flatMap((names) => elements(der, names));

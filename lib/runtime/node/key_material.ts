@@ -215,14 +215,28 @@ function leafOf(certificate: X509Certificate, { dnsNames, ipAddresses }: Certifi
   };
 }
 
+/** RFC 5280 section 4.2.1.12. */
+const purposeOf = {
+  server: { oid: "1.3.6.1.5.5.7.3.1", name: "serverAuth", peers: "clients" },
+  client: { oid: "1.3.6.1.5.5.7.3.2", name: "clientAuth", peers: "relays" },
+} as const;
+const anyPurpose = "2.5.29.37.0";
+
 function warningsOf(
   chain: PemSource,
   certificate: X509Certificate,
-  { dnsNames, ipAddresses }: CertificateDetails,
+  { dnsNames, ipAddresses, purposes }: CertificateDetails,
   use: KeyPairUse,
 ): string[] {
-  if (use === "client") return [];
   const warnings: string[] = [];
+  const { oid, name, peers } = purposeOf[use];
+  if (purposes.length > 0 && !purposes.includes(oid) && !purposes.includes(anyPurpose)) {
+    warnings.push(
+      `${aboutOf(chain)} whose certificate is for other uses (extendedKeyUsage without ${name}): ` +
+        `${peers} refuse it`,
+    );
+  }
+  if (use === "client") return warnings;
   if (dnsNames.length + ipAddresses.length === 0) {
     warnings.push(
       `${aboutOf(chain)} whose certificate has no name in a subjectAltName: clients do not look ` +
