@@ -4,9 +4,8 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { Browser } from "puppeteer-core";
-import { withFolder } from "../../support/certificates.ts";
+import { Authority, withFolder } from "../../support/certificates.ts";
 import { startAgent, startRelay } from "../../support/programs.ts";
-import type { App } from "./app.ts";
 import { startJupyter, startNodeRed, startPrometheus } from "./apps.ts";
 import { startBrowser, WatchedPage } from "./browser.ts";
 
@@ -26,27 +25,53 @@ const services = [
   policy: "public",
 }));
 
-/** Runs `test` with the applications behind a relay. */
-async function withApps(
-  test: (browser: Browser, url: (name: string) => string) => Promise<void>,
-): Promise<void> {
+/** Names of the applications, and where each listens. */
+type Addresses = Readonly<Record<string, string>>;
+
+/** A relay's web listener in a browser. */
+interface Site {
+  readonly browser: Browser;
+  /** The origin of an application. */
+  url(name: string): string;
+}
+
+/** Runs `test` with the applications. */
+async function withApps(test: (addresses: Addresses) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
     await using stack = new AsyncDisposableStack();
     const folderOf = async (name: string) => {
       await Deno.mkdir(`${folder}/${name}`);
       return `${folder}/${name}`;
     };
-    const apps: Record<string, App> = {
-      prometheus: stack.use(await startPrometheus(await folderOf("prometheus"))),
-      jupyter: stack.use(await startJupyter(await folderOf("jupyter"), jupyterToken)),
-      "node-red": stack.use(await startNodeRed(await folderOf("node-red"))),
-    };
-    const targets = Object.entries(apps).map(([name, { address }]) => ({ name, address }));
+    const prometheus = stack.use(await startPrometheus(await folderOf("prometheus")));
+    const jupyter = stack.use(await startJupyter(await folderOf("jupyter"), jupyterToken));
+    const nodeRed = stack.use(await startNodeRed(await folderOf("node-red")));
+    await test({
+      prometheus: prometheus.address,
+      jupyter: jupyter.address,
+      "node-red": nodeRed.address,
+    });
+  });
+}
+
+/** Runs `test` with a relay, one agent that has a target for each application, and a browser. */
+async function withSite(
+  addresses: Addresses,
+  { usesTls }: { usesTls: boolean },
+  test: (site: Site) => Promise<void>,
+): Promise<void> {
+  await withFolder(async (folder) => {
+    await using stack = new AsyncDisposableStack();
+    const targets = Object.entries(addresses).map(([name, address]) => ({ name, address }));
     await Deno.writeTextFile(`${folder}/targets.yaml`, JSON.stringify({ targets }));
+    const certificates = usesTls ? await issueCertificate(folder) : undefined;
     const relay = stack.use(
       await startRelay({
-        clusters: [{ id: "apps", token, targetAddr: apps["prometheus"]!.address }],
-        args: ["--services", JSON.stringify({ services }), "--web-addr", "127.0.0.1:0"],
+        clusters: [{ id: "apps", token, targetAddr: addresses["prometheus"]! }],
+        args: [
+          ...["--services", JSON.stringify({ services }), "--web-addr", "127.0.0.1:0"],
+          ...certificates ? ["--web-certs", certificates.folder] : [],
+        ],
       }),
     );
     stack.use(
@@ -58,14 +83,27 @@ async function withApps(
     );
     const web = await relay.waitForLog((line) => line["listener"] === "web");
     const port = String(web["address"]).split(":").at(-1);
-    const browser = await startBrowser();
+    const browser = await startBrowser(certificates && [certificates.certPem]);
     stack.defer(() => browser.close());
-    await test(browser, (name) => `http://${name}.localhost:${port}`);
+    const scheme = usesTls ? "https" : "http";
+    await test({ browser, url: (name) => `${scheme}://${name}.localhost:${port}` });
   });
 }
 
+/** A folder for `--web-certs` with one certificate for all hostnames. */
+async function issueCertificate(folder: string): Promise<{ folder: string; certPem: string }> {
+  const authority = await Authority.create(folder, "own");
+  const names = services.flatMap(({ hostnames }) => hostnames.map((name) => `DNS:${name}`));
+  const { certPath, keyPath } = await authority.issue("apps", names.join(","));
+  const pairs = `${folder}/web-certs`;
+  await Deno.mkdir(pairs);
+  await Deno.copyFile(certPath, `${pairs}/apps.crt`);
+  await Deno.copyFile(keyPath, `${pairs}/apps.key`);
+  return { folder: pairs, certPem: await Deno.readTextFile(certPath) };
+}
+
 /** Prometheus evaluates what its page asks. */
-async function testPrometheus(browser: Browser, origin: string): Promise<void> {
+async function testPrometheus(browser: Browser, origin: string, protocol: string): Promise<void> {
   await using page = await WatchedPage.open(browser, `${origin}/`);
   match(page.page.url(), /\/(?:classic\/)?graph$/);
   await page.page.goto(`${page.page.url()}?g0.expr=up%7Bjob%3D%22itself%22%7D&g0.tab=1`);
@@ -73,11 +111,15 @@ async function testPrometheus(browser: Browser, origin: string): Promise<void> {
   await page.page.goto(`${page.page.url().split("/graph")[0]}/targets`);
   await page.shows("UP");
   deepEqual(page.failures.filter((failure) => !failure.endsWith("/favicon.ico")), []);
+  deepEqual([...page.protocols], [protocol]);
 }
 
 /** A terminal is made with the XSRF cookie, and its shell is on the other side of a WebSocket. */
 async function testJupyter(browser: Browser, origin: string): Promise<void> {
-  await using page = await WatchedPage.open(browser, `${origin}/lab?token=${jupyterToken}`);
+  // In a workspace of its own there are no terminals that were left open.
+  const workspace = `/lab/workspaces/${new URL(origin).protocol.replace(":", "")}`;
+  const url = `${origin}${workspace}?token=${jupyterToken}`;
+  await using page = await WatchedPage.open(browser, url);
   await page.click('.jp-LauncherCard[title="Start a new terminal session"]');
   await page.click(".jp-Terminal .xterm-screen");
   await page.page.keyboard.type("echo carried-$((6 * 7))\n");
@@ -119,16 +161,25 @@ async function testNodeRed(browser: Browser, origin: string): Promise<void> {
   deepEqual(page.failures, []);
 }
 
+const sites = [
+  { name: "over HTTP", usesTls: false, protocol: "http/1.1" },
+  { name: "over HTTPS and HTTP/2", usesTls: true, protocol: "h2" },
+];
+
 Deno.test("applications work in a browser at their hostnames, all behind one agent", async (t) => {
-  await withApps(async (browser, url) => {
-    await t.step("Prometheus shows what it measures", () => {
-      return testPrometheus(browser, url("prometheus"));
-    });
-    await t.step("a shell answers in JupyterLab's terminal", () => {
-      return testJupyter(browser, url("jupyter"));
-    });
-    await t.step("Node-RED's editor shows the messages of a flow", () => {
-      return testNodeRed(browser, url("node-red"));
-    });
+  await withApps(async (addresses) => {
+    for (const { name, usesTls, protocol } of sites) {
+      await withSite(addresses, { usesTls }, async ({ browser, url }) => {
+        await t.step(`Prometheus shows what it measures, ${name}`, () => {
+          return testPrometheus(browser, url("prometheus"), protocol);
+        });
+        await t.step(`a shell answers in JupyterLab's terminal, ${name}`, () => {
+          return testJupyter(browser, url("jupyter"));
+        });
+        await t.step(`Node-RED's editor shows the messages of a flow, ${name}`, () => {
+          return testNodeRed(browser, url("node-red"));
+        });
+      });
+    }
   });
 });

@@ -1,4 +1,5 @@
 /** Chromium without a window, and what its pages' WebSockets receive. */
+import { createHash, X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import { within } from "../../support/deadline.ts";
@@ -9,14 +10,28 @@ export const PAGE_TIMEOUT_MS = 60_000;
 /** Runs in the page, so it is text: there is no DOM for the type checker. */
 const visibleText = "document.body.innerText";
 
-/** Starts a browser of its own profile. Names below `localhost` are loopback to it, without DNS. */
-export async function startBrowser(): Promise<Browser> {
+/**
+ * Starts a browser of its own profile. Names below `localhost` are loopback to it, without DNS.
+ *
+ * @param trusted PEM of certificates that it takes, besides those of public CAs
+ */
+export async function startBrowser(trusted: readonly string[] = []): Promise<Browser> {
+  const keys = trusted.map(keyDigest).join(",");
   return await puppeteer.launch({
     executablePath: installedBrowser(),
     // The tests run as root in containers, where the sandbox does not work.
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    args: [
+      ...["--no-sandbox", "--disable-dev-shm-usage"],
+      ...keys === "" ? [] : [`--ignore-certificate-errors-spki-list=${keys}`],
+    ],
     timeout: PAGE_TIMEOUT_MS,
   });
+}
+
+/** SHA-256 of a certificate's public key, as Chromium's option wants it. */
+function keyDigest(pem: string): string {
+  const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
+  return createHash("sha256").update(key).digest("base64");
 }
 
 /** Debian's chromium, or the Chrome of GitHub's runners. */
@@ -34,6 +49,8 @@ export class WatchedPage implements AsyncDisposable {
   readonly sockets: string[] = [];
   /** Responses of status 400 and higher, for failure messages. */
   readonly failures: string[] = [];
+  /** Protocols of its responses, such as `h2`. */
+  readonly protocols = new Set<string>();
   readonly #received: string[] = [];
   #wake = Promise.withResolvers<void>();
 
@@ -53,6 +70,9 @@ export class WatchedPage implements AsyncDisposable {
   async #watch(): Promise<void> {
     const session = await this.page.createCDPSession();
     await session.send("Network.enable");
+    session.on("Network.responseReceived", ({ response: { protocol, url } }) => {
+      if (protocol && /^https?:/.test(url)) this.protocols.add(protocol);
+    });
     session.on("Network.webSocketCreated", ({ url }) => this.sockets.push(url));
     session.on("Network.webSocketFrameReceived", ({ response }) => {
       this.#received.push(response.payloadData);
