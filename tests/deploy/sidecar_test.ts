@@ -77,7 +77,8 @@ clusterTest("the sidecar example publishes an app that listens on loopback alone
   await using installation = await Installation.create({ isMutual: false });
   const { direct, namespace } = installation;
   const targetAddr = `127.0.0.1:${appPort}`;
-  await installation.installRelay([{ id: "hello", token, targetAddr }]);
+  const claim = { hostnames: ["hello.example.com"], policy: "public" };
+  await installation.installRelay([{ id: "hello", token, targetAddr, ...claim }]);
   const secret = ["create", "secret", "generic", "hello-tunnel", `--from-literal=token=${token}`];
   await direct.output(["-n", namespace, ...secret]);
   const stdin = JSON.stringify(await adaptedExample(installation));
