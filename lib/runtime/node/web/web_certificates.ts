@@ -1,4 +1,5 @@
 /** The certificates of the web listener: a folder of pairs, of which each is taken on its own. */
+import { createHash } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { ConfigError } from "../../../config/config_error.ts";
 import { reportFault } from "../../../faults.ts";
@@ -27,7 +28,6 @@ export interface WebCertificate {
   readonly notAfter: Date;
   readonly context: SecureContext;
   readonly certPem: string;
-  readonly keyPem: string;
 }
 
 /** Where reloads are told. */
@@ -42,8 +42,8 @@ export interface FollowOptions {
 /** A pair, and what came of it when it was read. */
 interface Known {
   readonly seen: SeenPair;
-  /** What was read last, to tell a file that was only touched. */
-  readonly text: string;
+  /** Of what was read last, to tell a file that was only touched; nothing if it can't be read. */
+  readonly digest: string | undefined;
   /** Why what was read last is not in use. */
   readonly fault: string | undefined;
   readonly certificate: WebCertificate | undefined;
@@ -227,7 +227,7 @@ export class WebCertificates {
     const now = await this.#read(seen);
     // Replaced between the two files: what was read may be one of each.
     if (!isSamePair(seen, await lookAtPair(seen))) return false;
-    if (before?.text === now.text && now.text !== "") {
+    if (now.digest !== undefined && before?.digest === now.digest) {
       this.#known.set(seen.name, { ...before, seen });
       return false;
     }
@@ -282,20 +282,20 @@ export class WebCertificates {
   }
 
   async #read(seen: SeenPair): Promise<Known> {
-    let text = "";
+    let digest: string | undefined;
     try {
       const chain = await readPem(seen.chainPath, seen.chain);
       const key = await readPem(seen.keyPath, seen.key);
-      text = `${chain}\0${key}`;
+      digest = createHash("sha256").update(`${chain}\0${key}`).digest("hex");
       const pair = await loadKeyPair(
         sourceOf(seen.chainPath, chain),
         sourceOf(seen.keyPath, key),
         "server",
       );
       if (pair.warnings.length > 0) this.#warnings = [...this.#warnings, ...pair.warnings];
-      return { seen, text, fault: undefined, certificate: certificateOf(seen, pair) };
+      return { seen, digest, fault: undefined, certificate: certificateOf(seen, pair) };
     } catch (error) {
-      return { seen, text, fault: asConfigError(error).message, certificate: undefined };
+      return { seen, digest, fault: asConfigError(error).message, certificate: undefined };
     }
   }
 }
@@ -303,7 +303,7 @@ export class WebCertificates {
 function certificateOf({ name }: PairPaths, { certPem, keyPem, leaf }: KeyPair): WebCertificate {
   const { dnsNames, notBefore, notAfter } = leaf;
   const context = createSecureContext({ cert: certPem, key: keyPem });
-  return { name, dnsNames, notBefore, notAfter, context, certPem, keyPem };
+  return { name, dnsNames, notBefore, notAfter, context, certPem };
 }
 
 function isForAny({ dnsNames }: WebCertificate, hostnames: readonly string[]): boolean {
