@@ -21,6 +21,7 @@ import {
 import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
 import { followServices, Published } from "./lib/runtime/node/relay/services.ts";
+import { RelaySignIn } from "./lib/runtime/node/relay/sign_in.ts";
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles, serverTlsOf } from "./lib/runtime/node/relay/tls.ts";
@@ -44,11 +45,14 @@ await runProgram(program, async (options) => {
   const audit = openAudit(options, log);
   const relay = await createRelay(options, log, tlsFiles, audit).catch(refuseSharedToken);
   const published = new Published(options);
+  const signIn = new RelaySignIn(relay, options, webScheme(options, certificates));
+  if (options.services) await signIn.apply(options.services, () => Promise.resolve());
   const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), { certificates });
   const expiry = watchExpiry(tlsFiles, certificates, relay);
   const followed = [
     ...followClusters(options, relay, published),
-    ...followServices(options, relay, published),
+    ...followServices(options, relay, published, signIn),
+    ...signIn.followKeys(),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
     ...followRelayTokens(options, relay),
     ...followTlsFiles(tlsFiles, relay, listeners, expiry),
@@ -65,6 +69,7 @@ await runProgram(program, async (options) => {
   const signal = await untilSignalled();
   for (const files of followed) files.close();
   await shutDown(signal, relay, listeners, options);
+  await signIn.close();
   await audit?.close();
   log.info("Stopped");
   await exitLogged(0);
@@ -78,7 +83,7 @@ async function createRelay(
 ): Promise<Relay> {
   const head = { ...defaultHeadLimits, maxBytes: options.maxHeaderBytes };
   return await Relay.create(
-    { ...options, services: options.services?.services, head, version },
+    { ...options, services: options.services?.services, people: options.services, head, version },
     log,
     {
       metrics: (registry) => new RelayMetrics(registry, version),
@@ -89,6 +94,14 @@ async function createRelay(
       audit: audit && { log: audit, failsOpen: options.auditFail === "open" },
     },
   );
+}
+
+/** What browsers see in front: TLS, of the web listener itself or of a proxy that is trusted. */
+function webScheme(
+  { trustedProxies }: RelayOptions,
+  certificates: WebCertificates | undefined,
+): "https" | "http" {
+  return trustedProxies || certificates ? "https" : "http";
 }
 
 /** Tells when certificates expire. */

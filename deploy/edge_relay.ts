@@ -38,6 +38,7 @@ export async function createEdgeRelay(
     {
       clusters: options.clusters,
       services: options.services,
+      people: options.people,
       callers: options.callers,
       limits: options.limits,
       clusterLimits: options.clusterLimits,

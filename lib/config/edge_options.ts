@@ -4,6 +4,8 @@
  */
 import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
+import type { PolicyEntry } from "../domain/policy.ts";
+import type { Provider } from "../domain/provider.ts";
 import type { Service } from "../domain/service.ts";
 import { ConfigError } from "./config_error.ts";
 import { readCallerClaims, readCallerTokens } from "./entries/callers.ts";
@@ -48,6 +50,11 @@ type PlainOptions = SetValues<Omit<OptionValues<typeof edgeTable>, typeof compos
 export interface EdgeOptions extends PlainOptions, ScopeLimits {
   readonly clusters: readonly ClusterEntry[];
   readonly services: readonly Service[];
+  /** Who vouches for people, and who may open what. */
+  readonly people: {
+    readonly providers: readonly Provider[];
+    readonly policies: readonly PolicyEntry[];
+  };
   /** On a port that everybody reaches, callers are always asked who they are. */
   readonly callers: CallersConfig;
   readonly warnings: readonly string[];
@@ -67,6 +74,12 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
   const context = { ownNames: [], hasJwtIssuer: jwt !== undefined };
   const services = readServicesText(values.services, origins.services, context);
   const unserved = checkTogether(clusters, services, context);
+  if (services.login) {
+    throw new ConfigError(
+      `${origins.services}: login: a relay at the edge keeps no sessions; use a provider of kind ` +
+        '"jwt-header"',
+    );
+  }
   if (!tokens && !jwt) {
     const alternatives = jwtFields.map((field) => relayTable[field].env).join(", ");
     throw new ConfigError(
@@ -79,6 +92,7 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     ...scopeLimitsOf(values),
     clusters,
     services: services.services,
+    people: { providers: services.providers, policies: services.policies },
     callers: { mode: "known" as const, ...tokens && { tokens: tokens.tokens }, ...jwt && { jwt } },
     warnings: [
       ...read.warnings,

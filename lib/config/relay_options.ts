@@ -6,7 +6,13 @@ import { type DirectoryOptions, readDirectoryOptions } from "./directory_options
 import { type Clusters, type ClustersContext, readClusters } from "./entries/clusters.ts";
 import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
 import { isServicesFile, readServicesFiles } from "./entries/services_files.ts";
-import { type FileText, readCertificateFile, readPrivateKeyFile, readTextFiles } from "./files.ts";
+import {
+  type FileText,
+  readCertificateFile,
+  readPrivateKeyFile,
+  readTextFile,
+  readTextFiles,
+} from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type ScopeLimits, scopeLimitsOf } from "./limit_options.ts";
 import { formatAddress, isLoopback } from "./options/address.ts";
@@ -23,6 +29,7 @@ import {
   type ReadOptions,
 } from "./options/options.ts";
 import { relayProgram } from "./relay_program.ts";
+import { readSessionKeys, sessionKeysSource } from "./session_keys.ts";
 import {
   checkTogether,
   isServicesText,
@@ -38,6 +45,7 @@ import { directoryTable } from "./tables/several_relays.ts";
 const composed = [
   "clusters",
   "services",
+  "sessionKeys",
   ...fieldsOf(callerTable),
   ...["tlsCert", "tlsKey", "tlsClientCa", "callerCa"] as const,
   ...fieldsOf(directoryTable),
@@ -54,6 +62,8 @@ export interface RelayOptions extends PlainOptions, ScopeLimits {
   readonly clustersSource?: ClustersSource | undefined;
   /** What is published at hostnames. */
   readonly services?: ServicesOption | undefined;
+  /** The file of keys that seal people's cookies. */
+  readonly sessionKeys?: FileText | undefined;
   readonly callers: CallerOptions;
   /** TLS on both listeners; undefined is plain HTTP. */
   readonly tls?: RelayTls | undefined;
@@ -115,6 +125,7 @@ function build(read: Read): RelayOptions {
   const unserved = checkTogether(clusters, services, services.context);
   refuseOpenWebListener(read);
   const directory = readDirectoryOptions(read, tls !== undefined);
+  const sessionKeys = readSessionKeysOption(read, services);
   return {
     ...plainValues(values, composed),
     ...scopeLimitsOf(values),
@@ -124,6 +135,7 @@ function build(read: Read): RelayOptions {
     callers,
     ...(tls && { tls }),
     ...(directory && { directory }),
+    ...(sessionKeys && { sessionKeys }),
     warnings: [
       ...read.warnings,
       ...warnings,
@@ -171,6 +183,24 @@ function readServicesOption({ values, origins }: Read): ServicesOption {
   }
   const files = readTextFiles({ origin: origins.services, path: text }, isServicesFile);
   return { ...readServicesFiles(text, files, context), context, source: { path: text, files } };
+}
+
+/** Relays that share sessions must open each other's cookies. */
+function readSessionKeysOption(
+  { values, origins }: Read,
+  { login }: ServicesOption,
+): FileText | undefined {
+  const path = values.sessionKeys;
+  if (path === undefined) {
+    if (!login || values.directory === undefined) return undefined;
+    throw new ConfigError(
+      `${origins.directory} and login in --services need --session-keys as well: all relays must ` +
+        "have the same keys",
+    );
+  }
+  const text = readTextFile({ origin: origins.sessionKeys, path });
+  readSessionKeys(text, sessionKeysSource(path));
+  return { path, text };
 }
 
 /** Without TLS, only this machine and a proxy in front may send what browsers send. */

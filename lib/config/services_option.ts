@@ -1,6 +1,5 @@
 /** `--services`, apart from files, and what belongs together of services and clusters. */
 import type { ClusterEntry } from "../domain/cluster.ts";
-import { callerJwtProvider } from "../domain/provider.ts";
 import { ConfigError } from "./config_error.ts";
 import { checkPolicyUse } from "./entries/policies.ts";
 import {
@@ -8,6 +7,7 @@ import {
   readServices,
   type Services,
   type ServicesContext,
+  usualProvider,
 } from "./entries/services.ts";
 import type { FileText } from "./files.ts";
 
@@ -37,12 +37,17 @@ export function isServicesText(text: string): boolean {
  */
 export function checkTogether(
   clusters: readonly ClusterEntry[],
-  { services, policies, providers }: Services,
-  { hasJwtIssuer }: ServicesContext,
+  { services, policies, providers, login }: Services,
+  context: ServicesContext,
 ): string[] {
-  const provider = providers[0]?.name ?? (hasJwtIssuer ? callerJwtProvider : undefined);
+  const provider = usualProvider({ login, providers }, context);
   for (const { id, claims } of clusters) {
     if (!claims) continue;
+    if (login && claims.hostnames.some(({ name }) => name === login.host.name)) {
+      throw new ConfigError(
+        `Clusters: cluster "${id}": hostnames: "${login.host.name}" is login's host; choose another`,
+      );
+    }
     const use = {
       where: `cluster "${id}"`,
       policy: claims.policy,

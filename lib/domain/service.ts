@@ -30,6 +30,16 @@ export interface Service {
   readonly kind: ServiceKind;
   /** Who may use it: {@link PUBLIC_POLICY}, or the name of a policy. */
   readonly policy: string;
+  /** Who vouches for the people who use it; undefined where nobody does but `--caller-jwt-issuer`. */
+  readonly provider?: string | undefined;
+  /** What the JWT of a provider's header must be for. */
+  readonly audience?: string | undefined;
+  /** Paths that anybody may use: exact ones, or beginnings that end in `/`. */
+  readonly anonymousPaths?: readonly string[] | undefined;
+  /** Whether its pages may register service workers though people sign in to it. */
+  readonly serviceWorkers?: boolean | undefined;
+  /** Origins of pages that may frame it, besides its own. */
+  readonly frameOrigins?: readonly string[] | undefined;
   /** `Host` for the target: what the caller asked for, or the target's own. */
   readonly host: "public" | "target";
   /** Who reads `Authorization`. */

@@ -9,6 +9,7 @@ import type { Relay } from "./relay.ts";
 import { hopHandler } from "./routes/hop.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 import { serviceHopTarget } from "./hop/service_route.ts";
+import { signInHandler, signInPaths } from "./routes/own_paths.ts";
 import { answerNoOwnPath, type OwnPaths, serviceHandler } from "./routes/service.ts";
 import { ownTcpHandler, tunnelTcpHandler } from "./routes/tcp.ts";
 import { tunnelHandler } from "./routes/tunnel.ts";
@@ -56,12 +57,15 @@ export function webApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   const own = publicApp(relay);
   const serve = serviceHandler(relay, ownPaths(relay));
-  app.all("*", (c) => {
+  app.all("*", (c): Response | Promise<Response> => {
     const { exchange, alreadyAnswered } = c.env;
     const host = canonicalHost(getField(exchange.head.fields, "host") ?? "");
     if (host !== undefined && isMisdirected(exchange.peer, host)) {
       answerError(exchange, unknownHost);
       return alreadyAnswered;
+    }
+    if (relay.signIn?.isLoginHost(host)) {
+      return relay.signIn.answerLogin(exchange).then(() => alreadyAnswered);
     }
     const isRelays = relayHost !== undefined && host === relayHost;
     return isRelays ? own.fetch(c.req.raw, c.env) : serve(c);
@@ -84,6 +88,7 @@ export function ownPaths(relay: Relay): OwnPaths {
   app.all("/.culvert/tcp", ownTcpHandler(relay));
   app.all("/.culvert/whoami", whoamiHandler(relay));
   app.all("/.culvert/services", servicesHandler(relay));
+  for (const path of signInPaths) app.all(path, signInHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerNoOwnPath(exchange);
     return alreadyAnswered;

@@ -14,6 +14,7 @@ import { refuseCluster } from "./callers/callers.ts";
 import { callerUnknown, clusterNotAvailable, errorResponse, notAHandshake } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { clusterRouteOf, isOwnPath } from "./route.ts";
+import { isAnonymous } from "./services/anonymous_paths.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 
 /** The id of the cluster that a request may go on to, or the answer to it. */
@@ -30,7 +31,7 @@ export async function clusterAtDoor(
   if (upgrade === "websocket" && request.method !== "GET") return errorResponse(notAHandshake);
   const host = canonicalHost(new URL(request.url).host);
   const service = host === undefined ? undefined : relay.services.table.find(host)?.service;
-  if (service) return await serviceCluster(relay, service, { target, fields }, peer);
+  if (service) return await serviceCluster(relay, service, host!, { target, fields }, peer);
   if (path === "/connect") return await agentsCluster(relay, fields, peer);
   if (path === "/healthz") return new Response("ok");
   const cluster = clusterRouteOf(target)?.cluster;
@@ -42,11 +43,13 @@ export async function clusterAtDoor(
 async function serviceCluster(
   relay: Relay,
   service: Service,
+  hostname: string,
   head: { readonly target: string; readonly fields: readonly Field[] },
   peer: Peer,
 ): Promise<string | Response> {
-  if (!isOwnPath(head.target) && service.corsOrigins.length === 0) {
-    const identity = await relay.services.gate.identify(service, { head, peer });
+  const isOpen = isOwnPath(head.target) || isAnonymous(service, head.target);
+  if (!isOpen && service.corsOrigins.length === 0) {
+    const identity = await relay.services.gate.identify(service, hostname, { head, peer });
     if (identity instanceof Denial) return errorResponse(identity.answer, head);
   }
   const isKnown = relay.config.clusters.some(({ id }) => id === service.cluster);

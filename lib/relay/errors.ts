@@ -151,6 +151,32 @@ export const methodRefused: RelayError = {
   allow: allowedMethods,
 };
 
+/** What a page of the relay's own can't make sense of. */
+export const badRequest: RelayError = {
+  status: 400,
+  reason: "Bad Request",
+  code: "bad_request",
+  message: "the request is not one that the relay's own pages take",
+};
+
+/** The relay's own pages are read and sent forms to, and nothing else. */
+export const ownMethodRefused: RelayError = {
+  status: 405,
+  reason: "Method Not Allowed",
+  code: "method_not_allowed",
+  message: "the relay's own pages take GET, HEAD and POST",
+  allow: "GET, HEAD, POST, OPTIONS",
+};
+
+/** A service worker where people sign in. */
+export const workerRefused: RelayError = {
+  status: 403,
+  reason: "Forbidden",
+  code: "service_worker",
+  message: "service workers are refused where people sign in, unless the service's entry has " +
+    '"serviceWorkers": true',
+};
+
 /** The request has been through this relay before. */
 export const loopDetected: RelayError = {
   status: 508,

@@ -4,6 +4,7 @@ import type { ClusterEntry } from "../domain/cluster.ts";
 import type { LimitValues } from "../domain/limits.ts";
 import type { Service } from "../domain/service.ts";
 import type { Log } from "../log.ts";
+import { digestToken } from "./digests.ts";
 import { SparseLog } from "../sparse_log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
@@ -26,7 +27,11 @@ import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { type Registration, Registry } from "./agents/registry.ts";
 import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
-import { publicOnly } from "./services/service_gate.ts";
+import { systemClock } from "../jwt/clock.ts";
+import { Gate } from "./people/gate.ts";
+import { People, type PeopleConfig } from "./people/people.ts";
+import type { WebSignIn } from "./routes/web_sign_in.ts";
+import { PolicyGate } from "./services/service_gate.ts";
 import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
 import { ServiceTable } from "./services/service_table.ts";
 import { Services } from "./services/services.ts";
@@ -37,6 +42,8 @@ export interface RelayConfig {
   clusters: readonly ClusterEntry[];
   /** What is published at hostnames; absent for nothing. */
   services?: readonly Service[] | undefined;
+  /** Who vouches for people, and who may open what; absent for nobody. */
+  people?: PeopleConfig | undefined;
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
   /** Over all clusters together. */
@@ -80,6 +87,7 @@ interface MadeParts {
   readonly metrics: Metrics;
   readonly tokens: TokenTable;
   readonly callers: Callers;
+  readonly people: People;
 }
 
 /** Digits of its instance's id that name a relay in `Via`: 32 bits tell it from all others. */
@@ -103,6 +111,10 @@ export class Relay {
   readonly callerRefusals: CallerRefusals;
   readonly limits: Limits;
   readonly services: Services;
+  /** Providers and policies. */
+  readonly people: People;
+  /** Where people sign in; undefined if they do not. */
+  signIn: WebSignIn | undefined;
   #clusters: readonly ClusterEntry[];
   #pathless: ReadonlySet<string>;
   /** For requests that are over them. */
@@ -124,7 +136,7 @@ export class Relay {
   #leaving: SpreadDrain<Registration> | undefined;
 
   private constructor(config: RelayConfig, log: Log, parts: RelayParts, made: MadeParts) {
-    const { registry, metrics, tokens, callers } = made;
+    const { registry, metrics, tokens, callers, people } = made;
     this.config = config;
     this.log = log;
     this.registry = registry;
@@ -143,7 +155,9 @@ export class Relay {
     metrics.useClusters(config.clusters.map(({ id }) => id));
     this.#clusters = config.clusters;
     this.#pathless = pathlessOf(config.clusters);
-    this.services = new Services(new ServiceTable([], []), publicOnly);
+    this.people = people;
+    const gate = new PolicyGate(new Gate(callers, people), () => this.services.table);
+    this.services = new Services(new ServiceTable([], []), gate);
     this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
     this.responseTimeouts.useClusters(config.clusters);
@@ -182,7 +196,15 @@ export class Relay {
     const keysEvents = reportKeys(metrics, log);
     const { digest } = parts;
     const callers = await Callers.create(config.callers, { keysEvents, digest });
-    return new Relay(config, log, parts, { registry, metrics, tokens, callers });
+    const people = await People.create(config.people ?? nobody, {
+      clock: systemClock,
+      digest: digest ?? digestToken,
+      fetch: (url, init) => fetch(url, init),
+      keysEvents,
+      callerIssuer: config.callers.jwt?.issuer,
+      changed: () => callers.open.review(),
+    });
+    return new Relay(config, log, parts, { registry, metrics, tokens, callers, people });
   }
 
   /**
@@ -207,6 +229,19 @@ export class Relay {
   /** Whether a cluster has nothing at `/tunnel/{id}`: services alone use it. */
   isPathless(id: string): boolean {
     return this.#pathless.has(id);
+  }
+
+  /**
+   * Takes other services, policies and providers. What is open of services that are gone ends, and what
+   * the policies of now would not let in.
+   */
+  async replacePublished(
+    services: readonly Service[],
+    people: PeopleConfig,
+  ): Promise<ServiceChanges> {
+    const before = this.services.table.services;
+    await this.people.replace(people, () => void this.replaceServices(services));
+    return changesOf(before, services);
   }
 
   /** Takes other services. What is open of those that are gone ends; the others are not touched. */
@@ -272,6 +307,8 @@ export class Relay {
 function pathlessOf(clusters: readonly ClusterEntry[]): Set<string> {
   return new Set(clusters.filter(({ targetAddr }) => targetAddr === undefined).map(({ id }) => id));
 }
+
+const nobody: PeopleConfig = { providers: [], policies: [] };
 
 /** What becomes known of the keys of callers' issuer. */
 function reportKeys(metrics: Metrics, log: Log): KeysEvents {

@@ -27,10 +27,10 @@ export function exists(path: string): boolean {
 /** All TypeScript files below folders of the project, and single files as they are. */
 export function sources(...paths: string[]): string[] {
   return paths.flatMap((path) => {
-    if (path.endsWith(".ts")) return [path];
+    if (/\.tsx?$/.test(path)) return [path];
     return [...Deno.readDirSync(new URL(path, root))].flatMap(({ name, isDirectory }) => {
       if (isDirectory) return sources(`${path}/${name}`);
-      return name.endsWith(".ts") ? [`${path}/${name}`] : [];
+      return /\.tsx?$/.test(name) ? [`${path}/${name}`] : [];
     });
   });
 }

@@ -107,7 +107,8 @@ async function readReply({ reader }: RawConnection): Promise<string> {
   return line;
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that nobody listens on. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen({ host: "127.0.0.1", port: 0 });
   await once(server, "listening");

@@ -11,6 +11,7 @@ import {
   ruleEntriesOf,
   type RuleEntry,
 } from "../../domain/policy.ts";
+import type { Login } from "../../domain/login.ts";
 import { callerJwtProvider, type Provider } from "../../domain/provider.ts";
 import { type Service, serviceKinds } from "../../domain/service.ts";
 import { ConfigError } from "../config_error.ts";
@@ -18,8 +19,9 @@ import { duration } from "../options/kinds.ts";
 import { clusterIdSchema, limitsSchema, TIMEOUT_EXPECTED } from "./clusters.ts";
 import { covers, hostnames } from "./hostnames.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
+import { loginSchema } from "./login.ts";
 import { checkPolicies, checkPolicyUse, policyName, policySchema } from "./policies.ts";
-import { checkProviders, providerSchema } from "./providers.ts";
+import { checkAudience, checkProviders, providerSchema } from "./providers.ts";
 import { targetName } from "./target_name.ts";
 import { describeIssues, parseYaml } from "./yaml_entries.ts";
 
@@ -28,6 +30,8 @@ export interface Services {
   readonly services: readonly Service[];
   readonly policies: readonly PolicyEntry[];
   readonly providers: readonly Provider[];
+  /** Where people sign in; undefined if they do not. */
+  readonly login?: Login | undefined;
   /** One line each, about what works but may not be meant. */
   readonly warnings: readonly string[];
 }
@@ -57,6 +61,9 @@ const POLICY_EXPECTED =
 const HEADERS_EXPECTED = "must be an object with set, remove or both";
 const HEADER_EXPECTED = "must be the name of a header field";
 const VALUE_EXPECTED = "must be printable ASCII without spaces at its ends";
+const AUDIENCE_EXPECTED = "must be the claim aud of the JWTs, 1 to 1024 printable characters";
+const PATH_EXPECTED =
+  'must be a path such as "/manifest.json", or one that ends in "/" for all below';
 const ORIGIN_EXPECTED = "must be an origin such as https://app.example.com, without a path";
 
 /** Fields that frame a response, and those that only culvert or the app may set. */
@@ -88,6 +95,12 @@ const origin = z.string(ORIGIN_EXPECTED).refine((text) => {
   return url !== null && /^https?:$/.test(url.protocol) && url.origin === text;
 }, ORIGIN_EXPECTED);
 
+/** Anything that two readers could take for different paths is no path here. */
+const anonymousPath = z.string(PATH_EXPECTED)
+  .regex(/^\/(?!\/)[\w.~!$&'()*+,=:@/-]*$/, PATH_EXPECTED)
+  .refine((path) => !/\/\.{1,2}(?:\/|$)|\/\//.test(path), PATH_EXPECTED)
+  .refine((path) => !path.startsWith("/.culvert"), "is one of culvert's own paths");
+
 const serviceSchema = entryOf({
   name: policyName,
   hostnames,
@@ -95,6 +108,12 @@ const serviceSchema = entryOf({
   target: targetName,
   kind: z.enum(serviceKinds, `must be one of ${serviceKinds.join(", ")}`).default("http"),
   policy: z.string(POLICY_EXPECTED).min(1, POLICY_EXPECTED),
+  provider: policyName.exactOptional(),
+  audience: z.string(AUDIENCE_EXPECTED).regex(/^[\x21-\x7e]{1,1024}$/, AUDIENCE_EXPECTED)
+    .exactOptional(),
+  anonymousPaths: z.array(anonymousPath, "must be a list of paths").max(64).exactOptional(),
+  serviceWorkers: z.boolean("must be true or false").exactOptional(),
+  frame: z.array(origin, "must be a list of origins").exactOptional(),
   host: z.enum(["public", "target"], 'must be "public" or "target"').exactOptional(),
   authorization: z.enum(["culvert", "app"], 'must be "culvert" or "app"').exactOptional(),
   impersonation: z.enum(impersonations, 'must be "refuse", "strip" or "forward"').exactOptional(),
@@ -118,6 +137,7 @@ const serviceSchema = entryOf({
 /** Keys of services whose requests the relay reads. */
 const HTTP_KEYS = [
   ...["host", "authorization", "impersonation", "responseTimeout", "headers", "cors"] as const,
+  ...["audience", "anonymousPaths", "serviceWorkers", "frame"] as const,
 ];
 
 type ServiceEntry = z.output<typeof serviceSchema>;
@@ -126,6 +146,7 @@ const fileSchema = entryOf({
   services: z.array(serviceSchema, "must be a list of services").exactOptional(),
   policies: z.array(policySchema, "must be a list of policies").exactOptional(),
   providers: z.array(providerSchema, "must be a list of providers").exactOptional(),
+  login: loginSchema.exactOptional(),
 }, `must be ${EXPECTED}`);
 
 /** A service and where it stands, for messages. */
@@ -147,23 +168,95 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
   const source = texts.map(({ source }) => source).join(", ");
   checkProviders(providers, source);
   checkPolicies(policies, providers, source);
-  const vouching = providers[0]?.name ?? (context.hasJwtIssuer ? callerJwtProvider : undefined);
+  const login = theLogin(files);
+  checkLogin(login, providers, policies, source);
+  const vouching = usualProvider({ login, providers }, context);
   const placed = files.flatMap(({ source, services = [] }) =>
     services.map((entry, index): PlacedService => ({
       service: toService(entry, policies, vouching),
       place: `${source}, entry ${index + 1} ("${entry.name}")`,
     }))
   );
-  for (const { service: { name, policy, kind }, place } of placed) {
+  for (const { service: { name, policy, kind, provider, audience }, place } of placed) {
     const where = `service "${name}"`;
     const sees = kind === "tls" ? "connection" : "requests";
     const from = place.slice(0, place.indexOf(", entry"));
-    checkPolicyUse({ where, policy, sees, provider: vouching }, policies, from);
+    checkPolicyUse({ where, policy, sees, provider }, policies, from);
+    if (provider === undefined || policy === publicPolicy) continue;
+    const found = providers.find((it) => it.name === provider);
+    if (!found && provider !== callerJwtProvider) {
+      throw new ConfigError(`${place}: provider: there is no provider "${provider}"`);
+    }
+    if (kind === "http" && (audience !== undefined || asksForPeople(policy, policies))) {
+      checkAudience(where, found, audience, from);
+    }
   }
   refuseTwins(placed);
   refuseOwnNames(placed, context);
+  if (login) refuseLoginHost(placed, login);
   const services = placed.map(({ service }) => service);
-  return { services, policies, providers, warnings: placed.flatMap(warningsAbout) };
+  const warnings = placed.flatMap(warningsAbout);
+  return { services, policies, providers, ...login && { login }, warnings };
+}
+
+/** Whether a policy has rules about people. */
+function asksForPeople(policy: string, policies: readonly PolicyEntry[]): boolean {
+  const entry = policies.find(({ name }) => name === policy);
+  return entry !== undefined && ruleEntriesOf(entry).some(isPersonRule);
+}
+
+/** Who vouches for people at services that name no provider. */
+export function usualProvider(
+  { login, providers }: Pick<Services, "login" | "providers">,
+  { hasJwtIssuer }: Pick<ServicesContext, "hasJwtIssuer">,
+): string | undefined {
+  return login?.provider ?? providers[0]?.name ?? (hasJwtIssuer ? callerJwtProvider : undefined);
+}
+
+/** @throws {ConfigError} when two files have one: which counts would be a guess */
+function theLogin(files: readonly { source: string; login?: Login }[]): Login | undefined {
+  const [first, second] = files.filter(({ login }) => login !== undefined);
+  if (second) {
+    throw new ConfigError(`${first!.source} and ${second.source} both have login; keep one`);
+  }
+  return first?.login;
+}
+
+/** @throws {ConfigError} when login does not go with the providers and policies */
+function checkLogin(
+  login: Login | undefined,
+  providers: readonly Provider[],
+  policies: readonly PolicyEntry[],
+  source: string,
+): void {
+  const oidc = providers.find(({ kind }) => kind === "oidc");
+  if (!login) {
+    if (!oidc) return;
+    throw new ConfigError(
+      `${source}: provider "${oidc.name}" is of kind oidc, which needs login: ` +
+        '{"host": …}, the host where people sign in',
+    );
+  }
+  const { provider, statusPolicy } = login;
+  if (provider !== undefined && !providers.some(({ name }) => name === provider)) {
+    throw new ConfigError(`${source}: login: provider: there is no provider "${provider}"`);
+  }
+  const isThere = statusPolicy === undefined || policies.some(({ name }) => name === statusPolicy);
+  if (!isThere) {
+    throw new ConfigError(`${source}: login: statusPolicy: there is no policy "${statusPolicy}"`);
+  }
+}
+
+/** Wildcards may cover it: the login host is asked for by its own name, and comes first. */
+function refuseLoginHost(placed: readonly PlacedService[], { host: { name } }: Login): void {
+  for (const { service: { hostnames }, place } of placed) {
+    const index = hostnames.findIndex((hostname) => hostname.name === name);
+    if (index === -1) continue;
+    throw new ConfigError(
+      `${place}: hostnames: entry ${index + 1}: ${JSON.stringify(name)} is login's host; ` +
+        "choose another",
+    );
+  }
 }
 
 /** JSON says more exactly where it is wrong than a reader of YAML does. */
@@ -181,13 +274,16 @@ function toService(
   vouching: string | undefined,
 ): Service {
   const { host = "public", impersonation = "refuse", headers, cors, limits, ...rest } = entry;
-  const { responseTimeout, authorization, ...named } = rest;
+  const { responseTimeout, authorization, frame, ...named } = rest;
+  const provider = named.provider ?? vouching;
   const policy = policies.find(({ name }) => name === entry.policy);
   return {
     ...named,
+    ...provider !== undefined && { provider },
+    ...frame !== undefined && { frameOrigins: frame },
     host,
     impersonation,
-    authorization: authorization ?? (readsBearers(policy, vouching) ? "culvert" : "app"),
+    authorization: authorization ?? (readsBearers(policy, provider) ? "culvert" : "app"),
     ...responseTimeout !== undefined && { responseTimeoutMs: responseTimeout },
     ...limits !== undefined && { limits },
     headers: {

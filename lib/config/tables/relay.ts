@@ -130,6 +130,15 @@ export const relayTable = {
     see: "services.md",
     isEdgeSetting: true,
   },
+  sessionKeys: {
+    name: "session-keys",
+    env: "SESSION_KEYS",
+    group: "Services",
+    kind: path,
+    description:
+      "Keys that seal the cookies of people who sign in, as the path of a file: one key of 32 bytes in base64 a line, the first one seals, all of them open; read again when it changes. Without it the relay makes one at start, so cookies end with it; required with `--directory` where people sign in",
+    see: "people.md#signing-in",
+  },
   ...callerTable,
   tlsCert: {
     name: "tls-cert",

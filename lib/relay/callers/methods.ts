@@ -3,6 +3,7 @@
  * of the relay has to know of it, and a reader in `callers.ts`, which finds its callers.
  */
 import { type Field, field } from "../../http1/head.ts";
+import { withoutOwnCookies } from "../own_cookies.ts";
 import { bearerProtocol } from "./credential.ts";
 
 /** What has to be known of a way, whoever came by it. */
@@ -35,7 +36,7 @@ export const callerMethods = {
   /** A JWT that a proxy in front adds, to requests of any page that its user opens. */
   edge: {},
   /** A cookie of a session in which somebody signed in. */
-  session: {},
+  session: { strip: withoutOwnCookies },
   /** That it reached the listener is all that is known. */
   network: { isAnonymous: true },
 } as const satisfies Record<string, CallerMethod>;

@@ -12,6 +12,7 @@ import {
 import type { Framing } from "../../http1/body.ts";
 import type { Peer } from "../../net/exchange.ts";
 import { withoutCredential } from "../callers/methods.ts";
+import { withoutOwnCookies } from "../own_cookies.ts";
 import { isForwardingField } from "./forwarding_fields.ts";
 import { hopKeys } from "./hop_names.ts";
 import { type Span, withTrace } from "../../trace.ts";
@@ -115,7 +116,8 @@ export function relayedField(
   const folded = foldedName(item.key);
   if (ownFields.has(folded) || isForwardingField(folded)) return undefined;
   if (folded !== item.key && framingFields.has(folded)) return undefined;
-  return authorization === "app" ? item : withoutCredential(item, folded);
+  // The app reads bearers, and never a cookie of the relay's.
+  return authorization === "app" ? withoutOwnCookies(item) : withoutCredential(item, folded);
 }
 
 const impersonationPrefix = "impersonate-";

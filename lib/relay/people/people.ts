@@ -58,9 +58,14 @@ export class People {
     return people;
   }
 
-  /** Uses other providers and policies. What was begun by whom they do not let in ends. */
-  async replace(config: PeopleConfig): Promise<void> {
+  /**
+   * Uses other providers and policies. What was begun by whom they do not let in ends.
+   *
+   * @param together What changes in the same moment, such as the services that name the policies.
+   */
+  async replace(config: PeopleConfig, together?: () => void): Promise<void> {
     await this.#use(config);
+    together?.();
     this.#context.changed();
   }
 

@@ -14,6 +14,7 @@ import {
 import { impersonates, type TargetView } from "../forward/headers.ts";
 import type { ClusterRoute, Route, ServiceRoute } from "../route.ts";
 import { withPublicHost } from "../services/public_host.ts";
+import { guardedResponse } from "../services/guarded_response.ts";
 import { returnedByService } from "../services/response_rules.ts";
 
 /** Where a request is to arrive. */
@@ -34,9 +35,15 @@ export interface Destination {
   returned(fields: Field[], status: number, exchange: Exchange): Field[];
 }
 
-/** The destination of a route. */
-export function destinationOf(route: Route): Destination {
-  return route.kind === "service" ? new ServiceDestination(route) : new ClusterDestination(route);
+/**
+ * The destination of a route.
+ *
+ * @param signsIn Whether people sign in to services of this relay, which then keep to their own cookies.
+ */
+export function destinationOf(route: Route, { signsIn = false } = {}): Destination {
+  return route.kind === "service"
+    ? new ServiceDestination(route, signsIn)
+    : new ClusterDestination(route);
 }
 
 class ClusterDestination implements Destination {
@@ -84,9 +91,11 @@ class ClusterDestination implements Destination {
 
 class ServiceDestination implements Destination {
   readonly #route: ServiceRoute;
+  readonly #signsIn: boolean;
 
-  constructor(route: ServiceRoute) {
+  constructor(route: ServiceRoute, signsIn: boolean) {
     this.#route = route;
+    this.#signsIn = signsIn;
   }
 
   targetAt({ claims }: Registration): string {
@@ -127,7 +136,12 @@ class ServiceDestination implements Destination {
   }
 
   returned(fields: Field[], status: number, exchange: Exchange): Field[] {
-    const { service } = this.#route;
-    return service ? returnedByService(service, fields, status, exchange) : fields;
+    const { service, hostname } = this.#route;
+    if (!service) return fields;
+    // An interim response has nothing that a browser keeps.
+    const own = this.#signsIn && status >= 200
+      ? guardedResponse(service, hostname, fields)
+      : fields;
+    return returnedByService(service, own, status, exchange);
   }
 }

@@ -2,7 +2,10 @@
 import type { Context, Hono } from "hono";
 import { getField } from "../../http1/head.ts";
 import type { Exchange } from "../../net/exchange.ts";
-import { Denial, type Identity } from "../callers/caller.ts";
+import { type Caller, Denial, type Identity } from "../callers/caller.ts";
+import { refuseCrossSiteAt } from "../callers/cross_site.ts";
+import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
+import { anything } from "../../domain/patterns.ts";
 import type { RelayEnv } from "../env.ts";
 import {
   answerError,
@@ -16,6 +19,7 @@ import {
 import { impersonates } from "../forward/headers.ts";
 import type { Relay } from "../relay.ts";
 import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
+import { isAnonymous } from "../services/anonymous_paths.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight } from "../services/cors.ts";
 import { destinationOf } from "./destination.ts";
@@ -84,10 +88,13 @@ function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<vo
   const service = route.service!;
   if (service.kind !== "http") return answerError(exchange, upgradeToTcp);
   if (answerPreflight(exchange, service.corsOrigins)) return;
-  const identity = relay.services.gate.identify(service, exchange);
+  if (isAnonymous(service, route.path)) return receive(relay, exchange, route, anybody);
+  const identity = relay.services.gate.identify(service, route.hostname, exchange);
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }
+
+const anybody: Caller = { kind: "network", name: "network", clusters: anything };
 
 function receive(
   relay: Relay,
@@ -100,15 +107,39 @@ function receive(
     relay.metrics.service(route.name).aborted++;
     return;
   }
-  if (identity instanceof Denial) {
-    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
-    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
-  }
+  if (identity instanceof Denial) return deny(relay, exchange, route, identity);
+  const service = route.service!;
+  const foreign = isGuarded(service)
+    ? refuseCrossSiteAt(identity, exchange, service.corsOrigins) ??
+      relay.signIn?.refuseWorker(service, exchange.head)
+    : undefined;
+  if (foreign) return deny(relay, exchange, route, foreign, identity);
   const context = new RequestContext(relay, exchange, route, { caller: identity });
-  new TunnelRequest(context, exchange, destinationOf(route)).serve({
+  const destination = destinationOf(route, { signsIn: relay.signIn !== undefined });
+  new TunnelRequest(context, exchange, destination).serve({
     refusal: () => refusalOf(relay, exchange, context) ?? impersonationRefusal(exchange, route),
     answersItself: () => answersItself(exchange),
   });
+}
+
+/** Whether something is asked of who uses a service. */
+function isGuarded({ policy }: Service): boolean {
+  return policy !== PUBLIC_POLICY;
+}
+
+function deny(
+  relay: Relay,
+  exchange: Exchange,
+  route: ServiceRoute,
+  denial: Denial,
+  caller?: Caller,
+): void {
+  const { reason: denialReason } = denial;
+  const context = new RequestContext(relay, exchange, route, { caller, denialReason });
+  context.follow(exchange);
+  // A browser gets a page, or goes on to where people sign in.
+  if (relay.signIn?.answer(exchange, route, denial, context.requestId)) return;
+  relay.callerRefusals.refuse(exchange, denial, route, caller);
 }
 
 function impersonationRefusal(

@@ -72,7 +72,11 @@ function openTcp(
   if (getField(head.fields, "origin") !== undefined) {
     return receive(relay, env, route, pageRefused);
   }
-  const identity = relay.services.gate.identify(route.service!, withoutCookies(exchange));
+  const identity = relay.services.gate.identify(
+    route.service!,
+    route.hostname,
+    withoutCookies(exchange),
+  );
   if (!(identity instanceof Promise)) return receive(relay, env, route, identity);
   return identity.then((identity) => receive(relay, env, route, identity));
 }

@@ -7,6 +7,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { RelayEnv } from "../env.ts";
 import { answerError, methodNotAllowed } from "../errors.ts";
+import { PolicyDenial } from "../people/gate.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../callers/methods.ts";
@@ -16,16 +17,16 @@ export function whoamiHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<R
   return async function whoami({ env: { exchange, service: route, alreadyAnswered } }) {
     if (!isRead(exchange)) return alreadyAnswered;
     const service = route!.service!;
-    const identity = await relay.services.gate.identify(service, exchange);
+    const identity = await relay.services.gate.identify(service, route!.hostname, exchange);
     const refused = refuseCredential(relay, exchange, route!, identity);
     if (refused) return alreadyAnswered;
     answerJson(exchange, {
       service: service.name,
       kind: service.kind,
-      signedIn: !(identity instanceof Denial) && !isAnonymous(identity.kind),
+      signedIn: callerOf(identity) !== undefined,
       allowed: !(identity instanceof Denial),
-      name: nameOf(identity),
-      signInUrl: null,
+      name: callerOf(identity)?.name,
+      signInUrl: relay.signIn?.signInUrlAt(route!.hostname) ?? null,
     });
     return alreadyAnswered;
   };
@@ -37,11 +38,12 @@ export function servicesHandler(relay: Relay): (c: Context<RelayEnv>) => Promise
     if (!isRead(exchange)) return alreadyAnswered;
     const { gate, table } = relay.services;
     // One that is known to nobody is told so, and not shown what is public instead.
-    const own = await gate.identify(route!.service!, exchange);
+    const own = await gate.identify(route!.service!, route!.hostname, exchange);
     if (refuseCredential(relay, exchange, route!, own)) return alreadyAnswered;
     const open = [];
     for (const service of table.services) {
-      const identity = await gate.identify(service, exchange);
+      const hostname = service.hostnames[0]!.name;
+      const identity = await gate.identify(service, hostname, exchange);
       if (identity instanceof Denial) continue;
       const { name, kind, hostnames } = service;
       open.push({ name, kind, hostnames: hostnames.map(hostnameOf) });
@@ -65,10 +67,10 @@ function refuseCredential(
   return isRefused;
 }
 
-function nameOf(identity: Identity): string | undefined {
-  const isKnown = (one: Identity): one is Caller =>
-    !(one instanceof Denial) && !isAnonymous(one.kind);
-  return isKnown(identity) ? identity.name : undefined;
+/** Who it is, whether a policy lets them in or not; undefined for somebody who has not said. */
+function callerOf(identity: Identity): Caller | undefined {
+  if (identity instanceof PolicyDenial) return identity.caller;
+  return identity instanceof Denial || isAnonymous(identity.kind) ? undefined : identity;
 }
 
 function hostnameOf({ name, port }: { readonly name: string; readonly port?: number | undefined }) {

@@ -1,22 +1,51 @@
 /** Who may use a service. */
-import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
-import { type Caller, Denial, type Identity } from "../callers/caller.ts";
+import type { Service } from "../../domain/service.ts";
+import type { Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
-import { anything } from "../../domain/patterns.ts";
-import { policyDenied } from "../errors.ts";
+import type { Gate, GuardedPlace } from "../people/gate.ts";
+import type { Guard } from "../people/guard.ts";
+import type { ServiceTable } from "./service_table.ts";
 
 /** Decides by the service's policy. */
 export interface ServiceGate {
   /** Who asks, or why they are not let in; a promise only where something has to be looked up. */
-  identify(service: Service, request: CallerRequest): Identity | Promise<Identity>;
+  identify(
+    service: Service,
+    hostname: string,
+    request: CallerRequest,
+  ): Identity | Promise<Identity>;
 }
 
-/** Anybody: nothing is known of them, and nothing need be. */
-const publicCaller: Caller = { kind: "network", name: PUBLIC_POLICY, clusters: anything };
+/** Asks the policies in force now. */
+export class PolicyGate implements ServiceGate {
+  readonly #gate: Gate;
+  readonly #tableNow: () => ServiceTable;
 
-const denied = new Denial("policy", policyDenied);
+  constructor(gate: Gate, tableNow: () => ServiceTable) {
+    this.#gate = gate;
+    this.#tableNow = tableNow;
+  }
 
-/** Lets everybody use public services, and nobody the others. */
-export const publicOnly: ServiceGate = {
-  identify: ({ policy }) => policy === PUBLIC_POLICY ? publicCaller : denied,
-};
+  identify(
+    service: Service,
+    hostname: string,
+    request: CallerRequest,
+  ): Identity | Promise<Identity> {
+    return this.#gate.identify(this.#placeOf(service, hostname), request);
+  }
+
+  #placeOf(service: Service, hostname: string): GuardedPlace {
+    return {
+      guard: guardOf(service),
+      guardNow: () => {
+        const now = this.#tableNow().find(hostname)?.service;
+        return now?.name === service.name ? guardOf(now) : undefined;
+      },
+      authorization: service.authorization,
+    };
+  }
+}
+
+function guardOf({ policy, provider, audience }: Service): Guard {
+  return { policy, provider, audience };
+}

@@ -37,6 +37,7 @@ const RELAY_ENVIRONMENT = {
   "proxy-protocol": "PROXY_PROTOCOL",
   "clusters": "CLUSTERS",
   "services": "SERVICES",
+  "session-keys": "SESSION_KEYS",
   "callers": "CALLERS",
   "hosts": "HOSTS",
   "caller-tokens": "CALLER_TOKENS",

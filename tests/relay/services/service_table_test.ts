@@ -4,9 +4,16 @@ import type { Service } from "../../../lib/domain/service.ts";
 import { judgeClaims } from "../../../lib/relay/services/claims.ts";
 import { ServiceTable } from "../../../lib/relay/services/service_table.ts";
 import { Services } from "../../../lib/relay/services/services.ts";
-import { publicOnly } from "../../../lib/relay/services/service_gate.ts";
+import type { ServiceGate } from "../../../lib/relay/services/service_gate.ts";
 import { readServices } from "../../../lib/config/entries/services.ts";
 import { readClusters } from "../../../lib/config/entries/clusters.ts";
+
+/** Nobody asks it here. */
+const noGate: ServiceGate = {
+  identify: () => {
+    throw new Error("Nobody was to be identified");
+  },
+};
 
 /** Services by name, with their hostnames. */
 function servicesOf(names: Readonly<Record<string, readonly string[]>>): readonly Service[] {
@@ -78,7 +85,7 @@ Deno.test("judgeClaims gives agents what their entry lists", () => {
 
 Deno.test("Services ends what is open of a service, or under a hostname, that is gone", () => {
   const before = new ServiceTable(servicesOf({ a: ["a.test", "aa.test"], b: ["b.test"] }), []);
-  const services = new Services(before, publicOnly);
+  const services = new Services(before, noGate);
   const ended: string[] = [];
   for (const host of ["a.test", "aa.test", "b.test"]) {
     services.began({

@@ -5,6 +5,7 @@ import type { RelayOptions } from "../../../config/relay_options.ts";
 import { checkTogether, type ServicesOption } from "../../../config/services_option.ts";
 import type { ClusterEntry } from "../../../domain/cluster.ts";
 import type { Relay } from "../../../relay/relay.ts";
+import type { RelaySignIn } from "./sign_in.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 
@@ -36,6 +37,7 @@ export function followServices(
   { services: option }: RelayOptions,
   relay: Relay,
   published: Published,
+  signIn: RelaySignIn,
 ): WatchedFiles[] {
   if (!option?.source) return [];
   const { context, source: { path, files: known } } = option;
@@ -44,13 +46,16 @@ export function followServices(
     paths: [path],
     accepts: isServicesFile,
     known,
-    apply(files) {
+    async apply(files) {
       const services = readServicesFiles(path, files, context);
       const unserved = published.checkServices(services);
-      const changes = relay.replaceServices(services.services);
+      const changes = await signIn.apply(
+        services,
+        () => relay.replacePublished(services.services, services),
+      );
       published.services = services;
       for (const warning of [...services.warnings, ...unserved]) relay.log.warn(warning);
-      return Promise.resolve(changes);
+      return changes;
     },
     metrics: relay.metrics,
     log: relay.log,

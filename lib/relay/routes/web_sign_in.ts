@@ -1,0 +1,198 @@
+/** Sign-in on the web listener: the login host, culvert's own paths, and answers to who is not let in. */
+import type { Hono } from "hono";
+import { getField, type RequestHead } from "../../http1/head.ts";
+import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
+import { answerWith, NoRequest, toRequest } from "../../net/app_answer.ts";
+import type { Exchange } from "../../net/exchange.ts";
+import { Denial } from "../callers/caller.ts";
+import type { CallerRequest } from "../callers/callers.ts";
+import {
+  answerError,
+  badRequest,
+  bodyTooLarge,
+  ownMethodRefused,
+  workerRefused,
+} from "../errors.ts";
+import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
+import { PolicyDenial } from "../people/gate.ts";
+import type { Relay } from "../relay.ts";
+import type { ServiceRoute } from "../route.ts";
+import { canonicalHost } from "../services/canonical_host.ts";
+import { demandSignIn, denyAccess, signInUrl } from "../signin/answers.tsx";
+import { loginApp } from "../signin/login_app.tsx";
+import type { OwnRequest } from "../signin/own_request.ts";
+import { serviceApp } from "../signin/service_app.tsx";
+import { SessionReader } from "../signin/session_reader.ts";
+import type { SessionRecord } from "../signin/sessions.ts";
+import type { SignIn } from "../signin/sign_in.ts";
+import type { Site, Verdict } from "../signin/site.ts";
+
+/** What decides about sign-in in a relay. */
+export interface WebSignInOptions {
+  /** The scheme of the web listener's URLs. */
+  readonly scheme: "https" | "http";
+}
+
+const foreignWorker = new Denial("cross_site", workerRefused);
+
+/** Joins sign-in to a relay. */
+export class WebSignIn {
+  readonly signIn: SignIn;
+  readonly reader: SessionReader;
+  readonly #relay: Relay;
+  readonly #scheme: "https" | "http";
+  readonly #loginApp: Hono<{ Bindings: OwnRequest }>;
+  readonly #serviceApp: ReturnType<typeof serviceApp>;
+
+  constructor(relay: Relay, signIn: SignIn, { scheme }: WebSignInOptions) {
+    this.#relay = relay;
+    this.signIn = signIn;
+    this.#scheme = scheme;
+    this.#loginApp = loginApp(signIn);
+    this.#serviceApp = serviceApp(signIn);
+    this.reader = new SessionReader(
+      signIn,
+      (request) => this.#siteAsked(request),
+      (name) => relay.people.provider(name)?.claims,
+    );
+  }
+
+  /** The service in force at a hostname, as sign-in sees it. */
+  siteOf(hostname: string): Site | undefined {
+    return siteOf(this.#relay, this.#scheme, hostname);
+  }
+
+  #siteAsked({ head }: CallerRequest): Site | undefined {
+    const host = canonicalHost(getField(head.fields, "host") ?? "");
+    return host === undefined ? undefined : this.siteOf(host);
+  }
+
+  /** What a service's policy says of a session. */
+  decide(site: Site, session: SessionRecord, address: string): Verdict {
+    const { people, services } = this.#relay;
+    const service = services.table.find(site.hostname)?.service;
+    const caller = service && this.reader.callerOf(session);
+    if (!service || !caller) return { isAllowed: false, missing: [], tellsGroups: true };
+    const guard = { policy: service.policy, provider: service.provider };
+    const peer = { address, isTls: true };
+    const decision = people.decide(guard, people.facts(caller, peer, guard));
+    if (decision.isAllowed) return { isAllowed: true, rules: [] };
+    const { missing, lacksGroups } = new PolicyDenial(caller, decision);
+    return { isAllowed: false, missing, tellsGroups: !lacksGroups };
+  }
+
+  /** Whether a host is the one where people sign in. @param host in canonical form */
+  isLoginHost(host: string | undefined): boolean {
+    return host === this.signIn.loginHostname;
+  }
+
+  /** Where people sign in to the service at a hostname; undefined if they do not. */
+  signInUrlAt(hostname: string): string | undefined {
+    const site = this.siteOf(hostname);
+    return site?.provider === undefined ? undefined : signInUrl(site);
+  }
+
+  /** Answers what comes for the login host. */
+  async answerLogin(exchange: Exchange): Promise<void> {
+    const requestId = requestIdOf(exchange.head.fields);
+    exchange.answerField = requestIdLine(requestId);
+    const request = await requestOf(exchange, this.signIn.loginOrigin);
+    if (!request) return;
+    const { head: { fields }, peer: { address } } = exchange;
+    await answerWith(exchange, await this.#loginApp.fetch(request, { fields, address, requestId }));
+  }
+
+  /** Answers one of culvert's own paths at a service's host. */
+  async answerOwnPath(exchange: Exchange, { hostname }: ServiceRoute): Promise<void> {
+    const site = this.siteOf(hostname);
+    const requestId = requestIdOf(exchange.head.fields);
+    exchange.answerField = requestIdLine(requestId);
+    const request = site && await requestOf(exchange, site.origin);
+    if (!request) return;
+    const { head: { fields }, peer: { address } } = exchange;
+    const env = { fields, address, requestId, site };
+    await answerWith(exchange, await this.#serviceApp.fetch(request, env));
+  }
+
+  /**
+   * Answers somebody who is not let in, if signing in would change that or a page says more.
+   *
+   * @returns whether it does
+   */
+  answer(
+    exchange: Exchange,
+    { hostname }: ServiceRoute,
+    denial: Denial,
+    requestId: string,
+  ): boolean {
+    const site = this.siteOf(hostname);
+    if (site?.provider === undefined) return false;
+    if (denial instanceof PolicyDenial && denial.caller?.kind === "session") {
+      const id = denial.caller.person!.sessionId;
+      const { missing, lacksGroups } = denial;
+      const session = this.signIn.current(id);
+      if (!session) return this.#demand(exchange, site);
+      const verdict = { isAllowed: false, missing, tellsGroups: !lacksGroups } as const;
+      this.#send(exchange, denyAccess(this.signIn, site, exchange, session, verdict, requestId));
+      return true;
+    }
+    return denial.reason === "missing" && this.#demand(exchange, site);
+  }
+
+  #demand(exchange: Exchange, site: Site): true {
+    this.#send(exchange, demandSignIn(this.signIn, site, exchange));
+    return true;
+  }
+
+  #send(exchange: Exchange, response: Promise<Response>): void {
+    response.then((response) => answerWith(exchange, response)).catch((error) => {
+      this.#relay.log.error("A page of the relay's own failed", { error: error?.name });
+      exchange.abort();
+    });
+  }
+
+  /** A service worker could read and withhold what signs somebody in. */
+  refuseWorker(
+    { serviceWorkers, policy }: Service,
+    { fields }: Pick<RequestHead, "fields">,
+  ): Denial | undefined {
+    const isScript = getField(fields, "service-worker")?.toLowerCase() === "script";
+    return isScript && serviceWorkers !== true && policy !== PUBLIC_POLICY
+      ? foreignWorker
+      : undefined;
+  }
+}
+
+/** The service at a hostname; people sign in to it if its provider is of kind `oidc`. */
+export function siteOf(
+  relay: Relay,
+  scheme: "https" | "http",
+  hostname: string,
+): Site | undefined {
+  const service = relay.services.table.find(hostname)?.service;
+  if (!service) return undefined;
+  const provider = relay.people.provider(service.provider);
+  const signsIn = service.policy !== PUBLIC_POLICY && provider?.kind === "oidc";
+  const port = portOf(service, hostname);
+  return {
+    service: service.name,
+    kind: service.kind,
+    hostname,
+    origin: `${scheme}://${hostname}${port === undefined ? "" : `:${port}`}`,
+    provider: signsIn ? provider.name : undefined,
+  };
+}
+
+function portOf({ hostnames }: Service, hostname: string): number | undefined {
+  const exact = hostnames.find(({ name }) => name === hostname);
+  const wildcard = `*.${hostname.replace(/^[^.]*\./, "")}`;
+  return (exact ?? hostnames.find(({ name }) => name === wildcard))?.port;
+}
+
+/** Answers what no request can be made of by itself. */
+async function requestOf(exchange: Exchange, origin: string): Promise<Request | undefined> {
+  const request = await toRequest(exchange, origin);
+  if (!(request instanceof NoRequest)) return request;
+  const errors = { 400: badRequest, 405: ownMethodRefused, 413: bodyTooLarge };
+  answerError(exchange, errors[request.status]);
+}

@@ -1,0 +1,252 @@
+/** The login host: where browsers go on their way to a provider, and come back to. */
+import { type Context, Hono } from "hono";
+import { getField } from "../../http1/head.ts";
+import { deniedPage } from "./answers.tsx";
+import { cookieNames } from "../own_cookies.ts";
+import type { Start, State } from "./handoff.ts";
+import { endSession } from "./logout.ts";
+import { BackChannel } from "./back_channel.ts";
+import type { OidcProvider } from "./oidc_provider.ts";
+import { jsonError, type OwnRequest, readForm, redirect } from "./own_request.ts";
+import { Action, Notice, page, styleResponse } from "./pages.tsx";
+import { ProviderError } from "./provider_error.ts";
+import { failed, foreignForm, logoutPage } from "./service_app.tsx";
+import type { SessionRecord } from "./sessions.ts";
+import { type SignIn, SignInRefusal } from "./sign_in.ts";
+import { stylePath } from "./style.ts";
+import {
+  beginTransaction,
+  derive,
+  digestOf,
+  forget,
+  randomText,
+  secretOf,
+} from "./transactions.ts";
+
+/** Hono's type parameter. */
+export interface LoginEnv {
+  Bindings: OwnRequest;
+}
+
+/** The pages of the login host. */
+export function loginApp(signIn: SignIn): Hono<LoginEnv> {
+  const app = new Hono<LoginEnv>();
+  const backChannel = new BackChannel(signIn);
+  app.get(stylePath, () => styleResponse());
+  app.get("/.culvert/start", (c) => start(signIn, c));
+  app.post("/.culvert/continue", (c) => goOn(signIn, c));
+  app.get("/.culvert/callback", (c) => callback(signIn, c));
+  app.get("/.culvert/logout", () => logoutPage());
+  app.post("/.culvert/logout", async ({ env: { fields } }) => {
+    if (!signIn.isOwnForm(fields, signIn.loginOrigin)) return foreignForm();
+    return await endSession(signIn, await signIn.atLogin(fields), cookieNames(signIn.loginOrigin));
+  });
+  app.get("/.culvert/signed-out", () => signedOut());
+  app.post("/.culvert/backchannel-logout", (c) => backChannel.answer(c.req.raw, c.env.address));
+  app.get("/", (c) => home(signIn, c));
+  app.notFound(() => jsonError(404, "no_such_path", "the relay has nothing at this path"));
+  app.onError((error) => failed(signIn, error));
+  return app;
+}
+
+function signedOut(): Response {
+  const text = "You are signed out of all services behind this relay.";
+  return page("Signed out", <Notice text={text} />, { status: 200 });
+}
+
+async function home(signIn: SignIn, { env: { fields } }: Context<LoginEnv>): Promise<Response> {
+  const session = await signIn.atLogin(fields);
+  if (!session) {
+    const text = "Open a service to sign in to it.";
+    return page("Not signed in", <Notice text={text} />, { status: 200 });
+  }
+  const title = `Signed in as ${session.username}`;
+  return page(title, <Action action="/.culvert/logout" label="Sign out" />, { status: 200 });
+}
+
+/** A service's host sends a browser. */
+async function start(signIn: SignIn, c: Context<LoginEnv>): Promise<Response> {
+  const { fields } = c.env;
+  const sealed = c.req.query("r") ?? "";
+  const start = await signIn.handoff.openStart(sealed);
+  if (!start) return staleLink();
+  const session = start.selects ? undefined : await signIn.atLogin(fields);
+  if (!session || session.provider !== start.site.provider) {
+    return await toProvider(signIn, fields, start);
+  }
+  // A link on any page may have led here: nobody is handed over to a service without a sign of theirs.
+  if (getField(fields, "sec-fetch-site") === "cross-site") {
+    const { service, origin } = start.site;
+    return page(
+      `Continue to ${service}?`,
+      <>
+        <p>You are signed in as {session.username}.</p>
+        <Action action="/.culvert/continue" label={`Continue to ${service}`} value={sealed} />
+      </>,
+      { status: 200, formOrigins: [origin] },
+    );
+  }
+  return await handOver(signIn, c.env, start, session);
+}
+
+/** The button of {@link start}. */
+async function goOn(signIn: SignIn, c: Context<LoginEnv>): Promise<Response> {
+  const { fields } = c.env;
+  if (!signIn.isOwnForm(fields, signIn.loginOrigin)) return foreignForm();
+  const form = await readForm(c.req.raw);
+  const start = await signIn.handoff.openStart(form?.get("r") ?? "");
+  if (!start) return staleLink();
+  const session = await signIn.atLogin(fields);
+  if (!session || session.provider !== start.site.provider) {
+    return await toProvider(signIn, fields, start);
+  }
+  return await handOver(signIn, c.env, start, session);
+}
+
+function staleLink(): Response {
+  const text = "The link is too old, or names a service that is not there. Open the service again.";
+  return page("Sign-in did not succeed", <Notice text={text} />, { status: 400 });
+}
+
+/** Sends a browser to the provider. */
+async function toProvider(
+  signIn: SignIn,
+  fields: OwnRequest["fields"],
+  start: Start,
+): Promise<Response> {
+  const provider = signIn.provider(start.site.provider);
+  if (!provider) return staleLink();
+  const { clock } = signIn.context;
+  const names = cookieNames(signIn.loginOrigin);
+  const login = beginTransaction(names, fields, clock.nowMs());
+  const id = randomText(12);
+  const state = await signIn.handoff.state(start, provider.config.name, id, login);
+  try {
+    const prompt = start.selects ? "select_account" : undefined;
+    const attempt = { state, ...await secretsOf(login.secret, id) };
+    const url = await provider.authorizationUrl(attempt, redirectUri(signIn), prompt);
+    return redirect(302, url, login.cookies);
+  } catch (error) {
+    return providerFailed(signIn, provider, error, start);
+  }
+}
+
+/** The provider knows one URL, however many services there are. */
+function redirectUri({ loginOrigin }: SignIn): string {
+  return `${loginOrigin}/.culvert/callback`;
+}
+
+/** Tabs that share a cookie still have secrets of their own. */
+async function secretsOf(secret: string, id: string) {
+  return {
+    nonce: await derive(secret, `culvert nonce ${id}`),
+    verifier: await derive(secret, `culvert verifier ${id}`),
+  };
+}
+
+/** The provider sends a browser back. */
+async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response> {
+  const { fields } = c.env;
+  const sealed = c.req.query("state") ?? "";
+  const state = await signIn.handoff.openState(sealed);
+  const provider = state && signIn.provider(state.provider);
+  if (!state || !provider) return staleLink();
+  const names = cookieNames(signIn.loginOrigin);
+  const secret = secretOf(names, fields, state.loginTransaction);
+  const before = await signIn.atLogin(fields);
+  if (secret === undefined || await digestOf(secret) !== state.loginBinding) {
+    // Another tab of this browser has signed in meanwhile; its session is as good.
+    return before && before.provider === state.provider
+      ? await handOver(signIn, c.env, state, before)
+      : tryAgain(state);
+  }
+  const url = new URL(redirectUri(signIn));
+  url.search = new URL(c.req.url).search;
+  try {
+    const attempt = { state: sealed, ...await secretsOf(secret, state.id) };
+    const grant = await provider.finish(url, attempt);
+    const session = await signIn.begin(provider, grant, before);
+    if (session instanceof SignInRefusal) return refused(signIn, state, session, c.env);
+    const answer = await handOver(signIn, c.env, state, session);
+    answer.headers.append("Set-Cookie", await signIn.cookieFor(session));
+    answer.headers.append("Set-Cookie", forget(names, state.loginTransaction));
+    return answer;
+  } catch (error) {
+    return providerFailed(signIn, provider, error, state);
+  }
+}
+
+/** Back to the service, if its policy lets them in. */
+async function handOver(
+  signIn: SignIn,
+  { address, requestId }: OwnRequest,
+  start: Start,
+  session: SessionRecord,
+): Promise<Response> {
+  const verdict = signIn.decide(start.site.hostname, session, address);
+  if (verdict?.isAllowed) return redirect(303, await signIn.handoff.codeUrl(start, session));
+  const missing = verdict ? verdict.missing : [];
+  const tellsGroups = verdict ? verdict.tellsGroups : true;
+  signIn.context.log.warn("Refused a person: the service's policy does not let them in", {
+    user: session.username,
+    provider: session.provider,
+    session: session.id,
+    service: start.site.service,
+    missing,
+    ...!tellsGroups && { groups: "groups not told" },
+  });
+  const denied = { isAllowed: false, missing, tellsGroups } as const;
+  const switchUrl = `${signIn.loginOrigin}/.culvert/start?r=${await signIn.handoff.again(start)}`;
+  return deniedPage(start.site, session, denied, switchUrl, { requestId });
+}
+
+function refused(
+  signIn: SignIn,
+  { site, provider }: State,
+  { message }: SignInRefusal,
+  { address }: OwnRequest,
+): Response {
+  signIn.context.log.warn("Refused a sign-in", { provider, reason: message, peer: address });
+  const text = `The account can't be used here: ${message}.`;
+  const link = { href: `${site.origin}/`, label: "Try again" };
+  return page("Sign-in did not succeed", <Notice text={text} link={link} />, { status: 403 });
+}
+
+function tryAgain({ site, path }: Start): Response {
+  const text =
+    "This sign-in was begun in another browser, or too long ago, or is complete already.";
+  const link = { href: site.origin + path, label: "Try again" };
+  return page("Sign-in did not succeed", <Notice text={text} link={link} />, { status: 400 });
+}
+
+/** Says what is to be done; the reason is for the log, since a person can't judge it. */
+function providerFailed(
+  signIn: SignIn,
+  { config }: OidcProvider,
+  error: unknown,
+  { site, path }: Start,
+): Response {
+  if (!(error instanceof ProviderError)) throw error;
+  const { kind, message } = error;
+  signIn.context.log.warn("Sign-in at a provider failed", {
+    provider: config.name,
+    kind,
+    reason: message,
+  });
+  const link = { href: site.origin + path, label: "Try again" };
+  if (kind === "unavailable") {
+    const text = `The identity provider ${config.name} does not answer. Try again in a minute.`;
+    return page("The identity provider is unavailable", <Notice text={text} link={link} />, {
+      status: 503,
+      headers: [["Retry-After", "60"]],
+    });
+  }
+  const text = kind === "denied"
+    ? "The identity provider did not sign you in."
+    : kind === "clocks"
+    ? "The clocks of the identity provider and of this relay are too far apart: tell its operator."
+    : "The identity provider's answer could not be verified.";
+  return page("Sign-in did not succeed", <Notice text={text} link={link} />, {
+    status: kind === "denied" ? 403 : 400,
+  });
+}

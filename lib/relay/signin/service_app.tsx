@@ -1,0 +1,104 @@
+/** The relay's own pages at a service's host: all of them below `/.culvert/`. */
+import { type Context, Hono } from "hono";
+import { cookieNames } from "../own_cookies.ts";
+import { jsonError, redirect, type SiteRequest } from "./own_request.ts";
+import { Action, Notice, page, styleResponse } from "./pages.tsx";
+import { isReturnPath } from "./return_path.ts";
+import type { SessionRecord } from "./sessions.ts";
+import type { SignIn } from "./sign_in.ts";
+import type { Site } from "./site.ts";
+import { digestOf, forget, secretOf } from "./transactions.ts";
+import { stylePath } from "./style.ts";
+import { endSession } from "./logout.ts";
+
+/** Hono's type parameter. */
+export interface SiteEnv {
+  Bindings: SiteRequest;
+}
+
+/** The pages of all services' hosts. */
+export function serviceApp(signIn: SignIn): Hono<SiteEnv> {
+  const app = new Hono<SiteEnv>();
+  app.get(stylePath, () => styleResponse());
+  app.get("/.culvert/login", async ({ env: { site, fields } }) => {
+    if (site.provider === undefined) return redirect(302, `${site.origin}/`);
+    const { url, cookies } = await signIn.handoff.start(site, fields, "/");
+    return redirect(302, url, cookies);
+  });
+  app.get("/.culvert/callback", (c) => callback(signIn, c));
+  app.get("/.culvert/logout", () => logoutPage());
+  app.post("/.culvert/logout", async ({ env: { site, fields } }) => {
+    if (!signIn.isOwnForm(fields, site.origin)) return foreignForm();
+    const session = await signIn.identify(fields, site);
+    return await endSession(signIn, session, cookieNames(site.origin));
+  });
+  app.notFound(() => jsonError(404, "no_such_path", "the relay has nothing at this path"));
+  app.onError((error) => failed(signIn, error));
+  return app;
+}
+
+/** A bug: the person is told that it is none of theirs, and the log what it is. */
+export function failed(signIn: SignIn, error: Error): Response {
+  // The message may cite what was asked for; the stack's first place says where it was.
+  signIn.context.log.error("A page of the relay's own failed", {
+    error: error.name,
+    at: error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))?.trim(),
+  });
+  const text = "Something went wrong at the relay. Its log says what.";
+  return page("Sign-in has failed", <Notice text={text} />, { status: 503 });
+}
+
+/** The page with a button that signs out; a GET ends nothing, as any page can cause one. */
+export function logoutPage(): Response {
+  return page("Sign out?", <Action action="/.culvert/logout" label="Sign out" />, { status: 200 });
+}
+
+/** The answer to a form that another page sent. */
+export function foreignForm(): Response {
+  return jsonError(403, "cross_site", "the form comes from another site's page");
+}
+
+async function callback(signIn: SignIn, c: Context<SiteEnv>): Promise<Response> {
+  const { site, fields } = c.env;
+  const names = cookieNames(site.origin);
+  const code = await signIn.handoff.openCode(site, c.req.query("code") ?? "");
+  const session = code && await sessionOf(signIn, c.env, code);
+  if (code && session) {
+    const cookies = [await signIn.cookieFor(session, site), forget(names, code.transaction)];
+    return redirect(303, site.origin + code.path, cookies);
+  }
+  // Another tab has signed in meanwhile, and with that this one as well.
+  const current = await signIn.identify(fields, site);
+  if (current && code) return redirect(303, site.origin + code.path);
+  return tryAgain(site, code?.path);
+}
+
+/** The session that a code brings, once, and only to the browser that asked for it. */
+async function sessionOf(
+  signIn: SignIn,
+  { site, fields, address }: SiteRequest,
+  code: { id: string; session: string; transaction: string; binding: string; expiresMs: number },
+): Promise<SessionRecord | undefined> {
+  const { log, sessions } = signIn.context;
+  const refused = (reason: string): undefined => {
+    log.warn("Refused a sign-in's code", { reason, peer: address, service: site.service });
+  };
+  if (!await sessions.useOnce(`code ${code.id}`, code.expiresMs)) return refused("used before");
+  const secret = secretOf(cookieNames(site.origin), fields, code.transaction);
+  if (secret === undefined) return refused("the browser has no cookie of this sign-in");
+  if (await digestOf(secret) !== code.binding) return refused("another browser's");
+  const session = await sessions.find(code.session);
+  return session ?? refused("the session has ended");
+}
+
+function tryAgain(site: Site, path: string | undefined): Response {
+  const href = isReturnPath(path) ? path : "/";
+  const text =
+    "This sign-in was begun in another browser, or too long ago, or is complete already.";
+  const link = { href, label: "Try again" };
+  const { origin } = site;
+  return page("Sign-in did not succeed", <Notice text={text} link={link} />, {
+    status: 400,
+    formOrigins: [origin],
+  });
+}

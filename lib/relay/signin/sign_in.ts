@@ -1,0 +1,309 @@
+/**
+ * Who has signed in, and how those who have not get there: the state that the pages of the login host
+ * and of the services' hosts share.
+ */
+import { type Field, getField } from "../../http1/head.ts";
+import type { Log } from "../../log.ts";
+import type { Standing } from "../callers/caller.ts";
+import type { Clock } from "../../jwt/clock.ts";
+import { isPrintableName } from "../../domain/printable_name.ts";
+import { cookieNames, readCookie, setCookie } from "../own_cookies.ts";
+import { Handoff } from "./handoff.ts";
+import { type Grant, type OidcClient, OidcProvider } from "./oidc_provider.ts";
+import { OpenedCookies } from "./opened_cookies.ts";
+import { ProviderError } from "./provider_error.ts";
+import type { SessionKeys } from "./session_keys.ts";
+import type { SessionRecord, Sessions } from "./sessions.ts";
+import type { Decide, Site, Verdict } from "./site.ts";
+import { randomText } from "./transactions.ts";
+
+/** How long claims are believed before the provider is asked again, in milliseconds. */
+export const freshMs = 10 * 60_000;
+/** When a provider is asked again that could not be reached, in milliseconds. */
+const retryMs = 30_000;
+/** Characters of a session's claims as JSON: more would not be an identity. */
+const maxClaimUnits = 256 * 1024;
+
+/** How people sign in. */
+export interface SignInOptions {
+  /** The origin of the login host. */
+  readonly loginOrigin: string;
+  /** How long a session lasts at most, in milliseconds. */
+  readonly sessionMs: number;
+}
+
+/** What surrounds sign-in. */
+export interface SignInContext {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly keys: SessionKeys;
+  readonly sessions: Sessions;
+  readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** SHA-256 of a text. */
+  readonly digest: (text: string) => Uint8Array | Promise<Uint8Array>;
+  /** The service in force at a hostname, without a port. */
+  readonly siteOf: (hostname: string) => Site | undefined;
+  readonly decide: Decide;
+}
+
+/** A person who can't be taken: the sentence says why, to the person. */
+export class SignInRefusal {
+  readonly message: string;
+
+  constructor(message: string) {
+    this.message = message;
+  }
+}
+
+/** Sign-in for the services of a relay. */
+export class SignIn {
+  readonly context: SignInContext;
+  readonly handoff: Handoff;
+  #options: SignInOptions;
+  #providers = new Map<string, OidcProvider>();
+  readonly #opened: OpenedCookies;
+  readonly #refreshing = new Map<string, Promise<SessionRecord | undefined>>();
+
+  constructor(options: SignInOptions, clients: readonly OidcClient[], context: SignInContext) {
+    this.context = context;
+    this.#options = options;
+    this.handoff = new Handoff(this);
+    this.#opened = new OpenedCookies(context);
+    this.replace(options, clients);
+  }
+
+  /** Takes another configuration; sessions go on as far as their provider is still there. */
+  replace(options: SignInOptions, clients: readonly OidcClient[]): void {
+    const { clock, fetch } = this.context;
+    this.#options = options;
+    const before = this.#providers;
+    this.#providers = new Map(clients.map((client) => {
+      const known = before.get(client.name);
+      const isSame = known && JSON.stringify(known.config) === JSON.stringify(client) &&
+        known.config.nameOf === client.nameOf;
+      return [client.name, isSame ? known : new OidcProvider(client, { clock, fetch })];
+    }));
+  }
+
+  /** Other keys open cookies from now on. */
+  keysReplaced(): void {
+    this.#opened.clear();
+  }
+
+  get loginOrigin(): string {
+    return this.#options.loginOrigin;
+  }
+
+  /** The login host without its port. */
+  get loginHostname(): string {
+    return new URL(this.#options.loginOrigin).hostname;
+  }
+
+  /** A provider of kind `oidc`. */
+  provider(name: string | undefined): OidcProvider | undefined {
+    return name === undefined ? undefined : this.#providers.get(name);
+  }
+
+  /** All of them. */
+  get providers(): readonly OidcProvider[] {
+    return [...this.#providers.values()];
+  }
+
+  /**
+   * The session that a request to a service shows, if it is alive.
+   *
+   * @returns a promise only for a cookie that was not opened lately, or a session whose claims are old
+   */
+  identify(
+    fields: readonly Field[],
+    site: Site,
+  ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
+    const cookie = readCookie(fields, cookieNames(site.origin).session);
+    if (cookie === undefined) return undefined;
+    return this.#identified("session", site.hostname, cookie, site.provider);
+  }
+
+  /** The session of a request to the login host. */
+  async atLogin(fields: readonly Field[]): Promise<SessionRecord | undefined> {
+    const cookie = readCookie(fields, cookieNames(this.loginOrigin).login);
+    if (cookie === undefined) return undefined;
+    return await this.#identified("login", this.loginHostname, cookie, undefined);
+  }
+
+  #identified(
+    purpose: "session" | "login",
+    hostname: string,
+    cookie: string,
+    provider: string | undefined,
+  ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
+    const id = this.#opened.open(purpose, hostname, cookie);
+    if (id instanceof Promise) return id.then((id) => this.#alive(id, provider));
+    return this.#alive(id, provider);
+  }
+
+  #alive(
+    id: string | undefined,
+    provider: string | undefined,
+  ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
+    if (id === undefined) return undefined;
+    const found = this.context.sessions.find(id);
+    return found instanceof Promise
+      ? found.then((record) => this.#fresh(record, provider))
+      : this.#fresh(found, provider);
+  }
+
+  #fresh(
+    record: SessionRecord | undefined,
+    provider: string | undefined,
+  ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
+    if (!record || !this.#providers.has(record.provider)) return undefined;
+    if (provider !== undefined && record.provider !== provider) return undefined;
+    const now = this.context.clock.nowMs();
+    this.context.sessions.seen(record.id, now);
+    return now < record.freshUntilMs ? record : this.#refresh(record);
+  }
+
+  /** How a session stands later on: what it has begun ends with it. */
+  standingOf({ id, expiresMs }: SessionRecord): Standing {
+    const isGood = (nowMs: number): boolean => this.current(id, nowMs) !== undefined;
+    return { expiresMs, isGood, mayReach: (_cluster, nowMs) => isGood(nowMs) };
+  }
+
+  /** A session as it is now; undefined if it has ended. */
+  current(id: string, nowMs = this.context.clock.nowMs()): SessionRecord | undefined {
+    const record = this.context.sessions.known(id);
+    if (!record || !this.#providers.has(record.provider)) return undefined;
+    // Nobody waits here: what the provider says ends the session, or it does not.
+    if (nowMs >= record.freshUntilMs) void this.#refresh(record);
+    return record;
+  }
+
+  /** What the policy of a hostname's service says now; undefined if there is none any more. */
+  decide(hostname: string, session: SessionRecord, address: string): Verdict | undefined {
+    const site = this.context.siteOf(hostname);
+    if (!site || site.provider !== session.provider) return undefined;
+    return this.context.decide(site, session, address);
+  }
+
+  /** Asks the provider again, once at a time for each session. Never rejects. */
+  #refresh(record: SessionRecord): Promise<SessionRecord | undefined> {
+    const running = this.#refreshing.get(record.id);
+    if (running) return running;
+    const refreshed = this.#refreshed(record).finally(() => this.#refreshing.delete(record.id));
+    this.#refreshing.set(record.id, refreshed);
+    return refreshed;
+  }
+
+  async #refreshed(record: SessionRecord): Promise<SessionRecord | undefined> {
+    const { clock, log, sessions } = this.context;
+    const provider = this.#providers.get(record.provider);
+    if (!provider) return undefined;
+    // Another relay may have asked meanwhile.
+    const mine = await sessions.beginRefresh(record);
+    if (mine !== "mine") return mine;
+    const { refreshToken } = record;
+    if (refreshToken === undefined) return await this.#keep(record, record.expiresMs);
+    try {
+      const grant = await provider.refresh(refreshToken, record.subject);
+      const person = this.#personOf(provider, grant);
+      if (person instanceof SignInRefusal) throw new ProviderError("ended", person.message);
+      // A logout may have come while the provider was asked.
+      if (!sessions.known(record.id)) return undefined;
+      const next = { ...record, ...person, freshUntilMs: clock.nowMs() + freshMs };
+      await sessions.update(next);
+      return next;
+    } catch (error) {
+      if (!(error instanceof ProviderError)) throw error;
+      const about = { provider: record.provider, session: record.id, reason: error.message };
+      if (error.kind !== "ended") {
+        log.warn("Could not refresh a session; it goes on", about);
+        return await this.#keep(record, clock.nowMs() + retryMs);
+      }
+      log.info("A session has ended: its provider does not renew it", about);
+      await sessions.end(record.id);
+      return undefined;
+    }
+  }
+
+  async #keep(record: SessionRecord, freshUntilMs: number): Promise<SessionRecord | undefined> {
+    if (!this.context.sessions.known(record.id)) return undefined;
+    const next = { ...record, freshUntilMs: Math.min(freshUntilMs, record.expiresMs) };
+    await this.context.sessions.update(next);
+    return next;
+  }
+
+  #personOf({ config }: OidcProvider, grant: Grant) {
+    const username = config.nameOf(grant.claims);
+    if (typeof username !== "string") return new SignInRefusal(username.fault);
+    if (!isPrintableName(username) || !isPrintableName(grant.subject)) {
+      return new SignInRefusal("the account has a name that is not printable");
+    }
+    if (JSON.stringify(grant.claims).length > maxClaimUnits) {
+      return new SignInRefusal(`the account's claims are over ${maxClaimUnits} characters`);
+    }
+    const { claims, refreshToken, providerSession, issuedMs } = grant;
+    return { username, claims, refreshToken, issuedMs, ...providerSession && { providerSession } };
+  }
+
+  /**
+   * Begins a session of the login host, or renews the browser's own if it is the same person's. A
+   * session of somebody else ends.
+   */
+  async begin(
+    provider: OidcProvider,
+    grant: Grant,
+    before: SessionRecord | undefined,
+  ): Promise<SessionRecord | SignInRefusal> {
+    const { clock, log, sessions } = this.context;
+    const { name, issuer } = provider.config;
+    const person = this.#personOf(provider, grant);
+    if (person instanceof SignInRefusal) return person;
+    const isEnded = await sessions.isEnded({
+      issuer,
+      subject: grant.subject,
+      providerSession: grant.providerSession,
+      issuedMs: grant.issuedMs,
+    });
+    if (isEnded) return new SignInRefusal("the account has been signed out meanwhile");
+    const isSame = before?.provider === name && before.subject === grant.subject;
+    if (before && !isSame) await sessions.end(before.id);
+    const now = clock.nowMs();
+    const record: SessionRecord = {
+      id: isSame ? before.id : randomText(18),
+      provider: name,
+      issuer,
+      subject: grant.subject,
+      providerSession: undefined,
+      ...person,
+      signedInMs: now,
+      expiresMs: now + this.#options.sessionMs,
+      freshUntilMs: now + freshMs,
+    };
+    await sessions.put(record);
+    log.info("Signed in", {
+      user: record.username,
+      provider: name,
+      session: record.id,
+      skew_s: grant.skewSeconds,
+    });
+    return record;
+  }
+
+  /** The `Set-Cookie` of a session: at the login host, or at a service's. */
+  async cookieFor(record: SessionRecord, site?: Site): Promise<string> {
+    const names = cookieNames(site?.origin ?? this.loginOrigin);
+    const lifetimeMs = record.expiresMs - this.context.clock.nowMs();
+    const purpose = site ? "session" : "login";
+    const hostname = site?.hostname ?? this.loginHostname;
+    const claims = { sid: record.id, prv: record.provider };
+    const value = await this.context.keys.seal(purpose, hostname, claims, lifetimeMs);
+    return setCookie(names, site ? names.session : names.login, value, lifetimeMs);
+  }
+
+  /** Whether a request to change something comes from a page of this origin itself. */
+  isOwnForm(fields: readonly Field[], origin: string): boolean {
+    const site = getField(fields, "sec-fetch-site");
+    if (site !== undefined) return site === "same-origin" || site === "none";
+    return getField(fields, "origin") === origin;
+  }
+}

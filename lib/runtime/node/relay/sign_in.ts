@@ -1,0 +1,154 @@
+/** What sign-in needs of this machine: its keys, the clients' secrets, and the store of several relays. */
+import { ConfigError } from "../../../config/config_error.ts";
+import type { Services } from "../../../config/entries/services.ts";
+import { readTextFile } from "../../../config/files.ts";
+import type { RelayOptions } from "../../../config/relay_options.ts";
+import { readSessionKeys, sessionKeysSource } from "../../../config/session_keys.ts";
+import type { Login } from "../../../domain/login.ts";
+import type { OidcProvider } from "../../../domain/provider.ts";
+import { systemClock } from "../../../jwt/clock.ts";
+import type { Relay } from "../../../relay/relay.ts";
+import { WebSignIn } from "../../../relay/routes/web_sign_in.ts";
+import { clientOf } from "../../../relay/signin/client.ts";
+import type { OidcClient } from "../../../relay/signin/oidc_provider.ts";
+import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/session_keys.ts";
+import { MemorySessions, type Sessions } from "../../../relay/signin/sessions.ts";
+import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
+import { SignIn } from "../../../relay/signin/sign_in.ts";
+import { tokenDigest } from "../token_digest.ts";
+import { followConfig } from "../followed_config.ts";
+import type { WatchedFiles } from "../watched_files.ts";
+
+/** Sign-in of one relay: begins with the first configuration that has `login`. */
+export class RelaySignIn {
+  readonly #relay: Relay;
+  readonly #options: RelayOptions;
+  readonly #scheme: "https" | "http";
+  #keys: SessionKeys | undefined;
+  #sessions: Sessions | undefined;
+  #closeStore: (() => Promise<void>) | undefined;
+
+  /** @param scheme of the web listener's URLs */
+  constructor(relay: Relay, options: RelayOptions, scheme: "https" | "http") {
+    this.#relay = relay;
+    this.#options = options;
+    this.#scheme = scheme;
+  }
+
+  /**
+   * Uses what services' files say about sign-in, together with the rest of them.
+   *
+   * @param use puts the services in use
+   * @throws {ConfigError} when a client's secret can't be read; nothing has changed then
+   */
+  async apply<Result>(services: Services, use: () => Promise<Result>): Promise<Result> {
+    const { login, providers } = services;
+    if (!login) {
+      this.#relay.signIn = undefined;
+      this.#relay.people.sessions = undefined;
+      return await use();
+    }
+    const clients = providers.filter((provider) => provider.kind === "oidc")
+      .map((provider) => clientOf(provider, secretOf(provider)));
+    const options = { loginOrigin: this.#originOf(login), sessionMs: login.sessionMs };
+    const known = this.#relay.signIn;
+    const result = await use();
+    if (known) known.signIn.replace(options, clients);
+    else await this.#begin(login, options, clients);
+    return result;
+  }
+
+  #originOf({ host: { name, port } }: Login): string {
+    return `${this.#scheme}://${name}${port === undefined ? "" : `:${port}`}`;
+  }
+
+  async #begin(
+    login: Login,
+    options: { readonly loginOrigin: string; readonly sessionMs: number },
+    clients: readonly OidcClient[],
+  ): Promise<void> {
+    const relay = this.#relay;
+    const changed = (): void => relay.callers.open.review();
+    this.#keys ??= await SessionKeys.from(this.#keysAtStart(), systemClock);
+    this.#sessions ??= await this.#openSessions(login, this.#keys, changed);
+    let web: WebSignIn | undefined = undefined as WebSignIn | undefined;
+    const signIn = new SignIn(options, clients, {
+      clock: systemClock,
+      log: relay.log,
+      keys: this.#keys,
+      sessions: this.#sessions,
+      fetch: (url, init) => fetch(url, init),
+      digest: tokenDigest,
+      siteOf: (hostname) => web?.siteOf(hostname),
+      decide: (site, session, address) => web!.decide(site, session, address),
+    });
+    web = new WebSignIn(relay, signIn, { scheme: this.#scheme });
+    relay.signIn = web;
+    relay.people.sessions = web.reader;
+  }
+
+  #keysAtStart(): Uint8Array[] {
+    const { sessionKeys: file } = this.#options;
+    if (file) return readSessionKeys(file.text, sessionKeysSource(file.path));
+    return [crypto.getRandomValues(new Uint8Array(sessionKeyBytes))];
+  }
+
+  async #openSessions(
+    { idleMs }: Login,
+    keys: SessionKeys,
+    changed: () => void,
+  ): Promise<Sessions> {
+    const { directory } = this.#options;
+    if (!directory) return new MemorySessions(systemClock.nowMs, idleMs, changed);
+    const { redisStore } = await import("../redis_store.ts");
+    const store = redisStore(directory.url);
+    const sessions = new SharedSessions({
+      store,
+      keys,
+      clock: systemClock,
+      log: this.#relay.log,
+      idleMs,
+      changed,
+    });
+    store.open();
+    sessions.open();
+    this.#closeStore = async () => {
+      await sessions.close();
+      store.close();
+    };
+    return sessions;
+  }
+
+  /** Takes over other keys when their file changes. */
+  followKeys(): WatchedFiles[] {
+    const { sessionKeys: file } = this.#options;
+    if (!file) return [];
+    const { metrics, log } = this.#relay;
+    return [followConfig({
+      source: "session_keys",
+      paths: [file.path],
+      known: [file],
+      apply: async ([changed]) => {
+        const keys = readSessionKeys(changed?.text ?? "", sessionKeysSource(file.path));
+        await this.#keys?.replace(keys);
+        this.#relay.signIn?.signIn.keysReplaced();
+        return { keys: keys.length };
+      },
+      metrics,
+      log,
+    })];
+  }
+
+  async close(): Promise<void> {
+    await this.#closeStore?.();
+  }
+}
+
+/** The line's end that an editor leaves is no part of a secret. @throws {ConfigError} */
+function secretOf({ name, clientSecret, clientSecretFile }: OidcProvider): string | undefined {
+  if (clientSecretFile === undefined) return clientSecret;
+  const origin = `Provider ${JSON.stringify(name)}: clientSecretFile`;
+  const secret = readTextFile({ origin, path: clientSecretFile }).replace(/\r?\n$/, "");
+  if (secret !== "") return secret;
+  throw new ConfigError(`${origin} is ${JSON.stringify(clientSecretFile)}, which is empty`);
+}

@@ -1,0 +1,109 @@
+/** npm's `oidc-provider`, a certified OpenID provider, on a free port of loopback. */
+import { createServer, type Server } from "node:http";
+import { once } from "node:events";
+import Provider from "oidc-provider";
+import { clientId, clientSecret } from "./fake_provider.ts";
+
+/** The part of its type that is used: it has none of its own. */
+interface OidcProviderServer {
+  callback(): (request: unknown, response: unknown) => void;
+  interactionDetails(request: unknown, response: unknown): Promise<Interaction>;
+  interactionFinished(
+    request: unknown,
+    response: unknown,
+    result: unknown,
+    options: unknown,
+  ): Promise<void>;
+  Grant: new (values: unknown) => { addOIDCScope(scope: string): void; save(): Promise<string> };
+  on(event: string, listener: (...values: unknown[]) => void): void;
+}
+
+interface Interaction {
+  readonly prompt: { readonly name: string };
+  readonly params: Record<string, string>;
+  readonly session?: { readonly accountId: string };
+}
+
+/** Signs everybody in as one account without asking. */
+export class RealOidcProvider implements AsyncDisposable {
+  readonly issuer: string;
+  readonly scopes = ["openid", "email", "offline_access"];
+  readonly errors: string[] = [];
+  readonly #server: Server;
+
+  private constructor(server: Server, issuer: string) {
+    this.#server = server;
+    this.issuer = issuer;
+  }
+
+  static async start(redirectUri: string, logoutUri: string): Promise<RealOidcProvider> {
+    const server = createServer();
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const issuer = `http://127.0.0.1:${port}`;
+    const real = new RealOidcProvider(server, issuer);
+    const provider = makeProvider(issuer, redirectUri, logoutUri);
+    provider.on("server_error", (_context, error) => real.errors.push(String(error)));
+    const answer = provider.callback();
+    server.on("request", (request, response) => {
+      if (!request.url!.startsWith("/interaction/")) return answer(request, response);
+      interact(provider, request, response).catch((error) => {
+        real.errors.push(String(error));
+        response.statusCode = 500;
+        response.end();
+      });
+    });
+    return real;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+function makeProvider(issuer: string, redirectUri: string, logoutUri: string): OidcProviderServer {
+  return new (Provider as unknown as new (issuer: string, options: unknown) => OidcProviderServer)(
+    issuer,
+    {
+      clients: [{
+        client_id: clientId,
+        client_secret: clientSecret,
+        redirect_uris: [redirectUri],
+        post_logout_redirect_uris: [logoutUri],
+        grant_types: ["authorization_code", "refresh_token"],
+        response_types: ["code"],
+        token_endpoint_auth_method: "client_secret_post",
+      }],
+      claims: { openid: ["sub"], email: ["email", "email_verified"] },
+      cookies: { keys: ["some-secret-of-the-test"] },
+      features: { devInteractions: { enabled: false } },
+      interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
+      pkce: { required: () => true },
+      rotateRefreshToken: true,
+      issueRefreshToken: () => true,
+      findAccount: (_context: unknown, id: string) => ({
+        accountId: id,
+        claims: () => ({ sub: id, email: `${id}@example.com`, email_verified: true }),
+      }),
+    },
+  );
+}
+
+async function interact(provider: OidcProviderServer, request: unknown, response: unknown) {
+  const { prompt, params, session } = await provider.interactionDetails(request, response);
+  const options = { mergeWithLastSubmission: true };
+  if (prompt.name === "login") {
+    const result = { login: { accountId: "ann" } };
+    return await provider.interactionFinished(request, response, result, options);
+  }
+  const grant = new provider.Grant({
+    accountId: session!.accountId,
+    clientId: params["client_id"],
+  });
+  grant.addOIDCScope(params["scope"]!);
+  const result = { consent: { grantId: await grant.save() } };
+  await provider.interactionFinished(request, response, result, options);
+}

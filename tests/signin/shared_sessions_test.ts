@@ -1,0 +1,182 @@
+import assert from "node:assert/strict";
+import type { Log } from "../../lib/log.ts";
+import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
+import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
+import { SharedSessions } from "../../lib/relay/signin/shared_sessions.ts";
+import { redisStore } from "../../lib/runtime/node/redis_store.ts";
+import { eventually } from "../support/deadline.ts";
+import { hasRedis, Redis } from "../support/redis.ts";
+
+const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+const ignore = !hasRedis;
+
+interface Relay extends AsyncDisposable {
+  readonly sessions: SharedSessions;
+  readonly changes: () => number;
+}
+
+async function relay(redis: Redis, idleMs = 60_000): Promise<Relay> {
+  const store = redisStore(redis.url);
+  const ready = new Promise<void>((resolve) => store.onReady = resolve);
+  store.open();
+  await ready;
+  let changes = 0;
+  const keys = await SessionKeys.from([new Uint8Array(32).fill(3)], clock);
+  const sessions = new SharedSessions({
+    store,
+    keys,
+    clock,
+    log: silent,
+    idleMs,
+    changed: () => void changes++,
+  });
+  await sessions.poll();
+  sessions.open();
+  return {
+    sessions,
+    changes: () => changes,
+    async [Symbol.asyncDispose]() {
+      await sessions.close();
+      store.close();
+    },
+  };
+}
+
+function record(id: string, more: Partial<SessionRecord> = {}): SessionRecord {
+  return {
+    id,
+    provider: "corp",
+    issuer: "https://idp.example.net",
+    subject: "ann-1",
+    username: "ann@example.com",
+    claims: { groups: ["ops"] },
+    refreshToken: "refresh-token-in-clear",
+    providerSession: "idp-1",
+    issuedMs: Date.now() - 1_000,
+    signedInMs: Date.now(),
+    expiresMs: Date.now() + 3_600_000,
+    freshUntilMs: Date.now() + 600_000,
+    ...more,
+  };
+}
+
+Deno.test({
+  name: "A session begun at one relay is known at another, and the store has nothing in clear",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    assert.deepEqual((await two.sessions.find("s-1"))?.claims, { groups: ["ops"] });
+    const store = redisStore(redis.url);
+    const ready = new Promise<void>((resolve) => store.onReady = resolve);
+    store.open();
+    await ready;
+    for (const key of await store.send(["KEYS", "*"]) as string[]) {
+      const text = key + JSON.stringify(await store.send(["GET", key]).catch(() => ""));
+      assert.doesNotMatch(text, /ann|refresh-token|ops/);
+    }
+    store.close();
+  },
+});
+
+Deno.test({
+  name: "A session that ends at one relay ends within two seconds at the others",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    await one.sessions.put(record("s-2", { subject: "bob", providerSession: "idp-2" }));
+    await two.sessions.find("s-1");
+    await two.sessions.find("s-2");
+    assert.equal(
+      await one.sessions.endOf({ issuer: "https://idp.example.net", subject: "ann-1" }),
+      1,
+    );
+    const before = performance.now();
+    await eventually(() => two.sessions.known("s-1") === undefined, "the end at the other relay");
+    assert.ok(performance.now() - before < 5_000);
+    assert.equal(two.changes(), 1);
+    assert.ok(two.sessions.known("s-2"));
+    assert.ok(
+      await two.sessions.isEnded({
+        issuer: "https://idp.example.net",
+        subject: "ann-1",
+        issuedMs: Date.now() - 2_000,
+      }),
+    );
+  },
+});
+
+Deno.test({
+  name: "One relay of three refreshes a session, and the others take what it has got",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await using three = await relay(redis);
+    const old = record("s-1", { freshUntilMs: Date.now() - 1 });
+    await one.sessions.put(old);
+    const relays = [one, two, three];
+    for (const { sessions } of relays) await sessions.find("s-1");
+    let asked = 0;
+    const results = await Promise.all(relays.map(async ({ sessions }) => {
+      const mine = await sessions.beginRefresh(old);
+      if (mine !== "mine") return mine;
+      asked++;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const next = record("s-1", { refreshToken: "next" });
+      await sessions.update(next);
+      return next;
+    }));
+    assert.equal(asked, 1);
+    assert.deepEqual(results.map((it) => it?.refreshToken), ["next", "next", "next"]);
+  },
+});
+
+Deno.test({
+  name: "A code is used up for all relays",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    const untilMs = Date.now() + 60_000;
+    assert.ok(await one.sessions.useOnce("code x", untilMs));
+    assert.ok(!await two.sessions.useOnce("code x", untilMs));
+    assert.ok(await two.sessions.useOnce("code y", untilMs));
+  },
+});
+
+Deno.test({
+  name: "Without requests a session ends, however many relays know it",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis, 300);
+    await using two = await relay(redis, 300);
+    await one.sessions.put(record("s-1"));
+    assert.ok(await two.sessions.find("s-1"));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal(await two.sessions.find("s-1"), undefined);
+    assert.equal(await one.sessions.find("s-1"), undefined);
+  },
+});
+
+Deno.test({
+  name: "While the store is away, sessions that a relay knows go on, and others are none",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    await redis.stop();
+    assert.ok(await one.sessions.find("s-1"));
+    assert.equal(await one.sessions.find("s-2"), undefined);
+  },
+});
