@@ -1,5 +1,6 @@
 /** The relay's options: the command line, the environment and the files they name. */
 import type { ClusterEntry } from "../domain/cluster.ts";
+import { readAssertionKeys } from "./assertion_keys.ts";
 import { type CallerOptions, readCallers } from "./caller_options.ts";
 import { ConfigError } from "./config_error.ts";
 import { type DirectoryOptions, readDirectoryOptions } from "./directory_options.ts";
@@ -46,6 +47,7 @@ const composed = [
   "clusters",
   "services",
   "sessionKeys",
+  "assertionKeys",
   ...fieldsOf(callerTable),
   ...["tlsCert", "tlsKey", "tlsClientCa", "callerCa"] as const,
   ...fieldsOf(directoryTable),
@@ -62,6 +64,8 @@ export interface RelayOptions extends PlainOptions, ScopeLimits {
   readonly clustersSource?: ClustersSource | undefined;
   /** What is published at hostnames. */
   readonly services?: ServicesOption | undefined;
+  /** Private keys that sign who callers are, the first one first. */
+  readonly assertionKeys?: readonly JsonWebKey[] | undefined;
   /** The file of keys that seal people's cookies. */
   readonly sessionKeys?: FileText | undefined;
   readonly callers: CallerOptions;
@@ -136,6 +140,8 @@ function build(read: Read): RelayOptions {
     ...(tls && { tls }),
     ...(directory && { directory }),
     ...(sessionKeys && { sessionKeys }),
+    ...(values.assertionKeys !== undefined &&
+      { assertionKeys: readAssertionKeys(values.assertionKeys, read.origins.assertionKeys) }),
     warnings: [
       ...read.warnings,
       ...warnings,
@@ -177,6 +183,7 @@ function readServicesOption({ values, origins }: Read): ServicesOption {
       ? []
       : [{ option: "--web-relay-host", name: webRelayHost }],
     hasJwtIssuer: callerJwtIssuer !== undefined,
+    lacksSharedKeys: values.directory !== undefined && values.assertionKeys === undefined,
   };
   if (text === undefined || isServicesText(text)) {
     return readServicesText(text, origins.services, context);

@@ -1,5 +1,6 @@
 /** `--services`, apart from files, and what belongs together of services and clusters. */
 import type { ClusterEntry } from "../domain/cluster.ts";
+import { callerJwtProvider } from "../domain/provider.ts";
 import { ConfigError } from "./config_error.ts";
 import { checkPolicyUse } from "./entries/policies.ts";
 import {
@@ -41,6 +42,23 @@ export function checkTogether(
   context: ServicesContext,
 ): string[] {
   const provider = usualProvider({ login, providers }, context);
+  const signing = signingPlace(clusters, services);
+  if (signing !== undefined && context.lacksSharedKeys) {
+    throw new ConfigError(
+      `${signing} has its agent or application told who callers are, and relays that share a ` +
+        "--directory need --assertion-keys for that: all must sign with the same keys",
+    );
+  }
+  for (const { id, callerPolicy } of clusters) {
+    if (callerPolicy === undefined) continue;
+    const use = {
+      where: `cluster "${id}": callerPolicy`,
+      policy: callerPolicy,
+      sees: "requests",
+      provider: context.hasJwtIssuer ? callerJwtProvider : undefined,
+    } as const;
+    checkPolicyUse(use, policies, "Clusters");
+  }
   for (const { id, claims } of clusters) {
     if (!claims) continue;
     if (login && claims.hostnames.some(({ name }) => name === login.host.name)) {
@@ -61,6 +79,17 @@ export function checkTogether(
     `Service "${name}" is for cluster "${cluster}", which is not among the clusters: ` +
     "its requests get 502"
   );
+}
+
+/** What first makes assertions necessary, for messages. */
+function signingPlace(
+  clusters: readonly ClusterEntry[],
+  services: Services["services"],
+): string | undefined {
+  const service = services.find(({ identity }) => identity?.assertion || identity?.impersonate);
+  if (service) return `Service "${service.name}"`;
+  const cluster = clusters.find(({ impersonate }) => impersonate !== undefined);
+  return cluster && `Cluster "${cluster.id}"`;
 }
 
 /** Reads services that are no file's. @throws {ConfigError} */

@@ -1,4 +1,5 @@
 /** Clusters and their agents' tokens, as every room speaks of them. */
+import type { ImpersonationMap } from "./identity.ts";
 import type { LimitValues } from "./limits.ts";
 import type { Hostname } from "./service.ts";
 
@@ -19,6 +20,10 @@ export interface Cluster {
   readonly responseTimeoutMs?: number | undefined;
   /** Replaces the relay's limits for each cluster. */
   readonly limits?: Partial<LimitValues> | undefined;
+  /** The policy that narrows who may use it under its path; absent for none. */
+  readonly callerPolicy?: string | undefined;
+  /** Whom of the cluster's users its callers stand for; absent where all are the agent. */
+  readonly impersonate?: ImpersonationMap | undefined;
   /** The hostnames that its agents may claim; absent for none. */
   readonly claims?: ClaimableHostnames | undefined;
 }

@@ -1,5 +1,6 @@
 /** Services: what a relay publishes at hostnames of their own. */
 import type { Impersonation } from "./cluster.ts";
+import type { IdentityRules } from "./identity.ts";
 import type { LimitValues } from "./limits.ts";
 
 /** What a service's callers speak: requests, bytes, or TLS that the relay does not open. */
@@ -40,6 +41,8 @@ export interface Service {
   readonly serviceWorkers?: boolean | undefined;
   /** Origins of pages that may frame it, besides its own. */
   readonly frameOrigins?: readonly string[] | undefined;
+  /** What its target is told about callers; absent for nothing. */
+  readonly identity?: IdentityRules | undefined;
   /** `Host` for the target: what the caller asked for, or the target's own. */
   readonly host: "public" | "target";
   /** Who reads `Authorization`. */

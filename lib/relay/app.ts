@@ -1,5 +1,5 @@
 /** The relay's two Hono apps; every request comes in through one of them, upgrades too. */
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { connectHandler } from "./routes/connect.ts";
 import { getField } from "../http1/head.ts";
 import type { Peer } from "../net/exchange.ts";
@@ -20,7 +20,23 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.get("/connect", connectHandler(relay));
   app.get("/healthz", (c) => c.text("ok"));
+  // Agents verify by them whom requests are from.
+  app.get(jwksPath, jwks(relay));
   return app;
+}
+
+/** The public keys of assertions; they are nobody's secret. */
+const jwksPath = "/.culvert/jwks.json";
+
+/** For how long they may be kept, in seconds: a new key must be published before it signs. */
+const jwksSeconds = 300;
+
+function jwks({ assertions }: Relay): (c: Context<RelayEnv>) => Response {
+  return (c) =>
+    c.body(assertions.jwks, 200, {
+      "Content-Type": "application/jwk-set+json",
+      "Cache-Control": `public, max-age=${jwksSeconds}`,
+    });
 }
 
 /**
@@ -64,6 +80,7 @@ export function webApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
       answerError(exchange, unknownHost);
       return alreadyAnswered;
     }
+    if (relay.signIn?.isLoginHost(host) && c.req.path === jwksPath) return jwks(relay)(c);
     if (relay.signIn?.isLoginHost(host)) {
       return relay.signIn.answerLogin(exchange).then(() => alreadyAnswered);
     }
@@ -88,6 +105,7 @@ export function ownPaths(relay: Relay): OwnPaths {
   app.all("/.culvert/tcp", ownTcpHandler(relay));
   app.all("/.culvert/whoami", whoamiHandler(relay));
   app.all("/.culvert/services", servicesHandler(relay));
+  app.get(jwksPath, jwks(relay));
   for (const path of signInPaths) app.all(path, signInHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerNoOwnPath(exchange);

@@ -1,4 +1,5 @@
 /** The relay's parts, put together: what both of its apps share. */
+import type { JWK } from "jose";
 import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
 import type { LimitValues } from "../domain/limits.ts";
@@ -29,6 +30,8 @@ import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
 import { systemClock } from "../jwt/clock.ts";
 import { Gate } from "./people/gate.ts";
+import { Assertions } from "./people/assertions.ts";
+import { Identities } from "./people/identities.ts";
 import { People, type PeopleConfig } from "./people/people.ts";
 import type { WebSignIn } from "./routes/web_sign_in.ts";
 import { PolicyGate } from "./services/service_gate.ts";
@@ -42,6 +45,8 @@ export interface RelayConfig {
   clusters: readonly ClusterEntry[];
   /** What is published at hostnames; absent for nothing. */
   services?: readonly Service[] | undefined;
+  /** Private keys that sign who callers are, the first one first; absent for a pair of its own. */
+  assertionKeys?: readonly JWK[] | undefined;
   /** Who vouches for people, and who may open what; absent for nobody. */
   people?: PeopleConfig | undefined;
   /** Who may call, and how callers prove themselves. */
@@ -88,6 +93,7 @@ interface MadeParts {
   readonly tokens: TokenTable;
   readonly callers: Callers;
   readonly people: People;
+  readonly assertions: Assertions;
 }
 
 /** Digits of its instance's id that name a relay in `Via`: 32 bits tell it from all others. */
@@ -115,8 +121,15 @@ export class Relay {
   readonly people: People;
   /** Where people sign in; undefined if they do not. */
   signIn: WebSignIn | undefined;
+  /** Asks policies about callers. */
+  readonly gate: Gate;
+  /** Signs who callers are. */
+  readonly assertions: Assertions;
+  /** What agents and applications are told about callers. */
+  readonly identities: Identities;
   #clusters: readonly ClusterEntry[];
   #pathless: ReadonlySet<string>;
+  #clustersById: ReadonlyMap<string, ClusterEntry>;
   /** For requests that are over them. */
   readonly refusalPace = new RefusalPace();
   readonly settings: Settings;
@@ -136,7 +149,7 @@ export class Relay {
   #leaving: SpreadDrain<Registration> | undefined;
 
   private constructor(config: RelayConfig, log: Log, parts: RelayParts, made: MadeParts) {
-    const { registry, metrics, tokens, callers, people } = made;
+    const { registry, metrics, tokens, callers, people, assertions } = made;
     this.config = config;
     this.log = log;
     this.registry = registry;
@@ -155,8 +168,12 @@ export class Relay {
     metrics.useClusters(config.clusters.map(({ id }) => id));
     this.#clusters = config.clusters;
     this.#pathless = pathlessOf(config.clusters);
+    this.#clustersById = new Map(config.clusters.map((cluster) => [cluster.id, cluster]));
     this.people = people;
-    const gate = new PolicyGate(new Gate(callers, people), () => this.services.table);
+    this.gate = new Gate(callers, people);
+    this.assertions = assertions;
+    this.identities = new Identities(people, assertions);
+    const gate = new PolicyGate(this.gate, () => this.services.table);
     this.services = new Services(new ServiceTable([], []), gate);
     this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
@@ -204,7 +221,14 @@ export class Relay {
       callerIssuer: config.callers.jwt?.issuer,
       changed: () => callers.open.review(),
     });
-    return new Relay(config, log, parts, { registry, metrics, tokens, callers, people });
+    const assertions = await Assertions.create(config.assertionKeys, systemClock);
+    const made = { registry, metrics, tokens, callers, people, assertions };
+    return new Relay(config, log, parts, made);
+  }
+
+  /** Entries of the clusters, by their ids. */
+  get clusters(): ReadonlyMap<string, ClusterEntry> {
+    return this.#clustersById;
   }
 
   /**
@@ -220,7 +244,9 @@ export class Relay {
     this.responseTimeouts.useClusters(clusters);
     this.#clusters = clusters;
     this.#pathless = pathlessOf(clusters);
+    this.#clustersById = new Map(clusters.map((cluster) => [cluster.id, cluster]));
     this.replaceServices(this.services.table.services);
+    this.callers.open.review();
     const changes = this.admissions.replace(tokens);
     for (const { reviewed } of [...this.registry.all()]) reviewed?.();
     return changes;

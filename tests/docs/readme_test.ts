@@ -70,7 +70,7 @@ const otherOptions: Record<string, readonly string[]> = {
   docker: ["build", "build-arg", "env-file"],
   helm: ["set", "wait"],
   "ingress-nginx": ["enable-ssl-passthrough"],
-  kubectl: ["all", "append-server-path", "as", "overwrite", "previous", "raw", "since"],
+  kubectl: ["all", "append-server-path", "as", "as-group", "overwrite", "previous", "raw", "since"],
   prometheus: ["web"],
   v8: ["max-semi-space-size", "no-allocation-site-pretenuring", "v8-flags"],
 };

@@ -6,6 +6,8 @@ import { z } from "zod";
 import { type ClusterEntry, type ClusterToken, impersonations } from "../../domain/cluster.ts";
 import { ConfigError } from "../config_error.ts";
 import { hostnames, overlaps } from "./hostnames.ts";
+import { impersonationSchema } from "./identity.ts";
+import { policyName } from "./policies.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
 import { duration } from "../options/kinds.ts";
@@ -96,6 +98,8 @@ const clusterSchema = entryOf({
   ], CERTIFICATE_EXPECTED).optional(),
   hostnames: hostnames.exactOptional(),
   policy: z.string(POLICY_EXPECTED).min(1, POLICY_EXPECTED).exactOptional(),
+  callerPolicy: policyName.exactOptional(),
+  impersonate: impersonationSchema.exactOptional(),
 }, "must be an object with id, token and targetAddr").superRefine((entry, context) => {
   haveOne(entry, SECRET_KEYS, context);
   havePolicy(entry, context);

@@ -19,6 +19,7 @@ import { duration } from "../options/kinds.ts";
 import { clusterIdSchema, limitsSchema, TIMEOUT_EXPECTED } from "./clusters.ts";
 import { covers, hostnames } from "./hostnames.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
+import { identitySchema } from "./identity.ts";
 import { loginSchema } from "./login.ts";
 import { checkPolicies, checkPolicyUse, policyName, policySchema } from "./policies.ts";
 import { checkAudience, checkProviders, providerSchema } from "./providers.ts";
@@ -52,6 +53,8 @@ export interface ServicesContext {
   readonly ownNames: readonly { readonly option: string; readonly name: string }[];
   /** Whether `--caller-jwt-issuer` vouches for people. */
   readonly hasJwtIssuer: boolean;
+  /** Whether there are other relays, and no keys that all of them sign with. */
+  readonly lacksSharedKeys?: boolean;
 }
 
 const EXPECTED = "an object with services, in YAML or JSON";
@@ -111,6 +114,7 @@ const serviceSchema = entryOf({
   provider: policyName.exactOptional(),
   audience: z.string(AUDIENCE_EXPECTED).regex(/^[\x21-\x7e]{1,1024}$/, AUDIENCE_EXPECTED)
     .exactOptional(),
+  identity: identitySchema.exactOptional(),
   anonymousPaths: z.array(anonymousPath, "must be a list of paths").max(64).exactOptional(),
   serviceWorkers: z.boolean("must be true or false").exactOptional(),
   frame: z.array(origin, "must be a list of origins").exactOptional(),
@@ -137,7 +141,7 @@ const serviceSchema = entryOf({
 /** Keys of services whose requests the relay reads. */
 const HTTP_KEYS = [
   ...["host", "authorization", "impersonation", "responseTimeout", "headers", "cors"] as const,
-  ...["audience", "anonymousPaths", "serviceWorkers", "frame"] as const,
+  ...["audience", "identity", "anonymousPaths", "serviceWorkers", "frame"] as const,
 ];
 
 type ServiceEntry = z.output<typeof serviceSchema>;

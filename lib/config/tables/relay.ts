@@ -139,6 +139,15 @@ export const relayTable = {
       "Keys that seal the cookies of people who sign in, as the path of a file: one key of 32 bytes in base64 a line, the first one seals, all of them open; read again when it changes. Without it the relay makes one at start, so cookies end with it; required with `--directory` where people sign in",
     see: "people.md#signing-in",
   },
+  assertionKeys: {
+    name: "assertion-keys",
+    env: "ASSERTION_KEYS",
+    group: "Services",
+    kind: path,
+    description:
+      "Private keys that sign who callers are, for applications and agents, as the path of a PEM file with EC keys on P-256: the first one signs, all are published at `/.culvert/jwks.json`. Without it the relay makes one at start; required with `--directory` where anything is signed",
+    see: "people.md#identity-for-applications",
+  },
   ...callerTable,
   tlsCert: {
     name: "tls-cert",

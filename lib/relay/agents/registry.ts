@@ -32,6 +32,8 @@ export interface AgentTarget {
   readonly kind: string;
   /** What the agent puts into `Host` in place of the target's name. */
   readonly host?: string | undefined;
+  /** How it learns whom to act for there; absent where it acts for itself alone. */
+  readonly impersonate?: string | undefined;
 }
 
 /** What tells a session of an agent from its next one. */

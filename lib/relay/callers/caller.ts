@@ -16,6 +16,8 @@ export interface Caller {
   readonly standing?: Standing | undefined;
   /** What a provider says about it; absent where none does. */
   readonly person?: Person | undefined;
+  /** The rules of a policy that let it in, in words; absent where no policy was asked. */
+  readonly met?: readonly string[] | undefined;
 }
 
 /** Somebody, or a program, for whom a provider vouches. */

@@ -50,6 +50,8 @@ export interface TargetView {
 /** What the head of a tunnelled request depends on besides the caller's. */
 export interface ForwardContext {
   target: TargetView;
+  /** What the target is told about the caller, and which of the caller's own fields it must not get. */
+  identity?: { readonly fields: readonly Field[]; readonly hides: readonly string[] } | undefined;
   peer: Peer;
   framing: Framing;
   requestId: string;
@@ -72,8 +74,9 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
   const passed = withForwardCounted(head, endToEnd(head.fields));
   for (const item of withTrace(passed, context.span)) {
     const kept = forwardedField(item, context.target);
-    if (kept) fields.push(originFor(kept, host, context.target));
+    if (kept && !isHidden(kept, context)) fields.push(originFor(kept, host, context.target));
   }
+  if (context.identity) fields.push(...context.identity.fields);
   if (context.framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(field("X-Forwarded-For", context.peer.address));
   fields.push(field("X-Forwarded-Proto", context.peer.isTls ? "https" : "http"));
@@ -88,6 +91,11 @@ export function forwardedFields(head: RequestHead, context: ForwardContext): Fie
     fields.push(field("Connection", "close"));
   }
   return fields;
+}
+
+function isHidden({ key }: Field, { identity }: ForwardContext): boolean {
+  return identity !== undefined && identity.hides.length > 0 &&
+    identity.hides.includes(foldedName(key));
 }
 
 /** Of requests of the service's own pages. Its scheme stays: what the target speaks is the agent's affair. */

@@ -5,6 +5,7 @@
  * - `token`: what the relays know and nobody else.
  * - `route`, `path`: where a request for a service goes; one for a cluster says it by its target.
  * - `address`, `proto`, `kind`, `name`: the caller of the first relay.
+ * - `identity`: what agent and target are told about that one.
  */
 export const hopNames = {
   hop: "Culvert-Hop",
@@ -13,6 +14,7 @@ export const hopNames = {
   proto: "Culvert-Caller-Proto",
   kind: "Culvert-Caller-Kind",
   name: "Culvert-Caller-Name",
+  identity: "Culvert-Caller-Identity",
   route: "Culvert-Route",
   path: "Culvert-Path",
 } as const;

@@ -2,6 +2,7 @@
 import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import type { Caller } from "../callers/caller.ts";
+import type { CallerIdentity } from "../people/identities.ts";
 import type { Holder } from "../directory/directory.ts";
 import { answerError, directoryAway, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
@@ -27,6 +28,8 @@ export interface HandedOff {
   readonly notAvailable: RelayError;
   /** Who asks. */
   readonly caller: Caller;
+  /** What agent and target are told about it. */
+  readonly identity: CallerIdentity;
   readonly host: ForwardHost;
 }
 
@@ -88,8 +91,8 @@ export class HandOff {
     const { peers, relay, via, tokens, limits, words, repeatableWords } = this.#routing;
     const holder = peers.firstUsable(holders);
     if (!holder) return this.#search();
-    const { exchange, route, caller, host: { requestId, span } } = this.#request;
-    const from = { relay, via, token: tokens.sent, requestId, caller, span };
+    const { exchange, route, caller, identity, host: { requestId, span } } = this.#request;
+    const from = { relay, via, token: tokens.sent, requestId, caller, identity, span };
     this.#attempt = new HopAttempt({
       pool: peers.pool(holder),
       head: encodeHopRequest(exchange, route, from),

@@ -18,6 +18,8 @@ import type { Caller } from "../callers/caller.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { clusterRouteOf, type Route } from "../route.ts";
 import { isCallerKind } from "../callers/methods.ts";
+import { type CallerIdentity, noIdentity } from "../people/identities.ts";
+import { decodeIdentity, encodeIdentity } from "./hop_identity.ts";
 import { anything } from "../../domain/patterns.ts";
 import { answerError, notHere } from "../errors.ts";
 import { relayedField } from "../forward/headers.ts";
@@ -40,8 +42,8 @@ export function withHopSlack({ maxBytes, maxFields }: HeadLimits): HeadLimits {
   return { maxBytes: maxBytes + slack.maxBytes, maxFields: maxFields + slack.maxFields };
 }
 
-/** More than the fields between relays measure; the relays' token is the longest. */
-const slack: HeadLimits = { maxBytes: 8192, maxFields: 12 };
+/** More than the fields between relays measure; what is told about a caller is the longest. */
+const slack: HeadLimits = { maxBytes: 32 * 1024, maxFields: 13 };
 
 /** Who forwards a request, and for whom. */
 export interface Hop {
@@ -51,6 +53,8 @@ export interface Hop {
   readonly peer: Peer;
   /** Who that is, as the first relay has found. */
   readonly caller: Caller;
+  /** What agent and target are told about the caller. */
+  readonly identity: CallerIdentity;
   /** Where the request goes, as the first relay has found. */
   readonly route: Route;
 }
@@ -71,9 +75,10 @@ export function readHop(head: RequestHead, tokens: RelayTokens): Hop | "forged" 
   if (given === undefined || !tokens.accepts(given)) return "forged";
   const caller = readCaller(marks);
   const route = readRoute(head, marks);
-  if (!hop || address === undefined || !caller || !route) return "forged";
+  const identity = readIdentity(marks);
+  if (!hop || address === undefined || !caller || !identity || !route) return "forged";
   if (proto !== "http" && proto !== "https") return "forged";
-  return { relay: hop, peer: { address, isTls: proto === "https" }, caller, route };
+  return { relay: hop, peer: { address, isTls: proto === "https" }, caller, identity, route };
 }
 
 /**
@@ -88,6 +93,14 @@ function readRoute(head: RequestHead, marks: readonly Field[]): Route | undefine
     return undefined;
   }
   return readServiceRoute(service, path);
+}
+
+/** Absent where nothing is told; undefined for what no relay writes. */
+function readIdentity(marks: readonly Field[]): CallerIdentity | undefined {
+  const key = names.identity.toLowerCase();
+  if (!marks.some((mark) => mark.key === key)) return noIdentity;
+  const encoded = single(marks, names.identity);
+  return encoded === undefined ? undefined : decodeIdentity(encoded);
 }
 
 /** The first relay has looked whether the caller may reach the cluster. */
@@ -128,6 +141,7 @@ export interface HopFrom {
   readonly token: string;
   readonly requestId: string;
   readonly caller: Caller;
+  readonly identity: CallerIdentity;
   /** This relay's span of the request, if it has one. */
   readonly span?: Span | undefined;
 }
@@ -162,6 +176,9 @@ export function encodeHopRequest(
     field(names.kind, from.caller.kind),
     field(names.name, encodeURIComponent(from.caller.name)),
   );
+  if (from.identity !== noIdentity) {
+    fields.push(field(names.identity, encodeIdentity(from.identity)));
+  }
   if (upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
   }

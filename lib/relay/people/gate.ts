@@ -35,14 +35,19 @@ export class PolicyDenial extends Denial {
     const isKnown = caller.kind !== "network";
     const lacksGroups = caller.person?.vouched.tellsGroups === false &&
       missing.some(({ kind }) => kind === "claim");
-    const detail = lacksGroups ? "groups not told by the provider" : undefined;
+    const rules = missing.map(describeRule);
+    const detail = lacksGroups
+      ? "groups not told by the provider"
+      : isKnown
+      ? `not met: ${rules.join("; ") || "there is no such policy any more"}`
+      : undefined;
     super(
       isKnown ? "policy" : "missing",
       isKnown ? policyDenied : callerUnknown,
       detail,
     );
     this.caller = isKnown ? caller : undefined;
-    this.missing = missing.map(describeRule);
+    this.missing = rules;
     this.lacksGroups = lacksGroups;
   }
 }
@@ -104,7 +109,8 @@ export class Gate {
       const guard = place.guardNow();
       return guard !== undefined && this.#people.allows(guard, facts);
     };
-    return guarded(identity, new GuardedStanding(identity, isLetIn, needsCluster));
+    const standing = new GuardedStanding(identity, isLetIn, needsCluster);
+    return guarded(identity, standing, decision.met.map(describeRule));
   }
 }
 

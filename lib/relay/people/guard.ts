@@ -24,8 +24,8 @@ export function factsOf(caller: Caller, { address, certificate }: Peer): Facts {
 }
 
 /** The same caller, who loses what it has begun when its policy does not let it in any more. */
-export function guarded(caller: Caller, standing: Standing): Caller {
-  return { ...caller, standing };
+export function guarded(caller: Caller, standing: Standing, met: readonly string[]): Caller {
+  return { ...caller, standing, met };
 }
 
 /** Lets a caller go on as long as its credential counts and a policy lets it in. */

@@ -21,6 +21,8 @@ import type { People } from "./people.ts";
 export interface CallerIdentity {
   /** For the application. */
   readonly fields: readonly Field[];
+  /** Names of the caller's own fields that go no further, folded: somebody could pose by them. */
+  readonly hides: readonly string[];
   /** For the agent; absent where nobody is to be impersonated. */
   readonly impersonation?: {
     readonly assertion: string;
@@ -40,8 +42,11 @@ export interface IdentityPlace {
   readonly audience: string;
 }
 
-/** Nothing is told. */
-export const noIdentity: CallerIdentity = { fields: [] };
+/** Nothing is told, and nothing is hidden. */
+export const noIdentity: CallerIdentity = { fields: [], hides: [] };
+
+/** Nothing but what hides. */
+export const noRules: IdentityRules = { assertion: false, headers: [] };
 
 /** Makes what is told about callers. */
 export class Identities {
@@ -64,10 +69,15 @@ export class Identities {
     place: IdentityPlace,
   ): CallerIdentity | RelayError | Promise<CallerIdentity | RelayError> {
     const { rules } = place;
+    const { headerNames } = this.#people;
     const wantsNothing = !rules.assertion && !rules.impersonate && rules.headers.length === 0;
-    if (wantsNothing) return noIdentity;
+    if (wantsNothing && headerNames.length === 0) return noIdentity;
+    const hides = this.#hiddenBy(rules);
+    if (wantsNothing) return { fields: [], hides };
     if (isAnonymous(caller.kind)) {
-      return rules.impersonate ? impersonationRefused("the caller has no name") : noIdentity;
+      return rules.impersonate
+        ? impersonationRefused("the caller has no name")
+        : { fields: [], hides };
     }
     const groups = this.#groupsOf(caller, request.peer, place);
     const plain = rules.headers.map(([name, value]) =>
@@ -75,8 +85,14 @@ export class Identities {
     );
     const cluster = rules.impersonate && this.#clusterIdentity(caller, request, place, groups);
     if (cluster && "status" in cluster) return cluster;
-    if (!rules.assertion && !cluster) return { fields: plain };
-    return this.#signed(caller, place, groups, plain, cluster);
+    if (!rules.assertion && !cluster) return { fields: plain, hides };
+    return this.#signed(caller, place, groups, { fields: plain, hides }, cluster);
+  }
+
+  /** A provider's JWT is a credential, and a plain header says who somebody is. */
+  #hiddenBy({ headers }: IdentityRules): string[] {
+    const names = headers.map(([name]) => name.toLowerCase());
+    return [...new Set([...this.#people.headerNames, ...names])];
   }
 
   #clusterIdentity(
@@ -101,12 +117,13 @@ export class Identities {
     caller: Caller,
     { issuer, audience }: IdentityPlace,
     groups: readonly string[],
-    plain: readonly Field[],
+    { fields: plain, hides }: CallerIdentity,
     cluster: ClusterIdentity | undefined,
   ): CallerIdentity | RelayError | Promise<CallerIdentity | RelayError> {
     const { person } = caller;
     const told = (jwt: string): CallerIdentity => ({
       fields: [...plain, field(identityNames.assertion, jwt)],
+      hides,
       impersonation: cluster && { assertion: jwt, ...cluster, proof: person?.proof },
     });
     const jwt = this.#assertions.sign({

@@ -16,6 +16,8 @@ import { HeaderProvider } from "./header_provider.ts";
 export interface PeopleConfig {
   readonly providers: readonly Provider[];
   readonly policies: readonly PolicyEntry[];
+  /** Where people sign in, which assertions name as their issuer. */
+  readonly login?: { readonly host: { readonly name: string } } | undefined;
 }
 
 /** Finds a person by the session that a request's cookie names. */
@@ -41,6 +43,10 @@ export class People {
   readonly #context: PeopleContext;
   #providers = new Map<string, Provider>();
   #headers = new Map<string, HeaderProvider>();
+  #issuer: string | undefined;
+  #callerProvider: string | undefined;
+  #hasPolicies = false;
+  #headerNames: readonly string[] = [];
   #policies = Policies.none;
   /** By URL, so that a change of the configuration does not lose keys that are there. */
   readonly #keys = new Map<string, IssuerKeys>();
@@ -69,9 +75,15 @@ export class People {
     this.#context.changed();
   }
 
-  async #use({ providers, policies }: PeopleConfig): Promise<void> {
+  async #use({ providers, policies, login }: PeopleConfig): Promise<void> {
     const made = await Policies.from(policies, providers.map(({ name }) => name));
     const headers = providers.filter((provider) => provider.kind === "jwt-header");
+    this.#issuer = login?.host.name;
+    const { callerIssuer } = this.#context;
+    this.#callerProvider = providers.find(({ issuer }) => issuer === callerIssuer)?.name;
+    // Once there were some, open requests are to end with theirs.
+    this.#hasPolicies ||= policies.length > 0;
+    this.#headerNames = headers.map(({ header }) => header.toLowerCase());
     const before = this.#headers;
     const old = this.#providers;
     this.#policies = made;
@@ -117,12 +129,24 @@ export class People {
     await Promise.all([...this.#keys.values()].map((keys) => keys.prepare()));
   }
 
+  /** The login host; undefined where nobody signs in. */
+  get issuer(): string | undefined {
+    return this.#issuer;
+  }
+
+  /** Whether any policy but the public one can ever decide here. */
+  get hasPolicies(): boolean {
+    return this.#hasPolicies;
+  }
+
   /** Names of the headers that have JWTs, in lower case: no target gets them. */
-  get headerNames(): ReadonlySet<string> {
-    const headers = [...this.#providers.values()].flatMap((provider) =>
-      provider.kind === "jwt-header" ? [provider.header.toLowerCase()] : []
-    );
-    return new Set(headers);
+  get headerNames(): readonly string[] {
+    return this.#headerNames;
+  }
+
+  /** The provider whose issuer is that of `--caller-jwt-issuer`, if there is one. */
+  get callerProvider(): string | undefined {
+    return this.#callerProvider;
   }
 
   /** A provider by its name. */

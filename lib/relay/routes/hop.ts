@@ -62,9 +62,9 @@ function picked({ registry }: Relay, { route }: Hop): Registration | undefined {
 function takeHop(relay: Relay, env: RelayBindings, hop: Hop): void {
   const { exchange } = env;
   if (relay.refusesRequests || !picked(relay, hop)) return answerNotHere(exchange);
-  const { route, caller, relay: fromRelay } = hop;
+  const { route, caller, identity, relay: fromRelay } = hop;
   exchange.peer = hop.peer;
-  const context = new RequestContext(relay, exchange, route, { caller, fromRelay });
+  const context = new RequestContext(relay, exchange, route, { caller, identity, fromRelay });
   const request = requestOf(context, env, route);
   const refusal = forwardingRefusal(relay, exchange);
   request.whenRecorded(() => {

@@ -15,6 +15,7 @@ import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
 import { type Permit, unlimited } from "../limits/limits.ts";
 import type { RefusalPace } from "../limits/refusal_pace.ts";
 import type { Relay } from "../relay.ts";
+import { type CallerIdentity, noIdentity } from "../people/identities.ts";
 import type { Route } from "../route.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "../telemetry/audit.ts";
 import type { RequestFigures } from "../telemetry/request_figures.ts";
@@ -40,6 +41,8 @@ export interface Asker {
   readonly denialReason?: string | undefined;
   /** The relay that forwarded the request to this one. */
   readonly fromRelay?: string | undefined;
+  /** What agent and target are told about the caller. */
+  readonly identity?: CallerIdentity | undefined;
 }
 
 /** Making one begins it: it is counted as open until {@link RequestContext.ended}. */
@@ -50,6 +53,7 @@ export class RequestContext implements Audited, OpenRequest {
   readonly requestId: string;
   readonly caller: Caller | undefined;
   readonly fromRelay: string | undefined;
+  readonly identity: CallerIdentity;
   readonly log: RequestLog;
   readonly span: Span | undefined;
   /** Times that the request was sent again. */
@@ -77,6 +81,7 @@ export class RequestContext implements Audited, OpenRequest {
     this.caller = asker.caller;
     this.denialReason = asker.denialReason;
     this.fromRelay = asker.fromRelay;
+    this.identity = asker.identity ?? noIdentity;
     const isLetIn = asker.caller !== undefined && asker.denialReason === undefined;
     if (isLetIn) this.registration = relay.registry.pick(route.cluster, { route });
     this.requestId = requestIdOf(source.head.fields);
@@ -191,6 +196,11 @@ export class RequestContext implements Audited, OpenRequest {
       request_id: this.requestId,
       caller: caller?.name,
       caller_kind: caller?.kind,
+      provider: caller?.person?.vouched.provider,
+      session: caller?.person?.sessionId || undefined,
+      rules: caller?.met?.join(", "),
+      impersonated_user: this.identity.impersonation?.user,
+      impersonated_groups: this.identity.impersonation?.groups.join(", "),
       address: peer.address,
       cluster: route.cluster,
       service: isService ? route.name : undefined,

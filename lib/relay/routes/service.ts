@@ -22,6 +22,9 @@ import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../services/anonymous_paths.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight } from "../services/cors.ts";
+import { PolicyDenial } from "../people/gate.ts";
+import type { CallerIdentity } from "../people/identities.ts";
+import { callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
 import { answersItself, refusalOf } from "./refusals.ts";
 import { RequestContext } from "./request_context.ts";
@@ -101,23 +104,41 @@ function receive(
   exchange: Exchange,
   route: ServiceRoute,
   identity: Identity,
-): void {
+): Promise<void> | void {
   if (exchange.isOver) {
     // The caller left while its credential was looked at.
     relay.metrics.service(route.name).aborted++;
     return;
   }
-  if (identity instanceof Denial) return deny(relay, exchange, route, identity);
+  if (identity instanceof Denial) {
+    const known = identity instanceof PolicyDenial ? identity.caller : undefined;
+    return deny(relay, exchange, route, identity, known);
+  }
   const service = route.service!;
   const foreign = isGuarded(service)
     ? refuseCrossSiteAt(identity, exchange, service.corsOrigins) ??
       relay.signIn?.refuseWorker(service, exchange.head)
     : undefined;
   if (foreign) return deny(relay, exchange, route, foreign, identity);
-  const context = new RequestContext(relay, exchange, route, { caller: identity });
+  const told = callerIdentity(relay, exchange, route, identity);
+  if (!(told instanceof Promise)) return serve(relay, exchange, route, identity, told);
+  return told.then((told) => serve(relay, exchange, route, identity, told));
+}
+
+function serve(
+  relay: Relay,
+  exchange: Exchange,
+  route: ServiceRoute,
+  caller: Caller,
+  told: CallerIdentity | RelayError,
+): void {
+  if ("status" in told) return refuseIdentity(relay, exchange, route, caller, told);
+  const context = new RequestContext(relay, exchange, route, { caller, identity: told });
   const destination = destinationOf(route, { signsIn: relay.signIn !== undefined });
   new TunnelRequest(context, exchange, destination).serve({
-    refusal: () => refusalOf(relay, exchange, context) ?? impersonationRefusal(exchange, route),
+    refusal: () =>
+      refusalOf(relay, exchange, context) ??
+        (told.impersonation ? undefined : impersonationRefusal(exchange, route)),
     answersItself: () => answersItself(exchange),
   });
 }

@@ -7,6 +7,10 @@ import { refuseCrossSite } from "../callers/cross_site.ts";
 import type { RelayEnv } from "../env.ts";
 import type { Relay } from "../relay.ts";
 import { type ClusterRoute, clusterRouteOf } from "../route.ts";
+import { publicPolicy } from "../../domain/policy.ts";
+import type { RelayError } from "../errors.ts";
+import type { CallerIdentity } from "../people/identities.ts";
+import { callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
 import { hopOf, serveHop } from "./hop.ts";
 import { answersItself, refusalOf } from "./refusals.ts";
@@ -27,14 +31,10 @@ export function tunnelHandler(
       return looked ? looked.then(() => alreadyAnswered) : alreadyAnswered;
     }
     const identity = relay.callers.identify(exchange);
-    if (identity instanceof Promise) {
-      return identity.then((identity) => {
-        receive(relay, exchange, route, identity);
-        return alreadyAnswered;
-      });
-    }
-    receive(relay, exchange, route, identity);
-    return alreadyAnswered;
+    const received = identity instanceof Promise
+      ? identity.then((identity) => receive(relay, exchange, route, identity))
+      : receive(relay, exchange, route, identity);
+    return received ? received.then(() => alreadyAnswered) : alreadyAnswered;
   };
 }
 
@@ -44,7 +44,7 @@ function receive(
   exchange: Exchange,
   route: ClusterRoute,
   identity: Identity,
-): void {
+): Promise<void> | void {
   if (exchange.isOver) {
     // The caller left while its token was looked at.
     relay.metrics.cluster("unknown").aborted++;
@@ -55,7 +55,38 @@ function receive(
   if (identity instanceof Denial) return refuse(relay, exchange, route, identity, undefined);
   const denial = refuseCluster(identity, route.cluster) ?? refuseCrossSite(identity, exchange.head);
   if (denial) return refuse(relay, exchange, route, denial, identity);
-  const context = new RequestContext(relay, exchange, route, { caller: identity });
+  const caller = narrowed(relay, exchange, route, identity);
+  if (caller instanceof Denial) return refuse(relay, exchange, route, caller, identity);
+  const told = callerIdentity(relay, exchange, route, caller);
+  if (!(told instanceof Promise)) return serve(relay, exchange, route, caller, told);
+  return told.then((told) => serve(relay, exchange, route, caller, told));
+}
+
+/** Asks the policy of the cluster's callers. It may get one while the request is open. */
+function narrowed(
+  { gate, people, clusters }: Relay,
+  exchange: Exchange,
+  { cluster }: ClusterRoute,
+  caller: Caller,
+): Identity {
+  if (!people.hasPolicies) return caller;
+  const guardNow = () => ({
+    policy: clusters.get(cluster)?.callerPolicy ?? publicPolicy,
+    provider: people.callerProvider,
+  });
+  const place = { guard: guardNow(), guardNow, authorization: "culvert" } as const;
+  return gate.narrow(caller, place, exchange);
+}
+
+function serve(
+  relay: Relay,
+  exchange: Exchange,
+  route: ClusterRoute,
+  caller: Caller,
+  told: CallerIdentity | RelayError,
+): void {
+  if ("status" in told) return refuseIdentity(relay, exchange, route, caller, told);
+  const context = new RequestContext(relay, exchange, route, { caller, identity: told });
   new TunnelRequest(context, exchange, destinationOf(route)).serve({
     refusal: () => refusalOf(relay, exchange, context),
     answersItself: () => answersItself(exchange),

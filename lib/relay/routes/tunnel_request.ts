@@ -10,11 +10,12 @@ import type { Registration } from "../agents/registry.ts";
 import { Denial } from "../callers/caller.ts";
 import { answerError, fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
-import { forwardedFields } from "../forward/headers.ts";
+import { forwardedFields, type TargetView } from "../forward/headers.ts";
 import { type RetryReason, retryReason, seekReason } from "../forward/retry.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadlines } from "../limits/deadlines.ts";
 import type { RefusalPace } from "../limits/refusal_pace.ts";
+import { identityFields } from "../people/identities.ts";
 import type { Relay } from "../relay.ts";
 import type { Destination } from "./destination.ts";
 import { refuseUnrecorded, type RequestContext } from "./request_context.ts";
@@ -100,7 +101,7 @@ export class TunnelRequest implements ForwardHost {
   /** Goes through the session that was picked. */
   send(): void {
     const registration = this.context.registration!;
-    const refusal = this.#destination.refusalAt(registration, this.#exchange.head);
+    const refusal = this.#refusalAt(registration);
     if (refusal) return this.refuse(refusal);
     try {
       forward(this.#open(registration), this.#exchange, this.#relay.forwardLimits, this);
@@ -110,6 +111,27 @@ export class TunnelRequest implements ForwardHost {
       this.context.failed(answer, error.message);
       answerError(this.#exchange, answer);
     }
+  }
+
+  /** Why this agent does not get the request, or nothing. */
+  #refusalAt(registration: Registration): RelayError | undefined {
+    const fields = this.#identityAt(registration);
+    if ("status" in fields) return fields;
+    // Whom it asks to act for was looked at when its caller was mapped.
+    if (this.context.identity.impersonation) return undefined;
+    return this.#destination.refusalAt(registration, this.#exchange.head);
+  }
+
+  /** What the agent and its target are told about the caller, or why it can't be told. */
+  #identityAt(registration: Registration): readonly Field[] | RelayError {
+    const target = registration.targets?.get(this.#destination.targetAt(registration));
+    return identityFields(this.context.identity, target?.impersonate);
+  }
+
+  #viewAt(registration: Registration): TargetView {
+    const view = this.#destination.viewAt(registration);
+    if (!this.context.identity.impersonation) return view;
+    return { ...view, rules: { ...view.rules, impersonation: "strip" } };
   }
 
   /** Goes to the relay that has a session, or through one that has come here; there must be others. */
@@ -122,6 +144,7 @@ export class TunnelRequest implements ForwardHost {
       exchange: this.#exchange,
       route,
       caller: caller!,
+      identity: context.identity,
       host: this,
       isHere: () => pick() !== undefined,
       here: () => {
@@ -225,8 +248,11 @@ export class TunnelRequest implements ForwardHost {
   #openOn(registration: Registration): Stream {
     const { session } = registration;
     const { head, framing, peer } = this.#exchange;
+    const told = this.#identityAt(registration);
+    if ("status" in told) throw new StreamError("forbidden", told.message);
     const fields = forwardedFields(head, {
-      target: this.#destination.viewAt(registration),
+      target: this.#viewAt(registration),
+      identity: { fields: told, hides: this.context.identity.hides },
       peer,
       framing,
       requestId: this.requestId,

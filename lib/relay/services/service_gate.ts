@@ -46,6 +46,7 @@ export class PolicyGate implements ServiceGate {
   }
 }
 
-function guardOf({ policy, provider, audience }: Service): Guard {
+/** The policy of a service, and who vouches there. */
+export function guardOf({ policy, provider, audience }: Service): Guard {
   return { policy, provider, audience };
 }

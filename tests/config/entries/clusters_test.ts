@@ -132,7 +132,7 @@ Deno.test("readClusters refuses a wrong entry by number, id and key", () => {
     [
       entry({ rateLimit: 5 }),
       'entry 2 ("prod"): unknown key "rateLimit"; known are id, token, tokenSha256, tokens, ' +
-      "targetAddr, impersonation, limits, responseTimeout, certificateName, hostnames, policy",
+      "targetAddr, impersonation, limits, responseTimeout, certificateName, hostnames, policy, callerPolicy, impersonate",
     ],
     [
       entry({ responseTimeout: "5 minutes" }),
@@ -175,7 +175,7 @@ Deno.test("readClusters refuses the key __proto__ like any other that it does no
   assertRefused(
     () => readClusters(text, SOURCE),
     `${SOURCE}, entry 1 ("prod"): unknown key "__proto__"; known are id, token, ` +
-      "tokenSha256, tokens, targetAddr, impersonation, limits, responseTimeout, certificateName, hostnames, policy",
+      "tokenSha256, tokens, targetAddr, impersonation, limits, responseTimeout, certificateName, hostnames, policy, callerPolicy, impersonate",
   );
 });
 
@@ -316,7 +316,7 @@ Deno.test("readClustersTexts takes arrays and single entries, and tells files ap
     [
       [a, { ...b, x: 1, id: undefined }],
       'File 1: unknown key "x"; known are id, token, ' +
-      "tokenSha256, tokens, targetAddr, impersonation, limits, responseTimeout, certificateName, hostnames, policy (and 1 more)",
+      "tokenSha256, tokens, targetAddr, impersonation, limits, responseTimeout, certificateName, hostnames, policy, callerPolicy, impersonate (and 1 more)",
     ],
     [[a, "b"], "File 1: must be a JSON array of clusters"],
   ];

@@ -38,6 +38,7 @@ const RELAY_ENVIRONMENT = {
   "clusters": "CLUSTERS",
   "services": "SERVICES",
   "session-keys": "SESSION_KEYS",
+  "assertion-keys": "ASSERTION_KEYS",
   "callers": "CALLERS",
   "hosts": "HOSTS",
   "caller-tokens": "CALLER_TOKENS",

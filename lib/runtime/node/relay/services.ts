@@ -15,10 +15,14 @@ export class Published {
   services: Services;
   readonly #context: ServicesOption["context"];
 
-  constructor({ clusters, services }: Pick<RelayOptions, "clusters" | "services">) {
+  constructor(
+    options: Pick<RelayOptions, "clusters" | "services" | "directory" | "assertionKeys">,
+  ) {
+    const { clusters, services, directory, assertionKeys } = options;
     this.clusters = clusters;
     this.services = services ?? noServices;
-    this.#context = services?.context ?? { ownNames: [], hasJwtIssuer: false };
+    const lacksSharedKeys = directory !== undefined && assertionKeys === undefined;
+    this.#context = services?.context ?? { ownNames: [], hasJwtIssuer: false, lacksSharedKeys };
   }
 
   /** @returns warnings @throws {ConfigError} when they do not go with the services in use */
