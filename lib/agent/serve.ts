@@ -58,7 +58,7 @@ export interface ServeContext {
 
 const uncertainEnd =
   "The answer has no length, and over TLS without verification, or with a client certificate for " +
-  "another name, a cut connection looks closed: verify the target, by its CA";
+  "another name, a cut connection looks closed: verify the target, by its CA (--ca-cert, or tls.ca in the targets file)";
 
 /** Serves the request that comes on a stream. */
 export function serve(stream: Stream, context: ServeContext): void {
