@@ -60,6 +60,7 @@ await runProgram(program, async (options) => {
   ];
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
   void relay.callers.prepare();
+  void relay.people.prepare();
   await listeners.listen();
   const { directory } = options;
   if (directory) {
