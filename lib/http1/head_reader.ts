@@ -197,18 +197,25 @@ export class HeadReader<Head> {
     this.#buffer.append(bytes);
     const all = this.#buffer.bytes;
     const { maxBytes } = this.#limits;
-    const isWhole = this.#scan(all, Math.min(all.length, maxBytes));
-    if (isWhole) return this.#finish();
-    if (all.length > maxBytes) throw new HeadError(431, faults.tooLong(maxBytes));
+    try {
+      const isWhole = this.#scan(all, Math.min(all.length, maxBytes));
+      if (isWhole) return this.#finish();
+      if (all.length > maxBytes) throw new HeadError(431, faults.tooLong(maxBytes));
+    } catch (error) {
+      // A fault of the start line comes first, whatever pieces the head comes in.
+      this.#checkStartLine(all);
+      throw error;
+    }
     this.#checkStartLine(all);
     return undefined;
   }
 
   /** Whoever sends a start line that is none may wait now, and never send the rest. */
   #checkStartLine(all: Uint8Array): void {
-    if (this.#isStartLineChecked || this.#state < State.LineStart) return;
+    const end = this.#startLineEnd;
+    if (this.#isStartLineChecked || end === 0 || all[end + 1] !== lf) return;
     this.#isStartLineChecked = true;
-    this.#form.parse(this.#decode(all, 0, this.#startLineEnd), []);
+    this.#form.parse(this.#decode(all, 0, end), []);
   }
 
   #finish(): Head {
@@ -225,6 +232,7 @@ export class HeadReader<Head> {
     }
     this.#state = State.Begin;
     this.#at = 0;
+    this.#startLineEnd = 0;
     this.#isStartLineChecked = false;
     this.#isAscii = true;
     this.#marks.length = 0;

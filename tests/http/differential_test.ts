@@ -153,7 +153,8 @@ const request: fc.Arbitrary<RequestPlan> = fc.record({
     fc.constantFrom("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
     textOf(tokenCharacters, 10, 1).filter((method) => method !== "CONNECT"),
   ),
-  path: textOf(`${visible}${other}///..%%??&`, 40).map((rest) => `/${rest}`),
+  // A fragment is refused: request_forms_test.ts.
+  path: textOf(`${visible.replace("#", "")}${other}///..%%??&`, 40).map((rest) => `/${rest}`),
   fields,
   body: body("none", "length", "chunked"),
   cuts,

@@ -306,7 +306,7 @@ const unfinished: MalformedRequest[] = [
   ),
   head("Empty line that is a bare LF", "GET {path} HTTP/1.1\r\nHost: h\r\n\n", 400),
   head("Lines that end with bare CR", "GET {path} HTTP/1.1\rHost: h\r\r", 400),
-  head("HTTP/0.9 without an empty line", "GET {path}\r\n", undefined),
+  head("HTTP/0.9 without an empty line", "GET {path}\r\n", 400),
   head("A head that breaks off", "GET {path} HTTP/1.1\r\nHost: h\r\nX: ", undefined),
 ];
 
