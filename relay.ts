@@ -20,6 +20,8 @@ import {
 } from "./lib/runtime/node/program.ts";
 import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
+import { passThroughOf } from "./lib/relay/routes/tcp_socket.ts";
+import { ServicePorts } from "./lib/runtime/node/relay/service_ports.ts";
 import { followServices, Published } from "./lib/runtime/node/relay/services.ts";
 import { RelaySignIn } from "./lib/runtime/node/relay/sign_in.ts";
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
@@ -47,11 +49,18 @@ await runProgram(program, async (options) => {
   const published = new Published(options);
   const signIn = new RelaySignIn(relay, options, webScheme(options, certificates));
   if (options.services) await signIn.apply(options.services, () => Promise.resolve());
-  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), { certificates });
+  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), {
+    certificates,
+    // On a listener without TLS, only where it is wanted: each connection has to be looked into.
+    ...(certificates || relay.services.table.services.some(({ kind }) => kind === "tls")) && {
+      passThrough: passThroughOf(relay),
+    },
+  });
+  const ports = new ServicePorts(relay);
   const expiry = watchExpiry(tlsFiles, certificates, relay);
   const followed = [
     ...followClusters(options, relay, published),
-    ...followServices(options, relay, published, signIn),
+    ...followServices(options, relay, published, { signIn, ports }),
     ...signIn.followKeys(),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
     ...followRelayTokens(options, relay),
@@ -62,6 +71,7 @@ await runProgram(program, async (options) => {
   void relay.callers.prepare();
   void relay.people.prepare();
   await listeners.listen();
+  await ports.open(relay.services.table.services);
   const { directory } = options;
   if (directory) {
     relay.peers!.open(advertisedUrl(directory.advertise, listeners.internalAddress));
@@ -69,7 +79,7 @@ await runProgram(program, async (options) => {
 
   const signal = await untilSignalled();
   for (const files of followed) files.close();
-  await shutDown(signal, relay, listeners, options);
+  await shutDown(signal, relay, { listeners, ports }, options);
   await signIn.close();
   await audit?.close();
   log.info("Stopped");
@@ -138,7 +148,7 @@ function followTlsFiles(
 async function shutDown(
   signal: StopSignal,
   relay: Relay,
-  listeners: RelayListeners,
+  { listeners, ports }: { readonly listeners: RelayListeners; readonly ports: ServicePorts },
   { drainDelayMs, graceMs }: RelayOptions,
 ): Promise<void> {
   relay.log.info("Shutting down", { signal, drain_delay_ms: drainDelayMs, grace_ms: graceMs });
@@ -148,6 +158,7 @@ async function shutDown(
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
   const deadlineMs = performance.now() + graceMs;
   listeners.stopAccepting();
+  ports.close();
   await relay.drain(graceMs);
   // Callers may still be taking the ends of their answers, and agents the reason for this one.
   await listeners.close(Math.max(lastAnswersMs, deadlineMs - performance.now()));

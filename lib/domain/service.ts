@@ -48,6 +48,10 @@ export interface Service {
   /** Who reads `Authorization`. */
   readonly authorization: "culvert" | "app";
   readonly impersonation: Impersonation;
+  /** Where the relay listens for bare TCP connections of the service, if it does. */
+  readonly listen?: { readonly hostname: string; readonly port: number } | undefined;
+  /** Addresses and ranges of them that may connect there; undefined leaves it to the policy. */
+  readonly allow?: readonly string[] | undefined;
   /** Replaces the cluster's, in milliseconds; 0 is no limit. */
   readonly responseTimeoutMs?: number | undefined;
   /** Bounds of its own, besides those of its cluster. */

@@ -14,7 +14,9 @@ import {
 import type { Login } from "../../domain/login.ts";
 import { callerJwtProvider, type Provider } from "../../domain/provider.ts";
 import { type Service, serviceKinds } from "../../domain/service.ts";
+import { AddressRanges } from "../../domain/address_ranges.ts";
 import { ConfigError } from "../config_error.ts";
+import { parseListenAddress } from "../options/address.ts";
 import { duration } from "../options/kinds.ts";
 import { clusterIdSchema, limitsSchema, TIMEOUT_EXPECTED } from "./clusters.ts";
 import { covers, hostnames } from "./hostnames.ts";
@@ -58,6 +60,8 @@ export interface ServicesContext {
 }
 
 const EXPECTED = "an object with services, in YAML or JSON";
+const LISTEN_EXPECTED = "must be an address to listen on such as 127.0.0.1:15432";
+const ALLOW_EXPECTED = "must be an IP address or a range such as 10.0.0.0/8";
 const SERVICE_EXPECTED = "must be an object with name, hostnames, cluster, target and policy";
 const POLICY_EXPECTED =
   `is missing: it must be "${publicPolicy}", which lets everybody in, or the name of a policy`;
@@ -121,6 +125,18 @@ const serviceSchema = entryOf({
   host: z.enum(["public", "target"], 'must be "public" or "target"').exactOptional(),
   authorization: z.enum(["culvert", "app"], 'must be "culvert" or "app"').exactOptional(),
   impersonation: z.enum(impersonations, 'must be "refuse", "strip" or "forward"').exactOptional(),
+  listen: z.string(LISTEN_EXPECTED).transform((text, context) => {
+    const address = parseListenAddress(text);
+    if (!address) context.addIssue({ code: "custom", message: LISTEN_EXPECTED });
+    return address ?? z.NEVER;
+  }).exactOptional(),
+  allow: z.array(
+    z.string(ALLOW_EXPECTED).refine(
+      (text) => !text.includes(",") && AddressRanges.parse(text) !== undefined,
+      ALLOW_EXPECTED,
+    ),
+    "must be a list of addresses and ranges of them",
+  ).min(1, "must list an address; without it nobody could connect").exactOptional(),
   responseTimeout: z.string(TIMEOUT_EXPECTED).pipe(duration({ min: "0" }).schema).exactOptional(),
   limits: limitsSchema.exactOptional(),
   headers: entryOf({
@@ -131,6 +147,13 @@ const serviceSchema = entryOf({
     origins: z.array(origin, "must be a list of origins").min(1, "must be a list of origins"),
   }, "must be an object with origins").exactOptional(),
 }, SERVICE_EXPECTED).superRefine((entry, context) => {
+  const refuse = (path: string, message: string) =>
+    context.addIssue({ code: "custom", path: [path], message });
+  if (entry.listen && entry.kind !== "tcp") refuse("listen", "is for services of kind tcp");
+  if (entry.allow && !entry.listen) refuse("allow", "needs listen as well");
+  if (entry.listen && !entry.allow && entry.policy === publicPolicy) {
+    refuse("listen", 'needs allow: with policy "public" the port would be open to everybody');
+  }
   // What goes through unread can't be changed.
   for (const key of entry.kind === "http" ? [] : HTTP_KEYS) {
     if (entry[key] === undefined) continue;
@@ -181,9 +204,11 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
       place: `${source}, entry ${index + 1} ("${entry.name}")`,
     }))
   );
-  for (const { service: { name, policy, kind, provider, audience }, place } of placed) {
+  for (
+    const { service: { name, policy, kind, listen, provider, audience }, place } of placed
+  ) {
     const where = `service "${name}"`;
-    const sees = kind === "tls" ? "connection" : "requests";
+    const sees = kind === "tls" || listen !== undefined ? "connection" : "requests";
     const from = place.slice(0, place.indexOf(", entry"));
     checkPolicyUse({ where, policy, sees, provider }, policies, from);
     if (provider === undefined || policy === publicPolicy) continue;
@@ -354,7 +379,7 @@ function refuseOwnNames(placed: readonly PlacedService[], { ownNames }: Services
   }
 }
 
-function warningsAbout({ service: { policy, kind }, place }: PlacedService): string[] {
-  const isOpen = policy === publicPolicy && kind !== "tls";
+function warningsAbout({ service: { policy, kind, allow }, place }: PlacedService): string[] {
+  const isOpen = policy === publicPolicy && kind !== "tls" && !allow;
   return isOpen ? [`${place}: policy: "${publicPolicy}" lets everybody in who reaches it`] : [];
 }

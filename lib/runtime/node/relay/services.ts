@@ -7,6 +7,7 @@ import type { ClusterEntry } from "../../../domain/cluster.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { RelaySignIn } from "./sign_in.ts";
 import { followConfig } from "../followed_config.ts";
+import type { ServicePorts } from "./service_ports.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 
 /** What is in use of clusters and services: each is checked against the other when it changes. */
@@ -41,7 +42,7 @@ export function followServices(
   { services: option }: RelayOptions,
   relay: Relay,
   published: Published,
-  signIn: RelaySignIn,
+  { signIn, ports }: { readonly signIn: RelaySignIn; readonly ports: ServicePorts },
 ): WatchedFiles[] {
   if (!option?.source) return [];
   const { context, source: { path, files: known } } = option;
@@ -59,6 +60,7 @@ export function followServices(
       );
       published.services = services;
       for (const warning of [...services.warnings, ...unserved]) relay.log.warn(warning);
+      await ports.use(services.services);
       return changes;
     },
     metrics: relay.metrics,

@@ -1,0 +1,75 @@
+/** Connections that come as they are: to a port of the relay's, or in TLS that it does not open. */
+import type { ByteSocket } from "../../net/byte_socket.ts";
+import type { Peer } from "../../net/exchange.ts";
+import { SocketExchange } from "../../net/socket_exchange.ts";
+import { Denial, type Identity } from "../callers/caller.ts";
+import type { Relay } from "../relay.ts";
+import type { ServiceRoute } from "../route.ts";
+import { destinationOf } from "./destination.ts";
+import { refusalOf } from "./refusals.ts";
+import { RequestContext } from "./request_context.ts";
+import { rawUpgrade, TcpRequest } from "./tcp_request.ts";
+
+/** A connection of which nothing has been read; its socket is paused. */
+export interface BareConnection {
+  readonly socket: ByteSocket;
+  readonly peer: Peer;
+}
+
+/** Carries a connection to a service's target, if the service's policy lets its address in. */
+export function serveSocket(
+  relay: Relay,
+  { socket, peer }: BareConnection,
+  route: ServiceRoute,
+): Promise<void> | void {
+  const exchange = new SocketExchange({
+    socket,
+    peer,
+    path: route.path,
+    host: route.hostname,
+    upgrade: rawUpgrade,
+  });
+  const identity = relay.services.gate.identify(route.service!, exchange);
+  if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
+  return identity.then((identity) => receive(relay, exchange, route, identity));
+}
+
+/**
+ * Who takes a TLS connection by the name in its ClientHello: a service of kind `tls`, whose target has
+ * the certificate.
+ */
+export function passThroughOf(
+  relay: Relay,
+): (
+  hello: { readonly serverName: string | undefined },
+) => ((connection: BareConnection) => void) | undefined {
+  return function passThrough({ serverName }) {
+    const route = serverName === undefined
+      ? undefined
+      : relay.services.table.route(serverName, "/.culvert/tcp");
+    if (route?.service?.kind !== "tls") return undefined;
+    return (connection) => void serveSocket(relay, connection, route);
+  };
+}
+
+function receive(
+  relay: Relay,
+  exchange: SocketExchange,
+  route: ServiceRoute,
+  identity: Identity,
+): void {
+  if (exchange.isOver) {
+    relay.metrics.service(route.name).aborted++;
+    return;
+  }
+  if (identity instanceof Denial) {
+    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
+    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
+  }
+  const context = new RequestContext(relay, exchange, route, { caller: identity });
+  const noWebSocket = () => Promise.reject(new Error("A bare connection has no WebSocket"));
+  new TcpRequest(context, exchange, destinationOf(route), noWebSocket).serve({
+    refusal: () => refusalOf(relay, exchange, context),
+    answersItself: () => false,
+  });
+}

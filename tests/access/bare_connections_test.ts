@@ -1,0 +1,167 @@
+/** Services without `access`: ports that the relay opens, and TLS that it passes on unopened. */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { Authority, withFolder } from "../support/certificates.ts";
+import { eventually, within } from "../support/deadline.ts";
+import { runProgram } from "../support/programs.ts";
+import { exchange } from "./tcp_client.ts";
+import { servicesFile, startTcpTarget, withWorld, type World } from "./tcp_world.ts";
+
+const hello = new TextEncoder().encode("hello");
+
+async function portOf({ relay }: World, service: string): Promise<number> {
+  const line = await relay.waitForLog((line) =>
+    line.message === "Listening" && line.listener === "service" && line.service === service
+  );
+  return Number(String(line.address).split(":").at(-1));
+}
+
+Deno.test("a service's port carries connections of the addresses that it allows, and no others", async () => {
+  await using target = await startTcpTarget();
+  const options = {
+    targets: { open: target.address, shut: target.address },
+    services: {
+      open: { listen: "127.0.0.1:0", allow: ["127.0.0.0/8"] },
+      shut: { listen: "127.0.0.1:0", allow: ["192.0.2.0/24"] },
+    },
+  };
+  await withWorld(options, async (world) => {
+    const bytes = new Uint8Array(1024 * 1024).fill(3);
+    const echoed = await exchange(await portOf(world, "open"), bytes);
+    equal(echoed.length, bytes.length);
+    const line = await world.relay.waitForLog(({ message, service }) =>
+      message === "Request" && service === "open"
+    );
+    deepEqual([line.status, line.bytes, line.bytes_in, line.peer], [
+      101,
+      bytes.length,
+      bytes.length,
+      "127.0.0.1",
+    ]);
+    using conn = await Deno.connect({ hostname: "127.0.0.1", port: await portOf(world, "shut") });
+    const end = await within(conn.read(new Uint8Array(1)).catch((error) => error), "the end");
+    ok(end === null || end instanceof Error);
+    await world.relay.waitForLog(({ message, service }) =>
+      message === "Refused a connection to a service's port" && service === "shut"
+    );
+  });
+});
+
+Deno.test("a service's port follows the services file", async () => {
+  await using target = await startTcpTarget();
+  const targets = { app: target.address };
+  await withWorld({ targets }, async (world) => {
+    const listening = { listen: "127.0.0.1:0", allow: ["127.0.0.1"] };
+    const write = (services: object) =>
+      Deno.writeTextFile(
+        `${world.folder}/services.json`,
+        servicesFile({ targets, services: { app: services } }),
+      );
+    await write(listening);
+    const port = await portOf(world, "app");
+    deepEqual(await exchange(port, hello), hello);
+    await write({});
+    await eventually(async () => {
+      try {
+        (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+        return false;
+      } catch {
+        return true;
+      }
+    }, "the port to close");
+  });
+});
+
+Deno.test("a port that would be open to everybody, or whose rules need more than an address, is refused", async () => {
+  const entry = {
+    name: "pg",
+    hostnames: ["pg.example.com"],
+    cluster: "dev",
+    target: "pg",
+    kind: "tcp",
+    policy: "public",
+  };
+  const policies = [{ name: "ci", any: [{ token: "ci" }] }];
+  const cases = [
+    [{ listen: "127.0.0.1:0" }, /listen: needs allow: .*open to everybody/],
+    [{ allow: ["10.0.0.0/8"] }, /allow: needs listen as well/],
+    [{ listen: "127.0.0.1:0", allow: [] }, /allow: must list an address/],
+    [
+      { listen: "127.0.0.1:0", allow: ["10.0.0.1/8"] },
+      /allow: entry 1: must be an IP address or a range/,
+    ],
+    [{ listen: "pg", allow: ["10.0.0.1"] }, /listen: must be an address to listen on/],
+    [{ listen: ":0", allow: ["10.0.0.1"], kind: "http" }, /listen: is for services of kind tcp/],
+    [{ listen: ":0", allow: ["10.0.0.1"], policy: "ci" }, /has a rule about token/],
+  ] as const;
+  for (const [more, says] of cases) {
+    const services = JSON.stringify({ services: [{ ...entry, ...more }], policies });
+    const clusters = '[{"id": "dev", "token": "a-token-of-an-agent"}]';
+    const args = ["--clusters", clusters, "--services", services, "--callers", "open"];
+    const { code, stderr } = await runProgram("relay.ts", args);
+    equal(code, 2, stderr);
+    match(stderr, says);
+  }
+});
+
+/** A TLS server behind an address, which says by what name it was asked. */
+async function startTlsTarget(folder: string) {
+  const authority = await Authority.create(folder, "target");
+  const { certPath, keyPath } = await authority.issue("secure", "DNS:secure.example.com");
+  const server = createTlsServer({
+    cert: await Deno.readTextFile(certPath),
+    key: await Deno.readTextFile(keyPath),
+    ALPNProtocols: ["culvert-test"],
+  }, (socket: TLSSocket) => {
+    socket.on("error", () => {});
+    socket.end(`${(socket as { servername?: string }).servername} ${socket.alpnProtocol}`);
+  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", resolve);
+  await promise;
+  const { port } = server.address() as { port: number };
+  return {
+    address: `127.0.0.1:${port}`,
+    ca: await Deno.readTextFile(authority.caPath),
+    [Symbol.dispose]: () => void server.close(),
+  };
+}
+
+Deno.test("TLS to a service of kind tls ends at its target, whose certificate the client sees", async () => {
+  await withFolder(async (folder) => {
+    using target = await startTlsTarget(folder);
+    const options = {
+      targets: { secure: target.address },
+      services: { secure: { hostnames: ["secure.example.com"], kind: "tls" } },
+    };
+    await withWorld(options, async ({ webAddress, relay }) => {
+      const port = Number(webAddress.split(":").at(-1));
+      const socket = connectTls({
+        host: "127.0.0.1",
+        port,
+        servername: "secure.example.com",
+        ca: target.ca,
+        ALPNProtocols: ["culvert-test"],
+      });
+      let text = "";
+      socket.on("data", (bytes: Uint8Array) => text += new TextDecoder().decode(bytes));
+      const ended = new Promise<void>((resolve, reject) => {
+        socket.on("end", () => resolve());
+        socket.on("error", reject);
+      });
+      await within(ended, "the target's answer");
+      socket.destroy();
+      equal(text, "secure.example.com culvert-test");
+      const line = await relay.waitForLog(({ message, service }) =>
+        message === "Request" && service === "secure"
+      );
+      equal(line.status, 101);
+      // The name is not for HTTP.
+      const asked = await fetch(`http://${webAddress}/`, {
+        headers: { Host: "secure.example.com" },
+      });
+      await asked.body?.cancel();
+      equal(asked.status, 421);
+    });
+  });
+});
