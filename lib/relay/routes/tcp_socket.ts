@@ -29,7 +29,7 @@ export function serveSocket(
     host: route.hostname,
     upgrade: rawUpgrade,
   });
-  const identity = relay.services.gate.identify(route.service!, exchange);
+  const identity = relay.services.gate.identify(route.service!, route.hostname, exchange);
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }
