@@ -249,7 +249,7 @@ Deno.test("culvert-relay: Ingress and Gateway route the hostnames of services an
   deepEqual(parse(only(gateway, "TLSRoute")).spec.hostnames, ["dash.example.com", ...claimed]);
   const ingress = await manifests("relay", ["--values", `${valuesFolder}relay/web-ingress.yaml`]);
   const { rules } = parse(only(ingress, "Ingress")).spec;
-  deepEqual(rules.map(({ host }: { host: string }) => host), ["dash.example.com"]);
+  deepEqual(rules.map(({ host }: { host: string }) => host), ["dash.example.com", ...claimed]);
   equal(rules[0].http.paths[0].backend.service.name, "culvert-relay-web");
 });
 
