@@ -3,6 +3,7 @@
  * and what is sent and received is compared whole.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { withoutDate } from "../support/date_field.ts";
 import { errorText } from "../support/error_body.ts";
 import { concatBytes } from "../support/byte_reader.ts";
 import { within } from "../support/deadline.ts";
@@ -818,7 +819,8 @@ Deno.test("what can't be answered says why, and names nobody", async (t) => {
       for (const other of ["nobody", "%61bsent", "ABSENT", "constructor", "__proto__"]) {
         for (const [index, request] of requests(other).entries()) {
           const answered = await whole(request);
-          equal(answered, await whole(absent[index]!), other);
+          // The two may be answered in different seconds.
+          equal(withoutDate(answered), withoutDate(await whole(absent[index]!)), other);
           match(answered, /^HTTP\/1\.1 502 Bad Gateway\r\n/);
           ok(answered.endsWith(`\r\n\r\n${wanted}`), answered);
         }
