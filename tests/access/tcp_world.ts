@@ -20,6 +20,8 @@ export interface WorldOptions {
   /** Keys that entries of services have besides the usual ones, by their names. */
   readonly services?: Readonly<Record<string, object>>;
   readonly policies?: readonly object[];
+  /** Who may call on the internal listener; everybody unless given. */
+  readonly callers?: readonly string[];
   readonly relayArgs?: readonly string[];
   readonly agentArgs?: readonly string[];
 }
@@ -58,8 +60,7 @@ export async function withWorld(
         "127.0.0.1:0",
         "--services",
         `${folder}/services.json`,
-        "--callers",
-        "open",
+        ...options.callers ?? ["--callers", "open"],
         ...options.relayArgs ?? [],
       ],
     });
@@ -84,8 +85,11 @@ export async function withWorld(
 }
 
 /** Starts `access`, and waits until it listens. */
-export async function startAccess(args: readonly string[]): Promise<RunningAccess> {
-  const program = Program.start("access.ts", args, { CULVERT_TOKEN: userToken });
+export async function startAccess(
+  args: readonly string[],
+  token = userToken,
+): Promise<RunningAccess> {
+  const program = Program.start("access.ts", args, { CULVERT_TOKEN: token });
   try {
     const line = await program.waitForLog(({ message }) => message.startsWith("Listening on "));
     const port = Number(/:(\d+) for /.exec(line.message)![1]);
