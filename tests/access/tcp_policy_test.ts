@@ -1,6 +1,6 @@
 /** Who may open a TCP service: tokens, and what ends when they are withdrawn. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { withFolder } from "../support/certificates.ts";
+import { Authority, withFolder } from "../support/certificates.ts";
 import { within } from "../support/deadline.ts";
 import { runProgram } from "../support/programs.ts";
 import { exchange } from "./tcp_client.ts";
@@ -92,6 +92,47 @@ Deno.test("access services lists what the token opens", async () => {
       equal(stderr, "");
       const names = stdout.trimEnd().split("\n").map((line) => JSON.parse(line).name);
       deepEqual(names, ["mine", "everybodys"]);
+    });
+  });
+});
+
+Deno.test("access verifies the relay by the service's hostname, wherever it connects to", async (t) => {
+  await using target = await startTcpTarget();
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "web");
+    const pair = await authority.issue("pg", "DNS:pg.example.com");
+    await Deno.mkdir(`${folder}/certs`);
+    await Deno.copyFile(pair.certPath, `${folder}/certs/pg.crt`);
+    await Deno.copyFile(pair.keyPath, `${folder}/certs/pg.key`);
+    const options = {
+      targets: { pg: target.address },
+      services: { pg: { hostnames: ["pg.example.com", "other.example.com"] } },
+      relayArgs: ["--web-certs", `${folder}/certs`],
+    };
+    await withWorld(options, async ({ webAddress }) => {
+      const connect = ["--listen", "127.0.0.1:0", "--connect", webAddress];
+      await t.step("by its name and CA", async () => {
+        const args = ["tcp", "pg.example.com", ...connect, "--ca", authority.caPath];
+        await using client = await startAccess(args);
+        const bytes = new Uint8Array(1024 * 1024).fill(5);
+        equal((await exchange(client.port, bytes)).length, bytes.length);
+      });
+      const refusedCases = [
+        ["without the CA", ["pg.example.com", ...connect], /--ca must hold the CA/],
+        [
+          "by another name",
+          ["other.example.com", ...connect, "--ca", authority.caPath],
+          /no connection to the relay at /,
+        ],
+      ] as const;
+      for (const [name, args, says] of refusedCases) {
+        await t.step(name, async () => {
+          const env = { CULVERT_TOKEN: userToken };
+          const { code, stdout, stderr } = await runProgram("access.ts", ["tcp", ...args], env);
+          equal(code, 1, stdout + stderr);
+          match(stderr, says);
+        });
+      }
     });
   });
 });
