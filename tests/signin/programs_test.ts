@@ -195,5 +195,6 @@ Deno.test("People sign in to services of a real relay, and what they may do ends
     const log = JSON.stringify(system.relay.logs);
     assert.doesNotMatch(log, /eyJ|culvert-dev|state=|code=/);
     assert.match(log, /Signed in/);
+    assert.match(log, /People sign in without TLS/);
   });
 });

@@ -83,6 +83,14 @@ export class RelaySignIn {
       decide: (site, session, address) => web!.decide(site, session, address),
     });
     web = new WebSignIn(relay, signIn, { scheme: this.#scheme });
+    if (this.#scheme === "http") {
+      relay.log.warn(
+        "People sign in without TLS: their cookies are for tests on this machine only",
+        {
+          login: options.loginOrigin,
+        },
+      );
+    }
     relay.signIn = web;
     relay.people.sessions = web.reader;
   }
