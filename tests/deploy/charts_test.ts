@@ -220,6 +220,20 @@ Deno.test("culvert-relay: services are a file that the relay takes, watched in a
   deepEqual(names, ["culvert-relay-services", "more-services", "secret-services"]);
 });
 
+Deno.test("culvert-relay: people sign in with a client secret that is in a Secret alone", async () => {
+  const objects = await manifests("relay", ["--values", `${valuesFolder}relay/sign-in.yaml`]);
+  const text = configMapData(objects, "culvert-relay-services", "services.json");
+  const context = { ownNames: [], hasJwtIssuer: false };
+  const { login } = readServices([{ text, source: "Services" }], context);
+  equal(login?.host.name, "login.example.com");
+  const keys = ["--session-keys=/etc/culvert/session-keys/keys"];
+  deepEqual(argsWith(objects, "--session-keys"), keys);
+  const { containers: [relay], volumes } = parse(only(objects, "Deployment")).spec.template.spec;
+  const isIt = ({ name }: { name: string }) => name === "provider-secret-0";
+  equal(relay.volumeMounts.find(isIt).mountPath, "/etc/culvert/secrets/dex-client");
+  equal(volumes.find(isIt).secret.secretName, "dex-client");
+});
+
 Deno.test("culvert-relay: a changed service does not restart the relay", async () => {
   const values = ["--values", `${valuesFolder}relay/web.yaml`];
   const before = only(await manifests("relay", values), "Deployment");

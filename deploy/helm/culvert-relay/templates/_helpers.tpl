@@ -126,13 +126,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* "true" if there are services, from values or from objects that exist. */}}
 {{- define "culvert-relay.hasServices" -}}
-{{- if or .Values.services .Values.policies .Values.providers .Values.servicesFrom.configMap .Values.servicesFrom.secret }}true{{ end }}
+{{- if or .Values.services .Values.policies .Values.providers .Values.login .Values.servicesFrom.configMap .Values.servicesFrom.secret }}true{{ end }}
 {{- end }}
 
 {{/* The services file, as far as it is made of values. */}}
 {{- define "culvert-relay.servicesFile" -}}
 {{- $file := dict }}
-{{- range $key := list "services" "policies" "providers" }}
+{{- range $key := list "services" "policies" "providers" "login" }}
 {{- with get $.Values $key }}{{ $_ := set $file $key . }}{{ end }}
 {{- end }}
 {{- with $file }}{{ toJson . }}{{ end }}
@@ -143,6 +143,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $names := .Values.web.hostnames }}
 {{- range concat .Values.services .Values.clusters }}{{ $names = concat $names (.hostnames | default list) }}{{ end }}
 {{- with .Values.web.relayHost }}{{ $names = append $names . }}{{ end }}
+{{- with .Values.login.host }}{{ $names = append $names . }}{{ end }}
 {{- $plain := list }}
 {{- range $names }}{{ $plain = append $plain (regexReplaceAll ":[0-9]+$" (lower .) "") }}{{ end }}
 {{- uniq $plain | toJson }}

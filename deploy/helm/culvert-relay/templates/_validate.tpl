@@ -146,6 +146,11 @@
 {{- $problems = append $problems (printf "clusters[%d] (%s): hostnames and policy go together: one of them is missing" $index $cluster.id) }}
 {{- end }}
 {{- end }}
+{{- range $index, $provider := .providers }}
+{{- if $provider.clientSecret }}
+{{- $problems = append $problems (printf "providers[%d].clientSecret would stand in a ConfigMap: put it into a Secret, name that in providerSecrets, and its file in clientSecretFile" $index) }}
+{{- end }}
+{{- end }}
 {{- with .web }}
 {{- if .enabled }}
 {{- if and (not .certSecrets) (not $.Values.trustedProxies) }}
