@@ -1,5 +1,5 @@
 /** Services without `access`: ports that the relay opens, and TLS that it passes on unopened. */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { Authority, withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
