@@ -107,7 +107,9 @@ export function withoutForeignEffects(item: Field, hostname: string): Field | un
 
 function mayBeSet(value: string, hostname: string): boolean {
   const [pair = "", ...attributes] = value.split(";");
-  if (isOwn(toCookie(pair).name)) return false;
+  const { name, value: text } = toCookie(pair);
+  // Browsers send a cookie without a name as its value alone, which reads as another cookie then.
+  if (isOwn(name === "" ? toCookie(text).name || text : name)) return false;
   return attributes.every((attribute) => {
     const { name, value } = toCookie(attribute);
     if (name.toLowerCase() !== "domain") return true;

@@ -63,6 +63,10 @@ Deno.test("A target's answer sets no cookie of the relay's, nor one for other ho
       `${name}=x; Path=/`,
       ` ${name} =x`,
       "culvert-dev-t-1=x",
+      `=${name}=x; Path=/`,
+      ` = ${name}-t-1 =x`,
+      `=${name}`,
+      name,
       "a=b; Domain=example.com",
       "a=b; domain = .Example.com",
       "a=b; DOMAIN=com; Path=/",
@@ -77,6 +81,8 @@ Deno.test("A target's answer sets no cookie of the relay's, nor one for other ho
       "a=b; Domain=x.app.example.com",
       "a=b; Domain=",
       "sid=culvert; HttpOnly",
+      "=a=b",
+      "plain",
     ]
   ) assert.equal(pass(value), value);
 });

@@ -48,6 +48,24 @@ Deno.test("A refresh that the provider refuses ends the session; one that fails 
   assert.equal((await browser.open(`${app}/again`)).url, `${app}/again`);
 });
 
+Deno.test("A store that fails during a refresh refuses the request, and nothing besides", async () => {
+  for (const refreshing of ["ok", "down", "invalid_grant"] as const) {
+    const { world, browser } = await signedIn();
+    const { id } = world.forwarded[0]!.session;
+    if (refreshing !== "ok") world.provider.refreshing = refreshing;
+    world.sessions.update = () => Promise.reject(new TypeError("refresh-token"));
+    world.sessions.end = () => Promise.reject(new TypeError("refresh-token"));
+    world.aheadMs = 10 * 60_000 + 1;
+    // What is open looks at its session without waiting for the refresh.
+    assert.ok(world.signIn.current(id));
+    assert.equal(await status(browser), 401, refreshing);
+    const told = world.lines.filter(({ message }) => message.startsWith("Could not keep"));
+    assert.ok(told.length > 0, refreshing);
+    for (const { error, session } of told) assert.deepEqual([error, session], ["TypeError", id]);
+    assert.doesNotMatch(JSON.stringify(told), /refresh-token/);
+  }
+});
+
 Deno.test("A refresh brings new claims, and the policy decides by them", async () => {
   const { world, browser } = await signedIn();
   world.policy = ({ claims }) =>

@@ -138,8 +138,8 @@ class ServiceDestination implements Destination {
   returned(fields: Field[], status: number, exchange: Exchange): Field[] {
     const { service, hostname } = this.#route;
     if (!service) return fields;
-    // An interim response has nothing that a browser keeps.
-    const own = this.#signsIn && status >= 200
+    // Browsers keep the cookies of a 101, and nothing of the other interim responses.
+    const own = this.#signsIn && (status >= 200 || status === 101)
       ? guardedResponse(service, hostname, fields)
       : fields;
     return returnedByService(service, own, status, exchange);

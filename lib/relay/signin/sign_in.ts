@@ -189,9 +189,21 @@ export class SignIn {
   #refresh(record: SessionRecord): Promise<SessionRecord | undefined> {
     const running = this.#refreshing.get(record.id);
     if (running) return running;
-    const refreshed = this.#refreshed(record).finally(() => this.#refreshing.delete(record.id));
+    const refreshed = this.#refreshed(record).catch((error) => this.#notKept(record, error))
+      .finally(() => this.#refreshing.delete(record.id));
     this.#refreshing.set(record.id, refreshed);
     return refreshed;
+  }
+
+  /** Nobody may wait for a refresh, and then nobody would take its error: it would end the process. */
+  #notKept({ provider, id: session }: SessionRecord, error: unknown): undefined {
+    // The message may cite what was to be kept.
+    const name = error instanceof Error ? error.name : typeof error;
+    this.context.log.error("Could not keep what a refresh has changed; the request is refused", {
+      provider,
+      session,
+      error: name,
+    });
   }
 
   async #refreshed(record: SessionRecord): Promise<SessionRecord | undefined> {
