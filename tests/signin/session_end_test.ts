@@ -225,6 +225,16 @@ Deno.test("Back-channel logout by the provider's session leaves other people alo
   assert.equal(await status(bob), 200);
 });
 
+Deno.test("A cookie that is being opened while its key is removed is not taken for good", async () => {
+  const { world, browser } = await signedIn();
+  world.signIn.keysReplaced();
+  const opening = status(browser);
+  await world.keys.replace([new Uint8Array(32).fill(9)]);
+  world.signIn.keysReplaced();
+  await opening;
+  assert.equal(await status(browser), 401);
+});
+
 Deno.test("Keys can be rotated in three steps without signing anybody out", async () => {
   const { world, browser } = await signedIn();
   const [old, next] = [new Uint8Array(32).fill(7), new Uint8Array(32).fill(8)];

@@ -23,6 +23,8 @@ export interface OpenedContext {
 export class OpenedCookies {
   readonly #context: OpenedContext;
   readonly #opened = new Map<string, Opened>();
+  /** Counts changes of the keys. */
+  #edition = 0;
 
   constructor(context: OpenedContext) {
     this.#context = context;
@@ -43,6 +45,7 @@ export class OpenedCookies {
 
   /** Opens all of them again, as the keys are others. */
   clear(): void {
+    this.#edition++;
     this.#opened.clear();
   }
 
@@ -64,7 +67,12 @@ export class OpenedCookies {
     cookie: string,
   ): Promise<string | undefined> {
     const { keys, clock } = this.#context;
+    const edition = this.#edition;
     const claims = await keys.open(purpose, hostname, cookie);
+    // The key that has opened it may be the one that was removed meanwhile.
+    if (edition !== this.#edition) {
+      return await this.#openSealed(digest, purpose, hostname, cookie);
+    }
     const session = claims?.["sid"];
     if (typeof session !== "string") return undefined;
     this.#opened.delete(digest);
