@@ -72,11 +72,21 @@ function trimBlanks(text: string): string {
   return text.replace(/^[ \t]+|[ \t]+$/g, "");
 }
 
-/** A request's field without the relay's cookies; undefined if nothing is left of it. */
+/**
+ * Cloudflare Access keeps the JWT of its header in this cookie as well. A target that had it could show
+ * it at other services of the same audience.
+ */
+const accessCookie = "CF_Authorization";
+
+/** A request's field without the cookies that are credentials for the relay; undefined if nothing is left of it. */
 export function withoutOwnCookies(item: Field): Field | undefined {
-  if (item.key !== "cookie" || !item.value.includes("culvert")) return item;
+  if (item.key !== "cookie") return item;
+  if (!item.value.includes("culvert") && !item.value.includes(accessCookie)) return item;
   const pairs = item.value.split(";");
-  const kept = pairs.filter((pair) => !isOwn(toCookie(pair).name));
+  const kept = pairs.filter((pair) => {
+    const { name } = toCookie(pair);
+    return !isOwn(name) && name !== accessCookie;
+  });
   if (kept.length === pairs.length) return item;
   const value = kept.join(";").replace(/^[ \t]+/, "");
   return value === "" ? undefined : field(item.name, value);

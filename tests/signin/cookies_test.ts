@@ -55,6 +55,16 @@ Deno.test("The relay's cookies are cut out, and the others stay byte for byte an
   assert.equal(cut("my-culvert-dev=1"), "my-culvert-dev=1");
 });
 
+Deno.test("The cookie in which Cloudflare Access keeps its JWT goes no further than its header does", () => {
+  const cut = (value: string) => withoutOwnCookies(field("Cookie", value))?.value;
+  assert.equal(cut("a=b; CF_Authorization=ey.J.x; c=d"), "a=b; c=d");
+  assert.equal(cut(`CF_Authorization=ey.J.x; ${name}=y`), undefined);
+  assert.equal(
+    cut("CF_AuthorizationX=1; x=CF_Authorization"),
+    "CF_AuthorizationX=1; x=CF_Authorization",
+  );
+});
+
 Deno.test("A target's answer sets no cookie of the relay's, nor one for other hosts", () => {
   const pass = (value: string) =>
     withoutForeignEffects(field("Set-Cookie", value), "app.example.com")?.value;
