@@ -33,6 +33,8 @@ export class HeaderProvider {
   readonly #key: string;
   readonly #context: HeaderProviderContext;
   readonly #verified = new VerifiedTokens();
+  /** Counts changes of the issuer's keys. */
+  #edition = 0;
 
   constructor(provider: JwtHeaderProvider, context: HeaderProviderContext) {
     this.#provider = provider;
@@ -42,6 +44,7 @@ export class HeaderProvider {
 
   /** What was verified before must be verified anew: the issuer has other keys. */
   forget(): void {
+    this.#edition++;
     this.#verified.clear();
   }
 
@@ -78,6 +81,7 @@ export class HeaderProvider {
   async #verify(token: string, audience: string, id: string): Promise<Identity> {
     const { keys, clock } = this.#context;
     const { issuer, name } = this.#provider;
+    const edition = this.#edition;
     const payload = await verifyJwt(token, (header, jws) => keys.find(header, jws), {
       issuer,
       audience,
@@ -88,6 +92,8 @@ export class HeaderProvider {
     if (payload instanceof JwtRefusal) return toDenial(payload);
     const owner = this.#ownerOf(payload, token, id);
     if (owner instanceof Denial) return owner;
+    // The key that has verified it may have been withdrawn meanwhile.
+    if (edition !== this.#edition) return await this.#verify(token, audience, id);
     this.#verified.add(`${id} ${audience}`, owner, clock.monotonicMs());
     return owner.caller;
   }

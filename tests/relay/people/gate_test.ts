@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { SignJWT } from "jose";
+import { type CryptoKey, errors, importJWK, SignJWT } from "jose";
 import type { PolicyEntry } from "../../../lib/domain/policy.ts";
-import type { Provider } from "../../../lib/domain/provider.ts";
+import type { JwtHeaderProvider, Provider } from "../../../lib/domain/provider.ts";
 import { field } from "../../../lib/http1/head.ts";
 import { systemClock } from "../../../lib/jwt/clock.ts";
+import type { IssuerKeys } from "../../../lib/jwt/keys.ts";
 import type { Peer } from "../../../lib/net/exchange.ts";
 import { providerSchema } from "../../../lib/config/entries/providers.ts";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
@@ -11,6 +12,7 @@ import { Callers } from "../../../lib/relay/callers/callers.ts";
 import { refuseCrossSiteAt } from "../../../lib/relay/callers/cross_site.ts";
 import { Gate, PolicyDenial } from "../../../lib/relay/people/gate.ts";
 import type { Guard } from "../../../lib/relay/people/guard.ts";
+import { HeaderProvider } from "../../../lib/relay/people/header_provider.ts";
 import { People, type PeopleConfig } from "../../../lib/relay/people/people.ts";
 import { tokenDigest as digest } from "../../../lib/runtime/node/token_digest.ts";
 import { Issuer, makeKey } from "../../callers/issuer.ts";
@@ -160,6 +162,25 @@ Deno.test("a JWT in a header is verified once in a minute for each application",
   assert.equal(told(site.gate.identify(place, request) as Identity), "edge ann@example.com");
   const other = { ...place, guard: { ...guard, audience: "other" } };
   assert.equal(told(await site.gate.identify(other, request)), "401 audience");
+});
+
+Deno.test("a JWT in a header that is being verified while its key is withdrawn is refused", async () => {
+  await using site = await Site.open();
+  const [provider] = site.config.providers as [JwtHeaderProvider];
+  const first = Promise.withResolvers<CryptoKey>();
+  let asked = 0;
+  const find = () => {
+    if (asked++ === 0) return first.promise;
+    throw new errors.JWKSNoMatchingKey();
+  };
+  const keys = { find } as unknown as IssuerKeys;
+  const isInUse = () => true;
+  const reader = new HeaderProvider(provider, { keys, clock: systemClock, digest, isInUse });
+  const request = { head: { fields: [field(header, await site.sign(ann))] }, peer };
+  const identity = reader.identify(request, audience);
+  reader.forget();
+  first.resolve(await importJWK(site.key.publicJwk as never, "ES256") as CryptoKey);
+  assert.equal(told((await identity)!), "401 unknown_key");
 });
 
 Deno.test("a bearer token decides alone, whatever else a request has", async () => {
