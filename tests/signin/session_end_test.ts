@@ -126,6 +126,9 @@ Deno.test("Signing out needs a form of the host's own, and ends the session at e
   });
   assert.equal(image.status, 200);
   assert.equal(image.headers.get("Cache-Control"), "no-store");
+  // Browsers hold the redirects behind the form to this list.
+  const policy = image.headers.get("Content-Security-Policy");
+  assert.match(policy!, new RegExp(`form-action 'self' ${login} https://idp\\.example\\.net`));
   for (
     const headers of [
       { "Sec-Fetch-Site": "same-site" },

@@ -10,7 +10,7 @@ import type { OidcProvider } from "./oidc_provider.ts";
 import { jsonError, type OwnRequest, readForm, redirect } from "./own_request.ts";
 import { Action, Notice, page, styleResponse } from "./pages.tsx";
 import { ProviderError } from "./provider_error.ts";
-import { failed, foreignForm, logoutPage } from "./service_app.tsx";
+import { failed, foreignForm, logoutPage, signOutOrigins } from "./service_app.tsx";
 import type { SessionRecord } from "./sessions.ts";
 import { type SignIn, SignInRefusal } from "./sign_in.ts";
 import { stylePath } from "./style.ts";
@@ -36,7 +36,7 @@ export function loginApp(signIn: SignIn): Hono<LoginEnv> {
   app.get("/.culvert/start", (c) => start(signIn, c));
   app.post("/.culvert/continue", (c) => goOn(signIn, c));
   app.get("/.culvert/callback", (c) => callback(signIn, c));
-  app.get("/.culvert/logout", () => logoutPage());
+  app.get("/.culvert/logout", () => logoutPage(signIn));
   app.post("/.culvert/logout", async ({ env: { fields } }) => {
     if (!signIn.isOwnForm(fields, signIn.loginOrigin)) return foreignForm();
     return await endSession(signIn, await signIn.atLogin(fields), cookieNames(signIn.loginOrigin));
@@ -61,7 +61,8 @@ async function home(signIn: SignIn, { env: { fields } }: Context<LoginEnv>): Pro
     return page("Not signed in", <Notice text={text} />, { status: 200 });
   }
   const title = `Signed in as ${session.username}`;
-  return page(title, <Action action="/.culvert/logout" label="Sign out" />, { status: 200 });
+  const action = <Action action="/.culvert/logout" label="Sign out" />;
+  return page(title, action, { status: 200, formOrigins: signOutOrigins(signIn) });
 }
 
 /** A service's host sends a browser. */

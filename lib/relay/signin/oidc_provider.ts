@@ -159,6 +159,12 @@ export class OidcProvider {
     return url.href;
   }
 
+  /** Origins to which signing out may lead a browser, as far as they are known now. */
+  get signOutOrigins(): string[] {
+    const urls = [this.config.issuer, String(this.#metadata?.end_session_endpoint ?? "")];
+    return urls.flatMap((url) => URL.parse(url)?.origin ?? []);
+  }
+
   /** The URL of the provider's keys. @throws {ProviderError} */
   async keysUrl(): Promise<string> {
     const { jwks_uri } = await this.#metadataNow();

@@ -26,7 +26,7 @@ export function serviceApp(signIn: SignIn): Hono<SiteEnv> {
     return redirect(302, url, cookies);
   });
   app.get("/.culvert/callback", (c) => callback(signIn, c));
-  app.get("/.culvert/logout", () => logoutPage());
+  app.get("/.culvert/logout", () => logoutPage(signIn));
   app.post("/.culvert/logout", async ({ env: { site, fields } }) => {
     if (!signIn.isOwnForm(fields, site.origin)) return foreignForm();
     const session = await signIn.identify(fields, site);
@@ -49,8 +49,14 @@ export function failed(signIn: SignIn, error: Error): Response {
 }
 
 /** The page with a button that signs out; a GET ends nothing, as any page can cause one. */
-export function logoutPage(): Response {
-  return page("Sign out?", <Action action="/.culvert/logout" label="Sign out" />, { status: 200 });
+export function logoutPage(signIn: SignIn): Response {
+  const action = <Action action="/.culvert/logout" label="Sign out" />;
+  return page("Sign out?", action, { status: 200, formOrigins: signOutOrigins(signIn) });
+}
+
+/** Browsers hold the redirects that follow a form to the page's form-action (CSP level 3, 6.4.1). */
+export function signOutOrigins({ loginOrigin, providers }: SignIn): string[] {
+  return [loginOrigin, ...providers.flatMap(({ signOutOrigins }) => signOutOrigins)];
 }
 
 /** The answer to a form that another page sent. */
