@@ -16,6 +16,7 @@ import { scratchFolder } from "../e2e/scratch.ts";
 import { borrowNamespace } from "./borrowed.ts";
 import { learnForeignKinds } from "./foreign_kinds.ts";
 import { chartFolder, type ChartName, type Manifest, manifests, only, render } from "./helm.ts";
+import { must } from "./tools.ts";
 
 const charts: readonly ChartName[] = ["relay", "agent"];
 const valuesFolder = fileURLToPath(new URL("values/", import.meta.url));
@@ -424,3 +425,17 @@ Deno.test("the charts: on the host's network a pod that has gone is what helm --
   }
   equal(await strategy("agent", ...host, "--set", "healthPort=0"), surge);
 });
+
+for (const chart of charts) {
+  Deno.test(`helm packages culvert-${chart}, and finds nothing to mend in it`, async () => {
+    await using stack = new AsyncDisposableStack();
+    const folder = await scratchFolder(stack);
+    const version = "1.2.3";
+    const to = ["--version", version, "--app-version", version, "--destination", folder];
+    await must("helm", ["package", chartFolder(chart), ...to]);
+    const archive = `${folder}/culvert-${chart}-${version}.tgz`;
+    match(await must("helm", ["show", "chart", archive]), /^appVersion: 1\.2\.3$/m);
+    const [values] = goodValues(chart);
+    await must("helm", ["lint", "--strict", archive, "--values", values!.path]);
+  });
+}
