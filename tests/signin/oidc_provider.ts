@@ -1,5 +1,5 @@
 /** npm's `oidc-provider`, a certified OpenID provider, on a free port of loopback. */
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { once } from "node:events";
 import Provider from "oidc-provider";
 import { clientId, clientSecret } from "./fake_provider.ts";
@@ -24,7 +24,13 @@ interface Interaction {
   readonly session?: { readonly accountId: string };
 }
 
-/** Signs everybody in as one account without asking. */
+/** How it treats people. */
+export interface RealOidcProviderOptions {
+  /** Whether people see a page with a button that signs them in; else they sign in unasked. */
+  readonly showsLogin?: boolean;
+}
+
+/** Signs everybody in as one account. */
 export class RealOidcProvider implements AsyncDisposable {
   readonly issuer: string;
   readonly scopes = ["openid", "email", "offline_access"];
@@ -36,7 +42,11 @@ export class RealOidcProvider implements AsyncDisposable {
     this.issuer = issuer;
   }
 
-  static async start(redirectUri: string, logoutUri: string): Promise<RealOidcProvider> {
+  static async start(
+    redirectUri: string,
+    logoutUri: string,
+    { showsLogin = false }: RealOidcProviderOptions = {},
+  ): Promise<RealOidcProvider> {
     const server = createServer();
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -48,7 +58,7 @@ export class RealOidcProvider implements AsyncDisposable {
     const answer = provider.callback();
     server.on("request", (request, response) => {
       if (!request.url!.startsWith("/interaction/")) return answer(request, response);
-      interact(provider, request, response).catch((error) => {
+      interact(provider, request, response, showsLogin).catch((error) => {
         real.errors.push(String(error));
         response.statusCode = 500;
         response.end();
@@ -92,10 +102,16 @@ function makeProvider(issuer: string, redirectUri: string, logoutUri: string): O
   );
 }
 
-async function interact(provider: OidcProviderServer, request: unknown, response: unknown) {
+async function interact(
+  provider: OidcProviderServer,
+  request: IncomingMessage,
+  response: ServerResponse,
+  showsLogin: boolean,
+): Promise<void> {
   const { prompt, params, session } = await provider.interactionDetails(request, response);
   const options = { mergeWithLastSubmission: true };
   if (prompt.name === "login") {
+    if (showsLogin && request.method === "GET") return showLogin(response);
     const result = { login: { accountId: "ann" } };
     return await provider.interactionFinished(request, response, result, options);
   }
@@ -106,4 +122,13 @@ async function interact(provider: OidcProviderServer, request: unknown, response
   grant.addOIDCScope(params["scope"]!);
   const result = { consent: { grantId: await grant.save() } };
   await provider.interactionFinished(request, response, result, options);
+}
+
+/** Its form goes to the page's own URL. */
+function showLogin(response: ServerResponse): void {
+  response.setHeader("Content-Type", "text/html; charset=utf-8");
+  response.end(
+    `<!doctype html><title>Log in</title><h1>Log in at the provider</h1>
+<form method="post"><button>Log in as ann</button></form>`,
+  );
 }

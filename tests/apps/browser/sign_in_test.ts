@@ -1,0 +1,272 @@
+/** People sign in with a real browser, at a certified provider, over TLS and HTTP/2. */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import type { Browser, Page } from "puppeteer-core";
+import { clientId, clientSecret } from "../../signin/fake_provider.ts";
+import { RealOidcProvider } from "../../signin/oidc_provider.ts";
+import { Authority, withFolder } from "../../support/certificates.ts";
+import { startAgent, startRelay } from "../../support/programs.ts";
+import { freePort } from "../../support/redis.ts";
+import { startBrowser, WatchedPage } from "./browser.ts";
+
+const token = "signin-browser-token-0123456789";
+/** Below one registrable domain, so that the services' pages are same-site: `SameSite` stops nothing. */
+const domain = "team.localhost";
+/** As long as the names in a directory are, for the page that cites it. */
+const longGroup = "cn=platform-administrators,ou=groups,ou=engineering,dc=example,dc=com";
+
+/** The page of the services: it says where it is, and what its script has the test see. */
+const pageText = `<!doctype html><title>Service</title><p id="at"></p><p id="result"></p>
+<script>document.getElementById("at").textContent =
+  "at " + location.pathname + location.search + " of " + location.hostname;</script>`;
+
+/** What runs, and a browser before it. */
+interface Site {
+  readonly browser: Browser;
+  readonly provider: RealOidcProvider;
+  origin(name: string): string;
+  /** Opens a page whose errors are collected. */
+  open(url: string): Promise<WatchedPage>;
+  /** What the browser said about a Content-Security-Policy, on any page. */
+  readonly policyErrors: readonly string[];
+}
+
+/** Answers with the page; at `/socket`, echoes messages. */
+function answer(request: Request): Response {
+  if (new URL(request.url).pathname !== "/socket") {
+    return new Response(pageText, { headers: { "Content-Type": "text/html; charset=utf-8" } });
+  }
+  const { socket, response } = Deno.upgradeWebSocket(request);
+  socket.onmessage = ({ data }) => socket.send(`echo ${data}`);
+  return response;
+}
+
+function servicesText(port: number, issuer: string, target: string): string {
+  const service = (name: string, policy: string) => ({
+    ...{ name, policy, target, cluster: "dev" },
+    hostnames: [`${name}.${domain}:${port}`],
+  });
+  const provider = { name: "corp", kind: "oidc", issuer, clientId, clientSecret };
+  return JSON.stringify({
+    login: { host: `login.${domain}:${port}`, provider: "corp" },
+    providers: [{ ...provider, scopes: ["openid", "email", "offline_access"] }],
+    policies: [
+      { name: "staff", any: [{ emailDomain: "example.com" }] },
+      { name: "admins", any: [{ claim: "groups", value: longGroup }] },
+    ],
+    services: [
+      ...[service("app", "staff"), service("other", "staff")],
+      ...[service("closed", "admins"), service("open", "public")],
+    ],
+  });
+}
+
+/** A folder for `--web-certs` with one certificate for all hosts. */
+async function issueCertificate(folder: string): Promise<{ folder: string; certPem: string }> {
+  const authority = await Authority.create(folder, "own");
+  const { certPath, keyPath } = await authority.issue("team", `DNS:*.${domain}`);
+  const pairs = `${folder}/web-certs`;
+  await Deno.mkdir(pairs);
+  await Deno.copyFile(certPath, `${pairs}/team.crt`);
+  await Deno.copyFile(keyPath, `${pairs}/team.key`);
+  return { folder: pairs, certPem: await Deno.readTextFile(certPath) };
+}
+
+async function withSite(test: (site: Site) => Promise<void>): Promise<void> {
+  await withFolder(async (folder) => {
+    await using stack = new AsyncDisposableStack();
+    const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, answer);
+    stack.defer(() => server.shutdown());
+    const target = `127.0.0.1:${server.addr.port}`;
+    const port = await freePort();
+    const origin = (name: string) => `https://${name}.${domain}:${port}`;
+    const login = `${origin("login")}/.culvert`;
+    const provider = stack.use(
+      await RealOidcProvider.start(`${login}/callback`, `${login}/signed-out`, {
+        showsLogin: true,
+      }),
+    );
+    const certificates = await issueCertificate(folder);
+    const services = `${folder}/services.yaml`;
+    await Deno.writeTextFile(services, servicesText(port, provider.issuer, target));
+    const relay = stack.use(
+      await startRelay({
+        clusters: [{ id: "dev", token, targetAddr: target }],
+        args: [
+          ...["--services", services, "--web-addr", `127.0.0.1:${port}`],
+          ...["--web-certs", certificates.folder],
+        ],
+      }),
+    );
+    await relay.waitForLog((line) => line["listener"] === "web");
+    stack.use(await startAgent({ relayUrl: relay.connectUrl, token, target }));
+    await relay.waitForLog(({ message }) => message === "Agent connected");
+    const browser = await startBrowser([certificates.certPem]);
+    stack.defer(() => browser.close());
+    const policyErrors: string[] = [];
+    const open = async (url: string) => {
+      const page = await WatchedPage.open(browser, "about:blank");
+      await collectPolicyErrors(page.page, policyErrors);
+      await page.page.goto(url, { waitUntil: "domcontentloaded" });
+      return page;
+    };
+    await test({ browser, provider, origin, open, policyErrors });
+  });
+}
+
+/** Violations are entries of the browser's log, not of the page's console. */
+async function collectPolicyErrors(page: Page, errors: string[]): Promise<void> {
+  const session = await page.createCDPSession();
+  session.on("Log.entryAdded", ({ entry: { source, text, url } }) => {
+    if (source === "security" || /content security policy/i.test(text)) {
+      errors.push(`${text} (${url ?? page.url()})`);
+    }
+  });
+  await session.send("Log.enable");
+}
+
+/** Runs a script in the page, and shows its result there. */
+async function showResult({ page }: WatchedPage, script: string): Promise<void> {
+  await page.evaluate(`(async () => {
+    const show = (text) => { document.getElementById("result").textContent = text; };
+    ${script}
+  })()`);
+}
+
+/** A script that opens a WebSocket and shows what becomes of it. */
+function socketScript(url: string): string {
+  return `globalThis.socket = new WebSocket(${JSON.stringify(url)});
+    socket.onopen = () => socket.send("hello");
+    socket.onmessage = ({ data }) => show("received: " + data);
+    socket.onclose = () => { globalThis.closedMs = Date.now(); show("the WebSocket is closed"); };`;
+}
+
+/** The deep link that is opened first. */
+const deepLink = "/a%2Fb/c?x=1&y=%20z";
+
+async function signInByDeepLink({ browser, origin, open }: Site): Promise<void> {
+  await using page = await open(origin("app") + deepLink);
+  await page.shows("Log in at the provider");
+  await page.click("button");
+  await page.shows(`at ${deepLink} of app.${domain}`);
+  equal(page.page.url(), origin("app") + deepLink);
+  const cookies = (await browser.cookies()).filter(({ domain: of }) => of === `app.${domain}`);
+  const session = cookies.find(({ name }) => name === "__Host-Http-culvert");
+  ok(session?.secure && session.httpOnly, JSON.stringify(cookies.map(({ name }) => name)));
+  equal(session.sameSite, "Lax");
+  deepEqual(cookies.map(({ name }) => name), ["__Host-Http-culvert"]);
+  ok(page.protocols.has("h2"), [...page.protocols].join());
+}
+
+async function openSecondService({ origin, open }: Site): Promise<void> {
+  await using page = await open(`${origin("other")}/second?q=2`);
+  await page.shows(`at /second?q=2 of other.${domain}`);
+}
+
+async function openClosedService({ origin, open }: Site): Promise<void> {
+  await using page = await open(`${origin("closed")}/`);
+  await page.page.setViewport({ width: 390, height: 844 });
+  await page.shows("You may not open this service");
+  await page.shows("ann@example.com (corp)");
+  await page.shows(`"${longGroup}" in groups`);
+  await page.shows("groups not told");
+  const [width, innerWidth] = await page.page.evaluate(
+    "[document.scrollingElement.scrollWidth, innerWidth]",
+  ) as [number, number];
+  equal(innerWidth, 390);
+  ok(width <= innerWidth, `${width} px of ${innerWidth}`);
+  const image = await page.page.screenshot({ type: "png" });
+  // Bytes 16 to 19 of a PNG are its width.
+  equal(new DataView(image.buffer, image.byteOffset).getUint32(16), 390);
+  const radius = await page.page.evaluate(
+    "getComputedStyle(document.querySelector('main')).borderRadius",
+  );
+  equal(radius, "12px", "the style sheet applies");
+}
+
+/** A profile of its own has no cookies. */
+async function fetchWithoutSession({ browser, origin }: Site): Promise<void> {
+  const context = await browser.createBrowserContext();
+  try {
+    const page = await context.newPage();
+    // Of the service's origin, and open to anybody.
+    await page.goto(`${origin("app")}/.culvert/style.css`);
+    const [status, type, text] = await page.evaluate(
+      `fetch("/api/items").then(async (it) =>
+        [it.status, it.headers.get("content-type"), await it.text()])`,
+    ) as [number, string, string];
+    equal(status, 401);
+    match(type, /^application\/json/);
+    const { error } = JSON.parse(text);
+    equal(error.message, "sign in to open this service");
+    equal(error.signInUrl, `${origin("app")}/.culvert/login`);
+  } finally {
+    await context.close();
+  }
+}
+
+async function openSockets({ origin, open }: Site): Promise<void> {
+  const url = `${origin("app").replace("https:", "wss:")}/socket`;
+  await using own = await open(`${origin("app")}/`);
+  await showResult(own, socketScript(url));
+  await own.shows("received: echo hello");
+  for (const name of ["other", "open"]) {
+    await using foreign = await open(`${origin(name)}/`);
+    await foreign.shows(`of ${name}.${domain}`);
+    const messages: string[] = [];
+    foreign.page.on("console", (message) => messages.push(message.text()));
+    await showResult(foreign, socketScript(url));
+    await foreign.shows("the WebSocket is closed");
+    // Not 401: the browser sent the session's cookie along.
+    match(messages.join("\n"), /Unexpected response code: 403/);
+  }
+}
+
+async function signOut({ origin, open, provider }: Site): Promise<void> {
+  await using working = await open(`${origin("app")}/`);
+  const url = `${origin("app").replace("https:", "wss:")}/socket`;
+  await showResult(working, socketScript(url));
+  await working.shows("received: echo hello");
+  await using leaving = await open(`${origin("other")}/.culvert/logout`);
+  await leaving.shows("Sign out?");
+  const beganMs = Date.now();
+  await leaving.click("button");
+  await leaving.page.waitForFunction(
+    `location.origin === ${JSON.stringify(provider.issuer)} && document.querySelector("button")`,
+  );
+  await working.shows("the WebSocket is closed");
+  const closedMs = Number(await working.page.evaluate("closedMs"));
+  ok(closedMs - beganMs < 2_000, `${closedMs - beganMs} ms`);
+  await leaving.click('button[value="yes"]');
+  await leaving.shows("Signed out");
+  await leaving.shows("You are signed out of all services behind this relay.");
+  equal(leaving.page.url().split("?")[0], `${origin("login")}/.culvert/signed-out`);
+  const status = await working.page.evaluate(`fetch("/").then((it) => it.status)`);
+  equal(status, 401);
+  await using again = await open(`${origin("app")}/`);
+  await again.shows("Log in at the provider");
+}
+
+Deno.test("people sign in to services with a browser, over HTTPS, and sign out", async (t) => {
+  await withSite(async (site) => {
+    await t.step("a deep link leads through the provider's login to its path and query", () => {
+      return signInByDeepLink(site);
+    });
+    await t.step("a second service opens without a login page", () => openSecondService(site));
+    await t.step("whom a policy does not let in reads the account and the missing rule", () => {
+      return openClosedService(site);
+    });
+    await t.step("fetch() without a session gets a 401 that scripts can read", () => {
+      return fetchWithoutSession(site);
+    });
+    await t.step("a WebSocket opens for the service's own page, not for another's", () => {
+      return openSockets(site);
+    });
+    await t.step("signing out by the form ends at the provider too, and what is open", () => {
+      return signOut(site);
+    });
+    await t.step("no Content-Security-Policy has stopped anything", () => {
+      deepEqual(site.policyErrors, []);
+      deepEqual(site.provider.errors, []);
+    });
+  });
+});
