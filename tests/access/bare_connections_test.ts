@@ -47,6 +47,13 @@ Deno.test("a service's port carries connections of the addresses that it allows,
     await world.relay.waitForLog(({ message, service }) =>
       message === "Refused a connection to a service's port" && service === "shut"
     );
+    // Their policy is public, so nothing else guards them from those who come another way.
+    const statusOf = async (service: string) => {
+      const answer = await fetch(`http://${world.relay.internalAddress}/tunnel-tcp/${service}`);
+      await answer.body?.cancel();
+      return answer.status;
+    };
+    deepEqual([await statusOf("open"), await statusOf("shut")], [426, 403]);
   });
 });
 

@@ -12,16 +12,20 @@ import {
   crossSiteRefused,
   noSuchOwnPath,
   noSuchPath,
+  policyDenied,
   upgradeToTcp,
 } from "../errors.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { destinationOf } from "./destination.ts";
+import { AddressRanges } from "../../domain/address_ranges.ts";
+import { PUBLIC_POLICY } from "../../domain/service.ts";
 import { refusalOf } from "./refusals.ts";
 import { RequestContext } from "./request_context.ts";
 import { TcpRequest } from "./tcp_request.ts";
 
 const pageRefused = new Denial("cross_site", crossSiteRefused);
+const addressRefused = new Denial("policy", policyDenied, "allow does not list the address");
 
 /** Handles `/.culvert/tcp`. */
 export function ownTcpHandler(
@@ -72,6 +76,7 @@ function openTcp(
   if (getField(head.fields, "origin") !== undefined) {
     return receive(relay, env, route, pageRefused);
   }
+  if (!isAllowed(route, exchange.peer.address)) return receive(relay, env, route, addressRefused);
   const identity = relay.services.gate.identify(
     route.service!,
     route.hostname,
@@ -79,6 +84,12 @@ function openTcp(
   );
   if (!(identity instanceof Promise)) return receive(relay, env, route, identity);
   return identity.then((identity) => receive(relay, env, route, identity));
+}
+
+/** Where the policy lets everybody in, `allow` is all that guards the target, whichever way they come. */
+function isAllowed({ service }: ServiceRoute, address: string): boolean {
+  if (!service?.allow || service.policy !== PUBLIC_POLICY) return true;
+  return AddressRanges.parse(service.allow.join(","))!.has(address);
 }
 
 /** A cookie is no credential here: browsers add it by themselves. */
