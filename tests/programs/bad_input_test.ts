@@ -116,7 +116,7 @@ const refusals: readonly Refusal[] = [
   {
     what: "a cluster with a wrong target",
     script: "relay.ts",
-    args: entries({ id: "blue", token, targetAddr: "no-port" }),
+    args: entries({ id: "blue", token, targetAddr: "host:port" }),
     says: /^Option --clusters, entry 1 \("blue"\): targetAddr: must be HOST:PORT/,
   },
   {
