@@ -280,9 +280,13 @@ export class Relay {
     return changesOf(before, services);
   }
 
-  /** Requests and upgraded connections that are open in this relay's sessions. */
+  /** Requests and upgraded connections that are open: in this relay's sessions and in other relays'. */
   get openRequests(): number {
-    return [...this.registry.all()].reduce((sum, { session }) => sum + session.openStreams, 0);
+    const forwarded = this.peers?.openRequests ?? 0;
+    return [...this.registry.all()].reduce(
+      (sum, { session }) => sum + session.openStreams,
+      forwarded,
+    );
   }
 
   /**

@@ -82,6 +82,37 @@ redisTest(
   },
 );
 
+redisTest(
+  "a relay lets go of one that ended in good order with a request, once another answers that",
+  async () => {
+    let [ended, closed] = [0, 0];
+    // As the kernel ends the connections of a process that was killed.
+    const ending = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on("error", () => {});
+      socket.on("close", () => closed++);
+      socket.once("data", () => {
+        ended++;
+        socket.end("HTTP/1.1 102 Processing\r\nCulvert-Hop: accepted\r\n\r\n");
+      });
+    });
+    ending.listen({ host: "127.0.0.1", port: 0 });
+    await once(ending, "listening");
+    const { port } = ending.address() as { port: number };
+    try {
+      // As each of them stops at the end, it waits for no request that it has answered.
+      await withRelays(async ({ redis, other }) => {
+        await announce(redis, "ending", `http://127.0.0.1:${port}`);
+        await claim(redis, "ending", "one", { sinceMs: Date.now() + 1_000 });
+        const answer = await call(other.internalAddress, "GET /tunnel/one/");
+        assert.deepEqual([answer.status, answer.text, ended], [200, "ok", 1]);
+        await eventually(() => closed === 1, "the connection to be closed");
+      });
+    } finally {
+      ending.close();
+    }
+  },
+);
+
 /** As {@link withRelays}, with the newest lease at a relay that breaks off whatever it is sent. */
 async function withBreakingRelay(
   test: (other: RunningRelay, seen: readonly string[]) => Promise<void>,

@@ -68,6 +68,9 @@ Deno.test({
     Deno.kill(other.program.pid, "SIGTERM");
     const exitCode = other.program.ended(20_000);
     await other.waitForLog(({ message }) => message === "Shutting down");
+    await other.waitForLog(({ message, open }) =>
+      message.startsWith("Waiting for 4 open requests") && open === 4
+    );
     finish.resolve();
     // It had its end within the grace: behind an orderly end, as HTTP/1.0 has it.
     await within(short.reader.readToEnd(), "the end of the short answer");

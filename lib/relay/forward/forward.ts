@@ -363,6 +363,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
   #sendAgain(error: StreamError): boolean {
     const channel = this.#host.again?.(error);
     if (!channel) return false;
+    this.#stream.close();
     this.#stream = paced(channel, this.#host.bandwidths);
     this.#stream.listen(this);
     if (this.#exchange.isBodyDone && this.#upgrade === undefined) this.#stream.end();
@@ -376,6 +377,8 @@ class ExchangeForwarder implements Watched, StreamEvents {
     const goOn = this.#host.handOver?.(error);
     if (!goOn) return false;
     this.#over();
+    // Another relay that ended its half has not closed the connection: nobody else would.
+    this.#stream.close();
     goOn();
     return true;
   }
