@@ -7,7 +7,7 @@ import type { Start, State } from "./handoff.ts";
 import { endSession } from "./logout.ts";
 import { BackChannel } from "./back_channel.ts";
 import type { OidcProvider } from "./oidc_provider.ts";
-import { jsonError, type OwnRequest, readForm, redirect } from "./own_request.ts";
+import { jsonError, type OwnRequest, redirect } from "./own_request.ts";
 import { Action, Notice, page, styleResponse } from "./pages.tsx";
 import { ProviderError } from "./provider_error.ts";
 import { failed, foreignForm, logoutPage, signOutOrigins } from "./service_app.tsx";
@@ -34,7 +34,6 @@ export function loginApp(signIn: SignIn): Hono<LoginEnv> {
   const backChannel = new BackChannel(signIn);
   app.get(stylePath, () => styleResponse());
   app.get("/.culvert/start", (c) => start(signIn, c));
-  app.post("/.culvert/continue", (c) => goOn(signIn, c));
   app.get("/.culvert/callback", (c) => callback(signIn, c));
   app.get("/.culvert/logout", () => logoutPage(signIn));
   app.post("/.culvert/logout", async ({ env: { fields } }) => {
@@ -77,31 +76,20 @@ async function start(signIn: SignIn, c: Context<LoginEnv>): Promise<Response> {
   }
   // A link on any page may have led here: nobody is handed over to a service without a sign of theirs.
   if (getField(fields, "sec-fetch-site") === "cross-site") {
-    const { service, origin } = start.site;
-    return page(
-      `Continue to ${service}?`,
-      <>
-        <p>You are signed in as {session.username}.</p>
-        <Action action="/.culvert/continue" label={`Continue to ${service}`} value={sealed} />
-      </>,
-      { status: 200, formOrigins: [origin] },
-    );
+    return askToContinue(start, session, sealed);
   }
   return await handOver(signIn, c.env, start, session);
 }
 
-/** The button of {@link start}. */
-async function goOn(signIn: SignIn, c: Context<LoginEnv>): Promise<Response> {
-  const { fields } = c.env;
-  if (!signIn.isOwnForm(fields, signIn.loginOrigin)) return foreignForm();
-  const form = await readForm(c.req.raw);
-  const start = await signIn.handoff.openStart(form?.get("r") ?? "");
-  if (!start) return staleLink();
-  const session = await signIn.atLogin(fields);
-  if (!session || session.provider !== start.site.provider) {
-    return await toProvider(signIn, fields, start);
-  }
-  return await handOver(signIn, c.env, start, session);
+/**
+ * Its link leads to {@link start} again, from a page of this host. A form would not do: browsers hold
+ * all redirects that follow to the page's form-action, and the service may redirect to any origin.
+ */
+function askToContinue({ site }: Start, { username }: SessionRecord, sealed: string): Response {
+  const label = `Continue to ${site.service}`;
+  const link = { href: `/.culvert/start?r=${sealed}`, label };
+  const text = `You are signed in as ${username}.`;
+  return page(`${label}?`, <Notice text={text} link={link} />, { status: 200 });
 }
 
 function staleLink(): Response {

@@ -153,18 +153,16 @@ export function Denied(
   );
 }
 
-/** A button that sends a form, with one hidden value if need be. */
+/** A button that sends an empty form. */
 export interface ActionProps {
   readonly action: string;
   readonly label: string;
-  readonly value?: string | undefined;
 }
 
 /** @see ActionProps */
-export function Action({ action, label, value }: ActionProps) {
+export function Action({ action, label }: ActionProps) {
   return (
     <form method="post" action={action}>
-      {value !== undefined && <input type="hidden" name="r" value={value} />}
       <button type="submit">{label}</button>
     </form>
   );
