@@ -153,6 +153,31 @@ Deno.test("Using another account prompts for one, ends the old session, and make
   assert.equal(world.sessions.size, 1);
 });
 
+Deno.test("Using another account asks for a login where the provider can't select accounts, once", async () => {
+  const world = await World.create();
+  world.policy = () => ({ isAllowed: false, missing: ["nothing"], tellsGroups: true });
+  const browser = new Browser(world);
+  const text = await (await browser.open(`${app}/deep`)).answer.text();
+  const link = /href="(https:\/\/login\.[^"]+)"/.exec(text)![1]!;
+  world.policy = () => ({ isAllowed: true, rules: [] });
+  const prompts: (string | null)[] = [];
+  let known = ["login"];
+  world.provider.respond = (answer) => {
+    const prompt = world.provider.asked!.get("prompt");
+    prompts.push(prompt);
+    if (known.includes(prompt!)) return;
+    answer.delete("code");
+    answer.set("error", "invalid_request");
+  };
+  const { url, answer } = await browser.open(link);
+  assert.equal(answer.status, 200);
+  assert.equal(url, `${app}/deep`);
+  assert.deepEqual(prompts, ["select_account", "login"]);
+  known = [];
+  assert.equal((await browser.open(link)).answer.status, 403);
+  assert.deepEqual(prompts.slice(2), ["select_account", "login"]);
+});
+
 Deno.test("A callback without the cookie of its sign-in, or with another browser's, gets 400 and no session", async () => {
   const world = await World.create();
   const isCallback = (url: string) => url.startsWith(`${app}/.culvert/callback`);

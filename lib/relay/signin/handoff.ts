@@ -109,6 +109,7 @@ export class Handoff {
       id,
       ltxn: login.id,
       lbind: await digestOf(login.secret),
+      ...start.selects && { sel: true },
     }, transactionMs);
   }
 

@@ -102,6 +102,7 @@ async function toProvider(
   signIn: SignIn,
   fields: OwnRequest["fields"],
   start: Start,
+  prompt = start.selects ? "select_account" : undefined,
 ): Promise<Response> {
   const provider = signIn.provider(start.site.provider);
   if (!provider) return staleLink();
@@ -111,7 +112,6 @@ async function toProvider(
   const id = randomText(12);
   const state = await signIn.handoff.state(start, provider.config.name, id, login);
   try {
-    const prompt = start.selects ? "select_account" : undefined;
     const attempt = { state, ...await secretsOf(login.secret, id) };
     const url = await provider.authorizationUrl(attempt, redirectUri(signIn), prompt);
     return redirect(302, url, login.cookies);
@@ -161,6 +161,10 @@ async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response>
     answer.headers.append("Set-Cookie", forget(names, state.loginTransaction));
     return answer;
   } catch (error) {
+    if (state.selects && error instanceof ProviderError && error.code === "invalid_request") {
+      // Providers need not know select_account (OpenID Connect Core, 3.1.2.1); all know login.
+      return await toProvider(signIn, fields, { ...state, selects: false }, "login");
+    }
     return providerFailed(signIn, provider, error, state);
   }
 }

@@ -18,10 +18,13 @@ export type ProviderErrorKind =
 export class ProviderError extends Error {
   override readonly name = "ProviderError";
   readonly kind: ProviderErrorKind;
+  /** The error code with which it answered the browser's request. */
+  readonly code: string | undefined;
 
-  constructor(kind: ProviderErrorKind, message: string) {
+  constructor(kind: ProviderErrorKind, message: string, code?: string) {
     super(message);
     this.kind = kind;
+    this.code = code;
   }
 }
 
@@ -39,7 +42,8 @@ export function providerErrorOf(
   if (error instanceof AuthorizationResponseError) {
     const code = codeOf(error.error);
     const isDown = code === "temporarily_unavailable" || code === "server_error";
-    return new ProviderError(isDown ? "unavailable" : "denied", `the provider answered ${code}`);
+    const kind = isDown ? "unavailable" : "denied";
+    return new ProviderError(kind, `the provider answered ${code}`, code);
   }
   if (error instanceof ResponseBodyError) {
     const code = codeOf(error.error);

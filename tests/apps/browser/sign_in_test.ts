@@ -203,6 +203,8 @@ async function openClosedService({ origin, open }: Site): Promise<void> {
     "getComputedStyle(document.querySelector('main')).borderRadius",
   );
   equal(radius, "12px", "the style sheet applies");
+  await page.click("main .button");
+  await page.shows("Log in at the provider");
 }
 
 /** A profile of its own has no cookies. */
