@@ -98,6 +98,8 @@ export class SharedDirectory implements Directory {
   readonly #clock: SharedClock;
   readonly #claims = new Map<Claim, Written>();
   readonly #removals: Written[] = [];
+  /** Changes that are on their way to the store; none of them rejects. */
+  readonly #changes = new Set<Promise<void>>();
   #lastNumber = 0;
   #renewing: Iterator<Written> | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -200,6 +202,8 @@ export class SharedDirectory implements Directory {
     try {
       // Others that have never asked for a cluster must not take it for one that nobody serves.
       await inBatches(claims, (written) => this.#leave(written));
+      // Among them are those of sessions that were asked to go elsewhere before.
+      await Promise.all(this.#changes);
       // Without its relay no lease counts any more; what follows only tidies up.
       await this.#send(["DEL", relayKey(this.#relay)]);
       await inBatches(claims, (written) => this.#remove(written));
@@ -399,7 +403,9 @@ export class SharedDirectory implements Directory {
 
   /** A change that nobody waits for: when it fails, the next heartbeat makes up for it. */
   #attempt(change: Promise<void>): void {
-    change.catch((error) => this.#failed(error));
+    const settled = change.catch((error) => this.#failed(error))
+      .finally(() => this.#changes.delete(settled));
+    this.#changes.add(settled);
   }
 
   /** As `send`, for a key that may be of another type than ours: what it holds counts as nothing. */

@@ -360,6 +360,20 @@ Deno.test("SharedDirectory removes a lease in the end whose removal failed", asy
   }
 });
 
+Deno.test("SharedDirectory has withdrawn once the leases are gone that were released before", async () => {
+  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  const { store, directory } = played;
+  const claim = { cluster: "c", instance: "agent", slot: 0, sinceMs: 1 };
+  directory.claim(claim);
+  await eventually(() => store.leases === 1, "the lease");
+  await eventually(() => store.commands.includes("HVALS"), "the end of the write");
+  store.take("");
+  directory.release(claim);
+  await directory.withdraw();
+  // The word that the session is moving, its lease, and only then the relay.
+  deepEqual([store.commands, store.leases], [["SET", "HDEL", "DEL"], 0]);
+});
+
 Deno.test("SharedDirectory tells which sessions other relays hold that are alive", async () => {
   const store = new FakeStore();
   const held: Claim[] = [];
