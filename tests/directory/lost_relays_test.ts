@@ -108,9 +108,8 @@ async function loseRelays(how: "killed" | "stopped"): Promise<void> {
     const relay = await startPeer({
       directory: redis.url,
       targets,
-      // The delay, in which the others learn that it leaves and its agents come to them, and the grace
-      // together are shorter than these tests wait for a program to stop.
-      args: ["--drain-delay", "2s", "--grace", "10s"],
+      // In which the others learn that it leaves, and its agents come to them.
+      args: ["--drain-delay", "2s"],
     });
     stack.use(relay);
     relays.push(relay);
