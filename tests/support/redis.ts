@@ -31,6 +31,7 @@ export class Redis implements AsyncDisposable {
   readonly address: string;
   readonly #port: number;
   #child: Deno.ChildProcess | undefined;
+  #folder: string | undefined;
 
   private constructor(port: number) {
     this.#port = port;
@@ -52,9 +53,11 @@ export class Redis implements AsyncDisposable {
   /** Starts it (again), empty. */
   async start(): Promise<void> {
     const args = ["--port", String(this.#port), "--bind", "127.0.0.1", "--save", ""];
+    // A replica writes what it is sent to its folder, and a server reads at its start what is there.
+    const folder = this.#folder = await Deno.makeTempDir({ prefix: "culvert-redis-" });
     this.#child = new Deno.Command("redis-server", {
       args: [...args, "--appendonly", "no"],
-      cwd: "/",
+      cwd: folder,
       stdin: "null",
       stdout: "null",
       stderr: "null",
@@ -69,6 +72,8 @@ export class Redis implements AsyncDisposable {
     if (!child) return;
     child.kill("SIGKILL");
     await child.status;
+    if (this.#folder !== undefined) await Deno.remove(this.#folder, { recursive: true });
+    this.#folder = undefined;
   }
 
   /** Sends commands, and returns what came back for each, in Redis' own notation. */
