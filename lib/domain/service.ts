@@ -1,4 +1,5 @@
 /** Services: what a relay publishes at hostnames of their own. */
+import { AddressRanges } from "./address_ranges.ts";
 import type { Impersonation } from "./cluster.ts";
 import type { IdentityRules } from "./identity.ts";
 import type { LimitValues } from "./limits.ts";
@@ -67,4 +68,9 @@ export interface ResponseHeaders {
   readonly set: readonly (readonly [name: string, value: string])[];
   /** In lower case. */
   readonly remove: readonly string[];
+}
+
+/** Whether a service's `allow` lists an address; without `allow`, every address counts as listed. */
+export function allowsAddress({ allow }: Pick<Service, "allow">, address: string): boolean {
+  return !allow || AddressRanges.parse(allow.join(","))!.has(address);
 }

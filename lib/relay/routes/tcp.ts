@@ -17,12 +17,8 @@ import {
 } from "../errors.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
-import { destinationOf } from "./destination.ts";
-import { AddressRanges } from "../../domain/address_ranges.ts";
-import { PUBLIC_POLICY } from "../../domain/service.ts";
-import { refusalOf } from "./refusals.ts";
-import { RequestContext } from "./request_context.ts";
-import { TcpRequest } from "./tcp_request.ts";
+import { allowsAddress, PUBLIC_POLICY } from "../../domain/service.ts";
+import { receiveTcp } from "./receive_tcp.ts";
 
 const pageRefused = new Denial("cross_site", crossSiteRefused);
 const addressRefused = new Denial("policy", policyDenied, "allow does not list the address");
@@ -88,8 +84,7 @@ function openTcp(
 
 /** Where the policy lets everybody in, `allow` is all that guards the target, whichever way they come. */
 function isAllowed({ service }: ServiceRoute, address: string): boolean {
-  if (!service?.allow || service.policy !== PUBLIC_POLICY) return true;
-  return AddressRanges.parse(service.allow.join(","))!.has(address);
+  return service?.policy !== PUBLIC_POLICY || allowsAddress(service, address);
 }
 
 /** A cookie is no credential here: browsers add it by themselves. */
@@ -103,19 +98,9 @@ function receive(
   route: ServiceRoute,
   identity: Identity,
 ): void {
-  if (exchange.isOver) {
-    // The caller left while its credential was looked at.
-    relay.metrics.service(route.name).aborted++;
-    return;
-  }
-  if (identity instanceof Denial) {
-    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
-    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
-  }
-  const context = new RequestContext(relay, exchange, route, { caller: identity });
-  new TcpRequest(context, exchange, destinationOf(route), acceptWebSocket).serve({
-    refusal: () => handshakeFault(exchange.head) ?? refusalOf(relay, exchange, context),
-    answersItself: () => false,
+  receiveTcp(relay, exchange, route, identity, {
+    acceptWebSocket,
+    fault: () => handshakeFault(exchange.head),
   });
 }
 

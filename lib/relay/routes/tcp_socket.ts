@@ -2,13 +2,11 @@
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import type { Peer } from "../../net/exchange.ts";
 import { SocketExchange } from "../../net/socket_exchange.ts";
-import { Denial, type Identity } from "../callers/caller.ts";
+import type { Identity } from "../callers/caller.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
-import { destinationOf } from "./destination.ts";
-import { refusalOf } from "./refusals.ts";
-import { RequestContext } from "./request_context.ts";
-import { rawUpgrade, TcpRequest } from "./tcp_request.ts";
+import { receiveTcp } from "./receive_tcp.ts";
+import { rawUpgrade } from "./tcp_request.ts";
 
 /** A connection of which nothing has been read; its socket is paused. */
 export interface BareConnection {
@@ -58,18 +56,6 @@ function receive(
   route: ServiceRoute,
   identity: Identity,
 ): void {
-  if (exchange.isOver) {
-    relay.metrics.service(route.name).aborted++;
-    return;
-  }
-  if (identity instanceof Denial) {
-    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
-    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
-  }
-  const context = new RequestContext(relay, exchange, route, { caller: identity });
-  const noWebSocket = () => Promise.reject(new Error("A bare connection has no WebSocket"));
-  new TcpRequest(context, exchange, destinationOf(route), noWebSocket).serve({
-    refusal: () => refusalOf(relay, exchange, context),
-    answersItself: () => false,
-  });
+  const acceptWebSocket = () => Promise.reject(new Error("A bare connection has no WebSocket"));
+  receiveTcp(relay, exchange, route, identity, { acceptWebSocket, fault: () => undefined });
 }

@@ -2,8 +2,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { ConfigError } from "../../../config/config_error.ts";
 import { formatAddress } from "../../../config/options/address.ts";
-import { AddressRanges } from "../../../domain/address_ranges.ts";
-import type { Service } from "../../../domain/service.ts";
+import { allowsAddress, type Service } from "../../../domain/service.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { serveSocket } from "../../../relay/routes/tcp_socket.ts";
@@ -121,9 +120,9 @@ class ServicePort {
 
   #accept(socket: Socket): void {
     const { metrics, sparseLog, services } = this.#relay;
-    const { name, allow } = this.service;
+    const { name } = this.service;
     const address = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-    const isAllowed = !allow || AddressRanges.parse(allow.join(","))!.has(address);
+    const isAllowed = allowsAddress(this.service, address);
     if (!isAllowed || this.#open >= maxConnections) {
       socket.resetAndDestroy();
       if (isAllowed) metrics.limitHit("max-connections");

@@ -1,0 +1,42 @@
+/** What comes of a TCP connection once the policy has said who asks for it, however it came. */
+import type { Exchange } from "../../net/exchange.ts";
+import { Denial, type Identity } from "../callers/caller.ts";
+import type { RelayBindings } from "../env.ts";
+import type { RelayError } from "../errors.ts";
+import type { Relay } from "../relay.ts";
+import type { ServiceRoute } from "../route.ts";
+import { destinationOf } from "./destination.ts";
+import { refusalOf } from "./refusals.ts";
+import { RequestContext } from "./request_context.ts";
+import { TcpRequest } from "./tcp_request.ts";
+
+/** What differs between connections in a WebSocket and those that come as they are. */
+export interface TcpEntry {
+  readonly acceptWebSocket: RelayBindings["acceptWebSocket"];
+  /** Why the request can't become a connection, or nothing. */
+  readonly fault: () => RelayError | undefined;
+}
+
+/** Connects a caller to its service, or refuses it with a line in the log. */
+export function receiveTcp(
+  relay: Relay,
+  exchange: Exchange,
+  route: ServiceRoute,
+  identity: Identity,
+  { acceptWebSocket, fault }: TcpEntry,
+): void {
+  if (exchange.isOver) {
+    // The caller left while its credential was looked at.
+    relay.metrics.service(route.name).aborted++;
+    return;
+  }
+  if (identity instanceof Denial) {
+    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
+    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
+  }
+  const context = new RequestContext(relay, exchange, route, { caller: identity });
+  new TcpRequest(context, exchange, destinationOf(route), acceptWebSocket).serve({
+    refusal: () => fault() ?? refusalOf(relay, exchange, context),
+    answersItself: () => false,
+  });
+}
