@@ -4,6 +4,7 @@ import { V2 } from "../peers/v2_frame.ts";
 import { eventually } from "../support/deadline.ts";
 import {
   type ClusterEntry,
+  type LogLine,
   type RunningAgent,
   startAgent,
   startRelay,
@@ -46,18 +47,17 @@ Deno.test("an agent with a wrong token says so, tries again slowly and connects 
   await using strict = await startRelay({ clusters: clustersOf(target, "another-token-0123") });
   await using proxy = await TcpProxy.start(strict.publicAddress);
   await using agent = await startLonelyAgent(target, proxy, "1s");
-  const refusals = () => agent.logs.filter(({ status }) => status === 401);
-  await eventually(() => refusals().length >= 3, "three refusals");
-  for (const { level, message, retry_in_ms: delayMs } of refusals()) {
+  const refusals = await agent.waitForLogs(3, ({ status }) => status === 401);
+  for (const { level, message, retry_in_ms: delayMs } of refusals) {
     equal(level, "error");
     ok(Number(delayMs) >= 500, String(delayMs));
     match(message, /^The relay refused this agent; check --token/);
   }
-  for (const [index, { time }] of refusals().slice(1).entries()) {
-    const gapMs = Date.parse(String(time)) - Date.parse(String(refusals()[index]!.time));
+  for (const [index, { time }] of refusals.slice(1).entries()) {
+    const gapMs = Date.parse(String(time)) - Date.parse(String(refusals[index]!.time));
     ok(gapMs >= 450, `a refused agent must wait half of --max-retry at least, not ${gapMs} ms`);
   }
-  ok(strict.logs.some(({ message }) => message.startsWith("Refused an agent")));
+  await strict.waitForLog(({ message }) => message.startsWith("Refused an agent"));
   equal(await readyStatus(agent), 503);
 
   await using relay = await startRelay({ clusters: clustersOf(target) });
@@ -123,7 +123,7 @@ Deno.test("an agent that is there before its relay connects when that comes, and
     assertNoSecrets(relay.logs);
   }
   ok(await metric(agent.healthAddress, "agent_reconnects_total") >= 3);
-  const ends = agent.logs.filter(({ message }) => message === "Disconnected from relay");
+  const ends = await agent.waitForLogs(3, ({ message }) => message === "Disconnected from relay");
   // Where the relay was stopped, the agent had been told to go elsewhere.
   deepEqual(ends.map((end) => typeof end.retry_in_ms), ["undefined", "undefined", "number"]);
   assertNoSecrets(agent.logs);
@@ -136,17 +136,18 @@ Deno.test("an agent whose relay is away logs one line for each attempt, with the
   for (const [level, more] of cases) {
     await t.step(`at level ${level}`, async () => {
       await using agent = await startLonelyAgent(target, proxy, "100ms", "-log-level", level);
-      const failed = () =>
-        agent.logs.filter(({ message }) => message === "Could not connect to relay");
-      await eventually(() => failed().length >= 3, "three attempts");
+      const failed = await agent.waitForLogs(
+        3,
+        ({ message }) => message === "Could not connect to relay",
+      );
       const begin = agent.logs.findIndex(({ message }) => message === "Connecting to relay");
-      const attempts = agent.logs.slice(begin, agent.logs.indexOf(failed()[2]!) + 1);
+      const attempts = agent.logs.slice(begin, agent.logs.indexOf(failed[2]!) + 1);
       const again = [...more, "Could not connect to relay"];
       deepEqual(
         attempts.map(({ message }) => message),
         ["Connecting to relay", "Could not connect to relay", ...again, ...again],
       );
-      for (const { level, reason, retry_in_ms: delayMs } of failed()) {
+      for (const { level, reason, retry_in_ms: delayMs } of failed) {
         equal(level, "warn");
         ok(typeof reason === "string" && reason !== "");
         ok(typeof delayMs === "number" && delayMs >= 0 && delayMs <= 100, String(delayMs));
@@ -174,7 +175,7 @@ Deno.test("a relay's Settings right behind the handshake's answer are heard ever
     await link.waitForFrame(({ type }) => type === V2.settings, "the agent's Settings");
     await link.terminate();
   }
-  const versions = agent.logs.filter(({ message }) => message === "Connected to relay")
-    .map(({ version }) => version);
+  const isConnected = ({ message }: LogLine) => message === "Connected to relay";
+  const versions = (await agent.waitForLogs(handshakes, isConnected)).map(({ version }) => version);
   deepEqual(new Set(versions), new Set([2]));
 });

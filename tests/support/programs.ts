@@ -26,6 +26,12 @@ export interface ProgramResult {
   readonly stderr: string;
 }
 
+/** How a test waits for a log line; `what` names it where it does not come. */
+export interface LogWait {
+  readonly timeoutMs?: number;
+  readonly what?: string;
+}
+
 interface LogWaiter {
   readonly accepts: (line: LogLine) => boolean;
   readonly resolve: (line: LogLine) => void;
@@ -90,7 +96,7 @@ export class Program implements AsyncDisposable {
    */
   async waitForLog(
     accepts: (line: LogLine) => boolean,
-    { timeoutMs = DEFAULT_DEADLINE_MS, what = "a log line" } = {},
+    { timeoutMs = DEFAULT_DEADLINE_MS, what = "a log line" }: LogWait = {},
   ): Promise<LogLine> {
     const found = this.logs.find(accepts);
     if (found) return found;
@@ -107,6 +113,24 @@ export class Program implements AsyncDisposable {
     } finally {
       this.#waiters.delete(waiter);
     }
+  }
+
+  /**
+   * The first `count` lines, already logged or still to come, that `accepts` takes. Lines reach the
+   * log a little after what they tell, so whoever counts them waits for the last.
+   */
+  async waitForLogs(
+    count: number,
+    accepts: (line: LogLine) => boolean,
+    wait: LogWait = {},
+  ): Promise<LogLine[]> {
+    const what = `${wait.what ?? "a log line"} (${count} times)`;
+    const found: LogLine[] = [];
+    while (found.length < count) {
+      const isNext = (line: LogLine) => accepts(line) && !found.includes(line);
+      found.push(await this.waitForLog(isNext, { ...wait, what }));
+    }
+    return found;
   }
 
   /** The log as text, for failure messages. */
@@ -248,6 +272,7 @@ export interface RunningRelay extends AsyncDisposable {
   /** Resolves when an agent of the cluster has connected. */
   waitForAgent(clusterId: string, timeoutMs?: number): Promise<void>;
   waitForLog: Program["waitForLog"];
+  waitForLogs: Program["waitForLogs"];
   stop(): Promise<number>;
   kill(): Promise<void>;
 }
@@ -290,6 +315,7 @@ function runningRelay(
       );
     },
     waitForLog: (accepts, wait) => program.waitForLog(accepts, wait),
+    waitForLogs: (count, accepts, wait) => program.waitForLogs(count, accepts, wait),
     stop: () => program.stop(),
     kill: () => program.kill(),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
@@ -324,6 +350,7 @@ export interface RunningAgent extends AsyncDisposable {
   /** Replaces the ServiceAccount token file's content at once, as a projected volume does. */
   rotateCredential(credential: string): Promise<void>;
   waitForLog: Program["waitForLog"];
+  waitForLogs: Program["waitForLogs"];
   stop(): Promise<number>;
   kill(): Promise<void>;
 }
@@ -368,6 +395,7 @@ function runningAgent(program: Program, files: TempFiles, healthAddress: string)
       await files.write("token", credential);
     },
     waitForLog: (accepts, wait) => program.waitForLog(accepts, wait),
+    waitForLogs: (count, accepts, wait) => program.waitForLogs(count, accepts, wait),
     stop: () => program.stop(),
     kill: () => program.kill(),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
