@@ -71,7 +71,8 @@ await runProgram(program, async (options) => {
       limits: defaultHeadLimits,
       timeouts: defaultConnectionTimeouts,
       connections: { max: maxHealthConnections, maxPerAddress: 0 },
-      turnedAway: (limit, peer) => agent.sparseLog.debug("Refused a connection", { limit, peer }),
+      turnedAway: (limit, peer) =>
+        agent.rateLimitedLog.debug("Refused a connection", { limit, peer }),
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", {
           listener: "health",

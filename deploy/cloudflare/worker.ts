@@ -1,9 +1,9 @@
 /**
- * The relay on Cloudflare: a Worker at the door, and a Durable Object for each cluster, in which its
- * agents' WebSockets end. The platform finds a cluster's object by its name, wherever it runs.
+ * The relay on Cloudflare: a Worker that admits requests, and a Durable Object for each cluster, in
+ * which its agents' WebSockets end. The platform finds a cluster's object by its name, wherever it runs.
  */
 import { edgeApp } from "../../lib/relay/edge_app.ts";
-import { clusterAtDoor } from "../../lib/relay/door.ts";
+import { admitAtEdge } from "../../lib/relay/edge_admission.ts";
 import { clusterNotAvailable, errorResponse } from "../../lib/relay/errors.ts";
 import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { peerOf, serveInWorker } from "../../lib/runtime/cloudflare/edge_server.ts";
@@ -35,17 +35,17 @@ function create(bindings: Bindings): Promise<EdgeRelay | Misconfigured> {
   });
 }
 
-/** The relay that guards the door; its sessions are in the objects. */
-let door: EdgeRelay | Misconfigured | undefined;
+/** The relay that admits requests; the objects have its sessions. */
+let admitting: EdgeRelay | Misconfigured | undefined;
 
 /** What Cloudflare calls for each request. */
 export default {
   async fetch(request: Request, bindings: Bindings): Promise<Response> {
     // Never a promise shared between requests: one that is given up would leave the others waiting.
-    const edge = door ??= await create(bindings);
+    const edge = admitting ??= await create(bindings);
     if ("fault" in edge) return misconfigured(edge);
     const { relay, log } = edge;
-    const cluster = await clusterAtDoor(relay, request, peerOf(request));
+    const cluster = await admitAtEdge(relay, request, peerOf(request));
     if (cluster instanceof Response) return cluster;
     try {
       return await bindings.CLUSTER_TUNNEL.getByName(cluster).fetch(request);
@@ -67,7 +67,7 @@ export class ClusterTunnel {
     this.#bindings = bindings;
   }
 
-  /** Serves what the door let in, and looks at its credentials once more. */
+  /** Serves what the Worker admitted, and checks its credentials again. */
   async fetch(request: Request): Promise<Response> {
     const edge = this.#edge ??= await create(this.#bindings);
     if ("fault" in edge) return misconfigured(edge);

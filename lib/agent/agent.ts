@@ -1,6 +1,6 @@
 /** The agent: keeps a session with the relay and serves what comes through it. */
 import type { Log } from "../log.ts";
-import { SparseLog } from "../sparse_log.ts";
+import { RateLimitedLog } from "../rate_limited_log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import type { Notice } from "../protocol/announcement.ts";
@@ -34,7 +34,7 @@ export interface AgentConfig extends LinkConfig {
 const credentialLookMs = 60_000;
 
 /** How often the log is told of lines that it left out, in milliseconds. */
-const sparseLogSweepMs = 1_000;
+const logSweepMs = 1_000;
 
 /** Runs until it is stopped. */
 export class Agent {
@@ -42,7 +42,7 @@ export class Agent {
   readonly #log: Log;
   readonly targets: Targets;
   /** For what others can cause as often as they like. */
-  readonly sparseLog: SparseLog;
+  readonly rateLimitedLog: RateLimitedLog;
   readonly #links: readonly RelayLink[];
   readonly #stop = new AbortController();
   readonly metrics: AgentMetrics;
@@ -50,7 +50,7 @@ export class Agent {
   constructor(config: AgentConfig, log: Log) {
     this.#config = config;
     this.#log = log;
-    this.sparseLog = new SparseLog(log);
+    this.rateLimitedLog = new RateLimitedLog(log);
     this.metrics = new AgentMetrics(() => this.#figures(), config.version);
     const { head, poolSize, poolIdleTimeoutMs, tracer } = config;
     this.targets = new Targets(
@@ -97,13 +97,13 @@ export class Agent {
   async run(): Promise<void> {
     this.targets.lookAtCredentials();
     const timer = setInterval(() => this.targets.lookAtCredentials(), credentialLookMs);
-    const sweep = setInterval(() => this.sparseLog.sweep(), sparseLogSweepMs);
+    const sweep = setInterval(() => this.rateLimitedLog.sweep(), logSweepMs);
     try {
       await Promise.all(this.#links.map((link) => link.run()));
     } finally {
       clearInterval(timer);
       clearInterval(sweep);
-      this.sparseLog.sweep(true);
+      this.rateLimitedLog.sweep(true);
     }
   }
 
@@ -137,13 +137,16 @@ export class Agent {
     const peer = new URL(this.#config.serverUrl).host;
     const [only, another] = this.targets.table.targets;
     const about = { target: another ? undefined : only?.name, peer };
-    this.sparseLog.warn("Refused a request for another target", about, { asked: target, kind });
+    this.rateLimitedLog.warn("Refused a request for another target", about, {
+      asked: target,
+      kind,
+    });
   }
 
   /** A relay may send as many as it likes. */
   #noticed({ code, message }: Notice): void {
     const peer = new URL(this.#config.serverUrl).host;
-    this.sparseLog.warn("Notice from the relay", { peer }, { code, reason: message });
+    this.rateLimitedLog.warn("Notice from the relay", { peer }, { code, reason: message });
   }
 
   #figures() {

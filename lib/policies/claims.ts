@@ -1,5 +1,5 @@
 /** What a provider's verified claims say about somebody. */
-import { Patterns } from "../domain/patterns.ts";
+import { NamePatterns } from "../domain/name_patterns.ts";
 import type { ClaimPath } from "../domain/policy.ts";
 import type { ClaimNames, VerifiedEmail } from "../domain/provider.ts";
 import { domainOf } from "./email.ts";
@@ -69,11 +69,11 @@ export function meets(claims: Claims, names: ClaimNames, rule: PersonRule): bool
 
 /** The members of a claim that meet a rule. */
 export function valuesOf(claims: Claims, { path, value }: ClaimRule): string[] {
-  return valuesAt(claims, path, new Patterns([value]));
+  return valuesAt(claims, path, new NamePatterns([value]));
 }
 
 /** The members of a claim that fit one of some patterns; a claim that is no list is its only member. */
-export function valuesAt(claims: Claims, path: readonly string[], wanted: Patterns): string[] {
+export function valuesAt(claims: Claims, path: readonly string[], wanted: NamePatterns): string[] {
   const members: unknown[] = [claimAt(claims, path)].flat();
   return members.filter(isScalar).map(String).filter((member) => wanted.matches(member));
 }

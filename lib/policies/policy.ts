@@ -1,6 +1,6 @@
 /** Who may open what: a policy decides by what is known about whoever asks, and says no by default. */
 import { AddressRanges } from "../domain/address_ranges.ts";
-import { Patterns } from "../domain/patterns.ts";
+import { NamePatterns } from "../domain/name_patterns.ts";
 import {
   isSet,
   type PolicyEntry,
@@ -137,9 +137,9 @@ function matches(rule: Rule, { address, certificateNames, token, vouched }: Fact
     case "emailDomain":
       return vouched?.meets(rule) ?? false;
     case "token":
-      return token !== undefined && new Patterns([rule.name]).matches(token);
+      return token !== undefined && new NamePatterns([rule.name]).matches(token);
     case "certificate": {
-      const wanted = new Patterns([rule.name]);
+      const wanted = new NamePatterns([rule.name]);
       return certificateNames.some((name) => wanted.matches(name));
     }
     case "address":

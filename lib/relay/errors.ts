@@ -550,7 +550,7 @@ export function answerError(
   exchange.answer(error.status, error.reason, [...fields, ...more], body);
 }
 
-/** The answer where there is no exchange: at the door of a relay whose sessions are elsewhere. */
+/** The answer where there is no exchange: at edge admission. */
 export function errorResponse(error: RelayError, head?: AskedHead): Response {
   const { fields, body } = answerTo(error, head);
   const headers = new Headers(fields.map(({ name, value }): [string, string] => [name, value]));

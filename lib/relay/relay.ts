@@ -6,7 +6,7 @@ import type { LimitValues } from "../domain/limits.ts";
 import type { Service } from "../domain/service.ts";
 import type { Log } from "../log.ts";
 import { digestToken } from "./digests.ts";
-import { SparseLog } from "../sparse_log.ts";
+import { RateLimitedLog } from "../rate_limited_log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import type { SessionKeepalive } from "../protocol/session.ts";
@@ -20,7 +20,7 @@ import type { Audit } from "./telemetry/audit.ts";
 import { IdleWatch } from "./limits/idle_watch.ts";
 import { Limits } from "./limits/limits.ts";
 import { ResponseTimeouts } from "./limits/response_timeouts.ts";
-import { RefusalPace } from "./limits/refusal_pace.ts";
+import { RefusalThrottle } from "./limits/refusal_throttle.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
 import type { PeerRouting } from "./hop/peer_routing.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
@@ -104,7 +104,7 @@ export class Relay {
   readonly config: RelayConfig;
   readonly log: Log;
   /** For what anybody outside can cause. */
-  readonly sparseLog: SparseLog;
+  readonly rateLimitedLog: RateLimitedLog;
   readonly registry: Registry;
   readonly metrics: Metrics;
   readonly defer: (run: () => void) => void;
@@ -131,7 +131,7 @@ export class Relay {
   #pathless: ReadonlySet<string>;
   #clustersById: ReadonlyMap<string, ClusterEntry>;
   /** For requests that are over them. */
-  readonly refusalPace = new RefusalPace();
+  readonly refusalThrottle = new RefusalThrottle();
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
   readonly responseTimeouts: ResponseTimeouts;
@@ -159,10 +159,10 @@ export class Relay {
     this.audit = parts.audit;
     this.tracer = parts.tracer;
     this.admissions = new Admissions(tokens);
-    this.sparseLog = new SparseLog(log);
-    this.agentRefusals = new AgentRefusals(metrics, this.sparseLog);
+    this.rateLimitedLog = new RateLimitedLog(log);
+    this.agentRefusals = new AgentRefusals(metrics, this.rateLimitedLog);
     this.callers = callers;
-    this.callerRefusals = new CallerRefusals(metrics, this.sparseLog);
+    this.callerRefusals = new CallerRefusals(metrics, this.rateLimitedLog);
     this.limits = new Limits(config.limits, config.clusterLimits);
     this.limits.useClusters(config.clusters);
     metrics.useClusters(config.clusters.map(({ id }) => id));

@@ -29,7 +29,7 @@ export async function cpuSecondsWithChildren(pid: number): Promise<number> {
 
 async function cpuTicks(pid: number): Promise<{ own: number; children: number }> {
   const stat = await readProc(pid, "stat");
-  // The program's name stands in parentheses and may contain anything: count from the last one.
+  // The program's name stands in parentheses and may contain anyName: count from the last one.
   // What follows starts with field 3; user and system time are fields 14 and 15, the children's
   // 16 and 17 (proc(5)).
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ").map(Number);

@@ -3,7 +3,7 @@
  * once, so that a loop of curl could fill a disk.
  */
 import { equal, ok } from "node:assert/strict";
-import { freeLines } from "../../lib/sparse_log.ts";
+import { freeLines } from "../../lib/rate_limited_log.ts";
 import { loopbackFiles, withFolder } from "../support/certificates.ts";
 import { eventually } from "../support/deadline.ts";
 import { type RunningRelay, startRelay } from "../support/programs.ts";

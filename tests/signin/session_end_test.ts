@@ -90,32 +90,32 @@ Deno.test("A session ends after its time, and without requests after its idle ti
   }
 });
 
-Deno.test("What a session has begun loses its standing with it", async () => {
+Deno.test("What a session has begun loses its grant with it", async () => {
   const { world, browser } = await signedIn();
   await status(browser);
   const { session } = world.forwarded.at(-1)!;
-  const standing = world.signIn.standingOf(session);
-  assert.ok(standing.mayReach("", Date.now()));
+  const grant = world.signIn.grantOf(session);
+  assert.ok(grant.mayReach("", Date.now()));
   await browser.send(`${app}/.culvert/logout`, {
     method: "POST",
     headers: { "Sec-Fetch-Site": "same-origin" },
   });
-  assert.ok(!standing.mayReach("", Date.now()));
+  assert.ok(!grant.mayReach("", Date.now()));
 });
 
 Deno.test("An open request whose session can be refreshed goes on, and asks the provider once", async () => {
   const { world, browser } = await signedIn();
   await status(browser);
   const { session } = world.forwarded.at(-1)!;
-  const standing = world.signIn.standingOf(session);
+  const grant = world.signIn.grantOf(session);
   world.aheadMs = 10 * 60_000 + 1;
   const asked = world.provider.count("/token");
   for (let times = 0; times < 3; times++) {
-    assert.ok(standing.mayReach("", Date.now() + world.aheadMs));
+    assert.ok(grant.mayReach("", Date.now() + world.aheadMs));
   }
   await status(browser);
   assert.equal(world.provider.count("/token") - asked, 1);
-  assert.ok(standing.mayReach("", Date.now() + world.aheadMs));
+  assert.ok(grant.mayReach("", Date.now() + world.aheadMs));
 });
 
 Deno.test("Signing out needs a form of the host's own, and ends the session at every service and at the provider", async () => {

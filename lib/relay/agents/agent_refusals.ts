@@ -4,7 +4,7 @@ import type { RelayEnv } from "../env.ts";
 import { AuthThrottle } from "../auth_throttle.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
-import type { SparseLog } from "../../sparse_log.ts";
+import type { RateLimitedLog } from "../../rate_limited_log.ts";
 import type { Refusal } from "./admissions.ts";
 
 /** Where refused agents are counted. */
@@ -19,10 +19,10 @@ export interface AgentRefusalCounts {
  */
 export class AgentRefusals {
   readonly #counts: AgentRefusalCounts;
-  readonly #log: SparseLog;
+  readonly #log: RateLimitedLog;
   readonly #throttle = new AuthThrottle(() => performance.now());
 
-  constructor(counts: AgentRefusalCounts, log: SparseLog) {
+  constructor(counts: AgentRefusalCounts, log: RateLimitedLog) {
     this.#counts = counts;
     this.#log = log;
   }

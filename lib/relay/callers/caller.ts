@@ -2,7 +2,7 @@
 import type { RelayError } from "../errors.ts";
 import type { Vouched } from "../../policies/facts.ts";
 import type { CallerKind } from "./methods.ts";
-import type { Patterns } from "../../domain/patterns.ts";
+import type { NamePatterns } from "../../domain/name_patterns.ts";
 
 /** A caller that proved who it is, or that nobody asked. */
 export interface Caller {
@@ -11,9 +11,9 @@ export interface Caller {
   /** For logs, audit, limits and other relays; never a credential. See {@link isPrintableName}. */
   readonly name: string;
   /** The clusters that it may reach. */
-  readonly clusters: Patterns;
-  /** What the lists say about it later on; absent where no list of this relay can change it. */
-  readonly standing?: Standing | undefined;
+  readonly clusters: NamePatterns;
+  /** Ends when a list withdraws the credential; absent where no list of this relay can. */
+  readonly grant?: Grant | undefined;
   /** What a provider says about it; absent where none does. */
   readonly person?: Person | undefined;
   /** The rules of a policy that let it in, in words; absent where no policy was asked. */
@@ -33,12 +33,12 @@ export interface Person {
   readonly proof?: string | undefined;
 }
 
-/** How a caller stands by the lists as they are now: what it has begun may have to end. */
-export interface Standing {
+/** What a caller's credential allows by the lists as they are now: open requests end with it. */
+export interface Grant {
   /** Milliseconds since 1970 from which it is nobody; infinite for never. */
   readonly expiresMs: number;
   /** Whether its credential still counts, whatever it opens. */
-  isGood(nowMs: number): boolean;
+  isValid(nowMs: number): boolean;
   /** Whether it may still reach a cluster. */
   mayReach(cluster: string, nowMs: number): boolean;
 }

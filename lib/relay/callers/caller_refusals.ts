@@ -4,7 +4,7 @@ import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
 import { AuthThrottle } from "../auth_throttle.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import type { Route } from "../route.ts";
-import type { SparseLog } from "../../sparse_log.ts";
+import type { RateLimitedLog } from "../../rate_limited_log.ts";
 import type { Caller, Denial, DenialReason } from "./caller.ts";
 
 /** Where refused callers are counted. */
@@ -17,10 +17,10 @@ export interface CallerRefusalCounts {
 /** Refuses callers. */
 export class CallerRefusals {
   readonly #counts: CallerRefusalCounts;
-  readonly #log: SparseLog;
+  readonly #log: RateLimitedLog;
   readonly #throttle = new AuthThrottle(() => performance.now());
 
-  constructor(counts: CallerRefusalCounts, log: SparseLog) {
+  constructor(counts: CallerRefusalCounts, log: RateLimitedLog) {
     this.#counts = counts;
     this.#log = log;
   }

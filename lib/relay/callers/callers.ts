@@ -22,7 +22,7 @@ import { looksLikeJwt } from "../../jwt/verify.ts";
 import { JwtVerifier } from "./jwt.ts";
 import { IssuerKeys, type KeysEvents } from "../../jwt/keys.ts";
 import { OpenRequests } from "./open_requests.ts";
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import { CallerTokens, type TokenOwner } from "./tokens.ts";
 import { VerifiedTokens } from "./verified_tokens.ts";
 
@@ -47,7 +47,7 @@ export interface CallerRequest {
 /** Looks for one kind of credential; undefined if the request has none of it. */
 type CredentialReader = (request: CallerRequest) => Identity | Promise<Identity> | undefined;
 
-const network: Caller = { kind: "network", name: "network", clusters: anything };
+const network: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** Identifies callers. */
 export class Callers {
@@ -168,15 +168,15 @@ export class Callers {
     return identity;
   }
 
-  /** By the rules of now, and with a standing by those of later. */
+  /** Decides by the present rules; the grant follows later ones. */
   #byRules(rules: CallerCertificates, certificate: PeerCertificate): Identity {
     const caller = rules.find(certificate);
     if (!caller) return unknownCertificate;
     return {
       ...caller,
-      standing: {
+      grant: {
         expiresMs: Infinity,
-        isGood: () => this.#certificates?.find(certificate) !== undefined,
+        isValid: () => this.#certificates?.find(certificate) !== undefined,
         mayReach: (cluster) =>
           this.#certificates?.find(certificate)?.clusters.matches(cluster) ?? false,
       },

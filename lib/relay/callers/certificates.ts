@@ -4,17 +4,17 @@ import type { PeerCertificate } from "../../net/exchange.ts";
 import { callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type Identity } from "./caller.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
-import { anything, Patterns } from "../../domain/patterns.ts";
+import { anyName, NamePatterns } from "../../domain/name_patterns.ts";
 
 /** What a certificate without any name is called. */
 const nameless = "unnamed";
 
 /** Tells which caller a certificate names. */
 export class CallerCertificates {
-  readonly #rules: readonly { readonly name: Patterns; readonly clusters: readonly string[] }[];
+  readonly #rules: readonly { readonly name: NamePatterns; readonly clusters: readonly string[] }[];
 
   constructor(rules: readonly CertificateRule[]) {
-    this.#rules = rules.map(({ name, clusters }) => ({ name: new Patterns([name]), clusters }));
+    this.#rules = rules.map(({ name, clusters }) => ({ name: new NamePatterns([name]), clusters }));
   }
 
   /** The caller, with the clusters of all rules that fit one of its names; nothing without any. */
@@ -25,7 +25,7 @@ export class CallerCertificates {
     if (first === undefined) return undefined;
     // The log is to have the name that counted.
     const name = names.find((name) => first.name.matches(name)) ?? nameless;
-    const clusters = new Patterns(fitting.flatMap((rule) => rule.clusters));
+    const clusters = new NamePatterns(fitting.flatMap((rule) => rule.clusters));
     return { kind: "certificate", name, clusters };
   }
 }
@@ -36,5 +36,5 @@ const unprintable = new Denial("name", callerUnknown, "no name of the certificat
 export function anyCertificate({ names }: PeerCertificate): Identity {
   const name = names.length === 0 ? nameless : names.find(isPrintableName);
   if (name === undefined) return unprintable;
-  return { kind: "certificate", name, clusters: anything };
+  return { kind: "certificate", name, clusters: anyName };
 }

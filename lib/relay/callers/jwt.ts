@@ -6,11 +6,11 @@ import { callersUnavailable, callerUnknown } from "../errors.ts";
 import { jwtEndMs, JwtRefusal, verifyJwt } from "../../jwt/verify.ts";
 import { valuesAt } from "../../policies/claims.ts";
 import { VouchedClaims } from "../../policies/facts.ts";
-import { Denial, type Person, type Standing } from "./caller.ts";
+import { Denial, type Grant, type Person } from "./caller.ts";
 import { isPrintableName, nameFault } from "../../domain/printable_name.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import type { IssuerKeys } from "../../jwt/keys.ts";
-import { Patterns } from "../../domain/patterns.ts";
+import { NamePatterns } from "../../domain/name_patterns.ts";
 import type { TokenOwner } from "./tokens.ts";
 
 /** What policies read in callers' JWTs; their name is `sub`, as in logs. */
@@ -55,11 +55,11 @@ export class JwtVerifier {
   }
 
   /** The clusters that verified claims open. */
-  clustersOf(payload: JWTPayload): Patterns {
+  clustersOf(payload: JWTPayload): NamePatterns {
     const rules = this.#rules.filter(({ path, value }) =>
       valuesAt(payload, path, value).length > 0
     );
-    return new Patterns(rules.flatMap((rule) => rule.clusters));
+    return new NamePatterns(rules.flatMap((rule) => rule.clusters));
   }
 
   #personOf(payload: JWTPayload, username: string): Person {
@@ -77,15 +77,15 @@ export class JwtVerifier {
     const name: unknown = payload.sub;
     if (!isPrintableName(name)) return new Denial("name", callerUnknown, `sub ${nameFault(name)}`);
     const expiresMs = jwtEndMs(payload);
-    const standing: Standing = {
+    const grant: Grant = {
       expiresMs,
-      isGood: (nowMs) => nowMs < expiresMs && this.#inUse() !== undefined,
+      isValid: (nowMs) => nowMs < expiresMs && this.#inUse() !== undefined,
       mayReach: (cluster, nowMs) =>
         nowMs < expiresMs && (this.#inUse()?.clustersOf(payload).matches(cluster) ?? false),
     };
     const clusters = this.clustersOf(payload);
     return {
-      caller: { kind: "jwt", name, clusters, standing, person: this.#personOf(payload, name) },
+      caller: { kind: "jwt", name, clusters, grant, person: this.#personOf(payload, name) },
       expiresMs,
     };
   }
@@ -99,11 +99,11 @@ export function toDenial({ fault, detail }: JwtRefusal): Denial {
 
 interface Rule {
   readonly path: readonly string[];
-  readonly value: Patterns;
+  readonly value: NamePatterns;
   readonly clusters: readonly string[];
 }
 
 function toRule({ claim, value, clusters }: ClaimRule): Rule {
   const path = typeof claim === "string" ? [claim] : claim;
-  return { path, value: new Patterns([value]), clusters };
+  return { path, value: new NamePatterns([value]), clusters };
 }

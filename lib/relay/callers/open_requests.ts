@@ -41,18 +41,18 @@ export class OpenRequests {
   }
 
   /**
-   * Watches a request until {@link forget}, if its caller is one that can lose its standing.
+   * Watches a request until {@link forget}, if its caller's grant can end.
    *
-   * @returns `lost` when it has lost it already: since it was identified, a list may have changed.
+   * @returns `lost` when the grant has ended already: a list may have changed since the caller was identified.
    */
   watch(request: OpenRequest): Watching | "lost" | undefined {
-    const standing = request.caller?.standing;
-    if (!standing) return undefined;
-    if (!standing.mayReach(request.cluster, this.#nowMs())) return "lost";
+    const grant = request.caller?.grant;
+    if (!grant) return undefined;
+    if (!grant.mayReach(request.cluster, this.#nowMs())) return "lost";
     const watching = new Watching(request);
     this.#watched.add(watching);
     // The timer runs only while somebody's token can expire.
-    if (standing.expiresMs !== Infinity) this.#watchExpiry();
+    if (grant.expiresMs !== Infinity) this.#watchExpiry();
     return watching;
   }
 
@@ -74,7 +74,7 @@ export class OpenRequests {
     const now = this.#nowMs();
     let mayExpire = false;
     for (const watching of this.#watched.toArray()) {
-      if (watching.request.caller?.standing?.expiresMs === Infinity) continue;
+      if (watching.request.caller?.grant?.expiresMs === Infinity) continue;
       mayExpire = true;
       isolated("request", () => this.#check(watching, now));
     }
@@ -85,10 +85,10 @@ export class OpenRequests {
 
   #check(watching: Watching, nowMs: number): void {
     const { request } = watching;
-    const standing = request.caller?.standing;
-    if (standing?.mayReach(request.cluster, nowMs)) {
+    const grant = request.caller?.grant;
+    if (grant?.mayReach(request.cluster, nowMs)) {
       // The new list may have given its token an end.
-      if (standing.expiresMs !== Infinity) this.#watchExpiry();
+      if (grant.expiresMs !== Infinity) this.#watchExpiry();
       return;
     }
     if (!watching.isListed) return;

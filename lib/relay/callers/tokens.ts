@@ -1,8 +1,8 @@
 /** Callers' bearer tokens: whose each is. */
 import type { CallerToken } from "../../domain/callers.ts";
 import { type DigestEntry, digestOf, DigestTable } from "../digests.ts";
-import type { Caller, Standing } from "./caller.ts";
-import { Patterns } from "../../domain/patterns.ts";
+import type { Caller, Grant } from "./caller.ts";
+import { NamePatterns } from "../../domain/name_patterns.ts";
 
 /** A caller and until when its token is good. */
 export interface TokenOwner {
@@ -48,12 +48,12 @@ export class CallerTokens {
 async function toEntry(entry: CallerToken, inUse: TokensInUse): Promise<DigestEntry<TokenOwner>> {
   const { name, clusters } = entry;
   const digest = await digestOf(entry);
-  const standing = new TokenStanding(digest.toHex(), inUse);
-  const caller: Caller = { kind: "token", name, clusters: new Patterns(clusters), standing };
+  const grant = new TokenGrant(digest.toHex(), inUse);
+  const caller: Caller = { kind: "token", name, clusters: new NamePatterns(clusters), grant };
   return { digest, value: { caller, expiresMs: entry.expiresMs ?? Infinity } };
 }
 
-class TokenStanding implements Standing {
+class TokenGrant implements Grant {
   readonly #digest: string;
   readonly #inUse: TokensInUse;
 
@@ -66,12 +66,12 @@ class TokenStanding implements Standing {
     return this.#owner?.expiresMs ?? 0;
   }
 
-  isGood(nowMs: number): boolean {
+  isValid(nowMs: number): boolean {
     return nowMs < this.expiresMs;
   }
 
   mayReach(cluster: string, nowMs: number): boolean {
-    return this.isGood(nowMs) && this.#owner!.caller.clusters.matches(cluster);
+    return this.isValid(nowMs) && this.#owner!.caller.clusters.matches(cluster);
   }
 
   get #owner(): TokenOwner | undefined {

@@ -20,7 +20,7 @@ import { clusterRouteOf, type Route } from "../route.ts";
 import { isCallerKind } from "../callers/methods.ts";
 import { type CallerIdentity, noIdentity } from "../people/identities.ts";
 import { decodeIdentity, encodeIdentity } from "./hop_identity.ts";
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import { answerError, notHere } from "../errors.ts";
 import { relayedField } from "../forward/headers.ts";
 import { type Span, withTrace } from "../../trace.ts";
@@ -109,7 +109,7 @@ function readCaller(marks: readonly Field[]): Caller | undefined {
   const encoded = single(marks, names.name);
   if (kind === undefined || !isCallerKind(kind) || encoded === undefined) return undefined;
   const name = decodeName(encoded);
-  return name === undefined ? undefined : { kind, name, clusters: anything };
+  return name === undefined ? undefined : { kind, name, clusters: anyName };
 }
 
 /** A caller's name as a header's value: it is printable, and need not be ASCII. */

@@ -1,5 +1,5 @@
 /** Who is let in where a policy decides: at a service, and on the path of a cluster that has one. */
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { publicPolicy } from "../../domain/policy.ts";
 import type { Decision } from "../../policies/policy.ts";
@@ -10,7 +10,7 @@ import { anyCertificate } from "../callers/certificates.ts";
 import { readCredential, readOwnCredential } from "../callers/credential.ts";
 import { isAmbient } from "../callers/methods.ts";
 import { callerUnknown, policyDenied } from "../errors.ts";
-import { type Guard, guarded, GuardedStanding } from "./guard.ts";
+import { type Guard, guarded, PolicyGrant } from "./guard.ts";
 import type { People } from "./people.ts";
 
 /** Something behind a policy, as the configuration has it when a request comes. */
@@ -52,7 +52,7 @@ export class PolicyDenial extends Denial {
   }
 }
 
-const nobody: Caller = { kind: "network", name: "network", clusters: anything };
+const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** Identifies callers and asks policies about them. */
 export class Gate {
@@ -109,8 +109,8 @@ export class Gate {
       const guard = place.guardNow();
       return guard !== undefined && this.#people.allows(guard, facts);
     };
-    const standing = new GuardedStanding(identity, isLetIn, needsCluster);
-    return guarded(identity, standing, decision.met.map(describeRule));
+    const grant = new PolicyGrant(identity, isLetIn, needsCluster);
+    return guarded(identity, grant, decision.met.map(describeRule));
   }
 }
 

@@ -1,8 +1,8 @@
-/** What a policy guards, and the standing of those whom it lets in. */
+/** What a policy guards, and the grant of a caller that it admits. */
 import type { Peer } from "../../net/exchange.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import type { Facts } from "../../policies/facts.ts";
-import type { Caller, Standing } from "../callers/caller.ts";
+import type { Caller, Grant } from "../callers/caller.ts";
 
 /** Something that a policy guards. */
 export interface Guard {
@@ -24,12 +24,12 @@ export function factsOf(caller: Caller, { address, certificate }: Peer): Facts {
 }
 
 /** The same caller, who loses what it has begun when its policy does not let it in any more. */
-export function guarded(caller: Caller, standing: Standing, met: readonly string[]): Caller {
-  return { ...caller, standing, met };
+export function guarded(caller: Caller, grant: Grant, met: readonly string[]): Caller {
+  return { ...caller, grant, met };
 }
 
 /** Lets a caller go on as long as its credential counts and a policy lets it in. */
-export class GuardedStanding implements Standing {
+export class PolicyGrant implements Grant {
   readonly #caller: Caller;
   readonly #isLetIn: () => boolean;
   /** Whether the credential must also open the cluster, as it must on the path of one. */
@@ -42,15 +42,15 @@ export class GuardedStanding implements Standing {
   }
 
   get expiresMs(): number {
-    return this.#caller.standing?.expiresMs ?? Infinity;
+    return this.#caller.grant?.expiresMs ?? Infinity;
   }
 
-  isGood(nowMs: number): boolean {
-    return (this.#caller.standing?.isGood(nowMs) ?? true) && this.#isLetIn();
+  isValid(nowMs: number): boolean {
+    return (this.#caller.grant?.isValid(nowMs) ?? true) && this.#isLetIn();
   }
 
   mayReach(cluster: string, nowMs: number): boolean {
-    if (!this.isGood(nowMs)) return false;
-    return !this.#needsCluster || (this.#caller.standing?.mayReach(cluster, nowMs) ?? true);
+    if (!this.isValid(nowMs)) return false;
+    return !this.#needsCluster || (this.#caller.grant?.mayReach(cluster, nowMs) ?? true);
   }
 }

@@ -1,6 +1,6 @@
 /** A proxy in front that signs people in, such as Cloudflare Access, and adds a JWT to each request. */
 import type { JWTPayload } from "jose";
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import { isPrintableName, nameFault } from "../../domain/printable_name.ts";
 import type { JwtHeaderProvider } from "../../domain/provider.ts";
 import type { Clock } from "../../jwt/clock.ts";
@@ -106,12 +106,12 @@ export class HeaderProvider {
       return new Denial("name", callerUnknown, `the name ${nameFault(username)}`);
     }
     const expiresMs = jwtEndMs(payload);
-    const isGood = (nowMs: number) => nowMs < expiresMs && this.#context.isInUse();
+    const isValid = (nowMs: number) => nowMs < expiresMs && this.#context.isInUse();
     const caller: Caller = {
       kind: "edge",
       name: username,
-      clusters: anything,
-      standing: { expiresMs, isGood, mayReach: (_cluster, nowMs) => isGood(nowMs) },
+      clusters: anyName,
+      grant: { expiresMs, isValid, mayReach: (_cluster, nowMs) => isValid(nowMs) },
       person: {
         vouched: new VouchedClaims(name, payload, claims),
         issuer,

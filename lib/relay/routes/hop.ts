@@ -43,7 +43,7 @@ export function serveHop(
   const { exchange } = env;
   if (hop === "forged") {
     relay.metrics.authFailed("tunnel");
-    relay.sparseLog.warn("Refused a request: it has fields that only relays may send", {
+    relay.rateLimitedLog.warn("Refused a request: it has fields that only relays may send", {
       peer: exchange.peer.address,
     });
     return answerError(exchange, forbiddenHop);

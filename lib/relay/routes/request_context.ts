@@ -13,7 +13,7 @@ import type { OpenRequest, Watching } from "../callers/open_requests.ts";
 import { answerError, auditUnavailable, type RelayError, relayStopping } from "../errors.ts";
 import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
 import { type Permit, unlimited } from "../limits/limits.ts";
-import type { RefusalPace } from "../limits/refusal_pace.ts";
+import type { RefusalThrottle } from "../limits/refusal_throttle.ts";
 import type { Relay } from "../relay.ts";
 import { type CallerIdentity, noIdentity } from "../people/identities.ts";
 import type { Route } from "../route.ts";
@@ -27,10 +27,10 @@ export interface RequestSource {
   readonly peer: Peer;
 }
 
-/** A request that is not let in, though its caller is known; `pace` says when to tell it. */
+/** A request that is not let in, though its caller is known; `throttle` says when to tell it. */
 export interface Refused {
   readonly error: RelayError;
-  readonly pace?: RefusalPace | undefined;
+  readonly throttle?: RefusalThrottle | undefined;
 }
 
 /** Who asks, as far as that is known. */
@@ -125,7 +125,7 @@ export class RequestContext implements Audited, OpenRequest {
       service: route.kind === "service" ? route.name : undefined,
       caller: caller?.name,
     });
-    if ("status" in permit) return { error: permit, pace: relay.refusalPace };
+    if ("status" in permit) return { error: permit, throttle: relay.refusalThrottle };
     this.permit = permit;
     const watching = relay.callers.open.watch(this);
     if (watching === "lost") {

@@ -40,7 +40,7 @@ export class RequestLog {
     // Anybody can send requests that nobody lets in: so many must not fill the log.
     const isAnybodys = denialReason !== undefined && !caller;
     if (!isAnybodys) return relay.log.info("Request", fields);
-    relay.sparseLog.info("Request", { status: end.status, peer: peer.address }, fields);
+    relay.rateLimitedLog.info("Request", { status: end.status, peer: peer.address }, fields);
   }
 
   /** Begins the request's span. */

@@ -5,7 +5,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import { refuseCrossSiteAt } from "../callers/cross_site.ts";
 import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import type { RelayEnv } from "../env.ts";
 import {
   answerError,
@@ -57,7 +57,7 @@ export function serviceHandler(
 function refuseHost(relay: Relay, exchange: Exchange, error: RelayError): void {
   const { peer: { address: peer }, head } = exchange;
   relay.metrics.requestRefused(error.status);
-  relay.sparseLog.info("Refused a request", { listener: "web", status: error.status, peer }, {
+  relay.rateLimitedLog.info("Refused a request", { listener: "web", status: error.status, peer }, {
     reason: error.message,
     host: getField(head.fields, "host"),
   });
@@ -97,7 +97,7 @@ function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<vo
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }
 
-const anybody: Caller = { kind: "network", name: "network", clusters: anything };
+const anybody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 function receive(
   relay: Relay,

@@ -14,7 +14,7 @@ import { forwardedFields, type TargetView } from "../forward/headers.ts";
 import { type RetryReason, retryReason, seekReason } from "../forward/retry.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadlines } from "../limits/deadlines.ts";
-import type { RefusalPace } from "../limits/refusal_pace.ts";
+import type { RefusalThrottle } from "../limits/refusal_throttle.ts";
 import { identityFields } from "../people/identities.ts";
 import type { Relay } from "../relay.ts";
 import type { Destination } from "./destination.ts";
@@ -78,7 +78,7 @@ export class TunnelRequest implements ForwardHost {
       const { route, caller } = context;
       return this.#relay.callerRefusals.refuse(this.#exchange, refused, route, caller);
     }
-    if (refused) return this.refuse(refused.error, refused.pace);
+    if (refused) return this.refuse(refused.error, refused.throttle);
     const error = refusal();
     if (error) return this.refuse(error);
     if (answersItself()) return;
@@ -160,12 +160,12 @@ export class TunnelRequest implements ForwardHost {
   /**
    * The request is not tried: says why to the caller and counts the limit that it met.
    *
-   * @param pace When to say it; at once unless given.
+   * @param throttle When to say it; at once unless given.
    */
-  refuse(error: RelayError, pace?: RefusalPace): void {
+  refuse(error: RelayError, throttle?: RefusalThrottle): void {
     this.context.answered(error);
-    if (!pace) return answerError(this.#exchange, error);
-    pace.take(() => {
+    if (!throttle) return answerError(this.#exchange, error);
+    throttle.take(() => {
       if (!this.#exchange.isOver) answerError(this.#exchange, error);
     });
   }

@@ -153,8 +153,8 @@ async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response>
   url.search = new URL(c.req.url).search;
   try {
     const attempt = { state: sealed, ...await secretsOf(secret, state.id) };
-    const grant = await provider.finish(url, attempt);
-    const session = await signIn.begin(provider, grant, before);
+    const verified = await provider.finish(url, attempt);
+    const session = await signIn.begin(provider, verified, before);
     if (session instanceof SignInRefusal) return refused(signIn, state, session, c.env);
     const answer = await handOver(signIn, c.env, state, session);
     answer.headers.append("Set-Cookie", await signIn.cookieFor(session));

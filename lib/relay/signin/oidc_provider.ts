@@ -62,7 +62,7 @@ export interface Attempt {
 }
 
 /** What a provider says of somebody. */
-export interface Grant {
+export interface VerifiedSignIn {
   readonly subject: string;
   readonly claims: Readonly<Record<string, unknown>>;
   readonly refreshToken: string | undefined;
@@ -122,9 +122,9 @@ export class OidcProvider {
   }
 
   /** Exchanges the code with which the browser came back. @throws {ProviderError} */
-  async finish(callback: URL, attempt: Attempt): Promise<Grant> {
+  async finish(callback: URL, attempt: Attempt): Promise<VerifiedSignIn> {
     const configuration = await this.#configuration();
-    return await this.#grantOf(
+    return await this.#verified(
       configuration,
       () =>
         authorizationCodeGrant(configuration, callback, {
@@ -137,15 +137,15 @@ export class OidcProvider {
   }
 
   /** Asks what holds for somebody now. @throws {ProviderError} */
-  async refresh(token: string, subject: string): Promise<Grant> {
+  async refresh(token: string, subject: string): Promise<VerifiedSignIn> {
     const configuration = await this.#configuration();
-    const grant = await this.#grantOf(
+    const verified = await this.#verified(
       configuration,
       () => refreshTokenGrant(configuration, token),
       subject,
     );
     // Who does not rotate refresh tokens need not send the old one again.
-    return { ...grant, refreshToken: grant.refreshToken ?? token };
+    return { ...verified, refreshToken: verified.refreshToken ?? token };
   }
 
   /** Where the browser ends the provider's own session; undefined if it has no such page. */
@@ -183,11 +183,11 @@ export class OidcProvider {
     return protocol === "https:" || (this.#isLoopback && protocol === "http:");
   }
 
-  async #grantOf(
+  async #verified(
     configuration: Configuration,
     ask: () => Promise<Tokens>,
     knownSubject?: string,
-  ): Promise<Grant> {
+  ): Promise<VerifiedSignIn> {
     try {
       const tokens = await ask();
       const claims = tokens.claims();

@@ -1,5 +1,5 @@
 /** Finds callers by the cookies of their sessions. */
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import type { ClaimNames } from "../../domain/provider.ts";
 import type { Vouched } from "../../policies/facts.ts";
 import { VouchedClaims } from "../../policies/facts.ts";
@@ -50,8 +50,8 @@ export class SessionReader {
     const caller: Caller = {
       kind: "session",
       name: record.username,
-      clusters: anything,
-      standing: this.#signIn.standingOf(record),
+      clusters: anyName,
+      grant: this.#signIn.grantOf(record),
       person: {
         vouched: new CurrentClaims(this.#signIn, record, this.#namesOf),
         issuer: record.issuer,
@@ -66,7 +66,7 @@ export class SessionReader {
 }
 
 /** A request whose cookie turned out to be nobody's. */
-const nobody: Caller = { kind: "network", name: "network", clusters: anything };
+const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** What the provider says of somebody now, though it was asked again since the request began. */
 class CurrentClaims implements Vouched {

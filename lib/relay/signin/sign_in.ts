@@ -4,12 +4,12 @@
  */
 import { type Field, getField } from "../../http1/head.ts";
 import type { Log } from "../../log.ts";
-import type { Standing } from "../callers/caller.ts";
+import type { Grant } from "../callers/caller.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { cookieNames, readCookie, setCookie } from "../own_cookies.ts";
 import { Handoff } from "./handoff.ts";
-import { type Grant, type OidcClient, OidcProvider } from "./oidc_provider.ts";
+import { type OidcClient, OidcProvider, type VerifiedSignIn } from "./oidc_provider.ts";
 import { OpenedCookies } from "./opened_cookies.ts";
 import { ProviderError } from "./provider_error.ts";
 import type { SessionKeys } from "./session_keys.ts";
@@ -164,9 +164,9 @@ export class SignIn {
   }
 
   /** How a session stands later on: what it has begun ends with it. */
-  standingOf({ id, expiresMs }: SessionRecord): Standing {
-    const isGood = (nowMs: number): boolean => this.current(id, nowMs) !== undefined;
-    return { expiresMs, isGood, mayReach: (_cluster, nowMs) => isGood(nowMs) };
+  grantOf({ id, expiresMs }: SessionRecord): Grant {
+    const isValid = (nowMs: number): boolean => this.current(id, nowMs) !== undefined;
+    return { expiresMs, isValid, mayReach: (_cluster, nowMs) => isValid(nowMs) };
   }
 
   /** A session as it is now; undefined if it has ended. */
@@ -216,8 +216,8 @@ export class SignIn {
     const { refreshToken } = record;
     if (refreshToken === undefined) return await this.#keep(record, record.expiresMs);
     try {
-      const grant = await provider.refresh(refreshToken, record.subject);
-      const person = this.#personOf(provider, grant);
+      const verified = await provider.refresh(refreshToken, record.subject);
+      const person = this.#personOf(provider, verified);
       if (person instanceof SignInRefusal) throw new ProviderError("ended", person.message);
       // A logout may have come while the provider was asked.
       if (!sessions.known(record.id)) return undefined;
@@ -244,16 +244,16 @@ export class SignIn {
     return next;
   }
 
-  #personOf({ config }: OidcProvider, grant: Grant) {
-    const username = config.nameOf(grant.claims);
+  #personOf({ config }: OidcProvider, verified: VerifiedSignIn) {
+    const username = config.nameOf(verified.claims);
     if (typeof username !== "string") return new SignInRefusal(username.fault);
-    if (!isPrintableName(username) || !isPrintableName(grant.subject)) {
+    if (!isPrintableName(username) || !isPrintableName(verified.subject)) {
       return new SignInRefusal("the account has a name that is not printable");
     }
-    if (JSON.stringify(grant.claims).length > maxClaimUnits) {
+    if (JSON.stringify(verified.claims).length > maxClaimUnits) {
       return new SignInRefusal(`the account's claims are over ${maxClaimUnits} characters`);
     }
-    const { claims, refreshToken, providerSession, issuedMs } = grant;
+    const { claims, refreshToken, providerSession, issuedMs } = verified;
     return { username, claims, refreshToken, issuedMs, ...providerSession && { providerSession } };
   }
 
@@ -263,28 +263,28 @@ export class SignIn {
    */
   async begin(
     provider: OidcProvider,
-    grant: Grant,
+    verified: VerifiedSignIn,
     before: SessionRecord | undefined,
   ): Promise<SessionRecord | SignInRefusal> {
     const { clock, log, sessions } = this.context;
     const { name, issuer } = provider.config;
-    const person = this.#personOf(provider, grant);
+    const person = this.#personOf(provider, verified);
     if (person instanceof SignInRefusal) return person;
     const isEnded = await sessions.isEnded({
       issuer,
-      subject: grant.subject,
-      providerSession: grant.providerSession,
-      issuedMs: grant.issuedMs,
+      subject: verified.subject,
+      providerSession: verified.providerSession,
+      issuedMs: verified.issuedMs,
     });
     if (isEnded) return new SignInRefusal("the account has been signed out meanwhile");
-    const isSame = before?.provider === name && before.subject === grant.subject;
+    const isSame = before?.provider === name && before.subject === verified.subject;
     if (before && !isSame) await sessions.end(before.id);
     const now = clock.nowMs();
     const record: SessionRecord = {
       id: isSame ? before.id : randomText(18),
       provider: name,
       issuer,
-      subject: grant.subject,
+      subject: verified.subject,
       providerSession: undefined,
       ...person,
       signedInMs: now,
@@ -296,7 +296,7 @@ export class SignIn {
       user: record.username,
       provider: name,
       session: record.id,
-      skew_s: grant.skewSeconds,
+      skew_s: verified.skewSeconds,
     });
     return record;
   }

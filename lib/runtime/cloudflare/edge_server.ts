@@ -18,8 +18,8 @@ export function serveInWorker(
 }
 
 /**
- * Handed from one Worker to another, as miniflare does and the door, a request that asks for a
- * WebSocket becomes a GET without a body, whatever it was; what it said of its body still tells.
+ * A WebSocket request that one Worker passes to another, as miniflare and edge admission do, becomes a
+ * GET without a body. Its header fields still show that it had one.
  */
 function checkHandshake({ headers }: Request): void {
   if (headers.has("content-length") || headers.has("transfer-encoding")) {

@@ -4,7 +4,7 @@
  * with a deno.json of its own, as Deno fetches all packages of one before its first task, and workerd
  * is several times as large as what relay and agent need.
  *
- * In front of the bundle stands a door for tests: `/restart/CLUSTER` resets that cluster's object, as
+ * A test Worker is in front of the bundle: `/restart/CLUSTER` resets that cluster's object, as
  * the platform does when it moves one.
  */
 import { Miniflare } from "miniflare";
@@ -12,7 +12,7 @@ import { readWranglerConfig } from "../wrangler.ts";
 
 const bundle = new URL("../../../dist/worker.js", import.meta.url);
 
-const testDoor = `
+const testWorker = `
 import worker, { ClusterTunnel } from "./worker.js";
 export class RestartableTunnel extends ClusterTunnel {
   constructor(state, bindings) {
@@ -44,7 +44,7 @@ const miniflare = new Miniflare({
   host: "127.0.0.1",
   port: Number(Deno.args[0] ?? 0),
   modules: [
-    { type: "ESModule", path: "door.js", contents: testDoor },
+    { type: "ESModule", path: "test_worker.js", contents: testWorker },
     { type: "ESModule", path: "worker.js", contents: await Deno.readTextFile(bundle) },
   ],
   compatibilityDate: compatibility_date,

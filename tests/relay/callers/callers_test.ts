@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { CallersConfig } from "../../../lib/domain/callers.ts";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
 import { Callers, type CallersContext, refuseCluster } from "../../../lib/relay/callers/callers.ts";
-import { anything } from "../../../lib/domain/patterns.ts";
+import { anyName } from "../../../lib/domain/name_patterns.ts";
 import {
   maxRemembered,
   rememberedMs,
@@ -382,7 +382,7 @@ Deno.test("Callers forgets JWTs as soon as it learns that their issuer has other
 Deno.test("Callers remembers a bounded number of tokens, and forgets the one not used for longest", () => {
   const verified = new VerifiedTokens();
   const owner = {
-    caller: { kind: "token", name: "a", clusters: anything },
+    caller: { kind: "token", name: "a", clusters: anyName },
     expiresMs: Infinity,
   } as const;
   verified.add("kept", owner, 0);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Caller } from "../../../lib/relay/callers/caller.ts";
 import { Callers } from "../../../lib/relay/callers/callers.ts";
 import { OpenRequests } from "../../../lib/relay/callers/open_requests.ts";
-import { anything } from "../../../lib/domain/patterns.ts";
+import { anyName } from "../../../lib/domain/name_patterns.ts";
 import { field } from "../../../lib/http1/head.ts";
 
 const certificate = { names: ["argocd"], expiresMs: Infinity };
@@ -10,7 +10,7 @@ const peer = { address: "192.0.2.1", isTls: true, certificate };
 
 Deno.test("OpenRequests leaves alone whom no list can change", () => {
   const open = new OpenRequests(() => 0);
-  const caller: Caller = { kind: "network", name: "network", clusters: anything };
+  const caller: Caller = { kind: "network", name: "network", clusters: anyName };
   open.watch({ caller, cluster: "a", revoke: () => assert.fail("revoked") });
   open.review();
   assert.equal(open.size, 0);

@@ -214,32 +214,32 @@ Deno.test("a denial says which rules were not met, and that groups were not told
   assert.equal(denial.detail, "groups not told by the provider");
 });
 
-Deno.test("what a policy no longer lets in loses its standing at once, and so does what a provider vouched for", async () => {
+Deno.test("what a policy no longer lets in loses its grant at once, and so does what a provider vouched for", async () => {
   let changes = 0;
   await using site = await Site.open(() => changes++);
   const caller = await site.ask({ [header]: await site.sign(ann) }) as Caller;
-  const isGood = () => caller.standing!.mayReach("any", Date.now());
-  assert.equal(isGood(), true);
+  const isValid = () => caller.grant!.mayReach("any", Date.now());
+  assert.equal(isValid(), true);
   await site.people.replace({ ...site.config, policies: [...policies].reverse() });
-  assert.equal(isGood(), true, "the same policies");
+  assert.equal(isValid(), true, "the same policies");
   const narrowed = { name: "platform", any: [{ claim: "groups", value: "platform" }] };
   await site.people.replace({ ...site.config, policies: [narrowed] });
-  assert.equal(isGood(), false, "a narrower policy");
+  assert.equal(isValid(), false, "a narrower policy");
   await site.people.replace(site.config);
-  assert.equal(isGood(), true);
+  assert.equal(isValid(), true);
   await site.people.replace({ ...site.config, policies: [] });
-  assert.equal(isGood(), false, "no such policy");
+  assert.equal(isValid(), false, "no such policy");
   await site.people.replace({ policies, providers: [] });
-  assert.equal(isGood(), false, "no such provider");
+  assert.equal(isValid(), false, "no such provider");
   assert.equal(changes, 5);
 });
 
-Deno.test("the standing of a JWT in a header ends with the JWT", async () => {
+Deno.test("the grant of a JWT in a header ends with the JWT", async () => {
   await using site = await Site.open();
   const caller = await site.ask({ [header]: await site.sign(ann) }) as Caller;
-  const { expiresMs } = caller.standing!;
+  const { expiresMs } = caller.grant!;
   assert.ok(Math.abs(expiresMs - Date.now() - 330_000) < 20_000);
-  assert.equal(caller.standing!.mayReach("any", expiresMs), false);
+  assert.equal(caller.grant!.mayReach("any", expiresMs), false);
 });
 
 Deno.test("a public place lets everybody in without looking at what they show", async () => {

@@ -3,7 +3,7 @@ import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from "
 import fc from "fast-check";
 import { identitySchema } from "../../../lib/config/entries/identity.ts";
 import { providerSchema } from "../../../lib/config/entries/providers.ts";
-import { anything } from "../../../lib/domain/patterns.ts";
+import { anyName } from "../../../lib/domain/name_patterns.ts";
 import { type Field, field } from "../../../lib/http1/head.ts";
 import type { Peer } from "../../../lib/net/exchange.ts";
 import { VouchedClaims } from "../../../lib/policies/facts.ts";
@@ -41,7 +41,7 @@ class Clock {
 function personOf(claims: Record<string, unknown>, proof?: string): Caller {
   const username = String(claims.email);
   return {
-    ...{ kind: "session", name: username, clusters: anything } as const,
+    ...{ kind: "session", name: username, clusters: anyName } as const,
     person: {
       vouched: new VouchedClaims("corp", claims, provider.claims),
       ...{ issuer: "https://idp.example", subject: "7335", username, sessionId: "s1", proof },
@@ -53,7 +53,7 @@ const ann = personOf({
   email: "ann@example.com",
   groups: ["platform", "staff", "secret-project"],
 }, "x.y.z");
-const ci: Caller = { kind: "token", name: "ci", clusters: anything };
+const ci: Caller = { kind: "token", name: "ci", clusters: anyName };
 
 async function setUp(rules: unknown) {
   const clock = new Clock();
@@ -183,7 +183,7 @@ Deno.test("a token is no person: it is told by what no provider calls anybody", 
 
 Deno.test("who has no name is told about to nobody", async () => {
   const { of } = await setUp({ assertion: true, headers: { "X-User": "username" } });
-  const network: Caller = { kind: "network", name: "network", clusters: anything };
+  const network: Caller = { kind: "network", name: "network", clusters: anyName };
   assert.deepEqual(told(await of(network)), {});
 });
 
@@ -215,7 +215,7 @@ Deno.test("callers stand for the users and groups that the map gives them", asyn
   assert.equal(await impersonated({ ...ci, name: "bot" }), "corp:robot ");
   assert.equal(await impersonated({ ...ci, name: "other" }), "403 impersonation_refused");
   assert.equal(await impersonated({ ...ci, name: "toString" }), "403 impersonation_refused");
-  const network: Caller = { kind: "network", name: "network", clusters: anything };
+  const network: Caller = { kind: "network", name: "network", clusters: anyName };
   assert.equal(await impersonated(network), "403 impersonation_refused");
 });
 

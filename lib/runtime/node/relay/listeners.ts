@@ -40,7 +40,7 @@ export interface WebEntrance {
 }
 
 /** How often the log is told of lines that it left out, in milliseconds. */
-const sparseLogSweepMs = 1_000;
+const logSweepMs = 1_000;
 
 /** All listeners of one relay. */
 export class RelayListeners {
@@ -97,7 +97,7 @@ export class RelayListeners {
         limits: head,
         connections: anybody,
       });
-    this.#sweep = setInterval(() => relay.sparseLog.sweep(), sparseLogSweepMs);
+    this.#sweep = setInterval(() => relay.rateLimitedLog.sweep(), logSweepMs);
   }
 
   /** Where the internal listener is bound, with the port that 0 stood for. */
@@ -149,7 +149,7 @@ export class RelayListeners {
     this.#web?.close();
     this.#health?.close();
     clearInterval(this.#sweep);
-    this.#relay.sparseLog.sweep(true);
+    this.#relay.rateLimitedLog.sweep(true);
   }
 
   #log(listener: string, address: string, tls: string): void {
@@ -157,7 +157,7 @@ export class RelayListeners {
   }
 
   #serve(listener: ListenerName, fetch: AppFetch, bounds: Bounds): HttpServer {
-    const { metrics, log, sparseLog } = this.#relay;
+    const { metrics, log, rateLimitedLog } = this.#relay;
     const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
     const server = new HttpServer({
       fetch,
@@ -166,21 +166,25 @@ export class RelayListeners {
       turnedAway: this.#turnAway(listener),
       refused: (status, reason, peer) => {
         metrics.requestRefused(status);
-        sparseLog.info("Refused a request", { listener, status, peer }, { reason });
+        rateLimitedLog.info("Refused a request", { listener, status, peer }, { reason });
       },
       handshakeFailed: ({ reason, detail, peer }) => {
         metrics.tlsHandshakeFailed(reason);
         // A port check is no event.
         const level = reason === "silent" ? "debug" : "info";
-        sparseLog[level]("TLS handshake failed", { listener, reason, peer }, { detail });
+        rateLimitedLog[level]("TLS handshake failed", { listener, reason, peer }, { detail });
       },
       proxyHeaderRefused: (reason, peer) => {
         metrics.proxyHeaderRefused(reason);
-        sparseLog.warn("Refused a connection without a PROXY header", { listener, reason, peer });
+        rateLimitedLog.warn("Refused a connection without a PROXY header", {
+          listener,
+          reason,
+          peer,
+        });
       },
       abused: (reason, peer) => {
         metrics.http2Abused(reason);
-        sparseLog.warn("Ended an HTTP/2 connection", { listener, reason, peer });
+        rateLimitedLog.warn("Ended an HTTP/2 connection", { listener, reason, peer });
       },
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", { listener }),
@@ -194,10 +198,10 @@ export class RelayListeners {
   }
 
   #turnAway(listener: ListenerName): (limit: MetConnectionLimit, peer: string) => void {
-    const { metrics, sparseLog } = this.#relay;
+    const { metrics, rateLimitedLog } = this.#relay;
     return (limit, peer) => {
       metrics.limitHit(limit);
-      sparseLog.warn("Refused a connection", { listener, limit, peer });
+      rateLimitedLog.warn("Refused a connection", { listener, limit, peer });
     };
   }
 }

@@ -119,7 +119,7 @@ class ServicePort {
   }
 
   #accept(socket: Socket): void {
-    const { metrics, sparseLog, services } = this.#relay;
+    const { metrics, rateLimitedLog, services } = this.#relay;
     const { name } = this.service;
     const address = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
     const isAllowed = allowsAddress(this.service, address);
@@ -127,7 +127,7 @@ class ServicePort {
       socket.resetAndDestroy();
       if (isAllowed) metrics.limitHit("max-connections");
       const reason = isAllowed ? "too many connections" : "allow does not list the address";
-      return sparseLog.warn("Refused a connection to a service's port", {
+      return rateLimitedLog.warn("Refused a connection to a service's port", {
         service: name,
         reason,
         peer: address,

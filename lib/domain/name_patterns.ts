@@ -1,7 +1,7 @@
 /** Patterns of names: `prod` is that name, `prod-*` all that begin so, `*` all. */
 
 /** A few patterns, of which one is enough. */
-export class Patterns {
+export class NamePatterns {
   readonly #exact = new Set<string>();
   readonly #prefixes: string[] = [];
 
@@ -21,4 +21,4 @@ export class Patterns {
 }
 
 /** Every name. */
-export const anything: Patterns = new Patterns(["*"]);
+export const anyName: NamePatterns = new NamePatterns(["*"]);

@@ -3,25 +3,25 @@ import {
   maxWaitingRefusals,
   promptPerSecond,
   refusalDelayMs,
-  RefusalPace,
-} from "../../../lib/relay/limits/refusal_pace.ts";
+  RefusalThrottle,
+} from "../../../lib/relay/limits/refusal_throttle.ts";
 
 /** A pace with a clock that the test sets, and what waits. */
 class Setup {
   nowMs = 0;
   sent = 0;
   readonly waiting: (() => void)[] = [];
-  readonly #pace = new RefusalPace(() => this.nowMs, (send, ms) => {
+  readonly #throttle = new RefusalThrottle(() => this.nowMs, (send, ms) => {
     assert.equal(ms, refusalDelayMs);
     this.waiting.push(send);
   });
 
   take(times: number): void {
-    for (let count = 0; count < times; count++) this.#pace.take(() => this.sent++);
+    for (let count = 0; count < times; count++) this.#throttle.take(() => this.sent++);
   }
 }
 
-Deno.test("RefusalPace answers a few a second at once, and the others later, each once", () => {
+Deno.test("RefusalThrottle answers a few a second at once, and the others later, each once", () => {
   const setup = new Setup();
   setup.take(promptPerSecond + 2);
   assert.deepEqual([setup.sent, setup.waiting.length], [promptPerSecond, 2]);
@@ -32,7 +32,7 @@ Deno.test("RefusalPace answers a few a second at once, and the others later, eac
   assert.equal(setup.sent, 2 * promptPerSecond + 2);
 });
 
-Deno.test("RefusalPace has no more wait than it may, and takes more as soon as there is room", () => {
+Deno.test("RefusalThrottle has no more wait than it may, and takes more as soon as there is room", () => {
   const setup = new Setup();
   setup.take(promptPerSecond + maxWaitingRefusals + 5);
   assert.deepEqual([setup.sent, setup.waiting.length], [promptPerSecond + 5, maxWaitingRefusals]);

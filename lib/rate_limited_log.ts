@@ -47,7 +47,7 @@ interface MessageCount {
  * caller; 297 more like this from 203.0.113.7 in the last minute". Keeps no timer: it is told to
  * {@link sweep}, and looks by itself whenever a line comes.
  */
-export class SparseLog {
+export class RateLimitedLog {
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #kinds = new Map<string, Counted>();

@@ -5,16 +5,16 @@ import {
   freeLines,
   linesPerSecond,
   maxKinds,
-  SparseLog,
+  RateLimitedLog,
   toldAtOnce,
-} from "../lib/sparse_log.ts";
+} from "../lib/rate_limited_log.ts";
 
 type Line = readonly [level: string, message: string, fields: Record<string, unknown>];
 
 class Setup {
   nowMs = 0;
   readonly lines: Line[] = [];
-  readonly sparse: SparseLog;
+  readonly sparse: RateLimitedLog;
 
   constructor() {
     const take = (level: string): Log["info"] => (message, fields = {}) => {
@@ -26,7 +26,7 @@ class Setup {
       warn: take("warn"),
       error: take("error"),
     };
-    this.sparse = new SparseLog(log, () => this.nowMs);
+    this.sparse = new RateLimitedLog(log, () => this.nowMs);
   }
 
   /** Causes as many lines, at a pace that is no reason to leave one out. */
@@ -49,7 +49,7 @@ class Setup {
   }
 }
 
-Deno.test("SparseLog logs the first lines of a kind and address, and then how many more there were", () => {
+Deno.test("RateLimitedLog logs the first lines of a kind and address, and then how many more there were", () => {
   const setup = new Setup();
   setup.cause(freeLines + 297);
   const about = { reason: "unknown_token", peer: "203.0.113.7" };
@@ -65,7 +65,7 @@ Deno.test("SparseLog logs the first lines of a kind and address, and then how ma
   ]]);
 });
 
-Deno.test("SparseLog tells less and less often of what goes on, down to once a minute", () => {
+Deno.test("RateLimitedLog tells less and less often of what goes on, down to once a minute", () => {
   const setup = new Setup();
   setup.cause(freeLines);
   for (let second = 0; second < 600; second++) {
@@ -77,7 +77,7 @@ Deno.test("SparseLog tells less and less often of what goes on, down to once a m
   assert.match(told.at(-1)!, /; 60 more like this from 203\.0\.113\.7 in the last minute$/);
 });
 
-Deno.test("SparseLog logs again what comes after a pause", () => {
+Deno.test("RateLimitedLog logs again what comes after a pause", () => {
   const setup = new Setup();
   setup.cause(freeLines + 1);
   setup.pass(120_000);
@@ -86,7 +86,7 @@ Deno.test("SparseLog logs again what comes after a pause", () => {
   assert.deepEqual(setup.messages, ["Refused a caller"]);
 });
 
-Deno.test("SparseLog keeps kinds and addresses apart; an IPv6 host's are one", () => {
+Deno.test("RateLimitedLog keeps kinds and addresses apart; an IPv6 host's are one", () => {
   const setup = new Setup();
   setup.cause(freeLines + 1, "2001:db8::1");
   setup.pass(2_000);
@@ -101,7 +101,7 @@ Deno.test("SparseLog keeps kinds and addresses apart; an IPv6 host's are one", (
   );
 });
 
-Deno.test("SparseLog logs few lines a second, whoever causes them, and counts all", () => {
+Deno.test("RateLimitedLog logs few lines a second, whoever causes them, and counts all", () => {
   const setup = new Setup();
   const addresses = 10_000;
   for (let n = 0; n < addresses; n++) setup.cause(1, `10.${n >> 16}.${n >> 8 & 255}.${n & 255}`);
@@ -114,7 +114,7 @@ Deno.test("SparseLog logs few lines a second, whoever causes them, and counts al
   assert.match(setup.messages.at(-1)!, /; \d+ more like this from other addresses$/);
 });
 
-Deno.test("SparseLog.sweep of all tells at once, for a program that ends", () => {
+Deno.test("RateLimitedLog.sweep of all tells at once, for a program that ends", () => {
   const setup = new Setup();
   setup.cause(freeLines + 3);
   setup.sparse.sweep(true);

@@ -9,7 +9,7 @@ export const refusalDelayMs = 1_000;
 export const maxWaitingRefusals = 1_024;
 
 /** Delays refusals in a storm, and so the next requests of callers that wait for their answers. */
-export class RefusalPace {
+export class RefusalThrottle {
   readonly #prompt: RateLimit;
   readonly #after: (send: () => void, ms: number) => void;
   #waiting = 0;

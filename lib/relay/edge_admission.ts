@@ -1,7 +1,7 @@
 /**
- * The door of a relay whose sessions are elsewhere: it says which cluster a request is for, and turns
- * away whoever has no credential for it, so that nobody else can wake what holds a cluster's sessions.
- * What is behind it looks at the same credentials again, and does everything else.
+ * Admission at the edge, in front of the object that holds a cluster's sessions: finds the cluster of a
+ * request and refuses callers without a credential for it, so that they cannot wake the object. The
+ * object checks the same credentials again and does everything else.
  */
 import { type Field, field } from "../http1/head.ts";
 import type { Service } from "../domain/service.ts";
@@ -18,7 +18,7 @@ import { isAnonymous } from "./services/anonymous_paths.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 
 /** The id of the cluster that a request may go on to, or the answer to it. */
-export async function clusterAtDoor(
+export async function admitAtEdge(
   relay: Relay,
   request: Request,
   peer: Peer,
@@ -26,7 +26,7 @@ export async function clusterAtDoor(
   const target = targetOf(request.url);
   const fields = [...request.headers].map(([name, value]) => field(name, value));
   const path = target.split("?", 1)[0];
-  // Behind the door it would be a GET.
+  // The object would see a GET.
   const upgrade = request.headers.get("upgrade")?.toLowerCase();
   if (upgrade === "websocket" && request.method !== "GET") return errorResponse(notAHandshake);
   const host = canonicalHost(new URL(request.url).host);
@@ -64,7 +64,7 @@ async function agentsCluster(
   const credentials = await readAgentCredentials(fields, peer);
   const admission = credentials && relay.admissions.admit(credentials);
   if (!(admission instanceof Admission)) return errorResponse(callerUnknown);
-  // It is admitted for good behind the door, where its session is.
+  // The object, which will have its session, admits it again.
   relay.admissions.leave(admission);
   return admission.cluster.id;
 }
