@@ -1,4 +1,4 @@
-/** Counts of what is open, which no way of ending can leave too high or too low. */
+/** Counts of what is open. A slot that is released twice counts once. */
 
 /** How many of something there are at once. */
 export class Counter {
@@ -15,29 +15,29 @@ export class Counter {
     return this.#count;
   }
 
-  /** Counts one more, until its place is given back. */
-  take(): Place {
+  /** Counts one more until its slot is released. */
+  acquire(): Slot {
     this.#count++;
-    return new Place(() => {
+    return new Slot(() => {
       this.#count--;
       if (this.#count === 0) this.#emptied?.();
     });
   }
 }
 
-/** One of those that are counted. It is given back once, however often that is asked for. */
-export class Place implements Disposable {
-  #giveBack: (() => void) | undefined;
+/** One of those that are counted; released once, however often `release` is called. */
+export class Slot implements Disposable {
+  #onRelease: (() => void) | undefined;
 
-  constructor(giveBack: () => void) {
-    this.#giveBack = giveBack;
+  constructor(onRelease: () => void) {
+    this.#onRelease = onRelease;
   }
 
-  /** It is open no more. */
+  /** Stops counting this one. */
   release(): void {
-    const giveBack = this.#giveBack;
-    this.#giveBack = undefined;
-    giveBack?.();
+    const onRelease = this.#onRelease;
+    this.#onRelease = undefined;
+    onRelease?.();
   }
 
   [Symbol.dispose](): void {

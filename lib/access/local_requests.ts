@@ -9,7 +9,7 @@ import { answerError, type RelayError } from "../relay/errors.ts";
 import { forward, type ForwardHost, type ForwardLimits } from "../relay/forward/forward.ts";
 import { HopChannel } from "../relay/hop/hop_channel.ts";
 import { Deadlines } from "../relay/limits/deadlines.ts";
-import { IdleWatch } from "../relay/limits/idle_watch.ts";
+import { IdleTimeout } from "../relay/limits/idle_timeout.ts";
 import { isOwnOrigin, refuseLocal } from "./local_guard.ts";
 
 /** What a request is forwarded with. */
@@ -38,7 +38,7 @@ export class LocalRequests {
   constructor(options: LocalRequestsOptions) {
     this.#options = options;
     this.#host = new URL(options.origin).host;
-    const transfers = new IdleWatch(transferTimeoutMs);
+    const transfers = new IdleTimeout(transferTimeoutMs);
     this.#limits = { head: options.head, maxBodyBytes: 0, transfers };
   }
 
@@ -57,7 +57,7 @@ export class LocalRequests {
     } catch (error) {
       return this.#unreachable(exchange, error as Error);
     }
-    if (exchange.isOver) return pool.release(connection);
+    if (exchange.isOver) return pool.putBack(connection);
     this.#send(exchange, connection, head);
   }
 

@@ -1,6 +1,6 @@
 /** One stream of the tunnel: a request from the relay, the target's answer back. */
 import { ByteBuffer } from "../bytes/byte_buffer.ts";
-import { concat, freeing, noBytes } from "../bytes/bytes.ts";
+import { concat, freeCallback, noBytes } from "../bytes/bytes.ts";
 import {
   BodyError,
   BodyScanner,
@@ -88,7 +88,7 @@ class Serving implements StreamEvents {
   #connection: UpstreamConnection | undefined;
   #dialling: AbortController | undefined;
   #hasRetried = false;
-  #untaken = 0;
+  #unconsumed = 0;
   #responseHeads: HeadReader<ResponseHead> | undefined;
   #responseBody: BodyScanner | undefined;
   #isAnswerBegun = false;
@@ -104,9 +104,9 @@ class Serving implements StreamEvents {
   }
 
   /** Bytes of the request. */
-  data(bytes: Uint8Array, release?: () => void): void {
-    if (this.#state === "over") return this.#stream.taken(bytes.length);
-    if (this.#state === "sending") return this.#sendBody(bytes, noBytes, release);
+  data(bytes: Uint8Array, free?: () => void): void {
+    if (this.#state === "over") return this.#stream.consumed(bytes.length);
+    if (this.#state === "sending") return this.#sendBody(bytes, noBytes, free);
     if (this.#state === "head") this.#readHead(bytes);
     else this.#pending.append(bytes);
   }
@@ -115,7 +115,7 @@ class Serving implements StreamEvents {
     try {
       const head = this.#requestHeads.read(bytes);
       // A head may be longer than the stream's window: what follows must be let in.
-      if (!head) return this.#stream.taken(bytes.length);
+      if (!head) return this.#stream.consumed(bytes.length);
       this.#request = checkRequest(head);
       this.#span = this.#context.trace?.(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
@@ -127,7 +127,7 @@ class Serving implements StreamEvents {
     }
     const rest = this.#requestHeads.takeRest();
     this.#pending.append(rest);
-    this.#stream.taken(bytes.length - rest.length);
+    this.#stream.consumed(bytes.length - rest.length);
     if (mayEcho(this.#request.method)) this.#refuseMethod();
     else if (this.#context.impersonator) this.#prove(this.#context.impersonator, this.#request);
     else this.#connect();
@@ -208,7 +208,7 @@ class Serving implements StreamEvents {
     this.#context.pool.dial(this.#dialling.signal).then(
       (connection) => {
         // The caller may have gone just now; the connection serves the next one.
-        if (this.#state === "over") this.#context.pool.release(connection);
+        if (this.#state === "over") this.#context.pool.putBack(connection);
         else this.#begin(connection);
       },
       (error) => this.#fail(asStreamError(error)),
@@ -230,7 +230,7 @@ class Serving implements StreamEvents {
   }
 
   /** Passes on a piece of the body, which is scanned for its end, together with the head if given. */
-  #sendBody(bytes: Uint8Array, head: Uint8Array = noBytes, release?: () => void): void {
+  #sendBody(bytes: Uint8Array, head: Uint8Array = noBytes, free?: () => void): void {
     const body = this.#requestBody!;
     if (body.isDone) {
       this.#pending.append(bytes);
@@ -245,17 +245,17 @@ class Serving implements StreamEvents {
     }
     const piece = concat(head, bytes.subarray(0, end));
     // What waits behind this request has its bytes in the same memory.
-    const sent = release && end === bytes.length ? whenSent(release) : undefined;
-    if (this.#connection!.socket.write(piece, sent)) this.#stream.taken(end);
-    else this.#untaken += end;
+    const sent = free && end === bytes.length ? whenSent(free) : undefined;
+    if (this.#connection!.socket.write(piece, sent)) this.#stream.consumed(end);
+    else this.#unconsumed += end;
     if (end < bytes.length) this.#pending.append(bytes.subarray(end));
   }
 
   /** The target takes bytes again. */
   targetDrained(): void {
-    const bytes = this.#untaken;
-    this.#untaken = 0;
-    this.#stream.taken(bytes);
+    const bytes = this.#unconsumed;
+    this.#unconsumed = 0;
+    this.#stream.consumed(bytes);
   }
 
   /** The relay sends no more: fine after a whole request, else there will never be one. */
@@ -339,12 +339,12 @@ class Serving implements StreamEvents {
     const isExact = end === bytes.length;
     const passed = body.clean(bytes, 0, end);
     // What was read is whole in this one write, and nothing else refers to it.
-    this.#write(passed, isExact && passed === bytes ? freeing(bytes) : undefined);
+    this.#write(passed, isExact && passed === bytes ? freeCallback(bytes) : undefined);
     if (body.isDone) this.#complete(isExact);
   }
 
-  #write(bytes: Uint8Array, release?: () => void): void {
-    if (!this.#stream.write(bytes, release)) this.#connection!.socket.pause();
+  #write(bytes: Uint8Array, free?: () => void): void {
+    if (!this.#stream.write(bytes, free)) this.#connection!.socket.pause();
   }
 
   /** @param isExact Whether the target sent nothing behind its answer. */
@@ -355,7 +355,7 @@ class Serving implements StreamEvents {
     this.targetDrained();
     this.#stream.finish();
     const isReusable = isExact && this.#keepsAlive && this.#requestBody!.isDone;
-    if (isReusable) this.#context.pool.release(connection);
+    if (isReusable) this.#context.pool.putBack(connection);
     else connection.destroy();
   }
 

@@ -27,7 +27,7 @@ class TcpDialling implements StreamEvents {
   readonly #stream: Stream;
   readonly #context: ServeTcpContext;
   readonly #abort = new AbortController();
-  /** What the relay has sent already; its window bounds it, as none of it is reported as taken. */
+  /** What the relay has sent already; its window bounds it, as none of it is reported as consumed. */
   readonly #pending = new ByteBuffer();
   #hasStreamEnded = false;
   #isOver = false;

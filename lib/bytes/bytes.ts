@@ -26,10 +26,10 @@ export function allocate(length: number): Uint8Array {
 }
 
 /**
- * What frees an array's memory at once, where otherwise the garbage collector would find it later;
- * nobody may have any use for the array then. Undefined for what is small, or a part of more.
+ * A callback that frees an array's memory at once, ahead of the garbage collector. After the call the
+ * array must not be used. Undefined for small arrays and for parts of larger ones.
  */
-export function freeing(bytes: Uint8Array): (() => void) | undefined {
+export function freeCallback(bytes: Uint8Array): (() => void) | undefined {
   if (bytes.length <= maxSliceBytes || bytes.length < bytes.buffer.byteLength) return undefined;
   return () => void (bytes.buffer as ArrayBuffer).transfer(0);
 }

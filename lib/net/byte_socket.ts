@@ -43,9 +43,9 @@ export interface ByteSocket {
   readonly writableLength: number;
 }
 
-/** For `write`: what calls `release` if the bytes have gone out; else their memory may be in use. */
-export function whenSent(release: () => void): (error?: Error | null) => void {
+/** For `write`: what calls `free` if the bytes have gone out; else their memory may be in use. */
+export function whenSent(free: () => void): (error?: Error | null) => void {
   return (error) => {
-    if (!error) release();
+    if (!error) free();
   };
 }

@@ -9,10 +9,10 @@ export interface Channel {
   /**
    * Sends bytes, which must not change any more.
    *
-   * @param release Called, if ever, once there is no use for the bytes' memory any more.
+   * @param free Called, if ever, once there is no use for the bytes' memory any more.
    * @returns false: wait for `drained`.
    */
-  write(bytes: Uint8Array, release?: () => void): boolean;
+  write(bytes: Uint8Array, free?: () => void): boolean;
   /** Half-close, where there is a way to say it: nothing more comes from this side. */
   end(): void;
   /** Whether the other side has a word for half-close. */
@@ -29,5 +29,5 @@ export interface Channel {
   /** Ends the channel with a reason, both ways. */
   fail(error: StreamError): void;
   /** Says that the consumer has dealt with `bytes` of what arrived, so that as many may follow. */
-  taken(bytes: number): void;
+  consumed(bytes: number): void;
 }

@@ -11,7 +11,7 @@ export interface ConnectingEvents {
 
 /**
  * Passes a channel on. Until somebody listens it keeps what arrives, in order; as none of it is
- * reported as taken, the channel's own window bounds it.
+ * reported as consumed, the channel's own window bounds it.
  */
 export class ConnectingChannel implements Channel {
   readonly #channel: Channel;
@@ -23,7 +23,7 @@ export class ConnectingChannel implements Channel {
     this.#channel = channel;
     this.#connecting = connecting;
     channel.listen({
-      data: (bytes, release) => this.#pass((events) => events.data(bytes, release)),
+      data: (bytes, free) => this.#pass((events) => events.data(bytes, free)),
       end: () => this.#pass((events) => events.end()),
       drained: () => this.#pass((events) => events.drained()),
       closed: () => this.#broke(new StreamError("reset", "The agent closed the stream"), true),
@@ -41,8 +41,8 @@ export class ConnectingChannel implements Channel {
     for (const pass of this.#held.splice(0)) pass(events);
   }
 
-  write(bytes: Uint8Array, release?: () => void): boolean {
-    return this.#channel.write(bytes, release);
+  write(bytes: Uint8Array, free?: () => void): boolean {
+    return this.#channel.write(bytes, free);
   }
 
   end(): void {
@@ -63,8 +63,8 @@ export class ConnectingChannel implements Channel {
     this.#channel.fail(error);
   }
 
-  taken(bytes: number): void {
-    this.#channel.taken(bytes);
+  consumed(bytes: number): void {
+    this.#channel.consumed(bytes);
   }
 
   #broke(error: StreamError, isClosed: boolean): void {

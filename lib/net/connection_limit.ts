@@ -1,5 +1,5 @@
 /** How many connections a listener has, in all and of each address, and whether one more may come. */
-import { Counter, type Place } from "../counter.ts";
+import { Counter, type Slot } from "../counter.ts";
 import { networkOf } from "./network_of.ts";
 
 /** Bounds of one listener; 0 is none. */
@@ -15,8 +15,8 @@ export type MetConnectionLimit = "max-connections" | "max-connections-per-addres
 
 /** A connection that is counted. */
 interface Counted {
-  readonly open: Place;
-  readonly ofNetwork: Place;
+  readonly open: Slot;
+  readonly ofNetwork: Slot;
 }
 
 /**
@@ -54,7 +54,7 @@ export class ConnectionLimit {
     }
     const counter = ofNetwork ?? new Counter(() => this.#networks.delete(network));
     this.#networks.set(network, counter);
-    const counted = { open: this.#open.take(), ofNetwork: counter.take() };
+    const counted = { open: this.#open.acquire(), ofNetwork: counter.acquire() };
     const others = this.#counted.get(key);
     if (others) others.push(counted);
     else this.#counted.set(key, [counted]);

@@ -44,9 +44,9 @@ export interface BodyConsumer {
   /**
    * Content, without its chunks.
    *
-   * @param release Frees the bytes' memory, where that can be done; to be called or not.
+   * @param free Frees the bytes' memory, where that can be done; to be called or not.
    */
-  data(bytes: Uint8Array, release?: () => void): void;
+  data(bytes: Uint8Array, free?: () => void): void;
   /** The whole body has come. */
   end(): void;
 }
@@ -129,10 +129,10 @@ export interface Exchange {
   /**
    * Sends a part of the body, as `mode` says.
    *
-   * @param release Called, if ever, once there is no use for the bytes' memory any more.
+   * @param free Called, if ever, once there is no use for the bytes' memory any more.
    * @returns false: wait for `onDrain`.
    */
-  write(bytes: Uint8Array, release?: () => void): boolean;
+  write(bytes: Uint8Array, free?: () => void): boolean;
   /** The response is complete with these last bytes of its body, as `write` takes them. */
   finish(last?: Uint8Array): void;
   /** Answers at once with a whole body. */
@@ -148,7 +148,7 @@ export interface Exchange {
    *
    * @param head The target's 101.
    * @param fields What of it reaches the caller, `Connection` and `Upgrade` included.
-   * @param rest Bytes behind that head, to be reported as taken.
+   * @param rest Bytes behind that head, to be reported as consumed.
    * @returns why it is not possible, for the log; nothing has been sent then.
    */
   switchProtocols(

@@ -55,8 +55,8 @@ class End implements StreamEvents {
   readonly #toFirst: boolean;
   other!: End;
   #hasEnded = false;
-  /** Bytes handed to the other channel while that was full, to be reported as taken when it drains. */
-  #untaken = 0;
+  /** Bytes handed to the other channel while that was full, to be reported as consumed when it drains. */
+  #unconsumed = 0;
 
   constructor(channel: Channel, joint: Joint, toFirst: boolean) {
     this.channel = channel;
@@ -64,11 +64,11 @@ class End implements StreamEvents {
     this.#toFirst = toFirst;
   }
 
-  data(bytes: Uint8Array, release?: () => void): void {
-    if (this.#joint.isOver) return this.channel.taken(bytes.length);
+  data(bytes: Uint8Array, free?: () => void): void {
+    if (this.#joint.isOver) return this.channel.consumed(bytes.length);
     this.#joint.moved(bytes.length, this.#toFirst);
-    if (this.other.channel.write(bytes, release)) this.channel.taken(bytes.length);
-    else this.#untaken += bytes.length;
+    if (this.other.channel.write(bytes, free)) this.channel.consumed(bytes.length);
+    else this.#unconsumed += bytes.length;
   }
 
   drained(): void {
@@ -76,9 +76,9 @@ class End implements StreamEvents {
   }
 
   #giveBack(): void {
-    const bytes = this.#untaken;
-    this.#untaken = 0;
-    if (bytes > 0) this.channel.taken(bytes);
+    const bytes = this.#unconsumed;
+    this.#unconsumed = 0;
+    if (bytes > 0) this.channel.consumed(bytes);
   }
 
   end(): void {

@@ -11,7 +11,7 @@ const closeTimeoutMs = 30_000;
 export interface PipeOptions {
   /** Bytes that were read from the socket before the pipe began. */
   head?: Uint8Array;
-  /** Bytes that came on the stream before the pipe began and were not reported as taken. */
+  /** Bytes that came on the stream before the pipe began and were not reported as consumed. */
   streamHead?: Uint8Array;
   /** Whether the stream's end has come before the pipe began. */
   hasStreamEnded?: boolean;
@@ -36,8 +36,8 @@ class Pipe implements StreamEvents {
   /** Bytes that went to the socket, and that came from it. */
   #received = 0;
   #sent = 0;
-  /** Bytes handed to the full socket, to be reported as taken when it drains. */
-  #untaken = 0;
+  /** Bytes handed to the full socket, to be reported as consumed when it drains. */
+  #unconsumed = 0;
   #hasSocketEnded = false;
   #hasStreamEnded = false;
   #isSocketClosed = false;
@@ -67,10 +67,10 @@ class Pipe implements StreamEvents {
     socket.resume();
   }
 
-  data(bytes: Uint8Array, release?: () => void): void {
+  data(bytes: Uint8Array, free?: () => void): void {
     this.#received += bytes.length;
-    if (this.#socket.write(bytes, release && whenSent(release))) this.#stream.taken(bytes.length);
-    else this.#untaken += bytes.length;
+    if (this.#socket.write(bytes, free && whenSent(free))) this.#stream.consumed(bytes.length);
+    else this.#unconsumed += bytes.length;
   }
 
   end(): void {
@@ -103,9 +103,9 @@ class Pipe implements StreamEvents {
   }
 
   #socketDrained(): void {
-    const bytes = this.#untaken;
-    this.#untaken = 0;
-    this.#stream.taken(bytes);
+    const bytes = this.#unconsumed;
+    this.#unconsumed = 0;
+    this.#stream.consumed(bytes);
   }
 
   #socketEnded(): void {

@@ -1,5 +1,5 @@
 /** An exchange on a connection of our own, which may carry more of them. */
-import { concat, freeing, noBytes } from "../bytes/bytes.ts";
+import { concat, freeCallback, noBytes } from "../bytes/bytes.ts";
 import { type BodyScanner, encodeChunk, type Framing, lastChunk } from "../http1/body.ts";
 import {
   encodeResponseHead,
@@ -142,10 +142,10 @@ export class RawExchange implements Exchange {
     queueMicrotask(() => this.#flushHead());
   }
 
-  write(bytes: Uint8Array, release?: () => void): boolean {
+  write(bytes: Uint8Array, free?: () => void): boolean {
     if (this.#state !== "responding" || bytes.length === 0) return true;
     const isChunk = this.#mode === "content" && this.head.minor === 1;
-    return isChunk ? this.#send(encodeChunk(bytes)) : this.#send(bytes, release);
+    return isChunk ? this.#send(encodeChunk(bytes)) : this.#send(bytes, free);
   }
 
   finish(last: Uint8Array = noBytes): void {
@@ -241,7 +241,7 @@ export class RawExchange implements Exchange {
       start,
       (from, to) => {
         const piece = bytes.subarray(from, to);
-        this.#consumer?.data(piece, freeing(piece));
+        this.#consumer?.data(piece, freeCallback(piece));
       },
     );
     if (this.#scanner.isDone) this.#consumer?.end();
@@ -265,7 +265,7 @@ export class RawExchange implements Exchange {
     this.#ended(false);
   }
 
-  #send(bytes: Uint8Array, release?: () => void): boolean {
+  #send(bytes: Uint8Array, free?: () => void): boolean {
     this.#sentBytes += bytes.length;
     if (this.#pendingHead.length > 0 && bytes.length <= joinedWriteBytes) {
       const joined = concat(this.#pendingHead, bytes);
@@ -273,7 +273,7 @@ export class RawExchange implements Exchange {
       return this.#host.socket.write(joined);
     }
     this.#flushHead();
-    return this.#host.socket.write(bytes, release && whenSent(release));
+    return this.#host.socket.write(bytes, free && whenSent(free));
   }
 
   #flushHead(): void {

@@ -39,7 +39,7 @@ const maxMessageBytes = 64 * 1024;
 /** Bytes that wait in the socket before `write` says that it is enough. */
 const highWaterBytes = 256 * 1024;
 /** Bytes that the consumer may hold before the socket is read no further, and when it goes on. */
-const maxUntakenBytes = 256 * 1024;
+const maxUnconsumedBytes = 256 * 1024;
 const resumeBytes = 64 * 1024;
 /**
  * The same where a platform's WebSocket can't be stopped from reading: whoever sends on meanwhile is
@@ -85,7 +85,7 @@ export class TcpChannel implements Channel {
   #isOver = false;
   #isFull = false;
   #isPaused = false;
-  #untaken = 0;
+  #unconsumed = 0;
 
   constructor(socket: MessageSocket, options: TcpChannelOptions) {
     this.#socket = socket;
@@ -104,11 +104,11 @@ export class TcpChannel implements Channel {
     });
   }
 
-  write(bytes: Uint8Array, release?: () => void): boolean {
+  write(bytes: Uint8Array, free?: () => void): boolean {
     if (this.#isOver || this.#hasEnded) return true;
     for (let at = 0; at < bytes.length; at += maxMessageBytes) {
       const end = at + maxMessageBytes;
-      if (end >= bytes.length) this.#socket.send(bytes.subarray(at), release);
+      if (end >= bytes.length) this.#socket.send(bytes.subarray(at), free);
       else this.#socket.send(bytes.subarray(at, end));
     }
     this.#isFull = this.#socket.bufferedAmount > highWaterBytes;
@@ -149,9 +149,9 @@ export class TcpChannel implements Channel {
     this.#socket.resume?.();
   }
 
-  taken(bytes: number): void {
-    this.#untaken -= bytes;
-    if (!this.#isPaused || this.#untaken > resumeBytes) return;
+  consumed(bytes: number): void {
+    this.#unconsumed -= bytes;
+    if (!this.#isPaused || this.#unconsumed > resumeBytes) return;
     this.#isPaused = false;
     this.#socket.resume?.();
   }
@@ -159,13 +159,13 @@ export class TcpChannel implements Channel {
   #received(bytes: Uint8Array): void {
     if (this.#isOver) return;
     if (this.#hasPeerEnded) return this.#broken(TcpClose.BadMessage, "Bytes came after the end");
-    this.#untaken += bytes.length;
+    this.#unconsumed += bytes.length;
     this.#events.data(bytes);
-    if (this.#untaken <= maxUntakenBytes || this.#isPaused || this.#isOver) return;
+    if (this.#unconsumed <= maxUnconsumedBytes || this.#isPaused || this.#isOver) return;
     if (this.#socket.pause) {
       this.#isPaused = true;
       this.#socket.pause();
-    } else if (this.#untaken > maxUnstoppableBytes) {
+    } else if (this.#unconsumed > maxUnstoppableBytes) {
       this.#broken(TcpClose.TryAgainLater, "The other side reads too slowly");
     }
   }

@@ -137,7 +137,7 @@ export class UpstreamPool {
   }
 
   /** Takes a connection back whose request is over, or ends it when enough are idle. */
-  release(connection: UpstreamConnection): void {
+  putBack(connection: UpstreamConnection): void {
     const hasRoom = this.#idle.length < this.#options.maxIdle && !this.#isClosed;
     if (!connection.isUsable || !hasRoom) return connection.destroy();
     connection.onIdleEnd = () => this.#forget(connection);

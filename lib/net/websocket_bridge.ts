@@ -27,7 +27,7 @@ const closeTimeoutMs = 5_000;
 
 /** How a bridge is set up. */
 export interface BridgeOptions {
-  /** Bytes behind the target's 101, not yet reported as taken. */
+  /** Bytes behind the target's 101, not yet reported as consumed. */
   readonly rest: Uint8Array;
   /** See `WebSocketTraits`. */
   readonly cut?: ((socket: WebSocket) => void) | undefined;
@@ -57,7 +57,7 @@ class Bridge {
   #isChannelFull = false;
   /** Bytes that were written since the channel said that it is full. */
   #waitingBytes = 0;
-  #untaken = 0;
+  #unconsumed = 0;
   /** What came before the caller's socket was open. */
   #early: Uint8Array[] = [];
   #drainTimer: ReturnType<typeof setInterval> | undefined;
@@ -137,7 +137,7 @@ class Bridge {
   }
 
   #receive(bytes: Uint8Array): void {
-    if (this.#state === "over") return this.#channel.taken(bytes.length);
+    if (this.#state === "over") return this.#channel.consumed(bytes.length);
     if (this.#socket.readyState === 0) {
       this.#early.push(bytes);
       return;
@@ -153,7 +153,7 @@ class Bridge {
         isTooBig ? error.message : "The target broke the WebSocket protocol",
       );
     }
-    this.#untaken += bytes.length;
+    this.#unconsumed += bytes.length;
     this.#takeWhenSent();
   }
 
@@ -165,9 +165,9 @@ class Bridge {
       this.#drainTimer = setInterval(() => this.#checkDrain(), drainPollMs);
       return;
     }
-    const bytes = this.#untaken;
-    this.#untaken = 0;
-    this.#channel.taken(bytes);
+    const bytes = this.#unconsumed;
+    this.#unconsumed = 0;
+    this.#channel.consumed(bytes);
   }
 
   get #isSocketFull(): boolean {

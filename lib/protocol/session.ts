@@ -1,5 +1,5 @@
 /** One agent connection and the streams that it carries. */
-import { allocate, freeing } from "../bytes/bytes.ts";
+import { allocate, freeCallback } from "../bytes/bytes.ts";
 import {
   type Announcement,
   decodeAnnouncement,
@@ -154,9 +154,9 @@ export class Session {
   #returnedMs = 0;
   #wasLineFull = false;
   #leftBytes = 0;
-  #takenByFullLine = 0;
+  #sentWhileFull = 0;
   #isPaused = false;
-  /** A version 1 session holds too much that streams have not taken. */
+  /** A version 1 session holds too much that streams have not consumed. */
   #isHeldUp = false;
   /** Messages have come that are still to be read. */
   #isBehind = false;
@@ -166,7 +166,7 @@ export class Session {
   #mayOpenCross = false;
   #hasSeenFrame = false;
   /** Frees the message that is being read, where all of it is one stream's. */
-  #releaseMessage: (() => void) | undefined;
+  #freeMessage: (() => void) | undefined;
   /** Agents only: the relay's first frame was not Settings. */
   #isVersion1 = false;
   /** Called when no stream is open any more, or never will be. */
@@ -298,7 +298,7 @@ export class Session {
     }
     const stream = this.#createStream(this.#takeId());
     if (this.#version === 1) {
-      stream.hold();
+      stream.holdSending();
       stream.write(first);
       this.#outbox.control(FrameType.Connect, stream.id, new TextEncoder().encode(target));
     } else {
@@ -476,7 +476,7 @@ export class Session {
     }
     this.#inbox.receive(message);
     // Or it would keep the message until the next one.
-    this.#releaseMessage = undefined;
+    this.#freeMessage = undefined;
   }
 
   /** The WebSocket answers by itself; that is work, and memory where the peer does not read. */
@@ -495,7 +495,7 @@ export class Session {
       return false;
     }
     // Of a Batch several streams have a part.
-    this.#releaseMessage = isBatch(message) ? undefined : freeing(message);
+    this.#freeMessage = isBatch(message) ? undefined : freeCallback(message);
     return true;
   }
 
@@ -521,9 +521,9 @@ export class Session {
     if (this.#version === 1 && type > FrameType.Settings) return this.#spend(); // Unknown there.
     switch (type) {
       case FrameType.Data:
-        return this.#bytesFor(id, payload)?.receiveData(payload, this.#releaseMessage);
+        return this.#bytesFor(id, payload)?.receiveData(payload, this.#freeMessage);
       case FrameType.End:
-        return this.#bytesFor(id, payload)?.receiveEnd(payload, this.#releaseMessage);
+        return this.#bytesFor(id, payload)?.receiveEnd(payload, this.#freeMessage);
       case FrameType.Open:
         return this.#receiveOpen(id, payload);
       case FrameType.Connect:
@@ -659,7 +659,7 @@ export class Session {
   #receiveConnected(id: number): void {
     const stream = this.#streams.get(id);
     if (stream && this.#version > 1) stream.receiveConnected();
-    else if (stream) stream.release();
+    else if (stream) stream.startSending();
     // A version 1 agent knows a stream only from here on: a Close that we sent before was lost.
     else if (this.#version === 1 && this.#options.role === "relay") {
       this.#outbox.control(FrameType.Close, id);
@@ -712,10 +712,10 @@ export class Session {
   #movedBytes(): number {
     const { bufferedAmount, bytesRead = this.stats.bytesIn } = this.#socket;
     const leftBytes = this.stats.bytesOut - bufferedAmount;
-    if (this.#wasLineFull) this.#takenByFullLine += Math.max(0, leftBytes - this.#leftBytes);
+    if (this.#wasLineFull) this.#sentWhileFull += Math.max(0, leftBytes - this.#leftBytes);
     this.#leftBytes = leftBytes;
     this.#wasLineFull = bufferedAmount > 0;
-    return bytesRead + this.#takenByFullLine;
+    return bytesRead + this.#sentWhileFull;
   }
 
   #closedBySocket(code: number, reason: string): void {

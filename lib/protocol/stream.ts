@@ -10,12 +10,12 @@ import { ReceiveWindow } from "./window.ts";
  */
 export interface StreamEvents {
   /**
-   * Bytes from the peer. Once they are dealt with, `Stream.taken` must be told.
+   * Bytes from the peer. Once they are dealt with, `Stream.consumed` must be told.
    *
-   * @param release Frees the bytes' memory, where that can be done; to be called or not, but not
+   * @param free Frees the bytes' memory, where that can be done; to be called or not, but not
    * within this call.
    */
-  data(bytes: Uint8Array, release?: () => void): void;
+  data(bytes: Uint8Array, free?: () => void): void;
   /** The peer sends no more bytes; ours may still go out. */
   end(): void;
   /**
@@ -85,10 +85,10 @@ export interface OutgoingSlice {
 }
 
 /** Bytes whose memory their writer wants back. */
-interface Lent {
+interface PendingFree {
   /** Where they end among all that was written. */
   readonly end: number;
-  readonly release: () => void;
+  readonly free: () => void;
 }
 
 /**
@@ -118,10 +118,10 @@ export class Stream {
   #queueHead = 0;
   #queuedBytes = 0;
   /** Bytes that have left the queue. */
-  #takenBytes = 0;
-  /** {@link #takenBytes} when credit was last looked at. */
-  #takenBefore = 0;
-  #lent: Lent[] = [];
+  #dequeuedBytes = 0;
+  /** {@link #dequeuedBytes} when credit was last looked at. */
+  #dequeuedBefore = 0;
+  #pendingFrees: PendingFree[] = [];
   #sendCredit: number;
   #highWaterBytes = minHighWaterBytes;
   #wantsDrain = false;
@@ -178,16 +178,16 @@ export class Stream {
    * Sends bytes, in turn with the other streams and within the peer's credit. The bytes must not
    * change any more.
    *
-   * @param release Called once the stream has no use for the bytes' memory any more; never, when it
+   * @param free Called once the stream has no use for the bytes' memory any more; never, when it
    *   ends before.
    * @returns false when the stream holds enough: wait for `drained` before writing more.
    */
-  write(bytes: Uint8Array, release?: () => void): boolean {
+  write(bytes: Uint8Array, free?: () => void): boolean {
     if (this.#isOver || this.#isSendClosed) return true;
     if (bytes.length > 0) {
       this.#queue.push(bytes);
       this.#queuedBytes += bytes.length;
-      if (release) this.#lent.push({ end: this.#takenBytes + this.#queuedBytes, release });
+      if (free) this.#pendingFrees.push({ end: this.#dequeuedBytes + this.#queuedBytes, free });
       if (this.#sendState !== "held") this.#host.wake(this);
     }
     this.#wantsDrain = this.#queuedBytes >= this.#highWaterBytes;
@@ -212,7 +212,7 @@ export class Stream {
 
   /** Says that everything is written and nothing more is wanted: closes once all of it is sent. */
   finish(): void {
-    this.#releaseHeld(this.#heldBytes);
+    this.#consumeHeld(this.#heldBytes);
     if (this.#isOver || this.#sendState === "closing") return;
     this.#sendState = this.#sendState === "ended" ? "closing" : "finishing";
     this.#host.wake(this);
@@ -220,7 +220,7 @@ export class Stream {
 
   /** Gives the stream up, both ways, with nothing to report; what was not taken is let go. */
   close(): void {
-    this.#releaseHeld(this.#heldBytes);
+    this.#consumeHeld(this.#heldBytes);
     if (this.#isOver) return;
     if (!this.#opening) this.#host.sendControl(FrameType.Close, this.id);
     this.#over();
@@ -228,17 +228,17 @@ export class Stream {
 
   /** Ends the stream with a reason, both ways. */
   fail(error: StreamError): void {
-    this.#releaseHeld(this.#heldBytes);
+    this.#consumeHeld(this.#heldBytes);
     if (this.#isOver) return;
     if (!this.#opening) this.#host.sendError(this.id, error);
     this.#over();
   }
 
   /** Says that the consumer has dealt with `bytes` of what arrived, so that as many may follow. */
-  taken(bytes: number): void {
-    if (this.#host.version === 1) return this.#releaseHeld(Math.min(bytes, this.#heldBytes));
+  consumed(bytes: number): void {
+    if (this.#host.version === 1) return this.#consumeHeld(Math.min(bytes, this.#heldBytes));
     if (this.#isOver) return;
-    const grant = this.#window.taken(bytes, this.#host.nowMs(), this.#host.roundTripMs);
+    const grant = this.#window.consumed(bytes, this.#host.nowMs(), this.#host.roundTripMs);
     if (grant > 0 && !this.#hasPeerEnded) this.#host.sendCredit(this.id, grant);
   }
 
@@ -270,13 +270,13 @@ export class Stream {
     return this.#opening !== undefined;
   }
 
-  /** Keeps bytes back until `release`: a version 1 agent loses what comes before its Connected. */
-  hold(): void {
+  /** Keeps bytes back until `startSending`: a version 1 agent loses what comes before its Connected. */
+  holdSending(): void {
     this.#sendState = "held";
   }
 
   /** Lets held bytes go. */
-  release(): void {
+  startSending(): void {
     if (this.#sendState !== "held") return;
     this.#sendState = "open";
     if (this.#queuedBytes > 0) this.#host.wake(this);
@@ -321,9 +321,11 @@ export class Stream {
 
   /** What was taken is in a message now, which has a copy of it. */
   copied(): void {
-    if (this.#lent.length === 0) return;
+    if (this.#pendingFrees.length === 0) return;
     try {
-      while (this.#lent[0] && this.#lent[0].end <= this.#takenBytes) this.#lent.shift()!.release();
+      while (this.#pendingFrees[0] && this.#pendingFrees[0].end <= this.#dequeuedBytes) {
+        this.#pendingFrees.shift()!.free();
+      }
       if (this.#isOutOfCredit) this.#keepOnlyRest();
     } catch (error) {
       this.crash(error);
@@ -334,10 +336,10 @@ export class Stream {
   #keepOnlyRest(): void {
     const rest = this.#queue[this.#queueHead];
     const isHalfSent = rest !== undefined && rest.byteOffset > 0;
-    if (!isHalfSent || this.#lent[0]?.end !== this.#takenBytes + rest.length) return;
+    if (!isHalfSent || this.#pendingFrees[0]?.end !== this.#dequeuedBytes + rest.length) return;
     // A copy indeed: `slice` of Node's Buffer is none.
     this.#queue[this.#queueHead] = new Uint8Array(rest);
-    this.#lent.shift()!.release();
+    this.#pendingFrees.shift()!.free();
   }
 
   /**
@@ -355,8 +357,8 @@ export class Stream {
     }
   }
 
-  /** @param release As for {@link StreamEvents.data}. */
-  receiveData(payload: Uint8Array, release?: () => void): void {
+  /** @param free As for {@link StreamEvents.data}. */
+  receiveData(payload: Uint8Array, free?: () => void): void {
     if (this.#hasPeerEnded) throw new ProtocolError(`Data after End on stream ${this.id}`);
     if (this.#awaitsConnected) {
       throw new ProtocolError(`Bytes before Connected on stream ${this.id}`);
@@ -369,14 +371,14 @@ export class Stream {
       throw new ProtocolError(`Stream ${this.id} went past its credit`);
     }
     try {
-      this.#events.data(payload, release);
+      this.#events.data(payload, free);
     } catch (error) {
       this.crash(error);
     }
   }
 
-  receiveEnd(payload: Uint8Array, release?: () => void): void {
-    this.receiveData(payload, release);
+  receiveEnd(payload: Uint8Array, free?: () => void): void {
+    this.receiveData(payload, free);
     if (this.#isOver) return;
     this.#hasPeerEnded = true;
     this.#tellEnd();
@@ -419,8 +421,8 @@ export class Stream {
    * @param times How many times that which was sent since the last call it needs.
    */
   returnCredit(least: number, times: number): void {
-    const sent = this.#takenBytes - this.#takenBefore;
-    this.#takenBefore = this.#takenBytes;
+    const sent = this.#dequeuedBytes - this.#dequeuedBefore;
+    this.#dequeuedBefore = this.#dequeuedBytes;
     const wanted = Math.max(least, Math.ceil(times * sent), this.#queuedBytes);
     if (this.#isOver || this.#opening || this.#sendCredit <= 2 * wanted) return;
     const unused = this.#sendCredit - wanted;
@@ -449,7 +451,7 @@ export class Stream {
   }
 
   receiveError(error: StreamError): void {
-    this.#releaseHeld(this.#heldBytes);
+    this.#consumeHeld(this.#heldBytes);
     if (this.#opening || this.#sendState === "held") this.#unsent = this.#queue;
     this.#isPeerGone = true;
     this.#over();
@@ -530,7 +532,7 @@ export class Stream {
     if (this.#hasPeerEnded) this.#over();
   }
 
-  #releaseHeld(bytes: number): void {
+  #consumeHeld(bytes: number): void {
     if (bytes === 0) return;
     this.#heldBytes -= bytes;
     this.#host.heldChanged(-bytes);
@@ -553,7 +555,7 @@ export class Stream {
       }
     }
     this.#queuedBytes -= payload.length;
-    this.#takenBytes += payload.length;
+    this.#dequeuedBytes += payload.length;
     return payload;
   }
 
@@ -564,8 +566,8 @@ export class Stream {
     this.#queue = [];
     this.#queueHead = 0;
     this.#queuedBytes = 0;
-    this.#lent = [];
-    this.#window.release();
+    this.#pendingFrees = [];
+    this.#window.close();
     this.#host.forget(this);
   }
 }

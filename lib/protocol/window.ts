@@ -74,7 +74,7 @@ export class WindowBudget {
   }
 
   /** Gives back what was taken. */
-  release(bytes: number): void {
+  giveBack(bytes: number): void {
     this.#free += bytes;
   }
 }
@@ -94,7 +94,7 @@ const roundTripsPerWindow = 4;
 /**
  * Counts what a stream's peer may send, and widens the window for a stream that needs it.
  *
- * The peer holds credit; what arrives spends it; what the consumer has taken is granted again once
+ * The peer holds credit; what arrives spends it; what is consumed is granted again once
  * it comes to half a window, so that a short exchange costs no Credit frame at all. A window
  * is to hold what the consumer takes in a few round trips: then the sender never waits for a Credit.
  * It grows towards that, at most doubling at a time, up to `maxWindow` and only within the session's
@@ -108,9 +108,9 @@ export class ReceiveWindow {
   #size: number;
   /** What the peer may still send. */
   #credit: number;
-  /** What has arrived and has not been taken by the consumer. */
+  /** What has arrived and has not been consumed. */
   #unread = 0;
-  #takenInEpoch = 0;
+  #consumedInEpoch = 0;
   #epochStartMs: number;
   #widenedBy = 0;
   /** Something has come since {@link setAsideIfIdle} looked. */
@@ -168,10 +168,10 @@ export class ReceiveWindow {
     this.#share(false);
   }
 
-  /** Notes bytes that the consumer has taken and returns the credit to grant now, often none. */
-  taken(bytes: number, nowMs: number, roundTripMs: number): number {
+  /** Notes consumed bytes and returns the credit to grant now, often none. */
+  consumed(bytes: number, nowMs: number, roundTripMs: number): number {
     this.#unread -= bytes;
-    this.#takenInEpoch += bytes;
+    this.#consumedInEpoch += bytes;
     this.#measure(nowMs, Math.max(roundTripMs, minRoundTripMs));
     if (this.#widenedBy > this.#budget.share && this.#budget.isShort(nowMs)) {
       this.#narrow(this.#firstSize + this.#budget.share);
@@ -194,9 +194,9 @@ export class ReceiveWindow {
   }
 
   /** Gives what the window was widened by back to the session's budget; the stream has ended. */
-  release(): void {
+  close(): void {
     this.#countAgain();
-    this.#budget.release(this.#widenedBy);
+    this.#budget.giveBack(this.#widenedBy);
     this.#widenedBy = 0;
     this.#share(false);
   }
@@ -215,7 +215,7 @@ export class ReceiveWindow {
     if (less <= 0) return;
     this.#size -= less;
     this.#widenedBy -= less;
-    this.#budget.release(less);
+    this.#budget.giveBack(less);
   }
 
   #share(isUser: boolean): void {
@@ -229,9 +229,9 @@ export class ReceiveWindow {
   #measure(nowMs: number, roundTripMs: number): void {
     const elapsedMs = nowMs - this.#epochStartMs;
     if (elapsedMs < Math.max(roundTripMs / epochsPerRoundTrip, minEpochMs)) return;
-    const wanted = roundTripsPerWindow * roundTripMs * this.#takenInEpoch / elapsedMs;
+    const wanted = roundTripsPerWindow * roundTripMs * this.#consumedInEpoch / elapsedMs;
     this.#epochStartMs = nowMs;
-    this.#takenInEpoch = 0;
+    this.#consumedInEpoch = 0;
     const target = Math.min(Math.ceil(wanted), 2 * this.#size, this.#maxSize);
     const more = target - this.#size;
     this.#share(this.#widenedBy > 0 || more > 0);

@@ -46,9 +46,9 @@ export class AuthThrottle {
     if (record.waiting.count >= maxWaiting || this.#waiting.count >= maxWaitingOverall) {
       return { kind: "never" };
     }
-    const places = [record.waiting.take(), this.#waiting.take()];
+    const slots = [record.waiting.acquire(), this.#waiting.acquire()];
     const done = (): void => {
-      for (const place of places) place.release();
+      for (const slot of slots) slot.release();
     };
     return { kind: "later", ms: answerDelayMs, done };
   }

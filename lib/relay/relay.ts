@@ -17,7 +17,7 @@ import { Callers, type Digest } from "./callers/callers.ts";
 import type { KeysEvents } from "../jwt/keys.ts";
 import type { Tracer } from "../trace.ts";
 import type { Audit } from "./telemetry/audit.ts";
-import { IdleWatch } from "./limits/idle_watch.ts";
+import { IdleTimeout } from "./limits/idle_timeout.ts";
 import { Limits } from "./limits/limits.ts";
 import { ResponseTimeouts } from "./limits/response_timeouts.ts";
 import { RefusalThrottle } from "./limits/refusal_throttle.ts";
@@ -181,7 +181,7 @@ export class Relay {
     this.forwardLimits = {
       head: config.head,
       maxBodyBytes: config.maxBodyBytes,
-      transfers: new IdleWatch(config.idleTimeoutMs),
+      transfers: new IdleTimeout(config.idleTimeoutMs),
     };
     this.settings = {
       ...defaultSettings,
@@ -304,7 +304,7 @@ export class Relay {
         // The other relays are to look for the agent where it goes.
         withdraw?.();
       },
-      done: () => this.#withdrawn ??= this.peers?.withdraw(),
+      done: () => this.#withdrawn ??= this.peers?.withdrawAll(),
     });
   }
 

@@ -5,7 +5,7 @@ import {
   concat,
   decodeLatin1,
   encodeLatin1,
-  freeing,
+  freeCallback,
   noBytes,
 } from "../../lib/bytes/bytes.ts";
 import { anyBytes, check } from "../protocol/property.ts";
@@ -70,16 +70,16 @@ Deno.test("concat joins two pieces, and copies nothing where one is empty", () =
   }));
 });
 
-Deno.test("freeing frees memory that an array has for itself", () => {
+Deno.test("freeCallback frees memory that an array has for itself", () => {
   const bytes = new Uint8Array(64 * 1024);
-  freeing(bytes)!();
+  freeCallback(bytes)!();
   assert.deepEqual([bytes.length, bytes.buffer.detached], [0, true]);
 });
 
-Deno.test("freeing leaves alone what may be a part of something else", () => {
+Deno.test("freeCallback leaves alone what may be a part of something else", () => {
   const large = new Uint8Array(64 * 1024);
   const parts = [large.subarray(0, 32 * 1024), large.subarray(32 * 1024), allocate(16 * 1024)];
   for (const part of [...parts, new Uint8Array(100), noBytes]) {
-    assert.equal(freeing(part), undefined);
+    assert.equal(freeCallback(part), undefined);
   }
 });

@@ -77,7 +77,7 @@ function answer(stream: Stream, text: string): void {
   let hasAnswered = false;
   stream.listen({
     data(bytes) {
-      stream.taken(bytes.length);
+      stream.consumed(bytes.length);
       const isLeft = text === "first" && new TextDecoder().decode(bytes).includes("/wait");
       if (hasAnswered || isLeft) return;
       hasAnswered = true;

@@ -140,7 +140,7 @@ export class Received {
     stream.listen({
       data: (bytes) => {
         this.text += textOf(bytes);
-        if (isReading) stream.taken(bytes.length);
+        if (isReading) stream.consumed(bytes.length);
       },
       end: () => this.isEnded = true,
       closed() {},

@@ -58,7 +58,7 @@ Deno.test("a session whose slow line is full of bulk is not taken for dead", asy
     stream.listen({
       data(bytes) {
         arrived += bytes.length;
-        stream.taken(bytes.length);
+        stream.consumed(bytes.length);
       },
       end: () => ended.resolve(),
       closed: () => ended.reject(new Error("The stream was closed")),
@@ -155,7 +155,7 @@ async function dialProxy(proxy: TcpProxy) {
 
 function recordEnd(stream: Stream, side: string, ends: string[]): void {
   stream.listen({
-    data: (bytes) => stream.taken(bytes.length),
+    data: (bytes) => stream.consumed(bytes.length),
     end() {},
     closed: () => ends.push(`${side}: closed`),
     failed: ({ code }) => ends.push(`${side}: ${code}`),

@@ -228,10 +228,10 @@ Deno.test("Exchange.readBody lets a reader free what is body and nothing else, a
   await using _ = setup;
   const isFreed: boolean[] = [];
   exchange.readBody({
-    data(bytes, release) {
+    data(bytes, free) {
       body.data(bytes);
-      isFreed.push(release !== undefined);
-      release?.();
+      isFreed.push(free !== undefined);
+      free?.();
     },
     end: () => body.end(),
   });

@@ -31,7 +31,7 @@ class FakeChannel implements Channel {
   write(): boolean {
     return true;
   }
-  taken(): void {}
+  consumed(): void {}
   end(): void {
     this.events.push("end");
   }

@@ -205,7 +205,7 @@ async function endBehindClose(): Promise<void> {
     finish: () => hasFinished = true,
     close() {},
     fail() {},
-    taken() {},
+    consumed() {},
   };
   pipe(socket, stream);
   far.end();

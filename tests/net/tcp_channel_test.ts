@@ -99,7 +99,7 @@ Deno.test("TcpChannel stops reading while its consumer holds too much, and says 
   const { socket, channel, heard } = setUp();
   for (let at = 0; at < 5; at++) socket.events.message(new Uint8Array(64 * 1024));
   deepEqual(socket.did, ["pause"]);
-  channel.taken(4 * 64 * 1024);
+  channel.consumed(4 * 64 * 1024);
   deepEqual(socket.did, ["pause", "resume"]);
   socket.bufferedAmount = 300 * 1024;
   equal(channel.write(new Uint8Array(1)), false);
@@ -151,7 +151,7 @@ class FakeChannel implements Channel {
     this.did.push(`fail ${message}`);
   }
 
-  taken(bytes: number): void {
+  consumed(bytes: number): void {
     this.did.push(`taken ${bytes}`);
   }
 }

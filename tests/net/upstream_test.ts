@@ -30,7 +30,7 @@ class Setup implements AsyncDisposable {
   async idle(count: number): Promise<UpstreamConnection[]> {
     const connections: UpstreamConnection[] = [];
     for (let index = 0; index < count; index++) connections.push(await this.connect());
-    for (const connection of connections) this.pool.release(connection);
+    for (const connection of connections) this.pool.putBack(connection);
     return connections;
   }
 
@@ -66,7 +66,7 @@ Deno.test("UpstreamPool.take gives the connection that was used last", async () 
   await using setup = new Setup();
   const [first, second, third] = await setup.idle(3);
   assert.deepEqual([setup.pool.take(), setup.pool.take()], [third, second]);
-  setup.pool.release(third!);
+  setup.pool.putBack(third!);
   assert.deepEqual([setup.pool.take(), setup.pool.take(), setup.pool.take()], [
     third,
     first,
@@ -78,7 +78,7 @@ Deno.test("UpstreamPool knows which connections have carried a request before", 
   await using setup = new Setup();
   const fresh = await setup.connect();
   assert.equal(fresh.isReused, false);
-  setup.pool.release(fresh);
+  setup.pool.putBack(fresh);
   assert.equal(setup.pool.take()!.isReused, true);
 });
 
@@ -118,7 +118,7 @@ Deno.test("UpstreamPool reads an idle connection whose user had stopped it", asy
   await using setup = new Setup();
   const connection = await setup.connect();
   connection.socket.pause();
-  setup.pool.release(connection);
+  setup.pool.putBack(connection);
   setup.targets[0]!.send("unasked");
   await eventually(() => setup.pool.idleCount === 0, "the connection to be forgotten");
 });
@@ -152,7 +152,7 @@ Deno.test("UpstreamPool.release of a connection that has ended keeps nothing", a
   await using setup = new Setup();
   const connection = await setup.connect();
   connection.destroy();
-  setup.pool.release(connection);
+  setup.pool.putBack(connection);
   assert.equal(setup.pool.idleCount, 0);
 });
 
@@ -161,7 +161,7 @@ Deno.test("UpstreamPool.close ends idle connections, and those that come back la
   const inUse = await setup.connect();
   await setup.idle(2);
   setup.pool.close();
-  setup.pool.release(inUse);
+  setup.pool.putBack(inUse);
   assert.equal(setup.pool.idleCount, 0);
   for (const target of setup.targets) await target.ended();
 });
@@ -195,7 +195,7 @@ Deno.test("UpstreamConnection tells a former user nothing", async () => {
   await using setup = new Setup();
   const connection = await setup.connect();
   const first = use(connection);
-  setup.pool.release(connection);
+  setup.pool.putBack(connection);
   const second = use(setup.pool.take()!);
   setup.targets[0]!.send("for the second");
   await eventually(() => second.length > 0, "the bytes");

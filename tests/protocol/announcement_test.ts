@@ -276,7 +276,7 @@ overEach(
       connected: () => events.push("connected"),
       data: (bytes) => {
         events.push(new TextDecoder().decode(bytes));
-        stream.taken(bytes.length);
+        stream.consumed(bytes.length);
       },
       end: () => {
         events.push("end");

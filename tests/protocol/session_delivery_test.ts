@@ -39,7 +39,7 @@ class Party implements StreamEvents {
   readonly written: Uint8Array[] = [];
   readonly received: Uint8Array[] = [];
   readonly events: string[] = [];
-  #untaken = 0;
+  #unconsumed = 0;
   #seed: number;
 
   constructor(stream: Stream, seed: number) {
@@ -50,7 +50,7 @@ class Party implements StreamEvents {
 
   data(bytes: Uint8Array): void {
     this.received.push(Uint8Array.from(bytes));
-    this.#untaken += bytes.length;
+    this.#unconsumed += bytes.length;
   }
 
   end(): void {
@@ -74,13 +74,13 @@ class Party implements StreamEvents {
   }
 
   take(bytes: number): void {
-    const taken = Math.min(bytes, this.#untaken);
-    this.#untaken -= taken;
-    this.stream.taken(taken);
+    const taken = Math.min(bytes, this.#unconsumed);
+    this.#unconsumed -= taken;
+    this.stream.consumed(taken);
   }
 
   takeAll(): void {
-    this.take(this.#untaken);
+    this.take(this.#unconsumed);
   }
 }
 

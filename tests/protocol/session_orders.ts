@@ -21,7 +21,7 @@ class Witness implements StreamEvents {
   readonly stream: Stream;
   readonly complaints: string[] = [];
   received = 0;
-  untaken = 0;
+  unconsumed = 0;
   hasPeerEnded = false;
   /** Whether the owner was told that the stream is over: `closed` or `failed`. */
   isTold = false;
@@ -51,7 +51,7 @@ class Witness implements StreamEvents {
     if (this.#awaitsConnected) this.complaints.push("data before connected");
     this.#note("data");
     this.received += bytes.length;
-    this.untaken += bytes.length;
+    this.unconsumed += bytes.length;
   }
 
   end(): void {
@@ -79,7 +79,7 @@ class Witness implements StreamEvents {
   act(act: OwnerAct): void {
     const { stream } = this;
     if (act.verb === "write") stream.write(patterned(act.bytes));
-    else if (act.verb === "take") this.take(Math.min(act.bytes, this.untaken));
+    else if (act.verb === "take") this.take(Math.min(act.bytes, this.unconsumed));
     else if (act.verb === "throw") this.throwsNext = true;
     else if (act.verb === "accept") stream.accept();
     else if (act.verb === "end") {
@@ -96,8 +96,8 @@ class Witness implements StreamEvents {
   }
 
   take(bytes: number): void {
-    this.untaken -= bytes;
-    this.stream.taken(bytes);
+    this.unconsumed -= bytes;
+    this.stream.consumed(bytes);
   }
 
   /** What went wrong, once the session is over. */

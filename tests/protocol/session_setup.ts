@@ -30,12 +30,12 @@ export class StreamLog implements StreamEvents {
   /** Whether bytes are taken as they come. */
   takesAtOnce: boolean;
   /** The most bytes that had arrived and were not taken. */
-  maxUntaken = 0;
+  maxUnconsumed = 0;
   drainedCount = 0;
   /** Bytes that have arrived. */
   length = 0;
   #pieces: Uint8Array[] = [];
-  #untaken = 0;
+  #unconsumed = 0;
   readonly #changes = new Changes();
 
   constructor(stream: Stream, { takesAtOnce = true } = {}) {
@@ -57,8 +57,8 @@ export class StreamLog implements StreamEvents {
   data(bytes: Uint8Array): void {
     this.#pieces.push(Uint8Array.from(bytes));
     this.length += bytes.length;
-    this.#untaken += bytes.length;
-    this.maxUntaken = Math.max(this.maxUntaken, this.#untaken);
+    this.#unconsumed += bytes.length;
+    this.maxUnconsumed = Math.max(this.maxUnconsumed, this.#unconsumed);
     if (this.takesAtOnce) this.takeAll();
     this.#changes.happened();
   }
@@ -82,9 +82,9 @@ export class StreamLog implements StreamEvents {
 
   /** Reports everything that has arrived as taken. */
   takeAll(): void {
-    const bytes = this.#untaken;
-    this.#untaken = 0;
-    this.stream.taken(bytes);
+    const bytes = this.#unconsumed;
+    this.#unconsumed = 0;
+    this.stream.consumed(bytes);
   }
 
   /** Takes what is there and, from now on, what comes. */

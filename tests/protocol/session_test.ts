@@ -35,16 +35,16 @@ function windowOf(bytes: number) {
 
 /** Has a stream send back what comes, as fast as the other side takes it. */
 function echo(stream: Stream): void {
-  let untaken = 0;
+  let unconsumed = 0;
   stream.listen({
     data(bytes) {
-      untaken += bytes.length;
+      unconsumed += bytes.length;
       if (stream.write(bytes)) this.drained();
     },
     drained() {
-      const bytes = untaken;
-      untaken = 0;
-      stream.taken(bytes);
+      const bytes = unconsumed;
+      unconsumed = 0;
+      stream.consumed(bytes);
     },
     end: () => stream.end(),
     closed() {},
@@ -152,7 +152,7 @@ overEach("gets everything through a window of three bytes", async (transport) =>
   await Promise.all([log.untilEvent("end"), agentLog.untilEvent("end")]);
   assertSame(agentLog.bytes, content);
   assertSame(log.bytes, content);
-  assert.ok(Math.max(log.maxUntaken, agentLog.maxUntaken) <= 3);
+  assert.ok(Math.max(log.maxUnconsumed, agentLog.maxUnconsumed) <= 3);
 });
 
 overEach("lets no stream wait for one that nobody reads", async (transport) => {
@@ -296,7 +296,7 @@ overEach("does nothing for the owner of a stream whose session is over", async (
   await agentLog.untilEvent("failed");
   for (const { stream } of [log, agentLog]) {
     assert.equal(stream.write(bytesOf("late")), true);
-    stream.taken(3);
+    stream.consumed(3);
     stream.end();
     stream.finish();
     stream.fail(new StreamError("internal", "late"));
@@ -409,7 +409,7 @@ Deno.test("Session lets a stream free a large message that is all its own, and n
   stream.listen({
     data(bytes, release) {
       got.push([bytes.length, release]);
-      stream.taken(bytes.length);
+      stream.consumed(bytes.length);
     },
     ...{ drained() {}, end() {}, closed() {}, failed() {} },
   });

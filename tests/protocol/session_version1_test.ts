@@ -252,9 +252,9 @@ Deno.test("Session in version 1 stops reading while its streams' owners hold ove
   assert.equal(setup.socket.isPaused, false);
   setup.arrive(2, 1);
   assert.equal(setup.socket.isPaused, true);
-  setup.logs[0]!.stream.taken(2 * MiB + 1);
+  setup.logs[0]!.stream.consumed(2 * MiB + 1);
   assert.equal(setup.socket.isPaused, true);
-  setup.logs[0]!.stream.taken(1);
+  setup.logs[0]!.stream.consumed(1);
   assert.equal(setup.socket.isPaused, false);
 });
 

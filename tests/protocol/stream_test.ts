@@ -195,22 +195,22 @@ Deno.test("Stream tells its owner of Close in the middle without an end", () => 
   assert.deepEqual([log.text, log.events], ["half", ["closed"]]);
 });
 
-Deno.test("Stream.taken grants again what was taken, from half a window on", () => {
+Deno.test("Stream.consumed grants again what was taken, from half a window on", () => {
   using setup = new Setup();
   const { stream } = setup.accept(1, "x".repeat(80));
-  stream.taken(49);
+  stream.consumed(49);
   assert.deepEqual(setup.sentFrames(), []);
-  stream.taken(1);
+  stream.consumed(1);
   const [grant, ...more] = setup.sentFrames();
   assert.deepEqual([grant!.type, grant!.stream, [...grant!.payload]], [T.Credit, 1, [0, 0, 0, 50]]);
   assert.deepEqual(more, []);
 });
 
-Deno.test("Stream.taken grants nothing to a peer that has ended", () => {
+Deno.test("Stream.consumed grants nothing to a peer that has ended", () => {
   using setup = new Setup();
   const { stream } = setup.accept(1, "x".repeat(50));
   setup.receive(frame(T.End, 1, "x".repeat(50)));
-  stream.taken(100);
+  stream.consumed(100);
   assert.deepEqual(setup.sent(), []);
 });
 
@@ -247,13 +247,13 @@ Deno.test("Stream asks for nothing more while the peer has granted no credit for
 });
 
 /** Bytes that are overwritten as soon as they are given back, and how often they were. */
-function lent(length: number): { bytes: Uint8Array; release: () => void; releases: number } {
+function freeable(length: number): { bytes: Uint8Array; free: () => void; frees: number } {
   const bytes = patterned(length);
   return {
     bytes,
-    releases: 0,
-    release() {
-      this.releases++;
+    frees: 0,
+    free() {
+      this.frees++;
       bytes.fill(0);
     },
   };
@@ -267,44 +267,44 @@ function sentData(setup: Setup): Uint8Array {
 Deno.test("Stream gives the memory of its bytes back once all of them are in messages", () => {
   using setup = new Setup({ peerWindow: 1_000_000 });
   const { stream } = setup.accept(1);
-  const [one, two] = [lent(150_000), lent(100)];
-  stream.write(one.bytes, () => one.release());
-  stream.write(two.bytes, () => two.release());
-  assert.deepEqual([one.releases, two.releases], [0, 0]);
+  const [one, two] = [freeable(150_000), freeable(100)];
+  stream.write(one.bytes, () => one.free());
+  stream.write(two.bytes, () => two.free());
+  assert.deepEqual([one.frees, two.frees], [0, 0]);
   assert.deepEqual(sentData(setup), joined(patterned(150_000), patterned(100)));
-  assert.deepEqual([one.releases, two.releases], [1, 1]);
+  assert.deepEqual([one.frees, two.frees], [1, 1]);
 });
 
 Deno.test("Stream gives memory back of which a part waits for credit, and sends that part later", () => {
   using setup = new Setup({ peerWindow: 100 });
   const { stream } = setup.accept(1);
-  const [one, two] = [lent(150), lent(150)];
-  stream.write(one.bytes, () => one.release());
-  stream.write(two.bytes, () => two.release());
+  const [one, two] = [freeable(150), freeable(150)];
+  stream.write(one.bytes, () => one.free());
+  stream.write(two.bytes, () => two.free());
   const all = joined(patterned(150), patterned(150));
   assert.deepEqual(sentData(setup), all.subarray(0, 100));
-  assert.deepEqual([one.releases, two.releases], [1, 0]);
+  assert.deepEqual([one.frees, two.frees], [1, 0]);
   setup.receive(credit(1, 25));
   assert.deepEqual(sentData(setup), all.subarray(100, 125));
   setup.receive(credit(1, 100));
   assert.deepEqual(sentData(setup), all.subarray(125, 225));
-  assert.deepEqual([one.releases, two.releases], [1, 1]);
+  assert.deepEqual([one.frees, two.frees], [1, 1]);
   setup.receive(credit(1, 100));
   assert.deepEqual(sentData(setup), all.subarray(225));
-  assert.deepEqual([one.releases, two.releases], [1, 1]);
+  assert.deepEqual([one.frees, two.frees], [1, 1]);
 });
 
 Deno.test("Stream never gives back the memory of bytes that it has not sent when it ends", () => {
   using setup = new Setup({ peerWindow: 100 });
   const { stream } = setup.accept(1);
-  const one = lent(50);
-  const two = lent(100);
-  stream.write(one.bytes, () => one.release());
-  stream.write(two.bytes, () => two.release());
+  const one = freeable(50);
+  const two = freeable(100);
+  stream.write(one.bytes, () => one.free());
+  stream.write(two.bytes, () => two.free());
   stream.close();
   setup.receive(credit(1, 1_000));
   setup.sent();
-  assert.deepEqual([one.releases, two.releases], [0, 0]);
+  assert.deepEqual([one.frees, two.frees], [0, 0]);
 });
 
 Deno.test("Stream sends what was written, whenever credit comes and memory goes back", () => {
@@ -315,15 +315,15 @@ Deno.test("Stream sends what was written, whenever credit comes and memory goes 
     const written: Uint8Array[] = [];
     const sent: Uint8Array[] = [];
     const given = steps.filter(({ isLent, length }) => isLent && length > 0).length;
-    let releases = 0;
+    let frees = 0;
     for (const { length, credit: bytes, isLent } of steps) {
-      const piece = lent(length);
+      const piece = freeable(length);
       written.push(patterned(length));
-      const release = (): void => {
-        piece.release();
-        releases++;
+      const free = (): void => {
+        piece.free();
+        frees++;
       };
-      stream.write(piece.bytes, isLent ? release : undefined);
+      stream.write(piece.bytes, isLent ? free : undefined);
       sent.push(sentData(setup));
       if (bytes > 0) setup.receive(credit(1, bytes));
       sent.push(sentData(setup));
@@ -331,7 +331,7 @@ Deno.test("Stream sends what was written, whenever credit comes and memory goes 
     setup.receive(credit(1, 1_000_000));
     sent.push(sentData(setup));
     assert.deepEqual(joined(...sent), joined(...written));
-    assert.equal(releases, given);
+    assert.equal(frees, given);
   }));
 });
 
@@ -394,7 +394,7 @@ Deno.test("Stream gives the memory of its widened window back when it ends, in e
   const grantOf = (id: number): number => {
     const { stream } = setup.accept(id, "x".repeat(100));
     setup.nowMs += ROUND_TRIP_MS;
-    stream.taken(100);
+    stream.consumed(100);
     const grant = setup.sentFrames().find(({ type }) => type === T.Credit)!;
     return new DataView(grant.payload.buffer, grant.payload.byteOffset).getUint32(0);
   };

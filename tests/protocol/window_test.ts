@@ -35,7 +35,7 @@ class Measured {
   use(bytes: number, ms: number): number {
     this.window.received(this.#credit);
     this.#nowMs += ms;
-    this.#credit = this.window.taken(Math.min(bytes, this.window.unread), this.#nowMs, 20);
+    this.#credit = this.window.consumed(Math.min(bytes, this.window.unread), this.#nowMs, 20);
     return this.window.size;
   }
 }
@@ -58,15 +58,15 @@ Deno.test("ReceiveWindow leaves its counts alone when a peer goes past its credi
 Deno.test("ReceiveWindow grants nothing for a short exchange", () => {
   const window = new ReceiveWindow(10, 10, NO_ROOM, 0);
   window.received(4);
-  assert.equal(window.taken(4, 0, 50), 0);
+  assert.equal(window.consumed(4, 0, 50), 0);
 });
 
 Deno.test("ReceiveWindow grants what was taken once that is half a window", () => {
   const window = new ReceiveWindow(10, 10, NO_ROOM, 0);
   window.received(8);
-  assert.equal(window.taken(4, 0, 50), 0);
-  assert.equal(window.taken(1, 0, 50), 5);
-  assert.equal(window.taken(3, 0, 50), 0);
+  assert.equal(window.consumed(4, 0, 50), 0);
+  assert.equal(window.consumed(1, 0, 50), 5);
+  assert.equal(window.consumed(3, 0, 50), 0);
 });
 
 Deno.test("ReceiveWindow of one byte grants each byte that was taken", () => {
@@ -74,7 +74,7 @@ Deno.test("ReceiveWindow of one byte grants each byte that was taken", () => {
   for (let round = 0; round < 5; round++) {
     assert.equal(window.received(1), true);
     assert.equal(window.received(1), false);
-    assert.equal(window.taken(1, 0, 50), 1);
+    assert.equal(window.consumed(1, 0, 50), 1);
   }
 });
 
@@ -109,8 +109,8 @@ Deno.test("ReceiveWindow gives back to the budget what it was widened by, once",
   const stream = new Measured(100, 1_000, budget);
   stream.use(100, 20);
   assert.equal(budget.take(1), false);
-  stream.window.release();
-  stream.window.release();
+  stream.window.close();
+  stream.window.close();
   assert.equal(budget.take(100), true);
   assert.equal(budget.take(1), false);
 });
@@ -119,7 +119,7 @@ Deno.test("WindowBudget gives all of a request or nothing of it", () => {
   const budget = new WindowBudget(10);
   assert.equal(budget.take(11), false);
   assert.equal(budget.take(10), true);
-  budget.release(4);
+  budget.giveBack(4);
   assert.equal(budget.take(5), false);
   assert.equal(budget.take(4), true);
 });
@@ -154,7 +154,7 @@ Deno.test("ReceiveWindow conserves credit in any order of sending, taking and wa
           unread += bytes;
         } else {
           const bytes = Math.floor(step.share * unread);
-          const grant = window.taken(bytes, nowMs, options.roundTripMs);
+          const grant = window.consumed(bytes, nowMs, options.roundTripMs);
           assert.ok(grant >= 0, `granted ${grant}`);
           credit += grant;
           unread -= bytes;
@@ -164,8 +164,8 @@ Deno.test("ReceiveWindow conserves credit in any order of sending, taking and wa
         assert.ok(window.size <= Math.max(options.size, options.maxSize), "within the limit");
         assert.ok(window.size - options.size <= options.budget, "within the budget");
       }
-      window.taken(unread, nowMs, options.roundTripMs);
-      window.release();
+      window.consumed(unread, nowMs, options.roundTripMs);
+      window.close();
       assert.equal(budget.take(options.budget), true, "all of the budget is back");
       assert.equal(budget.take(1), false, "and no more than that");
     }),
@@ -181,7 +181,7 @@ Deno.test("ReceiveWindow never leaves a peer without credit once all was taken",
     for (const piece of pieces) {
       const bytes = Math.min(piece, credit);
       window.received(bytes);
-      credit += window.taken(bytes, 0, 50) - bytes;
+      credit += window.consumed(bytes, 0, 50) - bytes;
       assert.ok(credit > 0);
     }
   }));
@@ -208,8 +208,8 @@ class Line {
         const sent = stream.credit;
         assert.equal(stream.window.received(sent), true);
         // In halves, as Credits come before the window is used up.
-        stream.credit = stream.window.taken(sent >> 1, this.nowMs, 100);
-        stream.credit += stream.window.taken(sent - (sent >> 1), this.nowMs, 100);
+        stream.credit = stream.window.consumed(sent >> 1, this.nowMs, 100);
+        stream.credit += stream.window.consumed(sent - (sent >> 1), this.nowMs, 100);
       }
     }
   }
@@ -253,7 +253,7 @@ Deno.test("ReceiveWindow takes back no more than its peer has, nor its first siz
   assert.equal(window.returned(61), false);
   assert.equal(window.returned(60), true);
   assert.deepEqual([window.size, window.credit, window.unread], [100, 0, 40]);
-  assert.equal(window.taken(40, 0, 10), 100);
+  assert.equal(window.consumed(40, 0, 10), 100);
 });
 
 Deno.test("ReceiveWindow that is idle leaves the budget to others, though its peer can't return credit", () => {
@@ -265,7 +265,7 @@ Deno.test("ReceiveWindow that is idle leaves the budget to others, though its pe
   assert.ok(busy.window.size > 600, `as if it were alone: ${busy.window.size}`);
   // Both at once are more than there is: what is not granted again comes back.
   line.run(60, idle, busy);
-  for (const { window } of [idle, busy]) window.release();
+  for (const { window } of [idle, busy]) window.close();
   assert.deepEqual([line.budget.take(1_000), line.budget.take(1)], [true, false]);
 });
 
@@ -278,7 +278,7 @@ Deno.test("ReceiveWindow is not idle while bytes come or wait to be taken", () =
     stream.window.setAsideIfIdle();
   }
   assert.equal(line.budget.take(400), false, "what has not been taken");
-  stream.window.taken(3, line.nowMs, 100);
+  stream.window.consumed(3, line.nowMs, 100);
   for (let look = 0; look < 2; look++) stream.window.setAsideIfIdle();
   assert.equal(line.budget.take(400), true);
 });
@@ -292,6 +292,6 @@ Deno.test("WindowBudget bounds what idle windows hold beside it", () => {
   assert.equal(budget.take(100), true);
   assert.equal(budget.setAside(1), false);
   budget.countAgain(100);
-  budget.release(100);
+  budget.giveBack(100);
   assert.equal(budget.take(1), false, "the other idle one counts again");
 });

@@ -2,13 +2,13 @@
 import { equal } from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { ListenerWatch } from "../../lib/runtime/node/listener_watch.ts";
+import { ListenerMonitor } from "../../lib/runtime/node/listener_monitor.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { openConnection, type RawConnection } from "../support/raw_connection.ts";
 import { readResponse } from "../support/raw_http.ts";
 
 interface Setup {
-  readonly watch: ListenerWatch;
+  readonly watch: ListenerMonitor;
   /** Waits until the listener has accepted something, and tells nobody. */
   accepted(): Promise<Socket>;
 }
@@ -18,7 +18,7 @@ async function withListener(use: (setup: Setup) => Promise<void> | void): Promis
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const watch = new ListenerWatch({ hostname: "127.0.0.1", port });
+  const watch = new ListenerMonitor({ hostname: "127.0.0.1", port });
   try {
     const accepted = async () => (await within(once(server, "connection"), "a call"))[0];
     await use({ watch, accepted });
@@ -29,7 +29,7 @@ async function withListener(use: (setup: Setup) => Promise<void> | void): Promis
   }
 }
 
-Deno.test("ListenerWatch tells of a listener that does not hear its call", async () => {
+Deno.test("ListenerMonitor tells of a listener that does not hear its call", async () => {
   await withListener(async ({ watch, accepted }) => {
     const called = accepted();
     for (let look = 1; look <= 6; look++) equal(watch.look(), false, `look ${look}`);
@@ -40,14 +40,14 @@ Deno.test("ListenerWatch tells of a listener that does not hear its call", async
   });
 });
 
-Deno.test("ListenerWatch says nothing of a listener that no call has ever reached", async () => {
+Deno.test("ListenerMonitor says nothing of a listener that no call has ever reached", async () => {
   await withListener(({ watch }) => {
     // All in one turn: no connection can be made meanwhile.
     for (let look = 1; look <= 40; look++) equal(watch.look(), false, `look ${look}`);
   });
 });
 
-Deno.test("ListenerWatch calls a quiet listener again and again, and lets one that hears alone", async () => {
+Deno.test("ListenerMonitor calls a quiet listener again and again, and lets one that hears alone", async () => {
   await withListener(async ({ watch, accepted }) => {
     for (let call = 1; call <= 3; call++) {
       const called = accepted();
@@ -58,7 +58,7 @@ Deno.test("ListenerWatch calls a quiet listener again and again, and lets one th
   });
 });
 
-Deno.test("ListenerWatch knows its calls by their ports, as long as a handshake may last", async () => {
+Deno.test("ListenerMonitor knows its calls by their ports, as long as a handshake may last", async () => {
   await withListener(async ({ watch, accepted }) => {
     const ports: number[] = [];
     for (let call = 1; call <= 3; call++) {

@@ -1,4 +1,4 @@
-/** Requests that are under way for callers whom a list can withdraw what they have. */
+/** Open requests of callers whose grants can end. */
 import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import type { Caller } from "./caller.ts";
@@ -11,8 +11,8 @@ export interface OpenRequest {
   revoke(): void;
 }
 
-/** A request that is watched. */
-export class Watching extends Linked<Watching> {
+/** A request in the list. */
+export class OpenRequestEntry extends Linked<OpenRequestEntry> {
   readonly request: OpenRequest;
 
   constructor(request: OpenRequest) {
@@ -24,9 +24,9 @@ export class Watching extends Linked<Watching> {
 /** How often expiries are compared with the clock. A clock may jump, so no timer runs until one. */
 const sweepMs = 1_000;
 
-/** Ends what a caller has begun when it could not begin it any more: a watch or an exec has no end. */
+/** Breaks off requests whose caller's grant has ended: a watch or an exec has no end of its own. */
 export class OpenRequests {
-  readonly #watched = new LinkedList<Watching>();
+  readonly #entries = new LinkedList<OpenRequestEntry>();
   readonly #nowMs: () => number;
   #sweep: ReturnType<typeof setInterval> | undefined;
 
@@ -35,37 +35,38 @@ export class OpenRequests {
     this.#nowMs = nowMs;
   }
 
-  /** Requests that are watched. */
+  /** Requests in the list. */
   get size(): number {
-    return this.#watched.size;
+    return this.#entries.size;
   }
 
   /**
-   * Watches a request until {@link forget}, if its caller's grant can end.
+   * Adds a request until {@link remove}, if its caller's grant can end.
    *
-   * @returns `lost` when the grant has ended already: a list may have changed since the caller was identified.
+   * @returns `revoked` if the grant has ended already: a list may have changed since the caller was
+   *   identified.
    */
-  watch(request: OpenRequest): Watching | "lost" | undefined {
+  add(request: OpenRequest): OpenRequestEntry | "revoked" | undefined {
     const grant = request.caller?.grant;
     if (!grant) return undefined;
-    if (!grant.mayReach(request.cluster, this.#nowMs())) return "lost";
-    const watching = new Watching(request);
-    this.#watched.add(watching);
+    if (!grant.mayReach(request.cluster, this.#nowMs())) return "revoked";
+    const entry = new OpenRequestEntry(request);
+    this.#entries.add(entry);
     // The timer runs only while somebody's token can expire.
     if (grant.expiresMs !== Infinity) this.#watchExpiry();
-    return watching;
+    return entry;
   }
 
   /** The request is over. */
-  forget(watching: Watching | undefined): void {
-    if (watching) this.#watched.remove(watching);
+  remove(entry: OpenRequestEntry | undefined): void {
+    if (entry) this.#entries.remove(entry);
   }
 
   /** Looks at all of them: a list has changed. */
   review(): void {
     const now = this.#nowMs();
-    for (const watching of this.#watched.toArray()) {
-      isolated("request", () => this.#check(watching, now));
+    for (const entry of this.#entries.toArray()) {
+      isolated("request", () => this.#check(entry, now));
     }
   }
 
@@ -73,26 +74,26 @@ export class OpenRequests {
   expire(): void {
     const now = this.#nowMs();
     let mayExpire = false;
-    for (const watching of this.#watched.toArray()) {
-      if (watching.request.caller?.grant?.expiresMs === Infinity) continue;
+    for (const entry of this.#entries.toArray()) {
+      if (entry.request.caller?.grant?.expiresMs === Infinity) continue;
       mayExpire = true;
-      isolated("request", () => this.#check(watching, now));
+      isolated("request", () => this.#check(entry, now));
     }
     if (mayExpire) return;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
   }
 
-  #check(watching: Watching, nowMs: number): void {
-    const { request } = watching;
+  #check(entry: OpenRequestEntry, nowMs: number): void {
+    const { request } = entry;
     const grant = request.caller?.grant;
     if (grant?.mayReach(request.cluster, nowMs)) {
       // The new list may have given its token an end.
       if (grant.expiresMs !== Infinity) this.#watchExpiry();
       return;
     }
-    if (!watching.isListed) return;
-    this.#watched.remove(watching);
+    if (!entry.isListed) return;
+    this.#entries.remove(entry);
     request.revoke();
   }
 

@@ -53,10 +53,10 @@ export interface Directory {
    * @param url Origin of its internal listener, as the other relays reach it.
    */
   open(url: string): void;
-  /** Makes a session known until it is released; kept and repeated while the directory is away. */
+  /** Makes a session known until it is withdrawn; kept and repeated while the directory is away. */
   claim(claim: Claim): void;
   /** Takes a claim back; one that was not made changes nothing. */
-  release(claim: Claim): void;
+  withdraw(claim: Claim): void;
   /**
    * The other relays that hold sessions of a cluster, the newest session's first.
    *
@@ -71,7 +71,7 @@ export interface Directory {
    */
   isMoving(cluster: string): Promise<boolean>;
   /** Takes back all claims, and takes no more; others can still be found. */
-  withdraw(): Promise<void>;
+  withdrawAll(): Promise<void>;
   /** Ends. What is still claimed expires. */
   close(): void;
 }

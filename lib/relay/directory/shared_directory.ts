@@ -165,7 +165,7 @@ export class SharedDirectory implements Directory {
     if (this.#isUp) this.#attempt(this.#write(written));
   }
 
-  release(claim: Claim): void {
+  withdraw(claim: Claim): void {
     const written = this.#claims.get(claim);
     if (!written) return;
     this.#claims.delete(claim);
@@ -193,7 +193,7 @@ export class SharedDirectory implements Directory {
     }
   }
 
-  async withdraw(): Promise<void> {
+  async withdrawAll(): Promise<void> {
     if (this.#isWithdrawn) return;
     this.#isWithdrawn = true;
     const claims = [...this.#claims.values()];

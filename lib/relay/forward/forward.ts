@@ -28,7 +28,7 @@ import { StreamError } from "../../protocol/errors.ts";
 import type { StreamEvents } from "../../protocol/stream.ts";
 import type { Span } from "../../trace.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
-import type { Deadlines, Wait } from "../limits/deadlines.ts";
+import type { Deadline, Deadlines } from "../limits/deadlines.ts";
 import {
   answerError,
   answerTimeout,
@@ -40,7 +40,7 @@ import {
   transferTimeout,
 } from "../errors.ts";
 import { returnedFields } from "./headers.ts";
-import type { IdleWatch, Watch, Watched } from "../limits/idle_watch.ts";
+import type { IdleTimeout, IdleTimer, Transfer } from "../limits/idle_timeout.ts";
 import { PacedChannel } from "../limits/paced_channel.ts";
 
 /** What a tunnelled request is bound by. */
@@ -50,7 +50,7 @@ export interface ForwardLimits {
   /** Bytes of a request's body; 0 for no limit. */
   maxBodyBytes: number;
   /** Bodies that should move. */
-  transfers: IdleWatch;
+  transfers: IdleTimeout;
 }
 
 /** Who is told about a request, and what it is known by. */
@@ -106,7 +106,7 @@ function paced(channel: Channel, bandwidths: readonly Bandwidth[]): Channel {
  * of literals that live for long V8 makes all that follow in the old generation, where they kept the
  * whole requests of which they knew until the next full collection.
  */
-class ExchangeForwarder implements Watched, StreamEvents {
+class ExchangeForwarder implements Transfer, StreamEvents {
   readonly #exchange: Exchange;
   readonly #limits: ForwardLimits;
   readonly #host: ForwardHost;
@@ -114,20 +114,20 @@ class ExchangeForwarder implements Watched, StreamEvents {
   readonly #upgrade: string | undefined;
   /** Whether a byte of the answer has come: from then on there is no second try. */
   #hasAnswer = false;
-  #wait: Wait | undefined;
-  #watch: Watch | undefined;
+  #deadline: Deadline | undefined;
+  #idleTimer: IdleTimer | undefined;
   #sentBodyBytes = 0;
   /** The target takes no more of the request's body for now. */
   #isStreamFull = false;
-  /** For the {@link IdleWatch}. */
+  /** For the {@link IdleTimeout}. */
   moved = 0;
   readonly #heads: HeadReader<ResponseHead>;
   #body: BodyScanner | undefined;
   #isContent = false;
   /** Whether the answer lets what carries it carry another. */
   #isReusable = false;
-  /** Bytes handed to the caller's full socket, to be reported as taken when it drains. */
-  #untaken = 0;
+  /** Bytes handed to the caller's full socket, to be reported as consumed when it drains. */
+  #unconsumed = 0;
   #isOver = false;
 
   constructor(
@@ -155,8 +155,10 @@ class ExchangeForwarder implements Watched, StreamEvents {
   /** The request is whole: from now on the target has to answer in time. */
   #awaitHead(): void {
     if (this.#body || this.#isOver) return;
-    this.#host.responses.end(this.#wait);
-    this.#wait = this.#host.responses.begin(() => this.#fail(answerTimeout, "No response head"));
+    this.#host.responses.end(this.#deadline);
+    this.#deadline = this.#host.responses.begin(() =>
+      this.#fail(answerTimeout, "No response head")
+    );
   }
 
   #sendBody(): void {
@@ -170,7 +172,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
     if (listHas(this.#exchange.head.fields, "expect", "100-continue")) this.#awaitHead();
     const isChunked = framing.kind === "chunked";
     this.#exchange.readBody({
-      data: (bytes, release) => this.#sendContent(bytes, isChunked, release),
+      data: (bytes, free) => this.#sendContent(bytes, isChunked, free),
       end: () => {
         if (isChunked) this.#stream.write(lastChunk);
         if (this.#upgrade === undefined) this.#stream.end();
@@ -181,10 +183,10 @@ class ExchangeForwarder implements Watched, StreamEvents {
   }
 
   #beWatched(): void {
-    this.#watch ??= this.#limits.transfers.watch(this);
+    this.#idleTimer ??= this.#limits.transfers.start(this);
   }
 
-  #sendContent(bytes: Uint8Array, isChunked: boolean, release?: () => void): void {
+  #sendContent(bytes: Uint8Array, isChunked: boolean, free?: () => void): void {
     this.#sentBodyBytes += bytes.length;
     const { maxBodyBytes } = this.#limits;
     if (maxBodyBytes > 0 && this.#sentBodyBytes > maxBodyBytes) {
@@ -193,7 +195,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
     this.moved++;
     const hasRoom = isChunked
       ? this.#stream.write(encodeChunk(bytes))
-      : this.#stream.write(bytes, release);
+      : this.#stream.write(bytes, free);
     if (hasRoom) return;
     this.#isStreamFull = true;
     this.#exchange.pauseBody();
@@ -213,7 +215,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
    */
   get stuck(): string | undefined {
     if (this.#isStreamFull) return "the target takes no more of the request's body";
-    if (this.#untaken > 0) return "the caller takes no more of the answer";
+    if (this.#unconsumed > 0) return "the caller takes no more of the answer";
     if (!this.#exchange.isBodyDone) return "the request's body stopped coming";
     if (this.#body?.framing.kind === "length") return "the answer's body stopped coming";
     return undefined;
@@ -225,9 +227,9 @@ class ExchangeForwarder implements Watched, StreamEvents {
   }
 
   /** Bytes of the answer. */
-  data(bytes: Uint8Array, release?: () => void): void {
-    if (this.#isOver) return this.#stream.taken(bytes.length);
-    if (this.#body) return this.#receiveBody(bytes, 0, release);
+  data(bytes: Uint8Array, free?: () => void): void {
+    if (this.#isOver) return this.#stream.consumed(bytes.length);
+    if (this.#body) return this.#receiveBody(bytes, 0, free);
     this.#hasAnswer = true;
     try {
       this.#receiveHeads(bytes);
@@ -243,22 +245,24 @@ class ExchangeForwarder implements Watched, StreamEvents {
     while (!this.#body && !this.#isOver && piece.length > 0) {
       const head = this.#heads.read(piece);
       // A head may be longer than the stream's window: what follows must be let in.
-      if (!head) return this.#stream.taken(piece.length);
+      if (!head) return this.#stream.consumed(piece.length);
       const rest = this.#heads.takeRest();
       const fresh = piece.length - rest.length;
       piece = rest;
       if (head.status === 101) return this.#switchProtocols(head, rest, fresh);
-      if (head.status === 100 && !this.#exchange.isBodyDone) this.#host.responses.end(this.#wait);
+      if (head.status === 100 && !this.#exchange.isBodyDone) {
+        this.#host.responses.end(this.#deadline);
+      }
       const hasRoom = head.status >= 200 || this.#exchange.inform(head, this.#returned(head));
-      if (hasRoom) this.#stream.taken(fresh);
-      else this.#untaken += fresh;
+      if (hasRoom) this.#stream.consumed(fresh);
+      else this.#unconsumed += fresh;
       if (head.status >= 200) this.#begin(head, rest);
     }
   }
 
   /** The final head: decides how the body reaches the caller. */
   #begin(head: ResponseHead, rest: Uint8Array): void {
-    this.#host.responses.end(this.#wait);
+    this.#host.responses.end(this.#deadline);
     const framing = responseFraming(head, this.#exchange.head.method);
     this.#body = new BodyScanner(framing, true);
     this.#isReusable = keepsAlive(head);
@@ -283,7 +287,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
     return this.#host.returned?.(fields, head.status) ?? fields;
   }
 
-  #receiveBody(bytes: Uint8Array, start: number, release?: () => void): void {
+  #receiveBody(bytes: Uint8Array, start: number, free?: () => void): void {
     const body = this.#body!;
     this.moved++;
     let hasRoom = true;
@@ -299,22 +303,22 @@ class ExchangeForwarder implements Watched, StreamEvents {
         const framed = body.clean(bytes, start, end);
         // The end of an answer may have to wait, so it is handed over as that.
         if (body.isDone) last = framed;
-        else hasRoom = this.#exchange.write(framed, release);
+        else hasRoom = this.#exchange.write(framed, free);
       }
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
       return this.#fail(because(badAnswer, error.message), error.message);
     }
-    if (hasRoom) this.#stream.taken(bytes.length - start);
-    else this.#untaken += bytes.length - start;
+    if (hasRoom) this.#stream.consumed(bytes.length - start);
+    else this.#unconsumed += bytes.length - start;
     if (body.isDone) this.#complete(end === bytes.length, last);
   }
 
   #callerDrained(): void {
-    const bytes = this.#untaken;
+    const bytes = this.#unconsumed;
     this.moved++;
-    this.#untaken = 0;
-    this.#stream.taken(bytes);
+    this.#unconsumed = 0;
+    this.#stream.consumed(bytes);
   }
 
   /** The agent sends no more. */
@@ -339,7 +343,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
     else this.#stream.close();
   }
 
-  #switchProtocols(head: ResponseHead, rest: Uint8Array, untaken: number): void {
+  #switchProtocols(head: ResponseHead, rest: Uint8Array, unconsumed: number): void {
     const protocol = getField(head.fields, "upgrade");
     if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
       return this.#fail(because(badAnswer, headFaults.unasked), headFaults.unasked);
@@ -349,7 +353,7 @@ class ExchangeForwarder implements Watched, StreamEvents {
     const fault = this.#exchange.switchProtocols(head, fields, this.#stream, rest);
     if (fault !== undefined) return this.#fail(because(badAnswer, fault), fault);
     this.#over();
-    this.#stream.taken(untaken);
+    this.#stream.consumed(unconsumed);
   }
 
   /** The stream ended before the answer was whole. */
@@ -400,8 +404,8 @@ class ExchangeForwarder implements Watched, StreamEvents {
 
   #over(): void {
     this.#isOver = true;
-    this.#host.responses.end(this.#wait);
-    this.#limits.transfers.forget(this.#watch);
+    this.#host.responses.end(this.#deadline);
+    this.#limits.transfers.stop(this.#idleTimer);
     this.#exchange.onAborted = nobody;
     this.#exchange.onDrain = nobody;
   }

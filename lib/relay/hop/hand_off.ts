@@ -145,8 +145,8 @@ export class HandOff {
     if (performance.now() >= this.#endMs || !routing.mayWait) {
       return this.#fail(this.#request.notAvailable, "The session did not come back in time");
     }
-    const place = routing.waiting.take();
-    routing.sessionWaits.search(cluster).finally(() => place.release()).then((found) => {
+    const slot = routing.waiting.acquire();
+    routing.sessionWaits.search(cluster).finally(() => slot.release()).then((found) => {
       if (this.#isOver) return;
       if (found === "here") this.#here();
       else if (found) this.#try(found);

@@ -2,7 +2,7 @@
 import { HeadError, type HeadLimits, type ResponseHead } from "../../http1/head.ts";
 import { HeadReader } from "../../http1/head_reader.ts";
 import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
-import type { Deadlines, Wait } from "../limits/deadlines.ts";
+import type { Deadline, Deadlines } from "../limits/deadlines.ts";
 import { HopChannel } from "./hop_channel.ts";
 import { readHopAnswer } from "./hop_fields.ts";
 
@@ -48,7 +48,7 @@ export class HopAttempt {
   #state: "dialling" | "waiting" | "over" = "dialling";
   #connection: UpstreamConnection | undefined;
   readonly #heads: HeadReader<ResponseHead>;
-  #wait: Wait | undefined;
+  #deadline: Deadline | undefined;
 
   constructor(options: HopAttemptOptions) {
     this.#options = options;
@@ -75,7 +75,7 @@ export class HopAttempt {
       const detail = error instanceof Error ? error.message : String(error);
       return this.#end({ kind: "unreachable", detail });
     }
-    if (this.#state === "over") this.#options.pool.release(connection);
+    if (this.#state === "over") this.#options.pool.putBack(connection);
     else this.#send(connection);
   }
 
@@ -87,7 +87,7 @@ export class HopAttempt {
       drained() {},
       ended: (isOrderly) => this.#ended(isOrderly),
     });
-    this.#wait = this.#options.words.begin(() => this.#broken("No word from the other relay"));
+    this.#deadline = this.#options.words.begin(() => this.#broken("No word from the other relay"));
     connection.socket.write(this.#options.head);
   }
 
@@ -142,6 +142,6 @@ export class HopAttempt {
 
   #over(): void {
     this.#state = "over";
-    this.#options.words.end(this.#wait);
+    this.#options.words.end(this.#deadline);
   }
 }

@@ -28,8 +28,8 @@ export class HopChannel implements Channel {
   #events: StreamEvents | undefined;
   /** What came before somebody listened. */
   #early: Uint8Array;
-  /** Bytes that were handed on and not reported as taken. */
-  #untaken = 0;
+  /** Bytes that were handed on and not reported as consumed. */
+  #unconsumed = 0;
   #isPaused = false;
   #hasEnded = false;
   #isOver = false;
@@ -76,7 +76,7 @@ export class HopChannel implements Channel {
     if (!isReusable || this.#early.length > 0) {
       socket.resume();
       socket.destroySoon();
-    } else this.#pool.release(this.#connection);
+    } else this.#pool.putBack(this.#connection);
   }
 
   close(): void {
@@ -94,9 +94,9 @@ export class HopChannel implements Channel {
     this.#events?.failed(error);
   }
 
-  taken(bytes: number): void {
-    this.#untaken -= bytes;
-    if (!this.#isPaused || this.#untaken > lowWaterBytes) return;
+  consumed(bytes: number): void {
+    this.#unconsumed -= bytes;
+    if (!this.#isPaused || this.#unconsumed > lowWaterBytes) return;
     this.#isPaused = false;
     if (!this.#isOver) this.#connection.socket.resume();
   }
@@ -122,9 +122,9 @@ export class HopChannel implements Channel {
   }
 
   #deliver(bytes: Uint8Array): void {
-    this.#untaken += bytes.length;
+    this.#unconsumed += bytes.length;
     this.#events?.data(bytes);
-    if (this.#untaken <= highWaterBytes || this.#isOver || this.#isPaused) return;
+    if (this.#unconsumed <= highWaterBytes || this.#isOver || this.#isPaused) return;
     this.#isPaused = true;
     this.#connection.socket.pause();
   }

@@ -97,7 +97,7 @@ export class PeerRouting {
 
   /** A session has left this relay, or takes no more requests. */
   left(claim: Claim): void {
-    this.directory.release(claim);
+    this.directory.withdraw(claim);
     this.moves.begin(claim.cluster);
   }
 
@@ -166,8 +166,8 @@ export class PeerRouting {
   }
 
   /** Has the others look for this relay's agents where they go; requests still go to the others. */
-  withdraw(): Promise<void> {
-    return this.directory.withdraw();
+  withdrawAll(): Promise<void> {
+    return this.directory.withdrawAll();
   }
 
   /** Ends what is idle; requests that are under way go on. */

@@ -36,7 +36,7 @@ export interface Permit {
   /** What its bytes have to keep to; empty for nothing. */
   readonly bandwidths: readonly Bandwidth[];
   /** The request is over. A second call changes nothing. */
-  giveBack(): void;
+  release(): void;
 }
 
 /** How far bytes may be ahead of their rate before new requests are refused, in milliseconds. */
@@ -66,7 +66,7 @@ const serviceRefusals: Refusals = {
 };
 
 /** What a request has as long as no limit is set. */
-export const unlimited: Permit = { bandwidths: [], giveBack() {} };
+export const unlimited: Permit = { bandwidths: [], release() {} };
 
 /** Whose request it is that asks to be let in. */
 export interface LimitSubject {
@@ -216,11 +216,11 @@ class Scope {
 }
 
 function permitOf(scopes: readonly Scope[]): Permit {
-  const places = scopes.map(({ open }) => open.take());
+  const slots = scopes.map(({ open }) => open.acquire());
   return {
     bandwidths: scopes.flatMap(({ bandwidth }) => bandwidth ? [bandwidth] : []),
-    giveBack() {
-      for (const place of places) place.release();
+    release() {
+      for (const slot of slots) slot.release();
     },
   };
 }

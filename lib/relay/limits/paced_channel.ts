@@ -29,7 +29,7 @@ export class PacedChannel implements Channel {
   listen(events: StreamEvents): void {
     this.#drained = () => events.drained();
     this.#channel.listen({
-      data: (bytes, release) => events.data(bytes, release),
+      data: (bytes, free) => events.data(bytes, free),
       end: () => events.end(),
       closed: () => events.closed(),
       failed: (error) => events.failed(error),
@@ -40,9 +40,9 @@ export class PacedChannel implements Channel {
     });
   }
 
-  write(bytes: Uint8Array, release?: () => void): boolean {
+  write(bytes: Uint8Array, free?: () => void): boolean {
     const { length } = bytes;
-    if (!this.#channel.write(bytes, release)) this.#isFull = true;
+    if (!this.#channel.write(bytes, free)) this.#isFull = true;
     const isPaid = this.#pass(length, () => {
       this.#owed--;
       this.#tellDrained();
@@ -51,8 +51,8 @@ export class PacedChannel implements Channel {
     return this.#hasRoom;
   }
 
-  taken(bytes: number): void {
-    const report = (): void => this.#channel.taken(bytes);
+  consumed(bytes: number): void {
+    const report = (): void => this.#channel.consumed(bytes);
     if (this.#pass(bytes, report)) report();
   }
 

@@ -9,7 +9,7 @@ import type { Span } from "../../trace.ts";
 import type { Registration } from "../agents/registry.ts";
 import { type Caller, Denial } from "../callers/caller.ts";
 import { withdrawn } from "../callers/callers.ts";
-import type { OpenRequest, Watching } from "../callers/open_requests.ts";
+import type { OpenRequest, OpenRequestEntry } from "../callers/open_requests.ts";
 import { answerError, auditUnavailable, type RelayError, relayStopping } from "../errors.ts";
 import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
 import { type Permit, unlimited } from "../limits/limits.ts";
@@ -70,7 +70,7 @@ export class RequestContext implements Audited, OpenRequest {
   permit: Permit = unlimited;
   /** Ends it, as its caller or its service may not go on. */
   onRevoked: () => void = () => {};
-  #watching: Watching | undefined;
+  #openEntry: OpenRequestEntry | undefined;
   readonly #figures: readonly RequestFigures[];
   readonly #trail: AuditTrail | undefined;
 
@@ -127,12 +127,12 @@ export class RequestContext implements Audited, OpenRequest {
     });
     if ("status" in permit) return { error: permit, throttle: relay.refusalThrottle };
     this.permit = permit;
-    const watching = relay.callers.open.watch(this);
-    if (watching === "lost") {
+    const entry = relay.callers.open.add(this);
+    if (entry === "revoked") {
       this.denialReason = withdrawn.reason;
       return withdrawn;
     }
-    this.#watching = watching;
+    this.#openEntry = entry;
     if (route.kind === "service") relay.services.began(this);
     return undefined;
   }
@@ -177,8 +177,8 @@ export class RequestContext implements Audited, OpenRequest {
   /** It is over, in whatever way. */
   ended(end: ExchangeEnd): void {
     const { relay, source: { head: { method } } } = this;
-    this.permit.giveBack();
-    relay.callers.open.forget(this.#watching);
+    this.permit.release();
+    relay.callers.open.remove(this.#openEntry);
     relay.services.ended(this);
     for (const figures of this.#figures) {
       figures.open--;

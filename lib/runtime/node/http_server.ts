@@ -29,7 +29,7 @@ import type { ProxySource } from "../../net/proxy_header.ts";
 import type { AddressRanges } from "../../domain/address_ranges.ts";
 import { certificateNames } from "./certificate_names.ts";
 import { leadsTo, readCertificates } from "./certificates.ts";
-import { type Bound, ListenerWatch } from "./listener_watch.ts";
+import { type Bound, ListenerMonitor } from "./listener_monitor.ts";
 import {
   type HandshakeFailure,
   handshakeFailure,
@@ -218,7 +218,7 @@ export class HttpServer {
   /** Whom proxies' headers name, by the TCP socket: TLS lies between header and request. */
   readonly #sources = new WeakMap<Socket, ProxySource>();
   #bound: Bound | undefined;
-  #watch: ListenerWatch | undefined;
+  #monitor: ListenerMonitor | undefined;
   #sweep: ReturnType<typeof setInterval> | undefined;
   #onEmpty: () => void = () => {};
   #isLeaving = false;
@@ -251,8 +251,8 @@ export class HttpServer {
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") throw new Error("No TCP address was bound");
     this.#bound = { hostname: bound.address, port: bound.port };
-    const watch = this.#watch = new ListenerWatch(this.#bound);
-    this.#server.on("connection", () => watch.accepted());
+    const monitor = this.#monitor = new ListenerMonitor(this.#bound);
+    this.#server.on("connection", () => monitor.accepted());
     this.#sweep = setInterval(() => {
       this.#checkDeadlines();
       isolated("process", () => this.#checkListener());
@@ -298,13 +298,13 @@ export class HttpServer {
 
   #stopListening(): void {
     this.#server.close();
-    this.#watch?.close();
-    this.#watch = undefined;
+    this.#monitor?.close();
+    this.#monitor = undefined;
   }
 
   #checkListener(): void {
-    if (!this.#watch || !this.#bound) return;
-    if (this.#watch.look()) {
+    if (!this.#monitor || !this.#bound) return;
+    if (this.#monitor.look()) {
       this.#options.deafened?.();
       this.#server.close();
     }
@@ -328,7 +328,7 @@ export class HttpServer {
     const key = keyOf(socket);
     const limit = this.#open.add(key, address);
     if (limit !== undefined) {
-      if (!this.#watch?.isOwn(socket.remotePort)) this.#options.turnedAway?.(limit, address);
+      if (!this.#monitor?.isOwn(socket.remotePort)) this.#options.turnedAway?.(limit, address);
       socket.resetAndDestroy();
       return;
     }
@@ -348,7 +348,7 @@ export class HttpServer {
         if (!this.#tls) socket.resume();
       },
       failed: (fault) => {
-        const isOwn = this.#watch?.isOwn(socket.remotePort);
+        const isOwn = this.#monitor?.isOwn(socket.remotePort);
         socket.resetAndDestroy();
         if (!isOwn) this.#options.proxyHeaderRefused?.(fault, address);
       },
@@ -395,7 +395,7 @@ export class HttpServer {
   }
 
   #refuseHello(reason: HandshakeFailureReason, detail: string, socket: Socket): void {
-    if (this.#watch?.isOwn(socket.remotePort)) return;
+    if (this.#monitor?.isOwn(socket.remotePort)) return;
     const peer = this.#peerOf(socket, true).address;
     this.#options.handshakeFailed?.({ reason, detail, peer });
   }
@@ -480,7 +480,7 @@ export class HttpServer {
     socket.destroy();
     const client = this.#sources.get(socketBelow(socket))?.address;
     const failure = handshakeFailure(error, socket);
-    if (this.#watch?.isOwn(failure.peerPort)) return;
+    if (this.#monitor?.isOwn(failure.peerPort)) return;
     this.#options.handshakeFailed?.({ ...failure, peer: client ?? failure.peer });
   }
 

@@ -11,7 +11,7 @@ const peer = { address: "192.0.2.1", isTls: true, certificate };
 Deno.test("OpenRequests leaves alone whom no list can change", () => {
   const open = new OpenRequests(() => 0);
   const caller: Caller = { kind: "network", name: "network", clusters: anyName };
-  open.watch({ caller, cluster: "a", revoke: () => assert.fail("revoked") });
+  open.add({ caller, cluster: "a", revoke: () => assert.fail("revoked") });
   open.review();
   assert.equal(open.size, 0);
 });
@@ -21,7 +21,7 @@ Deno.test("OpenRequests: a certificate that a new list does not name loses what 
   const callers = await Callers.create({ mode: "known", certificates: [rule] });
   const caller = callers.identify({ head: { fields: [] }, peer }) as Caller;
   let revoked = 0;
-  callers.open.watch({ caller, cluster: "a", revoke: () => revoked++ });
+  callers.open.add({ caller, cluster: "a", revoke: () => revoked++ });
   callers.replaceCertificates([rule]);
   assert.equal(revoked, 0);
   callers.replaceCertificates([{ ...rule, clusters: ["b"] }]);
@@ -37,7 +37,7 @@ Deno.test("OpenRequests: a token that gets an end ends then, whatever the clock 
   const head = { fields: [field("Authorization", `Bearer ${token.token}`)] };
   const caller = await callers.identify({ head, peer }) as Caller;
   let revoked = 0;
-  callers.open.watch({ caller, cluster: "a", revoke: () => revoked++ });
+  callers.open.add({ caller, cluster: "a", revoke: () => revoked++ });
   await callers.replaceTokens([{ ...token, expiresMs: clock.ms + 5_000 }]);
   clock.ms += 4_999;
   callers.open.expire();
@@ -55,13 +55,13 @@ Deno.test("OpenRequests does not begin what was withdrawn since its caller was i
   const head = { fields: [field("Authorization", `Bearer ${token.token}`)] };
   const caller = await callers.identify({ head, peer }) as Caller;
   const request = { caller, cluster: "a", revoke: () => assert.fail("revoked") };
-  const watching = callers.open.watch(request);
-  assert.ok(watching !== undefined && watching !== "lost");
-  callers.open.forget(watching);
+  const entry = callers.open.add(request);
+  assert.ok(entry !== undefined && entry !== "revoked");
+  callers.open.remove(entry);
   await callers.replaceTokens([{ ...token, clusters: ["b"] }]);
-  assert.equal(callers.open.watch(request), "lost");
+  assert.equal(callers.open.add(request), "revoked");
   await callers.replaceTokens([]);
-  assert.equal(callers.open.watch({ ...request, cluster: "b" }), "lost");
+  assert.equal(callers.open.add({ ...request, cluster: "b" }), "revoked");
   assert.equal(callers.open.size, 0);
 });
 
@@ -72,5 +72,5 @@ Deno.test("OpenRequests does not begin what a token asks for that has expired si
   const head = { fields: [field("Authorization", `Bearer ${token.token}`)] };
   const caller = await callers.identify({ head, peer }) as Caller;
   clock.ms++;
-  assert.equal(callers.open.watch({ caller, cluster: "a", revoke() {} }), "lost");
+  assert.equal(callers.open.add({ caller, cluster: "a", revoke() {} }), "revoked");
 });

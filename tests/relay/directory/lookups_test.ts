@@ -30,8 +30,8 @@ class FakeDirectory implements Directory {
 
   open(): void {}
   claim(): void {}
-  release(): void {}
-  withdraw(): Promise<void> {
+  withdraw(): void {}
+  withdrawAll(): Promise<void> {
     return Promise.resolve();
   }
   close(): void {}

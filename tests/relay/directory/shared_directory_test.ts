@@ -344,7 +344,7 @@ Deno.test("SharedDirectory removes a lease in the end whose removal failed", asy
     directory.claim(claim);
     await eventually(() => store.leases === 1, "a lease");
     store.isBroken = true;
-    directory.release(claim);
+    directory.withdraw(claim);
     await eventually(() => !directory.isUp, "the directory to be away");
     // The first try to come back meets what is broken still.
     store.onReady();
@@ -368,8 +368,8 @@ Deno.test("SharedDirectory has withdrawn once the leases are gone that were rele
   await eventually(() => store.leases === 1, "the lease");
   await eventually(() => store.commands.includes("HVALS"), "the end of the write");
   store.take("");
-  directory.release(claim);
-  await directory.withdraw();
+  directory.withdraw(claim);
+  await directory.withdrawAll();
   // The word that the session is moving, its lease, and only then the relay.
   deepEqual([store.commands, store.leases], [["SET", "HDEL", "DEL"], 0]);
 });

@@ -20,7 +20,7 @@ Deno.test("Peers keeps the idle connections of a relay when another comes", asyn
   const [socket] = memorySockets({});
   const peers = new Peers(() => Promise.resolve(socket));
   const pool = peers.pool(holder("one"));
-  pool.release(await pool.dial(new AbortController().signal));
+  pool.putBack(await pool.dial(new AbortController().signal));
   peers.pool(holder("two"));
   equal(peers.pool(holder("one")), pool);
   equal(socket.destroyed, false);

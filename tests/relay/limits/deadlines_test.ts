@@ -22,7 +22,7 @@ class Setup implements Disposable {
   }
 }
 
-Deno.test("Deadlines expires a wait once, after its time", () => {
+Deno.test("Deadlines expires a deadline once, after its time", () => {
   using setup = new Setup();
   setup.begin("a");
   setup.later(3_599_999);
@@ -32,7 +32,7 @@ Deno.test("Deadlines expires a wait once, after its time", () => {
   assert.deepEqual(setup.expired, ["a"]);
 });
 
-Deno.test("Deadlines expires each wait by its own time, the oldest first", () => {
+Deno.test("Deadlines expires each deadline by its own time, the oldest first", () => {
   using setup = new Setup();
   for (const name of ["a", "b", "c"]) {
     setup.begin(name);
@@ -44,17 +44,17 @@ Deno.test("Deadlines expires each wait by its own time, the oldest first", () =>
   assert.deepEqual(setup.expired, ["a", "b", "c"]);
 });
 
-Deno.test("Deadlines does not expire a wait that has ended", () => {
+Deno.test("Deadlines does not expire a deadline that has ended", () => {
   using setup = new Setup();
-  const wait = setup.begin("a");
+  const deadline = setup.begin("a");
   setup.begin("b");
-  setup.deadlines.end(wait);
-  setup.deadlines.end(wait);
+  setup.deadlines.end(deadline);
+  setup.deadlines.end(deadline);
   setup.later(3_600_000);
   assert.deepEqual(setup.expired, ["b"]);
 });
 
-Deno.test("Deadlines lets a wait begin while another expires", () => {
+Deno.test("Deadlines lets a deadline begin while another expires", () => {
   using setup = new Setup();
   setup.deadlines.begin(() => setup.begin("second"));
   setup.later(3_600_000);
@@ -66,13 +66,13 @@ Deno.test("Deadlines lets a wait begin while another expires", () => {
 
 Deno.test("Deadlines of 0 never expires", () => {
   const deadlines = new Deadlines(0);
-  const wait = deadlines.begin(() => assert.fail("expired"));
+  const deadline = deadlines.begin(() => assert.fail("expired"));
   deadlines.check();
-  deadlines.end(wait);
+  deadlines.end(deadline);
 });
 
 Deno.test("Deadlines comes by itself, and leaves no timer behind", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   new Deadlines(20).begin(resolve);
-  await within(promise, "the wait to expire");
+  await within(promise, "the deadline to expire");
 });

@@ -51,7 +51,7 @@ Deno.test("Limits count what is open until it is over, for each cluster and for 
   setup.admit("b");
   assert.equal(setup.ask("b"), "max_requests");
   assert.equal(setup.ask("a"), "cluster_max_requests");
-  first.giveBack();
+  first.release();
   setup.admit("a");
   assert.equal(setup.ask("b"), "max_requests");
 });
@@ -116,7 +116,7 @@ Deno.test("Limits that change go on counting what is open", () => {
   const setup = new Setup({}, {});
   const first = setup.admit("a", { openRequests: 1 });
   assert.equal(setup.ask("a", { openRequests: 1, requestsPerSecond: 5 }), "cluster_max_requests");
-  first.giveBack();
+  first.release();
   setup.admit("a", { openRequests: 1, requestsPerSecond: 5 });
 });
 

@@ -122,12 +122,12 @@ export class H2Exchange implements Exchange {
     queueMicrotask(() => this.#flushHead(false));
   }
 
-  write(bytes: Uint8Array, release?: () => void): boolean {
+  write(bytes: Uint8Array, free?: () => void): boolean {
     if (this.#state !== "responding" || !this.#hasBody || bytes.length === 0) return true;
     this.#flushHead(false);
     if (this.isOver) return true;
     this.#sentBytes += bytes.length;
-    return this.#stream.write(bytes, release && whenSent(release));
+    return this.#stream.write(bytes, free && whenSent(free));
   }
 
   finish(last: Uint8Array = noBytes): void {

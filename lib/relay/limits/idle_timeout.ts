@@ -3,8 +3,8 @@ import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import { checkEveryMs } from "./deadlines.ts";
 
-/** A transfer as the watch sees it. */
-export interface Watched {
+/** A transfer, as its idle timer sees it. */
+export interface Transfer {
   /** Grows with whatever moves; only that it changes matters. */
   readonly moved: number;
   /** What should move and doesn't, if anything should; for the log. */
@@ -13,13 +13,13 @@ export interface Watched {
   idled(): void;
 }
 
-/** A transfer that is watched. */
-export class Watch extends Linked<Watch> {
-  readonly transfer: Watched;
+/** When a transfer last moved. */
+export class IdleTimer extends Linked<IdleTimer> {
+  readonly transfer: Transfer;
   moved: number;
   sinceMs: number;
 
-  constructor(transfer: Watched, sinceMs: number) {
+  constructor(transfer: Transfer, sinceMs: number) {
     super();
     this.transfer = transfer;
     this.moved = transfer.moved;
@@ -28,10 +28,10 @@ export class Watch extends Linked<Watch> {
 }
 
 /** Ends transfers that should move and have not for a while. */
-export class IdleWatch {
+export class IdleTimeout {
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #watches = new LinkedList<Watch>();
+  readonly #timers = new LinkedList<IdleTimer>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param timeoutMs Ends a transfer after this long, or up to a tenth later; 0 for never. */
@@ -40,38 +40,38 @@ export class IdleWatch {
     this.#nowMs = nowMs;
   }
 
-  /** Watches a transfer, until {@link forget}. */
-  watch(transfer: Watched): Watch | undefined {
+  /** Starts a transfer's timer, which runs until {@link stop}. */
+  start(transfer: Transfer): IdleTimer | undefined {
     if (this.#timeoutMs === 0) return undefined;
-    const watch = new Watch(transfer, this.#nowMs());
-    this.#watches.add(watch);
+    const timer = new IdleTimer(transfer, this.#nowMs());
+    this.#timers.add(timer);
     this.#timer ??= setInterval(() => this.check(), checkEveryMs(this.#timeoutMs));
-    return watch;
+    return timer;
   }
 
   /** The transfer is over. */
-  forget(watch: Watch | undefined): void {
-    if (watch) this.#watches.remove(watch);
+  stop(timer: IdleTimer | undefined): void {
+    if (timer) this.#timers.remove(timer);
   }
 
   /** Looks at all transfers; the timer calls it, and stops when there are none. */
   check(): void {
     const now = this.#nowMs();
-    for (const watch of this.#watches.toArray()) {
-      isolated("request", () => this.#look(watch, now));
+    for (const timer of this.#timers.toArray()) {
+      isolated("request", () => this.#look(timer, now));
     }
-    if (this.#watches.size > 0) return;
+    if (this.#timers.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
-  #look(watch: Watch, now: number): void {
-    const { transfer } = watch;
-    if (transfer.moved !== watch.moved || transfer.stuck === undefined) {
-      watch.moved = transfer.moved;
-      watch.sinceMs = now;
-    } else if (watch.isListed && now - watch.sinceMs >= this.#timeoutMs) {
-      this.#watches.remove(watch);
+  #look(timer: IdleTimer, now: number): void {
+    const { transfer } = timer;
+    if (transfer.moved !== timer.moved || transfer.stuck === undefined) {
+      timer.moved = transfer.moved;
+      timer.sinceMs = now;
+    } else if (timer.isListed && now - timer.sinceMs >= this.#timeoutMs) {
+      this.#timers.remove(timer);
       transfer.idled();
     }
   }

@@ -22,7 +22,7 @@ export interface Bound {
  * Calls a listener that has been quiet for a while. Told of each connection that was accepted, and
  * to be asked at a steady pace; it keeps no timer.
  */
-export class ListenerWatch {
+export class ListenerMonitor {
   readonly #bound: Bound;
   #quietLooks = 0;
   #call: Socket | undefined;
@@ -35,7 +35,7 @@ export class ListenerWatch {
     this.#bound = bound;
   }
 
-  /** Whether a connection is a call of this watch's own. */
+  /** Whether a connection is a call of this monitor's own. */
   isOwn(port: number | undefined): boolean {
     return port !== undefined && this.#callPorts.includes(port);
   }
