@@ -3,7 +3,9 @@ import { createHash } from "node:crypto";
 import { field } from "../../lib/http1/head.ts";
 import type { Log } from "../../lib/log.ts";
 import { demandSignIn, denyAccess } from "../../lib/relay/signin/answers.tsx";
-import { loginApp } from "../../lib/relay/signin/login_app.tsx";
+import { pageOf } from "../../lib/relay/pages/pager.tsx";
+import type { PortalService } from "../../lib/relay/pages/portal.tsx";
+import { loginApp, type LoginPages } from "../../lib/relay/signin/login_app.tsx";
 import { serviceApp } from "../../lib/relay/signin/service_app.tsx";
 import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
 import { MemorySessions, type SessionRecord } from "../../lib/relay/signin/sessions.ts";
@@ -32,6 +34,14 @@ export class World {
   /** What the policy says. */
   policy: (session: SessionRecord, site: Site) => Verdict = () => ({ isAllowed: true, rules: [] });
   readonly sites = new Map<string, Site>();
+  /** What the portal lists, and who may see the status. */
+  services: readonly PortalService[] = [];
+  maySeeStatus = false;
+  readonly pages: LoginPages = {
+    services: (_session, _address, list) =>
+      Promise.resolve(pageOf(this.services, list, 60, ({ name }) => name)),
+    maySeeStatus: () => this.maySeeStatus,
+  };
   ended = 0;
   /** Requests that reached a target: their cookies. */
   readonly forwarded: { readonly url: string; readonly session: SessionRecord }[] = [];
@@ -109,7 +119,11 @@ export class World {
     const target = request.url.slice(url.origin.length);
     const fields = [...request.headers].map(([name, value]) => field(name, value));
     if (url.origin === this.signIn.loginOrigin) {
-      return await loginApp(this.signIn).fetch(request, { fields, address, requestId: "r-1" });
+      return await loginApp(this.signIn, this.pages).fetch(request, {
+        fields,
+        address,
+        requestId: "r-1",
+      });
     }
     const site = this.sites.get(url.hostname);
     if (!site) return new Response(null, { status: 421 });

@@ -127,6 +127,22 @@ export class Registry {
       (service?.target === undefined ? undefined : this.#best(clusterId, except, () => true));
   }
 
+  /**
+   * Whether a session takes requests of a service: the cluster has `none`, or some, all of whose
+   * agents list other targets, and `others` of which would refuse.
+   */
+  serving(clusterId: string, route: ServiceRoute): "here" | "others" | "none" {
+    const fits = (candidate: Registration) => serves(candidate, route);
+    if (this.#best(clusterId, undefined, fits)) return "here";
+    return this.#best(clusterId, undefined, () => true) ? "others" : "none";
+  }
+
+  /** The hostnames that a cluster's agents claim now. */
+  claimed(clusterId: string): readonly string[] {
+    const sessions = this.#sessions.get(clusterId) ?? [];
+    return [...new Set(sessions.flatMap(({ claims }) => [...claims?.keys() ?? []]))].sort();
+  }
+
   /** Whether any agent of a cluster claims a hostname. */
   isClaimed(clusterId: string, hostname: string): boolean {
     const sessions = this.#sessions.get(clusterId) ?? [];

@@ -16,8 +16,11 @@ import { HeaderProvider } from "./header_provider.ts";
 export interface PeopleConfig {
   readonly providers: readonly Provider[];
   readonly policies: readonly PolicyEntry[];
-  /** Where people sign in, which assertions name as their issuer. */
-  readonly login?: { readonly host: { readonly name: string } } | undefined;
+  /** Where people sign in, which assertions name as their issuer, and who may see the status there. */
+  readonly login?: {
+    readonly host: { readonly name: string };
+    readonly statusPolicy?: string | undefined;
+  } | undefined;
 }
 
 /** Finds a person by the session that a request's cookie names. */
@@ -44,6 +47,7 @@ export class People {
   #providers = new Map<string, Provider>();
   #headers = new Map<string, HeaderProvider>();
   #issuer: string | undefined;
+  #statusPolicy: string | undefined;
   #callerProvider: string | undefined;
   #hasPolicies = false;
   #headerNames: readonly string[] = [];
@@ -79,6 +83,7 @@ export class People {
     const made = await Policies.from(policies, providers.map(({ name }) => name));
     const headers = providers.filter((provider) => provider.kind === "jwt-header");
     this.#issuer = login?.host.name;
+    this.#statusPolicy = login?.statusPolicy;
     const { callerIssuer } = this.#context;
     this.#callerProvider = providers.find(({ issuer }) => issuer === callerIssuer)?.name;
     // Once there were some, open requests are to end with theirs.
@@ -132,6 +137,11 @@ export class People {
   /** The login host; undefined where nobody signs in. */
   get issuer(): string | undefined {
     return this.#issuer;
+  }
+
+  /** The policy of those who may see the relay's status on the login host; without one, nobody may. */
+  get statusPolicy(): string | undefined {
+    return this.#statusPolicy;
   }
 
   /** Whether any policy but the public one can ever decide here. */

@@ -2,17 +2,17 @@
 import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
 import type { Relay } from "../relay.ts";
-import { stylePath } from "../signin/style.ts";
+import { assetPaths } from "../pages/assets.ts";
 import { answerNoOwnPath } from "./service.ts";
 
 /** Handles a request of the relay's web app. */
 type Handler = (c: Context<RelayEnv>) => Response | Promise<Response>;
 
-/** Paths of sign-in. */
-export const signInPaths = [
-  stylePath,
+/** Paths of sign-in, and of what its pages load. */
+export const signInPaths: readonly string[] = [
+  ...assetPaths,
   ...["/.culvert/login", "/.culvert/callback", "/.culvert/logout"],
-] as const;
+];
 
 /** What sign-in answers; nothing is there where nobody signs in. */
 export function signInHandler(relay: Relay): Handler {

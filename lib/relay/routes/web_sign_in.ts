@@ -18,6 +18,7 @@ import { PolicyDenial } from "../people/gate.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
+import { portalServices } from "./portal.ts";
 import { demandSignIn, denyAccess, signInUrl } from "../signin/answers.tsx";
 import { loginApp } from "../signin/login_app.tsx";
 import type { OwnRequest } from "../signin/own_request.ts";
@@ -48,7 +49,15 @@ export class WebSignIn {
     this.#relay = relay;
     this.signIn = signIn;
     this.#scheme = scheme;
-    this.#loginApp = loginApp(signIn);
+    this.#loginApp = loginApp(signIn, {
+      services: async (session, address, list) =>
+        await portalServices(relay, scheme, {
+          caller: this.reader.callerOf(session),
+          provider: session.provider,
+          address,
+        }, list),
+      maySeeStatus: (session, address) => this.maySeeStatus(session, address),
+    });
     this.#serviceApp = serviceApp(signIn);
     this.reader = new SessionReader(
       signIn,
@@ -79,6 +88,15 @@ export class WebSignIn {
     if (decision.isAllowed) return { isAllowed: true, rules: [] };
     const { missing, lacksGroups } = new PolicyDenial(caller, decision);
     return { isAllowed: false, missing, tellsGroups: !lacksGroups };
+  }
+
+  /** Whether `login.statusPolicy` lets somebody see the relay's status. */
+  maySeeStatus(session: SessionRecord, address: string): boolean {
+    const { people } = this.#relay;
+    if (people.statusPolicy === undefined) return false;
+    const guard = { policy: people.statusPolicy, provider: session.provider };
+    const peer = { address, isTls: true };
+    return people.allows(guard, people.facts(this.reader.callerOf(session), peer, guard));
   }
 
   /** Whether a host is the one where people sign in. @param host in canonical form */

@@ -43,6 +43,14 @@ export class ServiceTable {
     return [...new Set(found.map(({ service }) => service.name))];
   }
 
+  /** What agents may claim, each cluster's as one service whose hostnames are those it may. */
+  get claimable(): readonly Service[] {
+    const found = [...this.#exact.values(), ...this.#wildcards.values()];
+    return [
+      ...new Set(found.filter(({ claim }) => claim !== "none").map(({ service }) => service)),
+    ];
+  }
+
   /** All that the relay opens TLS for; `*.` stands for one label. */
   get hostnames(): string[] {
     return [...this.#exact, ...this.#wildcards]

@@ -1,6 +1,6 @@
 /** Answers at a service's host to those who are not let in. */
 import type { Asked, Site, Verdict } from "./site.ts";
-import { Denied, Notice, page } from "./pages.tsx";
+import { Denied, Notice, page } from "../pages/page.tsx";
 import { jsonError, redirect } from "./own_request.ts";
 import { requestKind } from "./request_kind.ts";
 import { returnPathOf } from "./return_path.ts";

@@ -160,7 +160,9 @@ export class Handoff {
 
   #startOf(claims: JWTPayload): Start | undefined {
     const [host, path, transaction, binding] = texts(claims, "host", "path", "txn", "bind");
-    const site = this.#signIn.context.siteOf(host);
+    const { loginHostname, context } = this.#signIn;
+    const [provider] = texts(claims, "prv");
+    const site = host === loginHostname ? this.#signIn.loginSite(provider) : context.siteOf(host);
     if (!site || site.kind === "tls" || site.provider === undefined) return undefined;
     return {
       site,

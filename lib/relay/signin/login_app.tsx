@@ -8,12 +8,15 @@ import { endSession } from "./logout.ts";
 import { BackChannel } from "./back_channel.ts";
 import type { OidcProvider } from "./oidc_provider.ts";
 import { jsonError, type OwnRequest, redirect } from "./own_request.ts";
-import { Action, Notice, page, styleResponse } from "./pages.tsx";
+import { isReturnPath } from "./return_path.ts";
+import { assetPaths, assetResponse } from "../pages/assets.ts";
+import { Notice, page } from "../pages/page.tsx";
+import { type ListRequest, listRequest, type PageOfList } from "../pages/pager.tsx";
+import { Account, Portal, type PortalService } from "../pages/portal.tsx";
 import { ProviderError } from "./provider_error.ts";
 import { failed, foreignForm, logoutPage, signOutOrigins } from "./service_app.tsx";
 import type { SessionRecord } from "./sessions.ts";
 import { type SignIn, SignInRefusal } from "./sign_in.ts";
-import { stylePath } from "./style.ts";
 import {
   beginTransaction,
   derive,
@@ -28,11 +31,24 @@ export interface LoginEnv {
   Bindings: OwnRequest;
 }
 
+/** What the login host's pages show of the relay. */
+export interface LoginPages {
+  /** The services that somebody may open. */
+  services(
+    session: SessionRecord,
+    address: string,
+    list: ListRequest,
+  ): Promise<PageOfList<PortalService>>;
+  /** Whether somebody may see the relay's status. */
+  maySeeStatus(session: SessionRecord, address: string): boolean;
+}
+
 /** The pages of the login host. */
-export function loginApp(signIn: SignIn): Hono<LoginEnv> {
+export function loginApp(signIn: SignIn, pages: LoginPages): Hono<LoginEnv> {
   const app = new Hono<LoginEnv>();
   const backChannel = new BackChannel(signIn);
-  app.get(stylePath, () => styleResponse());
+  for (const path of assetPaths) app.get(path, () => assetResponse(path));
+  app.get("/.culvert/login", (c) => login(signIn, c));
   app.get("/.culvert/start", (c) => start(signIn, c));
   app.get("/.culvert/callback", (c) => callback(signIn, c));
   app.get("/.culvert/logout", () => logoutPage(signIn));
@@ -42,7 +58,7 @@ export function loginApp(signIn: SignIn): Hono<LoginEnv> {
   });
   app.get("/.culvert/signed-out", () => signedOut());
   app.post("/.culvert/backchannel-logout", (c) => backChannel.answer(c.req.raw, c.env.address));
-  app.get("/", (c) => home(signIn, c));
+  app.get("/", (c) => home(signIn, pages, c));
   app.notFound(() => jsonError(404, "no_such_path", "the relay has nothing at this path"));
   app.onError((error) => failed(signIn, error));
   return app;
@@ -50,18 +66,50 @@ export function loginApp(signIn: SignIn): Hono<LoginEnv> {
 
 function signedOut(): Response {
   const text = "You are signed out of all services behind this relay.";
-  return page("Signed out", <Notice text={text} />, { status: 200 });
+  const link = { href: "/", label: "Sign in again" };
+  return page("Signed out", <Notice text={text} link={link} />, { status: 200 });
 }
 
-async function home(signIn: SignIn, { env: { fields } }: Context<LoginEnv>): Promise<Response> {
+async function home(
+  signIn: SignIn,
+  pages: LoginPages,
+  { env: { fields, address }, req }: Context<LoginEnv>,
+): Promise<Response> {
   const session = await signIn.atLogin(fields);
-  if (!session) {
-    const text = "Open a service to sign in to it.";
-    return page("Not signed in", <Notice text={text} />, { status: 200 });
-  }
-  const title = `Signed in as ${session.username}`;
-  const action = <Action action="/.culvert/logout" label="Sign out" />;
-  return page(title, action, { status: 200, formOrigins: signOutOrigins(signIn) });
+  if (!session) return signInPage(signIn);
+  const { username } = session;
+  const list = listRequest(new URL(req.url).searchParams);
+  const services = await pages.services(session, address, list);
+  const sessions = [{ ...session, isThis: true }];
+  const status = pages.maySeeStatus(session, address);
+  const nowMs = signIn.context.clock.nowMs();
+  return page("Services", <Portal {...{ services, sessions, nowMs }} />, {
+    status: 200,
+    shape: "wide",
+    bar: <Account {...{ username, status }} path="/" />,
+    formOrigins: signOutOrigins(signIn),
+  });
+}
+
+function signInPage({ providers }: SignIn): Response {
+  const text = providers.length === 0
+    ? "This relay has no provider at which people sign in."
+    : "Sign in to see the services that you may open.";
+  const links = providers.map(({ config: { name } }) => ({
+    href: `/.culvert/login?${new URLSearchParams({ provider: name })}`,
+    label: providers.length === 1 ? "Sign in" : `Sign in with ${name}`,
+  }));
+  return page("Not signed in", <Notice text={text} links={links} />, { status: 200 });
+}
+
+/** Signs somebody in who has come here without a service. */
+async function login(signIn: SignIn, { env: { fields }, req }: Context<LoginEnv>) {
+  const site = signIn.loginSite(req.query("provider") ?? signIn.providers[0]?.config.name);
+  if (!site) return staleLink();
+  const to = req.query("to");
+  const path = isReturnPath(to) ? to : "/";
+  const start = { site, path, transaction: "", binding: "", selects: false };
+  return await toProvider(signIn, fields, start);
 }
 
 /** A service's host sends a browser. */
@@ -176,6 +224,9 @@ async function handOver(
   start: Start,
   session: SessionRecord,
 ): Promise<Response> {
+  if (start.site.hostname === signIn.loginHostname) {
+    return redirect(303, start.site.origin + start.path);
+  }
   const verdict = signIn.decide(start.site.hostname, session, address);
   if (verdict?.isAllowed) return redirect(303, await signIn.handoff.codeUrl(start, session));
   const missing = verdict ? verdict.missing : [];

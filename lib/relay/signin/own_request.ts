@@ -1,6 +1,6 @@
 /** A request to one of the relay's own pages, and small answers. */
 import { type Field, getField } from "../../http1/head.ts";
-import { ownHeaders } from "./pages.tsx";
+import { ownHeaders } from "../pages/page.tsx";
 import type { Site } from "./site.ts";
 
 /** What comes with a request to a page of the relay's own, as Hono's bindings. */

@@ -2,13 +2,13 @@
 import { type Context, Hono } from "hono";
 import { cookieNames } from "../own_cookies.ts";
 import { jsonError, redirect, type SiteRequest } from "./own_request.ts";
-import { Action, Notice, page, styleResponse } from "./pages.tsx";
+import { assetPaths, assetResponse } from "../pages/assets.ts";
+import { Action, Notice, page } from "../pages/page.tsx";
 import { isReturnPath } from "./return_path.ts";
 import type { SessionRecord } from "./sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
 import { digestOf, forget, secretOf } from "./transactions.ts";
-import { stylePath } from "./style.ts";
 import { endSession } from "./logout.ts";
 
 /** Hono's type parameter. */
@@ -19,7 +19,7 @@ export interface SiteEnv {
 /** The pages of all services' hosts. */
 export function serviceApp(signIn: SignIn): Hono<SiteEnv> {
   const app = new Hono<SiteEnv>();
-  app.get(stylePath, () => styleResponse());
+  for (const path of assetPaths) app.get(path, () => assetResponse(path));
   app.get("/.culvert/login", async ({ env: { site, fields } }) => {
     if (site.provider === undefined) return redirect(302, `${site.origin}/`);
     const { url, cookies } = await signIn.handoff.start(site, fields, "/");

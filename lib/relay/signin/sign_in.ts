@@ -99,6 +99,13 @@ export class SignIn {
     return new URL(this.#options.loginOrigin).hostname;
   }
 
+  /** The login host itself, for those who sign in without a service; undefined without the provider. */
+  loginSite(provider: string | undefined): Site | undefined {
+    if (!this.provider(provider)) return undefined;
+    const { loginHostname: hostname, loginOrigin: origin } = this;
+    return { service: "login", kind: "http", hostname, origin, provider };
+  }
+
   /** A provider of kind `oidc`. */
   provider(name: string | undefined): OidcProvider | undefined {
     return name === undefined ? undefined : this.#providers.get(name);

@@ -1,6 +1,8 @@
-/** The relay's own pages. They are made here whole, load nothing but their style, and run no script. */
+/** The relay's own pages. Each is made here whole; whatever it loads comes from its own host. */
 import type { Child } from "hono/jsx";
-import { stylePath, styleSheet } from "./style.ts";
+import { iconPath, Mark } from "./icon.tsx";
+import { stylePath } from "./style.ts";
+import { visible } from "./visible.ts";
 
 /** What goes around a page. */
 export interface PageOptions {
@@ -10,25 +12,40 @@ export interface PageOptions {
   readonly formOrigins?: readonly string[];
   /** Which pages may frame it: none, unless told. */
   readonly frameAncestors?: string;
+  /** `card`: one message in the middle; `wide`: lists and tables below a bar. A card unless told. */
+  readonly shape?: "card" | "wide";
+  /** What stands in the bar, opposite the mark. */
+  readonly bar?: Child;
+  /** A script of the page's own host, which improves a page that works without it. */
+  readonly scriptPath?: string;
 }
 
-interface LayoutProps {
+type LayoutProps = Pick<PageOptions, "shape" | "bar" | "scriptPath"> & {
   readonly title: string;
   readonly children: Child;
-}
+};
 
-function Layout({ title, children }: LayoutProps) {
+function Layout({ title, shape = "card", bar, scriptPath, children }: LayoutProps) {
   return (
     <html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>{title}</title>
+        <title>{`${visible(title)} · culvert`}</title>
+        <link rel="icon" href={iconPath} type="image/svg+xml" />
         <link rel="stylesheet" href={stylePath} />
+        {scriptPath !== undefined && <script src={scriptPath} defer />}
       </head>
-      <body>
+      <body class={shape}>
+        <header class="bar">
+          <span class="brand">
+            <Mark />
+            culvert
+          </span>
+          {bar}
+        </header>
         <main>
-          <h1>{title}</h1>
+          <h1>{visible(title)}</h1>
           {children}
         </main>
       </body>
@@ -38,7 +55,12 @@ function Layout({ title, children }: LayoutProps) {
 
 /** Answers with a page. */
 export function page(title: string, content: Child, options: PageOptions): Response {
-  const html = `<!doctype html>\n${<Layout title={title}>{content}</Layout>}`;
+  const { shape, bar, scriptPath } = options;
+  const html = `<!doctype html>\n${(
+    <Layout {...{ title, ...shape && { shape }, ...scriptPath && { scriptPath } }} bar={bar}>
+      {content}
+    </Layout>
+  )}`;
   const headers = new Headers(ownHeaders);
   headers.set("Content-Type", "text/html; charset=utf-8");
   headers.set("Content-Security-Policy", policyOf(options));
@@ -55,44 +77,48 @@ export const ownHeaders: readonly [string, string][] = [
   ["Vary", "Cookie"],
 ];
 
-function policyOf({ formOrigins = [], frameAncestors = "'none'" }: PageOptions): string {
+function policyOf(
+  { formOrigins = [], frameAncestors = "'none'", scriptPath }: PageOptions,
+): string {
   return [
     "default-src 'none'",
     "style-src 'self'",
+    "img-src 'self'",
+    ...scriptPath === undefined ? [] : ["script-src 'self'", "connect-src 'self'"],
     `form-action ${["'self'", ...new Set(formOrigins)].join(" ")}`,
     `frame-ancestors ${frameAncestors}`,
     "base-uri 'none'",
   ].join("; ");
 }
 
-/** Answers with the pages' style sheet. */
-export function styleResponse(): Response {
-  return new Response(styleSheet, {
-    headers: {
-      "Content-Type": "text/css; charset=utf-8",
-      "Cache-Control": "public, max-age=300",
-      "X-Content-Type-Options": "nosniff",
-    },
-  });
-}
-
 /** What happened and what can be done, for the pages that say no more. */
 export interface NoticeProps {
   readonly text: string;
-  readonly link?: { readonly href: string; readonly label: string; readonly target?: string };
+  readonly link?: NoticeLink;
+  /** In place of one link. */
+  readonly links?: readonly NoticeLink[];
   readonly requestId?: string | undefined;
 }
 
-/** A sentence, and perhaps a link. */
-export function Notice({ text, link, requestId }: NoticeProps) {
+/** A link that looks like a button. */
+export interface NoticeLink {
+  readonly href: string;
+  readonly label: string;
+  readonly target?: string;
+}
+
+/** A sentence, and perhaps links. */
+export function Notice({ text, link, links = link ? [link] : [], requestId }: NoticeProps) {
   return (
     <>
-      <p>{text}</p>
-      {link && (
+      <p>{visible(text, 1_000)}</p>
+      {links.length > 0 && (
         <div class="actions">
-          <a class="button" href={link.href} {...link.target && { target: link.target }}>
-            {link.label}
-          </a>
+          {links.map(({ href, label, target }) => (
+            <a class="button" href={href} {...target !== undefined && { target }}>
+              {visible(label)}
+            </a>
+          ))}
         </div>
       )}
       <RequestId id={requestId} />
@@ -102,8 +128,8 @@ export function Notice({ text, link, requestId }: NoticeProps) {
 
 function RequestId({ id }: { readonly id: string | undefined }) {
   return id === undefined ? null : (
-    <p>
-      <small>Request {id}</small>
+    <p class="fine">
+      Request <code>{visible(id)}</code>
     </p>
   );
 }
@@ -129,13 +155,15 @@ export function Denied(
       <p>You are signed in, but the policy of this service does not let you in.</p>
       <dl>
         <dt>Account</dt>
-        <dd>{username} ({provider})</dd>
+        <dd>
+          <Name>{username}</Name> ({visible(provider)})
+        </dd>
         <dt>Service</dt>
-        <dd>{service}</dd>
+        <dd>{visible(service)}</dd>
         {missing.length > 0 && (
           <>
             <dt>Missing</dt>
-            {missing.map((rule) => <dd key={rule}>{rule}</dd>)}
+            {missing.map((rule) => <dd key={rule}>{visible(rule, 600)}</dd>)}
           </>
         )}
       </dl>
@@ -151,6 +179,11 @@ export function Denied(
       <RequestId id={requestId} />
     </>
   );
+}
+
+/** A name that somebody chose, in whatever script: it does not change how the text around it reads. */
+export function Name({ children }: { readonly children: string }) {
+  return <bdi>{visible(children)}</bdi>;
 }
 
 /** A button that sends an empty form. */

@@ -1,0 +1,31 @@
+/** The files that the relay's own pages load, on every host that has such pages. */
+import { iconPath, iconSvg } from "./icon.tsx";
+import { stylePath, styleSheet } from "./style.ts";
+
+interface Asset {
+  readonly type: string;
+  readonly text: string;
+}
+
+const assets: ReadonlyMap<string, Asset> = new Map([
+  [stylePath, { type: "text/css; charset=utf-8", text: styleSheet }],
+  [iconPath, { type: "image/svg+xml", text: iconSvg }],
+]);
+
+/** Their paths. */
+export const assetPaths: readonly string[] = [...assets.keys()];
+
+/** For how long browsers may keep them, in seconds: another release has others. */
+const keptSeconds = 300;
+
+/** Answers with the file at one of {@link assetPaths}. */
+export function assetResponse(path: string): Response {
+  const { type, text } = assets.get(path)!;
+  return new Response(text, {
+    headers: {
+      "Content-Type": type,
+      "Cache-Control": `public, max-age=${keptSeconds}`,
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+}
