@@ -98,7 +98,7 @@ Deno.test("The portal runs no script, loads nothing of other hosts and can't be 
   for (const [, path] of text.matchAll(/<link[^>]* href="([^"]+)"/g)) {
     const asset = await browser.send(`${login}${path}`);
     await asset.body?.cancel();
-    assert.equal(asset.status, 200, path);
+    assert.equal(asset.status, 200, String(path));
   }
 });
 

@@ -90,6 +90,15 @@ Deno.test("People sign in to services of a real relay, and what they may do ends
     },
   );
 
+  await t.step("the portal lists what the policies open, and no more", async () => {
+    const portal = await browser.open(`${login}/`);
+    for (const name of ["app", "other", "open"]) {
+      assert.ok(portal.text.includes(`href="${originOf(system, name)}/"`), portal.text);
+    }
+    assert.doesNotMatch(portal.text, /closed/);
+    assert.equal(portal.text.match(/>Connected</g)?.length, 3);
+  });
+
   await t.step("whoami says what is there and who has signed in", async () => {
     const ask = async (origin: string, by = browser) =>
       JSON.parse((await by.send(`${origin}/.culvert/whoami`)).text);

@@ -1,6 +1,6 @@
 /** What the portal shows: the services that the policies of now let somebody open. */
 import { allowsAddress, type Hostname, type Service } from "../../domain/service.ts";
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import type { Caller } from "../callers/caller.ts";
 import { DirectoryError } from "../directory/directory.ts";
 import { type ListRequest, pageOf, type PageOfList, withItems } from "../pages/pager.tsx";
@@ -47,7 +47,7 @@ function openServices(relay: Relay, visitor: Visitor): Service[] {
     .sort((one, other) => one.name < other.name ? -1 : one.name > other.name ? 1 : 0);
 }
 
-const stranger: Caller = { kind: "network", name: "network", clusters: anything };
+const stranger: Caller = { kind: "network", name: "network", clusters: anyName };
 
 function mayOpen(relay: Relay, service: Service, { caller, provider, address }: Visitor): boolean {
   const { policy, audience } = service;
