@@ -81,7 +81,11 @@ function ServiceCards({ services: { items, query, all } }: Pick<PortalProps, "se
         </p>
       );
   }
-  return <ul class="cards">{items.map((service) => <ServiceCard {...{ service }} />)}</ul>;
+  return (
+    <ul class="cards">
+      {items.map((service) => <ServiceCard key={service.name} service={service} />)}
+    </ul>
+  );
 }
 
 function ServiceCard({ service }: { readonly service: PortalService }) {
@@ -97,7 +101,7 @@ function ServiceCard({ service }: { readonly service: PortalService }) {
         )}
         <span class="tag">{kind}</span>
       </div>
-      {hosts.map((host) => <span class="mono quiet-text">{visible(host)}</span>)}
+      {hosts.map((host) => <span key={host} class="mono quiet-text">{visible(host)}</span>)}
       {command !== undefined && <code class="command" tabindex={0}>{visible(command, 1_000)}</code>}
       {kind === "tls" && (
         <span class="fine">Connect with TLS; the relay passes it on unopened.</span>
