@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { Log } from "../../lib/log.ts";
 import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
-import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
+import { PeopleSessions } from "../../lib/relay/signin/people_sessions.ts";
+import { maxSessionsOfPerson, type SessionRecord } from "../../lib/relay/signin/sessions.ts";
 import { SharedSessions } from "../../lib/relay/signin/shared_sessions.ts";
 import { redisStore } from "../../lib/runtime/node/redis_store.ts";
 import { eventually } from "../support/deadline.ts";
@@ -12,7 +13,10 @@ const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const ignore = !hasRedis;
 
 interface Relay extends AsyncDisposable {
+  readonly name: string;
   readonly sessions: SharedSessions;
+  /** Tells whether the relay reaches the store. */
+  readonly outage: { isAway: boolean };
   readonly changes: () => number;
 }
 
@@ -23,17 +27,25 @@ async function relay(redis: Redis, idleMs = 60_000): Promise<Relay> {
   await ready;
   let changes = 0;
   const keys = await SessionKeys.from([new Uint8Array(32).fill(3)], clock);
+  const name = crypto.randomUUID();
+  const outage = { isAway: false };
   const sessions = new SharedSessions({
-    store,
+    store: {
+      send: (command) =>
+        outage.isAway ? Promise.reject(new Error("the store is away")) : store.send(command),
+    },
     keys,
     clock,
     log: silent,
     idleMs,
+    relay: name,
     changed: () => void changes++,
   });
   await sessions.poll();
   sessions.open();
   return {
+    name,
+    outage,
     sessions,
     changes: () => changes,
     async [Symbol.asyncDispose]() {
@@ -94,7 +106,11 @@ Deno.test({
     await two.sessions.find("s-1");
     await two.sessions.find("s-2");
     assert.equal(
-      await one.sessions.endOf({ issuer: "https://idp.example.net", subject: "ann-1" }),
+      await one.sessions.endOf({
+        issuer: "https://idp.example.net",
+        subject: "ann-1",
+        issuedMs: Date.now(),
+      }),
       1,
     );
     const before = performance.now();
@@ -106,6 +122,7 @@ Deno.test({
       await two.sessions.isEnded({
         issuer: "https://idp.example.net",
         subject: "ann-1",
+        providerSession: "idp-1",
         issuedMs: Date.now() - 2_000,
       }),
     );
@@ -175,8 +192,110 @@ Deno.test({
     await using redis = await Redis.start();
     await using one = await relay(redis);
     await one.sessions.put(record("s-1"));
-    await redis.stop();
+    one.outage.isAway = true;
     assert.ok(await one.sessions.find("s-1"));
     assert.equal(await one.sessions.find("s-2"), undefined);
+  },
+});
+
+Deno.test({
+  name: "A session that ends while the store is away ends here at once, and elsewhere afterwards",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    await two.sessions.find("s-1");
+    one.outage.isAway = true;
+    await assert.rejects(one.sessions.end("s-1"));
+    assert.equal(one.changes(), 1);
+    assert.equal(await one.sessions.find("s-1"), undefined);
+    one.outage.isAway = false;
+    await eventually(() => two.sessions.known("s-1") === undefined, "the end at the other relay");
+    assert.equal(await one.sessions.find("s-1"), undefined);
+  },
+});
+
+Deno.test({
+  name: "A session that a failed-over store has forgotten to have ended stays ended",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    assert.ok(await one.sessions.end("s-1"));
+    // As a replica has it that was behind when it took over.
+    await using replica = await relay(redis);
+    await replica.sessions.put(record("s-1"));
+    assert.equal(await one.sessions.find("s-1"), undefined);
+    assert.match(await redis.ask("EXISTS", "culvert:people:session:s-1"), /0/);
+  },
+});
+
+Deno.test({
+  name: "Each relay lists the sessions of all, with their hosts and last use, and ends any of them",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    await one.sessions.put(record("s-2", { subject: "bob-1", username: "bob@example.com" }));
+    one.sessions.seen("s-1", Date.now(), "app.example.com");
+    await two.sessions.find("s-1");
+    const lastUse = Date.now() + 5_000;
+    two.sessions.seen("s-1", lastUse, "other.example.com");
+    const people = new PeopleSessions(one.sessions, silent);
+    await eventually(async () => {
+      const { sessions } = await people.list({ user: "ann@example.com" });
+      return sessions.length === 1 && sessions[0]!.lastUsedMs === lastUse;
+    }, "the use at the other relay");
+    const { sessions, isComplete } = await people.list();
+    assert.ok(isComplete);
+    assert.deepEqual(sessions.map(({ id }) => id).sort(), ["s-1", "s-2"]);
+    const ann = sessions.find(({ id }) => id === "s-1")!;
+    assert.deepEqual([...ann.hosts].sort(), ["app.example.com", "other.example.com"]);
+    assert.equal(ann.relay, two.name);
+    assert.equal((await people.list({ limit: 1 })).isComplete, false);
+    assert.equal(await people.revokeUser("ann@example.com", "test"), 1);
+    await eventually(() => two.sessions.known("s-1") === undefined, "the end at the other relay");
+    assert.equal(two.changes(), 1);
+    assert.ok(await people.revoke("s-2", "test"));
+    assert.ok(!await people.revoke("s-2", "test"));
+    assert.deepEqual((await people.list()).sessions, []);
+  },
+});
+
+Deno.test({
+  name: "One person has a bounded number of sessions, and the first ones end",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    for (let number = 0; number <= maxSessionsOfPerson; number++) {
+      await one.sessions.put(record(`s-${number}`, { signedInMs: Date.now() + number }));
+    }
+    await one.sessions.put(record("bob", { subject: "bob-1" }));
+    assert.equal(await one.sessions.find("s-0"), undefined);
+    assert.ok(await one.sessions.find("s-1"));
+    assert.ok(await one.sessions.find("bob"));
+    const { sessions } = await one.sessions.list();
+    assert.equal(sessions.length, maxSessionsOfPerson + 1);
+  },
+});
+
+Deno.test({
+  name: "A session that another one has replaced is none, and leads to that one for a while",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    await one.sessions.put(record("s-2"), "s-1");
+    assert.equal(await two.sessions.find("s-1"), undefined);
+    assert.equal((await two.sessions.successorOf("s-1"))?.id, "s-2");
+    assert.equal(await two.sessions.successorOf("s-2"), undefined);
   },
 });

@@ -8,7 +8,8 @@ import type { PortalService } from "../../lib/relay/pages/portal.tsx";
 import { loginApp, type LoginPages } from "../../lib/relay/signin/login_app.tsx";
 import { serviceApp } from "../../lib/relay/signin/service_app.tsx";
 import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
-import { MemorySessions, type SessionRecord } from "../../lib/relay/signin/sessions.ts";
+import { MemorySessions } from "../../lib/relay/signin/memory_sessions.ts";
+import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
 import { SignIn } from "../../lib/relay/signin/sign_in.ts";
 import type { Site, Verdict } from "../../lib/relay/signin/site.ts";
 import { clientId, clientSecret, FakeProvider } from "./fake_provider.ts";
@@ -72,8 +73,11 @@ export class World {
       monotonicMs: () => performance.now() + (world?.aheadMs ?? 0),
     };
     const keys = await SessionKeys.from([secret], clock);
-    const sessions = new MemorySessions(clock.nowMs, 3_600_000, () => {
-      if (world) world.ended++;
+    const sessions = new MemorySessions({
+      nowMs: clock.nowMs,
+      idleMs: 3_600_000,
+      relay: "relay-1",
+      changed: () => void (world && world.ended++),
     });
     const add = (message: string, properties?: Record<string, unknown>) =>
       void world?.lines.push({ ...properties, message });

@@ -52,13 +52,15 @@ export class BackChannel {
     if (!provider) return "no provider has this issuer";
     const claims = await this.#verify(provider, token);
     if (typeof claims === "string") return claims;
-    const { iss, sub, sid, jti } = claims as JWTPayload & { sid?: unknown };
-    const untilMs = clock.nowMs() + (maxAgeSeconds + leewaySeconds) * 1_000;
+    const { iss, sub, sid, jti, iat } = claims as JWTPayload & { sid?: string };
+    // The provider's clock may be ahead: until then its token is taken, so its id is remembered.
+    const untilMs = clock.nowMs() + (maxAgeSeconds + 2 * leewaySeconds) * 1_000;
     if (!await sessions.useOnce(`logout ${iss} ${jti}`, untilMs)) return "the token came before";
     const ended = await sessions.endOf({
       issuer: iss!,
-      // A session that is named is meant alone.
-      ...typeof sid === "string" ? { providerSession: sid } : { subject: sub },
+      subject: sub,
+      providerSession: sid,
+      issuedMs: iat! * 1_000,
     });
     log.info("Signed out by the provider", { provider: provider.config.name, sessions: ended });
     return undefined;
@@ -122,7 +124,9 @@ export class BackChannel {
 
 /** What a logout token must have besides a signature (sections 2.4 and 2.6). */
 function faultOf(claims: JWTPayload, typ: string | undefined): string | undefined {
-  if (!/^(?:application\/)?logout\+jwt$/i.test(typ ?? "")) return "the token is of another type";
+  // Many providers write none; `events` tells these tokens from all others then.
+  const isLogoutToken = typ === undefined || /^(?:application\/)?logout\+jwt$/i.test(typ);
+  if (!isLogoutToken) return "the token is of another type";
   if (claims["nonce"] !== undefined) return "the token has a nonce";
   const { events, sub, sid } = claims as { events?: unknown; sub?: unknown; sid?: unknown };
   const isLogout = typeof events === "object" && events !== null &&

@@ -69,13 +69,15 @@ async function callback(signIn: SignIn, c: Context<SiteEnv>): Promise<Response> 
   const names = cookieNames(site.origin);
   const code = await signIn.handoff.openCode(site, c.req.query("code") ?? "");
   const session = code && await sessionOf(signIn, c.env, code);
+  const before = await signIn.identify(fields, site);
   if (code && session) {
+    // The cookie that is there goes; what it names must go with it.
+    if (before && before.id !== session.id) await signIn.context.sessions.end(before.id);
     const cookies = [await signIn.cookieFor(session, site), forget(names, code.transaction)];
     return redirect(303, site.origin + code.path, cookies);
   }
   // Another tab has signed in meanwhile, and with that this one as well.
-  const current = await signIn.identify(fields, site);
-  if (current && code) return redirect(303, site.origin + code.path);
+  if (before && code) return redirect(303, site.origin + code.path);
   return tryAgain(site, code?.path);
 }
 
@@ -93,7 +95,7 @@ async function sessionOf(
   const secret = secretOf(cookieNames(site.origin), fields, code.transaction);
   if (secret === undefined) return refused("the browser has no cookie of this sign-in");
   if (await digestOf(secret) !== code.binding) return refused("another browser's");
-  const session = await sessions.find(code.session);
+  const session = await sessions.find(code.session) ?? await sessions.successorOf(code.session);
   return session ?? refused("the session has ended");
 }
 

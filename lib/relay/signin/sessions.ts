@@ -8,6 +8,8 @@ export interface SessionRecord {
   readonly subject: string;
   readonly username: string;
   readonly claims: Readonly<Record<string, unknown>>;
+  /** Names of the claims that came in the ID token; the others came from the userinfo endpoint. */
+  readonly tokenClaims?: readonly string[] | undefined;
   readonly refreshToken: string | undefined;
   /** The provider's own session. */
   readonly providerSession: string | undefined;
@@ -20,11 +22,48 @@ export interface SessionRecord {
   readonly freshUntilMs: number;
 }
 
-/** What a back-channel logout or an administrator names. */
-export interface EndedPeople {
+/** Whom a logout at the provider is about. */
+export interface LoggedOut {
   readonly issuer: string;
   readonly subject?: string | undefined;
+  /** The provider's session. Without one, all sessions of the person are meant. */
   readonly providerSession?: string | undefined;
+  /** When the provider issued the logout token, by its own clock; milliseconds since 1970. */
+  readonly issuedMs: number;
+}
+
+/** Whom an ID token is about, and when it was issued by the provider's clock. */
+export interface Issued {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly providerSession: string | undefined;
+  readonly issuedMs: number;
+}
+
+/** Which sessions are asked for. */
+export interface SessionQuery {
+  /** Only those of people with this name. */
+  readonly user?: string | undefined;
+  /** Only those of this person. */
+  readonly person?: { readonly issuer: string; readonly subject: string } | undefined;
+  /** How many at most. */
+  readonly limit?: number | undefined;
+}
+
+/** A session and how it was used. */
+export interface UsedSession {
+  readonly record: SessionRecord;
+  readonly lastUsedMs: number;
+  /** Hostnames of the services that were opened with it. */
+  readonly hosts: readonly string[];
+  /** The relay to which its last request came. */
+  readonly relay: string;
+}
+
+/** What was found, and whether that is all there is. */
+export interface FoundSessions {
+  readonly sessions: readonly UsedSession[];
+  readonly isComplete: boolean;
 }
 
 /** Keeps sessions. */
@@ -33,7 +72,14 @@ export interface Sessions {
   find(id: string): SessionRecord | undefined | Promise<SessionRecord | undefined>;
   /** The session as far as it is known here, without asking. */
   known(id: string): SessionRecord | undefined;
-  put(record: SessionRecord): Promise<void>;
+  /**
+   * Keeps a new session. If the person has too many, the oldest ones end.
+   *
+   * @param replaces the session of the same person and browser that ends with it
+   */
+  put(record: SessionRecord, replaces?: string): Promise<void>;
+  /** The session that has replaced another one a moment ago. */
+  successorOf(id: string): Promise<SessionRecord | undefined>;
   /** Puts other values in the place of a session's, if it is still there. */
   update(record: SessionRecord): Promise<void>;
   /**
@@ -42,137 +88,94 @@ export interface Sessions {
    * @returns `mine`, or what another relay has made of it meanwhile
    */
   beginRefresh(record: SessionRecord): Promise<"mine" | SessionRecord | undefined>;
-  /** A request has come. */
-  seen(id: string, nowMs: number): void;
-  end(id: string): Promise<void>;
-  /** Ends all sessions of somebody, or one of the provider's; says how many. */
-  endOf(people: EndedPeople): Promise<number>;
+  /** A request has come. @param host the service's, undefined for the login host */
+  seen(id: string, nowMs: number, host: string | undefined): void;
+  /** Ends a session. @returns whether it was there */
+  end(id: string): Promise<boolean>;
+  /** Ends the sessions that a logout at the provider is about; says how many. */
+  endOf(loggedOut: LoggedOut): Promise<number>;
+  /** Sessions that are alive on any relay. */
+  list(query?: SessionQuery): Promise<FoundSessions>;
   /** Uses something up. @returns whether it was still there */
   useOnce(id: string, untilMs: number): Promise<boolean>;
-  /** Whether a token issued then counts no longer, as a logout has come since. */
-  isEnded(people: EndedPeople & { readonly issuedMs: number }): Promise<boolean>;
+  /** Whether an ID token counts no longer, as a logout has come since it was issued. */
+  isEnded(issued: Issued): Promise<boolean>;
 }
 
-/** Sessions that are kept; the one without a request for longest makes room. */
-export const maxSessions = 100_000;
-/** Things used up, and logouts, that are remembered. */
-const maxRemembered = 100_000;
+/** Sessions of one person; beyond that, the one that was begun first ends. */
+export const maxSessionsOfPerson = 50;
 /** How long a logout is remembered against tokens that are on their way, in milliseconds. */
 export const logoutRememberedMs = 15 * 60_000;
+/** How long codes of a replaced session lead to its successor, in milliseconds: as long as codes count. */
+export const successorMs = 60_000;
 
-interface Kept {
-  readonly record: SessionRecord;
-  /** When the last request came. */
-  seenMs: number;
+/** Names of sets of sessions: a person's, those of a provider's session, and those of a username. */
+export function setKeysOf({ issuer, subject, providerSession, username }: SessionRecord): string[] {
+  return [
+    personKey({ issuer, subject }),
+    userKey(username),
+    ...providerSession === undefined ? [] : [providerSessionKey(issuer, providerSession)],
+  ];
 }
 
-/** Sessions in this process. */
-export class MemorySessions implements Sessions {
-  /** In the order of their last requests. */
-  readonly #kept = new Map<string, Kept>();
-  readonly #used = new Map<string, number>();
-  readonly #ended = new Map<string, number>();
-  readonly #nowMs: () => number;
-  readonly #idleMs: number;
-  readonly #changed: () => void;
-
-  /** @param changed Called when sessions have ended other than by time. */
-  constructor(nowMs: () => number, idleMs: number, changed: () => void) {
-    this.#nowMs = nowMs;
-    this.#idleMs = idleMs;
-    this.#changed = changed;
-  }
-
-  get size(): number {
-    return this.#kept.size;
-  }
-
-  find(id: string): SessionRecord | undefined {
-    return this.known(id);
-  }
-
-  known(id: string): SessionRecord | undefined {
-    const kept = this.#kept.get(id);
-    if (!kept) return undefined;
-    const now = this.#nowMs();
-    if (now < kept.record.expiresMs && now < kept.seenMs + this.#idleMs) return kept.record;
-    this.#kept.delete(id);
-    return undefined;
-  }
-
-  put(record: SessionRecord): Promise<void> {
-    this.#kept.delete(record.id);
-    this.#kept.set(record.id, { record, seenMs: this.#nowMs() });
-    if (this.#kept.size > maxSessions) {
-      this.#kept.delete(this.#kept.keys().next().value!);
-      this.#changed();
-    }
-    return Promise.resolve();
-  }
-
-  update(record: SessionRecord): Promise<void> {
-    const kept = this.#kept.get(record.id);
-    if (kept) this.#kept.set(record.id, { ...kept, record });
-    return Promise.resolve();
-  }
-
-  beginRefresh(): Promise<"mine"> {
-    return Promise.resolve("mine");
-  }
-
-  seen(id: string, nowMs: number): void {
-    const kept = this.#kept.get(id);
-    // A second's exactness costs nothing and saves most of the moving.
-    if (!kept || nowMs - kept.seenMs < 1_000) return;
-    kept.seenMs = nowMs;
-    this.#kept.delete(id);
-    this.#kept.set(id, kept);
-  }
-
-  end(id: string): Promise<void> {
-    if (this.#kept.delete(id)) this.#changed();
-    return Promise.resolve();
-  }
-
-  endOf(people: EndedPeople): Promise<number> {
-    const keys = endedKeys(people);
-    for (const key of keys) remember(this.#ended, key, this.#nowMs() + logoutRememberedMs);
-    const ids = [...this.#kept.values()].filter(({ record }) =>
-      endedKeys(record).some((key) => keys.includes(key))
-    ).map(({ record }) => record.id);
-    for (const id of ids) this.#kept.delete(id);
-    if (ids.length > 0) this.#changed();
-    return Promise.resolve(ids.length);
-  }
-
-  useOnce(id: string, untilMs: number): Promise<boolean> {
-    const isNew = (this.#used.get(id) ?? -Infinity) < this.#nowMs();
-    if (isNew) remember(this.#used, id, untilMs);
-    return Promise.resolve(isNew);
-  }
-
-  isEnded(people: EndedPeople & { readonly issuedMs: number }): Promise<boolean> {
-    const now = this.#nowMs();
-    return Promise.resolve(
-      endedKeys(people).some((key) => {
-        const untilMs = this.#ended.get(key);
-        if (untilMs === undefined || untilMs < now) return false;
-        return people.issuedMs <= untilMs - logoutRememberedMs;
-      }),
-    );
-  }
+/** The set of one person's sessions. */
+export function personKey(
+  { issuer, subject }: { readonly issuer: string; readonly subject: string },
+): string {
+  return JSON.stringify([issuer, "sub", subject]);
 }
 
-/** The provider's session is named where the logout names one, else the person. */
-function endedKeys({ issuer, subject, providerSession }: EndedPeople): string[] {
-  const keys: string[] = [];
-  if (subject !== undefined) keys.push(JSON.stringify([issuer, "sub", subject]));
-  if (providerSession !== undefined) keys.push(JSON.stringify([issuer, "sid", providerSession]));
-  return keys;
+/** The set of the sessions of people with one name. */
+export function userKey(username: string): string {
+  return JSON.stringify(["user", username]);
 }
 
-function remember(map: Map<string, number>, key: string, untilMs: number): void {
-  map.delete(key);
-  if (map.size >= maxRemembered) map.delete(map.keys().next().value!);
-  map.set(key, untilMs);
+function providerSessionKey(issuer: string, session: string): string {
+  return JSON.stringify([issuer, "sid", session]);
+}
+
+/** The sets among which a logout's sessions are: see {@link isMeant}. */
+export function setKeysOfLogout({ issuer, subject, providerSession }: LoggedOut): string[] {
+  return [
+    ...subject === undefined ? [] : [personKey({ issuer, subject })],
+    ...providerSession === undefined ? [] : [providerSessionKey(issuer, providerSession)],
+  ];
+}
+
+/**
+ * Whether a logout ends a session. With a provider's session in the token, that one alone is meant
+ * (OpenID Connect Back-Channel Logout 1.0, 2.4), and sessions of the person whose ID tokens named none,
+ * since they may belong to it.
+ */
+export function isMeant(loggedOut: LoggedOut, record: SessionRecord): boolean {
+  const { issuer, subject, providerSession } = loggedOut;
+  if (record.issuer !== issuer) return false;
+  if (subject !== undefined && record.subject !== subject) return false;
+  if (providerSession === undefined) return subject !== undefined;
+  if (record.providerSession === undefined) return subject !== undefined;
+  return record.providerSession === providerSession;
+}
+
+/** What is remembered of a logout, for ID tokens that are on their way. */
+export function marksOfLogout({ issuer, subject, providerSession }: LoggedOut): string[] {
+  if (providerSession === undefined) {
+    return subject === undefined ? [] : [personKey({ issuer, subject })];
+  }
+  const session = providerSessionKey(issuer, providerSession);
+  return subject === undefined ? [session] : [session, sessionlessKey(issuer, subject)];
+}
+
+/** The marks that an ID token falls under. */
+export function marksOf({ issuer, subject, providerSession }: Issued): string[] {
+  return [
+    personKey({ issuer, subject }),
+    providerSession === undefined
+      ? sessionlessKey(issuer, subject)
+      : providerSessionKey(issuer, providerSession),
+  ];
+}
+
+/** A person's ID tokens that name no session of the provider's. */
+function sessionlessKey(issuer: string, subject: string): string {
+  return JSON.stringify([issuer, "sub without sid", subject]);
 }

@@ -7,13 +7,27 @@
  */
 import type { Log } from "../../log.ts";
 import type { Clock } from "../../jwt/clock.ts";
+import { maxHosts } from "./memory_sessions.ts";
+import { RecordMemory } from "./record_memory.ts";
 import type { SessionKeys } from "./session_keys.ts";
 import {
-  type EndedPeople,
+  type FoundSessions,
+  isMeant,
+  type Issued,
+  type LoggedOut,
   logoutRememberedMs,
-  maxSessions,
+  marksOf,
+  marksOfLogout,
+  maxSessionsOfPerson,
+  personKey,
+  type SessionQuery,
   type SessionRecord,
   type Sessions,
+  setKeysOf,
+  setKeysOfLogout,
+  successorMs,
+  type UsedSession,
+  userKey,
 } from "./sessions.ts";
 
 /** The store, as far as sessions need it. */
@@ -28,6 +42,8 @@ export interface SharedContext {
   readonly clock: Clock;
   readonly log: Log;
   readonly idleMs: number;
+  /** Names this relay among those that share the store. */
+  readonly relay: string;
   /** Called when sessions have ended other than by time. */
   readonly changed: () => void;
 }
@@ -36,15 +52,25 @@ export interface SharedContext {
 const pollMs = 1_000;
 /** Between two writes that a session was used, in milliseconds. */
 const seenMs = 30_000;
-/** For how long a relay may ask a provider, in milliseconds. */
-const refreshLockMs = 15_000;
+/** For how long one relay may ask a provider: longer than all its requests take, in milliseconds. */
+const refreshLockMs = 30_000;
+/** For how long requests wait for another relay's refresh; then they go on with what is known. */
+const refreshWaitMs = 15_000;
 /** Changes that are remembered for relays that have not asked yet. */
 const maxChanges = 10_000;
+/** For how long a record is used without another look at the store, in milliseconds. */
+const knownMs = 60_000;
+/** How long sets of sessions are kept, in milliseconds: longer than any session lasts. */
+const setMs = 90 * 86_400_000;
+/** Sessions that are looked at together. */
+const pageLength = 200;
+/** Ended sessions that are remembered, in case the store has lost that they ended. */
+const maxEnded = 10_000;
 
 const prefix = "culvert:people:";
 const changesKey = `${prefix}changes`;
-/** For how long a record is used without another look at the store, in milliseconds. */
-const knownMs = 60_000;
+/** All sessions, by when they end. */
+const allKey = `${prefix}sessions`;
 
 interface Known {
   record: SessionRecord;
@@ -53,12 +79,22 @@ interface Known {
   writtenMs: number;
   /** When it was last read or written. */
   readMs: number;
+  readonly hosts: Set<string>;
+}
+
+/** How one relay has used a session, as it is stored. */
+interface Use {
+  readonly relay: string;
+  readonly seenMs: number;
+  readonly hosts: readonly string[];
 }
 
 /** Sessions in a store that relays share. */
 export class SharedSessions implements Sessions {
   readonly #context: SharedContext;
-  readonly #known = new Map<string, Known>();
+  readonly #known = new RecordMemory<Known>(() => {});
+  /** Sessions that have ended; `false` as long as the store does not know. */
+  readonly #ended = new Map<string, boolean>();
   /** The last change that is known; undefined before the first answer. */
   #seen: string | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -99,19 +135,30 @@ export class SharedSessions implements Sessions {
 
   async #fetch(id: string): Promise<SessionRecord | undefined> {
     try {
-      const text = await this.#context.store.send(["GET", recordKey(id)]);
+      const record = await this.#read(id);
       this.#told();
-      if (typeof text !== "string") return this.#gone(id);
-      const claims = await this.#context.keys.open("record", id, text);
-      if (!claims) return this.#gone(id);
-      const record = claims["record"] as SessionRecord;
+      if (!record) return this.#gone(id);
       this.#keep(record);
       return this.known(id);
     } catch (error) {
       this.#away(error);
       // A session that was good a moment ago goes on while the store is away.
-      return this.known(id);
+      const known = this.#known.get(id);
+      const isIdle = known && this.#context.clock.nowMs() >= known.seenMs + this.#context.idleMs;
+      return isIdle ? undefined : this.known(id);
     }
+  }
+
+  /** A session as the store has it; undefined for one that has ended, though the store forgot that. */
+  async #read(id: string): Promise<SessionRecord | undefined> {
+    const text = await this.#context.store.send(["GET", recordKey(id)]);
+    if (typeof text !== "string") return undefined;
+    if (this.#ended.has(id)) {
+      await this.#delete(id);
+      return undefined;
+    }
+    const claims = await this.#context.keys.open("record", id, text);
+    return claims?.["record"] as SessionRecord | undefined;
   }
 
   #gone(id: string): undefined {
@@ -121,34 +168,64 @@ export class SharedSessions implements Sessions {
   #keep(record: SessionRecord): void {
     const nowMs = this.#context.clock.nowMs();
     const known = this.#known.get(record.id);
-    this.#known.delete(record.id);
-    if (this.#known.size >= maxSessions) this.#known.delete(this.#known.keys().next().value!);
     // The same object as before is the same caller as before.
     const isSame = known !== undefined && known.record.freshUntilMs === record.freshUntilMs;
-    this.#known.set(record.id, {
+    this.#known.set({
       record: isSame ? known.record : record,
       seenMs: known?.seenMs ?? nowMs,
-      writtenMs: known?.writtenMs ?? nowMs,
+      writtenMs: known?.writtenMs ?? 0,
       readMs: nowMs,
+      hosts: known?.hosts ?? new Set(),
     });
   }
 
-  async put(record: SessionRecord): Promise<void> {
-    await this.#write(record);
+  async put(record: SessionRecord, replaces?: string): Promise<void> {
     const { store } = this.#context;
-    for (const key of await peopleKeys(record)) {
-      await store.send(["SADD", key, record.id]);
-      await store.send(["PEXPIRE", key, String(this.#leftMs(record))]);
+    if (replaces !== undefined) {
+      await store.send(["SET", successorKey(replaces), record.id, "PX", String(successorMs)]);
+      await this.end(replaces);
     }
+    await this.#write(record);
+    const nowMs = this.#context.clock.nowMs();
+    await store.send(["ZREMRANGEBYSCORE", allKey, "-inf", String(nowMs)]);
+    await store.send(["ZADD", allKey, String(record.expiresMs), record.id]);
+    await this.#list(record);
+    await this.#limitPerson(record);
     this.#keep(record);
     await this.#announce(record.id);
   }
 
+  async #list(record: SessionRecord): Promise<void> {
+    const { store } = this.#context;
+    for (const key of await Promise.all(setKeysOf(record).map(setKey))) {
+      await store.send(["ZADD", key, String(record.signedInMs), record.id]);
+      await store.send(["PEXPIRE", key, String(setMs)]);
+    }
+  }
+
+  async #limitPerson(record: SessionRecord): Promise<void> {
+    const { store } = this.#context;
+    const key = await setKey(personKey(record));
+    if (Number(await store.send(["ZCARD", key])) <= maxSessionsOfPerson) return;
+    // Many of them may have ended by time.
+    const alive = await this.#aliveIn(key);
+    const tooMany = alive.slice(0, Math.max(0, alive.length - maxSessionsOfPerson));
+    for (const { id } of tooMany) await this.end(id);
+  }
+
+  async successorOf(id: string): Promise<SessionRecord | undefined> {
+    const next = await this.#context.store.send(["GET", successorKey(id)]);
+    return typeof next === "string" ? await this.find(next) : undefined;
+  }
+
   async update(record: SessionRecord): Promise<void> {
-    if (!this.#known.has(record.id)) return;
-    await this.#write(record, "XX");
     const known = this.#known.get(record.id);
-    if (known) known.record = record;
+    if (!known) return;
+    const isListed = setKeysOf(known.record).join() === setKeysOf(record).join();
+    await this.#write(record, "XX");
+    if (!isListed) await this.#list(record);
+    const current = this.#known.get(record.id);
+    if (current) this.#known.set({ ...current, record });
     await this.#announce(record.id);
   }
 
@@ -174,7 +251,7 @@ export class SharedSessions implements Sessions {
   async beginRefresh(record: SessionRecord): Promise<"mine" | SessionRecord | undefined> {
     const { store, clock } = this.#context;
     const key = `${prefix}refresh:${record.id}`;
-    const deadlineMs = clock.monotonicMs() + refreshLockMs;
+    const deadlineMs = clock.monotonicMs() + refreshWaitMs;
     while (clock.monotonicMs() < deadlineMs) {
       try {
         const current = await this.#fetch(record.id);
@@ -199,40 +276,111 @@ export class SharedSessions implements Sessions {
     return current;
   }
 
-  seen(id: string, nowMs: number): void {
+  seen(id: string, nowMs: number, host: string | undefined): void {
     const known = this.#known.get(id);
     if (!known) return;
+    const { hosts } = known;
+    const isNewHost = host !== undefined && !hosts.has(host) && hosts.size < maxHosts;
+    if (isNewHost) hosts.add(host);
     known.seenMs = nowMs;
-    if (nowMs - known.writtenMs < seenMs) return;
+    this.#known.touch(id);
+    if (!isNewHost && nowMs - known.writtenMs < seenMs) return;
     known.writtenMs = nowMs;
-    const aliveMs = Math.min(this.#leftMs(known.record), this.#context.idleMs);
-    const command = ["PEXPIRE", recordKey(id), String(Math.ceil(aliveMs))];
-    this.#context.store.send(command).catch((error) => this.#away(error));
+    this.#writeUse(known).catch((error) => this.#away(error));
   }
 
-  async end(id: string): Promise<void> {
-    await this.#context.store.send(["DEL", recordKey(id)]);
+  async #writeUse({ record, seenMs, hosts }: Known): Promise<void> {
+    const { store, idleMs, relay } = this.#context;
+    const { id } = record;
+    const aliveMs = String(Math.ceil(Math.min(this.#leftMs(record), idleMs)));
+    const use = JSON.stringify({ relay, seenMs, hosts: [...hosts] });
+    await Promise.all([
+      store.send(["PEXPIRE", recordKey(id), aliveMs]),
+      store.send(["HSET", useKey(id), relay, use]),
+      store.send(["PEXPIRE", useKey(id), aliveMs]),
+    ]);
+  }
+
+  async end(id: string): Promise<boolean> {
+    this.#remember(id, false);
+    const isHere = this.known(id) !== undefined;
+    // Here it ends though the store be away; `poll` tells the store when it is there again.
     this.#gone(id);
-    await this.#announce(id);
+    return await this.#delete(id) || isHere;
   }
 
-  async endOf(people: EndedPeople): Promise<number> {
+  async #delete(id: string): Promise<boolean> {
     const { store } = this.#context;
-    const now = await this.#storeMs();
-    let ended = 0;
-    for (const key of await peopleKeys(people)) {
-      const mark = ["SET", `${key}:ended`, String(now), "PX", String(logoutRememberedMs)];
-      await store.send(mark);
-      const ids = await store.send(["SMEMBERS", key]);
-      await store.send(["DEL", key]);
-      for (const id of Array.isArray(ids) ? ids.map(String) : []) {
-        if (Number(await store.send(["DEL", recordKey(id)])) > 0) ended++;
-        this.#known.delete(id);
-        await this.#announce(id);
-      }
+    const isThere = Number(await store.send(["DEL", recordKey(id)])) > 0;
+    await store.send(["ZREM", allKey, id]);
+    await store.send(["DEL", useKey(id)]);
+    await this.#announce(id);
+    this.#remember(id, true);
+    return isThere;
+  }
+
+  #remember(id: string, isStored: boolean): void {
+    this.#ended.delete(id);
+    if (this.#ended.size >= maxEnded) this.#ended.delete(this.#ended.keys().next().value!);
+    this.#ended.set(id, isStored);
+  }
+
+  async endOf(loggedOut: LoggedOut): Promise<number> {
+    const { store } = this.#context;
+    for (const mark of await Promise.all(marksOfLogout(loggedOut).map(markKey))) {
+      const before = Number(await store.send(["GET", mark]) ?? 0);
+      const issuedMs = String(Math.max(before, loggedOut.issuedMs));
+      await store.send(["SET", mark, issuedMs, "PX", String(logoutRememberedMs)]);
     }
-    if (ended > 0) this.#context.changed();
+    const keys = await Promise.all(setKeysOfLogout(loggedOut).map(setKey));
+    const found = (await Promise.all(keys.map((key) => this.#aliveIn(key)))).flat();
+    const meant = found.filter((record) => isMeant(loggedOut, record)).map(({ id }) => id);
+    let ended = 0;
+    for (const id of new Set(meant)) if (await this.end(id)) ended++;
     return ended;
+  }
+
+  async list({ user, person, limit = Infinity }: SessionQuery = {}): Promise<FoundSessions> {
+    const key = person
+      ? await setKey(personKey(person))
+      : user !== undefined
+      ? await setKey(userKey(user))
+      : allKey;
+    const records = await this.#aliveIn(key, limit + 1);
+    const shown = records.slice(0, limit);
+    const sessions = await Promise.all(shown.map((record) => this.#usedSession(record)));
+    return { sessions, isComplete: shown.length === records.length };
+  }
+
+  /** Sessions of a set that are alive, the first ones first; the set forgets the others. */
+  async #aliveIn(key: string, limit = Infinity): Promise<SessionRecord[]> {
+    const ids = texts(await this.#context.store.send(["ZRANGE", key, "0", "-1"]));
+    const alive: SessionRecord[] = [];
+    for (let start = 0; start < ids.length && alive.length < limit; start += pageLength) {
+      const page = ids.slice(start, start + pageLength);
+      const records = await Promise.all(page.map((id) => this.#read(id)));
+      const over = page.filter((_, index) => !records[index]);
+      if (over.length > 0) await this.#context.store.send(["ZREM", key, ...over]);
+      alive.push(...records.filter((record) => record !== undefined));
+    }
+    return alive.slice(0, limit);
+  }
+
+  async #usedSession(record: SessionRecord): Promise<UsedSession> {
+    const { store, relay } = this.#context;
+    const known = this.#known.get(record.id);
+    const stored = texts(await store.send(["HVALS", useKey(record.id)])).flatMap(toUse);
+    const others = stored.filter((use) => use.relay !== relay);
+    const own = stored.filter((use) => use.relay === relay);
+    const uses = [...others, ...known ? [{ relay, seenMs: known.seenMs, hosts: [] }] : own];
+    const last = uses.sort((one, other) => other.seenMs - one.seenMs)[0];
+    const hosts = [...others, ...own].flatMap((use) => use.hosts).concat(...known?.hosts ?? []);
+    return {
+      record,
+      lastUsedMs: last?.seenMs ?? record.signedInMs,
+      hosts: [...new Set(hosts)],
+      relay: last?.relay ?? "",
+    };
   }
 
   async useOnce(id: string, untilMs: number): Promise<boolean> {
@@ -242,17 +390,12 @@ export class SharedSessions implements Sessions {
     return reply === "OK";
   }
 
-  async isEnded(people: EndedPeople & { readonly issuedMs: number }): Promise<boolean> {
-    for (const key of await peopleKeys(people)) {
-      const endedMs = await this.#context.store.send(["GET", `${key}:ended`]);
-      if (typeof endedMs === "string" && people.issuedMs <= Number(endedMs)) return true;
+  async isEnded(issued: Issued): Promise<boolean> {
+    for (const key of await Promise.all(marksOf(issued).map(markKey))) {
+      const endedMs = await this.#context.store.send(["GET", key]);
+      if (typeof endedMs === "string" && issued.issuedMs <= Number(endedMs)) return true;
     }
     return false;
-  }
-
-  async #storeMs(): Promise<number> {
-    const reply = await this.#context.store.send(["TIME"]);
-    return Array.isArray(reply) ? Number(reply[0]) * 1_000 : this.#context.clock.nowMs();
   }
 
   async #announce(id: string): Promise<void> {
@@ -276,14 +419,25 @@ export class SharedSessions implements Sessions {
     }
     const range = ["XRANGE", changesKey, `(${this.#seen}`, "+", "COUNT", String(maxChanges)];
     const entries = entriesOf(await store.send(range));
+    const wasAway = this.#isAway;
     this.#told();
     this.#seen = entries.at(-1)?.number ?? this.#seen;
-    const ids = new Set(entries.map(({ id }) => id));
-    await this.#lookAgain([...ids].filter((id) => this.#known.has(id)));
+    await this.#endLate();
+    // What happened meanwhile may be lost: changes are kept up to a number.
+    const isAll = wasAway || entries.length >= maxChanges;
+    const ids = isAll ? this.#known.keys() : new Set(entries.map(({ id }) => id));
+    await this.#lookAgain([...ids].filter((id) => this.#known.get(id)));
+  }
+
+  /** Ends in the store what ended here while it was away. */
+  async #endLate(): Promise<void> {
+    for (const [id, isStored] of [...this.#ended]) if (!isStored) await this.#delete(id);
   }
 
   async #lookAgain(ids: readonly string[]): Promise<void> {
-    await Promise.all(ids.map((id) => this.#fetch(id)));
+    for (let start = 0; start < ids.length; start += pageLength) {
+      await Promise.all(ids.slice(start, start + pageLength).map((id) => this.#fetch(id)));
+    }
   }
 
   #away(error: unknown): void {
@@ -311,20 +465,41 @@ function entriesOf(reply: unknown): Entry[] {
   return reply.map(([number, [, id]]) => ({ number: String(number), id: String(id) }));
 }
 
+function texts(reply: unknown): string[] {
+  return Array.isArray(reply) ? reply.map(String) : [];
+}
+
+/** What no relay has written counts for nothing. */
+function toUse(text: string): Use[] {
+  try {
+    const { relay, seenMs, hosts } = JSON.parse(text);
+    const isUse = typeof relay === "string" && typeof seenMs === "number" &&
+      Array.isArray(hosts) && hosts.every((host) => typeof host === "string");
+    return isUse ? [{ relay, seenMs, hosts }] : [];
+  } catch {
+    return [];
+  }
+}
+
 function recordKey(id: string): string {
   return `${prefix}session:${id}`;
 }
 
-/** Sets of a person's sessions, and of those of one of the provider's. */
-async function peopleKeys(
-  { issuer, subject, providerSession }: EndedPeople,
-): Promise<string[]> {
-  const keys: string[] = [];
-  if (subject !== undefined) keys.push(await digest(JSON.stringify([issuer, "sub", subject])));
-  if (providerSession !== undefined) {
-    keys.push(await digest(JSON.stringify([issuer, "sid", providerSession])));
-  }
-  return keys.map((key) => `${prefix}of:${key}`);
+function useKey(id: string): string {
+  return `${prefix}use:${id}`;
+}
+
+function successorKey(id: string): string {
+  return `${prefix}next:${id}`;
+}
+
+/** A set of sessions, which the store does not know by name. */
+async function setKey(key: string): Promise<string> {
+  return `${prefix}set:${await digest(key)}`;
+}
+
+async function markKey(mark: string): Promise<string> {
+  return `${prefix}ended:${await digest(mark)}`;
 }
 
 async function digest(text: string): Promise<string> {

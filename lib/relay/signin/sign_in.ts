@@ -11,6 +11,7 @@ import { cookieNames, readCookie, setCookie } from "../own_cookies.ts";
 import { Handoff } from "./handoff.ts";
 import { type OidcClient, OidcProvider, type VerifiedSignIn } from "./oidc_provider.ts";
 import { OpenedCookies } from "./opened_cookies.ts";
+import { PeopleSessions } from "./people_sessions.ts";
 import { ProviderError } from "./provider_error.ts";
 import type { SessionKeys } from "./session_keys.ts";
 import type { SessionRecord, Sessions } from "./sessions.ts";
@@ -55,10 +56,14 @@ export class SignInRefusal {
   }
 }
 
+const signedOutMeanwhile = new SignInRefusal("the account has been signed out meanwhile");
+
 /** Sign-in for the services of a relay. */
 export class SignIn {
   readonly context: SignInContext;
   readonly handoff: Handoff;
+  /** For operators. */
+  readonly people: PeopleSessions;
   #options: SignInOptions;
   #providers = new Map<string, OidcProvider>();
   readonly #opened: OpenedCookies;
@@ -68,6 +73,7 @@ export class SignIn {
     this.context = context;
     this.#options = options;
     this.handoff = new Handoff(this);
+    this.people = new PeopleSessions(context.sessions, context.log);
     this.#opened = new OpenedCookies(context);
     this.replace(options, clients);
   }
@@ -144,29 +150,32 @@ export class SignIn {
     provider: string | undefined,
   ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
     const id = this.#opened.open(purpose, hostname, cookie);
-    if (id instanceof Promise) return id.then((id) => this.#alive(id, provider));
-    return this.#alive(id, provider);
+    const host = purpose === "session" ? hostname : undefined;
+    if (id instanceof Promise) return id.then((id) => this.#alive(id, provider, host));
+    return this.#alive(id, provider, host);
   }
 
   #alive(
     id: string | undefined,
     provider: string | undefined,
+    host: string | undefined,
   ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
     if (id === undefined) return undefined;
     const found = this.context.sessions.find(id);
     return found instanceof Promise
-      ? found.then((record) => this.#fresh(record, provider))
-      : this.#fresh(found, provider);
+      ? found.then((record) => this.#fresh(record, provider, host))
+      : this.#fresh(found, provider, host);
   }
 
   #fresh(
     record: SessionRecord | undefined,
     provider: string | undefined,
+    host: string | undefined,
   ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
     if (!record || !this.#providers.has(record.provider)) return undefined;
     if (provider !== undefined && record.provider !== provider) return undefined;
     const now = this.context.clock.nowMs();
-    this.context.sessions.seen(record.id, now);
+    this.context.sessions.seen(record.id, now, host);
     return now < record.freshUntilMs ? record : this.#refresh(record);
   }
 
@@ -265,8 +274,8 @@ export class SignIn {
   }
 
   /**
-   * Begins a session of the login host, or renews the browser's own if it is the same person's. A
-   * session of somebody else ends.
+   * Begins a session of the login host, always under a new id: whoever knew the one before must not
+   * have the new one. The browser's session before ends.
    */
   async begin(
     provider: OidcProvider,
@@ -277,28 +286,29 @@ export class SignIn {
     const { name, issuer } = provider.config;
     const person = this.#personOf(provider, verified);
     if (person instanceof SignInRefusal) return person;
-    const isEnded = await sessions.isEnded({
-      issuer,
-      subject: verified.subject,
-      providerSession: verified.providerSession,
-      issuedMs: verified.issuedMs,
-    });
-    if (isEnded) return new SignInRefusal("the account has been signed out meanwhile");
-    const isSame = before?.provider === name && before.subject === verified.subject;
-    if (before && !isSame) await sessions.end(before.id);
+    const { subject, providerSession, issuedMs } = verified;
+    const issued = { issuer, subject, providerSession, issuedMs };
+    if (await sessions.isEnded(issued)) return signedOutMeanwhile;
     const now = clock.nowMs();
     const record: SessionRecord = {
-      id: isSame ? before.id : randomText(18),
+      id: randomText(18),
       provider: name,
       issuer,
-      subject: verified.subject,
+      subject,
       providerSession: undefined,
       ...person,
       signedInMs: now,
       expiresMs: now + this.#options.sessionMs,
       freshUntilMs: now + freshMs,
     };
-    await sessions.put(record);
+    const isSame = before?.provider === name && before.subject === subject;
+    if (before && !isSame) await sessions.end(before.id);
+    await sessions.put(record, isSame ? before.id : undefined);
+    // A logout that came between the first look and now did not find this session.
+    if (await sessions.isEnded(issued)) {
+      await sessions.end(record.id);
+      return signedOutMeanwhile;
+    }
     log.info("Signed in", {
       user: record.username,
       provider: name,

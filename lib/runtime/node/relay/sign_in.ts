@@ -12,7 +12,8 @@ import { WebSignIn } from "../../../relay/routes/web_sign_in.ts";
 import { clientOf } from "../../../relay/signin/client.ts";
 import type { OidcClient } from "../../../relay/signin/oidc_provider.ts";
 import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/session_keys.ts";
-import { MemorySessions, type Sessions } from "../../../relay/signin/sessions.ts";
+import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
+import type { Sessions } from "../../../relay/signin/sessions.ts";
 import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
 import { SignIn } from "../../../relay/signin/sign_in.ts";
 import { tokenDigest } from "../token_digest.ts";
@@ -107,7 +108,10 @@ export class RelaySignIn {
     changed: () => void,
   ): Promise<Sessions> {
     const { directory } = this.#options;
-    if (!directory) return new MemorySessions(systemClock.nowMs, idleMs, changed);
+    const relay = this.#relay.settings.instance!;
+    if (!directory) {
+      return new MemorySessions({ nowMs: systemClock.nowMs, idleMs, relay, changed });
+    }
     const { redisStore } = await import("../redis_store.ts");
     const store = redisStore(directory.url);
     const sessions = new SharedSessions({
@@ -116,6 +120,7 @@ export class RelaySignIn {
       clock: systemClock,
       log: this.#relay.log,
       idleMs,
+      relay,
       changed,
     });
     store.open();
