@@ -26,6 +26,7 @@ import type { PeerRouting } from "./hop/peer_routing.ts";
 import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { type Registration, Registry } from "./agents/registry.ts";
+import { Disconnects } from "./agents/disconnects.ts";
 import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
 import { systemClock } from "../jwt/clock.ts";
@@ -38,6 +39,8 @@ import { PolicyGate } from "./services/service_gate.ts";
 import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
 import { ServiceTable } from "./services/service_table.ts";
 import { Services } from "./services/services.ts";
+import { LocalStatus } from "./status/relay_status.ts";
+import type { UnderWay } from "./status/under_way.ts";
 import { TokenTable } from "./agents/tokens.ts";
 
 /** What a relay is configured with; all durations in milliseconds. */
@@ -112,6 +115,16 @@ export class Relay {
   readonly audit: Audit | undefined;
   readonly tracer: Tracer | undefined;
   readonly admissions: Admissions;
+  /** How sessions ended. */
+  readonly disconnects = new Disconnects();
+  /** Requests and connections that are under way. */
+  readonly underWay = new Set<UnderWay>();
+  readonly startedMs = Date.now();
+  /** The configuration's changes, counted. */
+  changes = 0;
+  /** What it tells people and programs. */
+  readonly status: LocalStatus;
+  #lastNumber = 0;
   readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
   readonly callerRefusals: CallerRefusals;
@@ -151,6 +164,7 @@ export class Relay {
   private constructor(config: RelayConfig, log: Log, parts: RelayParts, made: MadeParts) {
     const { registry, metrics, tokens, callers, people, assertions } = made;
     this.config = config;
+    this.status = new LocalStatus(this);
     this.log = log;
     this.registry = registry;
     this.metrics = metrics;
@@ -243,6 +257,7 @@ export class Relay {
     this.metrics.useClusters(clusters.map(({ id }) => id));
     this.responseTimeouts.useClusters(clusters);
     this.#clusters = clusters;
+    this.disconnects.forget((id) => !this.#clustersById.has(id));
     this.#pathless = pathlessOf(clusters);
     this.#clustersById = new Map(clusters.map((cluster) => [cluster.id, cluster]));
     this.replaceServices(this.services.table.services);
@@ -250,6 +265,11 @@ export class Relay {
     const changes = this.admissions.replace(tokens);
     for (const { reviewed } of [...this.registry.all()]) reviewed?.();
     return changes;
+  }
+
+  /** For what has to be told from all else of this relay. */
+  nextNumber(): number {
+    return ++this.#lastNumber;
   }
 
   /** Whether a cluster has nothing at `/tunnel/{id}`: services alone use it. */
@@ -273,6 +293,7 @@ export class Relay {
   /** Takes other services. What is open of those that are gone ends; the others are not touched. */
   replaceServices(services: readonly Service[]): ServiceChanges {
     const before = this.services.table.services;
+    this.changes++;
     const table = new ServiceTable(services, this.#clusters);
     this.limits.useServices(services);
     this.metrics.useServices(table.names);

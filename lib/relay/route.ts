@@ -78,3 +78,9 @@ export function pathOf(target: string): string {
 export function isOwnPath(path: string): boolean {
   return path.startsWith("/.culvert/") || /^\/\.culvert(?:\?|$)/.test(path);
 }
+
+/** A query may hold what a log must not. */
+export function withoutQuery(path: string): string {
+  const end = path.indexOf("?");
+  return end === -1 ? path : path.slice(0, end);
+}

@@ -7,6 +7,10 @@ import type { Route, ServiceRoute } from "../route.ts";
 /** A session and what the registry goes by. */
 export interface Registration {
   readonly session: Session;
+  /** Tells it from all other sessions of this relay. */
+  readonly number: number;
+  /** The agent's address. */
+  readonly address: string;
   /** As the configuration has it now: the same session may see another entry later. */
   readonly cluster: Cluster;
   /** The name of the token that the agent showed. */
@@ -58,6 +62,11 @@ export class Registry {
   /** All registrations, for draining and metrics. */
   *all(): Generator<Registration> {
     for (const registrations of this.#sessions.values()) yield* registrations;
+  }
+
+  /** A cluster's registrations. */
+  of(clusterId: string): readonly Registration[] {
+    return this.#sessions.get(clusterId) ?? [];
   }
 
   /**

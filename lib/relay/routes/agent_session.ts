@@ -94,6 +94,8 @@ export class AgentSession {
     const sinceMs = Math.round(steadyEpochMs());
     this.#registration = {
       session,
+      number: relay.nextNumber(),
+      address: this.#about.peer,
       instance,
       slot,
       sinceMs,
@@ -176,12 +178,13 @@ export class AgentSession {
 
   #closed(end: SessionEnd): void {
     const { code, reason } = end;
-    const { admissions, log, metrics, registry } = this.#relay;
+    const { admissions, disconnects, log, metrics, registry } = this.#relay;
     clearTimeout(this.#timer);
     admissions.leave(this.#admission);
     if (this.#registration) registry.remove(this.#registration);
     this.#left();
     metrics.sessionEnded(end, this.#session.stats);
+    if (this.#registration) disconnects.add(this.#registration, end);
     log[brokenCodes.has(code) ? "warn" : "info"]("Agent disconnected", {
       ...this.#about,
       code,

@@ -16,10 +16,10 @@ import { type Permit, unlimited } from "../limits/limits.ts";
 import type { RefusalThrottle } from "../limits/refusal_throttle.ts";
 import type { Relay } from "../relay.ts";
 import { type CallerIdentity, noIdentity } from "../people/identities.ts";
-import type { Route } from "../route.ts";
+import { type Route, withoutQuery } from "../route.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "../telemetry/audit.ts";
 import type { RequestFigures } from "../telemetry/request_figures.ts";
-import { RequestLog, withoutQuery } from "./request_log.ts";
+import { RequestLog } from "./request_log.ts";
 
 /** What a request came as; an `Exchange` is one, and so is a TCP connection with a head made up for it. */
 export interface RequestSource {
@@ -56,6 +56,10 @@ export class RequestContext implements Audited, OpenRequest {
   readonly identity: CallerIdentity;
   readonly log: RequestLog;
   readonly span: Span | undefined;
+  /** When it came, in milliseconds since 1970. */
+  readonly sinceMs = Date.now();
+  /** Tells it from all others of this relay. */
+  readonly number: number;
   /** Times that the request was sent again. */
   retries = 0;
   /** The code of an answer of the relay's own. */
@@ -78,6 +82,7 @@ export class RequestContext implements Audited, OpenRequest {
     this.relay = relay;
     this.source = source;
     this.route = route;
+    this.number = relay.nextNumber();
     this.caller = asker.caller;
     this.denialReason = asker.denialReason;
     this.fromRelay = asker.fromRelay;
@@ -134,6 +139,7 @@ export class RequestContext implements Audited, OpenRequest {
     }
     this.#openEntry = entry;
     if (route.kind === "service") relay.services.began(this);
+    relay.underWay.add(this);
     return undefined;
   }
 
@@ -180,6 +186,7 @@ export class RequestContext implements Audited, OpenRequest {
     this.permit.release();
     relay.callers.open.remove(this.#openEntry);
     relay.services.ended(this);
+    relay.underWay.delete(this);
     for (const figures of this.#figures) {
       figures.open--;
       figures.finished(method, end);

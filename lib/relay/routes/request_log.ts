@@ -3,6 +3,7 @@ import type { ExchangeEnd } from "../../net/exchange.ts";
 import { type Span, spanMethod, type Tracer } from "../../trace.ts";
 import { isAnonymous } from "../callers/methods.ts";
 import { clusterNotAvailable, type RelayError } from "../errors.ts";
+import { withoutQuery } from "../route.ts";
 import type { RequestContext } from "./request_context.ts";
 
 /** Writes the lines of one request. */
@@ -27,10 +28,13 @@ export class RequestLog {
   revoked(code: string): void {
     const { caller } = this.#request;
     const about = { ...this.#about(), caller: caller?.name, caller_kind: caller?.kind };
-    if (code !== "service_removed") {
-      return this.#log.warn("Breaking off a request: its caller may not go on", about);
+    if (code === "service_removed") {
+      return this.#log.warn("Breaking off a request: its service was removed", about);
     }
-    this.#log.warn("Breaking off a request: its service was removed", about);
+    if (code === "ended_by_admin") {
+      return this.#log.warn("Breaking off a request: an administrator ended it", about);
+    }
+    this.#log.warn("Breaking off a request: its caller may not go on", about);
   }
 
   /** It is over. */
@@ -137,10 +141,4 @@ export class RequestLog {
 
 function tenths(ms: number): number {
   return Math.round(ms * 10) / 10;
-}
-
-/** A query may hold what a log must not. */
-export function withoutQuery(path: string): string {
-  const end = path.indexOf("?");
-  return end === -1 ? path : path.slice(0, end);
 }

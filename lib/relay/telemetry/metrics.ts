@@ -5,6 +5,7 @@ import type { DenialReason } from "../callers/caller.ts";
 import type { RequestFigures } from "./request_figures.ts";
 import { FigureSeries } from "./figure_series.ts";
 import { histogramText } from "./latency.ts";
+import { MetricHistory } from "./metric_history.ts";
 import type { SessionStats } from "../../protocol/session.ts";
 import { CloseCode } from "../../protocol/errors.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
@@ -37,6 +38,7 @@ function codeLabel(code: number): string {
 
 /** Counters, gauges and histograms of one relay. */
 export class RelayMetrics {
+  readonly history: MetricHistory = new MetricHistory();
   readonly #metrics = new Metrics();
   readonly #clusters: FigureSeries;
   readonly #services: FigureSeries;
@@ -232,6 +234,7 @@ export class RelayMetrics {
    */
   limitHit(limit: string): void {
     this.#limitHits.inc({ limit });
+    this.history.limitHit(limit);
     // argocd-cluster-proxy's name for all limits on requests per second.
     if (limit.endsWith("rate-limit")) this.#rateLimited.inc();
   }
@@ -267,11 +270,13 @@ export class RelayMetrics {
   /** When the certificates of an option's file expire, in seconds since 1970. */
   certificateExpires(name: string, seconds: number): void {
     this.#certificates.set({ name }, seconds);
+    this.history.certificateExpires(name, seconds * 1_000);
   }
 
   /** A certificate is in use no more. */
   certificateGone(name: string): void {
     this.#certificates.remove({ name });
+    this.history.certificateGone(name);
   }
 
   /** What a source held at start is in use. */
@@ -279,11 +284,17 @@ export class RelayMetrics {
     this.#configReloads.inc({ source, result: "applied" }, 0);
     this.#configReloads.inc({ source, result: "refused" }, 0);
     this.#configReloadTime.setToCurrentTime({ source });
+    this.history.reloaded(source, "loaded");
   }
 
-  /** A source changed while running: what it holds now is in use, or what it held before. */
-  configReloaded(source: ConfigSource, result: "applied" | "refused"): void {
+  /**
+   * A source changed while running: what it holds now is in use, or what it held before.
+   *
+   * @param reason Why it was refused.
+   */
+  configReloaded(source: ConfigSource, result: "applied" | "refused", reason?: string): void {
     this.#configReloads.inc({ source, result });
+    this.history.reloaded(source, result, reason);
     if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
   }
 

@@ -1,4 +1,5 @@
 /** What counts nothing, for homes where nobody could read one relay's numbers. */
+import { MetricHistory } from "./metric_history.ts";
 import { RequestFigures } from "./request_figures.ts";
 import type { RelayMetrics } from "./metrics.ts";
 
@@ -11,6 +12,8 @@ export type Metrics = Pick<RelayMetrics, keyof RelayMetrics>;
 /** Metrics of a relay that keeps none. */
 export class SilentMetrics implements Metrics {
   readonly contentType = "text/plain; version=0.0.4; charset=utf-8";
+
+  readonly history: MetricHistory = new MetricHistory();
 
   readonly #all = new RequestFigures();
 

@@ -30,7 +30,8 @@ export interface FollowedConfig<Source extends string> {
 /** Where reloads are counted. */
 export interface ConfigMetrics<Source extends string> {
   configLoaded(source: Source): void;
-  configReloaded(source: Source, result: "applied" | "refused"): void;
+  /** @param reason why it was refused */
+  configReloaded(source: Source, result: "applied" | "refused", reason?: string): void;
 }
 
 /**
@@ -52,7 +53,7 @@ export function followConfig<Source extends string>(
       log.info("Configuration reloaded", { source, ...about });
     },
     failed({ message }) {
-      metrics.configReloaded(source, "refused");
+      metrics.configReloaded(source, "refused", message);
       log.error("Refused a changed configuration; what was in use stays", {
         source,
         reason: message,

@@ -37,7 +37,8 @@ class Sessions implements Disposable {
       socket.events.message(frame(T.Settings, 0, settings));
     }
     this.#open.push(session);
-    const registration = { session, cluster, tokenName: "default", instance, slot, sinceMs };
+    const about = { number: 1, address: "127.0.0.1", tokenName: "default" };
+    const registration = { session, cluster, ...about, instance, slot, sinceMs };
     this.registry.add(registration);
     return registration;
   }

@@ -234,7 +234,7 @@ export class WebCertificates {
     if (!now.certificate) {
       this.#known.set(seen.name, { ...now, certificate: before?.certificate });
       if (before?.fault === now.fault) return false;
-      metrics.configReloaded("web_certs", "refused");
+      metrics.configReloaded("web_certs", "refused", now.fault);
       const isOldInUse = before?.certificate !== undefined;
       log.error("Refused a web certificate; what was in use stays", {
         ...{ pair: seen.name, reason: now.fault, in_use: isOldInUse },
@@ -267,7 +267,7 @@ export class WebCertificates {
     const reason = asConfigError(error).message;
     if (reason === this.#folderFault) return;
     this.#folderFault = reason;
-    metrics.configReloaded("web_certs", "refused");
+    metrics.configReloaded("web_certs", "refused", reason);
     log.error("Can't read the web certificates; what was in use stays", { reason });
   }
 

@@ -1,0 +1,238 @@
+/** What one relay knows of itself, for people and programs. */
+import { CloseCode } from "../../protocol/errors.ts";
+import { requestedUpgrade } from "../../http1/fields.ts";
+import type { ClusterEntry } from "../../domain/cluster.ts";
+import type { Service } from "../../domain/service.ts";
+import type {
+  AgentStatus,
+  ClusterStatus,
+  RelayStatus,
+  ServiceStatus,
+  Status,
+  StatusScope,
+  StatusSource,
+  StreamStatus,
+} from "../../domain/status.ts";
+import type { Registration } from "../agents/registry.ts";
+import { isAnonymous } from "../callers/methods.ts";
+import type { Relay } from "../relay.ts";
+import { withoutQuery } from "../route.ts";
+import { type EntryFacts, noEntryFacts } from "./entry_facts.ts";
+import { Follower } from "./follower.ts";
+import { everything, scoped } from "./scope.ts";
+import type { UnderWay } from "./under_way.ts";
+
+/** The code of a stream that was ended through the admin API or a status page. */
+export const endedByAdmin = "ended_by_admin";
+
+/** Reads one relay. */
+export class LocalStatus implements StatusSource {
+  readonly #relay: Relay;
+  /** What the admin API knows of entries. */
+  facts: EntryFacts = noEntryFacts;
+
+  constructor(relay: Relay) {
+    this.#relay = relay;
+  }
+
+  read(scope: StatusScope = everything): Promise<Status> {
+    return Promise.resolve(scoped(this.now(), scope));
+  }
+
+  /** All of it, as it is now. */
+  now(): Status {
+    const relay = this.#relay;
+    const { id } = this;
+    const { limits, reloads, certificates } = relay.metrics.history;
+    return {
+      atMs: Date.now(),
+      relays: [this.#self()],
+      clusters: this.#clusters(),
+      services: relay.services.table.services.map((service) => this.#service(service))
+        .sort((a, b) => compare(a.name, b.name)),
+      streams: [...relay.underWay].map((request) => this.#stream(request)),
+      certificates: [...certificates].map(([option, notAfterMs]) => ({
+        relay: id,
+        option,
+        notAfterMs,
+      })),
+      reloads: [...reloads].map(([source, reload]) => ({ relay: id, source, ...reload })),
+      limitHits: [...limits].map(([limit, hits]) => ({ relay: id, limit, ...hits })),
+      requests: [],
+    };
+  }
+
+  /** Names this relay among all. */
+  get id(): string {
+    return this.#relay.settings.instance!;
+  }
+
+  disconnectAgent(id: string, by: string, scope: StatusScope = everything): Promise<boolean> {
+    return Promise.resolve(this.disconnectHere(id, by, scope));
+  }
+
+  /** Ends a session of this relay. */
+  disconnectHere(id: string, by: string, scope: StatusScope): boolean {
+    const found = this.#relay.registry.all().find((it) => this.#agentId(it) === id);
+    if (!found || !scope.seesCluster(found.cluster.id)) return false;
+    const { cluster, instance, address: peer } = found;
+    this.#relay.log.warn("Disconnecting an agent: an administrator asked for it", {
+      ...{ cluster: cluster.id, instance, peer, by },
+    });
+    // Not 1008: its agent is welcome to connect again.
+    found.session.close(CloseCode.GoingAway, "Disconnected by an administrator");
+    return true;
+  }
+
+  endStream(id: string, by: string, scope: StatusScope = everything): Promise<boolean> {
+    return Promise.resolve(this.endHere(id, by, scope));
+  }
+
+  /** Ends a request or connection that a caller of this relay has open. */
+  endHere(id: string, by: string, scope: StatusScope): boolean {
+    const found = this.#relay.underWay.values().find((it) => this.#streamId(it) === id);
+    if (!found || !scope.seesCluster(found.route.cluster)) return false;
+    this.#relay.log.warn("Ending a stream: an administrator asked for it", {
+      ...{ request_id: found.requestId, cluster: found.route.cluster, by },
+    });
+    found.revoke(endedByAdmin);
+    return true;
+  }
+
+  follow(changed: () => void): () => void {
+    return new Follower(() => this.#mark(), changed).stop;
+  }
+
+  /** What tells one picture from the next, cheaply. */
+  #mark(): string {
+    const { registry, underWay, services } = this.#relay;
+    return `${registry.size} ${underWay.size} ${services.table.services.length} ${this.#relay.changes}`;
+  }
+
+  #self(): RelayStatus {
+    const relay = this.#relay;
+    const isDirectoryUp = relay.peers?.directory.isUp;
+    return {
+      id: this.id,
+      version: relay.config.version,
+      startedMs: relay.startedMs,
+      isStopping: relay.isStopping,
+      agents: relay.registry.size,
+      openStreams: relay.underWay.size,
+      ...isDirectoryUp !== undefined && { isDirectoryUp },
+    };
+  }
+
+  #clusters(): ClusterStatus[] {
+    const agents = Map.groupBy(
+      [...this.#relay.registry.all()].map((registration) => this.#agent(registration)),
+      ({ cluster }) => cluster,
+    );
+    const entries = [...this.#relay.clusters.values(), ...this.facts.waitingClusters()];
+    return entries.map((entry) => this.#cluster(entry, agents.get(entry.id) ?? []))
+      .sort((a, b) => compare(a.id, b.id));
+  }
+
+  #cluster(entry: Omit<ClusterEntry, "tokens">, agents: AgentStatus[]): ClusterStatus {
+    const { id, targetAddr, impersonation, claims, callerPolicy } = entry;
+    const lastDisconnect = this.#relay.disconnects.of(id);
+    return {
+      id,
+      source: "configuration",
+      isAccepted: true,
+      ...this.facts.cluster(id),
+      ...targetAddr !== undefined && { targetAddr },
+      impersonation,
+      hostnames: (claims?.hostnames ?? []).map(({ name }) => name),
+      ...claims && { policy: claims.policy },
+      ...callerPolicy !== undefined && { callerPolicy },
+      agents: agents.sort((a, b) => b.sinceMs - a.sinceMs),
+      ...lastDisconnect && { lastDisconnect },
+    };
+  }
+
+  #agentId({ number }: Registration): string {
+    return `${shortened(this.id)}-${number}`;
+  }
+
+  #agent(registration: Registration): AgentStatus {
+    const { session, cluster, instance, slot, address, tokenName, sinceMs } = registration;
+    const { announced, stats, peer } = session;
+    return {
+      id: this.#agentId(registration),
+      cluster: cluster.id,
+      relay: this.id,
+      instance,
+      slot,
+      address,
+      software: peer?.software,
+      protocolVersion: session.version,
+      tokenName,
+      sinceMs,
+      roundTripMs: session.roundTripMs,
+      openStreams: session.openStreams,
+      ...stats,
+      isDraining: session.isDraining,
+      isSuspect: session.isSuspect,
+      ...announced && {
+        targets: announced.targets.map(({ name, kind }) => ({ name, kind })),
+        targetsHash: announced.hash,
+      },
+      claims: [...registration.claims?.keys() ?? []],
+    };
+  }
+
+  #service(service: Service): ServiceStatus {
+    const { name, hostnames, cluster, target, kind, policy, provider } = service;
+    const agents = [...this.#relay.registry.of(cluster)]
+      .filter(({ targets }) => !targets || target === undefined || targets.has(target));
+    return {
+      name,
+      source: "configuration",
+      ...this.facts.service(name),
+      hostnames: hostnames.map(({ name, port }) => port === undefined ? name : `${name}:${port}`),
+      cluster,
+      target,
+      kind,
+      policy,
+      provider,
+      agents: agents.length,
+    };
+  }
+
+  #streamId({ number }: UnderWay): string {
+    return `${shortened(this.id)}-${number}`;
+  }
+
+  #stream(request: UnderWay): StreamStatus {
+    const { route, caller, registration, source: { head, peer } } = request;
+    const isService = route.kind === "service";
+    const known = caller && !isAnonymous(caller.kind) ? caller : undefined;
+    return {
+      id: this.#streamId(request),
+      relay: this.id,
+      requestId: request.requestId,
+      cluster: route.cluster,
+      ...isService && { service: route.name, hostname: route.hostname },
+      caller: known?.person?.username ?? known?.name,
+      callerKind: known?.kind,
+      address: peer.address,
+      method: head.method,
+      path: withoutQuery(route.path),
+      upgrade: requestedUpgrade(head),
+      sinceMs: request.sinceMs,
+      agent: registration && this.#agentId(registration),
+    };
+  }
+}
+
+const idLength = 8;
+
+/** Enough of a relay's id to tell it from all others. */
+export function shortened(id: string): string {
+  return id.slice(0, idLength);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
