@@ -76,6 +76,8 @@ function register(relay: Relay, id: string, more: Partial<Registration>): void {
   relay.registry.add({
     session: session as Registration["session"],
     cluster: { id } as Registration["cluster"],
+    number: 1,
+    address: "192.0.2.1",
     tokenName: "default",
     instance: "one",
     slot: 0,
