@@ -118,19 +118,26 @@ export function ownPaths(relay: Relay): OwnPaths {
 export function healthApp(relay: Relay, relayHost?: string): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   // What a proxy in front asks before it obtains a certificate for a name.
-  app.get("/.culvert/hosts", (c) => {
+  app.get("/.culvert/hosts", async (c) => {
     const host = canonicalHost(c.req.query("domain") ?? "");
-    const isKnown = host !== undefined && (host === relayHost || hasCertificateFor(relay, host));
+    const isOwn = host === relayHost || relay.signIn?.isLoginHost(host);
+    const isKnown = host !== undefined && (isOwn || await hasCertificateFor(relay, host));
+    if (isKnown === "unknown") return c.text("the other relays have not answered\n", 503);
     return isKnown ? c.text("ok") : c.text("no such host\n", 404);
   });
   return addMetrics(addProbes(app, relay), relay);
 }
 
 /** Whether a name is a service's that is served by HTTP; under a wildcard for claims, only once claimed. */
-function hasCertificateFor({ services, registry }: Relay, host: string): boolean {
+function hasCertificateFor(
+  { services, registry, peers }: Relay,
+  host: string,
+): boolean | Promise<boolean | "unknown"> {
   const found = services.table.find(host);
   if (!found || found.service.kind === "tls") return false;
-  return found.claim !== "wildcard" || registry.isClaimed(found.service.cluster, host);
+  const { cluster } = found.service;
+  if (found.claim !== "wildcard" || registry.isClaimed(cluster, host)) return true;
+  return peers?.claimQuestions.isClaimed(cluster, host) ?? false;
 }
 
 function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {

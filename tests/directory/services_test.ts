@@ -1,6 +1,7 @@
 /** Requests for services that arrive at a relay whose neighbour holds the session. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { get, textOf } from "../services/setup.ts";
+import { withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent } from "../support/programs.ts";
 import { fieldValues, readHead, readRequest, statusOf } from "../support/raw_http.ts";
@@ -30,11 +31,15 @@ const mirror: TargetHandler = async (connection) => {
   }
 };
 
-async function webAddressOf(relay: RunningRelay): Promise<string> {
+async function addressOf(relay: RunningRelay, name: string): Promise<string> {
   const line = await relay.waitForLog(({ message, listener }) =>
-    message === "Listening" && listener === "web"
+    message === "Listening" && listener === name
   );
   return String(line.address);
+}
+
+async function webAddressOf(relay: RunningRelay): Promise<string> {
+  return await addressOf(relay, "web");
 }
 
 Deno.test({
@@ -185,7 +190,7 @@ Deno.test({
     const options = {
       directory: redis.url,
       targets: {},
-      args: ["-web-addr", "127.0.0.1:0", "-clusters", clusters],
+      args: ["-web-addr", "127.0.0.1:0", "-health-addr", "127.0.0.1:0", "-clusters", clusters],
     };
     await using holder = await startPeer(options);
     await using other = await startPeer(options);
@@ -210,6 +215,70 @@ Deno.test({
     equal(statusOf(await get(web, "listed.test")), 200);
     equal(statusOf(await get(web, "b.team.test")), 421);
     equal(statusOf(await get(await webAddressOf(holder), "listed.test")), 200);
+    // What a proxy asks before it obtains a certificate.
+    const health = await addressOf(other, "health");
+    const asked = async (domain: string) =>
+      statusOf(await get(health, "x", `/.culvert/hosts?domain=${domain}`));
+    equal(await asked("a.team.test"), 200);
+    equal(await asked("listed.test"), 200);
+    equal(await asked("b.team.test"), 404);
     await Deno.remove(clusters);
+  },
+});
+
+Deno.test({
+  name:
+    "a service goes to the relay whose agent has its target, though another has agents of the cluster",
+  ignore: !hasRedis,
+  async fn() {
+    await using left = await startRawTarget(mirror);
+    await using right = await startRawTarget(mirror);
+    await using redis = await Redis.start();
+    const services = JSON.stringify({
+      services: ["left", "right", "nowhere"].map((name) => ({
+        name,
+        hostnames: [`${name}.test`],
+        cluster: "one",
+        target: name,
+        policy: "public",
+        host: "target",
+      })),
+    });
+    const options = {
+      directory: redis.url,
+      targets: { one: "unused:1" },
+      args: ["-services", services, "-web-addr", "127.0.0.1:0"],
+    };
+    await withFolder(async (folder) => {
+      await using first = await startPeer(options);
+      await using second = await startPeer(options);
+      const start = async (relay: RunningRelay, name: string, address: string) => {
+        const file = `${folder}/${name}.yaml`;
+        await Deno.writeTextFile(file, JSON.stringify({ targets: [{ name, address }] }));
+        const args = ["--targets", file];
+        return await startAgent({ relayUrl: relay.connectUrl, token: tokenOf("one"), args });
+      };
+      await using _left = await start(first, "left", left.address);
+      await using _right = await start(second, "right", right.address);
+      await first.waitForAgent("one");
+      await second.waitForAgent("one");
+      for (const relay of [first, second]) {
+        const web = await webAddressOf(relay);
+        for (const [name, { address }] of [["left", left], ["right", right]] as const) {
+          await eventually(
+            async () => statusOf(await get(web, `${name}.test`)) === 200,
+            `${name} to be found`,
+          );
+          for (let count = 0; count < 10; count++) {
+            const answer = await get(web, `${name}.test`);
+            equal(statusOf(answer), 200, textOf(answer));
+            match(textOf(answer), new RegExp(`^Host: ${address}\r$`, "m"));
+          }
+        }
+        const refused = await get(web, "nowhere.test");
+        equal(statusOf(refused), 502);
+        match(textOf(refused), /target_not_available/);
+      }
+    });
   },
 });

@@ -2,7 +2,7 @@
 import { CloseCode } from "../../protocol/errors.ts";
 import type { Cluster } from "../../domain/cluster.ts";
 import type { Session } from "../../protocol/session.ts";
-import type { Route, ServiceRoute } from "../route.ts";
+import type { Route } from "../route.ts";
 
 /** A session and what the registry goes by. */
 export interface Registration {
@@ -131,9 +131,14 @@ export class Registry {
    * if none does, by any, which then refuses it.
    */
   pick(clusterId: string, { except, route }: PickOptions = {}): Registration | undefined {
-    const service = route?.kind === "service" ? route : undefined;
-    return this.#best(clusterId, except, (candidate) => !service || serves(candidate, service)) ??
-      (service?.target === undefined ? undefined : this.#best(clusterId, except, () => true));
+    const isRefusable = route?.kind === "service" && route.target !== undefined;
+    return this.pickServing(clusterId, { except, route }) ??
+      (isRefusable ? this.#best(clusterId, except, () => true) : undefined);
+  }
+
+  /** As {@link pick}, without agents that are known not to serve the route. */
+  pickServing(clusterId: string, { except, route }: PickOptions = {}): Registration | undefined {
+    return this.#best(clusterId, except, (candidate) => !route || serves(candidate, route));
   }
 
   /**
@@ -180,10 +185,12 @@ export interface PickOptions {
   readonly route?: Route | undefined;
 }
 
-/** An agent that does not say what it serves may serve anything. */
-function serves({ claims, targets }: Registration, route: ServiceRoute): boolean {
-  if (route.target === undefined) return claims?.has(route.hostname) === true;
-  return targets === undefined || targets.has(route.target);
+/** Whether an agent serves a route, as far as it says. One that says nothing serves any target by HTTP. */
+export function serves({ claims, targets }: Registration, route: Route): boolean {
+  if (route.kind === "cluster") return true;
+  const { target, transport, hostname } = route;
+  if (target === undefined) return claims?.has(hostname) === true;
+  return targets ? targets.get(target)?.kind === transport : transport === "http";
 }
 
 function isBetter(a: Session, b: Session): boolean {

@@ -41,6 +41,10 @@ export class HandOff {
   readonly #isRepeatable: boolean;
   readonly #isUpgrade: boolean;
   readonly #endMs = performance.now() + sessionWaitMs;
+  /** Only agents that serve the route are asked for, until no relay has one. */
+  #isSelective: boolean;
+  /** Relays that were said to hold sessions of the cluster. */
+  #holders: readonly Holder[] = [];
   #attempt: HopAttempt | undefined;
   /** Once another relay has taken the request. */
   #channel: HopChannel | undefined;
@@ -55,6 +59,7 @@ export class HandOff {
     const { exchange, host } = request;
     this.#isUpgrade = host.upgrade !== undefined;
     this.#isRepeatable = mayAskAnotherRelay(exchange);
+    this.#isSelective = request.route.kind === "service";
   }
 
   start(): void {
@@ -82,9 +87,16 @@ export class HandOff {
 
   #found(holders: readonly Holder[]): void {
     if (this.#isOver) return;
-    if (holders.length > 0) this.#try(holders);
+    if (holders.length > 0) this.#tryAll(holders);
     else if (this.#isHere || this.#routing.moves.has(this.#request.route.cluster)) this.#search();
     else this.#fail(this.#request.notAvailable);
+  }
+
+  /** Asks relays that hold sessions of the cluster. */
+  #tryAll(holders: readonly Holder[]): void {
+    this.#isSelective = this.#request.route.kind === "service";
+    this.#holders = holders;
+    this.#try(holders);
   }
 
   #try(holders: readonly Holder[]): void {
@@ -92,7 +104,8 @@ export class HandOff {
     const holder = peers.firstUsable(holders);
     if (!holder) return this.#search();
     const { exchange, route, caller, identity, host: { requestId, span } } = this.#request;
-    const from = { relay, via, token: tokens.sent, requestId, caller, identity, span };
+    const isSelective = this.#isSelective;
+    const from = { relay, via, token: tokens.sent, requestId, caller, identity, span, isSelective };
     this.#attempt = new HopAttempt({
       pool: peers.pool(holder),
       head: encodeHopRequest(exchange, route, from),
@@ -115,8 +128,8 @@ export class HandOff {
       return forward(end.channel, exchange, limits, host);
     }
     const others = holders.filter((other) => other !== holder);
-    // It may hold sessions of the cluster, and none that claimed the hostname.
-    if (end.kind === "not-here" && this.#isClaim) return this.#tryUnclaimed(others);
+    // It may hold sessions of the cluster, and none that serves the route.
+    if (end.kind === "not-here" && this.#isSelective) return this.#tryNext(others);
     lookups.forget(cluster, holder.relay);
     this.#routing.moves.begin(cluster);
     if ("detail" in end && peers.suspect(holder.relay)) failed(holder, end.detail);
@@ -131,10 +144,14 @@ export class HandOff {
     return route.kind === "service" && route.target === undefined;
   }
 
-  /** Nothing has moved, so there is nothing to wait for. */
-  #tryUnclaimed(others: readonly Holder[]): void {
-    if (others.length > 0) this.#try(others);
-    else this.#fail(this.#request.notAvailable);
+  /** Once no relay has an agent that serves the route, one that does not serve it says so. */
+  #tryNext(others: readonly Holder[]): void {
+    if (others.length > 0) return this.#try(others);
+    if (this.#isHere) return this.#here();
+    // Nobody has claimed the hostname, so nobody else can answer for it, and nothing has moved.
+    if (this.#isClaim) return this.#fail(this.#request.notAvailable);
+    this.#isSelective = false;
+    this.#try(this.#holders);
   }
 
   /** No other relay takes the request: a session here does, or it waits for one that moves. */
@@ -149,7 +166,7 @@ export class HandOff {
     routing.sessionWaits.search(cluster).finally(() => slot.release()).then((found) => {
       if (this.#isOver) return;
       if (found === "here") this.#here();
-      else if (found) this.#try(found);
+      else if (found) this.#tryAll(found);
       else this.#fail(this.#request.notAvailable, "The session did not come back in time");
     });
   }

@@ -27,7 +27,12 @@ import { type Span, withTrace } from "../../trace.ts";
 import { requestIdLine } from "../forward/request_id.ts";
 import { hopKeys, hopNames as names } from "../forward/hop_names.ts";
 import type { RelayTokens } from "./relay_tokens.ts";
-import { encodeServiceRoute, readServiceRoute, serviceHopTarget } from "./service_route.ts";
+import {
+  encodeServiceRoute,
+  type HopRoute,
+  readServiceRoute,
+  serviceHopTarget,
+} from "./service_route.ts";
 
 /** Values of `Culvert-Hop` in an answer. */
 export const hopAnswer = {
@@ -57,6 +62,8 @@ export interface Hop {
   readonly identity: CallerIdentity;
   /** Where the request goes, as the first relay has found. */
   readonly route: Route;
+  /** Whether it is only for an agent that serves the route; otherwise any may refuse it. */
+  readonly isSelective: boolean;
 }
 
 /**
@@ -78,17 +85,21 @@ export function readHop(head: RequestHead, tokens: RelayTokens): Hop | "forged" 
   const identity = readIdentity(marks);
   if (!hop || address === undefined || !caller || !identity || !route) return "forged";
   if (proto !== "http" && proto !== "https") return "forged";
-  return { relay: hop, peer: { address, isTls: proto === "https" }, caller, identity, route };
+  const peer = { address, isTls: proto === "https" };
+  return { relay: hop, peer, caller, identity, ...route };
 }
 
 /**
  * A cluster's route stands in the request target, as relays have it that know no services. A service's
  * is in fields of its own, and the target is a path at which those have nothing.
  */
-function readRoute(head: RequestHead, marks: readonly Field[]): Route | undefined {
+function readRoute(head: RequestHead, marks: readonly Field[]): HopRoute | undefined {
   const service = single(marks, names.route);
   const path = single(marks, names.path);
-  if (service === undefined && path === undefined) return clusterRouteOf(head.target);
+  if (service === undefined && path === undefined) {
+    const route = clusterRouteOf(head.target);
+    return route && { route, isSelective: false };
+  }
   if (service === undefined || path === undefined || head.target !== serviceHopTarget) {
     return undefined;
   }
@@ -144,6 +155,8 @@ export interface HopFrom {
   readonly identity: CallerIdentity;
   /** This relay's span of the request, if it has one. */
   readonly span?: Span | undefined;
+  /** Whether the request is only for an agent that serves the route. */
+  readonly isSelective: boolean;
 }
 
 /**
@@ -151,7 +164,7 @@ export interface HopFrom {
  * which becomes `X-Forwarded-Host` there.
  */
 export function encodeHopRequest(
-  { head, framing, peer }: Exchange,
+  { head, framing, peer }: Pick<Exchange, "head" | "framing" | "peer">,
   route: Route,
   from: HopFrom,
 ): Uint8Array {
@@ -185,7 +198,8 @@ export function encodeHopRequest(
   if (route.kind === "cluster") {
     return encodeRequestHead(head.method, `/tunnel/${route.cluster}${route.path}`, fields);
   }
-  fields.push(field(names.route, encodeServiceRoute(route)), field(names.path, route.path));
+  const encoded = encodeServiceRoute({ route, isSelective: from.isSelective });
+  fields.push(field(names.route, encoded), field(names.path, route.path));
   return encodeRequestHead(head.method, serviceHopTarget, fields);
 }
 

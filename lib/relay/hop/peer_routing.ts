@@ -5,6 +5,7 @@ import type { Claim, Directory, Holder } from "../directory/directory.ts";
 import { type LookupResult, Lookups } from "../directory/lookups.ts";
 import { Moves } from "../directory/moves.ts";
 import type { ForwardLimits } from "../forward/forward.ts";
+import { ClaimQuestions } from "./claim_questions.ts";
 import { type HandedOff, HandOff } from "./hand_off.ts";
 import type { HopAttemptEnd } from "./hop_attempt.ts";
 import { withHopSlack } from "./hop_fields.ts";
@@ -59,6 +60,7 @@ export class PeerRouting {
   readonly words = new Deadlines(wordMs);
   /** Requests that wait for a session that has moved. */
   readonly waiting = new Counter();
+  readonly claimQuestions = new ClaimQuestions(this);
   /** Set once what other relays answer is broken off, as this relay stops. */
   isBrokenOff = false;
   readonly #open = new Set<HandOff>();

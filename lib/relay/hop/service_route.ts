@@ -1,7 +1,14 @@
 /** A service's route as one relay hands it to another: what the first one has decided, and no more. */
 import { z } from "zod";
 import { impersonations } from "../../domain/cluster.ts";
-import type { ServiceRoute } from "../route.ts";
+import type { Route, ServiceRoute } from "../route.ts";
+
+/** Where a request goes, and which agents of the cluster may have it. */
+export interface HopRoute<R extends Route = Route> {
+  readonly route: R;
+  /** Whether it is only for an agent that serves the route; relays that do not know this have any refuse it. */
+  readonly isSelective: boolean;
+}
 
 /** What such a request asks for; relays that know no services answer 404. */
 export const serviceHopTarget = "/.culvert/hop";
@@ -15,23 +22,24 @@ const routeSchema = z.object({
   host: z.enum(["public", "target"]),
   authorization: z.enum(["culvert", "app"]),
   impersonation: z.enum(impersonations),
+  selective: z.literal("true").optional(),
 });
 
 /** The value of `Culvert-Route`: the path, which may have any bytes, goes beside it. */
-export function encodeServiceRoute(route: ServiceRoute): string {
+export function encodeServiceRoute({ route, isSelective }: HopRoute<ServiceRoute>): string {
   const { cluster, name, hostname, target, transport, rules } = route;
   const to = { cluster, name, hostname, ...target !== undefined && { target }, transport };
-  const known = { ...to, ...rules };
+  const known = { ...to, ...rules, ...isSelective && { selective: "true" } };
   return new URLSearchParams(known).toString();
 }
 
 /** Reads it; undefined for what no relay writes. */
-export function readServiceRoute(text: string, path: string): ServiceRoute | undefined {
+export function readServiceRoute(text: string, path: string): HopRoute<ServiceRoute> | undefined {
   const result = routeSchema.safeParse(Object.fromEntries(new URLSearchParams(text)));
   if (!result.success || !/^(?:\/|\*$)/.test(path)) return undefined;
-  const { host, authorization, impersonation, target, ...named } = result.data;
+  const { host, authorization, impersonation, target, selective, ...named } = result.data;
   const rules = { host, authorization, impersonation };
-  return {
+  const route: ServiceRoute = {
     kind: "service",
     ...named,
     target,
@@ -40,4 +48,5 @@ export function readServiceRoute(text: string, path: string): ServiceRoute | und
     isOpenWildcard: false,
     service: undefined,
   };
+  return { route, isSelective: selective === "true" };
 }

@@ -55,8 +55,11 @@ export function serveHop(
   });
 }
 
-function picked({ registry }: Relay, { route }: Hop): Registration | undefined {
-  return registry.pick(route.cluster, { route });
+function picked({ registry }: Relay, { route, isSelective }: Hop): Registration | undefined {
+  const options = { route };
+  return isSelective
+    ? registry.pickServing(route.cluster, options)
+    : registry.pick(route.cluster, options);
 }
 
 function takeHop(relay: Relay, env: RelayBindings, hop: Hop): void {

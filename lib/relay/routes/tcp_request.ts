@@ -110,7 +110,7 @@ export class TcpRequest extends TunnelRequest {
     if (context.retries > 0 || relay.refusesRequests) return undefined;
     if (!isAnswered && !session.isClosed) return undefined;
     const reason = session.isClosed ? "session_lost" : "not_started";
-    const other = relay.registry.pick(route.cluster, { except: session, route });
+    const other = relay.registry.pickServing(route.cluster, { except: session, route });
     if (other) {
       this.#retrying(reason, message, other.instance);
       context.registration = other;

@@ -6,7 +6,7 @@ import { StreamError } from "../../protocol/errors.ts";
 import { endReason } from "../../protocol/session_end.ts";
 import type { Stream } from "../../protocol/stream.ts";
 import type { Span } from "../../trace.ts";
-import type { Registration } from "../agents/registry.ts";
+import { type Registration, serves } from "../agents/registry.ts";
 import { Denial } from "../callers/caller.ts";
 import { answerError, fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
@@ -91,11 +91,16 @@ export class TunnelRequest implements ForwardHost {
     this.context.whenRecorded(go, () => refuseUnrecorded(this.#exchange));
   }
 
-  /** Whether the session is taken only when no other relay has the cluster: its agent may be there now. */
+  /**
+   * Whether the session is taken only when no other relay takes the request: its agent may be there now,
+   * or another one that serves the target.
+   */
   get #isLastResort(): boolean {
-    const session = this.context.registration?.session;
-    if (!session) return false;
-    return session.isSuspect || (session.isDraining && !this.#relay.isStopping);
+    const { registration, route } = this.context;
+    if (!registration) return false;
+    const { session } = registration;
+    return session.isSuspect || (session.isDraining && !this.#relay.isStopping) ||
+      !serves(registration, route);
   }
 
   /** Goes through the session that was picked. */
@@ -271,10 +276,8 @@ export class TunnelRequest implements ForwardHost {
   #another(reason: RetryReason, detail: string): Registration | undefined {
     if (!this.#mayRetry) return undefined;
     const { route, registration } = this.context;
-    const other = this.#relay.registry.pick(route.cluster, {
-      except: registration?.session,
-      route,
-    });
+    const except = registration?.session;
+    const other = this.#relay.registry.pickServing(route.cluster, { except, route });
     if (other) this.#countRetry(reason, detail, other.instance);
     return other;
   }

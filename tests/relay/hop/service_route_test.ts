@@ -21,16 +21,16 @@ Deno.test("a service's route is the same behind a hop, whatever bytes its path h
   const visible = fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code));
   const path = fc.string({ unit: visible }).map((text) => `/${text}`);
   const target = fc.option(fc.string({ unit: visible, minLength: 1 }), { nil: undefined });
-  check(fc.property(path, target, (path, target) => {
+  check(fc.property(path, target, fc.boolean(), (path, target, isSelective) => {
     const sent = { ...route, path, target };
-    const text = encodeServiceRoute(sent);
+    const text = encodeServiceRoute({ route: sent, isSelective });
     assert.match(text, /^[\x21-\x7e]+$/);
-    assert.deepEqual(readServiceRoute(text, path), sent);
+    assert.deepEqual(readServiceRoute(text, path), { route: sent, isSelective });
   }));
 });
 
 Deno.test("what no relay writes is no route", () => {
-  const text = encodeServiceRoute(route);
+  const text = encodeServiceRoute({ route, isSelective: false });
   assert.equal(readServiceRoute("", "/"), undefined);
   assert.equal(readServiceRoute("cluster=dev", "/"), undefined);
   assert.equal(readServiceRoute(text.replace("host=target", "host=both"), "/"), undefined);
