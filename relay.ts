@@ -51,10 +51,8 @@ await runProgram(program, async (options) => {
   if (options.services) await signIn.apply(options.services, () => Promise.resolve());
   const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), {
     certificates,
-    // On a listener without TLS, only where it is wanted: each connection has to be looked into.
-    ...(certificates || relay.services.table.services.some(({ kind }) => kind === "tls")) && {
-      passThrough: passThroughOf(relay),
-    },
+    passThrough: passThroughOf(relay),
+    passesNow: () => relay.services.table.hasTls,
   });
   const ports = new ServicePorts(relay);
   const expiry = watchExpiry(tlsFiles, certificates, relay);

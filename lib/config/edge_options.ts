@@ -71,7 +71,7 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
     ? undefined
     : readCallerTokens(values.callerTokens, origins.callerTokens);
   const jwt = readJwt(read);
-  const context = { ownNames: [], hasJwtIssuer: jwt !== undefined };
+  const context = { ownNames: [], hasJwtIssuer: jwt !== undefined, isAtEdge: true };
   const services = readServicesText(values.services, origins.services, context);
   const unserved = checkTogether(clusters, services, context);
   if (services.login) {

@@ -16,7 +16,7 @@ import {
 } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type ScopeLimits, scopeLimitsOf } from "./limit_options.ts";
-import { formatAddress, isLoopback } from "./options/address.ts";
+import { formatAddress, isLoopback, type ListenAddress } from "./options/address.ts";
 import {
   fieldsOf,
   type OptionValues,
@@ -152,18 +152,24 @@ function build(read: Read): RelayOptions {
   };
 }
 
+/** The relay's own listeners, by option. */
+function listenersOf(
+  { addr, internalAddr, healthAddr, webAddr }: Read["values"],
+): readonly (readonly [option: string, address: ListenAddress])[] {
+  const listeners: readonly (readonly [string, ListenAddress | undefined])[] = [
+    ["--addr", addr],
+    ["--internal-addr", internalAddr],
+    ["--health-addr", healthAddr],
+    ["--web-addr", webAddr],
+  ];
+  return listeners.flatMap(([option, address]) => address ? [[option, address] as const] : []);
+}
+
 /** Two listeners on one port would fail later, as an address in use by somebody. */
 function refuseSharedAddresses(values: Read["values"]): void {
-  const { addr, internalAddr, healthAddr, webAddr } = values;
   const optionOf = new Map<string, string>();
-  const listeners = {
-    "--addr": addr,
-    "--internal-addr": internalAddr,
-    "--health-addr": healthAddr,
-    "--web-addr": webAddr,
-  };
-  for (const [option, listener] of Object.entries(listeners)) {
-    if (listener === undefined || listener.port === 0) continue;
+  for (const [option, listener] of listenersOf(values)) {
+    if (listener.port === 0) continue;
     const address = formatAddress(listener);
     const other = optionOf.get(address);
     if (other !== undefined) {
@@ -184,12 +190,22 @@ function readServicesOption({ values, origins }: Read): ServicesOption {
       : [{ option: "--web-relay-host", name: webRelayHost }],
     hasJwtIssuer: callerJwtIssuer !== undefined,
     lacksSharedKeys: values.directory !== undefined && values.assertionKeys === undefined,
+    taken: listenersOf(values).map(([option, address]) => ({ place: `Option ${option}`, address })),
+    serverTls: serverTlsOf(values),
   };
   if (text === undefined || isServicesText(text)) {
     return readServicesText(text, origins.services, context);
   }
   const files = readTextFiles({ origin: origins.services, path: text }, isServicesFile);
   return { ...readServicesFiles(text, files, context), context, source: { path: text, files } };
+}
+
+/** What a port with TLS can do: it is the relay's certificate that it shows. */
+function serverTlsOf(
+  { tlsCert, callerCa, tlsClientCa }: Read["values"],
+): "on" | "mutual" | undefined {
+  if (tlsCert === undefined) return undefined;
+  return (callerCa ?? tlsClientCa) === undefined ? "on" : "mutual";
 }
 
 /** Relays that share sessions must open each other's cookies. */

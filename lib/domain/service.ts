@@ -51,6 +51,8 @@ export interface Service {
   readonly impersonation: Impersonation;
   /** Where the relay listens for bare TCP connections of the service, if it does. */
   readonly listen?: { readonly hostname: string; readonly port: number } | undefined;
+  /** Whether it speaks TLS there. */
+  readonly listenTls?: boolean | undefined;
   /** Addresses and ranges of them that may connect there; undefined leaves it to the policy. */
   readonly allow?: readonly string[] | undefined;
   /** Replaces the cluster's, in milliseconds; 0 is no limit. */

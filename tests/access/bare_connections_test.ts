@@ -4,10 +4,16 @@ import { connect as connectTls, createServer as createTlsServer, type TLSSocket 
 import { Authority, withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { runProgram } from "../support/programs.ts";
+import { get, textOf } from "../services/setup.ts";
 import { exchange } from "./tcp_client.ts";
 import { servicesFile, startTcpTarget, withWorld, type World } from "./tcp_world.ts";
 
 const hello = new TextEncoder().encode("hello");
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
 
 async function portOf({ relay }: World, service: string): Promise<number> {
   const line = await relay.waitForLog((line) =>
@@ -82,6 +88,57 @@ Deno.test("a service's port follows the services file", async () => {
   });
 });
 
+Deno.test("a change that wants a port which cannot be had changes nothing", async () => {
+  await using target = await startTcpTarget();
+  await using busy = await startTcpTarget();
+  const targets = { app: target.address, other: target.address };
+  await withWorld({ targets }, async (world) => {
+    const write = (services: Readonly<Record<string, object>>) =>
+      Deno.writeTextFile(
+        `${world.folder}/services.json`,
+        servicesFile({ targets, services }),
+      );
+    const at = (listen: string) => ({ listen, allow: ["127.0.0.1"] });
+    await write({ app: at("127.0.0.1:0"), other: at(busy.address) });
+    const refused = await world.relay.waitForLog(({ message }) =>
+      message.startsWith("Refused a changed configuration")
+    );
+    match(
+      String(refused.reason),
+      new RegExp(`^Service "other": listen: can't listen on ${busy.address}: the port is in use`),
+    );
+    const page = await get(world.webAddress, "app.localhost", "/.culvert/whoami");
+    equal(JSON.parse(textOf(page)).service, "app");
+    // What is left of the refused change is no port of its other service.
+    const opened = world.relay.logs.filter(({ listener }) => listener === "service");
+    deepEqual(opened, []);
+    await write({ app: at("127.0.0.1:0") });
+    deepEqual(await exchange(await portOf(world, "app"), hello), hello);
+  });
+});
+
+Deno.test("a port goes from one service to another, and to another address, in one change", async () => {
+  await using first = await startTcpTarget((socket) => void socket.end("first"));
+  await using second = await startTcpTarget((socket) => void socket.end("second"));
+  const targets = { first: first.address, second: second.address };
+  const port = freePort();
+  const at = (host: string) => ({ listen: `${host}:${port}`, allow: ["127.0.0.1"] });
+  await withWorld({ targets, services: { first: at("127.0.0.1") } }, async (world) => {
+    const write = (services: Readonly<Record<string, object>>) =>
+      Deno.writeTextFile(
+        `${world.folder}/services.json`,
+        servicesFile({ targets, services }),
+      );
+    const says = async () => new TextDecoder().decode(await exchange(port, hello));
+    await portOf(world, "first");
+    equal(await says(), "first");
+    await write({ second: at("127.0.0.1") });
+    await eventually(async () => await says().catch(String) === "second", "the other service");
+    await write({ first: at("0.0.0.0") });
+    await eventually(async () => await says().catch(String) === "first", "the other address");
+  });
+});
+
 Deno.test("a port that would be open to everybody, or whose rules need more than an address, is refused", async () => {
   const entry = {
     name: "pg",
@@ -140,11 +197,12 @@ async function startTlsTarget(folder: string) {
 Deno.test("TLS to a service of kind tls ends at its target, whose certificate the client sees", async () => {
   await withFolder(async (folder) => {
     using target = await startTlsTarget(folder);
-    const options = {
-      targets: { secure: target.address },
-      services: { secure: { hostnames: ["secure.example.com"], kind: "tls" } },
-    };
-    await withWorld(options, async ({ webAddress, relay }) => {
+    const targets = { secure: target.address };
+    await withWorld({ targets }, async ({ webAddress, relay, folder }) => {
+      // A listener without certificates has to look into connections from now on.
+      const services = { secure: { hostnames: ["secure.example.com"], kind: "tls" } };
+      await Deno.writeTextFile(`${folder}/services.json`, servicesFile({ targets, services }));
+      await relay.waitForLog(({ message }) => message === "Configuration reloaded");
       const port = Number(webAddress.split(":").at(-1));
       const socket = connectTls({
         host: "127.0.0.1",

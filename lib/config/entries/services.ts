@@ -25,6 +25,7 @@ import { identitySchema } from "./identity.ts";
 import { loginSchema } from "./login.ts";
 import { checkPolicies, checkPolicyUse, policyName, policySchema } from "./policies.ts";
 import { checkAudience, checkProviders, providerSchema } from "./providers.ts";
+import { type Listening, refuseSharedPorts } from "./service_ports.ts";
 import { targetName } from "./target_name.ts";
 import { describeIssues, parseYaml } from "./yaml_entries.ts";
 
@@ -57,6 +58,12 @@ export interface ServicesContext {
   readonly hasJwtIssuer: boolean;
   /** Whether there are other relays, and no keys that all of them sign with. */
   readonly lacksSharedKeys?: boolean;
+  /** What its own listeners have; no service may listen there. */
+  readonly taken?: readonly Listening[];
+  /** What ports with TLS show to clients, and whether they can ask for a certificate; nothing without. */
+  readonly serverTls?: "on" | "mutual" | undefined;
+  /** Whether a platform opens the ports, and terminates TLS: services can have neither. */
+  readonly isAtEdge?: boolean;
 }
 
 const EXPECTED = "an object with services, in YAML or JSON";
@@ -130,6 +137,7 @@ const serviceSchema = entryOf({
     if (!address) context.addIssue({ code: "custom", message: LISTEN_EXPECTED });
     return address ?? z.NEVER;
   }).exactOptional(),
+  listenTls: z.boolean("must be true or false").exactOptional(),
   allow: z.array(
     z.string(ALLOW_EXPECTED).refine(
       (text) => !text.includes(",") && AddressRanges.parse(text) !== undefined,
@@ -151,6 +159,7 @@ const serviceSchema = entryOf({
     context.addIssue({ code: "custom", path: [path], message });
   if (entry.listen && entry.kind !== "tcp") refuse("listen", "is for services of kind tcp");
   if (entry.allow && !entry.listen) refuse("allow", "needs listen as well");
+  if (entry.listenTls !== undefined && !entry.listen) refuse("listenTls", "needs listen as well");
   if (entry.listen && !entry.allow && entry.policy === publicPolicy) {
     refuse("listen", 'needs allow: with policy "public" the port would be open to everybody');
   }
@@ -205,12 +214,14 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
     }))
   );
   for (
-    const { service: { name, policy, kind, listen, provider, audience }, place } of placed
+    const { service: { name, policy, kind, listen, listenTls, provider, audience }, place }
+      of placed
   ) {
     const where = `service "${name}"`;
     const sees = kind === "tls" || listen !== undefined ? "connection" : "requests";
     const from = place.slice(0, place.indexOf(", entry"));
-    checkPolicyUse({ where, policy, sees, provider }, policies, from);
+    const hasCertificates = listenTls === true && context.serverTls === "mutual";
+    checkPolicyUse({ where, policy, sees, hasCertificates, provider }, policies, from);
     if (provider === undefined || policy === publicPolicy) continue;
     const found = providers.find((it) => it.name === provider);
     if (!found && provider !== callerJwtProvider) {
@@ -222,6 +233,7 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
   }
   refuseTwins(placed);
   refuseOwnNames(placed, context);
+  refuseImpossiblePorts(placed, context);
   if (login) refuseLoginHost(placed, login);
   const services = placed.map(({ service }) => service);
   const warnings = placed.flatMap(warningsAbout);
@@ -375,6 +387,26 @@ function refuseOwnNames(placed: readonly PlacedService[], { ownNames }: Services
         `${place}: hostnames: entry ${index + 1}: ${JSON.stringify(hostname.name)} ${how} ` +
           `the relay's own name ${JSON.stringify(name)} (${option}); choose another`,
       );
+    }
+  }
+}
+
+function refuseImpossiblePorts(
+  placed: readonly PlacedService[],
+  { taken = [], serverTls, isAtEdge = false }: ServicesContext,
+): void {
+  refuseSharedPorts(placed, taken);
+  for (const { service: { kind, listen, listenTls }, place } of placed) {
+    if (isAtEdge && listen) {
+      throw new ConfigError(`${place}: listen: a relay at the edge cannot open ports; remove it`);
+    }
+    if (isAtEdge && kind === "tls") {
+      throw new ConfigError(
+        `${place}: kind: "tls" is impossible at the edge, where the platform terminates TLS; use "http"`,
+      );
+    }
+    if (listenTls === true && serverTls === undefined) {
+      throw new ConfigError(`${place}: listenTls: needs --tls-cert and --tls-key as well`);
     }
   }
 }

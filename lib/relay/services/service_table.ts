@@ -14,11 +14,14 @@ export interface FoundService {
 /** All services of a relay at one time. Configured ones win over those that agents may claim. */
 export class ServiceTable {
   readonly services: readonly Service[];
+  /** Whether there is a service whose TLS the relay does not open. */
+  readonly hasTls: boolean;
   readonly #exact = new Map<string, FoundService>();
   readonly #wildcards = new Map<string, FoundService>();
 
   constructor(services: readonly Service[], clusters: readonly ClusterEntry[]) {
     this.services = services;
+    this.hasTls = services.some(({ kind }) => kind === "tls");
     for (const cluster of clusters) {
       const { claims } = cluster;
       if (!claims) continue;

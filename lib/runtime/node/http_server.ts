@@ -113,6 +113,8 @@ export interface HttpServerOptions {
   certificates?: CertificatesByName | undefined;
   /** Passes connections on by the name in their ClientHello; not with `tls`. */
   passThrough?: PassThrough | undefined;
+  /** Whether `passThrough` may take a connection now; yes unless given. Otherwise none is looked into. */
+  passesNow?: (() => boolean) | undefined;
   /** An HTTP/2 connection was ended because of what its client did. */
   abused?: (how: H2Abuse, peer: string) => void;
   limits: HeadLimits;
@@ -356,8 +358,9 @@ export class HttpServer {
   }
 
   #begin(socket: Socket): void {
-    const { certificates, passThrough } = this.#options;
-    if (certificates || passThrough) this.#routeByName(socket);
+    const { certificates, passThrough, passesNow } = this.#options;
+    const isPassing = passThrough !== undefined && (passesNow?.() ?? true);
+    if (certificates || isPassing) this.#routeByName(socket);
     else this.#beginHttp(socket);
   }
 

@@ -28,6 +28,7 @@ interface Bounds {
   readonly tls?: ServerTls | undefined;
   readonly certificates?: CertificatesByName | undefined;
   readonly passThrough?: PassThrough | undefined;
+  readonly passesNow?: (() => boolean) | undefined;
   readonly proxies?: TrustedProxies | undefined;
 }
 
@@ -37,6 +38,8 @@ export interface WebEntrance {
   readonly certificates?: CertificatesByName | undefined;
   /** Takes connections of services that the relay does not open. */
   readonly passThrough?: PassThrough | undefined;
+  /** Whether there are such services now. */
+  readonly passesNow?: (() => boolean) | undefined;
 }
 
 /** How often the log is told of lines that it left out, in milliseconds. */

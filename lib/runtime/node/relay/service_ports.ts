@@ -1,7 +1,8 @@
 /** Ports that services have for clients that can run no helper: `listen` and `allow` of their entries. */
 import { createServer, type Server, type Socket } from "node:net";
 import { ConfigError } from "../../../config/config_error.ts";
-import { formatAddress } from "../../../config/options/address.ts";
+import { overlap } from "../../../config/entries/service_ports.ts";
+import { formatAddress, type ListenAddress } from "../../../config/options/address.ts";
 import { allowsAddress, type Service } from "../../../domain/service.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import type { Relay } from "../../../relay/relay.ts";
@@ -17,7 +18,8 @@ const maxConnections = 4_096;
 /** All ports of one relay's services; they follow its table. */
 export class ServicePorts {
   readonly #relay: Relay;
-  readonly #ports = new Map<string, ServicePort>();
+  /** By the address in the configuration, or by the service where it leaves the port to the system. */
+  #ports: ReadonlyMap<string, ServicePort> = new Map();
   #isClosed = false;
 
   constructor(relay: Relay) {
@@ -26,34 +28,47 @@ export class ServicePorts {
 
   /** Opens the ports of all services. @throws {ConfigError} for an address that can't be had */
   async open(services: readonly Service[]): Promise<void> {
-    for (const [name, service] of portsOf(services)) await this.#open(name, service);
+    (await this.prepare(services)).commit();
   }
 
-  /** Takes other services; ports that are not touched go on. What can't be opened is told in the log. */
-  async use(services: readonly Service[]): Promise<void> {
-    if (this.#isClosed) return;
+  /**
+   * Opens what other services need in addition; ports that are not touched go on.
+   *
+   * @returns what has it used, or undone
+   * @throws {ConfigError} for an address that can't be had; everything is as it was then
+   */
+  async prepare(services: readonly Service[]): Promise<PortsChange> {
+    if (this.#isClosed) return { commit() {}, undo() {} };
     const wanted = portsOf(services);
-    for (const [name, port] of this.#ports) {
-      const next = wanted.get(name);
-      if (next && port.isAt(next)) {
-        port.service = next;
-        wanted.delete(name);
-      } else {
-        this.#ports.delete(name);
-        port.close();
-      }
+    const ports = new Map<string, ServicePort>();
+    for (const [key, service] of wanted) {
+      ports.set(key, this.#ports.get(key) ?? new ServicePort(this.#relay, service));
     }
-    for (const [name, service] of wanted) {
-      try {
-        await this.#open(name, service);
-      } catch (error) {
-        if (!(error instanceof ConfigError)) throw error;
-        this.#relay.log.error("Could not open a service's port", {
-          service: name,
-          reason: error.message,
-        });
-      }
+    const added = [...ports.values()].filter((port) => !port.isListening);
+    const removed = [...this.#ports].filter(([key]) => !ports.has(key)).map(([, port]) => port);
+    // One that goes may be in the way of one that comes.
+    const inTheWay = removed.filter((old) => added.some((port) => old.overlaps(port)));
+    const undo = async (): Promise<void> => {
+      for (const port of added) port.close();
+      for (const port of inTheWay) await port.listen();
+    };
+    try {
+      for (const port of inTheWay) port.close();
+      for (const port of added) await port.listen();
+    } catch (error) {
+      await undo();
+      throw error;
     }
+    return {
+      undo,
+      commit: () => {
+        for (const port of removed) port.close();
+        for (const [key, service] of wanted) ports.get(key)!.service = service;
+        for (const port of added) this.#opened(port);
+        this.#ports = ports;
+        if (this.#isClosed) this.close();
+      },
+    };
   }
 
   /** Takes no new connections; those that are open go on. */
@@ -62,60 +77,85 @@ export class ServicePorts {
     for (const port of this.#ports.values()) port.close();
   }
 
-  async #open(name: string, service: Service): Promise<void> {
-    const port = new ServicePort(this.#relay, service);
-    const address = await port.listen();
-    this.#ports.set(name, port);
-    this.#relay.log.info("Listening", { listener: "service", service: name, address, tls: "off" });
+  #opened(port: ServicePort): void {
+    const { service: { name: service }, address } = port;
+    port.isInUse = true;
+    this.#relay.log.info("Listening", { listener: "service", service, address, tls: "off" });
   }
 }
 
+/** Ports that are open, though their services are not in use yet. */
+export interface PortsChange {
+  /** The services are in use. */
+  commit(): void;
+  /** They are not taken after all. */
+  undo(): void | Promise<void>;
+}
+
 function portsOf(services: readonly Service[]): Map<string, Service> {
-  return new Map(
-    services.filter(({ listen }) => listen !== undefined).map((service) => [service.name, service]),
-  );
+  const listening = services.filter(({ listen }) => listen !== undefined);
+  return new Map(listening.map((service) => [keyOf(service), service]));
+}
+
+function keyOf({ name, listen }: Service): string {
+  return listen!.port === 0 ? name : formatAddress(listen!);
 }
 
 /** One port. */
 class ServicePort {
   /** As the configuration has it now. */
   service: Service;
+  /** Whether its service is in use: nobody is let in before. */
+  isInUse = false;
   readonly #relay: Relay;
-  readonly #server: Server;
+  readonly #listen: ListenAddress;
+  #server: Server | undefined;
   #open = 0;
 
   constructor(relay: Relay, service: Service) {
     this.#relay = relay;
     this.service = service;
-    this.#server = createServer(
-      { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
-      (socket) => this.#accept(guardSocket(socket)),
-    );
+    this.#listen = service.listen!;
   }
 
-  /** Whether a service listens at this port's address. */
-  isAt({ listen }: Service): boolean {
-    return formatAddress(this.service.listen!) === formatAddress(listen!);
+  get isListening(): boolean {
+    return this.#server !== undefined;
   }
 
-  async listen(): Promise<string> {
-    const { name, listen } = this.service;
-    const { hostname, port } = listen!;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.on("error", reject);
-    this.#server.listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
-    try {
-      await promise;
-    } catch (error) {
-      throw new ConfigError(listenFailure(`Service "${name}": listen`, listen!, error));
-    }
-    const bound = this.#server.address();
-    if (bound === null || typeof bound === "string") throw new Error("No TCP address was bound");
+  /** Where it listens, with the port that 0 stood for. */
+  get address(): string {
+    const bound = this.#server?.address();
+    if (!bound || typeof bound === "string") throw new Error("No TCP address was bound");
     return formatAddress({ hostname: bound.address, port: bound.port });
   }
 
+  /** Whether one of them takes what comes for the other. */
+  overlaps(other: ServicePort): boolean {
+    return overlap(this.#listen, other.#listen);
+  }
+
+  /** @throws {ConfigError} when the address can't be had */
+  async listen(): Promise<void> {
+    const { hostname, port } = this.#listen;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const server = createServer(
+      { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
+      (socket) => this.#accept(guardSocket(socket)),
+    );
+    server.on("error", reject);
+    server.listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
+    try {
+      await promise;
+      this.#server = server;
+    } catch (error) {
+      const place = `Service "${this.service.name}": listen`;
+      throw new ConfigError(listenFailure(place, this.#listen, error));
+    }
+  }
+
   close(): void {
-    this.#server.close();
+    this.#server?.close();
+    this.#server = undefined;
   }
 
   #accept(socket: Socket): void {
@@ -133,7 +173,7 @@ class ServicePort {
         peer: address,
       });
     }
-    const route = services.table.routeByName(name);
+    const route = this.isInUse ? services.table.routeByName(name) : undefined;
     if (!route) return void socket.resetAndDestroy();
     this.#open++;
     socket.once("close", () => this.#open--);

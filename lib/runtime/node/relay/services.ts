@@ -54,13 +54,18 @@ export function followServices(
     async apply(files) {
       const services = readServicesFiles(path, files, context);
       const unserved = published.checkServices(services);
-      const changes = await signIn.apply(
-        services,
-        () => relay.replacePublished(services.services, services),
-      );
+      const open = await ports.prepare(services.services);
+      let changes: object;
+      try {
+        const use = () => relay.replacePublished(services.services, services);
+        changes = await signIn.apply(services, use);
+      } catch (error) {
+        await open.undo();
+        throw error;
+      }
+      open.commit();
       published.services = services;
       for (const warning of [...services.warnings, ...unserved]) relay.log.warn(warning);
-      await ports.use(services.services);
       return changes;
     },
     metrics: relay.metrics,
