@@ -54,7 +54,7 @@ await runProgram(program, async (options) => {
     passThrough: passThroughOf(relay),
     passesNow: () => relay.services.table.hasTls,
   });
-  const ports = new ServicePorts(relay);
+  const ports = new ServicePorts(relay, serverTlsOf(tlsFiles)?.callers);
   const expiry = watchExpiry(tlsFiles, certificates, relay);
   const followed = [
     ...followClusters(options, relay, published),
@@ -62,7 +62,7 @@ await runProgram(program, async (options) => {
     ...signIn.followKeys(),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
     ...followRelayTokens(options, relay),
-    ...followTlsFiles(tlsFiles, relay, listeners, expiry),
+    ...followTlsFiles(tlsFiles, relay, { listeners, ports }, expiry),
     ...followWebCertificates(certificates, options, relay, () => expiry.look()),
   ];
   // Not awaited: while the issuer is away, callers with other credentials need not wait.
@@ -131,12 +131,15 @@ function watchExpiry(
 function followTlsFiles(
   tlsFiles: TlsFiles<"tls">,
   { metrics, log }: Relay,
-  listeners: RelayListeners,
+  { listeners, ports }: { readonly listeners: RelayListeners; readonly ports: ServicePorts },
   expiry: CertificateExpiry,
 ) {
   const replaced = (): void => {
     const tls = serverTlsOf(tlsFiles);
-    if (tls) listeners.replaceTls(tls);
+    if (tls) {
+      listeners.replaceTls(tls);
+      ports.replaceTls(tls.callers);
+    }
     expiry.look();
   };
   return tlsFiles.follow({ metrics, log, replaced });

@@ -233,3 +233,54 @@ Deno.test("TLS to a service of kind tls ends at its target, whose certificate th
     });
   });
 });
+
+Deno.test("a port with TLS lets in the client certificates of its policy, and no others", async () => {
+  await using target = await startTcpTarget();
+  await withFolder(async (folder) => {
+    const authority = await Authority.create(folder, "own");
+    const own = await authority.issue("relay", "DNS:localhost,IP:127.0.0.1");
+    const known = await authority.issue("laptop-ann", "DNS:laptop-ann");
+    const other = await authority.issue("desktop-bob", "DNS:desktop-bob");
+    const options = {
+      targets: { pg: target.address },
+      services: { pg: { listen: "127.0.0.1:0", listenTls: true, policy: "laptops" } },
+      policies: [{ name: "laptops", any: [{ certificate: "laptop-*" }] }],
+      callers: [
+        ...["--tls-cert", own.certPath, "--tls-key", own.keyPath],
+        ...["--caller-ca", authority.caPath],
+      ],
+      usesTls: true,
+      agentArgs: ["--server-ca-cert", authority.caPath],
+    };
+    await withWorld(options, async (world) => {
+      const port = await portOf(world, "pg");
+      const ca = await Deno.readTextFile(authority.caPath);
+      const echoTo = async (client?: { certPath: string; keyPath: string }) => {
+        const socket = connectTls({
+          ...{ host: "127.0.0.1", port, servername: "localhost", ca },
+          ...client && {
+            cert: await Deno.readTextFile(client.certPath),
+            key: await Deno.readTextFile(client.keyPath),
+          },
+        });
+        const { promise, resolve } = Promise.withResolvers<string>();
+        let text = "";
+        socket.on("data", (bytes: Uint8Array) => text += new TextDecoder().decode(bytes));
+        socket.on("end", () => resolve(text || "refused"));
+        socket.on("error", () => resolve("refused"));
+        socket.on("close", () => resolve(text || "refused"));
+        socket.end("hello");
+        const answer = await within(promise, "the end");
+        socket.destroy();
+        return answer;
+      };
+      equal(await echoTo(known), "hello");
+      equal(await echoTo(other), "refused");
+      equal(await echoTo(), "refused");
+      const line = await world.relay.waitForLog(({ message, service, caller }) =>
+        message === "Request" && service === "pg" && caller !== undefined
+      );
+      deepEqual([line.caller_kind, line.caller], ["certificate", "laptop-ann"]);
+    });
+  });
+});

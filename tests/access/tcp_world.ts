@@ -22,6 +22,8 @@ export interface WorldOptions {
   readonly policies?: readonly object[];
   /** Who may call on the internal listener; everybody unless given. */
   readonly callers?: readonly string[];
+  /** Whether the relay's own listeners have TLS. */
+  readonly usesTls?: boolean;
   readonly relayArgs?: readonly string[];
   readonly agentArgs?: readonly string[];
 }
@@ -65,7 +67,7 @@ export async function withWorld(
       ],
     });
     await using agent = await startAgent({
-      relayUrl: relay.connectUrl,
+      relayUrl: options.usesTls ? relay.connectUrl.replace("ws:", "wss:") : relay.connectUrl,
       token: agentToken,
       args: ["--targets", `${folder}/targets.yaml`, ...options.agentArgs ?? []],
     });

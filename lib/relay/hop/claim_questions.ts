@@ -2,7 +2,7 @@
 import { Counter } from "../../counter.ts";
 import { field, type RequestHead } from "../../http1/head.ts";
 import type { Peer } from "../../net/exchange.ts";
-import { anything } from "../../domain/patterns.ts";
+import { anyName } from "../../domain/name_patterns.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { Holder } from "../directory/directory.ts";
 import { noIdentity } from "../people/identities.ts";
@@ -14,7 +14,7 @@ import type { PeerRouting } from "./peer_routing.ts";
 /** Questions that are open at once; whoever asks for certificates asks again. */
 const maxOpen = 64;
 
-const asker: Caller = { kind: "network", name: "network", clusters: anything };
+const asker: Caller = { kind: "network", name: "network", clusters: anyName };
 const here: Peer = { address: "", isTls: false };
 
 /** Asks for one relay. */
@@ -32,7 +32,7 @@ export class ClaimQuestions {
    */
   async isClaimed(cluster: string, hostname: string): Promise<boolean | "unknown"> {
     if (this.#open.count >= maxOpen) return "unknown";
-    using _place = this.#open.take();
+    using _slot = this.#open.acquire();
     let holders: readonly Holder[];
     try {
       holders = await this.#routing.lookups.findAnew(cluster);

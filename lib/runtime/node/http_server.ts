@@ -95,10 +95,14 @@ export interface CertificatesByName {
   readonly first: WebCertificate | undefined;
 }
 
-/** A connection whose TLS is for somebody else: nothing of it has been read. */
-export interface RawConnection {
+/** A connection of which nothing has been read. */
+export interface BareConnection {
   readonly socket: ByteSocket;
   readonly peer: Peer;
+}
+
+/** A connection whose TLS is for somebody else. */
+export interface RawConnection extends BareConnection {
   readonly hello: ClientHello;
 }
 
@@ -107,7 +111,12 @@ export type PassThrough = (hello: ClientHello) => ((connection: RawConnection) =
 
 /** How a listener is set up. */
 export interface HttpServerOptions {
+  /** Takes requests. */
   fetch: AppFetch;
+  /** In place of `fetch`: takes connections as they are, once TLS has let them in. */
+  bare?: ((connection: BareConnection) => void) | undefined;
+  /** Addresses whose connections are reset at once, before TLS; none unless given. */
+  refuses?: ((address: string) => boolean) | undefined;
   tls?: ServerTls | undefined;
   /** In place of `tls`: a certificate for each host, with HTTP/2 beside HTTP/1.1. */
   certificates?: CertificatesByName | undefined;
@@ -302,6 +311,13 @@ export class HttpServer {
     this.#server.close();
     this.#monitor?.close();
     this.#monitor = undefined;
+    this.#restWhenIdle();
+  }
+
+  /** Bare connections outlive their listener; after the last one there is nothing to look at. */
+  #restWhenIdle(): void {
+    const isIdle = !this.#monitor && this.#accepted.size === 0;
+    if (isIdle && this.#options.bare) clearInterval(this.#sweep);
   }
 
   #checkListener(): void {
@@ -327,6 +343,10 @@ export class HttpServer {
       return;
     }
     const address = addressOf(socket);
+    const { bare, refuses } = this.#options;
+    // The listener's look at itself asks for nothing.
+    if (bare && this.#monitor?.isOwn(socket.remotePort)) return void socket.destroy();
+    if (refuses?.(address)) return void socket.resetAndDestroy();
     const key = keyOf(socket);
     const limit = this.#open.add(key, address);
     if (limit !== undefined) {
@@ -540,6 +560,13 @@ export class HttpServer {
 
   #accept(socket: Socket, peer: Peer): Accepted {
     const accepted = this.#track(socket);
+    const { bare } = this.#options;
+    if (bare) {
+      // Until its target is connected, nobody takes what it sends.
+      socket.pause();
+      bare({ socket: socket as unknown as ByteSocket, peer });
+      return accepted;
+    }
     const accept = (exchange: RawExchange, answer?: WebSocketAnswer) =>
       this.#acceptWebSocket(exchange, socket, answer);
     const options = this.#connectionOptions(accepted, peer, accept);
@@ -556,6 +583,7 @@ export class HttpServer {
     socket.once("close", () => {
       this.#accepted.remove(accepted);
       if (this.#accepted.size === 0) this.#onEmpty();
+      this.#restWhenIdle();
     });
     return accepted;
   }
@@ -600,6 +628,8 @@ export class HttpServer {
     const now = performance.now();
     const epochMs = this.#epochMs();
     for (const { connection, untilMs, socket } of this.#accepted.toArray()) {
+      // With a new certificate its client may come again.
+      if (this.#options.bare && untilMs <= epochMs) socket.resetAndDestroy();
       if (!connection) continue;
       guarded(socket, () => {
         connection.checkDeadline(now);

@@ -1,17 +1,15 @@
 /** Ports that services have for clients that can run no helper: `listen` and `allow` of their entries. */
-import { createServer, type Server, type Socket } from "node:net";
 import { ConfigError } from "../../../config/config_error.ts";
 import { overlap } from "../../../config/entries/service_ports.ts";
 import { formatAddress, type ListenAddress } from "../../../config/options/address.ts";
 import { allowsAddress, type Service } from "../../../domain/service.ts";
-import type { ByteSocket } from "../../../net/byte_socket.ts";
+import { reportFault } from "../../../faults.ts";
+import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { serveSocket } from "../../../relay/routes/tcp_socket.ts";
-import { guardSocket } from "../guarded_socket.ts";
+import { type BareConnection, HttpServer, type ServerTls } from "../http_server.ts";
 import { listenFailure } from "../program.ts";
 
-/** Idle time after which the system probes whether a client is still there. */
-const tcpKeepAliveMs = 30_000;
 /** Connections at once through one port. */
 const maxConnections = 4_096;
 
@@ -20,10 +18,19 @@ export class ServicePorts {
   readonly #relay: Relay;
   /** By the address in the configuration, or by the service where it leaves the port to the system. */
   #ports: ReadonlyMap<string, ServicePort> = new Map();
+  #tls: ServerTls | undefined;
   #isClosed = false;
 
-  constructor(relay: Relay) {
+  /** @param tls What ports with TLS have. */
+  constructor(relay: Relay, tls: ServerTls | undefined) {
     this.#relay = relay;
+    this.#tls = tls;
+  }
+
+  /** Has TLS use other certificates, of the same kind. */
+  replaceTls(tls: ServerTls): void {
+    this.#tls = tls;
+    for (const port of this.#ports.values()) port.replaceTls(tls);
   }
 
   /** Opens the ports of all services. @throws {ConfigError} for an address that can't be had */
@@ -42,7 +49,7 @@ export class ServicePorts {
     const wanted = portsOf(services);
     const ports = new Map<string, ServicePort>();
     for (const [key, service] of wanted) {
-      ports.set(key, this.#ports.get(key) ?? new ServicePort(this.#relay, service));
+      ports.set(key, this.#ports.get(key) ?? new ServicePort(this.#relay, service, this.#tls));
     }
     const added = [...ports.values()].filter((port) => !port.isListening);
     const removed = [...this.#ports].filter(([key]) => !ports.has(key)).map(([, port]) => port);
@@ -78,9 +85,9 @@ export class ServicePorts {
   }
 
   #opened(port: ServicePort): void {
-    const { service: { name: service }, address } = port;
+    const { service: { name: service }, address, tls } = port;
     port.isInUse = true;
-    this.#relay.log.info("Listening", { listener: "service", service, address, tls: "off" });
+    this.#relay.log.info("Listening", { listener: "service", service, address, tls });
   }
 }
 
@@ -97,8 +104,9 @@ function portsOf(services: readonly Service[]): Map<string, Service> {
   return new Map(listening.map((service) => [keyOf(service), service]));
 }
 
-function keyOf({ name, listen }: Service): string {
-  return listen!.port === 0 ? name : formatAddress(listen!);
+function keyOf({ name, listen, listenTls }: Service): string {
+  const address = listen!.port === 0 ? name : formatAddress(listen!);
+  return listenTls ? `${address} tls` : address;
 }
 
 /** One port. */
@@ -109,13 +117,15 @@ class ServicePort {
   isInUse = false;
   readonly #relay: Relay;
   readonly #listen: ListenAddress;
-  #server: Server | undefined;
-  #open = 0;
+  readonly #tls: ServerTls | undefined;
+  #server: HttpServer | undefined;
+  #address: string | undefined;
 
-  constructor(relay: Relay, service: Service) {
+  constructor(relay: Relay, service: Service, tls: ServerTls | undefined) {
     this.#relay = relay;
     this.service = service;
     this.#listen = service.listen!;
+    this.#tls = service.listenTls ? tls : undefined;
   }
 
   get isListening(): boolean {
@@ -124,9 +134,13 @@ class ServicePort {
 
   /** Where it listens, with the port that 0 stood for. */
   get address(): string {
-    const bound = this.#server?.address();
-    if (!bound || typeof bound === "string") throw new Error("No TCP address was bound");
-    return formatAddress({ hostname: bound.address, port: bound.port });
+    return this.#address!;
+  }
+
+  /** What clients are shown and asked for: nothing, a certificate, or one from both sides. */
+  get tls(): "off" | "on" | "mutual" {
+    if (!this.#tls) return "off";
+    return this.#tls.clientCa === undefined ? "on" : "mutual";
   }
 
   /** Whether one of them takes what comes for the other. */
@@ -137,48 +151,72 @@ class ServicePort {
   /** @throws {ConfigError} when the address can't be had */
   async listen(): Promise<void> {
     const { hostname, port } = this.#listen;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const server = createServer(
-      { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
-      (socket) => this.#accept(guardSocket(socket)),
-    );
-    server.on("error", reject);
-    server.listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
+    const server = this.#createServer();
     try {
-      await promise;
-      this.#server = server;
+      this.#address = formatAddress(await server.listen(hostname, port));
     } catch (error) {
       const place = `Service "${this.service.name}": listen`;
       throw new ConfigError(listenFailure(place, this.#listen, error));
     }
+    this.#server = server;
   }
 
+  /** Handshakes from now on use other certificates. */
+  replaceTls(tls: ServerTls): void {
+    if (this.#tls) this.#server?.replaceTls(tls);
+  }
+
+  /** Takes no new connections; those that are open go on. */
   close(): void {
-    this.#server?.close();
+    this.#server?.stopAccepting();
     this.#server = undefined;
   }
 
-  #accept(socket: Socket): void {
-    const { metrics, rateLimitedLog, services } = this.#relay;
-    const { name } = this.service;
-    const address = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-    const isAllowed = allowsAddress(this.service, address);
-    if (!isAllowed || this.#open >= maxConnections) {
-      socket.resetAndDestroy();
-      if (isAllowed) metrics.limitHit("max-connections");
-      const reason = isAllowed ? "too many connections" : "allow does not list the address";
-      return rateLimitedLog.warn("Refused a connection to a service's port", {
-        service: name,
-        reason,
-        peer: address,
-      });
-    }
-    const route = this.isInUse ? services.table.routeByName(name) : undefined;
-    if (!route) return void socket.resetAndDestroy();
-    this.#open++;
-    socket.once("close", () => this.#open--);
-    socket.setKeepAlive(true, tcpKeepAliveMs);
-    const peer = { address, isTls: false };
-    void serveSocket(this.#relay, { socket: socket as unknown as ByteSocket, peer }, route);
+  #createServer(): HttpServer {
+    const { metrics, log, config: { head } } = this.#relay;
+    const about = () => ({ listener: "service", service: this.service.name });
+    return new HttpServer({
+      bare: (connection) => this.#accept(connection),
+      fetch: () => new Response(null, { status: 500 }),
+      refuses: (address) => this.#refuses(address),
+      tls: this.#tls,
+      limits: head,
+      timeouts: defaultConnectionTimeouts,
+      connections: { max: maxConnections, maxPerAddress: 0 },
+      turnedAway: (limit, peer) => {
+        metrics.limitHit(limit);
+        this.#refused("too many connections", peer);
+      },
+      handshakeFailed: ({ reason, detail, peer }) => {
+        metrics.tlsHandshakeFailed(reason);
+        const fields = { ...about(), reason, peer };
+        this.#relay.rateLimitedLog.info("TLS handshake failed", fields, { detail });
+      },
+      deafened: () =>
+        log.error("A listener accepted nothing any more, and was opened anew", about()),
+      fault: (error) => reportFault("connection", error),
+    });
+  }
+
+  #refuses(address: string): boolean {
+    if (!this.isInUse) return true;
+    if (allowsAddress(this.service, address)) return false;
+    this.#refused("allow does not list the address", address);
+    return true;
+  }
+
+  #refused(reason: string, peer: string): void {
+    const { name: service } = this.service;
+    this.#relay.rateLimitedLog.warn("Refused a connection to a service's port", {
+      service,
+      reason,
+      peer,
+    });
+  }
+
+  #accept({ socket, peer }: BareConnection): void {
+    const route = this.#relay.services.table.routeByName(this.service.name);
+    if (route) void serveSocket(this.#relay, { socket, peer }, route);
+    else socket.resetAndDestroy();
   }
 }
