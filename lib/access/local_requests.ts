@@ -11,6 +11,7 @@ import { HopChannel } from "../relay/hop/hop_channel.ts";
 import { Deadlines } from "../relay/limits/deadlines.ts";
 import { IdleTimeout } from "../relay/limits/idle_timeout.ts";
 import { isOwnOrigin, refuseLocal } from "./local_guard.ts";
+import { localField } from "./local_response.ts";
 
 /** What a request is forwarded with. */
 export interface LocalRequestsOptions {
@@ -30,14 +31,14 @@ const transferTimeoutMs = 300_000;
 /** Forwards requests, each with the token. */
 export class LocalRequests {
   readonly #options: LocalRequestsOptions;
-  readonly #host: string;
+  readonly #service: URL;
   readonly #limits: ForwardLimits;
   /** The relay has timeouts of its own, and says so. */
   readonly #responses = new Deadlines(0);
 
   constructor(options: LocalRequestsOptions) {
     this.#options = options;
-    this.#host = new URL(options.origin).host;
+    this.#service = new URL(options.origin);
     const transfers = new IdleTimeout(transferTimeoutMs);
     this.#limits = { head: options.head, maxBodyBytes: 0, transfers };
   }
@@ -66,10 +67,13 @@ export class LocalRequests {
     const { pool } = this.#options;
     const isUpgrade = upgrade !== undefined;
     const channel = new HopChannel({ connection, pool, rest: noBytes, isUpgrade });
-    const local = getField(exchange.head.fields, "host")!;
+    const origin = {
+      service: this.#service,
+      local: getField(exchange.head.fields, "host")!,
+    };
     const respond = exchange.respond.bind(exchange);
     exchange.respond = (status, reason, fields, mode) =>
-      respond(status, reason, fields.map((it) => this.#returned(it, local)), mode);
+      respond(status, reason, fields.map((it) => localField(it, origin)), mode);
     channel.write(head);
     forward(channel, exchange, this.#limits, this.#forwardHost(upgrade));
   }
@@ -94,7 +98,7 @@ export class LocalRequests {
 
   #encode({ head, framing }: Exchange): Uint8Array {
     const local = getField(head.fields, "host")!;
-    const fields: Field[] = [field("Host", this.#host)];
+    const fields: Field[] = [field("Host", this.#service.host)];
     for (const item of endToEnd(head.fields)) {
       const kept = this.#forwarded(item, local);
       if (kept) fields.push(kept);
@@ -120,13 +124,6 @@ export class LocalRequests {
       return field(name, `${this.#options.origin}/${value.slice(prefix.length)}`);
     }
     return item;
-  }
-
-  /** A redirect within the service stays on the local port. */
-  #returned(item: Field, local: string): Field {
-    const prefix = `${this.#options.origin}/`;
-    const isOwn = item.key === "location" && item.value.startsWith(prefix);
-    return isOwn ? field(item.name, `http://${local}/${item.value.slice(prefix.length)}`) : item;
   }
 }
 
