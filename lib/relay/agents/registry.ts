@@ -145,10 +145,9 @@ export class Registry {
    * Whether a session takes requests of a service: the cluster has `none`, or some, all of whose
    * agents list other targets, and `others` of which would refuse.
    */
-  serving(clusterId: string, route: ServiceRoute): "here" | "others" | "none" {
-    const fits = (candidate: Registration) => serves(candidate, route);
-    if (this.#best(clusterId, undefined, fits)) return "here";
-    return this.#best(clusterId, undefined, () => true) ? "others" : "none";
+  serving(clusterId: string, route: Route): "here" | "others" | "none" {
+    if (this.pickServing(clusterId, { route })) return "here";
+    return this.pickServing(clusterId) ? "others" : "none";
   }
 
   /** The hostnames that a cluster's agents claim now. */
