@@ -23,7 +23,7 @@ import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
 import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import { dialRelay, type RelayDialOptions } from "./lib/runtime/node/dial_relay.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
-import { surviveFaults } from "./lib/runtime/node/process_faults.ts";
+import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
 import { listenOn, logWaiting, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 import {
@@ -57,7 +57,7 @@ const program = { name: "agent", parse: parseAgentOptions, commands: [checkComma
 
 await runProgram(program, async (options) => {
   const log = setUpLog({ program: "agent", level: options.logLevel, format: options.logFormat });
-  surviveFaults(log);
+  logUncaughtErrors(log);
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
   const targets = await AgentTargets.load(options, singleDialer(options, tlsFiles, log));

@@ -10,7 +10,7 @@ import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import type { AuditFile } from "./lib/runtime/node/audit_file.ts";
 import { followCallerFiles } from "./lib/runtime/node/caller_files.ts";
 import { CertificateExpiry } from "./lib/runtime/node/certificate_expiry.ts";
-import { surviveFaults } from "./lib/runtime/node/process_faults.ts";
+import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
 import {
   logWaiting,
@@ -39,7 +39,7 @@ const program = { name: "relay", parse: parseRelayOptions, commands: relayComman
 
 await runProgram(program, async (options) => {
   const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
-  surviveFaults(log);
+  logUncaughtErrors(log);
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = await relayTlsFiles(options);
   for (const warning of tlsFiles.warnings) log.warn(warning);

@@ -22,7 +22,7 @@ export function noProxyOf(env: Environment): NoProxy | undefined {
 const maxWarnings = 5;
 
 /** Tells which entries can match nothing, in a line each. */
-export function uselessEntries({ name, text }: NoProxy): string[] {
+export function ineffectiveEntries({ name, text }: NoProxy): string[] {
   const useless = entriesOf(text).flatMap((entry) => {
     const why = whyUseless(entry);
     return why === undefined ? [] : [`${JSON.stringify(entry.slice(0, 80))}, which ${why}`];

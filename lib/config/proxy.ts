@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
-import { hostOf, isExempt, noProxyOf, uselessEntries } from "./no_proxy.ts";
+import { hostOf, ineffectiveEntries, isExempt, noProxyOf } from "./no_proxy.ts";
 import { addressOfUrl, formatAddress, isLoopback } from "./options/address.ts";
 import type { Kind } from "./options/kinds.ts";
 import {
@@ -108,7 +108,7 @@ export function proxyFromEnvironment(env: Environment, destination: URL): Enviro
   });
   if (given.length === 0 || isLoopback(hostOf(destination))) return { warnings: [] };
   const exempted = noProxyOf(env);
-  const warnings = exempted === undefined ? [] : uselessEntries(exempted);
+  const warnings = exempted === undefined ? [] : ineffectiveEntries(exempted);
   if (exempted !== undefined && isExempt(destination, exempted.text)) return { warnings };
   for (const { origin, text } of given) {
     refuseQuotes(origin, text);

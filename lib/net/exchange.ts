@@ -80,7 +80,7 @@ export interface ExchangeEnd {
  * What becomes of an answer whose end was held: it is sent; it is broken off; or, if nothing of it has
  * left, it is forgotten, so that another can be given, and else broken off.
  */
-export type EndVerdict = "send" | "abort" | "replace";
+export type EndDecision = "send" | "abort" | "replace";
 
 /**
  * A request and its response, as the relay sees them. All methods may be called after the caller has
@@ -109,7 +109,7 @@ export interface Exchange {
    * When it is set, the last byte of an answer, or the head of one without a body, waits until
    * `settle` is called. A change of protocols waits for nothing.
    */
-  beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
+  beforeEnd: ((end: ExchangeEnd, settle: (decision: EndDecision) => void) => void) | undefined;
   /** The caller went away before its answer was complete. */
   onAborted: () => void;
   /** After `write` or `inform` has returned false: there is room again. */

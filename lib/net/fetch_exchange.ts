@@ -221,11 +221,11 @@ export class FetchExchange implements Exchange {
     if (this.#state !== "responding") return;
     if (!this.beforeEnd) return this.#finish(last);
     this.#state = "ending";
-    this.beforeEnd(this.#endOf(true, last.length), (verdict) => {
+    this.beforeEnd(this.#endOf(true, last.length), (decision) => {
       if (this.#state !== "ending") return; // The caller has gone.
       this.#state = "responding";
       // Its head has left already, so it can't be replaced by another.
-      if (verdict === "send") this.#finish(last);
+      if (decision === "send") this.#finish(last);
       else this.abort();
     });
   }

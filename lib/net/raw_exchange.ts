@@ -14,7 +14,7 @@ import type { Channel } from "./channel.ts";
 import type {
   BodyConsumer,
   BodyMode,
-  EndVerdict,
+  EndDecision,
   Exchange,
   ExchangeEnd,
   Peer,
@@ -68,7 +68,7 @@ export class RawExchange implements Exchange {
   #isContinued = false;
   #state: "open" | "responding" | "ending" | "finished" | "aborted" | "detached" = "open";
   answerField: Field | undefined;
-  beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
+  beforeEnd: ((end: ExchangeEnd, settle: (decision: EndDecision) => void) => void) | undefined;
   onAborted: () => void = nobody;
   onDrain: () => void = nobody;
   onEnd: (end: ExchangeEnd) => void = nobody;
@@ -158,12 +158,12 @@ export class RawExchange implements Exchange {
     this.#state = "ending";
     this.#discardBody();
     const tail = this.#mode === "content" && this.head.minor === 1 ? lastChunk.length : 0;
-    beforeEnd(this.#endOf(true, last.length + tail), (verdict) => {
+    beforeEnd(this.#endOf(true, last.length + tail), (decision) => {
       if (this.#state !== "ending") return; // The caller has gone.
-      if (verdict === "send") {
+      if (decision === "send") {
         this.#state = "responding";
         this.#finish(last);
-      } else if (verdict === "replace" && this.#pendingHead.length > 0) {
+      } else if (decision === "replace" && this.#pendingHead.length > 0) {
         this.#pendingHead = noBytes;
         this.#state = "open";
       } else this.abort();

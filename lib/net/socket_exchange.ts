@@ -7,7 +7,7 @@ import type { Framing } from "../http1/body.ts";
 import { type Field, field, type RequestHead, type ResponseHead } from "../http1/head.ts";
 import type { ByteSocket } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
-import type { BodyConsumer, EndVerdict, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
+import type { BodyConsumer, EndDecision, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
 import { pipe } from "./pipe.ts";
 
 const nobody = (): void => {};
@@ -31,7 +31,7 @@ export class SocketExchange implements Exchange {
   readonly isBodyDone = true;
   readonly takesChunks = true;
   answerField: Field | undefined;
-  beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
+  beforeEnd: ((end: ExchangeEnd, settle: (decision: EndDecision) => void) => void) | undefined;
   onAborted: () => void = nobody;
   onDrain: () => void = nobody;
   onEnd: (end: ExchangeEnd) => void = nobody;

@@ -9,7 +9,7 @@ import {
   type RuleSetEntry,
 } from "../domain/policy.ts";
 import { pathOf } from "./claims.ts";
-import type { Facts } from "./facts.ts";
+import type { CallerAttributes } from "./caller_attributes.ts";
 import type { PersonRule, Rule, RuleSet } from "./rule.ts";
 
 /** What a policy says. */
@@ -56,16 +56,16 @@ export class Policy {
   }
 
   /** Whether whoever shows this is let in. */
-  decide(facts: Facts): Decision {
-    const isAllowed = holds(this.#rules, facts);
-    const met = this.rules.filter((rule) => matches(rule, facts));
+  decide(attributes: CallerAttributes): Decision {
+    const isAllowed = holds(this.#rules, attributes);
+    const met = this.rules.filter((rule) => matches(rule, attributes));
     if (isAllowed) return { isAllowed, met };
     return { isAllowed, missing: this.rules.filter((rule) => !met.includes(rule)) };
   }
 
   /** The same as `decide` without the reasons. */
-  allows(facts: Facts): boolean {
-    return holds(this.#rules, facts);
+  allows(attributes: CallerAttributes): boolean {
+    return holds(this.#rules, attributes);
   }
 }
 
@@ -125,17 +125,20 @@ function rulesOf(set: RuleSet): Rule[] {
   return set.members.flatMap((member) => "members" in member ? rulesOf(member) : [member]);
 }
 
-function holds(set: RuleSet, facts: Facts): boolean {
+function holds(set: RuleSet, attributes: CallerAttributes): boolean {
   const holdsOne = (member: Rule | RuleSet) =>
-    "members" in member ? holds(member, facts) : matches(member, facts);
+    "members" in member ? holds(member, attributes) : matches(member, attributes);
   return set.kind === "any" ? set.members.some(holdsOne) : set.members.every(holdsOne);
 }
 
-function matches(rule: Rule, { address, certificateNames, token, vouched }: Facts): boolean {
+function matches(
+  rule: Rule,
+  { address, certificateNames, token, verifiedClaims }: CallerAttributes,
+): boolean {
   switch (rule.kind) {
     case "claim":
     case "emailDomain":
-      return vouched?.meets(rule) ?? false;
+      return verifiedClaims?.meets(rule) ?? false;
     case "token":
       return token !== undefined && new NamePatterns([rule.name]).matches(token);
     case "certificate": {

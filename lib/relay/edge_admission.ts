@@ -49,7 +49,7 @@ async function serviceCluster(
 ): Promise<string | Response> {
   const isOpen = isOwnPath(head.target) || isAnonymous(service, head.target);
   if (!isOpen && service.corsOrigins.length === 0) {
-    const identity = await relay.services.gate.identify(service, hostname, { head, peer });
+    const identity = await relay.services.authorizer.identify(service, hostname, { head, peer });
     if (identity instanceof Denial) return errorResponse(identity.answer, head);
   }
   const isKnown = relay.config.clusters.some(({ id }) => id === service.cluster);

@@ -442,7 +442,7 @@ export const bodyTooLarge: RelayError = {
 };
 
 /** The target's answer is not HTTP as it must be. */
-export const badAnswer: RelayError = {
+export const badResponse: RelayError = {
   status: 502,
   reason: "Bad Gateway",
   code: "bad_response",
@@ -484,7 +484,7 @@ export function notConfigured(message: string): RelayError {
 }
 
 /** The target has not answered in time. */
-export const answerTimeout: RelayError = {
+export const responseTimeout: RelayError = {
   status: 504,
   reason: "Gateway Timeout",
   code: "timeout",

@@ -23,19 +23,19 @@ import { ResponseTimeouts } from "./limits/response_timeouts.ts";
 import { RefusalThrottle } from "./limits/refusal_throttle.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
 import type { PeerRouting } from "./hop/peer_routing.ts";
-import { joinRelays, type RelaysOptions } from "./hop/join_relays.ts";
+import { createPeerRouting, type PeerOptions } from "./hop/create_peer_routing.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { type Registration, Registry } from "./agents/registry.ts";
 import { Disconnects } from "./agents/disconnects.ts";
 import { SpreadDrain } from "./agents/spread_drain.ts";
 import type { Metrics } from "./telemetry/silent_metrics.ts";
 import { systemClock } from "../jwt/clock.ts";
-import { Gate } from "./people/gate.ts";
+import { Authorizer } from "./people/authorizer.ts";
 import { Assertions } from "./people/assertions.ts";
 import { Identities } from "./people/identities.ts";
 import { People, type PeopleConfig } from "./people/people.ts";
 import type { WebSignIn } from "./routes/web_sign_in.ts";
-import { PolicyGate } from "./services/service_gate.ts";
+import { PolicyAuthorizer } from "./services/service_authorizer.ts";
 import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
 import { ServiceTable } from "./services/service_table.ts";
 import { Services } from "./services/services.ts";
@@ -84,7 +84,7 @@ export interface RelayParts {
   /** SHA-256 of a token, where it can be had at once; see `CallersContext`. */
   digest?: Digest | undefined;
   /** The other relays, where there are any. */
-  relays?: RelaysOptions | undefined;
+  relays?: PeerOptions | undefined;
   /** When sessions with agents count as dead; as docs/protocol.md has it unless given. */
   keepalive?: SessionKeepalive | undefined;
 }
@@ -135,7 +135,7 @@ export class Relay {
   /** Where people sign in; undefined if they do not. */
   signIn: WebSignIn | undefined;
   /** Asks policies about callers. */
-  readonly gate: Gate;
+  readonly authorizer: Authorizer;
   /** Signs who callers are. */
   readonly assertions: Assertions;
   /** What agents and applications are told about callers. */
@@ -184,11 +184,11 @@ export class Relay {
     this.#pathless = pathlessOf(config.clusters);
     this.#clustersById = new Map(config.clusters.map((cluster) => [cluster.id, cluster]));
     this.people = people;
-    this.gate = new Gate(callers, people);
+    this.authorizer = new Authorizer(callers, people);
     this.assertions = assertions;
     this.identities = new Identities(people, assertions);
-    const gate = new PolicyGate(this.gate, () => this.services.table);
-    this.services = new Services(new ServiceTable([], []), gate);
+    const authorizer = new PolicyAuthorizer(this.authorizer, () => this.services.table);
+    this.services = new Services(new ServiceTable([], []), authorizer);
     this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
     this.responseTimeouts.useClusters(config.clusters);
@@ -204,7 +204,7 @@ export class Relay {
       software: `culvert-relay/${config.version}`,
     };
     this.viaName = `culvert-${this.settings.instance.slice(0, viaIdLength)}`;
-    this.peers = parts.relays && joinRelays({
+    this.peers = parts.relays && createPeerRouting({
       name: this.settings.instance,
       via: this.viaName,
       log,

@@ -34,7 +34,7 @@ export interface LoadOptions {
 /** Between two requests of one worker, in milliseconds: some hundred requests in a test's time. */
 const pauseMs = 10;
 /** For one request to get through with all its repetitions. */
-const patienceMs = 60_000;
+const retryForMs = 60_000;
 
 /** A load that runs until it is stopped. */
 export class Load {
@@ -74,7 +74,7 @@ export class Load {
   }
 
   async #askUntilTaken(): Promise<void> {
-    const deadline = performance.now() + patienceMs;
+    const deadline = performance.now() + retryForMs;
     while (true) {
       const failure = await this.#ask();
       if (failure === undefined) {

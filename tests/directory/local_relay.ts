@@ -124,7 +124,7 @@ export class LocalRelay implements AsyncDisposable {
     const { forwardLimits: { transfers }, responseTimeouts, peers } = this.relay;
     const responses = responseTimeouts.of("any");
     // Their timers would stop by themselves, a little later.
-    for (const waits of [responses, transfers, peers!.words, peers!.repeatableWords]) {
+    for (const waits of [responses, transfers, peers!.acceptances, peers!.repeatableAcceptances]) {
       waits.check();
     }
   }

@@ -17,7 +17,7 @@ function loggedMessages(...paths: string[]): Set<string> {
 
 Deno.test("observability.md: the log tables have every message of the programs", () => {
   const [relay = [], agent = []] = [tableAfter(page, "## Log"), tableAfter(page, "Agent:")];
-  const shared = ["followed_config", "certificate_expiry", "process_faults"]
+  const shared = ["followed_config", "certificate_expiry", "uncaught_errors"]
     .map((name) => `lib/runtime/node/${name}.ts`);
   const messages = (rows: Table) => new Set(rows.map((row) => row["message"]!));
   const ofRelay = [

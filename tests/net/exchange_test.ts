@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { field } from "../../lib/http1/head.ts";
 import { whenSent } from "../../lib/net/byte_socket.ts";
-import type { EndVerdict, ExchangeEnd } from "../../lib/net/exchange.ts";
+import type { EndDecision, ExchangeEnd } from "../../lib/net/exchange.ts";
 import { eventually } from "../support/deadline.ts";
 import { Body, bytes, Caller, outcomes, type Served, Setup, type SetupOptions } from "./setup.ts";
 
@@ -367,7 +367,7 @@ Deno.test("Exchange sends its own field with every final answer and with no inte
 /** An exchange whose answer's end is held; `settle` says what becomes of it. */
 async function held(request: string) {
   const [setup, served] = await serving(request);
-  const settle = Promise.withResolvers<(verdict: EndVerdict) => void>();
+  const settle = Promise.withResolvers<(decision: EndDecision) => void>();
   const told: ExchangeEnd[] = [];
   served.exchange.beforeEnd = (end, verdict) => {
     told.push(end);

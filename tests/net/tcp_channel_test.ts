@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { endMessage, TcpChannel, TcpClose, type TcpEnd } from "../../lib/net/tcp_channel.ts";
-import { join } from "../../lib/net/join.ts";
+import { splice } from "../../lib/net/splice.ts";
 import { ConnectingChannel } from "../../lib/net/connecting_channel.ts";
 import type { Channel } from "../../lib/net/channel.ts";
 import { StreamError } from "../../lib/protocol/errors.ts";
@@ -159,7 +159,7 @@ class FakeChannel implements Channel {
 Deno.test("join passes bytes, ends and breaks on, and holds a fast side back", () => {
   const [first, second] = [new FakeChannel(), new FakeChannel()];
   const ends: (string | undefined)[] = [];
-  join(first, second, { closed: (error) => ends.push(error?.message) });
+  splice(first, second, { closed: (error) => ends.push(error?.message) });
   first.events.data(new Uint8Array(3));
   second.hasRoom = false;
   first.events.data(new Uint8Array(4));
@@ -172,7 +172,7 @@ Deno.test("join passes bytes, ends and breaks on, and holds a fast side back", (
   deepEqual(ends, [undefined]);
   const [third, fourth] = [new FakeChannel(), new FakeChannel()];
   const breaks: unknown[] = [];
-  join(third, fourth, { closed: (error) => breaks.push(error?.message) });
+  splice(third, fourth, { closed: (error) => breaks.push(error?.message) });
   third.events.failed(new StreamError("reset", "gone"));
   third.events.failed(new StreamError("reset", "again"));
   deepEqual(fourth.did, ["fail gone"]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { RuleEntry } from "../../lib/domain/policy.ts";
-import { VouchedClaims, VouchedRules } from "../../lib/policies/facts.ts";
+import { MetRules, TokenClaims } from "../../lib/policies/caller_attributes.ts";
 import { Policy } from "../../lib/policies/policy.ts";
 import { describeRule } from "../../lib/policies/rule.ts";
 import { nobody, oidcNames, person } from "./support.ts";
@@ -34,8 +34,8 @@ Deno.test("all of a set's rules must be met, and of one within it only one", asy
   assert.equal(policy.allows(inside), false);
   assert.equal(policy.allows({ ...nobody, certificateNames: ["laptop-7"] }), false);
   assert.equal(policy.allows({ ...inside, certificateNames: ["x", "laptop-7"] }), true);
-  const { vouched } = person({ realm: { roles: ["admin"] } });
-  assert.equal(policy.allows({ ...inside, vouched }), true);
+  const { verifiedClaims } = person({ realm: { roles: ["admin"] } });
+  assert.equal(policy.allows({ ...inside, verifiedClaims }), true);
 });
 
 Deno.test("claims of one provider meet no rule about another", async () => {
@@ -43,15 +43,17 @@ Deno.test("claims of one provider meet no rule about another", async () => {
   const policy = await Policy.from({ name: "x", any: [{ ...rule, provider: "other" }] }, "corp");
   const claims = { groups: ["platform"] };
   assert.equal(policy.allows(person(claims)), false);
-  const vouched = new VouchedClaims("other", claims, oidcNames);
-  assert.equal(policy.allows({ ...nobody, vouched }), true);
+  const verifiedClaims = new TokenClaims("other", claims, oidcNames);
+  assert.equal(policy.allows({ ...nobody, verifiedClaims }), true);
 });
 
 Deno.test("a session meets the rules that its claims met, and no rule that has changed since", async () => {
   const before = await policyOf({ claim: "groups", value: "a*" }, { emailDomain: "example.com" });
-  const facts = person({ groups: ["alpha", "beta"], email: "x@other.com" });
-  const ids = before.personRules.filter((rule) => facts.vouched!.meets(rule)).map(({ id }) => id);
-  const session = { ...nobody, vouched: new VouchedRules("corp", ids) };
+  const attributes = person({ groups: ["alpha", "beta"], email: "x@other.com" });
+  const ids = before.personRules.filter((rule) => attributes.verifiedClaims!.meets(rule)).map((
+    { id },
+  ) => id);
+  const session = { ...nobody, verifiedClaims: new MetRules("corp", ids) };
   assert.equal(before.allows(session), true);
   const narrowed = await policyOf({ claim: "groups", value: "alpha-admins" });
   assert.equal(narrowed.allows(session), false);
@@ -74,8 +76,8 @@ Deno.test("a decision says which rules were met, or which are missing, in words"
 
 Deno.test("groups that matter are those that met a rule or are asked for, and no others", async () => {
   const policy = await policyOf({ claim: "groups", value: "team-*" });
-  const { vouched } = person({ groups: ["team-a", "staff", "ops", "secret"] });
-  const groups = vouched!.groupsFor(policy.personRules, new Set(["ops", "absent"]));
+  const { verifiedClaims } = person({ groups: ["team-a", "staff", "ops", "secret"] });
+  const groups = verifiedClaims!.groupsFor(policy.personRules, new Set(["ops", "absent"]));
   assert.deepEqual(groups, ["team-a", "ops"]);
 });
 
@@ -90,7 +92,7 @@ for (
   ] as const
 ) {
   Deno.test(`whether groups were told is known ${how}`, () => {
-    assert.equal(person(claims).vouched!.tellsGroups, told);
+    assert.equal(person(claims).verifiedClaims!.tellsGroups, told);
   });
 }
 

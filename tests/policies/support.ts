@@ -1,7 +1,7 @@
 /** What tests of policies share. */
 import type { ClaimNames } from "../../lib/domain/provider.ts";
-import { VouchedClaims } from "../../lib/policies/facts.ts";
-import type { Facts } from "../../lib/policies/facts.ts";
+import { TokenClaims } from "../../lib/policies/caller_attributes.ts";
+import type { CallerAttributes } from "../../lib/policies/caller_attributes.ts";
 import type { Claims } from "../../lib/policies/claims.ts";
 
 /** Claims as OpenID providers write them. */
@@ -12,9 +12,9 @@ export const oidcNames: ClaimNames = {
 };
 
 /** Nobody, from an address. */
-export const nobody: Facts = { address: "192.0.2.7", certificateNames: [] };
+export const nobody: CallerAttributes = { address: "192.0.2.7", certificateNames: [] };
 
 /** Somebody for whom the provider `corp` vouches. */
-export function person(claims: Claims, names: ClaimNames = oidcNames): Facts {
-  return { ...nobody, vouched: new VouchedClaims("corp", claims, names) };
+export function person(claims: Claims, names: ClaimNames = oidcNames): CallerAttributes {
+  return { ...nobody, verifiedClaims: new TokenClaims("corp", claims, names) };
 }

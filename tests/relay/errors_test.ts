@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { type StreamErrorCode, streamErrorCodes } from "../../lib/protocol/errors.ts";
 import {
   answerError,
-  answerTimeout,
-  badAnswer,
+  badResponse,
   because,
   bodyTooLarge,
   callerUnknown,
@@ -13,6 +12,7 @@ import {
   rateLimited,
   type RelayError,
   relayStopping,
+  responseTimeout,
 } from "../../lib/relay/errors.ts";
 import { bodyFaults, handshakeFaults, headFaults } from "../../lib/http1/faults.ts";
 import { field } from "../../lib/http1/head.ts";
@@ -32,10 +32,10 @@ async function serving(...lines: string[]) {
 Deno.test("because tells each fault of an answer apart, and repeats nothing that is none of ours", () => {
   const faults = [headFaults, bodyFaults, handshakeFaults].flatMap(Object.values)
     .map((fault) => typeof fault === "string" ? fault : fault(7));
-  const messages = faults.map((fault) => because(badAnswer, fault).message);
-  assert.deepEqual(messages, faults.map((fault) => `${badAnswer.message}: ${fault}`));
+  const messages = faults.map((fault) => because(badResponse, fault).message);
+  assert.deepEqual(messages, faults.map((fault) => `${badResponse.message}: ${fault}`));
   assert.equal(new Set(messages).size, messages.length);
-  assert.equal(because(badAnswer, "10.0.0.1 said no").message, badAnswer.message);
+  assert.equal(because(badResponse, "10.0.0.1 said no").message, badResponse.message);
 });
 
 Deno.test("fromStreamError gives each reason its status", () => {
@@ -88,7 +88,7 @@ Deno.test("answerError gives kubectl's first request text, which is all that it 
 
 Deno.test("answerError warns kubectl where it would show a text of its own for a status", async (t) => {
   const discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-  const hidden = [callerUnknown, rateLimited, relayStopping, answerTimeout, bodyTooLarge];
+  const hidden = [callerUnknown, rateLimited, relayStopping, responseTimeout, bodyTooLarge];
   for (const error of hidden) {
     await t.step(`kubectl's first request, ${error.status}`, async () => {
       const text = await answerTo("/api", discovery, error);

@@ -158,12 +158,12 @@ Deno.test("an exception in one of many timeouts keeps none of the others from it
 function buggyProgram(mainLine: string): Program {
   const source = `
     import { runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
-    import { surviveFaults } from "./lib/runtime/node/process_faults.ts";
+    import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
     import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
     const parse = () => ({ kind: "run", options: {} });
     await runProgram({ name: "relay", parse }, async () => {
       const log = setUpLog({ program: "relay", level: "info", format: "json" });
-      surviveFaults(log);
+      logUncaughtErrors(log);
       ${mainLine}
       await untilSignalled();
       log.info("Stopped");

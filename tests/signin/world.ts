@@ -11,7 +11,7 @@ import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
 import { MemorySessions } from "../../lib/relay/signin/memory_sessions.ts";
 import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
 import { SignIn } from "../../lib/relay/signin/sign_in.ts";
-import type { Site, Verdict } from "../../lib/relay/signin/site.ts";
+import type { AccessDecision, Site } from "../../lib/relay/signin/site.ts";
 import { clientId, clientSecret, FakeProvider } from "./fake_provider.ts";
 
 /** A line of the log. */
@@ -33,7 +33,10 @@ export class World {
   /** Added to the clock of the relay, not of the provider. */
   aheadMs = 0;
   /** What the policy says. */
-  policy: (session: SessionRecord, site: Site) => Verdict = () => ({ isAllowed: true, rules: [] });
+  policy: (session: SessionRecord, site: Site) => AccessDecision = () => ({
+    isAllowed: true,
+    rules: [],
+  });
   readonly sites = new Map<string, Site>();
   /** What the portal lists, and who may see the status. */
   services: readonly PortalService[] = [];

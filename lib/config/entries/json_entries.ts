@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { ConfigError } from "../config_error.ts";
-import { findJsonFault, findTwinKey } from "./json_fault.ts";
+import { findDuplicateKey, findJsonFault } from "./json_fault.ts";
 import { nearestName } from "../options/suggestion.ts";
 
 /**
@@ -45,7 +45,7 @@ export function parseJson(text: string, source: string, expected: string): unkno
 
 /** Which of two values counts, the reader of a file can't tell. */
 function refuseTwinKeys(json: string, source: string): void {
-  const twin = findTwinKey(json);
+  const twin = findDuplicateKey(json);
   if (twin === undefined) return;
   const [index, ...keys] = twin.path;
   const entry = typeof index === "number"

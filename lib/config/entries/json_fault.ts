@@ -27,7 +27,7 @@ function positionAt(text: string, offset: number): TextPosition {
 }
 
 /** A key that stands twice in one object. */
-export interface TwinKey extends TextPosition {
+export interface DuplicateKey extends TextPosition {
   readonly key: string;
   /** The keys and indices on the way to the object. */
   readonly path: readonly (string | number)[];
@@ -47,7 +47,7 @@ const TOKEN = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s"[\]{},:]+/g;
  * Finds a key that an object has twice, of which `JSON.parse` silently takes the last. The text must be
  * JSON.
  */
-export function findTwinKey(text: string): TwinKey | undefined {
+export function findDuplicateKey(text: string): DuplicateKey | undefined {
   const open: OpenValue[] = [];
   let before = "";
   for (const { 0: token, index } of text.matchAll(TOKEN)) {

@@ -1,6 +1,6 @@
 /** Who asks for a tunnel, and why somebody does not get one. */
 import type { RelayError } from "../errors.ts";
-import type { Vouched } from "../../policies/facts.ts";
+import type { VerifiedClaims } from "../../policies/caller_attributes.ts";
 import type { CallerKind } from "./methods.ts";
 import type { NamePatterns } from "../../domain/name_patterns.ts";
 
@@ -22,7 +22,7 @@ export interface Caller {
 
 /** Somebody, or a program, for whom a provider vouches. */
 export interface Person {
-  readonly vouched: Vouched;
+  readonly verifiedClaims: VerifiedClaims;
   readonly issuer: string;
   /** The claim `sub`; empty for programs of providers that give them none. */
   readonly subject: string;

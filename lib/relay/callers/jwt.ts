@@ -5,7 +5,7 @@ import { callerJwtProvider, type ClaimNames } from "../../domain/provider.ts";
 import { callersUnavailable, callerUnknown } from "../errors.ts";
 import { jwtEndMs, JwtRefusal, verifyJwt } from "../../jwt/verify.ts";
 import { valuesAt } from "../../policies/claims.ts";
-import { VouchedClaims } from "../../policies/facts.ts";
+import { TokenClaims } from "../../policies/caller_attributes.ts";
 import { Denial, type Grant, type Person } from "./caller.ts";
 import { isPrintableName, nameFault } from "../../domain/printable_name.ts";
 import type { Clock } from "../../jwt/clock.ts";
@@ -64,7 +64,7 @@ export class JwtVerifier {
 
   #personOf(payload: JWTPayload, username: string): Person {
     return {
-      vouched: new VouchedClaims(callerJwtProvider, payload, callerClaims),
+      verifiedClaims: new TokenClaims(callerJwtProvider, payload, callerClaims),
       issuer: this.#issuer.issuer,
       subject: username,
       username,

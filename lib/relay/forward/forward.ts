@@ -31,12 +31,12 @@ import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadline, Deadlines } from "../limits/deadlines.ts";
 import {
   answerError,
-  answerTimeout,
-  badAnswer,
+  badResponse,
   because,
   bodyTimeout,
   bodyTooLarge,
   type RelayError,
+  responseTimeout,
   transferTimeout,
 } from "../errors.ts";
 import { returnedFields } from "./headers.ts";
@@ -157,7 +157,7 @@ class ExchangeForwarder implements Transfer, StreamEvents {
     if (this.#body || this.#isOver) return;
     this.#host.responses.end(this.#deadline);
     this.#deadline = this.#host.responses.begin(() =>
-      this.#fail(answerTimeout, "No response head")
+      this.#fail(responseTimeout, "No response head")
     );
   }
 
@@ -235,7 +235,7 @@ class ExchangeForwarder implements Transfer, StreamEvents {
       this.#receiveHeads(bytes);
     } catch (error) {
       if (!(error instanceof HeadError)) throw error;
-      this.#fail(because(badAnswer, error.message), error.message);
+      this.#fail(because(badResponse, error.message), error.message);
     }
   }
 
@@ -307,7 +307,7 @@ class ExchangeForwarder implements Transfer, StreamEvents {
       }
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
-      return this.#fail(because(badAnswer, error.message), error.message);
+      return this.#fail(because(badResponse, error.message), error.message);
     }
     if (hasRoom) this.#stream.consumed(bytes.length - start);
     else this.#unconsumed += bytes.length - start;
@@ -346,12 +346,12 @@ class ExchangeForwarder implements Transfer, StreamEvents {
   #switchProtocols(head: ResponseHead, rest: Uint8Array, unconsumed: number): void {
     const protocol = getField(head.fields, "upgrade");
     if (this.#upgrade === undefined || protocol === undefined || !this.#exchange.isBodyDone) {
-      return this.#fail(because(badAnswer, headFaults.unasked), headFaults.unasked);
+      return this.#fail(because(badResponse, headFaults.unasked), headFaults.unasked);
     }
     const fields = this.#returned(head);
     fields.push(field("Connection", "Upgrade"), field("Upgrade", protocol));
     const fault = this.#exchange.switchProtocols(head, fields, this.#stream, rest);
-    if (fault !== undefined) return this.#fail(because(badAnswer, fault), fault);
+    if (fault !== undefined) return this.#fail(because(badResponse, fault), fault);
     this.#over();
     this.#stream.consumed(unconsumed);
   }

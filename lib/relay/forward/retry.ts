@@ -22,13 +22,13 @@ export type RetryReason = "unsent" | "not_started" | "session_lost" | "relay_los
  * is still here, so that no target can have had the whole of it, and an incomplete request is none (RFC
  * 9112 section 8).
  */
-export function mayAskAnotherRelay({ head, framing }: Exchange): boolean {
+export function mayTryAnotherRelay({ head, framing }: Exchange): boolean {
   const isUnfinished = framing.kind !== "none" && requestedUpgrade(head) === undefined;
   return isUnfinished || isRepeatable(head, framing);
 }
 
 /** What has failed before a byte of the answer. */
-export interface LostTry {
+export interface LostAttempt {
   /** The relay that had the request. */
   readonly toRelay: string | undefined;
   /** The session that had it, and its stream. */
@@ -43,9 +43,9 @@ export interface LostTry {
  * An agent that answers has said why it failed, and of a body there may be no copy: only requests
  * without one whose session is gone are sent again.
  */
-export function seekReason(
+export function rerouteReason(
   exchange: Exchange,
-  { toRelay, session, stream, code }: LostTry,
+  { toRelay, session, stream, code }: LostAttempt,
 ): RetryReason | undefined {
   const { head, framing } = exchange;
   if (toRelay !== undefined) return isRepeatable(head, framing) ? "relay_lost" : undefined;
@@ -59,7 +59,7 @@ const notStartedCodes: ReadonlySet<StreamErrorCode> = new Set(
 );
 
 /** A try that failed before any byte of an answer. */
-export interface FailedTry {
+export interface FailedAttempt {
   readonly session: Session;
   readonly stream: Stream;
   readonly code: StreamErrorCode;
@@ -68,7 +68,7 @@ export interface FailedTry {
 /** What makes it safe to send a request again whose try failed so, if anything does. */
 export function retryReason(
   { head, framing }: Exchange,
-  { session, stream, code }: FailedTry,
+  { session, stream, code }: FailedAttempt,
 ): RetryReason | undefined {
   if (stream.unsent) return "unsent";
   if (session.isClosed) return isRepeatable(head, framing) ? "session_lost" : undefined;

@@ -48,14 +48,14 @@ export class ClaimQuestions {
 
   /** A request that ends at the relay that has the session (RFC 9110 section 7.6.2). */
   #ask(holder: Holder, cluster: string, hostname: string): Promise<boolean> {
-    const { peers, limits, repeatableWords, hopped } = this.#routing;
+    const { peers, limits, repeatableAcceptances, hopped } = this.#routing;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     new HopAttempt({
       pool: peers.pool(holder),
       head: this.#headFor(claimRoute(cluster, hostname)),
       isUpgrade: false,
       limits: limits.head,
-      words: repeatableWords,
+      acceptances: repeatableAcceptances,
       ended: (end) => {
         hopped(end.kind);
         if (end.kind === "accepted") end.channel.close();

@@ -6,7 +6,7 @@ import type { CallerIdentity } from "../people/identities.ts";
 import type { Holder } from "../directory/directory.ts";
 import { answerError, directoryAway, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
-import { mayAskAnotherRelay } from "../forward/retry.ts";
+import { mayTryAnotherRelay } from "../forward/retry.ts";
 import type { Route } from "../route.ts";
 import { HopAttempt, type HopAttemptEnd } from "./hop_attempt.ts";
 import type { HopChannel } from "./hop_channel.ts";
@@ -15,7 +15,7 @@ import type { PeerRouting } from "./peer_routing.ts";
 import { sessionWaitMs } from "./session_wait.ts";
 
 /** A request that no session of this relay can take, or only one whose agent does not answer. */
-export interface HandedOff {
+export interface HandOffRequest {
   readonly exchange: Exchange;
   readonly route: Route;
   /** Whether this relay has a session that could take the request. */
@@ -23,7 +23,7 @@ export interface HandedOff {
   /** A session has come to this relay after all, or nobody else takes the request. */
   readonly here: () => void;
   /** Another relay has taken the request. */
-  readonly taken: (relay: string) => void;
+  readonly accepted: (relay: string) => void;
   /** What the caller is told if no relay has a session for it. */
   readonly notAvailable: RelayError;
   /** Who asks. */
@@ -36,7 +36,7 @@ export interface HandedOff {
 /** One request, until a relay has taken it or none is left. */
 export class HandOff {
   readonly #routing: PeerRouting;
-  readonly #request: HandedOff;
+  readonly #request: HandOffRequest;
   /** It may be sent again though another relay may have had its head. */
   readonly #isRepeatable: boolean;
   readonly #isUpgrade: boolean;
@@ -52,13 +52,13 @@ export class HandOff {
   /** Neither this nor its channel has anything to do any more. */
   readonly #ended: () => void;
 
-  constructor(routing: PeerRouting, request: HandedOff, ended: () => void) {
+  constructor(routing: PeerRouting, request: HandOffRequest, ended: () => void) {
     this.#routing = routing;
     this.#ended = ended;
     this.#request = request;
     const { exchange, host } = request;
     this.#isUpgrade = host.upgrade !== undefined;
-    this.#isRepeatable = mayAskAnotherRelay(exchange);
+    this.#isRepeatable = mayTryAnotherRelay(exchange);
     this.#isSelective = request.route.kind === "service";
   }
 
@@ -100,7 +100,7 @@ export class HandOff {
   }
 
   #try(holders: readonly Holder[]): void {
-    const { peers, relay, via, tokens, limits, words, repeatableWords } = this.#routing;
+    const { peers, relay, via, tokens, limits, acceptances, repeatableAcceptances } = this.#routing;
     const holder = peers.firstUsable(holders);
     if (!holder) return this.#search();
     const { exchange, route, caller, identity, host: { requestId, span } } = this.#request;
@@ -111,20 +111,20 @@ export class HandOff {
       head: encodeHopRequest(exchange, route, from),
       isUpgrade: this.#isUpgrade,
       limits: limits.head,
-      words: this.#isRepeatable ? repeatableWords : words,
+      acceptances: this.#isRepeatable ? repeatableAcceptances : acceptances,
       ended: (end) => this.#attempted(end, holder, holders),
     });
   }
 
   #attempted(end: HopAttemptEnd, holder: Holder, holders: readonly Holder[]): void {
     const { hopped, failed, lookups, peers, limits } = this.#routing;
-    const { exchange, host, taken, route: { cluster } } = this.#request;
+    const { exchange, host, accepted, route: { cluster } } = this.#request;
     hopped(end.kind);
     if (end.kind === "accepted") {
       this.#isOver = true;
       this.#channel = end.channel;
       end.channel.onOver = this.#ended;
-      taken(holder.relay);
+      accepted(holder.relay);
       return forward(end.channel, exchange, limits, host);
     }
     const others = holders.filter((other) => other !== holder);

@@ -32,7 +32,7 @@ export interface HopAttemptOptions {
   isUpgrade: boolean;
   limits: HeadLimits;
   /** Waits for the other relay's word. */
-  words: Deadlines;
+  acceptances: Deadlines;
   /** Called once, unless the try is given up; within the constructor never. */
   ended: (end: HopAttemptEnd) => void;
 }
@@ -87,7 +87,9 @@ export class HopAttempt {
       drained() {},
       ended: (isOrderly) => this.#ended(isOrderly),
     });
-    this.#deadline = this.#options.words.begin(() => this.#broken("No word from the other relay"));
+    this.#deadline = this.#options.acceptances.begin(() =>
+      this.#broken("The other relay did not accept the request in time")
+    );
     connection.socket.write(this.#options.head);
   }
 
@@ -142,6 +144,6 @@ export class HopAttempt {
 
   #over(): void {
     this.#state = "over";
-    this.#options.words.end(this.#deadline);
+    this.#options.acceptances.end(this.#deadline);
   }
 }

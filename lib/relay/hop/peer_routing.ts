@@ -6,7 +6,7 @@ import { type LookupResult, Lookups } from "../directory/lookups.ts";
 import { Moves } from "../directory/moves.ts";
 import type { ForwardLimits } from "../forward/forward.ts";
 import { ClaimQuestions } from "./claim_questions.ts";
-import { type HandedOff, HandOff } from "./hand_off.ts";
+import { HandOff, type HandOffRequest } from "./hand_off.ts";
 import type { HopAttemptEnd } from "./hop_attempt.ts";
 import { withHopSlack } from "./hop_fields.ts";
 import { sessionWaitMs, SessionWaits } from "./session_wait.ts";
@@ -34,10 +34,10 @@ export interface PeerRoutingOptions {
   failed: (holder: Holder, reason: string) => void;
 }
 
-/** For another relay's word on a request that may be sent again, in milliseconds. */
-const repeatableWordMs = 2_000;
-/** For its word on one that may not. */
-const wordMs = 10_000;
+/** Timeout for another relay to accept a request that may be sent again, in milliseconds. */
+const repeatableAcceptMs = 2_000;
+/** The same for a request that may not. */
+const acceptMs = 10_000;
 /** Requests that wait for sessions that have moved. */
 const maxWaiting = 4_096;
 
@@ -56,8 +56,8 @@ export class PeerRouting {
   readonly isHere: (cluster: string) => boolean;
   readonly hopped: (result: HopResult) => void;
   readonly failed: (holder: Holder, reason: string) => void;
-  readonly repeatableWords = new Deadlines(repeatableWordMs);
-  readonly words = new Deadlines(wordMs);
+  readonly repeatableAcceptances = new Deadlines(repeatableAcceptMs);
+  readonly acceptances = new Deadlines(acceptMs);
   /** Requests that wait for a session that has moved. */
   readonly waiting = new Counter();
   readonly claimQuestions = new ClaimQuestions(this);
@@ -128,7 +128,7 @@ export class PeerRouting {
    * Looks who else holds a cluster whose agents do not answer here. That may end their sessions: see
    * `Registry.heldElsewhere`.
    */
-  async lookBehind(cluster: string): Promise<void> {
+  async refreshHolders(cluster: string): Promise<void> {
     try {
       await this.lookups.findAnew(cluster);
     } catch {
@@ -137,7 +137,7 @@ export class PeerRouting {
   }
 
   /** Has another relay answer a request. The answer goes straight to the exchange. */
-  serve(request: HandedOff): void {
+  serve(request: HandOffRequest): void {
     const handOff = new HandOff(this, request, () => {
       this.#open.delete(handOff);
       if (this.#open.size === 0) this.#onIdle();

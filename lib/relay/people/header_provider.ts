@@ -7,7 +7,7 @@ import type { Clock } from "../../jwt/clock.ts";
 import type { IssuerKeys } from "../../jwt/keys.ts";
 import { jwtEndMs, JwtRefusal, looksLikeJwt, verifyJwt } from "../../jwt/verify.ts";
 import { usernameOf } from "../../policies/claims.ts";
-import { VouchedClaims } from "../../policies/facts.ts";
+import { TokenClaims } from "../../policies/caller_attributes.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest, Digest } from "../callers/callers.ts";
 import { toDenial } from "../callers/jwt.ts";
@@ -113,7 +113,7 @@ export class HeaderProvider {
       clusters: anyName,
       grant: { expiresMs, isValid, mayReach: (_cluster, nowMs) => isValid(nowMs) },
       person: {
-        vouched: new VouchedClaims(name, payload, claims),
+        verifiedClaims: new TokenClaims(name, payload, claims),
         issuer,
         subject: typeof payload.sub === "string" ? payload.sub : "",
         username,

@@ -13,7 +13,7 @@ import {
   type RelayError,
 } from "../errors.ts";
 import { type Assertions, AssertionTooLongError } from "./assertions.ts";
-import type { Guard } from "./guard.ts";
+import type { AccessRequirements } from "./access_requirements.ts";
 import { type ClusterIdentity, clusterIdentityOf, narrowed } from "./impersonation.ts";
 import type { People } from "./people.ts";
 
@@ -35,7 +35,7 @@ export interface CallerIdentity {
 
 /** Where a request goes, as far as its caller's identity goes with it. */
 export interface IdentityPlace {
-  readonly guard: Guard;
+  readonly requirements: AccessRequirements;
   readonly rules: IdentityRules;
   /** The claims `iss` and `aud` of assertions. */
   readonly issuer: string;
@@ -106,11 +106,14 @@ export class Identities {
     return narrowed(identity, caller.person?.username ?? caller.name, head.fields);
   }
 
-  #groupsOf(caller: Caller, peer: Peer, { guard, rules }: IdentityPlace): readonly string[] {
-    const { vouched } = this.#people.facts(caller, peer, guard);
-    if (!vouched) return [];
-    const personRules = this.#people.policyOf(guard)?.personRules ?? [];
-    return vouched.groupsFor(personRules, new Set(Object.keys(rules.impersonate?.groups ?? {})));
+  #groupsOf(caller: Caller, peer: Peer, { requirements, rules }: IdentityPlace): readonly string[] {
+    const { verifiedClaims } = this.#people.attributes(caller, peer, requirements);
+    if (!verifiedClaims) return [];
+    const personRules = this.#people.policyOf(requirements)?.personRules ?? [];
+    return verifiedClaims.groupsFor(
+      personRules,
+      new Set(Object.keys(rules.impersonate?.groups ?? {})),
+    );
   }
 
   #signed(
@@ -131,7 +134,7 @@ export class Identities {
       aud: audience,
       sub: subjectOf(caller),
       username: usernameOf(caller),
-      provider: person?.vouched.provider,
+      provider: person?.verifiedClaims.provider,
       groups,
       sid: person?.sessionId ?? "",
       impersonate: cluster,
@@ -180,7 +183,7 @@ function plainValue(caller: Caller, groups: readonly string[], value: IdentityVa
     case "sub":
       return encodePlain(subjectOf(caller));
     case "provider":
-      return caller.person?.vouched.provider ?? "";
+      return caller.person?.verifiedClaims.provider ?? "";
     case "groups":
       return groups.map(encodeListed).join(",");
   }

@@ -4,12 +4,12 @@ import { callerJwtProvider, type JwtHeaderProvider, type Provider } from "../../
 import type { Clock } from "../../jwt/clock.ts";
 import { IssuerKeys, type KeysEvents } from "../../jwt/keys.ts";
 import type { Peer } from "../../net/exchange.ts";
-import { type Facts, VouchedClaims } from "../../policies/facts.ts";
+import { type CallerAttributes, TokenClaims } from "../../policies/caller_attributes.ts";
 import { Policies } from "../../policies/policies.ts";
 import type { Decision, Policy } from "../../policies/policy.ts";
 import type { Caller, Identity } from "../callers/caller.ts";
 import type { CallerRequest, Digest } from "../callers/callers.ts";
-import { factsOf, type Guard } from "./guard.ts";
+import { type AccessRequirements, attributesOf } from "./access_requirements.ts";
 import { HeaderProvider } from "./header_provider.ts";
 
 /** Who vouches for people, and who may open what. */
@@ -26,7 +26,10 @@ export interface PeopleConfig {
 /** Finds a person by the session that a request's cookie names. */
 export interface SessionReader {
   /** @returns undefined if the request has no session */
-  identify(request: CallerRequest, guard: Guard): Identity | Promise<Identity> | undefined;
+  identify(
+    request: CallerRequest,
+    requirements: AccessRequirements,
+  ): Identity | Promise<Identity> | undefined;
 }
 
 /** What the surroundings lend. */
@@ -165,7 +168,7 @@ export class People {
   }
 
   /** The policy of something guarded, or nothing if there is none of this name any more. */
-  policyOf({ policy, provider }: Guard): Policy | undefined {
+  policyOf({ policy, provider }: AccessRequirements): Policy | undefined {
     return this.#policies.find(policy, provider);
   }
 
@@ -174,34 +177,39 @@ export class People {
    *
    * @returns undefined if it has none that counts here
    */
-  ambient(request: CallerRequest, guard: Guard): Identity | Promise<Identity> | undefined {
-    const provider = this.provider(guard.provider);
-    if (provider?.kind === "jwt-header" && guard.audience !== undefined) {
-      return this.#headers.get(provider.name)?.identify(request, guard.audience);
+  ambient(
+    request: CallerRequest,
+    requirements: AccessRequirements,
+  ): Identity | Promise<Identity> | undefined {
+    const provider = this.provider(requirements.provider);
+    if (provider?.kind === "jwt-header" && requirements.audience !== undefined) {
+      return this.#headers.get(provider.name)?.identify(request, requirements.audience);
     }
-    return provider?.kind === "oidc" ? this.sessions?.identify(request, guard) : undefined;
+    return provider?.kind === "oidc" ? this.sessions?.identify(request, requirements) : undefined;
   }
 
   /** What is known of a caller at something guarded. */
-  facts(caller: Caller, peer: Peer, guard: Guard): Facts {
-    const facts = factsOf(caller, peer);
-    const provider = this.provider(guard.provider);
-    const { vouched } = facts;
+  attributes(caller: Caller, peer: Peer, requirements: AccessRequirements): CallerAttributes {
+    const attributes = attributesOf(caller, peer);
+    const provider = this.provider(requirements.provider);
+    const { verifiedClaims } = attributes;
     // Programs may bring JWTs of the very issuer at which people sign in.
-    const isSameIssuer = vouched instanceof VouchedClaims &&
-      vouched.provider === callerJwtProvider && provider !== undefined &&
+    const isSameIssuer = verifiedClaims instanceof TokenClaims &&
+      verifiedClaims.provider === callerJwtProvider && provider !== undefined &&
       provider.issuer === this.#context.callerIssuer;
-    return isSameIssuer ? { ...facts, vouched: vouched.as(provider.name, provider.claims) } : facts;
+    return isSameIssuer
+      ? { ...attributes, verifiedClaims: verifiedClaims.as(provider.name, provider.claims) }
+      : attributes;
   }
 
   /** What the policy of something guarded says now; a policy that is gone lets nobody in. */
-  decide(guard: Guard, facts: Facts): Decision {
-    return this.policyOf(guard)?.decide(facts) ?? { isAllowed: false, missing: [] };
+  decide(requirements: AccessRequirements, attributes: CallerAttributes): Decision {
+    return this.policyOf(requirements)?.decide(attributes) ?? { isAllowed: false, missing: [] };
   }
 
   /** The same without the reasons. */
-  allows(guard: Guard, facts: Facts): boolean {
-    return this.policyOf(guard)?.allows(facts) ?? false;
+  allows(requirements: AccessRequirements, attributes: CallerAttributes): boolean {
+    return this.policyOf(requirements)?.allows(attributes) ?? false;
   }
 }
 

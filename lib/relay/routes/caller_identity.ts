@@ -5,7 +5,7 @@ import type { RelayError } from "../errors.ts";
 import { type CallerIdentity, type IdentityPlace, noRules } from "../people/identities.ts";
 import type { Relay } from "../relay.ts";
 import type { Route } from "../route.ts";
-import { guardOf } from "../services/service_gate.ts";
+import { requirementsOf } from "../services/service_authorizer.ts";
 import { destinationOf } from "./destination.ts";
 import { RequestContext } from "./request_context.ts";
 import { TunnelRequest } from "./tunnel_request.ts";
@@ -23,7 +23,7 @@ export function callerIdentity(
 function placeOf({ people, clusters }: Relay, route: Route): IdentityPlace {
   if (route.kind === "service") {
     return {
-      guard: guardOf(route.service!),
+      requirements: requirementsOf(route.service!),
       rules: route.service!.identity ?? noRules,
       issuer: people.issuer ?? route.hostname,
       audience: route.hostname,
@@ -31,7 +31,7 @@ function placeOf({ people, clusters }: Relay, route: Route): IdentityPlace {
   }
   const impersonate = clusters.get(route.cluster)?.impersonate;
   return {
-    guard: { policy: "", provider: people.callerProvider },
+    requirements: { policy: "", provider: people.callerProvider },
     rules: impersonate ? { ...noRules, impersonate } : noRules,
     issuer: people.issuer ?? "culvert",
     audience: `/tunnel/${route.cluster}`,

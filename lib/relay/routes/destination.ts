@@ -14,7 +14,7 @@ import {
 import { impersonates, type TargetView } from "../forward/headers.ts";
 import type { ClusterRoute, Route, ServiceRoute } from "../route.ts";
 import { withPublicHost } from "../services/public_host.ts";
-import { guardedResponse } from "../services/guarded_response.ts";
+import { serviceResponseFields } from "../services/service_response_fields.ts";
 import { returnedByService } from "../services/response_rules.ts";
 
 /** Where a request is to arrive. */
@@ -140,7 +140,7 @@ class ServiceDestination implements Destination {
     if (!service) return fields;
     // Browsers keep the cookies of a 101, and nothing of the other interim responses.
     const own = this.#signsIn && (status >= 200 || status === 101)
-      ? guardedResponse(service, hostname, fields)
+      ? serviceResponseFields(service, hostname, fields)
       : fields;
     return returnedByService(service, own, status, exchange);
   }

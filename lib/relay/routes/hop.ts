@@ -50,7 +50,7 @@ export function serveHop(
   }
   if (!picked(relay, hop)?.session.isSuspect) return takeHop(relay, env, hop);
   // Where its agent has gone to another relay, the one that forwards can find that out.
-  return relay.peers!.lookBehind(hop.route.cluster).then(() => {
+  return relay.peers!.refreshHolders(hop.route.cluster).then(() => {
     if (!exchange.isOver) takeHop(relay, env, hop);
   });
 }

@@ -51,11 +51,11 @@ const stranger: Caller = { kind: "network", name: "network", clusters: anyName }
 
 function mayOpen(relay: Relay, service: Service, { caller, provider, address }: Visitor): boolean {
   const { policy, audience } = service;
-  const guard = { policy, provider: service.provider, audience };
+  const requirements = { policy, provider: service.provider, audience };
   const isKnown = service.provider === provider && service.kind !== "tls";
   const peer = { address, isTls: true };
-  const facts = relay.people.facts(isKnown ? caller : stranger, peer, guard);
-  return relay.people.allows(guard, facts) &&
+  const attributes = relay.people.attributes(isKnown ? caller : stranger, peer, requirements);
+  return relay.people.allows(requirements, attributes) &&
     (service.kind === "http" || allowsAddress(service, address));
 }
 

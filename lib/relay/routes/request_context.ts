@@ -34,7 +34,7 @@ export interface Refused {
 }
 
 /** Who asks, as far as that is known. */
-export interface Asker {
+export interface RequestOrigin {
   /** Undefined for one that did not prove itself. */
   readonly caller?: Caller | undefined;
   /** Why it was not let in. */
@@ -78,16 +78,16 @@ export class RequestContext implements Audited, OpenRequest {
   readonly #figures: readonly RequestFigures[];
   readonly #trail: AuditTrail | undefined;
 
-  constructor(relay: Relay, source: RequestSource, route: Route, asker: Asker) {
+  constructor(relay: Relay, source: RequestSource, route: Route, origin: RequestOrigin) {
     this.relay = relay;
     this.source = source;
     this.route = route;
     this.number = relay.nextNumber();
-    this.caller = asker.caller;
-    this.denialReason = asker.denialReason;
-    this.fromRelay = asker.fromRelay;
-    this.identity = asker.identity ?? noIdentity;
-    const isLetIn = asker.caller !== undefined && asker.denialReason === undefined;
+    this.caller = origin.caller;
+    this.denialReason = origin.denialReason;
+    this.fromRelay = origin.fromRelay;
+    this.identity = origin.identity ?? noIdentity;
+    const isLetIn = origin.caller !== undefined && origin.denialReason === undefined;
     if (isLetIn) this.registration = relay.registry.pick(route.cluster, { route });
     this.requestId = requestIdOf(source.head.fields);
     this.#figures = this.#figuresOf();
@@ -156,9 +156,9 @@ export class RequestContext implements Audited, OpenRequest {
     const trail = this.#trail;
     if (!trail) return;
     exchange.beforeEnd = (end, settle) =>
-      trail.hold(end, (verdict) => {
-        settle(verdict);
-        if (verdict === "replace") refuseUnrecorded(exchange);
+      trail.hold(end, (decision) => {
+        settle(decision);
+        if (decision === "replace") refuseUnrecorded(exchange);
       });
   }
 
@@ -203,7 +203,7 @@ export class RequestContext implements Audited, OpenRequest {
       request_id: this.requestId,
       caller: caller?.name,
       caller_kind: caller?.kind,
-      provider: caller?.person?.vouched.provider,
+      provider: caller?.person?.verifiedClaims.provider,
       session: caller?.person?.sessionId || undefined,
       rules: caller?.met?.join(", "),
       impersonated_user: this.identity.impersonation?.user,

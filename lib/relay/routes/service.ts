@@ -22,7 +22,7 @@ import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../services/anonymous_paths.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight } from "../services/cors.ts";
-import { PolicyDenial } from "../people/gate.ts";
+import { PolicyDenial } from "../people/authorizer.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import { callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
@@ -92,7 +92,7 @@ function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<vo
   if (service.kind !== "http") return answerError(exchange, upgradeToTcp);
   if (answerPreflight(exchange, service.corsOrigins)) return;
   if (isAnonymous(service, route.path)) return receive(relay, exchange, route, anybody);
-  const identity = relay.services.gate.identify(service, route.hostname, exchange);
+  const identity = relay.services.authorizer.identify(service, route.hostname, exchange);
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }

@@ -73,7 +73,7 @@ function openTcp(
     return receive(relay, env, route, pageRefused);
   }
   if (!isAllowed(route, exchange.peer.address)) return receive(relay, env, route, addressRefused);
-  const identity = relay.services.gate.identify(
+  const identity = relay.services.authorizer.identify(
     route.service!,
     route.hostname,
     withoutCookies(exchange),

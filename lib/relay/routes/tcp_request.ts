@@ -4,12 +4,12 @@ import { field } from "../../http1/head.ts";
 import type { Channel } from "../../net/channel.ts";
 import { ConnectingChannel } from "../../net/connecting_channel.ts";
 import type { Exchange } from "../../net/exchange.ts";
-import { join } from "../../net/join.ts";
+import { splice } from "../../net/splice.ts";
 import { TcpChannel, TcpClose, type TcpFault, tcpProtocol } from "../../net/tcp_channel.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { RelayBindings } from "../env.ts";
-import { answerError, answerTimeout, fromStreamError, type RelayError } from "../errors.ts";
+import { answerError, fromStreamError, type RelayError, responseTimeout } from "../errors.ts";
 import type { RetryReason } from "../forward/retry.ts";
 import { PacedChannel } from "../limits/paced_channel.ts";
 import type { Destination } from "./destination.ts";
@@ -85,7 +85,7 @@ export class TcpRequest extends TunnelRequest {
     const timer = setTimeout(() => {
       settled();
       channel.close();
-      this.#answer(answerTimeout, "The agent has not connected to the target");
+      this.#answer(responseTimeout, "The agent has not connected to the target");
     }, connectTimeoutMs);
     this.#exchange.onAborted = () => {
       settled();
@@ -180,7 +180,7 @@ export class TcpRequest extends TunnelRequest {
       context.onRevoked = nobody;
       exchange.detachedEnd?.(bytes, bytesIn);
     };
-    join(channel, stream, {
+    splice(channel, stream, {
       moved: (length, toFirst) => {
         if (toFirst) bytes += length;
         else bytesIn += length;

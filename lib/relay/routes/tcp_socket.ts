@@ -27,7 +27,7 @@ export function serveSocket(
     host: route.hostname,
     upgrade: rawUpgrade,
   });
-  const identity = relay.services.gate.identify(route.service!, route.hostname, exchange);
+  const identity = relay.services.authorizer.identify(route.service!, route.hostname, exchange);
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }

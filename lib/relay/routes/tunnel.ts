@@ -64,18 +64,22 @@ function receive(
 
 /** Asks the policy of the cluster's callers. It may get one while the request is open. */
 function narrowed(
-  { gate, people, clusters }: Relay,
+  { authorizer, people, clusters }: Relay,
   exchange: Exchange,
   { cluster }: ClusterRoute,
   caller: Caller,
 ): Identity {
   if (!people.hasPolicies) return caller;
-  const guardNow = () => ({
+  const currentRequirements = () => ({
     policy: clusters.get(cluster)?.callerPolicy ?? publicPolicy,
     provider: people.callerProvider,
   });
-  const place = { guard: guardNow(), guardNow, authorization: "culvert" } as const;
-  return gate.narrow(caller, place, exchange);
+  const resource = {
+    requirements: currentRequirements(),
+    currentRequirements,
+    authorization: "culvert",
+  } as const;
+  return authorizer.narrow(caller, resource, exchange);
 }
 
 function serve(

@@ -11,7 +11,7 @@ import { Denial } from "../callers/caller.ts";
 import { answerError, fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
 import { forwardedFields, type TargetView } from "../forward/headers.ts";
-import { type RetryReason, retryReason, seekReason } from "../forward/retry.ts";
+import { rerouteReason, type RetryReason, retryReason } from "../forward/retry.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadlines } from "../limits/deadlines.ts";
 import type { RefusalThrottle } from "../limits/refusal_throttle.ts";
@@ -157,7 +157,7 @@ export class TunnelRequest implements ForwardHost {
         if (context.registration) this.send();
         else this.refuse(this.#destination.notAvailable());
       },
-      taken: (relay) => context.toRelay = relay,
+      accepted: (relay) => context.toRelay = relay,
       notAvailable: this.#destination.notAvailable(),
     });
   }
@@ -232,7 +232,7 @@ export class TunnelRequest implements ForwardHost {
     // What another relay has forwarded goes no further than here.
     if (!peers || context.fromRelay !== undefined || !this.#mayRetry) return undefined;
     const lost = { toRelay, session: registration?.session, stream: this.#stream, code };
-    const reason = seekReason(this.#exchange, lost);
+    const reason = rerouteReason(this.#exchange, lost);
     if (!reason) return undefined;
     this.#countRetry(reason, message);
     peers.lost(context.cluster, toRelay);

@@ -2,7 +2,7 @@
 import type { Hono } from "hono";
 import { getField, type RequestHead } from "../../http1/head.ts";
 import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
-import { answerWith, NoRequest, toRequest } from "../../net/app_answer.ts";
+import { answerWith, NoRequest, toRequest } from "../../net/app_response.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { Denial } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
@@ -14,7 +14,7 @@ import {
   workerRefused,
 } from "../errors.ts";
 import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
-import { PolicyDenial } from "../people/gate.ts";
+import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
@@ -26,7 +26,7 @@ import { serviceApp } from "../signin/service_app.tsx";
 import { SessionReader } from "../signin/session_reader.ts";
 import type { SessionRecord } from "../signin/sessions.ts";
 import type { SignIn } from "../signin/sign_in.ts";
-import type { Site, Verdict } from "../signin/site.ts";
+import type { AccessDecision, Site } from "../signin/site.ts";
 
 /** What decides about sign-in in a relay. */
 export interface WebSignInOptions {
@@ -77,14 +77,14 @@ export class WebSignIn {
   }
 
   /** What a service's policy says of a session. */
-  decide(site: Site, session: SessionRecord, address: string): Verdict {
+  decide(site: Site, session: SessionRecord, address: string): AccessDecision {
     const { people, services } = this.#relay;
     const service = services.table.find(site.hostname)?.service;
     const caller = service && this.reader.callerOf(session);
     if (!service || !caller) return { isAllowed: false, missing: [], tellsGroups: true };
-    const guard = { policy: service.policy, provider: service.provider };
+    const requirements = { policy: service.policy, provider: service.provider };
     const peer = { address, isTls: true };
-    const decision = people.decide(guard, people.facts(caller, peer, guard));
+    const decision = people.decide(requirements, people.attributes(caller, peer, requirements));
     if (decision.isAllowed) return { isAllowed: true, rules: [] };
     const { missing, lacksGroups } = new PolicyDenial(caller, decision);
     return { isAllowed: false, missing, tellsGroups: !lacksGroups };
@@ -94,9 +94,12 @@ export class WebSignIn {
   maySeeStatus(session: SessionRecord, address: string): boolean {
     const { people } = this.#relay;
     if (people.statusPolicy === undefined) return false;
-    const guard = { policy: people.statusPolicy, provider: session.provider };
+    const requirements = { policy: people.statusPolicy, provider: session.provider };
     const peer = { address, isTls: true };
-    return people.allows(guard, people.facts(this.reader.callerOf(session), peer, guard));
+    return people.allows(
+      requirements,
+      people.attributes(this.reader.callerOf(session), peer, requirements),
+    );
   }
 
   /** Whether a host is the one where people sign in. @param host in canonical form */

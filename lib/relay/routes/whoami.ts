@@ -7,7 +7,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { RelayEnv } from "../env.ts";
 import { answerError, methodNotAllowed } from "../errors.ts";
-import { PolicyDenial } from "../people/gate.ts";
+import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../callers/methods.ts";
@@ -17,7 +17,7 @@ export function whoamiHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<R
   return async function whoami({ env: { exchange, service: route, alreadyAnswered } }) {
     if (!isRead(exchange)) return alreadyAnswered;
     const service = route!.service!;
-    const identity = await relay.services.gate.identify(service, route!.hostname, exchange);
+    const identity = await relay.services.authorizer.identify(service, route!.hostname, exchange);
     const refused = refuseCredential(relay, exchange, route!, identity);
     if (refused) return alreadyAnswered;
     answerJson(exchange, {
@@ -36,14 +36,14 @@ export function whoamiHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<R
 export function servicesHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<Response> {
   return async function services({ env: { exchange, service: route, alreadyAnswered } }) {
     if (!isRead(exchange)) return alreadyAnswered;
-    const { gate, table } = relay.services;
+    const { authorizer, table } = relay.services;
     // One that is known to nobody is told so, and not shown what is public instead.
-    const own = await gate.identify(route!.service!, route!.hostname, exchange);
+    const own = await authorizer.identify(route!.service!, route!.hostname, exchange);
     if (refuseCredential(relay, exchange, route!, own)) return alreadyAnswered;
     const open = [];
     for (const service of table.services) {
       const hostname = service.hostnames[0]!.name;
-      const identity = await gate.identify(service, hostname, exchange);
+      const identity = await authorizer.identify(service, hostname, exchange);
       if (identity instanceof Denial) continue;
       const { name, kind, hostnames } = service;
       open.push({ name, kind, hostnames: hostnames.map(hostnameOf) });

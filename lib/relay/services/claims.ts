@@ -4,7 +4,7 @@ import type { ClaimedHostname } from "../../protocol/announcement.ts";
 import { wildcardOf } from "./canonical_host.ts";
 
 /** What becomes of an agent's claims. */
-export interface ClaimVerdict {
+export interface ClaimDecision {
   /** The targets of those that it gets, by hostname. */
   readonly claims: ReadonlyMap<string, string>;
   /** Those that its cluster's entry does not list. */
@@ -15,7 +15,7 @@ export interface ClaimVerdict {
 export function judgeClaims(
   claimed: readonly ClaimedHostname[],
   claimable: ClaimableHostnames | undefined,
-): ClaimVerdict {
+): ClaimDecision {
   const listed = new Set(claimable?.hostnames.map(({ name }) => name));
   const isListed = (hostname: string) => listed.has(hostname) || listed.has(wildcardOf(hostname));
   const accepted = claimed.filter(({ hostname }) => isListed(hostname));

@@ -1,7 +1,7 @@
 /** The services of a relay: where they are, who may use them, and what is open of them. */
 import { isolated } from "../../faults.ts";
 import type { Route } from "../route.ts";
-import type { ServiceGate } from "./service_gate.ts";
+import type { ServiceAuthorizer } from "./service_authorizer.ts";
 import type { ServiceTable } from "./service_table.ts";
 
 /** A request or a connection of a service that is under way. */
@@ -15,14 +15,14 @@ export interface OpenServiceRequest {
 export class Services {
   #table: ServiceTable;
   /** Decides who may use a service. */
-  gate: ServiceGate;
+  authorizer: ServiceAuthorizer;
   /** Another table is in use. */
   onReplaced: () => void = () => {};
   readonly #open = new Set<OpenServiceRequest>();
 
-  constructor(table: ServiceTable, gate: ServiceGate) {
+  constructor(table: ServiceTable, authorizer: ServiceAuthorizer) {
     this.#table = table;
-    this.gate = gate;
+    this.authorizer = authorizer;
   }
 
   get table(): ServiceTable {

@@ -1,5 +1,5 @@
 /** Answers at a service's host to those who are not let in. */
-import type { Asked, Site, Verdict } from "./site.ts";
+import type { AccessDecision, SignInRequest, Site } from "./site.ts";
 import { Denied, Notice, page } from "../pages/page.tsx";
 import { jsonError, redirect } from "./own_request.ts";
 import { requestKind } from "./request_kind.ts";
@@ -19,7 +19,7 @@ export function signInUrl({ origin }: Site): string {
 export async function demandSignIn(
   signIn: SignIn,
   site: Site,
-  { head }: Pick<Asked, "head">,
+  { head }: Pick<SignInRequest, "head">,
 ): Promise<Response> {
   const kind = requestKind({ ...head, minor: 1 });
   if (kind === "page") {
@@ -63,28 +63,28 @@ export async function demandSignIn(
 export async function denyAccess(
   signIn: SignIn,
   site: Site,
-  { head }: Pick<Asked, "head">,
+  { head }: Pick<SignInRequest, "head">,
   session: SessionRecord,
-  verdict: Verdict & { readonly isAllowed: false },
+  decision: AccessDecision & { readonly isAllowed: false },
   requestId: string | undefined,
 ): Promise<Response> {
   const kind = requestKind({ ...head, minor: 1 });
   if (kind === "other") {
-    const message = verdict.tellsGroups
+    const message = decision.tellsGroups
       ? "the policy of this service does not let this account in"
       : "the policy of this service does not let this account in; its provider has not told its groups";
-    return jsonError(403, "policy", message, { missing: verdict.missing });
+    return jsonError(403, "policy", message, { missing: decision.missing });
   }
   const path = returnPathOf(head.target);
   const { url, cookies } = await signIn.handoff.start(site, head.fields, path, true);
-  return deniedPage(site, session, verdict, url, { cookies, requestId });
+  return deniedPage(site, session, decision, url, { cookies, requestId });
 }
 
 /** The page of {@link denyAccess}. */
 export function deniedPage(
   site: Site,
   session: SessionRecord,
-  { missing, tellsGroups }: Verdict & { readonly isAllowed: false },
+  { missing, tellsGroups }: AccessDecision & { readonly isAllowed: false },
   switchUrl: string,
   more: { readonly cookies?: readonly string[]; readonly requestId?: string | undefined } = {},
 ): Response {

@@ -227,10 +227,10 @@ async function handOver(
   if (start.site.hostname === signIn.loginHostname) {
     return redirect(303, start.site.origin + start.path);
   }
-  const verdict = signIn.decide(start.site.hostname, session, address);
-  if (verdict?.isAllowed) return redirect(303, await signIn.handoff.codeUrl(start, session));
-  const missing = verdict ? verdict.missing : [];
-  const tellsGroups = verdict ? verdict.tellsGroups : true;
+  const decision = signIn.decide(start.site.hostname, session, address);
+  if (decision?.isAllowed) return redirect(303, await signIn.handoff.codeUrl(start, session));
+  const missing = decision ? decision.missing : [];
+  const tellsGroups = decision ? decision.tellsGroups : true;
   signIn.context.log.warn("Refused a person: the service's policy does not let them in", {
     user: session.username,
     provider: session.provider,

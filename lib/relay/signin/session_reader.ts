@@ -1,8 +1,8 @@
 /** Finds callers by the cookies of their sessions. */
 import { anyName } from "../../domain/name_patterns.ts";
 import type { ClaimNames } from "../../domain/provider.ts";
-import type { Vouched } from "../../policies/facts.ts";
-import { VouchedClaims } from "../../policies/facts.ts";
+import type { VerifiedClaims } from "../../policies/caller_attributes.ts";
+import { TokenClaims } from "../../policies/caller_attributes.ts";
 import type { PersonRule } from "../../policies/rule.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
@@ -53,7 +53,7 @@ export class SessionReader {
       clusters: anyName,
       grant: this.#signIn.grantOf(record),
       person: {
-        vouched: new CurrentClaims(this.#signIn, record, this.#namesOf),
+        verifiedClaims: new CurrentClaims(this.#signIn, record, this.#namesOf),
         issuer: record.issuer,
         subject: record.subject,
         username: record.username,
@@ -69,13 +69,13 @@ export class SessionReader {
 const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** What the provider says of somebody now, though it was asked again since the request began. */
-class CurrentClaims implements Vouched {
+class CurrentClaims implements VerifiedClaims {
   readonly provider: string;
   readonly #signIn: SignIn;
   readonly #namesOf: NamesOf;
   #record: SessionRecord;
   #names: ClaimNames | undefined;
-  #claims: VouchedClaims | undefined;
+  #claims: TokenClaims | undefined;
 
   constructor(signIn: SignIn, record: SessionRecord, namesOf: NamesOf) {
     this.provider = record.provider;
@@ -96,14 +96,14 @@ class CurrentClaims implements Vouched {
     return this.#current?.groupsFor(rules, wanted) ?? [];
   }
 
-  get #current(): VouchedClaims | undefined {
+  get #current(): TokenClaims | undefined {
     const record = this.#signIn.current(this.#record.id) ?? this.#record;
     const names = this.#namesOf(record.provider);
     if (!names) return undefined;
     if (record !== this.#record || names !== this.#names || !this.#claims) {
       this.#record = record;
       this.#names = names;
-      this.#claims = new VouchedClaims(record.provider, record.claims, names);
+      this.#claims = new TokenClaims(record.provider, record.claims, names);
     }
     return this.#claims;
   }

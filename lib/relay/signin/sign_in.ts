@@ -15,7 +15,7 @@ import { PeopleSessions } from "./people_sessions.ts";
 import { ProviderError } from "./provider_error.ts";
 import type { SessionKeys } from "./session_keys.ts";
 import type { SessionRecord, Sessions } from "./sessions.ts";
-import type { Decide, Site, Verdict } from "./site.ts";
+import type { AccessDecision, DecideAccess, Site } from "./site.ts";
 import { randomText } from "./transactions.ts";
 
 /** How long claims are believed before the provider is asked again, in milliseconds. */
@@ -44,7 +44,7 @@ export interface SignInContext {
   readonly digest: (text: string) => Uint8Array | Promise<Uint8Array>;
   /** The service in force at a hostname, without a port. */
   readonly siteOf: (hostname: string) => Site | undefined;
-  readonly decide: Decide;
+  readonly decide: DecideAccess;
 }
 
 /** A person who can't be taken: the sentence says why, to the person. */
@@ -195,7 +195,7 @@ export class SignIn {
   }
 
   /** What the policy of a hostname's service says now; undefined if there is none any more. */
-  decide(hostname: string, session: SessionRecord, address: string): Verdict | undefined {
+  decide(hostname: string, session: SessionRecord, address: string): AccessDecision | undefined {
     const site = this.context.siteOf(hostname);
     if (!site || site.provider !== session.provider) return undefined;
     return this.context.decide(site, session, address);

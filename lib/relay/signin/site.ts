@@ -15,7 +15,7 @@ export interface Site {
 }
 
 /** What a policy says about somebody. */
-export type Verdict =
+export type AccessDecision =
   | { readonly isAllowed: true; readonly rules: readonly string[] }
   | {
     readonly isAllowed: false;
@@ -26,11 +26,11 @@ export type Verdict =
   };
 
 /** What of a request sign-in looks at. */
-export interface Asked {
+export interface SignInRequest {
   readonly head: Pick<RequestHead, "method" | "target"> & { readonly fields: readonly Field[] };
   /** The client's address. */
   readonly address: string;
 }
 
 /** Decides whether somebody may open a service, by the policies in force now. */
-export type Decide = (site: Site, session: SessionRecord, address: string) => Verdict;
+export type DecideAccess = (site: Site, session: SessionRecord, address: string) => AccessDecision;

@@ -1,5 +1,5 @@
 /** Who did what: a record of each tunnelled request before anything of it is done, and of how it ended. */
-import type { EndVerdict, ExchangeEnd } from "../../net/exchange.ts";
+import type { EndDecision, ExchangeEnd } from "../../net/exchange.ts";
 
 /** One record, by the names of its fields; what is undefined is left out. */
 export type AuditRecord = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -50,7 +50,7 @@ export class AuditTrail {
   }
 
   /** Records the end of an answer before its last byte leaves, and says what becomes of the answer. */
-  hold(end: ExchangeEnd, settle: (verdict: EndVerdict) => void): void {
+  hold(end: ExchangeEnd, settle: (decision: EndDecision) => void): void {
     const isNew = this.#state === "new";
     this.#end(end, (mayGoOn) => {
       if (mayGoOn) return settle("send");

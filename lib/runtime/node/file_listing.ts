@@ -1,7 +1,7 @@
 /** How watched files look: all of them, or, as long as nothing happens, a few at a time. */
 import { promises as fs } from "node:fs";
 import { joinPath, systemReason } from "../../config/files.ts";
-import { type FileLook, isSettled, lookAt, lookAtNow, looksSame } from "../deno/file_look.ts";
+import { type FileStat, isSameStat, isSettled, statFile, statFileSync } from "../deno/file_stat.ts";
 
 /** All files together; a mistyped path must not fill the memory. */
 export const maxWatchedBytes = 16 * 1024 * 1024;
@@ -33,7 +33,7 @@ export interface ListingOptions {
 
 interface ListedFile {
   readonly path: string;
-  readonly found: FileLook;
+  readonly found: FileStat;
 }
 
 interface ListedDirectory extends ListedFile {
@@ -64,7 +64,7 @@ export class FileListing {
     const files: ListedFile[] = [];
     const directories: ListedDirectory[] = [];
     for (const path of options.paths) {
-      const found = await named(path, lookAt(path));
+      const found = await named(path, statFile(path));
       if (found.kind !== "directory") {
         files.push(regular({ path, found }));
         continue;
@@ -92,7 +92,7 @@ export class FileListing {
     return other !== undefined && this.#files.length === other.#files.length &&
       this.#files.every(({ path, found }, index) => {
         const file = other.#files[index]!;
-        return file.path === path && looksSame(file.found, found);
+        return file.path === path && isSameStat(file.found, found);
       });
   }
 
@@ -110,7 +110,7 @@ export class FileListing {
     try {
       if (++this.#glances % glancesPerList === 0 && !await this.#hasSameNames()) return false;
       for (const { path, found } of this.#directories) {
-        if (!looksSame(await lookAt(path), found)) return false;
+        if (!isSameStat(await statFile(path), found)) return false;
       }
       return await this.#haveSameLooks();
     } catch {
@@ -133,8 +133,8 @@ export class FileListing {
       if (n > 0 && n % filesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
       const { path, found } = this.#files[this.#next]!;
       // A file system that does not answer is met by the promises first, which hold up nothing else.
-      const now = n === 0 ? await lookAt(path) : lookAtNow(path);
-      if (!looksSame(now, found)) return false;
+      const now = n === 0 ? await statFile(path) : statFileSync(path);
+      if (!isSameStat(now, found)) return false;
       this.#next = (this.#next + 1) % this.#files.length;
     }
     return true;
@@ -150,7 +150,7 @@ async function namesIn(path: string, { accepts }: ListingOptions): Promise<strin
 }
 
 async function regularAt(path: string): Promise<ListedFile> {
-  return regular({ path, found: await named(path, lookAt(path)) });
+  return regular({ path, found: await named(path, statFile(path)) });
 }
 
 /** A pipe could be read once only, and a device for ever. */

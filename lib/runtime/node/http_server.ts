@@ -36,13 +36,13 @@ import {
   type HandshakeFailureReason,
   socketBelow,
 } from "./handshake_failure.ts";
-import { type ProxyHeaderFault, takeProxyHeader } from "./proxy_header_socket.ts";
+import { awaitProxyHeader, type ProxyHeaderFault } from "./proxy_header_socket.ts";
 import { joinWrites, WsSocket } from "./ws_socket.ts";
 import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import { guarded, guardSocket } from "./guarded_socket.ts";
 import { type H2Abuse, H2Connection } from "./http2/h2_connection.ts";
-import { takeClientHello } from "./web/client_hello_socket.ts";
+import { awaitClientHello } from "./web/client_hello_socket.ts";
 import type { ClientHello } from "../../net/client_hello.ts";
 import type { WebCertificate } from "./web/web_certificates.ts";
 
@@ -362,7 +362,7 @@ export class HttpServer {
 
   /** From anybody but a trusted proxy, a PROXY header is no valid request, and no TLS either. */
   #letInBehindHeader(socket: Socket, address: string): void {
-    takeProxyHeader(socket, {
+    awaitProxyHeader(socket, {
       read: (source) => {
         this.#sources.set(socket, source);
         this.#begin(socket);
@@ -392,7 +392,7 @@ export class HttpServer {
   /** The connection goes to whoever takes its name, or on into TLS, with all that has come. */
   #routeByName(socket: Socket): void {
     const { certificates, passThrough } = this.#options;
-    takeClientHello(socket, this.#handshakeTimeoutMs, {
+    awaitClientHello(socket, this.#handshakeTimeoutMs, {
       read: (hello) => {
         const take = passThrough?.(hello);
         if (take) this.#passOn(take, socket, hello);

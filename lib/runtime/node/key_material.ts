@@ -16,7 +16,7 @@ import {
 } from "../../config/pem.ts";
 import { loadCa } from "../deno/load_ca.ts";
 import { type CertificateDetails, certificateDetails } from "./certificate_names.ts";
-import { shakeHandsWithSelf } from "./self_handshake.ts";
+import { selfHandshake } from "./self_handshake.ts";
 
 /** A PEM file, and what names it. */
 export interface PemSource {
@@ -85,7 +85,7 @@ export async function loadKeyPair(
   const details = certificateDetails(first.raw);
   const pair = { certPem: blocks.map(({ pem }) => pem).join(""), keyPem: keyBlock.pem };
   try {
-    await shakeHandsWithSelf({ cert: pair.certPem, key: pair.keyPem });
+    await selfHandshake({ cert: pair.certPem, key: pair.keyPem });
   } catch (error) {
     throw fault(
       chain,

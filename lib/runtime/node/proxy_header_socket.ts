@@ -17,7 +17,7 @@ export interface ProxyHeaderEvents {
 }
 
 /** Reads the header. The connection does not flow when this is over. */
-export function takeProxyHeader(socket: Socket, events: ProxyHeaderEvents): void {
+export function awaitProxyHeader(socket: Socket, events: ProxyHeaderEvents): void {
   let bytes: Uint8Array = noBytes;
   const timer = setTimeout(() => fail("timeout"), proxyHeaderTimeoutMs);
   const stop = (): void => {

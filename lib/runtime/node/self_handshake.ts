@@ -13,7 +13,7 @@ const timeoutMs = 5_000;
  *
  * @throws {Error} with the runtime's words when it can't
  */
-export async function shakeHandsWithSelf(
+export async function selfHandshake(
   { cert, key }: Pick<SecureContextOptions, "cert" | "key">,
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();

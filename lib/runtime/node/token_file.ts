@@ -1,6 +1,6 @@
 /** The ServiceAccount token's file, for the agent's credentials. */
 import type { FileVersion, TokenFile } from "../../agent/credentials.ts";
-import { type FileLook, isSettled, lookAtNow } from "../deno/file_look.ts";
+import { type FileStat, isSettled, statFileSync } from "../deno/file_stat.ts";
 import { readText, TextFileError } from "../../config/text_file.ts";
 
 /** A token file at a path; it need not be there yet. */
@@ -33,9 +33,9 @@ class LookedAtFile implements TokenFile {
     return this.#version;
   }
 
-  #look(): FileLook {
+  #look(): FileStat {
     try {
-      return lookAtNow(this.#path);
+      return statFileSync(this.#path);
     } catch (error) {
       const { code, message } = error as Error & { code?: string };
       throw code === undefined ? error : new Error(`${code}: ${message}`);

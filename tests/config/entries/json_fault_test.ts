@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { findJsonFault, findTwinKey } from "../../../lib/config/entries/json_fault.ts";
+import { findDuplicateKey, findJsonFault } from "../../../lib/config/entries/json_fault.ts";
 
 Deno.test("findJsonFault says where the first wrong token begins", () => {
   const cases: [string, number, number][] = [
@@ -88,9 +88,9 @@ function isJson(text: string): boolean {
   }
 }
 
-Deno.test("findTwinKey finds a key that one object has twice, and says where", () => {
+Deno.test("findDuplicateKey finds a key that one object has twice, and says where", () => {
   const found = (text: string) => {
-    const { key, path, line, column } = findTwinKey(text)!;
+    const { key, path, line, column } = findDuplicateKey(text)!;
     return [key, path, line, column];
   };
   assert.deepEqual(found('{"a": 1, "a": 2}'), ["a", [], 1, 10]);
@@ -101,10 +101,10 @@ Deno.test("findTwinKey finds a key that one object has twice, and says where", (
   assert.deepEqual(found('{"__proto__": 1, "__proto__": 2}'), ["__proto__", [], 1, 18]);
 });
 
-Deno.test("findTwinKey finds nothing in any object that has each key once", () => {
+Deno.test("findDuplicateKey finds nothing in any object that has each key once", () => {
   const strange = '{"a": "a", "b": ["a", "a", {"a": "}"}], "c": {"a": ",", "b": "\\"{"}}';
-  assert.equal(findTwinKey(strange), undefined);
+  assert.equal(findDuplicateKey(strange), undefined);
   fc.assert(fc.property(fc.jsonValue(), fc.nat(4), (value, indent) => {
-    assert.equal(findTwinKey(JSON.stringify(value, undefined, indent)), undefined);
+    assert.equal(findDuplicateKey(JSON.stringify(value, undefined, indent)), undefined);
   }));
 });

@@ -22,14 +22,14 @@ async function endOf(pieces: readonly string[]): Promise<HopAttemptEnd> {
     maxIdle: 1,
     idleTimeoutMs: 60_000,
   });
-  const words = new Deadlines(60_000);
+  const acceptances = new Deadlines(60_000);
   let end: HopAttemptEnd | undefined;
   const attempt = new HopAttempt({
     pool,
     head: encodeLatin1("GET /x HTTP/1.1\r\n\r\n"),
     isUpgrade: false,
     limits: defaultHeadLimits,
-    words,
+    acceptances,
     ended: (how) => end = how,
   });
   await eventually(() => (other?.length ?? 0) > 0, "the request");
@@ -39,7 +39,7 @@ async function endOf(pieces: readonly string[]): Promise<HopAttemptEnd> {
   for (const socket of [...ours, other!.socket]) socket.destroy();
   await other!.closed();
   pool.close();
-  words.check();
+  acceptances.check();
   return end!;
 }
 

@@ -6,7 +6,7 @@ import { providerSchema } from "../../../lib/config/entries/providers.ts";
 import { anyName } from "../../../lib/domain/name_patterns.ts";
 import { type Field, field } from "../../../lib/http1/head.ts";
 import type { Peer } from "../../../lib/net/exchange.ts";
-import { VouchedClaims } from "../../../lib/policies/facts.ts";
+import { TokenClaims } from "../../../lib/policies/caller_attributes.ts";
 import type { Caller } from "../../../lib/relay/callers/caller.ts";
 import {
   assertionReuseMs,
@@ -43,7 +43,7 @@ function personOf(claims: Record<string, unknown>, proof?: string): Caller {
   return {
     ...{ kind: "session", name: username, clusters: anyName } as const,
     person: {
-      vouched: new VouchedClaims("corp", claims, provider.claims),
+      verifiedClaims: new TokenClaims("corp", claims, provider.claims),
       ...{ issuer: "https://idp.example", subject: "7335", username, sessionId: "s1", proof },
     },
   };
@@ -66,7 +66,7 @@ async function setUp(rules: unknown) {
   });
   const assertions = await Assertions.create(undefined, clock);
   const place: IdentityPlace = {
-    guard: { policy: "any", provider: "corp" },
+    requirements: { policy: "any", provider: "corp" },
     rules: identitySchema.parse(rules),
     issuer: "login.example.com",
     audience: "dash.example.com",

@@ -4,7 +4,7 @@ import { readServices } from "../../../lib/config/entries/services.ts";
 import { anyName } from "../../../lib/domain/name_patterns.ts";
 import { defaultHeadLimits } from "../../../lib/http1/head.ts";
 import type { Log } from "../../../lib/log.ts";
-import { VouchedClaims } from "../../../lib/policies/facts.ts";
+import { TokenClaims } from "../../../lib/policies/caller_attributes.ts";
 import type { Registration } from "../../../lib/relay/agents/registry.ts";
 import type { Caller } from "../../../lib/relay/callers/caller.ts";
 import { noLimits } from "../../../lib/relay/limits/limits.ts";
@@ -93,7 +93,7 @@ function visitor(relay: Relay, claims: Record<string, unknown>): Visitor {
     name: "ann@example.com",
     clusters: anyName,
     person: {
-      vouched: new VouchedClaims("corp", claims, provider.claims),
+      verifiedClaims: new TokenClaims("corp", claims, provider.claims),
       issuer: provider.issuer,
       subject: "1",
       username: "ann@example.com",

@@ -4,12 +4,12 @@ import type { Service } from "../../../lib/domain/service.ts";
 import { judgeClaims } from "../../../lib/relay/services/claims.ts";
 import { ServiceTable } from "../../../lib/relay/services/service_table.ts";
 import { Services } from "../../../lib/relay/services/services.ts";
-import type { ServiceGate } from "../../../lib/relay/services/service_gate.ts";
+import type { ServiceAuthorizer } from "../../../lib/relay/services/service_authorizer.ts";
 import { readServices } from "../../../lib/config/entries/services.ts";
 import { readClusters } from "../../../lib/config/entries/clusters.ts";
 
 /** Nobody asks it here. */
-const noGate: ServiceGate = {
+const noGate: ServiceAuthorizer = {
   identify: () => {
     throw new Error("Nobody was to be identified");
   },

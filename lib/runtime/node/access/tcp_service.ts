@@ -1,6 +1,6 @@
 /** Carries local connections to a TCP service. */
 import type { AccessService } from "../../../config/access_options.ts";
-import { patiently } from "../../../access/patience.ts";
+import { retryWhileAway } from "../../../access/retry.ts";
 import { type AccessEvent, reasonOf } from "../../../access/report.ts";
 import { refusalOf, ServiceError } from "../../../access/service_error.ts";
 import { checkWhoami, whoamiPath } from "../../../access/whoami.ts";
@@ -42,7 +42,7 @@ export async function carry(
   local.on("error", leave);
   const either = AbortSignal.any([signal, gone.signal]);
   try {
-    const socket = await patiently(() => dialService(service, either), either);
+    const socket = await retryWhileAway(() => dialService(service, either), either);
     local.off("close", leave);
     if (local.destroyed) {
       socket.terminate();

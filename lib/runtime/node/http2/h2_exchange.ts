@@ -8,7 +8,7 @@ import { errorBody } from "../../../net/error_body.ts";
 import type {
   BodyConsumer,
   BodyMode,
-  EndVerdict,
+  EndDecision,
   Exchange,
   ExchangeEnd,
   Peer,
@@ -44,7 +44,7 @@ export class H2Exchange implements Exchange {
   #pendingHead: Raw | undefined;
   #state: "open" | "responding" | "ending" | "finished" | "aborted" = "open";
   answerField: Field | undefined;
-  beforeEnd: ((end: ExchangeEnd, settle: (verdict: EndVerdict) => void) => void) | undefined;
+  beforeEnd: ((end: ExchangeEnd, settle: (decision: EndDecision) => void) => void) | undefined;
   onAborted: () => void = nobody;
   onDrain: () => void = nobody;
   onEnd: (end: ExchangeEnd) => void = nobody;
@@ -139,12 +139,12 @@ export class H2Exchange implements Exchange {
   #endWhenSettled(beforeEnd: NonNullable<Exchange["beforeEnd"]>, last: Uint8Array): void {
     this.#state = "ending";
     this.#discardBody();
-    beforeEnd(this.#endOf(true, this.#hasBody ? last.length : 0), (verdict) => {
+    beforeEnd(this.#endOf(true, this.#hasBody ? last.length : 0), (decision) => {
       if (this.#state !== "ending") return; // The caller has gone.
-      if (verdict === "send") {
+      if (decision === "send") {
         this.#state = "responding";
         this.#finish(last);
-      } else if (verdict === "replace" && this.#pendingHead) {
+      } else if (decision === "replace" && this.#pendingHead) {
         this.#pendingHead = undefined;
         this.#state = "open";
       } else this.abort();

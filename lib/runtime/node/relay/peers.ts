@@ -1,7 +1,7 @@
 /** What a relay that works with others is lent: the directory's store, and the way to its peers. */
 import { readRelayTokens } from "../../../config/directory_options.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
-import type { RelaysOptions } from "../../../relay/hop/join_relays.ts";
+import type { PeerOptions } from "../../../relay/hop/create_peer_routing.ts";
 import type { DialPeer } from "../../../relay/hop/peers.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { dialPeer } from "../../deno/dial_peer.ts";
@@ -14,7 +14,7 @@ import type { WatchedFiles } from "../watched_files.ts";
 export async function relaysOf(
   { directory }: RelayOptions,
   tlsFiles: TlsFiles<"tls">,
-): Promise<RelaysOptions | undefined> {
+): Promise<PeerOptions | undefined> {
   if (!directory) return undefined;
   // A relay on its own does without the client.
   const { redisStore } = await import("../redis_store.ts");

@@ -2,7 +2,7 @@
 import { promises as fs } from "node:fs";
 import { joinPath, systemReason } from "../../../config/files.ts";
 import { decodeText } from "../../../config/text_file.ts";
-import { type FileLook, lookAt, looksSame } from "../../deno/file_look.ts";
+import { type FileStat, isSameStat, statFile } from "../../deno/file_stat.ts";
 
 /** Files that belong together by their name. */
 export interface PairPaths {
@@ -14,8 +14,8 @@ export interface PairPaths {
 
 /** A pair at one look; a file that is not there has none. */
 export interface SeenPair extends PairPaths {
-  readonly chain: FileLook | undefined;
-  readonly key: FileLook | undefined;
+  readonly chain: FileStat | undefined;
+  readonly key: FileStat | undefined;
 }
 
 /** Pairs of a folder; more are a mistake, and each costs a handshake. */
@@ -58,7 +58,7 @@ export async function listPairs(folder: string): Promise<SeenPair[]> {
   if (pairs.size > maxPairs) throw new FolderError(folder, `holds more than ${maxPairs} pairs`);
   const seen: SeenPair[] = [];
   for (const pair of pairs.values()) {
-    const looked = await lookAtPair(pair);
+    const looked = await statPair(pair);
     // A folder with neither is none of ours.
     if (looked.chain || looked.key) seen.push(looked);
   }
@@ -66,7 +66,7 @@ export async function listPairs(folder: string): Promise<SeenPair[]> {
 }
 
 /** Looks at a pair's files. */
-export async function lookAtPair({ name, chainPath, keyPath }: PairPaths): Promise<SeenPair> {
+export async function statPair({ name, chainPath, keyPath }: PairPaths): Promise<SeenPair> {
   const [chain, key] = [await lookOrNothing(chainPath), await lookOrNothing(keyPath)];
   return { name, chainPath, keyPath, chain, key };
 }
@@ -77,7 +77,7 @@ export function isSamePair(one: SeenPair, other: SeenPair | undefined): boolean 
 }
 
 /** Reads a file of a pair. @throws {FolderError} */
-export async function readPem(path: string, look: FileLook | undefined): Promise<string> {
+export async function readPem(path: string, look: FileStat | undefined): Promise<string> {
   if (!look) {
     throw new FolderError(path, "is missing: a certificate needs its key, NAME.crt NAME.key");
   }
@@ -98,15 +98,15 @@ async function namesIn(folder: string): Promise<string[]> {
   }
 }
 
-async function lookOrNothing(path: string): Promise<FileLook | undefined> {
+async function lookOrNothing(path: string): Promise<FileStat | undefined> {
   try {
-    return await lookAt(path);
+    return await statFile(path);
   } catch {
     // What can't be looked at is not there, as far as a certificate is concerned.
     return undefined;
   }
 }
 
-function isSame(one: FileLook | undefined, other: FileLook | undefined): boolean {
-  return one && other ? looksSame(one, other) : one === other;
+function isSame(one: FileStat | undefined, other: FileStat | undefined): boolean {
+  return one && other ? isSameStat(one, other) : one === other;
 }

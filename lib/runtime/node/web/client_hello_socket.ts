@@ -14,7 +14,7 @@ export interface ClientHelloEvents {
 }
 
 /** Reads a ClientHello. The connection does not flow when this is over. */
-export function takeClientHello(
+export function awaitClientHello(
   socket: Socket,
   timeoutMs: number,
   events: ClientHelloEvents,

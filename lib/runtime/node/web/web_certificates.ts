@@ -13,10 +13,10 @@ import {
   FolderError,
   isSamePair,
   listPairs,
-  lookAtPair,
   type PairPaths,
   readPem,
   type SeenPair,
+  statPair,
 } from "./certificate_folder.ts";
 
 /** A certificate that clients can be shown. */
@@ -226,7 +226,7 @@ export class WebCertificates {
     const before = this.#known.get(seen.name);
     const now = await this.#read(seen);
     // Replaced between the two files: what was read may be one of each.
-    if (!isSamePair(seen, await lookAtPair(seen))) return false;
+    if (!isSamePair(seen, await statPair(seen))) return false;
     if (now.digest !== undefined && before?.digest === now.digest) {
       this.#known.set(seen.name, { ...before, seen });
       return false;

@@ -8,7 +8,7 @@ import { type Field, field } from "../../http1/head.ts";
 import { withoutForeignEffects } from "../own_cookies.ts";
 
 /** A response's fields. @param hostname the service's that was asked for, without a port */
-export function guardedResponse(
+export function serviceResponseFields(
   service: Service,
   hostname: string,
   fields: readonly Field[],

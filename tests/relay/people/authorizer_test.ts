@@ -10,8 +10,8 @@ import { providerSchema } from "../../../lib/config/entries/providers.ts";
 import { type Caller, Denial, type Identity } from "../../../lib/relay/callers/caller.ts";
 import { Callers } from "../../../lib/relay/callers/callers.ts";
 import { refuseCrossSiteAt } from "../../../lib/relay/callers/cross_site.ts";
-import { Gate, PolicyDenial } from "../../../lib/relay/people/gate.ts";
-import type { Guard } from "../../../lib/relay/people/guard.ts";
+import { Authorizer, PolicyDenial } from "../../../lib/relay/people/authorizer.ts";
+import type { AccessRequirements } from "../../../lib/relay/people/access_requirements.ts";
 import { HeaderProvider } from "../../../lib/relay/people/header_provider.ts";
 import { People, type PeopleConfig } from "../../../lib/relay/people/people.ts";
 import { tokenDigest as digest } from "../../../lib/runtime/node/token_digest.ts";
@@ -35,12 +35,12 @@ const policies: readonly PolicyEntry[] = [
   { name: "office", all: [{ address: "10.0.0.0/8" }, { emailDomain: "example.com" }] },
 ];
 
-/** A gate behind an access proxy, and what signs its JWTs. */
+/** A authorizer behind an access proxy, and what signs its JWTs. */
 class Site {
   readonly key;
   readonly issuer: Issuer;
   readonly people: People;
-  readonly gate: Gate;
+  readonly authorizer: Authorizer;
   readonly config: PeopleConfig;
 
   private constructor(
@@ -54,7 +54,7 @@ class Site {
     this.issuer = issuer;
     this.people = people;
     this.config = config;
-    this.gate = new Gate(callers, people);
+    this.authorizer = new Authorizer(callers, people);
   }
 
   static async open(changed = () => {}): Promise<Site> {
@@ -83,7 +83,7 @@ class Site {
   /** What comes of a request with these fields. */
   async ask(
     fields: Readonly<Record<string, string>> | [string, string][],
-    guard: Guard = { policy: "platform", provider: "access", audience },
+    requirements: AccessRequirements = { policy: "platform", provider: "access", audience },
     from: Peer = peer,
   ): Promise<Identity> {
     const entries = Array.isArray(fields) ? fields : Object.entries(fields);
@@ -91,8 +91,12 @@ class Site {
       head: { fields: entries.map(([name, value]) => field(name, value)) },
       peer: from,
     };
-    const place = { guard, guardNow: () => guard, authorization: "culvert" } as const;
-    return await this.gate.identify(place, request);
+    const resource = {
+      requirements,
+      currentRequirements: () => requirements,
+      authorization: "culvert",
+    } as const;
+    return await this.authorizer.identify(resource, request);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -112,7 +116,7 @@ Deno.test("an access proxy's JWT lets in whom the policy names, by their e-mail 
   await using site = await Site.open();
   const identity = await site.ask({ [header]: await site.sign(ann) }) as Caller;
   assert.equal(told(identity), "edge ann@example.com");
-  assert.equal(identity.person!.vouched.provider, "access");
+  assert.equal(identity.person!.verifiedClaims.provider, "access");
   assert.match(identity.person!.sessionId, /^[0-9a-f]{16}$/);
 });
 
@@ -154,14 +158,21 @@ Deno.test("a JWT in a header counts only once, for this application, of this tea
 Deno.test("a JWT in a header is verified once in a minute for each application", async () => {
   await using site = await Site.open();
   const jwt = await site.sign(ann);
-  const guard: Guard = { policy: "platform", provider: "access", audience };
+  const requirements: AccessRequirements = { policy: "platform", provider: "access", audience };
   const request = { head: { fields: [field(header, jwt)] }, peer };
-  const place = { guard, guardNow: () => guard, authorization: "app" } as const;
-  assert.ok(site.gate.identify(place, request) instanceof Promise);
-  await site.gate.identify(place, request);
-  assert.equal(told(site.gate.identify(place, request) as Identity), "edge ann@example.com");
-  const other = { ...place, guard: { ...guard, audience: "other" } };
-  assert.equal(told(await site.gate.identify(other, request)), "401 audience");
+  const resource = {
+    requirements,
+    currentRequirements: () => requirements,
+    authorization: "app",
+  } as const;
+  assert.ok(site.authorizer.identify(resource, request) instanceof Promise);
+  await site.authorizer.identify(resource, request);
+  assert.equal(
+    told(site.authorizer.identify(resource, request) as Identity),
+    "edge ann@example.com",
+  );
+  const other = { ...resource, requirements: { ...requirements, audience: "other" } };
+  assert.equal(told(await site.authorizer.identify(other, request)), "401 audience");
 });
 
 Deno.test("a JWT in a header that is being verified while its key is withdrawn is refused", async () => {
@@ -194,13 +205,13 @@ Deno.test("a bearer token decides alone, whatever else a request has", async () 
   assert.equal(told(await site.ask({ ...own, Authorization: "Basic eDp5" })), "token ci");
 });
 
-Deno.test("all facts of a request count: who somebody is, and where they are", async () => {
+Deno.test("all attributes of a request count: who somebody is, and where they are", async () => {
   await using site = await Site.open();
   const fields = { [header]: await site.sign(ann) };
-  const guard: Guard = { policy: "office", provider: "access", audience };
-  assert.equal(told(await site.ask(fields, guard)), "403 policy");
+  const requirements: AccessRequirements = { policy: "office", provider: "access", audience };
+  assert.equal(told(await site.ask(fields, requirements)), "403 policy");
   const inside = { ...peer, address: "10.1.2.3" };
-  assert.equal(told(await site.ask(fields, guard, inside)), "edge ann@example.com");
+  assert.equal(told(await site.ask(fields, requirements, inside)), "edge ann@example.com");
 });
 
 Deno.test("a denial says which rules were not met, and that groups were not told", async () => {
@@ -242,7 +253,7 @@ Deno.test("the grant of a JWT in a header ends with the JWT", async () => {
   assert.equal(caller.grant!.mayReach("any", expiresMs), false);
 });
 
-Deno.test("a public place lets everybody in without looking at what they show", async () => {
+Deno.test("a public resource lets everybody in without looking at what they show", async () => {
   await using site = await Site.open();
   const identity = await site.ask({ Authorization: "Bearer x" }, { policy: "public" });
   assert.equal(told(identity), "network network");
@@ -251,7 +262,13 @@ Deno.test("a public place lets everybody in without looking at what they show", 
 const edge: Caller = { ...{ kind: "edge", name: "ann" } as const, clusters: undefined as never };
 const robot: Caller = {
   ...edge,
-  person: { vouched: undefined as never, issuer: "", subject: "", username: "", sessionId: "" },
+  person: {
+    verifiedClaims: undefined as never,
+    issuer: "",
+    subject: "",
+    username: "",
+    sessionId: "",
+  },
 };
 
 for (

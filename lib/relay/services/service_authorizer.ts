@@ -2,12 +2,12 @@
 import type { Service } from "../../domain/service.ts";
 import type { Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
-import type { Gate, GuardedPlace } from "../people/gate.ts";
-import type { Guard } from "../people/guard.ts";
+import type { Authorizer, ProtectedResource } from "../people/authorizer.ts";
+import type { AccessRequirements } from "../people/access_requirements.ts";
 import type { ServiceTable } from "./service_table.ts";
 
 /** Decides by the service's policy. */
-export interface ServiceGate {
+export interface ServiceAuthorizer {
   /** Who asks, or why they are not let in; a promise only where something has to be looked up. */
   identify(
     service: Service,
@@ -17,12 +17,12 @@ export interface ServiceGate {
 }
 
 /** Asks the policies in force now. */
-export class PolicyGate implements ServiceGate {
-  readonly #gate: Gate;
+export class PolicyAuthorizer implements ServiceAuthorizer {
+  readonly #authorizer: Authorizer;
   readonly #tableNow: () => ServiceTable;
 
-  constructor(gate: Gate, tableNow: () => ServiceTable) {
-    this.#gate = gate;
+  constructor(authorizer: Authorizer, tableNow: () => ServiceTable) {
+    this.#authorizer = authorizer;
     this.#tableNow = tableNow;
   }
 
@@ -31,22 +31,22 @@ export class PolicyGate implements ServiceGate {
     hostname: string,
     request: CallerRequest,
   ): Identity | Promise<Identity> {
-    return this.#gate.identify(this.#placeOf(service, hostname), request);
+    return this.#authorizer.identify(this.#resourceOf(service, hostname), request);
   }
 
-  #placeOf(service: Service, hostname: string): GuardedPlace {
+  #resourceOf(service: Service, hostname: string): ProtectedResource {
     return {
-      guard: guardOf(service),
-      guardNow: () => {
+      requirements: requirementsOf(service),
+      currentRequirements: () => {
         const now = this.#tableNow().find(hostname)?.service;
-        return now?.name === service.name ? guardOf(now) : undefined;
+        return now?.name === service.name ? requirementsOf(now) : undefined;
       },
       authorization: service.authorization,
     };
   }
 }
 
-/** The policy of a service, and who vouches there. */
-export function guardOf({ policy, provider, audience }: Service): Guard {
+/** What a service requires of its callers. */
+export function requirementsOf({ policy, provider, audience }: Service): AccessRequirements {
   return { policy, provider, audience };
 }

@@ -1,10 +1,10 @@
-/** Joins two channels, with half-close and backpressure both ways. */
+/** Splices two channels together, with half-close and backpressure both ways. */
 import { StreamError } from "../protocol/errors.ts";
 import type { StreamEvents } from "../protocol/stream.ts";
 import type { Channel } from "./channel.ts";
 
-/** What a join tells its owner. */
-export interface JoinOptions {
+/** What a splice tells its owner. */
+export interface SpliceOptions {
   /** Bytes moved, in the direction of `toFirst` or from it. */
   readonly moved?: (bytes: number, toFirst: boolean) => void;
   /** Called once, when both directions are over; with an error unless both have ended in good order. */
@@ -15,9 +15,9 @@ export interface JoinOptions {
  * Moves bytes both ways until both ways have ended or one side broke. As with `pipe`, an orderly end
  * passes on as an orderly end of that direction alone, and a break as a break.
  */
-export function join(first: Channel, second: Channel, options: JoinOptions = {}): void {
-  const joint = new Joint(options);
-  const ends = [new End(first, joint, false), new End(second, joint, true)] as const;
+export function splice(first: Channel, second: Channel, options: SpliceOptions = {}): void {
+  const splice = new Splice(options);
+  const ends = [new End(first, splice, false), new End(second, splice, true)] as const;
   ends[0].other = ends[1];
   ends[1].other = ends[0];
   // Neither may hear anything before both are set up.
@@ -25,11 +25,11 @@ export function join(first: Channel, second: Channel, options: JoinOptions = {})
   second.listen(ends[1]);
 }
 
-class Joint {
-  readonly #options: JoinOptions;
+class Splice {
+  readonly #options: SpliceOptions;
   #isOver = false;
 
-  constructor(options: JoinOptions) {
+  constructor(options: SpliceOptions) {
     this.#options = options;
   }
 
@@ -51,22 +51,22 @@ class Joint {
 /** Hears one channel, and acts upon the other. */
 class End implements StreamEvents {
   readonly channel: Channel;
-  readonly #joint: Joint;
+  readonly #splice: Splice;
   readonly #toFirst: boolean;
   other!: End;
   #hasEnded = false;
   /** Bytes handed to the other channel while that was full, to be reported as consumed when it drains. */
   #unconsumed = 0;
 
-  constructor(channel: Channel, joint: Joint, toFirst: boolean) {
+  constructor(channel: Channel, splice: Splice, toFirst: boolean) {
     this.channel = channel;
-    this.#joint = joint;
+    this.#splice = splice;
     this.#toFirst = toFirst;
   }
 
   data(bytes: Uint8Array, free?: () => void): void {
-    if (this.#joint.isOver) return this.channel.consumed(bytes.length);
-    this.#joint.moved(bytes.length, this.#toFirst);
+    if (this.#splice.isOver) return this.channel.consumed(bytes.length);
+    this.#splice.moved(bytes.length, this.#toFirst);
     if (this.other.channel.write(bytes, free)) this.channel.consumed(bytes.length);
     else this.#unconsumed += bytes.length;
   }
@@ -82,7 +82,7 @@ class End implements StreamEvents {
   }
 
   end(): void {
-    if (this.#joint.isOver) return;
+    if (this.#splice.isOver) return;
     this.#hasEnded = true;
     if (this.other.#hasEnded) this.#finish();
     else if (this.other.channel.canHalfClose) this.other.channel.end();
@@ -91,19 +91,19 @@ class End implements StreamEvents {
   }
 
   closed(): void {
-    if (this.#joint.isOver) return;
+    if (this.#splice.isOver) return;
     if (this.#hasEnded) this.#finish();
     else this.failed(new StreamError("reset", "The other side gave the connection up"));
   }
 
   failed(error: StreamError): void {
-    if (this.#joint.isOver) return;
-    this.#joint.over(error);
+    if (this.#splice.isOver) return;
+    this.#splice.over(error);
     this.other.channel.fail(error);
   }
 
   #finish(): void {
-    this.#joint.over();
+    this.#splice.over();
     this.other.channel.finish();
     this.channel.finish();
   }

@@ -8,7 +8,7 @@ import { openConnection, type RawConnection } from "../support/raw_connection.ts
 import { readResponse } from "../support/raw_http.ts";
 
 interface Setup {
-  readonly watch: ListenerMonitor;
+  readonly monitor: ListenerMonitor;
   /** Waits until the listener has accepted something, and tells nobody. */
   accepted(): Promise<Socket>;
 }
@@ -18,59 +18,59 @@ async function withListener(use: (setup: Setup) => Promise<void> | void): Promis
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const watch = new ListenerMonitor({ hostname: "127.0.0.1", port });
+  const monitor = new ListenerMonitor({ hostname: "127.0.0.1", port });
   try {
     const accepted = async () => (await within(once(server, "connection"), "a call"))[0];
-    await use({ watch, accepted });
+    await use({ monitor, accepted });
   } finally {
-    watch.close();
+    monitor.close();
     server.close();
     await once(server, "close");
   }
 }
 
 Deno.test("ListenerMonitor tells of a listener that does not hear its call", async () => {
-  await withListener(async ({ watch, accepted }) => {
+  await withListener(async ({ monitor, accepted }) => {
     const called = accepted();
-    for (let look = 1; look <= 6; look++) equal(watch.look(), false, `look ${look}`);
+    for (let look = 1; look <= 6; look++) equal(monitor.look(), false, `look ${look}`);
     const { remotePort } = await called;
-    await eventually(() => watch.isOwn(remotePort), "the call to be through");
-    for (let look = 7; look <= 8; look++) equal(watch.look(), false, `look ${look}`);
-    equal(watch.look(), true);
+    await eventually(() => monitor.isOwn(remotePort), "the call to be through");
+    for (let look = 7; look <= 8; look++) equal(monitor.look(), false, `look ${look}`);
+    equal(monitor.look(), true);
   });
 });
 
 Deno.test("ListenerMonitor says nothing of a listener that no call has ever reached", async () => {
-  await withListener(({ watch }) => {
+  await withListener(({ monitor }) => {
     // All in one turn: no connection can be made meanwhile.
-    for (let look = 1; look <= 40; look++) equal(watch.look(), false, `look ${look}`);
+    for (let look = 1; look <= 40; look++) equal(monitor.look(), false, `look ${look}`);
   });
 });
 
 Deno.test("ListenerMonitor calls a quiet listener again and again, and lets one that hears alone", async () => {
-  await withListener(async ({ watch, accepted }) => {
+  await withListener(async ({ monitor, accepted }) => {
     for (let call = 1; call <= 3; call++) {
       const called = accepted();
-      for (let look = 1; look <= 6; look++) equal(watch.look(), false, `call ${call}`);
+      for (let look = 1; look <= 6; look++) equal(monitor.look(), false, `call ${call}`);
       await called;
-      watch.accepted();
+      monitor.accepted();
     }
   });
 });
 
 Deno.test("ListenerMonitor knows its calls by their ports, as long as a handshake may last", async () => {
-  await withListener(async ({ watch, accepted }) => {
+  await withListener(async ({ monitor, accepted }) => {
     const ports: number[] = [];
     for (let call = 1; call <= 3; call++) {
       const called = accepted();
-      for (let look = 1; look <= 6; look++) watch.look();
+      for (let look = 1; look <= 6; look++) monitor.look();
       ports.push((await called).remotePort!);
-      await eventually(() => watch.isOwn(ports.at(-1)), "the call to know its port");
-      watch.accepted();
+      await eventually(() => monitor.isOwn(ports.at(-1)), "the call to know its port");
+      monitor.accepted();
     }
-    for (const port of ports) equal(watch.isOwn(port), true);
-    equal(watch.isOwn(undefined), false);
-    equal(watch.isOwn(1), false);
+    for (const port of ports) equal(monitor.isOwn(port), true);
+    equal(monitor.isOwn(undefined), false);
+    equal(monitor.isOwn(1), false);
   });
 });
 

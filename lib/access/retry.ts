@@ -1,29 +1,29 @@
-/** Trying again while the relay is away for a moment, as when it is replaced by a new version. */
+/** Retries while the relay is unavailable for a moment, as during an upgrade. */
 import { ServiceError } from "./service_error.ts";
 
 /** How long a local connection waits for a relay that is away, in milliseconds. */
-const patienceMs = 10_000;
+const retryForMs = 10_000;
 const firstWaitMs = 200;
 const longestWaitMs = 2_000;
 
-/** What time is made of; tests have another one. */
-export interface PatienceClock {
+/** A clock that tests can replace. */
+export interface RetryClock {
   nowMs(): number;
   /** Resolves after a time, or as soon as the signal comes. */
   wait(ms: number, signal: AbortSignal): Promise<void>;
 }
 
 /**
- * Attempts until it works, the reason is one that stays, or {@link patienceMs} are over.
+ * Attempts until it works, the reason is one that stays, or {@link retryForMs} are over.
  *
  * @throws what the last attempt threw
  */
-export async function patiently<Result>(
+export async function retryWhileAway<Result>(
   attempt: () => Promise<Result>,
   signal: AbortSignal,
-  clock: PatienceClock = realClock,
+  clock: RetryClock = realClock,
 ): Promise<Result> {
-  const endMs = clock.nowMs() + patienceMs;
+  const endMs = clock.nowMs() + retryForMs;
   for (let waitMs = firstWaitMs;; waitMs = Math.min(waitMs * 2, longestWaitMs)) {
     try {
       return await attempt();
@@ -37,7 +37,7 @@ export async function patiently<Result>(
   }
 }
 
-const realClock: PatienceClock = {
+const realClock: RetryClock = {
   nowMs: () => performance.now(),
   wait(ms, signal) {
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,30 +1,30 @@
-/** What a policy guards, and the grant of a caller that it admits. */
+/** What a resource requires of its callers, and the grant of a caller that meets it. */
 import type { Peer } from "../../net/exchange.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
-import type { Facts } from "../../policies/facts.ts";
+import type { CallerAttributes } from "../../policies/caller_attributes.ts";
 import type { Caller, Grant } from "../callers/caller.ts";
 
-/** Something that a policy guards. */
-export interface Guard {
+/** The policy of a resource, and which identities it accepts. */
+export interface AccessRequirements {
   readonly policy: string;
-  /** Who vouches for people here; without one, only `--caller-jwt-issuer` does. */
+  /** The identity provider; without one, only `--caller-jwt-issuer` counts. */
   readonly provider?: string | undefined;
   /** What a JWT in a header must be for. */
   readonly audience?: string | undefined;
 }
 
-/** What a policy may know of a caller. */
-export function factsOf(caller: Caller, { address, certificate }: Peer): Facts {
+/** The attributes of a caller that a policy may use. */
+export function attributesOf(caller: Caller, { address, certificate }: Peer): CallerAttributes {
   return {
     address,
     certificateNames: certificate?.names.filter(isPrintableName) ?? [],
     token: caller.kind === "token" ? caller.name : undefined,
-    vouched: caller.person?.vouched,
+    verifiedClaims: caller.person?.verifiedClaims,
   };
 }
 
-/** The same caller, who loses what it has begun when its policy does not let it in any more. */
-export function guarded(caller: Caller, grant: Grant, met: readonly string[]): Caller {
+/** The same caller, whose requests end when its policy no longer admits it. */
+export function withGrant(caller: Caller, grant: Grant, met: readonly string[]): Caller {
   return { ...caller, grant, met };
 }
 

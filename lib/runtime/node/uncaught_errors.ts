@@ -8,7 +8,7 @@ import type { Log } from "../../log.ts";
  * peer, one timer or one promise of them must not end everybody's requests. They are counted, for an
  * alert.
  */
-export function surviveFaults(log: Log): void {
+export function logUncaughtErrors(log: Log): void {
   reportFaultsTo((scope, error) => {
     log.error("Internal error", { scope, ...errorFields(error) });
   });

@@ -1,4 +1,4 @@
-/** Who is let in where a policy decides: at a service, and on the path of a cluster that has one. */
+/** Authorizes callers where a policy decides: at a service, and on the path of a cluster with a policy. */
 import { anyName } from "../../domain/name_patterns.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { publicPolicy } from "../../domain/policy.ts";
@@ -10,14 +10,14 @@ import { anyCertificate } from "../callers/certificates.ts";
 import { readCredential, readOwnCredential } from "../callers/credential.ts";
 import { isAmbient } from "../callers/methods.ts";
 import { callerUnknown, policyDenied } from "../errors.ts";
-import { type Guard, guarded, PolicyGrant } from "./guard.ts";
+import { type AccessRequirements, PolicyGrant, withGrant } from "./access_requirements.ts";
 import type { People } from "./people.ts";
 
-/** Something behind a policy, as the configuration has it when a request comes. */
-export interface GuardedPlace {
-  readonly guard: Guard;
-  /** The guard as the configuration has it later on; undefined once the place is gone. */
-  readonly guardNow: () => Guard | undefined;
+/** A service or a cluster that a policy protects, as configured when a request comes. */
+export interface ProtectedResource {
+  readonly requirements: AccessRequirements;
+  /** The requirements at a later time; undefined once the resource is gone. */
+  readonly currentRequirements: () => AccessRequirements | undefined;
   /** Who reads `Authorization`. */
   readonly authorization: "culvert" | "app";
 }
@@ -33,7 +33,7 @@ export class PolicyDenial extends Denial {
 
   constructor(caller: Caller, { missing }: Decision & { readonly isAllowed: false }) {
     const isKnown = caller.kind !== "network";
-    const lacksGroups = caller.person?.vouched.tellsGroups === false &&
+    const lacksGroups = caller.person?.verifiedClaims.tellsGroups === false &&
       missing.some(({ kind }) => kind === "claim");
     const rules = missing.map(describeRule);
     const detail = lacksGroups
@@ -55,7 +55,7 @@ export class PolicyDenial extends Denial {
 const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** Identifies callers and asks policies about them. */
-export class Gate {
+export class Authorizer {
   readonly #callers: Callers;
   readonly #people: People;
 
@@ -65,27 +65,27 @@ export class Gate {
   }
 
   /** Who asks for something behind a policy, or why they are not let in. */
-  identify(place: GuardedPlace, request: CallerRequest): Identity | Promise<Identity> {
-    const identity = this.#identityOf(place, request);
+  identify(resource: ProtectedResource, request: CallerRequest): Identity | Promise<Identity> {
+    const identity = this.#identityOf(resource, request);
     return identity instanceof Promise
-      ? identity.then((identity) => this.#letIn(identity, place, request, false))
-      : this.#letIn(identity, place, request, false);
+      ? identity.then((identity) => this.#letIn(identity, resource, request, false))
+      : this.#letIn(identity, resource, request, false);
   }
 
   /** Narrows what somebody who was identified already may do, by the policy of a cluster's callers. */
-  narrow(caller: Caller, place: GuardedPlace, request: CallerRequest): Identity {
-    return this.#letIn(caller, place, request, true);
+  narrow(caller: Caller, resource: ProtectedResource, request: CallerRequest): Identity {
+    return this.#letIn(caller, resource, request, true);
   }
 
   /** The first credential that is there decides alone: one that does not count is not passed over. */
-  #identityOf(place: GuardedPlace, request: CallerRequest): Identity | Promise<Identity> {
-    if (place.guard.policy === publicPolicy) return nobody;
+  #identityOf(resource: ProtectedResource, request: CallerRequest): Identity | Promise<Identity> {
+    if (resource.requirements.policy === publicPolicy) return nobody;
     const { fields } = request.head;
-    const credential = place.authorization === "culvert"
+    const credential = resource.authorization === "culvert"
       ? readCredential(fields)
       : readOwnCredential(fields);
     return this.#callers.byCredential(credential) ??
-      this.#people.ambient(request, place.guard) ??
+      this.#people.ambient(request, resource.requirements) ??
       this.#certified(request) ?? nobody;
   }
 
@@ -97,24 +97,24 @@ export class Gate {
 
   #letIn(
     identity: Identity,
-    place: GuardedPlace,
+    resource: ProtectedResource,
     { peer }: CallerRequest,
     needsCluster: boolean,
   ): Identity {
     if (identity instanceof Denial) return identity;
-    const facts = this.#people.facts(identity, peer, place.guard);
-    const decision = this.#people.decide(place.guard, facts);
+    const attributes = this.#people.attributes(identity, peer, resource.requirements);
+    const decision = this.#people.decide(resource.requirements, attributes);
     if (!decision.isAllowed) return new PolicyDenial(identity, decision);
     const isLetIn = () => {
-      const guard = place.guardNow();
-      return guard !== undefined && this.#people.allows(guard, facts);
+      const requirements = resource.currentRequirements();
+      return requirements !== undefined && this.#people.allows(requirements, attributes);
     };
     const grant = new PolicyGrant(identity, isLetIn, needsCluster);
-    return guarded(identity, grant, decision.met.map(describeRule));
+    return withGrant(identity, grant, decision.met.map(describeRule));
   }
 }
 
 /** Whether such callers' requests must be looked at for the page that they come from. */
-export function needsOrigin({ kind }: Caller, { guard }: GuardedPlace): boolean {
-  return guard.policy !== publicPolicy && isAmbient(kind);
+export function needsOrigin({ kind }: Caller, { requirements }: ProtectedResource): boolean {
+  return requirements.policy !== publicPolicy && isAmbient(kind);
 }

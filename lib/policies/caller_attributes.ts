@@ -1,22 +1,22 @@
-/** What is known about whoever sends a request, for policies to decide by. */
+/** The attributes of a caller that policies decide by. */
 import type { ClaimNames } from "../domain/provider.ts";
 import { type Claims, groupsOf, meets, pathOf, valuesOf } from "./claims.ts";
 import type { PersonRule } from "./rule.ts";
 
-/** What a request has shown. */
-export interface Facts {
+/** A caller's attributes, as its request shows them. */
+export interface CallerAttributes {
   /** The client's address. */
   readonly address: string;
   /** The names of its verified client certificate. */
   readonly certificateNames: readonly string[];
   /** The name of its token, if it is one of `--caller-tokens`. */
   readonly token?: string | undefined;
-  /** What a provider says. */
-  readonly vouched?: Vouched | undefined;
+  /** What an identity provider says about the caller. */
+  readonly verifiedClaims?: VerifiedClaims | undefined;
 }
 
-/** What a provider says about somebody, in whatever form it was kept. */
-export interface Vouched {
+/** What an identity provider says about a person: its claims, or the rules that they met. */
+export interface VerifiedClaims {
   readonly provider: string;
   /** Whether the provider told the groups at all. */
   readonly tellsGroups: boolean;
@@ -26,8 +26,8 @@ export interface Vouched {
   groupsFor(rules: readonly PersonRule[], wanted: ReadonlySet<string>): readonly string[];
 }
 
-/** Claims as they came in a verified token. */
-export class VouchedClaims implements Vouched {
+/** The claims of a verified token. */
+export class TokenClaims implements VerifiedClaims {
   readonly provider: string;
   readonly #claims: Claims;
   readonly #names: ClaimNames;
@@ -41,8 +41,8 @@ export class VouchedClaims implements Vouched {
   }
 
   /** The same claims, read as another provider's of the same issuer. */
-  as(provider: string, names: ClaimNames): VouchedClaims {
-    return new VouchedClaims(provider, this.#claims, names);
+  as(provider: string, names: ClaimNames): TokenClaims {
+    return new TokenClaims(provider, this.#claims, names);
   }
 
   get tellsGroups(): boolean {
@@ -62,8 +62,8 @@ export class VouchedClaims implements Vouched {
   }
 }
 
-/** What a session keeps of them: the rules that they met, and the groups that mattered. */
-export class VouchedRules implements Vouched {
+/** What a session keeps of claims: the rules that they met, and the groups that mattered. */
+export class MetRules implements VerifiedClaims {
   readonly provider: string;
   readonly tellsGroups: boolean;
   readonly #ids: ReadonlySet<string>;

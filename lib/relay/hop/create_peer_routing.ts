@@ -1,4 +1,4 @@
-/** Joins a relay with others, through the directory that they share. */
+/** Builds the routing to other relays on the directory that they share. */
 import type { Log } from "../../log.ts";
 import type { Claim, DirectoryEvents } from "../directory/directory.ts";
 import type { LookupResult } from "../directory/lookups.ts";
@@ -10,7 +10,7 @@ import type { DialPeer } from "./peers.ts";
 import { RelayTokens } from "./relay_tokens.ts";
 
 /** What a runtime lends for it. */
-export interface RelaysOptions {
+export interface PeerOptions {
   /** The relays' shared credentials, as {@link RelayTokens} has them. Secrets. */
   tokens: readonly string[];
   store: Store;
@@ -20,15 +20,15 @@ export interface RelaysOptions {
 /** How often the log says that something in the directory is not what a relay writes. */
 const invalidLogMs = 60_000;
 
-/** The relay that joins the others. */
-export interface JoiningRelay {
+/** This relay, as its routing needs it. */
+export interface LocalRelay {
   /** Names it to the others: random. */
   readonly name: string;
   /** Names it in `Via`. */
   readonly via: string;
   readonly log: Log;
   readonly limits: ForwardLimits;
-  readonly counts: RelaysCounts;
+  readonly counts: PeerCounts;
   /** Whether it has a session of a cluster that takes requests. */
   readonly isHere: (cluster: string) => boolean;
   /** A look-up has met a session that another relay holds. */
@@ -36,17 +36,17 @@ export interface JoiningRelay {
 }
 
 /** Where it is counted what the others and the directory do. */
-export interface RelaysCounts {
+export interface PeerCounts {
   lookedUp(result: LookupResult): void;
   hopped(result: HopResult): void;
   directoryFailed(): void;
   observeDirectory(figures: () => { isUp: boolean; waiting: number }): void;
 }
 
-/** What a relay needs to find the others, and to be found once that is opened. */
-export function joinRelays(
-  relay: JoiningRelay,
-  { tokens, store, dial }: RelaysOptions,
+/** The routing to other relays; `open` makes this relay known to them. */
+export function createPeerRouting(
+  relay: LocalRelay,
+  { tokens, store, dial }: PeerOptions,
 ): PeerRouting {
   const { name, via, log, limits, counts, isHere } = relay;
   const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
@@ -68,7 +68,7 @@ export function joinRelays(
   return routing;
 }
 
-function reportTo({ name, log, counts, heldElsewhere }: JoiningRelay): DirectoryEvents {
+function reportTo({ name, log, counts, heldElsewhere }: LocalRelay): DirectoryEvents {
   let nextInvalidMs = 0;
   return {
     away: (reason) => {
