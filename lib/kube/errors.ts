@@ -1,0 +1,54 @@
+/** What can go wrong between this program and the API server. */
+
+/** The API server answered with an error. */
+export class KubeError extends Error {
+  override readonly name = "KubeError";
+  readonly status: number;
+  /** The machine-readable reason of the Status object, such as `Conflict`. */
+  readonly reason: string;
+  /** What `Retry-After` asks for, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    status: number,
+    reason: string,
+    message: string,
+    retryAfterMs?: number,
+  ) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** The API server did not answer, or broke off. */
+export class KubeUnreachable extends Error {
+  override readonly name = "KubeUnreachable";
+}
+
+/** There is no such object, or no such kind. */
+export function isNotFound(error: unknown): boolean {
+  return error instanceof KubeError && error.status === 404;
+}
+
+/** The object has changed since it was read, or is there already. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof KubeError && error.status === 409;
+}
+
+/** A create was refused because the namespace is being deleted. */
+export function isNamespaceTerminating(error: unknown): boolean {
+  return error instanceof KubeError && error.status === 403 &&
+    error.message.includes("because it is being terminated");
+}
+
+/** The resource version is too old: etcd has been compacted since. */
+export function isExpired(error: unknown): boolean {
+  return error instanceof KubeError && error.status === 410;
+}
+
+/** The same request will be answered the same until somebody changes something. */
+export function isPermanent(error: unknown): boolean {
+  return error instanceof KubeError && [400, 403, 405, 413, 415, 422].includes(error.status);
+}

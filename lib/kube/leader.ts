@@ -1,0 +1,165 @@
+/** Which of several replicas acts: the one that holds a Lease. */
+import type { Log } from "../log.ts";
+import type { KubeClient } from "./client.ts";
+import { delay } from "./delay.ts";
+import { isConflict } from "./errors.ts";
+import type { KubeObject } from "./objects.ts";
+import { leases } from "./resources.ts";
+
+/** What an election runs with. */
+export interface LeaderOptions {
+  /** A client without a guard: the Lease is what the guard is about. */
+  readonly client: KubeClient;
+  readonly namespace: string;
+  readonly name: string;
+  /** Unique among replicas and their restarts. */
+  readonly identity: string;
+  readonly log: Log;
+  readonly timing?: LeaderTiming;
+}
+
+/** As client-go has them: 15, 10 and 2 seconds. */
+export interface LeaderTiming {
+  /** Others wait so long for a renewal before they take the Lease. */
+  readonly leaseMs: number;
+  /** The holder stops to act so long after its last renewal. */
+  readonly renewDeadlineMs: number;
+  readonly retryMs: number;
+}
+
+const defaultTiming: LeaderTiming = { leaseMs: 15_000, renewDeadlineMs: 10_000, retryMs: 2_000 };
+
+interface LeaseSpec {
+  readonly holderIdentity?: string;
+  readonly leaseDurationSeconds?: number;
+  readonly acquireTime?: string;
+  readonly renewTime?: string;
+  readonly leaseTransitions?: number;
+}
+
+/** Takes part in the election of one Lease. */
+export class Leader {
+  readonly #options: LeaderOptions;
+  readonly #timing: LeaderTiming;
+  /** When the last renewal that succeeded was begun. */
+  #renewedMs = -Infinity;
+  #seen: { readonly version: string; readonly atMs: number; readonly isFree: boolean } | undefined;
+
+  constructor(options: LeaderOptions) {
+    this.#options = options;
+    this.#timing = options.timing ?? defaultTiming;
+  }
+
+  /**
+   * Whether this replica may act now. It is asked before each write, so that one that was frozen
+   * writes nothing after it has thawed.
+   */
+  get leads(): boolean {
+    return performance.now() - this.#renewedMs < this.#timing.renewDeadlineMs;
+  }
+
+  /**
+   * Takes part until the signal is aborted, and gives the Lease back then.
+   *
+   * @param act Runs while this replica leads; its signal is aborted when it does not any more.
+   */
+  async run(signal: AbortSignal, act: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    while (!signal.aborted) {
+      const isHeld = await this.#tryRenew();
+      if (isHeld) await this.#lead(signal, act);
+      else await delay(this.#timing.retryMs * (1 + Math.random() / 5), signal);
+    }
+  }
+
+  async #lead(signal: AbortSignal, act: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { log, identity } = this.#options;
+    log.info("Leads", { identity });
+    const lost = new AbortController();
+    const acting = act(lost.signal);
+    while (!signal.aborted && this.leads) {
+      await delay(this.#timing.retryMs, signal);
+      if (signal.aborted) break;
+      await this.#tryRenew();
+    }
+    lost.abort();
+    await acting;
+    if (signal.aborted) return await this.#release();
+    log.warn("Leads no longer: the Lease was not renewed in time", { identity });
+  }
+
+  /** Creates, takes or renews the Lease; whether this replica holds it now. */
+  async #tryRenew(): Promise<boolean> {
+    const beganMs = performance.now();
+    try {
+      const lease = await this.#read();
+      if (lease && !this.#mayTake(lease)) {
+        this.#renewedMs = -Infinity;
+        return false;
+      }
+      const written = await this.#write(lease, { isHeld: true });
+      this.#note(written, false);
+      this.#renewedMs = beganMs;
+      return true;
+    } catch (error) {
+      if (!isConflict(error)) {
+        this.#options.log.debug("The Lease could not be renewed", { error: String(error) });
+      }
+      return this.leads;
+    }
+  }
+
+  async #read(): Promise<KubeObject | undefined> {
+    const { client, namespace, name } = this.#options;
+    return await client.find(leases, { namespace, name });
+  }
+
+  #mayTake(lease: KubeObject): boolean {
+    const { holderIdentity = "" } = specOf(lease);
+    if (holderIdentity === this.#options.identity) return true;
+    this.#note(lease, holderIdentity === "");
+    const { atMs, isFree } = this.#seen!;
+    // Clocks of machines differ: what counts is how long this one has seen no renewal.
+    return isFree || performance.now() - atMs >= this.#timing.leaseMs;
+  }
+
+  #note(lease: KubeObject, isFree: boolean): void {
+    const version = lease.metadata.resourceVersion ?? "";
+    if (this.#seen?.version === version) return;
+    this.#seen = { version, isFree, atMs: performance.now() };
+  }
+
+  async #write(
+    lease: KubeObject | undefined,
+    { isHeld }: { isHeld: boolean },
+  ): Promise<KubeObject> {
+    const { client, namespace, name, identity } = this.#options;
+    const before = lease ? specOf(lease) : {};
+    const now = new Date().toISOString().replace("Z", "000Z");
+    const isSame = before.holderIdentity === identity;
+    const spec: LeaseSpec = {
+      holderIdentity: isHeld ? identity : "",
+      leaseDurationSeconds: isHeld ? Math.ceil(this.#timing.leaseMs / 1_000) : 1,
+      acquireTime: isSame ? before.acquireTime ?? now : now,
+      renewTime: now,
+      leaseTransitions: (before.leaseTransitions ?? 0) + (isSame || !lease ? 0 : 1),
+    };
+    if (!lease) return await client.create(leases, { metadata: { name, namespace }, spec });
+    return await client.update(leases, { ...lease, spec });
+  }
+
+  async #release(): Promise<void> {
+    try {
+      const lease = await this.#read();
+      if (lease && specOf(lease).holderIdentity === this.#options.identity) {
+        await this.#write(lease, { isHeld: false });
+      }
+    } catch (error) {
+      this.#options.log.debug("The Lease could not be given back", { error: String(error) });
+    }
+    this.#renewedMs = -Infinity;
+  }
+}
+
+function specOf(lease: KubeObject): LeaseSpec {
+  return (lease["spec"] ?? {}) as LeaseSpec;
+}

@@ -1,0 +1,57 @@
+/** Objects of the Kubernetes API, as far as this program looks into them. */
+
+/** What every object says of itself. */
+export interface ObjectMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  readonly generation?: number;
+  readonly creationTimestamp?: string;
+  readonly deletionTimestamp?: string;
+  readonly finalizers?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly ownerReferences?: readonly OwnerReference[];
+}
+
+/** An object that takes another one with it when it is deleted. */
+export interface OwnerReference {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly controller?: boolean;
+  readonly blockOwnerDeletion?: boolean;
+}
+
+/** Any object. */
+export interface KubeObject {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+  readonly metadata: ObjectMeta;
+  readonly [key: string]: unknown;
+}
+
+/** One of the conditions in an object's status (KEP-1623). */
+export interface Condition {
+  readonly type: string;
+  readonly status: "True" | "False" | "Unknown";
+  readonly reason: string;
+  readonly message: string;
+  readonly observedGeneration?: number;
+  readonly lastTransitionTime: string;
+}
+
+/** `NAMESPACE/NAME`, or the name alone of an object that belongs to the whole cluster. */
+export function keyOf({ namespace, name }: Pick<ObjectMeta, "namespace" | "name">): string {
+  return namespace === undefined ? name : `${namespace}/${name}`;
+}
+
+/** The parts of a key. */
+export function partsOf(key: string): { readonly namespace?: string; readonly name: string } {
+  const slash = key.indexOf("/");
+  return slash === -1
+    ? { name: key }
+    : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
+}

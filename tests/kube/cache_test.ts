@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { configMaps } from "../../lib/kube/resources.ts";
+import { eventually } from "../support/deadline.ts";
+import { failure } from "../support/fake_kube.ts";
+import { configMap, countedMetrics, fakeCluster, quickTiming, runningCache } from "./kube_setup.ts";
+
+Deno.test("a cache lists page by page, then follows what changes", async () => {
+  const { kube, client } = fakeCluster(undefined, { pageSize: 2 });
+  for (const name of ["a", "b", "c", "d", "e"]) kube.put(configMaps, configMap(name));
+  await using running = runningCache(client);
+  const { cache, told } = running;
+  await cache.synced;
+  assert.equal(cache.size, 5);
+  assert.equal(kube.requests.filter(({ query }) => query.has("limit")).length, 3);
+  await eventually(() => kube.openWatches === 1, "a watch");
+  told.length = 0;
+  kube.put(configMaps, configMap("f"));
+  kube.put(configMaps, configMap("a", { key: "value" }));
+  kube.remove(configMaps, "apps", "b");
+  await eventually(() => told.length === 3, "three changes");
+  assert.deepEqual(told, ["new apps/f", "changed apps/a", "gone apps/b"]);
+});
+
+Deno.test("a watch that ended is resumed from the last bookmark, without a list", async () => {
+  const { kube, client } = fakeCluster();
+  const metrics = countedMetrics();
+  kube.put(configMaps, configMap("a"));
+  await using running = runningCache(client, { metrics });
+  await eventually(() => kube.openWatches === 1, "a watch");
+  kube.put(configMaps, configMap("b"));
+  kube.bookmark();
+  await eventually(() => running.told.length === 2, "both objects");
+  kube.endWatches();
+  kube.put(configMaps, configMap("c"));
+  await eventually(() => running.told.length === 3, "the change made in between");
+  assert.equal(kube.requests.filter(({ query }) => query.has("limit")).length, 1);
+  assert.deepEqual(metrics.ends, ["closed"]);
+});
+
+Deno.test("a resource version that is too old is followed by exactly one list", async () => {
+  const { kube, client } = fakeCluster();
+  const metrics = countedMetrics();
+  kube.put(configMaps, configMap("a"));
+  kube.put(configMaps, configMap("b"));
+  await using running = runningCache(client, { metrics });
+  await eventually(() => kube.openWatches === 1, "a watch");
+  kube.intercept = (request) => {
+    if (request.query.get("watch") !== "true") return undefined;
+    kube.intercept = undefined;
+    return failure(410, "Expired", "too old resource version");
+  };
+  kube.endWatches();
+  kube.remove(configMaps, "apps", "a");
+  kube.put(configMaps, configMap("c"));
+  kube.compact();
+  await eventually(() => running.cache.get("apps/c") !== undefined, "the new object");
+  await eventually(() => running.cache.get("apps/a") === undefined, "the old one to go");
+  assert.ok(metrics.ends.includes("expired"));
+  assert.equal(kube.requests.filter(({ query }) => query.has("limit")).length, 2);
+});
+
+Deno.test("a watch without a byte is given up, though the server never ends it", async () => {
+  const { kube, client } = fakeCluster();
+  const metrics = countedMetrics();
+  await using running = runningCache(client, {
+    metrics,
+    timing: { ...quickTiming, silenceMs: 30 },
+  });
+  await eventually(() => metrics.ends.filter((why) => why === "silent").length >= 2, "two ends");
+  kube.put(configMaps, configMap("late"));
+  await eventually(() => running.cache.get("apps/late") !== undefined, "the change to be seen");
+  assert.equal(kube.requests.filter(({ query }) => query.has("limit")).length, 1);
+});
+
+Deno.test("a list that fails, or is no list, takes nothing away", async (t) => {
+  const answers: Record<string, () => Response> = {
+    "status 500": () => failure(500, "InternalError", "etcd is away"),
+    "an empty body": () => new Response(""),
+    "a page of a proxy": () => new Response("<html>Sign in</html>"),
+    "an empty object": () => Response.json({}),
+    "a list of another kind": () =>
+      Response.json({ kind: "SecretList", metadata: { resourceVersion: "9" }, items: [] }),
+    "a list without a version": () =>
+      Response.json({ kind: "ConfigMapList", metadata: {}, items: [] }),
+  };
+  for (const [name, answer] of Object.entries(answers)) {
+    await t.step(name, async () => {
+      const { kube, client } = fakeCluster();
+      kube.put(configMaps, configMap("a"));
+      await using running = runningCache(client);
+      await eventually(() => kube.openWatches === 1, "a watch");
+      let lists = 0;
+      kube.intercept = (request) => {
+        if (request.query.get("watch") === "true") return failure(410, "Expired", "too old");
+        if (!request.query.has("limit")) return undefined;
+        lists++;
+        return answer();
+      };
+      kube.endWatches();
+      await eventually(() => lists >= 3, "three lists");
+      assert.deepEqual(running.told, ["new apps/a"]);
+      kube.intercept = undefined;
+    });
+  }
+});
+
+Deno.test("an object that a list leaves out is gone only if a look at it alone says so", async () => {
+  const { kube, client } = fakeCluster();
+  for (const name of ["a", "b"]) kube.put(configMaps, configMap(name));
+  await using running = runningCache(client);
+  await eventually(() => kube.openWatches === 1, "a watch");
+  kube.intercept = (request) => {
+    if (request.query.get("watch") === "true") return failure(410, "Expired", "too old");
+    if (!request.query.has("limit")) return undefined;
+    kube.intercept = undefined;
+    return Response.json({ kind: "ConfigMapList", metadata: { resourceVersion: "99" }, items: [] });
+  };
+  kube.endWatches();
+  kube.remove(configMaps, "apps", "b");
+  await eventually(() => running.told.includes("gone apps/b"), "the one that is gone");
+  assert.ok(running.cache.get("apps/a"));
+});
+
+Deno.test("a kind that the cluster lacks has no objects, and is found when it appears", async () => {
+  const { kube, client } = fakeCluster();
+  kube.intercept = () => failure(404, "NotFound", "no such kind");
+  await using running = runningCache(client, { isOptional: true });
+  await running.cache.synced;
+  assert.equal(running.cache.isMissing, true);
+  kube.intercept = undefined;
+  kube.put(configMaps, configMap("a"));
+  await eventually(() => running.cache.get("apps/a") !== undefined, "the object");
+  assert.equal(running.cache.isMissing, false);
+});
+
+Deno.test("a cache keeps nothing of who owns which field", async () => {
+  const { kube, client } = fakeCluster();
+  const object = configMap("a");
+  kube.put(configMaps, {
+    ...object,
+    metadata: { ...object.metadata, managedFields: [{ manager: "x" }] } as typeof object.metadata,
+  });
+  await using running = runningCache(client);
+  await running.cache.synced;
+  assert.equal("managedFields" in running.cache.get("apps/a")!.metadata, false);
+});

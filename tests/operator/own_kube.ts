@@ -1,0 +1,167 @@
+/**
+ * An API server and etcd of a test file's own, to be frozen and killed: started by the tools' `kube`,
+ * without a node. Needs KUBE_TOOLS.
+ */
+import { kubeFetch } from "../../lib/runtime/deno/kube_fetch.ts";
+import { readKubeConnection } from "../../lib/config/kube_connection.ts";
+import { KubeClient, type KubeClientOptions } from "../../lib/kube/client.ts";
+import { eventually, within } from "../support/deadline.ts";
+
+const startTimeoutMs = 240_000;
+
+/** Registers a test that needs an API server; ignored where there are no tools. */
+export function kubeTest(name: string, test: (kube: OwnKube) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: Deno.env.get("KUBE_TOOLS") === undefined,
+    async fn() {
+      await using kube = await OwnKube.start();
+      await test(kube);
+    },
+  });
+}
+
+/** One API server. */
+export class OwnKube implements AsyncDisposable {
+  readonly #home: string;
+  readonly #port: number;
+  #apiserver: Deno.ChildProcess | undefined;
+
+  private constructor(home: string, port: number) {
+    this.#home = home;
+    this.#port = port;
+  }
+
+  static async start(): Promise<OwnKube> {
+    const home = await Deno.makeTempDir({ prefix: "culvert-kube-" });
+    const kube = new OwnKube(home, freePort());
+    try {
+      await kube.#tool("up");
+      return kube;
+    } catch (error) {
+      await kube[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get kubeconfig(): string {
+    return `${this.#home}/admin.conf`;
+  }
+
+  /** A client with all rights. */
+  client(options: Partial<KubeClientOptions> = {}): { client: KubeClient; close: () => void } {
+    const connection = readKubeConnection(this.kubeconfig, "Option --kubeconfig", {});
+    const { fetch, close } = kubeFetch(connection);
+    return { client: new KubeClient({ fetch, fieldManager: "test", ...options }), close };
+  }
+
+  /** Stops the API server where it is: connections stay, and nothing answers. */
+  async freeze(): Promise<void> {
+    Deno.kill(await this.#pid(), "SIGSTOP");
+  }
+
+  async thaw(): Promise<void> {
+    Deno.kill(await this.#pid(), "SIGCONT");
+  }
+
+  /** Kills the API server and starts it anew with the same etcd. */
+  async restart(): Promise<void> {
+    const pid = await this.#pid();
+    const [program = "", ...args] = (await Deno.readTextFile(`/proc/${pid}/cmdline`))
+      .split("\0").filter((arg) => arg !== "");
+    Deno.kill(pid, "SIGKILL");
+    await this.#apiserver?.status;
+    await eventually(() => !isThere(`/proc/${pid}/fd`), "the API server to end");
+    this.#apiserver = new Deno.Command(program, {
+      args,
+      cwd: this.#home,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    await Deno.writeTextFile(`${this.#home}/run/apiserver.pid`, `${this.#apiserver.pid}\n`);
+    const { client, close } = this.client({ timeoutMs: 2_000 });
+    const path = { group: "", version: "v1", kind: "Namespace", plural: "namespaces" };
+    await eventually(
+      () =>
+        client.get({ ...path, isNamespaced: false }, { name: "default" })
+          .then(() => true, () => false),
+      "the API server to answer again",
+      60_000,
+    );
+    close();
+  }
+
+  /** Has etcd forget all revisions but the newest. */
+  async compact(): Promise<void> {
+    const url = `http://127.0.0.1:${this.#port + 10_000}/v3`;
+    const post = async (path: string, body: unknown) => {
+      const response = await fetch(url + path, { method: "POST", body: JSON.stringify(body) });
+      if (!response.ok) throw new Error(`etcd: ${path}: ${await response.text()}`);
+      return await response.json();
+    };
+    const { header } = await post("/kv/range", { key: btoa("\0") });
+    await post("/kv/compaction", { revision: header.revision, physical: true });
+  }
+
+  async #pid(): Promise<number> {
+    return Number(await Deno.readTextFile(`${this.#home}/run/apiserver.pid`));
+  }
+
+  async #tool(word: "up" | "down"): Promise<void> {
+    const tools = Deno.env.get("KUBE_TOOLS");
+    const bin = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
+    const command = new Deno.Command(`${tools}/kube`, {
+      args: [word],
+      env: {
+        KUBE_HOME: this.#home,
+        KUBE_BIN: bin,
+        KUBE_PORT: String(this.#port),
+        KUBE_NODE: "0",
+      },
+      stdin: "null",
+      stdout: "null",
+      stderr: "inherit",
+    }).spawn();
+    const { code } = await within(command.status, `kube ${word}`, startTimeoutMs);
+    if (code !== 0) throw new Error(`kube ${word} ended with code ${code}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      Deno.kill(await this.#pid(), "SIGCONT");
+    } catch {
+      // It has ended, or never began.
+    }
+    await this.#tool("down");
+    await this.#apiserver?.status;
+    await Deno.remove(this.#home, { recursive: true });
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A port that is free now, and so are those 10,000 above it, which etcd gets. */
+function freePort(): number {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 9_000);
+    if ([port, port + 10_000, port + 10_001].every(isFree)) return port;
+  }
+}
+
+function isFree(port: number): boolean {
+  try {
+    Deno.listen({ hostname: "127.0.0.1", port }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) return false;
+    throw error;
+  }
+}
