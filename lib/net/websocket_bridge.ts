@@ -4,10 +4,10 @@ import {
   encodeClose,
   encodeFrame,
   isCloseCode,
-  MessageReader,
   Opcode,
   WebSocketError,
 } from "../websocket/frame.ts";
+import { MessageReader } from "../websocket/message_reader.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Channel } from "./channel.ts";
 
@@ -69,7 +69,7 @@ class Bridge {
     this.#socket = socket;
     this.#channel = channel;
     this.#options = options;
-    this.#reader = new MessageReader(maxMessageBytes, {
+    this.#reader = new MessageReader({ sender: "server", maxMessageBytes }, {
       text: (message, bytes) => this.#toCaller(message, bytes),
       binary: (message) => this.#toCaller(message as Uint8Array<ArrayBuffer>, message.length),
       ping: (payload) => this.#send(Opcode.Pong, payload),

@@ -62,6 +62,8 @@ export class Outbox {
   #isStopped = false;
   #canBatch = false;
   readonly #buffers = new MessageBuffers();
+  /** Bytes in front of each message that the socket writes its own header into. */
+  readonly #headroom: number;
   #maxFrameBytes = version1FrameBytes;
   /** Called when the peer leaves too many control frames unread. */
   overflowed: () => void = () => {};
@@ -72,6 +74,7 @@ export class Outbox {
     defer: (flush: () => void) => void,
   ) {
     this.#socket = socket;
+    this.#headroom = socket.headroom ?? 0;
     this.#stats = stats;
     this.#defer = defer;
   }
@@ -229,26 +232,34 @@ export class Outbox {
   #send(frames: PendingFrame[]): void {
     if (frames.length > 1 && this.#canBatch) return this.#sendBatch(frames);
     for (const { type, stream, payload } of frames) {
-      const message = this.#buffers.take(headerBytes + payload.length);
-      writeFrame(message, 0, type, stream, payload);
-      this.#sendMessage(message);
+      const memory = this.#take(headerBytes + payload.length);
+      writeFrame(memory, this.#headroom, type, stream, payload);
+      this.#sendMessage(memory);
     }
   }
 
   #sendBatch(frames: PendingFrame[]): void {
     let length = headerBytes;
     for (const frame of frames) length += batchedBytes(frame);
-    const message = this.#buffers.take(length);
-    let offset = writeHeader(message, 0, FrameType.Batch, 0);
+    const memory = this.#take(length);
+    let offset = writeHeader(memory, this.#headroom, FrameType.Batch, 0);
     for (const { type, stream, payload } of frames) {
-      offset = writeUint32(message, offset, headerBytes + payload.length);
-      offset = writeFrame(message, offset, type, stream, payload);
+      offset = writeUint32(memory, offset, headerBytes + payload.length);
+      offset = writeFrame(memory, offset, type, stream, payload);
     }
-    this.#sendMessage(message);
+    this.#sendMessage(memory);
   }
 
-  #sendMessage(message: Uint8Array): void {
-    this.#stats.bytesOut += message.length;
-    this.#socket.send(message, this.#buffers.giveBack(message));
+  /** Memory for a message of `length` bytes, behind the socket's headroom. */
+  #take(length: number): Uint8Array {
+    return this.#buffers.take(this.#headroom + length);
+  }
+
+  #sendMessage(memory: Uint8Array): void {
+    const socket = this.#socket;
+    this.#stats.bytesOut += memory.length - this.#headroom;
+    const sent = this.#buffers.giveBack(memory);
+    if (socket.sendWithHeadroom) socket.sendWithHeadroom(memory, sent);
+    else socket.send(memory, sent);
   }
 }

@@ -27,6 +27,13 @@ export interface TunnelSocket {
    * socket that closes may never call it.
    */
   send(message: Uint8Array, sent?: () => void): void;
+  /** Bytes that {@link sendWithHeadroom} needs in front of a message; absent where it is. */
+  readonly headroom?: number;
+  /**
+   * As `send`, for a message behind {@link headroom} bytes of the same memory. All of that is the
+   * socket's until `sent` is called: its own header goes in front of the message without a copy.
+   */
+  sendWithHeadroom?(memory: Uint8Array, sent?: () => void): void;
   /** Begins the closing handshake; the socket closes by itself if the peer doesn't answer. */
   close(code: number, reason: string): void;
   /** Ends the connection at once, without a handshake. */

@@ -1,17 +1,28 @@
 /**
- * What a session runs over, one after the other: in memory, the `ws` package at both ends, Deno's own
- * WebSocket as the client, and `ws` under TLS. The relay's end accepts, the agent's end dials.
+ * What a session runs over, one after the other: in memory; our own WebSocket at both ends, plain and
+ * under TLS; ours at one end and that of the `ws` package at the other; ours and Deno's own as the
+ * client. The relay's end accepts, the agent's end dials.
  */
 import { once } from "node:events";
-import { createServer as createPlainServer, type Server } from "node:http";
+import { createServer as createPlainServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-// @ts-types="npm:@types/ws@8.18.2"
-import { WebSocket as WsWebSocket, WebSocketServer } from "ws";
-import { maxMessageBytes } from "../../lib/protocol/frame.ts";
-import { fromWebSocket, type TunnelSocket } from "../../lib/protocol/socket.ts";
-import { WsSocket } from "../../lib/runtime/node/ws_socket.ts";
+import { connect as connectPlain } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { TunnelSocket } from "../../lib/protocol/socket.ts";
 import { within } from "../support/deadline.ts";
 import { loopbackCertificate } from "../support/certificates.ts";
+import {
+  type Accept,
+  acceptOurs,
+  acceptWs,
+  type Dial,
+  dialDeno,
+  dialOurs,
+  dialWs,
+  type End,
+  listen,
+  type Listener,
+} from "../support/websocket_ends.ts";
 import { memoryTunnel } from "./memory_tunnel.ts";
 
 /** Which end of a tunnel. */
@@ -59,100 +70,54 @@ export const memory: Transport = {
   },
 };
 
-const ws: Transport = {
-  name: "ws",
-  defer: deferToTurnEnd,
-  hasStandardAgent: false,
-  connect: () => connectWs(createPlainServer(), "ws"),
-};
+function between(name: string, dial: Dial, accept: Accept, isTls = false): Transport {
+  return {
+    name,
+    defer: deferToTurnEnd,
+    hasStandardAgent: false,
+    async connect() {
+      const { ca, cert, key } = await loopbackCertificate();
+      const http = isTls ? createTlsServer({ cert, key }) : createPlainServer();
+      const listener = await listen(http, accept);
+      const options = { host: "127.0.0.1", port: listener.port };
+      const connection = isTls ? connectTls({ ...options, ca }) : connectPlain(options);
+      await once(connection, isTls ? "secureConnect" : "connect");
+      const url = new URL(`${isTls ? "wss" : "ws"}://127.0.0.1:${listener.port}/`);
+      return wire(listener, await dial(connection, url));
+    },
+  };
+}
 
-const wsOverTls: Transport = {
-  ...ws,
-  name: "ws over TLS",
-  async connect() {
-    const { ca, cert, key } = await loopbackCertificate();
-    return connectWs(createTlsServer({ cert, key }), "wss", ca);
-  },
-};
-
-const native: Transport = {
-  name: "Deno's WebSocket to ws",
+const fromDeno: Transport = {
+  name: "Deno's WebSocket to ours",
   defer: deferToTurnEnd,
   hasStandardAgent: true,
   async connect() {
-    const listener = await listen(createPlainServer());
-    const client = new WebSocket(`ws://127.0.0.1:${listener.port}/`);
-    const closed = once(client, "close");
-    await within(once(client, "open"), "the WebSocket to open");
-    const server = await listener.accepted;
-    return {
-      relay: new WsSocket(server),
-      agent: fromWebSocket(client),
-      sendText: (from) => from === "relay" ? server.send("text") : client.send("text"),
-      async [Symbol.asyncDispose]() {
-        await end(server);
-        await within(closed, "the client's WebSocket to close");
-        await listener.close();
-      },
-    };
+    const listener = await listen(createPlainServer(), acceptOurs);
+    return wire(listener, await dialDeno(listener.port));
   },
 };
 
 /** Every kind. */
-export const transports: readonly Transport[] = [memory, ws, native, wsOverTls];
+export const transports: readonly Transport[] = [
+  memory,
+  between("ours", dialOurs, acceptOurs),
+  between("ours under TLS", dialOurs, acceptOurs, true),
+  between("ws to ours", dialWs, acceptOurs),
+  between("ours to ws", dialOurs, acceptWs),
+  fromDeno,
+];
 
-async function connectWs(http: Server, scheme: string, ca?: string): Promise<Wire> {
-  const listener = await listen(http);
-  const client = new WsWebSocket(`${scheme}://127.0.0.1:${listener.port}/`, {
-    perMessageDeflate: false,
-    maxPayload: maxMessageBytes,
-    ...(ca === undefined ? {} : { ca }),
-  });
-  await within(once(client, "open"), "the WebSocket to open");
-  const agent = new WsSocket(client);
-  const server = await within(listener.accepted, "the server's end of the WebSocket");
+/** Both ends, once the relay's has accepted. */
+async function wire(listener: Listener, agent: End): Promise<Wire> {
+  const relay = await within(listener.accepted, "the server's end of the WebSocket");
   return {
-    relay: new WsSocket(server),
-    agent,
-    sendText: (from) => (from === "relay" ? server : client).send("text"),
+    relay: relay.socket,
+    agent: agent.socket,
+    sendText: (from) => (from === "relay" ? relay : agent).sendText(),
     async [Symbol.asyncDispose]() {
-      await Promise.all([end(client), end(server)]);
+      await Promise.all([agent.end(), relay.end()]);
       await listener.close();
     },
   };
-}
-
-/** A server on a free port that accepts one WebSocket. */
-async function listen(http: Server) {
-  const acceptor = new WebSocketServer({
-    server: http,
-    perMessageDeflate: false,
-    maxPayload: maxMessageBytes,
-  });
-  const accepted = once(acceptor, "connection").then(([socket]) => socket as WsWebSocket);
-  http.listen({ host: "127.0.0.1", port: 0 });
-  await once(http, "listening");
-  const address = http.address();
-  if (address === null || typeof address === "string") throw new Error("No TCP address was bound");
-  return {
-    port: address.port,
-    accepted,
-    async close() {
-      const closed = once(http, "close");
-      acceptor.close();
-      http.close();
-      http.closeAllConnections();
-      await within(closed, "the server to close");
-    },
-  };
-}
-
-/** Ends one end at once and waits until it has. */
-async function end(socket: WsWebSocket): Promise<void> {
-  if (socket.readyState === socket.CLOSED) return;
-  const closed = once(socket, "close");
-  // A socket that does not read sees no end either.
-  socket.resume();
-  socket.terminate();
-  await within(closed, "a WebSocket to end");
 }

@@ -5,10 +5,10 @@ import {
   encodeClose,
   encodeFrame,
   isCloseCode,
-  MessageReader,
   Opcode,
   WebSocketError,
 } from "../../lib/websocket/frame.ts";
+import { MessageReader } from "../../lib/websocket/message_reader.ts";
 import { acceptOf } from "../../lib/websocket/handshake.ts";
 import { check } from "../protocol/property.ts";
 
@@ -39,7 +39,7 @@ function utf8(text: string): Uint8Array {
 /** What a reader makes of bytes that come in pieces of a size. */
 function read(bytes: Uint8Array, pieceBytes = bytes.length, maxMessageBytes = 1_000_000): string[] {
   const found: string[] = [];
-  const reader = new MessageReader(maxMessageBytes, {
+  const reader = new MessageReader({ sender: "server", maxMessageBytes }, {
     text: (message, length) => found.push(`text ${length} ${message}`),
     binary: (message) => found.push(`binary ${message.toHex()}`),
     ping: (payload) => found.push(`ping ${payload.toHex()}`),

@@ -1,7 +1,8 @@
 /** `GET /connect`: an agent's handshake. */
 import type { Context } from "hono";
-import { getField, listHas } from "../../http1/head.ts";
+import { getField } from "../../http1/head.ts";
 import type { Exchange } from "../../net/exchange.ts";
+import { asksForWebSocket, handshakeFault } from "../../websocket/handshake.ts";
 import { Admission, type Refusal } from "../agents/admissions.ts";
 import { readAgentCredentials } from "../agents/agent_credentials.ts";
 import type { RelayEnv } from "../env.ts";
@@ -44,10 +45,7 @@ export function connectHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<
   };
 }
 
-/** RFC 6455 section 4.2.1. */
-function isWebSocketHandshake({ head: { method, fields } }: Exchange): boolean {
-  return method === "GET" && listHas(fields, "connection", "upgrade") &&
-    listHas(fields, "upgrade", "websocket") &&
-    getField(fields, "sec-websocket-version") === "13" &&
-    /^[+/0-9A-Za-z]{22}==$/.test(getField(fields, "sec-websocket-key") ?? "");
+function isWebSocketHandshake({ head }: Exchange): boolean {
+  return asksForWebSocket(head) &&
+    handshakeFault((name) => getField(head.fields, name)) === undefined;
 }

@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import { getField, listHas, type RequestHead } from "../../http1/head.ts";
 import type { Exchange } from "../../net/exchange.ts";
+import { asksForWebSocket, handshakeFault } from "../../websocket/handshake.ts";
 import { tcpProtocol } from "../../net/tcp_channel.ts";
 import { Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
@@ -100,18 +101,14 @@ function receive(
 ): void {
   receiveTcp(relay, exchange, route, identity, {
     acceptWebSocket,
-    fault: () => handshakeFault(exchange.head),
+    fault: () => tcpHandshakeFault(exchange.head),
   });
 }
 
-/** Why a request can't become a connection (RFC 6455 section 4.2.1), or nothing. */
-function handshakeFault({ method, fields }: RequestHead) {
-  const isUpgrade = method === "GET" && listHas(fields, "connection", "upgrade") &&
-    listHas(fields, "upgrade", "websocket");
-  if (!isUpgrade) return upgradeToTcp;
-  const isHandshake = getField(fields, "sec-websocket-version") === "13" &&
-    /^[+/0-9A-Za-z]{22}==$/.test(getField(fields, "sec-websocket-key") ?? "");
-  return isHandshake && listHas(fields, "sec-websocket-protocol", tcpProtocol)
-    ? undefined
-    : badTcpHandshake;
+/** Why a request can't become a connection, or nothing. */
+function tcpHandshakeFault(head: RequestHead) {
+  if (!asksForWebSocket(head)) return upgradeToTcp;
+  const isFit = handshakeFault((name) => getField(head.fields, name)) === undefined &&
+    listHas(head.fields, "sec-websocket-protocol", tcpProtocol);
+  return isFit ? undefined : badTcpHandshake;
 }

@@ -1,6 +1,7 @@
 /** The relay's edge app under `Deno.serve`, as on Deno Deploy. */
 import { HeadError } from "../../http1/head.ts";
 import { type FetchApp, serveFetch } from "../../net/fetch_server.ts";
+import { handshakeFault } from "../../websocket/handshake.ts";
 import { cutSocket } from "./cut_socket.ts";
 
 /** A handler for `Deno.serve`. `fault` is told when the app threw: a bug, for the log. */
@@ -30,12 +31,8 @@ function checkHandshake({ headers }: Request): void {
   if (!connection.some((option) => option.trim() === "upgrade")) {
     throw new HeadError(400, "A WebSocket handshake has Connection: Upgrade");
   }
-  if (!/^[+/0-9A-Za-z]{22}==$/.test(headers.get("sec-websocket-key") ?? "")) {
-    throw new HeadError(400, "Sec-WebSocket-Key must be 16 bytes in base64");
-  }
-  if (headers.get("sec-websocket-version") !== "13") {
-    throw new HeadError(400, "Sec-WebSocket-Version must be 13");
-  }
+  const fault = handshakeFault((name) => headers.get(name));
+  if (fault !== undefined) throw new HeadError(400, fault);
 }
 
 /**

@@ -49,7 +49,7 @@ export async function dialThroughProxy(
   // It stays: what the connection says while nobody else listens must not end the process.
   socket.on("error", () => {});
   try {
-    // `ws` asks for it on the socket that it gets, which may be TLS in this one.
+    // Asked for here, as what is above may be TLS, which does not hand it down.
     socket.setNoDelay(true);
     const answer = answerTo(socket, signal);
     socket.write(requestHead(authority, proxy.authorization));

@@ -1,18 +1,14 @@
-/** The agent's WebSocket to its relay, by the `ws` package: why not the native one, see docs. */
-// @ts-types="npm:@types/ws@8.18.2"
-import { WebSocket } from "ws";
-import type { IncomingMessage } from "node:http";
+/** The agent's WebSocket to its relay. */
 import type { Socket } from "node:net";
 import { RelayRefusedError } from "../../agent/relay_errors.ts";
 import { addressOfUrl, formatAddress, isLoopback } from "../../config/options/address.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
+import { openWebSocket, WebSocketRefusal } from "./open_websocket.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
 import { readRefusal } from "./read_refusal.ts";
 import { relayFailure, serverTlsAdvice } from "./relay_failure.ts";
-import { guardSocket } from "./guarded_socket.ts";
 import { openConnection, secure, type TlsClient } from "./verified_tls.ts";
-import { joinWrites, WsSocket } from "./ws_socket.ts";
 
 /** How the relay is reached. */
 export interface RelayDialOptions {
@@ -48,7 +44,7 @@ export async function dialRelay(
   const timer = setTimeout(() => timeout.abort(late), timeoutMs);
   const either = AbortSignal.any([signal, timeout.signal]);
   try {
-    return await openWebSocket(options, await connectTo(options, either), either);
+    return await openTunnel(options, await connectTo(options, either), either);
   } finally {
     clearTimeout(timer);
   }
@@ -63,6 +59,7 @@ async function connectTo(options: RelayDialOptions, signal: AbortSignal): Promis
   const tls = relayTls(options);
   try {
     const connection = through ?? await openConnection(hostname, port, signal);
+    connection.setNoDelay(true);
     return isSecure(url) ? await secure(connection, tls, signal) : connection.resume();
   } catch (error) {
     if (signal.aborted) throw noAnswer(signal);
@@ -75,63 +72,26 @@ function noAnswer({ reason }: AbortSignal): Error {
   return new Error(`No answer from the relay: ${reason?.message ?? reason}`);
 }
 
-function hangUp(): Error {
-  return Object.assign(new Error("socket hang up"), { code: "ECONNRESET" });
-}
-
-function openWebSocket(
+async function openTunnel(
   options: RelayDialOptions,
   connection: Socket,
   signal: AbortSignal,
 ): Promise<TunnelSocket> {
   const { url, token } = options;
-  const { promise, resolve, reject } = Promise.withResolvers<TunnelSocket>();
-  const socket = new WebSocket(url, {
-    headers: { "Authorization": `Bearer ${token}`, "Tunnel-Version": "2" },
-    perMessageDeflate: false,
-    followRedirects: false,
-    maxPayload: maxMessageBytes,
-    createConnection: () => connection,
-    ...(mayLeaveUnmasked(options) ? { generateMask: zeroMask } : {}),
-  });
-  const abort = (): void => {
-    reject(noAnswer(signal));
-    socket.terminate();
-  };
-  signal.addEventListener("abort", abort);
-  const failed = (error: Error & { code?: string }): void => {
-    settled();
+  const headers = { "Authorization": `Bearer ${token}`, "Tunnel-Version": "2" };
+  const hasZeroMask = mayLeaveUnmasked(options);
+  const request = { url: new URL(url), connection, headers, maxMessageBytes, hasZeroMask };
+  try {
+    return await openWebSocket(request, signal);
+  } catch (error) {
+    if (error instanceof WebSocketRefusal) {
+      const { answer } = error;
+      throw new RelayRefusedError(answer.statusCode ?? 0, await readRefusal(answer, signal));
+    }
+    if (signal.aborted) throw noAnswer(signal);
     const attempt = { hasCertificate: options.cert !== undefined, isEstablished: true };
-    reject(relayFailure(error, { isSecure: isSecure(url), ...attempt }));
-    socket.terminate();
-  };
-  const closed = (): void => failed(connection.errored ?? hangUp());
-  const settled = (): void => {
-    signal.removeEventListener("abort", abort);
-    connection.off("error", failed).off("close", closed);
-  };
-  // Until `ws` listens, which is later than a relay may end a connection whose certificate it refuses.
-  connection.on("error", failed).on("close", closed);
-  if (connection.destroyed) closed();
-  let line: IncomingMessage["socket"] | undefined;
-  socket.once("upgrade", (response: IncomingMessage) => {
-    line = guardSocket(response.socket);
-    joinWrites(line);
-  });
-  socket.once("open", () => {
-    settled();
-    resolve(new WsSocket(socket, line));
-  });
-  socket.on("unexpected-response", (_request, response: IncomingMessage) => {
-    settled();
-    readRefusal(response, signal).then((details) => {
-      socket.terminate();
-      reject(new RelayRefusedError(response.statusCode ?? 0, details));
-    });
-  });
-  socket.on("error", failed);
-  if (signal.aborted) abort();
-  return promise;
+    throw relayFailure(error as Error, { isSecure: isSecure(url), ...attempt });
+  }
 }
 
 /** TLS with the relay, through a proxy or not. */
@@ -158,8 +118,4 @@ function isSecure(url: string): boolean {
 function mayLeaveUnmasked({ url, proxy }: RelayDialOptions): boolean {
   const isHere = isLoopback(addressOfUrl(new URL(url)).hostname);
   return isSecure(url) || (isHere && proxy === undefined);
-}
-
-function zeroMask(mask: Uint8Array): void {
-  mask.fill(0);
 }

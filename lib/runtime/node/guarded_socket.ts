@@ -9,7 +9,7 @@ interface Emitter {
 
 /**
  * Has an exception of one of a socket's listeners end this connection, with a reset, and nothing
- * else. All that happens on a connection comes through its events, `ws` included; without this, Node
+ * else. All that happens on a connection comes through its events; without this, Node
  * takes the exception for one that nobody can do anything about.
  */
 export function guardSocket<S extends Socket>(socket: S): S {

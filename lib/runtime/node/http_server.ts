@@ -8,10 +8,8 @@ import {
   type TLSSocket,
 } from "node:tls";
 import { X509Certificate } from "node:crypto";
-// @ts-types="npm:@types/ws@8.18.2"
-import { WebSocketServer } from "ws";
 import { dateField } from "../../http1/date.ts";
-import { type Field, field, type HeadLimits, type RequestHead } from "../../http1/head.ts";
+import { type Field, field, type HeadLimits } from "../../http1/head.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { MessageSocket } from "../../protocol/socket.ts";
 import { AppRequest } from "../../net/app_request.ts";
@@ -37,7 +35,7 @@ import {
   socketBelow,
 } from "./handshake_failure.ts";
 import { awaitProxyHeader, type ProxyHeaderFault } from "./proxy_header_socket.ts";
-import { joinWrites, WsSocket } from "./ws_socket.ts";
+import { acceptWebSocket, type WebSocketAnswer } from "./accept_websocket.ts";
 import { isolated } from "../../faults.ts";
 import { Linked, LinkedList } from "../../linked_list.ts";
 import { guarded, guardSocket } from "./guarded_socket.ts";
@@ -53,23 +51,8 @@ export interface NodeBindings {
   alreadyAnswered: Response;
 }
 
-/** How a WebSocket's handshake is answered. */
-export interface WebSocketAnswer {
-  /** The subprotocol, one of those that were offered; none without it. */
-  readonly protocol?: string;
-  /** Further fields of the 101. */
-  readonly fields?: readonly Field[];
-}
-
 /** Completes a WebSocket's handshake. */
 type AcceptWebSocket = (answer?: WebSocketAnswer) => Promise<MessageSocket>;
-
-/** A request as `ws` needs it, and what goes into the answer. */
-interface Handshake extends WebSocketAnswer {
-  readonly method: string;
-  readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
 
 /** An app: Hono's `fetch`. */
 export type AppFetch = (request: Request, bindings: NodeBindings) => Response | Promise<Response>;
@@ -209,18 +192,6 @@ export class HttpServer {
   readonly #tls: TlsServer | undefined;
   readonly #open: ConnectionLimit;
   readonly #accepted = new LinkedList<Accepted>();
-  readonly #webSockets = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: maxMessageBytes,
-    clientTracking: false,
-    // `ws` would agree to the first subprotocol that is offered, whatever it is.
-    handleProtocols: (_offered, request) => (request as unknown as Handshake).protocol ?? false,
-  }).on("headers", (lines, request) => {
-    for (const { name, value } of (request as unknown as Handshake).fields ?? []) {
-      lines.push(`${name}: ${value}`);
-    }
-  });
   readonly #epochMs: () => number;
   readonly #handshakeTimeoutMs: number;
   #clientCaPem: string;
@@ -664,23 +635,10 @@ export class HttpServer {
     socket: Socket,
     answer: WebSocketAnswer = {},
   ): Promise<MessageSocket> {
-    const { promise, resolve, reject } = Promise.withResolvers<MessageSocket>();
     // Of a socket that is closed already, nothing more would be heard.
     if (socket.destroyed) throw new Error("The connection ended before the WebSocket handshake");
-    // `ws` closes a handshake that it doesn't like, and calls nobody.
-    socket.once("close", () => reject(new Error("The WebSocket handshake failed")));
-    const { head } = exchange.detach(101);
-    joinWrites(socket);
-    const { method } = exchange.head;
-    const headers = headersOf(exchange.head);
-    const request: Handshake = { method, headers, url: "/", ...answer };
-    this.#webSockets.handleUpgrade(
-      request as unknown as Parameters<WebSocketServer["handleUpgrade"]>[0],
-      socket,
-      head as Parameters<WebSocketServer["handleUpgrade"]>[2],
-      (webSocket) => resolve(new WsSocket(webSocket, socket)),
-    );
-    return promise;
+    const { head: rest } = exchange.detach(101);
+    return acceptWebSocket(socket, exchange.head, { ...answer, rest, maxMessageBytes });
   }
 }
 
@@ -727,13 +685,6 @@ function addressOf(socket: Socket): string {
 /** A connection's two ends, which are the same on its TLS and its TCP socket. */
 function keyOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
-}
-
-/** Header fields as Node has them, for `ws`: lower case, the first of each. */
-function headersOf(head: RequestHead): Record<string, string> {
-  const headers: Record<string, string> = {};
-  for (const { key, value } of head.fields) headers[key] ??= value;
-  return headers;
 }
 
 /** Sends a handler's own answer; those are small and have come whole. */

@@ -1,7 +1,4 @@
 /** The WebSocket that carries one TCP connection to the relay (docs/protocol.md, "TCP over WebSocket"). */
-// @ts-types="npm:@types/ws@8.18.2"
-import { WebSocket } from "ws";
-import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { AccessService } from "../../../config/access_options.ts";
 import { isLoopback } from "../../../config/options/address.ts";
@@ -9,8 +6,8 @@ import { credentialHeaders } from "../../../access/credential.ts";
 import { refusalOf, ServiceError } from "../../../access/service_error.ts";
 import { tcpProtocol } from "../../../net/tcp_channel.ts";
 import type { MessageSocket } from "../../../protocol/socket.ts";
-import { guardSocket } from "../guarded_socket.ts";
-import { joinWrites, WsSocket } from "../ws_socket.ts";
+import type { NodeWebSocket } from "../node_websocket.ts";
+import { openWebSocket, WebSocketRefusal } from "../open_websocket.ts";
 import { readAnswer } from "./read_answer.ts";
 import { openServiceConnection } from "./service_connection.ts";
 
@@ -40,81 +37,50 @@ export async function dialService(
   }
 }
 
-function open(
+async function open(
   service: AccessService,
   connection: Socket,
   signal: AbortSignal,
 ): Promise<MessageSocket> {
-  const { promise, resolve, reject } = Promise.withResolvers<MessageSocket>();
   const { origin, tcpPath, name, address } = service;
   const url = new URL(tcpPath, origin);
   const isPlain = url.protocol === "http:";
   url.protocol = isPlain ? "ws:" : "wss:";
-  const socket = new WebSocket(url, [tcpProtocol], {
-    headers: credentialHeaders(service.readToken()),
-    perMessageDeflate: false,
-    followRedirects: false,
-    maxPayload: maxMessageBytes,
-    createConnection: () => connection,
-    // Under TLS and on this machine no intermediary can take a frame for a request (RFC 6455 section
-    // 10.3): a key of zeros saves touching every byte.
-    ...(!isPlain || isLoopback(address.hostname) ? { generateMask: zeroMask } : {}),
-  });
-  const failed = (error: ServiceError): void => {
-    settled();
-    socket.terminate();
-    connection.destroy();
-    reject(error);
-  };
-  const broke = (error?: Error): void => {
-    const why = error?.message ?? "the relay closed the connection";
-    failed(new ServiceError(`${name}: no answer from the relay: ${why}`, { cause: error }));
-  };
-  const abort = (): void => broke(signal.reason as Error);
-  const closed = (): void => broke();
-  const settled = (): void => {
-    signal.removeEventListener("abort", abort);
-    connection.off("close", closed);
-  };
-  signal.addEventListener("abort", abort);
-  connection.on("close", closed);
-  // It stays: `WsSocket` has a listener of its own, but only from `open` on.
-  socket.on("error", broke);
-  let line: Socket | undefined;
-  socket.once("upgrade", (response: IncomingMessage) => {
-    line = guardSocket(response.socket);
-    joinWrites(line);
-  });
-  socket.once("open", () => {
-    settled();
-    socket.off("error", broke);
-    keepAlive(socket);
-    resolve(new WsSocket(socket, line));
-  });
-  socket.on("unexpected-response", (_request, response: IncomingMessage) => {
-    readAnswer(response, signal).then((answer) => failed(refusalOf(answer, name)));
-  });
-  if (signal.aborted) abort();
-  return promise;
-}
-
-function zeroMask(mask: Uint8Array): void {
-  mask.fill(0);
+  try {
+    const socket = await openWebSocket({
+      url,
+      connection,
+      headers: credentialHeaders(service.readToken()),
+      protocol: tcpProtocol,
+      maxMessageBytes,
+      hasZeroMask: !isPlain || isLoopback(address.hostname),
+    }, signal);
+    keepAlive(socket, connection);
+    return socket;
+  } catch (error) {
+    if (error instanceof WebSocketRefusal) {
+      const answer = await readAnswer(error.answer, signal);
+      connection.destroy();
+      throw refusalOf(answer, name);
+    }
+    const why = (error as { code?: string }).code === "ECONNRESET"
+      ? "the relay closed the connection"
+      : (error as Error).message;
+    throw new ServiceError(`${name}: no answer from the relay: ${why}`, { cause: error });
+  }
 }
 
 /** Ends a WebSocket whose relay does not answer any more. */
-function keepAlive(socket: WebSocket): void {
+function keepAlive(socket: NodeWebSocket, connection: Socket): void {
   let isWaiting = false;
+  let bytesRead = socket.bytesRead;
   const timer = setInterval(() => {
+    if (socket.bytesRead !== bytesRead) isWaiting = false;
+    bytesRead = socket.bytesRead;
     // While the local side reads nothing, nothing of the relay's is read either, and no Pong.
     if (isWaiting && !socket.isPaused) return socket.terminate();
     isWaiting = true;
     socket.ping();
   }, pingEveryMs);
-  for (const event of ["pong", "message", "ping"]) {
-    socket.on(event, () => {
-      isWaiting = false;
-    });
-  }
-  socket.once("close", () => clearInterval(timer));
+  connection.once("close", () => clearInterval(timer));
 }

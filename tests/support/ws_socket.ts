@@ -1,46 +1,7 @@
-/** The `ws` package's WebSocket as a session sees it: it knows when its buffer has fallen. */
+/** The `ws` package's WebSocket as a session sees it: what others implement, to test ours against. */
 // @ts-types="npm:@types/ws@8.18.2"
 import type { RawData, WebSocket } from "ws";
-import type { Writable } from "node:stream";
-import { allocate } from "../../bytes/bytes.ts";
-import type { MessageSocket, TunnelSocketEvents } from "../../protocol/socket.ts";
-
-/** What `Writable` hands to `_writev`. */
-interface Corked {
-  readonly chunk: Uint8Array;
-}
-
-/** The part of a stream's implementer's interface that {@link joinWrites} uses. */
-interface WritableHooks {
-  _write(chunk: Uint8Array, encoding: "buffer", callback: (error?: Error | null) => void): void;
-  _writev?(items: Corked[], callback: (error?: Error | null) => void): void;
-}
-
-/**
- * Has a socket send what was written while it was corked as one piece.
- *
- * `ws` writes a message's header and payload apart, corked; Deno's `writev` of the two costs nearly
- * three times a plain write, which is more than joining them does (docs/performance.md).
- */
-export function joinWrites(socket: Writable): void {
-  const hooks = socket as unknown as WritableHooks;
-  const writev = hooks._writev?.bind(socket);
-  hooks._writev = (items, callback) => {
-    let length = 0;
-    for (const { chunk } of items) length += chunk.length;
-    if (writev && length > maxJoinedBytes) return writev(items, callback);
-    const joined = allocate(length);
-    let offset = 0;
-    for (const { chunk } of items) {
-      joined.set(chunk, offset);
-      offset += chunk.length;
-    }
-    hooks._write(joined, "buffer", callback);
-  };
-}
-
-/** Longer pieces are not worth copying. */
-const maxJoinedBytes = 16 * 1024;
+import type { MessageSocket, TunnelSocketEvents } from "../../lib/protocol/socket.ts";
 
 /** How long the closing handshake may take before the connection is ended, in milliseconds. */
 const closeTimeoutMs = 5_000;
@@ -123,7 +84,6 @@ export class WsSocket implements MessageSocket {
 
   sendText(text: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
-    // Not as a string, which `ws` may write as it is: `joinWrites` takes bytes.
     this.#socket.send(new TextEncoder().encode(text), { binary: false }, this.#drained);
   }
 
