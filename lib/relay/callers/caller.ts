@@ -16,6 +16,8 @@ export interface Caller {
   readonly grant?: Grant | undefined;
   /** What a provider says about it; absent where none does. */
   readonly person?: Person | undefined;
+  /** The hosts, and paths `/tunnel/ID`, that its credential is for; absent where it is for all. */
+  readonly boundTo?: ReadonlySet<string> | undefined;
   /** The rules of a policy that let it in, in words; absent where no policy was asked. */
   readonly met?: readonly string[] | undefined;
 }

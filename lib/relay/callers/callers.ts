@@ -16,7 +16,7 @@ import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates } from "./certificates.ts";
 import { type Clock, systemClock } from "../../jwt/clock.ts";
-import { type Credential, readCredential } from "./credential.ts";
+import { accessTokenPrefix, type Credential, readCredential } from "./credential.ts";
 import { Hosts } from "./hosts.ts";
 import { looksLikeJwt } from "../../jwt/verify.ts";
 import { JwtVerifier } from "./jwt.ts";
@@ -44,6 +44,12 @@ export interface CallerRequest {
   readonly peer: Peer;
 }
 
+/** Finds people by the tokens of programs for which they signed in. */
+export interface SignedInPeople {
+  /** @param token without its prefix */
+  identifyToken(token: string): Identity | Promise<Identity>;
+}
+
 /** Looks for one kind of credential; undefined if the request has none of it. */
 type CredentialReader = (request: CallerRequest) => Identity | Promise<Identity> | undefined;
 
@@ -57,6 +63,8 @@ export class Callers {
   /** In the order in which they are asked; the first that finds its credential decides alone. */
   readonly #readers: readonly CredentialReader[];
   readonly #asksForTokens: boolean;
+  /** Those who signed in for a program; undefined where nobody signs in. */
+  signedIn: SignedInPeople | undefined;
   #tokens: CallerTokens | undefined;
   #certificates: CallerCertificates | undefined;
   #issuer: JwtIssuer | undefined;
@@ -94,9 +102,17 @@ export class Callers {
   #readersOf(mode: CallersConfig["mode"]): CredentialReader[] {
     const certificate: CredentialReader = ({ peer }) =>
       peer.certificate && this.#certified(peer.certificate);
-    if (mode === "open") return [certificate, () => network];
-    if (!this.#asksForTokens) return [certificate];
+    const signedIn: CredentialReader = ({ head }) => this.#signedIn(readCredential(head.fields));
+    if (mode === "open") return [signedIn, certificate, () => network];
+    if (!this.#asksForTokens) return [signedIn, certificate];
     return [(request) => this.#byBearer(request), certificate];
+  }
+
+  #signedIn(credential: Credential): Identity | Promise<Identity> | undefined {
+    if (credential.kind !== "bearer" || !this.signedIn) return undefined;
+    const { token } = credential;
+    if (!token.startsWith(accessTokenPrefix)) return undefined;
+    return this.signedIn.identifyToken(token.slice(accessTokenPrefix.length));
   }
 
   /** Hashes the tokens and builds the parts. */
@@ -195,6 +211,8 @@ export class Callers {
   byCredential(credential: Credential): Identity | Promise<Identity> | undefined {
     if (credential.kind === "malformed") return malformed;
     if (credential.kind === "none") return undefined;
+    const signedIn = this.#signedIn(credential);
+    if (signedIn) return signedIn;
     const { token } = credential;
     const digest = this.#digest(token);
     if (!(digest instanceof Promise)) return this.#recall(digest) ?? this.#verify(token, digest);

@@ -14,6 +14,12 @@ const none: Credential = { kind: "none" };
 const malformed: Credential = { kind: "malformed" };
 const scheme = /^Bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/i;
 
+/**
+ * What the tokens of those begin with who signed in for a program: they are told from an application's
+ * own bearers by it, and found by those who look for secrets in places where none should be.
+ */
+export const accessTokenPrefix = "culvert_";
+
 /** The field in which a caller can always hand its token to culvert, whoever reads `Authorization`. */
 const ownKey = "culvert-authorization";
 
@@ -29,10 +35,22 @@ export function readCredential(fields: readonly Field[]): Credential {
   return authorization.kind === "none" ? fromSubprotocol(fields) : authorization;
 }
 
-/** Reads the token from `Culvert-Authorization` alone, where an application reads `Authorization`. */
+/**
+ * Reads the token where an application reads `Authorization`: from `Culvert-Authorization`, and from
+ * the other only what the relay itself has issued, as kubectl has no other place for it.
+ */
 export function readOwnCredential(fields: readonly Field[]): Credential {
-  return fromField(fields, ownKey);
+  const own = fromField(fields, ownKey);
+  if (own.kind !== "none") return own;
+  return fields.some(isAccessToken) ? fromField(fields, "authorization") : own;
 }
+
+/** Whether a field is `Authorization` with a token of the relay's own, which no application gets. */
+export function isAccessToken({ key, value }: Field): boolean {
+  return key === "authorization" && accessBearer.test(value);
+}
+
+const accessBearer = new RegExp(`^Bearer +${accessTokenPrefix}`, "i");
 
 function fromField(fields: readonly Field[], wanted: string): Credential {
   let authorization: string | undefined;

@@ -31,6 +31,8 @@ const bearer: CallerMethod = { isAmbient: false, strip: withoutBearer };
 export const callerMethods = {
   token: bearer,
   jwt: bearer,
+  /** A token that `access` was given when somebody signed in for it. */
+  access: bearer,
   /** A client certificate, which the browser shows on every connection. */
   certificate: {},
   /** A JWT that a proxy in front adds, to requests of any page that its user opens. */

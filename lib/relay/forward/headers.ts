@@ -11,6 +11,7 @@ import {
 } from "../../http1/head.ts";
 import type { Framing } from "../../http1/body.ts";
 import type { Peer } from "../../net/exchange.ts";
+import { isAccessToken } from "../callers/credential.ts";
 import { withoutCredential } from "../callers/methods.ts";
 import { withoutOwnCookies } from "../own_cookies.ts";
 import { isForwardingField } from "./forwarding_fields.ts";
@@ -124,8 +125,9 @@ export function relayedField(
   const folded = foldedName(item.key);
   if (ownFields.has(folded) || isForwardingField(folded)) return undefined;
   if (folded !== item.key && framingFields.has(folded)) return undefined;
-  // The app reads bearers, and never a cookie of the relay's.
-  return authorization === "app" ? withoutOwnCookies(item) : withoutCredential(item, folded);
+  // The app reads bearers, and never a cookie or token of the relay's.
+  if (authorization === "culvert") return withoutCredential(item, folded);
+  return isAccessToken(item) ? undefined : withoutOwnCookies(item);
 }
 
 const impersonationPrefix = "impersonate-";

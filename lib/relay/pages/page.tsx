@@ -18,19 +18,26 @@ export interface PageOptions {
   readonly bar?: Child;
   /** A script of the page's own host, which improves a page that works without it. */
   readonly scriptPath?: string;
+  /**
+   * Where the browser goes on to by itself. Unlike a redirect, that is not held to the `form-action` of
+   * the page whose form led here (CSP level 3, 6.4.1), be it a provider's.
+   */
+  readonly next?: string;
 }
 
 type LayoutProps = Pick<PageOptions, "shape" | "bar" | "scriptPath"> & {
   readonly title: string;
+  readonly next: string | undefined;
   readonly children: Child;
 };
 
-function Layout({ title, shape = "card", bar, scriptPath, children }: LayoutProps) {
+function Layout({ title, next, shape = "card", bar, scriptPath, children }: LayoutProps) {
   return (
     <html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
+        {next !== undefined && <meta http-equiv="refresh" content={`0;url=${next}`} />}
         <title>{`${visible(title)} · culvert`}</title>
         <link rel="icon" href={iconPath} type="image/svg+xml" />
         <link rel="stylesheet" href={stylePath} />
@@ -55,9 +62,13 @@ function Layout({ title, shape = "card", bar, scriptPath, children }: LayoutProp
 
 /** Answers with a page. */
 export function page(title: string, content: Child, options: PageOptions): Response {
-  const { shape, bar, scriptPath } = options;
+  const { shape, bar, scriptPath, next } = options;
   const html = `<!doctype html>\n${(
-    <Layout {...{ title, ...shape && { shape }, ...scriptPath && { scriptPath } }} bar={bar}>
+    <Layout
+      {...{ title, ...shape && { shape }, ...scriptPath && { scriptPath } }}
+      next={next}
+      bar={bar}
+    >
       {content}
     </Layout>
   )}`;

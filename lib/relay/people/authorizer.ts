@@ -20,6 +20,8 @@ export interface ProtectedResource {
   readonly currentRequirements: () => AccessRequirements | undefined;
   /** Who reads `Authorization`. */
   readonly authorization: "culvert" | "app";
+  /** The hostname that was asked for; undefined to ask what somebody may open by whatever credential. */
+  readonly hostname?: string | undefined;
 }
 
 /** A caller whom a policy does not let in, and what it lacks. */
@@ -102,6 +104,8 @@ export class Authorizer {
     needsCluster: boolean,
   ): Identity {
     if (identity instanceof Denial) return identity;
+    const { hostname } = resource;
+    if (hostname !== undefined && identity.boundTo?.has(hostname) === false) return otherHost;
     const attributes = this.#people.attributes(identity, peer, resource.requirements);
     const decision = this.#people.decide(resource.requirements, attributes);
     if (!decision.isAllowed) return new PolicyDenial(identity, decision);
@@ -113,6 +117,9 @@ export class Authorizer {
     return withGrant(identity, grant, decision.met.map(describeRule));
   }
 }
+
+/** Whoever signed in for a program was told the hosts for which its token is. */
+const otherHost = new Denial("audience", callerUnknown, "the token is for other hosts");
 
 /** Whether such callers' requests must be looked at for the page that they come from. */
 export function needsOrigin({ kind }: Caller, { requirements }: ProtectedResource): boolean {

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
 import type { Relay } from "../relay.ts";
 import { assetPaths } from "../pages/assets.ts";
+import { programPaths } from "../signin/programs/program_pages.tsx";
 import { answerNoOwnPath } from "./service.ts";
 
 /** Handles a request of the relay's web app. */
@@ -12,6 +13,7 @@ type Handler = (c: Context<RelayEnv>) => Response | Promise<Response>;
 export const signInPaths: readonly string[] = [
   ...assetPaths,
   ...["/.culvert/login", "/.culvert/callback", "/.culvert/logout"],
+  ...programPaths,
 ];
 
 /** What sign-in answers; nothing is there where nobody signs in. */

@@ -8,7 +8,7 @@ import type { RelayEnv } from "../env.ts";
 import type { Relay } from "../relay.ts";
 import { type ClusterRoute, clusterRouteOf } from "../route.ts";
 import { publicPolicy } from "../../domain/policy.ts";
-import type { RelayError } from "../errors.ts";
+import { policyDenied, type RelayError } from "../errors.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import { callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
@@ -64,23 +64,33 @@ function receive(
 
 /** Asks the policy of the cluster's callers. It may get one while the request is open. */
 function narrowed(
-  { authorizer, people, clusters }: Relay,
+  relay: Relay,
   exchange: Exchange,
   { cluster }: ClusterRoute,
   caller: Caller,
 ): Identity {
-  if (!people.hasPolicies) return caller;
-  const currentRequirements = () => ({
-    policy: clusters.get(cluster)?.callerPolicy ?? publicPolicy,
-    provider: people.callerProvider,
-  });
-  const resource = {
-    requirements: currentRequirements(),
-    currentRequirements,
-    authorization: "culvert",
-  } as const;
+  const { authorizer, people, clusters, config: { callers } } = relay;
+  const isPerson = caller.kind === "access";
+  if (!people.hasPolicies && !isPerson) return caller;
+  // Whoever can sign in is nobody yet: it takes a policy to open a cluster to people.
+  const needsPolicy = isPerson && callers.mode !== "open";
+  const provider = isPerson ? relay.signIn?.signIn.usualProvider : people.callerProvider;
+  const currentRequirements = () => {
+    const policy = clusters.get(cluster)?.callerPolicy;
+    if (policy === undefined && needsPolicy) return undefined;
+    return { policy: policy ?? publicPolicy, provider };
+  };
+  const requirements = currentRequirements();
+  if (!requirements) return notForPeople;
+  const resource = { requirements, currentRequirements, authorization: "culvert" } as const;
   return authorizer.narrow(caller, resource, exchange);
 }
+
+const notForPeople = new Denial(
+  "policy",
+  policyDenied,
+  "the cluster has no callerPolicy, without which nobody reaches it by signing in",
+);
 
 function serve(
   relay: Relay,

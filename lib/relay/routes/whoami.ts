@@ -43,7 +43,7 @@ export function servicesHandler(relay: Relay): (c: Context<RelayEnv>) => Promise
     const open = [];
     for (const service of table.services) {
       const hostname = service.hostnames[0]!.name;
-      const identity = await authorizer.identify(service, hostname, exchange);
+      const identity = await authorizer.wouldIdentify(service, hostname, exchange);
       if (identity instanceof Denial) continue;
       const { name, kind, hostnames } = service;
       open.push({ name, kind, hostnames: hostnames.map(hostnameOf) });

@@ -14,6 +14,12 @@ export interface ServiceAuthorizer {
     hostname: string,
     request: CallerRequest,
   ): Identity | Promise<Identity>;
+  /** The same, whichever of the services the credential is for. */
+  wouldIdentify(
+    service: Service,
+    hostname: string,
+    request: CallerRequest,
+  ): Identity | Promise<Identity>;
 }
 
 /** Asks the policies in force now. */
@@ -27,6 +33,15 @@ export class PolicyAuthorizer implements ServiceAuthorizer {
   }
 
   identify(
+    service: Service,
+    hostname: string,
+    request: CallerRequest,
+  ): Identity | Promise<Identity> {
+    const resource = { ...this.#resourceOf(service, hostname), hostname };
+    return this.#authorizer.identify(resource, request);
+  }
+
+  wouldIdentify(
     service: Service,
     hostname: string,
     request: CallerRequest,

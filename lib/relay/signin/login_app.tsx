@@ -6,7 +6,9 @@ import { cookieNames } from "../own_cookies.ts";
 import type { Start, State } from "./handoff.ts";
 import { endSession } from "./logout.ts";
 import { BackChannel } from "./back_channel.ts";
-import type { OidcProvider } from "./oidc_provider.ts";
+import { redirectUri, secretsOf } from "./attempts.ts";
+import { providerFailed } from "./provider_failed.tsx";
+import { programCallback, programPages } from "./programs/program_pages.tsx";
 import { jsonError, type OwnRequest, redirect } from "./own_request.ts";
 import { isReturnPath } from "./return_path.ts";
 import { assetPaths, assetResponse } from "../pages/assets.ts";
@@ -17,14 +19,7 @@ import { ProviderError } from "./provider_error.ts";
 import { failed, foreignForm, logoutPage, signOutOrigins } from "./service_app.tsx";
 import type { SessionRecord } from "./sessions.ts";
 import { type SignIn, SignInRefusal } from "./sign_in.ts";
-import {
-  beginTransaction,
-  derive,
-  digestOf,
-  forget,
-  randomText,
-  secretOf,
-} from "./transactions.ts";
+import { beginTransaction, digestOf, forget, randomText, secretOf } from "./transactions.ts";
 
 /** Hono's type parameter. */
 export interface LoginEnv {
@@ -58,6 +53,7 @@ export function loginApp(signIn: SignIn, pages: LoginPages): Hono<LoginEnv> {
   });
   app.get("/.culvert/signed-out", () => signedOut());
   app.post("/.culvert/backchannel-logout", (c) => backChannel.answer(c.req.raw, c.env.address));
+  programPages(app, signIn);
   app.get("/", (c) => home(signIn, pages, c));
   app.notFound(() => jsonError(404, "no_such_path", "the relay has nothing at this path"));
   app.onError((error) => failed(signIn, error));
@@ -164,21 +160,8 @@ async function toProvider(
     const url = await provider.authorizationUrl(attempt, redirectUri(signIn), prompt);
     return redirect(302, url, login.cookies);
   } catch (error) {
-    return providerFailed(signIn, provider, error, start);
+    return providerFailed(signIn, provider, error, linkTo(start));
   }
-}
-
-/** The provider knows one URL, however many services there are. */
-function redirectUri({ loginOrigin }: SignIn): string {
-  return `${loginOrigin}/.culvert/callback`;
-}
-
-/** Tabs that share a cookie still have secrets of their own. */
-async function secretsOf(secret: string, id: string) {
-  return {
-    nonce: await derive(secret, `culvert nonce ${id}`),
-    verifier: await derive(secret, `culvert verifier ${id}`),
-  };
 }
 
 /** The provider sends a browser back. */
@@ -186,8 +169,9 @@ async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response>
   const { fields } = c.env;
   const sealed = c.req.query("state") ?? "";
   const state = await signIn.handoff.openState(sealed);
-  const provider = state && signIn.provider(state.provider);
-  if (!state || !provider) return staleLink();
+  if (!state) return await programCallback(signIn, c.env, c.req.url, sealed) ?? staleLink();
+  const provider = signIn.provider(state.provider);
+  if (!provider) return staleLink();
   const names = cookieNames(signIn.loginOrigin);
   const secret = secretOf(names, fields, state.loginTransaction);
   const before = await signIn.atLogin(fields);
@@ -213,7 +197,7 @@ async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response>
       // Providers need not know select_account (OpenID Connect Core, 3.1.2.1); all know login.
       return await toProvider(signIn, fields, { ...state, selects: false }, "login");
     }
-    return providerFailed(signIn, provider, error, state);
+    return providerFailed(signIn, provider, error, linkTo(state));
   }
 }
 
@@ -256,41 +240,13 @@ function refused(
   return page("Sign-in did not succeed", <Notice text={text} link={link} />, { status: 403 });
 }
 
-function tryAgain({ site, path }: Start): Response {
-  const text =
-    "This sign-in was begun in another browser, or too long ago, or is complete already.";
-  const link = { href: site.origin + path, label: "Try again" };
-  return page("Sign-in did not succeed", <Notice text={text} link={link} />, { status: 400 });
+function linkTo({ site, path }: Start) {
+  return { href: site.origin + path, label: "Try again" };
 }
 
-/** Says what is to be done; the reason is for the log, since a person can't judge it. */
-function providerFailed(
-  signIn: SignIn,
-  { config }: OidcProvider,
-  error: unknown,
-  { site, path }: Start,
-): Response {
-  if (!(error instanceof ProviderError)) throw error;
-  const { kind, message } = error;
-  signIn.context.log.warn("Sign-in at a provider failed", {
-    provider: config.name,
-    kind,
-    reason: message,
-  });
-  const link = { href: site.origin + path, label: "Try again" };
-  if (kind === "unavailable") {
-    const text = `The identity provider ${config.name} does not answer. Try again in a minute.`;
-    return page("The identity provider is unavailable", <Notice text={text} link={link} />, {
-      status: 503,
-      headers: [["Retry-After", "60"]],
-    });
-  }
-  const text = kind === "denied"
-    ? "The identity provider did not sign you in."
-    : kind === "clocks"
-    ? "The clocks of the identity provider and of this relay are too far apart: tell its operator."
-    : "The identity provider's answer could not be verified.";
-  return page("Sign-in did not succeed", <Notice text={text} link={link} />, {
-    status: kind === "denied" ? 403 : 400,
-  });
+function tryAgain(start: Start): Response {
+  const text =
+    "This sign-in was begun in another browser, or too long ago, or is complete already.";
+  const link = linkTo(start);
+  return page("Sign-in did not succeed", <Notice text={text} link={link} />, { status: 400 });
 }

@@ -1,25 +1,29 @@
-/** Cookies that were opened lately: to open one costs as much as all else that a request needs. */
+/** Sealed texts that were opened lately: to open one costs as much as all else that a request needs. */
+import type { JWTPayload } from "jose";
 import type { Clock } from "../../jwt/clock.ts";
-import type { SessionKeys } from "./session_keys.ts";
+import type { Purpose, SessionKeys } from "./session_keys.ts";
 
-/** Cookies that are remembered; the one that was opened first makes room. */
+/** Texts that are remembered; the one that was opened first makes room. */
 const maxOpened = 20_000;
 /** For how long, in milliseconds. */
 const openedMs = 10 * 60_000;
 
 interface Opened {
-  readonly session: string;
+  readonly claims: JWTPayload;
   readonly untilMs: number;
 }
 
-/** What cookies are opened with. */
+/** What is opened with every request: cookies, and the tokens of `access`. */
+export type OpenedPurpose = Extract<Purpose, "session" | "login" | "access">;
+
+/** What they are opened with. */
 export interface OpenedContext {
   readonly keys: SessionKeys;
   readonly clock: Clock;
   readonly digest: (text: string) => Uint8Array | Promise<Uint8Array>;
 }
 
-/** Opens cookies and remembers, by digest and host, which session each names. */
+/** Opens them and remembers, by digest and host, what each says. */
 export class OpenedCookies {
   readonly #context: OpenedContext;
   readonly #opened = new Map<string, Opened>();
@@ -30,17 +34,17 @@ export class OpenedCookies {
     this.#context = context;
   }
 
-  /** The id of the session that a cookie names; undefined for any cookie that is not the relay's. */
+  /** What a text says; undefined for any text that is not the relay's. */
   open(
-    purpose: "session" | "login",
+    purpose: OpenedPurpose,
     hostname: string,
-    cookie: string,
-  ): string | undefined | Promise<string | undefined> {
-    const digest = this.#context.digest(`${purpose}\n${hostname}\n${cookie}`);
+    sealed: string,
+  ): JWTPayload | undefined | Promise<JWTPayload | undefined> {
+    const digest = this.#context.digest(`${purpose}\n${hostname}\n${sealed}`);
     if (digest instanceof Promise) {
-      return digest.then((digest) => this.#openBy(digest.toHex(), purpose, hostname, cookie));
+      return digest.then((digest) => this.#openBy(digest.toHex(), purpose, hostname, sealed));
     }
-    return this.#openBy(digest.toHex(), purpose, hostname, cookie);
+    return this.#openBy(digest.toHex(), purpose, hostname, sealed);
   }
 
   /** Opens all of them again, as the keys are others. */
@@ -51,34 +55,33 @@ export class OpenedCookies {
 
   #openBy(
     digest: string,
-    purpose: "session" | "login",
+    purpose: OpenedPurpose,
     hostname: string,
-    cookie: string,
-  ): string | undefined | Promise<string | undefined> {
+    sealed: string,
+  ): JWTPayload | undefined | Promise<JWTPayload | undefined> {
     const opened = this.#opened.get(digest);
-    if (opened && this.#context.clock.nowMs() < opened.untilMs) return opened.session;
-    return this.#openSealed(digest, purpose, hostname, cookie);
+    if (opened && this.#context.clock.nowMs() < opened.untilMs) return opened.claims;
+    return this.#openSealed(digest, purpose, hostname, sealed);
   }
 
   async #openSealed(
     digest: string,
-    purpose: "session" | "login",
+    purpose: OpenedPurpose,
     hostname: string,
-    cookie: string,
-  ): Promise<string | undefined> {
+    sealed: string,
+  ): Promise<JWTPayload | undefined> {
     const { keys, clock } = this.#context;
     const edition = this.#edition;
-    const claims = await keys.open(purpose, hostname, cookie);
+    const claims = await keys.open(purpose, hostname, sealed);
     // The key that has opened it may be the one that was removed meanwhile.
     if (edition !== this.#edition) {
-      return await this.#openSealed(digest, purpose, hostname, cookie);
+      return await this.#openSealed(digest, purpose, hostname, sealed);
     }
-    const session = claims?.["sid"];
-    if (typeof session !== "string") return undefined;
+    if (typeof claims?.["sid"] !== "string") return undefined;
     this.#opened.delete(digest);
     if (this.#opened.size >= maxOpened) this.#opened.delete(this.#opened.keys().next().value!);
-    const untilMs = Math.min(clock.nowMs() + openedMs, claims!.exp! * 1_000);
-    this.#opened.set(digest, { session, untilMs });
-    return session;
+    const untilMs = Math.min(clock.nowMs() + openedMs, claims.exp! * 1_000);
+    this.#opened.set(digest, { claims, untilMs });
+    return claims;
   }
 }

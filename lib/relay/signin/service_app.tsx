@@ -10,6 +10,7 @@ import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
 import { digestOf, forget, secretOf } from "./transactions.ts";
 import { endSession } from "./logout.ts";
+import { programPathsAt } from "./programs/program_pages.tsx";
 
 /** Hono's type parameter. */
 export interface SiteEnv {
@@ -32,6 +33,7 @@ export function serviceApp(signIn: SignIn): Hono<SiteEnv> {
     const session = await signIn.identify(fields, site);
     return await endSession(signIn, session, cookieNames(site.origin));
   });
+  programPathsAt(app, signIn);
   app.notFound(() => jsonError(404, "no_such_path", "the relay has nothing at this path"));
   app.onError((error) => failed(signIn, error));
   return app;

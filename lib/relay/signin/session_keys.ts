@@ -18,7 +18,16 @@ export type Purpose =
   /** The cookie of a service's host. */
   | "session"
   /** A session's record in a shared store. */
-  | "record";
+  | "record"
+  /** What a program asks for, between the page that asks for consent and its form. */
+  | "consent"
+  /** A program's sign-in from the login host to the provider and back. */
+  | "program"
+  /** From the login host to a program: somebody has signed in for it. */
+  | "grant"
+  /** A program's token for requests, and the one that gets it the next. */
+  | "access"
+  | "refresh";
 
 /** Bytes of a key. */
 export const sessionKeyBytes = 32;
@@ -28,7 +37,10 @@ interface Key {
   readonly byPurpose: ReadonlyMap<string, Uint8Array>;
 }
 
-const purposes: readonly Purpose[] = ["start", "state", "code", "login", "session", "record"];
+const purposes: readonly Purpose[] = [
+  ...["start", "state", "code", "login", "session", "record"] as const,
+  ...["consent", "program", "grant", "access", "refresh"] as const,
+];
 
 /** A ring of keys: the first one seals, all of them open. */
 export class SessionKeys {

@@ -1,11 +1,13 @@
-/** Finds callers by the cookies of their sessions. */
-import { anyName } from "../../domain/name_patterns.ts";
+/** Finds callers by the cookies of their sessions, and by the tokens of programs' sessions. */
+import type { JWTPayload } from "jose";
+import { anyName, NamePatterns } from "../../domain/name_patterns.ts";
 import type { ClaimNames } from "../../domain/provider.ts";
 import type { VerifiedClaims } from "../../policies/caller_attributes.ts";
 import { TokenClaims } from "../../policies/caller_attributes.ts";
 import type { PersonRule } from "../../policies/rule.ts";
-import type { Caller } from "../callers/caller.ts";
+import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
+import { callerUnknown } from "../errors.ts";
 import type { SessionRecord } from "./sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
@@ -43,14 +45,35 @@ export class SessionReader {
     return found && this.callerOf(found);
   }
 
+  /** Finds whoever signed in for the program that shows a token. @param token without its prefix */
+  identifyToken(token: string): Identity | Promise<Identity> {
+    const opened = this.#signIn.openAccess(token);
+    if (opened instanceof Promise) return opened.then((claims) => this.#ofToken(claims));
+    return this.#ofToken(opened);
+  }
+
+  #ofToken(claims: JWTPayload | undefined): Identity | Promise<Identity> {
+    if (!claims) return unknownToken;
+    const found = this.#signIn.session(claims["sid"] as string);
+    if (found instanceof Promise) return found.then((record) => this.#ofSession(record));
+    return this.#ofSession(found);
+  }
+
+  /** Browsers' sessions have cookies, and no tokens. */
+  #ofSession(record: SessionRecord | undefined): Identity {
+    return record?.client ? this.callerOf(record) : unknownToken;
+  }
+
   /** The caller whose session this is. */
   callerOf(record: SessionRecord): Caller {
     const known = this.#callers.get(record);
     if (known) return known;
+    const { client } = record;
     const caller: Caller = {
-      kind: "session",
+      kind: client ? "access" : "session",
       name: record.username,
-      clusters: anyName,
+      clusters: client ? clustersIn(client.hosts) : anyName,
+      ...client && { boundTo: new Set(client.hosts) },
       grant: this.#signIn.grantOf(record),
       person: {
         verifiedClaims: new CurrentClaims(this.#signIn, record, this.#namesOf),
@@ -64,6 +87,16 @@ export class SessionReader {
     return caller;
   }
 }
+
+function clustersIn(hosts: readonly string[]): NamePatterns {
+  const prefix = "/tunnel/";
+  return new NamePatterns(
+    hosts.filter((host) => host.startsWith(prefix)).map((host) => host.slice(prefix.length)),
+  );
+}
+
+/** A token of another relay's, one that is too old, or of a session that has ended. */
+const unknownToken = new Denial("unknown_token", callerUnknown);
 
 /** A request whose cookie turned out to be nobody's. */
 const nobody: Caller = { kind: "network", name: "network", clusters: anyName };

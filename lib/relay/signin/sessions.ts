@@ -20,6 +20,16 @@ export interface SessionRecord {
   readonly expiresMs: number;
   /** Until when the claims are taken for true without asking the provider again. */
   readonly freshUntilMs: number;
+  /** The program that the session is for; absent for a browser. */
+  readonly client?: SessionClient | undefined;
+}
+
+/** A program that somebody signed in for. */
+export interface SessionClient {
+  /** For people: program and machine, as the program has said. */
+  readonly name: string;
+  /** The hosts, and paths `/tunnel/ID`, that its tokens are for. */
+  readonly hosts: readonly string[];
 }
 
 /** Whom a logout at the provider is about. */

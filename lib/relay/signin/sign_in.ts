@@ -2,6 +2,7 @@
  * Who has signed in, and how those who have not get there: the state that the pages of the login host
  * and of the services' hosts share.
  */
+import type { JWTPayload } from "jose";
 import { type Field, getField } from "../../http1/head.ts";
 import type { Log } from "../../log.ts";
 import type { Grant } from "../callers/caller.ts";
@@ -14,7 +15,7 @@ import { OpenedCookies } from "./opened_cookies.ts";
 import { PeopleSessions } from "./people_sessions.ts";
 import { ProviderError } from "./provider_error.ts";
 import type { SessionKeys } from "./session_keys.ts";
-import type { SessionRecord, Sessions } from "./sessions.ts";
+import type { SessionClient, SessionRecord, Sessions } from "./sessions.ts";
 import type { AccessDecision, DecideAccess, Site } from "./site.ts";
 import { randomText } from "./transactions.ts";
 
@@ -31,6 +32,8 @@ export interface SignInOptions {
   readonly loginOrigin: string;
   /** How long a session lasts at most, in milliseconds. */
   readonly sessionMs: number;
+  /** The provider of whoever signs in for no service; the first one unless given. */
+  readonly provider?: string | undefined;
 }
 
 /** What surrounds sign-in. */
@@ -57,6 +60,10 @@ export class SignInRefusal {
 }
 
 const signedOutMeanwhile = new SignInRefusal("the account has been signed out meanwhile");
+
+function sessionIn(claims: JWTPayload | undefined): string | undefined {
+  return claims?.["sid"] as string | undefined;
+}
 
 /** Sign-in for the services of a relay. */
 export class SignIn {
@@ -117,6 +124,11 @@ export class SignIn {
     return name === undefined ? undefined : this.#providers.get(name);
   }
 
+  /** The provider of whoever signs in for no service. */
+  get usualProvider(): string | undefined {
+    return (this.provider(this.#options.provider) ?? this.providers[0])?.config.name;
+  }
+
   /** All of them. */
   get providers(): readonly OidcProvider[] {
     return [...this.#providers.values()];
@@ -149,10 +161,22 @@ export class SignIn {
     cookie: string,
     provider: string | undefined,
   ): SessionRecord | undefined | Promise<SessionRecord | undefined> {
-    const id = this.#opened.open(purpose, hostname, cookie);
     const host = purpose === "session" ? hostname : undefined;
-    if (id instanceof Promise) return id.then((id) => this.#alive(id, provider, host));
-    return this.#alive(id, provider, host);
+    const opened = this.#opened.open(purpose, hostname, cookie);
+    if (opened instanceof Promise) {
+      return opened.then((claims) => this.#alive(sessionIn(claims), provider, host));
+    }
+    return this.#alive(sessionIn(opened), provider, host);
+  }
+
+  /** What a program's token says; undefined for any text that is none. */
+  openAccess(token: string): JWTPayload | undefined | Promise<JWTPayload | undefined> {
+    return this.#opened.open("access", this.loginHostname, token);
+  }
+
+  /** The session with an id, if it is alive; its claims are asked for anew when they are old. */
+  session(id: string): SessionRecord | undefined | Promise<SessionRecord | undefined> {
+    return this.#alive(id, undefined, undefined);
   }
 
   #alive(
@@ -276,11 +300,14 @@ export class SignIn {
   /**
    * Begins a session of the login host, always under a new id: whoever knew the one before must not
    * have the new one. The browser's session before ends.
+   *
+   * @param client The program and machine that signs in for itself, and the hosts that it may use.
    */
   async begin(
     provider: OidcProvider,
     verified: VerifiedSignIn,
     before: SessionRecord | undefined,
+    client?: SessionClient,
   ): Promise<SessionRecord | SignInRefusal> {
     const { clock, log, sessions } = this.context;
     const { name, issuer } = provider.config;
@@ -300,6 +327,7 @@ export class SignIn {
       signedInMs: now,
       expiresMs: now + this.#options.sessionMs,
       freshUntilMs: now + freshMs,
+      ...client && { client },
     };
     const isSame = before?.provider === name && before.subject === subject;
     if (before && !isSame) await sessions.end(before.id);
@@ -314,6 +342,7 @@ export class SignIn {
       provider: name,
       session: record.id,
       skew_s: verified.skewSeconds,
+      ...client && { program: client.name, hosts: client.hosts.join(", ") },
     });
     return record;
   }

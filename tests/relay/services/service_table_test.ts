@@ -10,6 +10,9 @@ import { readClusters } from "../../../lib/config/entries/clusters.ts";
 
 /** Nobody asks it here. */
 const noGate: ServiceAuthorizer = {
+  wouldIdentify: () => {
+    throw new Error("nobody asks");
+  },
   identify: () => {
     throw new Error("Nobody was to be identified");
   },

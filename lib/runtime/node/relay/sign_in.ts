@@ -15,7 +15,7 @@ import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/session_keys
 import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
 import type { Sessions } from "../../../relay/signin/sessions.ts";
 import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
-import { SignIn } from "../../../relay/signin/sign_in.ts";
+import { SignIn, type SignInOptions } from "../../../relay/signin/sign_in.ts";
 import { tokenDigest } from "../token_digest.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";
@@ -47,11 +47,13 @@ export class RelaySignIn {
     if (!login) {
       this.#relay.signIn = undefined;
       this.#relay.people.sessions = undefined;
+      this.#relay.callers.signedIn = undefined;
       return await use();
     }
     const clients = providers.filter((provider) => provider.kind === "oidc")
       .map((provider) => clientOf(provider, secretOf(provider)));
-    const options = { loginOrigin: this.#originOf(login), sessionMs: login.sessionMs };
+    const { provider, sessionMs } = login;
+    const options = { loginOrigin: this.#originOf(login), sessionMs, provider };
     const known = this.#relay.signIn;
     const result = await use();
     if (known) known.signIn.replace(options, clients);
@@ -65,7 +67,7 @@ export class RelaySignIn {
 
   async #begin(
     login: Login,
-    options: { readonly loginOrigin: string; readonly sessionMs: number },
+    options: SignInOptions,
     clients: readonly OidcClient[],
   ): Promise<void> {
     const relay = this.#relay;
@@ -94,6 +96,7 @@ export class RelaySignIn {
     }
     relay.signIn = web;
     relay.people.sessions = web.reader;
+    relay.callers.signedIn = web.reader;
   }
 
   #keysAtStart(): Uint8Array[] {
