@@ -55,8 +55,8 @@ export type FindKey = (
 /** What a JWT must say. */
 export interface JwtDemands {
   readonly issuer: string;
-  /** One of these must be among the token's. */
-  readonly audience: string | readonly string[];
+  /** One of these must be among the token's; undefined where {@link audienceFault} looks at it later. */
+  readonly audience?: string | readonly string[] | undefined;
   /** Claims that must be there besides. */
   readonly requiredClaims: readonly string[];
   /** Milliseconds since 1970. */
@@ -75,7 +75,7 @@ export async function verifyJwt(
   try {
     const { payload } = await jwtVerify(token, async (header, jws) => await find(header, jws), {
       issuer,
-      audience: [audience].flat(),
+      ...audience !== undefined && { audience: [audience].flat() },
       algorithms: [...algorithms],
       clockTolerance: jwtLeewaySeconds,
       currentDate: new Date(nowMs),
@@ -137,9 +137,21 @@ function mismatchOf(error: unknown, demands: JwtDemands): string | undefined {
     const advice = isSlash ? "; they differ by the slash at the end only" : "";
     return `iss ${shown(iss)}, ${names.issuer} is ${JSON.stringify(issuer)}${advice}`;
   }
-  return error.claim === "aud"
-    ? `aud ${shown(aud)}, ${names.audience} is ${JSON.stringify(audience)}`
-    : undefined;
+  return error.claim === "aud" ? audienceDetail(aud, audience, names.audience) : undefined;
+}
+
+/** Why a verified token is not for an audience, or nothing. @param name what demands it, for the log */
+export function audienceFault(
+  { aud }: JWTPayload,
+  audience: string,
+  name: string,
+): JwtRefusal | undefined {
+  if ([aud].flat().includes(audience)) return undefined;
+  return new JwtRefusal("audience", audienceDetail(aud, audience, name));
+}
+
+function audienceDetail(aud: unknown, audience: unknown, name: string): string {
+  return `aud ${shown(aud)}, ${name} is ${JSON.stringify(audience)}`;
 }
 
 function withoutSlash(text: string): string {

@@ -67,6 +67,11 @@ export class Policy {
   allows(attributes: CallerAttributes): boolean {
     return holds(this.#rules, attributes);
   }
+
+  /** Whether whoever shows this would be let in if they also met all rules of some kinds. */
+  couldAllow(attributes: CallerAttributes, kinds: ReadonlySet<Rule["kind"]>): boolean {
+    return holds(this.#rules, attributes, kinds);
+  }
 }
 
 function isPerson(rule: Rule): rule is PersonRule {
@@ -125,9 +130,16 @@ function rulesOf(set: RuleSet): Rule[] {
   return set.members.flatMap((member) => "members" in member ? rulesOf(member) : [member]);
 }
 
-function holds(set: RuleSet, attributes: CallerAttributes): boolean {
+/** @param assumed kinds of rules that are taken to be met */
+function holds(
+  set: RuleSet,
+  attributes: CallerAttributes,
+  assumed?: ReadonlySet<Rule["kind"]>,
+): boolean {
   const holdsOne = (member: Rule | RuleSet) =>
-    "members" in member ? holds(member, attributes) : matches(member, attributes);
+    "members" in member
+      ? holds(member, attributes, assumed)
+      : assumed?.has(member.kind) || matches(member, attributes);
   return set.kind === "any" ? set.members.some(holdsOne) : set.members.every(holdsOne);
 }
 

@@ -38,6 +38,23 @@ Deno.test("all of a set's rules must be met, and of one within it only one", asy
   assert.equal(policy.allows({ ...inside, verifiedClaims }), true);
 });
 
+Deno.test("whether somebody could be let in is asked with rules of some kinds taken to be met", async () => {
+  const policy = await Policy.from({
+    name: "both",
+    all: [{ claim: "groups", value: "ops" }, { certificate: "laptop-*" }, {
+      address: "10.0.0.0/8",
+    }],
+  }, "corp");
+  const names = { username: ["sub"], groups: "groups", verifiedEmail: "always" } as const;
+  const ops = new TokenClaims("corp", { groups: ["ops"] }, names);
+  const facts = { address: "192.0.2.1", certificateNames: [], verifiedClaims: ops };
+  assert.ok(!policy.allows(facts));
+  assert.ok(policy.couldAllow(facts, new Set(["certificate", "address"])));
+  assert.ok(!policy.couldAllow(facts, new Set(["certificate"])));
+  const stranger = { ...facts, verifiedClaims: undefined };
+  assert.ok(!policy.couldAllow(stranger, new Set(["certificate", "address"])));
+});
+
 Deno.test("claims of one provider meet no rule about another", async () => {
   const rule = { claim: "groups", value: "platform" };
   const policy = await Policy.from({ name: "x", any: [{ ...rule, provider: "other" }] }, "corp");

@@ -42,6 +42,11 @@ export class FakeProvider {
   isDown = false;
   /** How refreshing goes. */
   refreshing: "ok" | "invalid_grant" | "down" = "ok";
+  /** Whether a refresh brings an ID token, and whether there is a userinfo endpoint. */
+  refreshBringsIdToken = true;
+  hasUserInfo = true;
+  /** What the ID token says besides the protocol's own claims; all of the account unless told. */
+  idTokenClaims: Record<string, unknown> | undefined;
   /** What was asked for, by path. */
   readonly requests: string[] = [];
   /** Parameters of the last authorization request. */
@@ -129,7 +134,7 @@ export class FakeProvider {
       issuer,
       authorization_endpoint: `${issuer}/authorize`,
       token_endpoint: `${issuer}/token`,
-      userinfo_endpoint: `${issuer}/userinfo`,
+      ...this.hasUserInfo && { userinfo_endpoint: `${issuer}/userinfo` },
       jwks_uri: `${issuer}/jwks`,
       end_session_endpoint: `${issuer}/logout`,
       response_types_supported: ["code"],
@@ -161,10 +166,15 @@ export class FakeProvider {
     // Rotation: an old one is never good again.
     this.#refresh.delete(token);
     if (!known || this.refreshing !== "ok") return refusal("invalid_grant");
-    return await this.#grant(this.account.sub === known.sub ? this.account : known, undefined);
+    const account = this.account.sub === known.sub ? this.account : known;
+    return await this.#grant(account, undefined, this.refreshBringsIdToken);
   }
 
-  async #grant(account: Account, nonce: string | undefined): Promise<Response> {
+  async #grant(
+    account: Account,
+    nonce: string | undefined,
+    bringsIdToken = true,
+  ): Promise<Response> {
     const [accessToken, refreshToken] = [crypto.randomUUID(), crypto.randomUUID()];
     this.#access.set(accessToken, account);
     this.#refresh.set(refreshToken, account);
@@ -173,7 +183,7 @@ export class FakeProvider {
       token_type: "Bearer",
       expires_in: 300,
       refresh_token: refreshToken,
-      id_token: await this.#idToken(account, nonce),
+      ...bringsIdToken && { id_token: await this.#idToken(account, nonce) },
     });
   }
 
@@ -186,6 +196,7 @@ export class FakeProvider {
       iat: now,
       exp: now + 300,
       sid: `idp-${sub}`,
+      ...this.idTokenClaims,
       ...nonce !== undefined && { nonce },
     };
     const header: Record<string, unknown> = { alg: "RS256", kid: this.#keys[0]!.kid };

@@ -126,13 +126,16 @@ Deno.test("Signing out needs a form of the host's own, and ends the session at e
   });
   assert.equal(image.status, 200);
   assert.equal(image.headers.get("Cache-Control"), "no-store");
-  // Browsers hold the redirects behind the form to this list.
+  // Browsers hold all redirects behind the form to this list, and providers may have some of their own.
   const policy = image.headers.get("Content-Security-Policy");
-  assert.match(policy!, new RegExp(`form-action 'self' ${login} https://idp\\.example\\.net`));
+  assert.match(policy!, new RegExp(`form-action 'self' ${login} https:;`));
+  // Otherwise browsers without Fetch Metadata would call the page's own form's origin "null".
+  assert.equal(image.headers.get("Referrer-Policy"), "same-origin");
   for (
     const headers of [
       { "Sec-Fetch-Site": "same-site" },
       { Origin: "https://other.example.com" },
+      { Origin: "null" },
       {},
     ]
   ) {
@@ -208,6 +211,43 @@ Deno.test("A back-channel logout ends the person's sessions once, and refuses to
   assert.equal(await status(browser), 401);
   assert.equal(world.ended, 1);
   assert.equal(await post(token), 400);
+});
+
+Deno.test("A logout token may lack a type, and end sessions by the provider's session and person", async () => {
+  const { world, browser } = await signedIn();
+  world.provider.idTokenClaims = { sid: "idp-elsewhere" };
+  const elsewhere = new Browser(world);
+  await elsewhere.open(`${app}/`);
+  const token = await world.provider.logoutToken((claims, header) => {
+    delete header["typ"];
+    claims["sid"] = "idp-ann-1";
+  });
+  const answer = await browser.send(`${login}/.culvert/backchannel-logout`, {
+    method: "POST",
+    body: new URLSearchParams({ logout_token: token }),
+  });
+  assert.equal(answer.status, 200);
+  assert.equal(await status(browser), 401);
+  assert.equal(await status(elsewhere), 200);
+});
+
+Deno.test("With the provider's clock ahead, a logout still refuses ID tokens from before it", async () => {
+  const { world, browser } = await signedIn();
+  // The provider is 25 s ahead of the relay.
+  world.aheadMs = -25_000;
+  const late = new Browser(world);
+  const callback = (url: string) => url.startsWith(`${login}/.culvert/callback`);
+  const page = await late.open(`${app}/`, callback);
+  const issued = Math.floor(Date.now() / 1_000);
+  world.provider.mutate = (claims) => claims.iat = issued - 1;
+  const answer = await browser.send(`${login}/.culvert/backchannel-logout`, {
+    method: "POST",
+    body: new URLSearchParams({ logout_token: await world.provider.logoutToken() }),
+  });
+  assert.equal(answer.status, 200);
+  assert.equal((await late.open(page.location!)).answer.status, 403);
+  world.provider.mutate = (claims) => claims.iat = issued + 4;
+  assert.equal((await late.open(`${app}/`)).answer.status, 200);
 });
 
 Deno.test("Back-channel logout by the provider's session leaves other people alone", async () => {

@@ -6,8 +6,8 @@ export const rememberedMs = 60_000;
 /** Tokens that are remembered; with a JWT's claims, one is a few KiB. The one not used for longest goes. */
 export const maxRemembered = 4_096;
 
-interface Verified {
-  readonly owner: TokenOwner;
+interface Verified<Owner> {
+  readonly owner: Owner;
   /** On the monotonic clock. */
   readonly untilMs: number;
 }
@@ -16,9 +16,9 @@ interface Verified {
  * Owners of accepted tokens, by the tokens' digests, whatever connection they come over: a proxy has
  * many callers on one. A digest tells a guesser nothing by the time that its look-up takes.
  */
-export class VerifiedTokens {
+export class VerifiedTokens<Owner extends TokenOwner = TokenOwner> {
   /** The one not used for longest is first. */
-  readonly #byDigest = new Map<string, Verified>();
+  readonly #byDigest = new Map<string, Verified<Owner>>();
 
   /** Tokens that are remembered. */
   get size(): number {
@@ -26,7 +26,7 @@ export class VerifiedTokens {
   }
 
   /** Whose token this is, if it was accepted less than a minute ago; it may have expired since. */
-  find(digest: string, monotonicMs: number): TokenOwner | undefined {
+  find(digest: string, monotonicMs: number): Owner | undefined {
     const verified = this.#byDigest.get(digest);
     if (!verified) return undefined;
     this.#byDigest.delete(digest);
@@ -36,7 +36,7 @@ export class VerifiedTokens {
   }
 
   /** Remembers an accepted token. */
-  add(digest: string, owner: TokenOwner, monotonicMs: number): void {
+  add(digest: string, owner: Owner, monotonicMs: number): void {
     this.#byDigest.delete(digest);
     this.#makeRoom(monotonicMs);
     this.#byDigest.set(digest, { owner, untilMs: monotonicMs + rememberedMs });

@@ -75,6 +75,8 @@ export function page(title: string, content: Child, options: PageOptions): Respo
   const headers = new Headers(ownHeaders);
   headers.set("Content-Type", "text/html; charset=utf-8");
   headers.set("Content-Security-Policy", policyOf(options));
+  // With `no-referrer`, browsers send forms with `Origin: null`, and the page's own would look foreign.
+  if (options.formOrigins) headers.set("Referrer-Policy", "same-origin");
   if (options.frameAncestors === undefined) headers.set("X-Frame-Options", "DENY");
   for (const [name, value] of options.headers ?? []) headers.append(name, value);
   return new Response(html, { status: options.status, headers });

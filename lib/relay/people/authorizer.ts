@@ -86,9 +86,12 @@ export class Authorizer {
     const credential = resource.authorization === "culvert"
       ? readCredential(fields)
       : readOwnCredential(fields);
-    return this.#callers.byCredential(credential) ??
-      this.#people.ambient(request, resource.requirements) ??
-      this.#certified(request) ?? nobody;
+    const shown = this.#callers.byCredential(credential) ??
+      this.#people.ambient(request, resource.requirements);
+    // A cookie of a session that has ended names nobody, as if it were not there.
+    return shown instanceof Promise
+      ? shown.then((identity) => identity ?? this.#certified(request) ?? nobody)
+      : shown ?? this.#certified(request) ?? nobody;
   }
 
   #certified({ peer: { certificate } }: CallerRequest): Identity | undefined {

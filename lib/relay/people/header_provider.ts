@@ -5,7 +5,7 @@ import { isPrintableName, nameFault } from "../../domain/printable_name.ts";
 import type { JwtHeaderProvider } from "../../domain/provider.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import type { IssuerKeys } from "../../jwt/keys.ts";
-import { jwtEndMs, JwtRefusal, looksLikeJwt, verifyJwt } from "../../jwt/verify.ts";
+import { audienceFault, jwtEndMs, JwtRefusal, looksLikeJwt, verifyJwt } from "../../jwt/verify.ts";
 import { usernameOf } from "../../policies/claims.ts";
 import { TokenClaims } from "../../policies/caller_attributes.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
@@ -24,6 +24,11 @@ export interface HeaderProviderContext {
   readonly isInUse: () => boolean;
 }
 
+/** Whom a JWT describes, whatever application of the provider's it is for. */
+interface EdgeOwner extends TokenOwner {
+  readonly payload: JWTPayload;
+}
+
 /** Digits of a token's digest that name its session. */
 const sessionIdLength = 16;
 
@@ -32,7 +37,9 @@ export class HeaderProvider {
   readonly #provider: JwtHeaderProvider;
   readonly #key: string;
   readonly #context: HeaderProviderContext;
-  readonly #verified = new VerifiedTokens();
+  readonly #verified = new VerifiedTokens<EdgeOwner>();
+  /** A request may ask for many services: its JWT is verified for all of them at once. */
+  readonly #verifying = new WeakMap<CallerRequest["head"], Promise<EdgeOwner | Denial>>();
   /** Counts changes of the issuer's keys. */
   #edition = 0;
 
@@ -66,25 +73,39 @@ export class HeaderProvider {
     const token = first.value;
     const digest = this.#context.digest(token);
     return digest instanceof Promise
-      ? digest.then((digest) => this.#find(token, audience, digest))
-      : this.#find(token, audience, digest);
+      ? digest.then((digest) => this.#find(head, token, audience, digest))
+      : this.#find(head, token, audience, digest);
   }
 
-  #find(token: string, audience: string, digest: Uint8Array): Identity | Promise<Identity> {
+  #find(
+    head: CallerRequest["head"],
+    token: string,
+    audience: string,
+    digest: Uint8Array,
+  ): Identity | Promise<Identity> {
     const { clock } = this.#context;
     const id = digest.toHex();
-    const known = this.#verified.find(`${id} ${audience}`, clock.monotonicMs());
-    if (!known) return this.#verify(token, audience, id);
-    return clock.nowMs() < known.expiresMs ? known.caller : expired;
+    const known = this.#verified.find(id, clock.monotonicMs());
+    if (known) return this.#callerFor(known, audience);
+    const verifying = this.#verifying.get(head) ?? this.#verify(token, id);
+    this.#verifying.set(head, verifying);
+    return verifying.then((owner) =>
+      owner instanceof Denial ? owner : this.#callerFor(owner, audience)
+    );
   }
 
-  async #verify(token: string, audience: string, id: string): Promise<Identity> {
+  #callerFor({ caller, expiresMs, payload }: EdgeOwner, audience: string): Identity {
+    if (this.#context.clock.nowMs() >= expiresMs) return expired;
+    const fault = audienceFault(payload, audience, "audience of the service");
+    return fault ? toDenial(fault) : caller;
+  }
+
+  async #verify(token: string, id: string): Promise<EdgeOwner | Denial> {
     const { keys, clock } = this.#context;
     const { issuer, name } = this.#provider;
     const edition = this.#edition;
     const payload = await verifyJwt(token, (header, jws) => keys.find(header, jws), {
       issuer,
-      audience,
       requiredClaims: ["exp"],
       nowMs: clock.nowMs(),
       names: { issuer: `issuer of provider ${name}`, audience: "audience of the service" },
@@ -93,12 +114,12 @@ export class HeaderProvider {
     const owner = this.#ownerOf(payload, token, id);
     if (owner instanceof Denial) return owner;
     // The key that has verified it may have been withdrawn meanwhile.
-    if (edition !== this.#edition) return await this.#verify(token, audience, id);
-    this.#verified.add(`${id} ${audience}`, owner, clock.monotonicMs());
-    return owner.caller;
+    if (edition !== this.#edition) return await this.#verify(token, id);
+    this.#verified.add(id, owner, clock.monotonicMs());
+    return owner;
   }
 
-  #ownerOf(payload: JWTPayload, token: string, id: string): TokenOwner | Denial {
+  #ownerOf(payload: JWTPayload, token: string, id: string): EdgeOwner | Denial {
     const { name, issuer, claims } = this.#provider;
     const username = usernameOf(payload, claims);
     if (typeof username !== "string") return new Denial("claim", callerUnknown, username.fault);
@@ -121,7 +142,7 @@ export class HeaderProvider {
         proof: token,
       },
     };
-    return { caller, expiresMs };
+    return { caller, expiresMs, payload };
   }
 }
 

@@ -7,6 +7,7 @@ import type { Peer } from "../../net/exchange.ts";
 import { type CallerAttributes, TokenClaims } from "../../policies/caller_attributes.ts";
 import { Policies } from "../../policies/policies.ts";
 import type { Decision, Policy } from "../../policies/policy.ts";
+import type { Rule } from "../../policies/rule.ts";
 import type { Caller, Identity } from "../callers/caller.ts";
 import type { CallerRequest, Digest } from "../callers/callers.ts";
 import { type AccessRequirements, attributesOf } from "./access_requirements.ts";
@@ -29,7 +30,7 @@ export interface SessionReader {
   identify(
     request: CallerRequest,
     requirements: AccessRequirements,
-  ): Identity | Promise<Identity> | undefined;
+  ): Identity | Promise<Identity | undefined> | undefined;
 }
 
 /** What the surroundings lend. */
@@ -180,7 +181,7 @@ export class People {
   ambient(
     request: CallerRequest,
     requirements: AccessRequirements,
-  ): Identity | Promise<Identity> | undefined {
+  ): Identity | Promise<Identity | undefined> | undefined {
     const provider = this.provider(requirements.provider);
     if (provider?.kind === "jwt-header" && requirements.audience !== undefined) {
       return this.#headers.get(provider.name)?.identify(request, requirements.audience);
@@ -210,6 +211,15 @@ export class People {
   /** The same without the reasons. */
   allows(requirements: AccessRequirements, attributes: CallerAttributes): boolean {
     return this.policyOf(requirements)?.allows(attributes) ?? false;
+  }
+
+  /** Whether it would let them in if they met its rules of some kinds. */
+  couldAllow(
+    requirements: AccessRequirements,
+    attributes: CallerAttributes,
+    kinds: ReadonlySet<Rule["kind"]>,
+  ): boolean {
+    return this.policyOf(requirements)?.couldAllow(attributes, kinds) ?? false;
   }
 }
 

@@ -3,6 +3,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { Denial, type Identity } from "../callers/caller.ts";
 import type { RelayBindings } from "../env.ts";
 import type { RelayError } from "../errors.ts";
+import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { destinationOf } from "./destination.ts";
@@ -31,8 +32,10 @@ export function receiveTcp(
     return;
   }
   if (identity instanceof Denial) {
-    new RequestContext(relay, exchange, route, { denialReason: identity.reason }).follow(exchange);
-    return relay.callerRefusals.refuse(exchange, identity, route, undefined);
+    const caller = identity instanceof PolicyDenial ? identity.caller : undefined;
+    const asker = { caller, denialReason: identity.reason };
+    new RequestContext(relay, exchange, route, asker).follow(exchange);
+    return relay.callerRefusals.refuse(exchange, identity, route, caller);
   }
   const context = new RequestContext(relay, exchange, route, { caller: identity });
   new TcpRequest(context, exchange, destinationOf(route), acceptWebSocket).serve({

@@ -18,6 +18,7 @@ import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
+import { requirementsOf } from "../services/service_authorizer.ts";
 import { portalServices } from "./portal.ts";
 import { demandSignIn, denyAccess, signInUrl } from "../signin/answers.tsx";
 import { loginApp } from "../signin/login_app.tsx";
@@ -33,6 +34,11 @@ export interface WebSignInOptions {
   /** The scheme of the web listener's URLs. */
   readonly scheme: "https" | "http";
 }
+
+/** Rules about the connection, which may be another one at the login host. */
+const connectionRules = new Set(["certificate", "address"] as const);
+/** Rules that somebody may meet once they have signed in. */
+const personRules = new Set(["claim", "emailDomain"] as const);
 
 const foreignWorker = new Denial("cross_site", workerRefused);
 
@@ -82,10 +88,13 @@ export class WebSignIn {
     const service = services.table.find(site.hostname)?.service;
     const caller = service && this.reader.callerOf(session);
     if (!service || !caller) return { isAllowed: false, missing: [], tellsGroups: true };
-    const requirements = { policy: service.policy, provider: service.provider };
-    const peer = { address, isTls: true };
-    const decision = people.decide(requirements, people.attributes(caller, peer, requirements));
-    if (decision.isAllowed) return { isAllowed: true, rules: [] };
+    const requirements = requirementsOf(service);
+    const attributes = people.attributes(caller, { address, isTls: true }, requirements);
+    const decision = people.decide(requirements, attributes);
+    // The connection to the service's own host may differ; there the policy decides again.
+    const isAllowed = decision.isAllowed ||
+      people.couldAllow(requirements, attributes, connectionRules);
+    if (isAllowed) return { isAllowed: true, rules: [] };
     const { missing, lacksGroups } = new PolicyDenial(caller, decision);
     return { isAllowed: false, missing, tellsGroups: !lacksGroups };
   }
@@ -157,7 +166,22 @@ export class WebSignIn {
       this.#send(exchange, denyAccess(this.signIn, site, exchange, session, verdict, requestId));
       return true;
     }
-    return denial.reason === "missing" && this.#demand(exchange, site);
+    const isHelped = denial.reason === "missing" || this.#isHelped(exchange, hostname, denial);
+    return isHelped && this.#demand(exchange, site);
+  }
+
+  /** Whether somebody with a certificate that is not enough could be let in once signed in. */
+  #isHelped({ peer }: Exchange, hostname: string, denial: Denial): boolean {
+    const service = this.#relay.services.table.find(hostname)?.service;
+    const caller = denial instanceof PolicyDenial ? denial.caller : undefined;
+    if (!service || caller?.kind !== "certificate") return false;
+    const { people } = this.#relay;
+    const requirements = requirementsOf(service);
+    return people.couldAllow(
+      requirements,
+      people.attributes(caller, peer, requirements),
+      personRules,
+    );
   }
 
   #demand(exchange: Exchange, site: Site): true {

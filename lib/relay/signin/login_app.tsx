@@ -4,7 +4,7 @@ import { getField } from "../../http1/head.ts";
 import { deniedPage } from "./answers.tsx";
 import { cookieNames } from "../own_cookies.ts";
 import type { Start, State } from "./handoff.ts";
-import { endSession } from "./logout.ts";
+import { endSession } from "./logout.tsx";
 import { BackChannel } from "./back_channel.ts";
 import { redirectUri, secretsOf } from "./attempts.ts";
 import { providerFailed } from "./provider_failed.tsx";
@@ -49,7 +49,9 @@ export function loginApp(signIn: SignIn, pages: LoginPages): Hono<LoginEnv> {
   app.get("/.culvert/logout", () => logoutPage(signIn));
   app.post("/.culvert/logout", async ({ env: { fields } }) => {
     if (!signIn.isOwnForm(fields, signIn.loginOrigin)) return foreignForm();
-    return await endSession(signIn, await signIn.atLogin(fields), cookieNames(signIn.loginOrigin));
+    const { loginOrigin } = signIn;
+    const session = await signIn.atLogin(fields);
+    return await endSession(signIn, session, cookieNames(loginOrigin), loginOrigin);
   });
   app.get("/.culvert/signed-out", () => signedOut());
   app.post("/.culvert/backchannel-logout", (c) => backChannel.answer(c.req.raw, c.env.address));
@@ -104,6 +106,9 @@ async function login(signIn: SignIn, { env: { fields }, req }: Context<LoginEnv>
   if (!site) return staleLink();
   const to = req.query("to");
   const path = isReturnPath(to) ? to : "/";
+  // Any page can lead here; what is open must not end by that.
+  const session = await signIn.atLogin(fields);
+  if (session?.provider === site.provider) return redirect(302, signIn.loginOrigin + path);
   const start = { site, path, transaction: "", binding: "", selects: false };
   return await toProvider(signIn, fields, start);
 }
@@ -195,6 +200,10 @@ async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response>
   } catch (error) {
     if (state.selects && error instanceof ProviderError && error.code === "invalid_request") {
       // Providers need not know select_account (OpenID Connect Core, 3.1.2.1); all know login.
+      signIn.context.log.info("Asking a provider for a login: it can't select accounts", {
+        provider: state.provider,
+        reason: error.message,
+      });
       return await toProvider(signIn, fields, { ...state, selects: false }, "login");
     }
     return providerFailed(signIn, provider, error, linkTo(state));

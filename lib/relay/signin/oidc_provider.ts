@@ -65,6 +65,8 @@ export interface Attempt {
 export interface VerifiedSignIn {
   readonly subject: string;
   readonly claims: Readonly<Record<string, unknown>>;
+  /** Names of the claims that the last ID token had; the others are the userinfo endpoint's. */
+  readonly tokenClaims: readonly string[];
   readonly refreshToken: string | undefined;
   /** The provider's own session. */
   readonly providerSession: string | undefined;
@@ -72,6 +74,13 @@ export interface VerifiedSignIn {
   readonly issuedMs: number;
   /** By how much the provider's clock is ahead, in seconds. */
   readonly skewSeconds: number;
+}
+
+/** What the provider said of somebody before. */
+export interface KnownSignIn {
+  readonly subject: string;
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly tokenClaims?: readonly string[] | undefined;
 }
 
 type Tokens = TokenEndpointResponse & TokenEndpointResponseHelpers;
@@ -137,12 +146,12 @@ export class OidcProvider {
   }
 
   /** Asks what holds for somebody now. @throws {ProviderError} */
-  async refresh(token: string, subject: string): Promise<VerifiedSignIn> {
+  async refresh(token: string, known: KnownSignIn): Promise<VerifiedSignIn> {
     const configuration = await this.#configuration();
     const verified = await this.#verified(
       configuration,
       () => refreshTokenGrant(configuration, token),
-      subject,
+      known,
     );
     // Who does not rotate refresh tokens need not send the old one again.
     return { ...verified, refreshToken: verified.refreshToken ?? token };
@@ -157,12 +166,6 @@ export class OidcProvider {
     url.searchParams.set("logout_hint", username);
     url.searchParams.set("post_logout_redirect_uri", returnUrl);
     return url.href;
-  }
-
-  /** Origins to which signing out may lead a browser, as far as they are known now. */
-  get signOutOrigins(): string[] {
-    const urls = [this.config.issuer, String(this.#metadata?.end_session_endpoint ?? "")];
-    return urls.flatMap((url) => URL.parse(url)?.origin ?? []);
   }
 
   /** The URL of the provider's keys. @throws {ProviderError} */
@@ -186,22 +189,25 @@ export class OidcProvider {
   async #verified(
     configuration: Configuration,
     ask: () => Promise<Tokens>,
-    knownSubject?: string,
+    known?: KnownSignIn,
   ): Promise<VerifiedSignIn> {
     try {
       const tokens = await ask();
       const claims = tokens.claims();
-      const subject = claims?.sub ?? knownSubject;
-      if (subject === undefined || (knownSubject !== undefined && subject !== knownSubject)) {
-        throw new ProviderError("invalid", "the token is another person's");
+      const subject = claims?.sub ?? known?.subject;
+      if (subject === undefined || (known && subject !== known.subject)) {
+        throw new ProviderError("ended", "the token is another person's");
       }
       const nowSeconds = this.#clock.nowMs() / 1_000;
       const skewSeconds = claims ? Math.round(claims.iat - nowSeconds) : 0;
       if (skewSeconds > leewaySeconds) throw clocksError(skewSeconds);
       const info = await this.#userInfo(configuration, tokens, subject);
+      // Providers need not send an ID token again (OpenID Connect Core, 12.2): the last one counts.
+      const told = claims ? withoutProtocolClaims(claims) : tokenClaimsOf(known);
       return {
         subject,
-        claims: withoutProtocolClaims({ ...info, ...claims }),
+        claims: { ...withoutProtocolClaims(info), ...told },
+        tokenClaims: Object.keys(told),
         refreshToken: tokens.refresh_token,
         providerSession: typeof claims?.["sid"] === "string" ? claims["sid"] : undefined,
         issuedMs: (claims?.iat ?? nowSeconds) * 1_000,
@@ -286,7 +292,13 @@ const protocolClaims = new Set([
   ...["aud", "azp", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash", "jti"],
 ]);
 
-function withoutProtocolClaims(claims: Record<string, unknown>): Record<string, unknown> {
+/** What the last ID token said; all that is known, where that was not kept apart. */
+function tokenClaimsOf(known: KnownSignIn | undefined): Record<string, unknown> {
+  const { claims = {}, tokenClaims = Object.keys(claims) } = known ?? {};
+  return Object.fromEntries(tokenClaims.map((name) => [name, claims[name]]));
+}
+
+function withoutProtocolClaims(claims: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(claims).filter(([name]) => !protocolClaims.has(name)));
 }
 

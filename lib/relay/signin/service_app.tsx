@@ -9,7 +9,7 @@ import type { SessionRecord } from "./sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
 import { digestOf, forget, secretOf } from "./transactions.ts";
-import { endSession } from "./logout.ts";
+import { endSession } from "./logout.tsx";
 import { programPathsAt } from "./programs/program_pages.tsx";
 
 /** Hono's type parameter. */
@@ -31,7 +31,7 @@ export function serviceApp(signIn: SignIn): Hono<SiteEnv> {
   app.post("/.culvert/logout", async ({ env: { site, fields } }) => {
     if (!signIn.isOwnForm(fields, site.origin)) return foreignForm();
     const session = await signIn.identify(fields, site);
-    return await endSession(signIn, session, cookieNames(site.origin));
+    return await endSession(signIn, session, cookieNames(site.origin), site.origin);
   });
   programPathsAt(app, signIn);
   app.notFound(() => jsonError(404, "no_such_path", "the relay has nothing at this path"));
@@ -56,9 +56,14 @@ export function logoutPage(signIn: SignIn): Response {
   return page("Sign out?", action, { status: 200, formOrigins: signOutOrigins(signIn) });
 }
 
-/** Browsers hold the redirects that follow a form to the page's form-action (CSP level 3, 6.4.1). */
+/**
+ * Browsers hold the redirects that follow a form to the page's form-action (CSP level 3, 6.4.1). A
+ * provider may send them on to any other, at which it has signed the person in itself.
+ */
 export function signOutOrigins({ loginOrigin, providers }: SignIn): string[] {
-  return [loginOrigin, ...providers.flatMap(({ signOutOrigins }) => signOutOrigins)];
+  const issuers = providers.map(({ config }) => new URL(config.issuer).origin);
+  // Plain HTTP is for loopback.
+  return [loginOrigin, "https:", ...issuers.filter((origin) => origin.startsWith("http:"))];
 }
 
 /** The answer to a form that another page sent. */
@@ -73,7 +78,7 @@ async function callback(signIn: SignIn, c: Context<SiteEnv>): Promise<Response> 
   const session = code && await sessionOf(signIn, c.env, code);
   const before = await signIn.identify(fields, site);
   if (code && session) {
-    // The cookie that is there goes; what it names must go with it.
+    // The cookie that is there is replaced; the session that it names must end.
     if (before && before.id !== session.id) await signIn.context.sessions.end(before.id);
     const cookies = [await signIn.cookieFor(session, site), forget(names, code.transaction)];
     return redirect(303, site.origin + code.path, cookies);
@@ -106,9 +111,7 @@ function tryAgain(site: Site, path: string | undefined): Response {
   const text =
     "This sign-in was begun in another browser, or too long ago, or is complete already.";
   const link = { href, label: "Try again" };
-  const { origin } = site;
   return page("Sign-in did not succeed", <Notice text={text} link={link} />, {
     status: 400,
-    formOrigins: [origin],
   });
 }

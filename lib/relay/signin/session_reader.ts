@@ -35,12 +35,12 @@ export class SessionReader {
   }
 
   /** @returns undefined if the request has no session that is alive */
-  identify(request: CallerRequest): Caller | Promise<Caller> | undefined {
+  identify(request: CallerRequest): Caller | Promise<Caller | undefined> | undefined {
     const site = this.#siteOf(request);
     if (!site) return undefined;
     const found = this.#signIn.identify(request.head.fields, site);
     if (found instanceof Promise) {
-      return found.then((record) => record ? this.callerOf(record) : nobody);
+      return found.then((record) => record && this.callerOf(record));
     }
     return found && this.callerOf(found);
   }
@@ -97,9 +97,6 @@ function clustersIn(hosts: readonly string[]): NamePatterns {
 
 /** A token of another relay's, one that is too old, or of a session that has ended. */
 const unknownToken = new Denial("unknown_token", callerUnknown);
-
-/** A request whose cookie turned out to be nobody's. */
-const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** What the provider says of somebody now, though it was asked again since the request began. */
 class CurrentClaims implements VerifiedClaims {

@@ -222,14 +222,15 @@ export class SharedSessions implements Sessions {
     const known = this.#known.get(record.id);
     if (!known) return;
     const isListed = setKeysOf(known.record).join() === setKeysOf(record).join();
-    await this.#write(record, "XX");
+    // It may have ended meanwhile.
+    if (!await this.#write(record, "XX")) return this.#gone(record.id);
     if (!isListed) await this.#list(record);
     const current = this.#known.get(record.id);
     if (current) this.#known.set({ ...current, record });
     await this.#announce(record.id);
   }
 
-  async #write(record: SessionRecord, ...more: readonly string[]): Promise<void> {
+  async #write(record: SessionRecord, ...more: readonly string[]): Promise<boolean> {
     const leftMs = this.#leftMs(record);
     const sealed = await this.#context.keys.seal("record", record.id, { record }, leftMs);
     const aliveMs = Math.min(leftMs, this.#context.idleMs);
@@ -241,7 +242,7 @@ export class SharedSessions implements Sessions {
       String(Math.ceil(aliveMs)),
       ...more,
     ];
-    await this.#context.store.send(command);
+    return await this.#context.store.send(command) === "OK";
   }
 
   #leftMs({ expiresMs }: SessionRecord): number {

@@ -253,23 +253,23 @@ export class SignIn {
     // Another relay may have asked meanwhile.
     const mine = await sessions.beginRefresh(record);
     if (mine !== "mine") return mine;
-    const { refreshToken } = record;
-    if (refreshToken === undefined) return await this.#keep(record, record.expiresMs);
+    // Whoever has asked before this relay has got another refresh token.
+    const latest = sessions.known(record.id) ?? record;
+    const { refreshToken } = latest;
+    if (refreshToken === undefined) return await this.#keep(latest, latest.expiresMs);
     try {
-      const verified = await provider.refresh(refreshToken, record.subject);
+      const verified = await provider.refresh(refreshToken, latest);
       const person = this.#personOf(provider, verified);
       if (person instanceof SignInRefusal) throw new ProviderError("ended", person.message);
+      await sessions.update({ ...latest, ...person, freshUntilMs: clock.nowMs() + freshMs });
       // A logout may have come while the provider was asked.
-      if (!sessions.known(record.id)) return undefined;
-      const next = { ...record, ...person, freshUntilMs: clock.nowMs() + freshMs };
-      await sessions.update(next);
-      return next;
+      return sessions.known(record.id);
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
       const about = { provider: record.provider, session: record.id, reason: error.message };
       if (error.kind !== "ended") {
         log.warn("Could not refresh a session; it goes on", about);
-        return await this.#keep(record, clock.nowMs() + retryMs);
+        return await this.#keep(latest, clock.nowMs() + retryMs);
       }
       log.info("A session has ended: its provider does not renew it", about);
       await sessions.end(record.id);
@@ -278,10 +278,9 @@ export class SignIn {
   }
 
   async #keep(record: SessionRecord, freshUntilMs: number): Promise<SessionRecord | undefined> {
-    if (!this.context.sessions.known(record.id)) return undefined;
-    const next = { ...record, freshUntilMs: Math.min(freshUntilMs, record.expiresMs) };
-    await this.context.sessions.update(next);
-    return next;
+    const { sessions } = this.context;
+    await sessions.update({ ...record, freshUntilMs: Math.min(freshUntilMs, record.expiresMs) });
+    return sessions.known(record.id);
   }
 
   #personOf({ config }: OidcProvider, verified: VerifiedSignIn) {
@@ -293,8 +292,9 @@ export class SignIn {
     if (JSON.stringify(verified.claims).length > maxClaimUnits) {
       return new SignInRefusal(`the account's claims are over ${maxClaimUnits} characters`);
     }
-    const { claims, refreshToken, providerSession, issuedMs } = verified;
-    return { username, claims, refreshToken, issuedMs, ...providerSession && { providerSession } };
+    const { claims, tokenClaims, refreshToken, providerSession, issuedMs } = verified;
+    const person = { username, claims, tokenClaims, refreshToken, issuedMs };
+    return { ...person, ...providerSession && { providerSession } };
   }
 
   /**

@@ -155,6 +155,51 @@ Deno.test("a JWT in a header counts only once, for this application, of this tea
   }
 });
 
+Deno.test("a request that asks for many applications has its JWT verified once, though it be for none", async () => {
+  await using site = await Site.open();
+  const [provider] = site.config.providers as [JwtHeaderProvider];
+  let verified = 0;
+  const find = async () => {
+    verified++;
+    return await importJWK(site.key.publicJwk as never, "ES256") as CryptoKey;
+  };
+  const keys = { find } as unknown as IssuerKeys;
+  const isInUse = () => true;
+  const good = await site.sign(ann, { aud: "app-7" });
+  for (const token of [good, `${good.slice(0, -6)}AAAAAA`]) {
+    verified = 0;
+    const reader = new HeaderProvider(provider, { keys, clock: systemClock, digest, isInUse });
+    const request = { head: { fields: [field(header, token)] }, peer };
+    const found: string[] = [];
+    for (let number = 0; number < 20; number++) {
+      found.push(told((await reader.identify(request, `app-${number}`))!));
+    }
+    assert.equal(verified, 1);
+    const [own] = found.splice(7, 1);
+    const isGood = token === good;
+    assert.equal(own, isGood ? "edge ann@example.com" : "401 signature");
+    assert.deepEqual([...new Set(found)], [isGood ? "401 audience" : "401 signature"]);
+  }
+});
+
+Deno.test("beside a certificate, the cookie of a session that has ended counts for nothing", async () => {
+  await using site = await Site.open();
+  const corp: Provider = providerSchema.parse({
+    ...{ name: "corp", kind: "oidc", issuer: "https://idp.example.com" },
+    ...{ clientId: "culvert", clientSecret: "secret" },
+  });
+  const laptops = { name: "laptops", any: [{ certificate: "laptop-*" }] };
+  await site.people.replace({ providers: [corp], policies: [laptops] });
+  const requirements: AccessRequirements = { policy: "laptops", provider: "corp" };
+  const from = { ...peer, certificate: { names: ["laptop-7"], isStillTrusted: () => true } };
+  for (const found of [undefined, Promise.resolve(undefined)]) {
+    site.people.sessions = { identify: () => found };
+    const identity = await site.ask({ Cookie: "x=y" }, requirements, from as unknown as Peer);
+    assert.equal(told(identity), "certificate laptop-7");
+    assert.equal(told(await site.ask({ Cookie: "x=y" }, requirements)), "401 missing");
+  }
+});
+
 Deno.test("a JWT in a header is verified once in a minute for each application", async () => {
   await using site = await Site.open();
   const jwt = await site.sign(ann);
