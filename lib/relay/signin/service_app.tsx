@@ -7,7 +7,6 @@ import { Action, Notice, page } from "../pages/page.tsx";
 import { isReturnPath } from "./return_path.ts";
 import type { SessionRecord } from "./sessions.ts";
 import type { SignIn } from "./sign_in.ts";
-import type { Site } from "./site.ts";
 import { digestOf, forget, secretOf } from "./transactions.ts";
 import { endSession } from "./logout.tsx";
 import { programPathsAt } from "./programs/program_pages.tsx";
@@ -85,7 +84,7 @@ async function callback(signIn: SignIn, c: Context<SiteEnv>): Promise<Response> 
   }
   // Another tab has signed in meanwhile, and with that this one as well.
   if (before && code) return redirect(303, site.origin + code.path);
-  return tryAgain(site, code?.path);
+  return tryAgain(code?.path);
 }
 
 /** The session that a code brings, once, and only to the browser that asked for it. */
@@ -106,7 +105,7 @@ async function sessionOf(
   return session ?? refused("the session has ended");
 }
 
-function tryAgain(site: Site, path: string | undefined): Response {
+function tryAgain(path: string | undefined): Response {
   const href = isReturnPath(path) ? path : "/";
   const text =
     "This sign-in was begun in another browser, or too long ago, or is complete already.";
