@@ -1,6 +1,6 @@
 /** The program `access` beside a relay that answers as each test wants. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { eventually, within } from "../support/deadline.ts";
+import { within } from "../support/deadline.ts";
 import { Program, runProgram } from "../support/programs.ts";
 import { openTcp, refusal, type StandInRelay, startStandIn } from "./stand_in_relay.ts";
 
@@ -80,8 +80,8 @@ Deno.test("access tcp prints one line with the address, as JSON where that is as
   await using relay = await startStandIn({ answer: () => openTcp });
   const args = ["tcp", `http://pg.localhost:${relay.port}`, "--listen", "127.0.0.1:0", "--json"];
   await using program = Program.start("access.ts", args, env);
-  await eventually(() => program.logs.length > 0, "a line");
-  const { event, service, address } = JSON.parse(program.logs[0]!.message);
+  const { message } = await program.waitForLog(() => true);
+  const { event, service, address } = JSON.parse(message);
   deepEqual([event, service], ["listening", `pg.localhost:${relay.port}`]);
   match(address, /^127\.0\.0\.1:\d+$/);
 });

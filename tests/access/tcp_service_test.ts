@@ -259,7 +259,7 @@ const handshake = {
 Deno.test("before there is a connection to the target, the answer is an HTTP error that says why", async (t) => {
   await using target = await startTcpTarget();
   const options = {
-    targets: { echo: target.address, dead: await refusingAddress() },
+    targets: { echo: target.address, dead: refusingAddress() },
     services: {
       away: { hostnames: ["away.localhost"], cluster: "nowhere", target: "echo" },
       other: { hostnames: ["other.localhost"], target: "no-such-target" },
@@ -307,7 +307,7 @@ Deno.test("before there is a connection to the target, the answer is an HTTP err
 });
 
 Deno.test("access prints why the agent could not connect to the target", async () => {
-  await withWorld({ targets: { dead: await refusingAddress() } }, async ({ access }) => {
+  await withWorld({ targets: { dead: refusingAddress() } }, async ({ access }) => {
     await using client = await access("dead");
     using conn = await connect(client.port);
     const end = await within(conn.read(new Uint8Array(1)).catch((error) => error), "the end");

@@ -442,7 +442,7 @@ Deno.test("serve sends no request without its credential", async () => {
 });
 
 Deno.test("serve says why there is no connection to the target", async () => {
-  await using setup = await Setup.create(scripted([], []), { address: await refusingAddress() });
+  await using setup = await Setup.create(scripted([], []), { address: refusingAddress() });
   const log = setup.ask(request("GET", "/"));
   await log.untilEvent("failed");
   assert.match(log.events[0]!, /^failed refused: /);

@@ -7,14 +7,9 @@ import { withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { Program } from "../support/programs.ts";
 import { withWorld, type World } from "../access/tcp_world.ts";
+import { freePort } from "../support/free_port.ts";
 
 const isRoot = Deno.uid() === 0;
-
-/** A free port, as far as anybody can tell. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 interface Output {
   readonly code: number;

@@ -74,8 +74,7 @@ Deno.test("a caller whose token is withdrawn loses its open watch and exec, and 
         ok((await untilEnd(caller)).isBroken, `${name}: the caller's connection breaks`);
         await endOf(target);
       }
-      const lines = tunnel.relay.logs.filter((line) => line.message === message);
-      equal(lines.length, 4);
+      const lines = await tunnel.relay.waitForLogs(4, (line) => line.message === message);
       ok(lines.every(({ caller }) => caller === "leaving" || caller === "narrowed"));
       for (const { caller, target } of staying) {
         equal(target.isClosed, false);
@@ -84,7 +83,9 @@ Deno.test("a caller whose token is withdrawn loses its open watch and exec, and 
         ok(more.length === 6);
         await caller[Symbol.asyncDispose]();
       }
-      const ended = tunnel.relay.logs.filter(({ code }) => code === "caller_revoked");
+      const log = await tunnel.relay.completeLog();
+      equal(log.filter((line) => line.message === message).length, 4);
+      const ended = log.filter(({ code }) => code === "caller_revoked");
       equal(ended.length, 4, "each has its line as a request");
     }, { relayArgs: ["-caller-tokens", path] });
   });
@@ -120,10 +121,12 @@ Deno.test("a caller's open watch and exec end when its JWT does, and no earlier"
       ok(Date.now() >= endMs, "not before its time");
       await endOf(connection);
     }
-    const ended = tunnel.relay.logs.filter(({ code }) => code === "caller_revoked");
-    equal(ended.map(({ caller }) => caller).join(), "brief,brief");
     equal(lasting.connection.isClosed, false);
     await lasting.caller[Symbol.asyncDispose]();
+    const ended = (await tunnel.relay.completeLog()).filter(({ code }) =>
+      code === "caller_revoked"
+    );
+    equal(ended.map(({ caller }) => caller).join(), "brief,brief");
   }, { relayArgs });
 });
 

@@ -1,7 +1,7 @@
 /** Callers with bearer tokens: who is let in, to which cluster, and what the others learn. */
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { withFolder } from "../support/certificates.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { within } from "../support/deadline.ts";
 import { record } from "../http/playing.ts";
 import { CLUSTER, requestHead, type Tunnel, tunnelled, withTunnel } from "../http/tunnel.ts";
 import {
@@ -289,9 +289,10 @@ Deno.test("many wrong credentials are answered slowly, and right ones at once", 
     deepEqual([count(401) + count(429), count(401) >= 42], [60, true], JSON.stringify(statuses));
     ok(count(429) > 0, "over those that wait, there is no waiting");
     equal(statusOf(await right()), 200);
-    const lines = tunnel.relay.logs.filter(({ message }) => message === "Refused a caller");
-    ok(lines.length < 60, `${lines.length} lines`);
     equal(await deniedCount(tunnel, "unknown_token"), 60);
+    const log = await tunnel.relay.completeLog();
+    const lines = log.filter(({ message }) => message === "Refused a caller");
+    ok(lines.length < 60, `${lines.length} lines`);
   });
 });
 
@@ -311,12 +312,7 @@ Deno.test("a tokens file that changes counts at once, a broken one does not", as
         return statusOf(await tunnel.answerOn(kept));
       };
       const reloaded = (count: number) =>
-        eventually(
-          () =>
-            tunnel.relay.logs.filter(({ message }) => message === "Configuration reloaded")
-              .length === count,
-          `reload ${count}`,
-        );
+        tunnel.relay.waitForLogs(count, ({ message }) => message === "Configuration reloaded");
 
       await tunnel.step(t, "a second token beside the first", async () => {
         equal(await askKept(tokens.own), 200);

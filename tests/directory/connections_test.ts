@@ -3,6 +3,7 @@ import { eventually } from "../support/deadline.ts";
 import { startAgent, startRelay } from "../support/programs.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { clustersFor, metric, tokenOf } from "./relays.ts";
+import { relayLogUpToNow } from "../isolation/tunnel.ts";
 
 Deno.test("an agent's connections stand side by side on one relay", async () => {
   await using target = await startRawTarget(
@@ -19,14 +20,13 @@ Deno.test("an agent's connections stand side by side on one relay", async () => 
     async () => await metric(relay, "agents_connected") === 3,
     () => `three sessions\n${relay.program.logText()}`,
   );
-  // Log lines leave through a queue: they may come after what they tell of.
-  const connected = () => relay.logs.filter(({ message }) => message === "Agent connected");
-  const up = () => agent.logs.filter(({ message }) => message === "Connected to relay");
-  await eventually(() => connected().length === 3 && up().length === 3, "both logs to say so");
-  const ended = () => relay.logs.filter(({ message }) => message === "Agent disconnected");
-  assert.deepEqual(ended(), [], "no connection replaces another");
-  assert.equal(new Set(connected().map(({ instance }) => instance)).size, 1);
-  assert.deepEqual(up().map(({ connection }) => connection).sort(), [0, 1, 2]);
+  const connected = await relay.waitForLogs(3, ({ message }) => message === "Agent connected");
+  const up = await agent.waitForLogs(3, ({ message }) => message === "Connected to relay");
+  assert.equal(new Set(connected.map(({ instance }) => instance)).size, 1);
+  assert.deepEqual(up.map(({ connection }) => connection).sort(), [0, 1, 2]);
   const response = await fetch(`${relay.tunnelUrl("one")}/`);
   assert.equal(await response.text(), "ok");
+  const log = await relayLogUpToNow(relay);
+  const ended = log.filter(({ message }) => message === "Agent disconnected");
+  assert.deepEqual(ended, [], "no connection replaces another");
 });

@@ -17,6 +17,7 @@ import {
   tokenOf,
   untilInDirectory,
 } from "./relays.ts";
+import { relayLogUpToNow } from "../isolation/tunnel.ts";
 
 const ok = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
@@ -49,7 +50,7 @@ function redisTest(name: string, fn: () => Promise<void>): void {
 
 redisTest("a lease of a relay that is gone costs a request nothing but a try", async () => {
   await withRelays(async ({ redis, other }) => {
-    await announce(redis, "gone", `http://${await refusingAddress()}`);
+    await announce(redis, "gone", `http://${refusingAddress()}`);
     await claim(redis, "gone", "one", { sinceMs: Date.now() + 1_000 });
     for (const method of ["GET", "POST"]) {
       const answer = await call(other.internalAddress, `${method} /tunnel/one/`, [
@@ -173,7 +174,7 @@ redisTest("where two relays claim one agent's connection, the newer claim counts
   await withRelays(async ({ redis, holder, other }) => {
     const [lease = "{}"] = [await redis.ask("HGET", clusterKey("one"), await field(redis))];
     const { instance, sinceMs } = JSON.parse(lease) as { instance: string; sinceMs: number };
-    await announce(redis, "older", `http://${await refusingAddress()}`);
+    await announce(redis, "older", `http://${refusingAddress()}`);
     await claim(redis, "older", "one", { instance, sinceMs: sinceMs - 1 });
     const answer = await call(other.internalAddress, "GET /tunnel/one/");
     assert.equal(answer.text, "ok");
@@ -241,7 +242,8 @@ redisTest(
       assert.equal(await redis.ask("HLEN", clusterKey("one")), ":1", "written anew");
       const ready2 = await call(holder.internalAddress, "GET /readyz");
       assert.equal(ready2.text, "ok");
-      const away = holder.logs.filter(({ message }) => message.startsWith("The directory is away"));
+      const log = await relayLogUpToNow(holder);
+      const away = log.filter(({ message }) => message.startsWith("The directory is away"));
       const reasons = away.map(({ reason }) => reason);
       assert.deepEqual([...new Set(reasons)], reasons, "each reason is said once");
     });

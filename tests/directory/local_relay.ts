@@ -7,7 +7,7 @@ import { RelayListeners } from "../../lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, relaysOf } from "../../lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles } from "../../lib/runtime/node/relay/tls.ts";
 import { eventually } from "../support/deadline.ts";
-import type { LogLine } from "../support/programs.ts";
+import { type LogLine, ProgramLog } from "../support/program_log.ts";
 import { clustersFor, relayToken } from "./relays.ts";
 
 /** In milliseconds of the sessions' clock, which stands still unless it is turned. */
@@ -19,7 +19,7 @@ const stepMs = 2;
 /** A relay that shares a directory with others. */
 export class LocalRelay implements AsyncDisposable {
   readonly relay: Relay;
-  readonly logs: readonly LogLine[];
+  readonly log: ProgramLog;
   readonly internalAddress: string;
   readonly publicAddress: string;
   readonly #listeners: RelayListeners;
@@ -28,14 +28,14 @@ export class LocalRelay implements AsyncDisposable {
   private constructor(
     relay: Relay,
     listeners: RelayListeners,
-    logs: readonly LogLine[],
+    log: ProgramLog,
     clock: { ms: number },
   ) {
     this.relay = relay;
-    this.logs = logs;
+    this.log = log;
     this.internalAddress = listeners.internalAddress;
     const isPublic = ({ listener }: LogLine) => listener === "public";
-    this.publicAddress = String(logs.find(isPublic)!.address);
+    this.publicAddress = String(log.lines.find(isPublic)!.address);
     this.#listeners = listeners;
     this.#clock = clock;
   }
@@ -53,8 +53,8 @@ export class LocalRelay implements AsyncDisposable {
     });
     if (parsed.kind !== "run") throw new Error("These are options to run with");
     const { options } = parsed;
-    const logs: LogLine[] = [];
-    const add = (message: string, more?: object) => void logs.push({ ...more, message });
+    const log = new ProgramLog("Log of the relay in this process");
+    const add = (message: string, more?: object) => log.add({ ...more, message });
     const clock = { ms: 0 };
     const relay = await Relay.create(
       {
@@ -78,7 +78,7 @@ export class LocalRelay implements AsyncDisposable {
     );
     const listeners = new RelayListeners(relay, options, undefined);
     await listeners.listen();
-    const started = new LocalRelay(relay, listeners, logs, clock);
+    const started = new LocalRelay(relay, listeners, log, clock);
     relay.peers!.open(advertisedUrl(options.directory!.advertise, listeners.internalAddress));
     await eventually(() => relay.peers!.directory.isUp, "the directory to be there");
     return started;

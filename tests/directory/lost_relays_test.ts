@@ -1,7 +1,12 @@
 /** Three relays, three clusters, load from every side; then the relays die one after the other. */
 import assert from "node:assert/strict";
 import { eventually } from "../support/deadline.ts";
-import { type RunningAgent, type RunningRelay, startAgent } from "../support/programs.ts";
+import {
+  type LogLine,
+  type RunningAgent,
+  type RunningRelay,
+  startAgent,
+} from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { Balancer } from "./balancer.ts";
@@ -191,11 +196,12 @@ async function loseRelays(how: "killed" | "stopped"): Promise<void> {
   const all = callers.flatMap(({ sent }) => sent);
   const wrong = all.filter(({ outcome }) => outcome !== "right");
   for (const request of wrong) {
-    const wasUnderWay = deaths.some(({ victim, fromMs, toMs }) =>
-      request.startMs <= toMs && request.endMs >= fromMs && wasOn(victim, request)
+    const around = deaths.filter(({ fromMs, toMs }) =>
+      request.startMs <= toMs && request.endMs >= fromMs
     );
+    const wasOnVictims = await Promise.all(around.map(({ victim }) => wasOn(victim, request)));
     assert.ok(
-      wasUnderWay,
+      wasOnVictims.includes(true),
       `${request.method} to ${request.cluster} was lost: ${request.outcome}\n${failures(callers)}`,
     );
     // Whatever was cut or lost says so; nobody got another's answer, or half of one.
@@ -208,11 +214,16 @@ async function loseRelays(how: "killed" | "stopped"): Promise<void> {
  * Whether a request is lost with a relay: it was sent there, or it was forwarded to it and is none
  * that may be sent again.
  */
-function wasOn(through: RunningRelay, { id, relay, method }: Sent): boolean {
+async function wasOn(
+  through: RunningRelay,
+  { id, relay, method }: Sent,
+): Promise<boolean> {
   if (relay === through) return true;
   if (method === "GET") return false;
-  const { relay: name } = through.logs.find(({ message }) => message === "The directory is there")!;
-  return relay.logs.some((line) => line.request_id === id && line.to_relay === name);
+  const isUp = ({ message }: LogLine) => message === "The directory is there";
+  const { relay: name } = await through.waitForLog(isUp);
+  const log = await relay.completeLog();
+  return log.some((line) => line.request_id === id && line.to_relay === name);
 }
 
 function failures(callers: readonly Caller[]): string {

@@ -111,8 +111,8 @@ async function connectKnown(
 }
 
 /** How a relay's sessions have ended, by its log. */
-function endsOf({ logs }: LocalRelay) {
-  return logs.filter(({ message }) => message === "Agent disconnected")
+function endsOf({ log }: LocalRelay) {
+  return log.lines.filter(({ message }) => message === "Agent disconnected")
     .map(({ code, reason }) => ({ code, reason }));
 }
 
@@ -142,10 +142,10 @@ silenceTest(
     equal(left.sessions, 0);
     deepEqual(endsOf(left), [abandoned]);
     equal(await metric(left, 'culvert_session_ends_total{reason="silent"}'), 1);
-    const requested = left.logs.find(({ message, status }) =>
+    const requested = await left.log.waitForLog(({ message, status }) =>
       message === "Request" && status === 200
     );
-    deepEqual([requested?.to_relay, requested?.instance], [found.name, undefined]);
+    deepEqual([requested.to_relay, requested.instance], [found.name, undefined]);
     equal(await bodyOf(reading), "second", "what asks for no change is sent again");
     equal(codeIn(await bodyOf(writing)), "reset", "as on any session that is lost");
     const posted = await call(
@@ -213,7 +213,7 @@ silenceTest(
   async ({ redis, relays, line }) => {
     const [left, found] = relays as [LocalRelay, LocalRelay];
     await using _another = await connectKnown(redis, found, "another", "another");
-    await announce(redis, "gone", `http://${await refusingAddress()}`);
+    await announce(redis, "gone", `http://${refusingAddress()}`);
     await claim(redis, "gone", "one", { instance: "a third" });
     line.freeze();
     await left.untilSuspect("one");
@@ -250,7 +250,7 @@ silenceTest(
   "an agent that does not answer is asked when the other relay can't be reached",
   1,
   async ({ redis, relays: [silent], line }) => {
-    await announce(redis, "gone", `http://${await refusingAddress()}`);
+    await announce(redis, "gone", `http://${refusingAddress()}`);
     await claim(redis, "gone", "one", { instance: "another" });
     line.freeze();
     await silent!.untilSuspect("one");
@@ -308,6 +308,6 @@ silenceTest(
     await using _agent = await connectKnown(redis, found, "agent", "second");
     equal(await bodyOf(reading), "second");
     equal(await metric(left, 'culvert_request_retries_total{reason="session_lost"}'), 1);
-    equal(left.logs.filter(({ message }) => message === "Sending a request again").length, 1);
+    equal(left.log.lines.filter(({ message }) => message === "Sending a request again").length, 1);
   },
 );

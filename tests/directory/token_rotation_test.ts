@@ -19,11 +19,8 @@ interface Peer {
 async function give({ relay, file }: Peer, tokens: readonly string[]): Promise<void> {
   const isReload = ({ message, source }: Record<string, unknown>) =>
     message === "Configuration reloaded" && source === "relay_tokens";
-  const before = relay.logs.filter(isReload).length;
-  await Deno.writeTextFile(file, tokens.map((token) => `${token}\n`).join(""));
-  await relay.waitForLog(() => relay.logs.filter(isReload).length > before, {
-    what: "the relay's word that it has other tokens",
-  });
+  const write = () => Deno.writeTextFile(file, tokens.map((token) => `${token}\n`).join(""));
+  await relay.logAfter(write, isReload, { what: "the relay's word that it has other tokens" });
 }
 
 /** Has a relay take a request as if a relay with this token had forwarded it. */

@@ -51,7 +51,7 @@ Deno.test({
     withFolder(async (folder) => {
       const authority = await Authority.create(folder, "relay");
       const { certPath, keyPath } = await authority.issue("relay", "DNS:localhost,IP:127.0.0.1");
-      const target = await refusingAddress();
+      const target = refusingAddress();
       const entry = (id: string, targetAddr: string) => ({
         id,
         token: `${id}-token-0123456789`,
@@ -82,7 +82,7 @@ Deno.test({
       const ca = ["--certificate-authority", authority.caPath];
       const token = ["--token", "me-0123456789abcdef"];
       const cases: Record<string, readonly string[]> = {
-        "nothing listens": ["--server", `http://${await refusingAddress()}`],
+        "nothing listens": ["--server", `http://${refusingAddress()}`],
         "https to plain HTTP": ["--server", http.replace("http:", "https:"), ...token],
         "http to TLS": ["--server", https.replace("https:", "http:")],
         "an unknown CA": ["--server", https, ...token],

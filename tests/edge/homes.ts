@@ -1,6 +1,11 @@
 /** The relay's homes at the edge, each with the real platform program, for tests that run on all. */
-import { eventually } from "../support/deadline.ts";
-import { type AgentOptions, Program, type RunningAgent, startAgent } from "../support/programs.ts";
+import {
+  type AgentOptions,
+  type LogLine,
+  Program,
+  type RunningAgent,
+  startAgent,
+} from "../support/programs.ts";
 
 /** Settings of a relay, as a platform's variables and secrets have them. */
 export type Settings = Readonly<Record<string, string>>;
@@ -117,15 +122,17 @@ export async function startEdgeTunnel(
   await using stack = new AsyncDisposableStack();
   const relay = stack.use(await home.start(settingsFor(target)));
   const start = async () => {
-    const connected = agentsConnected(relay.program);
-    const agent = await startAgent({
-      relayUrl: `ws://${relay.address}/connect`,
-      token: agentToken,
-      target,
-      ...agentOptions,
-    });
-    await eventually(() => agentsConnected(relay.program) > connected, "the agent at the relay");
-    return agent;
+    let agent: RunningAgent | undefined;
+    const begin = async () => {
+      agent = await startAgent({
+        relayUrl: `ws://${relay.address}/connect`,
+        token: agentToken,
+        target,
+        ...agentOptions,
+      });
+    };
+    await relay.program.logAfter(begin, isAgentConnected);
+    return agent!;
   };
   const agent = stack.use(await start());
   const url = `http://${relay.address}/tunnel/${clusterId}`;
@@ -148,7 +155,17 @@ export async function startEdgeTunnel(
   };
 }
 
-/** How often an agent has connected to this program so far. */
-export function agentsConnected({ logs }: Program): number {
-  return logs.filter(({ message }) => message === "Agent connected").length;
+/** Whether a line of a relay's log tells of an agent. */
+export function isAgentConnected({ message }: LogLine): boolean {
+  return message === "Agent connected";
+}
+
+/** How often an agent has connected to the relay up to now, which the line of a request tells. */
+export async function agentsConnected(tunnel: EdgeTunnel): Promise<number> {
+  const id = crypto.randomUUID();
+  await (await tunnel.fetch("/", { headers: { "X-Request-Id": id } })).text();
+  const log = await tunnel.relay.program.logUntil(({ message, request_id }) =>
+    message === "Request" && request_id === id
+  );
+  return log.filter(isAgentConnected).length;
 }

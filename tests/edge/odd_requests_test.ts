@@ -125,7 +125,7 @@ const without = (name: string) => handshake.filter((line) => !line.startsWith(`$
 
 /** Has a watch open while something else goes wrong: the watch goes on, in the same session. */
 async function besideWatch(tunnel: EdgeTunnel, run: () => Promise<void>): Promise<void> {
-  const connected = agentsConnected(tunnel.relay.program);
+  const connected = await agentsConnected(tunnel);
   await using watch = await openRaw(tunnel, "GET /watch", ["Accept-Encoding: identity"]);
   await within(readHead(watch.reader), "the watch's head");
   await within(watch.reader.readExactly(event.length), "the first event");
@@ -133,7 +133,7 @@ async function besideWatch(tunnel: EdgeTunnel, run: () => Promise<void>): Promis
   await watches.at(-1)!.write(event);
   const more = await within(watch.reader.readExactly(event.length), "an event afterwards");
   assert.equal(new TextDecoder().decode(more), event);
-  assert.equal(agentsConnected(tunnel.relay.program), connected, "the session is the same");
+  assert.equal(await agentsConnected(tunnel), connected, "the session is the same");
   await endWatch(watch);
 }
 

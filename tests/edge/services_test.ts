@@ -1,11 +1,10 @@
 /** Services at hostnames on the one port that a platform gives. */
 import { equal, match, ok } from "node:assert/strict";
 import { get, textOf } from "../services/setup.ts";
-import { eventually } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
 import { fieldValues, statusOf } from "../support/raw_http.ts";
 import { answering, startRawTarget } from "../support/target.ts";
-import { agentsConnected, agentToken, clusterId, homes, settingsFor } from "./homes.ts";
+import { agentToken, clusterId, homes, isAgentConnected, settingsFor } from "./homes.ts";
 
 const mirror = answering(({ bytes }) => {
   const head = new TextDecoder().decode(bytes);
@@ -38,7 +37,7 @@ for (const home of homes) {
       token: agentToken,
       target: target.address,
     });
-    await eventually(() => agentsConnected(relay.program) > 0, "the agent at the relay");
+    await relay.program.waitForLog(isAgentConnected);
     const answer = await get(relay.address, "APP.test", "/a/b?c=%20", [
       "Accept-Encoding: identity",
     ]);

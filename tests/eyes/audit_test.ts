@@ -10,7 +10,7 @@ import {
 } from "../http/tunnel.ts";
 import { bodyText, latin1, statusOf, valuesOf } from "../http/wire.ts";
 import { eventually } from "../support/deadline.ts";
-import { runProgram, unbound } from "../support/programs.ts";
+import { type LogLine, runProgram, unbound } from "../support/programs.ts";
 import { ConnectionGoneError } from "../support/raw_connection.ts";
 
 type Record = { readonly [field: string]: unknown };
@@ -384,11 +384,9 @@ Deno.test("--audit-log - writes to standard output", async () => {
   await withTunnel(async (tunnel) => {
     await tunnel.ask(requestHead("GET", tunnelled("/out")));
     // What is no line of the log is kept whole as a message.
-    const events = () =>
-      tunnel.relay.logs.filter(({ message }) => message.includes('"path":"/out"'))
-        .map(({ message }) => JSON.parse(message)["event"]);
-    await eventually(() => events().length === 2, "the records");
-    deepEqual(events(), ["start", "end"]);
+    const isRecord = ({ message }: LogLine) => message.includes('"path":"/out"');
+    const records = await tunnel.relay.waitForLogs(2, isRecord);
+    deepEqual(records.map(({ message }) => JSON.parse(message)["event"]), ["start", "end"]);
   }, { relayArgs: ["--audit-log", "-"] });
 });
 

@@ -5,7 +5,8 @@ import { once } from "node:events";
 import { Authority, withFolder } from "../support/certificates.ts";
 import { within } from "../support/deadline.ts";
 import { Program } from "../support/programs.ts";
-import { freePort, type Places, relayName } from "./recipes.ts";
+import { freePort } from "../support/free_port.ts";
+import { type Places, relayName } from "./recipes.ts";
 
 /** Starts a proxy that stands where these places say; disposed at the test's end. */
 export type StartProxy = (places: Places, folder: string) => Promise<AsyncDisposable>;

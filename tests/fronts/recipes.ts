@@ -38,9 +38,3 @@ export function placed(recipe: string, places: Places): string {
     .replaceAll("127.0.0.1:8443", `127.0.0.1:${places.publicPort}`)
     .replaceAll("127.0.0.1:8080", `127.0.0.1:${places.internalPort}`);
 }
-
-/** A port that was free a moment ago, for programs that take none of the system's choice. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}

@@ -467,6 +467,7 @@ Deno.test("what both ends see through the tunnel is what they see without it", a
     });
     console.log(`${comparison.count} exchanges compared`);
     ok(comparison.count >= LEAST_EXCHANGES, `${comparison.count} exchanges`);
-    deepEqual(tunnel.relay.logs.filter(({ level }) => level === "error"), []);
+    const log = await tunnel.relay.completeLog();
+    deepEqual(log.filter(({ level }) => level === "error"), []);
   }, { entry: { impersonation: "strip" } });
 });

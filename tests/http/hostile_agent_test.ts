@@ -6,7 +6,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { concatBytes } from "../support/byte_reader.ts";
 import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { eventually, untilSteady, within } from "../support/deadline.ts";
-import { type RunningRelay, startRelay } from "../support/programs.ts";
+import { type LogLine, type RunningRelay, startRelay } from "../support/programs.ts";
 import { openConnection, type RawConnection } from "../support/raw_connection.ts";
 import { V2Agent, type V2AgentOptions } from "../peers/v2_agent.ts";
 import {
@@ -191,9 +191,9 @@ Deno.test("a broken frame ends that agent's session with 1002 and nobody else's"
       });
     }
     const wanted = Object.keys(breaches).map(() => "warn 1002");
-    const ends = () => scene.relay.logs.filter(({ message }) => message === "Agent disconnected");
-    await eventually(() => ends().length >= wanted.length, "the last end in the relay's log");
-    deepEqual(ends().map(({ level, code }) => `${level} ${code}`), wanted);
+    const isEnd = ({ message }: LogLine) => message === "Agent disconnected";
+    const ends = await scene.relay.waitForLogs(wanted.length, isEnd);
+    deepEqual(ends.map(({ level, code }) => `${level} ${code}`), wanted);
   });
 });
 

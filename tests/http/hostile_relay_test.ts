@@ -6,7 +6,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { concatBytes } from "../support/byte_reader.ts";
 import { maxMessageBytes } from "../../lib/protocol/frame.ts";
 import { eventually, untilSteady, within } from "../support/deadline.ts";
-import { type RunningAgent, startAgent } from "../support/programs.ts";
+import { type LogLine, type RunningAgent, startAgent } from "../support/programs.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { type RawTarget, startRawTarget } from "../support/target.ts";
 import {
@@ -401,10 +401,9 @@ Deno.test("a broken frame ends the session with 1002, and the agent comes back",
       });
     }
     const wanted = Object.keys(breaches).map(() => 1002);
-    const ends = () =>
-      scene.agent.logs.filter(({ message }) => message === "Disconnected from relay");
-    await eventually(() => ends().length >= wanted.length, "the last end in the agent's log");
-    deepEqual(ends().map(({ code }) => code), wanted);
+    const isEnd = ({ message }: LogLine) => message === "Disconnected from relay";
+    const ends = await scene.agent.waitForLogs(wanted.length, isEnd);
+    deepEqual(ends.map(({ code }) => code), wanted);
   });
 });
 

@@ -267,11 +267,10 @@ Deno.test("an answer that is refused is refused at once, with a reason in the 50
         const { message } = assertErrorText(bodyText(response), 502);
         equal(message, `the target's answer is not valid HTTP: ${reason}`);
         for (const { program } of [tunnel.relay, tunnel.agent]) {
-          const tells = () =>
-            program.logs.some((line) =>
-              line.request_id === id && JSON.stringify(line).includes(reason)
-            );
-          await eventually(tells, `the reason in the log: ${reason}`);
+          await program.waitForLog(
+            (line) => line.request_id === id && JSON.stringify(line).includes(reason),
+            { what: `the reason in the log: ${reason}` },
+          );
         }
         await assertLeftBehind(tunnel, played);
       });

@@ -107,7 +107,8 @@ Deno.test(
       equal(statusOf(answer), 401);
       const right = `Authorization: Bearer ${token}`;
       equal(statusOf(await askFrom(tunnel, proxy, ["X-Forwarded-For: 192.0.2.7", right])), 200);
-      const lines = tunnel.relay.logs.filter(({ message }) => message === "Refused a caller");
+      const log = await tunnel.relay.completeLog();
+      const lines = log.filter(({ message }) => message === "Refused a caller");
       equal(
         lines.length > 0 && lines.every(({ peer }) => String(peer).startsWith("192.0.2.")),
         true,

@@ -143,7 +143,7 @@ Deno.test("the host in a target in absolute form counts, and not the Host field"
       equal(statusOf(await askFor(tunnel, `GET ${url("localhost")} HTTP/1.1`, ...twice)), 400);
     });
 
-    ok(relay.logs.some(({ path, status }) => path === "/absolute" && status === 421));
+    await relay.waitForLog(({ path, status }) => path === "/absolute" && status === 421);
   }, { relayArgs: ["-hosts", "relay.example"] });
 });
 

@@ -165,9 +165,7 @@ export class Tunnel {
   }
 
   #recentLog(): string {
-    const recent = ({ program }: { program: RunningRelay["program"] }): string =>
-      program.logs.slice(-8).map((line) => `  ${JSON.stringify(line)}`).join("\n");
-    return `Relay, at last:\n${recent(this.relay)}\nAgent, at last:\n${recent(this.agent)}`;
+    return [this.relay, this.agent].map(({ program }) => program.logText(8)).join("\n");
   }
 }
 

@@ -266,7 +266,7 @@ Deno.test("the end of an upgraded connection at the target reaches the caller", 
 });
 
 Deno.test("a target that a version 1 agent cannot reach is a 502 that names no address", async () => {
-  const target = await refusingAddress();
+  const target = refusingAddress();
   await withV1Agent(() => undefined, async ({ relay }) => {
     await assertBadGateway(relay, target);
   }, { target });

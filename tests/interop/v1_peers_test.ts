@@ -118,7 +118,7 @@ Deno.test("v1 agent: refuses any address but its target's", async () => {
 });
 
 Deno.test("v1 agent: reports a target that cannot be dialled", async () => {
-  const target = await refusingAddress();
+  const target = refusingAddress();
   await using peers = await startPeers(() => undefined, { target });
   await rejects(peers.session.open(target), { name: "V1StreamError", message: /^dial / });
 });

@@ -319,7 +319,7 @@ Deno.test("the end of an upgraded connection at the target is a Close to a versi
 });
 
 Deno.test("a target that cannot be reached is an Error to a version 1 relay", async () => {
-  const agentTarget = await refusingAddress();
+  const agentTarget = refusingAddress();
   await withV1Relay(() => undefined, async ({ session }) => {
     const stream = await session.connect(agentTarget);
     // Version 1 has two places for it: the agent may answer Connect itself and fail at the request.

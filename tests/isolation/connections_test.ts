@@ -1,16 +1,24 @@
 /** Idle connections by the hundred, towards the real programs: what they cost whom. */
-import { equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { Authority, withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
-import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
+import { type LogLine, type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import { ConnectionGoneError, RawConnection, splitAddress } from "../support/raw_connection.ts";
 import { readResponse, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
 import { service } from "./service.ts";
-import { askSmall, CLUSTER, metric, secrets, untilOpen, withTunnel } from "./tunnel.ts";
+import {
+  askSmall,
+  CLUSTER,
+  metric,
+  relayLogUpToNow,
+  secrets,
+  untilOpen,
+  withTunnel,
+} from "./tunnel.ts";
 
 /** Where all of 127.0.0.0/8 is this machine. */
 const onLinux = { ignore: Deno.build.os !== "linux" };
@@ -46,8 +54,10 @@ async function servedFrom(
 }
 
 /** The lines about connections that were refused. */
-function refusals({ logs }: RunningRelay): readonly unknown[] {
-  return logs.filter(({ message }) => message === "Refused a connection")
+async function refusals(relay: RunningRelay): Promise<readonly unknown[]> {
+  const isRefusal = ({ message }: LogLine) => message === "Refused a connection";
+  await relay.waitForLog(isRefusal);
+  return (await relayLogUpToNow(relay)).filter(isRefusal)
     .map(({ level, listener, limit, peer }) => ({ level, listener, limit, peer }));
 }
 
@@ -69,8 +79,7 @@ Deno.test(
       ok(!idle.includes(undefined));
       equal(await servedFrom("127.0.0.1", publicAddress), undefined);
       const met = { level: "warn", listener: "public", limit: "max-connections-per-address" };
-      await relay.waitForLog(({ message }) => message === "Refused a connection");
-      equal(JSON.stringify(refusals(relay)), JSON.stringify([{ ...met, peer: "127.0.0.1" }]));
+      equal(JSON.stringify(await refusals(relay)), JSON.stringify([{ ...met, peer: "127.0.0.1" }]));
       equal(await metric(relay.internalAddress, "culvert_limit_hits_total"), 1);
 
       idle.push(await servedFrom("127.0.0.2", publicAddress));
@@ -155,7 +164,10 @@ Deno.test("connections whose TLS handshake does not come count, and leave no pla
     for (const connection of silent) await connection[Symbol.asyncDispose]();
     await eventually(handshake, "a place that was left");
     // What was turned away is no handshake that failed.
-    ok(!relay.logs.some(({ reason }) => reason === "other"), relay.program.logText());
-    equal(agent.logs.filter(({ message }) => message === "Disconnected from relay").length, 0);
+    const isLost = ({ message, level }: LogLine) =>
+      message === "Disconnected from relay" && level === "warn";
+    deepEqual((await agent.completeLog()).filter(isLost), []);
+    const isFailed = ({ reason }: LogLine) => reason === "other";
+    deepEqual((await relay.completeLog()).filter(isFailed), []);
   });
 });

@@ -109,13 +109,12 @@ Deno.test("an agent that sends Pings and reads no Pongs is cut off, others go on
       hostile.pause();
       const ping = encodeV2Frame(V2.ping, 0, new Uint8Array(120));
       const pings = encodeV2Batch(Array.from({ length: 500 }, () => ping));
-      const isCutOff = () => relay.logs.some(({ message }) => message === "Agent disconnected");
+      let isCutOff = false;
+      const cutOff = untilCutOff(relay, 1013).finally(() => isCutOff = true);
       const flood = async () => {
-        for (let count = 0; count < floodFrames && !isCutOff(); count++) await send(pings);
+        for (let count = 0; count < floodFrames && !isCutOff; count++) await send(pings);
       };
-      await within(Promise.all([flood(), askSmall(relay)]), "the flood of Pings");
-
-      await untilCutOff(relay, 1013);
+      await within(Promise.all([flood(), askSmall(relay), cutOff]), "the flood of Pings");
     } finally {
       hostile.terminate();
       await within(isClosed, "the hostile agent to be gone");
@@ -142,14 +141,16 @@ for (const what of ["reads no Pongs", "reads them"]) {
         for (let at = 0; at < pings.length; at += webSocketPing.length) {
           pings.set(webSocketPing, at);
         }
-        const isCutOff = () => relay.logs.some(({ message }) => message === "Agent disconnected");
+        let isCutOff = false;
+        const cutOff = relay.waitForLog(({ message }) => message === "Agent disconnected")
+          .finally(() => isCutOff = true);
         const flood = async () => {
-          for (let count = 0; count < floodFrames && !isCutOff(); count++) {
+          for (let count = 0; count < floodFrames && !isCutOff; count++) {
             await new Promise<void>((resolve) => line.write(pings, () => resolve()));
           }
         };
         await within(Promise.all([flood(), askSmall(relay)]), "the flood of Pings");
-        const end = await relay.waitForLog(({ message }) => message === "Agent disconnected");
+        const end = await cutOff;
         ok(end.code === 4002 || end.code === 1013, `code ${end.code}`);
       } finally {
         hostile.terminate();

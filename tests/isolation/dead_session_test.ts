@@ -52,7 +52,7 @@ Deno.test("an agent that is killed ends every stream with an error, and its succ
     await using successor = await newAgent(target, relay.connectUrl);
     await untilMetric(relay.internalAddress, "agents_connected", 1);
     await askSmall(relay);
-    assertNoSecrets(relay.logs, agent.logs, successor.logs);
+    await assertNoSecrets(relay, agent, successor);
   } catch (error) {
     console.error(lastLines(relay.program), lastLines(agent.program));
     throw error;
@@ -81,7 +81,7 @@ Deno.test("a relay that is killed ends every stream with an error, and its succe
     proxy.upstream = successor.publicAddress;
     await successor.waitForAgent(CLUSTER);
     await askSmall(successor);
-    assertNoSecrets(relay.logs, agent.logs, successor.logs);
+    await assertNoSecrets(relay, agent, successor);
   } catch (error) {
     console.error(lastLines(relay.program), lastLines(agent.program));
     throw error;

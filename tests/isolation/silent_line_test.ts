@@ -9,7 +9,7 @@ import { readResponse, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
 import { service } from "./service.ts";
 import { TcpProxy } from "./tcp_proxy.ts";
-import { askSmall, call, CLUSTER, lastLines, metric, secrets } from "./tunnel.ts";
+import { askSmall, call, CLUSTER, lastLines, metric, relayLogUpToNow, secrets } from "./tunnel.ts";
 
 /** Found in 10 to 12 s; under the 45 s that a session without a request is given. */
 const noticeMs = 30_000;
@@ -68,16 +68,17 @@ Deno.test("a request on a line that has gone silent fails in seconds, and the ag
       "the agent to notice",
       noticeMs,
     );
-    const isBack = () =>
-      relay.logs.filter(({ message, cluster }) =>
-        message === "Agent connected" && cluster === CLUSTER
-      ).length === 2;
-    await eventually(isBack, "the agent to be back", noticeMs);
-    await askSmall(relay);
+    const isConnected = ({ message, cluster }: LogLine) =>
+      message === "Agent connected" && cluster === CLUSTER;
+    await relay.waitForLogs(2, isConnected, {
+      what: "the agent to be back",
+      timeoutMs: noticeMs,
+    });
 
     const isIdleOnes = ({ cluster, message }: LogLine) =>
       cluster === idleCluster && message === "Agent disconnected";
-    equal(relay.logs.some(isIdleOnes), false, "nobody waits for it, so it is given more time");
+    const log = await relayLogUpToNow(relay);
+    equal(log.some(isIdleOnes), false, "nobody waits for it, so it is given more time");
     const wait = { timeoutMs: idleNoticeMs };
     match(String((await relay.waitForLog(isIdleOnes, wait)).reason), /^No frame for 4\d s$/);
     await idle.waitForLog(

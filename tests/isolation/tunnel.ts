@@ -72,7 +72,7 @@ export async function withTunnel(
   await relay.waitForAgent(CLUSTER);
   try {
     await test({ relay, agent, target });
-    assertNoSecrets(relay.logs, agent.logs);
+    await assertNoSecrets(relay, agent);
   } catch (error) {
     console.error(lastLines(relay.program), lastLines(agent.program));
     throw error;
@@ -81,16 +81,24 @@ export async function withTunnel(
 
 /** The end of a program's log, for a test that failed. */
 export function lastLines(program: Program): string {
-  return program.logText().split("\n").slice(-25).join("\n");
+  return program.logText(24);
 }
 
-/** Fails when a log holds what must not be in it. */
-export function assertNoSecrets(...logs: readonly (readonly LogLine[])[]): void {
-  for (const secret of Object.values(secrets)) {
-    const leaks = logs.flat().filter((line) => JSON.stringify(line).includes(secret));
-    deepEqual(leaks, [], "no secret may be logged");
+/**
+ * Stops programs, the last one first, and fails when a log holds what must not be in it: one of
+ * {@link secrets} or of `others`.
+ */
+export async function assertNoSecrets(...programs: readonly Logging[]): Promise<void> {
+  for (const program of programs.toReversed()) {
+    const lines = await program.completeLog();
+    for (const secret of Object.values(secrets)) {
+      const leaks = lines.filter((line) => JSON.stringify(line).includes(secret));
+      deepEqual(leaks, [], "no secret may be logged");
+    }
   }
 }
+
+type Logging = Pick<Program, "completeLog">;
 
 /** The head of a request to a cluster, with a caller's credential; `fields` are whole lines. */
 export function requestHead(
@@ -132,6 +140,17 @@ export async function askSmall(relay: { readonly internalAddress: string }): Pro
   const answer = await ask(relay, "/small");
   equal(statusOf(answer), 200);
   equal(new TextDecoder().decode(answer.body), "small");
+}
+
+/** What a relay has logged up to now, which the line of a request tells. */
+export async function relayLogUpToNow(relay: RunningRelay): Promise<readonly LogLine[]> {
+  const id = crypto.randomUUID();
+  await using caller = await openConnection(relay.internalAddress);
+  await caller.write(requestHead("GET", "/small", [`X-Request-Id: ${id}`]));
+  await within(readResponse(caller.reader), "an answer of the relay");
+  return await relay.logUntil(({ message, request_id }) =>
+    message === "Request" && request_id === id
+  );
 }
 
 /** The sum of a metric over all its labels; throws when the program has no such metric. */

@@ -3,7 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createLocalJWKSet, jwtVerify, SignJWT } from "jose";
 import { Issuer, type IssuerKey, makeKey } from "../callers/issuer.ts";
 import { get, startWebRelay, textOf, token, type WebRelay } from "../services/setup.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { within } from "../support/deadline.ts";
 import { type RunningAgent, runProgram, startAgent } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { readHead, statusOf } from "../support/raw_http.ts";
@@ -182,13 +182,13 @@ Deno.test("behind an access proxy, a service is open to whom its policy names", 
     match(text, /^GET/);
     ok(!text.includes(jwt) && !/culvert-identity/i.test(text));
   });
-  await t.step("the log tells who was refused, and which rules were not met", () => {
-    const line = site.web.relay.logs.find(({ reason }) => reason === "policy");
-    equal(line?.caller, "a@evil.com");
-    match(String(line?.detail), /groups not told/);
+  await t.step("the log tells who was refused, and which rules were not met", async () => {
+    const line = await site.web.relay.waitForLog(({ reason }) => reason === "policy");
+    equal(line.caller, "a@evil.com");
+    match(String(line.detail), /groups not told/);
   });
-  await t.step("no token is in the log", () => {
-    ok(!JSON.stringify(site.web.relay.logs).includes("eyJ"));
+  await t.step("no token is in the log", async () => {
+    ok(!JSON.stringify(await site.web.relay.completeLog()).includes("eyJ"));
   });
 });
 
@@ -213,10 +213,9 @@ Deno.test("what a person has begun ends when the policy is narrowed, and others'
   equal(statusOf(await site.ask(await site.sign(ann))), 200);
   ok(!anns.isClosed);
   await site.use({ rules: [] });
-  await eventually(
-    () => /at least one rule/.test(JSON.stringify(site.web.relay.logs)),
-    "the refusal of a policy without rules",
-  );
+  await site.web.relay.waitForLog((line) => /at least one rule/.test(JSON.stringify(line)), {
+    what: "the refusal of a policy without rules",
+  });
   ok(!anns.isClosed, "the file before stays in use");
 });
 

@@ -13,8 +13,9 @@ import { openConnection, type RawConnection } from "../support/raw_connection.ts
 import { readHead, statusOf } from "../support/raw_http.ts";
 import { type RawTarget, startRawTarget } from "../support/target.ts";
 import { service } from "../isolation/service.ts";
-import { ask, assertNoSecrets, metric, requestHead } from "../isolation/tunnel.ts";
+import { ask, assertNoSecrets, metric, relayLogUpToNow, requestHead } from "../isolation/tunnel.ts";
 import { ClustersMount } from "./clusters_mount.ts";
+import type { ReadableLog } from "../support/program_log.ts";
 
 const tokens = {
   blue: "blue-token-that-nobody-may-log",
@@ -51,19 +52,15 @@ function greenOf(target: RawTarget, changes: object = {}): object {
 
 /** The `count`-th change that the relay has taken. */
 async function reloaded(relay: RunningRelay, count: number): Promise<LogLine> {
-  const lines = () => relay.logs.filter(({ message }) => message === "Configuration reloaded");
-  await eventually(() => lines().length >= count, () => `${count} changes\n${logText(relay)}`);
-  return lines()[count - 1]!;
+  const isReload = ({ message }: LogLine) => message === "Configuration reloaded";
+  return (await relay.waitForLogs(count, isReload)).at(-1)!;
 }
 
-function logText(relay: RunningRelay): string {
-  return relay.program.logText();
-}
-
-function disconnected(relay: RunningRelay, cluster: string): LogLine[] {
-  return relay.logs.filter((line) =>
-    line.message === "Agent disconnected" && line.cluster === cluster
-  );
+/** The sessions of a cluster that the relay has ended up to now. */
+async function disconnected(relay: RunningRelay, cluster: string): Promise<LogLine[]> {
+  const isEnd = (line: LogLine) =>
+    line.message === "Agent disconnected" && line.cluster === cluster;
+  return (await relayLogUpToNow(relay)).filter(isEnd);
 }
 
 async function statusAt(relay: RunningRelay, cluster: string): Promise<number> {
@@ -86,10 +83,10 @@ async function assertEchoes(caller: RawConnection, text: string): Promise<void> 
   equal(new TextDecoder().decode(echo), text);
 }
 
-function assertNoTokens(...logs: readonly (readonly LogLine[])[]): void {
-  const text = JSON.stringify(logs);
+async function assertNoTokens(...programs: readonly ReadableLog[]): Promise<void> {
+  await assertNoSecrets(...programs);
+  const text = JSON.stringify(await Promise.all(programs.map((each) => each.completeLog())));
   for (const token of Object.values(tokens)) ok(!text.includes(token), "no token may be logged");
-  assertNoSecrets(...logs);
 }
 
 Deno.test("a token is rotated: the old one's session ends when it is removed, and no request is lost", async () => {
@@ -114,7 +111,7 @@ Deno.test("a token is rotated: the old one's session ends when it is removed, an
   await relay.waitForLog(({ message, token_name }) =>
     message === "Agent connected" && token_name === "next"
   );
-  equal(disconnected(relay, "blue").length, 0, "the old token still counts");
+  equal((await disconnected(relay, "blue")).length, 0, "the old token still counts");
   // The first agent goes as one that was restarted with the new token would.
   equal(await first.stop(), 0);
   await using late = await startOne(relay, target, tokens.blue);
@@ -131,7 +128,7 @@ Deno.test("a token is rotated: the old one's session ends when it is removed, an
     message.startsWith("The relay refused this agent; check --token") && status === 401
   );
   equal(await statusAt(relay, "blue"), 200, "the agent with the new token serves");
-  assertNoTokens(relay.logs, second.logs, late.logs);
+  await assertNoTokens(relay, second, late);
 });
 
 Deno.test("clusters come and go, and another cluster's session and running request are not touched", async () => {
@@ -160,8 +157,9 @@ Deno.test("clusters come and go, and another cluster's session and running reque
   await mount.replace(blueOf(target), greenOf(target));
   await eventually(async () => await statusAt(relay, "blue") === 200, "blue to be back");
   await assertEchoes(running, "after");
-  deepEqual(disconnected(relay, "green"), []);
-  assertNoTokens(relay.logs, blue.logs, green.logs);
+  deepEqual(await disconnected(relay, "green"), []);
+  running.destroy();
+  await assertNoTokens(relay, blue, green);
 });
 
 Deno.test("a changed targetAddr counts for new requests, on the session that is there", async () => {
@@ -179,8 +177,8 @@ Deno.test("a changed targetAddr counts for new requests, on the session that is 
   await mount.replace(blueOf(target));
   await reloaded(relay, 2);
   equal(await statusAt(relay, "blue"), 200);
-  deepEqual(disconnected(relay, "blue"), []);
-  ok(agent.logs.some(({ message }) => message === "Refused a request for another target"));
+  deepEqual(await disconnected(relay, "blue"), []);
+  await agent.waitForLog(({ message }) => message === "Refused a request for another target");
 });
 
 Deno.test("a directory is followed as Kubernetes mounts it: all files at once, by a swapped link", async () => {
@@ -208,8 +206,8 @@ Deno.test("a directory is followed as Kubernetes mounts it: all files at once, b
   // A machine that is busy may be late with one of them.
   ok(Math.min(...tookMs) <= 2_000, `each must be taken within 2 s; it took ${tookMs} ms`);
   await blue.waitForLog(({ code }) => code === 1008);
-  deepEqual(disconnected(relay, "green"), []);
-  assertNoTokens(relay.logs, blue.logs, green.logs);
+  deepEqual(await disconnected(relay, "green"), []);
+  await assertNoTokens(relay, blue, green);
 });
 
 Deno.test("what is not valid is refused, once each, and what was in use goes on", async (t) => {
@@ -243,32 +241,34 @@ Deno.test("what is not valid is refused, once each, and what was in use goes on"
       /entry 1 \("blue"\): certificateName: needs --tls-client-ca/,
     ],
   ];
-  const refusals = () => relay.logs.filter(({ message }) => message.startsWith("Refused a change"));
+  const isRefusal = ({ message }: LogLine) => message.startsWith("Refused a change");
   for (const [index, [what, content, reason]] of wrong.entries()) {
     await t.step(`a file ${what}`, async () => {
       await mount.write(content);
-      await eventually(() => refusals().length > index, () => `the refusal\n${logText(relay)}`);
-      match(String(refusals()[index]!.reason), reason);
+      const refusals = await relay.waitForLogs(index + 1, isRefusal);
+      match(String(refusals[index]!.reason), reason);
       equal(await statusAt(relay, "blue"), 200);
       await assertEchoes(running, what);
     });
   }
   await t.step("a file that is gone", async () => {
     await Deno.remove(mount.file);
-    await eventually(() => refusals().length > wrong.length, "the refusal");
-    match(String(refusals().at(-1)!.reason), /cannot be read: there is no such file$/);
+    const refusals = await relay.waitForLogs(wrong.length + 1, isRefusal);
+    match(String(refusals.at(-1)!.reason), /cannot be read: there is no such file$/);
     equal(await statusAt(relay, "blue"), 200);
   });
   await t.step("the next valid one is taken", async () => {
     await mount.write(text);
     equal((await reloaded(relay, 1)).added, 1);
-    equal(refusals().length, wrong.length + 1, "one line each");
-    deepEqual(disconnected(relay, "blue"), []);
+    const log = await relayLogUpToNow(relay);
+    equal(log.filter(isRefusal).length, wrong.length + 1, "one line each");
+    deepEqual(await disconnected(relay, "blue"), []);
     const address = relay.internalAddress;
     equal(await metric(address, "culvert_config_reloads_total"), wrong.length + 2);
     ok(await metric(address, "culvert_config_last_reload_success_timestamp_seconds") > 1e9);
   });
-  assertNoTokens(relay.logs, agent.logs);
+  running.destroy();
+  await assertNoTokens(relay, agent);
 });
 
 Deno.test("a token's session ends when it expires, and the log says which one has", async () => {
@@ -293,6 +293,6 @@ Deno.test("a token's session ends when it expires, and the log says which one ha
   const refusal = await relay.waitForLog(({ message }) => message === "Refused an agent");
   deepEqual([refusal.reason, refusal.cluster, refusal.token_name], ["expired", "blue", "ending"]);
   equal(await statusAt(relay, "blue"), 200);
-  equal(disconnected(relay, "blue").length, 1);
-  assertNoTokens(relay.logs, expiring.logs, staying.logs);
+  equal((await disconnected(relay, "blue")).length, 1);
+  await assertNoTokens(relay, expiring, staying);
 });

@@ -1,7 +1,6 @@
 /** The agent's credential: in every request, fresh from its file, and instead of the caller's. */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { okWith } from "../interop/contents.ts";
-import { eventually } from "../support/deadline.ts";
 import { fieldValues, type RawMessage, statusOf } from "../support/raw_http.ts";
 import { answering } from "../support/target.ts";
 import { ask, metric, withTunnel } from "../isolation/tunnel.ts";
@@ -27,27 +26,24 @@ Deno.test("a rotated token is used at once, and a request without one is not sen
     const options = { target: tellCredentials, agentArgs: ["-sa-token-path", path] };
     await withTunnel(options, async ({ relay, agent, target }) => {
       const assertUnavailable = async (reason: RegExp) => {
-        const failures = () => agent.logs.filter(({ message }) => message === "Request failed");
-        const before = failures().length;
         const sent = target.connections.map(({ receivedBytes }) => receivedBytes);
-        const answer = await ask(relay, "/");
-        equal(statusOf(answer), 503);
-        deepEqual(JSON.parse(textOf(answer)).error, {
-          code: "credentials",
-          message: "the agent has no credential for the target",
-        });
+        const askInVain = async () => {
+          const answer = await ask(relay, "/");
+          equal(statusOf(answer), 503);
+          deepEqual(JSON.parse(textOf(answer)).error, {
+            code: "credentials",
+            message: "the agent has no credential for the target",
+          });
+        };
+        const line = await agent.logAfter(askInVain, ({ message }) => message === "Request failed");
         deepEqual(target.connections.map(({ receivedBytes }) => receivedBytes), sent);
-        await eventually(() => failures().length > before, "the agent's log line");
-        const line = failures().at(-1);
-        equal(line?.code, "credentials");
-        match(String(line?.reason), reason);
+        equal(line.code, "credentials");
+        match(String(line.reason), reason);
       };
 
       await t.step("a file that is not there yet: 503, and a warning at start", async () => {
-        const warnings = agent.logs.filter(({ level }) => level === "warn");
-        match(
-          warnings.map(({ message }) => message).join("\n"),
-          /cannot be read yet: .*no such file/,
+        await agent.waitForLog(({ level, message }) =>
+          level === "warn" && /cannot be read yet: .*no such file/.test(message)
         );
         await assertUnavailable(/^The token can't be read/);
       });
@@ -87,7 +83,7 @@ Deno.test("an agent whose token file is there warns of nothing at start", async 
   const agent = { credential: "from-the-file" };
   await withTunnel({ target: tellCredentials, agent }, async ({ relay, agent }) => {
     deepEqual(JSON.parse(textOf(await ask(relay, "/"))), ["Bearer from-the-file"]);
-    const warnings = agent.logs.filter(({ level }) => level === "warn");
+    const warnings = (await agent.completeLog()).filter(({ level }) => level === "warn");
     deepEqual(warnings.map(({ message }) => message), [
       "Option --server begins with ws://: the token can be read on the way",
     ]);
@@ -120,8 +116,9 @@ Deno.test("an agent whose own credential the target refuses warns with the optio
       "string",
     ]);
     equal(await metric(agent.healthAddress, refusals), 3);
-    equal(agent.logs.filter(({ status }) => status === 401).length, 1, "one line a minute");
-    equal(JSON.stringify(agent.logs).includes("of-an-account"), false);
+    const log = await agent.completeLog();
+    equal(log.filter(({ status }) => status === 401).length, 1, "one line a minute");
+    equal(JSON.stringify(log).includes("of-an-account"), false);
   });
 });
 
@@ -130,7 +127,7 @@ Deno.test("a 401 to a request without a credential of the agent's is the caller'
   await withTunnel(options, async ({ relay, agent }) => {
     equal(statusOf(await ask(relay, "/api")), 401);
     equal(await metric(agent.healthAddress, refusals), 0);
-    equal(agent.logs.some(({ status }) => status === 401), false);
+    equal((await agent.completeLog()).some(({ status }) => status === 401), false);
   });
 });
 

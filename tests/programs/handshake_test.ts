@@ -90,9 +90,9 @@ Deno.test("a failed TLS handshake has a log line and a count, with peer and reas
         const seconds = Date.parse(stdout.trim().replace("notAfter=", "")) / 1000;
         const line = `culvert_certificate_not_after_timestamp_seconds{name="${name}"} ${seconds}`;
         ok(text.includes(`\n${line}\n`), `${line} is missing`);
-        const { option, days } = relay.logs.find((line) =>
+        const { option, days } = await relay.waitForLog((line) =>
           line.message === "A certificate expires soon" && line.option === name
-        )!;
+        );
         deepEqual([option, days], [name, 1]);
       }
     });

@@ -3,7 +3,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:tls";
 import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { within } from "../support/deadline.ts";
 import { type Program, runProgram, startAgent, startRelay } from "../support/programs.ts";
 import { splitAddress } from "../support/raw_connection.ts";
 import { CLUSTER, secrets } from "../isolation/tunnel.ts";
@@ -17,11 +17,7 @@ const codeOf = (character: string) => character.charCodeAt(0);
 
 /** Waits for one more refused reload, and returns its reason. */
 async function refusal(program: Program, change: () => Promise<void>): Promise<string> {
-  const lines = () => program.logs.filter(({ message }) => message === refused);
-  const before = lines().length;
-  await change();
-  await eventually(() => lines().length > before, () => `a refusal\n${program.logText()}`);
-  return String(lines().at(-1)?.reason);
+  return String((await program.logAfter(change, ({ message }) => message === refused)).reason);
 }
 
 /** Whose certificate a server shows in a handshake that succeeds. */

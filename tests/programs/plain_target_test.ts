@@ -55,5 +55,6 @@ Deno.test("an agent with --plain-target says that its target speaks TLS, even if
   const line = await agent.waitForLog(({ message }) => message === says);
   equal(line.target, target.address);
   await ask();
-  equal(agent.logs.filter(({ message }) => message === says).length, 1);
+  const log = await agent.completeLog();
+  equal(log.filter(({ message }) => message === says).length, 1);
 });

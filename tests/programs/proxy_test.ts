@@ -104,13 +104,14 @@ Deno.test("an agent reaches its relay through a proxy, with credentials, TLS ins
           await assertServes(parts);
           equal(proxy.heads.length, 1);
           match(proxy.heads[0]!, new RegExp(`^CONNECT ${host}:443 HTTP/1.1\r\n`));
-          const { proxy: shown } = agent.logs.find(({ message }) =>
+          const { proxy: shown } = await agent.waitForLog(({ message }) =>
             message === "Connecting to relay"
-          )!;
+          );
           equal(shown, `${scheme}://${proxy.address}`);
-          assertNoSecrets(relay.logs, agent.logs);
+          await assertNoSecrets(agent);
+          const log = JSON.stringify(await agent.completeLog());
           for (const secret of [password, encodeURIComponent(password), authorization]) {
-            equal(agent.program.logText().includes(secret), false, "credentials were logged");
+            equal(log.includes(secret), false, "credentials were logged");
           }
         } catch (error) {
           console.error(lastLines(relay.program), lastLines(agent.program));
@@ -148,6 +149,7 @@ Deno.test("an agent reaches its relay through a proxy, with credentials, TLS ins
       });
       match(proxy.heads[0]!, /^CONNECT other\.test:443 /);
     });
+    await assertNoSecrets(relay);
   });
 });
 
@@ -173,12 +175,13 @@ Deno.test("an agent says what is wrong with its proxy, and connects once that is
     args: ["-max-retry", "50ms", "-log-level", "debug"],
     env: { ...quiet, http_proxy: proxy.address },
   });
-  const reasons = agent.logs.filter(({ message }) => message === "Could not connect to relay")
+  const log = await agent.logUntil(({ message }) => message === "Connected to relay");
+  const reasons = log.filter(({ message }) => message === "Could not connect to relay")
     .map(({ reason }) => String(reason));
   const expected = [...refusals.map(([, says]) => says), "The proxy closed the connection"];
   equal(reasons.length, expected.length, reasons.join("\n"));
   for (const [index, says] of expected.entries()) equal(reasons[index]!.startsWith(says), true);
   await askSmall(relay);
   await eventually(() => proxy.openConnections === 1, "only the tunnel's connection to be left");
-  assertNoSecrets(relay.logs, agent.logs);
+  await assertNoSecrets(relay, agent);
 });

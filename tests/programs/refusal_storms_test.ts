@@ -6,7 +6,7 @@ import { equal, ok } from "node:assert/strict";
 import { freeLines } from "../../lib/rate_limited_log.ts";
 import { loopbackFiles, withFolder } from "../support/certificates.ts";
 import { eventually } from "../support/deadline.ts";
-import { type RunningRelay, startRelay } from "../support/programs.ts";
+import { type LogLine, type RunningRelay, startRelay } from "../support/programs.ts";
 import { ConnectionGoneError, openConnection } from "../support/raw_connection.ts";
 
 const storm = 60;
@@ -93,12 +93,15 @@ for (const refusal of refusals) {
         "all of them to be counted",
       );
       for (const message of refusal.messages) {
-        const lines = () => relay.logs.filter((line) => line.message.startsWith(message));
-        const told = () => lines().reduce((sum, { unlogged }) => sum + Number(unlogged ?? 1), 0);
-        await eventually(() => told() === storm, `lines that tell of ${message}`, 30_000);
-        const first = lines().filter(({ unlogged }) => unlogged === undefined);
+        const linesIn = (log: readonly LogLine[]) =>
+          log.filter((line) => line.message.startsWith(message));
+        const told = (log: readonly LogLine[]) =>
+          linesIn(log).reduce((sum, { unlogged }) => sum + Number(unlogged ?? 1), 0);
+        const wait = { what: `lines that tell of ${message}`, timeoutMs: 30_000 };
+        const lines = linesIn(await relay.logWhen((log) => told(log) === storm, wait));
+        const first = lines.filter(({ unlogged }) => unlogged === undefined);
         ok(first.length <= freeLines, `${first.length} lines`);
-        equal(lines().at(-1)!["peer"], "127.0.0.1");
+        equal(lines.at(-1)!["peer"], "127.0.0.1");
       }
     });
   });

@@ -1,7 +1,7 @@
 /** Agents that are not let in: what they are told, and what others notice of it. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
-import { startAgent, startRelay } from "../support/programs.ts";
+import { type LogLine, startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { fieldValues, type RawHead, readHead, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
@@ -62,26 +62,25 @@ Deno.test("a storm of wrong tokens is slowed down; a right one from the same add
   ok(await slowed() >= overdone.length + 32);
 
   // The log has a few lines, and others that tell how many more there were.
-  const lines = () => relay.logs.filter(({ message }) => message.startsWith("Refused an agent"));
-  ok(lines().length < wrong.length / 2, `${lines().length} lines`);
-  let more = 0;
-  await eventually(async () => {
-    await handshake(relay.publicAddress, wrongToken);
-    more++;
-    return lines().some(({ unlogged }) => unlogged !== undefined);
-  }, "a line with what was not logged");
-  const told = () => lines().reduce((sum, { unlogged }) => sum + Number(unlogged ?? 1), 0);
-  await eventually(() => told() >= wrong.length, "all to be told of", 20_000);
-  ok(told() <= wrong.length + more, `${told()} were told of`);
+  const refusals = (log: readonly LogLine[]) =>
+    log.filter(({ message }) => message.startsWith("Refused an agent"));
+  const counts = (log: readonly LogLine[]) =>
+    refusals(log).reduce((sum, { unlogged }) => sum + Number(unlogged ?? 1), 0);
+  const log = await relay.logWhen((log) => counts(log) >= wrong.length, {
+    what: "lines that tell of all refusals",
+  });
+  equal(counts(log), wrong.length);
+  const lines = refusals(log);
+  ok(lines.length < wrong.length / 2, `${lines.length} lines`);
   ok(
-    lines().some(({ message }) =>
+    lines.some(({ message }) =>
       /; \d+ more like this from 127\.0\.0\.1 in the last 5 s$/.test(message)
     ),
   );
-  ok(lines().some(({ slowed }) => slowed === true));
-  for (const line of lines()) equal(line.reason, "unknown_token");
-  ok(!JSON.stringify(relay.logs).includes(wrongToken));
-  assertNoSecrets(relay.logs, agent.logs);
+  ok(lines.some(({ slowed }) => slowed === true));
+  for (const line of lines) equal(line.reason, "unknown_token");
+  await assertNoSecrets(relay, agent);
+  ok(!JSON.stringify(await relay.completeLog()).includes(wrongToken));
 });
 
 Deno.test("an agent that is slowed down is told what to do, and waits", async () => {
@@ -233,7 +232,7 @@ Deno.test("a cluster that is bound to a certificate's name takes an agent with n
       "The client certificate is not the cluster's any more",
     ]);
     await refused.waitForLog(({ message }) => message === "Connected to relay");
-    assertNoSecrets(relay.logs, holder.logs, refused.logs);
+    await assertNoSecrets(relay, holder, refused);
   });
 });
 
@@ -253,15 +252,14 @@ Deno.test("an agent without the certificate that its relay demands says so at ea
       ...{ token: secrets.token, target: "127.0.0.1:1", waitsForSession: false },
       args: ["-server-ca-cert", authority.caPath, "-max-retry", "50ms"],
     });
-    const failures = () =>
-      agent.logs.filter(({ message }) => message === "Could not connect to relay");
-    await eventually(() => failures().length >= 12, "a dozen attempts");
-    for (const { reason, next_try: nextTry } of failures()) {
+    const isFailure = ({ message }: LogLine) => message === "Could not connect to relay";
+    const failures = await agent.waitForLogs(12, isFailure);
+    for (const { reason, next_try: nextTry } of failures) {
       match(String(reason), /give (a certificate|one) with --client-cert$/);
       equal(nextTry, "in less than 1 s");
     }
     // Once the relay has said why, that is the reason, whatever gets through later.
-    const reasons = failures().map(({ reason }) => String(reason));
+    const reasons = failures.map(({ reason }) => String(reason));
     const first = reasons.findIndex((reason) => reason.includes("CertificateRequired"));
     if (first !== -1) equal(new Set(reasons.slice(first)).size, 1);
   });
@@ -275,10 +273,9 @@ Deno.test("an agent with a wrong token tries again within seconds at first, and 
     relayUrl: relay.connectUrl,
     ...{ token: wrongToken, target: "127.0.0.1:1", waitsForSession: false },
   });
-  const refusals = () => agent.logs.filter(({ status }) => status === 401);
-  await eventually(() => refusals().length >= 2, "two refusals");
+  const refusals = await agent.waitForLogs(2, ({ status }) => status === 401);
   for (const [index, limitMs] of [2_000, 4_000].entries()) {
-    const { retry_in_ms: ms, next_try: nextTry } = refusals()[index]!;
+    const { retry_in_ms: ms, next_try: nextTry } = refusals[index]!;
     ok(Number(ms) >= limitMs / 2 && Number(ms) <= limitMs, `${ms} ms`);
     match(String(nextTry), /^in [1-4] s$/);
   }

@@ -4,7 +4,13 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { connect } from "node:tls";
 import { eventually, within } from "../support/deadline.ts";
-import { type Program, type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
+import {
+  type LogLine,
+  type Program,
+  type RunningRelay,
+  startAgent,
+  startRelay,
+} from "../support/programs.ts";
 import { RawConnection, splitAddress } from "../support/raw_connection.ts";
 import { readHead, readResponse, statusOf } from "../support/raw_http.ts";
 import { startRawTarget } from "../support/target.ts";
@@ -119,17 +125,18 @@ const isReload = (result: "applied" | "refused") => ({ message }: { message: str
       ? "Configuration reloaded"
       : "Refused a changed configuration; what was in use stays");
 
-/** Changes something and waits until the program has logged that, once more than before. */
+/** An end that is not the agent's own doing: it would be one when the agent stops. */
+const isLostSession = ({ message, level }: LogLine) =>
+  message === "Disconnected from relay" && level === "warn";
+
+/** Changes something and waits until the program has logged that. */
 async function reload(
   program: Program,
   result: "applied" | "refused",
   change: () => Promise<void>,
 ): Promise<string> {
-  const count = () => program.logs.filter(isReload(result)).length;
-  const before = count();
-  await change();
-  await eventually(() => count() > before, `a change to be ${result}`);
-  return String(program.logs.findLast(isReload(result))?.reason);
+  const wait = { what: `a change to be ${result}` };
+  return String((await program.logAfter(change, isReload(result), wait)).reason);
 }
 
 async function reloads(relay: RunningRelay, options: CallerOptions): Promise<string[]> {
@@ -180,7 +187,6 @@ Deno.test("the relay's certificate, key and client CA are replaced without a fai
         await echo.connection.write("ping");
         const bytes = await within(echo.connection.reader.readExactly(4), "the echo");
         equal(new TextDecoder().decode(bytes), "ping");
-        equal(agent.logs.some(({ message }) => message === "Disconnected from relay"), false);
       };
       const assertUntouched = async () => {
         await assertEchoes();
@@ -268,12 +274,14 @@ Deno.test("the relay's certificate, key and client CA are replaced without a fai
           equal(await askAnew(relay, newCaller), "second");
           equal(await isRefused(relay, oldCaller), true);
           const expected = "The session's certificate is not trusted any more";
-          const refusals = () => relay.logs.filter(({ detail }) => detail === expected);
           for (const version of versions) {
             equal((await resume(version)).isAnswered, false, version);
           }
-          await eventually(() => refusals().length === versions.length, "the refusals' log lines");
-          for (const { message, reason, peer } of refusals()) {
+          const refusals = await relay.waitForLogs(
+            versions.length,
+            ({ detail }) => detail === expected,
+          );
+          for (const { message, reason, peer } of refusals) {
             deepEqual(
               [message, reason, peer],
               ["TLS handshake failed", "bad_certificate", "127.0.0.1"],
@@ -284,7 +292,12 @@ Deno.test("the relay's certificate, key and client CA are replaced without a fai
           await within(kept.connection.reader.readToEnd(), "the kept connection to end");
         },
       );
-      assertNoSecrets(relay.logs, agent.logs);
+      await t.step("the agent's session has lasted", async () => {
+        echo.connection.destroy();
+        const log = await agent.completeLog();
+        deepEqual(log.filter(isLostSession), []);
+      });
+      await assertNoSecrets(relay, agent);
     } catch (error) {
       console.error(lastLines(relay.program), lastLines(agent.program));
       throw error;
@@ -328,7 +341,6 @@ Deno.test("an agent shows its new certificate and believes the new CA with its n
     });
     match(reason, /^Option --client-key .* is not the key of the certificate in --client-cert$/);
     await reload(agent.program, "applied", () => mount.update(good));
-    equal(agent.logs.some(({ message }) => message === "Disconnected from relay"), false);
 
     await using relay = await relayWith(next, after.server);
     proxy.upstream = relay.publicAddress;
@@ -336,7 +348,9 @@ Deno.test("an agent shows its new certificate and believes the new CA with its n
     await relay.waitForAgent(CLUSTER);
     const caller = { pair: after.agent, trusted: [next] };
     equal(await askAnew(relay, caller), "server");
-    assertNoSecrets(relay.logs, agent.logs);
+    await assertNoSecrets(relay, agent);
+    const lost = (await agent.completeLog()).filter(isLostSession);
+    equal(lost.length, 1, "the session of the relay that was killed, and no other");
   });
 });
 
@@ -403,13 +417,13 @@ Deno.test("an agent's session ends with its client certificate, and says so; wit
     await relay.waitForLog(({ message }) => message === "TLS handshake failed");
 
     const renewed = await authority.issue("renewed", "DNS:agent");
-    const connections = () =>
-      relay.logs.filter(({ message }) => message === "Agent connected").length;
-    // More than one, if it dialled anew within the certificate's last second.
-    const before = connections();
-    await Deno.copyFile(renewed.keyPath, brief.keyPath);
-    await Deno.copyFile(renewed.certPath, brief.certPath);
-    await eventually(() => connections() > before, "the agent with its renewed certificate");
+    const replace = async () => {
+      await Deno.copyFile(renewed.keyPath, brief.keyPath);
+      await Deno.copyFile(renewed.certPath, brief.certPath);
+    };
+    await relay.logAfter(replace, ({ message }) => message === "Agent connected", {
+      what: "the agent with its renewed certificate",
+    });
     equal(await askAnew(relay, { pair: caller, trusted: [authority] }), "relay");
   });
 });
@@ -452,12 +466,12 @@ Deno.test("an agent whose client certificate ends soon is asked to show its rene
     await relay.waitForLog(({ message }) =>
       message === "Agent's certificate ends soon; asked it to connect anew"
     );
-    const connected = () => relay.logs.filter(({ message }) => message === "Agent connected");
-    await eventually(() => connected().length === 2, "the agent with its renewed certificate");
+    await relay.waitForLogs(2, ({ message }) => message === "Agent connected");
     equal(await askAnew(relay, caller), "relay");
     await echo.connection.write("ping");
     const bytes = await within(echo.connection.reader.readExactly(4), "the echo");
     equal(new TextDecoder().decode(bytes), "ping");
-    equal(agent.logs.some(({ message }) => message === "Disconnected from relay"), false);
+    echo.connection.destroy();
+    deepEqual((await agent.completeLog()).filter(isLostSession), []);
   });
 });

@@ -180,8 +180,8 @@ for (const name of ["relay", "agent"] as const) {
       await within(broken, "the half answer to break off");
       for (const caller of [silent, half]) caller.destroy();
       equal(await stopped.exitCode, 0);
-      const line = program.logs.find(({ message }) => message.includes("grace is over"));
-      deepEqual([line?.level, line?.open, line?.grace_ms], ["warn", 2, 500]);
+      const line = await program.waitForLog(({ message }) => message.includes("grace is over"));
+      deepEqual([line.level, line.open, line.grace_ms], ["warn", 2, 500]);
     });
   });
 }
@@ -263,12 +263,12 @@ Deno.test("agents that are replaced one after the other under load lose no reque
       await eventually(() => load.answered > from + 50, "the load to be answered", timeoutMs);
       equal(await agent.stop(), 0);
       await eventually(() => load.answered > from + 100, "the load to be answered", timeoutMs);
-      assertNoSecrets(agent.logs);
+      await assertNoSecrets(agent);
       agent = successor;
     }
     deepEqual(await load.stop(), []);
     equal(await agent.stop(), 0);
-    assertNoSecrets(relay.logs, agent.logs);
+    await assertNoSecrets(relay, agent);
   } catch (error) {
     console.error(lastLines(relay.program));
     throw error;

@@ -157,7 +157,7 @@ Deno.test("a TCP stream whose relay has ended before the target is connected is 
 });
 
 Deno.test("a TCP stream whose target can't be reached says why, and is counted", async () => {
-  const address = await refusingAddress();
+  const address = refusingAddress();
   await Setup.with(() => [
     { name: "away", address, kind: "tcp" },
     { name: "lost", address: "no-such-host.invalid:1", kind: "tcp" },
@@ -307,8 +307,10 @@ Deno.test("a changed targets file takes effect while streams of every target go 
     equal(await setup.metric('culvert_agent_tcp_connections_total{target="pg"}'), undefined);
     const reloads = 'culvert_config_reloads_total{source="targets",result="applied"}';
     equal(await setup.metric(reloads), 1);
-    const line = setup.agent.logs.find(({ message }) => message === "Configuration reloaded");
-    deepEqual([line?.source, line?.added, line?.removed], ["targets", 1, 1]);
+    const line = await setup.agent.waitForLog(({ message }) =>
+      message === "Configuration reloaded"
+    );
+    deepEqual([line.source, line.added, line.removed], ["targets", 1, 1]);
   });
 });
 

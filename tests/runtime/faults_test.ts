@@ -178,8 +178,8 @@ Deno.test("exceptions that nobody has caught are lines of the log, and the progr
     Promise.reject(new Error("in a promise"));
     setTimeout(() => log.info("Going on"), 50);
   `);
-  await program.waitForLog(({ message }) => message === "Going on");
-  const lines = program.logs.filter(({ message }) => message === "Internal error");
+  const log = await program.logUntil(({ message }) => message === "Going on");
+  const lines = log.filter(({ message }) => message === "Internal error");
   deepEqual(lines.map(({ error }) => error).sort(), [
     "Error: in a promise",
     "Error: in a timer",
@@ -194,6 +194,6 @@ Deno.test("exceptions that nobody has caught are lines of the log, and the progr
 Deno.test("a program whose main function fails logs why, and ends with 1", async () => {
   const program = buggyProgram(`throw new Error("can't go on");`);
   equal(await program.ended(20_000), 1);
-  const [line] = program.logs;
+  const [line] = await program.completeLog();
   deepEqual([line?.message, line?.["error"]], ["Internal error", "Error: can't go on"]);
 });

@@ -3,7 +3,7 @@ import { request as httpRequest } from "node:http";
 import { startAgent, startRelay } from "../support/programs.ts";
 import { RealOidcProvider } from "./oidc_provider.ts";
 import { clientId, clientSecret } from "./fake_provider.ts";
-import { freePort } from "../support/redis.ts";
+import { freePort } from "../support/free_port.ts";
 import { navigation } from "./world.ts";
 
 const token = "signin-agent-token-0123456789";
@@ -29,7 +29,7 @@ export async function startSystem(
   target: string,
   change: (text: string) => string = (text) => text,
 ): Promise<System> {
-  const port = await freePort();
+  const port = freePort();
   const login = `http://login.localhost:${port}/.culvert`;
   const provider = await RealOidcProvider.start(`${login}/callback`, `${login}/signed-out`);
   const text = change(`

@@ -5,10 +5,10 @@ import { PeopleSessions } from "../../lib/relay/signin/people_sessions.ts";
 import { maxSessionsOfPerson, type SessionRecord } from "../../lib/relay/signin/sessions.ts";
 import { SharedSessions } from "../../lib/relay/signin/shared_sessions.ts";
 import { redisStore } from "../../lib/runtime/node/redis_store.ts";
-import { eventually } from "../support/deadline.ts";
+import { eventually, within } from "../support/deadline.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 
-const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
+const systemClock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const ignore = !hasRedis;
 
@@ -18,9 +18,11 @@ interface Relay extends AsyncDisposable {
   /** Tells whether the relay reaches the store. */
   readonly outage: { isAway: boolean };
   readonly changes: () => number;
+  /** Resolves when the store is there again. */
+  readonly storeIsBack: () => Promise<void>;
 }
 
-async function relay(redis: Redis, idleMs = 60_000): Promise<Relay> {
+async function relay(redis: Redis, idleMs = 60_000, clock = systemClock): Promise<Relay> {
   const store = redisStore(redis.url);
   const ready = new Promise<void>((resolve) => store.onReady = resolve);
   store.open();
@@ -48,6 +50,7 @@ async function relay(redis: Redis, idleMs = 60_000): Promise<Relay> {
     outage,
     sessions,
     changes: () => changes,
+    storeIsBack: () => new Promise((resolve) => store.onReady = resolve),
     async [Symbol.asyncDispose]() {
       await sessions.close();
       store.close();
@@ -175,11 +178,19 @@ Deno.test({
   ignore,
   async fn() {
     await using redis = await Redis.start();
-    await using one = await relay(redis, 300);
-    await using two = await relay(redis, 300);
+    const idleMs = 30_000;
+    let passedMs = 0;
+    const clock = { ...systemClock, nowMs: () => Date.now() + passedMs };
+    await using one = await relay(redis, idleMs, clock);
+    await using two = await relay(redis, idleMs, clock);
     await one.sessions.put(record("s-1"));
     assert.ok(await two.sessions.find("s-1"));
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    const key = "culvert:people:session:s-1";
+    const aliveMs = Number((await redis.ask("PTTL", key)).slice(1));
+    assert.ok(aliveMs > 0 && aliveMs <= idleMs, `${key} lives ${aliveMs} ms`);
+    // As much time passes for the relays, and for Redis.
+    passedMs = idleMs;
+    await redis.ask("PEXPIRE", key, "0");
     assert.equal(await two.sessions.find("s-1"), undefined);
     assert.equal(await one.sessions.find("s-1"), undefined);
   },
@@ -195,6 +206,10 @@ Deno.test({
     one.outage.isAway = true;
     assert.ok(await one.sessions.find("s-1"));
     assert.equal(await one.sessions.find("s-2"), undefined);
+    // A client that waits to connect again keeps a timer.
+    const isBack = one.storeIsBack();
+    await redis.start();
+    await within(isBack, "the store to be back");
   },
 });
 

@@ -4,20 +4,22 @@
  */
 import { lastOfEach } from "./arguments.ts";
 import { DeadlineError, DEFAULT_DEADLINE_MS, within } from "./deadline.ts";
+import {
+  type LogFilter,
+  type LogLine,
+  type LogWait,
+  parseLogLine,
+  ProgramLog,
+  type ReadableLog,
+} from "./program_log.ts";
+
+export type { LogLine } from "./program_log.ts";
 
 /** Where `relay.ts` and `agent.ts` lie. */
 const repositoryRoot = new URL("../../", import.meta.url);
 
 /** How long a program may take to stop in good order before it is killed; its own drain is 5–10 s. */
 const STOP_TIMEOUT_MS = 20_000;
-
-/** One line of a program's log; a line that is not JSON has only `message`. */
-export interface LogLine {
-  readonly message: string;
-  readonly level?: string;
-  readonly logger?: string;
-  readonly [property: string]: unknown;
-}
 
 /** What a program that ended by itself left. */
 export interface ProgramResult {
@@ -26,31 +28,17 @@ export interface ProgramResult {
   readonly stderr: string;
 }
 
-/** How a test waits for a log line; `what` names it where it does not come. */
-export interface LogWait {
-  readonly timeoutMs?: number;
-  readonly what?: string;
-}
-
-interface LogWaiter {
-  readonly accepts: (line: LogLine) => boolean;
-  readonly resolve: (line: LogLine) => void;
-  readonly reject: (error: Error) => void;
-}
-
 /**
  * A running program. Dispose it with `await using`: it is stopped if it still runs, and one that
  * ended by itself in the meantime makes the disposal fail with its log.
  */
-export class Program implements AsyncDisposable {
-  /** The program's log so far, in order. */
-  readonly logs: LogLine[] = [];
+export class Program implements AsyncDisposable, ReadableLog {
   readonly pid: number;
 
   readonly #name: string;
   readonly #child: Deno.ChildProcess;
   readonly #cleanups: (() => Promise<void>)[];
-  readonly #waiters = new Set<LogWaiter>();
+  readonly #log: ProgramLog;
   readonly #finished: Promise<number>;
   #isStopping = false;
   #exitCode: number | undefined;
@@ -60,6 +48,7 @@ export class Program implements AsyncDisposable {
     this.#child = child;
     this.#cleanups = cleanups;
     this.pid = child.pid;
+    this.#log = new ProgramLog(`Log of ${name} (pid ${child.pid})`);
     this.#finished = this.#follow();
   }
 
@@ -90,53 +79,38 @@ export class Program implements AsyncDisposable {
     return this.#exitCode;
   }
 
-  /**
-   * The first line, already logged or still to come, that `accepts` takes. Rejects with the whole
-   * log when there is none within `timeoutMs` or the program ends before.
-   */
-  async waitForLog(
-    accepts: (line: LogLine) => boolean,
-    { timeoutMs = DEFAULT_DEADLINE_MS, what = "a log line" }: LogWait = {},
-  ): Promise<LogLine> {
-    const found = this.logs.find(accepts);
-    if (found) return found;
-    if (this.#exitCode !== undefined) throw this.#endedError(what);
-    const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
-    const waiter: LogWaiter = { accepts, resolve, reject };
-    this.#waiters.add(waiter);
-    try {
-      return await within(
-        promise,
-        () => `${what} from ${this.#name}\n${this.logText()}`,
-        timeoutMs,
-      );
-    } finally {
-      this.#waiters.delete(waiter);
-    }
+  waitForLog(accepts: LogFilter, wait?: LogWait): Promise<LogLine> {
+    return this.#log.waitForLog(accepts, wait);
   }
 
-  /**
-   * The first `count` lines, already logged or still to come, that `accepts` takes. Lines reach the
-   * log a little after what they tell, so whoever counts them waits for the last.
-   */
-  async waitForLogs(
-    count: number,
-    accepts: (line: LogLine) => boolean,
-    wait: LogWait = {},
-  ): Promise<LogLine[]> {
-    const what = `${wait.what ?? "a log line"} (${count} times)`;
-    const found: LogLine[] = [];
-    while (found.length < count) {
-      const isNext = (line: LogLine) => accepts(line) && !found.includes(line);
-      found.push(await this.waitForLog(isNext, { ...wait, what }));
-    }
-    return found;
+  waitForLogs(count: number, accepts: LogFilter, wait?: LogWait): Promise<LogLine[]> {
+    return this.#log.waitForLogs(count, accepts, wait);
   }
 
-  /** The log as text, for failure messages. */
-  logText(): string {
-    const lines = this.logs.map((line) => `  ${JSON.stringify(line)}`);
-    return [`Log of ${this.#name} (pid ${this.pid}):`, ...lines].join("\n");
+  logAfter(action: () => Promise<void>, accepts: LogFilter, wait?: LogWait): Promise<LogLine> {
+    return this.#log.logAfter(action, accepts, wait);
+  }
+
+  logUntil(accepts: LogFilter, wait?: LogWait): Promise<readonly LogLine[]> {
+    return this.#log.logUntil(accepts, wait);
+  }
+
+  logWhen(
+    holds: (lines: readonly LogLine[]) => boolean,
+    wait?: LogWait,
+  ): Promise<readonly LogLine[]> {
+    return this.#log.logWhen(holds, wait);
+  }
+
+  async completeLog(): Promise<readonly LogLine[]> {
+    if (this.#exitCode === undefined) await this.stop();
+    else await this.#finished;
+    return this.#log.lines;
+  }
+
+  /** The log so far, or its last lines, as text: for failure messages only. */
+  logText(count?: number): string {
+    return this.#log.text(count);
   }
 
   /** Asks the program to stop (SIGTERM) and returns its exit code; kills it if it does not. */
@@ -209,7 +183,7 @@ export class Program implements AsyncDisposable {
       this.#collect(this.#child.stdout),
     ]);
     this.#exitCode = status.code;
-    for (const waiter of this.#waiters) waiter.reject(this.#endedError("a log line"));
+    this.#log.end((what) => this.#endedError(what));
     for (const cleanup of this.#cleanups) await cleanup();
     return status.code;
   }
@@ -219,17 +193,9 @@ export class Program implements AsyncDisposable {
     for await (const text of stream.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
-      for (const line of lines) this.#log(line);
+      for (const line of lines) this.#log.add(parseLogLine(line));
     }
-    if (rest !== "") this.#log(rest);
-  }
-
-  #log(text: string): void {
-    const line = parseLogLine(text);
-    this.logs.push(line);
-    for (const waiter of this.#waiters) {
-      if (waiter.accepts(line)) waiter.resolve(line);
-    }
+    if (rest !== "") this.#log.add(parseLogLine(rest));
   }
 
   #endedError(what: string): Error {
@@ -258,9 +224,8 @@ export interface RelayOptions {
 }
 
 /** A running relay and where it listens. */
-export interface RunningRelay extends AsyncDisposable {
+export interface RunningRelay extends AsyncDisposable, ReadableLog {
   readonly program: Program;
-  readonly logs: readonly LogLine[];
   /** `host:port` of the public listener. */
   readonly publicAddress: string;
   /** `host:port` of the internal listener. */
@@ -271,8 +236,6 @@ export interface RunningRelay extends AsyncDisposable {
   tunnelUrl(clusterId: string): string;
   /** Resolves when an agent of the cluster has connected. */
   waitForAgent(clusterId: string, timeoutMs?: number): Promise<void>;
-  waitForLog: Program["waitForLog"];
-  waitForLogs: Program["waitForLogs"];
   stop(): Promise<number>;
   kill(): Promise<void>;
 }
@@ -303,7 +266,7 @@ function runningRelay(
 ): RunningRelay {
   return {
     program,
-    logs: program.logs,
+    ...readableLog(program),
     publicAddress,
     internalAddress,
     connectUrl: `ws://${publicAddress}/connect`,
@@ -314,11 +277,20 @@ function runningRelay(
         { what: `an agent of "${clusterId}"`, ...timeoutMs === undefined ? {} : { timeoutMs } },
       );
     },
-    waitForLog: (accepts, wait) => program.waitForLog(accepts, wait),
-    waitForLogs: (count, accepts, wait) => program.waitForLogs(count, accepts, wait),
     stop: () => program.stop(),
     kill: () => program.kill(),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
+
+function readableLog(program: Program): ReadableLog {
+  return {
+    waitForLog: (accepts, wait) => program.waitForLog(accepts, wait),
+    waitForLogs: (count, accepts, wait) => program.waitForLogs(count, accepts, wait),
+    logAfter: (action, accepts, wait) => program.logAfter(action, accepts, wait),
+    logUntil: (accepts, wait) => program.logUntil(accepts, wait),
+    logWhen: (holds, wait) => program.logWhen(holds, wait),
+    completeLog: () => program.completeLog(),
   };
 }
 
@@ -342,15 +314,12 @@ export interface AgentOptions {
 }
 
 /** A running agent. */
-export interface RunningAgent extends AsyncDisposable {
+export interface RunningAgent extends AsyncDisposable, ReadableLog {
   readonly program: Program;
-  readonly logs: readonly LogLine[];
   /** `host:port` of the health and metrics listener. */
   readonly healthAddress: string;
   /** Replaces the ServiceAccount token file's content at once, as a projected volume does. */
   rotateCredential(credential: string): Promise<void>;
-  waitForLog: Program["waitForLog"];
-  waitForLogs: Program["waitForLogs"];
   stop(): Promise<number>;
   kill(): Promise<void>;
 }
@@ -389,13 +358,11 @@ function agentArgs(options: AgentOptions, tokenPath: string): string[] {
 function runningAgent(program: Program, files: TempFiles, healthAddress: string): RunningAgent {
   return {
     program,
-    logs: program.logs,
+    ...readableLog(program),
     healthAddress,
     async rotateCredential(credential) {
       await files.write("token", credential);
     },
-    waitForLog: (accepts, wait) => program.waitForLog(accepts, wait),
-    waitForLogs: (count, accepts, wait) => program.waitForLogs(count, accepts, wait),
     stop: () => program.stop(),
     kill: () => program.kill(),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
@@ -470,21 +437,6 @@ async function listening(program: Program, listener: string): Promise<string> {
     throw new Error(`"Listening" has no address\n${program.logText()}`);
   }
   return line.address;
-}
-
-function parseLogLine(text: string): LogLine {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isLogLine(value)) return value;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  return { message: text };
-}
-
-function isLogLine(value: unknown): value is LogLine {
-  return typeof value === "object" && value !== null && "message" in value &&
-    typeof value.message === "string";
 }
 
 /** Files that live as long as one program. */

@@ -1,7 +1,6 @@
 /** A real Redis on a free loopback port, with nothing on disk, for tests of the directory. */
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { eventually } from "./deadline.ts";
+import { freePort } from "./free_port.ts";
 import { openConnection, type RawConnection } from "./raw_connection.ts";
 
 /** Whether `redis-server` is there; without it, tests of the directory say so loudly and are skipped. */
@@ -40,7 +39,7 @@ export class Redis implements AsyncDisposable {
 
   /** Starts one and waits until it answers. */
   static async start(): Promise<Redis> {
-    const redis = new Redis(await freePort());
+    const redis = new Redis(freePort());
     await redis.start();
     return redis;
   }
@@ -110,17 +109,4 @@ async function readReply({ reader }: RawConnection): Promise<string> {
     return text;
   }
   return line;
-}
-
-/** A port of loopback that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen({ host: "127.0.0.1", port: 0 });
-  await once(server, "listening");
-  const bound = server.address();
-  if (bound === null || typeof bound === "string") throw new Error("No TCP address");
-  const closed = once(server, "close");
-  server.close();
-  await closed;
-  return bound.port;
 }

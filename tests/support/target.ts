@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { once } from "node:events";
 import { UnexpectedEndError } from "./byte_reader.ts";
 import { DEFAULT_DEADLINE_MS, eventually } from "./deadline.ts";
+import { refusingPort } from "./free_port.ts";
 import { ConnectionGoneError, RawConnection } from "./raw_connection.ts";
 import { type RawMessage, readRequest } from "./raw_http.ts";
 
@@ -78,13 +79,8 @@ export function answering(answer: TargetAnswer): TargetHandler {
 }
 
 /** A loopback address where nothing listens: connecting to it is refused. */
-export async function refusingAddress(): Promise<string> {
-  const server = createServer();
-  const address = await listen(server);
-  const closed = once(server, "close");
-  server.close();
-  await closed;
-  return address;
+export function refusingAddress(): string {
+  return `127.0.0.1:${refusingPort()}`;
 }
 
 async function listen(server: Server): Promise<string> {

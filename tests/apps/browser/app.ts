@@ -1,5 +1,6 @@
 /** An application as a process of its own, on a free port of loopback. */
 import { DeadlineError, eventually, within } from "../../support/deadline.ts";
+import { freePort } from "../../support/free_port.ts";
 
 /** Applications of this size take long to start, on machines with few cores above all. */
 const START_TIMEOUT_MS = 120_000;
@@ -90,9 +91,3 @@ export class App implements AsyncDisposable {
   }
 }
 
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}

@@ -5,7 +5,7 @@ import { clientId, clientSecret } from "../../signin/fake_provider.ts";
 import { RealOidcProvider } from "../../signin/oidc_provider.ts";
 import { Authority, withFolder } from "../../support/certificates.ts";
 import { startAgent, startRelay } from "../../support/programs.ts";
-import { freePort } from "../../support/redis.ts";
+import { freePort } from "../../support/free_port.ts";
 import { startBrowser, WatchedPage } from "./browser.ts";
 
 const token = "signin-browser-token-0123456789";
@@ -80,7 +80,7 @@ async function withSite(test: (site: Site) => Promise<void>): Promise<void> {
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, answer);
     stack.defer(() => server.shutdown());
     const target = `127.0.0.1:${server.addr.port}`;
-    const port = await freePort();
+    const port = freePort();
     const origin = (name: string) => `https://${name}.${domain}:${port}`;
     const login = `${origin("login")}/.culvert`;
     const provider = stack.use(
