@@ -7,13 +7,10 @@ import { runProgram } from "../support/programs.ts";
 import { get, textOf } from "../services/setup.ts";
 import { exchange } from "./tcp_client.ts";
 import { servicesFile, startTcpTarget, withWorld, type World } from "./tcp_world.ts";
+import { relayLogUpToNow } from "../isolation/tunnel.ts";
+import { freePort } from "../support/free_port.ts";
 
 const hello = new TextEncoder().encode("hello");
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 async function portOf({ relay }: World, service: string): Promise<number> {
   const line = await relay.waitForLog((line) =>
@@ -110,7 +107,8 @@ Deno.test("a change that wants a port which cannot be had changes nothing", asyn
     const page = await get(world.webAddress, "app.localhost", "/.culvert/whoami");
     equal(JSON.parse(textOf(page)).service, "app");
     // What is left of the refused change is no port of its other service.
-    const opened = world.relay.logs.filter(({ listener }) => listener === "service");
+    const log = await relayLogUpToNow(world.relay);
+    const opened = log.filter(({ listener }) => listener === "service");
     deepEqual(opened, []);
     await write({ app: at("127.0.0.1:0") });
     deepEqual(await exchange(await portOf(world, "app"), hello), hello);
