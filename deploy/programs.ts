@@ -8,11 +8,17 @@ export interface Program {
   readonly permissions: readonly string[];
 }
 
-/** The relay writes its audit log; the others write nothing. */
+/** The relay writes its audit log, and `access` its user's tokens; `access` starts the user's browser. */
 export const programs: readonly Program[] = [
   { name: "relay", permissions: ["--allow-net", "--allow-read", "--allow-write", "--allow-env"] },
   { name: "agent", permissions: ["--allow-net", "--allow-read", "--allow-env"] },
-  { name: "access", permissions: ["--allow-net", "--allow-read", "--allow-env"] },
+  {
+    name: "access",
+    permissions: [
+      ...["--allow-net", "--allow-read", "--allow-write", "--allow-env"],
+      ...["--allow-run", "--allow-sys=hostname"],
+    ],
+  },
 ];
 
 /** Runs Deno with these arguments, its output on ours; ends this process if that fails. */

@@ -20,7 +20,7 @@ export interface LocalRequestsOptions {
   readonly pool: UpstreamPool;
   readonly head: HeadLimits;
   /** The token as header fields, read anew for each request. @throws {Error} with one sentence */
-  readonly credential: () => Readonly<Record<string, string>>;
+  readonly credential: () => Promise<Readonly<Record<string, string>>>;
   /** A request failed on this side of the relay; in one sentence. */
   readonly failed: (reason: string) => void;
 }
@@ -53,7 +53,7 @@ export class LocalRequests {
     let connection: UpstreamConnection;
     let head: Uint8Array;
     try {
-      head = this.#encode(exchange);
+      head = this.#encode(exchange, await this.#options.credential());
       connection = pool.take() ?? await pool.dial(gone.signal);
     } catch (error) {
       return this.#unreachable(exchange, error as Error);
@@ -96,14 +96,17 @@ export class LocalRequests {
     answerError(exchange, because(error.message));
   }
 
-  #encode({ head, framing }: Exchange): Uint8Array {
+  #encode(
+    { head, framing }: Exchange,
+    credential: Readonly<Record<string, string>>,
+  ): Uint8Array {
     const local = getField(head.fields, "host")!;
     const fields: Field[] = [field("Host", this.#service.host)];
     for (const item of endToEnd(head.fields)) {
       const kept = this.#forwarded(item, local);
       if (kept) fields.push(kept);
     }
-    for (const [name, value] of Object.entries(this.#options.credential())) {
+    for (const [name, value] of Object.entries(credential)) {
       fields.push(field(name, value));
     }
     if (framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));

@@ -16,6 +16,16 @@ export interface Whoami {
 /** Where it is asked. */
 export const whoamiPath = "/.culvert/whoami";
 
+/** Whether an answer says that a person has to sign in before the service opens. */
+export function asksForSignIn({ status, body }: Answer): boolean {
+  const whoami = status === 200 ? parseWhoami(body) : undefined;
+  return whoami !== undefined && needsSignIn(whoami);
+}
+
+function needsSignIn({ allowed, signedIn, signInUrl }: Whoami): boolean {
+  return allowed !== true && !signedIn && signInUrl !== null;
+}
+
 /**
  * Reads the answer, and sees whether the service is the kind that is wanted and may be opened.
  *
@@ -28,16 +38,16 @@ export function checkWhoami(answer: Answer, name: string, kind: "tcp" | "http"):
     throw new ServiceError(`${name}: what answers is no culvert relay`, { status: answer.status });
   }
   if (whoami.kind !== kind) throw otherKind(name, whoami.kind, kind);
-  if (whoami.allowed !== true && !whoami.signedIn && whoami.signInUrl !== null) {
+  if (needsSignIn(whoami)) {
     throw new ServiceError(
-      `${name} needs a sign-in: give a token with --token-file or CULVERT_TOKEN, or sign in at ` +
-        whoami.signInUrl,
+      `${name} needs a sign-in: give a token with --token-file or CULVERT_TOKEN, run access login ` +
+        `${name}, or sign in at ${whoami.signInUrl}`,
       { status: 401 },
     );
   }
   if (whoami.allowed === false) {
     const why = whoami.signedIn
-      ? "the service's policy does not let this token in"
+      ? "the service's policy does not let this token, or this account, in"
       : "it needs a token: give one with --token-file or CULVERT_TOKEN";
     throw new ServiceError(`${name}: ${why}`, { status: 403 });
   }

@@ -1,6 +1,7 @@
 /** The options of `access`: command lines, the token, and the file of services. */
 import { parse as parseYaml, YAMLParseError } from "yaml";
 import { z } from "zod";
+import { type PersonOptions, personOptions } from "./access_person.ts";
 import { checkedToken } from "./commands/access_options.ts";
 import { ConfigError } from "./config_error.ts";
 import { entryOf } from "./entries/json_entries.ts";
@@ -15,16 +16,16 @@ import {
 } from "./options/address.ts";
 import { cleanVariable, type Environment, variableOf } from "./options/environment.ts";
 import { TARGET_EXPECTED } from "./options/kinds.ts";
+import type { OptionValues } from "./options/option_table.ts";
 import { type Parsed, parseOptions, type ReadOptions } from "./options/options.ts";
 import { type Proxy, proxyFromEnvironment } from "./proxy.ts";
 import {
   accessHttpProgram,
-  type accessHttpTable,
   accessProgram,
   accessServicesProgram,
-  type accessServicesTable,
   accessTcpProgram,
   type accessTcpTable,
+  type dialTable,
   parseServiceUrl,
   SERVICE_EXPECTED,
 } from "./tables/access.ts";
@@ -42,8 +43,10 @@ export interface AccessService {
   /** Where to connect; the URL's own address unless another one was given. */
   readonly address: TargetAddress;
   readonly proxy?: Proxy | undefined;
+  /** Whether a person may sign in, as no token was given. */
+  readonly takesPerson?: boolean | undefined;
   /** Reads the token anew; undefined where there is none. @throws {ConfigError} */
-  readonly readToken: () => string | undefined;
+  readonly readToken: () => string | undefined | Promise<string | undefined>;
   readonly tls: AccessTlsFiles;
 }
 
@@ -64,6 +67,8 @@ export interface AccessPort {
 
 /** What `access tcp` is to do. */
 export interface AccessTcpOptions {
+  /** How a person signs in where no token was given; undefined where none can. */
+  readonly person: PersonOptions | undefined;
   /** One connection on standard input and output; else the ports. */
   readonly stdio?: AccessService | undefined;
   readonly ports: readonly AccessPort[];
@@ -73,6 +78,8 @@ export interface AccessTcpOptions {
 
 /** What `access http` is to do. */
 export interface AccessHttpOptions {
+  /** How a person signs in where no token was given; undefined where none can. */
+  readonly person: PersonOptions | undefined;
   readonly port: AccessPort;
   readonly isJson: boolean;
   readonly warnings: readonly string[];
@@ -80,6 +87,8 @@ export interface AccessHttpOptions {
 
 /** What `access services` is to do. */
 export interface AccessServicesOptions {
+  /** How a person signs in where no token was given; undefined where none can. */
+  readonly person: PersonOptions | undefined;
   readonly service: AccessService;
   readonly isJson: boolean;
   readonly warnings: readonly string[];
@@ -122,7 +131,10 @@ export function parseAccessHttpOptions(
   const warnings: string[] = [];
   const service = serviceOf(values.service, contextOf(parsed.options, env, warnings));
   const port = { service, listen: values.listen, origin: origins.listen };
-  return { kind: "run", options: { port, isJson: values.json, warnings } };
+  return {
+    kind: "run",
+    options: { port, person: personOptions(env), isJson: values.json, warnings },
+  };
 }
 
 /** @throws {ConfigError} as above */
@@ -135,14 +147,22 @@ export function parseAccessServicesOptions(
   const warnings: string[] = [];
   const context = contextOf(parsed.options, env, warnings);
   const service = serviceOf(parsed.options.values.service, context);
-  return { kind: "run", options: { service, isJson: parsed.options.values.json, warnings } };
+  return {
+    kind: "run",
+    options: {
+      service,
+      person: personOptions(env),
+      isJson: parsed.options.values.json,
+      warnings,
+    },
+  };
 }
 
 function buildTcp(read: ReadOptions<typeof accessTcpTable>, env: Environment): AccessTcpOptions {
   const { values, origins } = read;
   const warnings: string[] = [];
   const context = contextOf(read, env, warnings);
-  const rest = { isJson: values.json, warnings };
+  const rest = { person: personOptions(env), isJson: values.json, warnings };
   if (values.file !== undefined) {
     for (const field of ["service", "listen", "connect"] as const) {
       if (values[field] === undefined) continue;
@@ -163,7 +183,7 @@ function buildTcp(read: ReadOptions<typeof accessTcpTable>, env: Environment): A
 }
 
 /** What all services of one command line have in common. */
-interface Context {
+export interface Context {
   readonly connect: TargetAddress | undefined;
   readonly tls: AccessTlsFiles;
   readonly readToken: () => string | undefined;
@@ -172,10 +192,18 @@ interface Context {
   readonly warnings: string[];
 }
 
-type ConnectionTables = typeof accessTcpTable | typeof accessHttpTable | typeof accessServicesTable;
+/** The options of those commands as far as they are about the relay. */
+interface ConnectionRead {
+  readonly values: OptionValues<typeof dialTable> & { readonly tokenFile?: string | undefined };
+  readonly origins: { readonly [Field in keyof typeof dialTable]: string } & {
+    readonly tokenFile?: string;
+  };
+  readonly warnings: readonly string[];
+}
 
-function contextOf(
-  { values, origins, warnings: found }: ReadOptions<ConnectionTables>,
+/** @param env where `CULVERT_TOKEN` may be @throws {ConfigError} */
+export function contextOf(
+  { values, origins, warnings: found }: ConnectionRead,
   env: Environment,
   warnings: string[],
 ): Context {
@@ -194,12 +222,13 @@ function contextOf(
       key: readPrivateKeyFile({ origin: origins.clientKey, path: clientKey }),
     }),
   };
+  const { tokenFile: fileOrigin = "" } = origins;
   const fromFile = tokenFile !== undefined;
   return {
     connect: values.connect,
     tls,
-    readToken: fromFile ? tokenReader(tokenFile, origins.tokenFile) : tokenOfEnvironment(env),
-    tokenOrigin: fromFile ? origins.tokenFile : `Environment variable ${TOKEN_VARIABLE}`,
+    readToken: fromFile ? tokenReader(tokenFile, fileOrigin) : tokenOfEnvironment(env),
+    tokenOrigin: fromFile ? fileOrigin : `Environment variable ${TOKEN_VARIABLE}`,
     env,
     warnings,
   };
@@ -222,7 +251,7 @@ function tokenOfEnvironment(env: Environment): () => string | undefined {
 }
 
 /** Joins a URL and the context. @throws {ConfigError} for a token that others could read on its way */
-function serviceOf(url: URL, context: Context): AccessService {
+export function serviceOf(url: URL, context: Context): AccessService {
   const { connect, tls, env, readToken, tokenOrigin, warnings } = context;
   const own = addressOfUrl(url);
   const address = connect ?? (isLocalName(own.hostname) ? { ...own, hostname: "localhost" } : own);
@@ -252,6 +281,7 @@ function serviceOf(url: URL, context: Context): AccessService {
     isInternal,
     address,
     ...(proxied.proxy && { proxy: proxied.proxy }),
+    takesPerson: !isInternal && readToken() === undefined,
     readToken,
     tls,
   };

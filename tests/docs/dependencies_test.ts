@@ -35,7 +35,14 @@ Deno.test("dependencies.md: the packages are those of deno.json and their types,
 
 Deno.test("dependencies.md: each package is used where it says, and by the programs nowhere else", () => {
   const rooms = ["lib/bytes", "lib/http1", "lib/protocol", "lib/net", "lib/relay", "lib/agent"];
-  rooms.push("lib/jwt", "lib/config", "lib/commands", "lib/runtime/node", "lib/runtime/deno");
+  rooms.push(
+    "lib/access",
+    "lib/jwt",
+    "lib/config",
+    "lib/commands",
+    "lib/runtime/node",
+    "lib/runtime/deno",
+  );
   for (const row of table(page, ["package", "version", "used in", "why"])) {
     const name = code(row["package"]!);
     const users = rooms.filter((room) =>

@@ -30,7 +30,7 @@ export function parseServiceUrl(text: string): URL | undefined {
 }
 
 /** The same of a service that speaks HTTP: it has its hostname to itself. */
-function parseHttpServiceUrl(text: string): URL | undefined {
+export function parseHttpServiceUrl(text: string): URL | undefined {
   const url = parseServiceUrl(text);
   return url?.pathname === "/" ? url : undefined;
 }
@@ -40,12 +40,14 @@ const service: Kind<URL> = {
   schema: parsedBy(parseServiceUrl, SERVICE_EXPECTED),
 };
 
-const httpService: Kind<URL> = {
+/** What such an address must look like. */
+export const SERVICE_URL_EXPECTED =
+  "must be a service's hostname such as dash.example.com, or a URL: https://HOST[:PORT]";
+
+/** A service with a hostname to itself. */
+export const httpService: Kind<URL> = {
   placeholder: "HOSTNAME|URL",
-  schema: parsedBy(
-    parseHttpServiceUrl,
-    "must be a service's hostname such as dash.example.com, or a URL: https://HOST[:PORT]",
-  ),
+  schema: parsedBy(parseHttpServiceUrl, SERVICE_URL_EXPECTED),
 };
 
 const hostnameArgument = {
@@ -54,8 +56,8 @@ const hostnameArgument = {
   isArgument: true,
 } as const;
 
-/** How every command reaches the relay, and what it shows there. */
-const connectionTable = {
+/** How every command reaches the relay. */
+export const dialTable = {
   connect: {
     name: "connect",
     group: "Connection",
@@ -85,13 +87,18 @@ const connectionTable = {
     description:
       "Private key of that certificate in PEM, without a passphrase; needs `--client-cert`",
   },
+} as const satisfies OptionTable;
+
+/** The same, and what it shows there. */
+const connectionTable = {
+  ...dialTable,
   tokenFile: {
     name: "token-file",
     group: "Credentials",
     kind: path,
     description:
       "File that holds the token, read again for each connection; without it, the token " +
-      "is the environment variable `CULVERT_TOKEN`, if that is set",
+      "is the environment variable `CULVERT_TOKEN`, if that is set, else that of `access login`",
   },
 } as const satisfies OptionTable;
 
@@ -166,7 +173,8 @@ export const accessServicesTable = {
   json: jsonOption,
 } as const satisfies OptionTable;
 
-const accessExitCodes = [
+/** What the commands end with. */
+export const accessExitCodes = [
   { code: 0, meaning: "Stopped by SIGTERM or SIGINT, or done" },
   {
     code: 1,
@@ -254,7 +262,14 @@ export const accessProgram: Program<typeof accessTable> = {
   name: "access",
   version,
   usage: "COMMAND [options]",
-  commands: [accessTcpProgram, accessHttpProgram, accessServicesProgram],
+  commands: [
+    accessTcpProgram,
+    accessHttpProgram,
+    accessServicesProgram,
+    { word: "login", title: "Sign in to services in a browser" },
+    { word: "logout", title: "Sign out, and end what is open" },
+    { word: "kubectl-token", title: "Print a token for kubectl, as its credential plugin" },
+  ],
   summary:
     "The user's side of culvert, a reverse tunnel. Reaches TCP and HTTP services through a " +
     "relay from a workstation, with a token. It sends the token to the service's own hostname " +

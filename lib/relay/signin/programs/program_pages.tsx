@@ -3,7 +3,15 @@ import type { Hono } from "hono";
 import { type Field, getField } from "../../../http1/head.ts";
 import { cookieNames } from "../../own_cookies.ts";
 import { redirectUri, secretsOf } from "../attempts.ts";
-import { type OwnRequest, readForm, redirect, type SiteRequest } from "../own_request.ts";
+import { accessTokenPrefix, readCredential } from "../../callers/credential.ts";
+import {
+  json,
+  jsonError,
+  type OwnRequest,
+  readForm,
+  redirect,
+  type SiteRequest,
+} from "../own_request.ts";
 import { Notice, page } from "../../pages/page.tsx";
 import { providerFailed } from "../provider_failed.tsx";
 import { foreignForm } from "../service_app.tsx";
@@ -34,6 +42,20 @@ export function programPages(app: Hono<{ Bindings: OwnRequest }>, signIn: SignIn
   app.post(authorizePath, (c) => consented(signIn, c.env, c.req.raw));
   app.post(tokenPath, (c) => answerToken(signIn, c.req.raw));
   app.post(revokePath, (c) => answerRevocation(signIn, c.req.raw));
+  app.get("/.culvert/whoami", (c) => answerWhoami(signIn, c.env.fields));
+}
+
+/** Tells a program whether its token still counts. */
+async function answerWhoami(signIn: SignIn, fields: readonly Field[]): Promise<Response> {
+  const credential = readCredential(fields);
+  if (credential.kind === "none") return json(200, { signedIn: false });
+  const token = credential.kind === "bearer" ? credential.token : "";
+  const claims = token.startsWith(accessTokenPrefix)
+    ? await signIn.openAccess(token.slice(accessTokenPrefix.length))
+    : undefined;
+  const session = claims && await signIn.session(claims["sid"] as string);
+  if (!session?.client) return jsonError(401, "unauthorized", "the token does not count any more");
+  return json(200, { signedIn: true, name: session.username });
 }
 
 /**

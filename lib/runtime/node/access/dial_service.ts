@@ -31,7 +31,8 @@ export async function dialService(
   const timer = setTimeout(() => timeout.abort(late), openTimeoutMs);
   const either = AbortSignal.any([signal, timeout.signal]);
   try {
-    return await open(service, await openServiceConnection(service, either), either);
+    const headers = credentialHeaders(await service.readToken());
+    return await open(service, headers, await openServiceConnection(service, either), either);
   } finally {
     clearTimeout(timer);
   }
@@ -39,6 +40,7 @@ export async function dialService(
 
 async function open(
   service: AccessService,
+  headers: Readonly<Record<string, string>>,
   connection: Socket,
   signal: AbortSignal,
 ): Promise<MessageSocket> {
@@ -50,7 +52,7 @@ async function open(
     const socket = await openWebSocket({
       url,
       connection,
-      headers: credentialHeaders(service.readToken()),
+      headers,
       protocol: tcpProtocol,
       maxMessageBytes,
       hasZeroMask: !isPlain || isLoopback(address.hostname),

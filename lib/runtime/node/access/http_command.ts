@@ -18,6 +18,8 @@ import { UpstreamPool } from "../../../net/upstream.ts";
 import { HttpServer } from "../http_server.ts";
 import { listenFailure, untilSignalled } from "../program.ts";
 import { printer, refused } from "./output.ts";
+import { personContext } from "./person_context.ts";
+import { withPerson } from "./person_service.ts";
 import { getFromService, openServiceConnection } from "./service_connection.ts";
 
 /** The command, for `access.ts`. */
@@ -34,12 +36,16 @@ const pool = { maxIdle: 16, idleTimeoutMs: 30_000 };
 /** For a connection to the relay, TLS included, in milliseconds. */
 const dialTimeoutMs = 15_000;
 
-async function serve({ port, isJson, warnings }: AccessHttpOptions): Promise<CommandOutput> {
+async function serve(
+  { port, person, isJson, warnings }: AccessHttpOptions,
+): Promise<CommandOutput> {
   const stop = new AbortController();
   const signalled = untilSignalled();
   const report = printer(isJson, warnings);
-  const { service, listen, origin } = port;
+  const { listen, origin } = port;
+  let { service } = port;
   try {
+    service = await withPerson(service, person && personContext(person, stop.signal));
     const answer = await getFromService(service, whoamiPath, stop.signal);
     checkWhoami(answer, service.name, "http");
   } catch (error) {
@@ -59,13 +65,13 @@ async function serve({ port, isJson, warnings }: AccessHttpOptions): Promise<Com
 }
 
 function localServer(service: AccessService, report: (event: AccessEvent) => void): HttpServer {
-  const { name, origin, readToken } = service;
+  const { name, origin } = service;
   const failed = (reason: string) => report({ event: "failed", service: name, reason });
   const requests = new LocalRequests({
     origin,
     pool: new UpstreamPool({ ...pool, dial: (signal) => dial(service, signal) }),
     head: defaultHeadLimits,
-    credential: () => credentialHeaders(readToken()),
+    credential: async () => credentialHeaders(await service.readToken()),
     failed,
   });
   return new HttpServer({

@@ -57,10 +57,38 @@ export async function getFromService(
   path: string,
   signal: AbortSignal,
 ): Promise<Answer> {
+  const headers = credentialHeaders(await service.readToken());
+  return await exchange(service, { method: "GET", path, headers }, signal);
+}
+
+/** Sends a form without a token, and follows no redirect. @throws {ServiceError} */
+export async function postForm(
+  service: AccessService,
+  path: string,
+  form: URLSearchParams,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const headers = { "Content-Type": "application/x-www-form-urlencoded" };
+  return await exchange(service, { method: "POST", path, headers, body: String(form) }, signal);
+}
+
+/** A request to the relay. */
+interface Sent {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+async function exchange(
+  service: AccessService,
+  sent: Sent,
+  signal: AbortSignal,
+): Promise<Answer> {
   const either = AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]);
   const socket = await openServiceConnection(service, either);
   try {
-    return await ask(service, path, socket, either);
+    return await ask(service, sent, socket, either);
   } catch (error) {
     const { message } = error as Error;
     throw new ServiceError(`${service.name}: no answer from the relay: ${message}`, {
@@ -72,22 +100,23 @@ export async function getFromService(
 }
 
 function ask(
-  { origin, readToken }: AccessService,
-  path: string,
+  { origin }: AccessService,
+  { method, path, headers, body }: Sent,
   socket: Socket,
   signal: AbortSignal,
 ): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const request = httpRequest({
     createConnection: () => socket,
-    method: "GET",
+    method,
     path,
     setHost: false,
     headers: {
       Host: new URL(origin).host,
       Accept: "application/json",
       Connection: "close",
-      ...credentialHeaders(readToken()),
+      ...body !== undefined && { "Content-Length": String(body.length) },
+      ...headers,
     },
   });
   const abort = (): void => {
@@ -97,7 +126,7 @@ function ask(
   signal.addEventListener("abort", abort);
   request.on("error", reject);
   request.on("response", (response) => resolve(readAnswer(response, signal)));
-  request.end();
+  request.end(body);
   if (signal.aborted) abort();
   return promise.finally(() => signal.removeEventListener("abort", abort));
 }

@@ -1,0 +1,80 @@
+/** What `access` asks the relay for tokens: it asks nobody but the host that its user named. */
+import { z } from "zod";
+import type { AccessService } from "../../../config/access_options.ts";
+import { refusalOf, ServiceError } from "../../../access/service_error.ts";
+import type { Answer } from "../../../access/service_error.ts";
+import type { SignedIn } from "../../../access/token_cache.ts";
+import { postForm } from "./service_connection.ts";
+
+const tokensSchema = z.object({
+  access_token: z.string().regex(/^[\x21-\x7e]{16,8192}$/),
+  expires_in: z.number().positive(),
+  refresh_token: z.string().regex(/^[\x21-\x7e]{16,8192}$/),
+  username: z.string().max(512),
+});
+
+/** The relay grants nothing for what it was shown: one has to sign in again. */
+export class GrantError extends ServiceError {
+  /** As RFC 6749 and RFC 8628 have it: `invalid_grant`, `authorization_pending`. */
+  readonly code: string;
+
+  constructor(message: string, code: string) {
+    super(message, { status: 401 });
+    this.code = code;
+  }
+}
+
+/** Asks for tokens. @throws {ServiceError}; a {@link GrantError} if there are none for this grant */
+export async function requestTokens(
+  service: AccessService,
+  form: Readonly<Record<string, string>>,
+  places: readonly string[],
+  signal: AbortSignal,
+): Promise<SignedIn> {
+  const answer = await postForm(service, "/.culvert/token", new URLSearchParams(form), signal);
+  if (answer.status !== 200) throw errorOf(answer, service.name);
+  const result = tokensSchema.safeParse(jsonOf(answer));
+  if (!result.success) throw new ServiceError(`${service.name}: what answers is no culvert relay`);
+  const { access_token, expires_in, refresh_token, username } = result.data;
+  return {
+    origin: service.origin,
+    places,
+    username,
+    accessToken: access_token,
+    expiresMs: Date.now() + expires_in * 1_000,
+    refreshToken: refresh_token,
+  };
+}
+
+/** Ends a sign-in at the relay. @throws {ServiceError} */
+export async function revokeToken(
+  service: AccessService,
+  token: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const form = new URLSearchParams({ token, token_type_hint: "refresh_token" });
+  const answer = await postForm(service, "/.culvert/revoke", form, signal);
+  if (answer.status !== 200) throw refusalOf(answer, service.name);
+}
+
+function errorOf(answer: Answer, name: string): ServiceError {
+  const error = (jsonOf(answer) as { error?: unknown } | undefined)?.error;
+  if (answer.status !== 400 || typeof error !== "string") return refusalOf(answer, name);
+  return new GrantError(
+    `${name}: the relay grants no token: ${sentences[error] ?? "sign in again"}`,
+    error,
+  );
+}
+
+const sentences: Readonly<Record<string, string>> = {
+  access_denied: "the sign-in was refused",
+  expired_token: "nobody has signed in in time",
+};
+
+function jsonOf({ body }: Answer): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined; // It is no JSON, and so no relay's answer.
+  }
+}

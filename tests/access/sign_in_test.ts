@@ -1,0 +1,219 @@
+/** The program `access` with people: a real relay, a real provider, and what would be a browser. */
+import assert from "node:assert/strict";
+import { eventually, within } from "../support/deadline.ts";
+import { Program, runProgram } from "../support/programs.ts";
+import { answering, startRawTarget } from "../support/target.ts";
+import { signInFor } from "../signin/program_browser.ts";
+import { originOf, SocketBrowser, startSystem, type System } from "../signin/programs.ts";
+
+const mirror = answering(({ bytes }) =>
+  `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\n\r\n${
+    new TextDecoder("latin1").decode(bytes)
+  }`
+);
+
+/** Where `access` of one test keeps its tokens. */
+class Home implements AsyncDisposable {
+  private constructor(readonly path: string) {}
+
+  static async make(): Promise<Home> {
+    return new Home(await Deno.makeTempDir({ prefix: "culvert-home-" }));
+  }
+
+  get env(): Record<string, string> {
+    // Its browser writes down what it is to open.
+    return { XDG_CONFIG_HOME: this.path, BROWSER: `${this.path}/browser`, CULVERT_TOKEN: "" };
+  }
+
+  get tokensPath(): string {
+    return `${this.path}/culvert/tokens.json`;
+  }
+
+  async useBrowser(): Promise<void> {
+    const script = `#!/bin/sh\necho "$1" >> ${this.path}/opened\n`;
+    await Deno.writeTextFile(`${this.path}/browser`, script, { mode: 0o755 });
+  }
+
+  async opened(): Promise<string[]> {
+    const text = await Deno.readTextFile(`${this.path}/opened`).catch(() => "");
+    return text.split("\n").filter((line) => line !== "");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+  }
+}
+
+/** Starts a command that has somebody sign in, and signs in. */
+async function signingIn(
+  args: readonly string[],
+  home: Home,
+  browser = new SocketBrowser(),
+): Promise<Program> {
+  const program = Program.start("access.ts", args, home.env);
+  const { message } = await program.waitForLog(({ message }) => /\/authorize\?/.test(message));
+  const page = await signInFor(browser, message.replace(/^access: /, ""));
+  assert.equal(page.status, 200, page.text);
+  assert.match(page.text, /You are signed in as ann@example\.com/);
+  return program;
+}
+
+/** Asks a service with the token that a home has. */
+async function status(system: System, name: string, home: Home): Promise<number> {
+  const { signedIn: [first] } = JSON.parse(await Deno.readTextFile(home.tokensPath));
+  const answer = await new SocketBrowser().send(`${originOf(system, name)}/x`, {
+    headers: { Authorization: `Bearer ${first.accessToken}` },
+  });
+  return answer.status;
+}
+
+Deno.test("People sign in with access, and its commands use their token", async (t) => {
+  await using target = await startRawTarget(mirror);
+  await using system = await startSystem(target.address);
+  await using home = await Home.make();
+  await home.useBrowser();
+  const app = originOf(system, "app");
+  const other = originOf(system, "other");
+
+  await t.step(
+    "login opens a browser, and keeps the token where only its user reads it",
+    async () => {
+      await using program = await signingIn(["login", app, "--timeout", "60s"], home);
+      assert.equal(await program.ended(), 0, program.logText());
+      assert.match(program.logText(), /Signed in as ann@example\.com/);
+      await eventually(async () => (await home.opened()).length > 0, "the browser", 60_000);
+      const [url] = await home.opened();
+      assert.ok(url!.startsWith(`${app}/.culvert/authorize?`));
+      const { mode } = await Deno.stat(home.tokensPath);
+      assert.equal(mode! & 0o777, 0o600);
+      assert.doesNotMatch(program.logText(), /culvert_|eyJ/);
+    },
+  );
+
+  await t.step("the token opens the host that was named, and no other", async () => {
+    assert.equal(await status(system, "app", home), 200);
+    assert.equal(await status(system, "other", home), 401);
+  });
+
+  await t.step("the target never sees the token", async () => {
+    const { signedIn: [{ accessToken }] } = JSON.parse(await Deno.readTextFile(home.tokensPath));
+    for (const name of ["Authorization", "Culvert-Authorization"]) {
+      const answer = await new SocketBrowser().send(`${app}/x`, {
+        headers: { [name]: `Bearer ${accessToken}` },
+      });
+      assert.match(answer.text, /^GET \/x HTTP/);
+      assert.doesNotMatch(answer.text, /culvert_/);
+    }
+  });
+
+  await t.step("services lists what the person may open", async () => {
+    const { code, stdout, stderr } = await runProgram("access.ts", ["services", app], home.env);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^app +http/m);
+    assert.match(stdout, /^other +http/m);
+    assert.doesNotMatch(stdout, /^closed/m);
+  });
+
+  await t.step("a command without a token has its user sign in", async () => {
+    await using program = await signingIn(["http", other, "--listen", "127.0.0.1:0"], home);
+    const { message } = await program.waitForLog(({ message }) => message.startsWith("Listening"));
+    const port = /:(\d+) for/.exec(message)![1];
+    const answer = await within(fetch(`http://127.0.0.1:${port}/y`), "the answer");
+    assert.equal(answer.status, 200);
+    assert.match(await answer.text(), /^GET \/y HTTP/);
+  });
+
+  await t.step(
+    "kubectl-token prints a credential, and nothing else on standard output",
+    async () => {
+      const info = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential" };
+      const env = { ...home.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) };
+      const { code, stdout } = await runProgram("access.ts", ["kubectl-token", app], env);
+      assert.equal(code, 0);
+      const { apiVersion, kind, status } = JSON.parse(stdout);
+      assert.deepEqual({ apiVersion, kind }, info);
+      assert.match(status.token, /^culvert_/);
+      assert.ok(Date.parse(status.expirationTimestamp) > Date.now());
+      const wrong = await runProgram("access.ts", ["kubectl-token", app], {
+        ...env,
+        KUBERNETES_EXEC_INFO: '{"apiVersion":"x/v9","kind":"ExecCredential"}',
+      });
+      assert.equal(wrong.code, 2);
+      assert.match(wrong.stderr, /KUBERNETES_EXEC_INFO asks for "x\/v9"/);
+    },
+  );
+
+  await t.step("a session that the relay has ended is signed in to anew", async () => {
+    const before = await Deno.readTextFile(home.tokensPath);
+    const { signedIn } = JSON.parse(before);
+    const mine = signedIn.find((it: { places: string[] }) => it.places.includes(app));
+    await new SocketBrowser().send(`${app}/.culvert/revoke`, {
+      method: "POST",
+      headers: { "Content-Type": "application/x-www-form-urlencoded" },
+      body: new URLSearchParams({ token: mine.refreshToken }).toString(),
+    });
+    assert.equal(
+      (await new SocketBrowser().send(`${app}/x`, {
+        headers: { Authorization: `Bearer ${mine.accessToken}` },
+      })).status,
+      401,
+    );
+    await using program = await signingIn(["kubectl-token", app], home);
+    assert.equal(await program.ended(), 0, program.logText());
+  });
+
+  await t.step("logout ends the session at the relay, and forgets the token", async () => {
+    const { signedIn } = JSON.parse(await Deno.readTextFile(home.tokensPath));
+    const mine = signedIn.find((it: { places: string[] }) => it.places.includes(app));
+    const { code, stdout } = await runProgram("access.ts", ["logout", app], home.env);
+    assert.equal(code, 0);
+    assert.match(stdout, /Signed out ann@example\.com/);
+    const answer = await new SocketBrowser().send(`${app}/x`, {
+      headers: { Authorization: `Bearer ${mine.accessToken}` },
+    });
+    assert.equal(answer.status, 401);
+    const left = JSON.parse(await Deno.readTextFile(home.tokensPath)).signedIn;
+    assert.deepEqual(left.map((it: { places: string[] }) => it.places), [[other]]);
+  });
+});
+
+Deno.test("Many programs that need the same sign-in open one browser", async () => {
+  await using target = await startRawTarget(mirror);
+  await using system = await startSystem(target.address);
+  await using home = await Home.make();
+  await home.useBrowser();
+  const app = originOf(system, "app");
+  const programs = Array.from(
+    { length: 6 },
+    () => runProgram("access.ts", ["kubectl-token", app], home.env, 120_000),
+  );
+  await eventually(async () => (await home.opened()).length > 0, "the browser", 60_000);
+  const [url] = await home.opened();
+  await signInFor(new SocketBrowser(), url!);
+  for (const { code, stdout, stderr } of await Promise.all(programs)) {
+    assert.equal(code, 0, stderr);
+    assert.match(JSON.parse(stdout).status.token, /^culvert_/);
+  }
+  assert.equal((await home.opened()).length, 1);
+});
+
+Deno.test("A sign-in that nobody answers fails with what to do, and the third opens no browser", async () => {
+  await using target = await startRawTarget(mirror);
+  await using system = await startSystem(target.address);
+  await using home = await Home.make();
+  await home.useBrowser();
+  const app = originOf(system, "app");
+  for (let run = 1; run <= 3; run++) {
+    const { code, stdout, stderr } = await runProgram(
+      "access.ts",
+      ["kubectl-token", app, "--timeout", "1s"],
+      home.env,
+    );
+    assert.equal(code, 1);
+    assert.equal(stdout, "");
+    assert.match(stderr, /nobody has signed in within 1 s; run access login http:\/\/app/);
+    assert.match(stderr, /\/\.culvert\/authorize\?/);
+    const opened = Math.min(run, 2);
+    await eventually(async () => (await home.opened()).length === opened, "the browser");
+  }
+});
