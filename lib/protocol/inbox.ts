@@ -47,6 +47,11 @@ export class Inbox {
     else if (this.#queuedBytes > maxWaitingBytes) this.#host.overflowed();
   }
 
+  /** Whether nothing waits and nothing is being read: what comes now comes in order. */
+  get isIdle(): boolean {
+    return !this.#isStopped && !this.#isReading && this.#timer === undefined;
+  }
+
   /** Calls back once no message waits for another turn; at once if none does. */
   whenEmpty(run: () => void): void {
     if (this.#timer === undefined) run();

@@ -16,8 +16,10 @@ import {
   encodeTarget,
   frameName,
   FrameType,
+  headerBytes,
   maxStreamId,
   maxVersion2MessageBytes,
+  readUint32,
   writeUint32,
 } from "./frame.ts";
 import { allowanceBurst, allowancePerSecond, FrameAllowance } from "./frame_allowance.ts";
@@ -165,6 +167,9 @@ export class Session {
   /** Our Drain may not have been heard: streams that were opened before that are still to come. */
   #mayOpenCross = false;
   #hasSeenFrame = false;
+  /** The Data frame that comes in parts, and where its bytes begin in the next part. */
+  #parts = { stream: 0, frameBytes: 0 };
+  #partOffset = 0;
   /** Frees the message that is being read, where all of it is one stream's. */
   #freeMessage: (() => void) | undefined;
   /** Agents only: the relay's first frame was not Settings. */
@@ -206,6 +211,8 @@ export class Session {
       this.#fatal(CloseCode.TryAgainLater, "The peer does not read its control frames");
     socket.listen({
       message: (bytes) => this.#receive(bytes),
+      begins: (first, length) => this.#beginsInParts(first, length),
+      part: (bytes, isLast) => this.#receivePart(bytes, isLast),
       text: () => this.#fatal(CloseCode.ProtocolError, "Text message; frames are binary"),
       control: () => this.#receiveControl(),
       closed: (code, reason) => this.#closedBySocket(code, reason),
@@ -479,6 +486,34 @@ export class Session {
     this.#freeMessage = undefined;
   }
 
+  /**
+   * Whether a message is handed on as it comes: one Data frame of bulk, which needs neither a copy nor
+   * memory for the whole of it then. All others are read whole.
+   */
+  #beginsInParts(first: Uint8Array, length: number): boolean {
+    const isData = first.length >= headerBytes && first[0] === FrameType.Data;
+    if (!isData || this.#version === 1 || length > maxVersion2MessageBytes) return false;
+    if (this.#end || !this.#inbox.isIdle) return false;
+    this.#parts = { stream: readUint32(first, 1), frameBytes: length - headerBytes };
+    this.#partOffset = headerBytes;
+    return true;
+  }
+
+  /** Each part is like a Data frame of its own. */
+  #receivePart(bytes: Uint8Array, isLast: boolean): void {
+    if (this.#end) return;
+    this.stats.bytesIn += bytes.length;
+    const payload = bytes.subarray(this.#partOffset);
+    this.#partOffset = 0;
+    if (isLast) this.#keepalive.heard();
+    if (payload.length === 0) return;
+    try {
+      this.#visit(FrameType.Data, this.#parts.stream, payload, this.#parts.frameBytes);
+    } catch (error) {
+      this.#unreadable(error);
+    }
+  }
+
   /** The WebSocket answers by itself; that is work, and memory where the peer does not read. */
   #receiveControl(): void {
     if (this.#end) return;
@@ -505,14 +540,20 @@ export class Session {
     else this.#fault(error);
   }
 
-  readonly #visit = (type: number, id: number, payload: Uint8Array): void => {
+  /** @param frameBytes Of the frame's whole payload, of which this may be a part. */
+  readonly #visit = (
+    type: number,
+    id: number,
+    payload: Uint8Array,
+    frameBytes = payload.length,
+  ): void => {
     if (this.#end) return;
     if (!this.#hasSeenFrame) this.#firstFrame(type);
     try {
       this.#dispatch(type, id, payload);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      const frame = `${frameName(type)} frame on stream ${id} of ${payload.length} bytes`;
+      const frame = `${frameName(type)} frame on stream ${id} of ${frameBytes} bytes`;
       throw new ProtocolError(`${error.message} (${frame})`);
     }
   };

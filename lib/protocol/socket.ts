@@ -4,6 +4,16 @@
 export interface TunnelSocketEvents {
   /** A whole binary message. The bytes belong to the receiver. */
   message(bytes: Uint8Array): void;
+  /**
+   * Offers a message that has not come whole. Sockets that put messages together themselves never ask.
+   *
+   * @param first What has come of it.
+   * @param length Of the whole message, in bytes.
+   * @returns whether `part` is to get it as it comes, from its first byte on; else `message` gets it.
+   */
+  begins?(first: Uint8Array, length: number): boolean;
+  /** The next bytes of the message that `begins` wanted; they belong to the receiver. */
+  part?(bytes: Uint8Array, isLast: boolean): void;
   /** A text message: sessions have none. */
   text(text: string): void;
   /** A Ping or Pong of the WebSocket's own (RFC 6455 section 5.5), where the runtime tells. */

@@ -17,6 +17,13 @@ export interface MessageEvents {
   /** `bytes` is the length of its UTF-8. */
   text(message: string, bytes: number): void;
   binary(message: Uint8Array): void;
+  /**
+   * Asked for a binary message in one frame that has not come whole; `first` is what has come of it.
+   *
+   * @returns whether `part` is to get it as it comes, instead of `binary` getting it whole
+   */
+  begins?(first: Uint8Array, length: number): boolean;
+  part?(bytes: Uint8Array, isLast: boolean): void;
   /** To be answered with a Pong of the same payload. */
   ping(payload: Uint8Array): void;
   pong?(): void;
@@ -48,6 +55,8 @@ export class MessageReader {
   #length = 0;
   #opcode = 0;
   #isFinal = false;
+  /** The frame's bytes are handed on as they come. */
+  #isInParts = false;
   /** Bytes of the frame that are still to come; undefined in front of and inside a header. */
   #left: number | undefined;
   #pieces = new Pieces();
@@ -170,13 +179,26 @@ export class MessageReader {
       applyMask(piece, this.#mask, this.#maskOffset);
       this.#maskOffset += piece.length;
     }
-    this.#pieces.push(piece);
     this.#left = left - piece.length;
+    if (left === this.#length) this.#isInParts = this.#isWantedInParts(piece);
+    if (this.#isInParts) this.#events.part?.(piece, this.#left === 0);
+    else this.#pieces.push(piece);
     return end;
+  }
+
+  /** @param first What has come of the frame that begins. */
+  #isWantedInParts(first: Uint8Array): boolean {
+    if (this.#left === 0 || this.#opcode !== Opcode.Binary || !this.#isFinal) return false;
+    return this.#events.begins?.(first, this.#length) ?? false;
   }
 
   #frameEnded(): void {
     this.#left = undefined;
+    if (this.#isInParts) {
+      this.#isInParts = false;
+      this.#message = undefined;
+      return;
+    }
     if (this.#opcode >= Opcode.Close) return this.#control(this.#opcode, this.#pieces.join());
     if (!this.#isFinal) return;
     const { opcode, pieces } = this.#message!;

@@ -13,6 +13,8 @@ type Arrival =
 /** One end of a {@link memoryTunnel}. */
 export class MemorySocket implements TunnelSocket {
   readonly #capacityBytes: number;
+  /** Bytes of a message that come before the rest of it does. */
+  readonly #cutAfter: number | undefined;
   readonly #inbox: Arrival[] = [];
   #peer: MemorySocket | undefined;
   #events: TunnelSocketEvents | undefined;
@@ -21,8 +23,9 @@ export class MemorySocket implements TunnelSocket {
   #isPaused = false;
   #isScheduled = false;
 
-  constructor(capacityBytes: number) {
+  constructor(capacityBytes: number, cutAfter?: number) {
     this.#capacityBytes = capacityBytes;
+    this.#cutAfter = cutAfter;
   }
 
   /** Joins two ends. */
@@ -97,11 +100,22 @@ export class MemorySocket implements TunnelSocket {
     if (arrival.kind === "text") return this.#events?.text("");
     const { bytes, sent } = arrival;
     // Copied only now, so that a sender that changes its array too early is found out.
-    this.#events?.message(Uint8Array.from(bytes));
+    this.#hand(Uint8Array.from(bytes));
     sent?.();
     const peer = this.#peer!;
     peer.#sentBytes -= bytes.length;
     if (peer.#state === "open") peer.#events?.drained();
+  }
+
+  /** Hands a message over: whole, or in two parts where it is cut and they are wanted. */
+  #hand(message: Uint8Array): void {
+    const events = this.#events;
+    const cut = this.#cutAfter ?? message.length;
+    const isWanted = cut < message.length &&
+      events?.begins?.(message.subarray(0, cut), message.length);
+    if (!isWanted) return events?.message(message);
+    events?.part?.(message.subarray(0, cut), false);
+    events?.part?.(message.subarray(cut), true);
   }
 
   #closed(code: number, reason: string): void {
@@ -113,11 +127,18 @@ export class MemorySocket implements TunnelSocket {
   }
 }
 
-/** Two ends joined; each takes `capacityBytes` before it says that it is full. */
-export function memoryTunnel(capacityBytes: number): [MemorySocket, MemorySocket] {
+/**
+ * Two ends joined; each takes `capacityBytes` before it says that it is full.
+ *
+ * @param cutAfter Cuts each message there, as a read that ends in the middle of it does.
+ */
+export function memoryTunnel(
+  capacityBytes: number,
+  cutAfter?: number,
+): [MemorySocket, MemorySocket] {
   const ends: [MemorySocket, MemorySocket] = [
-    new MemorySocket(capacityBytes),
-    new MemorySocket(capacityBytes),
+    new MemorySocket(capacityBytes, cutAfter),
+    new MemorySocket(capacityBytes, cutAfter),
   ];
   ends[0].join(ends[1]);
   ends[1].join(ends[0]);

@@ -51,24 +51,29 @@ const deferToTurnEnd = (flush: () => void): void => {
 };
 
 /** In memory, with so little room that a sender waits after each message. */
-export const memory: Transport = {
-  name: "memory",
-  defer: queueMicrotask,
-  hasStandardAgent: false,
-  connect() {
-    const [relay, agent] = memoryTunnel(8);
-    return Promise.resolve({
-      relay,
-      agent,
-      sendText: (from) => (from === "relay" ? relay : agent).sendText(),
-      async [Symbol.asyncDispose]() {
-        relay.terminate();
-        // The ends' last events come in turns of their own.
-        for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
-      },
-    });
-  },
-};
+export const memory: Transport = inMemory("memory");
+
+/** @param cutAfter Bytes of each message that come before the rest of it does. */
+function inMemory(name: string, cutAfter?: number): Transport {
+  return {
+    name,
+    defer: queueMicrotask,
+    hasStandardAgent: false,
+    connect() {
+      const [relay, agent] = memoryTunnel(8, cutAfter);
+      return Promise.resolve({
+        relay,
+        agent,
+        sendText: (from) => (from === "relay" ? relay : agent).sendText(),
+        async [Symbol.asyncDispose]() {
+          relay.terminate();
+          // The ends' last events come in turns of their own.
+          for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+        },
+      });
+    },
+  };
+}
 
 function between(name: string, dial: Dial, accept: Accept, isTls = false): Transport {
   return {
@@ -101,6 +106,7 @@ const fromDeno: Transport = {
 /** Every kind. */
 export const transports: readonly Transport[] = [
   memory,
+  inMemory("memory, in parts", 6),
   between("ours", dialOurs, acceptOurs),
   between("ours under TLS", dialOurs, acceptOurs, true),
   between("ws to ours", dialWs, acceptOurs),

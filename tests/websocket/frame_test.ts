@@ -98,6 +98,40 @@ Deno.test("MessageReader reads what is sent, in pieces of every size", () => {
   for (const size of [1, 2, 3, 7, 64]) assert.deepEqual(read(bytes, size), whole, `${size} bytes`);
 });
 
+Deno.test("MessageReader hands a message on in parts where its owner wants them", () => {
+  const content = Uint8Array.from({ length: 300 }, (_, at) => at);
+  const bytes = join([
+    serverFrame(Opcode.Binary, content),
+    serverFrame(Opcode.Binary, content.subarray(0, 9)),
+    serverFrame(Opcode.Binary, content, false),
+    serverFrame(Opcode.Continuation, content),
+    serverFrame(Opcode.Binary, content),
+  ]);
+  const offered: number[] = [];
+  const parts: Uint8Array[] = [];
+  const found: string[] = [];
+  const reader = new MessageReader({ sender: "server", maxMessageBytes: 1_000 }, {
+    text() {},
+    binary: (message) => found.push(`whole ${message.length}`),
+    ping() {},
+    close() {},
+    begins(_first, length) {
+      offered.push(length);
+      return length === 300;
+    },
+    part(part, isLast) {
+      parts.push(part);
+      if (!isLast) return;
+      assert.deepEqual(join(parts), content);
+      found.push(`${parts.splice(0).length > 1 ? "parts" : "one part"} of 300`);
+    },
+  });
+  for (let at = 0; at < bytes.length; at += 100) reader.receive(bytes.slice(at, at + 100));
+  // A message that a read holds whole is not offered, and neither is one in several frames.
+  assert.deepEqual(offered, [300, 300]);
+  assert.deepEqual(found, ["parts of 300", "whole 9", "whole 600", "parts of 300"]);
+});
+
 Deno.test("MessageReader gives any content back that was framed", () => {
   check(fc.property(
     fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 8 }),

@@ -68,6 +68,8 @@ export class NodeWebSocket implements MessageSocket {
       maxMessageBytes: options.maxMessageBytes,
     }, {
       binary: (message) => this.#events?.message(message),
+      begins: (first, length) => this.#events?.begins?.(first, length) ?? false,
+      part: (bytes, isLast) => this.#events?.part?.(bytes, isLast),
       text: (message) => this.#events?.text(message),
       ping: (payload) => this.#pinged(payload),
       pong: () => this.#events?.control?.(),
