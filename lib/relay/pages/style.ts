@@ -37,8 +37,8 @@ code, .mono { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "D
 dt { font-size: .8125rem; color: var(--quiet); }
 dd { margin: 0 0 .6rem; }
 .quiet-text, .fine { color: var(--quiet); }
-.fine { font-size: .8125rem; }
-.fine:last-child { margin: 1.25rem 0 0; }
+.fine { font-size: .8125rem; font-weight: 400; }
+p.fine:last-child { margin: 1.25rem 0 0; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .25rem; }
 .away { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
@@ -114,26 +114,59 @@ a.whole::after { content: ""; position: absolute; inset: 0; }
 .none.state::before { background: none; border: 1.5px solid currentColor; }
 .empty { background: var(--surface); border: 1px dashed var(--line); border-radius: .625rem;
   padding: 1.25rem; color: var(--quiet); text-align: center; }
-.note { border-radius: .5rem; padding: .625rem .875rem; margin: 0 0 1rem; background: var(--raised); }
+.note { border-radius: .5rem; padding: .5rem .875rem; margin: 0 0 1rem; background: var(--raised);
+  color: var(--text); }
 .note.good { background: var(--good-soft); } .note.warn { background: var(--warn-soft); }
 .note.bad { background: var(--bad-soft); }
 .pages { display: flex; align-items: center; gap: .75rem; margin: .75rem 0 0; }
 `;
 
+const status = `
+.tiles { list-style: none; padding: 0; display: grid; gap: .75rem; margin: 0 0 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
+.tiles > li { background: var(--surface); border: 1px solid var(--line); border-radius: .625rem;
+  padding: .75rem 1rem; box-shadow: var(--shadow); display: flex; flex-direction: column;
+  min-width: 0; overflow: hidden; }
+.tiles strong { font-size: 1.35rem; font-weight: 600; line-height: 1.4;
+  font-variant-numeric: tabular-nums; }
+.chart { display: block; width: calc(100% + 2rem); height: 2.25rem; margin: auto -1rem -.75rem; }
+.chart .line { fill: none; stroke: var(--accent); stroke-width: 1.5; }
+.chart .area { fill: var(--accent-soft); }
+.findings { list-style: none; padding: 0; display: grid; gap: .375rem; }
+.findings .note { margin: 0; display: grid; gap: .125rem .75rem;
+  grid-template-columns: 3.75rem minmax(0, 1fr) auto; }
+.findings .note > :first-child { font-weight: 600; }
+.columns { display: grid; gap: 0 1.25rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(34rem, 100%), 1fr)); }
+summary { cursor: pointer; font-size: .8125rem; color: var(--quiet); width: max-content;
+  max-width: 100%; }
+summary:hover { color: var(--text); }
+details dl { margin: .25rem 0 .25rem .875rem; }
+details dd { margin: 0; font-weight: normal; }
+.live { display: inline-flex; align-items: center; gap: .375rem; margin-left: auto; }
+.tag.warn { background: var(--warn-soft); color: var(--warn); white-space: normal; }
+`;
+
 /** Narrow screens show each row as a block whose cells name their columns. */
 const tables = `
+.scroll { overflow-x: auto; margin: 0 -.25rem; padding: 0 .25rem .25rem; }
 .table { width: 100%; border-collapse: separate; border-spacing: 0; background: var(--surface);
   border: 1px solid var(--line); border-radius: .625rem; box-shadow: var(--shadow);
   font-size: .875rem; }
 .table th, .table td { text-align: left; vertical-align: top; padding: .5rem .75rem;
   border-top: 1px solid var(--line); }
+.table th, .table td { min-width: 5rem; }
+.table tbody th { min-width: 8rem; }
+.table .number { min-width: 0; }
+.table td.long { min-width: 10rem; }
 .table thead th { border-top: 0; font-weight: 550; font-size: .8125rem; color: var(--quiet);
   white-space: nowrap; }
 .table thead a { color: inherit; text-decoration: none; }
 .table thead a:hover { text-decoration: underline; }
 .table .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.table td form { margin: 0; }
-.table td.act { text-align: right; white-space: nowrap; }
+.table tbody th { font-weight: 550; }
+.table td form { margin: 0; justify-content: flex-end; }
+.table .act { min-width: 0; text-align: right; white-space: nowrap; }
 @media (max-width: 44rem) {
   .bar, body.wide main { padding-left: .875rem; padding-right: .875rem; }
   .account bdi { max-width: 9rem; }
@@ -142,11 +175,15 @@ const tables = `
     clip-path: inset(50%); }
   .table tr { border-top: 1px solid var(--line); padding: .5rem .875rem; }
   .table tbody:first-of-type tr:first-child { border-top: 0; }
-  .table td, .table tbody th { border: 0; padding: .125rem 0; }
+  .table td, .table td.long, .table tbody th { min-width: 0; border: 0; padding: .125rem 0; }
   .table td[data-label] { display: grid; grid-template-columns: 7.5rem minmax(0, 1fr); gap: .5rem; }
   .table td[data-label]::before { content: attr(data-label); color: var(--quiet);
     font-size: .8125rem; }
   .table .number, .table td.act { text-align: left; }
+  .table td form { justify-content: flex-start; }
+  .table td:empty { display: none; }
+  .findings .note { grid-template-columns: minmax(0, 1fr) auto; }
+  .findings .note > :nth-child(2) { grid-row: 2; grid-column: 1 / -1; }
   .table td.act { padding-top: .375rem; }
 }
 `;
@@ -163,5 +200,5 @@ const elsewhere = `
 `;
 
 /** The style sheet. */
-export const styleSheet = [colors, base, frame, controls, lists, tables, elsewhere]
+export const styleSheet = [colors, base, frame, controls, lists, status, tables, elsewhere]
   .map((part) => part.trim()).join("\n") + "\n";
