@@ -39,6 +39,7 @@ import { PolicyAuthorizer } from "./services/service_authorizer.ts";
 import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
 import { ServiceTable } from "./services/service_table.ts";
 import { Services } from "./services/services.ts";
+import { History } from "./status/history.ts";
 import { LocalStatus } from "./status/relay_status.ts";
 import type { UnderWay } from "./status/under_way.ts";
 import { TokenTable } from "./agents/tokens.ts";
@@ -124,6 +125,8 @@ export class Relay {
   changes = 0;
   /** What it tells people and programs. */
   readonly status: LocalStatus;
+  /** What it had to do in the last minutes. */
+  readonly history: History;
   #lastNumber = 0;
   readonly agentRefusals: AgentRefusals;
   readonly callers: Callers;
@@ -165,6 +168,7 @@ export class Relay {
     const { registry, metrics, tokens, callers, people, assertions } = made;
     this.config = config;
     this.status = new LocalStatus(this);
+    this.history = new History(registry, () => this.underWay.size);
     this.log = log;
     this.registry = registry;
     this.metrics = metrics;

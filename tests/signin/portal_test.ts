@@ -3,6 +3,7 @@ import type { PortalService } from "../../lib/relay/pages/portal.tsx";
 import { Browser, navigation, World } from "./world.ts";
 
 const login = "https://login.example.com";
+const app = "https://app.example.com";
 
 const dashboard: PortalService = {
   name: "dashboard",
@@ -127,4 +128,48 @@ Deno.test("Somebody whom no policy lets in anywhere reads that, and whom to ask"
   const { browser } = await signedIn();
   const text = await (await browser.send(`${login}/`, { headers: navigation })).text();
   assert.match(text, /No service lets you in\. Ask whoever operates the relay\./);
+});
+
+Deno.test("The portal lists somebody's own sessions, and ends them by its own form alone", async () => {
+  const { world, browser } = await signedIn();
+  const other = new Browser(world);
+  await (await other.open(`${login}/.culvert/login`)).answer.body?.cancel();
+  const own = (await world.signIn.people.list()).sessions;
+  assert.equal(own.length, 2);
+  const stranger = { ...world.sessions.known(own[0]!.id)!, id: "strangers", subject: "somebody" };
+  await world.sessions.put(stranger);
+  const text = await (await browser.send(`${login}/`, { headers: navigation })).text();
+  for (const { id } of own) assert.ok(text.includes(id), id);
+  assert.ok(!text.includes("strangers"));
+  const post = async (session: string, headers: Record<string, string>) => {
+    const answer = await browser.send(`${login}/.culvert/sessions`, {
+      method: "POST",
+      headers,
+      body: new URLSearchParams({ session }),
+    });
+    await answer.body?.cancel();
+    return answer.status;
+  };
+  const isSignedIn = async (by: Browser) =>
+    /Your sessions/.test(await (await by.send(`${login}/`, { headers: navigation })).text());
+  const cookie = other.jar("login.example.com").get("__Host-Http-culvert-login")!;
+  const another = (await world.signIn.people.list()).sessions.map(({ id }) => id);
+  for (const headers of [{}, { Origin: app }, { "Sec-Fetch-Site": "same-site" }]) {
+    for (const id of another) assert.equal(await post(id, headers as never), 403);
+  }
+  assert.equal(await post("strangers", { Origin: login }), 303);
+  assert.ok(world.sessions.known("strangers"));
+  assert.ok(await isSignedIn(other), cookie);
+  const [mine = "", others = ""] = [...text.matchAll(/name="session" value="([^"]*)"/g)]
+    .map(([, id]) => id);
+  assert.deepEqual([mine, others].sort(), own.map(({ id }) => id).sort());
+  for (const id of [mine, others]) {
+    if (
+      !text.includes(`action="/.culvert/logout"><input type="hidden" name="session" value="${id}"`)
+    ) {
+      assert.equal(await post(id, { Origin: login }), 303);
+    }
+  }
+  assert.equal(await isSignedIn(other), false);
+  assert.equal(await isSignedIn(browser), true);
 });

@@ -52,6 +52,9 @@ export class Registry {
    */
   onAnnounced: (registration: Registration) => void = () => {};
 
+  /** Sessions that came or went, counted. */
+  changes = 0;
+
   /** Registered sessions of all clusters. */
   get size(): number {
     let size = 0;
@@ -81,6 +84,7 @@ export class Registry {
     const others = this.#sessions.get(id) ?? [];
     const replaced = others.filter(isReplaced);
     const kept = others.filter((other) => !isReplaced(other));
+    this.changes++;
     this.#sessions.set(id, [...kept, registration]);
     for (const { session } of replaced) {
       session.close(CloseCode.Replaced, "Replaced by a newer session");
@@ -95,6 +99,7 @@ export class Registry {
   /** Removes this very session; a newer one of the same agent stays. */
   remove(registration: Registration): void {
     const { cluster: { id } } = registration;
+    this.changes++;
     const left = this.#sessions.get(id)?.filter((other) => other !== registration) ?? [];
     if (left.length > 0) this.#sessions.set(id, left);
     else this.#sessions.delete(id);

@@ -26,7 +26,10 @@ export interface PortalService {
 export interface PortalSession {
   readonly id: string;
   readonly provider: string;
-  readonly signedInMs: number;
+  /** Hostnames of the services that were opened with it. */
+  readonly hosts: readonly string[];
+  readonly sinceMs: number;
+  readonly lastUsedMs: number;
   readonly expiresMs: number;
   /** Whether it is the one that asks. */
   readonly isThis: boolean;
@@ -132,13 +135,21 @@ function SessionTable({ sessions, nowMs }: Pick<PortalProps, "sessions" | "nowMs
       columns={[
         {
           label: "Signed in",
-          cell: ({ signedInMs, isThis }) => (
+          cell: ({ sinceMs, isThis }) => (
             <>
-              <When atMs={signedInMs} nowMs={nowMs} /> {isThis && <span class="tag">this one</span>}
+              <When atMs={sinceMs} nowMs={nowMs} /> {isThis && <span class="tag">this one</span>}
             </>
           ),
         },
         { label: "Provider", cell: ({ provider }) => <Name>{provider}</Name> },
+        {
+          label: "Opened",
+          kind: "long",
+          cell: ({ hosts }) =>
+            hosts.length > 0 &&
+            hosts.map((host) => <div key={host} class="mono">{visible(host)}</div>),
+        },
+        { label: "Last used", cell: ({ lastUsedMs }) => <When atMs={lastUsedMs} nowMs={nowMs} /> },
         {
           label: "Ends",
           cell: ({ expiresMs }) => <When atMs={expiresMs} nowMs={nowMs} />,
@@ -147,13 +158,13 @@ function SessionTable({ sessions, nowMs }: Pick<PortalProps, "sessions" | "nowMs
         {
           label: "End the session",
           kind: "act",
-          cell: ({ id, isThis, signedInMs }) => (
+          cell: ({ id, isThis, sinceMs }) => (
             <form method="post" action={isThis ? "/.culvert/logout" : "/.culvert/sessions"}>
               <input type="hidden" name="session" value={id} />
               <button
                 class="danger small"
                 type="submit"
-                aria-label={isThis ? "Sign out" : `End the session of ${utc(signedInMs)}`}
+                aria-label={isThis ? "Sign out" : `End the session of ${utc(sinceMs)}`}
               >
                 {isThis ? "Sign out" : "End"}
               </button>

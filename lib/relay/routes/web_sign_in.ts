@@ -20,6 +20,8 @@ import type { ServiceRoute } from "../route.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { requirementsOf } from "../services/service_authorizer.ts";
 import { portalServices } from "./portal.ts";
+import { answerLoginStatus, isLoginStatus } from "./status/login_status.tsx";
+import { StatusPages } from "./status/status_pages.tsx";
 import { demandSignIn, denyAccess, signInUrl } from "../signin/answers.tsx";
 import { loginApp } from "../signin/login_app.tsx";
 import type { OwnRequest } from "../signin/own_request.ts";
@@ -50,6 +52,7 @@ export class WebSignIn {
   readonly #scheme: "https" | "http";
   readonly #loginApp: Hono<{ Bindings: OwnRequest }>;
   readonly #serviceApp: ReturnType<typeof serviceApp>;
+  readonly #statusPages: StatusPages;
 
   constructor(relay: Relay, signIn: SignIn, { scheme }: WebSignInOptions) {
     this.#relay = relay;
@@ -65,6 +68,7 @@ export class WebSignIn {
       maySeeStatus: (session, address) => this.maySeeStatus(session, address),
     });
     this.#serviceApp = serviceApp(signIn);
+    this.#statusPages = new StatusPages(relay);
     this.reader = new SessionReader(
       signIn,
       (request) => this.#siteAsked(request),
@@ -126,6 +130,9 @@ export class WebSignIn {
   async answerLogin(exchange: Exchange): Promise<void> {
     const requestId = requestIdOf(exchange.head.fields);
     exchange.answerField = requestIdLine(requestId);
+    if (isLoginStatus(exchange)) {
+      return await answerLoginStatus(this, this.#statusPages, exchange, requestId);
+    }
     const request = await requestOf(exchange, this.signIn.loginOrigin);
     if (!request) return;
     const { head: { fields }, peer: { address } } = exchange;

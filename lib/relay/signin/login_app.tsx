@@ -9,7 +9,7 @@ import { BackChannel } from "./back_channel.ts";
 import { redirectUri, secretsOf } from "./attempts.ts";
 import { providerFailed } from "./provider_failed.tsx";
 import { programCallback, programPages } from "./programs/program_pages.tsx";
-import { jsonError, type OwnRequest, redirect } from "./own_request.ts";
+import { jsonError, type OwnRequest, readForm, redirect } from "./own_request.ts";
 import { isReturnPath } from "./return_path.ts";
 import { assetPaths, assetResponse } from "../pages/assets.ts";
 import { Notice, page } from "../pages/page.tsx";
@@ -54,6 +54,7 @@ export function loginApp(signIn: SignIn, pages: LoginPages): Hono<LoginEnv> {
     return await endSession(signIn, session, cookieNames(loginOrigin), loginOrigin);
   });
   app.get("/.culvert/signed-out", () => signedOut());
+  app.post("/.culvert/sessions", (c) => endOwnSession(signIn, c));
   app.post("/.culvert/backchannel-logout", (c) => backChannel.answer(c.req.raw, c.env.address));
   programPages(app, signIn);
   app.get("/", (c) => home(signIn, pages, c));
@@ -78,7 +79,10 @@ async function home(
   const { username } = session;
   const list = listRequest(new URL(req.url).searchParams);
   const services = await pages.services(session, address, list);
-  const sessions = [{ ...session, isThis: true }];
+  const { issuer, subject } = session;
+  const own = await signIn.people.list({ person: { issuer, subject } });
+  const sessions = own.sessions.map((other) => ({ ...other, isThis: other.id === session.id }))
+    .sort((one, other) => other.sinceMs - one.sinceMs);
   const status = pages.maySeeStatus(session, address);
   const nowMs = signIn.context.clock.nowMs();
   return page("Services", <Portal {...{ services, sessions, nowMs }} />, {
@@ -111,6 +115,27 @@ async function login(signIn: SignIn, { env: { fields }, req }: Context<LoginEnv>
   if (session?.provider === site.provider) return redirect(302, signIn.loginOrigin + path);
   const start = { site, path, transaction: "", binding: "", selects: false };
   return await toProvider(signIn, fields, start);
+}
+
+/** Ends one of somebody's own sessions: the one that asks, or another browser's. */
+async function endOwnSession(
+  signIn: SignIn,
+  { env: { fields }, req }: Context<LoginEnv>,
+): Promise<Response> {
+  if (!signIn.isOwnForm(fields, signIn.loginOrigin)) return foreignForm();
+  const session = await signIn.atLogin(fields);
+  const id = (await readForm(req.raw))?.get("session");
+  if (session && id === session.id) {
+    const { loginOrigin } = signIn;
+    return await endSession(signIn, session, cookieNames(loginOrigin), loginOrigin);
+  }
+  if (session && id) {
+    const { issuer, subject, username } = session;
+    const { sessions } = await signIn.people.list({ person: { issuer, subject } });
+    const isOwn = sessions.some((other) => other.id === id);
+    if (isOwn) await signIn.people.revoke(id, username);
+  }
+  return redirect(303, `${signIn.loginOrigin}/`);
 }
 
 /** A service's host sends a browser. */

@@ -106,7 +106,7 @@ export class LocalStatus implements StatusSource {
   /** What tells one picture from the next, cheaply. */
   #mark(): string {
     const { registry, underWay, services } = this.#relay;
-    return `${registry.size} ${underWay.size} ${services.table.services.length} ${this.#relay.changes}`;
+    return `${registry.changes} ${underWay.size} ${services.table.services.length} ${this.#relay.changes}`;
   }
 
   #self(): RelayStatus {

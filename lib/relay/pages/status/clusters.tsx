@@ -112,7 +112,7 @@ function columns(
             <a
               class="button danger small"
               href={endLink("agent", agent.id)}
-              aria-label={`Disconnect agent ${agent.id} of ${visible(agent.cluster)}`}
+              aria-label={`Disconnect agent ${visible(agent.id)} of ${visible(agent.cluster)}`}
             >
               Disconnect
             </a>

@@ -50,7 +50,6 @@ export interface StatusModel {
   readonly people: SessionRows | undefined;
   /** The oldest first. */
   readonly history: readonly Sample[];
-  /** Services whose requests are kept, if any. */
   readonly query: StatusQuery;
   /** Whether the one who asks may end things. */
   readonly mayAct: boolean;

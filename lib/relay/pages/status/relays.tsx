@@ -19,7 +19,10 @@ interface Props {
 /** The relays. */
 export function Relays({ status: { relays, atMs } }: Props) {
   const columns: Column<RelayStatus>[] = [
-    { label: "Relay", cell: ({ id }) => <span class="mono" title={id}>{shortId(id)}</span> },
+    {
+      label: "Relay",
+      cell: ({ id }) => <span class="mono" title={visible(id)}>{visible(shortId(id))}</span>,
+    },
     { label: "State", cell: (relay) => <RelayState relay={relay} /> },
     { label: "Version", cell: ({ version }) => visible(version) },
     { label: "Started", cell: ({ startedMs }) => <When atMs={startedMs} nowMs={atMs} /> },
@@ -132,7 +135,10 @@ function relayColumn<Row extends { readonly relay: string }>(
   relays: readonly RelayStatus[],
 ): Column<Row>[] {
   if (relays.length < 2) return [];
-  return [{ label: "Relay", cell: ({ relay }) => <span class="mono">{shortId(relay)}</span> }];
+  return [{
+    label: "Relay",
+    cell: ({ relay }) => <span class="mono">{visible(shortId(relay))}</span>,
+  }];
 }
 
 function Part(

@@ -63,7 +63,7 @@ function columns(
           <a
             class="button danger small"
             href={endLink("session", id)}
-            aria-label={`Revoke the session ${id} of ${visible(user)}`}
+            aria-label={`Revoke the session ${visible(id)} of ${visible(user)}`}
           >
             Revoke
           </a>

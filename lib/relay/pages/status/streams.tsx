@@ -76,7 +76,7 @@ function streamColumns(
           <a
             class="button danger small"
             href={endLink("stream", id)}
-            aria-label={`End stream ${id}`}
+            aria-label={`End stream ${visible(id)}`}
           >
             End
           </a>

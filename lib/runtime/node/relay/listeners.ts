@@ -100,7 +100,10 @@ export class RelayListeners {
         limits: head,
         connections: anybody,
       });
-    this.#sweep = setInterval(() => relay.rateLimitedLog.sweep(), logSweepMs);
+    this.#sweep = setInterval(() => {
+      relay.rateLimitedLog.sweep();
+      relay.history.measure(Date.now());
+    }, logSweepMs);
   }
 
   /** Where the internal listener is bound, with the port that 0 stood for. */
