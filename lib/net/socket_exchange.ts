@@ -12,10 +12,14 @@ import { pipe } from "./pipe.ts";
 
 const nobody = (): void => {};
 
-/** What a bare connection asks for. */
-export interface SocketRequest {
+/** A connection of which nothing has been read; its socket is paused. */
+export interface BareConnection {
   readonly socket: ByteSocket;
   readonly peer: Peer;
+}
+
+/** What a bare connection asks for. */
+export interface SocketRequest extends BareConnection {
   /** For the log, and for other relays. */
   readonly path: string;
   readonly host: string;

@@ -2,7 +2,7 @@
 import { equal } from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { ListenerMonitor } from "../../lib/runtime/node/listener_monitor.ts";
+import { ListenerMonitor } from "../../lib/runtime/node/listener/listener_monitor.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { openConnection, type RawConnection } from "../support/raw_connection.ts";
 import { readResponse } from "../support/raw_http.ts";

@@ -6,7 +6,7 @@ import { connect as connectH2 } from "node:http2";
 import { connect as connectTls } from "node:tls";
 import { concat } from "../../lib/bytes/bytes.ts";
 import { AddressRanges } from "../../lib/domain/address_ranges.ts";
-import type { PassThrough } from "../../lib/runtime/node/http_server.ts";
+import type { PassThrough } from "../../lib/runtime/node/listener/connection_listener.ts";
 import { helloMessage, records } from "../support/client_hello.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { readResponse, statusOf } from "../support/raw_http.ts";

@@ -4,11 +4,8 @@ import { dateField } from "../../lib/http1/date.ts";
 import { defaultHeadLimits, field, getField, type RequestHead } from "../../lib/http1/head.ts";
 import type { Exchange } from "../../lib/net/exchange.ts";
 import { defaultConnectionTimeouts } from "../../lib/net/http_connection.ts";
-import {
-  HttpServer,
-  type HttpServerOptions,
-  type NodeBindings,
-} from "../../lib/runtime/node/http_server.ts";
+import type { NodeBindings } from "../../lib/runtime/node/http_dispatcher.ts";
+import { HttpServer, type HttpServerOptions } from "../../lib/runtime/node/http_server.ts";
 import { WebCertificates } from "../../lib/runtime/node/web/web_certificates.ts";
 import { Authority, withFolder } from "../support/certificates.ts";
 

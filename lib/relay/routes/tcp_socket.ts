@@ -1,18 +1,10 @@
 /** Connections that come as they are: to a port of the relay's, or in TLS that it does not open. */
-import type { ByteSocket } from "../../net/byte_socket.ts";
-import type { Peer } from "../../net/exchange.ts";
-import { SocketExchange } from "../../net/socket_exchange.ts";
+import { type BareConnection, SocketExchange } from "../../net/socket_exchange.ts";
 import type { Identity } from "../callers/caller.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { receiveTcp } from "./receive_tcp.ts";
 import { rawUpgrade } from "./tcp_request.ts";
-
-/** A connection of which nothing has been read; its socket is paused. */
-export interface BareConnection {
-  readonly socket: ByteSocket;
-  readonly peer: Peer;
-}
 
 /** Carries a connection to a service's target, if the service's policy lets its address in. */
 export function serveSocket(

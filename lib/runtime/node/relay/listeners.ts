@@ -7,14 +7,12 @@ import { healthApp, internalApp, publicApp, webApp } from "../../../relay/app.ts
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
-import {
-  type AppFetch,
-  type CertificatesByName,
-  HttpServer,
-  type PassThrough,
-  type ServerTls,
-  type TrustedProxies,
-} from "../http_server.ts";
+import type { AppFetch } from "../http_dispatcher.ts";
+import { HttpServer } from "../http_server.ts";
+import type { PassThrough } from "../listener/connection_listener.ts";
+import type { TrustedProxies } from "../listener/tcp_listener.ts";
+import type { ServerTls } from "../listener/tls_acceptor.ts";
+import type { CertificatesByName } from "../listener/web_tls_acceptor.ts";
 import { listenOn } from "../program.ts";
 import type { RelayServerTls } from "./tls.ts";
 

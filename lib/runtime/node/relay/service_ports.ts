@@ -3,11 +3,12 @@ import { ConfigError } from "../../../config/config_error.ts";
 import { overlap } from "../../../config/entries/service_ports.ts";
 import { formatAddress, type ListenAddress } from "../../../config/options/address.ts";
 import { allowsAddress, type Service } from "../../../domain/service.ts";
-import { reportFault } from "../../../faults.ts";
-import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
+import type { ByteSocket } from "../../../net/byte_socket.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { serveSocket } from "../../../relay/routes/tcp_socket.ts";
-import { type BareConnection, HttpServer, type ServerTls } from "../http_server.ts";
+import { ConnectionListener } from "../listener/connection_listener.ts";
+import type { AcceptedConnection } from "../listener/tcp_listener.ts";
+import type { ServerTls } from "../listener/tls_acceptor.ts";
 import { listenFailure } from "../program.ts";
 
 /** Connections at once through one port. */
@@ -118,7 +119,7 @@ class ServicePort {
   readonly #relay: Relay;
   readonly #listen: ListenAddress;
   readonly #tls: ServerTls | undefined;
-  #server: HttpServer | undefined;
+  #server: ConnectionListener | undefined;
   #address: string | undefined;
 
   constructor(relay: Relay, service: Service, tls: ServerTls | undefined) {
@@ -172,16 +173,12 @@ class ServicePort {
     this.#server = undefined;
   }
 
-  #createServer(): HttpServer {
-    const { metrics, log, config: { head } } = this.#relay;
+  #createServer(): ConnectionListener {
+    const { metrics, log } = this.#relay;
     const about = () => ({ listener: "service", service: this.service.name });
-    return new HttpServer({
-      bare: (connection) => this.#accept(connection),
-      fetch: () => new Response(null, { status: 500 }),
+    return new ConnectionListener({
       refuses: (address) => this.#refuses(address),
       tls: this.#tls,
-      limits: head,
-      timeouts: defaultConnectionTimeouts,
       connections: { max: maxConnections, maxPerAddress: 0 },
       turnedAway: (limit, peer) => {
         metrics.limitHit(limit);
@@ -194,8 +191,7 @@ class ServicePort {
       },
       deafened: () =>
         log.error("A listener accepted nothing any more, and was opened anew", about()),
-      fault: (error) => reportFault("connection", error),
-    });
+    }, (connection) => this.#accept(connection));
   }
 
   #refuses(address: string): boolean {
@@ -214,9 +210,13 @@ class ServicePort {
     });
   }
 
-  #accept({ socket, peer }: BareConnection): void {
+  #accept(connection: AcceptedConnection): void {
+    const { socket, peer } = connection;
+    connection.onExpired = () => socket.resetAndDestroy();
+    // Until its target is connected, nobody takes what it sends.
+    socket.pause();
     const route = this.#relay.services.table.routeByName(this.service.name);
-    if (route) void serveSocket(this.#relay, { socket, peer }, route);
-    else socket.resetAndDestroy();
+    if (!route) return void socket.resetAndDestroy();
+    void serveSocket(this.#relay, { socket: socket as unknown as ByteSocket, peer }, route);
   }
 }

@@ -1,6 +1,6 @@
 /** The relay's certificates and CAs: the files that its options name, and what listeners get of them. */
 import type { RelayOptions } from "../../../config/relay_options.ts";
-import type { ServerTls } from "../http_server.ts";
+import type { ServerTls } from "../listener/tls_acceptor.ts";
 import { type TlsFile, TlsFiles } from "../tls_files.ts";
 
 /**

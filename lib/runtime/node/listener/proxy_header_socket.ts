@@ -1,7 +1,7 @@
 /** Takes the PROXY protocol's header off a connection, before anybody else reads from it. */
 import type { Socket } from "node:net";
-import { concat, noBytes } from "../../bytes/bytes.ts";
-import { type ProxySource, readProxyHeader } from "../../net/proxy_header.ts";
+import { concat, noBytes } from "../../../bytes/bytes.ts";
+import { type ProxySource, readProxyHeader } from "../../../net/proxy_header.ts";
 
 /** For the whole header to come, in milliseconds: a balancer sends it at once. */
 export const proxyHeaderTimeoutMs = 3_000;

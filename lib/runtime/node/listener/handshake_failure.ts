@@ -1,7 +1,7 @@
 /** Why a TLS handshake with a listener failed, for the log and the metrics. */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { iso } from "../tls_advice.ts";
+import { iso } from "../../tls_advice.ts";
 
 /** A closed list, as it is a metric's label. */
 export type HandshakeFailureReason =
