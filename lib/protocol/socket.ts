@@ -34,7 +34,8 @@ export interface TunnelSocket {
   listen(events: TunnelSocketEvents): void;
   /**
    * Queues one binary message. The bytes must not change until `sent` is called, if it ever is: a
-   * socket that closes may never call it.
+   * socket that closes may never call it. It is not called within `send`: whoever sends what a stream
+   * has brought frees memory with it that the stream's session still reads.
    */
   send(message: Uint8Array, sent?: () => void): void;
   /** Bytes that {@link sendWithHeadroom} needs in front of a message; absent where it is. */
@@ -119,7 +120,8 @@ class StandardSocket implements MessageSocket {
   }
 
   send(message: Uint8Array, sent?: () => void): void {
-    if (this.#send(message as Uint8Array<ArrayBuffer>) && this.#copiesOnSend) sent?.();
+    const isCopied = this.#send(message as Uint8Array<ArrayBuffer>) && this.#copiesOnSend;
+    if (isCopied && sent) queueMicrotask(sent);
   }
 
   sendText(text: string): void {
