@@ -4,36 +4,12 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { Browser } from "puppeteer-core";
-import { Authority, withFolder } from "../../support/certificates.ts";
-import { startAgent, startRelay } from "../../support/programs.ts";
-import { startJupyter, startNodeRed, startPrometheus } from "./apps.ts";
-import { startBrowser, WatchedPage } from "./browser.ts";
+import { withFolder } from "../../support/certificates.ts";
+import { startCockpit, startJupyter, startNodeRed, startPrometheus } from "./apps.ts";
+import { WatchedPage } from "./browser.ts";
+import { type Addresses, sites, withSite } from "./site.ts";
 
-const token = "apps-token-0123456789abcdef";
 const jupyterToken = "jupyter-token-0123456789";
-
-/** What the relay publishes; JupyterLab takes requests for its own address alone. */
-const services = [
-  { name: "prometheus", host: "public" },
-  { name: "jupyter", host: "target" },
-  { name: "node-red", host: "public" },
-].map((service) => ({
-  ...service,
-  hostnames: [`${service.name}.localhost`],
-  cluster: "apps",
-  target: service.name,
-  policy: "public",
-}));
-
-/** Names of the applications, and where each listens. */
-type Addresses = Readonly<Record<string, string>>;
-
-/** A relay's web listener in a browser. */
-interface Site {
-  readonly browser: Browser;
-  /** The origin of an application. */
-  url(name: string): string;
-}
 
 /** Runs `test` with the applications. */
 async function withApps(test: (addresses: Addresses) => Promise<void>): Promise<void> {
@@ -46,60 +22,16 @@ async function withApps(test: (addresses: Addresses) => Promise<void>): Promise<
     const prometheus = stack.use(await startPrometheus(await folderOf("prometheus")));
     const jupyter = stack.use(await startJupyter(await folderOf("jupyter"), jupyterToken));
     const nodeRed = stack.use(await startNodeRed(await folderOf("node-red")));
+    const cockpit = stack.use(await startCockpit(await folderOf("cockpit"), "http"));
+    const secureCockpit = stack.use(await startCockpit(await folderOf("secure"), "https"));
     await test({
       prometheus: prometheus.address,
       jupyter: jupyter.address,
       "node-red": nodeRed.address,
+      "cockpit-http": cockpit.address,
+      "cockpit-https": secureCockpit.address,
     });
   });
-}
-
-/** Runs `test` with a relay, one agent that has a target for each application, and a browser. */
-async function withSite(
-  addresses: Addresses,
-  { usesTls }: { usesTls: boolean },
-  test: (site: Site) => Promise<void>,
-): Promise<void> {
-  await withFolder(async (folder) => {
-    await using stack = new AsyncDisposableStack();
-    const targets = Object.entries(addresses).map(([name, address]) => ({ name, address }));
-    await Deno.writeTextFile(`${folder}/targets.yaml`, JSON.stringify({ targets }));
-    const certificates = usesTls ? await issueCertificate(folder) : undefined;
-    const relay = stack.use(
-      await startRelay({
-        clusters: [{ id: "apps", token, targetAddr: addresses["prometheus"]! }],
-        args: [
-          ...["--services", JSON.stringify({ services }), "--web-addr", "127.0.0.1:0"],
-          ...certificates ? ["--web-certs", certificates.folder] : [],
-        ],
-      }),
-    );
-    stack.use(
-      await startAgent({
-        relayUrl: relay.connectUrl,
-        token,
-        args: ["--targets", `${folder}/targets.yaml`],
-      }),
-    );
-    const web = await relay.waitForLog((line) => line["listener"] === "web");
-    const port = String(web["address"]).split(":").at(-1);
-    const browser = await startBrowser(certificates && [certificates.certPem]);
-    stack.defer(() => browser.close());
-    const scheme = usesTls ? "https" : "http";
-    await test({ browser, url: (name) => `${scheme}://${name}.localhost:${port}` });
-  });
-}
-
-/** A folder for `--web-certs` with one certificate for all hostnames. */
-async function issueCertificate(folder: string): Promise<{ folder: string; certPem: string }> {
-  const authority = await Authority.create(folder, "own");
-  const names = services.flatMap(({ hostnames }) => hostnames.map((name) => `DNS:${name}`));
-  const { certPath, keyPath } = await authority.issue("apps", names.join(","));
-  const pairs = `${folder}/web-certs`;
-  await Deno.mkdir(pairs);
-  await Deno.copyFile(certPath, `${pairs}/apps.crt`);
-  await Deno.copyFile(keyPath, `${pairs}/apps.key`);
-  return { folder: pairs, certPem: await Deno.readTextFile(certPath) };
 }
 
 /** Prometheus evaluates what its page asks. */
@@ -161,15 +93,24 @@ async function testNodeRed(browser: Browser, origin: string): Promise<void> {
   deepEqual(page.failures, []);
 }
 
-const sites = [
-  { name: "over HTTP", usesTls: false, protocol: "http/1.1" },
-  { name: "over HTTPS and HTTP/2", usesTls: true, protocol: "h2" },
-];
+/** Cockpit checks `Origin`, and its terminal is on the other side of a WebSocket. */
+async function testCockpit(browser: Browser, origin: string): Promise<void> {
+  const url = `${origin}/cockpit/@localhost/system/terminal.html`;
+  await using page = await WatchedPage.open(browser, url);
+  await page.click("#terminal .xterm-screen, .terminal .xterm-screen, .xterm-screen");
+  await page.page.keyboard.type("echo carried-$((6 * 7))\n");
+  await page.receives("carried-42");
+  const sockets = page.sockets.map((socket) => new URL(socket));
+  deepEqual([...new Set(sockets.map(({ host }) => host))], [new URL(origin).host]);
+  ok(sockets.every(({ pathname }) => pathname.endsWith("/socket")), page.sockets.join());
+}
 
 Deno.test("applications work in a browser at their hostnames, all behind one agent", async (t) => {
   await withApps(async (addresses) => {
+    // It takes requests for its own address alone.
+    const services = { jupyter: { host: "target" } };
     for (const { name, usesTls, protocol } of sites) {
-      await withSite(addresses, { usesTls }, async ({ browser, url }) => {
+      await withSite({ addresses, services, usesTls }, async ({ browser, url }) => {
         await t.step(`Prometheus shows what it measures, ${name}`, () => {
           return testPrometheus(browser, url("prometheus"), protocol);
         });
@@ -178,6 +119,9 @@ Deno.test("applications work in a browser at their hostnames, all behind one age
         });
         await t.step(`Node-RED's editor shows the messages of a flow, ${name}`, () => {
           return testNodeRed(browser, url("node-red"));
+        });
+        await t.step(`a shell answers in Cockpit's terminal, ${name}`, () => {
+          return testCockpit(browser, url(`cockpit-${usesTls ? "https" : "http"}`));
         });
       });
     }

@@ -47,3 +47,20 @@ export async function startNodeRed(folder: string): Promise<App> {
     readyPath: "/settings",
   });
 }
+
+/**
+ * Debian's Cockpit in a session of this user's own, so that nobody signs in. It takes WebSockets of pages
+ * of its own origin alone, whose scheme it has to be told behind a proxy that terminates TLS.
+ */
+export async function startCockpit(folder: string, scheme: "http" | "https"): Promise<App> {
+  return await App.start({
+    program: "/usr/lib/cockpit/cockpit-ws",
+    args: (port) => [
+      ...["--address", "127.0.0.1", "--port", `${port}`],
+      ...["--local-session", "cockpit-bridge"],
+      ...scheme === "https" ? ["--for-tls-proxy"] : [],
+    ],
+    env: { HOME: folder, SHELL: "/bin/sh" },
+    readyPath: "/ping",
+  });
+}
