@@ -60,21 +60,27 @@ async function testEvents(page: WatchedPage, name: string): Promise<void> {
 }
 
 /**
- * One call of gRPC-Web from the page. @param frames how many it waits for; a stream has no end of its own
+ * One call of gRPC-Web from the page, which takes no cookie.
  *
+ * @param frames how many it waits for; a stream has no end of its own
  * @returns the kinds of its frames, and their bytes as text
  */
 async function call(
   { page }: WatchedPage,
   path: string,
   frames: number,
+  token = "",
 ): Promise<{ status: number; kinds: number[]; text: string }> {
   return await page.evaluate(
-    async (path, frames) => {
+    async (path, frames, token) => {
       const leaving = new AbortController();
       const answer = await fetch(path, {
         method: "POST",
-        headers: { "Content-Type": "application/grpc-web+proto", "X-Grpc-Web": "1" },
+        headers: {
+          "Content-Type": "application/grpc-web+proto",
+          "X-Grpc-Web": "1",
+          Authorization: `Bearer ${token}`,
+        },
         body: new Uint8Array(5), // One message without a field.
         signal: leaving.signal,
       });
@@ -95,11 +101,22 @@ async function call(
         }
       }
       leaving.abort();
-      return { status: answer.status, kinds, text };
+      const said = answer.headers.get("grpc-message") ?? "";
+      return { status: answer.status, kinds, text: `${text}${said}` };
     },
     path,
     frames,
+    token,
   );
+}
+
+/** A token of the API, as programs get it. */
+async function tokenOf({ page }: WatchedPage, password: string): Promise<string> {
+  return await page.evaluate(async (password) => {
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ username: "admin", password });
+    return (await (await fetch("/api/v1/session", { method: "POST", headers, body })).json()).token;
+  }, password);
 }
 
 async function testArgocd(
@@ -109,7 +126,7 @@ async function testArgocd(
   protocol: string,
 ): Promise<void> {
   const name = `app-${protocol.replace(/\W/g, "")}`;
-  await using page = await WatchedPage.open(browser, `${origin}/`);
+  await using page = await WatchedPage.open(browser, `${origin}/api.html`);
   equal(await send(page, "GET", "/api/v1/applications"), 401);
   await signIn(page, "not the password");
   await page.shows("refused: 401");
@@ -121,6 +138,7 @@ async function testArgocd(
     [{ domain: new URL(origin).hostname, httpOnly: true, sameSite: "Lax" }],
   );
   await testEvents(page, name);
+  const token = await tokenOf(page, password);
   const version = await call(page, "/version.VersionService/Version", 2);
   deepEqual([version.status, version.kinds], [200, [0, 0x80]]);
   match(version.text, /grpc-status: ?0/);
@@ -128,11 +146,12 @@ async function testArgocd(
     await send(page, "POST", "/api/v1/applications?validate=false", application(name, "x")),
     200,
   );
-  const watched = await call(page, "/application.ApplicationService/Watch", 1);
-  deepEqual([watched.status, watched.kinds], [200, [0]]);
+  const watched = await call(page, "/application.ApplicationService/Watch", 1, token);
+  deepEqual([watched.status, watched.kinds], [200, [0]], watched.text);
   match(watched.text, new RegExp(name));
   equal(await send(page, "DELETE", `/api/v1/applications/${name}?cascade=false`), 200);
-  equal(await send(page, "DELETE", "/api/v1/session"), 200);
+  // It takes the cookie back, and leads to the page of a user interface that is not there.
+  await page.page.evaluate(() => fetch("/auth/logout", { redirect: "manual" }));
   equal(await send(page, "GET", "/api/v1/applications"), 401);
   deepEqual([...page.protocols], [protocol]);
 }
