@@ -4,10 +4,10 @@ import { exchange } from "../access/tcp_client.ts";
 import { type RunningAccess, startAccess, startTcpTarget } from "../access/tcp_world.ts";
 import { get, textOf } from "../services/setup.ts";
 import { withFolder } from "../support/certificates.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { within } from "../support/deadline.ts";
 import { runProgram, startAgent } from "../support/programs.ts";
 import { statusOf } from "../support/raw_http.ts";
-import { agentsConnected, agentToken, clusterId, type Home, homes, settingsFor } from "./homes.ts";
+import { agentToken, clusterId, type Home, homes, isAgentConnected, settingsFor } from "./homes.ts";
 
 const userToken = "edge-user-token-0123456789";
 
@@ -51,7 +51,7 @@ async function withEdge(
       token: agentToken,
       args: ["--targets", `${folder}/targets.yaml`],
     });
-    await eventually(() => agentsConnected(relay.program) > 0, "the agent at the relay");
+    await relay.program.waitForLog(isAgentConnected);
     const port = relay.address.split(":").at(-1);
     await test({
       relayAddress: relay.address,
