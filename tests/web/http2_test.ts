@@ -22,6 +22,14 @@ import { echo, type WebListener, withWebListener } from "./setup.ts";
 const encoder = new TextEncoder();
 const refusedBy = { protocol: 1, internal: 2, cancel: 8, calm: 11 } as const;
 
+/** Takes a body as it comes, and answers behind it. */
+function sink(exchange: Exchange): void {
+  exchange.readBody({
+    data() {},
+    end: () => exchange.answer(200, "OK", [dateField()], encoder.encode("ok")),
+  });
+}
+
 /** What the app saw of one request. */
 async function seenOf({ port, ca }: WebListener, fields: Fields) {
   await using client = await H2Client.open(port, ca);
@@ -282,6 +290,30 @@ Deno.test("A client that takes nothing stops the app, and one that takes again l
     await client.until(() => client.body(1).isWhole, "the whole answer");
     equal(client.body(1).text.length, chunk.length * count);
     ok(isDone);
+  });
+});
+
+Deno.test("A client whose upload is taken as it comes may send further ahead", async () => {
+  await withWebListener({ handle: sink }, async ({ port, ca }) => {
+    const session = connectH2(`https://localhost:${port}`, { ca });
+    try {
+      const windows: number[] = [];
+      session.on("remoteSettings", ({ initialWindowSize }) => windows.push(initialWindowSize!));
+      const upload = session.request({ ":path": "/", ":method": "POST" });
+      const answered = within(once(upload, "response"), "the answer");
+      const chunk = new Uint8Array(1024 * 1024);
+      // However slow the machine is, some megabyte comes through within a round trip's time.
+      while (windows.length < 2) {
+        if (!upload.write(chunk)) await within(once(upload, "drain"), "the upload to go on");
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      upload.end();
+      await answered;
+      upload.resume();
+      deepEqual(windows.slice(0, 2), [256 * 1024, 1024 * 1024]);
+    } finally {
+      session.destroy();
+    }
   });
 });
 

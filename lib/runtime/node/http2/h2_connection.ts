@@ -13,6 +13,7 @@ import type { Exchange, Peer } from "../../../net/exchange.ts";
 import type { ConnectionTimeouts } from "../../../net/http_connection.ts";
 import { guardEmitter } from "../guarded_socket.ts";
 import { Allowance } from "./allowance.ts";
+import { UploadWindow, type WindowSizes } from "./upload_window.ts";
 import { H2Exchange, rawHead, sendHead } from "./h2_exchange.ts";
 import { type H2Request, readRequest } from "./request_head.ts";
 
@@ -43,10 +44,6 @@ export type H2Abuse =
 
 /** Requests of one connection at a time; browsers use as many as there are. */
 const maxStreams = 100;
-/** Of a body that comes in, bytes that may wait for the target: what a fast link carries in 50 ms. */
-const streamWindowBytes = 256 * 1024;
-/** Of all bodies of a connection. */
-const connectionWindowBytes = 1024 * 1024;
 /** Besides one for each request that was answered. Each has opened a request to a target. */
 const resets = { burst: 200, perSecond: 20 };
 const controlFrames = { burst: 500, perSecond: 20 };
@@ -73,6 +70,7 @@ export class H2Connection {
   readonly #open = new Map<ServerHttp2Stream, Open>();
   readonly #resets: Allowance;
   readonly #control: Allowance;
+  readonly #upload = new UploadWindow((sizes) => this.#widen(sizes));
   #deadlineMs: number;
   #isLeaving = false;
   #isOver = false;
@@ -88,7 +86,7 @@ export class H2Connection {
     this.#session = performServerHandshake(socket, {
       settings: {
         maxConcurrentStreams: maxStreams,
-        initialWindowSize: streamWindowBytes,
+        initialWindowSize: this.#upload.sizes.stream,
         maxHeaderListSize: maxBytes + fieldOverheadBytes * maxFields,
         enablePush: false,
       },
@@ -97,7 +95,7 @@ export class H2Connection {
     });
     const session = this.#session;
     guardEmitter(session, () => session.destroy(undefined, constants.NGHTTP2_INTERNAL_ERROR));
-    session.setLocalWindowSize(connectionWindowBytes);
+    session.setLocalWindowSize(this.#upload.sizes.connection);
     session.on("stream", (...args: StreamEvent) => this.#begin(args[0], args[2], args[3]));
     session.on("ping", () => this.#countControl());
     session.on("remoteSettings", () => this.#countControl());
@@ -111,6 +109,12 @@ export class H2Connection {
       this.abort();
     });
     socket.on("close", () => this.#over());
+  }
+
+  #widen({ stream, connection }: WindowSizes): void {
+    if (this.#session.closed || this.#session.destroyed) return;
+    this.#session.settings({ initialWindowSize: stream });
+    this.#session.setLocalWindowSize(connection);
   }
 
   /** Streams that are open. */
@@ -156,7 +160,12 @@ export class H2Connection {
     stream.on("error", () => {}); // `close` follows, and says all there is to do.
     const hasBody = (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0;
     const request = this.#read(stream, raw, hasBody);
-    const exchange = request && new H2Exchange(stream, request, this.#options.peer);
+    const exchange = request && new H2Exchange(
+      stream,
+      request,
+      this.#options.peer,
+      (bytes) => this.#upload.consumed(bytes, this.#options.nowMs()),
+    );
     this.#open.set(stream, { exchange, unsentBytes: 0, unsentSinceMs: 0 });
     stream.on("aborted", () => {
       if (!exchange?.isWithdrawn) this.#countReset();
@@ -225,6 +234,7 @@ export class H2Connection {
   #over(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#upload.release();
     for (const { exchange } of this.#open.values()) exchange?.connectionLost();
     this.#options.closed();
   }

@@ -31,6 +31,7 @@ export class H2Exchange implements Exchange {
   /** HTTP/2 frames bodies itself. */
   readonly takesChunks = false;
   readonly #stream: ServerHttp2Stream;
+  readonly #received: (bytes: number) => void;
   #consumer: BodyConsumer | undefined;
   #isBodyDone: boolean;
   #bodyBytes = 0;
@@ -49,8 +50,15 @@ export class H2Exchange implements Exchange {
   onDrain: () => void = nobody;
   onEnd: (end: ExchangeEnd) => void = nobody;
 
-  constructor(stream: ServerHttp2Stream, { head, framing }: H2Request, peer: Peer) {
+  /** @param received The app has got bytes of the body. */
+  constructor(
+    stream: ServerHttp2Stream,
+    { head, framing }: H2Request,
+    peer: Peer,
+    received: (bytes: number) => void = nobody,
+  ) {
     this.#stream = stream;
+    this.#received = received;
     this.head = head;
     this.framing = framing;
     this.peer = peer;
@@ -206,6 +214,7 @@ export class H2Exchange implements Exchange {
 
   #receive(bytes: Uint8Array): void {
     this.#bodyBytes += bytes.length;
+    this.#received(bytes.length);
     this.#consumer?.data(bytes);
   }
 
