@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { within } from "../support/deadline.ts";
 import { Program, runProgram } from "../support/programs.ts";
 import { openTcp, refusal, type StandInRelay, startStandIn } from "./stand_in_relay.ts";
+import { freePort } from "../support/free_port.ts";
 
 const TOKEN = "user-token-0123456789";
 const env = { CULVERT_TOKEN: TOKEN, DENO_NO_UPDATE_CHECK: "1" };
@@ -210,9 +211,9 @@ Deno.test("access tcp says why one connection was refused, and goes on", async (
 });
 
 Deno.test("a connection that comes while the relay is away waits for it", async () => {
-  const first = await startStandIn({ answer: () => openTcp });
+  const port = freePort();
+  const first = await startStandIn({ answer: () => openTcp, port });
   await using access = await tcp(first);
-  const { port } = first;
   await first[Symbol.asyncDispose]();
   const waiting = exchange(access.port, hello);
   // It has been refused at least once.

@@ -233,12 +233,12 @@ Deno.test("a body that stands still is ended by --idle-timeout; what may be sile
 });
 
 Deno.test("an upload may take longer than --response-timeout, which begins behind it", async () => {
-  await withTunnel({ relayArgs: ["--response-timeout", "1s"] }, async ({ relay }) => {
+  await withTunnel({ relayArgs: ["--response-timeout", "2s"] }, async ({ relay }) => {
     const bytes = uploadBytes.subarray(0, 4_000);
     await using caller = await call(relay, "PUT", "/upload", [`Content-Length: ${bytes.length}`]);
     for (let at = 0; at < bytes.length; at += 1_000) {
       await caller.write(bytes.subarray(at, at + 1_000));
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await new Promise((resolve) => setTimeout(resolve, 600));
     }
     equal(statusOf(await within(readResponse(caller.reader), "the upload's answer")), 200);
     await using silent = await call(relay, "GET", "/silent");

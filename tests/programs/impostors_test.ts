@@ -125,13 +125,29 @@ async function makeServers(folder: string): Promise<{ ca: string; caPath: string
   return { ca: read(own.caPath), caPath: own.caPath, all };
 }
 
-/** A client that connects to a server and says something that is worth stealing. */
-type Client = (server: { port: number; address: string }, ca: string) => Promise<unknown>;
+/** A client that connects to a server and says something that is worth stealing, until `signal`. */
+type Client = (
+  server: { port: number; address: string },
+  ca: string,
+  signal: AbortSignal,
+) => Promise<unknown>;
+
+const timeoutMs = 20_000;
+
+/** Says the token on a connection that is there, and leaves it when it is told to. */
+async function sayToken(
+  socket: { write(bytes: Uint8Array): unknown; destroy(): void },
+  signal: AbortSignal,
+): Promise<void> {
+  socket.write(new TextEncoder().encode(token));
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  socket.destroy();
+}
 
 const clients: Readonly<Record<string, Client>> = {
-  "the agent to its relay": ({ address }, ca) =>
-    dialRelay({ url: `wss://${address}/connect`, token, ca, timeoutMs: 1_000 }, never),
-  "the agent to its proxy": ({ port }, caPem) => {
+  "the agent to its relay": ({ address }, ca, signal) =>
+    dialRelay({ url: `wss://${address}/connect`, token, ca, timeoutMs }, signal),
+  "the agent to its proxy": ({ port }, caPem, signal) => {
     const proxy = {
       isTls: true,
       hostname: "127.0.0.1",
@@ -139,37 +155,26 @@ const clients: Readonly<Record<string, Client>> = {
       authorization: `Basic ${token}`,
       caPem,
     };
-    return dialThroughProxy(proxy, "relay.example:443", AbortSignal.timeout(1_000));
+    return dialThroughProxy(proxy, "relay.example:443", signal);
   },
-  "the agent to its target": async ({ port }, ca) => {
-    const socket = await dialTlsTarget(
-      { hostname: "127.0.0.1", port, ca, timeoutMs: 5_000 },
-      never,
-    );
-    socket.write(new TextEncoder().encode(token));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    socket.destroy();
+  "the agent to its target": async ({ port }, ca, signal) => {
+    const target = { hostname: "127.0.0.1", port, ca, timeoutMs };
+    await sayToken(await dialTlsTarget(target, never), signal);
   },
-  "the agent to a target by its name": async ({ port }, ca) => {
+  "the agent to a target by its name": async ({ port }, ca, signal) => {
     const target = { hostname: "127.0.0.1", port, serverName: "localhost", ca, alpn: [] };
-    const socket = await dialNamedTarget({ ...target, timeoutMs: 5_000 }, never);
-    socket.write(new TextEncoder().encode(token));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    socket.destroy();
+    await sayToken(await dialNamedTarget({ ...target, timeoutMs }, never), signal);
   },
-  "access to its relay": ({ port }, ca) => {
+  "access to its relay": ({ port }, ca, signal) => {
     const service = {
       ...{ name: "pg", origin: `https://localhost:${port}`, tcpPath: "/.culvert/tcp" },
       ...{ isInternal: false, address: { hostname: "127.0.0.1", port }, tls: { ca } },
       readToken: () => token,
     };
-    return dialService(service, AbortSignal.timeout(1_000));
+    return dialService(service, signal);
   },
-  "a relay to another": async ({ address }, ca) => {
-    const socket = await dialPeer(`https://${address}`, { ca }, never);
-    socket.write(new TextEncoder().encode(token));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    socket.destroy();
+  "a relay to another": async ({ address }, ca, signal) => {
+    await sayToken(await dialPeer(`https://${address}`, { ca }, never), signal);
   },
 };
 
@@ -181,11 +186,14 @@ Deno.test("no client writes a byte to an impostor, and each says what is wrong",
         await t.step(`${client}: ${what}`, async () => {
           await using server = await startTlsListener(cert, key);
           if (says === undefined) {
-            await connect(server, ca).catch(() => {});
+            const heard = new AbortController();
+            const attempt = connect(server, ca, heard.signal).catch(() => {});
             await eventually(() => server.received.includes(token), "the server to hear of it");
+            heard.abort();
+            await attempt;
             return;
           }
-          await rejects(connect(server, ca), (error: Error) => {
+          await rejects(connect(server, ca, never), (error: Error) => {
             match(error.message, says);
             ok(!error.message.includes("\n"), error.message);
             return true;
@@ -206,7 +214,7 @@ Deno.test("a chain with a damaged certificate in it ends the attempt, and nothin
     await using server = await startTlsListener(read(pair.certPath) + damaged, read(pair.keyPath));
     const ca = read(own.caPath);
     for (const client of ["the agent to its relay", "the agent to its proxy"]) {
-      await rejects(clients[client]!(server, ca), /certificates are damaged/);
+      await rejects(clients[client]!(server, ca, never), /certificates are damaged/);
     }
     equal(server.received, "");
   });

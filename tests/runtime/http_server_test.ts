@@ -58,10 +58,12 @@ Deno.test("HttpServer takes no new request behind the end of the client's certif
 });
 
 Deno.test("HttpServer does not wait for a WebSocket whose client has left before it was accepted", async () => {
+  const asked = Promise.withResolvers<void>();
   const gone = Promise.withResolvers<void>();
   const outcome = Promise.withResolvers<string>();
   const server = new HttpServer({
     async fetch(_request, bindings) {
+      asked.resolve();
       bindings.exchange.onAborted = () => gone.resolve();
       await gone.promise;
       await bindings.acceptWebSocket().then(
@@ -85,7 +87,7 @@ Deno.test("HttpServer does not wait for a WebSocket whose client has left before
       ...["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""],
     ];
     socket.write(handshake.join("\r\n"));
-    await within(new Promise<void>((resolve) => setTimeout(resolve, 50)), "the head to be read");
+    await within(asked.promise, "the head to be read");
     socket.resetAndDestroy();
     const said = await within(outcome.promise, "an answer to the wish for a WebSocket");
     equal(said, "Error: The connection ended before the WebSocket handshake");
