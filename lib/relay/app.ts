@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono";
 import { connectHandler } from "./routes/connect.ts";
 import { getField } from "../http1/head.ts";
 import type { Peer } from "../net/exchange.ts";
-import type { RelayEnv } from "./env.ts";
+import type { RelayBindings, RelayEnv } from "./env.ts";
 import { answerError, noSuchPath, otherHost, unknownHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { hopHandler } from "./routes/hop.ts";
@@ -12,8 +12,13 @@ import { serviceHopTarget } from "./hop/service_route.ts";
 import { signInHandler, signInPaths } from "./routes/own_paths.ts";
 import { answerNoOwnPath, type OwnPaths, serviceHandler } from "./routes/service.ts";
 import { ownTcpHandler, tunnelTcpHandler } from "./routes/tcp.ts";
-import { tunnelHandler } from "./routes/tunnel.ts";
+import { tunnelHandler, tunnelServer } from "./routes/tunnel.ts";
 import { servicesHandler, whoamiHandler } from "./routes/whoami.ts";
+
+/** What a listener calls with each request; a Hono app is one. */
+export interface RelayApp {
+  fetch(request: Request, bindings: RelayBindings): Response | Promise<Response>;
+}
 
 /** The public listener: agents connect here, and nobody else gets an answer that says anything. */
 export function publicApp(relay: Relay): Hono<RelayEnv> {
@@ -44,7 +49,20 @@ function jwks({ assertions }: Relay): (c: Context<RelayEnv>) => Response {
  *
  * @param hasMetrics Whether callers may read the metrics, which name clusters.
  */
-export function internalApp(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
+export function internalApp(relay: Relay, hasMetrics: boolean): RelayApp {
+  const app = internalRoutes(relay, hasMetrics);
+  const serveTunnel = tunnelServer(relay);
+  return {
+    // Nearly all requests are these; routing alone would cost each a few microseconds.
+    fetch(request, bindings) {
+      const isTunnel = bindings.exchange.head.target.startsWith("/tunnel/");
+      const response = isTunnel ? serveTunnel(bindings) : undefined;
+      return response ?? app.fetch(request, bindings);
+    },
+  };
+}
+
+function internalRoutes(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   const app = new Hono<RelayEnv>();
   app.all("/tunnel/*", tunnelHandler(relay));
   app.all("/tunnel-tcp/:service", tunnelTcpHandler(relay));

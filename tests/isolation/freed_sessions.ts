@@ -10,16 +10,14 @@
  */
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Hono } from "hono";
 import { Agent } from "../../lib/agent/agent.ts";
 import type { TargetConfig } from "../../lib/agent/target_config.ts";
 import type { Log as AgentLog } from "../../lib/log.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import type { RawExchange } from "../../lib/net/raw_exchange.ts";
 import { defaultConnectionTimeouts, HttpConnection } from "../../lib/net/http_connection.ts";
-import type { TunnelSocket } from "../../lib/protocol/socket.ts";
-import { internalApp, publicApp } from "../../lib/relay/app.ts";
-import type { RelayEnv } from "../../lib/relay/env.ts";
+import type { MessageSocket, TunnelSocket } from "../../lib/protocol/socket.ts";
+import { internalApp, publicApp, type RelayApp } from "../../lib/relay/app.ts";
 import { noLimits } from "../../lib/relay/limits/limits.ts";
 import { RelayMetrics } from "../../lib/relay/telemetry/metrics.ts";
 import { Relay } from "../../lib/relay/relay.ts";
@@ -101,8 +99,8 @@ function startTarget(end: MemoryConnection): void {
 class Laboratory {
   readonly log: EventLog;
   readonly relay: Relay;
-  readonly #public: Hono<RelayEnv>;
-  readonly #internal: Hono<RelayEnv>;
+  readonly #public: RelayApp;
+  readonly #internal: RelayApp;
   #line: MemorySocket | undefined;
   readonly #agent: Agent;
   readonly #running: Promise<void>;
@@ -203,7 +201,7 @@ class Laboratory {
   }
 
   /** A connection to one of the relay's listeners. */
-  #connect(app: Hono<RelayEnv>, accept: () => Promise<TunnelSocket>): MemoryConnection {
+  #connect(app: RelayApp, accept: () => Promise<MessageSocket>): MemoryConnection {
     const [ours, theirs] = memoryConnection();
     new HttpConnection(asByteSocket(theirs), {
       peer: { address: "memory", isTls: false },
@@ -224,9 +222,9 @@ const alreadyAnswered = new Response(null);
 
 /** Has the app deal with a request, as the runtime's listener does. */
 async function handle(
-  app: Hono<RelayEnv>,
+  app: RelayApp,
   exchange: RawExchange,
-  accept: () => Promise<TunnelSocket>,
+  accept: () => Promise<MessageSocket>,
 ): Promise<void> {
   const request = new Request(`http://relay${exchange.head.target}`);
   const response = await app.fetch(request, {

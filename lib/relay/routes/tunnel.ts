@@ -4,7 +4,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import { refuseCluster } from "../callers/callers.ts";
 import { refuseCrossSite } from "../callers/cross_site.ts";
-import type { RelayEnv } from "../env.ts";
+import type { RelayBindings, RelayEnv } from "../env.ts";
 import type { Relay } from "../relay.ts";
 import { type ClusterRoute, clusterRouteOf } from "../route.ts";
 import { publicPolicy } from "../../domain/policy.ts";
@@ -21,13 +21,21 @@ import { TunnelRequest } from "./tunnel_request.ts";
 export function tunnelHandler(
   relay: Relay,
 ): (c: Context<RelayEnv>) => Response | Promise<Response> {
-  return function tunnel(c) {
-    const { exchange, alreadyAnswered } = c.env;
+  const serve = tunnelServer(relay);
+  return (c) => serve(c.env) ?? (c.notFound() as Response);
+}
+
+/** The same without Hono; undefined where a request names no cluster. */
+export function tunnelServer(
+  relay: Relay,
+): (bindings: RelayBindings) => Response | Promise<Response> | undefined {
+  return function serveTunnel(bindings) {
+    const { exchange, alreadyAnswered } = bindings;
     const route = clusterRouteOf(exchange.head.target);
-    if (!route || route.cluster === "") return c.notFound() as Response;
+    if (!route || route.cluster === "") return undefined;
     const hop = hopOf(relay, exchange);
     if (hop) {
-      const looked = serveHop(relay, c.env, hop);
+      const looked = serveHop(relay, bindings, hop);
       return looked ? looked.then(() => alreadyAnswered) : alreadyAnswered;
     }
     const identity = relay.callers.identify(exchange);
