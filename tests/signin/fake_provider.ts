@@ -24,8 +24,13 @@ type Key = Awaited<ReturnType<typeof generateKeyPair>>["publicKey"];
 export const clientId = "culvert";
 export const clientSecret = "client-secret-client-secret";
 
+/** A provider that listens. */
+export interface ListeningProvider extends AsyncDisposable {
+  readonly provider: FakeProvider;
+}
+
 export class FakeProvider {
-  readonly issuer = "https://idp.example.net";
+  issuer = "https://idp.example.net";
   /** Who signs in next. */
   account: Account = {
     sub: "ann-1",
@@ -60,6 +65,31 @@ export class FakeProvider {
     const provider = new FakeProvider();
     await provider.rotate();
     return provider;
+  }
+
+  /** Creates one behind a socket of loopback. */
+  static async listen(): Promise<ListeningProvider> {
+    const provider = await FakeProvider.create();
+    const server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      async (request) => {
+        const url = new URL(request.url);
+        if (url.pathname === "/authorize") return provider.authorize(url);
+        const { method, headers } = request;
+        const body = method === "POST" ? await request.text() : undefined;
+        try {
+          return await provider.fetch(request.url, {
+            method,
+            headers,
+            ...body !== undefined && { body },
+          });
+        } catch {
+          return new Response("away", { status: 503 });
+        }
+      },
+    );
+    provider.issuer = `http://127.0.0.1:${server.addr.port}`;
+    return { provider, [Symbol.asyncDispose]: () => server.shutdown() };
   }
 
   /** Signs with a new key from now on, and forgets the ones before. */

@@ -81,6 +81,8 @@ export interface Answer {
 
 /** Keeps cookies for each host, and follows redirects; resolves every name to loopback. */
 export class SocketBrowser {
+  /** The port of the relay to which a request goes; that of its URL unless told. */
+  portOf: (url: URL) => number = ({ port }) => Number(port);
   readonly jars = new Map<string, Map<string, string>>();
 
   jar(hostname: string): Map<string, string> {
@@ -102,7 +104,8 @@ export class SocketBrowser {
       readonly body?: string;
     } = {},
   ): Promise<Answer> {
-    const { hostname, port, pathname, search, host } = new URL(url);
+    const { hostname, pathname, search, host } = new URL(url);
+    const port = this.portOf(new URL(url));
     const jar = this.jar(hostname);
     const cookie = this.cookies(hostname);
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();

@@ -20,7 +20,12 @@ interface Relay extends AsyncDisposable {
   readonly changes: () => number;
 }
 
-async function relay(redis: Redis, idleMs = 60_000, clock = systemClock): Promise<Relay> {
+async function relay(
+  redis: Redis,
+  idleMs = 60_000,
+  clock = systemClock,
+  isFollowing = true,
+): Promise<Relay> {
   const store = redisStore(redis.url);
   const ready = new Promise<void>((resolve) => store.onReady = resolve);
   store.open();
@@ -41,8 +46,10 @@ async function relay(redis: Redis, idleMs = 60_000, clock = systemClock): Promis
     relay: name,
     changed: () => void changes++,
   });
-  await sessions.poll();
-  sessions.open();
+  if (isFollowing) {
+    await sessions.poll();
+    sessions.open();
+  }
   return {
     name,
     outage,
@@ -126,6 +133,22 @@ Deno.test({
         issuedMs: Date.now() - 2_000,
       }),
     );
+  },
+});
+
+Deno.test({
+  name: "A session that ends before a relay has first asked for changes ends there too",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis, 60_000, systemClock, false);
+    await one.sessions.put(record("s-1"));
+    await two.sessions.find("s-1");
+    await one.sessions.end("s-1");
+    await two.sessions.poll();
+    assert.equal(two.sessions.known("s-1"), undefined);
+    assert.equal(two.changes(), 1);
   },
 });
 

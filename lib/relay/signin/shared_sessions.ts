@@ -416,7 +416,8 @@ export class SharedSessions implements Sessions {
     if (this.#seen === undefined) {
       const last = await store.send(["XREVRANGE", changesKey, "+", "-", "COUNT", "1"]);
       this.#seen = entriesOf(last)[0]?.number ?? "0-0";
-      return;
+      // Of sessions that have ended before that, nobody will tell.
+      return await this.#lookAgain([...this.#known.keys()]);
     }
     const range = ["XRANGE", changesKey, `(${this.#seen}`, "+", "COUNT", String(maxChanges)];
     const entries = entriesOf(await store.send(range));
