@@ -5,7 +5,8 @@ import { eventually, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { readHead, statusOf } from "../support/raw_http.ts";
-import { freePort, hasRedis, Redis } from "../support/redis.ts";
+import { freePort } from "../support/free_port.ts";
+import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { clientId, clientSecret, FakeProvider } from "./fake_provider.ts";
 import { originOf, SocketBrowser } from "./programs.ts";
@@ -43,7 +44,7 @@ async function startRelays(count: number): Promise<Relays> {
   const folder = await Deno.makeTempDir();
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const ports: number[] = [];
-  while (ports.length < count) ports.push(await freePort());
+  while (ports.length < count) ports.push(freePort());
   const port = ports[0]!;
   const files = { services: `${folder}/services.yaml`, keys: `${folder}/keys` };
   const service = (name: string) =>
