@@ -18,6 +18,7 @@ import {
   type StopSignal,
   untilSignalled,
 } from "./lib/runtime/node/program.ts";
+import { followAssertionKeys } from "./lib/runtime/node/relay/assertion_keys.ts";
 import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
 import { passThroughOf } from "./lib/relay/routes/tcp_socket.ts";
@@ -60,6 +61,7 @@ await runProgram(program, async (options) => {
     ...followClusters(options, relay, published),
     ...followServices(options, relay, published, { signIn, ports }),
     ...signIn.followKeys(),
+    ...followAssertionKeys(options, relay),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
     ...followRelayTokens(options, relay),
     ...followTlsFiles(tlsFiles, relay, { listeners, ports }, expiry),

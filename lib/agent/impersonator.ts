@@ -74,9 +74,12 @@ export class Impersonator {
   /** The relay says which groups; who it is, the provider says. */
   async #byProvider(fields: readonly Field[]): Promise<Impersonated> {
     const payload = await this.#verify(single(fields, identityNames.proof), ["exp"]);
-    const { username, prefix } = this.#demands;
-    const names: ClaimNames = { username, groups: "groups", verifiedEmail: "unlessDenied" };
+    const { username, prefix, verifiedEmail } = this.#demands;
+    const names: ClaimNames = { username, groups: "groups", verifiedEmail };
     const name = usernameOf(payload, names);
+    if (typeof name === "object") {
+      throw new ProofError(`the provider's JWT names nobody: ${name.fault}`);
+    }
     if (!isPrintableName(name)) throw new ProofError("the provider's JWT names nobody");
     const listed = single(fields, identityNames.groups);
     const groups = listed === "" ? [] : listed.split(",").map(decodeGroup);

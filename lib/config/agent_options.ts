@@ -211,16 +211,20 @@ function readTargetBesideFile(read: Read): SingleTarget {
   );
 }
 
+const ANY_USER =
+  'prefix is empty, so any user of the cluster can be named; give one, such as "corp:"';
+
 /** One line each, about targets that work but should not stay so, or do not work yet. */
 export function warningsAboutTargets(
   { path, entries }: Pick<TargetsSource, "path" | "entries">,
 ): string[] {
   const source = targetsFileName(path);
   if (entries.length === 0) return [`${source} has no targets: every request is refused`];
-  return entries.flatMap(({ name, tls, credential }, index) => {
+  return entries.flatMap(({ name, tls, credential, impersonate }, index) => {
     const place = targetPlace(source, index, name);
     const reason = credential && whyUnusable(credential.file);
     return [
+      ...(impersonate?.prefix === "" ? [`${place}: impersonate: ${ANY_USER}`] : []),
       ...(tls?.insecure ? [`${place}: the target's certificate is not verified`] : []),
       ...(reason === undefined
         ? []

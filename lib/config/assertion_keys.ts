@@ -10,7 +10,11 @@ const EXPECTED = "must hold private EC keys on the curve P-256 in PEM, without a
 
 /** Reads the keys, of which the first one signs. @throws {ConfigError} that quotes no key */
 export function readAssertionKeys(path: string, origin: string): JsonWebKey[] {
-  const text = readTextFile({ origin, path });
+  return parseAssertionKeys(readTextFile({ origin, path }), path);
+}
+
+/** The same of a file that was read. @throws {ConfigError} as above */
+export function parseAssertionKeys(text: string, path: string): JsonWebKey[] {
   const source = `Assertion keys file ${JSON.stringify(path)}`;
   const blocks = text.match(
     /-----BEGIN ((?:EC |ENCRYPTED )?PRIVATE KEY)-----[^-]*-----END \1-----/g,

@@ -1,6 +1,6 @@
 /** The relay's options: the command line, the environment and the files they name. */
 import type { ClusterEntry } from "../domain/cluster.ts";
-import { readAssertionKeys } from "./assertion_keys.ts";
+import { parseAssertionKeys } from "./assertion_keys.ts";
 import { type CallerOptions, readCallers } from "./caller_options.ts";
 import { ConfigError } from "./config_error.ts";
 import { type DirectoryOptions, readDirectoryOptions } from "./directory_options.ts";
@@ -66,6 +66,8 @@ export interface RelayOptions extends PlainOptions, ScopeLimits {
   readonly services?: ServicesOption | undefined;
   /** Private keys that sign who callers are, the first one first. */
   readonly assertionKeys?: readonly JsonWebKey[] | undefined;
+  /** The file that they came from. */
+  readonly assertionKeysFile?: FileText | undefined;
   /** The file of keys that seal people's cookies. */
   readonly sessionKeys?: FileText | undefined;
   readonly callers: CallerOptions;
@@ -130,6 +132,7 @@ function build(read: Read): RelayOptions {
   refuseOpenWebListener(read);
   const directory = readDirectoryOptions(read, tls !== undefined);
   const sessionKeys = readSessionKeysOption(read, services);
+  const assertionKeysFile = readAssertionKeysFile(read);
   return {
     ...plainValues(values, composed),
     ...scopeLimitsOf(values),
@@ -140,8 +143,10 @@ function build(read: Read): RelayOptions {
     ...(tls && { tls }),
     ...(directory && { directory }),
     ...(sessionKeys && { sessionKeys }),
-    ...(values.assertionKeys !== undefined &&
-      { assertionKeys: readAssertionKeys(values.assertionKeys, read.origins.assertionKeys) }),
+    ...(assertionKeysFile && {
+      assertionKeysFile,
+      assertionKeys: parseAssertionKeys(assertionKeysFile.text, assertionKeysFile.path),
+    }),
     warnings: [
       ...read.warnings,
       ...warnings,
@@ -182,6 +187,12 @@ function refuseSharedAddresses(values: Read["values"]): void {
   }
 }
 
+function readAssertionKeysFile({ values, origins }: Read): FileText | undefined {
+  const { assertionKeys: path } = values;
+  if (path === undefined) return undefined;
+  return { path, text: readTextFile({ origin: origins.assertionKeys, path }) };
+}
+
 function readServicesOption({ values, origins }: Read): ServicesOption {
   const { services: text, webRelayHost, callerJwtIssuer } = values;
   const context = {
@@ -189,6 +200,7 @@ function readServicesOption({ values, origins }: Read): ServicesOption {
       ? []
       : [{ option: "--web-relay-host", name: webRelayHost }],
     hasJwtIssuer: callerJwtIssuer !== undefined,
+    ...callerJwtIssuer !== undefined && { jwtIssuer: callerJwtIssuer },
     lacksSharedKeys: values.directory !== undefined && values.assertionKeys === undefined,
     taken: listenersOf(values).map(([option, address]) => ({ place: `Option ${option}`, address })),
     serverTls: serverTlsOf(values),

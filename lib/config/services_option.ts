@@ -1,5 +1,6 @@
 /** `--services`, apart from files, and what belongs together of services and clusters. */
 import type { ClusterEntry } from "../domain/cluster.ts";
+import type { ImpersonationMap } from "../domain/identity.ts";
 import { callerJwtProvider } from "../domain/provider.ts";
 import { ConfigError } from "./config_error.ts";
 import { checkPolicyUse } from "./entries/policies.ts";
@@ -33,7 +34,7 @@ export function isServicesText(text: string): boolean {
 /**
  * Checks what clusters' entries say about hostnames against the policies that there are.
  *
- * @returns warnings, one line each: services of clusters that nobody has
+ * @returns warnings, one line each
  * @throws {ConfigError}
  */
 export function checkTogether(
@@ -59,6 +60,7 @@ export function checkTogether(
     } as const;
     checkPolicyUse(use, policies, "Clusters");
   }
+  checkImpersonation(clusters, services, providers, context);
   for (const { id, claims } of clusters) {
     if (!claims) continue;
     if (login && claims.hostnames.some(({ name }) => name === login.host.name)) {
@@ -75,9 +77,61 @@ export function checkTogether(
     checkPolicyUse(use, policies, "Clusters");
   }
   const ids = new Set(clusters.map(({ id }) => id));
-  return services.filter(({ cluster }) => !ids.has(cluster)).map(({ name, cluster }) =>
+  const unserved = services.filter(({ cluster }) => !ids.has(cluster)).map(({ name, cluster }) =>
     `Service "${name}" is for cluster "${cluster}", which is not among the clusters: ` +
     "its requests get 502"
+  );
+  return [...unserved, ...boundless(clusters, services)];
+}
+
+/**
+ * A map names people as their provider does, and two providers may give one name to two people.
+ *
+ * @throws {ConfigError} for a map of unknown providers, and for one that could mean several
+ */
+function checkImpersonation(
+  clusters: readonly ClusterEntry[],
+  services: Services["services"],
+  providers: Services["providers"],
+  { hasJwtIssuer, jwtIssuer }: ServicesContext,
+): void {
+  const known = providers.map(({ name }) => name);
+  if (hasJwtIssuer) known.push(callerJwtProvider);
+  const refuseUnknown = (place: string, { providers: named = [] }: ImpersonationMap): void => {
+    const unknown = named.find((name) => !known.includes(name));
+    if (unknown === undefined) return;
+    throw new ConfigError(`${place}: impersonate: provider: there is no provider "${unknown}"`);
+  };
+  for (const { name, identity } of services) {
+    if (identity?.impersonate) refuseUnknown(`Service "${name}"`, identity.impersonate);
+  }
+  // Under a cluster's path there are the JWTs of callers, and the tokens of those who signed in.
+  const signingIn = providers.filter(({ kind }) => kind === "oidc");
+  const isProviders = providers.some(({ issuer }) => issuer === jwtIssuer);
+  const possible = signingIn.map(({ name }) => name);
+  if (hasJwtIssuer && !isProviders) possible.push(callerJwtProvider);
+  for (const { id, impersonate } of clusters) {
+    if (!impersonate) continue;
+    refuseUnknown(`Clusters: cluster "${id}"`, impersonate);
+    if (impersonate.providers || possible.length < 2) continue;
+    throw new ConfigError(
+      `Clusters: cluster "${id}": impersonate needs provider, as the same name may be that of ` +
+        `different people at ${possible.join(" and ")}`,
+    );
+  }
+}
+
+/** Maps that leave it to a provider which users of a cluster its people can be. */
+function boundless(clusters: readonly ClusterEntry[], services: Services["services"]): string[] {
+  const places = [
+    ...clusters.map(({ id, impersonate }) => [`Cluster "${id}"`, impersonate] as const),
+    ...services.map(({ name, identity }) =>
+      [`Service "${name}": identity`, identity?.impersonate] as const
+    ),
+  ];
+  return places.filter(([, map]) => map?.prefix === "").map(([place]) =>
+    `${place}: impersonate has no prefix, so a person may have the name of any of the cluster's ` +
+    'own users; give one, such as "corp:"'
   );
 }
 

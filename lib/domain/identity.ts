@@ -18,6 +18,11 @@ export interface IdentityRules {
 
 /** Whom of a cluster's users and groups callers stand for. */
 export interface ImpersonationMap {
+  /**
+   * The identity providers whose people it maps: two providers may have the same name for two people.
+   * Undefined where only one could be meant.
+   */
+  readonly providers?: readonly string[] | undefined;
   /** In front of the names of those whom no entry names. */
   readonly prefix: string;
   /** The cluster's users, by people's names. */
@@ -56,6 +61,8 @@ export interface ImpersonationDemands {
   readonly groups: readonly string[];
   /** Claims of which the first that is there names somebody, for `proof: provider`. */
   readonly username: readonly string[];
+  /** How an e-mail address comes to count there. */
+  readonly verifiedEmail: "always" | { readonly claim: string };
 }
 
 /** Headers in which identities travel from relays to agents and applications. */

@@ -8,7 +8,7 @@ import { answerError, noSuchPath, otherHost, unknownHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { hopHandler } from "./routes/hop.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
-import { serviceHopTarget } from "./hop/service_route.ts";
+import { identityHopTarget, serviceHopTarget } from "./hop/service_route.ts";
 import { signInHandler, signInPaths } from "./routes/own_paths.ts";
 import { answerNoOwnPath, type OwnPaths, serviceHandler } from "./routes/service.ts";
 import { ownTcpHandler, tunnelTcpHandler } from "./routes/tcp.ts";
@@ -67,6 +67,7 @@ function internalRoutes(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   app.all("/tunnel/*", tunnelHandler(relay));
   app.all("/tunnel-tcp/:service", tunnelTcpHandler(relay));
   app.all(serviceHopTarget, hopHandler(relay));
+  app.all(identityHopTarget, hopHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerError(exchange, noSuchPath);
     return alreadyAnswered;

@@ -74,6 +74,14 @@ export const cannotImpersonate: RelayError = {
     "or the agent is older",
 };
 
+/** The relay that holds the agent's session would send the request on without its caller's identity. */
+export const relayCannotImpersonate: RelayError = {
+  status: 502,
+  reason: "Bad Gateway",
+  code: "relay_cannot_impersonate",
+  message: "the relay with the agent is older and knows no impersonation; upgrade all relays",
+};
+
 /** The agent wants the provider's own JWT, which this caller did not come with. */
 export const noProof: RelayError = {
   status: 403,

@@ -34,6 +34,7 @@ import { Authorizer } from "./people/authorizer.ts";
 import { Assertions } from "./people/assertions.ts";
 import { Identities } from "./people/identities.ts";
 import { People, type PeopleConfig } from "./people/people.ts";
+import type { Route } from "./route.ts";
 import type { WebSignIn } from "./routes/web_sign_in.ts";
 import { PolicyAuthorizer } from "./services/service_authorizer.ts";
 import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
@@ -193,6 +194,7 @@ export class Relay {
     this.identities = new Identities(people, assertions);
     const authorizer = new PolicyAuthorizer(this.authorizer, () => this.services.table);
     this.services = new Services(new ServiceTable([], []), authorizer);
+    this.services.impersonates = (route) => this.#impersonates(route);
     this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
     this.responseTimeouts.useClusters(config.clusters);
@@ -269,6 +271,14 @@ export class Relay {
     const changes = this.admissions.replace(tokens);
     for (const { reviewed } of [...this.registry.all()]) reviewed?.();
     return changes;
+  }
+
+  #impersonates(route: Route): boolean {
+    if (route.kind === "cluster") {
+      return this.clusters.get(route.cluster)?.impersonate !== undefined;
+    }
+    const found = this.services.table.find(route.hostname);
+    return found?.service.identity?.impersonate !== undefined;
   }
 
   /** For what has to be told from all else of this relay. */

@@ -107,7 +107,7 @@ Deno.test("the agent impersonates nobody without a proof that counts, inside its
 
 Deno.test("with the provider's JWT, a relay cannot have the agent impersonate somebody who has not signed in", async () => {
   const agent = impersonator({ proof: "provider", username: "email" });
-  const jwt = await sign({ email: "ann@example.com" });
+  const jwt = await sign({ email: "ann@example.com", email_verified: true });
   assert.deepEqual(await lines(agent, [["Culvert-Proof", jwt], ["Culvert-Groups", "ops"]]), [
     "Impersonate-User: corp:ann@example.com",
     "Impersonate-Group: ops",
@@ -121,7 +121,7 @@ Deno.test("with the provider's JWT, a relay cannot have the agent impersonate so
     [["Culvert-Proof", jwt], ["Culvert-Groups", "root"]],
     [["Culvert-Proof", jwt], ["Culvert-Groups", "%"]],
     [
-      ["Culvert-Proof", await sign({ email: "bob@example.com" }, other)],
+      ["Culvert-Proof", await sign({ email: "bob@example.com", email_verified: true }, other)],
       ["Culvert-Groups", ""],
     ],
     [
@@ -138,6 +138,29 @@ Deno.test("with the provider's JWT, a relay cannot have the agent impersonate so
     ["Culvert-Groups", ""],
   ]);
   assert.equal(mixed[0], "Impersonate-User: corp:ann@example.com");
+});
+
+Deno.test("an e-mail address in the provider's JWT names somebody only if it is verified, or taken to be", async () => {
+  const groups: [string, string] = ["Culvert-Groups", ""];
+  const proofOf = async (claims: Record<string, unknown>): Promise<[string, string]> => [
+    "Culvert-Proof",
+    await sign({ email: "ann@example.com", ...claims }),
+  ];
+  const strict = impersonator({ proof: "provider", username: "email" });
+  for (const claims of [{}, { email_verified: "true" }, { email_verified: false }]) {
+    await assert.rejects(
+      lines(strict, [await proofOf(claims), groups]),
+      /names nobody: the e-mail address is not verified/,
+      JSON.stringify(claims),
+    );
+  }
+  const trusting = impersonator({ proof: "provider", username: "email", verifiedEmail: "always" });
+  const [user] = await lines(trusting, [await proofOf({}), groups]);
+  assert.equal(user, "Impersonate-User: corp:ann@example.com");
+  const other = impersonator({ proof: "provider", username: "email", verifiedEmail: "xms_edov" });
+  const [named] = await lines(other, [await proofOf({ xms_edov: true }), groups]);
+  assert.equal(named, "Impersonate-User: corp:ann@example.com");
+  assert.throws(() => impersonator({ verifiedEmail: "always" }), /verifiedEmail/);
 });
 
 Deno.test("whatever stands in the place of a proof, the agent refuses it and throws nothing else", async () => {

@@ -2,7 +2,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { exportPKCS8, exportSPKI, generateKeyPair, SignJWT } from "jose";
 import { Issuer, type IssuerKey, makeKey } from "../callers/issuer.ts";
-import { within } from "../support/deadline.ts";
+import { eventually, within } from "../support/deadline.ts";
 import {
   type RunningAgent,
   type RunningRelay,
@@ -76,9 +76,12 @@ class Setup implements AsyncDisposable {
     const issuer = new Issuer([key]);
     const target = await startRawTarget(apiServer);
     const rules = [{ claim: "sub", value: "*", clusters: ["*"] }];
+    const entry = { ...cluster, targetAddr: target.address, ...options.cluster };
+    await Deno.writeTextFile(`${folder}/clusters.json`, JSON.stringify([entry]));
     const relay = await startRelay({
-      clusters: [{ ...cluster, targetAddr: target.address, ...options.cluster }],
+      clusters: [],
       args: [
+        ...["-clusters", `${folder}/clusters.json`],
         ...["-services", `${folder}/services.json`],
         ...["-assertion-keys", `${folder}/private.pem`],
         ...["-caller-tokens", JSON.stringify(callerTokens)],
@@ -193,6 +196,74 @@ Deno.test("callers of a cluster stand for the users and groups of its entry, and
     await within(connection.closed, "the end of the request");
     await setup.relay.waitForLog(({ code }) => code === "caller_revoked");
   });
+});
+
+Deno.test("what a caller has begun ends when the entry lets it stand for somebody else, or for nobody", async () => {
+  const changed = {
+    "another group": { groups: { platform: ["viewers"] } },
+    "another user": { users: { "ann@example.com": "corp:admin" } },
+    "nobody": undefined,
+  };
+  for (const [what, change] of Object.entries(changed)) {
+    await using setup = await Setup.open({ cluster: { targetAddr: "api" } });
+    const bearer = await setup.bearer(ann);
+    await using connection = await openConnection(setup.relay.internalAddress);
+    await connection.write(
+      ["GET /tunnel/dev/hold HTTP/1.1", "Host: relay", bearer, "", ""].join("\r\n"),
+    );
+    equal(statusOf(await within(readHead(connection.reader), "the head")), 200);
+    await using other = await openConnection(setup.relay.internalAddress);
+    const ci = "Authorization: Bearer token-of-the-ci-job";
+    await other.write(["GET /tunnel/dev/hold HTTP/1.1", "Host: relay", ci, "", ""].join("\r\n"));
+    equal(statusOf(await within(readHead(other.reader), "the head")), 200);
+    const impersonate = change && { ...cluster.impersonate, ...change };
+    const entry = { ...cluster, targetAddr: "api", impersonate };
+    await Deno.writeTextFile(`${setup.folder}/clusters.json`, JSON.stringify([entry]));
+    await within(connection.closed, `the end of the request: ${what}`);
+    // Whoever stands for the same as before goes on.
+    if (change) equal(other.isClosed, false, what);
+  }
+});
+
+Deno.test("what was begun with the agent's own rights ends when the entry has callers stand for users", async () => {
+  await using setup = await Setup.open({
+    impersonate: false,
+    cluster: { targetAddr: "api", impersonate: undefined },
+  });
+  const bearer = await setup.bearer(ann);
+  await using connection = await openConnection(setup.relay.internalAddress);
+  await connection.write(
+    ["GET /tunnel/dev/hold HTTP/1.1", "Host: relay", bearer, "", ""].join("\r\n"),
+  );
+  equal(statusOf(await within(readHead(connection.reader), "the head")), 200);
+  const entry = { ...cluster, targetAddr: "api" };
+  await Deno.writeTextFile(`${setup.folder}/clusters.json`, JSON.stringify([entry]));
+  await within(connection.closed, "the end of the request");
+});
+
+Deno.test("other assertion keys sign and are published once their file changes, and broken ones never", async () => {
+  await using setup = await Setup.open({ cluster: { targetAddr: "api" } });
+  const bearer = await setup.bearer(ann);
+  equal(statusOf(await setup.ask([bearer])), 200);
+  const next = await generateKeyPair("ES256", { extractable: true });
+  await Deno.writeTextFile(`${setup.folder}/private.pem`, await exportPKCS8(next.privateKey));
+  await setup.relay.waitForLog(({ message, source }) =>
+    message === "Configuration reloaded" && source === "assertion_keys"
+  );
+  // The agent knows the old key alone.
+  equal(statusOf(await setup.ask([bearer])), 503);
+  await Deno.writeTextFile(`${setup.folder}/public.pem`, await exportSPKI(next.publicKey));
+  await eventually(
+    async () => statusOf(await setup.ask([bearer])) === 200,
+    "the agent to take the other key",
+    60_000,
+  );
+  await Deno.writeTextFile(`${setup.folder}/private.pem`, "no key");
+  const refused = await setup.relay.waitForLog(({ message }) =>
+    message === "Refused a changed configuration; what was in use stays"
+  );
+  match(String(refused.reason), /must hold private EC keys/);
+  equal(statusOf(await setup.ask([bearer])), 200);
 });
 
 Deno.test("an agent that does not impersonate gets no request of somebody who stands for a user", async () => {

@@ -12,11 +12,13 @@ import {
   proofKinds,
 } from "../../domain/identity.ts";
 import { entryOf } from "./json_entries.ts";
+import { policyName } from "./policies.ts";
 import { isKeysUrl, URL_EXPECTED } from "./providers.ts";
 
 const NAME_EXPECTED = "must be a name of 1 to 253 printable characters";
 const GROUPS_EXPECTED = "must be a list of groups of the cluster";
 const PREFIX_EXPECTED = "must be a text of at most 64 printable characters without spaces";
+const PROVIDER_EXPECTED = "must be the name of an identity provider, or a list of such";
 const CALLER_EXPECTED = "must be named token:NAME or certificate:NAME";
 const HEADER_EXPECTED = "must be the name of a header, such as X-Forwarded-User";
 const VALUE_EXPECTED = `must be one of ${identityValues.join(", ")}`;
@@ -65,6 +67,8 @@ function keyed<Value>(key: z.ZodType<string>, value: z.ZodType<Value>) {
 
 /** Whom callers stand for in a cluster. */
 export const impersonationSchema: z.ZodType<ImpersonationMap> = entryOf({
+  provider: z.union([policyName, z.array(policyName).min(1, PROVIDER_EXPECTED)], PROVIDER_EXPECTED)
+    .exactOptional(),
   prefix: prefix.default(""),
   users: z.record(z.string(), clusterName).default({}),
   groups: z.record(z.string(), groups).default({}),
@@ -75,7 +79,11 @@ export const impersonationSchema: z.ZodType<ImpersonationMap> = entryOf({
       "must be an object with user or groups",
     ),
   ).default({}),
-}, "must be an object with prefix, users, groups or callers");
+}, "must be an object with provider, prefix, users, groups or callers")
+  .transform(({ provider, ...map }): ImpersonationMap => ({
+    ...map,
+    ...provider !== undefined && { providers: [provider].flat() },
+  }));
 
 /** What a service's target is told. */
 export const identitySchema: z.ZodType<IdentityRules> = entryOf({
@@ -109,6 +117,7 @@ export const impersonationDemands: z.ZodType<ImpersonationDemands> = entryOf({
   prefix,
   groups: groups.default([]),
   username: z.union([claim, z.array(claim).min(1).max(8)]).exactOptional(),
+  verifiedEmail: claim.exactOptional(),
 }, "must be an object with proof, issuer, audience, keysFile or jwksUrl, prefix and groups")
   .refine(({ keysFile, jwksUrl }) => (keysFile === undefined) !== (jwksUrl === undefined), {
     error: KEYS_EXPECTED,
@@ -117,8 +126,15 @@ export const impersonationDemands: z.ZodType<ImpersonationDemands> = entryOf({
     path: ["username"],
     error: "is for proof: provider; an assertion has the name of the user",
   })
-  .transform(({ keysFile, jwksUrl, username, ...rest }): ImpersonationDemands => ({
+  .refine(({ proof, verifiedEmail }) => proof === "provider" || verifiedEmail === undefined, {
+    path: ["verifiedEmail"],
+    error: "is for proof: provider; the relay verifies the address before it signs an assertion",
+  })
+  .transform(({ keysFile, jwksUrl, username, verifiedEmail, ...rest }): ImpersonationDemands => ({
     ...rest,
     keys: keysFile === undefined ? { url: jwksUrl! } : { file: keysFile },
     username: [username ?? ["email", "common_name", "sub"]].flat(),
+    verifiedEmail: verifiedEmail === "always"
+      ? verifiedEmail
+      : { claim: verifiedEmail ?? "email_verified" },
   }));

@@ -145,7 +145,7 @@ export const relayTable = {
     group: "Services",
     kind: path,
     description:
-      "Private keys that sign who callers are, for applications and agents, as the path of a PEM file with EC keys on P-256: the first one signs, all are published at `/.culvert/jwks.json`. Without it the relay makes one at start; required with `--directory` where anything is signed",
+      "Private keys that sign who callers are, for applications and agents, as the path of a PEM file with EC keys on P-256: the first one signs, all are published at `/.culvert/jwks.json`; read again when it changes. Without it the relay makes one at start; required with `--directory` where anything is signed",
     see: "people.md#identity-for-applications",
   },
   ...callerTable,

@@ -4,7 +4,14 @@ import { StreamError } from "../../protocol/errors.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import type { Holder } from "../directory/directory.ts";
-import { answerError, directoryAway, graceOver, type RelayError, relayLost } from "../errors.ts";
+import {
+  answerError,
+  directoryAway,
+  graceOver,
+  relayCannotImpersonate,
+  type RelayError,
+  relayLost,
+} from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
 import { mayTryAnotherRelay } from "../forward/retry.ts";
 import type { Route } from "../route.ts";
@@ -130,6 +137,9 @@ export class HandOff {
     const others = holders.filter((other) => other !== holder);
     // It may hold sessions of the cluster, and none that serves the route.
     if (end.kind === "not-here" && this.#isSelective) return this.#tryNext(others);
+    if (end.kind === "refused" && end.status === 404 && this.#impersonates) {
+      return this.#tryNewer(others);
+    }
     lookups.forget(cluster, holder.relay);
     this.#routing.moves.begin(cluster);
     if ("detail" in end && peers.suspect(holder.relay)) failed(holder, end.detail);
@@ -152,6 +162,18 @@ export class HandOff {
     if (this.#isClaim) return this.#fail(this.#request.notAvailable);
     this.#isSelective = false;
     this.#try(this.#holders);
+  }
+
+  /** Whether the agent is to impersonate the caller. */
+  get #impersonates(): boolean {
+    return this.#request.identity.impersonation !== undefined;
+  }
+
+  /** A relay of an older release knows no identities; it serves everything else as before. */
+  #tryNewer(others: readonly Holder[]): void {
+    if (others.length > 0) return this.#try(others);
+    if (this.#isHere) return this.#here();
+    this.#fail(relayCannotImpersonate, "All relays with its agents are of an older release");
   }
 
   /** No other relay takes the request: a session here does, or it waits for one that moves. */

@@ -20,7 +20,7 @@ export type HopAttemptEnd =
   /** It can't be connected to, or closes at once; nothing was done with the request. */
   | { readonly kind: "unreachable"; readonly detail: string }
   /** It does not take our requests; nothing was done with this one. */
-  | { readonly kind: "refused"; readonly detail: string }
+  | { readonly kind: "refused"; readonly detail: string; readonly status?: number }
   /** The connection broke, or there was no word in time: the request may be under way. */
   | { readonly kind: "broken"; readonly detail: string };
 
@@ -106,7 +106,9 @@ export class HopAttempt {
   #answered(head: ResponseHead): void {
     const { pool, isUpgrade } = this.#options;
     const answer = readHopAnswer(head);
-    if (answer === "refused") return this.#refused(`It answered with status ${head.status}`);
+    if (answer === "refused") {
+      return this.#refused(`It answered with status ${head.status}`, head.status);
+    }
     const connection = this.#connection!;
     if (answer === "not-here") {
       connection.destroy();
@@ -116,9 +118,9 @@ export class HopAttempt {
     this.#end({ kind: "accepted", channel });
   }
 
-  #refused(detail: string): void {
+  #refused(detail: string, status?: number): void {
     this.#connection!.destroy();
-    this.#end({ kind: "refused", detail });
+    this.#end({ kind: "refused", detail, ...status !== undefined && { status } });
   }
 
   #ended(isOrderly: boolean): void {

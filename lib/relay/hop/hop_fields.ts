@@ -3,6 +3,7 @@
  * tunnel (`headers.ts` drops them).
  */
 import { endToEnd, requestedUpgrade } from "../../http1/fields.ts";
+import { foldedName } from "../../http1/folded_name.ts";
 import { viaField, withForwardCounted } from "../../http1/hops.ts";
 import {
   encodeRequestHead,
@@ -28,8 +29,11 @@ import { requestIdLine } from "../forward/request_id.ts";
 import { hopKeys, hopNames as names } from "../forward/hop_names.ts";
 import type { RelayTokens } from "./relay_tokens.ts";
 import {
+  encodeClusterRoute,
   encodeServiceRoute,
   type HopRoute,
+  identityHopTarget,
+  readClusterRoute,
   readServiceRoute,
   serviceHopTarget,
 } from "./service_route.ts";
@@ -85,6 +89,7 @@ export function readHop(head: RequestHead, tokens: RelayTokens): Hop | "forged" 
   const identity = readIdentity(marks);
   if (!hop || address === undefined || !caller || !identity || !route) return "forged";
   if (proto !== "http" && proto !== "https") return "forged";
+  if (head.target === identityHopTarget && !identity.impersonation) return "forged";
   const peer = { address, isTls: proto === "https" };
   return { relay: hop, peer, caller, identity, ...route };
 }
@@ -100,10 +105,10 @@ function readRoute(head: RequestHead, marks: readonly Field[]): HopRoute | undef
     const route = clusterRouteOf(head.target);
     return route && { route, isSelective: false };
   }
-  if (service === undefined || path === undefined || head.target !== serviceHopTarget) {
-    return undefined;
-  }
-  return readServiceRoute(service, path);
+  if (service === undefined || path === undefined) return undefined;
+  if (head.target === serviceHopTarget) return readServiceRoute(service, path);
+  if (head.target !== identityHopTarget) return undefined;
+  return readServiceRoute(service, path) ?? readClusterRoute(service, path);
 }
 
 /** Absent where nothing is told; undefined for what no relay writes. */
@@ -176,7 +181,9 @@ export function encodeHopRequest(
   const passed = withForwardCounted(head, endToEnd(head.fields));
   for (const item of withTrace(passed, from.span)) {
     const kept = relayedField(item, rules);
-    if (kept) fields.push(kept.key === "host" ? hostOf(kept, peer) : kept);
+    // The other relay hides them as well, unless it is older.
+    if (!kept || from.identity.hides.includes(foldedName(kept.key))) continue;
+    fields.push(kept.key === "host" ? hostOf(kept, peer) : kept);
   }
   if (framing.kind === "chunked") fields.push(field("Transfer-Encoding", "chunked"));
   fields.push(
@@ -195,12 +202,16 @@ export function encodeHopRequest(
   if (upgrade !== undefined) {
     fields.push(field("Connection", "Upgrade"), field("Upgrade", upgrade));
   }
-  if (route.kind === "cluster") {
+  const impersonates = from.identity.impersonation !== undefined;
+  if (route.kind === "cluster" && !impersonates) {
     return encodeRequestHead(head.method, `/tunnel/${route.cluster}${route.path}`, fields);
   }
-  const encoded = encodeServiceRoute({ route, isSelective: from.isSelective });
+  const encoded = route.kind === "cluster"
+    ? encodeClusterRoute(route)
+    : encodeServiceRoute({ route, isSelective: from.isSelective });
   fields.push(field(names.route, encoded), field(names.path, route.path));
-  return encodeRequestHead(head.method, serviceHopTarget, fields);
+  const target = impersonates ? identityHopTarget : serviceHopTarget;
+  return encodeRequestHead(head.method, target, fields);
 }
 
 /** What a trusted proxy was asked for goes before what it asks for itself. */

@@ -1,7 +1,7 @@
 /** A service's route as one relay hands it to another: what the first one has decided, and no more. */
 import { z } from "zod";
 import { impersonations } from "../../domain/cluster.ts";
-import type { Route, ServiceRoute } from "../route.ts";
+import type { ClusterRoute, Route, ServiceRoute } from "../route.ts";
 
 /** Where a request goes, and which agents of the cluster may have it. */
 export interface HopRoute<R extends Route = Route> {
@@ -12,6 +12,11 @@ export interface HopRoute<R extends Route = Route> {
 
 /** What such a request asks for; relays that know no services answer 404. */
 export const serviceHopTarget = "/.culvert/hop";
+/**
+ * What a request asks for whose agent is to impersonate somebody. Relays that know nothing of identities
+ * answer 404: they would send it on without one, and an agent might run it with its own rights.
+ */
+export const identityHopTarget = "/.culvert/identity-hop";
 
 const routeSchema = z.object({
   cluster: z.string().min(1),
@@ -31,6 +36,18 @@ export function encodeServiceRoute({ route, isSelective }: HopRoute<ServiceRoute
   const to = { cluster, name, hostname, ...target !== undefined && { target }, transport };
   const known = { ...to, ...rules, ...isSelective && { selective: "true" } };
   return new URLSearchParams(known).toString();
+}
+
+/** The value of `Culvert-Route` for a cluster, where the request target cannot say it. */
+export function encodeClusterRoute({ cluster }: ClusterRoute): string {
+  return new URLSearchParams({ cluster }).toString();
+}
+
+/** Reads it; undefined for what no relay writes. */
+export function readClusterRoute(text: string, path: string): HopRoute<ClusterRoute> | undefined {
+  const [[name, cluster] = [], ...others] = [...new URLSearchParams(text)];
+  const isOne = name === "cluster" && cluster && others.length === 0 && path.startsWith("/");
+  return isOne ? { route: { kind: "cluster", cluster, path }, isSelective: false } : undefined;
 }
 
 /** Reads it; undefined for what no relay writes. */

@@ -52,7 +52,7 @@ interface Remembered {
 
 /** Signs assertions, and remembers them for a while: a signature costs a thousand look-ups. */
 export class Assertions {
-  readonly #keys: readonly Key[];
+  #keys: readonly Key[];
   readonly #clock: Clock;
   readonly #remembered = new Map<string, Remembered>();
   readonly #pending = new Map<string, Promise<string>>();
@@ -70,6 +70,14 @@ export class Assertions {
   static async create(jwks: readonly JWK[] | undefined, clock: Clock): Promise<Assertions> {
     const given = jwks && jwks.length > 0 ? jwks : [await makeKey()];
     return new Assertions(await Promise.all(given.map(toKey)), clock);
+  }
+
+  /** Signs with other keys, the first one of them, and publishes all. */
+  async replace(jwks: readonly JWK[]): Promise<void> {
+    this.#keys = await Promise.all(jwks.map(toKey));
+    // What a removed key has signed is verified by nobody any more.
+    this.#remembered.clear();
+    this.#pending.clear();
   }
 
   /** The public keys as JSON (RFC 7517 section 5). */

@@ -40,6 +40,8 @@ export interface IdentityPlace {
   /** The claims `iss` and `aud` of assertions. */
   readonly issuer: string;
   readonly audience: string;
+  /** Whose people a map means that names no provider: the resource's own, unless given. */
+  readonly providers?: readonly string[] | undefined;
 }
 
 /** Nothing is told, and nothing is hidden. */
@@ -83,7 +85,7 @@ export class Identities {
     const plain = rules.headers.map(([name, value]) =>
       field(name, plainValue(caller, groups, value))
     );
-    const cluster = rules.impersonate && this.#clusterIdentity(caller, request, place, groups);
+    const cluster = this.clusterIdentity(caller, request, place);
     if (cluster && "status" in cluster) return cluster;
     if (!rules.assertion && !cluster) return { fields: plain, hides };
     return this.#signed(caller, place, groups, { fields: plain, hides }, cluster);
@@ -95,13 +97,21 @@ export class Identities {
     return [...new Set([...this.#people.headerNames, ...names])];
   }
 
-  #clusterIdentity(
+  /** Whom a caller stands for now, or why for nobody; undefined where nobody is impersonated. */
+  clusterIdentity(
     caller: Caller,
-    { head }: CallerRequest,
-    { rules }: IdentityPlace,
-    groups: readonly string[],
-  ): ClusterIdentity | RelayError {
-    const identity = clusterIdentityOf(caller, rules.impersonate!, groups);
+    { head, peer }: CallerRequest,
+    place: IdentityPlace,
+  ): ClusterIdentity | RelayError | undefined {
+    const { rules: { impersonate: map }, requirements } = place;
+    if (!map) return undefined;
+    if (isAnonymous(caller.kind)) return impersonationRefused("the caller has no name");
+    const { verifiedClaims } = this.#people.attributes(caller, peer, requirements);
+    const accepted = map.providers ?? place.providers ?? [requirements.provider];
+    if (verifiedClaims && !accepted.includes(verifiedClaims.provider)) {
+      return impersonationRefused("the map is not for people of the caller's identity provider");
+    }
+    const identity = clusterIdentityOf(caller, map, this.#groupsOf(caller, peer, place));
     if ("status" in identity) return identity;
     return narrowed(identity, caller.person?.username ?? caller.name, head.fields);
   }

@@ -163,6 +163,19 @@ export class People {
     return this.#callerProvider;
   }
 
+  /**
+   * The provider whose people reach clusters under their paths, by JWTs or by signing in; nothing where
+   * there are several, as one name may mean two people then.
+   */
+  get clusterProviders(): readonly string[] {
+    const { callerIssuer } = this.#context;
+    const jwt = callerIssuer === undefined ? [] : [this.#callerProvider ?? callerJwtProvider];
+    const signingIn = [...this.#providers.values()].filter(({ kind }) => kind === "oidc")
+      .map(({ name }) => name);
+    const names = [...new Set([...jwt, ...signingIn])];
+    return names.length === 1 ? names : [];
+  }
+
   /** A provider by its name. */
   provider(name: string | undefined): Provider | undefined {
     return name === undefined ? undefined : this.#providers.get(name);

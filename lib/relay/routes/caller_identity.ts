@@ -1,7 +1,8 @@
 /** What agent and target are told about a caller, by where its request goes. */
 import type { Exchange } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
-import type { RelayError } from "../errors.ts";
+import { type RelayError, unknownHost } from "../errors.ts";
+import { PolicyGrant, withGrant } from "../people/access_requirements.ts";
 import { type CallerIdentity, type IdentityPlace, noRules } from "../people/identities.ts";
 import type { Relay } from "../relay.ts";
 import type { Route } from "../route.ts";
@@ -17,14 +18,44 @@ export function callerIdentity(
   route: Route,
   caller: Caller,
 ): CallerIdentity | RelayError | Promise<CallerIdentity | RelayError> {
-  return relay.identities.of(caller, exchange, placeOf(relay, route));
+  const place = placeOf(relay, route);
+  return place ? relay.identities.of(caller, exchange, place) : unknownHost;
 }
 
-function placeOf({ people, clusters }: Relay, route: Route): IdentityPlace {
+/**
+ * The same caller, who loses what it has begun once it stands for somebody else, or for nobody: its
+ * entry's map has changed, or its groups at the provider have.
+ */
+export function boundToIdentity(
+  relay: Relay,
+  exchange: Exchange,
+  route: Route,
+  caller: Caller,
+  { impersonation }: CallerIdentity,
+): Caller {
+  if (!impersonation) return caller;
+  const before = keyOf(impersonation);
+  const isSame = (): boolean => {
+    const place = placeOf(relay, route);
+    const now = place && relay.identities.clusterIdentity(caller, exchange, place);
+    return now !== undefined && !("status" in now) && keyOf(now) === before;
+  };
+  return withGrant(caller, new PolicyGrant(caller, isSame, true), caller.met ?? []);
+}
+
+function keyOf({ user, groups }: { readonly user: string; readonly groups: readonly string[] }) {
+  return JSON.stringify([user, groups]);
+}
+
+/** Where a request goes by the configuration of now; undefined if nothing is there any more. */
+function placeOf(relay: Relay, route: Route): IdentityPlace | undefined {
+  const { people, clusters, services } = relay;
   if (route.kind === "service") {
+    const service = services.table.find(route.hostname)?.service;
+    if (service?.name !== route.name) return undefined;
     return {
-      requirements: requirementsOf(route.service!),
-      rules: route.service!.identity ?? noRules,
+      requirements: requirementsOf(service),
+      rules: service.identity ?? noRules,
       issuer: people.issuer ?? route.hostname,
       audience: route.hostname,
     };
@@ -35,6 +66,7 @@ function placeOf({ people, clusters }: Relay, route: Route): IdentityPlace {
     rules: impersonate ? { ...noRules, impersonate } : noRules,
     issuer: people.issuer ?? "culvert",
     audience: `/tunnel/${route.cluster}`,
+    providers: people.clusterProviders,
   };
 }
 

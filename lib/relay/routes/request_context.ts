@@ -138,7 +138,7 @@ export class RequestContext implements Audited, OpenRequest {
       return withdrawn;
     }
     this.#openEntry = entry;
-    if (route.kind === "service") relay.services.began(this);
+    relay.services.began(this);
     relay.underWay.add(this);
     return undefined;
   }

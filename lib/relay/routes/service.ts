@@ -24,7 +24,7 @@ import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight } from "../services/cors.ts";
 import { PolicyDenial } from "../people/authorizer.ts";
 import type { CallerIdentity } from "../people/identities.ts";
-import { callerIdentity, refuseIdentity } from "./caller_identity.ts";
+import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
 import { answersItself, refusalOf } from "./refusals.ts";
 import { RequestContext } from "./request_context.ts";
@@ -133,7 +133,8 @@ function serve(
   told: CallerIdentity | RelayError,
 ): void {
   if ("status" in told) return refuseIdentity(relay, exchange, route, caller, told);
-  const context = new RequestContext(relay, exchange, route, { caller, identity: told });
+  const bound = boundToIdentity(relay, exchange, route, caller, told);
+  const context = new RequestContext(relay, exchange, route, { caller: bound, identity: told });
   const destination = destinationOf(route, { signsIn: relay.signIn !== undefined });
   new TunnelRequest(context, exchange, destination).serve({
     refusal: () =>

@@ -10,7 +10,7 @@ import { type ClusterRoute, clusterRouteOf } from "../route.ts";
 import { publicPolicy } from "../../domain/policy.ts";
 import { policyDenied, type RelayError } from "../errors.ts";
 import type { CallerIdentity } from "../people/identities.ts";
-import { callerIdentity, refuseIdentity } from "./caller_identity.ts";
+import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
 import { hopOf, serveHop } from "./hop.ts";
 import { answersItself, refusalOf } from "./refusals.ts";
@@ -108,7 +108,8 @@ function serve(
   told: CallerIdentity | RelayError,
 ): void {
   if ("status" in told) return refuseIdentity(relay, exchange, route, caller, told);
-  const context = new RequestContext(relay, exchange, route, { caller, identity: told });
+  const bound = boundToIdentity(relay, exchange, route, caller, told);
+  const context = new RequestContext(relay, exchange, route, { caller: bound, identity: told });
   new TunnelRequest(context, exchange, destinationOf(route)).serve({
     refusal: () => refusalOf(relay, exchange, context),
     answersItself: () => answersItself(exchange),

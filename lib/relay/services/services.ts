@@ -1,5 +1,6 @@
 /** The services of a relay: where they are, who may use them, and what is open of them. */
 import { isolated } from "../../faults.ts";
+import type { CallerIdentity } from "../people/identities.ts";
 import type { Route } from "../route.ts";
 import type { ServiceAuthorizer } from "./service_authorizer.ts";
 import type { ServiceTable } from "./service_table.ts";
@@ -7,8 +8,10 @@ import type { ServiceTable } from "./service_table.ts";
 /** A request or a connection of a service that is under way. */
 export interface OpenServiceRequest {
   readonly route: Route;
+  /** What is told about its caller; nothing unless given. */
+  readonly identity?: Pick<CallerIdentity, "impersonation">;
   /** Ends it. @param code for the log, why */
-  revoke(code: string): void;
+  revoke(code?: string): void;
 }
 
 /** Takes new tables as the configuration changes. */
@@ -16,6 +19,8 @@ export class Services {
   #table: ServiceTable;
   /** Decides who may use a service. */
   authorizer: ServiceAuthorizer;
+  /** Whether the agent is to impersonate who uses a route now. */
+  impersonates: (route: Route) => boolean = () => false;
   /** Another table is in use. */
   onReplaced: () => void = () => {};
   readonly #open = new Set<OpenServiceRequest>();
@@ -49,7 +54,10 @@ export class Services {
     this.#table = table;
     for (const request of [...this.#open]) {
       isolated("request", () => {
-        if (!this.#isStillThere(request.route)) request.revoke("service_removed");
+        const { route, identity } = request;
+        if (!this.#isStillThere(route)) request.revoke("service_removed");
+        // It has the agent's own rights, which nobody is to have any more.
+        else if (!identity?.impersonation && this.impersonates(route)) request.revoke();
       });
     }
     this.onReplaced();
