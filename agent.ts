@@ -14,6 +14,7 @@ import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
+import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
 import { singleDialer } from "./lib/runtime/node/agent/single_target.ts";
 import { AgentTargets } from "./lib/runtime/node/agent/targets.ts";
@@ -158,6 +159,7 @@ function createAgent(
     poolSize: options.poolSize,
     poolIdleTimeoutMs: options.poolIdleTimeoutMs,
     version,
+    instruments: new PrometheusInstruments(),
     dialRelay: (signal) => dialRelay(relayOf(options, tlsFiles), signal),
   }, log);
 }

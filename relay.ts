@@ -4,7 +4,7 @@ import { parseRelayOptions, type RelayOptions } from "./lib/config/relay_options
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
-import { RelayMetrics } from "./lib/relay/telemetry/metrics.ts";
+import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
 import { Relay } from "./lib/relay/relay.ts";
 import { denoTracer } from "./lib/runtime/deno/tracer.ts";
 import type { AuditFile } from "./lib/runtime/node/audit_file.ts";
@@ -97,7 +97,7 @@ async function createRelay(
     { ...options, services: options.services?.services, people: options.services, head, version },
     log,
     {
-      metrics: (registry) => new RelayMetrics(registry, version),
+      instruments: new PrometheusInstruments(),
       defer: setImmediate,
       digest: tokenDigest,
       relays: await relaysOf(options, tlsFiles),

@@ -5,7 +5,6 @@
 import { edgeApp } from "../../lib/relay/edge_app.ts";
 import { admitAtEdge } from "../../lib/relay/edge_admission.ts";
 import { clusterNotAvailable, errorResponse } from "../../lib/relay/errors.ts";
-import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { peerOf, serveInWorker } from "../../lib/runtime/cloudflare/edge_server.ts";
 import type { ObjectNamespace } from "../../lib/runtime/cloudflare/platform.ts";
 import {
@@ -30,7 +29,6 @@ function settingsOf(bindings: Bindings): Record<string, string> {
 function create(bindings: Bindings): Promise<EdgeRelay | Misconfigured> {
   return createEdgeRelay(settingsOf(bindings), {
     // Each object has numbers of its own, and there is nobody who could add them up.
-    metrics: () => new SilentMetrics(),
     defer: (run) => setTimeout(run, 0),
   });
 }

@@ -1,12 +1,10 @@
 /** The relay on Deno Deploy, or on one port under `deno serve`'s rules: agents and callers share it. */
 import { edgeApp } from "../../lib/relay/edge_app.ts";
-import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { denoHandler } from "../../lib/runtime/deno/edge_server.ts";
 import { tokenDigest } from "../../lib/runtime/node/token_digest.ts";
 import { createEdgeRelay, misconfigured } from "../edge_relay.ts";
 
 const edge = await createEdgeRelay(Deno.env.toObject(), {
-  metrics: () => new SilentMetrics(),
   defer: setImmediate,
   digest: tokenDigest,
 });

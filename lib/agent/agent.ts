@@ -1,6 +1,7 @@
 /** The agent: keeps a session with the relay and serves what comes through it. */
 import type { Log } from "../log.ts";
 import { RateLimitedLog } from "../rate_limited_log.ts";
+import { type Instruments, noInstruments } from "../instruments.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import type { Notice } from "../protocol/announcement.ts";
@@ -26,6 +27,8 @@ export interface AgentConfig extends LinkConfig {
   poolSize: number;
   poolIdleTimeoutMs: number;
   version: string;
+  /** Where its metrics go; nowhere unless given. */
+  instruments?: Instruments | undefined;
   /** Begins spans, where they are wanted. */
   tracer?: Tracer | undefined;
 }
@@ -51,7 +54,11 @@ export class Agent {
     this.#config = config;
     this.#log = log;
     this.rateLimitedLog = new RateLimitedLog(log);
-    this.metrics = new AgentMetrics(() => this.#figures(), config.version);
+    this.metrics = new AgentMetrics(
+      config.instruments ?? noInstruments,
+      () => this.#stats(),
+      config.version,
+    );
     const { head, poolSize, poolIdleTimeoutMs, tracer } = config;
     this.targets = new Targets(
       { log, metrics: this.metrics, head, poolSize, poolIdleTimeoutMs, tracer },
@@ -86,7 +93,7 @@ export class Agent {
 
   /** Requests and upgraded connections that are open. */
   get openRequests(): number {
-    return this.#figures().openStreams;
+    return this.#stats().openStreams;
   }
 
   get #sessions(): Session[] {
@@ -111,7 +118,7 @@ export class Agent {
   async stop(graceMs: number): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#sessions.map((session) => session.drain(graceMs)));
-    const open = this.#figures().openStreams;
+    const open = this.#stats().openStreams;
     if (open > 0) {
       this.#log.warn("Breaking off requests: --grace is over", { open, grace_ms: graceMs });
     }
@@ -149,7 +156,7 @@ export class Agent {
     this.rateLimitedLog.warn("Notice from the relay", { peer }, { code, reason: message });
   }
 
-  #figures() {
+  #stats() {
     let openStreams = 0;
     let roundTripMs = 0;
     for (const session of this.#sessions) {

@@ -1,6 +1,5 @@
 /** The agent's metrics: argocd-cluster-proxy's names, and what it doesn't have. */
-import { Counter, Gauge, Registry as Metrics } from "prom-client";
-import { processMetrics } from "../process_metrics.ts";
+import type { Counter, Gauge, Instruments } from "../instruments.ts";
 import { streamErrorCodes } from "../protocol/errors.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";
 import { certificateName, credentialName, type TargetConfig } from "./target_config.ts";
@@ -9,7 +8,7 @@ import { certificateName, credentialName, type TargetConfig } from "./target_con
 const directions = ["to_target", "from_target"] as const;
 
 /** What gauges ask the agent when Prometheus asks them. */
-export interface AgentFigures {
+export interface AgentStats {
   /** Sessions that take new requests. */
   readonly connections: number;
   readonly openStreams: number;
@@ -30,9 +29,9 @@ export type AgentConfigSource =
   | "targets"
   | "targets_tls";
 
-/** Counters and gauges of one agent. */
+/** The metrics of one agent. */
 export class AgentMetrics {
-  readonly #metrics = new Metrics();
+  readonly #instruments: Instruments;
   readonly #reconnects: Counter;
   readonly #disconnects: Counter<"reason">;
   readonly #requests: Counter;
@@ -51,154 +50,134 @@ export class AgentMetrics {
   readonly #targets = new Set<string>();
   readonly #credentials: Gauge<"name">;
 
-  constructor(figures: () => AgentFigures, version: string) {
-    const registers = [this.#metrics];
-    this.#reconnects = new Counter({
-      name: "agent_reconnects_total",
-      help: "Attempts to reach the relay again.",
-      registers,
-    });
-    this.#disconnects = new Counter({
-      name: "culvert_agent_disconnects_total",
-      help: "Sessions with the relay that ended, by reason.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#requests = new Counter({
-      name: "agent_upstream_requests_total",
-      help: "Requests that were forwarded to the target.",
-      registers,
-    });
-    this.#errors = new Counter({
-      name: "agent_upstream_errors_total",
-      help: "Requests that failed between agent and target.",
-      registers,
-    });
-    this.#errorsByCode = new Counter({
-      name: "agent_upstream_errors_by_code_total",
-      help: "Requests that failed between agent and target, by the protocol's error code.",
-      labelNames: ["code"],
-      registers,
-    });
-    this.#configReloads = new Counter({
-      name: "culvert_config_reloads_total",
-      help: "Files that were read again while running, by what they hold and by result.",
-      labelNames: ["source", "result"],
-      registers,
-    });
-    this.#configReloadTime = new Gauge({
-      name: "culvert_config_last_reload_success_timestamp_seconds",
-      help: "When what is in use was read, in seconds since 1970, by source.",
-      labelNames: ["source"],
-      registers,
-    });
-    this.#certificates = new Gauge({
-      name: "culvert_certificate_not_after_timestamp_seconds",
-      help: "When a certificate in use expires, in seconds since 1970, by its option's name.",
-      labelNames: ["name"],
-      registers,
-    });
-    this.#credentialRefusals = new Counter({
-      name: "culvert_agent_credential_refusals_total",
-      help: "Answers of the target with status 401 to the agent's own credential.",
-      registers,
-    });
-    this.#credentials = new Gauge({
-      name: "culvert_agent_credential_not_after_timestamp_seconds",
-      help: "When the agent's token expires, in seconds since 1970, by its option's name; absent " +
+  constructor(instruments: Instruments, stats: () => AgentStats, version: string) {
+    this.#instruments = instruments;
+    this.#reconnects = instruments.counter(
+      "agent_reconnects_total",
+      "Attempts to reach the relay again.",
+    );
+    this.#disconnects = instruments.counter(
+      "culvert_agent_disconnects_total",
+      "Sessions with the relay that ended, by reason.",
+      "reason",
+    );
+    this.#requests = instruments.counter(
+      "agent_upstream_requests_total",
+      "Requests that were forwarded to the target.",
+    );
+    this.#errors = instruments.counter(
+      "agent_upstream_errors_total",
+      "Requests that failed between agent and target.",
+    );
+    this.#errorsByCode = instruments.counter(
+      "agent_upstream_errors_by_code_total",
+      "Requests that failed between agent and target, by the protocol's error code.",
+      "code",
+    );
+    this.#configReloads = instruments.counter(
+      "culvert_config_reloads_total",
+      "Files that were read again while running, by what they hold and by result.",
+      "source",
+      "result",
+    );
+    this.#configReloadTime = instruments.gauge(
+      "culvert_config_last_reload_success_timestamp_seconds",
+      "When what is in use was read, in seconds since 1970, by source.",
+      "source",
+    );
+    this.#certificates = instruments.gauge(
+      "culvert_certificate_not_after_timestamp_seconds",
+      "When a certificate in use expires, in seconds since 1970, by its option's name.",
+      "name",
+    );
+    this.#credentialRefusals = instruments.counter(
+      "culvert_agent_credential_refusals_total",
+      "Answers of the target with status 401 to the agent's own credential.",
+    );
+    this.#credentials = instruments.gauge(
+      "culvert_agent_credential_not_after_timestamp_seconds",
+      "When the agent's token expires, in seconds since 1970, by its option's name; absent " +
         "for a token that does not tell.",
-      labelNames: ["name"],
-      registers,
-    });
-    const ofTargets = { labelNames: ["target"] as const, registers };
-    this.#targetRequests = new Counter({
-      name: "culvert_agent_target_requests_total",
-      help: "Requests that were forwarded, by the target's name.",
-      ...ofTargets,
-    });
-    this.#targetErrors = new Counter({
-      name: "culvert_agent_target_errors_total",
-      help: "Requests and connections that failed between agent and target, by the target's name " +
+      "name",
+    );
+    this.#targetRequests = instruments.counter(
+      "culvert_agent_target_requests_total",
+      "Requests that were forwarded, by the target's name.",
+      "target",
+    );
+    this.#targetErrors = instruments.counter(
+      "culvert_agent_target_errors_total",
+      "Requests and connections that failed between agent and target, by the target's name " +
         "and the protocol's error code.",
-      labelNames: ["target", "code"],
-      registers,
-    });
-    this.#targetRefusals = new Counter({
-      name: "culvert_agent_target_credential_refusals_total",
-      help: "Answers with status 401 to the agent's own credential, by the target's name.",
-      ...ofTargets,
-    });
-    this.#tcpConnections = new Counter({
-      name: "culvert_agent_tcp_connections_total",
-      help: "TCP connections to targets that were made for streams, by the target's name.",
-      ...ofTargets,
-    });
-    new Gauge({
+      "target",
+      "code",
+    );
+    this.#targetRefusals = instruments.counter(
+      "culvert_agent_target_credential_refusals_total",
+      "Answers with status 401 to the agent's own credential, by the target's name.",
+      "target",
+    );
+    this.#tcpConnections = instruments.counter(
+      "culvert_agent_tcp_connections_total",
+      "TCP connections to targets that were made for streams, by the target's name.",
+      "target",
+    );
+    instruments.observeGauge({
       name: "culvert_agent_tcp_open_connections",
       help: "TCP connections of streams that are open, by the target's name.",
-      ...ofTargets,
-      collect() {
-        this.reset();
-        for (const [target, count] of figures().openTcp) this.set({ target }, count);
-      },
+      labels: ["target"],
+    }, (sample) => {
+      for (const [target, count] of stats().openTcp) sample(count, { target });
     });
-    this.#tcpBytes = new Counter({
-      name: "culvert_agent_tcp_bytes_total",
-      help: "Bytes of TCP streams that are over, by the target's name and by direction.",
-      labelNames: ["target", "direction"],
-      registers,
-    });
-    const gauge = (name: string, help: string, value: () => number): void => {
-      new Gauge({
-        name,
-        help,
-        registers,
-        collect() {
-          this.set(value());
-        },
-      });
-    };
+    this.#tcpBytes = instruments.counter(
+      "culvert_agent_tcp_bytes_total",
+      "Bytes of TCP streams that are over, by the target's name and by direction.",
+      "target",
+      "direction",
+    );
+    const gauge = (name: string, help: string, value: () => number): void =>
+      instruments.observeGauge({ name, help }, (sample) => sample(value()));
     gauge(
       "agent_connected",
       "1 if a session with the relay is up, else 0.",
-      () => Number(figures().connections > 0),
+      () => Number(stats().connections > 0),
     );
     gauge(
       "agent_connections",
       "Sessions with relays that are up and take new requests.",
-      () => figures().connections,
+      () => stats().connections,
     );
     gauge(
       "agent_open_streams",
       "Requests and upgraded connections that are open.",
-      () => figures().openStreams,
+      () => stats().openStreams,
     );
     gauge(
       "agent_tunnel_round_trip_seconds",
       "The last measured round trip to the relay.",
-      () => figures().roundTripMs / 1000,
+      () => stats().roundTripMs / 1000,
     );
     gauge(
       "agent_upstream_idle_connections",
       "Idle connections to targets.",
-      () => figures().idleUpstreamConnections,
+      () => stats().idleUpstreamConnections,
     );
-    new Gauge({
-      name: "culvert_build_info",
-      help: "Always 1; the labels say which program this is.",
-      labelNames: ["program", "version"],
-      registers,
-    }).set({ program: "agent", version }, 1);
+    instruments.gauge(
+      "culvert_build_info",
+      "Always 1; the labels say which program this is.",
+      "program",
+      "version",
+    ).set({ program: "agent", version }, 1);
   }
 
   /** The content type of {@link text}. */
   get contentType(): string {
-    return this.#metrics.contentType;
+    return this.#instruments.contentType;
   }
 
   /** Everything in Prometheus' text format. */
-  async text(): Promise<string> {
-    return await this.#metrics.metrics() + await processMetrics().metrics();
+  text(): Promise<string> {
+    return this.#instruments.text();
   }
 
   reconnecting(): void {

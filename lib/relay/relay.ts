@@ -4,6 +4,7 @@ import type { CallersConfig } from "../domain/callers.ts";
 import type { ClusterEntry } from "../domain/cluster.ts";
 import type { LimitValues } from "../domain/limits.ts";
 import type { Service } from "../domain/service.ts";
+import { type Instruments, noInstruments } from "../instruments.ts";
 import type { Log } from "../log.ts";
 import { digestToken } from "./digests.ts";
 import { RateLimitedLog } from "../rate_limited_log.ts";
@@ -28,7 +29,7 @@ import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { type Registration, Registry } from "./agents/registry.ts";
 import { Disconnects } from "./agents/disconnects.ts";
 import { SpreadDrain } from "./agents/spread_drain.ts";
-import type { Metrics } from "./telemetry/silent_metrics.ts";
+import { RelayMetrics } from "./telemetry/metrics.ts";
 import { systemClock } from "../jwt/clock.ts";
 import { Authorizer } from "./people/authorizer.ts";
 import { Assertions } from "./people/assertions.ts";
@@ -75,8 +76,8 @@ export interface RelayConfig {
 
 /** What a runtime lends to a relay for all its life. */
 export interface RelayParts {
-  /** Makes the relay's metrics; `SilentMetrics` where nobody could read them. */
-  metrics: (registry: Registry) => Metrics;
+  /** Where the relay's metrics go; nowhere unless given. */
+  instruments?: Instruments | undefined;
   /** Records each request, if wanted. */
   audit?: Audit | undefined;
   /** Begins spans, where they are wanted. */
@@ -94,7 +95,7 @@ export interface RelayParts {
 /** Parts that take time to make. */
 interface MadeParts {
   readonly registry: Registry;
-  readonly metrics: Metrics;
+  readonly metrics: RelayMetrics;
   readonly tokens: TokenTable;
   readonly callers: Callers;
   readonly people: People;
@@ -111,7 +112,7 @@ export class Relay {
   /** For what anybody outside can cause. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly registry: Registry;
-  readonly metrics: Metrics;
+  readonly metrics: RelayMetrics;
   readonly defer: (run: () => void) => void;
   readonly keepalive: SessionKeepalive | undefined;
   readonly audit: Audit | undefined;
@@ -228,7 +229,8 @@ export class Relay {
    */
   static async create(config: RelayConfig, log: Log, parts: RelayParts): Promise<Relay> {
     const registry = new Registry();
-    const metrics = parts.metrics(registry);
+    const { instruments = noInstruments } = parts;
+    const metrics = new RelayMetrics({ instruments, registry, version: config.version });
     const tokens = await TokenTable.from(config.clusters);
     const keysEvents = reportKeys(metrics, log);
     const { digest } = parts;
@@ -376,7 +378,7 @@ function pathlessOf(clusters: readonly ClusterEntry[]): Set<string> {
 const nobody: PeopleConfig = { providers: [], policies: [] };
 
 /** What becomes known of the keys of callers' issuer. */
-function reportKeys(metrics: Metrics, log: Log): KeysEvents {
+function reportKeys(metrics: RelayMetrics, log: Log): KeysEvents {
   return {
     fetched: () => metrics.callerKeysFetched("ok"),
     failed: (reason, isUsable) => {

@@ -2,7 +2,7 @@
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { Relay } from "../../lib/relay/relay.ts";
-import { RelayMetrics } from "../../lib/relay/telemetry/metrics.ts";
+import { PrometheusInstruments } from "../../lib/runtime/node/prometheus.ts";
 import { RelayListeners } from "../../lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, relaysOf } from "../../lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles } from "../../lib/runtime/node/relay/tls.ts";
@@ -65,7 +65,7 @@ export class LocalRelay implements AsyncDisposable {
       },
       { debug: add, info: add, warn: add, error: add },
       {
-        metrics: (registry) => new RelayMetrics(registry, "0"),
+        instruments: new PrometheusInstruments(),
         defer: setImmediate,
         relays: await relaysOf(options, await relayTlsFiles(options)),
         keepalive: {

@@ -19,7 +19,7 @@ import { defaultConnectionTimeouts, HttpConnection } from "../../lib/net/http_co
 import type { MessageSocket, TunnelSocket } from "../../lib/protocol/socket.ts";
 import { internalApp, publicApp, type RelayApp } from "../../lib/relay/app.ts";
 import { noLimits } from "../../lib/relay/limits/limits.ts";
-import { RelayMetrics } from "../../lib/relay/telemetry/metrics.ts";
+import { PrometheusInstruments } from "../../lib/runtime/node/prometheus.ts";
 import { Relay } from "../../lib/relay/relay.ts";
 import { type MemorySocket, memoryTunnel } from "../protocol/memory_tunnel.ts";
 import { asByteSocket, MemoryConnection, memoryConnection } from "./memory_connection.ts";
@@ -135,7 +135,7 @@ class Laboratory {
         version: "0",
       },
       log,
-      { metrics: (registry) => new RelayMetrics(registry, "0"), defer: setImmediate },
+      { instruments: new PrometheusInstruments(), defer: setImmediate },
     );
     return new Laboratory(relay, log);
   }

@@ -6,7 +6,6 @@ import { healthApp } from "../../lib/relay/app.ts";
 import type { Store } from "../../lib/relay/directory/store.ts";
 import { noLimits } from "../../lib/relay/limits/limits.ts";
 import { Relay } from "../../lib/relay/relay.ts";
-import { SilentMetrics } from "../../lib/relay/telemetry/silent_metrics.ts";
 import { eventually } from "../support/deadline.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -41,7 +40,6 @@ async function withRelay(test: (store: Store, probe: () => Promise<string>) => P
     },
     silent,
     {
-      metrics: () => new SilentMetrics(),
       defer: setImmediate,
       relays: {
         tokens: ["relays-of-this-test"],

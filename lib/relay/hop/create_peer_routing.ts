@@ -40,7 +40,7 @@ export interface PeerCounts {
   lookedUp(result: LookupResult): void;
   hopped(result: HopResult): void;
   directoryFailed(): void;
-  observeDirectory(figures: () => { isUp: boolean; waiting: number }): void;
+  observeDirectory(stats: () => { isUp: boolean; waiting: number }): void;
 }
 
 /** The routing to other relays; `open` makes this relay known to them. */

@@ -18,7 +18,7 @@ import type { Relay } from "../relay.ts";
 import { type CallerIdentity, noIdentity } from "../people/identities.ts";
 import { type Route, withoutQuery } from "../route.ts";
 import { type Audited, type AuditRecord, AuditTrail } from "../telemetry/audit.ts";
-import type { RequestFigures } from "../telemetry/request_figures.ts";
+import type { RequestStats } from "../telemetry/request_stats.ts";
 import { RequestLog } from "./request_log.ts";
 
 /** What a request came as; an `Exchange` is one, and so is a TCP connection with a head made up for it. */
@@ -75,7 +75,7 @@ export class RequestContext implements Audited, OpenRequest {
   /** Ends it, as its caller or its service may not go on. */
   onRevoked: () => void = () => {};
   #openEntry: OpenRequestEntry | undefined;
-  readonly #figures: readonly RequestFigures[];
+  readonly #stats: readonly RequestStats[];
   readonly #trail: AuditTrail | undefined;
 
   constructor(relay: Relay, source: RequestSource, route: Route, origin: RequestOrigin) {
@@ -90,8 +90,8 @@ export class RequestContext implements Audited, OpenRequest {
     const isLetIn = origin.caller !== undefined && origin.denialReason === undefined;
     if (isLetIn) this.registration = relay.registry.pick(route.cluster, { route });
     this.requestId = requestIdOf(source.head.fields);
-    this.#figures = this.#figuresOf();
-    for (const figures of this.#figures) figures.open++;
+    this.#stats = this.#statsOf();
+    for (const stats of this.#stats) stats.open++;
     this.log = new RequestLog(this);
     this.span = relay.tracer && this.log.beginSpan(relay.tracer);
     if (relay.audit) this.#trail = new AuditTrail(relay.audit, this);
@@ -102,18 +102,18 @@ export class RequestContext implements Audited, OpenRequest {
   }
 
   /**
-   * A cluster's figures count under its name only if there is such a cluster: a label for each made-up
+   * A cluster's stats count under its name only if there is such a cluster: a label for each made-up
    * name would let callers fill the memory, and who is not let in must not raise a cluster's errors.
    */
-  #figuresOf(): RequestFigures[] {
+  #statsOf(): RequestStats[] {
     const { metrics, limits, peers } = this.relay;
     const isKnown = this.denialReason === undefined &&
       (this.registration !== undefined || limits.knows(this.cluster) ||
         peers?.knows(this.cluster) === true);
-    const figures: RequestFigures[] = [metrics.cluster(isKnown ? this.cluster : "unknown")];
+    const stats: RequestStats[] = [metrics.cluster(isKnown ? this.cluster : "unknown")];
     const isDenied = this.denialReason !== undefined;
-    if (this.route.kind === "service" && !isDenied) figures.push(metrics.service(this.route.name));
-    return figures;
+    if (this.route.kind === "service" && !isDenied) stats.push(metrics.service(this.route.name));
+    return stats;
   }
 
   /**
@@ -187,9 +187,9 @@ export class RequestContext implements Audited, OpenRequest {
     relay.callers.open.remove(this.#openEntry);
     relay.services.ended(this);
     relay.underWay.delete(this);
-    for (const figures of this.#figures) {
-      figures.open--;
-      figures.finished(method, end);
+    for (const stats of this.#stats) {
+      stats.open--;
+      stats.finished(method, end);
     }
     this.#trail?.ended(end);
     if (this.span) this.log.endSpan(this.span, end);

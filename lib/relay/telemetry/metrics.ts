@@ -1,10 +1,8 @@
 /** The relay's metrics: argocd-cluster-proxy's names and labels, and what it doesn't have. */
-import { Counter, Gauge, Registry as Metrics } from "prom-client";
-import { processMetrics } from "../../process_metrics.ts";
+import type { Counter, Gauge, Instruments } from "../../instruments.ts";
 import type { DenialReason } from "../callers/caller.ts";
-import type { RequestFigures } from "./request_figures.ts";
-import { FigureSeries } from "./figure_series.ts";
-import { histogramText } from "./latency.ts";
+import type { RequestStats } from "./request_stats.ts";
+import { StatsByName } from "./stats_by_name.ts";
 import { MetricHistory } from "./metric_history.ts";
 import type { SessionStats } from "../../protocol/session.ts";
 import { CloseCode } from "../../protocol/errors.ts";
@@ -36,163 +34,165 @@ function codeLabel(code: number): string {
   return knownCodes.has(code) ? String(code) : "other";
 }
 
-/** Counters, gauges and histograms of one relay. */
+/** What a relay's metrics are made of. */
+export interface MetricsParts {
+  readonly instruments: Instruments;
+  /** Whose sessions are shown. */
+  readonly registry: Registry;
+  readonly version: string;
+  readonly nowMs?: () => number;
+}
+
+/** The metrics of one relay. */
 export class RelayMetrics {
   readonly history: MetricHistory = new MetricHistory();
-  readonly #metrics = new Metrics();
-  readonly #clusters: FigureSeries;
-  readonly #services: FigureSeries;
-  readonly #authFailures = this.#counter(
-    "auth_failures_total",
-    "Refused credentials, by endpoint.",
-    "endpoint",
-  );
-  readonly #authSlowed = this.#counter(
-    "auth_failures_slowed_total",
-    "Refused credentials of addresses that had failed before: late answers and 429.",
-    "endpoint",
-  );
-  readonly #refused = this.#counter(
-    "proxy_refused_requests_total",
-    "Requests that were not valid HTTP, or for a host that no service has, by status.",
-    "reason",
-  );
-  readonly #rateLimited = this.#counter(
-    "proxy_rate_limited_total",
-    "Requests that met the relay's rate limit.",
-  );
-  readonly #limitHits = this.#counter(
-    "culvert_limit_hits_total",
-    "Times that a limit was met, by the name of its option.",
-    "limit",
-  );
-  readonly #callersDenied = this.#counter(
-    "culvert_callers_denied_total",
-    "Requests of callers that were not let in, by reason.",
-    "reason",
-  );
-  readonly #callerKeys = this.#counter(
-    "culvert_caller_keys_fetches_total",
-    "Attempts to fetch the keys of callers' issuer, by result.",
-    "result",
-  );
-  readonly #callerKeysTime = this.#gauge(
-    "culvert_caller_keys_fetched_timestamp_seconds",
-    "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
-  );
-  readonly #auditFailures = this.#counter(
-    "culvert_audit_failures_total",
-    "Audit records that could not be written.",
-  );
-  readonly #sessionsEnded = this.#counter(
-    "tunnel_sessions_ended_total",
-    "Agents' sessions that ended, by WebSocket close code.",
-    "code",
-  );
-  readonly #directoryErrors = this.#counter(
-    "culvert_directory_errors_total",
-    "Requests to the directory that failed, and values in it that no relay writes.",
-  );
-  readonly #lookups = this.#counter(
-    "culvert_directory_lookups_total",
-    "Look-ups of the relays that hold a cluster's sessions, by result.",
-    "result",
-  );
-  readonly #hops = this.#counter(
-    "culvert_forwarded_requests_total",
-    "Tries to have another relay answer a request, by result.",
-    "result",
-  );
-  readonly #directoryUp = this.#gauge(
-    "culvert_directory_up",
-    "1 if the relays' directory answers, else 0; no value without a directory.",
-    "directory",
-  );
-  readonly #waiting = this.#gauge(
-    "culvert_waiting_requests",
-    "Requests that wait for a session that has just left its relay.",
-  );
-  readonly #handshakeFailures = this.#counter(
-    "culvert_tls_handshake_failures_total",
-    "TLS handshakes with the relay's listeners that failed, by reason.",
-    "reason",
-  );
-  readonly #http2Abuse = this.#counter(
-    "culvert_http2_connections_ended_total",
-    "HTTP/2 connections of the web listener that the relay ended because of what their client did.",
-    "reason",
-  );
-  readonly #proxyHeaders = this.#counter(
-    "culvert_proxy_headers_refused_total",
-    "Connections of trusted proxies without a valid PROXY header, by reason.",
-    "reason",
-  );
-  readonly #certificates = this.#gauge(
-    "culvert_certificate_not_after_timestamp_seconds",
-    "When a certificate in use expires, in seconds since 1970, by its option's name.",
-    "name",
-  );
-  readonly #configReloads = this.#counter(
-    "culvert_config_reloads_total",
-    "Files that were read again while running, by what they hold and by result.",
-    "source",
-    "result",
-  );
-  readonly #configReloadTime = this.#gauge(
-    "culvert_config_last_reload_success_timestamp_seconds",
-    "When what is in use was read, in seconds since 1970, by source.",
-    "source",
-  );
-  readonly #sessionEnds = this.#counter(
-    "culvert_session_ends_total",
-    "Agents' sessions that ended, by reason.",
-    "reason",
-  );
-  readonly #retries = this.#counter(
-    "culvert_request_retries_total",
-    "Requests that were sent through another session, by the reason why that was safe.",
-    "reason",
-  );
+  readonly #instruments: Instruments;
+  readonly #clusters: StatsByName;
+  readonly #services: StatsByName;
+  readonly #authFailures: Counter<"endpoint">;
+  readonly #authSlowed: Counter<"endpoint">;
+  readonly #refused: Counter<"reason">;
+  readonly #rateLimited: Counter;
+  readonly #limitHits: Counter<"limit">;
+  readonly #callersDenied: Counter<"reason">;
+  readonly #callerKeys: Counter<"result">;
+  readonly #callerKeysTime: Gauge;
+  readonly #auditFailures: Counter;
+  readonly #sessionsEnded: Counter<"code">;
+  readonly #directoryErrors: Counter;
+  readonly #lookups: Counter<"result">;
+  readonly #hops: Counter<"result">;
+  readonly #handshakeFailures: Counter<"reason">;
+  readonly #http2Abuse: Counter<"reason">;
+  readonly #proxyHeaders: Counter<"reason">;
+  readonly #certificates: Gauge<"name">;
+  readonly #configReloads: Counter<"source" | "result">;
+  readonly #configReloadTime: Gauge<"source">;
+  readonly #sessionEnds: Counter<"reason">;
+  readonly #retries: Counter<"reason">;
   readonly #endedSessions: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
-  readonly #registry: Registry;
   readonly #connections = new Map<string, () => number>();
-  #observeDirectory: () => void = () => {};
+  #directory: (() => { isUp: boolean; waiting: number }) | undefined;
 
-  constructor(
-    registry: Registry,
-    version: string,
-    nowMs: () => number = () => performance.now(),
-  ) {
-    this.#registry = registry;
-    this.#clusters = new FigureSeries(nowMs);
-    this.#services = new FigureSeries(nowMs);
-    this.#registerRequestMetrics();
-    this.#registerServiceMetrics();
-    this.#registerConnections();
-    this.#registerSessionMetrics(version);
+  constructor({ instruments, registry, version, nowMs = () => performance.now() }: MetricsParts) {
+    this.#instruments = instruments;
+    this.#clusters = new StatsByName(nowMs);
+    this.#services = new StatsByName(nowMs);
+    this.#authFailures = instruments.counter(
+      "auth_failures_total",
+      "Refused credentials, by endpoint.",
+      "endpoint",
+    );
+    this.#authSlowed = instruments.counter(
+      "auth_failures_slowed_total",
+      "Refused credentials of addresses that had failed before: late answers and 429.",
+      "endpoint",
+    );
+    this.#refused = instruments.counter(
+      "proxy_refused_requests_total",
+      "Requests that were not valid HTTP, or for a host that no service has, by status.",
+      "reason",
+    );
+    this.#rateLimited = instruments.counter(
+      "proxy_rate_limited_total",
+      "Requests that met the relay's rate limit.",
+    );
+    this.#limitHits = instruments.counter(
+      "culvert_limit_hits_total",
+      "Times that a limit was met, by the name of its option.",
+      "limit",
+    );
+    this.#callersDenied = instruments.counter(
+      "culvert_callers_denied_total",
+      "Requests of callers that were not let in, by reason.",
+      "reason",
+    );
+    this.#callerKeys = instruments.counter(
+      "culvert_caller_keys_fetches_total",
+      "Attempts to fetch the keys of callers' issuer, by result.",
+      "result",
+    );
+    this.#callerKeysTime = instruments.gauge(
+      "culvert_caller_keys_fetched_timestamp_seconds",
+      "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
+    );
+    this.#auditFailures = instruments.counter(
+      "culvert_audit_failures_total",
+      "Audit records that could not be written.",
+    );
+    this.#sessionsEnded = instruments.counter(
+      "tunnel_sessions_ended_total",
+      "Agents' sessions that ended, by WebSocket close code.",
+      "code",
+    );
+    this.#directoryErrors = instruments.counter(
+      "culvert_directory_errors_total",
+      "Requests to the directory that failed, and values in it that no relay writes.",
+    );
+    this.#lookups = instruments.counter(
+      "culvert_directory_lookups_total",
+      "Look-ups of the relays that hold a cluster's sessions, by result.",
+      "result",
+    );
+    this.#hops = instruments.counter(
+      "culvert_forwarded_requests_total",
+      "Tries to have another relay answer a request, by result.",
+      "result",
+    );
+    this.#handshakeFailures = instruments.counter(
+      "culvert_tls_handshake_failures_total",
+      "TLS handshakes with the relay's listeners that failed, by reason.",
+      "reason",
+    );
+    this.#http2Abuse = instruments.counter(
+      "culvert_http2_connections_ended_total",
+      "HTTP/2 connections of the web listener that the relay ended because of what their client did.",
+      "reason",
+    );
+    this.#proxyHeaders = instruments.counter(
+      "culvert_proxy_headers_refused_total",
+      "Connections of trusted proxies without a valid PROXY header, by reason.",
+      "reason",
+    );
+    this.#certificates = instruments.gauge(
+      "culvert_certificate_not_after_timestamp_seconds",
+      "When a certificate in use expires, in seconds since 1970, by its option's name.",
+      "name",
+    );
+    this.#configReloads = instruments.counter(
+      "culvert_config_reloads_total",
+      "Files that were read again while running, by what they hold and by result.",
+      "source",
+      "result",
+    );
+    this.#configReloadTime = instruments.gauge(
+      "culvert_config_last_reload_success_timestamp_seconds",
+      "When what is in use was read, in seconds since 1970, by source.",
+      "source",
+    );
+    this.#sessionEnds = instruments.counter(
+      "culvert_session_ends_total",
+      "Agents' sessions that ended, by reason.",
+      "reason",
+    );
+    this.#retries = instruments.counter(
+      "culvert_request_retries_total",
+      "Requests that were sent through another session, by the reason why that was safe.",
+      "reason",
+    );
+    this.#observeRequests(instruments);
+    this.#observeRelay(instruments, version);
+    this.#observeSessions(instruments, registry);
   }
 
   /** The content type of {@link text}. */
   get contentType(): string {
-    return this.#metrics.contentType;
+    return this.#instruments.contentType;
   }
 
   /** Everything in Prometheus' text format. */
-  async text(): Promise<string> {
-    this.#observeDirectory();
-    const clusters = this.#clusters.entries();
-    return await this.#metrics.metrics() +
-      histogramText(
-        "proxy_request_duration_seconds",
-        "Seconds from a request's head to the end of its answer.",
-        clusters.map(([id, { duration }]) => [id, duration]),
-      ) +
-      histogramText(
-        "culvert_time_to_first_byte_seconds",
-        "Seconds from a request's head to the head of its answer.",
-        clusters.map(([id, { firstByte }]) => [id, firstByte]),
-      ) +
-      await processMetrics().metrics();
+  text(): Promise<string> {
+    return this.#instruments.text();
   }
 
   /** Says which clusters there are. The series of one that is gone end some minutes later. */
@@ -206,17 +206,17 @@ export class RelayMetrics {
   }
 
   /**
-   * A cluster's figures.
+   * A cluster's stats.
    *
    * @param cluster The id of a cluster that exists, or `unknown`: what callers make up must not
    *   become a series of its own.
    */
-  cluster(cluster: string): RequestFigures {
+  cluster(cluster: string): RequestStats {
     return this.#clusters.of(cluster);
   }
 
-  /** A service's figures. @param name of a service that exists */
-  service(name: string): RequestFigures {
+  /** A service's stats. @param name of a service that exists */
+  service(name: string): RequestStats {
     return this.#services.of(name);
   }
 
@@ -312,12 +312,8 @@ export class RelayMetrics {
   }
 
   /** Has the gauges about the directory show what it is like when Prometheus asks. */
-  observeDirectory(figures: () => { isUp: boolean; waiting: number }): void {
-    this.#observeDirectory = () => {
-      const { isUp, waiting } = figures();
-      this.#directoryUp.set({ directory: "redis" }, Number(isUp));
-      this.#waiting.set(waiting);
-    };
+  observeDirectory(stats: () => { isUp: boolean; waiting: number }): void {
+    this.#directory = stats;
   }
 
   /** Has the gauge of a listener's connections show how many are open when Prometheus asks. */
@@ -345,183 +341,159 @@ export class RelayMetrics {
     this.#endedSessions.windowStalls += stats.windowStalls;
   }
 
-  #counter<L extends string = never>(name: string, help: string, ...labelNames: L[]): Counter<L> {
-    return new Counter({ name, help, labelNames, registers: [this.#metrics] });
-  }
-
-  #gauge<L extends string = never>(name: string, help: string, ...labelNames: L[]): Gauge<L> {
-    return new Gauge({ name, help, labelNames, registers: [this.#metrics] });
-  }
-
-  #registerRequestMetrics(): void {
+  #observeRequests(instruments: Instruments): void {
     const clusters = this.#clusters;
-    const registers = [this.#metrics];
-    new Counter({
+    const services = this.#services;
+    instruments.observeCounter({
       name: "proxy_requests_total",
       help: "Requests that were proxied, by cluster, method and status code.",
-      labelNames: ["cluster", "method", "code"],
-      registers,
-      collect() {
-        this.reset();
-        for (const [cluster, { requests }] of clusters.entries()) {
-          for (const [key, count] of requests) {
-            const [method = "", code = ""] = key.split(" ");
-            this.inc({ cluster, method, code }, count);
-          }
+      labels: ["cluster", "method", "code"],
+    }, (sample) => {
+      for (const [cluster, { requests }] of clusters.entries()) {
+        for (const [labels, count] of byMethodAndCode(requests)) {
+          sample(count, { cluster, ...labels });
         }
-      },
+      }
     });
-    new Counter({
+    instruments.observeCounter({
       name: "proxy_aborted_requests_total",
       help:
         "Requests whose answer was not completed: the caller went away or the target broke off.",
-      labelNames: ["cluster"],
-      registers,
-      collect() {
-        this.reset();
-        for (const [cluster, { aborted }] of clusters.entries()) {
-          if (aborted > 0) this.inc({ cluster }, aborted);
-        }
-      },
+      labels: ["cluster"],
+    }, (sample) => {
+      for (const [cluster, { aborted }] of clusters.entries()) {
+        if (aborted > 0) sample(aborted, { cluster });
+      }
     });
-    new Gauge({
+    instruments.observeGauge({
       name: "tunnel_active_connections",
       help: "Requests and upgraded connections that are open, by cluster.",
-      labelNames: ["cluster"],
-      registers,
-      collect() {
-        this.reset();
-        for (const [cluster, { open }] of clusters.entries()) this.set({ cluster }, open);
-      },
+      labels: ["cluster"],
+    }, (sample) => {
+      for (const [cluster, { open }] of clusters.entries()) sample(open, { cluster });
     });
-  }
-
-  /** A service's requests count among its cluster's too. */
-  #registerServiceMetrics(): void {
-    const services = this.#services;
-    const registers = [this.#metrics];
-    new Counter({
+    instruments.observeHistogram(
+      "proxy_request_duration_seconds",
+      "Seconds from a request's head to the end of its answer.",
+      "cluster",
+      () => clusters.entries().map(([id, { duration }]) => [id, duration]),
+    );
+    instruments.observeHistogram(
+      "culvert_time_to_first_byte_seconds",
+      "Seconds from a request's head to the head of its answer.",
+      "cluster",
+      () => clusters.entries().map(([id, { firstByte }]) => [id, firstByte]),
+    );
+    // A service's requests count among its cluster's too.
+    instruments.observeCounter({
       name: "culvert_service_requests_total",
       help: "Requests for services, by service, method and status code.",
-      labelNames: ["service", "method", "code"],
-      registers,
-      collect() {
-        this.reset();
-        for (const [service, { requests }] of services.entries()) {
-          for (const [key, count] of requests) {
-            const [method = "", code = ""] = key.split(" ");
-            this.inc({ service, method, code }, count);
-          }
+      labels: ["service", "method", "code"],
+    }, (sample) => {
+      for (const [service, { requests }] of services.entries()) {
+        for (const [labels, count] of byMethodAndCode(requests)) {
+          sample(count, { service, ...labels });
         }
-      },
+      }
     });
-    new Gauge({
+    instruments.observeGauge({
       name: "culvert_service_open_requests",
       help: "Requests and connections of services that are open, by service.",
-      labelNames: ["service"],
-      registers,
-      collect() {
-        this.reset();
-        for (const [service, { open }] of services.entries()) this.set({ service }, open);
-      },
+      labels: ["service"],
+    }, (sample) => {
+      for (const [service, { open }] of services.entries()) sample(open, { service });
     });
   }
 
-  #registerConnections(): void {
-    const connections = this.#connections;
-    new Gauge({
+  #observeRelay(instruments: Instruments, version: string): void {
+    instruments.observeGauge({
+      name: "culvert_directory_up",
+      help: "1 if the relays' directory answers, else 0; no value without a directory.",
+      labels: ["directory"],
+    }, (sample) => {
+      if (this.#directory) sample(Number(this.#directory().isUp), { directory: "redis" });
+    });
+    instruments.observeGauge({
+      name: "culvert_waiting_requests",
+      help: "Requests that wait for a session that has just left its relay.",
+    }, (sample) => sample(this.#directory?.().waiting ?? 0));
+    instruments.observeGauge({
       name: "culvert_connections",
       help: "Connections that are open, by listener; those that have yet to shake hands too.",
-      labelNames: ["listener"],
-      registers: [this.#metrics],
-      collect() {
-        for (const [listener, count] of connections) this.set({ listener }, count());
-      },
+      labels: ["listener"],
+    }, (sample) => {
+      for (const [listener, count] of this.#connections) sample(count(), { listener });
     });
+    instruments.gauge(
+      "culvert_build_info",
+      "Always 1; the labels say which program this is.",
+      "program",
+      "version",
+    ).set({ program: "relay", version }, 1);
   }
 
-  /** Figures that sessions keep anyway and that are read only when Prometheus asks. */
-  #registerSessionMetrics(version: string): void {
-    const registry = this.#registry;
+  /** What sessions count anyway, and what is read only when Prometheus asks. */
+  #observeSessions(instruments: Instruments, registry: Registry): void {
     const ended = this.#endedSessions;
-    const registers = [this.#metrics];
-    new Gauge({
+    instruments.observeGauge({
       name: "agents_connected",
       help: "Agents that are connected.",
-      registers,
-      collect() {
-        this.set(registry.size);
-      },
-    });
-    new Gauge({
+    }, (sample) => sample(registry.size));
+    instruments.observeGauge({
       name: "tunnel_sessions",
       help: "Agents' sessions, by protocol version.",
-      labelNames: ["version"],
-      registers,
-      collect() {
-        this.reset();
-        for (const { session } of registry.all()) this.inc({ version: String(session.version) });
-      },
+      labels: ["version"],
+    }, (sample) => {
+      for (const { session } of registry.all()) sample(1, { version: session.version });
     });
-    new Gauge({
+    instruments.observeGauge({
       name: "culvert_open_streams",
       help: "Streams of the tunnel that are open, in all sessions of each cluster.",
-      labelNames: ["cluster"],
-      registers,
-      collect() {
-        this.reset();
-        for (const { session, cluster: { id } } of registry.all()) {
-          this.inc({ cluster: id }, session.openStreams);
-        }
-      },
+      labels: ["cluster"],
+    }, (sample) => {
+      for (const { session, cluster } of registry.all()) {
+        sample(session.openStreams, { cluster: cluster.id });
+      }
     });
-    new Gauge({
+    instruments.observeGauge({
       name: "tunnel_round_trip_seconds",
       help:
         "The last measured round trip to each cluster's agents; the longest where there are several.",
-      labelNames: ["cluster"],
-      registers,
-      collect() {
-        this.reset();
-        const longest = new Map<string, number>();
-        for (const { session, cluster: { id } } of registry.all()) {
-          longest.set(id, Math.max(longest.get(id) ?? 0, session.roundTripMs / 1000));
-        }
-        for (const [cluster, seconds] of longest) this.set({ cluster }, seconds);
-      },
+      labels: ["cluster"],
+    }, (sample) => {
+      const longest = new Map<string, number>();
+      for (const { session, cluster: { id } } of registry.all()) {
+        longest.set(id, Math.max(longest.get(id) ?? 0, session.roundTripMs / 1000));
+      }
+      for (const [cluster, seconds] of longest) sample(seconds, { cluster });
     });
-    new Counter({
+    instruments.observeCounter({
       name: "tunnel_bytes_total",
       help: "Bytes of all sessions' messages, by direction as the relay sees it.",
-      labelNames: ["direction"],
-      registers,
-      collect() {
-        this.reset();
-        let { bytesIn, bytesOut } = ended;
-        for (const { session: { stats } } of registry.all()) {
-          bytesIn += stats.bytesIn;
-          bytesOut += stats.bytesOut;
-        }
-        this.inc({ direction: "in" }, bytesIn);
-        this.inc({ direction: "out" }, bytesOut);
-      },
+      labels: ["direction"],
+    }, (sample) => {
+      sample(ended.bytesIn, { direction: "in" });
+      sample(ended.bytesOut, { direction: "out" });
+      for (const { session: { stats } } of registry.all()) {
+        sample(stats.bytesIn, { direction: "in" });
+        sample(stats.bytesOut, { direction: "out" });
+      }
     });
-    new Counter({
+    instruments.observeCounter({
       name: "tunnel_window_stalls_total",
       help: "Times that a stream had bytes to send and no credit.",
-      registers,
-      collect() {
-        this.reset();
-        let { windowStalls } = ended;
-        for (const { session: { stats } } of registry.all()) windowStalls += stats.windowStalls;
-        this.inc(windowStalls);
-      },
+    }, (sample) => {
+      sample(ended.windowStalls);
+      for (const { session: { stats } } of registry.all()) sample(stats.windowStalls);
     });
-    new Gauge({
-      name: "culvert_build_info",
-      help: "Always 1; the labels say which program this is.",
-      labelNames: ["program", "version"],
-      registers,
-    }).set({ program: "relay", version }, 1);
   }
+}
+
+function byMethodAndCode(
+  requests: ReadonlyMap<string, number>,
+): [labels: { method: string; code: string }, count: number][] {
+  return [...requests].map(([key, count]) => {
+    const [method = "", code = ""] = key.split(" ");
+    return [{ method, code }, count];
+  });
 }

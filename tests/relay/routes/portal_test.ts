@@ -10,7 +10,6 @@ import type { Caller } from "../../../lib/relay/callers/caller.ts";
 import { noLimits } from "../../../lib/relay/limits/limits.ts";
 import { Relay } from "../../../lib/relay/relay.ts";
 import { portalServices, type Visitor } from "../../../lib/relay/routes/portal.ts";
-import { SilentMetrics } from "../../../lib/relay/telemetry/silent_metrics.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -66,7 +65,7 @@ async function startRelay(): Promise<Relay> {
       version: "0",
     },
     silent,
-    { metrics: () => new SilentMetrics(), defer: setImmediate },
+    { defer: setImmediate },
   );
   return relay;
 }

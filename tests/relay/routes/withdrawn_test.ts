@@ -6,7 +6,6 @@ import { serveFetch } from "../../../lib/net/fetch_server.ts";
 import { edgeApp } from "../../../lib/relay/edge_app.ts";
 import { noLimits } from "../../../lib/relay/limits/limits.ts";
 import { Relay } from "../../../lib/relay/relay.ts";
-import { SilentMetrics } from "../../../lib/relay/telemetry/silent_metrics.ts";
 
 const token = { name: "ci", token: "token-of-the-caller", clusters: ["dev"] };
 
@@ -33,7 +32,7 @@ async function createRelay(openRequests = 0): Promise<{ relay: Relay; warnings: 
       version: "0",
     },
     log,
-    { metrics: () => new SilentMetrics(), defer: setImmediate },
+    { defer: setImmediate },
   );
   return { relay, warnings };
 }

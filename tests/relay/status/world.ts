@@ -8,7 +8,6 @@ import { edgeApp } from "../../../lib/relay/edge_app.ts";
 import { noLimits } from "../../../lib/relay/limits/limits.ts";
 import { Relay, type RelayConfig } from "../../../lib/relay/relay.ts";
 import { AgentSession } from "../../../lib/relay/routes/agent_session.ts";
-import { SilentMetrics } from "../../../lib/relay/telemetry/silent_metrics.ts";
 import { agentSettings, ManualSocket } from "../../protocol/session_setup.ts";
 import { frame, T } from "../../protocol/wire.ts";
 import { eventually } from "../../support/deadline.ts";
@@ -32,7 +31,7 @@ export function createRelay(config: Partial<RelayConfig> = {}): Promise<Relay> {
       ...config,
     },
     silent,
-    { metrics: () => new SilentMetrics(), defer: setImmediate },
+    { defer: setImmediate },
   );
 }
 

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import type { ExchangeEnd } from "../../../lib/net/exchange.ts";
-import { RelayMetrics } from "../../../lib/relay/telemetry/metrics.ts";
+import { type MetricsParts, RelayMetrics } from "../../../lib/relay/telemetry/metrics.ts";
+import { PrometheusInstruments } from "../../../lib/runtime/node/prometheus.ts";
 import { Registry } from "../../../lib/relay/agents/registry.ts";
+
+function created(parts: Partial<MetricsParts> = {}): RelayMetrics {
+  const instruments = new PrometheusInstruments();
+  return new RelayMetrics({ instruments, registry: new Registry(), version: "1.2.3", ...parts });
+}
 
 function ended(changes: Partial<ExchangeEnd> = {}): ExchangeEnd {
   return {
@@ -22,7 +28,7 @@ async function lines(metrics: RelayMetrics, name: string): Promise<string[]> {
 }
 
 Deno.test("a cluster's requests count by method and status, and methods nobody knows as OTHER", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   const cluster = metrics.cluster("prod");
   for (const method of ["GET", "GET", "BREW", "X".repeat(100), "get"]) {
     cluster.finished(method, ended());
@@ -36,7 +42,7 @@ Deno.test("a cluster's requests count by method and status, and methods nobody k
 });
 
 Deno.test("statuses that nobody has registered count by their class, whatever targets make up", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   const cluster = metrics.cluster("prod");
   for (let status = 200; status <= 999; status++) cluster.finished("GET", ended({ status }));
   const series = await lines(metrics, "proxy_requests_total");
@@ -50,7 +56,7 @@ Deno.test("statuses that nobody has registered count by their class, whatever ta
 });
 
 Deno.test("a request without an answer counts as aborted alone, a cut answer as both", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   const cluster = metrics.cluster("prod");
   cluster.finished("GET", ended({ status: 0, isComplete: false, firstByteMs: undefined }));
   cluster.finished("GET", ended({ isComplete: false }));
@@ -63,7 +69,7 @@ Deno.test("a request without an answer counts as aborted alone, a cut answer as 
 });
 
 Deno.test("times fall into cumulative buckets, those of argocd-cluster-proxy", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   const cluster = metrics.cluster("prod");
   for (const ms of [5, 6, 30, 20_000]) cluster.finished("GET", ended({ ms }));
   assert.deepEqual(await lines(metrics, "proxy_request_duration_seconds"), [
@@ -84,7 +90,7 @@ Deno.test("times fall into cumulative buckets, those of argocd-cluster-proxy", a
 });
 
 Deno.test("limits count by name, and those on requests per second under argocd-cluster-proxy's name too", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   for (const limit of ["rate-limit", "cluster-rate-limit", "max-streams"]) metrics.limitHit(limit);
   metrics.requestRefused(431);
   assert.deepEqual((await lines(metrics, "culvert_limit_hits_total")).sort(), [
@@ -99,7 +105,7 @@ Deno.test("limits count by name, and those on requests per second under argocd-c
 });
 
 Deno.test("the answer is Prometheus' text format, each metric told once", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   metrics.cluster("prod").finished("GET", ended());
   const text = await metrics.text();
   const types = [...text.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name);
@@ -111,7 +117,7 @@ Deno.test("the answer is Prometheus' text format, each metric told once", async 
 });
 
 Deno.test("relays of one process share the process's metrics, and keep their own apart", async () => {
-  const [first, second] = [0, 1].map(() => new RelayMetrics(new Registry(), "1.2.3"));
+  const [first, second] = [0, 1].map(() => created());
   first!.limitHit("rate-limit");
   assert.deepEqual(await lines(first!, "proxy_rate_limited_total"), ["proxy_rate_limited_total 1"]);
   assert.deepEqual(await lines(second!, "proxy_rate_limited_total"), [
@@ -121,7 +127,7 @@ Deno.test("relays of one process share the process's metrics, and keep their own
 
 Deno.test("the series of a removed cluster end once it has been quiet for ten minutes", async () => {
   let nowMs = 0;
-  const metrics = new RelayMetrics(new Registry(), "1.2.3", () => nowMs);
+  const metrics = created({ nowMs: () => nowMs });
   const minute = 60_000;
   metrics.useClusters(["stays", "goes"]);
   for (const id of ["stays", "goes", "unknown"]) metrics.cluster(id).finished("GET", ended());
@@ -151,7 +157,7 @@ Deno.test("the series of a removed cluster end once it has been quiet for ten mi
 });
 
 Deno.test("agents can't add series with close codes that they make up", async () => {
-  const metrics = new RelayMetrics(new Registry(), "1.2.3");
+  const metrics = created();
   const stats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   for (let code = 1000; code < 5000; code++) metrics.sessionEnded({ code, reason: "" }, stats);
   const series = await lines(metrics, "tunnel_sessions_ended_total");

@@ -1,6 +1,6 @@
 /** What prom-client tells about a process: memory, CPU, file descriptors, heap and event loop. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from "prom-client";
-import { processCounts } from "./process_counts.ts";
+import { processCounts } from "../../process_counts.ts";
 
 let metrics: Registry | undefined;
 

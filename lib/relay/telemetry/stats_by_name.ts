@@ -1,5 +1,5 @@
-/** The figures of all clusters, or of all services, each for as long as somebody may want them. */
-import { RequestFigures } from "./request_figures.ts";
+/** The stats of all clusters, or of all services, each for as long as somebody may want them. */
+import { RequestStats } from "./request_stats.ts";
 
 /** For how long a name that was removed keeps its series once it is quiet, in milliseconds. */
 export const keptMs = 10 * 60_000;
@@ -14,8 +14,8 @@ interface Quiet {
  * Clusters and services come and go with the configuration. The series of one that is gone stay for a few scrapes,
  * so that rates over its last minutes are right, and end then.
  */
-export class FigureSeries {
-  readonly #series = new Map<string, RequestFigures>();
+export class StatsByName {
+  readonly #series = new Map<string, RequestStats>();
   readonly #quiet = new Map<string, Quiet>();
   readonly #nowMs: () => number;
   #configured: ReadonlySet<string> = new Set();
@@ -30,29 +30,29 @@ export class FigureSeries {
     this.#forgetQuiet();
   }
 
-  /** The figures of a name, begun if there are none. */
-  of(name: string): RequestFigures {
+  /** The stats of a name, begun if there are none. */
+  of(name: string): RequestStats {
     const known = this.#series.get(name);
     if (known) return known;
-    const added = new RequestFigures();
+    const added = new RequestStats();
     this.#series.set(name, added);
     return added;
   }
 
-  /** All figures that are still wanted. */
-  entries(): [name: string, figures: RequestFigures][] {
+  /** All stats that are still wanted. */
+  entries(): [name: string, stats: RequestStats][] {
     this.#forgetQuiet();
     return [...this.#series];
   }
 
   #forgetQuiet(): void {
     const nowMs = this.#nowMs();
-    for (const [cluster, figures] of this.#series) {
-      if (this.#configured.has(cluster) || cluster === unknownCluster || figures.open > 0) {
+    for (const [cluster, stats] of this.#series) {
+      if (this.#configured.has(cluster) || cluster === unknownCluster || stats.open > 0) {
         this.#quiet.delete(cluster);
         continue;
       }
-      const { finishedCount: finished } = figures;
+      const { finishedCount: finished } = stats;
       const quiet = this.#quiet.get(cluster);
       if (quiet?.finished !== finished) this.#quiet.set(cluster, { sinceMs: nowMs, finished });
       else if (nowMs - quiet.sinceMs >= keptMs) this.#forget(cluster);

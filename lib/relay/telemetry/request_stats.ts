@@ -1,7 +1,7 @@
 /** What is counted of one cluster's requests, or of one service's. */
 import { isKnownMethod } from "../../http1/methods.ts";
 import type { ExchangeEnd } from "../../net/exchange.ts";
-import { Latency } from "./latency.ts";
+import { Latency } from "../../latency.ts";
 
 /** Statuses that get a label of their own: those that are registered (RFC 9110 section 16.2.1). */
 const knownStatuses = new Set([
@@ -19,10 +19,10 @@ function statusLabel(status: number): string {
 }
 
 /**
- * The figures of the requests of a cluster or a service. They are added up here and read when Prometheus asks:
+ * The stats of the requests of a cluster or a service. They are added up here and read when Prometheus asks:
  * prom-client looks its labels up anew for each request, which costs more than all of this.
  */
-export class RequestFigures {
+export class RequestStats {
   /** Requests and upgraded connections that are open. */
   open = 0;
   /** Requests whose answer was not completed. */

@@ -1,9 +1,9 @@
-/** Histograms of seconds, by cluster, in Prometheus' text format. */
+/** Histograms of seconds, in Prometheus' text format. */
 
 /** Upper bounds of the buckets in seconds: those of argocd-cluster-proxy and of Prometheus' clients. */
 const bounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-/** The measured times of one cluster. */
+/** The measured times of one series. */
 export class Latency {
   /** How many fell into each bucket and into no lower one; the last is for those over all bounds. */
   readonly counts = new Float64Array(bounds.length + 1);
@@ -21,22 +21,21 @@ export class Latency {
 /**
  * A histogram as Prometheus reads it.
  *
- * @param latencies By cluster; an id holds no character that the format would have escaped.
+ * @param latencies By the label's value, which holds no character that the format would have escaped.
  */
 export function histogramText(
-  name: string,
-  help: string,
-  latencies: Iterable<readonly [cluster: string, latency: Latency]>,
+  { name, help, label }: { readonly name: string; readonly help: string; readonly label: string },
+  latencies: Iterable<readonly [value: string, latency: Latency]>,
 ): string {
   let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram\n`;
-  for (const [cluster, { counts, sum }] of latencies) {
+  for (const [value, { counts, sum }] of latencies) {
     let total = 0;
     for (const [bucket, count] of counts.entries()) {
       total += count;
-      text += `${name}_bucket{le="${bounds[bucket] ?? "+Inf"}",cluster="${cluster}"} ${total}\n`;
+      text += `${name}_bucket{le="${bounds[bucket] ?? "+Inf"}",${label}="${value}"} ${total}\n`;
     }
-    text += `${name}_sum{cluster="${cluster}"} ${sum}\n`;
-    text += `${name}_count{cluster="${cluster}"} ${total}\n`;
+    text += `${name}_sum{${label}="${value}"} ${sum}\n`;
+    text += `${name}_count{${label}="${value}"} ${total}\n`;
   }
   return text;
 }
