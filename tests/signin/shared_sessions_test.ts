@@ -15,6 +15,7 @@ const ignore = !hasRedis;
 interface Relay extends AsyncDisposable {
   readonly name: string;
   readonly sessions: SharedSessions;
+  readonly keys: SessionKeys;
   /** Tells whether the relay reaches the store. */
   readonly outage: { isAway: boolean };
   readonly changes: () => number;
@@ -54,6 +55,7 @@ async function relay(
     name,
     outage,
     sessions,
+    keys,
     changes: () => changes,
     async [Symbol.asyncDispose]() {
       await sessions.close();
@@ -261,6 +263,28 @@ Deno.test({
     await replica.sessions.put(record("s-1"));
     assert.equal(await one.sessions.find("s-1"), undefined);
     assert.match(await redis.ask("EXISTS", "culvert:people:session:s-1"), /0/);
+  },
+});
+
+Deno.test({
+  name: "A session that ends while it is being looked up is not known afterwards",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    const { keys, sessions } = two;
+    const open = keys.open.bind(keys);
+    let ending: Promise<boolean> | undefined;
+    keys.open = (kind, id, text) => {
+      ending ??= sessions.end("s-1");
+      return open(kind, id, text);
+    };
+    await sessions.find("s-1");
+    assert.ok(await ending);
+    assert.equal(sessions.known("s-1"), undefined);
+    assert.equal(await sessions.end("s-1"), false);
   },
 });
 

@@ -137,7 +137,8 @@ export class SharedSessions implements Sessions {
     try {
       const record = await this.#read(id);
       this.#told();
-      if (!record) return this.#gone(id);
+      // It may have ended here since the store was asked.
+      if (!record || this.#ended.has(id)) return this.#gone(id);
       this.#keep(record);
       return this.known(id);
     } catch (error) {
