@@ -41,7 +41,7 @@ async function found(own: string, other: string): Promise<{ urls: string[]; inva
     await eventually(() => directory.isUp, "the directory to be up");
     return { urls: (await directory.find("one")).map(({ url }) => url), invalid };
   } finally {
-    directory.close();
+    await directory.close();
   }
 }
 

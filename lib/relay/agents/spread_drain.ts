@@ -22,13 +22,21 @@ export interface DrainSteps<Agent> {
 export class SpreadDrain<Agent> {
   readonly #left: Agent[];
   readonly #steps: DrainSteps<Agent>;
-  readonly #startMs = performance.now();
+  readonly #nowMs: () => number;
+  readonly #startMs: number;
   readonly #spreadMs: number;
   readonly #total: number;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param withinMs The time in which all of them have to be gone; 0 asks all at once. */
-  constructor(agents: Iterable<Agent>, withinMs: number, steps: DrainSteps<Agent>) {
+  constructor(
+    agents: Iterable<Agent>,
+    withinMs: number,
+    steps: DrainSteps<Agent>,
+    nowMs: () => number = () => performance.now(),
+  ) {
+    this.#nowMs = nowMs;
+    this.#startMs = nowMs();
     this.#left = shuffled([...agents]);
     this.#steps = steps;
     this.#total = this.#left.length;
@@ -43,7 +51,7 @@ export class SpreadDrain<Agent> {
   }
 
   #round(): void {
-    const elapsedMs = performance.now() - this.#startMs + roundMs;
+    const elapsedMs = this.#nowMs() - this.#startMs + roundMs;
     const due = elapsedMs < this.#spreadMs ? this.#total * elapsedMs / this.#spreadMs : this.#total;
     this.#askUntil(this.#total - due);
   }

@@ -72,6 +72,6 @@ export interface Directory {
   isMoving(cluster: string): Promise<boolean>;
   /** Takes back all claims, and takes no more; others can still be found. */
   withdrawAll(): Promise<void>;
-  /** Ends. What is still claimed expires. */
-  close(): void;
+  /** Ends. What is still claimed expires. Resolves when nothing is under way any more. */
+  close(): Promise<void>;
 }

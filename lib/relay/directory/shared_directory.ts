@@ -100,6 +100,8 @@ export class SharedDirectory implements Directory {
   readonly #removals: Written[] = [];
   /** Changes that are on their way to the store; none of them rejects. */
   readonly #changes = new Set<Promise<void>>();
+  /** Heartbeats that are under way: one, as a rule. */
+  readonly #beats = new Set<Promise<void>>();
   #lastNumber = 0;
   #renewing: Iterator<Written> | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -136,7 +138,7 @@ export class SharedDirectory implements Directory {
     this.#isTls = url.startsWith("https:");
     this.#store.onReady = () => {
       this.#isNewConnection = this.#isConnected = true;
-      this.#beat();
+      this.#startBeat();
     };
     this.#store.onError = (reason) => {
       this.#isConnected = false;
@@ -144,7 +146,7 @@ export class SharedDirectory implements Directory {
     };
     this.#timer = setInterval(() => {
       if (this.#mustRenew) this.#renew();
-      else this.#beat();
+      else this.#startBeat();
     }, this.#timing.heartbeatMs);
     this.#store.open();
   }
@@ -212,12 +214,13 @@ export class SharedDirectory implements Directory {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#isWithdrawn = true;
     this.#isClosed = true;
     this.#isUp = false;
     clearInterval(this.#timer);
     this.#store.close();
+    await Promise.all([...this.#changes, ...this.#beats]);
   }
 
   async #find(cluster: string): Promise<readonly Holder[]> {
@@ -251,6 +254,11 @@ export class SharedDirectory implements Directory {
     const leases = values.map((value) => parseRecord(leaseSchema, value));
     if (leases.includes(undefined)) this.#events.invalid("a lease");
     return leases.filter((lease) => lease !== undefined);
+  }
+
+  #startBeat(): void {
+    const beat = this.#beat().finally(() => this.#beats.delete(beat));
+    this.#beats.add(beat);
   }
 
   /** Sign of life; learns from the reply whether the store still knows us. */

@@ -175,6 +175,6 @@ export class PeerRouting {
   /** Ends what is idle; requests that are under way go on. */
   close(): void {
     this.peers.close();
-    this.directory.close();
+    void this.directory.close();
   }
 }

@@ -34,7 +34,9 @@ class FakeDirectory implements Directory {
   withdrawAll(): Promise<void> {
     return Promise.resolve();
   }
-  close(): void {}
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
 }
 
 function lookups(nowMs = () => 0) {

@@ -91,7 +91,7 @@ const quick: DirectoryTiming = {
 };
 
 /** A directory over a store that the test plays. */
-class Played implements Disposable {
+class Played implements AsyncDisposable {
   readonly store: PlayedStore;
   readonly said: string[] = [];
   readonly held: Claim[] = [];
@@ -132,13 +132,13 @@ class Played implements Disposable {
     }
   }
 
-  [Symbol.dispose](): void {
-    this.directory.close();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.directory.close();
   }
 }
 
 Deno.test("SharedDirectory fails the look-up whose reply is late, and no other", async () => {
-  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  await using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
   const { store, directory } = played;
   let late = 1;
   store.answers = (verb) => verb === "HVALS" && late-- > 0 ? "silence" : undefined;
@@ -149,7 +149,7 @@ Deno.test("SharedDirectory fails the look-up whose reply is late, and no other",
 });
 
 Deno.test("SharedDirectory counts as away once several replies in a row have failed", async () => {
-  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  await using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
   const { store, directory } = played;
   store.answers = (verb) => verb === "HVALS" ? "silence" : undefined;
   for (let failures = 1; failures <= 3; failures++) {
@@ -160,14 +160,14 @@ Deno.test("SharedDirectory counts as away once several replies in a row have fai
 });
 
 Deno.test("SharedDirectory counts as away after one heartbeat that failed", async () => {
-  using played = await new Played().up();
+  await using played = await new Played().up();
   played.store.answers = (verb) => verb === "SET" ? "silence" : undefined;
   await eventually(() => !played.directory.isUp, "the directory to be away");
   deepEqual(played.said, ["back", "away: No reply within 30 ms"]);
 });
 
 Deno.test("SharedDirectory tells each reason for being away once, and not without end", async () => {
-  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  await using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
   const { store, said } = played;
   store.onError("Socket closed unexpectedly");
   for (let time = 0; time < 2; time++) store.onError("NOAUTH Authentication required.");
@@ -201,13 +201,13 @@ async function comeBack({ store, directory, said }: Played): Promise<void> {
 }
 
 Deno.test("SharedDirectory that is back does not write leases that are still there", async () => {
-  using played = await awayWithLeases();
+  await using played = await awayWithLeases();
   await comeBack(played);
   deepEqual(played.store.take("HSET"), 0);
 });
 
 Deno.test("SharedDirectory that is back writes the leases that are gone, and those that are new", async () => {
-  using played = await awayWithLeases();
+  await using played = await awayWithLeases();
   const { store, directory } = played;
   directory.claim({ cluster: "new", instance: "agent", slot: 0, sinceMs: 1 });
   for (const hash of [...store.hashes.values()].slice(0, 3)) hash.clear();
@@ -216,7 +216,7 @@ Deno.test("SharedDirectory that is back writes the leases that are gone, and tho
 });
 
 Deno.test("SharedDirectory writes a lease with the next heartbeat whose write failed", async () => {
-  using played = await new Played().up();
+  await using played = await new Played().up();
   const { store } = played;
   let failures = 1;
   store.answers = (verb) =>
@@ -239,7 +239,7 @@ for (
   ]
 ) {
   Deno.test(`SharedDirectory makes a new connection when Redis replies ${reason.split(" ", 1)}`, async () => {
-    using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+    await using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
     const { store } = played;
     store.answers = (verb) => verb === "HSET" ? new Error(reason) : undefined;
     played.claims(1);
@@ -249,7 +249,7 @@ for (
 }
 
 Deno.test("SharedDirectory gives up a connection on which the server never says hello", async () => {
-  using played = await new Played().up();
+  await using played = await new Played().up();
   const { store, directory } = played;
   store.answers = () => new Error("The client is offline");
   store.renew = () => void store.renewals++;
@@ -263,14 +263,14 @@ Deno.test("SharedDirectory gives up a connection on which the server never says 
 Deno.test("SharedDirectory goes by its own clock at a store that does not tell the time", async () => {
   const store = new PlayedStore();
   store.answers = (verb) => verb === "TIME" ? new Error("NOPERM no permissions") : undefined;
-  using played = await new Played({ store }).up();
+  await using played = await new Played({ store }).up();
   played.claims(1, 7);
   await eventually(() => store.leases === 1, "the lease");
   deepEqual(played.said, ["back"]);
 });
 
 Deno.test("SharedDirectory does not hurry from one connection to the next at a server that stays wrong", async () => {
-  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  await using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
   const { store } = played;
   store.answers = (verb) => verb === "SET" ? new Error("READONLY") : undefined;
   store.onReady();
@@ -284,8 +284,9 @@ Deno.test("SharedDirectory knows the newer of two claims though its relays' cloc
   store.timeMs = 1_000_000;
   const timing = { ...quick, heartbeatMs: 60_000 };
   const claim = { cluster: "dev", instance: "agent", slot: 0 };
-  using fast = await new Played({ store, timing, relay: "fast", nowMs: () => 1_020_000 }).up();
-  using slow = await new Played({ store, timing, relay: "slow", nowMs: () => 980_000 }).up();
+  await using fast = await new Played({ store, timing, relay: "fast", nowMs: () => 1_020_000 })
+    .up();
+  await using slow = await new Played({ store, timing, relay: "slow", nowMs: () => 980_000 }).up();
   fast.directory.claim({ ...claim, sinceMs: 1_020_000 });
   await eventually(() => store.relays.join() === "fast", "the older lease");
   slow.directory.claim({ ...claim, sinceMs: 981_000 });
@@ -299,8 +300,9 @@ Deno.test("SharedDirectory keeps the newer lease when the relay of the older one
   store.timeMs = 1_000_000;
   const timing = { ...quick, heartbeatMs: 60_000 };
   const claim = { cluster: "dev", instance: "agent", slot: 0 };
-  using fast = await new Played({ store, timing, relay: "fast", nowMs: () => 1_020_000 }).up();
-  using slow = await new Played({ store, timing, relay: "slow", nowMs: () => 980_000 }).up();
+  await using fast = await new Played({ store, timing, relay: "fast", nowMs: () => 1_020_000 })
+    .up();
+  await using slow = await new Played({ store, timing, relay: "slow", nowMs: () => 980_000 }).up();
   slow.directory.claim({ ...claim, sinceMs: 981_000 });
   await eventually(() => store.relays.join() === "slow", "the newer lease");
   fast.directory.claim({ ...claim, sinceMs: 1_020_000 });
@@ -312,7 +314,7 @@ Deno.test("SharedDirectory keeps the newer lease when the relay of the older one
 Deno.test("SharedDirectory writes its leases anew when the store's clock is set", async () => {
   const store = new PlayedStore();
   store.timeMs = 1_000_000;
-  using played = await new Played({ store, nowMs: () => 1_000_000 }).up();
+  await using played = await new Played({ store, nowMs: () => 1_000_000 }).up();
   played.claims(3, 999_000);
   await eventually(() => store.leases === 3, "the leases");
   store.timeMs = 2_000_000;
@@ -356,12 +358,12 @@ Deno.test("SharedDirectory removes a lease in the end whose removal failed", asy
     }, "the lease to be removed");
     deepEqual(seen.slice(0, 2), ["back", "away"]);
   } finally {
-    directory.close();
+    await directory.close();
   }
 });
 
 Deno.test("SharedDirectory has withdrawn once the leases are gone that were released before", async () => {
-  using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
+  await using played = await new Played({ timing: { ...quick, heartbeatMs: 60_000 } }).up();
   const { store, directory } = played;
   const claim = { cluster: "c", instance: "agent", slot: 0, sinceMs: 1 };
   directory.claim(claim);
