@@ -143,7 +143,9 @@ summary { cursor: pointer; font-size: .8125rem; color: var(--quiet); width: max-
 summary:hover { color: var(--text); }
 details dl { margin: .25rem 0 .25rem .875rem; }
 details dd { margin: 0; font-weight: normal; }
-.live { display: inline-flex; align-items: center; gap: .375rem; margin-left: auto; }
+[hidden] { display: none; }
+.row > #as-of { margin: 0 auto 0 0; }
+main > .row { margin: -.5rem 0 1rem; }
 .tag.warn { background: var(--warn-soft); color: var(--warn); white-space: normal; }
 `;
 

@@ -13,7 +13,7 @@ import type {
   StatusSource,
   StreamStatus,
 } from "../../domain/status.ts";
-import type { Registration } from "../agents/registry.ts";
+import { type Registration, serves } from "../agents/registry.ts";
 import { isAnonymous } from "../callers/methods.ts";
 import type { Relay } from "../relay.ts";
 import { withoutQuery } from "../route.ts";
@@ -184,8 +184,9 @@ export class LocalStatus implements StatusSource {
 
   #service(service: Service): ServiceStatus {
     const { name, hostnames, cluster, target, kind, policy, provider } = service;
-    const agents = [...this.#relay.registry.of(cluster)]
-      .filter(({ targets }) => !targets || target === undefined || targets.has(target));
+    const route = this.#relay.services.table.routeByName(name);
+    const agents = this.#relay.registry.of(cluster)
+      .filter((registration) => route && serves(registration, route));
     return {
       name,
       source: "configuration",

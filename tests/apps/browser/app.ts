@@ -90,4 +90,3 @@ export class App implements AsyncDisposable {
     return texts.join("\n");
   }
 }
-

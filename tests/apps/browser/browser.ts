@@ -8,7 +8,7 @@ import { within } from "../../support/deadline.ts";
 export const PAGE_TIMEOUT_MS = 60_000;
 
 /** Runs in the page, so it is text: there is no DOM for the type checker. */
-const visibleText = "document.body.innerText";
+const visibleText = '(document.body?.innerText ?? "")';
 
 /**
  * Starts a browser of its own profile. Names below `localhost` are loopback to it, without DNS.
@@ -88,8 +88,30 @@ export class WatchedPage implements AsyncDisposable {
   async shows(text: string): Promise<void> {
     await this.#explained(
       `the page to show ${JSON.stringify(text)}`,
-      this.page.waitForFunction(`${visibleText}.includes(${JSON.stringify(text)})`),
+      this.holds(`${visibleText}.includes(${JSON.stringify(text)})`),
     );
+  }
+
+  /**
+   * Waits until an expression is true in whatever document the page has then. `waitForFunction` asks with
+   * each frame that is drawn, of which there are none in the background.
+   */
+  async holds(expression: string): Promise<void> {
+    const deadlineMs = Date.now() + PAGE_TIMEOUT_MS;
+    while (!await this.#isTrue(expression)) {
+      if (Date.now() > deadlineMs) throw new Error(`${expression} is not true`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** While the page goes on to another document, nothing is true. */
+  async #isTrue(expression: string): Promise<boolean> {
+    try {
+      return Boolean(await this.page.evaluate(expression));
+    } catch (error) {
+      if (error instanceof Error && /context|frame|navigat/i.test(error.message)) return false;
+      throw error;
+    }
   }
 
   /** Clicks what this selector names, once it is there and visible. */

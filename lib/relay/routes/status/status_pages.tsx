@@ -100,7 +100,10 @@ export class StatusPages {
       c,
       "Status",
       <>
-        <AsOf atMs={status.atMs} />
+        <div class="row">
+          <AsOf atMs={status.atMs} />
+          <span id="live" class="state" role="status" hidden></span>
+        </div>
         <StatusPage {...{ status, people, history, query }} mayAct />
       </>,
     );
