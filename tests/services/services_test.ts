@@ -156,6 +156,10 @@ Deno.test("services behind one agent answer at their hostnames, each by its own 
     const preflight = await get(webAddress, "changed.test", "/", asks, "OPTIONS");
     equal(statusOf(preflight), 204);
     deepEqual(fieldValues(preflight, "access-control-allow-methods"), ["PUT"]);
+    const line = await relay.waitForLog(({ message, method }) =>
+      message === "Request" && method === "OPTIONS"
+    );
+    deepEqual([line.service, line.status], ["changed", 204]);
     const read = await get(webAddress, "changed.test", "/", ["Origin: https://pages.test"]);
     deepEqual(fieldValues(read, "access-control-allow-origin"), ["https://pages.test"]);
     const other = await get(webAddress, "changed.test", "/", ["Origin: https://eve.test"]);

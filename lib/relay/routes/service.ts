@@ -21,7 +21,7 @@ import type { Relay } from "../relay.ts";
 import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../services/anonymous_paths.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
-import { answerPreflight } from "../services/cors.ts";
+import { answerPreflight, preflightOf } from "../services/cors.ts";
 import { PolicyDenial } from "../people/authorizer.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
@@ -89,12 +89,29 @@ export function answerNoOwnPath(exchange: Exchange): void {
 
 function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<void> | void {
   const service = route.service!;
-  if (service.kind !== "http") return answerError(exchange, upgradeToTcp);
-  if (answerPreflight(exchange, service.corsOrigins)) return;
+  if (service.kind !== "http") {
+    followed(relay, exchange, route).answered(upgradeToTcp);
+    return answerError(exchange, upgradeToTcp);
+  }
+  const preflight = preflightOf(exchange.head, service.corsOrigins);
+  if (preflight) {
+    followed(relay, exchange, route);
+    return answerPreflight(exchange, preflight);
+  }
   if (isAnonymous(service, route.path)) return receive(relay, exchange, route, anybody);
   const identity = relay.services.authorizer.identify(service, route.hostname, exchange);
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
+}
+
+/**
+ * Logs and counts a request that the relay answers without asking who sends it. No limit counts it: what
+ * strangers can send must not use up what callers share.
+ */
+function followed(relay: Relay, exchange: Exchange, route: ServiceRoute): RequestContext {
+  const context = new RequestContext(relay, exchange, route, { caller: anybody });
+  context.follow(exchange);
+  return context;
 }
 
 const anybody: Caller = { kind: "network", name: "network", clusters: anyName };

@@ -30,23 +30,35 @@ export function corsFields(fields: readonly Field[], origin: string): Field[] {
   ];
 }
 
+/** What a page of another origin asks whether it may send. */
+export interface Preflight {
+  readonly origin: string;
+  readonly method: string;
+}
+
 /**
- * Answers a preflight of a page that the service is open to. It bears no credential, so it must be
- * answered before anybody is asked for one.
+ * Reads a preflight of a page that the service is open to. It bears no credential, so it must be answered
+ * before anybody is asked for one.
  *
- * @returns whether it was one
+ * @returns nothing for any other request
  */
-export function answerPreflight(exchange: Exchange, origins: readonly string[]): boolean {
-  const { head } = exchange;
+export function preflightOf(
+  head: RequestHead,
+  origins: readonly string[],
+): Preflight | undefined {
   const origin = corsOriginOf(origins, head);
   const method = getField(head.fields, "access-control-request-method");
-  if (head.method !== "OPTIONS" || origin === undefined || method === undefined) return false;
-  const asked = getField(head.fields, "access-control-request-headers");
+  const isPreflight = head.method === "OPTIONS" && origin !== undefined && method !== undefined;
+  return isPreflight ? { origin, method } : undefined;
+}
+
+/** Lets the page send what it asks for. */
+export function answerPreflight(exchange: Exchange, { origin, method }: Preflight): void {
+  const asked = getField(exchange.head.fields, "access-control-request-headers");
   const fields = corsFields([dateField()], origin);
   fields.push(field("Access-Control-Allow-Methods", method));
   if (asked !== undefined) fields.push(field("Access-Control-Allow-Headers", asked));
   fields.push(field("Access-Control-Max-Age", String(maxAgeSeconds)));
   exchange.respond(204, "No Content", fields, "none");
   exchange.finish(noBytes);
-  return true;
 }
