@@ -169,6 +169,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EISDIR: "it is a directory",
   EACCES: "permission denied",
   EPERM: "permission denied",
+  ELOOP: "it is a symbolic link that leads back to itself",
   ENAMETOOLONG: "the name is too long",
 };
 
