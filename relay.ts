@@ -23,7 +23,9 @@ import { openAudit } from "./lib/runtime/node/relay/audit.ts";
 import { followClusters, refuseSharedToken } from "./lib/runtime/node/relay/clusters.ts";
 import { passThroughOf } from "./lib/relay/routes/tcp_socket.ts";
 import { ServicePorts } from "./lib/runtime/node/relay/service_ports.ts";
-import { followServices, Published } from "./lib/runtime/node/relay/services.ts";
+import { followServices } from "./lib/runtime/node/relay/services.ts";
+import { Published } from "./lib/runtime/node/relay/published.ts";
+import { RelayAdmin } from "./lib/runtime/node/relay/admin.ts";
 import { RelaySignIn } from "./lib/runtime/node/relay/sign_in.ts";
 import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
@@ -47,19 +49,22 @@ await runProgram(program, async (options) => {
   const certificates = await loadWebCertificates(options);
   const audit = openAudit(options, log);
   const relay = await createRelay(options, log, tlsFiles, audit).catch(refuseSharedToken);
-  const published = new Published(options);
   const signIn = new RelaySignIn(relay, options, webScheme(options, certificates));
   if (options.services) await signIn.apply(options.services, () => Promise.resolve());
-  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), {
+  const ports = new ServicePorts(relay, serverTlsOf(tlsFiles)?.callers);
+  const published = new Published(options, relay, { signIn, ports });
+  const admin = await RelayAdmin.open(relay, options, published);
+  const web = {
     certificates,
     passThrough: passThroughOf(relay),
     passesNow: () => relay.services.table.hasTls,
-  });
-  const ports = new ServicePorts(relay, serverTlsOf(tlsFiles)?.callers);
+  };
+  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), web, admin?.fetch);
   const expiry = watchExpiry(tlsFiles, certificates, relay);
   const followed = [
     ...followClusters(options, relay, published),
-    ...followServices(options, relay, published, { signIn, ports }),
+    ...followServices(options, relay, published),
+    ...admin?.follow() ?? [],
     ...signIn.followKeys(),
     ...followAssertionKeys(options, relay),
     ...followCallerFiles(options.callers, relay.callers, relay.metrics, log),
@@ -80,6 +85,7 @@ await runProgram(program, async (options) => {
   const signal = await untilSignalled();
   for (const files of followed) files.close();
   await shutDown(signal, relay, { listeners, ports }, options);
+  await admin?.close();
   await signIn.close();
   await audit?.close();
   log.info("Stopped");

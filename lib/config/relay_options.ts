@@ -1,11 +1,13 @@
 /** The relay's options: the command line, the environment and the files they name. */
 import type { ClusterEntry } from "../domain/cluster.ts";
 import { parseAssertionKeys } from "./assertion_keys.ts";
+import { type AdminOptions, readAdminOptions } from "./admin_options.ts";
 import { type CallerOptions, readCallers } from "./caller_options.ts";
 import { ConfigError } from "./config_error.ts";
 import { type DirectoryOptions, readDirectoryOptions } from "./directory_options.ts";
 import { type Clusters, type ClustersContext, readClusters } from "./entries/clusters.ts";
 import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
+import type { ServicesContext } from "./entries/services.ts";
 import { isServicesFile, readServicesFiles } from "./entries/services_files.ts";
 import {
   type FileText,
@@ -51,6 +53,7 @@ const composed = [
   ...fieldsOf(callerTable),
   ...["tlsCert", "tlsKey", "tlsClientCa", "callerCa"] as const,
   ...fieldsOf(directoryTable),
+  ...["adminAddr", "adminHosts", "adminTokens"] as const,
   ...fieldsOf(scopeLimitTable),
 ] as const;
 
@@ -75,6 +78,10 @@ export interface RelayOptions extends PlainOptions, ScopeLimits {
   readonly tls?: RelayTls | undefined;
   /** How this relay works with others; undefined is alone. */
   readonly directory?: DirectoryOptions | undefined;
+  /** The admin API; undefined where it is off. */
+  readonly admin?: AdminOptions | undefined;
+  /** What services that are added later are checked against; only where they can be. */
+  readonly servicesContext?: ServicesContext | undefined;
   /** One line each, to be logged at start. */
   readonly warnings: readonly string[];
 }
@@ -133,6 +140,12 @@ function build(read: Read): RelayOptions {
   const directory = readDirectoryOptions(read, tls !== undefined);
   const sessionKeys = readSessionKeysOption(read, services);
   const assertionKeysFile = readAssertionKeysFile(read);
+  const { admin, warnings: adminWarnings } = readAdminOptions(read, {
+    hasTls: tls !== undefined,
+    hasProxies: values.trustedProxies !== undefined,
+    hasDirectory: directory !== undefined,
+  });
+  const keepsEntries = admin !== undefined || values.state !== undefined || directory !== undefined;
   return {
     ...plainValues(values, composed),
     ...scopeLimitsOf(values),
@@ -142,6 +155,8 @@ function build(read: Read): RelayOptions {
     callers,
     ...(tls && { tls }),
     ...(directory && { directory }),
+    ...(admin && { admin }),
+    ...(keepsEntries && { servicesContext: services.context }),
     ...(sessionKeys && { sessionKeys }),
     ...(assertionKeysFile && {
       assertionKeysFile,
@@ -153,19 +168,21 @@ function build(read: Read): RelayOptions {
       ...services.warnings,
       ...unserved,
       ...callerWarnings,
+      ...adminWarnings,
     ],
   };
 }
 
 /** The relay's own listeners, by option. */
 function listenersOf(
-  { addr, internalAddr, healthAddr, webAddr }: Read["values"],
+  { addr, internalAddr, healthAddr, webAddr, adminAddr }: Read["values"],
 ): readonly (readonly [option: string, address: ListenAddress])[] {
   const listeners: readonly (readonly [string, ListenAddress | undefined])[] = [
     ["--addr", addr],
     ["--internal-addr", internalAddr],
     ["--health-addr", healthAddr],
     ["--web-addr", webAddr],
+    ["--admin-addr", adminAddr],
   ];
   return listeners.flatMap(([option, address]) => address ? [[option, address] as const] : []);
 }

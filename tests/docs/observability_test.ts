@@ -22,6 +22,7 @@ Deno.test("observability.md: the log tables have every message of the programs",
   const messages = (rows: Table) => new Set(rows.map((row) => row["message"]!));
   const ofRelay = [
     "relay.ts",
+    "lib/admin",
     "lib/relay",
     "lib/runtime/node/relay",
     "lib/runtime/node/web",

@@ -82,7 +82,8 @@ export const limitsSchema = entryOf({
 export const clusterIdSchema: z.ZodType<string, string> = z.string(ID_EXPECTED)
   .regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/, ID_EXPECTED);
 
-const clusterSchema = entryOf({
+/** The keys of an entry. */
+export const clusterShape = {
   id: clusterIdSchema,
   token: token.optional(),
   tokenSha256: tokenSha256.optional(),
@@ -100,7 +101,13 @@ const clusterSchema = entryOf({
   policy: z.string(POLICY_EXPECTED).min(1, POLICY_EXPECTED).exactOptional(),
   callerPolicy: policyName.exactOptional(),
   impersonate: impersonationSchema.exactOptional(),
-}, "must be an object with id, token and targetAddr").superRefine((entry, context) => {
+};
+
+/** What the keys of an entry must be together. */
+export function checkClusterKeys(
+  entry: ClusterKeys,
+  context: z.core.$RefinementCtx,
+): void {
   haveOne(entry, SECRET_KEYS, context);
   havePolicy(entry, context);
   const names = (entry.tokens ?? []).map(({ name }) => name);
@@ -108,7 +115,20 @@ const clusterSchema = entryOf({
   if (twin === undefined) return;
   const message = `has two tokens with the name ${JSON.stringify(twin)}`;
   context.addIssue({ code: "custom", message });
-});
+}
+
+const clusterSchema = entryOf(
+  {
+    ...clusterShape,
+    // What the admin API has written beside an entry says nothing here.
+    admin: z.unknown().optional(),
+  },
+  "must be an object with id, token and targetAddr",
+  ["admin"],
+).superRefine(checkClusterKeys);
+
+/** An entry's keys, read. */
+export type ClusterKeys = z.output<z.ZodObject<typeof clusterShape, z.core.$strict>>;
 
 /** An entry and where it stands, for messages. */
 interface PlacedEntry {
@@ -168,14 +188,15 @@ function parseEntries({ text, source }: ClustersText, takesOne: boolean): Placed
     throw new ConfigError(`${source}${describe(result.error.issues, value, isOne)}`);
   }
   return result.data.map((entry, index) => ({
-    entry: toEntry(entry),
+    entry: toClusterEntry(entry),
     source,
     number: isOne ? undefined : index + 1,
   }));
 }
 
-function toEntry(
-  entry: z.output<typeof clusterSchema>,
+/** The cluster that an entry's keys describe. */
+export function toClusterEntry(
+  { admin: _, ...entry }: ClusterKeys & { admin?: unknown },
 ): ClusterEntry {
   const { token, tokenSha256, tokens, certificateName, responseTimeout, ...others } = entry;
   const { hostnames, policy, ...rest } = others;

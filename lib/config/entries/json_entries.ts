@@ -71,11 +71,20 @@ function describe(issues: readonly z.core.$ZodIssue[]): string {
   return issues.length === 1 ? parts : `${parts} (and ${issues.length - 1} more)`;
 }
 
-/** An entry with these keys and no others. @param expected what an entry must be, for messages */
-export function entryOf<Shape extends z.core.$ZodShape>(shape: Shape, expected: string) {
+/**
+ * An entry with these keys and no others.
+ *
+ * @param expected what an entry must be, for messages
+ * @param unlisted keys that messages don't offer: they are written by programs
+ */
+export function entryOf<Shape extends z.core.$ZodShape>(
+  shape: Shape,
+  expected: string,
+  unlisted: readonly string[] = [],
+) {
+  const known = Object.keys(shape).filter((key) => !unlisted.includes(key));
   return z.strictObject(shape, {
-    error: (issue) =>
-      issue.code === "unrecognized_keys" ? unknownKey(issue.keys, Object.keys(shape)) : expected,
+    error: (issue) => issue.code === "unrecognized_keys" ? unknownKey(issue.keys, known) : expected,
   });
 }
 

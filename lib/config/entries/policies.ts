@@ -96,17 +96,29 @@ const ruleOrSet = z.unknown().transform((value, context) => {
 const members = z.array(ruleOrSet, RULES_EXPECTED).min(1, RULES_EXPECTED)
   .max(maxRules, RULES_EXPECTED);
 
-/** One policy. */
-export const policySchema: z.ZodType<PolicyEntry> = entryOf({
+/** The keys of a policy. */
+export const policyShape = {
   name: policyName.refine((name) => name !== publicPolicy, {
     error: `must be another than "${publicPolicy}", which lets everybody in`,
   }),
   any: members.exactOptional(),
   all: members.exactOptional(),
-}, "must be an object with name, and any or all")
-  .refine(({ any, all }) => (any === undefined) !== (all === undefined), {
-    error: SETS_EXPECTED,
-  }) as unknown as z.ZodType<PolicyEntry>;
+};
+
+/** What the keys of a policy must be together. */
+export function checkPolicyKeys(
+  { any, all }: { readonly any?: unknown; readonly all?: unknown },
+  context: z.core.$RefinementCtx,
+): void {
+  if ((any === undefined) !== (all === undefined)) return;
+  context.addIssue({ code: "custom", message: SETS_EXPECTED });
+}
+
+/** One policy. */
+export const policySchema: z.ZodType<PolicyEntry> = entryOf(
+  policyShape,
+  "must be an object with name, and any or all",
+).superRefine(checkPolicyKeys) as unknown as z.ZodType<PolicyEntry>;
 
 function hasKey(value: unknown, key: RuleKey | "any" | "all"): boolean {
   return typeof value === "object" && value !== null && Object.hasOwn(value, key);

@@ -117,7 +117,8 @@ const anonymousPath = z.string(PATH_EXPECTED)
   .refine((path) => !/\/\.{1,2}(?:\/|$)|\/\//.test(path), PATH_EXPECTED)
   .refine((path) => !path.startsWith("/.culvert"), "is one of culvert's own paths");
 
-const serviceSchema = entryOf({
+/** The keys of a service. */
+export const serviceShape = {
   name: policyName,
   hostnames,
   cluster: clusterIdSchema,
@@ -156,7 +157,10 @@ const serviceSchema = entryOf({
   cors: entryOf({
     origins: z.array(origin, "must be a list of origins").min(1, "must be a list of origins"),
   }, "must be an object with origins").exactOptional(),
-}, SERVICE_EXPECTED).superRefine((entry, context) => {
+};
+
+/** What the keys of a service must be together. */
+export function checkServiceKeys(entry: ServiceKeys, context: z.core.$RefinementCtx): void {
   const refuse = (path: string, message: string) =>
     context.addIssue({ code: "custom", path: [path], message });
   if (entry.listen && entry.kind !== "tcp") refuse("listen", "is for services of kind tcp");
@@ -170,7 +174,9 @@ const serviceSchema = entryOf({
     if (entry[key] === undefined) continue;
     context.addIssue({ code: "custom", path: [key], message: "is for services of kind http" });
   }
-});
+}
+
+const serviceSchema = entryOf(serviceShape, SERVICE_EXPECTED).superRefine(checkServiceKeys);
 
 /** Keys of services whose requests the relay reads. */
 const HTTP_KEYS = [
@@ -178,14 +184,21 @@ const HTTP_KEYS = [
   ...["audience", "identity", "anonymousPaths", "serviceWorkers", "frame"] as const,
 ];
 
-type ServiceEntry = z.output<typeof serviceSchema>;
+/** A service's keys, read. */
+export type ServiceKeys = z.output<z.ZodObject<typeof serviceShape, z.core.$strict>>;
 
-const fileSchema = entryOf({
-  services: z.array(serviceSchema, "must be a list of services").exactOptional(),
-  policies: z.array(policySchema, "must be a list of policies").exactOptional(),
-  providers: z.array(providerSchema, "must be a list of providers").exactOptional(),
-  login: loginSchema.exactOptional(),
-}, `must be ${EXPECTED}`);
+const fileSchema = entryOf(
+  {
+    services: z.array(serviceSchema, "must be a list of services").exactOptional(),
+    policies: z.array(policySchema, "must be a list of policies").exactOptional(),
+    providers: z.array(providerSchema, "must be a list of providers").exactOptional(),
+    login: loginSchema.exactOptional(),
+    // What the admin API has written beside an entry says nothing here.
+    admin: z.unknown().optional(),
+  },
+  `must be ${EXPECTED}`,
+  ["admin"],
+);
 
 /** A service and where it stands, for messages. */
 interface PlacedService {
@@ -215,24 +228,7 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
       place: `${source}, entry ${index + 1} ("${entry.name}")`,
     }))
   );
-  for (
-    const { service: { name, policy, kind, listen, listenTls, provider, audience }, place }
-      of placed
-  ) {
-    const where = `service "${name}"`;
-    const sees = kind === "tls" || listen !== undefined ? "connection" : "requests";
-    const from = place.slice(0, place.indexOf(", entry"));
-    const hasCertificates = listenTls === true && context.serverTls === "mutual";
-    checkPolicyUse({ where, policy, sees, hasCertificates, provider }, policies, from);
-    if (provider === undefined || policy === publicPolicy) continue;
-    const found = providers.find((it) => it.name === provider);
-    if (!found && provider !== callerJwtProvider) {
-      throw new ConfigError(`${place}: provider: there is no provider "${provider}"`);
-    }
-    if (kind === "http" && (audience !== undefined || asksForPeople(policy, policies))) {
-      checkAudience(where, found, audience, from);
-    }
-  }
+  for (const here of placed) checkService(here, { policies, providers, context });
   refuseTwins(placed);
   refuseOwnNames(placed, context);
   refuseImpossiblePorts(placed, context);
@@ -240,6 +236,73 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
   const services = placed.map(({ service }) => service);
   const warnings = placed.flatMap(warningsAbout);
   return { services, policies, providers, ...login && { login }, warnings };
+}
+
+/** What a service is checked against. */
+interface ServiceSurroundings {
+  readonly policies: readonly PolicyEntry[];
+  readonly providers: readonly Provider[];
+  readonly context: ServicesContext;
+}
+
+/** @throws {ConfigError} when a service's policy or provider is not there, or can't decide there */
+function checkService(
+  { service: { name, policy, kind, listen, listenTls, provider, audience }, place }: PlacedService,
+  { policies, providers, context }: ServiceSurroundings,
+): void {
+  const where = `service "${name}"`;
+  const sees = kind === "tls" || listen !== undefined ? "connection" : "requests";
+  const from = place.slice(0, place.indexOf(", entry"));
+  const hasCertificates = listenTls === true && context.serverTls === "mutual";
+  checkPolicyUse({ where, policy, sees, hasCertificates, provider }, policies, from);
+  if (provider === undefined || policy === publicPolicy) return;
+  const found = providers.find((it) => it.name === provider);
+  if (!found && provider !== callerJwtProvider) {
+    throw new ConfigError(`${place}: provider: there is no provider "${provider}"`);
+  }
+  if (kind === "http" && (audience !== undefined || asksForPeople(policy, policies))) {
+    checkAudience(where, found, audience, from);
+  }
+}
+
+/** Services and policies that come from elsewhere than files. */
+export interface MoreServices {
+  readonly services: readonly ServiceKeys[];
+  readonly policies: readonly PolicyEntry[];
+}
+
+/** Where they come from, for messages. */
+const elsewhere = "Admin API";
+
+/**
+ * Adds services and policies to what files hold. They may use the files' policies and providers.
+ *
+ * @throws {ConfigError} naming the entry and the key
+ */
+export function addServices(
+  { warnings: _, ...base }: Services,
+  more: MoreServices,
+  context: ServicesContext,
+): Services {
+  const policies = [...base.policies, ...more.policies];
+  const { providers, login } = base;
+  checkPolicies(policies, providers, elsewhere);
+  const vouching = usualProvider(base, context);
+  const known = base.services.map((service) => ({
+    service,
+    place: `the configuration's service "${service.name}"`,
+  }));
+  const added = more.services.map((entry, index): PlacedService => ({
+    service: toService(entry, policies, vouching),
+    place: `${elsewhere}, entry ${index + 1} ("${entry.name}")`,
+  }));
+  for (const here of added) checkService(here, { policies, providers, context });
+  refuseTwins([...known, ...added]);
+  refuseOwnNames(added, context);
+  refuseImpossiblePorts([...known, ...added], context);
+  if (login) refuseLoginHost(added, login);
+  const services = [...base.services, ...added.map(({ service }) => service)];
+  return { ...base, services, policies, warnings: added.flatMap(warningsAbout) };
 }
 
 /** Whether a policy has rules about people. */
@@ -312,7 +375,7 @@ function parse({ text, source }: ServicesText): z.output<typeof fileSchema> {
 }
 
 function toService(
-  entry: ServiceEntry,
+  entry: ServiceKeys,
   policies: readonly PolicyEntry[],
   vouching: string | undefined,
 ): Service {

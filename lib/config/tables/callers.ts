@@ -17,7 +17,7 @@ const issuerName: Kind<string> = {
 const keysUrl: Kind<string> = { placeholder: "URL", schema: parsedBy(parseKeysUrl, URL_EXPECTED) };
 
 /** Undefined is any. */
-const hostNames: Kind<{ readonly names: readonly string[] | undefined }> = {
+export const hostNames: Kind<{ readonly names: readonly string[] | undefined }> = {
   placeholder: "NAMES",
   schema: parsedBy((text) => {
     if (text === "*") return { names: undefined };

@@ -12,6 +12,7 @@ import {
   path,
 } from "../options/kinds.ts";
 import type { OptionTable } from "../options/option_table.ts";
+import { adminTable } from "./admin.ts";
 import { callerTable } from "./callers.ts";
 import {
   idleTimeoutOption,
@@ -181,6 +182,7 @@ export const relayTable = {
       "CA certificates in PEM for callers alone, and for other relays; `--tls-client-ca` then counts for agents alone; needs `--tls-cert` and `--tls-key`",
   },
   ...directoryTable,
+  ...adminTable,
   ...scopeLimitTable,
   maxStreams: maxStreamsOption,
   maxConnections: {

@@ -21,7 +21,8 @@ export type ConfigSource =
   | "caller_jwt_rules"
   | "relay_tokens"
   | "tls"
-  | "web_certs";
+  | "web_certs"
+  | "admin_tokens";
 
 /** Close codes that get a label of their own: those of RFC 6455, and those of the tunnel. */
 const knownCodes = new Set<number>([
@@ -244,11 +245,11 @@ export class RelayMetrics {
     this.#auditFailures.inc();
   }
 
-  authFailed(endpoint: "connect" | "tunnel"): void {
+  authFailed(endpoint: "connect" | "tunnel" | "admin"): void {
     this.#authFailures.inc({ endpoint });
   }
 
-  authSlowed(endpoint: "connect" | "tunnel"): void {
+  authSlowed(endpoint: "connect" | "tunnel" | "admin"): void {
     this.#authSlowed.inc({ endpoint });
   }
 

@@ -6,7 +6,7 @@ import type { Relay } from "../../../relay/relay.ts";
 import { SameTokenError } from "../../../relay/agents/tokens.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";
-import type { Published } from "./services.ts";
+import type { Published } from "./published.ts";
 
 /** @throws {ConfigError} for what only the tokens' digests show, and any other error as it is. */
 export function refuseSharedToken(error: unknown): never {
@@ -29,10 +29,8 @@ export function followClusters(
     known,
     async apply(files) {
       const { clusters, warnings } = readClustersFiles(path, files, { demandsCertificate });
-      const unserved = published.checkClusters(clusters);
-      const changes = await relay.replaceClusters(clusters);
-      published.clusters = clusters;
-      for (const warning of [...warnings, ...unserved]) relay.log.warn(warning);
+      const changes = await published.replaceClusters(clusters);
+      for (const warning of warnings) relay.log.warn(warning);
       return changes;
     },
     metrics: relay.metrics,

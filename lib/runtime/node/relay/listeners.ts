@@ -17,7 +17,7 @@ import { listenOn } from "../program.ts";
 import type { RelayServerTls } from "./tls.ts";
 
 /** A listener's name, in the log and as the metrics' label. */
-type ListenerName = "public" | "internal" | "health" | "web";
+type ListenerName = "public" | "internal" | "health" | "web" | "admin";
 
 /** What is different from listener to listener. */
 interface Bounds {
@@ -51,6 +51,7 @@ export class RelayListeners {
   readonly #internal: HttpServer;
   readonly #health: HttpServer | undefined;
   readonly #web: HttpServer | undefined;
+  readonly #admin: HttpServer | undefined;
   readonly #webTls: "on" | "off";
   readonly #sweep: ReturnType<typeof setInterval>;
   #internalAddress = "";
@@ -60,6 +61,7 @@ export class RelayListeners {
     options: RelayOptions,
     tls: RelayServerTls | undefined,
     web: WebEntrance = {},
+    adminFetch?: AppFetch,
   ) {
     this.#relay = relay;
     this.#webTls = web.certificates ? "on" : "off";
@@ -98,6 +100,12 @@ export class RelayListeners {
         limits: head,
         connections: anybody,
       });
+    this.#admin = options.admin && adminFetch && this.#serve("admin", adminFetch, {
+      limits: head,
+      tls: tls?.callers,
+      connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
+      proxies,
+    });
     this.#sweep = setInterval(() => {
       relay.rateLimitedLog.sweep();
       relay.history.measure(Date.now());
@@ -111,12 +119,16 @@ export class RelayListeners {
 
   /** Binds all of them. @throws {ConfigError} that names the option whose address can't be had. */
   async listen(): Promise<void> {
-    const { addr, internalAddr, healthAddr, webAddr, tls } = this.#options;
+    const { addr, internalAddr, healthAddr, webAddr, admin, tls } = this.#options;
     const kind = (ca: string | undefined) => tls ? (ca ? "mutual" : "on") : "off";
     const publicAddress = await listenOn(this.#public, addr, "addr");
     this.#internalAddress = await listenOn(this.#internal, internalAddr, "internal-addr");
     this.#log("public", publicAddress, kind(tls?.clientCaPem));
-    this.#log("internal", this.#internalAddress, kind(tls?.callerCaPem ?? tls?.clientCaPem));
+    const callersTls = kind(tls?.callerCaPem ?? tls?.clientCaPem);
+    this.#log("internal", this.#internalAddress, callersTls);
+    if (this.#admin && admin) {
+      this.#log("admin", await listenOn(this.#admin, admin.addr, "admin-addr"), callersTls);
+    }
     if (this.#web && webAddr) {
       this.#log("web", await listenOn(this.#web, webAddr, "web-addr"), this.#webTls);
     }
@@ -128,6 +140,7 @@ export class RelayListeners {
   replaceTls({ agents, callers }: RelayServerTls): void {
     this.#public.replaceTls(agents);
     this.#internal.replaceTls(callers);
+    this.#admin?.replaceTls(callers);
   }
 
   /** Each connection is to end with its next answer, while requests are still taken. */
@@ -135,6 +148,7 @@ export class RelayListeners {
     this.#public.leave();
     this.#internal.leave();
     this.#web?.leave();
+    this.#admin?.leave();
   }
 
   /** Takes no new connections, and closes each that is there once it is idle. Probes go on. */
@@ -142,15 +156,17 @@ export class RelayListeners {
     this.#public.stopAccepting();
     this.#internal.stopAccepting();
     this.#web?.stopAccepting();
+    this.#admin?.stopAccepting();
   }
 
   /** Waits until callers and agents have what was written to them, `ms` at most; then ends all. */
   async close(ms: number): Promise<void> {
-    const callers = [this.#public, this.#internal, this.#web];
+    const callers = [this.#public, this.#internal, this.#web, this.#admin];
     await Promise.all(callers.map((server) => server?.drained(ms)));
     this.#public.close();
     this.#internal.close();
     this.#web?.close();
+    this.#admin?.close();
     this.#health?.close();
     clearInterval(this.#sweep);
     this.#relay.rateLimitedLog.sweep(true);

@@ -1,0 +1,181 @@
+/** The admin API: one Hono app for its listener. */
+import { type Context, Hono } from "hono";
+import { type EntryKind, entryKinds } from "../domain/admin.ts";
+import type { StatusSource } from "../domain/status.ts";
+import type { Log } from "../log.ts";
+import type { Exchange } from "../net/exchange.ts";
+import { Hosts } from "../relay/callers/hosts.ts";
+import type { RelayEnv } from "../relay/env.ts";
+import { requestIdLine, requestIdOf } from "../relay/forward/request_id.ts";
+import { answer, answerError } from "./answer.ts";
+import { ApiError } from "./api_error.ts";
+import type { AdminAudit } from "./audit.ts";
+import type { AdminAuth } from "./auth.ts";
+import { isUnchanged, readConditions } from "./conditions.ts";
+import type { Changed } from "./entries.ts";
+import { type EntryOperations, type EntryRequest, shown } from "./operations.ts";
+import { readJson } from "./request_body.ts";
+import type { Scope } from "./scope.ts";
+
+/** What the API is put together from. */
+export interface AdminApi {
+  readonly auth: AdminAuth;
+  /** Names by which it may be asked for, besides addresses and `localhost`; undefined for any. */
+  readonly hosts: readonly string[] | undefined;
+  readonly operations: EntryOperations;
+  readonly status: StatusSource;
+  readonly audit: AdminAudit;
+  readonly log: Log;
+  /** Answers what is no path of the API's: pages. @returns whether it does */
+  readonly pages?: ((exchange: Exchange, auth: AdminAuth) => Promise<boolean>) | undefined;
+}
+
+/** A request to the API, and whose it is. */
+export interface ApiRequest {
+  readonly exchange: Exchange;
+  readonly scope: Scope;
+  readonly requestId: string;
+  readonly param: (name: string) => string;
+  readonly query: (name: string) => string | undefined;
+}
+
+type Handler = (request: ApiRequest) => Promise<void>;
+
+const prefix = "/admin/v1";
+
+/** Makes the app. */
+export function adminApp(api: AdminApi): Hono<RelayEnv> {
+  const app = new Hono<RelayEnv>();
+  const hosts = new Hosts(api.hosts);
+  const routes = new Map<string, Map<string, Handler>>();
+  const on = (method: string, path: string, handler: Handler): void => {
+    const methods = routes.get(path) ?? new Map<string, Handler>();
+    routes.set(path, methods.set(method, handler));
+  };
+  addEntryRoutes(api, on);
+  for (const [path, methods] of routes) {
+    const handle = handlerOf(api, hosts, methods);
+    app.all(`${prefix}${path}`, handle);
+  }
+  app.notFound(async ({ env: { exchange, alreadyAnswered } }) => {
+    if (refuseHost(hosts, exchange)) return alreadyAnswered;
+    if (await api.pages?.(exchange, api.auth)) return alreadyAnswered;
+    answerError(
+      exchange,
+      new ApiError(404, "no_such_path", "the admin API has nothing at this path"),
+    );
+    return alreadyAnswered;
+  });
+  return app;
+}
+
+function refuseHost(hosts: Hosts, exchange: Exchange): boolean {
+  if (!hosts.refuse(exchange.head)) return false;
+  const message = "the relay is not known by this name here: --admin-hosts lists its names";
+  answerError(exchange, new ApiError(421, "other_host", message));
+  return true;
+}
+
+function handlerOf(
+  api: AdminApi,
+  hosts: Hosts,
+  methods: ReadonlyMap<string, Handler>,
+): (c: Context<RelayEnv>) => Promise<Response> {
+  return async (c) => {
+    const { exchange, alreadyAnswered } = c.env;
+    const requestId = requestIdOf(exchange.head.fields);
+    exchange.answerField = requestIdLine(requestId);
+    if (refuseHost(hosts, exchange)) return alreadyAnswered;
+    const about = { exchange, requestId, param: (name: string) => c.req.param(name) ?? "" };
+    const query = (name: string): string | undefined => c.req.query(name);
+    await handle(api, methods, { ...about, query });
+    return alreadyAnswered;
+  };
+}
+
+async function handle(
+  api: AdminApi,
+  methods: ReadonlyMap<string, Handler>,
+  request: Omit<ApiRequest, "scope">,
+): Promise<void> {
+  const { exchange, requestId } = request;
+  const { method, target, fields } = exchange.head;
+  const path = target.replace(/\?.*$/, "");
+  let scope: Scope | undefined;
+  try {
+    scope = await api.auth.identify(fields, exchange.peer);
+    const handler = methods.get(method === "HEAD" ? "GET" : method);
+    if (!handler) throw notAllowed(methods);
+    await handler({ ...request, scope });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    const { status, code } = error;
+    const by = scope?.token.name;
+    if (status === 401 || status === 403) {
+      api.audit.denied({ requestId, by, method, path, status, code }, exchange.peer);
+    }
+    answerError(exchange, error);
+  }
+}
+
+function notAllowed(methods: ReadonlyMap<string, Handler>): ApiError {
+  const allow = [...methods.keys()].flatMap((it) => it === "GET" ? ["GET", "HEAD"] : it);
+  const message = `this path takes ${allow.join(", ")}`;
+  return new ApiError(405, "method_not_allowed", message, {}, { Allow: allow.join(", ") });
+}
+
+type On = (method: string, path: string, handler: Handler) => void;
+
+function addEntryRoutes({ operations, audit }: AdminApi, on: On): void {
+  for (const kind of entryKinds) {
+    on("GET", `/${kind}`, ({ exchange, scope, query }) => {
+      answer(exchange, 200, { items: operations.list(scope, kind, query("owner")) });
+      return Promise.resolve();
+    });
+    on("GET", `/${kind}/:name`, ({ exchange, scope, param }) => {
+      const { entry, etag } = operations.get({ scope, kind, name: param("name") });
+      const headers = etag === undefined ? {} : { ETag: etag };
+      const conditions = readConditions(exchange.head.fields);
+      const isSame = etag !== undefined && isUnchanged(conditions, etag);
+      answer(exchange, isSame ? 304 : 200, isSame ? undefined : entry, headers);
+      return Promise.resolve();
+    });
+    on("PUT", `/${kind}/:name`, async (request) => {
+      const asked = entryRequest(kind, request);
+      const value = await readJson(request.exchange);
+      await audit.allow(request, "put", asked);
+      const changed = await operations.put(asked, value).catch(
+        audit.refused(request, "put", asked),
+      );
+      audit.done(request, "put", asked, changed);
+      answerChanged(request.exchange, changed);
+    });
+    on("DELETE", `/${kind}/:name`, async (request) => {
+      const asked = entryRequest(kind, request);
+      await audit.allow(request, "delete", asked);
+      const changed = await operations.delete(asked, request.query("owner"))
+        .catch(audit.refused(request, "delete", asked));
+      audit.done(request, "delete", asked, changed);
+      answer(request.exchange, 200, shown(changed.before!.stored));
+    });
+    on("POST", `/${kind}/:name/renew`, async (request) => {
+      const asked = entryRequest(kind, request);
+      await audit.allow(request, "renew", asked);
+      const { lease, after } = await operations.renew(asked)
+        .catch(audit.refused(request, "renew", asked));
+      const leaseEnds = new Date(lease.endsMs).toISOString();
+      const body = { leaseSeconds: lease.seconds, leaseEnds };
+      answer(request.exchange, 200, body, { ETag: after!.etag });
+    });
+  }
+}
+
+function entryRequest(kind: EntryKind, { exchange, scope, param }: ApiRequest): EntryRequest {
+  return { scope, kind, name: param("name"), conditions: readConditions(exchange.head.fields) };
+}
+
+function answerChanged(exchange: Exchange, { before, after }: Changed): void {
+  const { stored, etag } = after!;
+  const status = !stored.isAccepted ? 202 : before ? 200 : 201;
+  answer(exchange, status, shown(stored), { ETag: etag });
+}

@@ -1,0 +1,234 @@
+/** What requests do to entries. */
+import { BodyFault, readBody, type Upkeep } from "../config/entries/api_entries.ts";
+import { nameKeys } from "../config/entries/api_entries.ts";
+import type { EntryBody, EntryKind, EntryLease, StoredEntry } from "../domain/admin.ts";
+import { ApiError } from "./api_error.ts";
+import { configured } from "./check_entry.ts";
+import { checkConditions, type Conditions } from "./conditions.ts";
+import type { Configuration } from "./configuration.ts";
+import type { AdminEntries, Changed, EntriesView, HeldEntry } from "./entries.ts";
+import type { Scope } from "./scope.ts";
+
+/** An entry that a request is for, and whose request it is. */
+export interface EntryRequest {
+  readonly scope: Scope;
+  readonly kind: EntryKind;
+  readonly name: string;
+  readonly conditions: Conditions;
+}
+
+/** Changes entries for requests. */
+export class EntryOperations {
+  readonly #entries: AdminEntries;
+  readonly #configuration: Configuration;
+  readonly #digest: (token: string) => string;
+  readonly #nowMs: () => number;
+
+  /** @param digest SHA-256 of a token, in hexadecimal */
+  constructor(
+    { entries, configuration, digest, nowMs }: {
+      readonly entries: AdminEntries;
+      readonly configuration: Configuration;
+      readonly digest: (token: string) => string;
+      readonly nowMs: () => number;
+    },
+  ) {
+    this.#entries = entries;
+    this.#configuration = configuration;
+    this.#digest = digest;
+    this.#nowMs = nowMs;
+  }
+
+  /** Adds or changes an entry. @throws {ApiError} */
+  async put(request: EntryRequest, value: unknown): Promise<Changed> {
+    const { scope, kind, name, conditions } = request;
+    const { body: given, upkeep } = asApiError(() => readBody(kind, name, value));
+    const body = withoutTokens(given, this.#digest);
+    scope.checkEntry(kind, name, body);
+    return await this.#entries.change(kind, name, (before, view) => {
+      this.#checkBefore(request, before);
+      checkConditions(conditions, before?.etag);
+      checkOwner(before, upkeep.owner);
+      if (!before) checkQuota(scope, kind, view);
+      return this.#stored(request, body, upkeep, before);
+    });
+  }
+
+  /** Deletes an entry. @throws {ApiError} 404 where there is none */
+  async delete(request: EntryRequest, owner: string | undefined): Promise<Changed> {
+    const { kind, name, conditions } = request;
+    return await this.#entries.change(kind, name, (before, view) => {
+      this.#checkBefore(request, before);
+      checkConditions(conditions, before?.etag);
+      if (!before) throw notFound(kind, name);
+      if (owner !== undefined) checkOwner(before, owner);
+      if (kind === "policies") checkUnused(name, view);
+      return undefined;
+    });
+  }
+
+  /** Renews an entry's lease. @throws {ApiError} */
+  async renew(request: EntryRequest): Promise<Changed & { readonly lease: EntryLease }> {
+    const { kind, name, conditions } = request;
+    const changed = await this.#entries.change(kind, name, (before) => {
+      this.#checkBefore(request, before);
+      checkConditions(conditions, before?.etag);
+      if (!before) throw notFound(kind, name);
+      const { stored } = before;
+      if (!stored.lease) {
+        throw new ApiError(
+          409,
+          "no_lease",
+          "the entry has no lease: it was put without leaseSeconds",
+        );
+      }
+      return { ...stored, lease: this.#lease(stored.lease.seconds) };
+    });
+    return { ...changed, lease: changed.after!.stored.lease! };
+  }
+
+  /** Reads an entry of the API or of the files. @throws {ApiError} 404 */
+  get(
+    { scope, kind, name }: Omit<EntryRequest, "conditions">,
+  ): { entry: EntryBody; etag?: string } {
+    asApiError(() => checkName(kind, name));
+    scope.checkName(kind, name);
+    const held = this.#entries.get(kind, name);
+    if (this.#configuration.has(kind, name)) {
+      const entry = this.#configuration.entries(kind)
+        .find((it) => it[nameKeys[kind].key] === name)!;
+      checkSeen(scope, kind, name, entry);
+      return { entry };
+    }
+    if (!held) throw notFound(kind, name);
+    scope.checkEntry(kind, name, held.stored.body);
+    return { entry: shown(held.stored), etag: held.etag };
+  }
+
+  /** All entries that somebody may see, by name. */
+  list(scope: Scope, kind: EntryKind, owner: string | undefined): EntryBody[] {
+    const { key } = nameKeys[kind];
+    const configured = owner === undefined ? this.#configuration.entries(kind) : [];
+    const stored = [...this.#entries.list(kind)].map((held) => held.stored)
+      .filter((it) => owner === undefined || it.owner === owner)
+      .filter(({ name }) => !this.#configuration.has(kind, name));
+    return [...configured, ...stored.map(shown)]
+      .filter((entry) => isSeen(scope, kind, String(entry[key]), entry))
+      .sort((a, b) => String(a[key]) < String(b[key]) ? -1 : 1);
+  }
+
+  #checkBefore({ scope, kind, name }: EntryRequest, before: HeldEntry | undefined): void {
+    asApiError(() => checkName(kind, name));
+    scope.checkName(kind, name);
+    if (before) scope.checkEntry(kind, name, before.stored.body);
+    if (this.#configuration.has(kind, name)) throw configured(kind, name);
+  }
+
+  #stored(
+    { scope, kind, name }: EntryRequest,
+    body: EntryBody,
+    { owner, leaseSeconds, accepted }: Upkeep,
+    before: HeldEntry | undefined,
+  ): StoredEntry {
+    const wasAccepted = before?.stored.isAccepted;
+    const isAccepted = kind !== "clusters" ||
+      (scope.token.autoAccept
+        ? accepted ?? wasAccepted ?? true
+        : (wasAccepted ?? false) && accepted !== false);
+    return {
+      kind,
+      name,
+      body,
+      by: before?.stored.by ?? scope.token.name,
+      ...owner !== undefined && { owner },
+      isAccepted,
+      ...leaseSeconds !== undefined && { lease: this.#lease(leaseSeconds) },
+    };
+  }
+
+  #lease(seconds: number): EntryLease {
+    return { seconds, endsMs: this.#nowMs() + seconds * 1_000 };
+  }
+}
+
+/** An entry as the API shows it; PUT takes it as it is. */
+export function shown({ kind, name, body, owner, isAccepted, lease }: StoredEntry): EntryBody {
+  return {
+    [nameKeys[kind].key]: name,
+    ...body,
+    ...owner !== undefined && { owner },
+    ...lease && { leaseSeconds: lease.seconds },
+    ...kind === "clusters" && { accepted: isAccepted },
+  };
+}
+
+function checkName(kind: EntryKind, name: string): void {
+  const { key, schema } = nameKeys[kind];
+  const message = schema.safeParse(name).error?.issues[0]?.message;
+  if (message !== undefined) throw new BodyFault(key, message);
+}
+
+function asApiError<Result>(read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof BodyFault)) throw error;
+    throw new ApiError(422, "invalid", error.message, { field: error.field });
+  }
+}
+
+function isSeen(scope: Scope, kind: EntryKind, name: string, entry: EntryBody): boolean {
+  if (kind === "policies") return scope.seesPolicy(name);
+  if (kind === "clusters") return scope.seesCluster(name);
+  const { cluster, hostnames } = entry as { cluster: string; hostnames: string[] };
+  return scope.seesService({ cluster, hostnames });
+}
+
+function checkSeen(scope: Scope, kind: EntryKind, name: string, entry: EntryBody): void {
+  if (kind === "policies" && scope.seesPolicy(name)) return;
+  if (kind !== "clusters") scope.checkEntry(kind, name, entry);
+}
+
+function checkOwner(before: HeldEntry | undefined, owner: string | undefined): void {
+  const current = before?.stored.owner;
+  if (current === undefined || current === owner) return;
+  const message = `the entry belongs to ${
+    JSON.stringify(current)
+  }; delete it first to hand it over`;
+  throw new ApiError(409, "other_owner", message, { field: "owner" });
+}
+
+function checkQuota({ token }: Scope, kind: EntryKind, view: EntriesView): void {
+  if (kind !== "clusters" || token.maxClusters === undefined) return;
+  let count = 0;
+  for (const { stored } of view.list("clusters")) if (stored.by === token.name) count++;
+  if (count < token.maxClusters) return;
+  const message = `the token may have ${token.maxClusters} clusters (maxClusters), and has them`;
+  throw new ApiError(429, "too_many_clusters", message);
+}
+
+function checkUnused(policy: string, view: EntriesView): void {
+  for (const kind of ["services", "clusters"] as const) {
+    for (const { stored: { body } } of view.list(kind)) {
+      if (body["policy"] !== policy && body["callerPolicy"] !== policy) continue;
+      const message = "the policy is in use by a service or cluster; change those first";
+      throw new ApiError(409, "in_use", message);
+    }
+  }
+}
+
+function notFound(kind: EntryKind, name: string): ApiError {
+  return new ApiError(404, "not_found", `there is nothing at ${kind}/${name}`);
+}
+
+/** Tokens are known by their digests from here on. */
+function withoutTokens(body: EntryBody, digest: (token: string) => string): EntryBody {
+  const hashed = (secret: EntryBody): EntryBody => {
+    const { token, ...rest } = secret;
+    return typeof token === "string" ? { ...rest, tokenSha256: digest(token) } : secret;
+  };
+  const own = hashed(body);
+  const { tokens } = own;
+  if (!Array.isArray(tokens)) return own;
+  return { ...own, tokens: tokens.map((token) => hashed(token as EntryBody)) };
+}

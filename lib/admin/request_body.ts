@@ -1,0 +1,60 @@
+/** The body of a request to the admin API. */
+import { ConfigError } from "../config/config_error.ts";
+import { parseJson } from "../config/entries/json_entries.ts";
+import type { Exchange } from "../net/exchange.ts";
+import { ApiError } from "./api_error.ts";
+
+/** The largest body. */
+export const maxBodyBytes = 1024 * 1024;
+
+/** Reads a body as JSON. @throws {ApiError} 413 for one that is too large, 400 for what is no JSON */
+export async function readJson(exchange: Exchange): Promise<unknown> {
+  const bytes = await readBytes(exchange);
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new ApiError(400, "bad_request", "the body is not UTF-8");
+  }
+  try {
+    return parseJson(text, "the body", "a JSON object");
+  } catch (error) {
+    if (error instanceof ConfigError) throw new ApiError(400, "bad_request", error.message);
+    // Nested so deeply that the parser gave up.
+    if (error instanceof RangeError) throw new ApiError(400, "bad_request", "the body is too deep");
+    throw error;
+  }
+}
+
+function readBytes(exchange: Exchange): Promise<Uint8Array> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  exchange.onAborted = () => reject(new ApiError(400, "bad_request", "the request was cut"));
+  exchange.readBody({
+    data(bytes) {
+      length += bytes.length;
+      if (length > maxBodyBytes) {
+        pieces.length = 0;
+        return reject(tooLarge());
+      }
+      pieces.push(bytes.slice());
+    },
+    end: () => resolve(joined(pieces, length)),
+  });
+  return promise;
+}
+
+function tooLarge(): ApiError {
+  return new ApiError(413, "too_large", `the body must have ${maxBodyBytes} bytes at most`);
+}
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}

@@ -1,0 +1,110 @@
+/** The relay's admin API: its entries, its tokens and its app. */
+import { AdminAudit } from "../../../admin/audit.ts";
+import { AdminAuth } from "../../../admin/auth.ts";
+import { adminApp } from "../../../admin/app.ts";
+import { AdminEntries } from "../../../admin/entries.ts";
+import type { EntryStore } from "../../../admin/entry_store.ts";
+import { AdminTokens } from "../../../admin/admin_tokens.ts";
+import { Leases } from "../../../admin/leases.ts";
+import { NoStore } from "../../../admin/no_store.ts";
+import { EntryOperations } from "../../../admin/operations.ts";
+import { adminTokensSource } from "../../../config/admin_options.ts";
+import { readAdminTokens } from "../../../config/entries/admin_tokens.ts";
+import type { RelayOptions } from "../../../config/relay_options.ts";
+import type { Relay } from "../../../relay/relay.ts";
+import { lockFile } from "../../deno/lock_file.ts";
+import { StateFolder } from "../admin/state_folder.ts";
+import { followConfig } from "../followed_config.ts";
+import type { AppFetch } from "../http_server.ts";
+import { tokenDigest } from "../token_digest.ts";
+import type { WatchedFiles } from "../watched_files.ts";
+import { entryFacts } from "../../../admin/entry_facts.ts";
+import type { Published } from "./published.ts";
+
+/** One relay's admin API. */
+export class RelayAdmin {
+  readonly #relay: Relay;
+  readonly #options: RelayOptions;
+  readonly #entries: AdminEntries;
+  readonly #leases: Leases;
+  readonly #tokens = new AdminTokens();
+  /** Answers what comes to its listener; undefined where that is off. */
+  readonly fetch: AppFetch | undefined;
+
+  private constructor(
+    relay: Relay,
+    options: RelayOptions,
+    configuration: Published,
+    store: EntryStore,
+  ) {
+    this.#relay = relay;
+    this.#options = options;
+    const { log } = relay;
+    const nowMs = Date.now;
+    const entries = this.#entries = new AdminEntries({
+      ...{ configuration, store, log, digest: tokenDigest },
+    });
+    relay.status.facts = entryFacts(entries);
+    const audit = new AdminAudit(relay.audit, log, () => relay.metrics.auditFailed());
+    this.#leases = new Leases({ entries, audit, nowMs });
+    const digest = (token: string): string => tokenDigest(token).toHex();
+    this.fetch = options.admin && adminApp({
+      auth: new AdminAuth(this.#tokens, relay.metrics, relay.rateLimitedLog),
+      hosts: options.admin.hosts,
+      operations: new EntryOperations({ entries, configuration, digest, nowMs }),
+      status: relay.status,
+      audit,
+      log,
+    }).fetch;
+  }
+
+  /**
+   * Opens the store, and uses what is in it.
+   *
+   * @returns undefined for a relay that keeps no entries and has no API
+   * @throws {ConfigError} when the store can't be used
+   */
+  static async open(
+    relay: Relay,
+    options: RelayOptions,
+    published: Published,
+  ): Promise<RelayAdmin | undefined> {
+    const store = await openStore(options);
+    if (!store && !options.admin) return undefined;
+    const admin = new RelayAdmin(relay, options, published, store ?? new NoStore());
+    await admin.#tokens.replace(options.admin?.tokens ?? []);
+    await admin.#entries.open();
+    admin.#leases.open();
+    return admin;
+  }
+
+  /** Takes over other tokens when their file changes. */
+  follow(): WatchedFiles[] {
+    const file = this.#options.admin?.tokensFile;
+    if (!file) return [];
+    const { metrics, log } = this.#relay;
+    return [followConfig({
+      source: "admin_tokens",
+      paths: [file.path],
+      known: [file],
+      apply: async ([changed]) => {
+        const source = adminTokensSource(file.path);
+        const { tokens, warnings } = readAdminTokens(changed?.text ?? "", source);
+        await this.#tokens.replace(tokens);
+        for (const warning of warnings) log.warn(warning);
+        return { tokens: tokens.length };
+      },
+      metrics,
+      log,
+    })];
+  }
+
+  async close(): Promise<void> {
+    this.#leases.close();
+    await this.#entries.close();
+  }
+}
+
+async function openStore({ state }: RelayOptions): Promise<EntryStore | undefined> {
+  return state === undefined ? undefined : await StateFolder.open(state, lockFile);
+}
