@@ -15,7 +15,7 @@ import type { Relay } from "../../../relay/relay.ts";
 import { lockFile } from "../../deno/lock_file.ts";
 import { StateFolder } from "../admin/state_folder.ts";
 import { followConfig } from "../followed_config.ts";
-import type { AppFetch } from "../http_server.ts";
+import type { AppFetch } from "../http_dispatcher.ts";
 import { tokenDigest } from "../token_digest.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 import { entryFacts } from "../../../admin/entry_facts.ts";
