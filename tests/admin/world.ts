@@ -6,7 +6,7 @@ import type { Log } from "../../lib/log.ts";
 import { serveFetch } from "../../lib/net/fetch_server.ts";
 import { Relay } from "../../lib/relay/relay.ts";
 import type { AuditRecord } from "../../lib/relay/telemetry/audit.ts";
-import { RelayMetrics } from "../../lib/relay/telemetry/metrics.ts";
+import { PrometheusInstruments } from "../../lib/runtime/node/prometheus.ts";
 import { RelayAdmin } from "../../lib/runtime/node/relay/admin.ts";
 import { Published } from "../../lib/runtime/node/relay/published.ts";
 import { ServicePorts } from "../../lib/runtime/node/relay/service_ports.ts";
@@ -99,7 +99,7 @@ export class AdminWorld implements AsyncDisposable {
       },
       log,
       {
-        metrics: (registry) => new RelayMetrics(registry, "0"),
+        instruments: new PrometheusInstruments(),
         defer: setImmediate,
         digest: tokenDigest,
         audit: {
