@@ -8,123 +8,42 @@ import {
   encodeNotice,
   type Notice,
 } from "./announcement.ts";
-import { CloseCode, ExcessError, ProtocolError, StreamError } from "./errors.ts";
-import { decodeStreamError, encodeErrorText, encodeStreamError } from "./errors.ts";
+import { CloseCode, decodeStreamError, ExcessError, ProtocolError, StreamError } from "./errors.ts";
 import {
   decodeCredit,
   decodeOpen,
-  encodeTarget,
   frameName,
   FrameType,
   headerBytes,
   maxStreamId,
-  maxVersion2MessageBytes,
   readUint32,
   writeUint32,
 } from "./frame.ts";
 import { allowanceBurst, allowancePerSecond, FrameAllowance } from "./frame_allowance.ts";
 import { Inbox, isBatch } from "./inbox.ts";
 import { Keepalive } from "./keepalive.ts";
+import { LineProgress } from "./line_progress.ts";
 import { Outbox } from "./outbox.ts";
+import type { ProtocolVersion, VersionHost } from "./protocol_version.ts";
 import type { SessionEnd } from "./session_end.ts";
+import type { OpenOptions, SessionOptions, SessionStats } from "./session_options.ts";
 import { decodeSettings, encodeSettings, type Settings } from "./settings.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { Stream, type StreamHost } from "./stream.ts";
 import { StreamTable } from "./stream_table.ts";
-import {
-  formatTargetKey,
-  isConfirmed,
-  parseTargetKey,
-  type StreamKind,
-  type TargetKey,
-} from "./target_key.ts";
+import { parseTargetKey, type TargetKey } from "./target_key.ts";
+import { HeldBytes, Version1 } from "./version1.ts";
+import { Version2 } from "./version2.ts";
 import { ReceiveWindow, WindowBudget } from "./window.ts";
-
-/** What a session tells the one who runs it. */
-export interface SessionEvents {
-  /**
-   * The peer opened a stream; only an agent gets this. Its first bytes follow as `data`.
-   *
-   * @param target The target's name.
-   * @param kind What the stream is to carry; not always one that this side knows.
-   */
-  opened?(stream: Stream, target: string, kind: string): void;
-  /** The agent has said what it serves, for the first time or anew; only a relay gets this. */
-  announced?(announcement: Announcement): void;
-  /** The relay has something for the log; only an agent gets this. */
-  noticed?(notice: Notice): void;
-  /** The peer asks for no new streams; those that are open go on. */
-  draining?(): void;
-  /** A bug on this side: the session ends with 1011, and the error is for the log. */
-  fault?(error: unknown): void;
-  /** A stream's owner threw: that stream ends with `internal`, and the error is for the log. */
-  streamFault?(error: unknown, stream: number): void;
-}
-
-/** When a session counts as dead. */
-export interface SessionKeepalive {
-  /** Milliseconds of a clock that never goes back. */
-  nowMs?: () => number;
-  /** Milliseconds between pings; 15 s by default. */
-  pingIntervalMs?: number;
-  /** Milliseconds without any byte after which the session is dead; 45 s by default. */
-  idleTimeoutMs?: number;
-  /**
-   * Milliseconds that a Ping may be unanswered while streams are open, once the silence has lasted
-   * twice as long; 5 s by default. Only in version 2, whose peers read whatever their streams do.
-   */
-  answerTimeoutMs?: number;
-}
-
-/** How a session is set up. */
-export interface SessionOptions extends SessionKeepalive {
-  role: "relay" | "agent";
-  /** What this side says in Settings. */
-  settings: Settings;
-  /**
-   * Whether the peer's handshake announced version 2. A relay then sends Settings first; an agent
-   * always waits for the relay's first frame, which decides.
-   */
-  offersVersion2: boolean;
-  events?: SessionEvents;
-  /** Agents only: what this side serves, until {@link Session.announce} says otherwise. */
-  announcement?: Announcement | undefined;
-  /** Memory for windows wider than the first one, in bytes; 16 MiB by default. */
-  windowBudgetBytes?: number;
-  /** Runs a function soon: frames written until then leave in one message. */
-  defer?: (flush: () => void) => void;
-}
 
 /**
  * All streams of a session share one line, so what fills it for one of them fills it for all: 16 MiB
  * are 1 Gbit/s over 130 ms.
  */
 const defaultWindowBudgetBytes = 16 * 1024 * 1024;
-/** A version 1 session has no windows: over this many unread bytes its WebSocket is not read. */
-const heldHighWaterBytes = 4 * 1024 * 1024;
 
 /** How often streams give back credit that they do not use, in milliseconds. */
 const returnEveryMs = 1_000;
-
-/**
- * What the Ping behind an agent's Drain carries: when it has come back, so has all that the relay
- * opened before it heard of the Drain. Read as a keepalive's time it is no number.
- */
-const drainMark = new Uint8Array(8).fill(0xff);
-
-/** How a stream is opened. */
-export interface OpenOptions {
-  /** What it carries; `http` unless given. */
-  readonly kind?: StreamKind;
-}
-
-/** Counts since the session began; they only grow. */
-export interface SessionStats {
-  bytesIn: number;
-  bytesOut: number;
-  /** Times that a stream had bytes to send and no credit. */
-  windowStalls: number;
-}
 
 /**
  * A session over one WebSocket, for either side.
@@ -142,24 +61,21 @@ export class Session {
   readonly #budget: WindowBudget;
   readonly #host: StreamHost;
   readonly #nowMs: () => number;
+  readonly #versionHost: VersionHost;
+  /** What consumers of version 1 streams have not dealt with. */
+  readonly #held = new HeldBytes();
   readonly #ready = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<SessionEnd>();
   readonly stats: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
-  #version = 1;
+  #version: ProtocolVersion;
   #peer: Settings | undefined;
   /** What the peer, or on an agent this side, has said that it serves. */
   #announcement: Announcement | undefined;
   #end: SessionEnd | undefined;
   #nextId = 1;
-  #heldBytes = 0;
   /** When streams were last asked for credit that they do not use. */
   #returnedMs = 0;
-  #wasLineFull = false;
-  #leftBytes = 0;
-  #sentWhileFull = 0;
   #isPaused = false;
-  /** A version 1 session holds too much that streams have not consumed. */
-  #isHeldUp = false;
   /** Messages have come that are still to be read. */
   #isBehind = false;
   #isDraining = false;
@@ -195,18 +111,26 @@ export class Session {
       overflowed: () => this.#fatal(CloseCode.Excessive, "More messages than can be read"),
     });
     this.#outbox = new Outbox(socket, this.stats, options.defer ?? queueMicrotask);
+    const progress = new LineProgress(socket, this.stats);
     this.#keepalive = new Keepalive({
       nowMs: this.#nowMs,
       pingIntervalMs: options.pingIntervalMs ?? 15_000,
       idleTimeoutMs: options.idleTimeoutMs ?? 45_000,
       answerTimeoutMs: options.answerTimeoutMs ?? 5_000,
-      isWaited: () => this.#version > 1 && this.#streams.size > 0,
-      movedBytes: () => this.#movedBytes(),
+      isWaited: () => this.#version.hasWindows && this.#streams.size > 0,
+      movedBytes: () => progress.movedBytes(),
       ping: (payload) => this.#outbox.control(FrameType.Ping, 0, payload),
       dead: (idleMs) => this.abandon(`No frame for ${Math.round(idleMs / 1000)} s`),
       checked: () => this.#returnCredit(),
     });
     this.#host = this.#createHost();
+    this.#versionHost = {
+      role: options.role,
+      sendControl: this.#host.sendControl,
+      accept: (id) => this.#accept(id),
+      opened: (stream, target) => this.#opened(stream, target),
+    };
+    this.#version = new Version1(this.#versionHost);
     this.#outbox.overflowed = () =>
       this.#fatal(CloseCode.TryAgainLater, "The peer does not read its control frames");
     socket.listen({
@@ -223,7 +147,7 @@ export class Session {
 
   /** 1 or 2: what both sides speak. It is final once `ready` has resolved. */
   get version(): number {
-    return this.#version;
+    return this.#version.number;
   }
 
   /** What a version 2 peer has said about itself. */
@@ -304,15 +228,7 @@ export class Session {
       throw new StreamError("limit", `The session's ${limit} streams are all in use`);
     }
     const stream = this.#createStream(this.#takeId());
-    if (this.#version === 1) {
-      stream.holdSending();
-      stream.write(first);
-      this.#outbox.control(FrameType.Connect, stream.id, new TextEncoder().encode(target));
-    } else {
-      if (isConfirmed(kind)) stream.awaitConnected();
-      stream.openWith(encodeTarget(formatTargetKey(target, kind)));
-      stream.write(first);
-    }
+    this.#version.open(stream, { name: target, kind }, first);
     return stream;
   }
 
@@ -320,7 +236,7 @@ export class Session {
   announce(announcement: Announcement): void {
     this.#announcement = announcement;
     // Before that, it goes with the Settings.
-    if (this.#version > 1) this.#sendAnnouncement(announcement);
+    if (this.#peer) this.#sendAnnouncement(announcement);
   }
 
   /** Relays only: tells the agent something for its log. One that announces nothing is not told. */
@@ -376,7 +292,7 @@ export class Session {
     return {
       role: this.#options.role,
       get version() {
-        return session.#version;
+        return session.#version.number;
       },
       get roundTripMs() {
         return session.#keepalive.minRoundTripMs;
@@ -436,21 +352,16 @@ export class Session {
   }
 
   #sendError(id: number, error: StreamError): void {
-    const payload = this.#version === 1 ? encodeErrorText(error) : encodeStreamError(error);
-    this.#outbox.control(FrameType.Error, id, payload);
+    this.#outbox.control(FrameType.Error, id, this.#version.encodeError(error));
   }
 
   #beginDrain(): void {
     this.#isDraining = true;
-    if (this.#version === 1) return;
-    this.#outbox.control(FrameType.Drain, 0);
-    if (this.#options.role === "relay") return;
-    this.#mayOpenCross = true;
-    this.#outbox.control(FrameType.Ping, 0, drainMark);
+    this.#mayOpenCross = this.#version.sendDrain();
   }
 
   #receivePong(payload: Uint8Array): void {
-    if (!this.#mayOpenCross || !payload.every((byte) => byte === drainMark[0])) {
+    if (!this.#mayOpenCross || !this.#version.isDrainHeard(payload)) {
       return this.#keepalive.ponged(payload);
     }
     this.#mayOpenCross = false;
@@ -476,9 +387,9 @@ export class Session {
     if (this.#end) return;
     this.#keepalive.heard();
     this.stats.bytesIn += message.length;
-    if (this.#version > 1 && message.length > maxVersion2MessageBytes) {
-      const reason =
-        `Message of ${message.length} bytes; must have ${maxVersion2MessageBytes} at most`;
+    const { maxMessageBytes } = this.#version;
+    if (message.length > maxMessageBytes) {
+      const reason = `Message of ${message.length} bytes; must have ${maxMessageBytes} at most`;
       return this.#fatal(tooLarge, reason);
     }
     this.#inbox.receive(message);
@@ -492,7 +403,9 @@ export class Session {
    */
   #beginsInParts(first: Uint8Array, length: number): boolean {
     const isData = first.length >= headerBytes && first[0] === FrameType.Data;
-    if (!isData || this.#version === 1 || length > maxVersion2MessageBytes) return false;
+    if (!isData || !this.#version.hasWindows || length > this.#version.maxMessageBytes) {
+      return false;
+    }
     if (this.#end || !this.#inbox.isIdle) return false;
     this.#parts = { stream: readUint32(first, 1), frameBytes: length - headerBytes };
     this.#partOffset = headerBytes;
@@ -525,8 +438,8 @@ export class Session {
 
   /** @returns whether the message is to be read. */
   #begin(message: Uint8Array): boolean {
-    if (this.#version === 1 && isBatch(message)) {
-      this.#spend(); // Unknown in version 1.
+    if (isBatch(message) && this.#version.maxFrameType < FrameType.Batch) {
+      this.#spend();
       return false;
     }
     // Of a Batch several streams have a part.
@@ -559,7 +472,7 @@ export class Session {
   };
 
   #dispatch(type: number, id: number, payload: Uint8Array): void {
-    if (this.#version === 1 && type > FrameType.Settings) return this.#spend(); // Unknown there.
+    if (type > this.#version.maxFrameType) return this.#spend();
     switch (type) {
       case FrameType.Data:
         return this.#bytesFor(id, payload)?.receiveData(payload, this.#freeMessage);
@@ -568,7 +481,7 @@ export class Session {
       case FrameType.Open:
         return this.#receiveOpen(id, payload);
       case FrameType.Connect:
-        return this.#receiveConnect(id, payload);
+        return this.#version.receiveConnect(id, payload);
       case FrameType.Announce:
         return this.#receiveAnnouncement(payload);
       default:
@@ -598,7 +511,7 @@ export class Session {
       case FrameType.Return:
         return this.#streams.get(id)?.receiveReturn(decodeCredit(payload, "Return"));
       case FrameType.Connected:
-        return this.#receiveConnected(id);
+        return this.#version.receiveConnected(id, this.#streams.get(id));
       case FrameType.Error:
         return this.#streams.get(id)?.receiveError(decodeStreamError(payload));
       case FrameType.Close:
@@ -644,7 +557,7 @@ export class Session {
       const settings = { ...this.#options.settings, ...announces };
       this.#outbox.control(FrameType.Settings, 0, encodeSettings(settings));
     }
-    this.#version = 2;
+    this.#version = new Version2(this.#versionHost);
     this.#outbox.useVersion2(this.#peer.maxFrame);
     if (this.#options.role === "agent" && this.#announcement) {
       this.#sendAnnouncement(this.#announcement);
@@ -661,8 +574,7 @@ export class Session {
   /** It counts by its size, as reading it is work. */
   #receiveAnnouncement(payload: Uint8Array): void {
     this.#spend(1 + (payload.length >>> 10));
-    const isExpected = this.#options.role === "relay" && this.#version > 1;
-    if (!isExpected || !this.#peer?.announces) return;
+    if (this.#options.role !== "relay" || !this.#peer?.announces) return;
     this.#announcement = decodeAnnouncement(payload);
     this.#ready.resolve();
     this.#options.events?.announced?.(this.#announcement);
@@ -681,29 +593,11 @@ export class Session {
     if (!stream.isOver) stream.receiveData(first);
   }
 
-  #receiveConnect(id: number, payload: Uint8Array): void {
-    if (this.#version > 1) throw new ProtocolError("Connect in version 2; must be Open");
-    const stream = this.#accept(id);
-    if (!stream) return;
-    this.#opened(stream, { name: decodeText(payload), kind: "http" });
-    if (!stream.isOver) this.#outbox.control(FrameType.Connected, id);
-  }
-
   #opened(stream: Stream, { name, kind }: TargetKey): void {
     try {
       this.#options.events?.opened?.(stream, name, kind);
     } catch (error) {
       stream.crash(error);
-    }
-  }
-
-  #receiveConnected(id: number): void {
-    const stream = this.#streams.get(id);
-    if (stream && this.#version > 1) stream.receiveConnected();
-    else if (stream) stream.startSending();
-    // A version 1 agent knows a stream only from here on: a Close that we sent before was lost.
-    else if (this.#version === 1 && this.#options.role === "relay") {
-      this.#outbox.control(FrameType.Close, id);
     }
   }
 
@@ -727,15 +621,13 @@ export class Session {
   }
 
   #heldChanged(bytes: number): void {
-    this.#heldBytes += bytes;
+    this.#held.change(bytes);
     this.#pauseOrResume();
   }
 
   /** The socket is not read while too much is held for version 1 streams, or messages wait. */
   #pauseOrResume(): void {
-    const limit = this.#isHeldUp ? heldHighWaterBytes / 2 - 1 : heldHighWaterBytes;
-    this.#isHeldUp = this.#heldBytes > limit;
-    const mustPause = this.#isHeldUp || this.#isBehind;
+    const mustPause = this.#held.isFull || this.#isBehind;
     if (mustPause === this.#isPaused) return;
     this.#isPaused = mustPause;
     if (mustPause) this.#socket.pause?.();
@@ -744,19 +636,6 @@ export class Session {
       this.#socket.resume?.();
     }
     this.#keepalive.isPaused = this.#isPaused;
-  }
-
-  /**
-   * Counts bytes that only a living peer can have moved. What the line takes of ours counts only
-   * when it was full before: else the system takes it, whoever is at the other end.
-   */
-  #movedBytes(): number {
-    const { bufferedAmount, bytesRead = this.stats.bytesIn } = this.#socket;
-    const leftBytes = this.stats.bytesOut - bufferedAmount;
-    if (this.#wasLineFull) this.#sentWhileFull += Math.max(0, leftBytes - this.#leftBytes);
-    this.#leftBytes = leftBytes;
-    this.#wasLineFull = bufferedAmount > 0;
-    return bytesRead + this.#sentWhileFull;
   }
 
   #closedBySocket(code: number, reason: string): void {

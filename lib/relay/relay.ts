@@ -10,7 +10,7 @@ import { digestToken } from "./digests.ts";
 import { RateLimitedLog } from "../rate_limited_log.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
-import type { SessionKeepalive } from "../protocol/session.ts";
+import type { SessionKeepalive } from "../protocol/session_options.ts";
 import { defaultSettings, type Settings } from "../protocol/settings.ts";
 import { AgentRefusals } from "./agents/agent_refusals.ts";
 import { Admissions, type TableChanges } from "./agents/admissions.ts";

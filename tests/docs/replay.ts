@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { CloseCode } from "../../lib/protocol/errors.ts";
 import { decodeMessage, FrameType } from "../../lib/protocol/frame.ts";
-import { Session, type SessionOptions } from "../../lib/protocol/session.ts";
+import { Session } from "../../lib/protocol/session.ts";
+import type { SessionOptions } from "../../lib/protocol/session_options.ts";
 import { decodeSettings } from "../../lib/protocol/settings.ts";
 import type { TunnelSocket, TunnelSocketEvents } from "../../lib/protocol/socket.ts";
 import type { Stream } from "../../lib/protocol/stream.ts";

@@ -14,7 +14,7 @@ import {
   type Notice,
 } from "../../lib/protocol/announcement.ts";
 import { ProtocolError, StreamError } from "../../lib/protocol/errors.ts";
-import type { SessionEvents } from "../../lib/protocol/session.ts";
+import type { SessionEvents } from "../../lib/protocol/session_options.ts";
 import { isStreamKind, parseTargetKey } from "../../lib/protocol/target_key.ts";
 import { within } from "../support/deadline.ts";
 import { anyBytes, check } from "./property.ts";

@@ -1,6 +1,7 @@
 /** Sessions, their peers and the owners of their streams, as the tests of this room need them. */
 import { StreamError } from "../../lib/protocol/errors.ts";
-import { Session, type SessionOptions } from "../../lib/protocol/session.ts";
+import { Session } from "../../lib/protocol/session.ts";
+import type { SessionOptions } from "../../lib/protocol/session_options.ts";
 import type { SessionEnd } from "../../lib/protocol/session_end.ts";
 import { defaultSettings, type Settings } from "../../lib/protocol/settings.ts";
 import type { TunnelSocket, TunnelSocketEvents } from "../../lib/protocol/socket.ts";

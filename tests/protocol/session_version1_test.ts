@@ -1,7 +1,8 @@
 /** What a session is to a peer that speaks only version 1 (argocd-cluster-proxy's). */
 import assert from "node:assert/strict";
 import { StreamError } from "../../lib/protocol/errors.ts";
-import { Session, type SessionOptions } from "../../lib/protocol/session.ts";
+import { Session } from "../../lib/protocol/session.ts";
+import type { SessionOptions } from "../../lib/protocol/session_options.ts";
 import { within } from "../support/deadline.ts";
 import {
   agentSettings,

@@ -4,7 +4,7 @@ import type { DenialReason } from "../callers/caller.ts";
 import type { RequestStats } from "./request_stats.ts";
 import { StatsByName } from "./stats_by_name.ts";
 import { MetricHistory } from "./metric_history.ts";
-import type { SessionStats } from "../../protocol/session.ts";
+import type { SessionStats } from "../../protocol/session_options.ts";
 import { CloseCode } from "../../protocol/errors.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
 import type { RetryReason } from "../forward/retry.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { Cluster } from "../../../lib/domain/cluster.ts";
 import { type Registration, Registry } from "../../../lib/relay/agents/registry.ts";
-import { Session, type SessionOptions } from "../../../lib/protocol/session.ts";
+import { Session } from "../../../lib/protocol/session.ts";
+import type { SessionOptions } from "../../../lib/protocol/session_options.ts";
 import { eventually } from "../../support/deadline.ts";
 import { agentSettings, ManualSocket, relaySettings } from "../../protocol/session_setup.ts";
 import { frame, T } from "../../protocol/wire.ts";
