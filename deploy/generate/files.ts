@@ -13,7 +13,7 @@ export interface GeneratedFile {
 }
 
 /** Pages that hold generated tables, wherever in them the markers stand. */
-const pages = ["configuration.md", "commands.md", "runtimes.md", "tcp.md"];
+const pages = ["configuration.md", "commands.md", "runtimes.md", "tcp.md", "command-line.md"];
 
 /** @param read Reads a file of the repository. */
 export function generatedFiles(read: (path: string) => string): GeneratedFile[] {

@@ -1,5 +1,5 @@
 /** `relay kubeconfig`: what kubectl reads to reach a cluster through the relay. */
-import type { Access } from "../config/commands/access_options.ts";
+import type { Access, AccessLogin } from "../config/commands/access_options.ts";
 import {
   kubeconfigProgram,
   parseKubeconfigOptions,
@@ -48,7 +48,7 @@ const placeholderToken = "none";
 const openOnly = "Without --client-cert or a token, only a relay with --callers open lets this in";
 
 function userOf(access: Access): Readonly<Record<string, YamlValue>> {
-  const { tls, token } = access;
+  const { tls, token, login } = access;
   // Over TLS kubectl asks for a user's name and password if it knows of no credential.
   if (provesNothing(access)) return { token: placeholderToken };
   return {
@@ -57,10 +57,23 @@ function userOf(access: Access): Readonly<Record<string, YamlValue>> {
       "client-key-data": base64Of(tls.pair.key.pem),
     }),
     ...(token !== undefined && { token }),
+    ...(login && { exec: pluginOf(login) }),
+  };
+}
+
+/** kubectl's credential plugin; it signs in without a terminal as well. */
+function pluginOf({ command, args }: AccessLogin): YamlValue {
+  return {
+    apiVersion: "client.authentication.k8s.io/v1",
+    command,
+    args: [...args],
+    interactiveMode: "IfAvailable",
+    provideClusterInfo: false,
+    installHint: "kubectl signs in with access, a program of culvert: see docs/install.md there",
   };
 }
 
 /** Over `http://` there is nothing with which kubectl could. */
-function provesNothing({ tls, token }: Access): boolean {
-  return tls !== undefined && tls.pair === undefined && token === undefined;
+function provesNothing({ tls, token, login }: Access): boolean {
+  return tls !== undefined && tls.pair === undefined && token === undefined && login === undefined;
 }

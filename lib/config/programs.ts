@@ -5,6 +5,11 @@ import { tokenProgram } from "./commands/token_options.ts";
 import type { Program } from "./options/option_table.ts";
 import { relayProgram } from "./relay_program.ts";
 import { accessHttpProgram, accessServicesProgram, accessTcpProgram } from "./tables/access.ts";
+import {
+  accessKubectlTokenProgram,
+  accessLoginProgram,
+  accessLogoutProgram,
+} from "./tables/access_login.ts";
 import { agentProgram } from "./tables/agent.ts";
 
 /** What runs until it is stopped. */
@@ -18,4 +23,7 @@ export const commands: readonly Program[] = [
   accessTcpProgram,
   accessHttpProgram,
   accessServicesProgram,
+  accessLoginProgram,
+  accessLogoutProgram,
+  accessKubectlTokenProgram,
 ];

@@ -50,13 +50,15 @@ export function checkTogether(
         "--directory need --assertion-keys for that: all must sign with the same keys",
     );
   }
+  const signingIn = login && providers.find(({ kind }) => kind === "oidc");
   for (const { id, callerPolicy } of clusters) {
     if (callerPolicy === undefined) continue;
     const use = {
       where: `cluster "${id}": callerPolicy`,
       policy: callerPolicy,
       sees: "requests",
-      provider: context.hasJwtIssuer ? callerJwtProvider : undefined,
+      // Callers have the JWTs of an issuer, or tokens of people who signed in.
+      provider: context.hasJwtIssuer ? callerJwtProvider : signingIn?.name,
     } as const;
     checkPolicyUse(use, policies, "Clusters");
   }

@@ -4,6 +4,11 @@ import {
   parseAccessServicesOptions,
   parseAccessTcpOptions,
 } from "../../lib/config/access_options.ts";
+import {
+  parseAccessKubectlTokenOptions,
+  parseAccessLoginOptions,
+  parseAccessLogoutOptions,
+} from "../../lib/config/access_login_options.ts";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { parseArgocdSecretOptions } from "../../lib/config/commands/argocd_options.ts";
 import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
@@ -53,6 +58,9 @@ function ownOptions(): Set<string> {
     parseAccessTcpOptions,
     parseAccessHttpOptions,
     parseAccessServicesOptions,
+    parseAccessLoginOptions,
+    parseAccessLogoutOptions,
+    parseAccessKubectlTokenOptions,
   ].map((parse) => {
     const parsed = parse(["--help"], {});
     assert.ok(parsed.kind === "help");

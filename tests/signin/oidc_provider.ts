@@ -28,6 +28,8 @@ interface Interaction {
 export interface RealOidcProviderOptions {
   /** Whether people see a page with a button that signs them in; else they sign in unasked. */
   readonly showsLogin?: boolean;
+  /** What the claim `groups` tells; without it, no token has one. */
+  readonly groups?: readonly string[];
 }
 
 /** Signs everybody in as one account. */
@@ -45,7 +47,7 @@ export class RealOidcProvider implements AsyncDisposable {
   static async start(
     redirectUri: string,
     logoutUri: string,
-    { showsLogin = false }: RealOidcProviderOptions = {},
+    { showsLogin = false, groups }: RealOidcProviderOptions = {},
   ): Promise<RealOidcProvider> {
     const server = createServer();
     server.listen(0, "127.0.0.1");
@@ -53,7 +55,7 @@ export class RealOidcProvider implements AsyncDisposable {
     const { port } = server.address() as { port: number };
     const issuer = `http://127.0.0.1:${port}`;
     const real = new RealOidcProvider(server, issuer);
-    const provider = makeProvider(issuer, redirectUri, logoutUri);
+    const provider = makeProvider(issuer, redirectUri, logoutUri, groups);
     provider.on("server_error", (_context, error) => real.errors.push(String(error)));
     const answer = provider.callback();
     server.on("request", (request, response) => {
@@ -74,7 +76,12 @@ export class RealOidcProvider implements AsyncDisposable {
   }
 }
 
-function makeProvider(issuer: string, redirectUri: string, logoutUri: string): OidcProviderServer {
+function makeProvider(
+  issuer: string,
+  redirectUri: string,
+  logoutUri: string,
+  groups: readonly string[] | undefined,
+): OidcProviderServer {
   return new (Provider as unknown as new (issuer: string, options: unknown) => OidcProviderServer)(
     issuer,
     {
@@ -87,7 +94,7 @@ function makeProvider(issuer: string, redirectUri: string, logoutUri: string): O
         response_types: ["code"],
         token_endpoint_auth_method: "client_secret_post",
       }],
-      claims: { openid: ["sub"], email: ["email", "email_verified"] },
+      claims: { openid: ["sub"], email: ["email", "email_verified", ...groups ? ["groups"] : []] },
       cookies: { keys: ["some-secret-of-the-test"] },
       features: { devInteractions: { enabled: false } },
       interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
@@ -96,7 +103,12 @@ function makeProvider(issuer: string, redirectUri: string, logoutUri: string): O
       issueRefreshToken: () => true,
       findAccount: (_context: unknown, id: string) => ({
         accountId: id,
-        claims: () => ({ sub: id, email: `${id}@example.com`, email_verified: true }),
+        claims: () => ({
+          sub: id,
+          email: `${id}@example.com`,
+          email_verified: true,
+          ...groups && { groups },
+        }),
       }),
     },
   );

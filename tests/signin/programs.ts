@@ -1,5 +1,6 @@
 /** A relay with a login host and services, its agent, a target, and a browser, over real sockets. */
 import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
 import { startAgent, startRelay } from "../support/programs.ts";
 import { RealOidcProvider } from "./oidc_provider.ts";
 import { clientId, clientSecret } from "./fake_provider.ts";
@@ -84,6 +85,12 @@ export class SocketBrowser {
   /** The port of the relay to which a request goes; that of its URL unless told. */
   portOf: (url: URL) => number = ({ port }) => Number(port);
   readonly jars = new Map<string, Map<string, string>>();
+  readonly #ca: string | undefined;
+
+  /** @param ca verifies hosts that speak TLS */
+  constructor(ca?: string) {
+    this.#ca = ca;
+  }
 
   jar(hostname: string): Map<string, string> {
     const jar = this.jars.get(hostname) ?? new Map<string, string>();
@@ -104,12 +111,14 @@ export class SocketBrowser {
       readonly body?: string;
     } = {},
   ): Promise<Answer> {
-    const { hostname, pathname, search, host } = new URL(url);
+    const { protocol, hostname, pathname, search, host } = new URL(url);
     const port = this.portOf(new URL(url));
     const jar = this.jar(hostname);
     const cookie = this.cookies(hostname);
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const request = httpRequest({
+    const send = protocol === "https:" ? httpsRequest : httpRequest;
+    const request = send({
+      ...protocol === "https:" && { ca: this.#ca, servername: hostname },
       host: "127.0.0.1",
       port,
       path: pathname + search,

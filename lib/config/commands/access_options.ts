@@ -25,6 +25,14 @@ export interface Access {
   readonly tls?: AccessTls | undefined;
   /** A caller's token. A secret. */
   readonly token?: string | undefined;
+  /** How a person signs in for a token. */
+  readonly login?: AccessLogin | undefined;
+}
+
+/** The credential plugin of kubectl, and what it is to be given. */
+export interface AccessLogin {
+  readonly command: string;
+  readonly args: readonly string[];
 }
 
 /** How a client verifies the relay, and its own certificate; PEM as it was read. */
@@ -153,11 +161,22 @@ export const accessTable = {
  * no use over `http://`
  */
 export function readAccess(read: ReadOptions<typeof accessTable>): Access {
+  const { server, cluster } = read.values;
+  return accessAt(read, `${server}/tunnel/${cluster}`);
+}
+
+/** The options of {@link readAccess} without the relay's address. */
+export type AccessRead = {
+  readonly values: Omit<ReadOptions<typeof accessTable>["values"], "server">;
+  readonly origins: Omit<ReadOptions<typeof accessTable>["origins"], "server">;
+};
+
+/** The same at another URL than that of the internal listener. @throws {ConfigError} as above */
+export function accessAt(read: AccessRead, url: string): Access {
   const { values } = read;
-  const url = `${values.server}/tunnel/${values.cluster}`;
   const callerToken = readToken(read);
   const given = callerToken === undefined ? {} : { token: callerToken };
-  if (values.server.startsWith("https:")) {
+  if (url.startsWith("https:")) {
     return { cluster: values.cluster, url, tls: readTls(read), ...given };
   }
   for (const field of ["ca", "tlsServerName", "clientCert", "clientKey"] as const) {
@@ -168,7 +187,7 @@ export function readAccess(read: ReadOptions<typeof accessTable>): Access {
   return { cluster: values.cluster, url, ...given };
 }
 
-function readTls({ values, origins }: ReadOptions<typeof accessTable>): AccessTls {
+function readTls({ values, origins }: AccessRead): AccessTls {
   const { ca, clientCert, clientKey, tlsServerName: serverName } = values;
   if ((clientCert === undefined) !== (clientKey === undefined)) {
     const [given, missing] = clientCert === undefined
@@ -196,7 +215,7 @@ function readTls({ values, origins }: ReadOptions<typeof accessTable>): AccessTl
   };
 }
 
-function readToken({ values, origins }: ReadOptions<typeof accessTable>): string | undefined {
+function readToken({ values, origins }: AccessRead): string | undefined {
   const { token: text, tokenFile: file } = values;
   if (file === undefined) return text;
   if (text !== undefined) {

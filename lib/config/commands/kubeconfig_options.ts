@@ -1,17 +1,24 @@
 /** The options of `relay kubeconfig`. */
+import { z } from "zod";
 import {
   type Access,
+  accessAt,
   accessTable,
   displayName,
   namespaceName,
-  readAccess,
 } from "./access_options.ts";
+import { httpService } from "../tables/access.ts";
 import { ConfigError } from "../config_error.ts";
 import { isThere, joinPath } from "../files.ts";
 import { variableOf } from "../options/environment.ts";
-import { boolean } from "../options/kinds.ts";
+import { boolean, path } from "../options/kinds.ts";
 import type { CommandProgram, OptionTable } from "../options/option_table.ts";
-import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
+import {
+  type Environment,
+  type Parsed,
+  parseOptions,
+  type ReadOptions,
+} from "../options/options.ts";
 import { commandExitCodes } from "../tables/shared.ts";
 import { version } from "../version.ts";
 
@@ -26,8 +33,44 @@ export interface KubeconfigOptions {
   readonly mergeInto?: string | undefined;
 }
 
+const { cluster, server, ...callerTable } = accessTable;
+const { isRequired: _isRequired, ...optionalServer } = server;
+
 const table = {
-  ...accessTable,
+  cluster,
+  server: optionalServer,
+  service: {
+    name: "service",
+    group: "Relay",
+    kind: httpService,
+    description: "Instead of `--server`: the hostname of a service whose target is the cluster's " +
+      "API server, or its URL",
+    see: "command-line.md#kubectl-for-people",
+  },
+  ...callerTable,
+  login: {
+    name: "login",
+    group: "Sign-in",
+    kind: httpService,
+    description:
+      "Have kubectl ask `access kubectl-token` for a token of the person who signs in: " +
+      "the relay's login host, or its URL. With `--service`, that service's own hostname will do",
+    see: "command-line.md#kubectl-for-people",
+  },
+  loginCa: {
+    name: "login-ca",
+    group: "Sign-in",
+    kind: path,
+    description: "CA certificates in PEM for the login host, by the path at which kubectl's " +
+      "machine has them; without it, public CAs",
+  },
+  loginCommand: {
+    name: "login-command",
+    group: "Sign-in",
+    kind: { placeholder: "PROGRAM", schema: z.string() },
+    default: "access",
+    description: "The program `access` on kubectl's machine: its name, or its path",
+  },
   name: {
     name: "name",
     group: "Output",
@@ -56,12 +99,13 @@ export const kubeconfigProgram = {
   word: "kubeconfig",
   title: "Print a kubeconfig for kubectl, Helm and others to reach a cluster through the relay",
   version,
-  usage: "CLUSTER --server URL [options]",
+  usage: "CLUSTER --server URL|--service HOSTNAME [options]",
   summary:
     "Prints a kubeconfig with which kubectl, Helm and whatever else reads one reach a cluster " +
     "through the relay, at URL/tunnel/CLUSTER. Certificates, key and token are in it, so it is a " +
     "secret if they are, and it needs no other file. It has the caller's credential for the " +
-    "relay, never one of the cluster. kubectl sends a token over https:// only.",
+    "relay, never one of the cluster. kubectl sends a token over https:// only. With --login it " +
+    "holds no credential: kubectl has its user sign in.",
   options: table,
   examples: [
     {
@@ -80,6 +124,10 @@ export const kubeconfigProgram = {
       title: "Over TLS, with a token of --caller-tokens",
       command:
         "relay kubeconfig dev --server https://relay:8080 --ca ca.crt --token-file caller.token",
+    },
+    {
+      title: "For people who sign in",
+      command: "relay kubeconfig dev --service kube.example.com --login kube.example.com",
     },
     {
       title: "With mutual TLS",
@@ -103,10 +151,12 @@ export function parseKubeconfigOptions(
   const parsed = parseOptions(kubeconfigProgram, argv, env);
   if (parsed.kind !== "run") return parsed;
   const { values } = parsed.options;
-  const access = readAccess(parsed.options);
-  if (access.token !== undefined && access.tls === undefined) {
+  const access = { ...accessOf(parsed.options), ...loginOf(parsed.options) };
+  const showsToken = access.token !== undefined || access.login !== undefined;
+  if (showsToken && access.tls === undefined) {
+    const option = parsed.options.values.service === undefined ? "--server" : "--service";
     throw new ConfigError(
-      "Option --server is http://, over which kubectl sends no token; give an https:// URL, or " +
+      `Option ${option} is http://, over which kubectl sends no token; give an https:// URL, or ` +
         "no token",
     );
   }
@@ -116,6 +166,43 @@ export function parseKubeconfigOptions(
     kind: "run",
     options: { access, name: values.name ?? values.cluster, ...namespace, ...mergeInto },
   };
+}
+
+/** @throws {ConfigError} for two addresses, or none */
+function accessOf(read: ReadOptions<typeof table>): Access {
+  const { values: { server, service, cluster }, origins } = read;
+  if (service === undefined) {
+    if (server === undefined) {
+      throw new ConfigError("Option --server is required: give --server URL");
+    }
+    return accessAt(read, `${server}/tunnel/${cluster}`);
+  }
+  if (server !== undefined) throw new ConfigError(`${origins.service} can't go with --server`);
+  return accessAt(read, service.origin);
+}
+
+/** @throws {ConfigError} for what does not go with signing in */
+function loginOf({ values, origins }: ReadOptions<typeof table>): Pick<Access, "login"> {
+  const { login, loginCa, loginCommand, service, cluster } = values;
+  if (login === undefined) {
+    if (loginCa === undefined) return {};
+    throw new ConfigError(`${origins.loginCa} needs --login as well`);
+  }
+  for (const field of ["token", "tokenFile"] as const) {
+    if (values[field] === undefined) continue;
+    throw new ConfigError(`${origins[field]} can't go with --login, which gets a token`);
+  }
+  const isOwn = service?.origin === login.origin;
+  if (service !== undefined && !isOwn) {
+    throw new ConfigError(`${origins.login} must be that of --service: its token is for that host`);
+  }
+  const host = login.protocol === "https:" ? login.host : login.origin;
+  const args = [
+    ...["kubectl-token", host],
+    ...service === undefined ? ["--cluster", cluster] : [],
+    ...loginCa === undefined ? [] : ["--ca", loginCa],
+  ];
+  return { login: { command: loginCommand, args } };
 }
 
 /** The file that kubectl would write a new context to. */

@@ -9,19 +9,29 @@ import {
   parseAccessServicesOptions,
   parseAccessTcpOptions,
 } from "../../../lib/config/access_options.ts";
+import {
+  parseAccessKubectlTokenOptions,
+  parseAccessLoginOptions,
+  parseAccessLogoutOptions,
+} from "../../../lib/config/access_login_options.ts";
 import { parseAgentOptions } from "../../../lib/config/agent_options.ts";
 import { parseRelayOptions } from "../../../lib/config/relay_options.ts";
 import type { CulvertCommand } from "./culvert_command.ts";
 
-const accessCommands: Readonly<Record<string, typeof parseAccessTcpOptions | undefined>> = {
+type Parse = (argv: readonly string[], env: Record<string, string>) => unknown;
+
+const accessCommands: Readonly<Record<string, Parse | undefined>> = {
   tcp: parseAccessTcpOptions,
-  http: parseAccessHttpOptions as typeof parseAccessTcpOptions,
-  services: parseAccessServicesOptions as unknown as typeof parseAccessTcpOptions,
+  http: parseAccessHttpOptions,
+  services: parseAccessServicesOptions,
+  login: parseAccessLoginOptions,
+  logout: parseAccessLogoutOptions,
+  "kubectl-token": parseAccessKubectlTokenOptions,
 };
 
 function parseAccess(argv: readonly string[], env: Record<string, string>): void {
   const parse = accessCommands[argv[0] ?? ""];
-  if (parse) parse(argv.slice(1), env);
+  if (parse) parse(argv.slice(1), { HOME: "/nowhere", ...env });
   else parseAccessOptions(argv, env);
 }
 

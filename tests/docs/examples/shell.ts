@@ -15,6 +15,7 @@ export interface Invocation {
 
 /** Programs that only write down how they were started. A program in neither list is not found. */
 const standIns = [
+  "access",
   "agent",
   "argocd",
   "cosign",

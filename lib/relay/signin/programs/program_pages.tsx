@@ -87,6 +87,8 @@ async function askConsent(
   const title = `Sign in to ${request.program}?`;
   return page(title, <Consent {...{ request, sealed }} account={session?.username} />, {
     status: 200,
+    // Its form is taken by its Origin, which browsers send only if the page lets them.
+    formOrigins: [signIn.loginOrigin],
   });
 }
 
