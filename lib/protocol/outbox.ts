@@ -9,15 +9,11 @@ import {
   writeHeader,
   writeUint32,
 } from "./frame.ts";
+import { HighWater } from "./high_water.ts";
 import { MessageBuffers } from "./message_buffers.ts";
 import type { TunnelSocket } from "./socket.ts";
 import { Stream } from "./stream.ts";
 
-/**
- * What the socket may hold before streams wait. It is low so that a small request overtakes bulk
- * transfers here, where there are turns, and not in a buffer, where there are none.
- */
-const socketHighWaterBytes = 512 * 1024;
 /** A message is closed once it has grown to this, so that the peer gets to work on it. */
 const messageTargetBytes = 64 * 1024;
 /**
@@ -49,6 +45,7 @@ export class Outbox {
   readonly #socket: TunnelSocket;
   readonly #stats: { bytesOut: number };
   readonly #defer: (flush: () => void) => void;
+  readonly #nowMs: () => number;
   /**
    * What goes first, in order: control frames, and streams whose Open is still to go. A small request
    * waits for no bulk transfer's turn, and a Pong says that all that was opened before has been sent.
@@ -62,6 +59,8 @@ export class Outbox {
   #isStopped = false;
   #canBatch = false;
   readonly #buffers = new MessageBuffers();
+  /** Low, so that a small request overtakes bulk here, where there are turns, and not in the socket. */
+  readonly #highWater = new HighWater();
   /** Bytes in front of each message that the socket writes its own header into. */
   readonly #headroom: number;
   #maxFrameBytes = version1FrameBytes;
@@ -72,7 +71,9 @@ export class Outbox {
     socket: TunnelSocket,
     stats: { bytesOut: number },
     defer: (flush: () => void) => void,
+    nowMs: () => number,
   ) {
+    this.#nowMs = nowMs;
     this.#socket = socket;
     this.#headroom = socket.headroom ?? 0;
     this.#stats = stats;
@@ -124,6 +125,8 @@ export class Outbox {
 
   /** The socket has room again. */
   drained(): void {
+    const { bufferedAmount } = this.#socket;
+    this.#highWater.taken(this.#nowMs(), this.#stats.bytesOut - bufferedAmount, bufferedAmount);
     if (this.#urgent.length > 0 || this.#ready.length > 0) this.flush();
   }
 
@@ -157,7 +160,7 @@ export class Outbox {
   }
 
   get #isSocketFull(): boolean {
-    return this.#socket.bufferedAmount >= socketHighWaterBytes;
+    return this.#socket.bufferedAmount >= this.#highWater.bytes;
   }
 
   #schedule(): void {

@@ -110,7 +110,8 @@ export class Session {
       },
       overflowed: () => this.#fatal(CloseCode.Excessive, "More messages than can be read"),
     });
-    this.#outbox = new Outbox(socket, this.stats, options.defer ?? queueMicrotask);
+    const { defer = queueMicrotask } = options;
+    this.#outbox = new Outbox(socket, this.stats, defer, this.#nowMs);
     const progress = new LineProgress(socket, this.stats);
     this.#keepalive = new Keepalive({
       nowMs: this.#nowMs,
