@@ -2,6 +2,7 @@
 import { edgeTable } from "../../lib/config/edge_options.ts";
 import { commands, programs } from "../../lib/config/programs.ts";
 import { chartSchema, chartTemplate, chartValues } from "./charts.ts";
+import { crdsTemplate } from "./crds.ts";
 import { commandTable, optionTable, settingTable } from "./docs.ts";
 import { replaceBlocks } from "./markers.ts";
 
@@ -30,6 +31,7 @@ export function generatedFiles(read: (path: string) => string): GeneratedFile[] 
       path: `docs/${name}`,
       write: (before: string) => replaceBlocks(before, "markdown", blocks),
     })),
+    { path: "deploy/helm/culvert-crds/templates/crds.yaml", write: () => crdsTemplate() },
     ...programs.flatMap(({ chart, options }) => {
       if (chart === undefined) return [];
       const folder = `deploy/helm/${chart}`;

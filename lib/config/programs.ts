@@ -11,9 +11,10 @@ import {
   accessLogoutProgram,
 } from "./tables/access_login.ts";
 import { agentProgram } from "./tables/agent.ts";
+import { operatorProgram } from "./tables/operator.ts";
 
 /** What runs until it is stopped. */
-export const programs: readonly Program[] = [relayProgram, agentProgram];
+export const programs: readonly Program[] = [relayProgram, agentProgram, operatorProgram];
 
 /** What prints something and ends, with options of its own. */
 export const commands: readonly Program[] = [

@@ -201,16 +201,20 @@ export class KubeClient {
   /**
    * Applies the fields that an object has: fields that it does not have stay as others set them, and
    * those that this manager applied before and leaves out now go.
+   *
+   * @param part What is applied apart from the rest, with a manager of its own: the status
+   * subresource, or an object's finalizers.
    */
   async apply(
     resource: Resource,
     object: KubeObject,
-    subresource?: "status",
+    part?: "status" | "finalizers",
   ): Promise<KubeObject> {
     const { namespace, name } = object.metadata;
-    const manager = subresource === undefined
+    const subresource = part === "status" ? part : undefined;
+    const manager = part === undefined
       ? this.#options.fieldManager
-      : `${this.#options.fieldManager}-${subresource}`;
+      : `${this.#options.fieldManager}-${part}`;
     return await this.#object({
       ...{ verb: "apply", resource, method: "PATCH" },
       query: `?fieldManager=${encodeURIComponent(manager)}&force=true`,

@@ -2,14 +2,13 @@
  * Builds all images from the real Dockerfiles and loads them into the cluster's node, before the
  * tests that use them. There is no registry: local images stand in for the base images.
  */
-import type { ChartName } from "./helm.ts";
 import { must, repositoryRoot, tool } from "./tools.ts";
 
-/** The programs that have images: those of the charts, and the user's. */
-export type ImageName = ChartName | "access";
+/** The programs that have images. */
+export type ImageName = "relay" | "agent" | "access" | "operator";
 
 /** All of them. */
-export const imageNames: readonly ImageName[] = ["relay", "agent", "access"];
+export const imageNames: readonly ImageName[] = ["relay", "agent", "access", "operator"];
 
 /** The tag of what is built here. */
 export const imageTag = "test";

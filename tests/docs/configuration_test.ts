@@ -14,7 +14,12 @@ import { codes, table } from "./markdown.ts";
 const page = "docs/configuration.md";
 
 Deno.test("configuration.md: the tables list the options of --help, their variables and defaults", () => {
-  for (const [program, heading] of [["relay", "### Relay"], ["agent", "### Agent"]] as const) {
+  for (
+    const [program, heading] of [["relay", "### Relay"], ["agent", "### Agent"], [
+      "operator",
+      "### Operator",
+    ]] as const
+  ) {
     const help = helpOf(program);
     const real = optionsInHelp(help);
     assert.equal(real.length, [...help.matchAll(/\(env /g)].length, "every option was read");
@@ -24,7 +29,7 @@ Deno.test("configuration.md: the tables list the options of --help, their variab
 
 Deno.test("configuration.md: exit codes are those of --help, and 130", () => {
   const written = table(page, ["code", "meaning"]).map((row) => Number(row["code"]));
-  for (const program of ["relay", "agent"] as const) {
+  for (const program of ["relay", "agent", "operator"] as const) {
     const [, section = ""] = helpOf(program).split("Exit codes:\n");
     const real = [...section.matchAll(/^ {2}(\d+) /gm)].map((match) => Number(match[1]));
     assert.deepEqual(written, [...real, 130], program);

@@ -1,6 +1,7 @@
 /** The programs' options, as their help texts and the tables of configuration.md have them. */
 import assert from "node:assert/strict";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { code, tableAfter } from "./markdown.ts";
 
@@ -13,9 +14,14 @@ export interface DocumentedOption {
   default: string;
 }
 
-export function helpOf(program: "relay" | "agent"): string {
-  const parse = program === "relay" ? parseRelayOptions : parseAgentOptions;
-  const parsed = parse(["--help"], {});
+const parsers = {
+  relay: parseRelayOptions,
+  agent: parseAgentOptions,
+  operator: parseOperatorOptions,
+};
+
+export function helpOf(program: keyof typeof parsers): string {
+  const parsed = parsers[program](["--help"], {});
   assert.ok(parsed.kind === "help");
   return parsed.text;
 }
@@ -23,7 +29,7 @@ export function helpOf(program: "relay" | "agent"): string {
 export function optionsInHelp(help: string): DocumentedOption[] {
   return help.split(/\n(?= {2}-)|\n\n/).flatMap((entry) => {
     const line = entry.replaceAll(/\s+/g, " ").trim();
-    const match = /^(--[\w-]+(?: [A-Z|:-]+)?) .* \(env (\w+)((?:; [^;)]+)*)\)$/.exec(line);
+    const match = /^(--[\w-]+(?: [A-Z|:,…-]+)?) .* \(env (\w+)((?:; [^;)]+)*)\)$/.exec(line);
     if (!match) return [];
     const [, signature = "", env = "", facts = ""] = match;
     return [{ signature, env, default: defaultIn(facts, signature) }];

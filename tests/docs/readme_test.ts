@@ -9,6 +9,7 @@ import {
   parseAccessLoginOptions,
   parseAccessLogoutOptions,
 } from "../../lib/config/access_login_options.ts";
+import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { parseArgocdSecretOptions } from "../../lib/config/commands/argocd_options.ts";
 import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
@@ -52,6 +53,7 @@ function ownOptions(): Set<string> {
   const helps = [
     parseRelayOptions,
     parseAgentOptions,
+    parseOperatorOptions,
     parseKubeconfigOptions,
     parseArgocdSecretOptions,
     parseTokenOptions,
@@ -78,7 +80,17 @@ const otherOptions: Record<string, readonly string[]> = {
   docker: ["build", "build-arg", "env-file"],
   helm: ["set", "wait"],
   "ingress-nginx": ["enable-ssl-passthrough"],
-  kubectl: ["all", "append-server-path", "as", "as-group", "overwrite", "previous", "raw", "since"],
+  kubectl: [
+    "all",
+    "append-server-path",
+    "as",
+    "as-group",
+    "overwrite",
+    "previous",
+    "raw",
+    "replicas",
+    "since",
+  ],
   prometheus: ["web"],
   v8: ["max-semi-space-size", "no-allocation-site-pretenuring", "v8-flags"],
 };

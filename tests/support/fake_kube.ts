@@ -78,11 +78,12 @@ export class FakeKube {
     return answer ?? this.#answer(request, init);
   };
 
-  /** Puts an object there as a user would; its status too. */
+  /** Puts an object there as a user would; its status too, if it has one. */
   put(resource: Resource, object: KubeObject): KubeObject {
     const key = keyOf(resource.plural, object.metadata);
     const before = this.#objects.get(key);
     return this.#store(resource, {
+      ...before && "status" in before && { status: before["status"] },
       ...object,
       metadata: { ...before?.metadata, ...object.metadata },
     }, before);
@@ -273,7 +274,8 @@ export class FakeKube {
     return new Response(body);
   }
 
-  #store(resource: Resource, after: Stored, before: Stored | undefined): Stored {
+  #store(resource: Resource, given: Stored, before: Stored | undefined): Stored {
+    const after = withData(given);
     const { resourceVersion: _, ...metadata } = after.metadata;
     const isChanged = before === undefined || !isEqual(specOf(before), specOf(after));
     const object: Stored = {
@@ -284,7 +286,7 @@ export class FakeKube {
         ...metadata,
         uid: before?.metadata.uid ?? `uid-${++this.#uids}`,
         creationTimestamp: before?.metadata.creationTimestamp ??
-          after.metadata.creationTimestamp ?? new Date(1_700_000_000_000 + this.#uids * 1_000)
+          after.metadata.creationTimestamp ?? new Date(Date.now() + this.#uids)
           .toISOString(),
         generation: (before?.metadata.generation ?? 0) + Number(isChanged),
       },
@@ -338,6 +340,14 @@ export class FakeKube {
     this.#changes.push(change);
     for (const watcher of this.#watchers) tell(watcher, change);
   }
+}
+
+/** A Secret's `stringData` is for writing only. */
+function withData(object: Stored): Stored {
+  const { stringData, ...rest } = object;
+  if (!isMap(stringData)) return object;
+  const encoded = Object.entries(stringData).map(([key, text]) => [key, btoa(String(text))]);
+  return { ...rest, data: { ...rest["data"] as object, ...Object.fromEntries(encoded) } };
 }
 
 function tell({ plural, namespace, selector, send }: Watcher, change: Change): void {

@@ -1,8 +1,8 @@
 /** The client of the Kubernetes API against a real API server that is frozen, killed and compacted. */
 import assert from "node:assert/strict";
-import { configMaps, namespaces } from "../../lib/kube/resources.ts";
-import { configMap, countedMetrics, quickTiming, runningCache } from "../kube/kube_setup.ts";
-import { eventually } from "../support/deadline.ts";
+import { configMaps, namespaces } from "../../../lib/kube/resources.ts";
+import { configMap, countedMetrics, quickTiming, runningCache } from "../../kube/kube_setup.ts";
+import { eventually } from "../../support/deadline.ts";
 import { kubeTest } from "./own_kube.ts";
 
 /** A server that comes back on a busy machine. */

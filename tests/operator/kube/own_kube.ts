@@ -2,10 +2,10 @@
  * An API server and etcd of a test file's own, to be frozen and killed: started by the tools' `kube`,
  * without a node. Needs KUBE_TOOLS.
  */
-import { kubeFetch } from "../../lib/runtime/deno/kube_fetch.ts";
-import { readKubeConnection } from "../../lib/config/kube_connection.ts";
-import { KubeClient, type KubeClientOptions } from "../../lib/kube/client.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { kubeFetch } from "../../../lib/runtime/deno/kube_fetch.ts";
+import { readKubeConnection } from "../../../lib/config/kube_connection.ts";
+import { KubeClient, type KubeClientOptions } from "../../../lib/kube/client.ts";
+import { eventually, within } from "../../support/deadline.ts";
 
 const startTimeoutMs = 240_000;
 

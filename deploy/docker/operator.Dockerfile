@@ -1,0 +1,41 @@
+# The operator as an image. From the repository's root:
+#
+#   docker build -f deploy/docker/operator.Dockerfile -t culvert-operator .
+#
+# The program is one file of JavaScript beside Deno: nothing is fetched at start, nothing is written,
+# and the final stage has no shell. Probes are the platform's: there is no HEALTHCHECK.
+
+# Both stages must have the same Deno: the one that the tests ran with.
+ARG DENO_VERSION=2.9.6
+
+FROM docker.io/denoland/deno:${DENO_VERSION} AS build
+# "system" trusts the base image's own CAs: for a network that looks into TLS.
+ARG DENO_TLS_CA_STORE=mozilla
+WORKDIR /src
+# Dependencies first: this layer stays while deno.lock does.
+COPY deno.json deno.lock ./
+RUN deno install --frozen
+COPY lib lib
+COPY operator.ts ./
+RUN deno bundle --platform deno --output /out/operator.js operator.ts
+
+FROM docker.io/denoland/deno:distroless-${DENO_VERSION}
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="culvert-operator" \
+      org.opencontainers.image.description="Kubernetes operator of culvert, a reverse tunnel: makes tunnels of Tunnel resources" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY LICENSE /LICENSE
+COPY --from=build /out/operator.js /app/operator.js
+# Numeric, so that Kubernetes can verify runAsNonRoot.
+USER 65532:65532
+WORKDIR /app
+# On all interfaces: a container's loopback is its own.
+ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 HEALTH_ADDR=:8083
+# Probes and metrics.
+EXPOSE 8083
+# Without --no-prompt, a permission that is missing would be asked for instead of refused.
+ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
+            "--allow-net", "--allow-read", "--allow-env", "/app/operator.js"]

@@ -1,0 +1,127 @@
+/** The operator's options. */
+import { duration, type Kind, listenAddress, listOf, parsedBy, path } from "../options/kinds.ts";
+import type { OptionTable, Program } from "../options/option_table.ts";
+import { version } from "../version.ts";
+import { exitCodes, logTable } from "./shared.ts";
+
+const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+const namespace: Kind<string> = {
+  placeholder: "NAMESPACE",
+  schema: parsedBy(
+    (text) => LABEL.test(text) ? text : undefined,
+    "must be the name of a namespace",
+  ),
+};
+
+const idPrefix: Kind<string> = {
+  placeholder: "PREFIX",
+  schema: parsedBy(
+    (text) => LABEL.test(text) && text.length <= 30 ? text : undefined,
+    "must be 1 to 30 of a-z, 0-9 and -, with no - at either end",
+  ),
+};
+
+const image: Kind<string> = {
+  placeholder: "IMAGE",
+  schema: parsedBy(
+    (text) => /^[^\s]{1,512}$/.test(text) ? text : undefined,
+    "must be the name of an image such as registry.example.com/culvert-agent:1.2.3",
+  ),
+};
+
+/** All options of the operator. */
+export const operatorTable = {
+  kubeconfig: {
+    name: "kubeconfig",
+    env: "KUBECONFIG",
+    group: "Kubernetes",
+    kind: path,
+    description:
+      "Kubeconfig with a token or client certificate; without it, the pod's ServiceAccount",
+  },
+  namespace: {
+    name: "namespace",
+    env: "NAMESPACE",
+    group: "Kubernetes",
+    kind: namespace,
+    description:
+      "Namespace of the Lease and of what ClusterTunnels need; without it, the pod's or the kubeconfig's",
+  },
+  watchNamespaces: {
+    name: "watch-namespaces",
+    env: "WATCH_NAMESPACES",
+    group: "Kubernetes",
+    kind: listOf(namespace),
+    description:
+      "Namespaces to work in, which needs Roles in these alone; without it, all, and ClusterTunnels too",
+    chart: {
+      name: "watchNamespaces",
+      note: "The chart then makes Roles in these namespaces instead of ClusterRoles.",
+    },
+  },
+  agentImage: {
+    name: "agent-image",
+    env: "AGENT_IMAGE",
+    group: "Tunnels",
+    kind: image,
+    default: `culvert-agent:${version}`,
+    description: "Image of agents whose Tunnel names none",
+  },
+  idPrefix: {
+    name: "id-prefix",
+    env: "ID_PREFIX",
+    group: "Tunnels",
+    kind: idPrefix,
+    description:
+      "Begins the ids at the relay that Tunnels get by default; give each Kubernetes cluster its own",
+    chart: { name: "idPrefix" },
+  },
+  resyncMs: {
+    name: "resync",
+    env: "RESYNC",
+    group: "Tunnels",
+    kind: duration({ min: "1ms" }),
+    default: "10m",
+    description: "How often entries at relays are put again, which also renews them",
+    chart: { name: "resync" },
+  },
+  healthAddr: {
+    name: "health-addr",
+    env: "HEALTH_ADDR",
+    group: "Listeners",
+    kind: listenAddress,
+    default: ":8083",
+    defaultOutsidePod: "127.0.0.1:0",
+    whenEmpty: "none",
+    description:
+      "Listen address for `/healthz`, `/readyz` and `/metrics`, always plain HTTP; port 0 takes a free one",
+  },
+  ...logTable,
+} as const satisfies OptionTable;
+
+/** The operator as its help text presents it. */
+export const operatorProgram: Program<typeof operatorTable> = {
+  name: "operator",
+  version,
+  usage: "[options]",
+  summary:
+    "Kubernetes operator of culvert, a reverse tunnel. Makes tunnels of Tunnel resources: it " +
+    "registers each at its relay, runs its agents, and publishes Services at hostnames, as " +
+    "TunnelBindings or the Services' annotations say. Routes change without restarting a pod. " +
+    "Needs the kinds of the chart culvert-crds.",
+  options: operatorTable,
+  chart: "culvert-operator",
+  examples: [
+    { title: "In a pod, as the chart runs it", command: "operator" },
+    {
+      title: "From a workstation, for the whole cluster",
+      command: "operator --kubeconfig ~/.kube/config --namespace culvert",
+    },
+    {
+      title: "With rights in two namespaces only",
+      command: "operator --watch-namespaces shop,blog",
+    },
+  ],
+  exitCodes,
+};

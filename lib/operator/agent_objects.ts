@@ -1,0 +1,265 @@
+/** What is made in the cluster for one tunnel: pure functions from a Tunnel to objects. */
+import type { KubeObject, OwnerReference } from "../kube/objects.ts";
+import { apiVersionOf } from "../kube/resources.ts";
+import { managedByLabel, manager, tunnelLabel } from "./api/schema.ts";
+import type { CaRef, TunnelSpec } from "./api/tunnel.ts";
+import { targetsFolder, targetsText, type TunnelTable } from "./route_table.ts";
+import type { Tunnel } from "./tunnels.ts";
+
+/** A tunnel whose spec could be read. */
+export type ReadableTunnel = Tunnel & { readonly spec: TunnelSpec };
+
+const kindLabel = "culvert.dev/tunnel-kind";
+/** On agents' pods: changes with the routes, so that kubelet renews their mount at once. */
+export const routesAnnotation = "culvert.dev/routes";
+/** On agents' pods: changes with the token, so that they are replaced. */
+const tokenAnnotation = "culvert.dev/token";
+/** On all objects: a digest of what was applied, so that fields which are left out are noticed. */
+const appliedAnnotation = "culvert.dev/applied";
+
+/** Selects everything that is made here. */
+export const managedSelector = `${managedByLabel}=${manager}`;
+
+/** Names of a tunnel's objects. */
+export function namesOf({ resource, name }: Tunnel): {
+  readonly agent: string;
+  readonly token: string;
+  readonly routes: string;
+} {
+  const base = resource.isNamespaced ? name : `cluster-${name}`;
+  return { agent: `${base}-agent`, token: `${base}-agent-token`, routes: `${base}-routes` };
+}
+
+/** The labels by which a tunnel's pods are selected. */
+export function podLabels({ resource, name }: Tunnel): Record<string, string> {
+  return {
+    "app.kubernetes.io/name": "culvert-agent",
+    [tunnelLabel]: name,
+    [kindLabel]: resource.kind,
+  };
+}
+
+/** The same as a text, for the scale subresource. */
+export function selectorOf(tunnel: Tunnel): string {
+  return Object.entries(podLabels(tunnel)).map(([label, value]) => `${label}=${value}`).join(",");
+}
+
+/** The tunnel as its objects' owner. */
+export function ownerOf({ resource, object }: Tunnel): OwnerReference {
+  return {
+    apiVersion: apiVersionOf(resource),
+    kind: resource.kind,
+    name: object.metadata.name,
+    uid: object.metadata.uid ?? "",
+    controller: true,
+  };
+}
+
+function metadataOf(tunnel: Tunnel, name: string): KubeObject["metadata"] {
+  return {
+    name,
+    namespace: tunnel.home,
+    labels: { ...podLabels(tunnel), [managedByLabel]: manager },
+    ownerReferences: [ownerOf(tunnel)],
+  };
+}
+
+/** The agents' token. */
+export function tokenSecret(tunnel: Tunnel, token: string): KubeObject {
+  return { ...tokenSecretFrame(tunnel), stringData: { token } };
+}
+
+/** That Secret without the token: what is applied again when somebody changes it. */
+export function tokenSecretFrame(tunnel: Tunnel): KubeObject {
+  return { metadata: metadataOf(tunnel, namesOf(tunnel).token), type: "Opaque" };
+}
+
+/** What the relay's operator needs, where nobody registers the tunnel: no token, only its digest. */
+export function entrySecret(
+  tunnel: Tunnel,
+  name: string,
+  entry: Readonly<Record<string, unknown>>,
+  targets: readonly string[],
+): KubeObject {
+  return {
+    metadata: metadataOf(tunnel, name),
+    type: "Opaque",
+    stringData: {
+      "cluster.json": `${JSON.stringify(entry)}\n`,
+      "targets.json": `${JSON.stringify(targets)}\n`,
+    },
+  };
+}
+
+/** The targets file and its CAs. */
+export function routesConfigMap(tunnel: Tunnel, table: TunnelTable): KubeObject {
+  return {
+    metadata: metadataOf(tunnel, namesOf(tunnel).routes),
+    data: { "targets.yaml": targetsText(table), ...Object.fromEntries(table.files) },
+  };
+}
+
+/** At least one agent stays while nodes are drained. */
+export function disruptionBudget(tunnel: ReadableTunnel): KubeObject {
+  return {
+    metadata: metadataOf(tunnel, namesOf(tunnel).agent),
+    spec: { maxUnavailable: 1, selector: { matchLabels: podLabels(tunnel) } },
+  };
+}
+
+/** What an agent's pod needs besides the tunnel itself. */
+export interface AgentParts {
+  readonly image: string;
+  /** Changes with the token. */
+  readonly tokenDigest: string;
+}
+
+/** The agents. */
+export function agentDeployment(tunnel: ReadableTunnel, parts: AgentParts): KubeObject {
+  const { agent } = tunnel.spec;
+  const isOnHost = agent.hostNetwork && agent.healthPort > 0;
+  return {
+    metadata: metadataOf(tunnel, namesOf(tunnel).agent),
+    spec: {
+      replicas: agent.replicas,
+      revisionHistoryLimit: 3,
+      strategy: {
+        type: "RollingUpdate",
+        // Two pods of one node can't have the same port of the host.
+        rollingUpdate: isOnHost
+          ? { maxSurge: 0, maxUnavailable: 1 }
+          : { maxSurge: 1, maxUnavailable: 0 },
+      },
+      selector: { matchLabels: podLabels(tunnel) },
+      template: {
+        metadata: {
+          labels: { ...agent.podLabels, ...podLabels(tunnel), [managedByLabel]: manager },
+          annotations: {
+            ...agent.podAnnotations,
+            [tokenAnnotation]: parts.tokenDigest.slice(0, 16),
+          },
+        },
+        spec: podSpec(tunnel, parts),
+      },
+    },
+  };
+}
+
+const terminationGraceSeconds = 40;
+const uid = 65_532;
+
+function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
+  const { agent, kubernetesApi, relay } = tunnel.spec;
+  const probe = (path: string) => ({ httpGet: { path, port: "health" } });
+  const health = agent.healthPort > 0;
+  return {
+    ...kubernetesApi && { serviceAccountName: kubernetesApi.serviceAccountName },
+    automountServiceAccountToken: kubernetesApi !== undefined,
+    enableServiceLinks: false,
+    ...agent.hostNetwork && { hostNetwork: true, dnsPolicy: "ClusterFirstWithHostNet" },
+    ...agent.imagePullSecrets && { imagePullSecrets: agent.imagePullSecrets },
+    ...agent.nodeSelector && { nodeSelector: agent.nodeSelector },
+    ...agent.tolerations && { tolerations: agent.tolerations },
+    ...agent.affinity && { affinity: agent.affinity },
+    ...agent.topologySpreadConstraints && {
+      topologySpreadConstraints: agent.topologySpreadConstraints,
+    },
+    ...agent.priorityClassName && { priorityClassName: agent.priorityClassName },
+    terminationGracePeriodSeconds: terminationGraceSeconds,
+    securityContext: {
+      runAsNonRoot: true,
+      ...{ runAsUser: uid, runAsGroup: uid, fsGroup: uid },
+      seccompProfile: { type: "RuntimeDefault" },
+    },
+    containers: [{
+      name: "agent",
+      image,
+      ...agent.imagePullPolicy && { imagePullPolicy: agent.imagePullPolicy },
+      args: argsOf(tunnel),
+      env: [{ name: "TOKEN", valueFrom: { secretKeyRef: tokenKeyOf(tunnel) } }],
+      securityContext: {
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ["ALL"] },
+      },
+      ...agent.resources && { resources: agent.resources },
+      ...health && {
+        ports: [{ name: "health", containerPort: agent.healthPort, protocol: "TCP" }],
+        startupProbe: { ...probe("/healthz"), periodSeconds: 1, failureThreshold: 60 },
+        livenessProbe: { ...probe("/healthz"), periodSeconds: 10, timeoutSeconds: 5 },
+        readinessProbe: { ...probe("/readyz"), periodSeconds: 2, timeoutSeconds: 3 },
+      },
+      volumeMounts: [
+        { name: "targets", mountPath: targetsFolder, readOnly: true },
+        ...relay.caRef ? [{ name: "relay-ca", mountPath: relayCaFolder, readOnly: true }] : [],
+      ],
+    }],
+    volumes: [
+      { name: "targets", configMap: { name: namesOf(tunnel).routes } },
+      ...relay.caRef ? [{ name: "relay-ca", ...caVolume(relay.caRef) }] : [],
+    ],
+  };
+}
+
+const relayCaFolder = "/etc/culvert/relay-ca";
+
+function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
+  const items = [{ key, path: "ca.crt" }];
+  return kind === "Secret"
+    ? { secret: { secretName: name, items } }
+    : { configMap: { name, items } };
+}
+
+/** The Secret's key that holds the agents' token. */
+export function tokenKeyOf(
+  tunnel: ReadableTunnel,
+): { readonly name: string; readonly key: string } {
+  return tunnel.spec.relay.registration.existing?.tokenRef ??
+    { name: namesOf(tunnel).token, key: "token" };
+}
+
+function argsOf({ spec: { relay, agent, kubernetesApi } }: ReadableTunnel): string[] {
+  return [
+    `--server=${relay.url}`,
+    ...relay.allowInsecure && relay.url.startsWith("ws://") ? ["--allow-insecure-server"] : [],
+    ...relay.caRef ? [`--server-ca-cert=${relayCaFolder}/ca.crt`] : [],
+    ...relay.serverName !== undefined ? [`--server-name=${relay.serverName}`] : [],
+    `--targets=${targetsFolder}/targets.yaml`,
+    ...kubernetesApi
+      ? [
+        `--target=${apiServerTarget}`,
+        "--sa-token-path=/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "--ca-cert=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+      ]
+      : [],
+    `--health-addr=${agent.healthPort > 0 ? `:${agent.healthPort}` : ""}`,
+    "--log-format=json",
+    ...agent.extraArgs ?? [],
+  ];
+}
+
+/** The API server as the agent and the relay name it. */
+export const apiServerTarget = "kubernetes.default.svc:443";
+
+/** An object with a digest of itself. */
+export function stamped(object: KubeObject, digest: (text: string) => string): KubeObject {
+  const { metadata } = object;
+  const annotations = {
+    ...metadata.annotations,
+    [appliedAnnotation]: digest(JSON.stringify(object)).slice(0, 16),
+  };
+  return { ...object, metadata: { ...metadata, annotations } };
+}
+
+/** Whether an object has all fields of another one, with the same values. */
+export function includes(whole: unknown, part: unknown): boolean {
+  if (Array.isArray(part)) {
+    return Array.isArray(whole) && whole.length === part.length &&
+      part.every((entry, index) => includes(whole[index], entry));
+  }
+  if (typeof part !== "object" || part === null) return whole === part;
+  if (typeof whole !== "object" || whole === null) return false;
+  return Object.entries(part).every(([key, value]) =>
+    value === undefined || includes((whole as Record<string, unknown>)[key], value)
+  );
+}

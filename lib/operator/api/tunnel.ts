@@ -1,0 +1,153 @@
+/** Tunnel and ClusterTunnel: a way from a relay into this cluster. */
+import { z } from "zod";
+import {
+  conditions,
+  dataKey,
+  hostnamePattern,
+  labelMap,
+  objectName,
+  passedOn,
+  policyName,
+  withRules,
+} from "./schema.ts";
+
+const tokenRef = z.object({
+  name: objectName.describe(
+    "A Secret in the Tunnel's namespace; in the operator's for a ClusterTunnel",
+  ),
+  key: dataKey.default("token").describe("The Secret's key"),
+});
+
+const caRef = z.object({
+  kind: z.enum(["ConfigMap", "Secret"]).default("ConfigMap"),
+  name: objectName,
+  key: dataKey.default("ca.crt"),
+});
+
+const registration = withRules(
+  z.object({
+    api: z.object({
+      endpoint: z.string().min(1).max(2048).regex(/^https?:\/\/[^/?#@]+\/?$/)
+        .describe("The relay's admin listener: https://HOST:PORT"),
+      tokenRef: tokenRef.describe("The token for the relay's admin API (--admin-tokens)"),
+      caRef: caRef.optional().describe("CA of the admin listener's certificate, in PEM"),
+    }).optional().describe("Register the tunnel through the relay's admin API"),
+    secret: z.object({ name: objectName }).optional()
+      .describe("Write the entry for the relay's clusters file to this Secret; it holds no token"),
+    existing: z.object({ tokenRef }).optional()
+      .describe("Use a token that the relay knows already"),
+  }),
+  {
+    rule: "[has(self.api), has(self.secret), has(self.existing)].exists_one(x, x)",
+    message: "registration must have exactly one of api, secret and existing",
+  },
+);
+
+const relay = withRules(
+  z.object({
+    url: z.string().min(1).max(2048).regex(/^wss?:\/\/[^?#@]+$/)
+      .describe("WebSocket URL of the relay's public listener: wss://HOST[:PORT]/connect"),
+    caRef: caRef.optional().describe(
+      "CA of the relay's certificate, in PEM; without it, public CAs",
+    ),
+    serverName: z.string().min(1).max(253).optional()
+      .describe("Name that the relay's certificate must hold, if it differs from the URL's host"),
+    allowInsecure: z.boolean().default(false)
+      .describe(
+        "Allow ws:// and http://, which show tokens to everybody on the way; for tests only",
+      ),
+    registration,
+  }),
+  {
+    rule: "self.url.startsWith('wss://') || self.allowInsecure",
+    message: "relay.url must begin with wss://, or relay.allowInsecure must be true",
+  },
+  {
+    rule:
+      "!has(self.registration.api) || self.registration.api.endpoint.startsWith('https://') || self.allowInsecure",
+    message:
+      "relay.registration.api.endpoint must begin with https://, or relay.allowInsecure must be true",
+  },
+);
+
+const agent = z.object({
+  replicas: z.int().min(0).max(100).default(2),
+  image: z.string().min(1).max(512).optional().describe("Default: the operator's --agent-image"),
+  imagePullPolicy: z.enum(["Always", "IfNotPresent", "Never"]).optional(),
+  imagePullSecrets: z.array(z.object({ name: objectName })).max(16).optional(),
+  resources: passedOn.optional(),
+  nodeSelector: labelMap.optional(),
+  tolerations: z.array(passedOn).max(64).optional(),
+  affinity: passedOn.optional(),
+  topologySpreadConstraints: z.array(passedOn).max(16).optional(),
+  priorityClassName: z.string().min(1).max(253).optional(),
+  podLabels: labelMap.optional(),
+  podAnnotations: labelMap.optional(),
+  extraArgs: z.array(z.string().max(4096)).max(64).optional()
+    .describe("Further options of the agent"),
+  hostNetwork: z.boolean().default(false),
+  healthPort: z.int().min(0).max(65535).default(8081)
+    .describe("Port of the agent's health listener; 0 is none, and then no probes"),
+  pdb: z.boolean().default(true)
+    .describe("Make a PodDisruptionBudget when there are two agents or more"),
+});
+
+const allowedBindings = withRules(
+  z.object({
+    namespaces: z.enum(["Same", "All", "Selector"]).default("Same"),
+    selector: z.object({ matchLabels: labelMap }).optional()
+      .describe("Labels of the namespaces whose TunnelBindings may use the tunnel"),
+    hostnames: z.array(hostnamePattern).max(64).optional()
+      .describe("Hostnames that bindings may have; *.example.com is any name below example.com"),
+  }),
+  {
+    rule: "(self.namespaces == 'Selector') == has(self.selector)",
+    message: "allowedBindings.selector belongs to namespaces: Selector",
+  },
+);
+
+/** The spec of both kinds. */
+export const tunnelSpec = withRules(
+  z.object({
+    id: z.string().min(1).max(63).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/).optional()
+      .describe(
+        "The cluster's id at the relay; immutable. Default: from prefix, namespace and name",
+      ),
+    relay,
+    kubernetesApi: z.object({
+      serviceAccountName: objectName
+        .describe("The ServiceAccount as which callers of the tunnel reach the API server"),
+    }).optional().describe("Serve this cluster's API server at the relay's /tunnel/ID/"),
+    agent: agent.prefault({}),
+    allowedBindings: allowedBindings.prefault({ namespaces: "Same" }),
+    defaultPolicy: policyName.optional()
+      .describe("The relay's policy for routes that name none; public lets everybody in"),
+    deletionPolicy: z.enum(["Delete", "Retain"]).default("Delete")
+      .describe("Retain leaves entry and records when the object is deleted"),
+    paused: z.boolean().default(false).describe("Change nothing for this tunnel"),
+  }),
+  {
+    rule: "has(self.id) == has(oldSelf.id) && (!has(self.id) || self.id == oldSelf.id)",
+    message: "id is immutable: make another Tunnel for another id",
+  },
+);
+
+/** What is known of a tunnel. */
+export const tunnelStatus = z.object({
+  observedGeneration: z.int().optional(),
+  id: z.string().optional(),
+  endpoint: z.string().optional().describe("Where the tunnel is registered"),
+  tokenSecret: z.string().optional(),
+  tokenDigests: z.array(z.string()).optional(),
+  connectedAgents: z.int().optional(),
+  replicas: z.int().optional(),
+  selector: z.string().optional(),
+  routes: z.int().optional(),
+  routesHash: z.string().optional(),
+  conditions: conditions.optional(),
+});
+
+export type TunnelSpec = z.output<typeof tunnelSpec>;
+export type TunnelStatus = z.output<typeof tunnelStatus>;
+export type CaRef = z.output<typeof caRef>;
+export type TokenRef = z.output<typeof tokenRef>;

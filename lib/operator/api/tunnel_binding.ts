@@ -1,0 +1,86 @@
+/** TunnelBinding: Services of this cluster at hostnames. */
+import { z } from "zod";
+import {
+  conditions,
+  dataKey,
+  hostnamePattern,
+  intOrString,
+  mapByName,
+  objectName,
+  policyName,
+  withRules,
+} from "./schema.ts";
+
+const route = withRules(
+  z.object({
+    name: z.string().min(1).max(63).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/),
+    hostnames: z.array(hostnamePattern).min(1).max(16)
+      .meta({ "x-kubernetes-list-type": "set" }),
+    backend: z.object({
+      service: z.object({
+        name: objectName.describe("A Service in the binding's namespace"),
+        port: intOrString.describe("The Service's port, by number or name"),
+      }),
+    }),
+    protocol: z.enum(["http", "https", "tcp"]).default("http")
+      .describe("How the agent speaks with the Service"),
+    tls: z.object({
+      caRef: z.object({ name: objectName, key: dataKey.default("ca.crt") }).optional()
+        .describe("A ConfigMap with the CA of the Service's certificate; without it, public CAs"),
+      serverName: z.string().min(1).max(253).optional()
+        .describe(
+          "Name that the Service's certificate must hold, if it differs from the Service's",
+        ),
+    }).optional(),
+    policy: policyName.optional()
+      .describe("The relay's policy: who may use the route; public lets everybody in"),
+    host: z.enum(["public", "target"]).default("public")
+      .describe("What the Service gets as Host: the name that the browser asked for, or its own"),
+    responseHeaders: z.object({
+      set: z.record(z.string(), z.string()).optional(),
+      remove: z.array(z.string()).max(64).optional(),
+    }).optional().describe("Changes to responses"),
+  }),
+  {
+    rule: "!has(self.tls) || self.protocol == 'https'",
+    message: "tls belongs to protocol: https",
+  },
+  {
+    rule: "self.protocol != 'tcp' || (!has(self.responseHeaders) && self.host == 'public')",
+    message: "host and responseHeaders have no use for protocol: tcp",
+  },
+);
+
+/** What a binding asks for. */
+export const bindingSpec = z.object({
+  tunnelRef: z.object({
+    kind: z.enum(["Tunnel", "ClusterTunnel"]).default("Tunnel"),
+    name: objectName,
+    namespace: z.string().min(1).max(63).optional()
+      .describe("Default: the binding's own; a ClusterTunnel has none"),
+  }),
+  routes: mapByName(z.array(route).min(1).max(64)),
+});
+
+/** What is known of a binding. */
+export const bindingStatus = z.object({
+  observedGeneration: z.int().optional(),
+  registered: z.array(z.object({
+    service: z.string(),
+    tunnel: z.string(),
+    endpoint: z.string(),
+  })).max(256).optional().describe("What the relay may hold for this binding"),
+  hostnames: z.string().optional(),
+  routes: mapByName(
+    z.array(z.object({
+      name: z.string(),
+      urls: z.array(z.string()).max(16).optional(),
+      conditions: conditions.optional(),
+    })).max(64),
+  ).optional(),
+  conditions: conditions.optional(),
+});
+
+export type BindingSpec = z.output<typeof bindingSpec>;
+export type BindingStatus = z.output<typeof bindingStatus>;
+export type RouteSpec = BindingSpec["routes"][number];

@@ -1,0 +1,360 @@
+/** Publishes a binding's routes at the relay of its tunnel, and takes off what is not wanted any more. */
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { tunnelBindings } from "./api/crds.ts";
+import { finalizer } from "./api/schema.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { conditionsOf, no, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
+import {
+  conditionsWithReady,
+  type Context,
+  isOrphaned,
+  setFinalizers,
+  titleOf,
+  writeStatus,
+} from "./context.ts";
+import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
+import { idOf, type Tunnel } from "./tunnels.ts";
+
+/** What bindings ask of tunnels. */
+export interface TunnelStates {
+  registration(tunnelKey: string): Verdict | undefined;
+  serves(tunnelKey: string, target: unknown): boolean;
+}
+
+type Registered = NonNullable<BindingStatus["registered"]>[number];
+
+/** One service as the relay is to have it. */
+interface Wanted {
+  readonly registered: Registered;
+  readonly access: RelayAccess;
+  readonly entry: Readonly<Record<string, unknown>>;
+}
+
+/** The services that a binding is to have, and why its other routes have none. */
+interface Plan {
+  readonly wanted: ReadonlyMap<string, Wanted>;
+  readonly verdicts: ReadonlyMap<string, Verdict>;
+}
+
+/** What the relay last answered for a service. */
+interface Answer {
+  readonly digest: string;
+  readonly verdict: Verdict;
+  readonly untilMs: number;
+}
+
+const refusalMs = 5 * 60_000;
+/** How often what could not be cleaned up is tried again. */
+const maxRetryMs = 2_000;
+
+/** Reconciles bindings. */
+export class BindingReconciler {
+  readonly #context: Context;
+  readonly #tunnels: TunnelStates;
+  /** By endpoint and service. */
+  readonly #answers = new Map<string, Answer>();
+
+  constructor(context: Context, tunnels: TunnelStates) {
+    this.#context = context;
+    this.#tunnels = tunnels;
+  }
+
+  get #retryMs(): number {
+    return Math.min(maxRetryMs, this.#context.settings.checkMs);
+  }
+
+  /** @returns after how many milliseconds the binding wants to be looked at again */
+  async reconcile(key: string): Promise<number | undefined> {
+    const object = this.#context.world.get("bindings", key);
+    if (!object) return undefined;
+    if (object.metadata.deletionTimestamp !== undefined) return await this.#finalize(object);
+    const compiled = this.#context.routes().bindings.get(key);
+    // A compilation is under way, and asks again.
+    if (!compiled?.spec || compiled.object.metadata.uid !== object.metadata.uid) return undefined;
+    if (compiled.tunnel?.spec?.paused) return undefined;
+    return await this.#publish(object, compiled);
+  }
+
+  async #publish(object: KubeObject, compiled: CompiledBinding): Promise<number | undefined> {
+    const plan = await this.#plan(compiled);
+    const before = statusOf(object).registered ?? [];
+    const wanted = [...plan.wanted.values()].map(({ registered }) => registered);
+    const all = union(before, wanted);
+    // What is about to be at the relay is written down first.
+    const current = await this.#record(object, all);
+    const verdicts = new Map(plan.verdicts);
+    let again = Infinity;
+    for (const [route, want] of plan.wanted) {
+      const answer = await this.#put(want);
+      verdicts.set(route, answer.verdict);
+      again = Math.min(again, Math.max(100, answer.untilMs - performance.now()));
+    }
+    const unwanted = all.filter((it) => !wanted.some((want) => isSame(want, it)));
+    const left = await this.#removeAll(current, unwanted);
+    if (left.length > 0) again = Math.min(again, this.#retryMs);
+    await this.#writeStatus(current, compiled, verdicts, [...wanted, ...left]);
+    return again === Infinity ? undefined : again;
+  }
+
+  async #plan({ tunnel, routes, object }: CompiledBinding): Promise<Plan> {
+    const wanted = new Map<string, Wanted>();
+    const verdicts = new Map<string, Verdict>();
+    const api = tunnel?.spec?.relay.registration.api;
+    const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
+    for (const route of routes) {
+      const obstacle = this.#obstacle(route, tunnel);
+      const policy = route.spec.policy ?? tunnel?.spec?.defaultPolicy;
+      if (obstacle) verdicts.set(route.spec.name, obstacle);
+      else if (found && "fault" in found) {
+        verdicts.set(route.spec.name, no(found.fault.reason, found.fault.message));
+      } else if (found && policy === undefined) {
+        verdicts.set(
+          route.spec.name,
+          no("PolicyMissing", "Set the route's policy, or defaultPolicy of the tunnel"),
+        );
+      } else if (found) {
+        const { access, owner } = found;
+        wanted.set(route.spec.name, {
+          access,
+          registered: { service: route.id, tunnel: tunnel!.key, endpoint: access.endpoint },
+          entry: this.#entryOf(route, tunnel!, { policy: policy!, owner, object }),
+        });
+      }
+    }
+    return { wanted, verdicts };
+  }
+
+  /** Why a route can't be published now; undefined if nothing is in its way. */
+  #obstacle(
+    { accepted, resolved }: CompiledRoute,
+    tunnel: Tunnel | undefined,
+  ): Verdict | undefined {
+    if (accepted.status !== "True") return no("NotAccepted", accepted.message);
+    if (resolved.status !== "True") return no("NotResolved", resolved.message);
+    const { api } = tunnel!.spec!.relay.registration;
+    if (!api) {
+      return yes("TargetsOnly", "The relay's own configuration says at which hostnames");
+    }
+    const registration = this.#tunnels.registration(tunnel!.key);
+    if (registration?.status === "True") return undefined;
+    return registration
+      ? no("TunnelNotRegistered", `The tunnel is not registered: ${registration.message}`)
+      : unknown("TunnelNotRegistered", "The tunnel is about to be registered at its relay");
+  }
+
+  #entryOf(
+    { spec, id }: CompiledRoute,
+    tunnel: Tunnel,
+    { policy, owner, object }: { policy: string; owner: string; object: KubeObject },
+  ): Readonly<Record<string, unknown>> {
+    const { responseHeaders } = spec;
+    return {
+      hostnames: spec.hostnames,
+      cluster: idOf(tunnel, this.#context.settings.idPrefix),
+      target: id,
+      ...spec.protocol === "tcp" && { kind: "tcp" },
+      policy,
+      ...spec.host === "target" && { host: "target" },
+      ...responseHeaders && { headers: responseHeaders },
+      owner: this.#ownerOf(owner, object),
+    };
+  }
+
+  /** Writes down what is or will be at the relay, and puts the finalizer on. */
+  async #record(object: KubeObject, all: readonly Registered[]): Promise<KubeObject> {
+    const before = statusOf(object);
+    const isKnown = all.every((it) => before.registered?.some((known) => isSame(known, it)));
+    if (isKnown) return object;
+    if (!object.metadata.finalizers?.includes(finalizer)) {
+      await setFinalizers(this.#context, tunnelBindings, "bindings", object, [finalizer]);
+    }
+    const { name, namespace = "", uid = "" } = object.metadata;
+    const written = await this.#context.client.apply(tunnelBindings, {
+      metadata: { name, namespace, uid },
+      status: { ...before, registered: all },
+    }, "status");
+    this.#context.world.learn("bindings", written);
+    return written;
+  }
+
+  async #put({ access, registered: { service, endpoint }, entry }: Wanted): Promise<Answer> {
+    const key = `${endpoint} ${service}`;
+    const digest = this.#context.digest(JSON.stringify([access.token, entry]));
+    const last = this.#answers.get(key);
+    if (last?.digest === digest && performance.now() < last.untilMs) return last;
+    const answer = await this.#ask(access, service, entry);
+    const kept = { digest, verdict: answer.verdict, untilMs: performance.now() + answer.forMs };
+    this.#answers.set(key, kept);
+    return kept;
+  }
+
+  async #ask(
+    access: RelayAccess,
+    service: string,
+    entry: unknown,
+  ): Promise<{ verdict: Verdict; forMs: number }> {
+    const { relays, settings } = this.#context;
+    try {
+      await relays.put(access, "services", service, entry);
+      return { verdict: yes("Programmed"), forMs: settings.resyncMs };
+    } catch (error) {
+      if (error instanceof RelayRefusal) return { verdict: refused(error), forMs: refusalMs };
+      if (!(error instanceof RelayUnreachable)) throw error;
+      const verdict = no("RelayUnreachable", `At ${access.endpoint}: ${error.message}`);
+      return { verdict, forMs: error.retryAfterMs };
+    }
+  }
+
+  /** Takes services off their relays. @returns those that are still there */
+  async #removeAll(
+    object: KubeObject,
+    unwanted: readonly Registered[],
+  ): Promise<readonly Registered[]> {
+    const left: Registered[] = [];
+    for (const registered of unwanted) {
+      if (!await this.#remove(object, registered)) left.push(registered);
+    }
+    return left;
+  }
+
+  async #remove(object: KubeObject, { service, tunnel, endpoint }: Registered): Promise<boolean> {
+    const { relays } = this.#context;
+    const found = await this.#accessTo(tunnel);
+    const isThere = found !== undefined && found.access.endpoint === endpoint;
+    if (!isThere) return this.#giveUp(object, service, "the relay's token is not there");
+    try {
+      const owner = this.#ownerOf(found.owner, object);
+      await relays.delete(found.access, "services", service, owner);
+      this.#answers.delete(`${endpoint} ${service}`);
+      return true;
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) && !(error instanceof RelayUnreachable)) throw error;
+      return this.#giveUp(object, service, error.message);
+    }
+  }
+
+  /** The owner of a binding's services at the relay, which takes at most 253 characters. */
+  #ownerOf(tunnelOwner: string, { metadata }: KubeObject): string {
+    return `${tunnelOwner}/${this.#context.digest(keyOf(metadata)).slice(0, 32)}`;
+  }
+
+  /** A tunnel's access, or the last one if the tunnel is gone. */
+  async #accessTo(tunnelKey: string): Promise<{ access: RelayAccess; owner: string } | undefined> {
+    const { accesses, tunnel } = this.#context;
+    const there = tunnel(tunnelKey);
+    if (!there) return accesses.last(tunnelKey);
+    const found = await accesses.find(there);
+    return "access" in found ? found : accesses.last(tunnelKey);
+  }
+
+  /** What can't be cleaned up is let go after a while. @returns whether it is time */
+  #giveUp(object: KubeObject, service: string, reason: string): boolean {
+    if (object.metadata.deletionTimestamp === undefined) return false;
+    if (!isOrphaned(this.#context, object)) return false;
+    void this.#context.events.report(tunnelBindings, object, {
+      type: "Warning",
+      reason: "Orphaned",
+      action: "Finalize",
+      note: `Service ${service} was left at the relay: ${reason}`,
+    });
+    this.#context.log.warn("A service was left at its relay", {
+      binding: titleOf(tunnelBindings, object),
+      service,
+      reason,
+    });
+    return true;
+  }
+
+  async #finalize(object: KubeObject): Promise<number | undefined> {
+    if (!object.metadata.finalizers?.includes(finalizer)) return undefined;
+    const { registered = [] } = statusOf(object);
+    const kept = registered.filter(({ tunnel }) => this.#isRetained(tunnel));
+    const left = await this.#removeAll(object, registered.filter((it) => !kept.includes(it)));
+    if (left.length > 0) return this.#retryMs;
+    await setFinalizers(this.#context, tunnelBindings, "bindings", object, []);
+    return undefined;
+  }
+
+  /** Whether a tunnel that is being deleted leaves what it has at the relay. */
+  #isRetained(tunnelKey: string): boolean {
+    const tunnel = this.#context.tunnel(tunnelKey);
+    return tunnel?.isDeleted === true && tunnel.spec?.deletionPolicy === "Retain";
+  }
+
+  async #writeStatus(
+    object: KubeObject,
+    compiled: CompiledBinding,
+    verdicts: ReadonlyMap<string, Verdict>,
+    registered: readonly Registered[],
+  ): Promise<void> {
+    const before = statusOf(object);
+    const { generation } = compiled.object.metadata;
+    const routes = compiled.routes.map((route) => {
+      const { spec, accepted, resolved } = route;
+      const programmed = this.#programmed(route, compiled.tunnel, verdicts.get(spec.name));
+      const known = before.routes?.find(({ name }) => name === spec.name);
+      const all = { Accepted: accepted, ResolvedRefs: resolved, Programmed: programmed };
+      return {
+        name: spec.name,
+        urls: spec.hostnames.map((hostname) => urlOf(spec.protocol, hostname)),
+        conditions: conditionsOf(all, known?.conditions, generation),
+        all,
+      };
+    });
+    const summary = (type: "Accepted" | "ResolvedRefs" | "Programmed"): Verdict => {
+      const verdicts = Object.fromEntries(routes.map(({ name, all }) => [name, all[type]]));
+      const { status, reason, message } = readyOf(verdicts);
+      return status === "True" ? yes(type) : { status, reason, message };
+    };
+    const parts = {
+      Accepted: summary("Accepted"),
+      ResolvedRefs: summary("ResolvedRefs"),
+      Programmed: summary("Programmed"),
+    };
+    await writeStatus(this.#context, tunnelBindings, "bindings", object, {
+      ...generation !== undefined && { observedGeneration: generation },
+      ...registered.length > 0 && { registered },
+      hostnames: compiled.spec!.routes.flatMap(({ hostnames }) => hostnames).join(","),
+      routes: routes.map(({ all: _, ...route }) => route),
+      conditions: conditionsWithReady(parts, object),
+    });
+  }
+
+  /** Programmed is a route that the relay publishes and all agents serve. */
+  #programmed(
+    { target }: CompiledRoute,
+    tunnel: Tunnel | undefined,
+    verdict: Verdict | undefined,
+  ): Verdict {
+    if (verdict === undefined) return unknown("Pending", "The relay has not been asked yet");
+    if (verdict.status !== "True" || !target || !tunnel) return verdict;
+    return this.#tunnels.serves(tunnel.key, target)
+      ? verdict
+      : unknown("Programming", "The agents have not taken the route yet");
+  }
+}
+
+function statusOf(object: KubeObject): BindingStatus {
+  return (object["status"] ?? {}) as BindingStatus;
+}
+
+function isSame(one: Registered, other: Registered): boolean {
+  return one.service === other.service && one.endpoint === other.endpoint &&
+    one.tunnel === other.tunnel;
+}
+
+function union(one: readonly Registered[], other: readonly Registered[]): readonly Registered[] {
+  return [...one, ...other.filter((it) => !one.some((known) => isSame(known, it)))];
+}
+
+function urlOf(protocol: string, hostname: string): string {
+  return protocol === "tcp" ? `tcp://${hostname}` : `https://${hostname}/`;
+}
+
+function refused({ status, code, message }: RelayRefusal): Verdict {
+  if (status === 409) return no("Conflict", message);
+  if (status === 403) return no("HostnameNotPermitted", message);
+  if (status === 401) return no("Unauthorized", `The relay does not know the token: ${message}`);
+  return no("Refused", code === "" ? message : `${code}: ${message}`);
+}

@@ -1,0 +1,127 @@
+/** What all reconcilers work with. */
+import type { KubeClient } from "../kube/client.ts";
+import type { EventRecorder, EventText } from "../kube/events.ts";
+import { type Condition, keyOf, type KubeObject } from "../kube/objects.ts";
+import type { Resource } from "../kube/resources.ts";
+import type { Log } from "../log.ts";
+import { conditionsOf, readyOf, type Verdict } from "./conditions.ts";
+import type { RelayAccesses } from "./relay_accesses.ts";
+import type { RelayApi } from "./relay_api.ts";
+import type { Digest, RouteTable } from "./route_table.ts";
+import { includes } from "./agent_objects.ts";
+import type { Tunnel } from "./tunnels.ts";
+import type { Followed, World } from "./world.ts";
+
+/** Settings of the operator. */
+export interface OperatorSettings {
+  /** Where ClusterTunnels' objects are, and the Lease. */
+  readonly namespace: string;
+  readonly idPrefix: string;
+  readonly agentImage: string;
+  /** How often what is at relays and in DNS is looked at again. */
+  readonly resyncMs: number;
+  /** How often Secrets are looked at that nothing tells about. */
+  readonly checkMs: number;
+  /** How long a clean-up may be refused before the object is let go. */
+  readonly orphanMs: number;
+}
+
+/** Parts that reconcilers share. */
+export interface Context {
+  readonly client: KubeClient;
+  readonly world: World;
+  readonly relays: RelayApi;
+  readonly accesses: RelayAccesses;
+  readonly events: EventRecorder;
+  readonly log: Log;
+  readonly settings: OperatorSettings;
+  readonly digest: Digest;
+  readonly routes: () => RouteTable;
+  /** A tunnel as it is now, by its key. */
+  readonly tunnel: (key: string) => Tunnel | undefined;
+}
+
+/** Applies a status if it says something new, and reports what became of `Ready`. */
+export async function writeStatus(
+  context: Context,
+  resource: Resource,
+  kind: Followed,
+  object: KubeObject,
+  status: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const before = (object["status"] ?? {}) as { readonly conditions?: readonly Condition[] };
+  const wanted = { ...status };
+  if (includes(before, wanted) && sameKeys(before, wanted)) return;
+  const { name, namespace, uid } = object.metadata;
+  const written = await context.client.apply(resource, {
+    metadata: {
+      name,
+      ...namespace !== undefined && { namespace },
+      ...uid !== undefined && { uid },
+    },
+    status: wanted,
+  }, "status");
+  context.world.learn(kind, written);
+  await reportReady(context, resource, object, before.conditions, status);
+}
+
+function sameKeys(before: object, wanted: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(before).every((key) => wanted[key] !== undefined);
+}
+
+/** One Event when an object becomes ready, and one for each new reason why it is not. */
+async function reportReady(
+  { events }: Context,
+  resource: Resource,
+  object: KubeObject,
+  before: readonly Condition[] | undefined,
+  status: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const find = (conditions: readonly Condition[] | undefined) =>
+    conditions?.find(({ type }) => type === "Ready");
+  const last = find(before);
+  const now = find(status["conditions"] as readonly Condition[] | undefined);
+  if (!now || (last?.status === now.status && last.reason === now.reason)) return;
+  const text: EventText = now.status === "True"
+    ? { type: "Normal", reason: "Ready", action: "Reconcile", note: "Ready" }
+    : { type: "Warning", reason: now.reason, action: "Reconcile", note: now.message };
+  // What only takes its time is no news.
+  if (now.status === "Unknown") return;
+  await events.report(resource, object, text);
+}
+
+/** Conditions of an object, `Ready` among them. */
+export function conditionsWithReady(
+  verdicts: Readonly<Record<string, Verdict>>,
+  object: KubeObject,
+): Condition[] {
+  const { conditions } = (object["status"] ?? {}) as { conditions?: readonly Condition[] };
+  const all = { Ready: readyOf(verdicts), ...verdicts };
+  return conditionsOf(all, conditions, object.metadata.generation);
+}
+
+/** Puts our finalizer on an object, or takes it off. */
+export async function setFinalizers(
+  { client, world }: Context,
+  resource: Resource,
+  kind: Followed,
+  { metadata }: KubeObject,
+  finalizers: readonly string[],
+): Promise<void> {
+  const { name, namespace, uid = "" } = metadata;
+  const written = await client.apply(resource, {
+    metadata: { name, ...namespace !== undefined && { namespace }, uid, finalizers },
+  }, "finalizers");
+  if ((written.metadata.finalizers ?? []).length > 0) world.learn(kind, written);
+}
+
+/** How often a clean-up that is refused is tried again, at most. */
+export function isOrphaned({ settings }: Context, { metadata }: KubeObject): boolean {
+  const sinceMs = Date.now() - Date.parse(metadata.deletionTimestamp ?? "");
+  return sinceMs >= settings.orphanMs;
+}
+
+/** For messages: `Tunnel apps/home`. */
+export function titleOf(resource: Resource, { metadata }: KubeObject): string {
+  return `${resource.kind} ${keyOf(metadata)}`;
+}

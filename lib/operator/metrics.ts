@@ -1,0 +1,113 @@
+/** The operator's metrics. */
+import type { Counter, Instruments } from "../instruments.ts";
+import { Latency } from "../latency.ts";
+import type { OperatorObserver } from "./operator.ts";
+
+/** What gauges ask the operator when Prometheus asks them. */
+export interface OperatorStats {
+  readonly leads: boolean;
+  readonly depth: number;
+  readonly tunnels: number;
+  readonly bindings: number;
+}
+
+/** The metrics of one operator. */
+export class OperatorMetrics implements OperatorObserver {
+  readonly #instruments: Instruments;
+  readonly #requests: Counter<"verb" | "resource" | "code">;
+  readonly #lists: Counter<"resource">;
+  readonly #watches: Counter<"resource" | "why">;
+  readonly #relayRequests: Counter<"method" | "code">;
+  readonly #reconciled: Counter<"kind" | "result">;
+  readonly #durations = new Map<string, Latency>();
+
+  constructor(instruments: Instruments, stats: () => OperatorStats, version: string) {
+    this.#instruments = instruments;
+    this.#requests = instruments.counter(
+      "culvert_operator_kube_requests_total",
+      "Requests to the API server, by verb, resource and status code.",
+      "verb",
+      "resource",
+      "code",
+    );
+    this.#lists = instruments.counter(
+      "culvert_operator_kube_lists_total",
+      "Collections that were listed anew.",
+      "resource",
+    );
+    this.#watches = instruments.counter(
+      "culvert_operator_kube_watch_ends_total",
+      "Watches that ended: in order, by silence, as expired, or by an error.",
+      "resource",
+      "why",
+    );
+    this.#relayRequests = instruments.counter(
+      "culvert_operator_relay_requests_total",
+      "Requests to relays' admin APIs, by method and status code.",
+      "method",
+      "code",
+    );
+    this.#reconciled = instruments.counter(
+      "culvert_operator_reconciliations_total",
+      "Objects that were worked on, by kind and by result.",
+      "kind",
+      "result",
+    );
+    instruments.observeHistogram(
+      "culvert_operator_reconciliation_seconds",
+      "How long work on an object took, by kind.",
+      "kind",
+      () => this.#durations,
+    );
+    const gauge = (name: string, help: string, value: () => number): void =>
+      instruments.observeGauge({ name, help }, (sample) => sample(value()));
+    gauge("culvert_operator_leads", "1 while this replica acts, else 0.", () => +stats().leads);
+    gauge(
+      "culvert_operator_queue_depth",
+      "Objects that wait to be worked on.",
+      () => stats().depth,
+    );
+    gauge("culvert_operator_tunnels", "Tunnels and ClusterTunnels.", () => stats().tunnels);
+    gauge("culvert_operator_bindings", "TunnelBindings.", () => stats().bindings);
+    instruments.gauge(
+      "culvert_build_info",
+      "Always 1; the labels say which program this is.",
+      "program",
+      "version",
+    ).set({ program: "operator", version }, 1);
+  }
+
+  get contentType(): string {
+    return this.#instruments.contentType;
+  }
+
+  /** Everything in Prometheus' text format. */
+  text(): Promise<string> {
+    return this.#instruments.text();
+  }
+
+  requested(verb: string, resource: string, code: string): void {
+    this.#requests.inc({ verb, resource, code });
+  }
+
+  listed(resource: string): void {
+    this.#lists.inc({ resource });
+  }
+
+  watchEnded(resource: string, why: "closed" | "silent" | "expired" | "error"): void {
+    this.#watches.inc({ resource, why });
+  }
+
+  /** A relay's admin API answered, or did not. */
+  relayAnswered(method: string, code: string): void {
+    this.#relayRequests.inc({ method, code });
+  }
+
+  reconciled(kind: string, result: "done" | "retry" | "failed", seconds: number): void {
+    this.#reconciled.inc({ kind, result });
+    if (result === "failed") return;
+    const latency = this.#durations.get(kind) ?? new Latency();
+    this.#durations.set(kind, latency);
+    latency.observe(seconds);
+  }
+}

@@ -1,0 +1,342 @@
+/** The operator: follows what is in the cluster, compiles routes, and has reconcilers do the rest. */
+import type { CacheTiming } from "../kube/cache.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { isConflict, isPermanent } from "../kube/errors.ts";
+import { EventRecorder } from "../kube/events.ts";
+import type { KubeMetrics } from "../kube/metrics.ts";
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { WorkQueue } from "../kube/work_queue.ts";
+import type { Log } from "../log.ts";
+import { clusterTunnels, tunnels } from "./api/crds.ts";
+import { tunnelLabel } from "./api/schema.ts";
+import { BindingReconciler } from "./binding_reconciler.ts";
+import { CaTexts } from "./ca_texts.ts";
+import type { Context, OperatorSettings } from "./context.ts";
+import { RelayAccesses } from "./relay_accesses.ts";
+import type { RelayApi } from "./relay_api.ts";
+import {
+  type CompiledBinding,
+  compileRoutes,
+  type Digest,
+  type RouteTable,
+} from "./route_table.ts";
+import { ServiceAnnotations, serviceOfBinding } from "./service_annotations.ts";
+import { type ProbeTargets, TunnelReconciler } from "./tunnel_reconciler.ts";
+import { readTunnel, type Tunnel, tunnelKey } from "./tunnels.ts";
+import { type Followed, World } from "./world.ts";
+
+/** What an operator is made from. */
+export interface OperatorOptions {
+  readonly client: KubeClient;
+  readonly relays: RelayApi;
+  readonly settings: OperatorSettings;
+  readonly watchNamespaces: readonly string[];
+  readonly digest: Digest;
+  readonly newToken: () => string;
+  readonly probe: ProbeTargets;
+  /** Names this replica in Events. */
+  readonly instance: string;
+  readonly log: Log;
+  readonly metrics?: OperatorObserver;
+  readonly cacheTiming?: CacheTiming;
+  readonly firstBackoffMs?: number;
+}
+
+/** What the operator counts besides what its client does. */
+export interface OperatorObserver extends KubeMetrics {
+  reconciled(kind: string, result: "done" | "retry" | "failed", seconds: number): void;
+}
+
+/** Changes that come in this time are compiled together: at most five tables a second. */
+const compileMs = 200;
+
+/** One operator. */
+export class Operator {
+  readonly #options: OperatorOptions;
+  readonly #world: World;
+  readonly #queue: WorkQueue;
+  readonly #context: Context;
+  readonly #tunnelReconciler: TunnelReconciler;
+  readonly #bindings: BindingReconciler;
+  readonly #annotations: ServiceAnnotations;
+  readonly #cas: CaTexts;
+  #tunnels = new Map<string, Tunnel>();
+  #table: RouteTable = { bindings: new Map(), tunnels: new Map() };
+  /** What each binding and each tunnel was last asked to be. */
+  #prints = new Map<string, string>();
+  #compileTimer: ReturnType<typeof setTimeout> | undefined;
+  #isActing = false;
+  #hasStarted = false;
+
+  constructor(options: OperatorOptions) {
+    this.#options = options;
+    const { client, relays, settings, digest, log, instance, metrics, cacheTiming } = options;
+    this.#world = new World({
+      client,
+      watchNamespaces: options.watchNamespaces,
+      changed: (kind, after, before) => this.#changed(kind, after, before),
+      log,
+      ...metrics && { metrics },
+      ...cacheTiming && { timing: cacheTiming },
+    });
+    this.#context = {
+      ...{ client, relays, settings, digest, log },
+      world: this.#world,
+      accesses: new RelayAccesses(client),
+      events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),
+      routes: () => this.#table,
+      tunnel: (key) => this.#tunnels.get(key),
+    };
+    this.#cas = new CaTexts(this.#context, () => this.#compileSoon());
+    this.#tunnelReconciler = new TunnelReconciler({
+      context: this.#context,
+      probe: options.probe,
+      newToken: options.newToken,
+      served: () => this.#compileSoon(),
+    });
+    this.#bindings = new BindingReconciler(this.#context, this.#tunnelReconciler);
+    this.#annotations = new ServiceAnnotations(this.#context);
+    this.#queue = new WorkQueue({
+      work: (key) => this.#work(key),
+      failed: (key, error) => this.#failed(key, error),
+      ...options.firstBackoffMs !== undefined && { firstBackoffMs: options.firstBackoffMs },
+    });
+  }
+
+  /** Keys that wait to be worked on. */
+  get depth(): number {
+    return this.#queue.depth;
+  }
+
+  /** How many of each kind there are. */
+  get counts(): { readonly tunnels: number; readonly bindings: number } {
+    return { tunnels: this.#tunnels.size, bindings: this.#table.bindings.size };
+  }
+
+  /** Resolves when everything has been listed once. */
+  async synced(): Promise<void> {
+    await this.#world.synced();
+  }
+
+  /** Follows the cluster until the signal is aborted; changes nothing. */
+  async watch(signal: AbortSignal): Promise<void> {
+    await this.#world.run(signal);
+  }
+
+  /** Acts on what there is until the signal is aborted: for the replica that leads. */
+  async act(signal: AbortSignal): Promise<void> {
+    const isOver = new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    // What has not been listed yet must not pass for absent.
+    await Promise.race([this.#world.synced(), isOver]);
+    if (signal.aborted) return;
+    this.#isActing = true;
+    this.#prints.clear();
+    this.#hasStarted = false;
+    this.#compile();
+    for (const service of this.#world.values("services")) this.#addService(service);
+    for (const binding of this.#world.values("bindings")) this.#addOwningService(binding);
+    await isOver;
+    this.#isActing = false;
+    clearTimeout(this.#compileTimer);
+    this.#compileTimer = undefined;
+    this.#cas.stop();
+    await this.#queue.stop();
+  }
+
+  /** Whether nothing is left to do at the moment; for tests. */
+  get isSettled(): boolean {
+    return this.#hasStarted && this.#compileTimer === undefined && this.#queue.isIdle;
+  }
+
+  #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {
+    if (!this.#isActing) return;
+    const object = (after ?? before)!;
+    switch (kind) {
+      case "tunnels":
+      case "clusterTunnels": {
+        const key = tunnelKey(kind === "tunnels" ? tunnels : clusterTunnels, object.metadata);
+        if (!isSameButStatus(after, before)) this.#queue.add(`tunnel:${key}`);
+        return this.#compileSoon();
+      }
+      case "bindings":
+        this.#addOwningService(object);
+        // A deletion does not wait for a compilation.
+        if (object.metadata.deletionTimestamp !== undefined) this.#addBinding(object);
+        if (isSameButStatus(after, before)) return;
+        return this.#compileSoon();
+      case "services":
+        this.#addService(object);
+        if (annotations(after) !== annotations(before)) {
+          this.#queue.add(`service:${keyOf(object.metadata)}`);
+        }
+        return this.#compileSoon();
+      case "namespaces":
+        return this.#compileSoon();
+      default:
+        return this.#addTunnelOf(object);
+    }
+  }
+
+  /** Objects that are made for a tunnel have its name in a label. */
+  #addTunnelOf({ metadata }: KubeObject): void {
+    const name = metadata.labels?.[tunnelLabel];
+    if (name === undefined) return;
+    const isOfCluster = metadata.labels?.["culvert.dev/tunnel-kind"] === "ClusterTunnel";
+    const key = isOfCluster ? `ClusterTunnel/${name}` : `Tunnel/${metadata.namespace}/${name}`;
+    this.#queue.add(`tunnel:${key}`);
+  }
+
+  #addService(service: KubeObject): void {
+    const { annotations = {}, namespace, name } = service.metadata;
+    if (annotations["culvert.dev/tunnel"] !== undefined) {
+      this.#queue.add(`service:${namespace}/${name}`);
+    }
+  }
+
+  #addOwningService(binding: KubeObject): void {
+    const service = serviceOfBinding(binding);
+    if (service !== undefined) this.#queue.add(`service:${service}`);
+  }
+
+  #addBinding({ metadata }: KubeObject): void {
+    this.#queue.add(`binding:${keyOf(metadata)}`);
+  }
+
+  #compileSoon(): void {
+    if (!this.#isActing) return;
+    this.#compileTimer ??= setTimeout(() => {
+      this.#compileTimer = undefined;
+      this.#compile();
+    }, compileMs);
+  }
+
+  /** Compiles everything, and asks for work on what has changed. */
+  #compile(): void {
+    const { settings, digest } = this.#options;
+    this.#tunnels = new Map();
+    for (
+      const [kind, resource] of [["tunnels", tunnels], ["clusterTunnels", clusterTunnels]] as const
+    ) {
+      for (const object of this.#world.values(kind)) {
+        const tunnel = readTunnel(resource, object, settings.namespace);
+        this.#tunnels.set(tunnel.key, tunnel);
+      }
+    }
+    const table = compileRoutes({
+      tunnels: this.#tunnels,
+      bindings: this.#world.values("bindings"),
+      service: (key) => this.#world.get("services", key),
+      namespaceLabels: (name) => this.#world.get("namespaces", name)?.metadata.labels,
+      ca: (namespace, name, key) => this.#cas.get(namespace, name, key),
+      idPrefix: settings.idPrefix,
+    }, digest);
+    // A CA that has not been read yet must not pass for one that is missing.
+    if (!this.#cas.isComplete) return;
+    this.#cas.keepUsed();
+    this.#table = table;
+    this.#addChanges(digest);
+    if (this.#hasStarted) return;
+    this.#hasStarted = true;
+    this.#queue.start();
+  }
+
+  /** Asks for work on what is another than at the last compilation. */
+  #addChanges(digest: Digest): void {
+    const prints = new Map<string, string>();
+    for (const [key, tunnel] of this.#tunnels) {
+      const { targets, files } = this.#table.tunnels.get(key)!;
+      const { metadata: { uid, generation } } = tunnel.object;
+      const print = JSON.stringify([uid, generation, tunnel.isDeleted, targets, [...files]]);
+      prints.set(`tunnel:${key}`, digest(print));
+    }
+    for (const [key, binding] of this.#table.bindings) {
+      prints.set(`binding:${key}`, digest(this.#printOf(binding)));
+    }
+    const before = this.#prints;
+    this.#prints = prints;
+    for (const [key, print] of prints) if (before.get(key) !== print) this.#queue.add(key);
+    for (const key of before.keys()) if (!prints.has(key)) this.#queue.add(key);
+  }
+
+  /** Everything that a binding's reconciliation depends on. */
+  #printOf({ object, routes, tunnel }: CompiledBinding): string {
+    const { uid, generation, deletionTimestamp } = object.metadata;
+    const served = routes.map(({ target }) =>
+      target !== undefined && tunnel !== undefined &&
+      this.#tunnelReconciler.serves(tunnel.key, target)
+    );
+    return JSON.stringify([
+      ...[uid, generation, deletionTimestamp, routes, served],
+      ...[tunnel?.key, tunnel?.object.metadata.generation, tunnel?.isDeleted],
+      tunnel !== undefined && this.#tunnelReconciler.registration(tunnel.key)?.reason,
+    ]);
+  }
+
+  async #work(key: string): Promise<number | undefined> {
+    const beganMs = performance.now();
+    const colon = key.indexOf(":");
+    const [kind, name] = [key.slice(0, colon), key.slice(colon + 1)];
+    const count = (result: "done" | "retry") =>
+      this.#options.metrics?.reconciled(kind, result, (performance.now() - beganMs) / 1_000);
+    const again = await this.#reconcile(kind, name);
+    count(again === undefined ? "done" : "retry");
+    return again;
+  }
+
+  async #reconcile(kind: string, name: string): Promise<number | undefined> {
+    if (kind === "binding") return await this.#bindings.reconcile(name);
+    if (kind === "service") return await this.#annotations.reconcile(name);
+    const tunnel = this.#latest(name);
+    if (!tunnel) {
+      this.#tunnelReconciler.forget(name);
+      return undefined;
+    }
+    const before = this.#tunnelReconciler.registration(name)?.reason;
+    const again = await this.#tunnelReconciler.reconcile(tunnel);
+    // Its bindings wait for that.
+    if (before !== this.#tunnelReconciler.registration(name)?.reason) this.#compileSoon();
+    return again;
+  }
+
+  /** A tunnel as the caches have it now, which may be newer than the last compilation. */
+  #latest(key: string): Tunnel | undefined {
+    const isOfCluster = key.startsWith("ClusterTunnel/");
+    const object = this.#world.get(
+      isOfCluster ? "clusterTunnels" : "tunnels",
+      key.slice(key.indexOf("/") + 1),
+    );
+    return object &&
+      readTunnel(
+        isOfCluster ? clusterTunnels : tunnels,
+        object,
+        this.#options.settings.namespace,
+      );
+  }
+
+  #failed(key: string, error: unknown): boolean {
+    const { log, metrics } = this.#options;
+    metrics?.reconciled(key.slice(0, key.indexOf(":")), "failed", 0);
+    const message = error instanceof Error ? error.message : String(error);
+    // Somebody else was faster: the next look sees what they did.
+    if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason: message });
+    else log.warn("Could not reconcile", { key, reason: message });
+    return isPermanent(error);
+  }
+}
+
+/** Whether the change is one of the status alone. */
+function isSameButStatus(after: KubeObject | undefined, before: KubeObject | undefined): boolean {
+  if (!after || !before) return false;
+  const [one, other] = [after.metadata, before.metadata];
+  return one.uid === other.uid && one.generation === other.generation &&
+    one.deletionTimestamp === other.deletionTimestamp &&
+    JSON.stringify([one.labels, one.annotations]) ===
+      JSON.stringify([other.labels, other.annotations]);
+}
+
+function annotations(service: KubeObject | undefined): string {
+  return JSON.stringify(service?.metadata.annotations ?? {});
+}

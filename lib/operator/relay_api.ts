@@ -1,0 +1,238 @@
+/** A relay's admin API, as far as the operator needs it. */
+
+/** Sends one request. @param caPem CA of the listener's certificate; public CAs alone without */
+export type RelayFetch = (
+  url: string,
+  init: {
+    readonly method: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body?: string;
+    readonly signal: AbortSignal;
+  },
+  caPem: string | undefined,
+) => Promise<Response>;
+
+/** How one tunnel reaches its relay's API. */
+export interface RelayAccess {
+  /** Without a slash at the end. */
+  readonly endpoint: string;
+  readonly token: string;
+  readonly caPem?: string | undefined;
+}
+
+/** The relay refused; asking again the same will be refused again. */
+export class RelayRefusal extends Error {
+  override readonly name = "RelayRefusal";
+  readonly status: number;
+  readonly code: string;
+
+  constructor(status: number, code: string, message: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The relay could not be asked, or could not answer now. */
+export class RelayUnreachable extends Error {
+  override readonly name = "RelayUnreachable";
+  /** When the next try is worth it. */
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** What is registered under a name. */
+export type RelayCollection = "clusters" | "services" | "policies";
+
+/** What a PUT came to: in force, or waiting until somebody at the relay accepts it. */
+export type PutOutcome = "accepted" | "pending";
+
+/** What the API calls run with. */
+export interface RelayApiOptions {
+  readonly fetch: RelayFetch;
+  /** Called before each request that changes something; throws if this process must not. */
+  readonly mayWrite?: () => void;
+  readonly answered?: (method: string, code: string) => void;
+  readonly timeoutMs?: number;
+  readonly firstBackoffMs?: number;
+  readonly maxBackoffMs?: number;
+  readonly random?: () => number;
+}
+
+const defaultTimeoutMs = 10_000;
+const defaultFirstBackoffMs = 1_000;
+/** A relay that returns is asked again within a minute. */
+const defaultMaxBackoffMs = 45_000;
+const maxAnswerBytes = 1024 * 1024;
+/** An endpoint that nothing names any more needs no memory. */
+const maxEndpoints = 1_024;
+
+interface Trouble {
+  failures: number;
+  untilMs: number;
+}
+
+/** Calls to the APIs of all relays. One that does not answer is left alone for a while. */
+export class RelayApi {
+  readonly #options: RelayApiOptions;
+  readonly #troubles = new Map<string, Trouble>();
+
+  constructor(options: RelayApiOptions) {
+    this.#options = options;
+  }
+
+  /** Puts an entry, new or changed. @throws {RelayRefusal | RelayUnreachable} */
+  async put(
+    access: RelayAccess,
+    collection: RelayCollection,
+    name: string,
+    entry: unknown,
+  ): Promise<PutOutcome> {
+    const { status } = await this.#call(access, "PUT", pathOf(collection, name), entry);
+    return status === 202 ? "pending" : "accepted";
+  }
+
+  /** Reads an entry; undefined if there is none. @throws as {@link put} does */
+  async find(
+    access: RelayAccess,
+    collection: RelayCollection,
+    name: string,
+  ): Promise<Readonly<Record<string, unknown>> | undefined> {
+    try {
+      const { body } = await this.#call(access, "GET", pathOf(collection, name));
+      return body;
+    } catch (error) {
+      if (error instanceof RelayRefusal && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Deletes an entry if it has this owner; another's stays, and that there is none is no error.
+   *
+   * @throws as {@link put} does
+   */
+  async delete(
+    access: RelayAccess,
+    collection: RelayCollection,
+    name: string,
+    owner: string,
+  ): Promise<void> {
+    const entry = await this.find(access, collection, name);
+    if (!entry || entry["owner"] !== owner) return;
+    try {
+      await this.#call(access, "DELETE", pathOf(collection, name));
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) || error.status !== 404) throw error;
+    }
+  }
+
+  async #call(
+    access: RelayAccess,
+    method: string,
+    path: string,
+    value?: unknown,
+  ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
+    const { endpoint, token, caPem } = access;
+    this.#refuseWhileInTrouble(endpoint);
+    if (method !== "GET") this.#options.mayWrite?.();
+    const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
+    let status: number;
+    let body: Readonly<Record<string, unknown>>;
+    try {
+      const response = await this.#options.fetch(endpoint + path, {
+        method,
+        headers: {
+          accept: "application/json",
+          authorization: `Bearer ${token}`,
+          ...value !== undefined && { "content-type": "application/json" },
+        },
+        ...value !== undefined && { body: JSON.stringify(value) },
+        signal: AbortSignal.timeout(timeoutMs),
+      }, caPem);
+      status = response.status;
+      body = await bodyOf(response);
+    } catch (error) {
+      answered(method, "error");
+      throw this.#failed(endpoint, reasonOf(error));
+    }
+    answered(method, String(status));
+    if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
+      throw this.#failed(endpoint, `the relay answered with status ${status}`);
+    }
+    this.#troubles.delete(endpoint);
+    if (status < 300) return { status, body };
+    throw new RelayRefusal(status, codeOf(body), messageOf(body, status));
+  }
+
+  #refuseWhileInTrouble(endpoint: string): void {
+    const trouble = this.#troubles.get(endpoint);
+    const waitMs = (trouble?.untilMs ?? 0) - performance.now();
+    if (waitMs > 0) throw new RelayUnreachable("the relay has not answered lately", waitMs);
+  }
+
+  #failed(endpoint: string, reason: string): RelayUnreachable {
+    const {
+      firstBackoffMs = defaultFirstBackoffMs,
+      maxBackoffMs = defaultMaxBackoffMs,
+      random = Math.random,
+    } = this.#options;
+    const known = this.#troubles.get(endpoint);
+    if (!known && this.#troubles.size >= maxEndpoints) this.#troubles.clear();
+    const nowMs = performance.now();
+    // Requests that were under way together failed together.
+    const isNew = !known || nowMs >= known.untilMs;
+    const failures = (known?.failures ?? 0) + Number(isNew);
+    const bound = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures - 1, 20));
+    const waitMs = bound / 2 + random() * bound / 2;
+    if (isNew) this.#troubles.set(endpoint, { failures, untilMs: nowMs + waitMs });
+    return new RelayUnreachable(reason, waitMs);
+  }
+}
+
+function pathOf(collection: RelayCollection, name: string): string {
+  return `/admin/v1/${collection}/${encodeURIComponent(name)}`;
+}
+
+async function bodyOf(response: Response): Promise<Readonly<Record<string, unknown>>> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > maxAnswerBytes) throw new Error("the relay's answer is too long");
+    chunks.push(chunk);
+  }
+  const text = await new Blob(chunks as BlobPart[]).text();
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+  } catch {
+    // Not from a relay, or no body at all: the status has to do.
+  }
+  return {};
+}
+
+function codeOf(body: Readonly<Record<string, unknown>>): string {
+  const { code } = (body["error"] ?? {}) as { code?: unknown };
+  return typeof code === "string" ? code : "";
+}
+
+const maxMessageCharacters = 512;
+
+function messageOf(body: Readonly<Record<string, unknown>>, status: number): string {
+  const { message } = (body["error"] ?? {}) as { message?: unknown };
+  return typeof message === "string" && message !== ""
+    ? message.slice(0, maxMessageCharacters)
+    : `the relay answered with status ${status}`;
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof DOMException && error.name === "TimeoutError") {
+    return "the relay did not answer in time";
+  }
+  return `the relay can't be reached: ${error instanceof Error ? error.message : String(error)}`;
+}

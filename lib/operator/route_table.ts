@@ -1,0 +1,301 @@
+/**
+ * The route table: what bindings ask for, compiled into the targets of each tunnel's agents and the
+ * services at its relay. Another source of routes would be compiled into the same table.
+ */
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
+import { no, type Verdict, yes } from "./conditions.ts";
+import { idOf, type Tunnel } from "./tunnels.ts";
+
+/** What routes are compiled from. */
+export interface RouteSources {
+  readonly tunnels: ReadonlyMap<string, Tunnel>;
+  readonly bindings: Iterable<KubeObject>;
+  service(key: string): KubeObject | undefined;
+  /** Labels of a namespace; undefined when they are not known (yet). */
+  namespaceLabels(name: string): Readonly<Record<string, string>> | undefined;
+  /** Text of a ConfigMap's key, or why there is none. */
+  ca(namespace: string, name: string, key: string): { pem: string } | { fault: string };
+  readonly idPrefix: string;
+}
+
+/** One target, as the agent's targets file has it. */
+export interface Target {
+  readonly name: string;
+  readonly address: string;
+  readonly kind?: "tcp";
+  readonly tls?: { readonly ca?: string; readonly serverName?: string };
+}
+
+/** What became of one route. */
+export interface CompiledRoute {
+  readonly spec: RouteSpec;
+  /** Its name as a target and as a service at the relay. */
+  readonly id: string;
+  readonly accepted: Verdict;
+  readonly resolved: Verdict;
+  readonly target?: Target;
+}
+
+/** What became of one binding. */
+export interface CompiledBinding {
+  readonly key: string;
+  readonly object: KubeObject;
+  readonly spec: BindingSpec | undefined;
+  readonly tunnel: Tunnel | undefined;
+  readonly routes: readonly CompiledRoute[];
+}
+
+/** What one tunnel's agents serve. */
+export interface TunnelTable {
+  readonly targets: readonly Target[];
+  /** Files beside the targets file, by name. */
+  readonly files: ReadonlyMap<string, string>;
+}
+
+/** Everything compiled. */
+export interface RouteTable {
+  readonly bindings: ReadonlyMap<string, CompiledBinding>;
+  readonly tunnels: ReadonlyMap<string, TunnelTable>;
+}
+
+/** As many as an agent takes. */
+export const maxTargets = 1_000;
+
+/** Where the targets file and its CAs are in the agent's pod. */
+export const targetsFolder = "/etc/culvert/targets";
+
+/** Digests names and texts. */
+export type Digest = (text: string) => string;
+
+/** Compiles all routes. Older bindings win over younger ones. */
+export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable {
+  const bindings = new Map<string, CompiledBinding>();
+  const tables = new Map<string, MutableTable>();
+  for (const key of sources.tunnels.keys()) {
+    tables.set(key, { targets: new Map(), files: new Map() });
+  }
+  const taken: Taken = { hostnames: new Map() };
+  for (const object of byAge(sources.bindings)) {
+    const compiled = compileBinding(object, { sources, digest, tables, taken });
+    bindings.set(compiled.key, compiled);
+  }
+  const tunnels = [...tables].map(([key, { targets, files }]): [string, TunnelTable] => [key, {
+    targets: [...targets.values()].sort((a, b) => a.name < b.name ? -1 : 1),
+    files,
+  }]);
+  return { bindings, tunnels: new Map(tunnels) };
+}
+
+interface MutableTable {
+  readonly targets: Map<string, Target>;
+  readonly files: Map<string, string>;
+}
+
+/** What older routes have. */
+interface Taken {
+  /** By relay and hostname: the binding that has it. */
+  readonly hostnames: Map<string, string>;
+}
+
+interface Context {
+  readonly sources: RouteSources;
+  readonly digest: Digest;
+  readonly tables: ReadonlyMap<string, MutableTable>;
+  readonly taken: Taken;
+}
+
+function byAge(bindings: Iterable<KubeObject>): KubeObject[] {
+  const rank = ({ metadata }: KubeObject) => `${metadata.creationTimestamp} ${keyOf(metadata)}`;
+  return [...bindings].sort((a, b) => rank(a) < rank(b) ? -1 : 1);
+}
+
+function compileBinding(object: KubeObject, context: Context): CompiledBinding {
+  const key = keyOf(object.metadata);
+  const { success, data: spec } = bindingSpec.safeParse(object["spec"]);
+  if (!success || object.metadata.deletionTimestamp !== undefined) {
+    return { key, object, spec: success ? spec : undefined, tunnel: undefined, routes: [] };
+  }
+  const tunnel = context.sources.tunnels.get(tunnelOf(spec, object));
+  const admission = admit(object, spec, tunnel, context.sources);
+  const routes = spec.routes.map((route) =>
+    compileRoute(route, { ...context, object, tunnel, admission })
+  );
+  return { key, object, spec, tunnel, routes };
+}
+
+function tunnelOf({ tunnelRef }: BindingSpec, { metadata }: KubeObject): string {
+  return tunnelRef.kind === "ClusterTunnel"
+    ? `ClusterTunnel/${tunnelRef.name}`
+    : `Tunnel/${tunnelRef.namespace ?? metadata.namespace}/${tunnelRef.name}`;
+}
+
+/** Whether a binding may use its tunnel at all. */
+function admit(
+  { metadata: { namespace = "" } }: KubeObject,
+  { tunnelRef }: BindingSpec,
+  tunnel: Tunnel | undefined,
+  sources: RouteSources,
+): Verdict {
+  if (!tunnel) {
+    return no("TunnelNotFound", `There is no ${tunnelRef.kind} ${JSON.stringify(tunnelRef.name)}`);
+  }
+  if (!tunnel.spec) return no("TunnelInvalid", "The tunnel's spec can't be read");
+  if (tunnel.isDeleted) return no("TunnelDeleted", "The tunnel is being deleted");
+  const { namespaces, selector } = tunnel.spec.allowedBindings;
+  const refused = no(
+    "NotAllowedByTunnel",
+    `The tunnel takes no bindings of namespace ${namespace} (allowedBindings.namespaces: ${namespaces})`,
+  );
+  if (namespaces === "All") return yes("Accepted");
+  if (namespaces === "Same") return tunnel.home === namespace ? yes("Accepted") : refused;
+  const labels = sources.namespaceLabels(namespace) ?? {};
+  const isSelected = Object.entries(selector?.matchLabels ?? {})
+    .every(([label, value]) => labels[label] === value);
+  return isSelected ? yes("Accepted") : refused;
+}
+
+interface RouteContext extends Context {
+  readonly object: KubeObject;
+  readonly tunnel: Tunnel | undefined;
+  readonly admission: Verdict;
+}
+
+function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
+  const { tunnel, object, digest, sources, tables } = context;
+  const { namespace = "", name } = object.metadata;
+  const tunnelId = tunnel ? idOf(tunnel, sources.idPrefix) : "";
+  const id = nameOf([tunnelId, namespace, name, spec.name], digest);
+  const accepted = acceptRoute(spec, id, context);
+  const found = resolve(spec, namespace, sources);
+  const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");
+  if (accepted.status !== "True" || "fault" in found || !tunnel) {
+    return { spec, id, accepted, resolved };
+  }
+  const table = tables.get(tunnel.key)!;
+  const tls = tlsOf(spec, found.caPem, table, digest);
+  const target: Target = {
+    name: id,
+    address: found.address,
+    ...spec.protocol === "tcp" && { kind: "tcp" as const },
+    ...tls && { tls },
+  };
+  table.targets.set(id, target);
+  return { spec, id, accepted, resolved, target };
+}
+
+function acceptRoute(spec: RouteSpec, id: string, context: RouteContext): Verdict {
+  const { tunnel, admission, object, taken, tables } = context;
+  if (admission.status !== "True" || !tunnel?.spec) return admission;
+  const { hostnames: permitted } = tunnel.spec.allowedBindings;
+  const outside = permitted && spec.hostnames.find((name) => !isPermitted(name, permitted));
+  if (outside !== undefined) {
+    return no(
+      "HostnameNotPermitted",
+      `${outside} is none of the tunnel's allowedBindings.hostnames: ${permitted!.join(", ")}`,
+    );
+  }
+  const own = keyOf(object.metadata);
+  const scope = tunnel.spec.relay.registration.api?.endpoint ?? tunnel.spec.relay.url;
+  for (const hostname of spec.hostnames) {
+    const holder = taken.hostnames.get(`${scope} ${hostname}`);
+    if (holder === undefined) continue;
+    return no("Conflicted", `${hostname} belongs to route ${holder}, which is older`);
+  }
+  const { targets } = tables.get(tunnel.key)!;
+  if (targets.has(id)) {
+    return no("Conflicted", "Another route has the same name; rename this one");
+  }
+  if (targets.size >= maxTargets) {
+    return no("TooManyRoutes", `A tunnel has at most ${maxTargets} routes`);
+  }
+  for (const hostname of spec.hostnames) {
+    taken.hostnames.set(`${scope} ${hostname}`, `${spec.name} of TunnelBinding ${own}`);
+  }
+  return yes("Accepted");
+}
+
+/** `*.example.com` permits every name below example.com, and wildcards for parts of it. */
+function isPermitted(hostname: string, permitted: readonly string[]): boolean {
+  return permitted.some((pattern) =>
+    pattern === hostname || (pattern.startsWith("*.") && hostname.endsWith(pattern.slice(1)))
+  );
+}
+
+type Resolution =
+  | { readonly address: string; readonly caPem: string | undefined }
+  | { readonly fault: Verdict };
+
+interface ServicePort {
+  readonly name?: string;
+  readonly port: number;
+  readonly protocol?: string;
+  readonly targetPort?: number | string;
+}
+
+function resolve(spec: RouteSpec, namespace: string, sources: RouteSources): Resolution {
+  const { name, port } = spec.backend.service;
+  const service = sources.service(`${namespace}/${name}`);
+  const backendNotFound = (what: string) => ({ fault: no("BackendNotFound", what) });
+  if (!service) return backendNotFound(`There is no Service ${name} in namespace ${namespace}`);
+  const { type, ports = [], clusterIP } = (service["spec"] ?? {}) as {
+    type?: string;
+    ports?: readonly ServicePort[];
+    clusterIP?: string;
+  };
+  const notPermitted = (what: string) => ({ fault: no("RefNotPermitted", what) });
+  if (type === "ExternalName") {
+    return notPermitted(`Service ${name} is of type ExternalName, which leads out of the cluster`);
+  }
+  if (namespace === "default" && name === "kubernetes") {
+    return notPermitted("Service kubernetes is the API server; use the Tunnel's kubernetesApi");
+  }
+  const found = ports.find((it) => it.name === port || it.port === Number(port));
+  if (!found) {
+    const known = ports.map((it) => it.name ?? it.port).join(", ");
+    return backendNotFound(`Service ${name} has no port ${port}; it has ${known || "none"}`);
+  }
+  if (found.protocol !== undefined && found.protocol !== "TCP") {
+    return backendNotFound(`Port ${port} of Service ${name} is ${found.protocol}, not TCP`);
+  }
+  // A headless Service's name leads to its pods, where the target port counts.
+  const number = clusterIP === "None" && typeof found.targetPort === "number"
+    ? found.targetPort
+    : found.port;
+  const caRef = spec.tls?.caRef;
+  const ca = caRef && sources.ca(namespace, caRef.name, caRef.key);
+  if (ca && "fault" in ca) return { fault: no("CaNotFound", ca.fault) };
+  return { address: `${name}.${namespace}.svc:${number}`, caPem: ca?.pem };
+}
+
+function tlsOf(
+  { protocol, tls }: RouteSpec,
+  caPem: string | undefined,
+  { files }: MutableTable,
+  digest: Digest,
+): Target["tls"] | undefined {
+  if (protocol !== "https") return undefined;
+  const { serverName } = tls ?? {};
+  const file = caPem === undefined ? undefined : `ca-${digest(caPem).slice(0, 16)}.crt`;
+  if (file !== undefined) files.set(file, caPem!);
+  return {
+    ...file !== undefined && { ca: `${targetsFolder}/${file}` },
+    ...serverName !== undefined && { serverName },
+  };
+}
+
+const maxNameCharacters = 63;
+const digestCharacters = 16;
+
+/** A name for people with a digest for uniqueness. */
+function nameOf([tunnel = "", ...parts]: readonly string[], digest: Digest): string {
+  const suffix = digest(JSON.stringify([tunnel, ...parts])).slice(0, digestCharacters);
+  const readable = parts.join("-").replaceAll(".", "-")
+    .slice(0, maxNameCharacters - digestCharacters - 1).replace(/-+$/, "");
+  return `${readable}-${suffix}`;
+}
+
+/** The text of the targets file. */
+export function targetsText({ targets }: Pick<TunnelTable, "targets">): string {
+  return `${JSON.stringify({ targets }, undefined, 1)}\n`;
+}

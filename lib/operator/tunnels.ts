@@ -1,0 +1,61 @@
+/** Tunnels and ClusterTunnels as this program sees them: one thing of two kinds. */
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import type { Resource } from "../kube/resources.ts";
+import { clusterTunnels, tunnels } from "./api/crds.ts";
+import { type TunnelSpec, tunnelSpec, type TunnelStatus } from "./api/tunnel.ts";
+
+/** A tunnel of either kind. */
+export interface Tunnel {
+  /** `Tunnel/NAMESPACE/NAME` or `ClusterTunnel/NAME`. */
+  readonly key: string;
+  readonly resource: Resource;
+  readonly object: KubeObject;
+  readonly name: string;
+  /** Where its objects are: its own namespace, or the operator's. */
+  readonly home: string;
+  /** Undefined when this program can't read it, as with an older definition of the kind. */
+  readonly spec: TunnelSpec | undefined;
+  readonly status: TunnelStatus;
+  readonly isDeleted: boolean;
+}
+
+/** The kind of a tunnel by its key. */
+export function resourceOfTunnel(key: string): Resource {
+  return key.startsWith("ClusterTunnel/") ? clusterTunnels : tunnels;
+}
+
+export function tunnelKey(resource: Resource, metadata: KubeObject["metadata"]): string {
+  return `${resource.kind}/${keyOf(metadata)}`;
+}
+
+/** Reads an object. @param operatorNamespace Where a ClusterTunnel's objects are. */
+export function readTunnel(
+  resource: Resource,
+  object: KubeObject,
+  operatorNamespace: string,
+): Tunnel {
+  const { metadata } = object;
+  const { success, data } = tunnelSpec.safeParse(object["spec"]);
+  return {
+    key: tunnelKey(resource, metadata),
+    resource,
+    object,
+    name: metadata.name,
+    home: metadata.namespace ?? operatorNamespace,
+    spec: success ? data : undefined,
+    status: (object["status"] ?? {}) as TunnelStatus,
+    isDeleted: metadata.deletionTimestamp !== undefined,
+  };
+}
+
+const maxIdCharacters = 63;
+
+/** The id at the relay: the one that was recorded, the spec's, or one made of the tunnel's name. */
+export function idOf({ status, spec, object, name }: Tunnel, prefix: string): string {
+  if (status.id !== undefined) return status.id;
+  if (spec?.id !== undefined) return spec.id;
+  const { namespace } = object.metadata;
+  const parts = [prefix, namespace, name].filter((part) => part !== undefined && part !== "");
+  // A ClusterTunnel's name may have dots.
+  return parts.join("-").replaceAll(".", "-").slice(0, maxIdCharacters).replace(/-+$/, "");
+}

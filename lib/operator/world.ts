@@ -1,0 +1,162 @@
+/** What this program knows of the cluster: caches of the kinds that it follows. */
+import { Cache, type CacheTiming } from "../kube/cache.ts";
+import type { KubeClient } from "../kube/client.ts";
+import type { KubeMetrics } from "../kube/metrics.ts";
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import {
+  configMaps,
+  deployments,
+  namespaces,
+  podDisruptionBudgets,
+  pods,
+  type Resource,
+  services,
+} from "../kube/resources.ts";
+import type { Log } from "../log.ts";
+import { managedSelector } from "./agent_objects.ts";
+import { clusterTunnels, tunnelBindings, tunnels } from "./api/crds.ts";
+
+/** What a world is made from. */
+export interface WorldOptions {
+  readonly client: KubeClient;
+  /** Namespaces that are watched; none is all, and cluster-wide kinds besides. */
+  readonly watchNamespaces: readonly string[];
+  readonly changed: (kind: Followed, after: KubeObject | undefined, before?: KubeObject) => void;
+  readonly log: Log;
+  readonly metrics?: KubeMetrics;
+  readonly timing?: CacheTiming;
+}
+
+/** The kinds that are followed. */
+export type Followed =
+  | "tunnels"
+  | "clusterTunnels"
+  | "bindings"
+  | "services"
+  | "deployments"
+  | "configMaps"
+  | "pods"
+  | "budgets"
+  | "namespaces";
+
+interface Follow {
+  readonly resource: Resource;
+  /** Only what is made here. */
+  readonly isManaged?: true;
+  readonly keep?: (object: KubeObject) => KubeObject;
+}
+
+const follows: Readonly<Record<Followed, Follow>> = {
+  tunnels: { resource: tunnels },
+  clusterTunnels: { resource: clusterTunnels },
+  bindings: { resource: tunnelBindings },
+  services: { resource: services, keep: briefService },
+  deployments: { resource: deployments, isManaged: true },
+  configMaps: { resource: configMaps, isManaged: true },
+  pods: { resource: pods, isManaged: true, keep: briefPod },
+  budgets: { resource: podDisruptionBudgets, isManaged: true },
+  namespaces: { resource: namespaces, keep: briefNamespace },
+};
+
+/** A cluster's Services and pods are many: what nobody asks for is not kept. */
+function briefService({ metadata, ...rest }: KubeObject): KubeObject {
+  const { type, ports, clusterIP } = (rest["spec"] ?? {}) as Record<string, unknown>;
+  const annotations = Object.entries(metadata.annotations ?? {})
+    .filter(([key]) => key.startsWith("culvert.dev/"));
+  const { name, namespace = "", uid = "", resourceVersion = "", deletionTimestamp } = metadata;
+  return {
+    metadata: {
+      ...{ name, namespace, uid, resourceVersion, annotations: Object.fromEntries(annotations) },
+      ...deletionTimestamp !== undefined && { deletionTimestamp },
+    },
+    spec: { type, ports, clusterIP },
+  };
+}
+
+function briefPod({ metadata, ...rest }: KubeObject): KubeObject {
+  const { podIP, conditions = [] } = (rest["status"] ?? {}) as {
+    podIP?: string;
+    conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
+  const isReady = conditions.some(({ type, status }) => type === "Ready" && status === "True");
+  return { metadata, podIP, isReady };
+}
+
+function briefNamespace({ metadata }: KubeObject): KubeObject {
+  const { name, uid = "", resourceVersion = "", labels = {} } = metadata;
+  return { metadata: { name, uid, resourceVersion, labels } };
+}
+
+const clusterWide: readonly Followed[] = ["clusterTunnels", "namespaces"];
+
+/** The caches. */
+export class World {
+  readonly #caches = new Map<Followed, readonly Cache[]>();
+
+  constructor(options: WorldOptions) {
+    const { watchNamespaces } = options;
+    for (const [kind, follow] of Object.entries(follows) as [Followed, Follow][]) {
+      const isLeftOut = watchNamespaces.length > 0 && clusterWide.includes(kind);
+      const scopes = watchNamespaces.length === 0 ? [undefined] : watchNamespaces;
+      this.#caches.set(
+        kind,
+        isLeftOut ? [] : scopes.map((namespace) => cacheOf(kind, follow, namespace, options)),
+      );
+    }
+  }
+
+  /** Follows everything until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#all().map((cache) => cache.run(signal)));
+  }
+
+  /** Resolves when every kind has been listed. */
+  async synced(): Promise<void> {
+    await Promise.all(this.#all().map((cache) => cache.synced));
+  }
+
+  get(kind: Followed, key: string): KubeObject | undefined {
+    for (const cache of this.#caches.get(kind)!) {
+      const object = cache.get(key);
+      if (object) return object;
+    }
+    return undefined;
+  }
+
+  *values(kind: Followed): Generator<KubeObject> {
+    for (const cache of this.#caches.get(kind)!) yield* cache.values();
+  }
+
+  /** Takes over what a write has just come to, ahead of the watch. */
+  learn(kind: Followed, object: KubeObject): void {
+    const caches = this.#caches.get(kind)!;
+    const [first] = caches;
+    const owner = caches.find((cache) => cache.get(keyOf(object.metadata))) ?? first;
+    owner?.learn(object);
+  }
+
+  #all(): Cache[] {
+    return [...this.#caches.values()].flat();
+  }
+}
+
+function cacheOf(
+  kind: Followed,
+  { resource, isManaged, keep = (object) => object }: Follow,
+  namespace: string | undefined,
+  { client, changed, log, metrics, timing }: WorldOptions,
+): Cache {
+  return new Cache({
+    client,
+    resource,
+    selection: {
+      ...namespace !== undefined && { namespace },
+      ...isManaged && { labelSelector: managedSelector },
+    },
+    keep,
+    changed: (_key, after, before) => changed(kind, after, before),
+    log,
+    ...metrics && { metrics },
+    ...timing && { timing },
+  });
+}

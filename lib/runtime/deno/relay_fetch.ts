@@ -1,0 +1,51 @@
+/** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
+import type { RelayFetch } from "../../operator/relay_api.ts";
+
+/** CAs that are in use at once; a client of each is kept. */
+const maxClients = 64;
+
+/** Sends requests, with a client for each CA. */
+export function relayFetch(): RelayFetch {
+  const clients = new Map<string, Deno.HttpClient>();
+  const clientOf = (caPem: string): Deno.HttpClient => {
+    const known = clients.get(caPem);
+    if (known) return known;
+    if (clients.size >= maxClients) {
+      // The oldest goes: CAs change rarely, and a client is made anew in no time.
+      const [[oldest, client]] = clients as unknown as [[string, Deno.HttpClient]];
+      clients.delete(oldest);
+      client.close();
+    }
+    const client = Deno.createHttpClient({ caCerts: [caPem], http1: true, http2: false });
+    clients.set(caPem, client);
+    return client;
+  };
+  return async (url, init, caPem) =>
+    await fetch(url, {
+      ...init,
+      redirect: "error",
+      ...caPem !== undefined && { client: clientOf(caPem) },
+    });
+}
+
+const probeTimeoutMs = 2_000;
+const maxProbeBytes = 1024 * 1024;
+
+/** Asks an agent's health listener for the hash of what it serves; undefined without an answer. */
+export async function probeTargets(address: string, port: number): Promise<string | undefined> {
+  const host = address.includes(":") ? `[${address}]` : address;
+  try {
+    const response = await fetch(`http://${host}:${port}/targets`, {
+      signal: AbortSignal.timeout(probeTimeoutMs),
+      redirect: "error",
+    });
+    if (!response.ok || Number(response.headers.get("content-length") ?? 0) > maxProbeBytes) {
+      await response.body?.cancel();
+      return undefined;
+    }
+    const { hash } = await response.json() as { hash?: unknown };
+    return typeof hash === "string" ? hash : undefined;
+  } catch {
+    return undefined;
+  }
+}

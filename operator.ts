@@ -1,0 +1,140 @@
+/** The operator: makes tunnels of Kubernetes resources. See `--help`. */
+import { randomBytes } from "node:crypto";
+import { Buffer } from "node:buffer";
+import process from "node:process";
+import { type OperatorOptions, parseOperatorOptions } from "./lib/config/operator_options.ts";
+import { version } from "./lib/config/version.ts";
+import { countFault, errorFields } from "./lib/faults.ts";
+import { defaultHeadLimits } from "./lib/http1/head.ts";
+import { KubeClient } from "./lib/kube/client.ts";
+import { Leader } from "./lib/kube/leader.ts";
+import type { Log } from "./lib/log.ts";
+import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { manager } from "./lib/operator/api/schema.ts";
+import { healthApp } from "./lib/operator/health.ts";
+import { OperatorMetrics } from "./lib/operator/metrics.ts";
+import { Operator } from "./lib/operator/operator.ts";
+import { RelayApi } from "./lib/operator/relay_api.ts";
+import { kubeFetch } from "./lib/runtime/deno/kube_fetch.ts";
+import { probeTargets, relayFetch } from "./lib/runtime/deno/relay_fetch.ts";
+import { HttpServer } from "./lib/runtime/node/http_server.ts";
+import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
+import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
+import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
+import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
+import { tokenDigest } from "./lib/runtime/node/token_digest.ts";
+
+/** Open connections to the health listener. */
+const maxHealthConnections = 256;
+/** How often Secrets are looked at, which nothing tells about. */
+const checkMs = 10_000;
+/** A clean-up that is refused for longer leaves what it should have taken away. */
+const orphanMs = 10 * 60_000;
+/** A Lease is renewed within its deadline, or not at all. */
+const leaseTimeoutMs = 5_000;
+const agentTokenBytes = 32;
+
+const program = { name: "operator", parse: parseOperatorOptions };
+
+await runProgram(program, async (options) => {
+  const log = setUpLog({ program: "operator", level: options.logLevel, format: options.logFormat });
+  logUncaughtErrors(log);
+  for (const warning of options.warnings) log.warn(warning);
+  const parts = makeOperator(options, log);
+  const { operator, leader, metrics } = parts;
+  let isReady = false;
+  const health = await serveHealth(options, { isReady: () => isReady, metrics }, log);
+  log.info("Starting", {
+    server: options.connection.server,
+    namespace: options.namespace,
+    watch: options.watchNamespaces.length === 0 ? "all" : options.watchNamespaces.join(","),
+  });
+  const stop = new AbortController();
+  const watching = operator.watch(stop.signal);
+  void operator.synced().then(() => isReady = true);
+  const leading = leader.run(stop.signal, (signal) => operator.act(signal));
+  const signal = await untilSignalled();
+  log.info("Shutting down", { signal });
+  stop.abort();
+  await Promise.all([watching, leading]);
+  health?.close();
+  parts.close();
+  log.info("Stopped");
+  await exitLogged(0);
+});
+
+interface Parts {
+  readonly operator: Operator;
+  readonly leader: Leader;
+  readonly metrics: OperatorMetrics;
+  readonly close: () => void;
+}
+
+function makeOperator(options: OperatorOptions, log: Log): Parts {
+  const { connection, namespace } = options;
+  // A pod has its own name there.
+  const instance = `${process.env["HOSTNAME"] ?? "operator"}-${randomBytes(4).toString("hex")}`;
+  const { fetch, close } = kubeFetch(connection);
+  const metrics: OperatorMetrics = new OperatorMetrics(new PrometheusInstruments(), () => ({
+    leads: leader.leads,
+    depth: operator.depth,
+    ...operator.counts,
+  }), version);
+  const leader: Leader = new Leader({
+    client: new KubeClient({ fetch, fieldManager: manager, metrics, timeoutMs: leaseTimeoutMs }),
+    ...{ namespace, name: manager, identity: instance, log },
+  });
+  // A replica that was frozen, or whose Lease another one has taken, must not finish what it began.
+  const mayWrite = () => {
+    if (!leader.leads) throw new Error("This replica does not lead any more");
+  };
+  const operator: Operator = new Operator({
+    client: new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite }),
+    relays: new RelayApi({
+      fetch: relayFetch(),
+      mayWrite,
+      answered: (method, code) => metrics.relayAnswered(method, code),
+    }),
+    settings: {
+      namespace,
+      idPrefix: options.idPrefix ?? "",
+      agentImage: options.agentImage,
+      resyncMs: options.resyncMs,
+      ...{ checkMs, orphanMs },
+    },
+    watchNamespaces: options.watchNamespaces,
+    digest: (text) => Buffer.from(tokenDigest(text)).toString("hex"),
+    newToken: () => randomBytes(agentTokenBytes).toString("hex"),
+    probe: probeTargets,
+    ...{ instance, log, metrics },
+  });
+  return { operator, leader, metrics, close };
+}
+
+async function serveHealth(
+  { healthAddr }: OperatorOptions,
+  parts: Parameters<typeof healthApp>[0],
+  log: Log,
+): Promise<HttpServer | undefined> {
+  if (!healthAddr) return undefined;
+  const server = new HttpServer({
+    fetch: healthApp(parts).fetch,
+    limits: defaultHeadLimits,
+    timeouts: defaultConnectionTimeouts,
+    connections: { max: maxHealthConnections, maxPerAddress: 0 },
+    turnedAway: (limit, peer) => log.debug("Refused a connection", { limit, peer }),
+    deafened: () =>
+      log.error("A listener accepted nothing any more, and was opened anew", {
+        listener: "health",
+      }),
+    fault: (error) => {
+      countFault("request");
+      log.error("Health handler failed", errorFields(error));
+    },
+  });
+  log.info("Listening", {
+    listener: "health",
+    address: await listenOn(server, healthAddr, "health-addr"),
+  });
+  return server;
+}

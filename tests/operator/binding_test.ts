@@ -1,0 +1,370 @@
+import assert from "node:assert/strict";
+import {
+  configMaps,
+  deployments,
+  events,
+  namespaces,
+  pods,
+  services,
+} from "../../lib/kube/resources.ts";
+import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { eventually } from "../support/deadline.ts";
+import { Cluster, digest, route } from "./harness.ts";
+
+interface RouteStatus {
+  readonly name: string;
+  readonly conditions: readonly { readonly type: string; readonly reason: string }[];
+}
+
+function routesOf(cluster: Cluster, name: string): readonly RouteStatus[] {
+  const status = cluster.kube.read(tunnelBindings, "apps", name)?.["status"];
+  return ((status ?? {}) as { routes?: RouteStatus[] }).routes ?? [];
+}
+
+/** Waits for a condition of a binding's only route. */
+async function routeCondition(cluster: Cluster, name: string, type: string, reason: string) {
+  const find = () => routesOf(cluster, name)[0]?.conditions.find((it) => it.type === type);
+  await eventually(
+    () => find()?.reason === reason,
+    () => `${type} of ${name}'s route to be ${reason}; it is ${JSON.stringify(find())}`,
+    60_000,
+  );
+}
+
+Deno.test("a TunnelBinding makes a target of the agents and a service at the relay", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const [target] = cluster.targets();
+  assert.equal(target!["address"], "web.apps.svc:80");
+  const [[name, entry]] = [...cluster.relay.services] as [[string, Record<string, unknown>]];
+  assert.equal(name, target!["name"]);
+  assert.match(name, /^[a-z0-9-]{1,63}$/);
+  assert.deepEqual(entry["hostnames"], ["shop.example.com"]);
+  assert.equal(entry["cluster"], "apps-home");
+  assert.equal(entry["target"], target!["name"]);
+  assert.equal(entry["policy"], "staff");
+  const { status } = cluster.kube.read(tunnelBindings, "apps", "shop") as unknown as {
+    status: Record<string, unknown>;
+  };
+  assert.equal(status["hostnames"], "shop.example.com");
+  assert.deepEqual((status["routes"] as { urls: string[] }[])[0]!.urls, [
+    "https://shop.example.com/",
+  ]);
+});
+
+Deno.test("a route is Programmed only when every agent serves it, and pods are never replaced for it", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.ready();
+  const deployment = cluster.kube.read(deployments, "apps", "home-agent")!.metadata.generation;
+  const hashes = () =>
+    cluster.kube.all(pods).map(({ metadata }) => metadata.annotations?.["culvert.dev/routes"]);
+  cluster.hasKubelet = false;
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await routeCondition(cluster, "shop", "Programmed", "Programming");
+  await eventually(() => hashes().every((hash) => hash !== undefined), "the pods to be hurried");
+  const routes = cluster.kube.read(configMaps, "apps", "home-routes")!;
+  const text = (routes["data"] as Record<string, string>)["targets.yaml"]!;
+  assert.deepEqual(hashes(), [digest(text), digest(text)]);
+  cluster.hasKubelet = true;
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(
+    cluster.kube.read(deployments, "apps", "home-agent")!.metadata.generation,
+    deployment,
+  );
+});
+
+Deno.test("a route without a policy is not published", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ defaultPolicy: undefined });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await routeCondition(cluster, "shop", "Programmed", "PolicyMissing");
+  assert.equal(cluster.relay.services.size, 0);
+  cluster.putBinding("shop", [route("main", "shop.example.com", { policy: "public" })]);
+  await cluster.ready(tunnelBindings, "shop");
+});
+
+Deno.test("a changed route changes its service, a removed one goes, and others stay untouched", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com"), route("api", "api.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const calls = cluster.relay.calls.length;
+  cluster.putBinding("shop", [route("main", "store.example.com")]);
+  await eventually(() => cluster.relay.services.size === 1, "one service");
+  const [entry] = [...cluster.relay.services.values()];
+  await eventually(
+    () => [...cluster.relay.services.values()][0]!["hostnames"]!.toString() === "store.example.com",
+    "the new hostname",
+  );
+  assert.ok(entry);
+  await eventually(() => cluster.targets().length === 1, "one target");
+  await cluster.ready(tunnelBindings, "shop");
+  const after = cluster.relay.writes.slice().length;
+  assert.ok(after > 0 && cluster.relay.calls.length - calls < 8, "few calls");
+});
+
+Deno.test("a deleted binding takes its services with it", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  await eventually(
+    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
+    "the binding to go",
+  );
+  assert.equal(cluster.relay.services.size, 0);
+  await eventually(() => cluster.targets().length === 0, "the target to go");
+});
+
+Deno.test("a Tunnel that goes first waits for its bindings' services, and the binding says so", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  cluster.kube.remove(tunnels, "apps", "home");
+  await eventually(
+    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
+    "the Tunnel to go",
+  );
+  assert.equal(cluster.relay.services.size, 0);
+  assert.equal(cluster.relay.clusters.size, 0);
+  await cluster.condition(tunnelBindings, "shop", "Accepted", "TunnelNotFound");
+});
+
+Deno.test("what is wrong with a backend is a condition, and heals when the Service appears", async (t) => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putService("outside", { spec: { type: "ExternalName", externalName: "example.org" } });
+  cluster.putService("udp", { spec: { ports: [{ port: 53, protocol: "UDP" }] } });
+  await using _ = cluster.start();
+  const cases: [string, unknown, string][] = [
+    ["missing", { name: "none", port: 80 }, "BackendNotFound"],
+    ["port", { name: "web", port: 81 }, "BackendNotFound"],
+    ["udp", { name: "udp", port: 53 }, "BackendNotFound"],
+    ["outside", { name: "outside", port: 80 }, "RefNotPermitted"],
+  ];
+  for (const [name, service, reason] of cases) {
+    await t.step(name, async () => {
+      cluster.putBinding(name, [route("main", `${name}.example.com`, { backend: { service } })]);
+      await routeCondition(cluster, name, "ResolvedRefs", reason);
+    });
+  }
+  assert.deepEqual(cluster.targets(), []);
+  cluster.putService("none");
+  await cluster.ready(tunnelBindings, "missing");
+});
+
+Deno.test("a port can be named, and a headless Service's target port counts", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putService("pods", {
+    spec: { clusterIP: "None", ports: [{ name: "http", port: 80, targetPort: 8080 }] },
+  });
+  const service = { name: "pods", port: "http" };
+  cluster.putBinding("shop", [route("main", "shop.example.com", { backend: { service } })]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(cluster.targets()[0]!["address"], "pods.apps.svc:8080");
+});
+
+Deno.test("the API server's own Service is no backend", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ allowedBindings: { namespaces: "All" } });
+  cluster.kube.put(services, {
+    metadata: { name: "kubernetes", namespace: "default" },
+    spec: { ports: [{ port: 443 }] },
+  });
+  cluster.kube.put(tunnelBindings, {
+    metadata: { name: "api", namespace: "default" },
+    spec: {
+      tunnelRef: { name: "home", namespace: "apps" },
+      routes: [route("main", "api.example.com", {
+        backend: { service: { name: "kubernetes", port: 443 } },
+      })],
+    },
+  });
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "api", "ResolvedRefs", "RefNotPermitted", "default");
+});
+
+Deno.test("of two routes with one hostname the older one has it, until it goes", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("first", [route("main", "shop.example.com")]);
+  cluster.putBinding("second", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "first");
+  await routeCondition(cluster, "second", "Accepted", "Conflicted");
+  assert.equal(cluster.relay.services.size, 1);
+  cluster.kube.remove(tunnelBindings, "apps", "first");
+  await cluster.ready(tunnelBindings, "second");
+});
+
+Deno.test("a hostname that is somebody else's at the relay is a conflict, and theirs stays", async () => {
+  const cluster = new Cluster();
+  cluster.relay.services.set("theirs", { hostnames: ["shop.example.com"], owner: "somebody" });
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await routeCondition(cluster, "shop", "Programmed", "Conflict");
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  await eventually(
+    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
+    "the binding to go",
+  );
+  assert.deepEqual([...cluster.relay.services.keys()], ["theirs"]);
+});
+
+Deno.test("a hostname outside the tunnel's is refused here, and one outside the token's by the relay", async () => {
+  const cluster = new Cluster();
+  cluster.relay.tokens.set("admin-token", { prefixes: [""], suffixes: [".example.com"] });
+  cluster.putTunnel({
+    allowedBindings: { namespaces: "Same", hostnames: ["*.example.com", "*.example.net"] },
+  });
+  cluster.putBinding("outside", [route("main", "shop.example.org")]);
+  cluster.putBinding("wider", [route("main", "shop.example.net")]);
+  cluster.putBinding("inside", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await routeCondition(cluster, "outside", "Accepted", "HostnameNotPermitted");
+  await routeCondition(cluster, "wider", "Programmed", "HostnameNotPermitted");
+  await cluster.ready(tunnelBindings, "inside");
+});
+
+Deno.test("a binding of another namespace needs the tunnel's permission, which a label can give", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({
+    allowedBindings: { namespaces: "Selector", selector: { matchLabels: { team: "a" } } },
+  });
+  cluster.kube.put(services, {
+    metadata: { name: "web", namespace: "infra" },
+    spec: { ports: [{ port: 80 }] },
+  });
+  cluster.kube.put(tunnelBindings, {
+    metadata: { name: "shop", namespace: "infra" },
+    spec: {
+      tunnelRef: { name: "home", namespace: "apps" },
+      routes: [route("main", "shop.example.com")],
+    },
+  });
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "shop", "Accepted", "NotAllowedByTunnel", "infra");
+  cluster.kube.put(namespaces, { metadata: { name: "infra", labels: { team: "a" } } });
+  await cluster.ready(tunnelBindings, "shop", "infra");
+});
+
+Deno.test("a Service's certificate is verified by a CA that travels beside the routes", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const tls = { caRef: { name: "web-ca" }, serverName: "web.internal" };
+  cluster.putBinding("shop", [route("main", "shop.example.com", { protocol: "https", tls })]);
+  await using _ = cluster.start();
+  await routeCondition(cluster, "shop", "ResolvedRefs", "CaNotFound");
+  cluster.kube.put(configMaps, {
+    metadata: { name: "web-ca", namespace: "apps" },
+    data: { "ca.crt": "PEM of the CA" },
+  });
+  await cluster.ready(tunnelBindings, "shop");
+  const [target] = cluster.targets() as { tls: { ca: string; serverName: string } }[];
+  assert.equal(target!.tls.serverName, "web.internal");
+  const file = /^\/etc\/culvert\/targets\/(ca-[0-9a-f]+\.crt)$/.exec(target!.tls.ca)![1]!;
+  const { data } = cluster.kube.read(configMaps, "apps", "home-routes") as unknown as {
+    data: Record<string, string>;
+  };
+  assert.equal(data[file], "PEM of the CA");
+});
+
+Deno.test("a TCP route is a TCP target and a TCP service", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("db", [route("pg", "pg.example.com", { protocol: "tcp" })]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "db");
+  assert.equal(cluster.targets()[0]!["kind"], "tcp");
+  assert.equal([...cluster.relay.services.values()][0]!["kind"], "tcp");
+});
+
+Deno.test("annotations of a Service make a binding that it owns, and the Service gets no finalizer", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ defaultPolicy: undefined });
+  const annotations = {
+    "culvert.dev/tunnel": "home",
+    "culvert.dev/hostname": "web.example.com",
+    "culvert.dev/policy": "public",
+  };
+  cluster.putService("web", { annotations });
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "service-web");
+  assert.equal(cluster.kube.read(services, "apps", "web")!.metadata.finalizers, undefined);
+  const before = cluster.kube.read(services, "apps", "web")!;
+  cluster.kube.put(services, { ...before, metadata: { ...before.metadata, annotations: {} } });
+  await eventually(
+    () => cluster.kube.read(tunnelBindings, "apps", "service-web") === undefined,
+    "the binding to go with the annotation",
+  );
+  assert.equal(cluster.relay.services.size, 0);
+  cluster.putService("web", { annotations });
+  await cluster.ready(tunnelBindings, "service-web");
+  cluster.kube.remove(services, "apps", "web");
+  await eventually(
+    () => cluster.kube.read(tunnelBindings, "apps", "service-web") === undefined,
+    "the binding to go with the Service",
+  );
+  assert.equal(cluster.relay.services.size, 0);
+});
+
+Deno.test("wrong annotations are one Event, and take over nobody's binding", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("service-web", [route("mine", "mine.example.com")]);
+  cluster.putService("web", {
+    annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "web.example.com" },
+  });
+  cluster.putService("bad", {
+    annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "not a name" },
+  });
+  cluster.putService("none", { annotations: { "culvert.dev/tunnel": "home" } });
+  await using running = cluster.start();
+  await cluster.ready(tunnelBindings, "service-web");
+  await eventually(() => cluster.kube.all(events).length >= 3, "Events");
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  const reasons = cluster.kube.all(events).filter(({ type }) => type === "Warning")
+    .map(({ reason, regarding }) => `${(regarding as { name: string }).name} ${reason}`).sort();
+  assert.deepEqual(reasons, ["bad InvalidAnnotation", "none InvalidAnnotation", "web Conflict"]);
+  assert.equal(cluster.kube.all(tunnelBindings).length, 1);
+});
+
+Deno.test("500 bindings at once are all programmed, with few writes of the table", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.ready();
+  const writes = cluster.kube.writes.length;
+  const beganMs = performance.now();
+  for (let index = 0; index < 500; index++) {
+    cluster.putBinding(`b${index}`, [route("main", `h${index}.example.com`)]);
+  }
+  const isReady = (index: number) =>
+    routesOf(cluster, `b${index}`)[0]?.conditions
+      .every((condition) => (condition as { status?: string }).status === "True");
+  await eventually(
+    () => Array.from({ length: 500 }, (_, index) => index).every(isReady),
+    "all to be programmed",
+    120_000,
+  );
+  const seconds = (performance.now() - beganMs) / 1_000;
+  const tables = cluster.kube.writes.slice(writes).filter(({ path }) =>
+    path.endsWith("/configmaps/home-routes")
+  );
+  assert.ok(tables.length <= 5 * seconds + 5, `${tables.length} tables in ${seconds} s`);
+  assert.equal(cluster.relay.services.size, 500);
+});

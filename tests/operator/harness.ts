@@ -1,0 +1,235 @@
+/** Operators on a fake cluster with a fake relay, and a kubelet that has agents ready at once. */
+import { createHash } from "node:crypto";
+import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { Operator, type OperatorOptions } from "../../lib/operator/operator.ts";
+import { RelayApi } from "../../lib/operator/relay_api.ts";
+import { KubeClient, type KubeFetch } from "../../lib/kube/client.ts";
+import type { Condition, KubeObject } from "../../lib/kube/objects.ts";
+import {
+  configMaps,
+  deployments,
+  events,
+  leases,
+  namespaces,
+  podDisruptionBudgets,
+  pods,
+  type Resource,
+  secrets,
+  services,
+} from "../../lib/kube/resources.ts";
+import type { RelayFetch } from "../../lib/operator/relay_api.ts";
+import { keptLog, quickTiming } from "../kube/kube_setup.ts";
+import { eventually } from "../support/deadline.ts";
+import { FakeKube } from "../support/fake_kube.ts";
+import { FakeRelay } from "../support/fake_relay.ts";
+
+export const endpoint = "https://relay.test:8444";
+
+export function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** A cluster with a namespace, the Secret for the relay's API, and a Service. */
+export class Cluster {
+  readonly kube = new FakeKube([
+    ...[tunnels, clusterTunnels, tunnelBindings, configMaps, secrets, deployments, pods, services],
+    ...[namespaces, events, leases, podDisruptionBudgets],
+  ]);
+  readonly relay = new FakeRelay();
+  /** Whether pods get ready and their volumes follow. */
+  hasKubelet = true;
+  #tokens = 0;
+
+  constructor() {
+    for (const name of ["apps", "infra", "ops"]) this.kube.put(namespaces, { metadata: { name } });
+    for (const namespace of ["apps", "ops"]) {
+      this.kube.put(secrets, {
+        metadata: { name: "relay-api", namespace },
+        data: { token: btoa("admin-token") },
+      });
+    }
+    this.putService("web");
+  }
+
+  putService(
+    name: string,
+    more: Partial<KubeObject> & { annotations?: Record<string, string> } = {},
+  ) {
+    const { annotations = {}, ...rest } = more;
+    return this.kube.put(services, {
+      metadata: { name, namespace: "apps", annotations },
+      spec: { type: "ClusterIP", clusterIP: "10.0.0.7", ports: [{ name: "http", port: 80 }] },
+      ...rest,
+    });
+  }
+
+  /** Starts an operator. @param wrap Stands between it and the world, to break things. */
+  start(wrap: Wrap = {}): RunningOperator {
+    const { kube, relay } = this;
+    const client = new KubeClient({
+      fetch: wrap.kube?.(kube.fetch) ?? kube.fetch,
+      fieldManager: "culvert-operator",
+      timeoutMs: 5_000,
+    });
+    const log = keptLog();
+    const options: OperatorOptions = {
+      client,
+      relays: new RelayApi({
+        fetch: wrap.relay?.(relay.fetch) ?? relay.fetch,
+        firstBackoffMs: 10,
+        maxBackoffMs: 50,
+      }),
+      settings: {
+        namespace: "ops",
+        idPrefix: "",
+        agentImage: "culvert-agent:test",
+        resyncMs: 3_600_000,
+        checkMs: 20,
+        orphanMs: 600_000,
+        ...wrap.settings,
+      },
+      watchNamespaces: [],
+      digest,
+      newToken: () => `agent-token-${++this.#tokens}`,
+      probe: () => Promise.resolve(this.#servedHash()),
+      instance: "test",
+      log,
+      cacheTiming: quickTiming,
+      firstBackoffMs: 5,
+    };
+    const operator = new Operator(options);
+    const stop = new AbortController();
+    const watching = operator.watch(stop.signal);
+    const acting = operator.act(stop.signal);
+    const kubelet = setInterval(() => this.#kubelet(), 5);
+    return {
+      operator,
+      log,
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        clearInterval(kubelet);
+        await acting;
+        await watching;
+      },
+    };
+  }
+
+  /** What a volume of the only tunnel's ConfigMap holds. */
+  #servedHash(): string | undefined {
+    const [routes] = this.kube.all(configMaps).filter(({ metadata }) =>
+      metadata.name.endsWith("-routes")
+    );
+    const data = routes?.["data"] as Record<string, string> | undefined;
+    return this.hasKubelet && data ? digest(data["targets.yaml"] ?? "") : undefined;
+  }
+
+  #kubelet(): void {
+    if (!this.hasKubelet) return;
+    for (const deployment of this.kube.all(deployments)) {
+      const { replicas, template } = deployment["spec"] as {
+        replicas: number;
+        template: { metadata: KubeObject["metadata"] };
+      };
+      const { generation, name, namespace = "" } = deployment.metadata;
+      const status = {
+        observedGeneration: generation,
+        ...{ replicas, readyReplicas: replicas, updatedReplicas: replicas },
+      };
+      if (JSON.stringify(deployment["status"]) !== JSON.stringify(status)) {
+        this.kube.put(deployments, { ...deployment, status: status });
+      }
+      for (let index = 0; index < replicas; index++) {
+        if (this.kube.read(pods, namespace, `${name}-${index}`)) continue;
+        const { uid = "" } = deployment.metadata;
+        this.kube.put(pods, {
+          metadata: {
+            ...template.metadata,
+            name: `${name}-${index}`,
+            namespace,
+            ownerReferences: [{ apiVersion: "apps/v1", kind: "Deployment", name, uid }],
+          },
+          status: { podIP: `10.1.0.${index}`, conditions: [{ type: "Ready", status: "True" }] },
+        });
+      }
+    }
+  }
+
+  putTunnel(spec: Record<string, unknown> = {}, name = "home", namespace = "apps"): KubeObject {
+    return this.kube.put(tunnels, { metadata: { name, namespace }, spec: tunnelSpec(spec) });
+  }
+
+  putBinding(name: string, routes: readonly unknown[], tunnelRef: unknown = { name: "home" }) {
+    return this.kube.put(tunnelBindings, {
+      metadata: { name, namespace: "apps" },
+      spec: { tunnelRef, routes },
+    });
+  }
+
+  /** Waits for a condition of an object. */
+  async condition(
+    resource: Resource,
+    name: string,
+    type: string,
+    reason: string,
+    namespace: string | null = "apps",
+  ): Promise<Condition> {
+    const find = () =>
+      conditionsOf(this.kube.read(resource, namespace ?? undefined, name)).find((it) =>
+        it.type === type
+      );
+    await eventually(
+      () => find()?.reason === reason,
+      () => `${type} of ${name} to be ${reason}; it is ${JSON.stringify(find())}`,
+      60_000,
+    );
+    return find()!;
+  }
+
+  /** Waits until a tunnel is ready. */
+  async ready(resource = tunnels, name = "home", namespace: string | null = "apps") {
+    return await this.condition(resource, name, "Ready", "Ready", namespace);
+  }
+
+  /** The targets of a tunnel's agents. */
+  targets(name = "home-routes", namespace = "apps"): readonly Record<string, unknown>[] {
+    const routes = this.kube.read(configMaps, namespace, name);
+    const data = routes?.["data"] as Record<string, string> | undefined;
+    return data ? JSON.parse(data["targets.yaml"]!).targets : [];
+  }
+}
+
+/** What stands between an operator and the world. */
+export interface Wrap {
+  readonly kube?: (fetch: KubeFetch) => KubeFetch;
+  readonly relay?: (fetch: RelayFetch) => RelayFetch;
+  readonly settings?: Partial<OperatorOptions["settings"]>;
+}
+
+export interface RunningOperator extends AsyncDisposable {
+  readonly operator: Operator;
+  readonly log: ReturnType<typeof keptLog>;
+}
+
+export function tunnelSpec(more: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    relay: {
+      url: "wss://relay.test/connect",
+      registration: { api: { endpoint, tokenRef: { name: "relay-api", key: "token" } } },
+    },
+    defaultPolicy: "staff",
+    ...more,
+  };
+}
+
+export function route(name: string, hostname: string, more: Record<string, unknown> = {}) {
+  return {
+    name,
+    hostnames: [hostname],
+    backend: { service: { name: "web", port: 80 } },
+    ...more,
+  };
+}
+
+export function conditionsOf(object: KubeObject | undefined): readonly Condition[] {
+  return ((object?.["status"] ?? {}) as { conditions?: readonly Condition[] }).conditions ?? [];
+}

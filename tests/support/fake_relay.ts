@@ -1,0 +1,104 @@
+/** A relay's admin API in this process: owners, scopes, conflicts, and a relay that is away. */
+import type { RelayFetch } from "../../lib/operator/relay_api.ts";
+
+/** One token of the API. */
+export interface FakeAdminToken {
+  /** Ids begin with one of these. */
+  readonly prefixes: readonly string[];
+  /** Hostnames end with one of these. */
+  readonly suffixes: readonly string[];
+  readonly maxClusters?: number;
+  readonly autoAccept?: boolean;
+}
+
+type Entry = Record<string, unknown>;
+
+/** The relay. */
+export class FakeRelay {
+  readonly tokens = new Map<string, FakeAdminToken>();
+  readonly clusters = new Map<string, Entry>();
+  readonly services = new Map<string, Entry>();
+  readonly policies = new Map<string, Entry>();
+  /** Method and path of each call, in order. */
+  readonly calls: string[] = [];
+  isAway = false;
+
+  constructor() {
+    this.tokens.set("admin-token", { prefixes: [""], suffixes: [""] });
+  }
+
+  /** Calls that change something. */
+  get writes(): readonly string[] {
+    return this.calls.filter((call) => !call.startsWith("GET"));
+  }
+
+  readonly fetch: RelayFetch = async (url, { method, headers, body }) => {
+    await Promise.resolve();
+    const { pathname } = new URL(url);
+    this.calls.push(`${method} ${pathname}`);
+    if (this.isAway) throw new TypeError("connection refused");
+    const token = this.tokens.get((headers["authorization"] ?? "").replace("Bearer ", ""));
+    if (!token) return answer(401, { error: { code: "unauthorized", message: "unknown token" } });
+    const [, collection = "", id = ""] = /^\/admin\/v1\/([a-z]+)\/(.+)$/.exec(pathname) ?? [];
+    const entries = { clusters: this.clusters, services: this.services, policies: this.policies }[
+      collection
+    ];
+    if (!entries) return answer(404, { error: { code: "not_found", message: "no such path" } });
+    const name = decodeURIComponent(id);
+    const before = entries.get(name);
+    if (method === "GET") {
+      return before ? answer(200, { id: name, ...before }) : answer(404, notFound);
+    }
+    if (method === "DELETE") {
+      const isUsed = [...this.services.values()].some(({ cluster }) => cluster === name);
+      if (collection === "clusters" && isUsed) return refused(409, "in_use", "services use it");
+      entries.delete(name);
+      return answer(before ? 204 : 404, undefined);
+    }
+    return this.#put(collection, entries, name, JSON.parse(body ?? "{}"), token);
+  };
+
+  #put(
+    collection: string,
+    entries: Map<string, Entry>,
+    name: string,
+    entry: Entry,
+    token: FakeAdminToken,
+  ): Response {
+    const before = entries.get(name);
+    if (before && before["owner"] !== entry["owner"]) {
+      return refused(409, "other_owner", `${name} belongs to another owner`);
+    }
+    const inScope = (text: string) => token.prefixes.some((prefix) => text.startsWith(prefix));
+    if (!inScope(collection === "clusters" ? name : String(entry["cluster"]))) {
+      return refused(403, "out_of_scope", `ids must begin with ${token.prefixes.join(", ")}`);
+    }
+    if (collection === "services") {
+      const hostnames = entry["hostnames"] as string[];
+      const outside = hostnames.find((it) => !token.suffixes.some((end) => it.endsWith(end)));
+      if (outside) return refused(403, "out_of_scope", `${outside} is out of scope`);
+      const other = [...this.services].find(([key, { hostnames: theirs }]) =>
+        key !== name && (theirs as string[]).some((it) => hostnames.includes(it))
+      );
+      if (other) return refused(409, "hostname_taken", `a hostname is ${other[0]}'s`);
+      if (!this.clusters.has(String(entry["cluster"]))) {
+        return refused(422, "invalid", "there is no such cluster");
+      }
+    } else if (!before && this.clusters.size >= (token.maxClusters ?? Infinity)) {
+      return refused(429, "too_many_clusters", "the token has no clusters left");
+    }
+    entries.set(name, entry);
+    if (token.autoAccept === false) return answer(202, entry);
+    return answer(before ? 200 : 201, entry);
+  }
+}
+
+const notFound = { error: { code: "not_found", message: "there is no such entry" } };
+
+function answer(status: number, body: unknown): Response {
+  return new Response(body === undefined ? null : JSON.stringify(body), { status });
+}
+
+function refused(status: number, code: string, message: string): Response {
+  return answer(status, { error: { code, message } });
+}
