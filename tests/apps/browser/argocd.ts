@@ -8,7 +8,8 @@ import { fromEnvironment, missingVariables } from "../../e2e/environment.ts";
 import { KubeClient } from "../../e2e/kube_client.ts";
 import { scratchFolder, scratchName } from "../../e2e/scratch.ts";
 import { eventually } from "../../support/deadline.ts";
-import { freePort, Redis } from "../../support/redis.ts";
+import { freePort } from "../../support/free_port.ts";
+import { Redis } from "../../support/redis.ts";
 import { App } from "./app.ts";
 
 /** For Go to fetch and compile it, on a machine that never did. */
@@ -64,7 +65,7 @@ interface ServerOptions {
 }
 
 async function startServer({ program, folder, namespace, redis }: ServerOptions): Promise<App> {
-  const metricsPort = await freePort();
+  const metricsPort = freePort();
   return await App.start({
     program,
     args: (port) => [
