@@ -59,6 +59,8 @@ export interface Service {
   readonly responseTimeoutMs?: number | undefined;
   /** Bounds of its own, besides those of its cluster. */
   readonly limits?: Partial<LimitValues> | undefined;
+  /** How many of its latest requests the status shows; none without it. */
+  readonly recentRequests?: number | undefined;
   /** What happens to the fields of its responses. */
   readonly headers: ResponseHeaders;
   /** Origins whose pages may use it, as `https://app.example.com`. */

@@ -76,6 +76,12 @@ export interface ExchangeEnd {
   isComplete: boolean;
 }
 
+/** What an exchange has carried so far, counted as in its {@link ExchangeEnd}. */
+export interface Progress {
+  readonly bytes: number;
+  readonly bytesIn: number;
+}
+
 /**
  * What becomes of an answer whose end was held: it is sent; it is broken off; or, if nothing of it has
  * left, it is forgotten, so that another can be given, and else broken off.
@@ -157,6 +163,8 @@ export interface Exchange {
     channel: Channel,
     rest: Uint8Array,
   ): string | undefined;
+  /** What it has carried so far; absent where nobody asks. */
+  progress?(): Progress;
   /**
    * What the caller's WebSocket carried is over: one that was accepted, and joined to nothing here.
    *

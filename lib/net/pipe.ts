@@ -19,17 +19,28 @@ export interface PipeOptions {
   closed?: (toSocket: number, fromSocket: number) => void;
 }
 
+/** What a pipe has moved so far. */
+export interface PipeProgress {
+  /** Bytes that went to the socket, and that came from it. */
+  readonly toSocket: number;
+  readonly fromSocket: number;
+}
+
 /**
  * Moves bytes both ways until both ways have ended or one side broke.
  *
  * An orderly end passes on as an orderly end of that direction alone; a break passes on as a break:
  * the peer never sees a cut transfer as a finished one.
  */
-export function pipe(socket: ByteSocket, stream: Channel, options: PipeOptions = {}): void {
-  new Pipe(socket, stream, options);
+export function pipe(
+  socket: ByteSocket,
+  stream: Channel,
+  options: PipeOptions = {},
+): PipeProgress {
+  return new Pipe(socket, stream, options);
 }
 
-class Pipe implements StreamEvents {
+class Pipe implements StreamEvents, PipeProgress {
   readonly #socket: ByteSocket;
   readonly #stream: Channel;
   readonly #closed: PipeOptions["closed"];
@@ -65,6 +76,14 @@ class Pipe implements StreamEvents {
     if (streamHead?.length) this.data(streamHead);
     if (hasStreamEnded) this.end();
     socket.resume();
+  }
+
+  get toSocket(): number {
+    return this.#received;
+  }
+
+  get fromSocket(): number {
+    return this.#sent;
   }
 
   data(bytes: Uint8Array, free?: () => void): void {

@@ -18,8 +18,9 @@ import type {
   Exchange,
   ExchangeEnd,
   Peer,
+  Progress,
 } from "./exchange.ts";
-import { pipe } from "./pipe.ts";
+import { pipe, type PipeProgress } from "./pipe.ts";
 
 /** What an exchange asks of its connection. */
 export interface ExchangeHost {
@@ -62,6 +63,7 @@ export class RawExchange implements Exchange {
   #sentBytes = 0;
   readonly #startMs: number;
   #respondedMs: number | undefined;
+  #pipe: PipeProgress | undefined;
   #pendingHead: Uint8Array = noBytes;
   #isClosing = false;
   /** Whether the caller was told to go on with its body (100). */
@@ -205,11 +207,17 @@ export class RawExchange implements Exchange {
     const { socket, head } = this.detach(status);
     const all = this.answerField ? [...fields, this.answerField] : fields;
     socket.write(encodeResponseHead(status, reason, all));
-    pipe(socket, channel, {
+    this.#pipe = pipe(socket, channel, {
       head,
       streamHead: rest,
       closed: (bytes, bytesIn) => this.detachedEnd(bytes, bytesIn),
     });
+  }
+
+  progress(): Progress {
+    return this.#pipe
+      ? { bytes: this.#pipe.toSocket, bytesIn: this.#pipe.fromSocket }
+      : { bytes: this.#sentBytes, bytesIn: this.#scanner.contentBytes };
   }
 
   /** Hands the connection over, with what was read from it. Nothing else may be called then. */

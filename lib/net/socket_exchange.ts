@@ -7,8 +7,15 @@ import type { Framing } from "../http1/body.ts";
 import { type Field, field, type RequestHead, type ResponseHead } from "../http1/head.ts";
 import type { ByteSocket } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
-import type { BodyConsumer, EndDecision, Exchange, ExchangeEnd, Peer } from "./exchange.ts";
-import { pipe } from "./pipe.ts";
+import type {
+  BodyConsumer,
+  EndDecision,
+  Exchange,
+  ExchangeEnd,
+  Peer,
+  Progress,
+} from "./exchange.ts";
+import { pipe, type PipeProgress } from "./pipe.ts";
 
 const nobody = (): void => {};
 
@@ -42,6 +49,7 @@ export class SocketExchange implements Exchange {
   readonly #socket: ByteSocket;
   readonly #startMs = performance.now();
   #respondedMs: number | undefined;
+  #pipe: PipeProgress | undefined;
   #state: "open" | "joined" | "over" = "open";
   #status = 0;
 
@@ -109,12 +117,16 @@ export class SocketExchange implements Exchange {
     this.#state = "joined";
     this.#status = status;
     this.#respondedMs = performance.now();
-    pipe(this.#socket, channel, {
+    this.#pipe = pipe(this.#socket, channel, {
       head: noBytes,
       streamHead: rest,
       closed: (bytes, bytesIn) => this.#ended(bytes, bytesIn, true),
     });
     return undefined;
+  }
+
+  progress(): Progress {
+    return { bytes: this.#pipe?.toSocket ?? 0, bytesIn: this.#pipe?.fromSocket ?? 0 };
   }
 
   #refuse(status: number): void {

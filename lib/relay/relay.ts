@@ -42,6 +42,7 @@ import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
 import { ServiceTable } from "./services/service_table.ts";
 import { Services } from "./services/services.ts";
 import { History } from "./status/history.ts";
+import { RecentRequests } from "./status/recent_requests.ts";
 import { LocalStatus } from "./status/relay_status.ts";
 import type { UnderWay } from "./status/under_way.ts";
 import { TokenTable } from "./agents/tokens.ts";
@@ -127,6 +128,8 @@ export class Relay {
   changes = 0;
   /** What it tells people and programs. */
   readonly status: LocalStatus;
+  /** The latest requests of services that keep them. */
+  readonly recentRequests = new RecentRequests();
   /** What it had to do in the last minutes. */
   readonly history: History;
   #lastNumber = 0;
@@ -312,6 +315,7 @@ export class Relay {
     this.changes++;
     const table = new ServiceTable(services, this.#clusters);
     this.limits.useServices(services);
+    this.recentRequests.useServices(services);
     this.metrics.useServices(table.names);
     this.services.replace(table);
     return changesOf(before, services);

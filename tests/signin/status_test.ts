@@ -31,7 +31,9 @@ Deno.test("People whom login.statusPolicy names see the status on the login host
   await using raw = await startRawTarget(target);
   await using system = await startSystem(
     raw.address,
-    (text) => text.replace("provider: corp }", "provider: corp, statusPolicy: staff }"),
+    (text) =>
+      text.replace("provider: corp }", "provider: corp, statusPolicy: staff }")
+        .replace("policy: staff,\n", "policy: staff, recentRequests: 5,\n"),
   );
   const login = originOf(system, "login");
   const app = originOf(system, "app");
@@ -110,6 +112,8 @@ Deno.test("People whom login.statusPolicy names see the status on the login host
     }, "the stream to be listed");
     const question = await browser.open(login + link);
     assert.match(question.text, /GET \/hold/);
+    const streams = (await browser.open(`${login}/status/streams`)).text;
+    assert.match(streams, /0 B \/ 3 B/, "what it has carried");
     const fields = { what: "stream", id: hidden(question.text, "id") };
     const answer = await browser.send(
       `${login}/status/end`,
@@ -121,6 +125,14 @@ Deno.test("People whom login.statusPolicy names see the status on the login host
       message.startsWith("Ending a stream")
     );
     assert.equal(line["by"], "ann@example.com");
+  });
+
+  await t.step("the latest requests are listed of services that keep them", async () => {
+    await browser.open(`${app}/deep/path?secret=1`);
+    await browser.open(`${originOf(system, "other")}/elsewhere`);
+    const { text } = await browser.open(`${login}/status/requests`);
+    assert.match(text, /GET <bdi>\/deep\/path<\/bdi>/);
+    assert.doesNotMatch(text, /secret|elsewhere/);
   });
 
   await t.step("a service is checked through its agent, as far as its target", async () => {

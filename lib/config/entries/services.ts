@@ -78,6 +78,7 @@ const HEADERS_EXPECTED = "must be an object with set, remove or both";
 const HEADER_EXPECTED = "must be the name of a header field";
 const VALUE_EXPECTED = "must be printable ASCII without spaces at its ends";
 const AUDIENCE_EXPECTED = "must be the claim aud of the JWTs, 1 to 1024 printable characters";
+const RECENT_EXPECTED = "must be a whole number from 0 to 1000";
 const PATH_EXPECTED =
   'must be a path such as "/manifest.json", or one that ends in "/" for all below';
 const ORIGIN_EXPECTED = "must be an origin such as https://app.example.com, without a path";
@@ -150,6 +151,8 @@ export const serviceShape = {
   ).min(1, "must list an address; without it nobody could connect").exactOptional(),
   responseTimeout: z.string(TIMEOUT_EXPECTED).pipe(duration({ min: "0" }).schema).exactOptional(),
   limits: limitsSchema.exactOptional(),
+  recentRequests: z.int(RECENT_EXPECTED).min(0, RECENT_EXPECTED).max(1_000, RECENT_EXPECTED)
+    .exactOptional(),
   headers: entryOf({
     set: headerFields.exactOptional(),
     remove: z.array(headerName, "must be a list of header fields").exactOptional(),

@@ -4,7 +4,7 @@
  */
 import type { RequestHead } from "../../http1/head.ts";
 import { requestedUpgrade } from "../../http1/fields.ts";
-import type { Exchange, ExchangeEnd, Peer } from "../../net/exchange.ts";
+import type { Exchange, ExchangeEnd, Peer, Progress } from "../../net/exchange.ts";
 import type { Span } from "../../trace.ts";
 import type { Registration } from "../agents/registry.ts";
 import { type Caller, Denial } from "../callers/caller.ts";
@@ -25,6 +25,8 @@ import { RequestLog } from "./request_log.ts";
 export interface RequestSource {
   readonly head: Pick<RequestHead, "method" | "minor" | "fields">;
   readonly peer: Peer;
+  /** What it has carried so far, where that is counted. */
+  progress?(): Progress;
 }
 
 /** A request that is not let in, though its caller is known; `throttle` says when to tell it. */
@@ -72,6 +74,8 @@ export class RequestContext implements Audited, OpenRequest {
   toRelay: string | undefined;
   /** What the limits allow it. */
   permit: Permit = unlimited;
+  /** What a connection has carried over a WebSocket of its own, which no exchange sees. */
+  carried: Progress | undefined;
   /** Ends it, as its caller or its service may not go on. */
   onRevoked: () => void = () => {};
   #openEntry: OpenRequestEntry | undefined;
@@ -191,9 +195,30 @@ export class RequestContext implements Audited, OpenRequest {
       stats.open--;
       stats.finished(method, end);
     }
+    this.#keep(end);
     this.#trail?.ended(end);
     if (this.span) this.log.endSpan(this.span, end);
     this.log.ended(end);
+  }
+
+  /** For the status, if its service wants that; a relay that only passed it on has it in its own. */
+  #keep({ status, ms, bytes }: ExchangeEnd): void {
+    const { relay, route, caller, fromRelay, source: { head } } = this;
+    if (route.kind !== "service" || fromRelay !== undefined) return;
+    if (!relay.recentRequests.keeps(route.name)) return;
+    relay.recentRequests.add(route.name, {
+      relay: relay.settings.instance!,
+      atMs: this.sinceMs,
+      requestId: this.requestId,
+      cluster: route.cluster,
+      service: route.name,
+      caller: caller?.name,
+      method: head.method,
+      path: withoutQuery(route.path),
+      status,
+      ms: Math.round(ms),
+      bytes,
+    });
   }
 
   auditFields(): AuditRecord {

@@ -175,15 +175,16 @@ export class TcpRequest extends TunnelRequest {
       stream.close();
       over();
     };
-    let [bytes, bytesIn] = [0, 0];
+    const carried = { bytes: 0, bytesIn: 0 };
+    context.carried = carried;
     const over = (): void => {
       context.onRevoked = nobody;
-      exchange.detachedEnd?.(bytes, bytesIn);
+      exchange.detachedEnd?.(carried.bytes, carried.bytesIn);
     };
     splice(channel, stream, {
       moved: (length, toFirst) => {
-        if (toFirst) bytes += length;
-        else bytesIn += length;
+        if (toFirst) carried.bytes += length;
+        else carried.bytesIn += length;
       },
       closed: (error) => {
         if (error) context.code ??= error.code;

@@ -58,7 +58,7 @@ export class LocalStatus implements StatusSource {
       })),
       reloads: [...reloads].map(([source, reload]) => ({ relay: id, source, ...reload })),
       limitHits: [...limits].map(([limit, hits]) => ({ relay: id, limit, ...hits })),
-      requests: [],
+      requests: relay.recentRequests.all,
     };
   }
 
@@ -206,7 +206,9 @@ export class LocalStatus implements StatusSource {
   }
 
   #stream(request: UnderWay): StreamStatus {
-    const { route, caller, registration, source: { head, peer } } = request;
+    const { route, caller, registration, source } = request;
+    const { head, peer } = source;
+    const carried = request.carried ?? source.progress?.();
     const isService = route.kind === "service";
     const known = caller && !isAnonymous(caller.kind) ? caller : undefined;
     return {
@@ -222,6 +224,8 @@ export class LocalStatus implements StatusSource {
       path: withoutQuery(route.path),
       upgrade: requestedUpgrade(head),
       sinceMs: request.sinceMs,
+      bytesIn: carried?.bytesIn,
+      bytesOut: carried?.bytes,
       agent: registration && this.#agentId(registration),
     };
   }

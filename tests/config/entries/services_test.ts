@@ -85,6 +85,14 @@ Deno.test("readServices refuses a wrong entry by file, number, name and key", ()
     [dashboardWith({ host: "both" }), `${place}: host: must be "public" or "target"`],
     [dashboardWith({ authorization: 1 }), `${place}: authorization: must be "culvert" or "app"`],
     [dashboardWith({ responseTimeout: 5 }), /responseTimeout: must be a duration/],
+    [
+      dashboardWith({ recentRequests: 1_001 }),
+      /recentRequests: must be a whole number from 0 to 1000/,
+    ],
+    [
+      dashboardWith({ recentRequests: "all" }),
+      /recentRequests: must be a whole number from 0 to 1000/,
+    ],
     [dashboardWith({ headers: { add: {} } }), /headers: unknown key "add"/],
     [dashboardWith({ headers: { set: { "Set-Cookie": "a" } } }), /belongs to culvert or the app/],
     [dashboardWith({ headers: { remove: ["Content-Length"] } }), /frames the response/],

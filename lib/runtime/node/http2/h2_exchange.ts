@@ -12,6 +12,7 @@ import type {
   Exchange,
   ExchangeEnd,
   Peer,
+  Progress,
 } from "../../../net/exchange.ts";
 import { connectionFields, type H2Request } from "./request_head.ts";
 
@@ -185,6 +186,10 @@ export class H2Exchange implements Exchange {
   /** HTTP/2 has no change of protocols (RFC 9113 section 8.6). */
   switchProtocols(): string {
     return "The request came over HTTP/2, which has no change of protocols";
+  }
+
+  progress(): Progress {
+    return { bytes: this.#sentBytes, bytesIn: this.#bodyBytes };
   }
 
   /** Whether the relay has broken the answer off, and not the caller. */
