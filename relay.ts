@@ -84,6 +84,7 @@ await runProgram(program, async (options) => {
 
   const signal = await untilSignalled();
   for (const files of followed) files.close();
+  admin?.leave();
   await shutDown(signal, relay, { listeners, ports }, options);
   await admin?.close();
   await signIn.close();

@@ -6,6 +6,7 @@ import type { Log } from "../log.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { Hosts } from "../relay/callers/hosts.ts";
 import type { RelayEnv } from "../relay/env.ts";
+import type { PeopleSessions } from "../relay/signin/people_sessions.ts";
 import { requestIdLine, requestIdOf } from "../relay/forward/request_id.ts";
 import { answer, answerError } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
@@ -16,6 +17,9 @@ import type { Changed } from "./entries.ts";
 import { type EntryOperations, type EntryRequest, shown } from "./operations.ts";
 import { readJson } from "./request_body.ts";
 import type { Scope } from "./scope.ts";
+import { openApi } from "./openapi.ts";
+import { addStatusRoutes } from "./status_routes.ts";
+import type { Watches } from "./watch.ts";
 
 /** What the API is put together from. */
 export interface AdminApi {
@@ -24,6 +28,11 @@ export interface AdminApi {
   readonly hosts: readonly string[] | undefined;
   readonly operations: EntryOperations;
   readonly status: StatusSource;
+  /** Undefined where nobody signs in. */
+  readonly people: () => PeopleSessions | undefined;
+  readonly watches: Watches;
+  /** Of the relay. */
+  readonly version: string;
   readonly audit: AdminAudit;
   readonly log: Log;
   /** Answers what is no path of the API's: pages. @returns whether it does */
@@ -37,6 +46,8 @@ export interface ApiRequest {
   readonly requestId: string;
   readonly param: (name: string) => string;
   readonly query: (name: string) => string | undefined;
+  /** Whether its token still counts, for answers that take long. */
+  readonly isStillAllowed: () => boolean;
 }
 
 type Handler = (request: ApiRequest) => Promise<void>;
@@ -53,6 +64,12 @@ export function adminApp(api: AdminApi): Hono<RelayEnv> {
     routes.set(path, methods.set(method, handler));
   };
   addEntryRoutes(api, on);
+  addStatusRoutes(api, on);
+  on("GET", "/watch", (request) => api.watches.serve(request));
+  on("GET", "/openapi.json", ({ exchange }) => {
+    answer(exchange, 200, openApi(api.version));
+    return Promise.resolve();
+  });
   for (const [path, methods] of routes) {
     const handle = handlerOf(api, hosts, methods);
     app.all(`${prefix}${path}`, handle);
@@ -96,17 +113,20 @@ function handlerOf(
 async function handle(
   api: AdminApi,
   methods: ReadonlyMap<string, Handler>,
-  request: Omit<ApiRequest, "scope">,
+  request: Omit<ApiRequest, "scope" | "isStillAllowed">,
 ): Promise<void> {
   const { exchange, requestId } = request;
   const { method, target, fields } = exchange.head;
   const path = target.replace(/\?.*$/, "");
   let scope: Scope | undefined;
   try {
-    scope = await api.auth.identify(fields, exchange.peer);
+    const identified = await api.auth.identify(fields, exchange.peer);
+    const { digest } = identified;
+    scope = identified.scope;
     const handler = methods.get(method === "HEAD" ? "GET" : method);
     if (!handler) throw notAllowed(methods);
-    await handler({ ...request, scope });
+    const isStillAllowed = (): boolean => api.auth.scopeOf(digest) !== undefined;
+    await handler({ ...request, scope, isStillAllowed });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     const { status, code } = error;
@@ -124,7 +144,8 @@ function notAllowed(methods: ReadonlyMap<string, Handler>): ApiError {
   return new ApiError(405, "method_not_allowed", message, {}, { Allow: allow.join(", ") });
 }
 
-type On = (method: string, path: string, handler: Handler) => void;
+/** Adds a path of the API. */
+export type On = (method: string, path: string, handler: Handler) => void;
 
 function addEntryRoutes({ operations, audit }: AdminApi, on: On): void {
   for (const kind of entryKinds) {

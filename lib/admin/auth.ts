@@ -17,6 +17,13 @@ export interface AdminAuthCounts {
 
 const challenge = { "WWW-Authenticate": "Bearer" };
 
+/** Whose a request is. */
+export interface Identified {
+  readonly scope: Scope;
+  /** Of the token: tells later on whether it still counts. */
+  readonly digest: Uint8Array;
+}
+
 /** Looks at tokens. Whoever tries many has to wait for each answer; a right one is never slowed down. */
 export class AdminAuth {
   readonly #tokens: AdminTokens;
@@ -31,12 +38,12 @@ export class AdminAuth {
   }
 
   /** Whose a request is. @throws {ApiError} 401, perhaps after a while, or 429 */
-  async identify(fields: readonly Field[], peer: Peer): Promise<Scope> {
+  async identify(fields: readonly Field[], peer: Peer): Promise<Identified> {
     const given = fields.filter(({ key }) => key === "authorization");
     const token = /^Bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/i
       .exec(given[0]?.value ?? "")?.[1];
     if (given.length !== 1 || token === undefined) return await this.#refuse("missing", peer);
-    return await this.verify(token, peer);
+    return { scope: await this.verify(token, peer), digest: await digestToken(token) };
   }
 
   /** Whose a token is. @throws {ApiError} as {@link identify} does */

@@ -113,7 +113,7 @@ export class EntryOperations {
       .filter((it) => owner === undefined || it.owner === owner)
       .filter(({ name }) => !this.#configuration.has(kind, name));
     return [...configured, ...stored.map(shown)]
-      .filter((entry) => isSeen(scope, kind, String(entry[key]), entry))
+      .filter((entry) => scope.sees(kind, entry))
       .sort((a, b) => String(a[key]) < String(b[key]) ? -1 : 1);
   }
 
@@ -175,13 +175,6 @@ function asApiError<Result>(read: () => Result): Result {
     if (!(error instanceof BodyFault)) throw error;
     throw new ApiError(422, "invalid", error.message, { field: error.field });
   }
-}
-
-function isSeen(scope: Scope, kind: EntryKind, name: string, entry: EntryBody): boolean {
-  if (kind === "policies") return scope.seesPolicy(name);
-  if (kind === "clusters") return scope.seesCluster(name);
-  const { cluster, hostnames } = entry as { cluster: string; hostnames: string[] };
-  return scope.seesService({ cluster, hostnames });
 }
 
 function checkSeen(scope: Scope, kind: EntryKind, name: string, entry: EntryBody): void {

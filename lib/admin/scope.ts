@@ -36,6 +36,14 @@ export class Scope implements StatusScope {
     return name.startsWith(this.policyPrefix) || this.token.clusters.includes("*");
   }
 
+  /** Whether an entry, or an agent, may be seen. */
+  sees(kind: EntryKind | "agents", object: Readonly<Record<string, unknown>>): boolean {
+    if (kind === "clusters") return this.seesCluster(String(object["id"]));
+    if (kind === "agents") return this.seesCluster(String(object["cluster"]));
+    if (kind === "policies") return this.seesPolicy(String(object["name"]));
+    return this.seesService({ cluster: String(object["cluster"]), hostnames: hostnamesIn(object) });
+  }
+
   /** What the names of policies begin with that it adds. */
   get policyPrefix(): string {
     return `${this.token.name}-`;

@@ -51,6 +51,8 @@ export class Registry {
    * once it is registered, and with each change.
    */
   onAnnounced: (registration: Registration) => void = () => {};
+  /** Called when a session has come or gone. */
+  onChanged: (change: "added" | "removed", registration: Registration) => void = () => {};
 
   /** Sessions that came or went, counted. */
   changes = 0;
@@ -86,6 +88,8 @@ export class Registry {
     const kept = others.filter((other) => !isReplaced(other));
     this.changes++;
     this.#sessions.set(id, [...kept, registration]);
+    for (const other of replaced) this.onChanged("removed", other);
+    this.onChanged("added", registration);
     for (const { session } of replaced) {
       session.close(CloseCode.Replaced, "Replaced by a newer session");
     }
@@ -100,7 +104,9 @@ export class Registry {
   remove(registration: Registration): void {
     const { cluster: { id } } = registration;
     this.changes++;
-    const left = this.#sessions.get(id)?.filter((other) => other !== registration) ?? [];
+    const known = this.#sessions.get(id) ?? [];
+    const left = known.filter((other) => other !== registration);
+    if (left.length < known.length) this.onChanged("removed", registration);
     if (left.length > 0) this.#sessions.set(id, left);
     else this.#sessions.delete(id);
   }

@@ -125,7 +125,7 @@ export class LocalStatus implements StatusSource {
 
   #clusters(): ClusterStatus[] {
     const agents = Map.groupBy(
-      [...this.#relay.registry.all()].map((registration) => this.#agent(registration)),
+      [...this.#relay.registry.all()].map((registration) => this.agent(registration)),
       ({ cluster }) => cluster,
     );
     const entries = [...this.#relay.clusters.values(), ...this.facts.waitingClusters()];
@@ -155,7 +155,8 @@ export class LocalStatus implements StatusSource {
     return `${shortened(this.id)}-${number}`;
   }
 
-  #agent(registration: Registration): AgentStatus {
+  /** An agent's session. */
+  agent(registration: Registration): AgentStatus {
     const { session, cluster, instance, slot, address, tokenName, sinceMs } = registration;
     const { announced, stats, peer } = session;
     return {

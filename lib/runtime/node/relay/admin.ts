@@ -4,6 +4,10 @@ import { AdminAuth } from "../../../admin/auth.ts";
 import { adminApp } from "../../../admin/app.ts";
 import { AdminEntries } from "../../../admin/entries.ts";
 import type { EntryStore } from "../../../admin/entry_store.ts";
+import { EventLog } from "../../../admin/event_log.ts";
+import { snapshotOf, watchAgents, watchEntries } from "../../../admin/events.ts";
+import { Watches } from "../../../admin/watch.ts";
+import { shortened } from "../../../relay/status/relay_status.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
 import { Leases } from "../../../admin/leases.ts";
 import { NoStore } from "../../../admin/no_store.ts";
@@ -28,6 +32,7 @@ export class RelayAdmin {
   readonly #entries: AdminEntries;
   readonly #leases: Leases;
   readonly #tokens = new AdminTokens();
+  readonly #watches: Watches;
   /** Answers what comes to its listener; undefined where that is off. */
   readonly fetch: AppFetch | undefined;
 
@@ -47,12 +52,23 @@ export class RelayAdmin {
     relay.status.facts = entryFacts(entries);
     const audit = new AdminAudit(relay.audit, log, () => relay.metrics.auditFailed());
     this.#leases = new Leases({ entries, audit, nowMs });
+    const events = new EventLog(shortened(relay.settings.instance!));
+    watchEntries(entries, events);
+    watchAgents(relay, events);
+    this.#watches = new Watches({
+      log: events,
+      snapshot: (scope) => snapshotOf(relay, entries, configuration, scope),
+      isStopping: () => relay.isStopping,
+    });
     const digest = (token: string): string => tokenDigest(token).toHex();
     this.fetch = options.admin && adminApp({
       auth: new AdminAuth(this.#tokens, relay.metrics, relay.rateLimitedLog),
       hosts: options.admin.hosts,
       operations: new EntryOperations({ entries, configuration, digest, nowMs }),
       status: relay.status,
+      people: () => relay.signIn?.signIn.people,
+      watches: this.#watches,
+      version: relay.config.version,
       audit,
       log,
     }).fetch;
@@ -99,7 +115,13 @@ export class RelayAdmin {
     })];
   }
 
+  /** Ends watches: a listener waits until its answers have ended. */
+  leave(): void {
+    this.#watches.close();
+  }
+
   async close(): Promise<void> {
+    this.#watches.close();
     this.#leases.close();
     await this.#entries.close();
   }
