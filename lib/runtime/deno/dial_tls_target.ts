@@ -7,6 +7,7 @@
  */
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
+import { dialForStream, unlessAborted } from "../dial.ts";
 import { advised, targetTlsAdvice, type TlsAdvice } from "../tls_advice.ts";
 import { ConnSocket } from "./conn_socket.ts";
 
@@ -38,26 +39,13 @@ export async function dialTlsTarget(
   options: TlsTargetOptions,
   signal: AbortSignal,
 ): Promise<ByteSocket> {
-  const { timeoutMs } = options;
-  const timeout = new AbortController();
-  const timer = setTimeout(() => timeout.abort(), timeoutMs);
-  const either = AbortSignal.any([signal, timeout.signal]);
-  try {
+  const { timeoutMs, advice = targetTlsAdvice } = options;
+  return await dialForStream({ timeoutMs, signal }, async (signal) => {
     const tls = options.cert === undefined
-      ? await startTls(options, either)
-      : await connectTls(options, either);
-    return new ConnSocket(await shakeHands(tls, either));
-  } catch (error) {
-    if (signal.aborted) throw new StreamError("reset", "The request was given up");
-    if (timeout.signal.aborted) {
-      throw new StreamError("timeout", `No connection within ${timeoutMs} ms`);
-    }
-    const message = error instanceof Error ? error.message : String(error);
-    const { advice = targetTlsAdvice } = options;
-    throw new StreamError(codeOf(error), advised(message, advice));
-  } finally {
-    clearTimeout(timer);
-  }
+      ? await startTls(options, signal)
+      : await connectTls(options, signal);
+    return new ConnSocket(await shakeHands(tls, signal));
+  }, (error) => new StreamError(codeOf(error), advised(error.message, advice)));
 }
 
 /** What both ways to begin TLS have in common. */
@@ -76,19 +64,7 @@ async function startTls(options: TlsTargetOptions, signal: AbortSignal): Promise
 async function connectTls(options: TlsTargetOptions, signal: AbortSignal): Promise<Deno.TlsConn> {
   const { hostname, port, cert = "", key = "" } = options;
   const connecting = Deno.connectTls({ hostname, port, cert, key, ...tlsOptions(options) });
-  const aborted = Promise.withResolvers<never>();
-  const abort = (): void => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([connecting, aborted.promise]);
-  } catch (error) {
-    // It may still come about.
-    connecting.then((tls) => tls.close(), () => {});
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+  return await unlessAborted(connecting, signal, (tls) => tls.close());
 }
 
 async function shakeHands(tls: Deno.TlsConn, signal: AbortSignal): Promise<Deno.TlsConn> {
@@ -112,7 +88,7 @@ async function shakeHands(tls: Deno.TlsConn, signal: AbortSignal): Promise<Deno.
 }
 
 /** What a failed connection of Deno's means to a stream. */
-export function codeOf(error: unknown): StreamErrorCode {
+function codeOf(error: unknown): StreamErrorCode {
   if (error instanceof Deno.errors.ConnectionRefused) return "refused";
   if (error instanceof Deno.errors.ConnectionReset) return "reset";
   if (error instanceof Deno.errors.TimedOut) return "timeout";

@@ -5,6 +5,7 @@
 import type { Socket } from "node:net";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError } from "../../protocol/errors.ts";
+import { dialForStream } from "../dial.ts";
 import { namedTargetTlsAdvice } from "../tls_advice.ts";
 import { dialTarget } from "./dial_target.ts";
 import { secure } from "./verified_tls.ts";
@@ -33,20 +34,11 @@ export async function dialNamedTarget(
   signal: AbortSignal,
 ): Promise<ByteSocket> {
   const { timeoutMs } = address;
-  const timeout = AbortSignal.timeout(timeoutMs);
-  const below = await dialTarget({ ...address, isTls: false }, signal);
-  try {
+  return await dialForStream({ timeoutMs, signal }, async (signal) => {
+    const below = await dialTarget({ ...address, isTls: false }, signal);
     const client = { name, ca, cert, key, alpn, advice: namedTargetTlsAdvice };
-    const socket = await secure(
-      below as unknown as Socket,
-      client,
-      AbortSignal.any([signal, timeout]),
-    );
+    const socket = await secure(below as unknown as Socket, client, signal);
     // See `dial_tls_target.ts` for what `node:tls` gets wrong.
     return Object.assign(socket as unknown as ByteSocket, { hidesCuts: true });
-  } catch (error) {
-    if (signal.aborted) throw new StreamError("reset", "The request was given up");
-    if (timeout.aborted) throw new StreamError("timeout", `No connection within ${timeoutMs} ms`);
-    throw new StreamError("tls", error instanceof Error ? error.message : String(error));
-  }
+  }, (error) => new StreamError("tls", error.message));
 }

@@ -5,11 +5,13 @@
  * that module's pooling, and say "Proxy response (407)" where a user needs to know what to do.
  */
 import type { Socket } from "node:net";
+import { formatAddress } from "../../config/options/address.ts";
 import { headFaults } from "../../http1/faults.ts";
 import { HeadError, type ResponseHead } from "../../http1/head.ts";
 import { HeadReader } from "../../http1/head_reader.ts";
 import { advised, type TlsAdvice } from "../tls_advice.ts";
-import { openConnection, secure, UntrustedPeerError } from "./verified_tls.ts";
+import { openConnection } from "./open_connection.ts";
+import { secure, UntrustedPeerError } from "./verified_tls.ts";
 
 /** The proxy, and how it is verified when it is reached by TLS. */
 export interface ProxyAddress {
@@ -31,6 +33,16 @@ const tlsAdvice: TlsAdvice = {
   otherName: "--proxy must have a name of its certificate",
   dates: "renew it, or set the clock",
 };
+
+/** Connects to a host, through a proxy where there is one. @throws as {@link dialThroughProxy} */
+export async function openConnectionVia(
+  proxy: ProxyAddress | undefined,
+  address: { readonly hostname: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<Socket> {
+  if (proxy) return await dialThroughProxy(proxy, formatAddress(address), signal);
+  return await openConnection(address.hostname, address.port, signal);
+}
 
 /**
  * Connects to a host through a proxy.

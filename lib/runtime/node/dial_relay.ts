@@ -5,10 +5,12 @@ import { addressOfUrl, formatAddress, isLoopback } from "../../config/options/ad
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { TunnelSocket } from "../../protocol/socket.ts";
 import { openWebSocket, WebSocketRefusal } from "./open_websocket.ts";
+import { withTimeout } from "../dial.ts";
 import { dialThroughProxy, type ProxyAddress } from "./dial_proxy.ts";
 import { readRefusal } from "./read_refusal.ts";
 import { relayFailure, serverTlsAdvice } from "./relay_failure.ts";
-import { openConnection, secure, type TlsClient } from "./verified_tls.ts";
+import { openConnection } from "./open_connection.ts";
+import { secure, type TlsClient } from "./verified_tls.ts";
 
 /** How the relay is reached. */
 export interface RelayDialOptions {
@@ -39,15 +41,10 @@ export async function dialRelay(
   signal: AbortSignal,
 ): Promise<TunnelSocket> {
   const { timeoutMs = handshakeTimeoutMs } = options;
-  const timeout = new AbortController();
   const late = new Error(`gave up after ${timeoutMs / 1000} s`);
-  const timer = setTimeout(() => timeout.abort(late), timeoutMs);
-  const either = AbortSignal.any([signal, timeout.signal]);
-  try {
-    return await openTunnel(options, await connectTo(options, either), either);
-  } finally {
-    clearTimeout(timer);
-  }
+  return await withTimeout({ timeoutMs, signal }, late, async (signal) => {
+    return await openTunnel(options, await connectTo(options, signal), signal);
+  });
 }
 
 /** The connection that the WebSocket's handshake goes into: TLS, with the relay and nobody else. */

@@ -3,7 +3,9 @@ import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ByteSocket } from "../../net/byte_socket.ts";
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
+import { dialForStream } from "../dial.ts";
 import { guardSocket } from "./guarded_socket.ts";
+import { untilConnected } from "./open_connection.ts";
 import { advised, targetTlsAdvice } from "../tls_advice.ts";
 
 /** Where the target is and how it is reached. */
@@ -37,49 +39,34 @@ const readsNothingAhead = { readableHighWaterMark: 0 } as const;
  *
  * @throws {StreamError} `refused`, `unreachable`, `timeout`, `tls` or, for the signal, `reset`.
  */
-export function dialTarget(options: TargetOptions, signal: AbortSignal): Promise<ByteSocket> {
-  const { promise, resolve, reject } = Promise.withResolvers<ByteSocket>();
-  const { hostname: host, port, serverName = host, isTls, timeoutMs, cert, key } = options;
-  const { alpn = ["http/1.1"] } = options;
-  const common = { host, port, allowHalfOpen: true, noDelay: true };
-  const socket: Socket = isTls
-    ? connectTls({
-      ...common,
-      // A name indication must not be an address (RFC 6066 section 3).
-      ...(isIP(serverName) ? {} : { servername: serverName }),
-      rejectUnauthorized: false,
-      minVersion: "TLSv1.2",
-      ...(cert !== undefined && key !== undefined && { cert, key }),
-      ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
-    })
-    : connectPlain({ ...common, ...readsNothingAhead });
-  guardSocket(socket);
-  const settled = (): void => {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", aborted);
-  };
-  const failed = (error: StreamError): void => {
-    settled();
-    socket.destroy();
-    reject(error);
-  };
-  const aborted = (): void => failed(new StreamError("reset", "The request was given up"));
-  signal.addEventListener("abort", aborted);
-  const timer = setTimeout(
-    () => failed(new StreamError("timeout", `No connection within ${timeoutMs} ms`)),
-    timeoutMs,
-  );
-  // It stays: an error that comes before the connection's user listens would end the process.
-  socket.on("error", (error: Error & { code?: string }) => {
-    failed(new StreamError(codeOf(error, isTls), advised(error.message, targetTlsAdvice)));
-  });
-  socket.once(isTls ? "secureConnect" : "connect", () => {
-    settled();
+export async function dialTarget(
+  options: TargetOptions,
+  signal: AbortSignal,
+): Promise<ByteSocket> {
+  const { isTls, timeoutMs } = options;
+  return await dialForStream({ timeoutMs, signal }, async (signal) => {
+    const socket = guardSocket(beginConnection(options));
+    await untilConnected(socket, isTls ? "secureConnect" : "connect", signal);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    resolve(Object.assign(socket as unknown as ByteSocket, { hidesCuts: isTls }));
+    return Object.assign(socket as unknown as ByteSocket, { hidesCuts: isTls });
+  }, (error) => new StreamError(codeOf(error, isTls), advised(error.message, targetTlsAdvice)));
+}
+
+function beginConnection(
+  { hostname: host, port, serverName = host, isTls, cert, key, alpn = ["http/1.1"] }: TargetOptions,
+): Socket {
+  const common = { host, port, allowHalfOpen: true, noDelay: true };
+  if (!isTls) return connectPlain({ ...common, ...readsNothingAhead });
+  return connectTls({
+    ...common,
+    // A name indication must not be an address (RFC 6066 section 3).
+    ...(isIP(serverName) ? {} : { servername: serverName }),
+    rejectUnauthorized: false,
+    minVersion: "TLSv1.2",
+    ...(cert !== undefined && key !== undefined && { cert, key }),
+    ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
   });
-  return promise;
 }
 
 const systemCodes: Record<string, StreamErrorCode> = {

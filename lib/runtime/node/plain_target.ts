@@ -7,7 +7,8 @@
 import type { Socket } from "node:net";
 import { connect } from "node:tls";
 import type { ByteSocket } from "../../net/byte_socket.ts";
-import { openConnection, readSafely } from "./verified_tls.ts";
+import { openConnection } from "./open_connection.ts";
+import { readSafely } from "./verified_tls.ts";
 
 /** What is asked, and who is told. */
 export interface PlainTargetOptions {

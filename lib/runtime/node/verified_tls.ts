@@ -8,7 +8,7 @@
  * peer, and when signatures, dates, versions and names are right by what the DER says.
  */
 import { X509Certificate } from "node:crypto";
-import { connect as connectPlain, isIP, type Socket } from "node:net";
+import { isIP } from "node:net";
 import type { Duplex } from "node:stream";
 import {
   connect,
@@ -75,30 +75,6 @@ export async function secure(
     socket.destroy();
     below.destroy();
     throw error;
-  }
-}
-
-/** Opens a connection. @throws {Error} what the system says, or the signal's reason */
-export async function openConnection(
-  hostname: string,
-  port: number,
-  signal: AbortSignal,
-): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const socket = connectPlain({ host: hostname, port });
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  socket.on("error", reject);
-  socket.once("connect", () => resolve());
-  if (signal.aborted) abort();
-  try {
-    await promise;
-    return socket;
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }
 

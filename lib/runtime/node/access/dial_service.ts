@@ -7,6 +7,7 @@ import { refusalOf, ServiceError } from "../../../access/service_error.ts";
 import { tcpProtocol } from "../../../net/tcp_channel.ts";
 import type { MessageSocket } from "../../../protocol/socket.ts";
 import type { NodeWebSocket } from "../node_websocket.ts";
+import { withTimeout } from "../../dial.ts";
 import { openWebSocket, WebSocketRefusal } from "../open_websocket.ts";
 import { readAnswer } from "./read_answer.ts";
 import { openServiceConnection } from "./service_connection.ts";
@@ -26,16 +27,11 @@ export async function dialService(
   service: AccessService,
   signal: AbortSignal,
 ): Promise<MessageSocket> {
-  const timeout = new AbortController();
   const late = new Error(`no answer within ${openTimeoutMs / 1_000} s`);
-  const timer = setTimeout(() => timeout.abort(late), openTimeoutMs);
-  const either = AbortSignal.any([signal, timeout.signal]);
-  try {
+  return await withTimeout({ timeoutMs: openTimeoutMs, signal }, late, async (signal) => {
     const headers = credentialHeaders(await service.readToken());
-    return await open(service, headers, await openServiceConnection(service, either), either);
-  } finally {
-    clearTimeout(timer);
-  }
+    return await open(service, headers, await openServiceConnection(service, signal), signal);
+  });
 }
 
 async function open(

@@ -15,6 +15,7 @@ import { defaultHeadLimits } from "../../../http1/head.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
 import { UpstreamPool } from "../../../net/upstream.ts";
+import { withTimeout } from "../../dial.ts";
 import { HttpServer } from "../http_server.ts";
 import { listenFailure, untilSignalled } from "../program.ts";
 import { printer, refused } from "./output.ts";
@@ -88,6 +89,8 @@ function localServer(service: AccessService, report: (event: AccessEvent) => voi
 }
 
 async function dial(service: AccessService, signal: AbortSignal): Promise<ByteSocket> {
-  const either = AbortSignal.any([signal, AbortSignal.timeout(dialTimeoutMs)]);
-  return await openServiceConnection(service, either) as unknown as ByteSocket;
+  const late = new Error(`gave up after ${dialTimeoutMs / 1_000} s`);
+  return await withTimeout({ timeoutMs: dialTimeoutMs, signal }, late, async (signal) => {
+    return await openServiceConnection(service, signal) as unknown as ByteSocket;
+  });
 }

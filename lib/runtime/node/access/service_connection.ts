@@ -5,10 +5,11 @@ import type { AccessService } from "../../../config/access_options.ts";
 import { formatAddress } from "../../../config/options/address.ts";
 import { credentialHeaders } from "../../../access/credential.ts";
 import { type Answer, ServiceError } from "../../../access/service_error.ts";
+import { withTimeout } from "../../dial.ts";
 import { advised, type TlsAdvice } from "../../tls_advice.ts";
-import { dialThroughProxy } from "../dial_proxy.ts";
+import { openConnectionVia } from "../dial_proxy.ts";
 import { guardSocket } from "../guarded_socket.ts";
-import { openConnection, secure } from "../verified_tls.ts";
+import { secure } from "../verified_tls.ts";
 import { readAnswer } from "./read_answer.ts";
 
 const tlsAdvice: TlsAdvice = {
@@ -30,9 +31,7 @@ export async function openServiceConnection(
   const { address, proxy, origin, tls, name } = service;
   const url = new URL(origin);
   try {
-    const below = proxy
-      ? await dialThroughProxy(proxy, formatAddress(address), signal)
-      : await openConnection(address.hostname, address.port, signal);
+    const below = await openConnectionVia(proxy, address, signal);
     below.setNoDelay(true);
     if (url.protocol === "http:") return guardSocket(below);
     const hostname = url.hostname.replace(/^\[(.*)\]$/, "$1");
@@ -85,18 +84,20 @@ async function exchange(
   sent: Sent,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const either = AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]);
-  const socket = await openServiceConnection(service, either);
-  try {
-    return await ask(service, sent, socket, either);
-  } catch (error) {
-    const { message } = error as Error;
-    throw new ServiceError(`${service.name}: no answer from the relay: ${message}`, {
-      cause: error,
-    });
-  } finally {
-    socket.destroy();
-  }
+  const late = new Error(`gave up after ${answerTimeoutMs / 1_000} s`);
+  return await withTimeout({ timeoutMs: answerTimeoutMs, signal }, late, async (signal) => {
+    const socket = await openServiceConnection(service, signal);
+    try {
+      return await ask(service, sent, socket, signal);
+    } catch (error) {
+      const { message } = error as Error;
+      throw new ServiceError(`${service.name}: no answer from the relay: ${message}`, {
+        cause: error,
+      });
+    } finally {
+      socket.destroy();
+    }
+  });
 }
 
 function ask(

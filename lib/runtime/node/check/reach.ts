@@ -1,8 +1,9 @@
 /** Whether a name resolves and a port takes connections: the first checks of every peer. */
 import { lookup } from "node:dns/promises";
-import { connect, isIP } from "node:net";
+import { isIP } from "node:net";
 import type { Check } from "../../../commands/check_report.ts";
 import { formatAddress } from "../../../config/options/address.ts";
+import { openConnection } from "../open_connection.ts";
 
 /** A peer to reach. */
 export interface Peer {
@@ -36,21 +37,18 @@ async function resolve({ hostname, option }: Peer): Promise<string> {
   }
 }
 
-function connectTo({ hostname, port, option }: Peer, signal: AbortSignal): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
+async function connectTo({ hostname, port, option }: Peer, signal: AbortSignal): Promise<string> {
   const address = formatAddress({ hostname, port });
-  const socket = connect({ host: hostname, port });
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  socket.on("error", ({ code, message }: Error & { code?: string }) => {
-    const advice = adviceFor[code ?? ""] ?? "check routes and firewalls";
-    reject(new Error(`can't connect to ${address} (${code ?? message}); ${advice}, and ${option}`));
-  });
-  socket.once("connect", () => resolve(`connected to ${address}`));
-  return promise.finally(() => {
-    signal.removeEventListener("abort", abort);
+  try {
+    const socket = await openConnection(hostname, port, signal);
     socket.destroy();
-  });
+    return `connected to ${address}`;
+  } catch (error) {
+    signal.throwIfAborted();
+    const { code, message } = error as Error & { code?: string };
+    const advice = adviceFor[code ?? ""] ?? "check routes and firewalls";
+    throw new Error(`can't connect to ${address} (${code ?? message}); ${advice}, and ${option}`);
+  }
 }
 
 const adviceFor: Readonly<Record<string, string>> = {

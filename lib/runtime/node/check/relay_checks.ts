@@ -1,13 +1,12 @@
 /** The checks of an agent's way to its relay, up to a handshake with its token. */
-import type { Socket } from "node:net";
 import type { Check } from "../../../commands/check_report.ts";
 import { addressOfUrl, formatAddress } from "../../../config/options/address.ts";
 import type { TunnelSocket } from "../../../protocol/socket.ts";
-import { dialThroughProxy } from "../dial_proxy.ts";
+import { dialThroughProxy, openConnectionVia } from "../dial_proxy.ts";
 import { dialRelay, type RelayDialOptions, relayTls } from "../dial_relay.ts";
 import { relayFailure } from "../relay_failure.ts";
 import { readCertificates } from "../certificates.ts";
-import { openConnection, secure } from "../verified_tls.ts";
+import { secure } from "../verified_tls.ts";
 import { dateFault } from "../../tls_advice.ts";
 import { describe, factsOfCertificate, shownBy } from "./peer_certificate.ts";
 import { reachChecks } from "./reach.ts";
@@ -68,8 +67,10 @@ function ownCertificate(chain: string): Check {
 
 async function checkTls(options: RelayDialOptions, signal: AbortSignal): Promise<string> {
   const tls = relayTls(options);
+  const address = addressOfUrl(new URL(options.url));
   try {
-    const socket = await secure(await connect(options, signal), tls, signal);
+    const connection = await openConnectionVia(options.proxy, address, signal);
+    const socket = await secure(connection, tls, signal);
     const certificate = shownBy(socket);
     socket.destroy();
     return describe(certificate);
@@ -82,12 +83,6 @@ async function checkTls(options: RelayDialOptions, signal: AbortSignal): Promise
     };
     throw relayFailure(error as Error, attempt);
   }
-}
-
-async function connect({ url, proxy }: RelayDialOptions, signal: AbortSignal): Promise<Socket> {
-  const address = addressOfUrl(new URL(url));
-  if (proxy) return await dialThroughProxy(proxy, formatAddress(address), signal);
-  return await openConnection(address.hostname, address.port, signal);
 }
 
 async function checkToken(options: RelayDialOptions, signal: AbortSignal): Promise<string> {
