@@ -278,6 +278,12 @@ export class Relay {
     return changes;
   }
 
+  /** Whether people stand for users of any cluster. */
+  get mapsPeople(): boolean {
+    return this.#clusters.some(({ impersonate }) => impersonate !== undefined) ||
+      this.services.table.services.some(({ identity }) => identity?.impersonate !== undefined);
+  }
+
   #impersonates(route: Route): boolean {
     if (route.kind === "cluster") {
       return this.clusters.get(route.cluster)?.impersonate !== undefined;

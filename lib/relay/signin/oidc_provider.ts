@@ -22,6 +22,7 @@ import {
 } from "openid-client";
 import type { Clock } from "../../jwt/clock.ts";
 import { ProviderError, providerErrorOf } from "./provider_error.ts";
+import type { SessionProof } from "./sessions.ts";
 
 /** What the provider's clock and this machine's may differ by, in seconds. */
 export const leewaySeconds = 30;
@@ -74,6 +75,8 @@ export interface VerifiedSignIn {
   readonly issuedMs: number;
   /** By how much the provider's clock is ahead, in seconds. */
   readonly skewSeconds: number;
+  /** The ID token itself; undefined where the provider sent none, as it need not at a refresh. */
+  readonly proof: SessionProof | undefined;
 }
 
 /** What the provider said of somebody before. */
@@ -212,6 +215,7 @@ export class OidcProvider {
         providerSession: typeof claims?.["sid"] === "string" ? claims["sid"] : undefined,
         issuedMs: (claims?.iat ?? nowSeconds) * 1_000,
         skewSeconds,
+        proof: claims && { jwt: tokens.id_token!, expiresMs: claims.exp * 1_000 },
       };
     } catch (error) {
       throw providerErrorOf(error);

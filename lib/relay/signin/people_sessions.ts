@@ -14,7 +14,9 @@ export interface PersonSession {
   readonly user: string;
   /** As the provider wrote it, verified or not; undefined if it wrote none. */
   readonly email: string | undefined;
-  /** Hostnames of the services that were opened with it. */
+  /** The program that the session is for, as the program has said; undefined for a browser. */
+  readonly client?: string | undefined;
+  /** Hostnames of the services that were opened with it; for a program, those that it may use. */
   readonly hosts: readonly string[];
   /** Milliseconds since 1970. */
   readonly sinceMs: number;
@@ -87,7 +89,8 @@ function toPersonSession({ record, lastUsedMs, hosts, relay }: UsedSession): Per
     subject,
     user: username,
     email: typeof email === "string" ? email : undefined,
-    hosts,
+    ...record.client && { client: record.client.name },
+    hosts: record.client?.hosts ?? hosts,
     sinceMs: signedInMs,
     lastUsedMs,
     expiresMs,

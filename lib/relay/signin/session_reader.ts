@@ -68,7 +68,8 @@ export class SessionReader {
   callerOf(record: SessionRecord): Caller {
     const known = this.#callers.get(record);
     if (known) return known;
-    const { client } = record;
+    const { client, proof } = record;
+    const { clock } = this.#signIn.context;
     const caller: Caller = {
       kind: client ? "access" : "session",
       name: record.username,
@@ -81,6 +82,9 @@ export class SessionReader {
         subject: record.subject,
         username: record.username,
         sessionId: record.id,
+        get proof() {
+          return proof && clock.nowMs() < proof.expiresMs ? proof.jwt : undefined;
+        },
       },
     };
     this.#callers.set(record, caller);

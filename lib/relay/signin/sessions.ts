@@ -20,8 +20,17 @@ export interface SessionRecord {
   readonly expiresMs: number;
   /** Until when the claims are taken for true without asking the provider again. */
   readonly freshUntilMs: number;
+  /** Kept only where agents may ask for it. */
+  readonly proof?: SessionProof | undefined;
   /** The program that the session is for; absent for a browser. */
   readonly client?: SessionClient | undefined;
+}
+
+/** The provider's ID token, for agents that verify for themselves who somebody is. A credential. */
+export interface SessionProof {
+  readonly jwt: string;
+  /** Milliseconds since 1970. */
+  readonly expiresMs: number;
 }
 
 /** A program that somebody signed in for. */

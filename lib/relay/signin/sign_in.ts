@@ -23,6 +23,8 @@ import { randomText } from "./transactions.ts";
 export const freshMs = 10 * 60_000;
 /** When a provider is asked again that could not be reached, in milliseconds. */
 const retryMs = 30_000;
+/** How long before an ID token expires that agents are to verify, in milliseconds. */
+const proofSpareMs = 60_000;
 /** Characters of a session's claims as JSON: more would not be an identity. */
 const maxClaimUnits = 256 * 1024;
 
@@ -48,6 +50,8 @@ export interface SignInContext {
   /** The service in force at a hostname, without a port. */
   readonly siteOf: (hostname: string) => Site | undefined;
   readonly decide: DecideAccess;
+  /** Whether agents may ask for providers' ID tokens; they are kept only then. */
+  readonly keepsProof?: (() => boolean) | undefined;
 }
 
 /** A person who can't be taken: the sentence says why, to the person. */
@@ -261,7 +265,7 @@ export class SignIn {
       const verified = await provider.refresh(refreshToken, latest);
       const person = this.#personOf(provider, verified);
       if (person instanceof SignInRefusal) throw new ProviderError("ended", person.message);
-      await sessions.update({ ...latest, ...person, freshUntilMs: clock.nowMs() + freshMs });
+      await sessions.update({ ...latest, ...person, freshUntilMs: this.#freshUntilMs(person) });
       // A logout may have come while the provider was asked.
       return sessions.known(record.id);
     } catch (error) {
@@ -294,7 +298,16 @@ export class SignIn {
     }
     const { claims, tokenClaims, refreshToken, providerSession, issuedMs } = verified;
     const person = { username, claims, tokenClaims, refreshToken, issuedMs };
-    return { ...person, ...providerSession && { providerSession } };
+    const proof = this.context.keepsProof?.() ? verified.proof : undefined;
+    return { ...person, ...providerSession && { providerSession }, ...proof && { proof } };
+  }
+
+  /** An ID token that agents are to verify is renewed before it expires. */
+  #freshUntilMs({ proof }: Pick<SessionRecord, "proof">): number {
+    const nowMs = this.context.clock.nowMs();
+    if (!proof) return nowMs + freshMs;
+    const renewMs = Math.max(proof.expiresMs - proofSpareMs, nowMs + retryMs);
+    return Math.min(nowMs + freshMs, renewMs);
   }
 
   /**
@@ -326,7 +339,7 @@ export class SignIn {
       ...person,
       signedInMs: now,
       expiresMs: now + this.#options.sessionMs,
-      freshUntilMs: now + freshMs,
+      freshUntilMs: this.#freshUntilMs(person),
       ...client && { client },
     };
     const isSame = before?.provider === name && before.subject === subject;

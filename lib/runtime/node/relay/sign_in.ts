@@ -82,6 +82,7 @@ export class RelaySignIn {
       sessions: this.#sessions,
       fetch: (url, init) => fetch(url, init),
       digest: tokenDigest,
+      keepsProof: () => relay.mapsPeople,
       siteOf: (hostname) => web?.siteOf(hostname),
       decide: (site, session, address) => web!.decide(site, session, address),
     });
