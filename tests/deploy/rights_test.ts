@@ -49,6 +49,31 @@ const presets: readonly Preset[] = [
     denied: [`list configmaps ${own}`, "get configmaps -n default", `get secrets ${own}`],
   },
   {
+    name: "rbac.impersonate for two groups, and nothing of its own",
+    values: 'rbac.rules=[],rbac.impersonate={"enabled":true,"groups":["ops","viewers"]}',
+    allowed: ["impersonate users/corp:ann", "impersonate groups/ops", "impersonate groups/viewers"],
+    denied: [
+      "impersonate groups/system:masters",
+      `impersonate serviceaccounts ${own}`,
+      `list pods ${own}`,
+      `get secrets ${other}`,
+    ],
+  },
+  {
+    name: "rbac.impersonate on pods alone",
+    values: 'rbac.rules=[],rbac.impersonate={"enabled":true,"groups":["ops"],"limitTo":' +
+      '[{"apiGroups":[""],"resources":["pods"],"verbs":["get","list"]}]}',
+    allowed: [
+      "impersonate-on:user-info:list pods",
+    ],
+    denied: [
+      "impersonate groups/ops",
+      "impersonate users/corp:ann",
+      "impersonate-on:user-info:list secrets",
+      `list pods ${own}`,
+    ],
+  },
+  {
     name: "rbac.create=false: nothing",
     values: "rbac.create=false",
     allowed: [],

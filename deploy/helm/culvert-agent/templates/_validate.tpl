@@ -60,6 +60,17 @@
 {{- if and (or .readOnly .clusterRole) (ne (toJson .rules) $fullAccess) }}
 {{- $problems = append $problems (printf "rbac.rules is set, but %s goes before it: use one" (ternary "rbac.readOnly" "rbac.clusterRole" .readOnly)) }}
 {{- end }}
+{{- if and .impersonate.enabled (not .readOnly) (not .clusterRole) (eq (toJson .rules) $fullAccess) }}
+{{- $problems = append $problems "rbac.impersonate is enabled, but rbac.rules let the agent do everything by itself: set rbac.rules, to [] if all its targets at the API server impersonate" }}
+{{- end }}
+{{- range concat .impersonate.groups .impersonate.users }}
+{{- if hasPrefix "system:" . }}
+{{- $problems = append $problems (printf "rbac.impersonate names %s: agents impersonate nobody whose name begins with system:" .) }}
+{{- end }}
+{{- end }}
+{{- if and (not .impersonate.enabled) (or .impersonate.groups .impersonate.users .impersonate.limitTo) }}
+{{- $problems = append $problems "rbac.impersonate has groups, users or limitTo, but is not enabled: set rbac.impersonate.enabled=true" }}
+{{- end }}
 {{- if and .clusterWide .namespaces }}
 {{- $problems = append $problems "rbac.namespaces is set, but rbac.clusterWide is true: set rbac.clusterWide=false" }}
 {{- end }}
