@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { TcpProxy } from "../isolation/tcp_proxy.ts";
-import { eventually } from "../support/deadline.ts";
+import { eventually, untilEqual } from "../support/deadline.ts";
 import { type RunningRelay, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, refusingAddress, startRawTarget } from "../support/target.ts";
@@ -58,7 +58,10 @@ redisTest("a lease of a relay that is gone costs a request nothing but a try", a
       ]);
       assert.equal(answer.text, "ok", method);
     }
-    assert.equal(await metric(other, 'culvert_forwarded_requests_total{result="unreachable"}'), 1);
+    await untilEqual(
+      () => metric(other, 'culvert_forwarded_requests_total{result="unreachable"}'),
+      1,
+    );
   });
 });
 
@@ -75,7 +78,10 @@ redisTest(
         await claim(redis, "silent", "one", { sinceMs: Date.now() + 1_000 });
         const answer = await call(other.internalAddress, "GET /tunnel/one/");
         assert.equal(answer.text, "ok");
-        assert.equal(await metric(other, 'culvert_forwarded_requests_total{result="broken"}'), 1);
+        await untilEqual(
+          () => metric(other, 'culvert_forwarded_requests_total{result="broken"}'),
+          1,
+        );
       });
     } finally {
       silent.close();
@@ -178,8 +184,11 @@ redisTest("where two relays claim one agent's connection, the newer claim counts
     await claim(redis, "older", "one", { instance, sinceMs: sinceMs - 1 });
     const answer = await call(other.internalAddress, "GET /tunnel/one/");
     assert.equal(answer.text, "ok");
-    assert.equal(await metric(other, 'culvert_forwarded_requests_total{result="unreachable"}'), 0);
-    assert.equal(await metric(holder, "culvert_directory_errors_total"), 0);
+    await untilEqual(
+      () => metric(other, 'culvert_forwarded_requests_total{result="unreachable"}'),
+      0,
+    );
+    await untilEqual(() => metric(holder, "culvert_directory_errors_total"), 0);
   });
 });
 
@@ -205,7 +214,7 @@ redisTest("values that no relay writes are ignored, with a line in the log", asy
     await redis.ask("SET", clusterKey("two"), "a string, where a hash should be");
     const none = await call(other.internalAddress, "GET /tunnel/two/");
     assert.equal(codeIn(none.text), "cluster_not_available");
-    assert.equal(await metric(other, 'culvert_directory_up{directory="redis"}'), 1);
+    await untilEqual(() => metric(other, 'culvert_directory_up{directory="redis"}'), 1);
   });
 });
 

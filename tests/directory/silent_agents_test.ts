@@ -8,7 +8,7 @@ import { defaultSettings } from "../../lib/protocol/settings.ts";
 import type { Stream } from "../../lib/protocol/stream.ts";
 import { dialRelay } from "../../lib/runtime/node/dial_relay.ts";
 import { TcpProxy } from "../isolation/tcp_proxy.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { readResponse } from "../support/raw_http.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
@@ -141,7 +141,7 @@ silenceTest(
     deepEqual([answer.status, answer.text], [200, "second"]);
     equal(left.sessions, 0);
     deepEqual(endsOf(left), [abandoned]);
-    equal(await metric(left, 'culvert_session_ends_total{reason="silent"}'), 1);
+    await untilEqual(() => metric(left, 'culvert_session_ends_total{reason="silent"}'), 1);
     const requested = await left.log.waitForLog(({ message, status }) =>
       message === "Request" && status === 200
     );
@@ -170,7 +170,7 @@ silenceTest(
     await using _agent = await connectKnown(redis, found, "agent", "second");
     equal((await call(asked.internalAddress, get)).text, "second");
     deepEqual(endsOf(left), [abandoned]);
-    equal(await metric(asked, 'culvert_forwarded_requests_total{result="not-here"}'), 1);
+    await untilEqual(() => metric(asked, 'culvert_forwarded_requests_total{result="not-here"}'), 1);
   },
 );
 
@@ -242,7 +242,7 @@ silenceTest(
     line.freeze();
     await silent.untilSuspect("one");
     await isTriedHere(silent);
-    equal(await metric(silent, 'culvert_directory_lookups_total{result="none"}'), 1);
+    await untilEqual(() => metric(silent, 'culvert_directory_lookups_total{result="none"}'), 1);
   },
 );
 
@@ -255,7 +255,10 @@ silenceTest(
     line.freeze();
     await silent!.untilSuspect("one");
     await isTriedHere(silent!);
-    equal(await metric(silent!, 'culvert_forwarded_requests_total{result="unreachable"}'), 1);
+    await untilEqual(
+      () => metric(silent!, 'culvert_forwarded_requests_total{result="unreachable"}'),
+      1,
+    );
   },
 );
 
@@ -307,7 +310,7 @@ silenceTest(
     equal(codeIn(await bodyOf(writing)), "reset");
     await using _agent = await connectKnown(redis, found, "agent", "second");
     equal(await bodyOf(reading), "second");
-    equal(await metric(left, 'culvert_request_retries_total{reason="session_lost"}'), 1);
+    await untilEqual(() => metric(left, 'culvert_request_retries_total{reason="session_lost"}'), 1);
     equal(left.log.lines.filter(({ message }) => message === "Sending a request again").length, 1);
   },
 );

@@ -1,6 +1,6 @@
 /** What the metrics of the running programs say of requests, streams and sessions that are known. */
 import { equal, ok } from "node:assert/strict";
-import { eventually } from "../support/deadline.ts";
+import { eventually, within } from "../support/deadline.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { readHead } from "../support/raw_http.ts";
 import denoJson from "../../deno.json" with { type: "json" };
@@ -84,14 +84,22 @@ Deno.test("the metrics of a request, of its stream, and of what becomes of it", 
       "a first byte that is waited for, and a last one even longer",
       async () => {
         const before = await look(tunnel);
+        const hasHead = Promise.withResolvers<void>();
         tunnel.scripts.set("/slow", async ({ connection, request }) => {
           await request();
           await new Promise((resolve) => setTimeout(resolve, 60));
           await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+          // The relay has sent the first byte on when the caller has it.
+          await hasHead.promise;
           await new Promise((resolve) => setTimeout(resolve, 60));
           await connection.write("ok");
         });
-        equal(bodyText(await tunnel.ask(requestHead("GET", tunnelled("/slow")))), "ok");
+        await using caller = await tunnel.caller();
+        await caller.write(requestHead("GET", tunnelled("/slow")));
+        await within(caller.reader.readUntil("\r\n\r\n"), "the head");
+        hasHead.resolve();
+        const body = await within(caller.reader.readExactly(2), "the body");
+        equal(new TextDecoder().decode(body), "ok");
         const count = `proxy_request_duration_seconds_count${ofCluster}`;
         await untilGrown(tunnel, before, { [count]: 1 });
         const after = await look(tunnel);

@@ -5,7 +5,7 @@
  */
 import { deepEqual, equal } from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { loopbackCertificate } from "../support/certificates.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { readHead, statusOf } from "../support/raw_http.ts";
@@ -93,7 +93,7 @@ Deno.test("a request that is abandoned while the agent still dials leaves nothin
   await abandonDials(["-insecure"], async ({ agent, target }) => {
     const ended = target.connections.map(({ closed }) => closed);
     await within(Promise.all(ended), "the abandoned dials to be given up");
-    equal(await metric(agent.healthAddress, "agent_upstream_errors_total"), 0);
+    await untilEqual(() => metric(agent.healthAddress, "agent_upstream_errors_total"), 0);
   });
 });
 

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { Authority, withFolder } from "../support/certificates.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { type LogLine, type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import { ConnectionGoneError, RawConnection, splitAddress } from "../support/raw_connection.ts";
 import { readResponse, statusOf } from "../support/raw_http.ts";
@@ -80,7 +80,7 @@ Deno.test(
       equal(await servedFrom("127.0.0.1", publicAddress), undefined);
       const met = { level: "warn", listener: "public", limit: "max-connections-per-address" };
       equal(JSON.stringify(await refusals(relay)), JSON.stringify([{ ...met, peer: "127.0.0.1" }]));
-      equal(await metric(relay.internalAddress, "culvert_limit_hits_total"), 1);
+      await untilEqual(() => metric(relay.internalAddress, "culvert_limit_hits_total"), 1);
 
       idle.push(await servedFrom("127.0.0.2", publicAddress));
       ok(idle.at(-1), "another address is served");

@@ -1,7 +1,7 @@
 /** A peer that ignores what it may send, or what it is sent, loses its session; nobody else notices. */
 import { equal, match, ok, rejects } from "node:assert/strict";
 import type { Socket } from "node:net";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { readHead, readResponse, statusOf } from "../support/raw_http.ts";
@@ -86,7 +86,7 @@ Deno.test("an agent that floods a stream past its credit is cut off with 1002, o
     match(await untilCutOff(relay, 1002), /^Stream 1 went past its credit/);
     assertClosed(await within(hostile.link.closed, "the end of the hostile session"), 1002);
     await rejects(within(caller.reader.readExactly(length), "the body"), /Source ended|gone/);
-    equal(await metric(relay.internalAddress, "tunnel_active_connections"), 0);
+    await untilEqual(() => metric(relay.internalAddress, "tunnel_active_connections"), 0);
   });
 });
 

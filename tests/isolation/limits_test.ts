@@ -1,6 +1,6 @@
 /** Limits that callers meet, with the real programs: each harms the one that meets it, and no other. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { type RunningRelay, startAgent, startRelay } from "../support/programs.ts";
 import {
   ConnectionGoneError,
@@ -71,7 +71,10 @@ Deno.test("one cluster's storm of requests is refused with 429, another cluster 
       equal(codeOf(answer), "cluster_rate_limit");
       match(fieldValues(answer, "retry-after")[0] ?? "none", /^[1-9]\d*$/);
     }
-    equal(await metric(relay.internalAddress, "culvert_limit_hits_total"), refused.length);
+    await untilEqual(
+      () => metric(relay.internalAddress, "culvert_limit_hits_total"),
+      refused.length,
+    );
   });
 });
 
@@ -224,7 +227,7 @@ Deno.test("a body that stands still is ended by --idle-timeout; what may be sile
 
     await untilOpen(tunnel, 3);
 
-    equal(await metric(relay.internalAddress, "culvert_limit_hits_total"), 7);
+    await untilEqual(() => metric(relay.internalAddress, "culvert_limit_hits_total"), 7);
     await upgraded.write("still there");
     match(new TextDecoder().decode(await upgraded.reader.readSome()), /^still/);
     ok(!watching.isClosed && !followed.isClosed);

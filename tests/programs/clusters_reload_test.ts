@@ -1,7 +1,7 @@
 /** Clusters and tokens that change while the relay runs: who stays, who goes, and what is refused. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { hashToken } from "../../lib/relay/digests.ts";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import {
   type LogLine,
   type RunningAgent,
@@ -264,7 +264,7 @@ Deno.test("what is not valid is refused, once each, and what was in use goes on"
     equal(log.filter(isRefusal).length, wrong.length + 1, "one line each");
     deepEqual(await disconnected(relay, "blue"), []);
     const address = relay.internalAddress;
-    equal(await metric(address, "culvert_config_reloads_total"), wrong.length + 2);
+    await untilEqual(() => metric(address, "culvert_config_reloads_total"), wrong.length + 2);
     ok(await metric(address, "culvert_config_last_reload_success_timestamp_seconds") > 1e9);
   });
   running.destroy();

@@ -1,7 +1,7 @@
 /** How an agent finds its relay: refused, too early, and after either of them was replaced. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { V2 } from "../peers/v2_frame.ts";
-import { eventually } from "../support/deadline.ts";
+import { eventually, untilEqual } from "../support/deadline.ts";
 import {
   type ClusterEntry,
   type LogLine,
@@ -109,7 +109,7 @@ Deno.test("an agent that is there before its relay connects when that comes, and
   await using agent = await startLonelyAgent(target, proxy, "300ms");
   await agent.waitForLog(({ message }) => message === "Could not connect to relay");
   equal(await readyStatus(agent), 503);
-  equal(await metric(agent.healthAddress, "agent_connected"), 0);
+  await untilEqual(() => metric(agent.healthAddress, "agent_connected"), 0);
 
   for (const event of ["first start", "restart", "crash"]) {
     await using relay = await startRelay({ clusters: clustersOf(target) });

@@ -4,6 +4,7 @@ import { okWith } from "../interop/contents.ts";
 import { fieldValues, type RawMessage, statusOf } from "../support/raw_http.ts";
 import { answering } from "../support/target.ts";
 import { ask, metric, withTunnel } from "../isolation/tunnel.ts";
+import { untilEqual } from "../support/deadline.ts";
 
 /** Says which credentials a request came with. */
 const tellCredentials = answering((request) =>
@@ -115,7 +116,7 @@ Deno.test("an agent whose own credential the target refuses warns with the optio
       "string",
       "string",
     ]);
-    equal(await metric(agent.healthAddress, refusals), 3);
+    await untilEqual(() => metric(agent.healthAddress, refusals), 3);
     const log = await agent.completeLog();
     equal(log.filter(({ status }) => status === 401).length, 1, "one line a minute");
     equal(JSON.stringify(log).includes("of-an-account"), false);
@@ -126,7 +127,7 @@ Deno.test("a 401 to a request without a credential of the agent's is the caller'
   const options = { target: refuseAll, agentArgs: ["-sa-token-path="] };
   await withTunnel(options, async ({ relay, agent }) => {
     equal(statusOf(await ask(relay, "/api")), 401);
-    equal(await metric(agent.healthAddress, refusals), 0);
+    await untilEqual(() => metric(agent.healthAddress, refusals), 0);
     equal((await agent.completeLog()).some(({ status }) => status === 401), false);
   });
 });

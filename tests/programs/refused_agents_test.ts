@@ -1,6 +1,6 @@
 /** Agents that are not let in: what they are told, and what others notice of it. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { eventually, within } from "../support/deadline.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { type LogLine, startAgent, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { fieldValues, type RawHead, readHead, statusOf } from "../support/raw_http.ts";
@@ -58,7 +58,7 @@ Deno.test("a storm of wrong tokens is slowed down; a right one from the same add
   ok(overdone.length > 0, "more than may wait");
   for (const head of overdone) deepEqual(fieldValues(head, "retry-after"), ["1"]);
 
-  equal(await metric(relay.internalAddress, "auth_failures_total"), wrong.length);
+  await untilEqual(() => metric(relay.internalAddress, "auth_failures_total"), wrong.length);
   ok(await slowed() >= overdone.length + 32);
 
   // The log has a few lines, and others that tell how many more there were.

@@ -216,7 +216,7 @@ Deno.test("readiness turns off at once, while open requests go on", async () => 
 });
 
 Deno.test("in its drain delay a relay serves as before, and each answer is its connection's last", async () => {
-  await withTunnel({ relayArgs: ["-drain-delay", "3s"] }, async ({ relay }) => {
+  await withTunnel({ relayArgs: ["-drain-delay", "8s"] }, async ({ relay }) => {
     await using kept = await openConnection(relay.internalAddress);
     await kept.write(requestHead("GET", "/small"));
     const before = await within(readResponse(kept.reader), "an answer");

@@ -1,7 +1,7 @@
 /** What an agent makes of its file of targets: requests, TCP streams, changes. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { V2Relay } from "../peers/v2_relay.ts";
-import { eventually, untilSteady } from "../support/deadline.ts";
+import { eventually, untilEqual, untilSteady } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { answering, type RawTarget, refusingAddress, startRawTarget } from "../support/target.ts";
@@ -54,9 +54,9 @@ Deno.test("an agent serves each of its targets by name, with its own credential 
     const stream = await setup.dial("app");
     const end = await stream.outcome();
     equal(end.kind === "error" && end.code, "kind_not_supported");
-    equal(await setup.metric('culvert_agent_target_requests_total{target="app"}'), 1);
-    equal(await setup.metric('culvert_agent_target_requests_total{target="api"}'), 1);
-    equal(await setup.metric("agent_upstream_requests_total"), 2);
+    await untilEqual(() => setup.metric('culvert_agent_target_requests_total{target="app"}'), 1);
+    await untilEqual(() => setup.metric('culvert_agent_target_requests_total{target="api"}'), 1);
+    await untilEqual(() => setup.metric("agent_upstream_requests_total"), 2);
   });
 });
 
@@ -134,7 +134,7 @@ Deno.test("a TCP stream is accepted once its target is connected, and each way e
       deepEqual(await stream.outcome(), { kind: "ended" });
       const open = 'culvert_agent_tcp_open_connections{target="pg"}';
       await eventually(async () => await setup.metric(open) === 0, "the connection to be over");
-      equal(await setup.metric('culvert_agent_tcp_connections_total{target="pg"}'), 1);
+      await untilEqual(() => setup.metric('culvert_agent_tcp_connections_total{target="pg"}'), 1);
       const bytes = (direction: string) =>
         setup.metric(`culvert_agent_tcp_bytes_total{target="pg",direction="${direction}"}`);
       deepEqual([await bytes("to_target"), await bytes("from_target")], [11, 14]);
@@ -166,9 +166,12 @@ Deno.test("a TCP stream whose target can't be reached says why, and is counted",
       const end = await (await setup.dial(name)).outcome();
       equal(end.kind === "error" && end.code, code);
       const series = `culvert_agent_target_errors_total{target="${name}",code="${code}"}`;
-      equal(await setup.metric(series), 1);
+      await untilEqual(() => setup.metric(series), 1);
     }
-    equal(await setup.metric('culvert_agent_tcp_connections_total{target="away"}'), undefined);
+    await untilEqual(
+      () => setup.metric('culvert_agent_tcp_connections_total{target="away"}'),
+      undefined,
+    );
     const line = await setup.agent.waitForLog(({ target }) => target === "away");
     deepEqual([line.message, line.code], ["Could not connect to a TCP target", "refused"]);
   });
@@ -273,8 +276,8 @@ Deno.test("many TCP connections leave nothing behind in the agent", async () => 
         () => openFiles(setup.agent.program.pid) <= before + 2,
         () => `the agent's descriptors to be ${before} (${openFiles(setup.agent.program.pid)})`,
       );
-      equal(await setup.metric('culvert_agent_tcp_open_connections{target="pg"}'), 0);
-      equal(await setup.metric("agent_open_streams"), 0);
+      await untilEqual(() => setup.metric('culvert_agent_tcp_open_connections{target="pg"}'), 0);
+      await untilEqual(() => setup.metric("agent_open_streams"), 0);
     },
   );
 });
@@ -304,9 +307,12 @@ Deno.test("a changed targets file takes effect while streams of every target go 
     await stream.end();
     equal(await textOf(stream, 3), "bye");
     deepEqual(await stream.outcome(), { kind: "ended" });
-    equal(await setup.metric('culvert_agent_tcp_connections_total{target="pg"}'), undefined);
+    await untilEqual(
+      () => setup.metric('culvert_agent_tcp_connections_total{target="pg"}'),
+      undefined,
+    );
     const reloads = 'culvert_config_reloads_total{source="targets",result="applied"}';
-    equal(await setup.metric(reloads), 1);
+    await untilEqual(() => setup.metric(reloads), 1);
     const line = await setup.agent.waitForLog(({ message }) =>
       message === "Configuration reloaded"
     );
@@ -360,7 +366,7 @@ Deno.test("a targets file that is not valid changes nothing, and says why", asyn
     );
     equal(await setup.ask("web"), "200");
     const refused = 'culvert_config_reloads_total{source="targets",result="refused"}';
-    equal(await setup.metric(refused), 1);
+    await untilEqual(() => setup.metric(refused), 1);
     equal((await setup.session()).announcements.length, 1);
   });
 });
@@ -377,7 +383,7 @@ Deno.test("a target that refuses its credential is named, and counted by name", 
     const line = await setup.agent.waitForLog(({ status }) => status === 401);
     deepEqual([line.target, line.path], ["api", `${setup.folder}/token`]);
     const series = 'culvert_agent_target_credential_refusals_total{target="api"}';
-    equal(await setup.metric(series), 1);
+    await untilEqual(() => setup.metric(series), 1);
     const [request] = app.connections[0]!.receivedText.split("\r\n\r\n");
     ok(request?.endsWith("Authorization: Bearer old-token"));
     await Deno.remove(`${setup.folder}/token`);

@@ -76,3 +76,15 @@ export async function untilSteady(
   );
   return last;
 }
+
+/**
+ * Waits until a sample is `expected`: how a test asserts a metric, a status or a count, which may
+ * change a moment after what the test saw before.
+ */
+export async function untilEqual<T>(sample: () => T | Promise<T>, expected: T): Promise<void> {
+  let last: T | undefined;
+  await eventually(
+    async () => (last = await sample()) === expected,
+    () => `${sample} to be ${expected}, not ${last}`,
+  );
+}
