@@ -1,16 +1,20 @@
 import assert from "node:assert/strict";
 import { streamErrorCodes } from "../../lib/protocol/errors.ts";
 import * as relayErrors from "../../lib/relay/errors.ts";
+import { limitErrors } from "../../lib/relay/limits/limit_errors.ts";
 import { code, codes, readText, sources, type Table, table, tables } from "./markdown.ts";
 
 const page = "docs/troubleshooting.md";
 
+const ownErrors = [
+  ...Object.values(relayErrors).filter((value) => typeof value === "object"),
+  ...Object.values(limitErrors).flatMap((errors) => Object.values(errors)),
+] as readonly relayErrors.RelayError[];
+
 /** The relay's own answers: code and status. */
 function realAnswers(): Map<string, string> {
   const answers = new Map<string, string>();
-  for (const value of Object.values(relayErrors)) {
-    if (typeof value === "object") answers.set(value.code, String(value.status));
-  }
+  for (const { code, status } of ownErrors) answers.set(code, String(status));
   for (const name of streamErrorCodes) {
     answers.set(name, String(relayErrors.fromStreamError(name).status));
   }
@@ -36,11 +40,11 @@ Deno.test("troubleshooting.md: every answer of the relay's own is listed with it
 
 Deno.test("troubleshooting.md: an answer that may be tried again has Retry-After", () => {
   const all = [
-    ...Object.values(relayErrors),
+    ...ownErrors,
     ...streamErrorCodes.map((code) => relayErrors.fromStreamError(code)),
   ];
-  const real = all.flatMap((value) =>
-    typeof value === "object" && value.retryAfterSeconds !== undefined ? [value.code] : []
+  const real = all.flatMap(({ code, retryAfterSeconds }) =>
+    retryAfterSeconds === undefined ? [] : [code]
   );
   const rows = table(page, ["message", "code", "status", "meaning"]);
   const written = rows.filter(({ meaning }) => meaning!.includes("`Retry-After`"));
@@ -49,7 +53,7 @@ Deno.test("troubleshooting.md: an answer that may be tried again has Retry-After
 
 Deno.test("troubleshooting.md: every answer of the relay's own has the message that callers see", () => {
   const errors = [
-    ...Object.values(relayErrors).filter((value) => typeof value === "object"),
+    ...ownErrors,
     ...streamErrorCodes.map((code) => relayErrors.fromStreamError(code)),
   ];
   const rows = table(page, ["message", "code", "status", "meaning"]);

@@ -9,11 +9,11 @@ import {
   clusterNotAvailable,
   fromStreamError,
   impersonationNotAllowed,
-  rateLimited,
   type RelayError,
   relayStopping,
   responseTimeout,
 } from "../../lib/relay/errors.ts";
+import { limitErrors } from "../../lib/relay/limits/limit_errors.ts";
 import { bodyFaults, handshakeFaults, headFaults } from "../../lib/http1/faults.ts";
 import { field } from "../../lib/http1/head.ts";
 import { Setup } from "../net/setup.ts";
@@ -88,7 +88,13 @@ Deno.test("answerError gives kubectl's first request text, which is all that it 
 
 Deno.test("answerError warns kubectl where it would show a text of its own for a status", async (t) => {
   const discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-  const hidden = [callerUnknown, rateLimited, relayStopping, responseTimeout, bodyTooLarge];
+  const hidden = [
+    callerUnknown,
+    limitErrors.relay.rate,
+    relayStopping,
+    responseTimeout,
+    bodyTooLarge,
+  ];
   for (const error of hidden) {
     await t.step(`kubectl's first request, ${error.status}`, async () => {
       const text = await answerTo("/api", discovery, error);
@@ -109,7 +115,7 @@ Deno.test("answerError warns kubectl where it would show a text of its own for a
     for (const error of cited) {
       assert.doesNotMatch(await answerTo("/api", discovery, error), /Warning/);
     }
-    assert.doesNotMatch(await answerTo("/api/v1/pods", "*/*", rateLimited), /Warning/);
+    assert.doesNotMatch(await answerTo("/api/v1/pods", "*/*", limitErrors.relay.rate), /Warning/);
   });
   await t.step("a message with quotes", async () => {
     const text = await answerTo("/version", "*/*", impersonationNotAllowed("a"));
@@ -141,7 +147,7 @@ Deno.test("answerError says what a caller can prove itself with", async () => {
 Deno.test("answerError says when to come back", async () => {
   const { setup, exchange } = await serving();
   await using _ = setup;
-  answerError(exchange, rateLimited);
+  answerError(exchange, limitErrors.relay.rate);
   await setup.settled();
   assert.match(setup.caller.text, /^HTTP\/1\.1 429 Too Many Requests\r\n.*\r\nRetry-After: 1\r\n/s);
 });
