@@ -9,6 +9,7 @@ import { headTargets } from "./heads.ts";
 import { proxyTargets } from "./proxies.ts";
 import { announcementTargets } from "./announcements.ts";
 import { sessionTargets } from "./sessions.ts";
+import { signInTargets } from "./sign_in.ts";
 import type { FuzzTarget } from "./target.ts";
 
 const broken: FuzzTarget = {
@@ -31,6 +32,7 @@ Deno.test("fuzz tries every target and finds nothing in this revision", async ()
     ...clientHelloTargets,
     ...announcementTargets,
     ...sessionTargets,
+    ...signInTargets,
   ];
   const lines: string[] = [];
   const report = (line: string) => void lines.push(line);

@@ -8,11 +8,13 @@ import { headTargets } from "./heads.ts";
 import { proxyTargets } from "./proxies.ts";
 import { announcementTargets } from "./announcements.ts";
 import { sessionTargets } from "./sessions.ts";
+import { signInTargets } from "./sign_in.ts";
 
 const HELP = `Usage: deno task fuzz [options]
 
 Feeds generated input to what reads peers' bytes: the frame decoder, the reader of heads, the scanner
-of chunks, what proxies and TLS clients send first, and sessions. Targets take turns of 10 s; each round has the next seed.
+of chunks, what proxies and TLS clients send first, sessions, and sign-in. Targets take turns of 10 s;
+each round has the next seed.
 
 Options:
   --minutes N          How long it runs (default 10; fractions are fine)
@@ -33,6 +35,7 @@ const targets = [
   ...clientHelloTargets,
   ...announcementTargets,
   ...sessionTargets,
+  ...signInTargets,
 ];
 const names = targets.map(({ name }) => name);
 

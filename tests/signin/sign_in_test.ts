@@ -226,6 +226,9 @@ Deno.test("A return path never leads to another origin or to a page of the relay
     "/%5cevil.example",
     "/.culvert/logout",
     "/.%63ulvert/logout",
+    "/.CULVERT\\logout",
+    "/x/../.culvert/logout",
+    "/x/%2e%2e/.culvert/logout",
     "/a\u00e9",
   ];
   for (const target of paths) {

@@ -16,8 +16,14 @@ export function returnPathOf(target: string): string {
 export function isReturnPath(path: unknown): path is string {
   if (typeof path !== "string" || path.length > maxUnits) return false;
   if (!/^\/(?![/\\])[\x21-\x7e]*$/.test(path)) return false;
-  const read = leniently(path);
-  return !/^\/[/\\]/.test(read) && !/^\/\.culvert(?:[/?#]|$)/i.test(read);
+  return [path, leniently(path)].every(isElsewhere);
+}
+
+/** As browsers read a path: `\` is `/`, and dots lead to the folder above. */
+function isElsewhere(path: string): boolean {
+  if (/^\/[/\\]/.test(path)) return false;
+  const pathname = URL.parse(`https://host${path}`)?.pathname;
+  return pathname !== undefined && !/^\/+\.culvert(?:\/|$)/i.test(pathname);
 }
 
 /** As somebody reads it who decodes it, and drops blanks and control characters. */
