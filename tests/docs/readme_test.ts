@@ -68,7 +68,9 @@ function ownOptions(): Set<string> {
     assert.ok(parsed.kind === "help");
     return parsed.text;
   });
-  const tasks = ["bench/options", "bench/soak", "fuzz/main"].map((name) => `tests/${name}.ts`);
+  const tasks = ["bench/options", "bench/soak", "fuzz/main", "comparison/main"].map((name) =>
+    `tests/${name}.ts`
+  );
   const sources = ["deploy/demo/main.ts", "deploy/generate/main.ts", ...tasks].map(readText);
   return new Set([...helps, ...sources].flatMap((text) => [...names(text)]));
 }
@@ -92,6 +94,10 @@ const otherOptions: Record<string, readonly string[]> = {
     "since",
   ],
   prometheus: ["web"],
+  "oauth2-proxy": [
+    ...["api-route", "code-challenge-method", "cookie-csrf-per-request", "cookie-name"],
+    ...["cookie-csrf-per-request-limit", "cookie-samesite", "insecure-oidc-skip-nonce"],
+  ],
   v8: ["max-semi-space-size", "no-allocation-site-pretenuring", "v8-flags"],
 };
 

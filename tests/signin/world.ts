@@ -116,7 +116,9 @@ export class World {
   /** What a server answers a browser. */
   async answer(request: Request): Promise<Response> {
     const url = new URL(request.url);
-    if (url.origin === this.real?.issuer) return await fetch(request, { redirect: "manual" });
+    if (this.real && url.origin === new URL(this.real.issuer).origin) {
+      return await fetch(request, { redirect: "manual" });
+    }
     if (url.origin === this.provider.issuer) {
       return url.pathname === "/authorize"
         ? this.provider.authorize(url)
