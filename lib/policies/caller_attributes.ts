@@ -26,12 +26,17 @@ export interface VerifiedClaims {
   groupsFor(rules: readonly PersonRule[], wanted: ReadonlySet<string>): readonly string[];
 }
 
+/** Rules whose outcome is remembered for the same claims. */
+const maxMet = 256;
+
 /** The claims of a verified token. */
 export class TokenClaims implements VerifiedClaims {
   readonly provider: string;
   readonly #claims: Claims;
   readonly #names: ClaimNames;
   readonly #groups: readonly string[] | undefined;
+  /** By the rules' ids: the claims stay what they are, and each request asks again. */
+  readonly #met = new Map<string, boolean>();
 
   constructor(provider: string, claims: Claims, names: ClaimNames) {
     this.provider = provider;
@@ -50,7 +55,14 @@ export class TokenClaims implements VerifiedClaims {
   }
 
   meets(rule: PersonRule): boolean {
-    return rule.provider === this.provider && meets(this.#claims, this.#names, rule);
+    if (rule.provider !== this.provider) return false;
+    const known = this.#met.get(rule.id);
+    if (known !== undefined) return known;
+    // Policies come and go; what they asked must not add up.
+    if (this.#met.size >= maxMet) this.#met.clear();
+    const isMet = meets(this.#claims, this.#names, rule);
+    this.#met.set(rule.id, isMet);
+    return isMet;
   }
 
   groupsFor(rules: readonly PersonRule[], wanted: ReadonlySet<string>): readonly string[] {

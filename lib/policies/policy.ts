@@ -57,20 +57,20 @@ export class Policy {
 
   /** Whether whoever shows this is let in. */
   decide(attributes: CallerAttributes): Decision {
-    const isAllowed = holds(this.#rules, attributes);
     const met = this.rules.filter((rule) => matches(rule, attributes));
+    const isAllowed = holds(this.#rules, (rule) => met.includes(rule));
     if (isAllowed) return { isAllowed, met };
     return { isAllowed, missing: this.rules.filter((rule) => !met.includes(rule)) };
   }
 
   /** The same as `decide` without the reasons. */
   allows(attributes: CallerAttributes): boolean {
-    return holds(this.#rules, attributes);
+    return holds(this.#rules, (rule) => matches(rule, attributes));
   }
 
   /** Whether whoever shows this would be let in if they also met all rules of some kinds. */
   couldAllow(attributes: CallerAttributes, kinds: ReadonlySet<Rule["kind"]>): boolean {
-    return holds(this.#rules, attributes, kinds);
+    return holds(this.#rules, (rule) => kinds.has(rule.kind) || matches(rule, attributes));
   }
 }
 
@@ -130,17 +130,10 @@ function rulesOf(set: RuleSet): Rule[] {
   return set.members.flatMap((member) => "members" in member ? rulesOf(member) : [member]);
 }
 
-/** @param assumed kinds of rules that are taken to be met */
-function holds(
-  set: RuleSet,
-  attributes: CallerAttributes,
-  assumed?: ReadonlySet<Rule["kind"]>,
-): boolean {
+function holds({ kind, members }: RuleSet, isMet: (rule: Rule) => boolean): boolean {
   const holdsOne = (member: Rule | RuleSet) =>
-    "members" in member
-      ? holds(member, attributes, assumed)
-      : assumed?.has(member.kind) || matches(member, attributes);
-  return set.kind === "any" ? set.members.some(holdsOne) : set.members.every(holdsOne);
+    "members" in member ? holds(member, isMet) : isMet(member);
+  return kind === "any" ? members.some(holdsOne) : members.every(holdsOne);
 }
 
 function matches(

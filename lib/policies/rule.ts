@@ -53,8 +53,18 @@ export interface RuleSet {
   readonly members: readonly (Rule | RuleSet)[];
 }
 
+const texts = new WeakMap<Rule, string>();
+
 /** A rule in words, for people who do not meet it; "needs …" comes in front. */
 export function describeRule(rule: Rule): string {
+  const known = texts.get(rule);
+  if (known !== undefined) return known;
+  const text = textOf(rule);
+  texts.set(rule, text);
+  return text;
+}
+
+function textOf(rule: Rule): string {
   switch (rule.kind) {
     case "claim":
       return `${JSON.stringify(rule.value)} in ${rule.path.join(".")}`;

@@ -30,8 +30,12 @@ class Generator {
     this.#load = load;
     this.#url = new URL(load.url);
     const { pathname, search, host } = this.#url;
-    const connection = load.isKeepAlive ? "" : "Connection: close\r\n";
-    this.#request = `GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\n${connection}\r\n`;
+    const fields = Object.entries({
+      Host: host,
+      ...!load.isKeepAlive && { Connection: "close" },
+      ...load.fields,
+    }).map(([name, value]) => `${name}: ${value}\r\n`);
+    this.#request = `GET ${pathname}${search} HTTP/1.1\r\n${fields.join("")}\r\n`;
   }
 
   async run(): Promise<RequestFigures> {

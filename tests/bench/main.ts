@@ -1,12 +1,13 @@
 /**
  * `deno task bench`: relay and agent beside the target alone and beside rathole, in one run on one
- * machine; `deno task bench agents`: many agents on one relay. See `--help`, and docs/benchmarks.md
- * for the method.
+ * machine; `deno task bench agents`: many agents on one relay; `deno task bench sign-in`: requests and
+ * memory of people who have signed in. See `--help`, and docs/benchmarks.md for the method.
  */
 import { benchAgents } from "./agents.ts";
 import { HELP, parseOptions, UsageError } from "./options.ts";
 import { formatReport, reportAsJson } from "./report.ts";
 import { run, selectMeasurements } from "./run.ts";
+import { benchSignIn } from "./sign_in.ts";
 
 /** Exit code of a program that was interrupted (128 + SIGINT), as shells have it. */
 const EXIT_INTERRUPTED = 130;
@@ -30,6 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function bench(args: readonly string[], signal: AbortSignal): Promise<number> {
+  if (args[0] === "sign-in") return await benchSignIn(args.slice(1), signal);
   if (args[0] === "agents") return await benchAgents(args.slice(1), signal);
   const options = parseOptions(args);
   if (options.isHelp) {

@@ -33,6 +33,7 @@ export class UsageError extends Error {
 /** What `--help` prints. */
 export const HELP = `Usage: deno task bench [run] [options]
        deno task bench agents [options]   (see "deno task bench agents --help")
+       deno task bench sign-in [options]  (see "deno task bench sign-in --help")
 
 Starts a target (nginx, or a small one of its own), a relay and an agent on loopback, sends the same
 work to the target directly, through rathole (when it is on the PATH) and through culvert, in turn,

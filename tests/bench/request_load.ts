@@ -11,6 +11,8 @@ export interface RequestLoad {
   readonly seconds: number;
   /** Whether connections are used again; else each request has a connection of its own. */
   readonly isKeepAlive: boolean;
+  /** Header fields, `Host` too. */
+  readonly fields?: Readonly<Record<string, string>>;
 }
 
 /** What came of it. Latency counts from the writing of a request, not from the connecting. */
@@ -48,8 +50,9 @@ async function runWrk(
   load: RequestLoad,
   signal: AbortSignal,
 ): Promise<RequestFigures> {
-  const { url, connections, seconds, isKeepAlive } = load;
-  const header = isKeepAlive ? [] : ["-H", "Connection: close"];
+  const { url, connections, seconds, isKeepAlive, fields = {} } = load;
+  const header = Object.entries(fields).flatMap(([name, value]) => ["-H", `${name}: ${value}`]);
+  if (!isKeepAlive) header.push("-H", "Connection: close");
   const shape = ["-t", "1", "-c", `${connections}`, "-d", `${seconds}s`, "--timeout", "10s"];
   return parseWrk(await outputOf([wrk, ...shape, "--latency", ...header, url], signal));
 }

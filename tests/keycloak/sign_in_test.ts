@@ -65,7 +65,7 @@ Deno.test({
         for (let times = 0; times < 2; times++) {
           // An old token that comes in the same second is no reuse to Keycloak; later it ends all.
           await new Promise((resolve) => setTimeout(resolve, 2_100));
-          const before = world!.forwarded.at(-1)!.session.refreshToken;
+          const before: unknown = world!.forwarded.at(-1)!.session.refreshToken;
           world!.aheadMs += stale;
           const all = await Promise.all(Array.from({ length: 50 }, () => status(browser)));
           assert.deepEqual([...new Set(all)], [200]);

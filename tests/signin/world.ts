@@ -1,5 +1,4 @@
 /** Sign-in with its hosts, a provider and browsers, all in one process and without sockets. */
-import { createHash } from "node:crypto";
 import { field } from "../../lib/http1/head.ts";
 import type { Log } from "../../lib/log.ts";
 import { demandSignIn, denyAccess } from "../../lib/relay/signin/answers.tsx";
@@ -106,7 +105,6 @@ export class World {
       keys,
       sessions,
       fetch: real ? (url, init) => fetch(url, init) : provider.fetch,
-      digest: (text) => createHash("sha256").update(text).digest(),
       siteOf: (hostname) => world?.sites.get(hostname),
       decide: (site, session) => world!.policy(session, site),
     });

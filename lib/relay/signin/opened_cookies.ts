@@ -20,10 +20,13 @@ export type OpenedPurpose = Extract<Purpose, "session" | "login" | "access">;
 export interface OpenedContext {
   readonly keys: SessionKeys;
   readonly clock: Clock;
-  readonly digest: (text: string) => Uint8Array | Promise<Uint8Array>;
 }
 
-/** Opens them and remembers, by digest and host, what each says. */
+/**
+ * Opens them and remembers, by text and host, what each says. By their digests would look safer, but
+ * a digest takes as long as all the rest of finding a session, and hides nothing: the keys that open
+ * all of them lie beside it.
+ */
 export class OpenedCookies {
   readonly #context: OpenedContext;
   readonly #opened = new Map<string, Opened>();
@@ -40,11 +43,11 @@ export class OpenedCookies {
     hostname: string,
     sealed: string,
   ): JWTPayload | undefined | Promise<JWTPayload | undefined> {
-    const digest = this.#context.digest(`${purpose}\n${hostname}\n${sealed}`);
-    if (digest instanceof Promise) {
-      return digest.then((digest) => this.#openBy(digest.toHex(), purpose, hostname, sealed));
-    }
-    return this.#openBy(digest.toHex(), purpose, hostname, sealed);
+    // One text, so that none of them keeps the request alive that it is a part of.
+    const key = `${purpose}\n${hostname}\n${sealed}`;
+    const opened = this.#opened.get(key);
+    if (opened && this.#context.clock.nowMs() < opened.untilMs) return opened.claims;
+    return this.#openSealed(key, purpose, hostname, sealed);
   }
 
   /** Opens all of them again, as the keys are others. */
@@ -53,19 +56,8 @@ export class OpenedCookies {
     this.#opened.clear();
   }
 
-  #openBy(
-    digest: string,
-    purpose: OpenedPurpose,
-    hostname: string,
-    sealed: string,
-  ): JWTPayload | undefined | Promise<JWTPayload | undefined> {
-    const opened = this.#opened.get(digest);
-    if (opened && this.#context.clock.nowMs() < opened.untilMs) return opened.claims;
-    return this.#openSealed(digest, purpose, hostname, sealed);
-  }
-
   async #openSealed(
-    digest: string,
+    key: string,
     purpose: OpenedPurpose,
     hostname: string,
     sealed: string,
@@ -75,13 +67,13 @@ export class OpenedCookies {
     const claims = await keys.open(purpose, hostname, sealed);
     // The key that has opened it may be the one that was removed meanwhile.
     if (edition !== this.#edition) {
-      return await this.#openSealed(digest, purpose, hostname, sealed);
+      return await this.#openSealed(key, purpose, hostname, sealed);
     }
     if (typeof claims?.["sid"] !== "string") return undefined;
-    this.#opened.delete(digest);
+    this.#opened.delete(key);
     if (this.#opened.size >= maxOpened) this.#opened.delete(this.#opened.keys().next().value!);
     const untilMs = Math.min(clock.nowMs() + openedMs, claims.exp! * 1_000);
-    this.#opened.set(digest, { claims, untilMs });
+    this.#opened.set(key, { claims, untilMs });
     return claims;
   }
 }

@@ -45,8 +45,6 @@ export interface SignInContext {
   readonly keys: SessionKeys;
   readonly sessions: Sessions;
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
-  /** SHA-256 of a text. */
-  readonly digest: (text: string) => Uint8Array | Promise<Uint8Array>;
   /** The service in force at a hostname, without a port. */
   readonly siteOf: (hostname: string) => Site | undefined;
   readonly decide: DecideAccess;

@@ -16,7 +16,6 @@ import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
 import type { Sessions } from "../../../relay/signin/sessions.ts";
 import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
 import { SignIn, type SignInOptions } from "../../../relay/signin/sign_in.ts";
-import { tokenDigest } from "../token_digest.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 
@@ -81,7 +80,6 @@ export class RelaySignIn {
       keys: this.#keys,
       sessions: this.#sessions,
       fetch: (url, init) => fetch(url, init),
-      digest: tokenDigest,
       keepsProof: () => relay.mapsPeople,
       siteOf: (hostname) => web?.siteOf(hostname),
       decide: (site, session, address) => web!.decide(site, session, address),
