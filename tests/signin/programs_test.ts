@@ -28,7 +28,11 @@ const mirror = answering(({ bytes }) => {
 
 Deno.test("People sign in to services of a real relay, and what they may do ends with their session", async (t) => {
   await using target = await startRawTarget(mirror);
-  await using system = await startSystem(target.address);
+  const pages = "https://pages.example.com";
+  await using system = await startSystem(
+    target.address,
+    (text) => text.replace("[/manifest.json]", `[/manifest.json], cors: { origins: ["${pages}"] }`),
+  );
   const app = originOf(system, "app");
   const other = originOf(system, "other");
   const login = originOf(system, "login");
@@ -76,6 +80,36 @@ Deno.test("People sign in to services of a real relay, and what they may do ends
       for (const path of ["/manifest.json/", "/manifest%2ejson", "/Manifest.json"]) {
         assert.equal((await anybody.send(app + path)).status, 401, path);
       }
+    },
+  );
+
+  await t.step(
+    "a preflight is answered where cors lists the origin, else it gets 401",
+    async () => {
+      const preflight = async (origin: string) =>
+        await new SocketBrowser().send(`${app}/x`, {
+          method: "OPTIONS",
+          headers: {
+            Origin: origin,
+            "Access-Control-Request-Method": "PUT",
+            "Sec-Fetch-Mode": "cors",
+            "Sec-Fetch-Site": "cross-site",
+          },
+        });
+      const listed = await preflight(pages);
+      assert.equal(listed.status, 204);
+      assert.equal(listed.headers["access-control-allow-origin"], pages);
+      for (const origin of [other, "https://pages.example.com.evil.test", "null"]) {
+        const answer = await preflight(origin);
+        assert.equal(answer.status, 401, origin);
+        assert.equal(answer.headers["location"], undefined);
+        assert.equal(answer.headers["set-cookie"], undefined);
+        assert.equal(answer.headers["access-control-allow-origin"], undefined);
+      }
+      const headers = { Origin: pages, "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "cross-site" };
+      assert.equal((await browser.send(`${app}/x`, { headers })).status, 200);
+      const foreign = { ...headers, Origin: other };
+      assert.equal((await browser.send(`${app}/x`, { headers: foreign })).status, 403);
     },
   );
 
