@@ -251,6 +251,29 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "What a refresh has got while the store is away counts here at once, and elsewhere afterwards",
+  ignore,
+  async fn() {
+    await using redis = await Redis.start();
+    await using one = await relay(redis);
+    await using two = await relay(redis);
+    await one.sessions.put(record("s-1"));
+    await two.sessions.find("s-1");
+    one.outage.isAway = true;
+    const next = record("s-1", { refreshToken: "next", freshUntilMs: Date.now() + 900_000 });
+    await one.sessions.update(next);
+    assert.equal(one.sessions.known("s-1")?.refreshToken, "next");
+    one.outage.isAway = false;
+    assert.equal((await one.sessions.find("s-1"))?.refreshToken, "next");
+    await eventually(
+      () => two.sessions.known("s-1")?.refreshToken === "next",
+      "the refresh at the other relay",
+    );
+  },
+});
+
+Deno.test({
   name: "A session that a failed-over store has forgotten to have ended stays ended",
   ignore,
   async fn() {

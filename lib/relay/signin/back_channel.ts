@@ -68,8 +68,10 @@ export class BackChannel {
 
   #providerOf(token: string): OidcProvider | undefined {
     try {
-      const { iss } = decodeJwt(token);
-      return this.#signIn.providers.find(({ config }) => config.issuer === iss);
+      const { iss, aud } = decodeJwt(token);
+      // The relay may be several clients of one issuer.
+      const ofIssuer = this.#signIn.providers.filter(({ config }) => config.issuer === iss);
+      return ofIssuer.find(({ config }) => [aud].flat().includes(config.clientId)) ?? ofIssuer[0];
     } catch (error) {
       if (error instanceof errors.JOSEError) return undefined;
       throw error;

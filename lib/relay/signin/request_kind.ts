@@ -19,6 +19,8 @@ export type RequestKind =
 /** @see RequestKind */
 export function requestKind({ method, fields }: RequestHead): RequestKind {
   if (getField(fields, "upgrade") !== undefined) return "other";
+  // Nobody has asked for it yet; a sign-in that it began would take the place of another.
+  if (getField(fields, "sec-purpose")?.startsWith("prefetch")) return "other";
   const mode = getField(fields, "sec-fetch-mode");
   if (mode === undefined) return method === "GET" && acceptsHtml(fields) ? "page" : "other";
   if (mode !== "navigate") return "other";

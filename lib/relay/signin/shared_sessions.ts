@@ -95,11 +95,15 @@ export class SharedSessions implements Sessions {
   readonly #known = new RecordMemory<Known>(() => {});
   /** Sessions that have ended; `false` as long as the store does not know. */
   readonly #ended = new Map<string, boolean>();
+  /** Sessions with values that the store did not take. */
+  readonly #unwritten = new Set<string>();
   /** The last change that is known; undefined before the first answer. */
   #seen: string | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #poll: Promise<void> | undefined;
   #isAway = false;
+  /** Whether the store was away since this relay asked for changes. */
+  #hasMissed = false;
 
   constructor(context: SharedContext) {
     this.#context = context;
@@ -139,7 +143,8 @@ export class SharedSessions implements Sessions {
       this.#told();
       // It may have ended here since the store was asked.
       if (!record || this.#ended.has(id)) return this.#gone(id);
-      this.#keep(record);
+      // What the store does not have yet is newer than what it has.
+      if (!this.#unwritten.has(id)) this.#keep(record);
       return this.known(id);
     } catch (error) {
       this.#away(error);
@@ -222,12 +227,20 @@ export class SharedSessions implements Sessions {
   async update(record: SessionRecord): Promise<void> {
     const known = this.#known.get(record.id);
     if (!known) return;
-    const isListed = setKeysOf(known.record).join() === setKeysOf(record).join();
-    // It may have ended meanwhile.
+    this.#known.set({ ...known, record });
+    try {
+      await this.#rewrite(record);
+    } catch (error) {
+      this.#away(error);
+      // The provider may have taken the refresh token before for used up: this one must not be lost.
+      this.#unwritten.add(record.id);
+    }
+  }
+
+  /** Writes a session that is there, unless it has ended meanwhile. */
+  async #rewrite(record: SessionRecord): Promise<void> {
     if (!await this.#write(record, "XX")) return this.#gone(record.id);
-    if (!isListed) await this.#list(record);
-    const current = this.#known.get(record.id);
-    if (current) this.#known.set({ ...current, record });
+    await this.#list(record);
     await this.#announce(record.id);
   }
 
@@ -422,12 +435,13 @@ export class SharedSessions implements Sessions {
     }
     const range = ["XRANGE", changesKey, `(${this.#seen}`, "+", "COUNT", String(maxChanges)];
     const entries = entriesOf(await store.send(range));
-    const wasAway = this.#isAway;
     this.#told();
     this.#seen = entries.at(-1)?.number ?? this.#seen;
     await this.#endLate();
+    await this.#writeLate();
     // What happened meanwhile may be lost: changes are kept up to a number.
-    const isAll = wasAway || entries.length >= maxChanges;
+    const isAll = this.#hasMissed || entries.length >= maxChanges;
+    this.#hasMissed = false;
     const ids = isAll ? this.#known.keys() : new Set(entries.map(({ id }) => id));
     await this.#lookAgain([...ids].filter((id) => this.#known.get(id)));
   }
@@ -437,6 +451,15 @@ export class SharedSessions implements Sessions {
     for (const [id, isStored] of [...this.#ended]) if (!isStored) await this.#delete(id);
   }
 
+  /** Writes to the store what it did not take while it was away. */
+  async #writeLate(): Promise<void> {
+    for (const id of [...this.#unwritten]) {
+      const known = this.#known.get(id);
+      if (known) await this.#rewrite(known.record);
+      this.#unwritten.delete(id);
+    }
+  }
+
   async #lookAgain(ids: readonly string[]): Promise<void> {
     for (let start = 0; start < ids.length; start += pageLength) {
       await Promise.all(ids.slice(start, start + pageLength).map((id) => this.#fetch(id)));
@@ -444,6 +467,7 @@ export class SharedSessions implements Sessions {
   }
 
   #away(error: unknown): void {
+    this.#hasMissed = true;
     if (this.#isAway) return;
     this.#isAway = true;
     const reason = error instanceof Error ? error.message : String(error);
