@@ -33,7 +33,7 @@ Deno.test("security.md: promises are numbered, and say against whom and by what 
 Deno.test("security.md: every test that a promise names exists", () => {
   for (const promise of promises()) {
     const shown = promise.slice(promise.indexOf(" Shown by "));
-    const named = [...shown.matchAll(/`(tests\/[\w/]+_test\.ts)`: "([^"]+)"/g)];
+    const named = [...shown.matchAll(/`(tests\/[\w/]+_test\.tsx?)`: "([^"]+)"/g)];
     assert.equal(
       named.length,
       shown.split("`tests/").length - 1,

@@ -85,6 +85,8 @@ button:hover, .button:hover { filter: brightness(1.08); }
 input, select { background: var(--surface); color: inherit; border: 1px solid var(--edge);
   min-width: 0; }
 label { font-size: .8125rem; color: var(--quiet); }
+.fields { flex-direction: column; align-items: stretch; gap: .5rem; }
+.fields button { margin-top: .5rem; align-self: flex-start; }
 .search { display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 0 1rem; }
 .search input[type=search] { flex: 1 1 14rem; max-width: 24rem; }
 `;

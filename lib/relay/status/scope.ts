@@ -12,6 +12,8 @@ export function scoped(status: Status, scope: StatusScope): Status {
   const clusters = status.clusters.filter(({ id }) => scope.seesCluster(id));
   return {
     ...status,
+    // Faults of the configuration name others' entries, and certificates others' hosts.
+    ...{ certificates: [], reloads: [], limitHits: [] },
     clusters,
     services: status.services.filter((service) => scope.seesService(service)),
     streams: status.streams.filter(seesCluster),

@@ -172,6 +172,7 @@ export function modelOf(
       bytesPerSecond: 1e6 * (1 + index % 5),
     })),
     query: { section: undefined, query: "", page: 1, sort: "", ...query },
+    isWhole: true,
     mayAct: true,
     ...more,
   };

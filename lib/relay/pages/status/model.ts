@@ -51,6 +51,8 @@ export interface StatusModel {
   /** The oldest first. */
   readonly history: readonly Sample[];
   readonly query: StatusQuery;
+  /** Whether it is the whole picture; who sees a part of it is told nothing of what is all's. */
+  readonly isWhole: boolean;
   /** Whether the one who asks may end things. */
   readonly mayAct: boolean;
 }

@@ -42,12 +42,14 @@ export function StatusPage(model: StatusModel) {
       <Streams {...model} />
       <Sessions {...model} />
       <Requests {...model} />
-      <div class="columns">
-        <Relays {...model} />
-        <Certificates {...model} />
-        <Reloads {...model} />
-        <Limits {...model} />
-      </div>
+      {model.isWhole && (
+        <div class="columns">
+          <Relays {...model} />
+          <Certificates {...model} />
+          <Reloads {...model} />
+          <Limits {...model} />
+        </div>
+      )}
     </>
   );
 }

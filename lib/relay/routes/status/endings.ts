@@ -1,11 +1,14 @@
 /** What can be ended from the status page. */
 import type { Status } from "../../../domain/status.ts";
 import type { Relay } from "../../relay.ts";
+import type { AuditedAction } from "./audited_action.ts";
 import type { StatusViewer } from "./viewer.ts";
 
 /** One kind of thing that can be ended. */
 export interface Ending {
   readonly what: string;
+  /** What the audit log has. */
+  readonly audit: Pick<AuditedAction, "action" | "kind">;
   readonly title: string;
   /** What follows from it. */
   readonly text: string;
@@ -24,6 +27,7 @@ export interface Ending {
 
 const agent: Ending = {
   what: "agent",
+  audit: { action: "disconnect", kind: "agents" },
   title: "Disconnect this agent?",
   text:
     "Its open streams end. The agent may connect again at once: withdraw its token to keep it out.",
@@ -45,6 +49,7 @@ const agent: Ending = {
 
 const stream: Ending = {
   what: "stream",
+  audit: { action: "end_stream", kind: "streams" },
   title: "End this stream?",
   text: "The request or connection breaks off. Whoever opened it may open another.",
   label: "End the stream",
@@ -65,6 +70,7 @@ const stream: Ending = {
 
 const session: Ending = {
   what: "session",
+  audit: { action: "revoke", kind: "sessions" },
   title: "Revoke this session?",
   text: "The person is signed out of all services, and what they have open there ends.",
   label: "Revoke the session",

@@ -15,9 +15,11 @@ import { statusPath } from "../../pages/status/links.ts";
 import { type Section, sections, type StatusQuery } from "../../pages/status/model.ts";
 import { scriptPath } from "../../pages/status/script.ts";
 import { AsOf, StatusPage } from "../../pages/status/status_page.tsx";
+import { requestIdOf } from "../../forward/request_id.ts";
 import type { Relay } from "../../relay.ts";
 import { readForm } from "../../signin/own_request.ts";
-import { endings } from "./endings.ts";
+import { audited } from "./audited_action.ts";
+import { type Ending, endings } from "./endings.ts";
 import { formToken, isFormToken } from "./form_token.ts";
 import { LiveEvents } from "./live_events.ts";
 import { checkService } from "./service_check.ts";
@@ -104,7 +106,7 @@ export class StatusPages {
           <AsOf atMs={status.atMs} />
           <span id="live" class="state" role="status" hidden></span>
         </div>
-        <StatusPage {...{ status, people, history, query }} mayAct />
+        <StatusPage {...{ status, people, history, query }} isWhole={!viewer.scope} mayAct />
       </>,
     );
   }
@@ -164,11 +166,25 @@ export class StatusPages {
     if (!ending || (ending.isAboutPeople && !viewer.seesPeople)) {
       return notThere(c, "There is nothing of this kind to end.");
     }
-    const isEnded = await ending.end(this.#relay, form.get("id") ?? "", viewer);
+    const isEnded = await this.#audited(c, ending, form.get("id") ?? "");
+    if (isEnded === "unrecorded") {
+      return notThere(c, "The audit log can't be written. Nothing was done.", 503);
+    }
     if (!isEnded) return notThere(c, "It is not there any more.");
     const headers = new Headers(ownHeaders as [string, string][]);
     headers.set("Location", statusPath);
     return new Response(null, { status: 303, headers });
+  }
+
+  async #audited({ env: { viewer, exchange } }: Context<StatusEnv>, ending: Ending, id: string) {
+    const about = {
+      ...ending.audit,
+      name: id.slice(0, 253),
+      by: viewer.name,
+      address: exchange.peer.address,
+      request_id: requestIdOf(exchange.head.fields),
+    };
+    return await audited(this.#relay, about, () => ending.end(this.#relay, id, viewer));
   }
 
   /** The fields of a form that one of this browser's own pages has sent, or the answer to another. */

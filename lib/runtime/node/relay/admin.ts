@@ -9,6 +9,7 @@ import { snapshotOf, watchAgents, watchEntries } from "../../../admin/events.ts"
 import { Watches } from "../../../admin/watch.ts";
 import { shortened } from "../../../relay/status/relay_status.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
+import { StatusListener } from "../../../admin/status_listener.tsx";
 import { Leases } from "../../../admin/leases.ts";
 import { NoStore } from "../../../admin/no_store.ts";
 import { EntryOperations } from "../../../admin/operations.ts";
@@ -61,7 +62,9 @@ export class RelayAdmin {
       isStopping: () => relay.isStopping,
     });
     const digest = (token: string): string => tokenDigest(token).toHex();
+    const statusPages = new StatusListener(relay);
     this.fetch = options.admin && adminApp({
+      pages: (exchange, auth) => statusPages.answer(exchange, auth),
       auth: new AdminAuth(this.#tokens, relay.metrics, relay.rateLimitedLog),
       hosts: options.admin.hosts,
       operations: new EntryOperations({ entries, configuration, digest, nowMs }),
