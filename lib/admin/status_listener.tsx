@@ -69,10 +69,8 @@ export class StatusListener {
   /** @throws {ApiError} for a bearer token that is none */
   async #viewerOf(exchange: Exchange, auth: AdminAuth): Promise<StatusViewer | undefined> {
     const { head: { fields }, peer } = exchange;
-    const bearer = getField(fields, "authorization");
-    if (bearer !== undefined) {
-      const scope = await auth.identify(fields, peer);
-      const digest = await digestToken(bearer.replace(/^Bearer +/i, ""));
+    if (getField(fields, "authorization") !== undefined) {
+      const { scope, digest } = await auth.identify(fields, peer);
       return viewer(scope, auth, digest, undefined);
     }
     const id = readCookie(fields, cookieOf(exchange).session);
