@@ -92,6 +92,16 @@ export class OwnKube implements AsyncDisposable {
     close();
   }
 
+  /** All objects as etcd has them, Secrets left out. */
+  async everything(): Promise<string> {
+    const url = `http://127.0.0.1:${this.#port + 10_000}/v3/kv/range`;
+    const all = { key: btoa("\0"), range_end: btoa("\0") };
+    const response = await fetch(url, { method: "POST", body: JSON.stringify(all) });
+    const { kvs } = await response.json() as { kvs: { key: string; value: string }[] };
+    return kvs.filter(({ key }) => !atob(key).startsWith("/registry/secrets/"))
+      .map(({ value }) => atob(value)).join("\n");
+  }
+
   /** Has etcd forget all revisions but the newest. */
   async compact(): Promise<void> {
     const url = `http://127.0.0.1:${this.#port + 10_000}/v3`;

@@ -1,0 +1,417 @@
+/**
+ * A real API server with the operator's kinds and rights, a real relay with an admin API, the operator
+ * as a program, and real agents that this test starts as a kubelet would: from a Deployment, with the
+ * files of its ConfigMap and the token of its Secret.
+ */
+import { createHash } from "node:crypto";
+import type { KubeClient } from "../../../lib/kube/client.ts";
+import type { Condition, KubeObject } from "../../../lib/kube/objects.ts";
+import {
+  configMaps,
+  deployments,
+  namespaces,
+  pods,
+  type Resource,
+  secrets,
+  serviceAccounts,
+  services,
+} from "../../../lib/kube/resources.ts";
+import { run } from "../../e2e/command.ts";
+import { eventually } from "../../support/deadline.ts";
+import { freePort } from "../../support/free_port.ts";
+import { Program, type RunningRelay, startRelay } from "../../support/programs.ts";
+import type { OwnKube } from "./own_kube.ts";
+
+/** What happens on a busy machine takes its time. */
+export const patienceMs = 120_000;
+
+export const adminToken = "admin-token-of-operators-0123456789";
+export const namespace = "apps";
+/** Services' names are looked up by agents, which are programs on this machine. */
+const hostsFile = "/etc/hosts";
+
+const tools = { PATH: `${Deno.env.get("PATH")}:${Deno.env.get("HOME")}/.cache/kube/bin` };
+
+/** Everything that runs. */
+export class OperatorWorld implements AsyncDisposable {
+  readonly kube: OwnKube;
+  readonly client: KubeClient;
+  readonly relay: RunningRelay;
+  readonly adminUrl: string;
+  readonly webPort: number;
+  readonly #close: () => void;
+  readonly #folder: string;
+  readonly #agents = new Map<string, Program>();
+  readonly #others: Program[] = [];
+  readonly #hosts: string[] = [];
+  operator: Program | undefined;
+  #healthPort = 0;
+  #kubelet: Promise<void> | undefined;
+  #isOver = false;
+
+  private constructor(parts: {
+    kube: OwnKube;
+    client: KubeClient;
+    close: () => void;
+    relay: RunningRelay;
+    adminUrl: string;
+    webPort: number;
+    folder: string;
+  }) {
+    this.kube = parts.kube;
+    this.client = parts.client;
+    this.#close = parts.close;
+    this.relay = parts.relay;
+    this.adminUrl = parts.adminUrl;
+    this.webPort = parts.webPort;
+    this.#folder = parts.folder;
+  }
+
+  static async start(kube: OwnKube): Promise<OperatorWorld> {
+    const folder = await Deno.makeTempDir({ prefix: "culvert-operator-" });
+    const { client, close } = kube.client();
+    const tokens = [{ name: "ops", token: adminToken, clusters: ["apps-*"], hostnames: ["*"] }];
+    const relay = await startRelay({
+      clusters: [],
+      args: [
+        ...["--admin-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0"],
+        ...["--admin-tokens", JSON.stringify(tokens), "--state", `${folder}/state`],
+      ],
+    });
+    const address = async (listener: string) => {
+      const line = await relay.waitForLog((line) =>
+        line.message === "Listening" && line.listener === listener
+      );
+      return String(line.address);
+    };
+    const world = new OperatorWorld({
+      ...{ kube, client, close, relay, folder },
+      adminUrl: `http://${await address("admin")}`,
+      webPort: Number((await address("web")).split(":").at(-1)),
+    });
+    await world.#prepare();
+    return world;
+  }
+
+  async #prepare(): Promise<void> {
+    await this.client.create(namespaces, { metadata: { name: namespace } });
+    await this.client.create(namespaces, { metadata: { name: "culvert" } });
+    // Pods need it, and there is no controller manager to make it.
+    await this.client.create(serviceAccounts, { metadata: { name: "default", namespace } });
+    await this.apply(await this.helm("culvert-crds", []));
+    await this.client.create(secrets, {
+      metadata: { name: "relay-api", namespace },
+      stringData: { token: adminToken },
+    });
+  }
+
+  /** A chart's objects. */
+  async helm(chart: string, args: readonly string[]): Promise<string> {
+    const folder = new URL(`../../../deploy/helm/${chart}`, import.meta.url).pathname;
+    const all = ["template", "culvert-operator", folder, "--namespace", "culvert", ...args];
+    return await must("helm", [...all, "--kube-version", "1.34.0"]);
+  }
+
+  async apply(manifests: string): Promise<void> {
+    const args = ["--kubeconfig", this.kube.kubeconfig, "apply", "--server-side", "-f", "-"];
+    await must("kubectl", args, manifests);
+  }
+
+  /** What `kubectl apply` says of an object. */
+  async tryApply(object: unknown): Promise<string> {
+    const args = ["--kubeconfig", this.kube.kubeconfig, "apply", "--dry-run=server", "-f", "-"];
+    const options = { stdin: JSON.stringify(object), env: tools };
+    const { stderr } = await run("kubectl", args, options);
+    return stderr;
+  }
+
+  /** Starts the operator with the rights that its chart gives it, and no others. */
+  async startOperator(
+    values: readonly string[] = [],
+    args: readonly string[] = [],
+  ): Promise<Program> {
+    const rendered = await this.helm("culvert-operator", values);
+    const rights = rendered.split(/^---$/m).filter((text) =>
+      /^kind: (\w*Role|ServiceAccount)/m.test(text)
+    );
+    await this.apply(rights.join("---\n"));
+    const kubeconfig = await this.#operatorKubeconfig();
+    this.operator = Program.start("operator.ts", [
+      ...["--kubeconfig", kubeconfig, "--namespace", "culvert", "--log-format", "json"],
+      ...["--health-addr", "127.0.0.1:0", ...args],
+    ]);
+    await this.operator.waitForLog(({ message }) => message === "Leads", { timeoutMs: patienceMs });
+    return this.operator;
+  }
+
+  async #operatorKubeconfig(): Promise<string> {
+    const kubectl = ["--kubeconfig", this.kube.kubeconfig, "-n", "culvert", "create", "token"];
+    const token = (await must("kubectl", [...kubectl, "culvert-operator"])).trim();
+    const { clusters } = parseConfig(await Deno.readTextFile(this.kube.kubeconfig));
+    const path = `${this.#folder}/operator.conf`;
+    await Deno.writeTextFile(
+      path,
+      JSON.stringify({
+        clusters: [{ name: "c", cluster: clusters }],
+        users: [{ name: "u", user: { token } }],
+        contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
+        "current-context": "c",
+      }),
+    );
+    return path;
+  }
+
+  /** A second replica. */
+  async anotherOperator(): Promise<Program> {
+    const program = Program.start("operator.ts", [
+      ...["--kubeconfig", `${this.#folder}/operator.conf`, "--namespace", "culvert"],
+      ...["--log-format", "json", "--health-addr", "127.0.0.1:0"],
+    ]);
+    this.#others.push(program);
+    await program.waitForLog(({ message }) => message === "Starting", { timeoutMs: patienceMs });
+    return program;
+  }
+
+  /** Waits until the Deployment asks for so many agents. */
+  async replicas(count: number): Promise<void> {
+    await eventually(
+      async () => {
+        const found = await this.client.find(deployments, { namespace, name: "main-agent" });
+        return (found?.["spec"] as { replicas?: number } | undefined)?.replicas === count;
+      },
+      `${count} replicas`,
+      patienceMs,
+    );
+  }
+
+  /** The operator's metrics. */
+  async metrics(): Promise<string> {
+    const line = await this.operator!.waitForLog(({ message }) => message === "Listening");
+    return await (await fetch(`http://${line.address}/metrics`)).text();
+  }
+
+  /** A Tunnel with one agent. */
+  async putTunnel(more: Record<string, unknown> = {}): Promise<KubeObject> {
+    this.#healthPort ||= freePort();
+    const object = this.tunnel(more);
+    return await this.client.apply(kind("Tunnel", "tunnels"), object);
+  }
+
+  tunnel(more: Record<string, unknown> = {}): KubeObject {
+    return {
+      metadata: { name: "main", namespace },
+      spec: {
+        relay: {
+          url: this.relay.connectUrl,
+          allowInsecure: true,
+          registration: { api: { endpoint: this.adminUrl, tokenRef: { name: "relay-api" } } },
+        },
+        agent: { replicas: 1, healthPort: this.#healthPort || 8081 },
+        defaultPolicy: "public",
+        ...more,
+      },
+    };
+  }
+
+  /** A Service whose name leads to a server of this test. */
+  async putService(
+    name: string,
+    port: number,
+    annotations: Record<string, string> = {},
+  ): Promise<void> {
+    await this.client.apply(services, {
+      metadata: { name, namespace, annotations },
+      spec: { ports: [{ name: "http", port }], selector: { app: name } },
+    });
+    const line = `127.0.0.1 ${name}.${namespace}.svc\n`;
+    const text = await Deno.readTextFile(hostsFile);
+    if (text.includes(line)) return;
+    this.#hosts.push(line);
+    await Deno.writeTextFile(hostsFile, line, { append: true });
+  }
+
+  /** Runs agents for the Deployments that there are. */
+  startKubelet(): void {
+    this.#kubelet = this.#runKubelet();
+  }
+
+  async #runKubelet(): Promise<void> {
+    while (!this.#isOver) {
+      try {
+        for (const { metadata } of (await this.client.list(deployments)).items) {
+          await this.#sync(await this.client.get(deployments, metadata));
+        }
+      } catch (error) {
+        if (!this.#isOver) console.error(`kubelet of the test: ${error}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+
+  async #sync(deployment: KubeObject): Promise<void> {
+    const { name, namespace = "", generation, uid = "" } = deployment.metadata;
+    const { template } = deployment["spec"] as { template: PodTemplate };
+    const [container] = template.spec.containers;
+    const routes = template.spec.volumes.find(({ configMap }) => configMap)?.configMap?.name ?? "";
+    const { data } = await this.client.get(configMaps, { namespace, name: routes }) as unknown as {
+      data: Record<string, string>;
+    };
+    const folder = `${this.#folder}/${uid}`;
+    await Deno.mkdir(folder, { recursive: true });
+    for (const [file, text] of Object.entries(data)) {
+      const path = `${folder}/${file}`;
+      const before = await Deno.readTextFile(path).catch(() => undefined);
+      if (before === text) continue;
+      await Deno.writeTextFile(`${path}.new`, text);
+      await Deno.rename(`${path}.new`, path);
+    }
+    const print = createHash("sha256").update(JSON.stringify(template)).digest("hex").slice(0, 8);
+    const pod = `${name}-${print}`;
+    if (!this.#agents.has(pod)) {
+      const secret = await this.client.get(secrets, {
+        namespace,
+        name: container!.env[0]!.valueFrom.secretKeyRef.name,
+      }) as unknown as { data: { token: string } };
+      await this.#replaceAgents(namespace);
+      const args = container!.args.map((arg) => arg.replace("/etc/culvert/targets", folder));
+      await this.client.create(pods, {
+        metadata: {
+          ...template.metadata,
+          name: pod,
+          namespace,
+          ownerReferences: [{ apiVersion: "apps/v1", kind: "Deployment", name, uid }],
+        },
+        spec: { containers: [{ name: "agent", image: container!.image }] },
+      });
+      this.#agents.set(pod, Program.start("agent.ts", args, { TOKEN: atob(secret.data.token) }));
+    }
+    const { healthPort } = this;
+    const isReady = await fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
+      async (response) => {
+        await response.text();
+        return response.ok;
+      },
+      () => false,
+    );
+    const ready = isReady ? 1 : 0;
+    const status = {
+      observedGeneration: generation,
+      ...{ replicas: 1, updatedReplicas: 1, readyReplicas: ready, availableReplicas: ready },
+    };
+    await this.client.apply(deployments, { metadata: { name, namespace }, status }, "status");
+    await this.client.apply(pods, {
+      metadata: { name: pod, namespace },
+      status: {
+        ...{ phase: "Running", podIP: "127.0.0.1", podIPs: [{ ip: "127.0.0.1" }] },
+        conditions: [{ type: "Ready", status: isReady ? "True" : "False" }],
+      },
+    }, "status");
+  }
+
+  async #replaceAgents(namespace: string): Promise<void> {
+    for (const [name, program] of this.#agents) {
+      await program.stop();
+      this.#agents.delete(name);
+      const pod = await this.client.find(pods, { namespace, name });
+      if (pod) await this.client.delete(pods, { namespace, name }, pod.metadata.uid!);
+    }
+  }
+
+  get healthPort(): number {
+    return this.#healthPort;
+  }
+
+  /** Names of the agents' pods, and their uids. */
+  async podUids(): Promise<readonly string[]> {
+    const { items } = await this.client.list(pods, { namespace });
+    return items.map(({ metadata }) => metadata.uid!);
+  }
+
+  agentPids(): readonly number[] {
+    return [...this.#agents.values()].map(({ pid }) => pid);
+  }
+
+  agentLogs(): string {
+    return [...this.#agents.values()].map((program) => program.logText()).join("\n");
+  }
+
+  /** Waits for a condition. */
+  async condition(resource: Resource, name: string, type: string, reason: string): Promise<void> {
+    let last: Condition | undefined;
+    await eventually(
+      async () => {
+        const object = await this.client.find(resource, { namespace, name });
+        const { conditions = [] } = (object?.["status"] ?? {}) as { conditions?: Condition[] };
+        last = conditions.find((condition) => condition.type === type);
+        return last?.reason === reason;
+      },
+      () =>
+        `${type} of ${name} to be ${reason}; it is ${JSON.stringify(last)}\n` +
+        `${this.operator?.logText()}\n${this.agentLogs()}`,
+      patienceMs,
+    );
+  }
+
+  /** A request to the relay's web listener. */
+  async web(host: string): Promise<{ status: number; text: string }> {
+    using client = Deno.createHttpClient({ allowHost: true });
+    const response = await fetch(`http://127.0.0.1:${this.webPort}/`, {
+      headers: { host },
+      client,
+    });
+    return { status: response.status, text: await response.text() };
+  }
+
+  /** Asks the relay's admin API. */
+  async admin(path: string): Promise<{ status: number; text: string }> {
+    const headers = { authorization: `Bearer ${adminToken}` };
+    const response = await fetch(`${this.adminUrl}/admin/v1/${path}`, { headers });
+    return { status: response.status, text: await response.text() };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
+    await this.#kubelet;
+    for (const program of [this.operator, ...this.#others]) await program?.stop();
+    for (const program of this.#agents.values()) await program.stop();
+    await this.relay.stop();
+    this.#close();
+    const text = await Deno.readTextFile(hostsFile);
+    const rest = this.#hosts.reduce((rest, line) => rest.replace(line, ""), text);
+    if (rest !== text) await Deno.writeTextFile(hostsFile, rest);
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+interface PodTemplate {
+  readonly metadata: KubeObject["metadata"];
+  readonly spec: {
+    readonly containers: readonly {
+      readonly image: string;
+      readonly args: readonly string[];
+      readonly env: readonly { readonly valueFrom: { readonly secretKeyRef: { name: string } } }[];
+    }[];
+    readonly volumes: readonly { readonly configMap?: { readonly name: string } }[];
+  };
+}
+
+/** A kind of ours. */
+export function kind(name: string, plural: string): Resource {
+  return { group: "culvert.dev", version: "v1alpha1", kind: name, plural, isNamespaced: true };
+}
+
+export const tunnels = kind("Tunnel", "tunnels");
+export const tunnelBindings = kind("TunnelBinding", "tunnelbindings");
+
+async function must(program: string, args: readonly string[], stdin = ""): Promise<string> {
+  const { code, stdout, stderr } = await run(program, args, { stdin, env: tools });
+  if (code !== 0) throw new Error(`${program} ${args.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
+/** The cluster of the tools' own kubeconfig. */
+function parseConfig(text: string): { clusters: Record<string, string> } {
+  const server = /server: "([^"]+)"/.exec(text)?.[1] ?? "";
+  const authority = /certificate-authority: ([^}\s]+)/.exec(text)?.[1] ?? "";
+  return { clusters: { server, "certificate-authority": authority } };
+}

@@ -1,0 +1,226 @@
+/** The operator, the relay and agents as programs, with a real API server. */
+import assert from "node:assert/strict";
+import { eventually } from "../../support/deadline.ts";
+import { secrets, services } from "../../../lib/kube/resources.ts";
+import {
+  adminToken,
+  namespace,
+  OperatorWorld,
+  patienceMs,
+  tunnelBindings,
+  tunnels,
+} from "./cluster.ts";
+import { kubeTest } from "./own_kube.ts";
+
+kubeTest(
+  "a Service with annotations answers at its hostname, and everything goes with its Tunnel",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    await using backend = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      (request) => new Response(`backend ${request.headers.get("host")}`),
+    );
+    await world.startOperator();
+    world.startKubelet();
+    await world.putTunnel();
+    await world.condition(tunnels, "main", "Ready", "Ready");
+    const [pid] = world.agentPids();
+    const uids = await world.podUids();
+
+    await world.putService("web", backend.addr.port, {
+      "culvert.dev/tunnel": "main",
+      "culvert.dev/hostname": "web.example.com",
+    });
+    await world.condition(tunnelBindings, "service-web", "Ready", "Ready");
+    assert.deepEqual(await world.web("web.example.com"), {
+      status: 200,
+      text: "backend web.example.com",
+    });
+    assert.deepEqual([world.agentPids()[0], await world.podUids()], [pid, uids], "the same agents");
+
+    const service = await world.client.get(services, { namespace, name: "web" });
+    assert.equal(service.metadata.finalizers, undefined);
+    await world.client.merge(services, { namespace, name: "web" }, {
+      metadata: { annotations: { "culvert.dev/tunnel": null } },
+    });
+    await eventually(
+      async () => (await world.web("web.example.com")).status === 421,
+      "the hostname to be gone",
+      patienceMs,
+    );
+
+    const tunnel = await world.client.get(tunnels, { namespace, name: "main" });
+    await world.client.delete(tunnels, { namespace, name: "main" }, tunnel.metadata.uid!);
+    await eventually(
+      async () => await world.client.find(tunnels, { namespace, name: "main" }) === undefined,
+      "the Tunnel to be gone",
+      patienceMs,
+    );
+    assert.equal((await world.admin("clusters/apps-main")).status, 404);
+    assert.doesNotMatch(await world.metrics(), /code="403"/, "the chart's rights are enough");
+  },
+);
+
+kubeTest("in namespaced mode Roles are enough, and no Secret is listed", async (kube) => {
+  await using world = await OperatorWorld.start(kube);
+  const values = ["--set", `watchNamespaces={${namespace}}`];
+  await world.startOperator(values, ["--watch-namespaces", namespace]);
+  world.startKubelet();
+  await world.putTunnel();
+  await world.condition(tunnels, "main", "Ready", "Ready");
+  const metrics = await world.metrics();
+  assert.doesNotMatch(metrics, /code="403"/);
+  assert.doesNotMatch(metrics, /verb="(list|watch)",resource="secrets"/);
+});
+
+kubeTest("no object, log line or metric holds a token, whatever happens", async (kube) => {
+  await using world = await OperatorWorld.start(kube);
+  const operator = await world.startOperator();
+  world.startKubelet();
+  await world.putTunnel();
+  await world.putService("web", 80);
+  const binding = (name: string, port: number) =>
+    world.client.apply(tunnelBindings, {
+      metadata: { name, namespace },
+      spec: {
+        tunnelRef: { name: "main" },
+        routes: [{
+          name: "main",
+          hostnames: [`${name}.example.com`],
+          backend: { service: { name: "web", port } },
+        }],
+      },
+    });
+  await binding("good", 80);
+  await binding("bad", 81);
+  await world.condition(tunnelBindings, "good", "Ready", "Ready");
+  await world.condition(tunnelBindings, "bad", "Ready", "BackendNotFound");
+  const secret = await world.client.get(secrets, { namespace, name: "main-agent-token" });
+  const agentToken = atob((secret["data"] as { token: string }).token);
+  const objects = await kube.everything();
+  const metrics = await world.metrics();
+  await world.operator!.stop();
+  const text = JSON.stringify(objects) + metrics + operator.logText();
+  for (const token of [adminToken, agentToken]) {
+    assert.equal(text.includes(token) || text.includes(btoa(token)), false);
+  }
+});
+
+const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
+  "two registrations": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
+      const registration = { ...spec.relay.registration as object, secret: { name: "entry" } };
+      return tunnelOf({ ...spec, relay: { ...spec.relay, registration } });
+    },
+    /exactly one of api, secret and existing/,
+  ],
+  "no registration": [
+    () => tunnelOf({ relay: { url: "wss://relay.test/connect", registration: {} } }),
+    /exactly one of api, secret and existing/,
+  ],
+  "a relay without TLS": [
+    () =>
+      tunnelOf({
+        relay: { url: "ws://relay.test/connect", registration: { secret: { name: "x" } } },
+      }),
+    /must begin with wss:\/\/, or relay.allowInsecure must be true/,
+  ],
+  "an API without TLS": [
+    () =>
+      tunnelOf({
+        relay: {
+          url: "wss://relay.test/connect",
+          registration: { api: { endpoint: "http://relay.test", tokenRef: { name: "x" } } },
+        },
+      }),
+    /endpoint must begin with https:\/\//,
+  ],
+  "a selector without its mode": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: object };
+      return tunnelOf({ ...spec, allowedBindings: { selector: { matchLabels: { a: "b" } } } });
+    },
+    /selector belongs to namespaces: Selector/,
+  ],
+  "a name that is too long": [
+    (world) => ({
+      ...tunnelOf(world.tunnel()["spec"]),
+      metadata: { name: "x".repeat(51), namespace },
+    }),
+    /at most 50 characters/,
+  ],
+  "TLS on a route without it": [
+    () => bindingOf({ tls: { serverName: "x" } }),
+    /tls belongs to protocol: https/,
+  ],
+  "headers on TCP": [
+    () => bindingOf({ protocol: "tcp", responseHeaders: { remove: ["Server"] } }),
+    /have no use for protocol: tcp/,
+  ],
+  "a hostname that is none": [() => bindingOf({ hostnames: ["not a name"] }), /should match/],
+  "a URL as backend": [
+    () => bindingOf({ backend: { url: "http://10.0.0.1" } }),
+    /backend.service|strict decoding error|unknown field/,
+  ],
+};
+
+function tunnelOf(spec: unknown): Record<string, unknown> {
+  return {
+    apiVersion: "culvert.dev/v1alpha1",
+    kind: "Tunnel",
+    metadata: { name: "bad", namespace },
+    spec,
+  };
+}
+
+function bindingOf(route: Record<string, unknown>): Record<string, unknown> {
+  return {
+    apiVersion: "culvert.dev/v1alpha1",
+    kind: "TunnelBinding",
+    metadata: { name: "bad", namespace },
+    spec: {
+      tunnelRef: { name: "main" },
+      routes: [{
+        name: "main",
+        hostnames: ["a.example.com"],
+        backend: { service: { name: "web", port: 80 } },
+        ...route,
+      }],
+    },
+  };
+}
+
+kubeTest("the API server refuses what an object shows to be wrong", async (kube) => {
+  await using world = await OperatorWorld.start(kube);
+  for (const [name, [make, message]] of Object.entries(objects)) {
+    assert.match(await world.tryApply(make(world)), message, name);
+  }
+  await world.putTunnel({ id: "one" });
+  await assert.rejects(world.putTunnel({ id: "two" }), /id is immutable/);
+});
+
+kubeTest(
+  "a replica whose leader is killed acts within the Lease's time, and a frozen one writes nothing",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const first = await world.startOperator();
+    const second = await world.anotherOperator();
+    await world.putTunnel();
+    await world.condition(tunnels, "main", "AgentAvailable", "Starting");
+    Deno.kill(first.pid, "SIGSTOP");
+    await second.waitForLog(({ message }) => message === "Leads", { timeoutMs: patienceMs });
+    await world.putTunnel({ agent: { replicas: 3 } });
+    await world.replicas(3);
+    Deno.kill(first.pid, "SIGCONT");
+    await first.waitForLog(
+      ({ message }) => message?.startsWith("Leads no longer") ?? false,
+      { timeoutMs: patienceMs },
+    );
+    await world.putTunnel({ agent: { replicas: 2 } });
+    await world.replicas(2);
+    await second.kill();
+    await world.putTunnel({ agent: { replicas: 4 } });
+    await world.replicas(4);
+  },
+);
