@@ -14,7 +14,9 @@ import { manager } from "./lib/operator/api/schema.ts";
 import { healthApp } from "./lib/operator/health.ts";
 import { OperatorMetrics } from "./lib/operator/metrics.ts";
 import { Operator } from "./lib/operator/operator.ts";
+import { Rfc2136 } from "./lib/operator/dns/rfc2136.ts";
 import { RelayApi } from "./lib/operator/relay_api.ts";
+import { dnsExchange } from "./lib/runtime/deno/dns_exchange.ts";
 import { kubeFetch } from "./lib/runtime/deno/kube_fetch.ts";
 import { probeTargets, relayFetch } from "./lib/runtime/deno/relay_fetch.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
@@ -106,6 +108,7 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
     digest: (text) => Buffer.from(tokenDigest(text)).toString("hex"),
     newToken: () => randomBytes(agentTokenBytes).toString("hex"),
     probe: probeTargets,
+    dns: new Rfc2136({ exchange: dnsExchange, mayWrite }),
     ...{ instance, log, metrics },
   });
   return { operator, leader, metrics, close };

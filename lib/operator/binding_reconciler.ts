@@ -2,7 +2,7 @@
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { tunnelBindings } from "./api/crds.ts";
 import { finalizer } from "./api/schema.ts";
-import type { BindingStatus } from "./api/tunnel_binding.ts";
+import type { BindingSpec, BindingStatus } from "./api/tunnel_binding.ts";
 import { conditionsOf, no, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
 import {
   conditionsWithReady,
@@ -12,6 +12,7 @@ import {
   titleOf,
   writeStatus,
 } from "./context.ts";
+import { DnsKeeper, type DnsResult, type KeptRecord } from "./dns_keeper.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
@@ -52,12 +53,14 @@ const maxRetryMs = 2_000;
 export class BindingReconciler {
   readonly #context: Context;
   readonly #tunnels: TunnelStates;
+  readonly #dns: DnsKeeper;
   /** By endpoint and service. */
   readonly #answers = new Map<string, Answer>();
 
   constructor(context: Context, tunnels: TunnelStates) {
     this.#context = context;
     this.#tunnels = tunnels;
+    this.#dns = new DnsKeeper(context);
   }
 
   get #retryMs(): number {
@@ -81,8 +84,10 @@ export class BindingReconciler {
     const before = statusOf(object).registered ?? [];
     const wanted = [...plan.wanted.values()].map(({ registered }) => registered);
     const all = union(before, wanted);
-    // What is about to be at the relay is written down first.
-    const current = await this.#record(object, all);
+    const dnsPlan = await this.#dns.plan(compiled);
+    const recordsBefore = statusOf(object).dns ?? [];
+    // What is about to be at the relay and in DNS is written down first.
+    const current = await this.#record(object, all, withRecords(recordsBefore, dnsPlan.kept));
     const verdicts = new Map(plan.verdicts);
     let again = Infinity;
     for (const [route, want] of plan.wanted) {
@@ -91,9 +96,12 @@ export class BindingReconciler {
       again = Math.min(again, Math.max(100, answer.untilMs - performance.now()));
     }
     const unwanted = all.filter((it) => !wanted.some((want) => isSame(want, it)));
-    const left = await this.#removeAll(current, unwanted);
+    const left = await this.#removeAll(current, this.#withoutRetained(unwanted));
     if (left.length > 0) again = Math.min(again, this.#retryMs);
-    await this.#writeStatus(current, compiled, verdicts, [...wanted, ...left]);
+    const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);
+    const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : recordsBefore);
+    again = Math.min(again, dns.againMs);
+    await this.#writeStatus(current, compiled, verdicts, [...wanted, ...left], dns);
     return again === Infinity ? undefined : again;
   }
 
@@ -162,9 +170,14 @@ export class BindingReconciler {
   }
 
   /** Writes down what is or will be at the relay, and puts the finalizer on. */
-  async #record(object: KubeObject, all: readonly Registered[]): Promise<KubeObject> {
+  async #record(
+    object: KubeObject,
+    all: readonly Registered[],
+    records: readonly KeptRecord[],
+  ): Promise<KubeObject> {
     const before = statusOf(object);
-    const isKnown = all.every((it) => before.registered?.some((known) => isSame(known, it)));
+    const isKnown = all.every((it) => before.registered?.some((known) => isSame(known, it))) &&
+      JSON.stringify(before.dns ?? []) === JSON.stringify(records);
     if (isKnown) return object;
     if (!object.metadata.finalizers?.includes(finalizer)) {
       await setFinalizers(this.#context, tunnelBindings, "bindings", object, [finalizer]);
@@ -172,7 +185,11 @@ export class BindingReconciler {
     const { name, namespace = "", uid = "" } = object.metadata;
     const written = await this.#context.client.apply(tunnelBindings, {
       metadata: { name, namespace, uid },
-      status: { ...before, registered: all },
+      status: {
+        ...before,
+        ...all.length > 0 && { registered: all },
+        ...records.length > 0 && { dns: records },
+      },
     }, "status");
     this.#context.world.learn("bindings", written);
     return written;
@@ -249,18 +266,18 @@ export class BindingReconciler {
   }
 
   /** What can't be cleaned up is let go after a while. @returns whether it is time */
-  #giveUp(object: KubeObject, service: string, reason: string): boolean {
+  #giveUp(object: KubeObject, what: string, reason: string): boolean {
     if (object.metadata.deletionTimestamp === undefined) return false;
     if (!isOrphaned(this.#context, object)) return false;
     void this.#context.events.report(tunnelBindings, object, {
       type: "Warning",
       reason: "Orphaned",
       action: "Finalize",
-      note: `Service ${service} was left at the relay: ${reason}`,
+      note: `${what} was left: ${reason}`,
     });
-    this.#context.log.warn("A service was left at its relay", {
+    this.#context.log.warn("What a binding had outside was left", {
       binding: titleOf(tunnelBindings, object),
-      service,
+      name: what,
       reason,
     });
     return true;
@@ -269,11 +286,24 @@ export class BindingReconciler {
   async #finalize(object: KubeObject): Promise<number | undefined> {
     if (!object.metadata.finalizers?.includes(finalizer)) return undefined;
     const { registered = [] } = statusOf(object);
-    const kept = registered.filter(({ tunnel }) => this.#isRetained(tunnel));
-    const left = await this.#removeAll(object, registered.filter((it) => !kept.includes(it)));
-    if (left.length > 0) return this.#retryMs;
+    const left = await this.#removeAll(object, this.#withoutRetained(registered));
+    const records = await this.#removeRecords(object);
+    if (left.length > 0 || !records) return this.#retryMs;
     await setFinalizers(this.#context, tunnelBindings, "bindings", object, []);
     return undefined;
+  }
+
+  /** Takes a binding's records away. @returns whether none is left, or it is time to give up */
+  async #removeRecords(object: KubeObject): Promise<boolean> {
+    const { dns = [] } = statusOf(object);
+    if (this.#isRetained(tunnelKeyOf(object))) return true;
+    const left = await this.#dns.removeAll(dns);
+    if (left.length === 0) return true;
+    return this.#giveUp(object, left[0]!.name, "the name server can't be asked or refuses");
+  }
+
+  #withoutRetained(registered: readonly Registered[]): readonly Registered[] {
+    return registered.filter(({ tunnel }) => !this.#isRetained(tunnel));
   }
 
   /** Whether a tunnel that is being deleted leaves what it has at the relay. */
@@ -287,6 +317,7 @@ export class BindingReconciler {
     compiled: CompiledBinding,
     verdicts: ReadonlyMap<string, Verdict>,
     registered: readonly Registered[],
+    dns: DnsResult,
   ): Promise<void> {
     const before = statusOf(object);
     const { generation } = compiled.object.metadata;
@@ -311,10 +342,12 @@ export class BindingReconciler {
       Accepted: summary("Accepted"),
       ResolvedRefs: summary("ResolvedRefs"),
       Programmed: summary("Programmed"),
+      ...dns.verdict && { DNSReady: dns.verdict },
     };
     await writeStatus(this.#context, tunnelBindings, "bindings", object, {
       ...generation !== undefined && { observedGeneration: generation },
       ...registered.length > 0 && { registered },
+      ...dns.kept.length > 0 && { dns: dns.kept },
       hostnames: compiled.spec!.routes.flatMap(({ hostnames }) => hostnames).join(","),
       routes: routes.map(({ all: _, ...route }) => route),
       conditions: conditionsWithReady(parts, object),
@@ -357,4 +390,22 @@ function refused({ status, code, message }: RelayRefusal): Verdict {
   if (status === 403) return no("HostnameNotPermitted", message);
   if (status === 401) return no("Unauthorized", `The relay does not know the token: ${message}`);
   return no("Refused", code === "" ? message : `${code}: ${message}`);
+}
+
+/** Records by their place: a new one stands for the one before it. */
+function withRecords(
+  before: readonly KeptRecord[],
+  wanted: readonly KeptRecord[],
+): readonly KeptRecord[] {
+  const isWanted = ({ name, zone, server, owner }: KeptRecord) =>
+    wanted.some((it) =>
+      it.name === name && it.zone === zone && it.server === server && it.owner === owner
+    );
+  return [...wanted, ...before.filter((it) => !isWanted(it))];
+}
+
+/** The tunnel that a binding names. */
+function tunnelKeyOf({ metadata, spec }: KubeObject): string {
+  const { kind = "Tunnel", name, namespace = metadata.namespace } = (spec as BindingSpec).tunnelRef;
+  return kind === "ClusterTunnel" ? `${kind}/${name}` : `${kind}/${namespace}/${name}`;
 }

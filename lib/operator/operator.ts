@@ -13,6 +13,7 @@ import { BindingReconciler } from "./binding_reconciler.ts";
 import { CaTexts } from "./ca_texts.ts";
 import type { Context, OperatorSettings } from "./context.ts";
 import { RelayAccesses } from "./relay_accesses.ts";
+import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay_api.ts";
 import {
   type CompiledBinding,
@@ -34,6 +35,7 @@ export interface OperatorOptions {
   readonly digest: Digest;
   readonly newToken: () => string;
   readonly probe: ProbeTargets;
+  readonly dns: Rfc2136;
   /** Names this replica in Events. */
   readonly instance: string;
   readonly log: Log;
@@ -80,7 +82,7 @@ export class Operator {
       ...cacheTiming && { timing: cacheTiming },
     });
     this.#context = {
-      ...{ client, relays, settings, digest, log },
+      ...{ client, relays, settings, digest, log, dns: options.dns },
       world: this.#world,
       accesses: new RelayAccesses(client),
       events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),
@@ -175,6 +177,11 @@ export class Operator {
         return this.#compileSoon();
       case "namespaces":
         return this.#compileSoon();
+      case "dnsEndpoints": {
+        const owner = object.metadata.ownerReferences?.[0];
+        if (owner) this.#queue.add(`binding:${object.metadata.namespace}/${owner.name}`);
+        return;
+      }
       default:
         return this.#addTunnelOf(object);
     }

@@ -52,7 +52,7 @@ export class RelayAccesses {
         token,
         ...ca !== undefined && { caPem: ca },
       },
-      owner: await this.#ownerOf(tunnel),
+      owner: await this.ownerOf(tunnel),
     };
     this.#last.set(tunnel.key, found);
     return found;
@@ -89,7 +89,7 @@ export class RelayAccesses {
    * Who owns a tunnel's entries at the relay. A Tunnel that is made anew in the same namespace owns
    * what the one before it has left; one of the same name in another cluster does not.
    */
-  async #ownerOf({ key, object, home, resource, name }: Tunnel): Promise<string> {
+  async ownerOf({ key, object, home, resource, name }: Tunnel): Promise<string> {
     const { uid } = object.metadata;
     const known = this.#owners.get(key);
     if (known?.uid === uid && known) return known.owner;

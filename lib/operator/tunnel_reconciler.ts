@@ -504,6 +504,10 @@ export class TunnelReconciler {
     if (!finalizers.includes(finalizer)) return undefined;
     const isKept = spec?.deletionPolicy === "Retain" || status.id === undefined ||
       status.endpoint === undefined;
+    // Bindings give up what they have at the relay first, or leave it where it is to stay.
+    if (this.#hasBindings(tunnel.key) && !isOrphaned(this.#context, object)) {
+      return Math.min(maxRetryMs, this.#context.settings.checkMs);
+    }
     if (!isKept) {
       const again = await this.#unregister(tunnel, status.id!);
       if (again !== undefined) return again;

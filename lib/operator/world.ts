@@ -14,6 +14,7 @@ import {
 } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
 import { managedSelector } from "./agent_objects.ts";
+import { dnsEndpoints } from "./dns/dns_endpoint.ts";
 import { clusterTunnels, tunnelBindings, tunnels } from "./api/crds.ts";
 
 /** What a world is made from. */
@@ -37,13 +38,16 @@ export type Followed =
   | "configMaps"
   | "pods"
   | "budgets"
-  | "namespaces";
+  | "namespaces"
+  | "dnsEndpoints";
 
 interface Follow {
   readonly resource: Resource;
   /** Only what is made here. */
   readonly isManaged?: true;
   readonly keep?: (object: KubeObject) => KubeObject;
+  /** The cluster may lack the kind. */
+  readonly isOptional?: true;
 }
 
 const follows: Readonly<Record<Followed, Follow>> = {
@@ -56,6 +60,7 @@ const follows: Readonly<Record<Followed, Follow>> = {
   pods: { resource: pods, isManaged: true, keep: briefPod },
   budgets: { resource: podDisruptionBudgets, isManaged: true },
   namespaces: { resource: namespaces, keep: briefNamespace },
+  dnsEndpoints: { resource: dnsEndpoints, isManaged: true, isOptional: true },
 };
 
 /** A cluster's Services and pods are many: what nobody asks for is not kept. */
@@ -123,6 +128,11 @@ export class World {
     return undefined;
   }
 
+  /** Whether the cluster lacks a kind. */
+  isMissing(kind: Followed): boolean {
+    return this.#caches.get(kind)!.some((cache) => cache.isMissing);
+  }
+
   *values(kind: Followed): Generator<KubeObject> {
     for (const cache of this.#caches.get(kind)!) yield* cache.values();
   }
@@ -142,7 +152,7 @@ export class World {
 
 function cacheOf(
   kind: Followed,
-  { resource, isManaged, keep = (object) => object }: Follow,
+  { resource, isManaged, isOptional, keep = (object) => object }: Follow,
   namespace: string | undefined,
   { client, changed, log, metrics, timing }: WorldOptions,
 ): Cache {
@@ -156,6 +166,7 @@ function cacheOf(
     keep,
     changed: (_key, after, before) => changed(kind, after, before),
     log,
+    ...isOptional && { isOptional },
     ...metrics && { metrics },
     ...timing && { timing },
   });

@@ -81,6 +81,7 @@ const otherOptions: Record<string, readonly string[]> = {
   deno: ["allow-env", "allow-net", "allow-read", "allow-write", "no-config", "no-prompt"],
   docker: ["build", "build-arg", "env-file"],
   helm: ["set", "wait"],
+  "external-dns": ["source"],
   "ingress-nginx": ["enable-ssl-passthrough"],
   kubectl: [
     "all",

@@ -2,6 +2,8 @@
 import { createHash } from "node:crypto";
 import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { Operator, type OperatorOptions } from "../../lib/operator/operator.ts";
+import { type DnsExchange, Rfc2136 } from "../../lib/operator/dns/rfc2136.ts";
+import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { RelayApi } from "../../lib/operator/relay_api.ts";
 import { KubeClient, type KubeFetch } from "../../lib/kube/client.ts";
 import type { Condition, KubeObject } from "../../lib/kube/objects.ts";
@@ -33,9 +35,11 @@ export function digest(text: string): string {
 export class Cluster {
   readonly kube = new FakeKube([
     ...[tunnels, clusterTunnels, tunnelBindings, configMaps, secrets, deployments, pods, services],
-    ...[namespaces, events, leases, podDisruptionBudgets],
+    ...[namespaces, events, leases, podDisruptionBudgets, dnsEndpoints],
   ]);
   readonly relay = new FakeRelay();
+  /** What answers DNS updates. */
+  exchange: DnsExchange = () => Promise.reject(new Error("there is no name server"));
   /** Whether pods get ready and their volumes follow. */
   hasKubelet = true;
   #tokens = 0;
@@ -92,6 +96,7 @@ export class Cluster {
       digest,
       newToken: () => `agent-token-${++this.#tokens}`,
       probe: () => Promise.resolve(this.#servedHash()),
+      dns: new Rfc2136({ exchange: (...args) => this.exchange(...args) }),
       instance: "test",
       log,
       cacheTiming: quickTiming,

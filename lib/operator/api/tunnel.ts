@@ -106,6 +106,34 @@ const allowedBindings = withRules(
   },
 );
 
+const dns = withRules(
+  z.object({
+    provider: z.enum(["None", "ExternalDNS", "RFC2136"]).default("None")
+      .describe("Who makes DNS records of the bindings' hostnames"),
+    target: z.string().min(1).max(253).regex(/^[A-Za-z0-9.:-]+$/).optional()
+      .describe("What records point at: the relay's name, or an IP address"),
+    ttl: z.int().min(1).max(86400).default(300),
+    zone: z.string().min(1).max(253).regex(/^[a-z0-9.-]+$/).optional()
+      .describe("RFC2136: the zone's name"),
+    server: z.string().min(1).max(261).regex(/^\S+:\d+$/).optional()
+      .describe("RFC2136: HOST:PORT of the zone's primary"),
+    secretRef: z.object({ name: objectName }).optional().describe(
+      "RFC2136: a Secret with keyname, secret (base64) and algorithm of a TSIG key",
+    ),
+    policy: z.enum(["Sync", "UpsertOnly"]).default("Sync")
+      .describe("UpsertOnly never deletes a record"),
+  }),
+  {
+    rule: "self.provider == 'None' || has(self.target)",
+    message: "dns.target is required: what records point at",
+  },
+  {
+    rule:
+      "self.provider != 'RFC2136' || (has(self.server) && has(self.zone) && has(self.secretRef))",
+    message: "dns.provider RFC2136 needs server, zone and secretRef",
+  },
+);
+
 /** The spec of both kinds. */
 export const tunnelSpec = withRules(
   z.object({
@@ -122,6 +150,7 @@ export const tunnelSpec = withRules(
     allowedBindings: allowedBindings.prefault({ namespaces: "Same" }),
     defaultPolicy: policyName.optional()
       .describe("The relay's policy for routes that name none; public lets everybody in"),
+    dns: dns.prefault({ provider: "None" }),
     deletionPolicy: z.enum(["Delete", "Retain"]).default("Delete")
       .describe("Retain leaves entry and records when the object is deleted"),
     paused: z.boolean().default(false).describe("Change nothing for this tunnel"),

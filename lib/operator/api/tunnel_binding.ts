@@ -70,6 +70,17 @@ export const bindingStatus = z.object({
     tunnel: z.string(),
     endpoint: z.string(),
   })).max(256).optional().describe("What the relay may hold for this binding"),
+  dns: z.array(z.object({
+    name: z.string(),
+    type: z.enum(["A", "AAAA", "CNAME"]),
+    target: z.string(),
+    ttl: z.int(),
+    zone: z.string(),
+    server: z.string(),
+    secret: z.string(),
+    owner: z.string(),
+    keep: z.boolean().optional(),
+  })).max(1024).optional().describe("Records that may be there for this binding"),
   hostnames: z.string().optional(),
   routes: mapByName(
     z.array(z.object({

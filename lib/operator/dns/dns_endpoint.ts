@@ -1,0 +1,60 @@
+/** DNSEndpoints: records that external-dns keeps. */
+import type { Condition, KubeObject } from "../../kube/objects.ts";
+import type { Resource } from "../../kube/resources.ts";
+import { managedByLabel, manager } from "../api/schema.ts";
+import { no, unknown, type Verdict, yes } from "../conditions.ts";
+import type { DnsRecord } from "./records.ts";
+
+export const dnsEndpoints: Resource = {
+  group: "externaldns.k8s.io",
+  version: "v1alpha1",
+  kind: "DNSEndpoint",
+  plural: "dnsendpoints",
+  isNamespaced: true,
+};
+
+/** A binding's records, as an object that goes with it. */
+export function dnsEndpointOf(
+  { apiVersion, kind, metadata }: KubeObject,
+  records: readonly DnsRecord[],
+): KubeObject {
+  const { name, namespace = "", uid = "" } = metadata;
+  return {
+    metadata: {
+      name: dnsEndpointName(name),
+      namespace,
+      labels: { [managedByLabel]: manager },
+      ownerReferences: [{
+        ...{ apiVersion: apiVersion ?? "culvert.dev/v1alpha1", kind: kind ?? "TunnelBinding" },
+        ...{ name, uid, controller: true },
+      }],
+    },
+    spec: {
+      endpoints: records.map(({ name, type, target, ttl }) => ({
+        dnsName: name,
+        recordType: type,
+        targets: [target],
+        recordTTL: ttl,
+      })),
+    },
+  };
+}
+
+export function dnsEndpointName(binding: string): string {
+  return `culvert-${binding}`.slice(0, 253);
+}
+
+/** What external-dns says of an object; older ones only say which generation they have seen. */
+export function stateOf({ metadata, ...rest }: KubeObject): Verdict {
+  const { observedGeneration, conditions = [] } = (rest["status"] ?? {}) as {
+    observedGeneration?: number;
+    conditions?: readonly Condition[];
+  };
+  const bad = conditions.find(({ type, status }) =>
+    ["Accepted", "Ready"].includes(type) && status === "False"
+  );
+  if (bad) return no(bad.reason || "NotReady", `external-dns: ${bad.message}`);
+  return observedGeneration !== undefined && observedGeneration >= (metadata.generation ?? 0)
+    ? yes("RecordsMade")
+    : unknown("Pending", "external-dns has not looked at the records yet");
+}

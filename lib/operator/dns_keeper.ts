@@ -1,0 +1,238 @@
+/** Keeps the DNS records of a binding's hostnames, by whichever provider its tunnel names. */
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { includes, stamped } from "./agent_objects.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { no, unknown, type Verdict, yes } from "./conditions.ts";
+import type { Context } from "./context.ts";
+import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns/dns_endpoint.ts";
+import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./dns/message.ts";
+import { type DnsRecord, ownerText, recordTypeOf } from "./dns/records.ts";
+import type { DnsOutcome, Zone } from "./dns/rfc2136.ts";
+import type { CompiledBinding } from "./route_table.ts";
+
+/** A record as a binding's status has it: all that is needed to take it away again. */
+export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
+
+/** What a binding is to have. */
+export interface DnsPlan {
+  readonly provider: "None" | "ExternalDNS" | "RFC2136";
+  /** For external-dns. */
+  readonly records: readonly DnsRecord[];
+  /** For a zone. */
+  readonly kept: readonly KeptRecord[];
+  /** Why some hostnames get no record. */
+  readonly fault: Verdict | undefined;
+}
+
+/** What came of it. */
+export interface DnsResult {
+  /** Undefined where there is no provider. */
+  readonly verdict: Verdict | undefined;
+  /** What may still be there. */
+  readonly kept: readonly KeptRecord[];
+  readonly againMs: number;
+}
+
+interface Answer {
+  readonly digest: string;
+  readonly outcome: DnsOutcome;
+  readonly untilMs: number;
+}
+
+const refusalMs = 60_000;
+const retryMs = 10_000;
+/** A kind that is installed later is found after this time. */
+const missingMs = 30_000;
+
+/** Keeps records. */
+export class DnsKeeper {
+  readonly #context: Context;
+  readonly #answers = new Map<string, Answer>();
+  /** The last keys, by Secret: one may go with its namespace, before what it is needed for. */
+  readonly #keys = new Map<string, TsigKey>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Which records a binding's hostnames are to have: those of routes that its tunnel accepts. */
+  async plan({ tunnel, routes, object }: CompiledBinding): Promise<DnsPlan> {
+    const dns = tunnel?.spec?.dns;
+    const provider = dns?.provider ?? "None";
+    if (!tunnel || !dns || provider === "None") {
+      return { provider: "None", records: [], kept: [], fault: undefined };
+    }
+    const names = routes.filter(({ accepted }) => accepted.status === "True")
+      .flatMap(({ spec }) => spec.hostnames);
+    const target = dns.target ?? "";
+    const records = [...new Set(names)].map((name): DnsRecord => (
+      { name, type: recordTypeOf(target), target, ttl: dns.ttl }
+    ));
+    if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
+    const { zone = "", server = "", secretRef } = dns;
+    const isInZone = ({ name }: DnsRecord) => name === zone || name.endsWith(`.${zone}`);
+    const outside = records.find((record) => !isInZone(record));
+    const owner = ownerText(
+      await this.#context.accesses.ownerOf(tunnel),
+      `tunnelbinding/${keyOf(object.metadata)}`,
+    );
+    const secret = `${tunnel.home}/${secretRef?.name}`;
+    const keep = dns.policy === "UpsertOnly" && { keep: true };
+    return {
+      provider,
+      records: [],
+      kept: records.filter(isInZone).map((record) => (
+        { ...record, zone, server, secret, owner, ...keep }
+      )),
+      fault: outside && no("NotInZone", `${outside.name} is not in the zone ${zone}`),
+    };
+  }
+
+  /** Makes records what they should be. @param before What may be there already, and may go. */
+  async sync(
+    object: KubeObject,
+    plan: DnsPlan,
+    before: readonly KeptRecord[],
+  ): Promise<DnsResult> {
+    const endpoint = await this.#syncEndpoint(object, plan);
+    const faults: Verdict[] = [];
+    let againMs = endpoint ? endpoint.againMs : Infinity;
+    for (const record of plan.kept) {
+      const { outcome, untilMs } = await this.#put(record);
+      const verdict = verdictOf(record, outcome);
+      if (verdict.status !== "True") faults.push(verdict);
+      againMs = Math.min(againMs, Math.max(100, untilMs - performance.now()));
+    }
+    const unwanted = before.filter((it) => !plan.kept.some((record) => isSame(record, it)));
+    const left = await this.removeAll(unwanted);
+    if (left.length > 0) againMs = Math.min(againMs, retryMs);
+    const verdict = plan.provider === "None"
+      ? undefined
+      : endpoint?.verdict ?? faults[0] ?? plan.fault ?? yes("RecordsMade");
+    return { verdict, kept: [...plan.kept, ...left], againMs };
+  }
+
+  /** Takes records away. @returns those that may still be there */
+  async removeAll(records: readonly KeptRecord[]): Promise<readonly KeptRecord[]> {
+    const left: KeptRecord[] = [];
+    for (const record of records) {
+      this.#answers.delete(idOf(record));
+      if (record.keep) continue;
+      const zone = await this.#zoneOf(record);
+      const outcome = typeof zone === "string"
+        ? undefined
+        : await this.#context.dns.remove(zone, record, record.owner);
+      if (outcome?.kind !== "done") left.push(record);
+    }
+    return left;
+  }
+
+  async #put(record: KeptRecord): Promise<Answer> {
+    const key = idOf(record);
+    const zone = await this.#zoneOf(record);
+    const digest = this.#context.digest(
+      JSON.stringify([record, typeof zone === "string" ? zone : [...zone.key.secret]]),
+    );
+    const last = this.#answers.get(key);
+    if (last?.digest === digest && performance.now() < last.untilMs) return last;
+    const outcome: DnsOutcome = typeof zone === "string"
+      ? { kind: "refused", reason: zone }
+      : await this.#context.dns.put(zone, record, record.owner);
+    const forMs = outcome.kind === "done"
+      ? this.#context.settings.resyncMs
+      : outcome.kind === "unreachable"
+      ? retryMs
+      : refusalMs;
+    const answer = { digest, outcome, untilMs: performance.now() + forMs };
+    this.#answers.set(key, answer);
+    return answer;
+  }
+
+  /** The zone with its key, or why it can't be had. */
+  async #zoneOf({ zone, server, secret }: KeptRecord): Promise<Zone | string> {
+    const [namespace = "", name = ""] = secret.split("/");
+    const { accesses } = this.#context;
+    const read = (key: string) => accesses.token(namespace, { name, key });
+    const [keyname, text, algorithm = "hmac-sha256"] = await Promise.all(
+      [read("keyname"), read("secret"), read("algorithm")],
+    );
+    if (keyname === undefined || text === undefined) {
+      const key = this.#keys.get(secret);
+      return key
+        ? { name: zone, server, key }
+        : `There is no Secret ${secret} with the keys keyname and secret`;
+    }
+    const known = algorithm.toLowerCase().replace(/\.$/, "");
+    if (!tsigAlgorithms.includes(known as TsigAlgorithm)) {
+      return `Secret ${secret}: algorithm must be one of ${tsigAlgorithms.join(", ")}`;
+    }
+    const bytes = decoded(text);
+    if (!bytes) return `Secret ${secret}: secret is not base64, as BIND's key files have it`;
+    const key: TsigKey = {
+      name: keyname.replace(/\.$/, ""),
+      algorithm: known as TsigAlgorithm,
+      secret: bytes,
+    };
+    this.#keys.set(secret, key);
+    return { name: zone, server, key };
+  }
+
+  /** The DNSEndpoint of a binding; undefined where there is none and is to be none. */
+  async #syncEndpoint(
+    object: KubeObject,
+    { provider, records }: DnsPlan,
+  ): Promise<{ verdict: Verdict; againMs: number } | undefined> {
+    const { client, world, digest } = this.#context;
+    const { namespace = "", name } = object.metadata;
+    const at = { namespace, name: dnsEndpointName(name) };
+    const there = world.get("dnsEndpoints", keyOf(at));
+    const isOurs = there?.metadata.ownerReferences?.some(({ uid }) => uid === object.metadata.uid);
+    if (provider !== "ExternalDNS" || records.length === 0) {
+      if (there && isOurs) await client.delete(dnsEndpoints, at, there.metadata.uid!);
+      return undefined;
+    }
+    if (world.isMissing("dnsEndpoints")) {
+      const message = "The cluster has no kind DNSEndpoint; install external-dns' CRD";
+      return { verdict: no("CRDMissing", message), againMs: missingMs };
+    }
+    const other = there ? undefined : await client.find(dnsEndpoints, at);
+    if ((there && !isOurs) || other) {
+      const message = `DNSEndpoint ${at.name} is there already and belongs to somebody else`;
+      return { verdict: no("Conflict", message), againMs: refusalMs };
+    }
+    const wanted = stamped(dnsEndpointOf(object, records), digest);
+    if (there && includes(there, wanted)) return { verdict: stateOf(there), againMs: Infinity };
+    const written = await client.apply(dnsEndpoints, wanted);
+    world.learn("dnsEndpoints", written);
+    return { verdict: stateOf(written), againMs: Infinity };
+  }
+}
+
+function decoded(text: string): Uint8Array<ArrayBuffer> | undefined {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return undefined;
+  }
+}
+
+function idOf({ name, zone, server }: KeptRecord): string {
+  return `${server} ${zone} ${name}`;
+}
+
+function isSame(one: KeptRecord, other: KeptRecord): boolean {
+  return idOf(one) === idOf(other) && one.owner === other.owner;
+}
+
+function verdictOf({ name }: KeptRecord, outcome: DnsOutcome): Verdict {
+  switch (outcome.kind) {
+    case "done":
+      return yes("RecordsMade");
+    case "taken":
+      return no("Conflict", `${name} has a record that is not this binding's`);
+    case "refused":
+      return no("Refused", `${name}: ${outcome.reason}`);
+    case "unreachable":
+      return unknown("Unreachable", `${name}: ${outcome.reason}`);
+  }
+}
