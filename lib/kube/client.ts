@@ -396,9 +396,15 @@ async function errorOf(response: Response): Promise<KubeError> {
   return new KubeError(response.status, reason, message, retryAfterMs);
 }
 
+/** What fetch threw, with what made it do so. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
+}
+
 function unreachable(error: unknown): Error {
   if (error instanceof KubeUnreachable) return error;
   const isTimeout = error instanceof DOMException && error.name === "TimeoutError";
-  const message = isTimeout ? "The API server did not answer in time" : String(error);
+  const message = isTimeout ? "The API server did not answer in time" : reasonOf(error);
   return new KubeUnreachable(message, { cause: error });
 }

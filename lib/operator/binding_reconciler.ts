@@ -15,6 +15,7 @@ import {
 import { DnsKeeper, type DnsResult, type KeptRecord } from "./dns_keeper.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
+import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
 
 /** What bindings ask of tunnels. */
@@ -28,6 +29,7 @@ type Registered = NonNullable<BindingStatus["registered"]>[number];
 /** One service as the relay is to have it. */
 interface Wanted {
   readonly registered: Registered;
+  readonly policy: RelayPolicy | undefined;
   readonly access: RelayAccess;
   readonly entry: Readonly<Record<string, unknown>>;
 }
@@ -54,6 +56,7 @@ export class BindingReconciler {
   readonly #context: Context;
   readonly #tunnels: TunnelStates;
   readonly #dns: DnsKeeper;
+  readonly #policies: RelayPolicies;
   /** By endpoint and service. */
   readonly #answers = new Map<string, Answer>();
 
@@ -61,6 +64,7 @@ export class BindingReconciler {
     this.#context = context;
     this.#tunnels = tunnels;
     this.#dns = new DnsKeeper(context);
+    this.#policies = new RelayPolicies(context);
   }
 
   get #retryMs(): number {
@@ -96,7 +100,7 @@ export class BindingReconciler {
       again = Math.min(again, Math.max(100, answer.untilMs - performance.now()));
     }
     const unwanted = all.filter((it) => !wanted.some((want) => isSame(want, it)));
-    const left = await this.#removeAll(current, this.#withoutRetained(unwanted));
+    const left = await this.#removeAll(current, this.#withoutRetained(unwanted), wanted);
     if (left.length > 0) again = Math.min(again, this.#retryMs);
     const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);
     const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : recordsBefore);
@@ -116,21 +120,50 @@ export class BindingReconciler {
       if (obstacle) verdicts.set(route.spec.name, obstacle);
       else if (found && "fault" in found) {
         verdicts.set(route.spec.name, no(found.fault.reason, found.fault.message));
-      } else if (found && policy === undefined) {
+      } else if (found && policy === undefined && !route.access) {
         verdicts.set(
           route.spec.name,
           no("PolicyMissing", "Set the route's policy, or defaultPolicy of the tunnel"),
         );
       } else if (found) {
-        const { access, owner } = found;
-        wanted.set(route.spec.name, {
-          access,
-          registered: { service: route.id, tunnel: tunnel!.key, endpoint: access.endpoint },
-          entry: this.#entryOf(route, tunnel!, { policy: policy!, owner, object }),
-        });
+        const want = await this.#want(route, tunnel!, object, { ...found, policy });
+        if ("fault" in want) verdicts.set(route.spec.name, want.fault);
+        else wanted.set(route.spec.name, want);
       }
     }
     return { wanted, verdicts };
+  }
+
+  /** The service of a route, and its own policy if AccessPolicies are about it. */
+  async #want(
+    route: CompiledRoute,
+    tunnel: Tunnel,
+    object: KubeObject,
+    { access, owner, policy }: { access: RelayAccess; owner: string; policy: string | undefined },
+  ): Promise<Wanted | { readonly fault: Verdict }> {
+    const own = route.access && await this.#ownPolicy(route, access, this.#ownerOf(owner, object));
+    if (own && "fault" in own) return own;
+    const registered = { service: route.id, tunnel: tunnel.key, endpoint: access.endpoint };
+    return {
+      access,
+      policy: own,
+      registered: { ...registered, ...own && { policy: own.name } },
+      entry: this.#entryOf(route, tunnel, { policy: own?.name ?? policy!, owner, object }),
+    };
+  }
+
+  async #ownPolicy(
+    { id, access: rules = [] }: CompiledRoute,
+    access: RelayAccess,
+    owner: string,
+  ): Promise<RelayPolicy | { readonly fault: Verdict }> {
+    try {
+      return await this.#policies.of(access, id, rules, owner);
+    } catch (error) {
+      if (error instanceof RelayRefusal) return { fault: refused(error) };
+      if (!(error instanceof RelayUnreachable)) throw error;
+      return { fault: no("RelayUnreachable", `At ${access.endpoint}: ${error.message}`) };
+    }
   }
 
   /** Why a route can't be published now; undefined if nothing is in its way. */
@@ -195,12 +228,14 @@ export class BindingReconciler {
     return written;
   }
 
-  async #put({ access, registered: { service, endpoint }, entry }: Wanted): Promise<Answer> {
+  async #put(
+    { access, registered: { service, endpoint }, entry, policy }: Wanted,
+  ): Promise<Answer> {
     const key = `${endpoint} ${service}`;
-    const digest = this.#context.digest(JSON.stringify([access.token, entry]));
+    const digest = this.#context.digest(JSON.stringify([access.token, entry, policy]));
     const last = this.#answers.get(key);
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
-    const answer = await this.#ask(access, service, entry);
+    const answer = await this.#ask(access, service, entry, policy);
     const kept = { digest, verdict: answer.verdict, untilMs: performance.now() + answer.forMs };
     this.#answers.set(key, kept);
     return kept;
@@ -210,9 +245,11 @@ export class BindingReconciler {
     access: RelayAccess,
     service: string,
     entry: unknown,
+    policy: RelayPolicy | undefined,
   ): Promise<{ verdict: Verdict; forMs: number }> {
     const { relays, settings } = this.#context;
     try {
+      if (policy) await relays.put(access, "policies", policy.name, policy.entry);
       await relays.put(access, "services", service, entry);
       return { verdict: yes("Programmed"), forMs: settings.resyncMs };
     } catch (error) {
@@ -227,22 +264,32 @@ export class BindingReconciler {
   async #removeAll(
     object: KubeObject,
     unwanted: readonly Registered[],
+    wanted: readonly Registered[] = [],
   ): Promise<readonly Registered[]> {
     const left: Registered[] = [];
     for (const registered of unwanted) {
-      if (!await this.#remove(object, registered)) left.push(registered);
+      const isReplaced = wanted.some((it) =>
+        it.service === registered.service && it.endpoint === registered.endpoint
+      );
+      if (!await this.#remove(object, registered, isReplaced)) left.push(registered);
     }
     return left;
   }
 
-  async #remove(object: KubeObject, { service, tunnel, endpoint }: Registered): Promise<boolean> {
+  async #remove(
+    object: KubeObject,
+    { service, tunnel, endpoint, policy }: Registered,
+    isReplaced = false,
+  ): Promise<boolean> {
     const { relays } = this.#context;
     const found = await this.#accessTo(tunnel);
     const isThere = found !== undefined && found.access.endpoint === endpoint;
     if (!isThere) return this.#giveUp(object, service, "the relay's token is not there");
     try {
       const owner = this.#ownerOf(found.owner, object);
-      await relays.delete(found.access, "services", service, owner);
+      // A service that is there under another policy stays, and loses the policy alone.
+      if (!isReplaced) await relays.delete(found.access, "services", service, owner);
+      if (policy !== undefined) await relays.delete(found.access, "policies", policy, owner);
       this.#answers.delete(`${endpoint} ${service}`);
       return true;
     } catch (error) {
@@ -374,7 +421,7 @@ function statusOf(object: KubeObject): BindingStatus {
 
 function isSame(one: Registered, other: Registered): boolean {
   return one.service === other.service && one.endpoint === other.endpoint &&
-    one.tunnel === other.tunnel;
+    one.tunnel === other.tunnel && one.policy === other.policy;
 }
 
 function union(one: readonly Registered[], other: readonly Registered[]): readonly Registered[] {

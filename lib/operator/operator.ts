@@ -7,6 +7,7 @@ import type { KubeMetrics } from "../kube/metrics.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { WorkQueue } from "../kube/work_queue.ts";
 import type { Log } from "../log.ts";
+import { AccessPolicies } from "./access_policies.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
 import { BindingReconciler } from "./binding_reconciler.ts";
@@ -61,6 +62,7 @@ export class Operator {
   readonly #tunnelReconciler: TunnelReconciler;
   readonly #bindings: BindingReconciler;
   readonly #annotations: ServiceAnnotations;
+  readonly #policies: AccessPolicies;
   readonly #cas: CaTexts;
   #tunnels = new Map<string, Tunnel>();
   #table: RouteTable = { bindings: new Map(), tunnels: new Map() };
@@ -98,6 +100,7 @@ export class Operator {
     });
     this.#bindings = new BindingReconciler(this.#context, this.#tunnelReconciler);
     this.#annotations = new ServiceAnnotations(this.#context);
+    this.#policies = new AccessPolicies(this.#context);
     this.#queue = new WorkQueue({
       work: (key) => this.#work(key),
       failed: (key, error) => this.#failed(key, error),
@@ -169,6 +172,9 @@ export class Operator {
         if (object.metadata.deletionTimestamp !== undefined) this.#addBinding(object);
         if (isSameButStatus(after, before)) return;
         return this.#compileSoon();
+      case "policies":
+        if (isSameButStatus(after, before)) return;
+        return this.#compileSoon();
       case "services":
         this.#addService(object);
         if (annotations(after) !== annotations(before)) {
@@ -235,6 +241,7 @@ export class Operator {
     const table = compileRoutes({
       tunnels: this.#tunnels,
       bindings: this.#world.values("bindings"),
+      policies: this.#world.values("policies"),
       service: (key) => this.#world.get("services", key),
       namespaceLabels: (name) => this.#world.get("namespaces", name)?.metadata.labels,
       ca: (namespace, name, key) => this.#cas.get(namespace, name, key),
@@ -261,6 +268,15 @@ export class Operator {
     }
     for (const [key, binding] of this.#table.bindings) {
       prints.set(`binding:${key}`, digest(this.#printOf(binding)));
+    }
+    for (const policy of this.#world.values("policies")) {
+      const { metadata } = policy;
+      const print = JSON.stringify([
+        metadata.uid,
+        metadata.generation,
+        this.#policies.verdict(policy),
+      ]);
+      prints.set(`policy:${keyOf(metadata)}`, print);
     }
     const before = this.#prints;
     this.#prints = prints;
@@ -295,6 +311,7 @@ export class Operator {
 
   async #reconcile(kind: string, name: string): Promise<number | undefined> {
     if (kind === "binding") return await this.#bindings.reconcile(name);
+    if (kind === "policy") return await this.#policies.reconcile(name);
     if (kind === "service") return await this.#annotations.reconcile(name);
     const tunnel = this.#latest(name);
     if (!tunnel) {

@@ -25,11 +25,14 @@ export class RelayRefusal extends Error {
   override readonly name = "RelayRefusal";
   readonly status: number;
   readonly code: string;
+  /** What would be in the token's scope, if the relay says so. */
+  readonly allowed: readonly string[];
 
-  constructor(status: number, code: string, message: string) {
+  constructor(status: number, code: string, message: string, allowed: readonly string[] = []) {
     super(message);
     this.status = status;
     this.code = code;
+    this.allowed = allowed;
   }
 }
 
@@ -166,7 +169,7 @@ export class RelayApi {
     }
     this.#troubles.delete(endpoint);
     if (status < 300) return { status, body };
-    throw new RelayRefusal(status, codeOf(body), messageOf(body, status));
+    throw new RelayRefusal(status, codeOf(body), messageOf(body, status), allowedIn(body));
   }
 
   #refuseWhileInTrouble(endpoint: string): void {
@@ -219,6 +222,11 @@ async function bodyOf(response: Response): Promise<Readonly<Record<string, unkno
 function codeOf(body: Readonly<Record<string, unknown>>): string {
   const { code } = (body["error"] ?? {}) as { code?: unknown };
   return typeof code === "string" ? code : "";
+}
+
+function allowedIn(body: Readonly<Record<string, unknown>>): readonly string[] {
+  const { allowed } = (body["error"] ?? {}) as { allowed?: unknown };
+  return Array.isArray(allowed) ? allowed.map(String) : [];
 }
 
 const maxMessageCharacters = 512;

@@ -3,6 +3,7 @@
  * services at its relay. Another source of routes would be compiled into the same table.
  */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { type AccessPolicySpec, accessPolicySpec } from "./api/access_policy.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
@@ -11,6 +12,7 @@ import { idOf, type Tunnel } from "./tunnels.ts";
 export interface RouteSources {
   readonly tunnels: ReadonlyMap<string, Tunnel>;
   readonly bindings: Iterable<KubeObject>;
+  readonly policies: Iterable<KubeObject>;
   service(key: string): KubeObject | undefined;
   /** Labels of a namespace; undefined when they are not known (yet). */
   namespaceLabels(name: string): Readonly<Record<string, string>> | undefined;
@@ -35,6 +37,13 @@ export interface CompiledRoute {
   readonly accepted: Verdict;
   readonly resolved: Verdict;
   readonly target?: Target;
+  /** The rules of AccessPolicies, all of which a caller must meet; undefined where there is none. */
+  readonly access?: readonly AccessRules[] | undefined;
+}
+
+/** Rules of one AccessPolicy: a caller must meet one of them. */
+export interface AccessRules {
+  readonly any: AccessPolicySpec["any"];
 }
 
 /** What became of one binding. */
@@ -76,8 +85,9 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
     tables.set(key, { targets: new Map(), files: new Map() });
   }
   const taken: Taken = { hostnames: new Map() };
+  const access = accessOf(sources.policies);
   for (const object of byAge(sources.bindings)) {
-    const compiled = compileBinding(object, { sources, digest, tables, taken });
+    const compiled = compileBinding(object, { sources, digest, tables, taken, access });
     bindings.set(compiled.key, compiled);
   }
   const tunnels = [...tables].map(([key, { targets, files }]): [string, TunnelTable] => [key, {
@@ -103,6 +113,27 @@ interface Context {
   readonly digest: Digest;
   readonly tables: ReadonlyMap<string, MutableTable>;
   readonly taken: Taken;
+  readonly access: ReadonlyMap<string, readonly RouteAccess[]>;
+}
+
+/** What one AccessPolicy says of a binding: of one route, or of all. */
+interface RouteAccess extends AccessRules {
+  readonly route: string | undefined;
+}
+
+/** AccessPolicies by the binding that they are about. */
+function accessOf(policies: Iterable<KubeObject>): Map<string, RouteAccess[]> {
+  const access = new Map<string, RouteAccess[]>();
+  for (const { metadata, spec } of byAge(policies)) {
+    const { success, data } = accessPolicySpec.safeParse(spec);
+    if (!success || metadata.deletionTimestamp !== undefined) continue;
+    for (const { name, route } of data.targetRefs) {
+      const key = `${metadata.namespace}/${name}`;
+      const list = access.get(key) ?? [];
+      if (list.push({ route, any: data.any }) === 1) access.set(key, list);
+    }
+  }
+  return access;
 }
 
 function byAge(bindings: Iterable<KubeObject>): KubeObject[] {
@@ -166,11 +197,15 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   const { namespace = "", name } = object.metadata;
   const tunnelId = tunnel ? idOf(tunnel, sources.idPrefix) : "";
   const id = nameOf([tunnelId, namespace, name, spec.name], digest);
+  const rules = (context.access.get(keyOf(object.metadata)) ?? [])
+    .filter(({ route }) => route === undefined || route === spec.name)
+    .map(({ any }): AccessRules => ({ any }));
+  const access = rules.length > 0 && { access: rules };
   const accepted = acceptRoute(spec, id, context);
   const found = resolve(spec, namespace, sources);
   const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");
   if (accepted.status !== "True" || "fault" in found || !tunnel) {
-    return { spec, id, accepted, resolved };
+    return { spec, id, accepted, resolved, ...access };
   }
   const table = tables.get(tunnel.key)!;
   const tls = tlsOf(spec, found.caPem, table, digest);
@@ -181,7 +216,7 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
     ...tls && { tls },
   };
   table.targets.set(id, target);
-  return { spec, id, accepted, resolved, target };
+  return { spec, id, accepted, resolved, target, ...access };
 }
 
 function acceptRoute(spec: RouteSpec, id: string, context: RouteContext): Verdict {

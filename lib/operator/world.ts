@@ -15,7 +15,7 @@ import {
 import type { Log } from "../log.ts";
 import { managedSelector } from "./agent_objects.ts";
 import { dnsEndpoints } from "./dns/dns_endpoint.ts";
-import { clusterTunnels, tunnelBindings, tunnels } from "./api/crds.ts";
+import { accessPolicies, clusterTunnels, tunnelBindings, tunnels } from "./api/crds.ts";
 
 /** What a world is made from. */
 export interface WorldOptions {
@@ -33,6 +33,7 @@ export type Followed =
   | "tunnels"
   | "clusterTunnels"
   | "bindings"
+  | "policies"
   | "services"
   | "deployments"
   | "configMaps"
@@ -54,6 +55,7 @@ const follows: Readonly<Record<Followed, Follow>> = {
   tunnels: { resource: tunnels },
   clusterTunnels: { resource: clusterTunnels },
   bindings: { resource: tunnelBindings },
+  policies: { resource: accessPolicies },
   services: { resource: services, keep: briefService },
   deployments: { resource: deployments, isManaged: true },
   configMaps: { resource: configMaps, isManaged: true },

@@ -1,6 +1,11 @@
 /** Operators on a fake cluster with a fake relay, and a kubelet that has agents ready at once. */
 import { createHash } from "node:crypto";
-import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import {
+  accessPolicies,
+  clusterTunnels,
+  tunnelBindings,
+  tunnels,
+} from "../../lib/operator/api/crds.ts";
 import { Operator, type OperatorOptions } from "../../lib/operator/operator.ts";
 import { type DnsExchange, Rfc2136 } from "../../lib/operator/dns/rfc2136.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
@@ -34,7 +39,17 @@ export function digest(text: string): string {
 /** A cluster with a namespace, the Secret for the relay's API, and a Service. */
 export class Cluster {
   readonly kube = new FakeKube([
-    ...[tunnels, clusterTunnels, tunnelBindings, configMaps, secrets, deployments, pods, services],
+    ...[
+      tunnels,
+      clusterTunnels,
+      tunnelBindings,
+      accessPolicies,
+      configMaps,
+      secrets,
+      deployments,
+      pods,
+      services,
+    ],
     ...[namespaces, events, leases, podDisruptionBudgets, dnsEndpoints],
   ]);
   readonly relay = new FakeRelay();

@@ -9,6 +9,8 @@ export interface FakeAdminToken {
   readonly suffixes: readonly string[];
   readonly maxClusters?: number;
   readonly autoAccept?: boolean;
+  /** Begins the names of its policies. */
+  readonly name?: string;
 }
 
 type Entry = Record<string, unknown>;
@@ -52,6 +54,8 @@ export class FakeRelay {
     if (method === "DELETE") {
       const isUsed = [...this.services.values()].some(({ cluster }) => cluster === name);
       if (collection === "clusters" && isUsed) return refused(409, "in_use", "services use it");
+      const isInUse = [...this.services.values()].some(({ policy }) => policy === name);
+      if (collection === "policies" && isInUse) return refused(409, "in_use", "a service uses it");
       entries.delete(name);
       return answer(before ? 204 : 404, undefined);
     }
@@ -68,6 +72,16 @@ export class FakeRelay {
     const before = entries.get(name);
     if (before && before["owner"] !== entry["owner"]) {
       return refused(409, "other_owner", `${name} belongs to another owner`);
+    }
+    if (collection === "policies") {
+      const prefix = `${token.name ?? "ops"}-`;
+      if (!name.startsWith(prefix)) {
+        return answer(403, {
+          error: { code: "out_of_scope", message: "another's policy", allowed: [`${prefix}*`] },
+        });
+      }
+      entries.set(name, entry);
+      return answer(before ? 200 : 201, entry);
     }
     const inScope = (text: string) => token.prefixes.some((prefix) => text.startsWith(prefix));
     if (!inScope(collection === "clusters" ? name : String(entry["cluster"]))) {

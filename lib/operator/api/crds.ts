@@ -1,6 +1,7 @@
 /** CustomResourceDefinitions of our kinds, from the schemas that this program reads objects with. */
 import { z } from "zod";
 import type { Resource } from "../../kube/resources.ts";
+import { accessPolicySpec, accessPolicyStatus } from "./access_policy.ts";
 import { bindingSpec, bindingStatus } from "./tunnel_binding.ts";
 import { group, type Rule, version } from "./schema.ts";
 import { tunnelSpec, tunnelStatus } from "./tunnel.ts";
@@ -33,6 +34,7 @@ function resource(kind: string, plural: string, isNamespaced = true): Resource {
 export const tunnels: Resource = resource("Tunnel", "tunnels");
 export const clusterTunnels: Resource = resource("ClusterTunnel", "clustertunnels", false);
 export const tunnelBindings: Resource = resource("TunnelBinding", "tunnelbindings");
+export const accessPolicies: Resource = resource("AccessPolicy", "accesspolicies");
 
 const ready: readonly Column[] = [
   { name: "Ready", type: "string", jsonPath: '.status.conditions[?(@.type=="Ready")].status' },
@@ -97,6 +99,16 @@ export const ownKinds: readonly OwnKind[] = [
       { name: "Hostnames", type: "string", jsonPath: ".status.hostnames" },
       age,
     ],
+  },
+  {
+    resource: accessPolicies,
+    singular: "accesspolicy",
+    shortNames: [],
+    description: "Says who may use routes of TunnelBindings in its namespace",
+    spec: accessPolicySpec,
+    status: accessPolicyStatus,
+    rules: [],
+    columns: [...ready, age],
   },
 ];
 

@@ -69,6 +69,7 @@ export const bindingStatus = z.object({
     service: z.string(),
     tunnel: z.string(),
     endpoint: z.string(),
+    policy: z.string().optional(),
   })).max(256).optional().describe("What the relay may hold for this binding"),
   dns: z.array(z.object({
     name: z.string(),

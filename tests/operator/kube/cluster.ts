@@ -401,6 +401,7 @@ export function kind(name: string, plural: string): Resource {
 }
 
 export const tunnels = kind("Tunnel", "tunnels");
+export const accessPolicies = kind("AccessPolicy", "accesspolicies");
 export const tunnelBindings = kind("TunnelBinding", "tunnelbindings");
 
 async function must(program: string, args: readonly string[], stdin = ""): Promise<string> {

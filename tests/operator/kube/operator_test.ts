@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { eventually } from "../../support/deadline.ts";
 import { secrets, services } from "../../../lib/kube/resources.ts";
 import {
+  accessPolicies,
   adminToken,
   namespace,
   OperatorWorld,
@@ -37,6 +38,22 @@ kubeTest(
       text: "backend web.example.com",
     });
     assert.deepEqual([world.agentPids()[0], await world.podUids()], [pid, uids], "the same agents");
+
+    const policy = { metadata: { name: "few", namespace } };
+    const targetRefs = [{ name: "service-web" }];
+    const { metadata } = await world.client.apply(accessPolicies, {
+      ...policy,
+      spec: { targetRefs, any: [{ address: "203.0.113.0/24" }] },
+    });
+    const answers = (status: number) =>
+      eventually(
+        async () => (await world.web("web.example.com")).status === status,
+        `status ${status}`,
+        patienceMs,
+      );
+    await answers(403);
+    await world.client.delete(accessPolicies, policy.metadata, metadata.uid!);
+    await answers(200);
 
     const service = await world.client.get(services, { namespace, name: "web" });
     assert.equal(service.metadata.finalizers, undefined);

@@ -1,0 +1,46 @@
+/** AccessPolicy: who may use routes of bindings, compiled into policies of the relay. */
+import { z } from "zod";
+import { conditions, objectName, withRules } from "./schema.ts";
+
+const rule = withRules(
+  z.object({
+    claim: z.string().min(1).max(253).optional().describe("A claim of a person's token"),
+    value: z.string().min(1).max(1024).optional().describe("The claim's value"),
+    emailDomain: z.string().min(1).max(253).optional()
+      .describe("The domain of a person's verified address"),
+    token: z.string().min(1).max(253).optional().describe("The name of a caller's token"),
+    certificate: z.string().min(1).max(253).optional()
+      .describe("A name in a caller's client certificate"),
+    address: z.string().min(1).max(64).optional().describe("An IP address or a range"),
+    provider: z.string().min(1).max(63).optional()
+      .describe("Who vouches for the person: a provider of the relay's services"),
+  }),
+  {
+    rule:
+      "[has(self.claim), has(self.emailDomain), has(self.token), has(self.certificate), has(self.address)].exists_one(x, x)",
+    message: "a rule has one of claim, emailDomain, token, certificate and address",
+  },
+  { rule: "has(self.claim) == has(self.value)", message: "claim and value go together" },
+  {
+    rule: "!has(self.provider) || has(self.claim) || has(self.emailDomain)",
+    message: "provider belongs to claim or emailDomain",
+  },
+);
+
+/** What a policy asks for. */
+export const accessPolicySpec = z.object({
+  targetRefs: z.array(z.object({
+    kind: z.enum(["TunnelBinding"]).default("TunnelBinding"),
+    name: objectName.describe("A TunnelBinding of the policy's namespace"),
+    route: z.string().min(1).max(63).optional().describe("One of its routes; without it, all"),
+  })).min(1).max(16),
+  any: z.array(rule).min(1).max(32).describe("Callers that meet one of these rules may come in"),
+});
+
+/** What is known of a policy. */
+export const accessPolicyStatus = z.object({
+  observedGeneration: z.int().optional(),
+  conditions: conditions.optional(),
+});
+
+export type AccessPolicySpec = z.output<typeof accessPolicySpec>;
