@@ -1,0 +1,140 @@
+/** The charts of the operator and of its kinds, rendered by the real helm. */
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { parseAllDocuments } from "yaml";
+import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
+import { crdOf, ownKinds } from "../../lib/operator/api/crds.ts";
+import { run } from "../e2e/command.ts";
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+interface Manifest {
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly annotations?: Record<string, string>;
+  };
+  readonly rules?: readonly Rule[];
+  readonly spec?: Record<string, unknown>;
+}
+
+function folder(chart: string): string {
+  return fileURLToPath(new URL(`../../deploy/helm/${chart}`, import.meta.url));
+}
+
+async function template(chart: string, ...set: string[]) {
+  const args = ["template", "culvert-operator", folder(chart), "--namespace", "culvert"];
+  const values = set.flatMap((value) => ["--set", value]);
+  return await run("helm", [...args, "--kube-version", "1.34.0", ...values]);
+}
+
+async function rendered(chart: string, ...set: string[]): Promise<Manifest[]> {
+  const { code, stdout, stderr } = await template(chart, ...set);
+  equal(code, 0, stderr);
+  return parseAllDocuments(stdout).map((document) => document.toJS() as Manifest | null)
+    .filter((manifest) => manifest !== null);
+}
+
+for (const chart of ["culvert-operator", "culvert-crds"]) {
+  Deno.test(`${chart}: helm lint finds nothing`, async () => {
+    const { code, stdout, stderr } = await run("helm", ["lint", "--strict", folder(chart)]);
+    equal(code, 0, stdout + stderr);
+  });
+
+  Deno.test(`${chart}: a misspelt value is refused by its name`, async () => {
+    const { code, stderr } = await template(chart, "kepe=true");
+    equal(code, 1);
+    match(stderr, /kepe/);
+  });
+}
+
+Deno.test("culvert-crds: the kinds are those that the operator reads, and stay unless asked", async () => {
+  const kinds = await rendered("culvert-crds");
+  deepEqual(
+    kinds.map(({ metadata, spec }) => [metadata.name, JSON.stringify(spec)]),
+    ownKinds.map((kind) => {
+      const { metadata, spec } = crdOf(kind) as unknown as Manifest;
+      return [metadata.name, JSON.stringify(spec)];
+    }),
+  );
+  for (const { metadata } of kinds) {
+    deepEqual(metadata.annotations, { "helm.sh/resource-policy": "keep" });
+  }
+  const loose = await rendered("culvert-crds", "keep=false");
+  for (const { metadata } of loose) equal(metadata.annotations, undefined);
+});
+
+Deno.test("culvert-operator: its arguments are options that the program takes", async () => {
+  const set = ["idPrefix=eu-1", "resync=5m", "watchNamespaces={shop,blog}", "logLevel=debug"];
+  const deployment = (await rendered("culvert-operator", ...set, "agentImage=r.example/agent:1"))
+    .find(({ kind }) => kind === "Deployment")!;
+  const { template } = deployment.spec as {
+    template: { spec: { containers: { args: string[] }[] } };
+  };
+  const kubeconfig = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(
+      kubeconfig,
+      JSON.stringify({
+        clusters: [{ name: "c", cluster: { server: "https://127.0.0.1:1" } }],
+        users: [{ name: "u", user: { token: "t" } }],
+        contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
+        "current-context": "x",
+      }),
+    );
+    const env = { KUBECONFIG: kubeconfig, NAMESPACE: "culvert" };
+    const parsed = parseOperatorOptions(template.spec.containers[0]!.args, env);
+    ok(parsed.kind === "run");
+    const { idPrefix, resyncMs, watchNamespaces, agentImage, namespace, logLevel } = parsed.options;
+    deepEqual({ idPrefix, resyncMs, watchNamespaces, agentImage, namespace, logLevel }, {
+      idPrefix: "eu-1",
+      resyncMs: 300_000,
+      watchNamespaces: ["shop", "blog"],
+      agentImage: "r.example/agent:1",
+      namespace: "culvert",
+      logLevel: "debug",
+    });
+  } finally {
+    await Deno.remove(kubeconfig);
+  }
+});
+
+function verbsOf(manifests: readonly Manifest[], resource: string): Set<string> {
+  const rules = manifests.flatMap(({ rules = [] }) => rules);
+  return new Set(
+    rules.filter(({ resources }) => resources.includes(resource)).flatMap(({ verbs }) => verbs),
+  );
+}
+
+Deno.test("culvert-operator: no rights are for everything, and Secrets can't be listed", async () => {
+  for (const set of [[], ["watchNamespaces={shop}"]]) {
+    const manifests = await rendered("culvert-operator", ...set);
+    doesNotMatch(JSON.stringify(manifests.map(({ rules }) => rules)), /"\*"|escalate|impersonate/);
+    const secrets = verbsOf(manifests, "secrets");
+    for (const verb of ["list", "watch", "delete"]) equal(secrets.has(verb), false, verb);
+    ok(secrets.has("get"));
+  }
+});
+
+Deno.test("culvert-operator: with watchNamespaces there are Roles there, and nothing cluster-wide", async () => {
+  const manifests = await rendered("culvert-operator", "watchNamespaces={shop,blog}");
+  equal(manifests.some(({ kind }) => kind.startsWith("ClusterRole")), false);
+  const places = manifests.filter(({ kind }) => kind === "Role")
+    .map(({ metadata }) => metadata.namespace).sort();
+  deepEqual(places, ["blog", "culvert", "shop"]);
+  const wide = await rendered("culvert-operator");
+  equal(wide.filter(({ kind }) => kind === "ClusterRole").length, 1);
+  const none = await rendered("culvert-operator", "rbac.create=false");
+  equal(none.some(({ kind }) => kind.includes("Role")), false);
+});
+
+Deno.test("culvert-operator: the image can be named by its digest", async () => {
+  const digest = `sha256:${"a".repeat(64)}`;
+  const manifests = await rendered("culvert-operator", `image.digest=${digest}`);
+  match(JSON.stringify(manifests), new RegExp(`culvert-operator@${digest}`));
+});
