@@ -355,11 +355,16 @@ export class OperatorWorld implements AsyncDisposable {
   /** A request to the relay's web listener. */
   async web(host: string): Promise<{ status: number; text: string }> {
     using client = Deno.createHttpClient({ allowHost: true });
-    const response = await fetch(`http://127.0.0.1:${this.webPort}/`, {
-      headers: { host },
-      client,
-    });
-    return { status: response.status, text: await response.text() };
+    try {
+      const response = await fetch(`http://127.0.0.1:${this.webPort}/`, {
+        headers: { host },
+        client,
+      });
+      return { status: response.status, text: await response.text() };
+    } catch (error) {
+      // The connections of a service that changes may end.
+      return { status: 0, text: String(error) };
+    }
   }
 
   /** Asks the relay's admin API. */
