@@ -14,6 +14,7 @@ import { manager } from "./lib/operator/api/schema.ts";
 import { healthApp } from "./lib/operator/health.ts";
 import { OperatorMetrics } from "./lib/operator/metrics.ts";
 import { Operator } from "./lib/operator/operator.ts";
+import { Cloudflare } from "./lib/operator/dns/cloudflare.ts";
 import { Rfc2136 } from "./lib/operator/dns/rfc2136.ts";
 import { RelayApi } from "./lib/operator/relay_api.ts";
 import { dnsExchange } from "./lib/runtime/deno/dns_exchange.ts";
@@ -109,6 +110,11 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
     newToken: () => randomBytes(agentTokenBytes).toString("hex"),
     probe: probeTargets,
     dns: new Rfc2136({ exchange: dnsExchange, mayWrite }),
+    cloudflare: new Cloudflare({
+      fetch: (url, init) => globalThis.fetch(url, { ...init, redirect: "error" }),
+      ...options.cloudflareApi && { baseUrl: options.cloudflareApi.href.replace(/\/+$/, "") },
+      mayWrite,
+    }),
     ...{ instance, log, metrics },
   });
   return { operator, leader, metrics, close };

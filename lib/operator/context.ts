@@ -6,6 +6,7 @@ import type { Resource } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
 import { conditionsOf, readyOf, type Verdict } from "./conditions.ts";
 import type { RelayAccesses } from "./relay_accesses.ts";
+import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay_api.ts";
 import type { Digest, RouteTable } from "./route_table.ts";
@@ -38,6 +39,7 @@ export interface Context {
   readonly settings: OperatorSettings;
   readonly digest: Digest;
   readonly dns: Rfc2136;
+  readonly cloudflare: Cloudflare;
   readonly routes: () => RouteTable;
   /** A tunnel as it is now, by its key. */
   readonly tunnel: (key: string) => Tunnel | undefined;

@@ -15,7 +15,7 @@ export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
 
 /** What a binding is to have. */
 export interface DnsPlan {
-  readonly provider: "None" | "ExternalDNS" | "RFC2136";
+  readonly provider: "None" | "ExternalDNS" | "RFC2136" | "Cloudflare";
   /** For external-dns. */
   readonly records: readonly DnsRecord[];
   /** For a zone. */
@@ -35,9 +35,17 @@ export interface DnsResult {
 
 interface Answer {
   readonly digest: string;
-  readonly outcome: DnsOutcome;
+  readonly outcome: DnsOutcome | { readonly kind: "pending" };
   readonly untilMs: number;
 }
+
+/** A change at Cloudflare, which waits for others to go with it. */
+interface Job {
+  readonly digest: string;
+  outcome: DnsOutcome | undefined;
+}
+
+const pendingMs = 1_000;
 
 const refusalMs = 60_000;
 const retryMs = 10_000;
@@ -50,6 +58,8 @@ export class DnsKeeper {
   readonly #answers = new Map<string, Answer>();
   /** The last keys, by Secret: one may go with its namespace, before what it is needed for. */
   readonly #keys = new Map<string, TsigKey>();
+  readonly #tokens = new Map<string, string>();
+  readonly #jobs = new Map<string, Job>();
 
   constructor(context: Context) {
     this.#context = context;
@@ -69,7 +79,10 @@ export class DnsKeeper {
       { name, type: recordTypeOf(target), target, ttl: dns.ttl }
     ));
     if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
-    const { zone = "", server = "", secretRef } = dns;
+    const { zone = "", secretRef } = dns;
+    // A record at Cloudflare has no server of its own.
+    const server = provider === "RFC2136" ? dns.server ?? "" : "";
+    const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
     const isInZone = ({ name }: DnsRecord) => name === zone || name.endsWith(`.${zone}`);
     const outside = records.find((record) => !isInZone(record));
     const owner = ownerText(
@@ -82,7 +95,7 @@ export class DnsKeeper {
       provider,
       records: [],
       kept: records.filter(isInZone).map((record) => (
-        { ...record, zone, server, secret, owner, ...keep }
+        { ...record, zone, server, secret, owner, ...keep, ...proxied }
       )),
       fault: outside && no("NotInZone", `${outside.name} is not in the zone ${zone}`),
     };
@@ -118,16 +131,83 @@ export class DnsKeeper {
     for (const record of records) {
       this.#answers.delete(idOf(record));
       if (record.keep) continue;
-      const zone = await this.#zoneOf(record);
-      const outcome = typeof zone === "string"
-        ? undefined
-        : await this.#context.dns.remove(zone, record, record.owner);
+      const outcome = await this.#remove(record);
       if (outcome?.kind !== "done") left.push(record);
     }
     return left;
   }
 
+  async #remove(record: KeptRecord): Promise<DnsOutcome | undefined> {
+    if (record.server === "") {
+      const token = await this.#tokenOf(record);
+      if (token === undefined) return undefined;
+      const { cloudflare } = this.#context;
+      const job = this.#job(
+        record,
+        this.#context.digest(`remove ${JSON.stringify(record)}`),
+        () => cloudflare.remove({ name: record.zone, token }, record, record.owner),
+      );
+      if (job.outcome) this.#jobs.delete(idOf(record));
+      return job.outcome;
+    }
+    const zone = await this.#zoneOf(record);
+    if (typeof zone === "string") return undefined;
+    return await this.#context.dns.remove(zone, record, record.owner);
+  }
+
+  /** Begins a change, or finds what became of it. */
+  #job(record: KeptRecord, digest: string, work: () => Promise<DnsOutcome>): Job {
+    const known = this.#jobs.get(idOf(record));
+    if (known?.digest === digest) return known;
+    const job: Job = { digest, outcome: undefined };
+    this.#jobs.set(idOf(record), job);
+    void work().then((outcome) => job.outcome = outcome);
+    return job;
+  }
+
+  async #putAtCloudflare(record: KeptRecord): Promise<Answer> {
+    const key = idOf(record);
+    const token = await this.#tokenOf(record);
+    const digest = this.#context.digest(JSON.stringify([record, token]));
+    const last = this.#answers.get(key);
+    if (last?.digest === digest && performance.now() < last.untilMs) return last;
+    const { cloudflare } = this.#context;
+    const job = token === undefined ? undefined : this.#job(
+      record,
+      digest,
+      () => cloudflare.put({ name: record.zone, token }, record, record.owner),
+    );
+    const refused = {
+      kind: "refused",
+      reason: `There is no Secret ${record.secret} with the key token`,
+    } as const;
+    const outcome = job ? job.outcome ?? { kind: "pending" as const } : refused;
+    const forMs = outcome.kind === "pending" ? 0 : this.#forMs(outcome);
+    const answer = {
+      digest,
+      outcome,
+      untilMs: performance.now() + (outcome.kind === "pending" ? pendingMs : forMs),
+    };
+    if (outcome.kind === "pending") return answer;
+    this.#jobs.delete(key);
+    this.#answers.set(key, answer);
+    return answer;
+  }
+
+  async #tokenOf({ secret }: KeptRecord): Promise<string | undefined> {
+    const [namespace = "", name = ""] = secret.split("/");
+    const token = await this.#context.accesses.token(namespace, { name, key: "token" });
+    if (token !== undefined) this.#tokens.set(secret, token);
+    return token ?? this.#tokens.get(secret);
+  }
+
+  #forMs(outcome: DnsOutcome): number {
+    if (outcome.kind === "done") return this.#context.settings.resyncMs;
+    return outcome.kind === "unreachable" ? retryMs : refusalMs;
+  }
+
   async #put(record: KeptRecord): Promise<Answer> {
+    if (record.server === "") return await this.#putAtCloudflare(record);
     const key = idOf(record);
     const zone = await this.#zoneOf(record);
     const digest = this.#context.digest(
@@ -138,12 +218,7 @@ export class DnsKeeper {
     const outcome: DnsOutcome = typeof zone === "string"
       ? { kind: "refused", reason: zone }
       : await this.#context.dns.put(zone, record, record.owner);
-    const forMs = outcome.kind === "done"
-      ? this.#context.settings.resyncMs
-      : outcome.kind === "unreachable"
-      ? retryMs
-      : refusalMs;
-    const answer = { digest, outcome, untilMs: performance.now() + forMs };
+    const answer = { digest, outcome, untilMs: performance.now() + this.#forMs(outcome) };
     this.#answers.set(key, answer);
     return answer;
   }
@@ -224,10 +299,12 @@ function isSame(one: KeptRecord, other: KeptRecord): boolean {
   return idOf(one) === idOf(other) && one.owner === other.owner;
 }
 
-function verdictOf({ name }: KeptRecord, outcome: DnsOutcome): Verdict {
+function verdictOf({ name }: KeptRecord, outcome: Answer["outcome"]): Verdict {
   switch (outcome.kind) {
     case "done":
       return yes("RecordsMade");
+    case "pending":
+      return unknown("Pending", `${name} is about to get its record`);
     case "taken":
       return no("Conflict", `${name} has a record that is not this binding's`);
     case "refused":

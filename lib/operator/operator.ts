@@ -14,6 +14,7 @@ import { BindingReconciler } from "./binding_reconciler.ts";
 import { CaTexts } from "./ca_texts.ts";
 import type { Context, OperatorSettings } from "./context.ts";
 import { RelayAccesses } from "./relay_accesses.ts";
+import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay_api.ts";
 import {
@@ -37,6 +38,7 @@ export interface OperatorOptions {
   readonly newToken: () => string;
   readonly probe: ProbeTargets;
   readonly dns: Rfc2136;
+  readonly cloudflare: Cloudflare;
   /** Names this replica in Events. */
   readonly instance: string;
   readonly log: Log;
@@ -84,7 +86,15 @@ export class Operator {
       ...cacheTiming && { timing: cacheTiming },
     });
     this.#context = {
-      ...{ client, relays, settings, digest, log, dns: options.dns },
+      ...{
+        client,
+        relays,
+        settings,
+        digest,
+        log,
+        dns: options.dns,
+        cloudflare: options.cloudflare,
+      },
       world: this.#world,
       accesses: new RelayAccesses(client),
       events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),

@@ -7,6 +7,7 @@ import {
   tunnels,
 } from "../../lib/operator/api/crds.ts";
 import { Operator, type OperatorOptions } from "../../lib/operator/operator.ts";
+import { Cloudflare, type CloudflareFetch } from "../../lib/operator/dns/cloudflare.ts";
 import { type DnsExchange, Rfc2136 } from "../../lib/operator/dns/rfc2136.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { RelayApi } from "../../lib/operator/relay_api.ts";
@@ -53,6 +54,8 @@ export class Cluster {
     ...[namespaces, events, leases, podDisruptionBudgets, dnsEndpoints],
   ]);
   readonly relay = new FakeRelay();
+  /** Cloudflare's API. */
+  cloudflare: CloudflareFetch = () => Promise.reject(new Error("there is no Cloudflare"));
   /** What answers DNS updates. */
   exchange: DnsExchange = () => Promise.reject(new Error("there is no name server"));
   /** Whether pods get ready and their volumes follow. */
@@ -112,6 +115,10 @@ export class Cluster {
       newToken: () => `agent-token-${++this.#tokens}`,
       probe: () => Promise.resolve(this.#servedHash()),
       dns: new Rfc2136({ exchange: (...args) => this.exchange(...args) }),
+      cloudflare: new Cloudflare({
+        fetch: (url, init) => this.cloudflare(url, init),
+        batchMs: 20,
+      }),
       instance: "test",
       log,
       cacheTiming: quickTiming,

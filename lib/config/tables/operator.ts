@@ -30,6 +30,19 @@ const image: Kind<string> = {
   ),
 };
 
+const apiUrl: Kind<URL> = {
+  placeholder: "URL",
+  schema: parsedBy(
+    (text) => {
+      const url = URL.parse(text);
+      const isUsable = url && ["https:", "http:"].includes(url.protocol) && url.search === "" &&
+        url.username === "" && url.hash === "";
+      return isUsable ? url : undefined;
+    },
+    "must be a URL such as https://api.cloudflare.com/client/v4",
+  ),
+};
+
 /** All options of the operator. */
 export const operatorTable = {
   kubeconfig: {
@@ -85,6 +98,14 @@ export const operatorTable = {
     default: "10m",
     description: "How often entries at relays are put again, which also renews them",
     chart: { name: "resync" },
+  },
+  cloudflareApi: {
+    name: "cloudflare-api",
+    env: "CLOUDFLARE_API",
+    group: "Tunnels",
+    kind: apiUrl,
+    description:
+      "Base URL of Cloudflare's API, for Tunnels whose DNS provider it is; without it, Cloudflare's own",
   },
   healthAddr: {
     name: "health-addr",

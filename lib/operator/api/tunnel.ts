@@ -108,18 +108,20 @@ const allowedBindings = withRules(
 
 const dns = withRules(
   z.object({
-    provider: z.enum(["None", "ExternalDNS", "RFC2136"]).default("None")
+    provider: z.enum(["None", "ExternalDNS", "RFC2136", "Cloudflare"]).default("None")
       .describe("Who makes DNS records of the bindings' hostnames"),
     target: z.string().min(1).max(253).regex(/^[A-Za-z0-9.:-]+$/).optional()
       .describe("What records point at: the relay's name, or an IP address"),
     ttl: z.int().min(1).max(86400).default(300),
     zone: z.string().min(1).max(253).regex(/^[a-z0-9.-]+$/).optional()
-      .describe("RFC2136: the zone's name"),
+      .describe("RFC2136, Cloudflare: the zone's name"),
     server: z.string().min(1).max(261).regex(/^\S+:\d+$/).optional()
       .describe("RFC2136: HOST:PORT of the zone's primary"),
     secretRef: z.object({ name: objectName }).optional().describe(
-      "RFC2136: a Secret with keyname, secret (base64) and algorithm of a TSIG key",
+      "RFC2136: a Secret with keyname, secret (base64) and algorithm of a TSIG key; Cloudflare: with token",
     ),
+    proxied: z.boolean().default(false)
+      .describe("Cloudflare: send the hostnames' traffic through Cloudflare"),
     policy: z.enum(["Sync", "UpsertOnly"]).default("Sync")
       .describe("UpsertOnly never deletes a record"),
   }),
@@ -131,6 +133,10 @@ const dns = withRules(
     rule:
       "self.provider != 'RFC2136' || (has(self.server) && has(self.zone) && has(self.secretRef))",
     message: "dns.provider RFC2136 needs server, zone and secretRef",
+  },
+  {
+    rule: "self.provider != 'Cloudflare' || (has(self.zone) && has(self.secretRef))",
+    message: "dns.provider Cloudflare needs zone and secretRef",
   },
 );
 

@@ -81,6 +81,7 @@ export const bindingStatus = z.object({
     secret: z.string(),
     owner: z.string(),
     keep: z.boolean().optional(),
+    proxied: z.boolean().optional(),
   })).max(1024).optional().describe("Records that may be there for this binding"),
   hostnames: z.string().optional(),
   routes: mapByName(
