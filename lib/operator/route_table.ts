@@ -143,9 +143,9 @@ function byAge(bindings: Iterable<KubeObject>): KubeObject[] {
 
 function compileBinding(object: KubeObject, context: Context): CompiledBinding {
   const key = keyOf(object.metadata);
-  const { success, data: spec } = bindingSpec.safeParse(object["spec"]);
-  if (!success || object.metadata.deletionTimestamp !== undefined) {
-    return { key, object, spec: success ? spec : undefined, tunnel: undefined, routes: [] };
+  const spec = specOf(object);
+  if (!spec || object.metadata.deletionTimestamp !== undefined) {
+    return { key, object, spec, tunnel: undefined, routes: [] };
   }
   const tunnel = context.sources.tunnels.get(tunnelOf(spec, object));
   const admission = admit(object, spec, tunnel, context.sources);
@@ -153,6 +153,19 @@ function compileBinding(object: KubeObject, context: Context): CompiledBinding {
     compileRoute(route, { ...context, object, tunnel, admission })
   );
   return { key, object, spec, tunnel, routes };
+}
+
+/** What has been read of objects that are still there. */
+const readSpecs = new WeakMap<object, { readonly spec: BindingSpec | undefined }>();
+
+/** A binding's spec, read once for each version of the object. */
+function specOf({ spec }: KubeObject): BindingSpec | undefined {
+  if (typeof spec !== "object" || spec === null) return undefined;
+  const known = readSpecs.get(spec);
+  if (known) return known.spec;
+  const { data } = bindingSpec.safeParse(spec);
+  readSpecs.set(spec, { spec: data });
+  return data;
 }
 
 function tunnelOf({ tunnelRef }: BindingSpec, { metadata }: KubeObject): string {
