@@ -1,5 +1,6 @@
 /** The agent's metrics: argocd-cluster-proxy's names, and what it doesn't have. */
 import type { Counter, Gauge, Instruments } from "../instruments.ts";
+import { ProgramMetrics } from "../program_metrics.ts";
 import { streamErrorCodes } from "../protocol/errors.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";
 import { certificateName, credentialName, type TargetConfig } from "./target_config.ts";
@@ -30,16 +31,12 @@ export type AgentConfigSource =
   | "targets_tls";
 
 /** The metrics of one agent. */
-export class AgentMetrics {
-  readonly #instruments: Instruments;
+export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
   readonly #reconnects: Counter;
   readonly #disconnects: Counter<"reason">;
   readonly #requests: Counter;
   readonly #errors: Counter;
   readonly #errorsByCode: Counter<"code">;
-  readonly #configReloads: Counter<"source" | "result">;
-  readonly #configReloadTime: Gauge<"source">;
-  readonly #certificates: Gauge<"name">;
   readonly #credentialRefusals: Counter;
   readonly #targetRequests: Counter<"target">;
   readonly #targetErrors: Counter<"target" | "code">;
@@ -51,7 +48,7 @@ export class AgentMetrics {
   readonly #credentials: Gauge<"name">;
 
   constructor(instruments: Instruments, stats: () => AgentStats, version: string) {
-    this.#instruments = instruments;
+    super(instruments, "agent", version);
     this.#reconnects = instruments.counter(
       "agent_reconnects_total",
       "Attempts to reach the relay again.",
@@ -73,22 +70,6 @@ export class AgentMetrics {
       "agent_upstream_errors_by_code_total",
       "Requests that failed between agent and target, by the protocol's error code.",
       "code",
-    );
-    this.#configReloads = instruments.counter(
-      "culvert_config_reloads_total",
-      "Files that were read again while running, by what they hold and by result.",
-      "source",
-      "result",
-    );
-    this.#configReloadTime = instruments.gauge(
-      "culvert_config_last_reload_success_timestamp_seconds",
-      "When what is in use was read, in seconds since 1970, by source.",
-      "source",
-    );
-    this.#certificates = instruments.gauge(
-      "culvert_certificate_not_after_timestamp_seconds",
-      "When a certificate in use expires, in seconds since 1970, by its option's name.",
-      "name",
     );
     this.#credentialRefusals = instruments.counter(
       "culvert_agent_credential_refusals_total",
@@ -162,22 +143,6 @@ export class AgentMetrics {
       "Idle connections to targets.",
       () => stats().idleUpstreamConnections,
     );
-    instruments.gauge(
-      "culvert_build_info",
-      "Always 1; the labels say which program this is.",
-      "program",
-      "version",
-    ).set({ program: "agent", version }, 1);
-  }
-
-  /** The content type of {@link text}. */
-  get contentType(): string {
-    return this.#instruments.contentType;
-  }
-
-  /** Everything in Prometheus' text format. */
-  text(): Promise<string> {
-    return this.#instruments.text();
   }
 
   reconnecting(): void {
@@ -202,7 +167,7 @@ export class AgentMetrics {
   targetLeft(config: TargetConfig, next: TargetConfig | undefined): void {
     if (!next?.credential) this.#credentials.remove({ name: credentialName(config) });
     for (const key of ["ca", "cert"] as const) {
-      this.#certificates.remove({ name: certificateName(config.name, key) });
+      this.certificateGone(certificateName(config.name, key));
     }
     if (next) return;
     const target = config.name;
@@ -235,24 +200,6 @@ export class AgentMetrics {
     if (!this.#targets.has(target)) return;
     this.#tcpBytes.inc({ target, direction: "to_target" }, toTarget);
     this.#tcpBytes.inc({ target, direction: "from_target" }, fromTarget);
-  }
-
-  /** What a source held at start is in use. */
-  configLoaded(source: AgentConfigSource): void {
-    this.#configReloads.inc({ source, result: "applied" }, 0);
-    this.#configReloads.inc({ source, result: "refused" }, 0);
-    this.#configReloadTime.setToCurrentTime({ source });
-  }
-
-  /** A source changed while running: what it holds now is in use, or what it held before. */
-  configReloaded(source: AgentConfigSource, result: "applied" | "refused"): void {
-    this.#configReloads.inc({ source, result });
-    if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
-  }
-
-  /** When the certificates of an option's file expire, in seconds since 1970. */
-  certificateExpires(name: string, seconds: number): void {
-    this.#certificates.set({ name }, seconds);
   }
 
   /** The target answered 401 to the agent's own credential. */

@@ -1,5 +1,6 @@
 /** The relay's metrics: argocd-cluster-proxy's names and labels, and what it doesn't have. */
 import type { Counter, Gauge, Instruments } from "../../instruments.ts";
+import { ProgramMetrics } from "../../program_metrics.ts";
 import type { DenialReason } from "../callers/caller.ts";
 import type { RequestStats } from "./request_stats.ts";
 import { StatsByName } from "./stats_by_name.ts";
@@ -45,9 +46,8 @@ export interface MetricsParts {
 }
 
 /** The metrics of one relay. */
-export class RelayMetrics {
+export class RelayMetrics extends ProgramMetrics<ConfigSource> {
   readonly history: MetricHistory = new MetricHistory();
-  readonly #instruments: Instruments;
   readonly #clusters: StatsByName;
   readonly #services: StatsByName;
   readonly #authFailures: Counter<"endpoint">;
@@ -66,9 +66,6 @@ export class RelayMetrics {
   readonly #handshakeFailures: Counter<"reason">;
   readonly #http2Abuse: Counter<"reason">;
   readonly #proxyHeaders: Counter<"reason">;
-  readonly #certificates: Gauge<"name">;
-  readonly #configReloads: Counter<"source" | "result">;
-  readonly #configReloadTime: Gauge<"source">;
   readonly #sessionEnds: Counter<"reason">;
   readonly #retries: Counter<"reason">;
   readonly #endedSessions: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
@@ -76,7 +73,7 @@ export class RelayMetrics {
   #directory: (() => { isUp: boolean; waiting: number }) | undefined;
 
   constructor({ instruments, registry, version, nowMs = () => performance.now() }: MetricsParts) {
-    this.#instruments = instruments;
+    super(instruments, "relay", version);
     this.#clusters = new StatsByName(nowMs);
     this.#services = new StatsByName(nowMs);
     this.#authFailures = instruments.counter(
@@ -155,22 +152,6 @@ export class RelayMetrics {
       "Connections of trusted proxies without a valid PROXY header, by reason.",
       "reason",
     );
-    this.#certificates = instruments.gauge(
-      "culvert_certificate_not_after_timestamp_seconds",
-      "When a certificate in use expires, in seconds since 1970, by its option's name.",
-      "name",
-    );
-    this.#configReloads = instruments.counter(
-      "culvert_config_reloads_total",
-      "Files that were read again while running, by what they hold and by result.",
-      "source",
-      "result",
-    );
-    this.#configReloadTime = instruments.gauge(
-      "culvert_config_last_reload_success_timestamp_seconds",
-      "When what is in use was read, in seconds since 1970, by source.",
-      "source",
-    );
     this.#sessionEnds = instruments.counter(
       "culvert_session_ends_total",
       "Agents' sessions that ended, by reason.",
@@ -182,18 +163,8 @@ export class RelayMetrics {
       "reason",
     );
     this.#observeRequests(instruments);
-    this.#observeRelay(instruments, version);
+    this.#observeRelay(instruments);
     this.#observeSessions(instruments, registry);
-  }
-
-  /** The content type of {@link text}. */
-  get contentType(): string {
-    return this.#instruments.contentType;
-  }
-
-  /** Everything in Prometheus' text format. */
-  text(): Promise<string> {
-    return this.#instruments.text();
   }
 
   /** Says which clusters there are. The series of one that is gone end some minutes later. */
@@ -268,35 +239,28 @@ export class RelayMetrics {
     this.#proxyHeaders.inc({ reason });
   }
 
-  /** When the certificates of an option's file expire, in seconds since 1970. */
-  certificateExpires(name: string, seconds: number): void {
-    this.#certificates.set({ name }, seconds);
+  override certificateExpires(name: string, seconds: number): void {
+    super.certificateExpires(name, seconds);
     this.history.certificateExpires(name, seconds * 1_000);
   }
 
-  /** A certificate is in use no more. */
-  certificateGone(name: string): void {
-    this.#certificates.remove({ name });
+  override certificateGone(name: string): void {
+    super.certificateGone(name);
     this.history.certificateGone(name);
   }
 
-  /** What a source held at start is in use. */
-  configLoaded(source: ConfigSource): void {
-    this.#configReloads.inc({ source, result: "applied" }, 0);
-    this.#configReloads.inc({ source, result: "refused" }, 0);
-    this.#configReloadTime.setToCurrentTime({ source });
+  override configLoaded(source: ConfigSource): void {
+    super.configLoaded(source);
     this.history.reloaded(source, "loaded");
   }
 
-  /**
-   * A source changed while running: what it holds now is in use, or what it held before.
-   *
-   * @param reason Why it was refused.
-   */
-  configReloaded(source: ConfigSource, result: "applied" | "refused", reason?: string): void {
-    this.#configReloads.inc({ source, result });
+  override configReloaded(
+    source: ConfigSource,
+    result: "applied" | "refused",
+    reason?: string,
+  ): void {
+    super.configReloaded(source, result, reason);
     this.history.reloaded(source, result, reason);
-    if (result === "applied") this.#configReloadTime.setToCurrentTime({ source });
   }
 
   requestRetried(reason: RetryReason): void {
@@ -406,7 +370,7 @@ export class RelayMetrics {
     });
   }
 
-  #observeRelay(instruments: Instruments, version: string): void {
+  #observeRelay(instruments: Instruments): void {
     instruments.observeGauge({
       name: "culvert_directory_up",
       help: "1 if the relays' directory answers, else 0; no value without a directory.",
@@ -425,12 +389,6 @@ export class RelayMetrics {
     }, (sample) => {
       for (const [listener, count] of this.#connections) sample(count(), { listener });
     });
-    instruments.gauge(
-      "culvert_build_info",
-      "Always 1; the labels say which program this is.",
-      "program",
-      "version",
-    ).set({ program: "relay", version }, 1);
   }
 
   /** What sessions count anyway, and what is read only when Prometheus asks. */

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { ByteBuffer } from "../../../bytes/byte_buffer.ts";
 import { type ClientHello, readClientHello } from "../../../net/client_hello.ts";
+import { readPreamble } from "./preamble.ts";
 
 /** Who hears what came of it: one of these, unless the peer goes away before. */
 export interface ClientHelloEvents {
@@ -21,44 +22,23 @@ export function awaitClientHello(
 ): void {
   const buffer = new ByteBuffer();
   let needed = 1;
-  const timer = setTimeout(() => {
-    stop();
-    events.timeout(buffer.length);
-  }, timeoutMs);
-  const stop = (): void => {
-    clearTimeout(timer);
-    socket.off("data", receive);
-    socket.off("close", stop);
-    socket.off("error", ignore);
-    socket.off("end", leave);
-    socket.pause();
-  };
-  /** A port check, or a client that gives up. */
-  const leave = (): void => {
-    stop();
-    socket.destroy();
-  };
-  const receive = (more: Uint8Array): void => {
-    buffer.append(more);
-    if (buffer.length < needed) return;
-    const bytes = buffer.take();
-    const result = readClientHello(bytes);
-    if (result.kind === "incomplete") {
-      needed = result.needed;
-      buffer.append(bytes);
-      return;
-    }
-    stop();
-    socket.unshift(bytes);
-    if (result.kind === "hello") events.read(result.hello);
-    else events.invalid();
-  };
-  socket.on("data", receive);
-  socket.on("end", leave);
-  socket.on("close", stop);
-  socket.on("error", ignore);
+  const stop = readPreamble(socket, timeoutMs, {
+    timeout: () => events.timeout(buffer.length),
+    receive(more) {
+      buffer.append(more);
+      if (buffer.length < needed) return;
+      const bytes = buffer.take();
+      const result = readClientHello(bytes);
+      if (result.kind === "incomplete") {
+        needed = result.needed;
+        buffer.append(bytes);
+        return;
+      }
+      stop();
+      socket.unshift(bytes);
+      if (result.kind === "hello") events.read(result.hello);
+      else events.invalid();
+    },
+  });
   socket.resume();
 }
-
-/** `close` follows. */
-function ignore(): void {}

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { concat, noBytes } from "../../../bytes/bytes.ts";
 import { type ProxySource, readProxyHeader } from "../../../net/proxy_header.ts";
+import { readPreamble } from "./preamble.ts";
 
 /** For the whole header to come, in milliseconds: a balancer sends it at once. */
 export const proxyHeaderTimeoutMs = 3_000;
@@ -19,39 +20,17 @@ export interface ProxyHeaderEvents {
 /** Reads the header. The connection does not flow when this is over. */
 export function awaitProxyHeader(socket: Socket, events: ProxyHeaderEvents): void {
   let bytes: Uint8Array = noBytes;
-  const timer = setTimeout(() => fail("timeout"), proxyHeaderTimeoutMs);
-  const stop = (): void => {
-    clearTimeout(timer);
-    socket.off("data", receive);
-    socket.off("close", stop);
-    socket.off("error", ignore);
-    socket.off("end", leave);
-    socket.pause();
-  };
-  const fail = (fault: ProxyHeaderFault): void => {
-    stop();
-    events.failed(fault);
-  };
-  /** A port check, or a balancer that gives up. */
-  const leave = (): void => {
-    stop();
-    socket.destroy();
-  };
-  const receive = (more: Uint8Array): void => {
-    bytes = concat(bytes, more);
-    const header = readProxyHeader(bytes);
-    if (header.kind === "incomplete") return;
-    if (header.kind === "invalid") return fail(header.reason);
-    stop();
-    const rest = bytes.subarray(header.length);
-    if (rest.length > 0) socket.unshift(rest);
-    events.read(header.source);
-  };
-  socket.on("data", receive);
-  socket.on("end", leave);
-  socket.on("close", stop);
-  socket.on("error", ignore);
+  const stop = readPreamble(socket, proxyHeaderTimeoutMs, {
+    timeout: () => events.failed("timeout"),
+    receive(more) {
+      bytes = concat(bytes, more);
+      const header = readProxyHeader(bytes);
+      if (header.kind === "incomplete") return;
+      stop();
+      if (header.kind === "invalid") return events.failed(header.reason);
+      const rest = bytes.subarray(header.length);
+      if (rest.length > 0) socket.unshift(rest);
+      events.read(header.source);
+    },
+  });
 }
-
-/** `close` follows. */
-function ignore(): void {}
