@@ -84,7 +84,7 @@ function loginOf(
     directory: tokenDirectory(env),
     timeoutMs: values.timeout,
     opensBrowser: !values.noBrowser,
-    isDevice: false,
+    isDevice: values.device,
     warnings,
   };
 }

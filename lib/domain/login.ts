@@ -11,6 +11,8 @@ export interface Login {
   readonly sessionMs: number;
   /** How long a session lasts without a request, in milliseconds. */
   readonly idleMs: number;
+  /** Whether people may sign in for programs on other machines, by typing a code. */
+  readonly deviceFlow?: boolean | undefined;
   /** Who may see the relay's status on the login host. */
   readonly statusPolicy?: string | undefined;
 }

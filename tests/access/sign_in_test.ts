@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
 import { Program, runProgram } from "../support/programs.ts";
 import { answering, startRawTarget } from "../support/target.ts";
-import { signInFor } from "../signin/program_browser.ts";
+import { consent, nextOf, signInFor } from "../signin/program_browser.ts";
 import { originOf, SocketBrowser, startSystem, type System } from "../signin/programs.ts";
 
 const mirror = answering(({ bytes }) =>
@@ -175,6 +175,69 @@ Deno.test("People sign in with access, and its commands use their token", async 
     const left = JSON.parse(await Deno.readTextFile(home.tokensPath)).signedIn;
     assert.deepEqual(left.map((it: { places: string[] }) => it.places), [[other]]);
   });
+});
+
+Deno.test("On a machine without a browser, people sign in elsewhere by a code, if that is allowed", async () => {
+  await using target = await startRawTarget(mirror);
+  await using home = await Home.make();
+  {
+    await using system = await startSystem(target.address);
+    const args = ["login", originOf(system, "app"), "--device"];
+    const { code, stderr } = await runProgram("access.ts", args, home.env);
+    assert.equal(code, 1);
+    assert.match(stderr, /has not allowed sign-in by code \(deviceFlow\)/);
+    const page = await new SocketBrowser().open(`${originOf(system, "login")}/.culvert/device`);
+    assert.equal(page.status, 403);
+  }
+  await using system = await startSystem(
+    target.address,
+    (text) => text.replace("provider: corp }", "provider: corp, deviceFlow: true }"),
+  );
+  const login = originOf(system, "login");
+  const app = originOf(system, "app");
+  const browser = new SocketBrowser();
+  const type = async (code: string) => {
+    const form = await browser.open(`${login}/.culvert/device`);
+    assert.equal(form.status, 200);
+    return await browser.send(`${login}/.culvert/device`, {
+      method: "POST",
+      headers: {
+        Origin: login,
+        "Sec-Fetch-Site": "same-origin",
+        "Content-Type": "application/x-www-form-urlencoded",
+      },
+      body: new URLSearchParams({ code }).toString(),
+    });
+  };
+  assert.equal((await type("AAAA-BBBB")).status, 400);
+  const started = async () => {
+    const program = Program.start("access.ts", ["login", app, "--device"], home.env);
+    const { message } = await program.waitForLog(({ message }) => /type this code/.test(message));
+    return { program, code: /: ([A-Z]{4}-[A-Z]{4})$/.exec(message)![1]! };
+  };
+  {
+    const { program, code } = await started();
+    await using _program = program;
+    const asked = await type(code.toLowerCase().replace("-", " "));
+    assert.equal(asked.status, 200, asked.text);
+    assert.match(asked.text, /on another machine/);
+    assert.match(asked.text, /app\.localhost/);
+    const said = await consent(browser, asked);
+    const done = await browser.open(nextOf(said));
+    assert.match(done.text, /Signed in as ann@example\.com/);
+    assert.equal(await program.ended(60_000), 0, program.logText());
+    assert.equal(await status(system, "app", home), 200);
+    // The code has been used.
+    const again = await consent(browser, asked);
+    assert.equal((await browser.open(nextOf(again))).status, 400);
+  }
+  await runProgram("access.ts", ["logout"], home.env);
+  const { program, code } = await started();
+  await using _program = program;
+  const refused = await consent(browser, await type(code), { refuse: "yes" });
+  assert.match(refused.text, /The program gets no access/);
+  assert.equal(await program.ended(60_000), 1);
+  assert.match(program.logText(), /the sign-in was refused/);
 });
 
 Deno.test("Many programs that need the same sign-in open one browser", async () => {

@@ -14,7 +14,11 @@ export async function signInFor(browser: SocketBrowser, url: string): Promise<An
 }
 
 /** Sends the form of the page that names the program. */
-export async function consent(browser: SocketBrowser, asked: Answer): Promise<Answer> {
+export async function consent(
+  browser: SocketBrowser,
+  asked: Answer,
+  more: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
   const request = /name="request" value="([^"]+)"/.exec(asked.text)?.[1];
   assert.ok(request, asked.text);
   const { origin } = new URL(asked.url);
@@ -25,7 +29,7 @@ export async function consent(browser: SocketBrowser, asked: Answer): Promise<An
       "Sec-Fetch-Site": "same-origin",
       "Content-Type": "application/x-www-form-urlencoded",
     },
-    body: new URLSearchParams({ request }).toString(),
+    body: new URLSearchParams({ request, ...more }).toString(),
   });
 }
 

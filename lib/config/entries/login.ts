@@ -18,6 +18,7 @@ export const loginSchema: z.ZodType<Login> = entryOf({
   idleMinutes: z.number(MINUTES_EXPECTED).gt(0, MINUTES_EXPECTED).max(43_200, MINUTES_EXPECTED)
     .default(60),
   statusPolicy: policyName.exactOptional(),
+  deviceFlow: z.boolean("must be true or false").exactOptional(),
 }, LOGIN_EXPECTED).transform(({ sessionHours, idleMinutes, ...rest }) => ({
   ...rest,
   sessionMs: Math.round(sessionHours * 3_600_000),

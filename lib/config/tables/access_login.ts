@@ -37,6 +37,14 @@ const signInTable = {
     description: "Cluster that the token is to open at the relay's internal listener, under " +
       "`/tunnel/ID`; HOSTNAME is then the login host",
   },
+  device: {
+    name: "device",
+    group: "Sign-in",
+    kind: boolean,
+    default: "false",
+    description: "Print a code for a browser on another machine, if the relay's operator allows " +
+      "that with `deviceFlow`",
+  },
   noBrowser: {
     name: "no-browser",
     group: "Sign-in",
@@ -109,6 +117,10 @@ export const accessLoginProgram = {
   options: accessLoginTable,
   examples: [
     { title: "Two services, one sign-in", command: "access login dash.example.com,pg.example.com" },
+    {
+      title: "On a machine without a browser",
+      command: "access login pg.example.com --device",
+    },
     {
       title: "kubectl at the relay's internal listener",
       command: "access login login.example.com --cluster dev",

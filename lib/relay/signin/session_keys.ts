@@ -27,7 +27,9 @@ export type Purpose =
   | "grant"
   /** A program's token for requests, and the one that gets it the next. */
   | "access"
-  | "refresh";
+  | "refresh"
+  /** A program's sign-in whose person is at another machine. */
+  | "device";
 
 /** Bytes of a key. */
 export const sessionKeyBytes = 32;
@@ -39,7 +41,7 @@ interface Key {
 
 const purposes: readonly Purpose[] = [
   ...["start", "state", "code", "login", "session", "record"] as const,
-  ...["consent", "program", "grant", "access", "refresh"] as const,
+  ...["consent", "program", "grant", "access", "refresh", "device"] as const,
 ];
 
 /** A ring of keys: the first one seals, all of them open. */

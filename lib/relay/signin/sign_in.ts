@@ -17,6 +17,7 @@ import { ProviderError } from "./provider_error.ts";
 import type { SessionKeys } from "./session_keys.ts";
 import type { SessionClient, SessionRecord, Sessions } from "./sessions.ts";
 import type { AccessDecision, DecideAccess, Site } from "./site.ts";
+import { DeviceCodes, type DeviceStore } from "./programs/device_codes.ts";
 import { randomText } from "./transactions.ts";
 
 /** How long claims are believed before the provider is asked again, in milliseconds. */
@@ -36,6 +37,8 @@ export interface SignInOptions {
   readonly sessionMs: number;
   /** The provider of whoever signs in for no service; the first one unless given. */
   readonly provider?: string | undefined;
+  /** Whether people may sign in for programs on other machines, by a code. */
+  readonly deviceFlow?: boolean | undefined;
 }
 
 /** What surrounds sign-in. */
@@ -48,6 +51,8 @@ export interface SignInContext {
   /** The service in force at a hostname, without a port. */
   readonly siteOf: (hostname: string) => Site | undefined;
   readonly decide: DecideAccess;
+  /** Where codes of programs wait for their persons. */
+  readonly devices?: DeviceStore | undefined;
   /** Whether agents may ask for providers' ID tokens; they are kept only then. */
   readonly keepsProof?: (() => boolean) | undefined;
 }
@@ -124,6 +129,12 @@ export class SignIn {
   /** A provider of kind `oidc`. */
   provider(name: string | undefined): OidcProvider | undefined {
     return name === undefined ? undefined : this.#providers.get(name);
+  }
+
+  /** Sign-ins by a code; undefined where they are not allowed. */
+  get devices(): DeviceCodes | undefined {
+    const { devices } = this.context;
+    return this.#options.deviceFlow && devices ? new DeviceCodes(this, devices) : undefined;
   }
 
   /** The provider of whoever signs in for no service. */

@@ -24,6 +24,13 @@ import {
   type ProgramRequest,
   readAuthorization,
 } from "./program_request.ts";
+import {
+  answerDeviceAuthorization,
+  askCode,
+  deviceAuthorizationPath,
+  devicePath,
+  TypedCodes,
+} from "./device_pages.tsx";
 import { ProgramSeals } from "./program_seals.ts";
 import { answerRevocation, answerToken } from "./token_endpoint.ts";
 
@@ -33,8 +40,10 @@ const authorizePath = "/.culvert/authorize";
 const tokenPath = "/.culvert/token";
 const revokePath = "/.culvert/revoke";
 
-/** All of these paths. */
-export const programPaths: readonly string[] = [authorizePath, tokenPath, revokePath];
+/** All paths of these at a service's host. */
+export const programPaths: readonly string[] = [
+  ...[authorizePath, tokenPath, revokePath, deviceAuthorizationPath],
+];
 
 /** Adds the pages, and what programs themselves ask. */
 export function programPages(app: Hono<{ Bindings: OwnRequest }>, signIn: SignIn): void {
@@ -42,6 +51,10 @@ export function programPages(app: Hono<{ Bindings: OwnRequest }>, signIn: SignIn
   app.post(authorizePath, (c) => consented(signIn, c.env, c.req.raw));
   app.post(tokenPath, (c) => answerToken(signIn, c.req.raw));
   app.post(revokePath, (c) => answerRevocation(signIn, c.req.raw));
+  const typed = new TypedCodes(signIn);
+  app.post(deviceAuthorizationPath, (c) => beginDevice(signIn, c.req.raw));
+  app.get(devicePath, () => askCode(signIn));
+  app.post(devicePath, (c) => codeTyped(signIn, c.env, c.req.raw, typed));
   app.get("/.culvert/whoami", (c) => answerWhoami(signIn, c.env.fields));
 }
 
@@ -69,6 +82,28 @@ export function programPathsAt(app: Hono<{ Bindings: SiteRequest }>, signIn: Sig
   });
   app.post(tokenPath, (c) => answerToken(signIn, c.req.raw));
   app.post(revokePath, (c) => answerRevocation(signIn, c.req.raw));
+  app.post(deviceAuthorizationPath, (c) => beginDevice(signIn, c.req.raw));
+}
+
+function beginDevice(signIn: SignIn, sent: Request): Promise<Response> {
+  return answerDeviceAuthorization(signIn, sent, (request) => {
+    const provider = providerOf(signIn, request);
+    return provider instanceof ProgramFault ? provider : undefined;
+  });
+}
+
+/** A person has typed the code of a program on another machine. */
+async function codeTyped(
+  signIn: SignIn,
+  own: OwnRequest,
+  sent: Request,
+  typed: TypedCodes,
+): Promise<Response> {
+  if (!isOwnPage(own.fields, signIn.loginOrigin)) return foreignForm();
+  const device = await typed.find(own, sent);
+  if (device instanceof Response) return device;
+  const request = { ...device.request, device: device.id };
+  return await consentPage(signIn, own.fields, request);
 }
 
 /** Asks the person whether the program is theirs. */
@@ -82,6 +117,14 @@ async function askConsent(
   if (request instanceof ProgramFault || fault instanceof ProgramFault) {
     return faulty(fault as ProgramFault);
   }
+  return await consentPage(signIn, fields, request);
+}
+
+async function consentPage(
+  signIn: SignIn,
+  fields: readonly Field[],
+  request: ProgramRequest,
+): Promise<Response> {
   const session = await signIn.atLogin(fields);
   const sealed = await new ProgramSeals(signIn).consent(request);
   const title = `Sign in to ${request.program}?`;
@@ -104,7 +147,9 @@ function Consent({ request, sealed, account }: ConsentProps) {
   return (
     <>
       <p>
-        A program asks to use services in your name. Continue only if you have just started it.
+        A program{" "}
+        {request.device === undefined ? "" : "on another machine "}asks to use services in your
+        name. Continue only if you have just started it.
       </p>
       <dl>
         <dt>Program</dt>
@@ -124,6 +169,9 @@ function Consent({ request, sealed, account }: ConsentProps) {
         <input type="hidden" name="request" value={sealed} />
         <button type="submit">Continue</button>
         {cancelUrl !== undefined && <a class="button quiet" href={cancelUrl}>Cancel</a>}
+        {request.device !== undefined && (
+          <button type="submit" class="quiet" name="refuse" value="yes">Refuse</button>
+        )}
       </form>
     </>
   );
@@ -172,6 +220,10 @@ async function consented(
   const form = await readForm(sent);
   const request = await new ProgramSeals(signIn).openConsent(form?.get("request") ?? "");
   if (!request) return faulty(new ProgramFault("is too old"));
+  if (form?.get("refuse") === "yes" && request.device !== undefined) {
+    await signIn.devices?.end(request.device, undefined);
+    return page("Refused", <Notice text="The program gets no access." />, { status: 200 });
+  }
   return await toProvider(signIn, fields, request);
 }
 
@@ -261,9 +313,30 @@ async function signedIn(
   session: SessionRecord,
   cookie: string,
 ): Promise<Response> {
+  if (request.device !== undefined) {
+    return await deviceSignedIn(signIn, request.device, session, cookie);
+  }
   const code = await new ProgramSeals(signIn).code(session, request);
   const url = answerUrl(request, { code })!;
   return onwards(`Signed in as ${session.username}`, url, [cookie]);
+}
+
+async function deviceSignedIn(
+  signIn: SignIn,
+  device: string,
+  session: SessionRecord,
+  cookie: string,
+): Promise<Response> {
+  const isWaiting = await signIn.devices?.end(device, session.id) === true;
+  if (!isWaiting) {
+    await signIn.context.sessions.end(session.id);
+    return startedElsewhere();
+  }
+  const text = "The program on the other machine continues in a few seconds. Close this page.";
+  return page(`Signed in as ${session.username}`, <Notice text={text} />, {
+    status: 200,
+    headers: [["Set-Cookie", cookie]],
+  });
 }
 
 /** Where the program listens, with an answer. */

@@ -17,6 +17,8 @@ export interface ProgramRequest {
   /** Where the program listens; undefined likewise. */
   readonly redirectUri?: string | undefined;
   readonly state?: string | undefined;
+  /** Names the sign-in of a program that waits for a code of its own. */
+  readonly device?: string | undefined;
 }
 
 /** A request that can't be taken; the sentence completes "The program's request". */

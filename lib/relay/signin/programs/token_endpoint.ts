@@ -31,6 +31,8 @@ async function sessionFor(
       return await byCode(signIn, form);
     case "refresh_token":
       return await byRefresh(signIn, form.get("refresh_token") ?? "");
+    case "urn:ietf:params:oauth:grant-type:device_code":
+      return await byDevice(signIn, form.get("device_code") ?? "");
     default:
       return "unsupported_grant_type";
   }
@@ -52,6 +54,22 @@ async function byCode(signIn: SignIn, form: URLSearchParams): Promise<SessionRec
     return "invalid_grant";
   }
   return await aliveSession(signIn, grant.session) ?? "invalid_grant";
+}
+
+async function byDevice(signIn: SignIn, code: string): Promise<SessionRecord | TokenError> {
+  const outcome = await signIn.devices?.outcome(code);
+  switch (outcome?.kind) {
+    case undefined:
+      return "unsupported_grant_type";
+    case "pending":
+      return "authorization_pending";
+    case "denied":
+      return "access_denied";
+    case "gone":
+      return "expired_token";
+    case "signed-in":
+      return await aliveSession(signIn, outcome.session) ?? "invalid_grant";
+  }
 }
 
 /** A token that comes twice was copied: nobody can tell who has the copy, so the session ends. */

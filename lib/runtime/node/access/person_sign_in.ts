@@ -4,6 +4,7 @@ import type { AccessService } from "../../../config/access_options.ts";
 import type { Environment } from "../../../config/options/environment.ts";
 import {
   type Authorization,
+  type AuthorizationRequest,
   beginAuthorization,
   callbackPath,
   readCallback,
@@ -17,7 +18,7 @@ import {
 } from "../../../access/token_cache.ts";
 import { openBrowser } from "./browser.ts";
 import { Loopback, type Outcome } from "./loopback.ts";
-import { requestTokens } from "./token_client.ts";
+import { beginDevice, GrantError, requestTokens } from "./token_client.ts";
 import type { TokenStore } from "./token_store.ts";
 
 /** What a sign-in needs. */
@@ -117,7 +118,49 @@ export function machineName(): string {
 }
 
 async function ask(context: SignInContext): Promise<SignedIn> {
-  const { store, service, timeoutMs, signal } = context;
+  const { store, service } = context;
+  try {
+    const signedIn = await (context.isDevice ? byCode(context) : byBrowser(context));
+    await store.change((cache) => withSignedIn(cache, signedIn));
+    return signedIn;
+  } catch (error) {
+    await store.change((cache) => withUnanswered(cache, service.origin));
+    throw error;
+  }
+}
+
+/** Somebody types a code in a browser on another machine. */
+async function byCode(context: SignInContext): Promise<SignedIn> {
+  const { service, places, timeoutMs, say, signal } = context;
+  const deadlineMs = performance.now() + timeoutMs;
+  const device = await beginDevice(service, requestOf(context), signal);
+  say(`To sign in to ${service.name}, open this URL in any browser:`);
+  say(device.verificationUri);
+  say(`and type this code there: ${device.userCode}`);
+  const form = {
+    grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+    device_code: device.deviceCode,
+  };
+  for (;;) {
+    if (performance.now() > deadlineMs) throw nobodyCame(context);
+    await wait(device.intervalMs, signal);
+    if (signal.aborted) throw new ServiceError(`${service.name}: sign-in was stopped`);
+    try {
+      return await requestTokens(service, form, places, signal);
+    } catch (error) {
+      const isPending = error instanceof GrantError && error.code === "authorization_pending";
+      if (!isPending) throw error;
+    }
+  }
+}
+
+function requestOf({ service: { origin }, places }: SignInContext): AuthorizationRequest {
+  return { origin, hosts: hostsOf(places), program, machine: machineName() };
+}
+
+/** Somebody signs in in a browser of this machine, which comes back to a port of it. */
+async function byBrowser(context: SignInContext): Promise<SignedIn> {
+  const { service, timeoutMs, signal } = context;
   const result = Promise.withResolvers<SignedIn>();
   // It may fail before anybody waits for it.
   result.promise.catch(() => {});
@@ -129,20 +172,9 @@ async function ask(context: SignInContext): Promise<SignedIn> {
   const stop = (): void => result.reject(new ServiceError(`${service.name}: sign-in was stopped`));
   signal.addEventListener("abort", stop);
   try {
-    const request = {
-      origin: service.origin,
-      hosts: hostsOf(context.places),
-      program,
-      machine: machineName(),
-    };
-    authorization = await beginAuthorization(request, loopback.origin + callbackPath);
+    authorization = await beginAuthorization(requestOf(context), loopback.origin + callbackPath);
     show(context, authorization.url);
-    const signedIn = await result.promise;
-    await store.change((cache) => withSignedIn(cache, signedIn));
-    return signedIn;
-  } catch (error) {
-    await store.change((cache) => withUnanswered(cache, service.origin));
-    throw error;
+    return await result.promise;
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);

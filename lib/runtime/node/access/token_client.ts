@@ -4,6 +4,7 @@ import type { AccessService } from "../../../config/access_options.ts";
 import { refusalOf, ServiceError } from "../../../access/service_error.ts";
 import type { Answer } from "../../../access/service_error.ts";
 import type { SignedIn } from "../../../access/token_cache.ts";
+import { type AuthorizationRequest, named } from "../../../access/authorization.ts";
 import { postForm } from "./service_connection.ts";
 
 const tokensSchema = z.object({
@@ -43,6 +44,49 @@ export async function requestTokens(
     accessToken: access_token,
     expiresMs: Date.now() + expires_in * 1_000,
     refreshToken: refresh_token,
+  };
+}
+
+const deviceSchema = z.object({
+  device_code: z.string().regex(/^[\x21-\x7e]{16,8192}$/),
+  user_code: z.string().regex(/^[A-Z-]{6,20}$/),
+  verification_uri: z.string().regex(/^https?:\/\/[\x21-\x7e]+$/),
+  interval: z.number().min(1).max(60).default(5),
+});
+
+/** A sign-in that waits for somebody at another machine. */
+export interface DeviceSignIn {
+  readonly deviceCode: string;
+  readonly userCode: string;
+  readonly verificationUri: string;
+  readonly intervalMs: number;
+}
+
+/** Asks for a code that somebody types elsewhere. @throws {ServiceError} */
+export async function beginDevice(
+  service: AccessService,
+  request: AuthorizationRequest,
+  signal: AbortSignal,
+): Promise<DeviceSignIn> {
+  const path = "/.culvert/device_authorization";
+  const answer = await postForm(service, path, named(request), signal);
+  const value = jsonOf(answer) as { error?: unknown } | undefined;
+  if (value?.error === "unauthorized_client") {
+    throw new ServiceError(
+      `${service.name}: the relay's operator has not allowed sign-in by code (deviceFlow); sign in ` +
+        "without --device",
+      { status: 403 },
+    );
+  }
+  if (answer.status !== 200) throw refusalOf(answer, service.name);
+  const result = deviceSchema.safeParse(value);
+  if (!result.success) throw new ServiceError(`${service.name}: what answers is no culvert relay`);
+  const { device_code, user_code, verification_uri, interval } = result.data;
+  return {
+    deviceCode: device_code,
+    userCode: user_code,
+    verificationUri: verification_uri,
+    intervalMs: interval * 1_000,
   };
 }
 

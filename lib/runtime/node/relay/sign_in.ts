@@ -11,6 +11,11 @@ import type { Relay } from "../../../relay/relay.ts";
 import { WebSignIn } from "../../../relay/routes/web_sign_in.ts";
 import { clientOf } from "../../../relay/signin/client.ts";
 import type { OidcClient } from "../../../relay/signin/oidc_provider.ts";
+import {
+  type DeviceStore,
+  MemoryDevices,
+  SharedDevices,
+} from "../../../relay/signin/programs/device_codes.ts";
 import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/session_keys.ts";
 import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
 import type { Sessions } from "../../../relay/signin/sessions.ts";
@@ -26,6 +31,7 @@ export class RelaySignIn {
   readonly #scheme: "https" | "http";
   #keys: SessionKeys | undefined;
   #sessions: Sessions | undefined;
+  #devices: DeviceStore = new MemoryDevices(systemClock.nowMs);
   #closeStore: (() => Promise<void>) | undefined;
 
   /** @param scheme of the web listener's URLs */
@@ -51,8 +57,8 @@ export class RelaySignIn {
     }
     const clients = providers.filter((provider) => provider.kind === "oidc")
       .map((provider) => clientOf(provider, secretOf(provider)));
-    const { provider, sessionMs } = login;
-    const options = { loginOrigin: this.#originOf(login), sessionMs, provider };
+    const { provider, sessionMs, deviceFlow } = login;
+    const options = { loginOrigin: this.#originOf(login), sessionMs, provider, deviceFlow };
     const known = this.#relay.signIn;
     const result = await use();
     if (known) known.signIn.replace(options, clients);
@@ -80,6 +86,7 @@ export class RelaySignIn {
       keys: this.#keys,
       sessions: this.#sessions,
       fetch: (url, init) => fetch(url, init),
+      devices: this.#devices,
       keepsProof: () => relay.mapsPeople,
       siteOf: (hostname) => web?.siteOf(hostname),
       decide: (site, session, address) => web!.decide(site, session, address),
@@ -125,6 +132,7 @@ export class RelaySignIn {
       relay,
       changed,
     });
+    this.#devices = new SharedDevices(store);
     store.open();
     sessions.open();
     this.#closeStore = async () => {
