@@ -1,6 +1,7 @@
 /** People sign in with a real browser, at a certified provider, over TLS and HTTP/2. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { Page } from "puppeteer-core";
+import { beginAuthorization, readCallback } from "../../../lib/access/authorization.ts";
 import { WatchedPage } from "./browser.ts";
 import { domain, longGroup, type Site, withSite } from "./sign_in_site.ts";
 
@@ -165,6 +166,31 @@ async function signOut(site: Site): Promise<void> {
   await late.shows("Log in at the provider");
 }
 
+/** As `access` does: the browser comes back to a port of this machine. */
+async function signInForProgram({ origin, open }: Site): Promise<void> {
+  const came = Promise.withResolvers<string>();
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    ({ url }) => {
+      if (url.includes("/callback?")) came.resolve(url);
+      return new Response("<p>back at the program", { headers: { "Content-Type": "text/html" } });
+    },
+  );
+  const request = {
+    ...{ origin: origin("app"), hosts: [`app.${domain}`] },
+    ...{ program: "culvert access", machine: "laptop7" },
+  };
+  const redirectUri = `http://127.0.0.1:${server.addr.port}/callback`;
+  const authorization = await beginAuthorization(request, redirectUri);
+  await using page = await open(authorization.url);
+  await page.shows("Sign in to culvert access?");
+  await page.shows("laptop7");
+  await page.click("main form button");
+  await page.shows("back at the program");
+  const callback = readCallback((await came.promise).replace(/^http:\/\/[^/]+/, ""), authorization);
+  equal(callback.kind, "code");
+}
+
 Deno.test("people sign in to services with a browser, over HTTPS, and sign out", async (t) => {
   await withSite(async (site) => {
     await t.step("a deep link leads through the provider's login to its path and query", () => {
@@ -182,6 +208,9 @@ Deno.test("people sign in to services with a browser, over HTTPS, and sign out",
     });
     await t.step("a WebSocket opens for the service's own page, not for another's", () => {
       return openSockets(site);
+    });
+    await t.step("a program's page asks for consent, and leads back to the program", () => {
+      return signInForProgram(site);
     });
     await t.step("signing out by the form ends at the provider too, and what is open", () => {
       return signOut(site);
