@@ -28,6 +28,8 @@ const standIns = [
   "install",
   "journalctl",
   "jq",
+  "kc.sh",
+  "kcadm.sh",
   "kubectl",
   "logrotate",
   "nginx",
