@@ -42,14 +42,18 @@ export class MemoryDevices implements DeviceStore {
   }
 
   get(key: string): Promise<string | undefined> {
-    const kept = this.#kept.get(key);
-    return Promise.resolve(kept && this.#nowMs() < kept.untilMs ? kept.value : undefined);
+    return Promise.resolve(this.#valueAt(key));
   }
 
-  async take(key: string): Promise<string | undefined> {
-    const value = await this.get(key);
+  take(key: string): Promise<string | undefined> {
+    const value = this.#valueAt(key);
     this.#kept.delete(key);
-    return value;
+    return Promise.resolve(value);
+  }
+
+  #valueAt(key: string): string | undefined {
+    const kept = this.#kept.get(key);
+    return kept && this.#nowMs() < kept.untilMs ? kept.value : undefined;
   }
 }
 
