@@ -9,6 +9,8 @@ import { freePort } from "../support/free_port.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { clientId, clientSecret, FakeProvider } from "./fake_provider.ts";
+import { beginAuthorization, readCallback } from "../../lib/access/authorization.ts";
+import { consent, nextOf } from "./program_browser.ts";
 import { originOf, SocketBrowser } from "./programs.ts";
 import { navigation } from "./world.ts";
 
@@ -171,6 +173,49 @@ Deno.test({
         assert.equal(answer.status, 400);
         assert.equal(answer.headers["set-cookie"], undefined);
       }
+    });
+
+    await t.step("a program's tokens count at every relay, once each, and end at all", async () => {
+      const request = { origin: app, hosts: ["app.localhost"], program: "access", machine: "m" };
+      const redirectUri = "http://127.0.0.1:1/callback";
+      const authorization = await beginAuthorization(request, redirectUri);
+      const asked = await browser.open(authorization.url);
+      const callback = await browser.open(nextOf(await consent(browser, asked)));
+      const target = nextOf(callback).slice("http://127.0.0.1:1".length);
+      const answer = readCallback(target, authorization);
+      assert.ok(answer.kind === "code", answer.kind);
+      const post = async (relay: number, path: string, form: Record<string, string>) =>
+        await at(relays, relay, new SocketBrowser()).send(`${app}/.culvert/${path}`, {
+          method: "POST",
+          headers: { "Content-Type": "application/x-www-form-urlencoded" },
+          body: new URLSearchParams(form).toString(),
+        });
+      const grant = {
+        ...{ grant_type: "authorization_code", code: answer.code, redirect_uri: redirectUri },
+        code_verifier: authorization.verifier,
+      };
+      const granted = await post(1, "token", grant);
+      assert.equal(granted.status, 200, granted.text);
+      assert.equal((await post(2, "token", grant)).status, 400);
+      const statusAt = async (relay: number, token: string) =>
+        (await at(relays, relay, new SocketBrowser()).send(`${app}/program`, {
+          headers: { Authorization: `Bearer ${token}` },
+        })).status;
+      const tokens = JSON.parse(granted.text);
+      for (const index of relays.ports.keys()) {
+        assert.equal(await statusAt(index, tokens.access_token), 200);
+      }
+      const refresh = { grant_type: "refresh_token", refresh_token: tokens.refresh_token };
+      const renewed = JSON.parse((await post(0, "token", refresh)).text);
+      assert.equal((await post(0, "revoke", { token: renewed.refresh_token })).status, 200);
+      for (const index of relays.ports.keys()) {
+        await eventually(
+          async () => await statusAt(index, renewed.access_token) === 401,
+          "the end of the program's session",
+        );
+      }
+      // The browser's session is another.
+      assert.equal((await browser.send(`${app}/still`, { headers: script })).status, 200);
     });
 
     const sessionOf = async (relay: number, path: string) => {
