@@ -1,8 +1,11 @@
 /** The program `access` with people: a real relay, a real provider, and what would be a browser. */
 import assert from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
-import { Program, runProgram } from "../support/programs.ts";
+import { freePort } from "../support/free_port.ts";
+import { Program, runProgram, startAgent, startRelay } from "../support/programs.ts";
 import { answering, startRawTarget } from "../support/target.ts";
+import { clientId, clientSecret } from "../signin/fake_provider.ts";
+import { RealOidcProvider } from "../signin/oidc_provider.ts";
 import { consent, nextOf, signInFor } from "../signin/program_browser.ts";
 import { originOf, SocketBrowser, startSystem, type System } from "../signin/programs.ts";
 
@@ -279,4 +282,78 @@ Deno.test("A sign-in that nobody answers fails with what to do, and the third op
     const opened = Math.min(run, 2);
     await eventually(async () => (await home.opened()).length === opened, "the browser");
   }
+});
+
+Deno.test("access tcp signs its user in, and ends connections with the session, with the reason", async () => {
+  await using stack = new AsyncDisposableStack();
+  const echo = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  stack.defer(() => echo.close());
+  void (async () => {
+    for await (const connection of echo) {
+      connection.readable.pipeTo(connection.writable).catch(() => {});
+    }
+  })();
+  const home = stack.use(await Home.make());
+  await home.useBrowser();
+  const port = freePort();
+  const login = `http://login.localhost:${port}/.culvert`;
+  const provider = stack.use(
+    await RealOidcProvider.start(`${login}/callback`, `${login}/signed-out`),
+  );
+  const services = {
+    login: { host: `login.localhost:${port}` },
+    providers: [{
+      ...{ name: "corp", kind: "oidc", issuer: provider.issuer, clientId, clientSecret },
+      scopes: ["openid", "email", "offline_access"],
+    }],
+    policies: [{ name: "staff", any: [{ emailDomain: "example.com" }, { token: "ci" }] }],
+    services: [{
+      ...{ name: "pg", hostnames: [`pg.localhost:${port}`], cluster: "dev", target: "pg" },
+      ...{ kind: "tcp", policy: "staff" },
+    }],
+  };
+  await Deno.writeTextFile(`${home.path}/services.json`, JSON.stringify(services));
+  const token = "access-tcp-agent-token-0123456789";
+  const callers = [{ name: "ci", token: "token-of-the-ci-job", clusters: ["*"] }];
+  const relay = stack.use(
+    await startRelay({
+      clusters: [{ id: "dev", token, targetAddr: "pg" }],
+      args: [
+        ...["-web-addr", `127.0.0.1:${port}`, "-services", `${home.path}/services.json`],
+        ...["-caller-tokens", JSON.stringify(callers)],
+      ],
+    }),
+  );
+  const address = `127.0.0.1:${echo.addr.port}`;
+  const targets = { targets: [{ name: "pg", address, kind: "tcp" }] };
+  await Deno.writeTextFile(`${home.path}/targets.json`, JSON.stringify(targets));
+  stack.use(
+    await startAgent({
+      ...{ relayUrl: relay.connectUrl, token },
+      args: ["-targets", `${home.path}/targets.json`],
+    }),
+  );
+  await relay.waitForAgent("dev");
+  const pg = `http://pg.localhost:${port}`;
+  const args = ["tcp", pg, "--listen", "127.0.0.1:0"];
+
+  const access = stack.use(await signingIn(args, home));
+  const { message } = await access.waitForLog(({ message }) => message.startsWith("Listening"));
+  const connection = await Deno.connect({ port: Number(/:(\d+) for/.exec(message)![1]) });
+  stack.defer(() => connection.close());
+  await connection.write(new TextEncoder().encode("hello"));
+  const bytes = new Uint8Array(16);
+  assert.equal(await within(connection.read(bytes), "the echo"), 5);
+  const { code, stderr } = await runProgram("access.ts", ["logout", pg], home.env);
+  assert.equal(code, 0, stderr);
+  const ended = connection.read(bytes).catch(() => null);
+  assert.equal(await within(ended, "the end of the connection"), null);
+  await access.waitForLog(({ message }) => /a connection ended early: the access was withdrawn/.test(message));
+
+  // A program with a token of its own never opens a browser.
+  const before = (await home.opened()).length;
+  const env = { ...home.env, CULVERT_TOKEN: "token-of-the-ci-job" };
+  await using program = Program.start("access.ts", args, env);
+  await program.waitForLog(({ message }) => message.startsWith("Listening"));
+  assert.equal((await home.opened()).length, before);
 });
