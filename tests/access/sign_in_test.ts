@@ -348,7 +348,9 @@ Deno.test("access tcp signs its user in, and ends connections with the session, 
   assert.equal(code, 0, stderr);
   const ended = connection.read(bytes).catch(() => null);
   assert.equal(await within(ended, "the end of the connection"), null);
-  await access.waitForLog(({ message }) => /a connection ended early: the access was withdrawn/.test(message));
+  await access.waitForLog(({ message }) =>
+    /a connection ended early: the access was withdrawn/.test(message)
+  );
 
   // A program with a token of its own never opens a browser.
   const before = (await home.opened()).length;
