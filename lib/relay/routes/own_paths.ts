@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
 import type { Relay } from "../relay.ts";
 import { assetPaths } from "../pages/assets.ts";
-import { programPaths } from "../signin/programs/program_pages.tsx";
+import { programPaths } from "../signin/programs/program_paths.ts";
 import { answerNoOwnPath } from "./service.ts";
 
 /** Handles a request of the relay's web app. */

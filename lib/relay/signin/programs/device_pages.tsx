@@ -4,11 +4,8 @@ import { json, jsonError, type OwnRequest, readForm } from "../own_request.ts";
 import { Notice, page } from "../../pages/page.tsx";
 import type { SignIn } from "../sign_in.ts";
 import { type Device, deviceIntervalSeconds, deviceMs, shownCode } from "./device_codes.ts";
+import { devicePath } from "./program_paths.ts";
 import { ProgramFault, type ProgramRequest, readNamed } from "./program_request.ts";
-
-/** Where the code is typed, and where a program gets one. */
-export const devicePath = "/.culvert/device";
-export const deviceAuthorizationPath = "/.culvert/device_authorization";
 
 /** Gives a program a code, if the operator has allowed that. */
 export async function answerDeviceAuthorization(

@@ -24,26 +24,16 @@ import {
   type ProgramRequest,
   readAuthorization,
 } from "./program_request.ts";
+import { answerDeviceAuthorization, askCode, TypedCodes } from "./device_pages.tsx";
 import {
-  answerDeviceAuthorization,
-  askCode,
+  authorizePath,
   deviceAuthorizationPath,
   devicePath,
-  TypedCodes,
-} from "./device_pages.tsx";
+  revokePath,
+  tokenPath,
+} from "./program_paths.ts";
 import { ProgramSeals } from "./program_seals.ts";
 import { answerRevocation, answerToken } from "./token_endpoint.ts";
-
-/** Where a program sends its user's browser. */
-const authorizePath = "/.culvert/authorize";
-/** Where it gets tokens, and ends them. */
-const tokenPath = "/.culvert/token";
-const revokePath = "/.culvert/revoke";
-
-/** All paths of these at a service's host. */
-export const programPaths: readonly string[] = [
-  ...[authorizePath, tokenPath, revokePath, deviceAuthorizationPath],
-];
 
 /** Adds the pages, and what programs themselves ask. */
 export function programPages(app: Hono<{ Bindings: OwnRequest }>, signIn: SignIn): void {
