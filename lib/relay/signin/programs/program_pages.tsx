@@ -32,6 +32,7 @@ import {
   revokePath,
   tokenPath,
 } from "./program_paths.ts";
+import { answerUrl, consentPage } from "./consent_page.tsx";
 import { ProgramSeals } from "./program_seals.ts";
 import { answerRevocation, answerToken } from "./token_endpoint.ts";
 
@@ -108,67 +109,6 @@ async function askConsent(
     return faulty(fault as ProgramFault);
   }
   return await consentPage(signIn, fields, request);
-}
-
-async function consentPage(
-  signIn: SignIn,
-  fields: readonly Field[],
-  request: ProgramRequest,
-): Promise<Response> {
-  const session = await signIn.atLogin(fields);
-  const sealed = await new ProgramSeals(signIn).consent(request);
-  const title = `Sign in to ${request.program}?`;
-  return page(title, <Consent {...{ request, sealed }} account={session?.username} />, {
-    status: 200,
-    // Its form is taken by its Origin, which browsers send only if the page lets them.
-    formOrigins: [signIn.loginOrigin],
-  });
-}
-
-interface ConsentProps {
-  readonly request: ProgramRequest;
-  readonly sealed: string;
-  readonly account: string | undefined;
-}
-
-function Consent({ request, sealed, account }: ConsentProps) {
-  const { program, machine, hosts } = request;
-  const cancelUrl = answerUrl(request, { error: "access_denied" });
-  return (
-    <>
-      <p>
-        A program{" "}
-        {request.device === undefined ? "" : "on another machine "}asks to use services in your
-        name. Continue only if you have just started it.
-      </p>
-      <dl>
-        <dt>Program</dt>
-        <dd>{program}</dd>
-        <dt>Machine</dt>
-        <dd>{machine}</dd>
-        <dt>For</dt>
-        {hosts.map((host) => <dd key={host}>{placeName(host)}</dd>)}
-        {account !== undefined && (
-          <>
-            <dt>Signed in here as</dt>
-            <dd>{account}</dd>
-          </>
-        )}
-      </dl>
-      <form method="post" action={authorizePath}>
-        <input type="hidden" name="request" value={sealed} />
-        <button type="submit">Continue</button>
-        {cancelUrl !== undefined && <a class="button quiet" href={cancelUrl}>Cancel</a>}
-        {request.device !== undefined && (
-          <button type="submit" class="quiet" name="refuse" value="yes">Refuse</button>
-        )}
-      </form>
-    </>
-  );
-}
-
-function placeName(host: string): string {
-  return isTunnelPath(host) ? `cluster ${host.slice("/tunnel/".length)}` : host;
 }
 
 /** The provider at which people sign in to all of a request's hosts. */
@@ -327,15 +267,6 @@ async function deviceSignedIn(
     status: 200,
     headers: [["Set-Cookie", cookie]],
   });
-}
-
-/** Where the program listens, with an answer. */
-function answerUrl(
-  { redirectUri, state }: ProgramRequest,
-  answer: Readonly<Record<string, string>>,
-): string | undefined {
-  if (redirectUri === undefined) return undefined;
-  return `${redirectUri}?${new URLSearchParams({ ...answer, state: state! })}`;
 }
 
 function startedElsewhere(): Response {
