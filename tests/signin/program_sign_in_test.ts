@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { accessTokenPrefix } from "../../lib/relay/callers/credential.ts";
 import { accessMs } from "../../lib/relay/signin/programs/program_seals.ts";
 import { Browser, World } from "./world.ts";
@@ -267,4 +268,41 @@ Deno.test("Tokens, codes and cookies do not pass for one another", async () => {
     }),
   );
   assert.equal(cookie.status, 401);
+});
+
+Deno.test("Whatever is sent to a program's paths, nobody gets a token, and nothing fails", async () => {
+  const world = await World.create();
+  const { access_token, refresh_token } = await tokensOf(world);
+  const sealed = [access_token, refresh_token, access_token.slice(accessTokenPrefix.length)];
+  // Whole seals, pieces of them, and seals with a character changed.
+  const part = fc.oneof(
+    fc.string(),
+    fc.string({ unit: "binary" }),
+    fc.tuple(fc.constantFrom(...sealed), fc.nat(), fc.string({ maxLength: 3 })).map(
+      ([text, at, put]) => text.slice(0, at % text.length) + put + text.slice(at % text.length + 1),
+    ).filter((text) => !sealed.includes(text)),
+  );
+  const names = fc.constantFrom(
+    ...["grant_type", "code", "code_verifier", "redirect_uri", "refresh_token", "device_code"],
+    ...["token", "request", "refuse", "state", "host", "program", "machine", "response_type"],
+  );
+  const known = fc.constantFrom("authorization_code", "refresh_token", "app.example.com", "code");
+  const pairs = fc.array(fc.tuple(names, fc.oneof(part, known)), { maxLength: 8 });
+  const paths = fc.constantFrom("token", "revoke", "authorize", "device", "device_authorization");
+  const methods = fc.constantFrom("GET", "POST");
+  await fc.assert(
+    fc.asyncProperty(pairs, paths, methods, async (pairs, path, method) => {
+      const query = new URLSearchParams(pairs);
+      const url = `${login}/.culvert/${path}`;
+      const request = method === "POST"
+        ? new Request(url, { method, headers: ownPage, body: query })
+        : new Request(`${url}?${query}`);
+      const answer = await world.answer(request);
+      const text = await answer.text();
+      assert.ok(answer.status < 500, `${answer.status} ${text}`);
+      assert.doesNotMatch(text, /access_token/);
+      assert.equal(answer.headers.get("Set-Cookie"), null);
+    }),
+    { numRuns: 300 },
+  );
 });
