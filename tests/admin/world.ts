@@ -12,6 +12,7 @@ import { Published } from "../../lib/runtime/node/relay/published.ts";
 import { ServicePorts } from "../../lib/runtime/node/relay/service_ports.ts";
 import { RelaySignIn } from "../../lib/runtime/node/relay/sign_in.ts";
 import { tokenDigest } from "../../lib/runtime/node/token_digest.ts";
+import { stopTimers } from "../support/relay_timers.ts";
 
 export { AdminEntries };
 
@@ -159,6 +160,7 @@ export class AdminWorld implements AsyncDisposable {
     await this.admin.close();
     this.#ports.close();
     await this.relay.drain(0);
+    stopTimers(this.relay);
   }
 }
 

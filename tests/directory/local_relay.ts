@@ -8,6 +8,7 @@ import { advertisedUrl, relaysOf } from "../../lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles } from "../../lib/runtime/node/relay/tls.ts";
 import { eventually } from "../support/deadline.ts";
 import { type LogLine, ProgramLog } from "../support/program_log.ts";
+import { stopTimers } from "../support/relay_timers.ts";
 import { clustersFor, relayToken } from "./relays.ts";
 
 /** In milliseconds of the sessions' clock, which stands still unless it is turned. */
@@ -121,11 +122,6 @@ export class LocalRelay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.relay.drain(0);
     await this.#listeners.close(0);
-    const { forwardLimits: { transfers }, responseTimeouts, peers } = this.relay;
-    const responses = responseTimeouts.of("any");
-    // Their timers would stop by themselves, a little later.
-    for (const waits of [responses, transfers, peers!.acceptances, peers!.repeatableAcceptances]) {
-      waits.check();
-    }
+    stopTimers(this.relay);
   }
 }
