@@ -131,14 +131,24 @@ Deno.test("a caller's open watch and exec end when its JWT does, and no earlier"
 });
 
 Deno.test("a caller's open watch ends when its token does", async () => {
-  const expires = new Date(Date.now() + 8_000);
-  const entries = [{ name: "brief", token: tokens.leaving, clusters: ["*"], expires }];
-  await withTunnel(async (tunnel) => {
-    const request = requestHead("GET", tunnelled("/watch"), [bearer(tokens.leaving)]);
-    const pair = await playing(tunnel, "/watch", watch, (caller) => caller.write(request));
-    await within(readWireHead(pair.caller.reader), "the answer's head");
-    ok((await untilEnd(pair.caller)).isBroken);
-    ok(Date.now() >= expires.getTime(), "not before its time");
-    await endOf(pair.connection);
-  }, { relayArgs: ["-caller-tokens", JSON.stringify(entries)] });
+  await withFolder(async (folder) => {
+    const path = `${folder}/tokens.json`;
+    const write = (expires: Date) => {
+      const entries = [{ name: "brief", token: tokens.leaving, clusters: ["*"], expires }];
+      return Deno.writeTextFile(path, JSON.stringify(entries));
+    };
+    await write(new Date("2099-01-01T00:00:00Z"));
+    await withTunnel(async (tunnel) => {
+      // Its time begins when the programs have started.
+      const expires = new Date(Date.now() + 8_000);
+      await write(expires);
+      await tunnel.relay.waitForLog(({ message }) => message === "Configuration reloaded");
+      const request = requestHead("GET", tunnelled("/watch"), [bearer(tokens.leaving)]);
+      const pair = await playing(tunnel, "/watch", watch, (caller) => caller.write(request));
+      await within(readWireHead(pair.caller.reader), "the answer's head");
+      ok((await untilEnd(pair.caller)).isBroken);
+      ok(Date.now() >= expires.getTime(), "not before its time");
+      await endOf(pair.connection);
+    }, { relayArgs: ["-caller-tokens", path] });
+  });
 });

@@ -397,7 +397,7 @@ Deno.test("an agent's session ends with its client certificate, and says so; wit
         ...["--tls-client-ca", authority.caPath],
       ],
     });
-    const end = new Date(Math.ceil(Date.now() / 1000 + 6) * 1000);
+    const end = new Date(Math.ceil(Date.now() / 1000 + 12) * 1000);
     const brief = await authority.issueUntil("agent", end);
     await using agent = await startAgent({
       relayUrl: relay.connectUrl.replace("ws:", "wss:"),
