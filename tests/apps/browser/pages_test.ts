@@ -7,7 +7,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { Page } from "puppeteer-core";
 import { PAGE_TIMEOUT_MS } from "./browser.ts";
-import { domain, longGroup, type Site, withSite } from "./sign_in_site.ts";
+import { adminToken, domain, longGroup, type Site, withSite } from "./sign_in_site.ts";
 
 const folder = fileURLToPath(new URL("../../../dist/screenshots/", import.meta.url));
 
@@ -135,6 +135,39 @@ async function withoutScript({ origin, open }: Site): Promise<void> {
   match(after, /Clusters and agents/);
 }
 
+/** On the admin listener, a browser is asked for a token, and keeps a session. */
+async function withToken({ adminUrl, browser }: Site): Promise<void> {
+  const context = await browser.createBrowserContext();
+  try {
+    const page = await context.newPage();
+    page.setDefaultTimeout(PAGE_TIMEOUT_MS);
+    await page.goto(`${adminUrl}/`, { waitUntil: "load" });
+    equal(page.url(), `${adminUrl}/status`);
+    deepEqual(await faultsOf(page), [], "the form for the token");
+    await page.screenshot({ path: `${folder}token.png` });
+    const submit = async (token: string) => {
+      await page.type("#token", token);
+      const loaded = page.waitForNavigation({ waitUntil: "load" });
+      await Promise.all([loaded, page.click('main button[type="submit"]')]);
+      return await page.content();
+    };
+    match(await submit("a-token-of-nobody-0123456789"), /role="alert"/);
+    match(await submit(adminToken), /Clusters and agents[\s\S]*culvert-agent\//);
+    const [cookie] = await context.cookies();
+    equal(cookie?.httpOnly, true);
+    equal(cookie?.sameSite, "Strict");
+    await page.goto(`${adminUrl}/status/end?what=agent&id=gone`);
+    match(await page.content(), /It is not there any more/);
+    await Promise.all([
+      page.waitForNavigation({ waitUntil: "load" }),
+      page.click('form[action="/status/sign-out"] button'),
+    ]);
+    match(await page.content(), /Token of the admin API/);
+  } finally {
+    await context.close();
+  }
+}
+
 /** Something opens, and the page says so without being loaded again. */
 async function liveUpdate(site: Site): Promise<void> {
   const { origin, open } = site;
@@ -180,6 +213,7 @@ Deno.test("the relay's own pages in a browser, by day and night, on a desk and o
     }
     await t.step("the portal is used by keyboard", () => byKeyboard(site));
     await t.step("the status page changes while it is looked at", () => liveUpdate(site));
+    await t.step("the admin listener asks a browser for a token, once", () => withToken(site));
     await t.step("without scripts, links and forms do everything", () => withoutScript(site));
     await t.step("no Content-Security-Policy has stopped anything", () => {
       deepEqual(site.policyErrors, []);

@@ -13,6 +13,11 @@ import { freePort } from "../../support/free_port.ts";
 import { startBrowser, WatchedPage } from "./browser.ts";
 
 const token = "signin-browser-token-0123456789";
+/** A token of the admin API. */
+export const adminToken = "admin-browser-token-0123456789";
+const adminTokens = JSON.stringify([
+  { name: "ops", token: adminToken, clusters: ["*"], hostnames: ["*"], people: true },
+]);
 /** Below one registrable domain, so that the services' pages are same-site: `SameSite` stops nothing. */
 export const domain = "team.localhost";
 /** As long as the names in a directory are, for the page that cites it. */
@@ -29,6 +34,8 @@ export interface Site {
   readonly provider: RealOidcProvider;
   readonly relay: RunningRelay;
   readonly agent: RunningAgent;
+  /** The admin listener, in plain HTTP on loopback. */
+  readonly adminUrl: string;
   origin(name: string): string;
   /** Opens a page whose errors are collected. */
   open(url: string): Promise<WatchedPage>;
@@ -105,6 +112,7 @@ export async function withSite(test: (site: Site) => Promise<void>): Promise<voi
         args: [
           ...["--services", services, "--web-addr", `127.0.0.1:${port}`],
           ...["--web-certs", certificates.folder],
+          ...["--admin-addr", "127.0.0.1:0", "--admin-tokens", adminTokens],
         ],
       }),
     );
@@ -120,7 +128,9 @@ export async function withSite(test: (site: Site) => Promise<void>): Promise<voi
       await page.page.goto(url, { waitUntil: "domcontentloaded" });
       return page;
     };
-    await test({ browser, provider, relay, agent, origin, open, policyErrors });
+    const admin = await relay.waitForLog((line) => line["listener"] === "admin");
+    const adminUrl = `http://${admin["address"]}`;
+    await test({ adminUrl, browser, provider, relay, agent, origin, open, policyErrors });
   });
 }
 
