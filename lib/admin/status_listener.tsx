@@ -3,7 +3,7 @@ import { getField } from "../http1/head.ts";
 import { answerWith, NoRequest, toRequest } from "../net/app_response.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { digestToken } from "../relay/digests.ts";
-import { type CookieNames, readCookie, setCookie } from "../relay/own_cookies.ts";
+import { type CookieNames, readCookie, setCookie } from "../relay/relay_cookies.ts";
 import { assetResponse, statusAssetPaths } from "../relay/pages/assets.ts";
 import { Name, Notice, ownHeaders, page } from "../relay/pages/page.tsx";
 import { statusPath } from "../relay/pages/status/links.ts";

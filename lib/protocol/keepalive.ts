@@ -1,5 +1,12 @@
 /** Notices a dead peer and measures the round trip. */
 
+/** Unless told otherwise, in milliseconds. */
+export const defaultKeepalive = {
+  pingIntervalMs: 15_000,
+  idleTimeoutMs: 45_000,
+  answerTimeoutMs: 5_000,
+} as const;
+
 /** What a keepalive needs. */
 export interface KeepaliveOptions {
   nowMs: () => number;

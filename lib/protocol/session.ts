@@ -21,7 +21,7 @@ import {
 } from "./frame.ts";
 import { allowanceBurst, allowancePerSecond, FrameAllowance } from "./frame_allowance.ts";
 import { Inbox, isBatch } from "./inbox.ts";
-import { Keepalive } from "./keepalive.ts";
+import { defaultKeepalive, Keepalive } from "./keepalive.ts";
 import { LineProgress } from "./line_progress.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProtocolVersion, VersionHost } from "./protocol_version.ts";
@@ -115,9 +115,9 @@ export class Session {
     const progress = new LineProgress(socket, this.stats);
     this.#keepalive = new Keepalive({
       nowMs: this.#nowMs,
-      pingIntervalMs: options.pingIntervalMs ?? 15_000,
-      idleTimeoutMs: options.idleTimeoutMs ?? 45_000,
-      answerTimeoutMs: options.answerTimeoutMs ?? 5_000,
+      pingIntervalMs: options.pingIntervalMs ?? defaultKeepalive.pingIntervalMs,
+      idleTimeoutMs: options.idleTimeoutMs ?? defaultKeepalive.idleTimeoutMs,
+      answerTimeoutMs: options.answerTimeoutMs ?? defaultKeepalive.answerTimeoutMs,
       isWaited: () => this.#version.hasWindows && this.#streams.size > 0,
       movedBytes: () => progress.movedBytes(),
       ping: (payload) => this.#outbox.control(FrameType.Ping, 0, payload),

@@ -13,7 +13,7 @@ function storeWith(url: string): Store {
     onError() {},
     open: () => queueMicrotask(() => store.onReady()),
     close() {},
-    renew() {},
+    reconnect() {},
     send([command, key]) {
       if (command === "HVALS") return Promise.resolve([JSON.stringify(lease)]);
       const isOther = command === "GET" && key?.endsWith("other");

@@ -16,7 +16,7 @@ function fakeStore(): Store {
     onReady() {},
     onError() {},
     open() {},
-    renew() {},
+    reconnect() {},
     close() {},
     send: () => Promise.resolve(null),
   };

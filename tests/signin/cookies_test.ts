@@ -4,7 +4,7 @@ import {
   readCookie,
   withoutForeignEffects,
   withoutOwnCookies,
-} from "../../lib/relay/own_cookies.ts";
+} from "../../lib/relay/relay_cookies.ts";
 
 const name = "__Host-Http-culvert";
 

@@ -3,7 +3,7 @@
  * of the relay has to know of it, and a reader in `callers.ts`, which finds its callers.
  */
 import { type Field, field } from "../../http1/head.ts";
-import { withoutOwnCookies } from "../own_cookies.ts";
+import { withoutOwnCookies } from "../relay_cookies.ts";
 import { bearerProtocol } from "./credential.ts";
 
 /** What has to be known of a way, whoever came by it. */

@@ -25,7 +25,7 @@ import {
   leaseSchema,
   parseRecord,
   relaySchema,
-} from "./lease.ts";
+} from "./lease_record.ts";
 import { SharedClock } from "./shared_clock.ts";
 import type { Store } from "./store.ts";
 import { isWrongServer } from "./store_error.ts";
@@ -116,11 +116,11 @@ export class SharedDirectory implements Directory {
   #isNewConnection = true;
   #isConnected = false;
   /** When a connection was last given up. */
-  #renewedMs = -Infinity;
+  #reconnectedMs = -Infinity;
   /** The store does not tell the time, which has been said. */
   #isClockMissed = false;
   /** The next heartbeat is to make a new connection. */
-  #mustRenew = false;
+  #mustReconnect = false;
   /** Nothing of ours is written any more. */
   #isWithdrawn = false;
   #isClosed = false;
@@ -145,7 +145,7 @@ export class SharedDirectory implements Directory {
       this.#away(reason);
     };
     this.#timer = setInterval(() => {
-      if (this.#mustRenew) this.#renew();
+      if (this.#mustReconnect) this.#reconnect();
       else this.#startBeat();
     }, this.#timing.heartbeatMs);
     this.#store.open();
@@ -281,13 +281,13 @@ export class SharedDirectory implements Directory {
         for (const lease of this.#claims.values()) lease.isStored = false;
       }
       if (known === null || !this.#isUp) await this.#restore();
-      else await this.#renewSome();
+      else await this.#renewLeases();
     } catch (error) {
       this.#failed(error);
       this.#away(reasonOf(error));
       // A line that was cut without a word would stay so for as long as TCP has patience, and one on
       // which the server never says hello for ever.
-      if (error instanceof DirectoryError || !this.#isConnected) this.#renew();
+      if (error instanceof DirectoryError || !this.#isConnected) this.#reconnect();
     } finally {
       this.#isBeating = false;
     }
@@ -314,7 +314,7 @@ export class SharedDirectory implements Directory {
     this.#isUp = true;
     if (this.#isNewConnection) await this.#lookForLost();
     await this.#catchUp();
-    this.#isNewConnection = this.#mustRenew = false;
+    this.#isNewConnection = this.#mustReconnect = false;
     this.#awayReasons.clear();
     this.#isSettled = true;
     this.#events.back(this.#claims.size);
@@ -340,7 +340,7 @@ export class SharedDirectory implements Directory {
   }
 
   /** The share of all leases that is due with this heartbeat. */
-  async #renewSome(): Promise<void> {
+  async #renewLeases(): Promise<void> {
     await this.#catchUp();
     const { heartbeatMs, renewalMs } = this.#timing;
     const share = Math.ceil(this.#claims.size * heartbeatMs / renewalMs);
@@ -451,19 +451,19 @@ export class SharedDirectory implements Directory {
     this.#failures++;
     if (isWrongServer(reason)) {
       this.#away(reason);
-      this.#renew();
+      this.#reconnect();
     } else if (this.#failures >= maxFailures) this.#away(reason);
   }
 
   /** Makes a new connection, now or, when the last one is as young as that, with the next heartbeat. */
-  #renew(): void {
+  #reconnect(): void {
     if (this.#isClosed) return;
     const nowMs = performance.now();
-    this.#mustRenew = nowMs - this.#renewedMs < this.#timing.heartbeatMs / 2;
-    if (this.#mustRenew) return;
-    this.#renewedMs = nowMs;
+    this.#mustReconnect = nowMs - this.#reconnectedMs < this.#timing.heartbeatMs / 2;
+    if (this.#mustReconnect) return;
+    this.#reconnectedMs = nowMs;
     this.#isConnected = false;
-    this.#store.renew();
+    this.#store.reconnect();
   }
 
   #away(reason: string): void {

@@ -15,6 +15,6 @@ export interface Store {
   /** Begins to connect, and connects again until it is closed. */
   open(): void;
   /** Gives up a connection on which nothing comes back, and makes a new one. */
-  renew(): void;
+  reconnect(): void;
   close(): void;
 }

@@ -13,7 +13,7 @@ import type { Framing } from "../../http1/body.ts";
 import type { Peer } from "../../net/exchange.ts";
 import { isAccessToken } from "../callers/credential.ts";
 import { withoutCredential } from "../callers/methods.ts";
-import { withoutOwnCookies } from "../own_cookies.ts";
+import { withoutOwnCookies } from "../relay_cookies.ts";
 import { isForwardingField } from "./forwarding_fields.ts";
 import { hopKeys } from "./hop_names.ts";
 import { type Span, withTrace } from "../../trace.ts";

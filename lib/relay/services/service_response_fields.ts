@@ -5,7 +5,7 @@
 import type { Service } from "../../domain/service.ts";
 import { PUBLIC_POLICY } from "../../domain/service.ts";
 import { type Field, field } from "../../http1/head.ts";
-import { withoutForeignEffects } from "../own_cookies.ts";
+import { withoutForeignEffects } from "../relay_cookies.ts";
 
 /** A response's fields. @param hostname the service's that was asked for, without a port */
 export function serviceResponseFields(

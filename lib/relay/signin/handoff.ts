@@ -4,7 +4,7 @@
  */
 import type { JWTPayload } from "jose";
 import type { Field } from "../../http1/head.ts";
-import { cookieNames } from "../own_cookies.ts";
+import { cookieNames } from "../relay_cookies.ts";
 import { isReturnPath } from "./return_path.ts";
 import type { SessionRecord } from "./sessions.ts";
 import type { SignIn } from "./sign_in.ts";

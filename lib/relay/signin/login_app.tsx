@@ -2,7 +2,7 @@
 import { type Context, Hono } from "hono";
 import { getField } from "../../http1/head.ts";
 import { deniedPage } from "./answers.tsx";
-import { cookieNames } from "../own_cookies.ts";
+import { cookieNames } from "../relay_cookies.ts";
 import type { Start, State } from "./handoff.ts";
 import { endSession } from "./logout.tsx";
 import { BackChannel } from "./back_channel.ts";

@@ -1,5 +1,5 @@
 /** Signing out: here, and at the provider. */
-import { type CookieNames, setCookie } from "../own_cookies.ts";
+import { type CookieNames, setCookie } from "../relay_cookies.ts";
 import { ProviderError } from "./provider_error.ts";
 import { Notice, page } from "../pages/page.tsx";
 import { redirect } from "./own_request.ts";

@@ -1,6 +1,6 @@
 /** The relay's own pages at a service's host: all of them below `/.culvert/`. */
 import { type Context, Hono } from "hono";
-import { cookieNames } from "../own_cookies.ts";
+import { cookieNames } from "../relay_cookies.ts";
 import { jsonError, redirect, type SiteRequest } from "./own_request.ts";
 import { assetPaths, assetResponse } from "../pages/assets.ts";
 import { Action, Notice, page } from "../pages/page.tsx";

@@ -8,7 +8,7 @@ import type { Log } from "../../log.ts";
 import type { Grant } from "../callers/caller.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
-import { cookieNames, readCookie, setCookie } from "../own_cookies.ts";
+import { cookieNames, readCookie, setCookie } from "../relay_cookies.ts";
 import { Handoff } from "./handoff.ts";
 import { type OidcClient, OidcProvider, type VerifiedSignIn } from "./oidc_provider.ts";
 import { OpenedCookies } from "./opened_cookies.ts";

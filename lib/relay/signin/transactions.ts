@@ -4,7 +4,7 @@
  * share the newest, since a cookie that was dropped would fail its tab.
  */
 import type { Field } from "../../http1/head.ts";
-import { type CookieNames, readCookie, readCookies, setCookie } from "../own_cookies.ts";
+import { type CookieNames, readCookie, readCookies, setCookie } from "../relay_cookies.ts";
 
 /** How long somebody may take to sign in, in milliseconds. */
 export const transactionMs = 10 * 60_000;

@@ -41,7 +41,7 @@ class RedisStore implements Store {
     client.connect().catch((error) => this.#failed(client, error));
   }
 
-  renew(): void {
+  reconnect(): void {
     this.close();
     this.#client = this.#create();
     this.open();

@@ -15,7 +15,7 @@ class FakeStore implements Store {
   onReady = (): void => {};
   onError = (_reason: string): void => {};
   open(): void {}
-  renew(): void {}
+  reconnect(): void {}
   close(): void {}
 
   send([verb, key = "", field = "", value = ""]: readonly string[]): Promise<unknown> {
@@ -54,7 +54,7 @@ class PlayedStore extends FakeStore {
     this.#unanswered.clear();
   }
 
-  override renew(): void {
+  override reconnect(): void {
     this.renewals++;
     this.close();
     queueMicrotask(() => this.onReady());
@@ -252,7 +252,7 @@ Deno.test("SharedDirectory gives up a connection on which the server never says 
   await using played = await new Played().up();
   const { store, directory } = played;
   store.answers = () => new Error("The client is offline");
-  store.renew = () => void store.renewals++;
+  store.reconnect = () => void store.renewals++;
   store.onError("The connection broke");
   await eventually(() => store.renewals > 2, "one new connection after the other");
   store.answers = () => undefined;

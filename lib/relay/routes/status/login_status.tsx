@@ -1,7 +1,7 @@
 /** The status page on the login host, for those whom `login.statusPolicy` lets in. */
 import { answerWith } from "../../../net/app_response.ts";
 import type { Exchange } from "../../../net/exchange.ts";
-import { cookieNames, readCookie } from "../../own_cookies.ts";
+import { cookieNames, readCookie } from "../../relay_cookies.ts";
 import { assetResponse } from "../../pages/assets.ts";
 import { Notice, page } from "../../pages/page.tsx";
 import { Account } from "../../pages/portal.tsx";

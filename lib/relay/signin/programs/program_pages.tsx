@@ -1,7 +1,7 @@
 /** The login host's pages for people who sign in for a program, such as `access`. */
 import type { Hono } from "hono";
 import { type Field, getField } from "../../../http1/head.ts";
-import { cookieNames } from "../../own_cookies.ts";
+import { cookieNames } from "../../relay_cookies.ts";
 import { redirectUri, secretsOf } from "../attempts.ts";
 import { accessTokenPrefix, readCredential } from "../../callers/credential.ts";
 import {

@@ -4,7 +4,7 @@ import {
   type Lease,
   leaseSchema,
   parseRecord,
-} from "../../../lib/relay/directory/lease.ts";
+} from "../../../lib/relay/directory/lease_record.ts";
 
 function lease(relay: string, sinceMs: number, more: Partial<Lease> = {}): Lease {
   return { relay, number: 1, slot: 0, sinceMs, renewedMs: sinceMs, ...more };
