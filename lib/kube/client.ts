@@ -2,7 +2,7 @@
  * A client of the Kubernetes API: the verbs that this program needs, each bounded in time and size.
  * How bytes reach the API server is passed in.
  */
-import { delay } from "./delay.ts";
+import { delay, within } from "./delay.ts";
 import { KubeError, KubeUnreachable } from "./errors.ts";
 import { jsonLines } from "./json_lines.ts";
 import { type KubeMetrics, noKubeMetrics } from "./metrics.ts";
@@ -254,10 +254,13 @@ export class KubeClient {
   async #object(request: Outgoing): Promise<KubeObject> {
     return await this.#slots.run(async () => {
       for (let tries = 1;; tries++) {
-        const signal = AbortSignal.timeout(this.#timeoutMs);
-        const response = await this.#send(request, signal);
-        if (response.ok) return await jsonOf(response);
-        const error = await errorOf(response);
+        await delay(this.#pausedUntilMs - performance.now());
+        const answer = await within(this.#timeoutMs, async (signal) => {
+          const response = await this.#send(request, signal);
+          return response.ok ? await jsonOf(response) : await errorOf(response);
+        });
+        if (!(answer instanceof KubeError)) return answer;
+        const error = answer;
         if (!isAskedToWait(error) || tries === maxTries) throw error;
         const waitMs = Math.min(error.retryAfterMs ?? defaultRetryAfterMs, maxRetryAfterMs);
         this.#pausedUntilMs = Math.max(this.#pausedUntilMs, performance.now() + waitMs);
@@ -362,6 +365,15 @@ async function jsonOf(response: Response): Promise<KubeObject> {
 }
 
 async function textOf(response: Response): Promise<string> {
+  const length = Number(response.headers.get("content-length") ?? NaN);
+  // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
+  if (length <= maxBodyBytes) {
+    try {
+      return await response.text();
+    } catch (error) {
+      throw unreachable(error);
+    }
+  }
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;

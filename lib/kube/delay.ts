@@ -15,6 +15,22 @@ export function delay(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
+ * Runs something that must end in time. Its timer ends with it: a signal of `AbortSignal.timeout` would
+ * hold on to what it was for until its time is over.
+ */
+export async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    controller.abort(new DOMException("It took too long", "TimeoutError"));
+  }, ms);
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
  * Full jitter: anything between half a bound and the bound, which doubles with each failure.
  *
  * @param failures From 1.

@@ -18,13 +18,13 @@ export async function* jsonLines(
   { heard, failure }: LinesOptions,
 ): AsyncGenerator<unknown> {
   if (body === null) return;
-  const reader = body.getReader();
+  const reader = chunksOf(body);
   const decoder = new TextDecoder();
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await Promise.race([reader.read(), failure]);
-      if (done) break;
+      const value = await Promise.race([reader.read(), failure]);
+      if (value === undefined) break;
       heard();
       const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
       rest = lines.pop()!;
@@ -37,6 +37,40 @@ export async function* jsonLines(
   } finally {
     // A frozen peer must not hold this up.
     reader.cancel().catch(() => {});
+  }
+}
+
+interface Chunks {
+  /** The next bytes, which are good until the next call; undefined at the end. */
+  read(): Promise<Uint8Array | undefined>;
+  cancel(): Promise<void>;
+}
+
+const bufferBytes = 16 * 1024;
+
+/**
+ * Reads into one buffer, where a body can be read like that: `fetch` would make a new one of 64 KiB for
+ * each event, however small that is.
+ */
+function chunksOf(body: ReadableStream<Uint8Array>): Chunks {
+  try {
+    const reader = body.getReader({ mode: "byob" });
+    let buffer = new ArrayBuffer(bufferBytes);
+    return {
+      async read() {
+        const { done, value } = await reader.read(new Uint8Array(buffer));
+        if (value) buffer = value.buffer;
+        return done ? undefined : value;
+      },
+      cancel: () => reader.cancel(),
+    };
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const reader = body.getReader();
+    return {
+      read: async () => (await reader.read()).value,
+      cancel: () => reader.cancel(),
+    };
   }
 }
 

@@ -1,5 +1,7 @@
 /** A relay's admin API, as far as the operator needs it. */
 
+import { within } from "../kube/delay.ts";
+
 /** Sends one request. @param caPem CA of the listener's certificate; public CAs alone without */
 export type RelayFetch = (
   url: string,
@@ -147,18 +149,19 @@ export class RelayApi {
     let status: number;
     let body: Readonly<Record<string, unknown>>;
     try {
-      const response = await this.#options.fetch(endpoint + path, {
-        method,
-        headers: {
-          accept: "application/json",
-          authorization: `Bearer ${token}`,
-          ...value !== undefined && { "content-type": "application/json" },
-        },
-        ...value !== undefined && { body: JSON.stringify(value) },
-        signal: AbortSignal.timeout(timeoutMs),
-      }, caPem);
-      status = response.status;
-      body = await bodyOf(response);
+      [status, body] = await within(timeoutMs, async (signal) => {
+        const response = await this.#options.fetch(endpoint + path, {
+          method,
+          headers: {
+            accept: "application/json",
+            authorization: `Bearer ${token}`,
+            ...value !== undefined && { "content-type": "application/json" },
+          },
+          ...value !== undefined && { body: JSON.stringify(value) },
+          signal,
+        }, caPem);
+        return [response.status, await bodyOf(response)] as const;
+      });
     } catch (error) {
       answered(method, "error");
       throw this.#failed(endpoint, reasonOf(error));
@@ -202,14 +205,7 @@ function pathOf(collection: RelayCollection, name: string): string {
 }
 
 async function bodyOf(response: Response): Promise<Readonly<Record<string, unknown>>> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > maxAnswerBytes) throw new Error("the relay's answer is too long");
-    chunks.push(chunk);
-  }
-  const text = await new Blob(chunks as BlobPart[]).text();
+  const text = await textOf(response);
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
@@ -217,6 +213,19 @@ async function bodyOf(response: Response): Promise<Readonly<Record<string, unkno
     // Not from a relay, or no body at all: the status has to do.
   }
   return {};
+}
+
+async function textOf(response: Response): Promise<string> {
+  const length = Number(response.headers.get("content-length") ?? NaN);
+  // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
+  if (length <= maxAnswerBytes) return await response.text();
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > maxAnswerBytes) throw new Error("the relay's answer is too long");
+  }
+  return text + decoder.decode();
 }
 
 function codeOf(body: Readonly<Record<string, unknown>>): string {
