@@ -214,8 +214,12 @@ export class TunnelReconciler {
       ? []
       : (tunnel.status.tokenDigests ?? []).filter((it) => it !== digest);
     const found: AgentToken = { digest, digests: [digest, ...older.slice(0, maxOlderTokens)] };
-    const isRegistered = await this.#register(tunnel, id, found, progress);
-    if (!isRegistered) return undefined;
+    const registered = await this.#register(tunnel, id, found, progress);
+    // What runs goes on while the relay can't be asked; a token that it does not know would end that.
+    const mayGoOn = registered.status === "True" ||
+      (registered.reason === "RelayUnreachable" && kept !== undefined &&
+        this.#deploymentOf(tunnel) !== undefined);
+    if (!mayGoOn) return undefined;
     if (kept === undefined) await this.#putToken(tunnel, token, secret);
     this.#newTokens.delete(tunnel.key);
     if (kept !== undefined) await this.#ensureFrame(tunnel, secret!);
@@ -267,13 +271,13 @@ export class TunnelReconciler {
     });
   }
 
-  /** Registers the tunnel. @returns whether agents could connect */
+  /** Registers the tunnel. @returns what came of it */
   async #register(
     tunnel: ReadableTunnel,
     id: string,
     { digests }: AgentToken,
     progress: Progress,
-  ): Promise<boolean> {
+  ): Promise<Verdict> {
     const { registration } = tunnel.spec.relay;
     const entry = {
       tokens: digests.map((tokenSha256) => ({ name: `t-${tokenSha256.slice(0, 8)}`, tokenSha256 })),
@@ -285,15 +289,13 @@ export class TunnelReconciler {
         ...entrySecret(tunnel, registration.secret.name, { id, ...entry }, targets),
       });
       const message = `Add the entry in Secret ${registration.secret.name} to the relay's clusters`;
-      progress.verdicts = { Registered: yes("EntryWritten", message) };
-      return true;
+      const written = yes("EntryWritten", message);
+      progress.verdicts = { Registered: written };
+      return written;
     }
     const verdict = await this.#registerAtApi(tunnel, id, entry);
     progress.verdicts = { Registered: verdict };
-    // What runs goes on while the relay can't be asked.
-    const isRunning = this.#deploymentOf(tunnel) !== undefined &&
-      ["RelayUnreachable"].includes(verdict.reason);
-    return verdict.status === "True" || isRunning;
+    return verdict;
   }
 
   async #registerAtApi(

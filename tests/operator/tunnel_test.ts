@@ -257,6 +257,29 @@ Deno.test("a relay that is away leaves what runs alone, with one Event, and is f
   assert.equal(running.log.lines.filter((line) => line.startsWith("error")).length, 0);
 });
 
+Deno.test("a token is not replaced while the relay is away, as it would not know the new one", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using _ = cluster.start({ settings: { resyncMs: 50 } });
+  await cluster.ready();
+  const print = () =>
+    (cluster.kube.read(deployments, "apps", "home-agent") as unknown as {
+      spec: { template: { metadata: { annotations: Record<string, string> } } };
+    }).spec.template.metadata.annotations["culvert.dev/token"];
+  const before = print();
+  cluster.relay.isAway = true;
+  await cluster.condition(tunnels, "home", "Registered", "RelayUnreachable");
+  cluster.kube.remove(secrets, "apps", "home-agent-token");
+  const reads = cluster.kube.requests.length;
+  await eventually(() => cluster.kube.requests.length > reads + 20, "several looks");
+  assert.equal(tokenOf(cluster), "");
+  assert.equal(print(), before, "the agents keep what they have");
+  cluster.relay.isAway = false;
+  await eventually(() => tokenOf(cluster) !== "", "a new token");
+  await cluster.ready();
+  assert.notEqual(print(), before);
+});
+
 Deno.test("an entry that is deleted at the relay is registered again with the next look", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();
