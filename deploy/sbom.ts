@@ -1,7 +1,7 @@
 /**
- * Prints what relay, agent and access are made of, as a bill of materials in CycloneDX 1.6 (JSON): the
- * packages that their modules reach, each with its checksum in deno.lock, and Deno itself. Nothing
- * in it depends on the time or the machine. From the repository's root:
+ * Prints what relay, agent, access and operator are made of, as a bill of materials in CycloneDX 1.6
+ * (JSON): the packages that their modules reach, each with its checksum in deno.lock, and Deno itself.
+ * Nothing in it depends on the time or the machine. From the repository's root:
  *
  *   deno run --allow-run --allow-read deploy/sbom.ts > culvert.cdx.json
  */
@@ -28,7 +28,7 @@ interface Component {
   readonly hashes?: readonly { readonly alg: string; readonly content: string }[];
 }
 
-const programs = ["relay.ts", "agent.ts", "access.ts"];
+const programs = ["relay.ts", "agent.ts", "access.ts", "operator.ts"];
 const config: { version: string; license: string } = readJson("deno.json");
 const lock: { npm: Record<string, { integrity: string }> } = readJson("deno.lock");
 
