@@ -42,6 +42,7 @@ class Watch implements AsyncDisposable {
     this.#watched = new WatchedFiles({
       paths: names.map((name) => this.path(name)),
       intervalMs,
+      accepts: (name) => !name.startsWith("."),
       changed: (files) => void this.reports.push(files),
       failed: ({ message }) => void this.failures.push(message),
       ...options,
@@ -221,6 +222,19 @@ Deno.test("WatchedFiles refuses what is no regular file, without opening it", as
   watch.begin(["pipe"]);
   await eventually(() => watch.failures.length > 0, "the failure");
   match(watch.failures[0]!, /^".*\/pipe" is not a regular file$/);
+});
+
+Deno.test("WatchedFiles takes no directory for a file, though there are files in it", async () => {
+  await using watch = await Watch.create();
+  await watch.write("a", "one");
+  watch.begin(["a"], { accepts: undefined });
+  await watch.untilReported("one");
+  await Deno.remove(watch.path("a"));
+  await Deno.mkdir(watch.path("a"));
+  await watch.write("a/b", "two");
+  await eventually(() => watch.failures.length > 0, "the failure");
+  match(watch.failures[0]!, /^".*\/a" is a directory$/);
+  deepEqual(watch.texts, ["one"]);
 });
 
 Deno.test("WatchedFiles says nothing once it is closed", async () => {

@@ -237,7 +237,7 @@ export function readServices(texts: readonly ServicesText[], context: ServicesCo
   refuseImpossiblePorts(placed, context);
   if (login) refuseLoginHost(placed, login);
   const services = placed.map(({ service }) => service);
-  const warnings = placed.flatMap(warningsAbout);
+  const warnings = openServiceWarnings(placed);
   return { services, policies, providers, ...login && { login }, warnings };
 }
 
@@ -479,7 +479,15 @@ function refuseImpossiblePorts(
   }
 }
 
-function warningsAbout({ service: { policy, kind, allow }, place }: PlacedService): string[] {
-  const isOpen = policy === publicPolicy && kind !== "tls" && !allow;
-  return isOpen ? [`${place}: policy: "${publicPolicy}" lets everybody in who reaches it`] : [];
+/** Services that are named one by one; a program may have written thousands. */
+const maxNamedServices = 10;
+
+function openServiceWarnings(placed: readonly PlacedService[]): string[] {
+  const open = placed.filter(({ service: { policy, kind, allow } }) =>
+    policy === publicPolicy && kind !== "tls" && !allow
+  );
+  const says = `policy: "${publicPolicy}" lets everybody in who reaches it`;
+  const warnings = open.slice(0, maxNamedServices).map(({ place }) => `${place}: ${says}`);
+  const more = open.length - warnings.length;
+  return more === 0 ? warnings : [...warnings, `${more} more services are open: ${says}`];
 }

@@ -27,8 +27,8 @@ export class UnwatchableError extends Error {
 export interface ListingOptions {
   /** Files, and directories whose files are meant. */
   readonly paths: readonly string[];
-  /** Which files of a directory count, by name. */
-  readonly accepts: (name: string) => boolean;
+  /** Which files of a directory count, by name; nothing where a directory is none of the paths. */
+  readonly accepts: ((name: string) => boolean) | undefined;
 }
 
 interface ListedFile {
@@ -65,7 +65,7 @@ export class FileListing {
     const directories: ListedDirectory[] = [];
     for (const path of options.paths) {
       const found = await named(path, statFile(path));
-      if (found.kind !== "directory") {
+      if (found.kind !== "directory" || !options.accepts) {
         files.push(regular({ path, found }));
         continue;
       }
@@ -142,7 +142,7 @@ export class FileListing {
 }
 
 async function namesIn(path: string, { accepts }: ListingOptions): Promise<string[]> {
-  const names = (await named(path, fs.readdir(path))).filter(accepts).sort();
+  const names = (await named(path, fs.readdir(path))).filter((name) => accepts?.(name)).sort();
   if (names.length > maxWatchedFiles) {
     throw new UnwatchableError(path, `holds more than ${maxWatchedFiles} files`);
   }
@@ -156,7 +156,8 @@ async function regularAt(path: string): Promise<ListedFile> {
 /** A pipe could be read once only, and a device for ever. */
 function regular(file: ListedFile): ListedFile {
   if (file.found.kind === "file") return file;
-  throw new UnwatchableError(file.path, "is not a regular file");
+  const isDirectory = file.found.kind === "directory";
+  throw new UnwatchableError(file.path, isDirectory ? "is a directory" : "is not a regular file");
 }
 
 /** The system's errors, in words and with the path. */

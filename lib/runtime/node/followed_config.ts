@@ -10,7 +10,7 @@ export interface FollowedConfig<Source extends string> {
   readonly source: Source;
   /** Files, and directories whose files are meant. */
   readonly paths: readonly string[];
-  /** Which files of a directory count, by name; unless given, all that are not hidden. */
+  /** Which files of a directory count, by name. Without it each path must be a file. */
   readonly accepts?: (name: string) => boolean;
   /** How the files are read; unless given, they must be UTF-8. */
   readonly text?: TextRules;

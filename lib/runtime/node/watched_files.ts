@@ -17,8 +17,8 @@ export type { FileText };
 export interface WatchedFilesOptions {
   /** Files, and directories whose files are meant. They form one whole, and are reported together. */
   readonly paths: readonly string[];
-  /** Which files of a directory count, by name; unless given, all that are not hidden. */
-  readonly accepts?: (name: string) => boolean;
+  /** Which files of a directory count, by name. Without it each path must be a file. */
+  readonly accepts?: ((name: string) => boolean) | undefined;
   /**
    * What the program has read already: nothing is reported until something differs from it. Without
    * it the first content is reported too.
@@ -131,7 +131,7 @@ export class WatchedFiles {
   }
 
   #list(): Promise<FileListing> {
-    const { paths, accepts = isNotHidden } = this.#options;
+    const { paths, accepts } = this.#options;
     return FileListing.make({ paths, accepts });
   }
 
@@ -191,10 +191,6 @@ function textOf(path: string, bytes: Uint8Array, rules: TextRules | undefined): 
   } catch (error) {
     throw error instanceof TextFileError ? new UnwatchableError(path, error.message) : error;
   }
-}
-
-function isNotHidden(name: string): boolean {
-  return !name.startsWith(".");
 }
 
 async function digest(files: readonly FileText[]): Promise<string> {

@@ -196,6 +196,14 @@ Deno.test("a service's Authorization is the app's unless a bearer token may open
 Deno.test("an open service is named in a warning", () => {
   const [warning] = read(dashboard).warnings;
   assert.match(warning!, /entry 1 \("dashboard"\): policy: "public" lets everybody in/);
+  const many = Array.from({ length: 1_000 }, (_, at) => ({
+    ...dashboard,
+    name: `app-${at}`,
+    hostnames: [`app-${at}.example.com`],
+  }));
+  const { warnings } = read(...many);
+  assert.equal(warnings.length, 11);
+  assert.match(warnings.at(-1)!, /^990 more services are open: policy: "public" lets everybody in/);
 });
 
 const entry = { id: "dev", token: "dev-token-0123456789", targetAddr: "a:1" };
