@@ -2,6 +2,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectH2 } from "node:http2";
+import { concat } from "../../lib/bytes/bytes.ts";
 import { dateField } from "../../lib/http1/date.ts";
 import { field } from "../../lib/http1/head.ts";
 import type { Exchange, ExchangeEnd } from "../../lib/net/exchange.ts";
@@ -519,6 +520,21 @@ Deno.test("A response that HTTP/2 cannot carry becomes 502", async () => {
     const response = await fetch(`https://localhost:${port}/`, { client });
     equal(response.status, 502);
     equal((await response.json()).error.code, "protocol");
+  });
+});
+
+Deno.test("Clients that send GOAWAY and leave at once do not end the process", async () => {
+  // Before, nghttp2 went on in memory that was freed, and met that after some four hundred connections.
+  const connections = 600;
+  const goaway = frame(Kind.goaway, 0, 0, concat(number(0), number(0)));
+  await withWebListener({}, async ({ port, ca, server }) => {
+    for (let count = 0; count < connections; count++) {
+      await using client = await H2Client.open(port, ca);
+      client.request(1, requestFields("/"));
+      await client.until(() => client.body(1).isWhole, "the answer");
+      client.send(goaway);
+    }
+    await eventually(() => server.openConnections === 0, "the connections to end");
   });
 });
 

@@ -73,6 +73,7 @@ export class H2Connection {
   readonly #upload = new UploadWindow((sizes) => this.#widen(sizes));
   #deadlineMs: number;
   #isLeaving = false;
+  #isAbused = false;
   #isOver = false;
 
   constructor(socket: TLSSocket, options: H2ConnectionOptions) {
@@ -94,6 +95,7 @@ export class H2Connection {
       maxHeaderListPairs: maxFields + pseudoFields + 1,
     });
     const session = this.#session;
+    deferEnds(session);
     guardEmitter(session, () => session.destroy(undefined, constants.NGHTTP2_INTERNAL_ERROR));
     session.setLocalWindowSize(this.#upload.sizes.connection);
     session.on("stream", (...args: StreamEvent) => this.#begin(args[0], args[2], args[3]));
@@ -226,7 +228,8 @@ export class H2Connection {
   }
 
   #endAbuse(how: H2Abuse): void {
-    if (this.#session.destroyed) return;
+    if (this.#isAbused || this.#session.destroyed) return;
+    this.#isAbused = true;
     this.#options.abused(how);
     this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
@@ -238,4 +241,16 @@ export class H2Connection {
     for (const { exchange } of this.#open.values()) exchange?.connectionLost();
     this.#options.closed();
   }
+}
+
+/**
+ * Has a session end in a turn of its own. Deno 2.9.6 ends it by itself where the client sends GOAWAY, and
+ * frees it while nghttp2 is still reading the frame, which then goes on in freed memory and ends the
+ * process (denoland/deno#36788).
+ */
+function deferEnds(session: ServerHttp2Session): void {
+  const close = session.close.bind(session);
+  const destroy = session.destroy.bind(session);
+  session.close = (closed) => void setImmediate(() => close(closed));
+  session.destroy = (error, code) => void setImmediate(() => destroy(error, code));
 }
