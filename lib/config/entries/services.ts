@@ -305,7 +305,7 @@ export function addServices(
   refuseImpossiblePorts([...known, ...added], context);
   if (login) refuseLoginHost(added, login);
   const services = [...base.services, ...added.map(({ service }) => service)];
-  return { ...base, services, policies, warnings: added.flatMap(warningsAbout) };
+  return { ...base, services, policies, warnings: openServiceWarnings(added) };
 }
 
 /** Whether a policy has rules about people. */
