@@ -87,6 +87,8 @@ export class AdminEntries implements EntriesView {
   #mustReload = false;
   #isClosed = false;
   onChanged: ChangeListener = () => {};
+  /** When a change could not be stored last, in milliseconds since 1970: no lease could be renewed then. */
+  unstorableMs = 0;
 
   constructor(context: EntriesContext) {
     this.#context = context;
@@ -300,6 +302,7 @@ export class AdminEntries implements EntriesView {
   #notStored(error: unknown): unknown {
     if (error instanceof ApiError) return error;
     const { log, store } = this.#context;
+    this.unstorableMs = Date.now();
     log.error("Could not store a change of the admin API; what is in use stays", {
       store: store.name,
       reason: reasonOf(error),

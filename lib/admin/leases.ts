@@ -16,8 +16,8 @@ export interface LeasesContext {
 const lookMs = 1_000;
 
 /**
- * Looks at all leases once a second. While no relay ran, nobody could renew one: so each has its full
- * time from this relay's start on.
+ * Looks at all leases once a second. While no relay ran, or nothing could be stored, nobody could renew
+ * one: so each has its full time after that.
  */
 export class Leases {
   readonly #context: LeasesContext;
@@ -50,7 +50,8 @@ export class Leases {
   #hasEnded({ stored: { lease } }: HeldEntry): boolean {
     if (!lease) return false;
     const now = this.#context.nowMs();
-    return now >= lease.endsMs && now >= this.#openedMs + lease.seconds * 1_000;
+    const renewableMs = Math.max(this.#openedMs, this.#context.entries.unstorableMs);
+    return now >= lease.endsMs && now >= renewableMs + lease.seconds * 1_000;
   }
 
   async #end(kind: EntryKind, name: string): Promise<void> {

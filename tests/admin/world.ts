@@ -10,6 +10,8 @@ import { PrometheusInstruments } from "../../lib/runtime/node/prometheus.ts";
 import { RelayAdmin } from "../../lib/runtime/node/relay/admin.ts";
 import { Published } from "../../lib/runtime/node/relay/published.ts";
 import { ServicePorts } from "../../lib/runtime/node/relay/service_ports.ts";
+import { relaysOf } from "../../lib/runtime/node/relay/peers.ts";
+import { relayTlsFiles } from "../../lib/runtime/node/relay/tls.ts";
 import { RelaySignIn } from "../../lib/runtime/node/relay/sign_in.ts";
 import { tokenDigest } from "../../lib/runtime/node/token_digest.ts";
 import { stopTimers } from "../support/relay_timers.ts";
@@ -82,6 +84,9 @@ export class AdminWorld implements AsyncDisposable {
       ADDR: "127.0.0.1:0",
       INTERNAL_ADDR: "127.0.0.1:0",
       ADMIN_ADDR: "127.0.0.1:0",
+      // Their timers would go on behind a test.
+      RESPONSE_TIMEOUT: "0",
+      IDLE_TIMEOUT: "0",
       ADMIN_TOKENS: JSON.stringify(adminTokens),
       ...env,
     });
@@ -103,6 +108,7 @@ export class AdminWorld implements AsyncDisposable {
         instruments: new PrometheusInstruments(),
         defer: setImmediate,
         digest: tokenDigest,
+        relays: await relaysOf(options, await relayTlsFiles(options)),
         audit: {
           failsOpen: false,
           log: {

@@ -15,6 +15,11 @@ export class RelayTokens {
     return this.#tokens[0]!;
   }
 
+  /** All that count, what is sent first. */
+  get all(): readonly string[] {
+    return this.#tokens;
+  }
+
   /** Takes others from now on. @param tokens At least one. */
   replace(tokens: readonly string[]): void {
     this.#tokens = tokens;

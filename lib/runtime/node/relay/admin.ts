@@ -11,6 +11,7 @@ import { shortened } from "../../../relay/status/relay_status.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
 import { StatusListener } from "../../../admin/status_listener.tsx";
 import { Leases } from "../../../admin/leases.ts";
+import { SharedEntries } from "../../../admin/shared_entries.ts";
 import { NoStore } from "../../../admin/no_store.ts";
 import { EntryOperations } from "../../../admin/operations.ts";
 import { adminTokensSource } from "../../../config/admin_options.ts";
@@ -88,7 +89,7 @@ export class RelayAdmin {
     options: RelayOptions,
     published: Published,
   ): Promise<RelayAdmin | undefined> {
-    const store = await openStore(options);
+    const store = await openStore(options, relay);
     if (!store && !options.admin) return undefined;
     const admin = new RelayAdmin(relay, options, published, store ?? new NoStore());
     await admin.#tokens.replace(options.admin?.tokens ?? []);
@@ -130,6 +131,14 @@ export class RelayAdmin {
   }
 }
 
-async function openStore({ state }: RelayOptions): Promise<EntryStore | undefined> {
-  return state === undefined ? undefined : await StateFolder.open(state, lockFile);
+async function openStore(
+  { state, directory }: RelayOptions,
+  { peers, log }: Relay,
+): Promise<EntryStore | undefined> {
+  if (state !== undefined) return await StateFolder.open(state, lockFile);
+  if (!directory || !peers) return undefined;
+  const { redisStore } = await import("../redis_store.ts");
+  const store = redisStore(directory.url);
+  store.open();
+  return new SharedEntries({ store, tokens: peers.tokens, log });
 }
