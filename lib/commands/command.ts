@@ -1,5 +1,5 @@
 /** Commands: words behind a program's name that have it print something and end. */
-import type { AccessTls } from "../config/commands/access_options.ts";
+import type { AccessTls, PemText } from "../config/commands/access_options.ts";
 import type { Environment, Parsed } from "../config/options/options.ts";
 
 /** What a command leaves. */
@@ -22,6 +22,8 @@ export interface CommandTools {
    * @throws {ConfigError} that names the file; it is as it was then
    */
   changeFile(path: string, change: (before: string) => string): Promise<void>;
+  /** `fetch` that trusts a CA, or public CAs without one. */
+  fetchWith(ca: PemText | undefined): typeof fetch;
 }
 
 /** A command of a program. */

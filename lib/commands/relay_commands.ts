@@ -1,4 +1,11 @@
 /** The commands of the relay. */
+import {
+  clustersCommand,
+  servicesCommand,
+  sessionsCommand,
+  statusCommand,
+  streamsCommand,
+} from "./admin_commands.ts";
 import { argocdSecretCommand } from "./argocd_secret.ts";
 import type { Command } from "./command.ts";
 import { kubeconfigCommand } from "./kubeconfig.ts";
@@ -9,4 +16,9 @@ export const relayCommands: readonly Command[] = [
   kubeconfigCommand,
   argocdSecretCommand,
   tokenCommand,
+  statusCommand,
+  clustersCommand,
+  servicesCommand,
+  sessionsCommand,
+  streamsCommand,
 ];

@@ -38,7 +38,7 @@ interface Result {
 }
 
 /** A new token: URL-safe, so that it needs quotes nowhere. */
-function makeToken(): string {
+export function makeToken(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(tokenBytes));
   return tokenPrefix + bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }

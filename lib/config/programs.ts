@@ -1,4 +1,11 @@
 /** All programs and commands, for what is made of their tables of options. */
+import {
+  clustersProgram,
+  servicesProgram,
+  sessionsProgram,
+  statusProgram,
+  streamsProgram,
+} from "./commands/admin_options.ts";
 import { argocdSecretProgram } from "./commands/argocd_options.ts";
 import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
 import { tokenProgram } from "./commands/token_options.ts";
@@ -21,6 +28,11 @@ export const commands: readonly Program[] = [
   kubeconfigProgram,
   argocdSecretProgram,
   tokenProgram,
+  statusProgram,
+  clustersProgram,
+  servicesProgram,
+  sessionsProgram,
+  streamsProgram,
   accessTcpProgram,
   accessHttpProgram,
   accessServicesProgram,

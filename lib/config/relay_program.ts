@@ -1,4 +1,11 @@
 /** The relay's help text. */
+import {
+  clustersProgram,
+  servicesProgram,
+  sessionsProgram,
+  statusProgram,
+  streamsProgram,
+} from "./commands/admin_options.ts";
 import { argocdSecretProgram } from "./commands/argocd_options.ts";
 import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
 import { tokenProgram } from "./commands/token_options.ts";
@@ -12,7 +19,16 @@ export const relayProgram: Program<typeof relayTable> = {
   name: "relay",
   version,
   usage: "--clusters FILE|DIR|JSON [options]",
-  commands: [kubeconfigProgram, argocdSecretProgram, tokenProgram],
+  commands: [
+    kubeconfigProgram,
+    argocdSecretProgram,
+    tokenProgram,
+    statusProgram,
+    clustersProgram,
+    servicesProgram,
+    sessionsProgram,
+    streamsProgram,
+  ],
   summary:
     "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
     "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +

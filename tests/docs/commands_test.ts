@@ -1,4 +1,12 @@
 import assert from "node:assert/strict";
+import {
+  parseClustersOptions,
+  parsePlainOptions,
+  parseSessionsOptions,
+  parseStreamsOptions,
+  servicesProgram,
+  statusProgram,
+} from "../../lib/config/commands/admin_options.ts";
 import { parseArgocdSecretOptions } from "../../lib/config/commands/argocd_options.ts";
 import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
 import type { Environment, Parsed } from "../../lib/config/options/options.ts";
@@ -14,6 +22,11 @@ const commands: readonly (readonly [string, Parse])[] = [
   ["kubeconfig", parseKubeconfigOptions],
   ["argocd-secret", parseArgocdSecretOptions],
   ["token", parseTokenOptions],
+  ["status", parsePlainOptions(statusProgram)],
+  ["clusters", parseClustersOptions],
+  ["services", parsePlainOptions(servicesProgram)],
+  ["sessions", parseSessionsOptions],
+  ["streams", parseStreamsOptions],
 ];
 
 function helpOf(parse: Parse): string {
@@ -33,7 +46,7 @@ Deno.test("commands.md: the commands are those of relay --help", () => {
 for (const [word, parse] of commands) {
   Deno.test(`commands.md: the table of ${word} has the options of its --help`, () => {
     const help = helpOf(parse);
-    const signatures = [...help.matchAll(/^ {2}(--[a-z-]+(?: [A-Z|:-]+)?|CLUSTER) {2,}\S/gm)]
+    const signatures = [...help.matchAll(/^ {2}(--[a-z-]+(?: [A-Z|:-]+)?|[A-Z|]+) {2,}\S/gm)]
       .map((match) => match[1]!);
     const real = signatures.filter((signature) => signature !== "--version");
     const written = tableAfter(page, `## ${word}`).map((row) => code(row["option"]!));

@@ -9,6 +9,7 @@ import { formatAddress, type ListenAddress } from "../../config/options/address.
 import { ConfigError } from "../../config/config_error.ts";
 import type { Environment, Parsed } from "../../config/options/options.ts";
 import type { Log } from "../../log.ts";
+import { trustingFetch } from "../deno/trusting_fetch.ts";
 import type { HttpServer } from "./http_server.ts";
 import { changeFile } from "./locked_file.ts";
 import { loadCaBundle, loadKeyPair, type PemSource } from "./key_material.ts";
@@ -78,6 +79,10 @@ async function runCommand(name: string, command: Command, argv: readonly string[
       if (ca) loadCaBundle(sourceOf(ca));
     },
     changeFile,
+    fetchWith(ca) {
+      if (ca) loadCaBundle(sourceOf(ca));
+      return trustingFetch(ca?.pem);
+    },
   });
   for (const warning of warnings) process.stderr.write(`${name}: ${warning}\n`);
   // Nothing that a command has left open may keep the program.

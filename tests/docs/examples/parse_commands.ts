@@ -43,6 +43,7 @@ async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<strin
       await command.run(argv.slice(1), { HOME: cwd, ...env }, {
         checkTls() {},
         changeFile: () => Promise.resolve(),
+        fetchWith: () => () => Promise.resolve(new Response("{}")),
       });
     } else if (program === "relay") parseRelayOptions(argv, env);
     else if (program === "access") parseAccess(argv, env);

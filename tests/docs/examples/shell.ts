@@ -170,6 +170,7 @@ export class ExampleShell implements AsyncDisposable {
       "agent.token": token,
       "caller.token": token,
       "callers.json": JSON.stringify([{ name: "me", token, clusters: ["dev"] }]),
+      "admin.token": `${token}\n`,
       "admin-tokens.json": JSON.stringify([{ name: "ops", token, clusters: ["*"] }]),
       "caller-certificates.json": JSON.stringify([{ name: "argocd", clusters: ["*"] }]),
     };

@@ -18,7 +18,7 @@ import { adminTokensSource } from "../../../config/admin_options.ts";
 import { readAdminTokens } from "../../../config/entries/admin_tokens.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { Relay } from "../../../relay/relay.ts";
-import { lockFile } from "../../deno/lock_file.ts";
+import { tryLockFile } from "../../deno/file_lock.ts";
 import { StateFolder } from "../admin/state_folder.ts";
 import { followConfig } from "../followed_config.ts";
 import type { AppFetch } from "../http_dispatcher.ts";
@@ -135,7 +135,7 @@ async function openStore(
   { state, directory }: RelayOptions,
   { peers, log }: Relay,
 ): Promise<EntryStore | undefined> {
-  if (state !== undefined) return await StateFolder.open(state, lockFile);
+  if (state !== undefined) return await StateFolder.open(state, tryLockFile);
   if (!directory || !peers) return undefined;
   const { redisStore } = await import("../redis_store.ts");
   const store = redisStore(directory.url);
