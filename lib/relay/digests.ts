@@ -20,7 +20,7 @@ export class DigestTable<Value> {
     this.#values = entries.map(({ value }) => value);
     this.#words = new Uint32Array(entries.length * wordsPerDigest);
     for (const [index, { digest }] of entries.entries()) {
-      this.#words.set(wordsOf(digest), index * wordsPerDigest);
+      this.#words.set(keptWordsOf(digest), index * wordsPerDigest);
     }
   }
 
@@ -63,6 +63,17 @@ export async function digestOf({ token, tokenSha256 }: TokenSecret): Promise<Uin
   if (token !== undefined) return await digestToken(token);
   if (tokenSha256 === undefined) throw new RangeError("An entry has no token");
   return Uint8Array.fromHex(tokenSha256);
+}
+
+/** Tables are made anew with each change, of digests that are mostly the same. */
+const knownWords = new WeakMap<Uint8Array, Uint32Array>();
+
+function keptWordsOf(digest: Uint8Array): Uint32Array {
+  const known = knownWords.get(digest);
+  if (known) return known;
+  const words = wordsOf(digest);
+  knownWords.set(digest, words);
+  return words;
 }
 
 function wordsOf(digest: Uint8Array): Uint32Array {

@@ -268,9 +268,9 @@ export class Relay {
     this.metrics.useClusters(clusters.map(({ id }) => id));
     this.responseTimeouts.useClusters(clusters);
     this.#clusters = clusters;
-    this.disconnects.forget((id) => !this.#clustersById.has(id));
     this.#pathless = pathlessOf(clusters);
     this.#clustersById = new Map(clusters.map((cluster) => [cluster.id, cluster]));
+    this.disconnects.forget((id) => !this.#clustersById.has(id));
     this.replaceServices(this.services.table.services);
     this.callers.open.review();
     const changes = this.admissions.replace(tokens);

@@ -11,6 +11,13 @@ import {
 } from "../../lib/config/access_login_options.ts";
 import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
+import {
+  parseClustersOptions,
+  parsePlainOptions,
+  parseSessionsOptions,
+  parseStreamsOptions,
+  statusProgram,
+} from "../../lib/config/commands/admin_options.ts";
 import { parseArgocdSecretOptions } from "../../lib/config/commands/argocd_options.ts";
 import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
 import { parseTokenOptions } from "../../lib/config/commands/token_options.ts";
@@ -57,6 +64,10 @@ function ownOptions(): Set<string> {
     parseKubeconfigOptions,
     parseArgocdSecretOptions,
     parseTokenOptions,
+    parsePlainOptions(statusProgram),
+    parseClustersOptions,
+    parseSessionsOptions,
+    parseStreamsOptions,
     parseAccessTcpOptions,
     parseAccessHttpOptions,
     parseAccessServicesOptions,

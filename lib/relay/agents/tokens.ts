@@ -22,10 +22,20 @@ export class TokenTable {
   /** All there is to know about each cluster, by its id, as a text to be compared. */
   readonly #fingerprints: ReadonlyMap<string, string>;
 
-  private constructor(entries: readonly HashedToken[], fingerprints: ReadonlyMap<string, string>) {
+  private constructor(clusters: readonly HashedCluster[]) {
+    const byDigest = new Map<string, TokenMatch>();
+    const entries: HashedToken[] = [];
+    for (const { tokens } of clusters) {
+      for (const token of tokens) {
+        const same = byDigest.get(token.hex);
+        if (same) throw sameToken(same, token.value);
+        byDigest.set(token.hex, token.value);
+        entries.push(token);
+      }
+    }
     this.#inConstantTime = new DigestTable(entries);
-    this.#byDigest = new Map(entries.map(({ digest, value }) => [digest.toHex(), value]));
-    this.#fingerprints = fingerprints;
+    this.#byDigest = byDigest;
+    this.#fingerprints = new Map(clusters.map(({ id, fingerprint }) => [id, fingerprint]));
   }
 
   /**
@@ -34,15 +44,11 @@ export class TokenTable {
    * @throws {SameTokenError} that names two clusters which share a token
    */
   static async from(clusters: readonly ClusterEntry[]): Promise<TokenTable> {
-    const hashed = await Promise.all(clusters.map(hashTokens));
-    refuseTwins(hashed.flat());
-    const fingerprints = clusters.map(({ tokens: _, ...cluster }, index): [string, string] => {
-      const tokens = hashed[index]!.map((
-        { digest, value: { tokenName, expiresMs } },
-      ) => [tokenName, digest.toHex(), String(expiresMs)]);
-      return [cluster.id, JSON.stringify([cluster, tokens])];
-    });
-    return new TokenTable(hashed.flat(), new Map(fingerprints));
+    const isNew = clusters.filter((cluster) => !hashed.has(cluster));
+    await Promise.all(
+      isNew.map(async (cluster) => hashed.set(cluster, await hashCluster(cluster))),
+    );
+    return new TokenTable(clusters.map((cluster) => hashed.get(cluster)!));
   }
 
   /** How many clusters there are. */
@@ -72,27 +78,41 @@ export class TokenTable {
   }
 }
 
-type HashedToken = DigestEntry<TokenMatch>;
-
-async function hashTokens({ tokens, ...cluster }: ClusterEntry): Promise<HashedToken[]> {
-  return await Promise.all(tokens.map(async (token) => ({
-    digest: await digestOf(token),
-    value: { cluster, tokenName: token.name, expiresMs: token.expiresMs ?? Infinity },
-  })));
+/** A token, and its digest in hexadecimal. */
+interface HashedToken extends DigestEntry<TokenMatch> {
+  readonly hex: string;
 }
 
-function refuseTwins(entries: readonly HashedToken[]): void {
-  const owners = new Map<string, TokenMatch>();
-  for (const { digest, value } of entries) {
-    const key = digest.toHex();
-    const owner = owners.get(key);
-    if (owner) {
-      throw new SameTokenError(
-        `Token ${nameOf(owner)} is also token ${nameOf(value)}; each needs its own`,
-      );
-    }
-    owners.set(key, value);
-  }
+/** What a table has of a cluster. */
+interface HashedCluster {
+  readonly id: string;
+  readonly tokens: readonly HashedToken[];
+  readonly fingerprint: string;
+}
+
+/** Of entries that are there; of ten thousand, one changes at a time. */
+const hashed = new WeakMap<ClusterEntry, HashedCluster>();
+
+async function hashCluster({ tokens, ...cluster }: ClusterEntry): Promise<HashedCluster> {
+  const hashedTokens = await Promise.all(tokens.map(async (token): Promise<HashedToken> => {
+    const digest = await digestOf(token);
+    const value = { cluster, tokenName: token.name, expiresMs: token.expiresMs ?? Infinity };
+    return { digest, hex: digest.toHex(), value };
+  }));
+  const about = hashedTokens.map((
+    { hex, value: { tokenName, expiresMs } },
+  ) => [tokenName, hex, String(expiresMs)]);
+  return {
+    id: cluster.id,
+    tokens: hashedTokens,
+    fingerprint: JSON.stringify([cluster, about]),
+  };
+}
+
+function sameToken(owner: TokenMatch, value: TokenMatch): SameTokenError {
+  return new SameTokenError(
+    `Token ${nameOf(owner)} is also token ${nameOf(value)}; each needs its own`,
+  );
 }
 
 function nameOf({ cluster, tokenName }: TokenMatch): string {

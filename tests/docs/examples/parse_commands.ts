@@ -43,7 +43,7 @@ async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<strin
       await command.run(argv.slice(1), { HOME: cwd, ...env }, {
         checkTls() {},
         changeFile: () => Promise.resolve(),
-        fetchWith: () => () => Promise.resolve(new Response("{}")),
+        fetchWith: () => () => Promise.resolve(new Response("{}", { status: 503 })),
       });
     } else if (program === "relay") parseRelayOptions(argv, env);
     else if (program === "access") parseAccess(argv, env);

@@ -50,6 +50,8 @@ export class Published implements Configuration {
   #added = nothing;
   /** Entries of the API that do not go with the files, which has been said. */
   #leftOut: ReadonlySet<string> = new Set();
+  /** Clusters of the API that go with these files and policies: most stay as they are. */
+  #goodClusters = new WeakSet<ClusterEntry>();
   #turn: Promise<unknown> = Promise.resolve();
   version = 0;
 
@@ -71,6 +73,7 @@ export class Published implements Configuration {
   replaceClusters(clusters: readonly ClusterEntry[]): Promise<TableChanges> {
     return this.#inTurn(async () => {
       const unserved = checkTogether(clusters, this.#services, this.#context);
+      this.#goodClusters = new WeakSet();
       const changes = await this.#useClusters(clusters, this.#added);
       this.#clusters = clusters;
       this.#indexed = undefined;
@@ -89,6 +92,7 @@ export class Published implements Configuration {
       this.#services = services;
       this.version++;
       for (const warning of [...services.warnings, ...unserved]) this.#relay.log.warn(warning);
+      this.#goodClusters = new WeakSet();
       // A cluster of the API may have lost its policy, or got it back.
       if (this.#added.clusters.length > 0) await this.#useClusters(this.#clusters, this.#added);
       return changes;
@@ -98,6 +102,7 @@ export class Published implements Configuration {
   use(added: EntriesInUse): Promise<void> {
     return this.#inTurn(async () => {
       if (!isSameServices(added, this.#added)) {
+        this.#goodClusters = new WeakSet();
         await this.#useServices(this.#merge(this.#services, added));
       }
       await this.#useClusters(this.#clusters, added);
@@ -158,24 +163,25 @@ export class Published implements Configuration {
     added: readonly ClusterEntry[],
     more: MoreServices,
   ): ClusterEntry[] {
+    const unknown = added.filter((cluster) => !this.#goodClusters.has(cluster));
+    if (unknown.length === 0) return [...files, ...added];
     const ids = new Set(files.map(({ id }) => id));
     const index = new ClusterIndex();
     const known = files === this.#clusters ? this.indexed() : files.map(indexedFile);
     for (const file of known) index.add(file);
     const together = this.#together(more);
     const leftOut = new Set<string>();
-    const usable = added.filter((cluster) => {
+    for (const cluster of unknown) {
       const fault = ids.has(cluster.id)
         ? "the files have a cluster with this id"
         : index.conflict(indexedFile(cluster))
         ? "the files have a cluster with the same token, or overlapping hostnames"
         : faultOf(() => this.#checkTogether(cluster, together));
-      if (fault === undefined) return true;
-      this.#leaveOut(leftOut, "clusters", cluster.id, fault);
-      return false;
-    });
+      if (fault === undefined) this.#goodClusters.add(cluster);
+      else this.#leaveOut(leftOut, "clusters", cluster.id, fault);
+    }
     this.#keepLeftOut("clusters", leftOut);
-    return [...files, ...usable];
+    return [...files, ...added.filter((cluster) => this.#goodClusters.has(cluster))];
   }
 
   #checkTogether(cluster: ClusterEntry, services: Services): void {
