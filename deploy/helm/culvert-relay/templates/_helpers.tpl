@@ -157,3 +157,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- $version }}
 {{- end }}
+
+{{/* Names of the admin listener: those that are given, or its Service's. */}}
+{{- define "culvert-relay.adminHosts" -}}
+{{- $service := printf "%s-admin" (include "culvert-relay.fullname" .) }}
+{{- $inNamespace := printf "%s.%s" $service .Release.Namespace }}
+{{- .Values.admin.hosts | default (printf "%s,%s,%s.svc,%s.svc.cluster.local" $service $inNamespace $inNamespace $inNamespace) }}
+{{- end }}

@@ -116,6 +116,7 @@
 {{- $ports := dict }}
 {{- $listeners := list (list "port" .port) (list "internalPort" .internalPort) (list "healthPort" .healthPort) }}
 {{- if .web.enabled }}{{ $listeners = append $listeners (list "web.port" .web.port) }}{{ end }}
+{{- if .admin.enabled }}{{ $listeners = append $listeners (list "admin.port" .admin.port) }}{{ end }}
 {{- range $listeners }}
 {{- $key := index . 0 }}
 {{- $port := index . 1 | toString }}
@@ -149,6 +150,24 @@
 {{- range $index, $provider := .providers }}
 {{- if $provider.clientSecret }}
 {{- $problems = append $problems (printf "providers[%d].clientSecret would stand in a ConfigMap: put it into a Secret, name that in providerSecrets, and its file in clientSecretFile" $index) }}
+{{- end }}
+{{- end }}
+{{- with .admin }}
+{{- if .enabled }}
+{{- if not .tokensSecret }}
+{{- $problems = append $problems "admin.tokensSecret is missing: name a Secret whose key tokens.json is the list of admin tokens" }}
+{{- end }}
+{{- if and (not $.Values.tls.enabled) (not $.Values.trustedProxies) }}
+{{- $problems = append $problems "admin.enabled is true without TLS, and tokens would pass in the clear: set tls.enabled, or in trustedProxies the addresses of the proxies that terminate TLS" }}
+{{- end }}
+{{- if and .stateClaim $hasDirectory }}
+{{- $problems = append $problems "admin.stateClaim is set beside a directory, where Redis keeps what the API adds: remove one of them" }}
+{{- end }}
+{{- if and .stateClaim (gt (int $.Values.replicas) 1) }}
+{{- $problems = append $problems "admin.stateClaim is for one replica: with several, set directory" }}
+{{- end }}
+{{- else if or .tokensSecret .stateClaim }}
+{{- $problems = append $problems "admin.enabled is false, but admin.tokensSecret or stateClaim is set: set admin.enabled=true, or remove them" }}
 {{- end }}
 {{- end }}
 {{- with .web }}
