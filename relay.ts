@@ -53,7 +53,7 @@ await runProgram(program, async (options) => {
   if (options.services) await signIn.apply(options.services, () => Promise.resolve());
   const ports = new ServicePorts(relay, serverTlsOf(tlsFiles)?.callers);
   const published = new Published(options, relay, { signIn, ports });
-  const admin = await RelayAdmin.open(relay, options, published);
+  const admin = await RelayAdmin.open(relay, options, published, tlsFiles);
   const web = {
     certificates,
     passThrough: passThroughOf(relay),
@@ -79,7 +79,9 @@ await runProgram(program, async (options) => {
   await ports.open(relay.services.table.services);
   const { directory } = options;
   if (directory) {
-    relay.peers!.open(advertisedUrl(directory.advertise, listeners.internalAddress));
+    const url = advertisedUrl(directory.advertise, listeners.internalAddress);
+    relay.peers!.open(url);
+    admin?.advertise(url);
   }
 
   const signal = await untilSignalled();

@@ -7,6 +7,7 @@ import type { RelayBindings, RelayEnv } from "./env.ts";
 import { answerError, noSuchPath, otherHost, unknownHost } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { hopHandler } from "./routes/hop.ts";
+import { peerStatusHandler, peerStatusPath } from "./routes/peer_status.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 import { identityHopTarget, serviceHopTarget } from "./hop/service_route.ts";
 import { signInHandler, signInPaths } from "./routes/own_paths.ts";
@@ -67,6 +68,7 @@ function internalRoutes(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
   app.all("/tunnel/*", tunnelHandler(relay));
   app.all("/tunnel-tcp/:service", tunnelTcpHandler(relay));
   app.all(serviceHopTarget, hopHandler(relay));
+  app.all(peerStatusPath, peerStatusHandler(relay));
   app.all(identityHopTarget, hopHandler(relay));
   app.notFound(({ env: { exchange, alreadyAnswered } }) => {
     answerError(exchange, noSuchPath);

@@ -95,6 +95,7 @@ export class AdminWorld implements AsyncDisposable {
     const lines: Line[] = [];
     const records: AuditRecord[] = [];
     const log = logInto(lines);
+    const tlsFiles = await relayTlsFiles(options);
     const relay = await Relay.create(
       {
         ...options,
@@ -108,7 +109,7 @@ export class AdminWorld implements AsyncDisposable {
         instruments: new PrometheusInstruments(),
         defer: setImmediate,
         digest: tokenDigest,
-        relays: await relaysOf(options, await relayTlsFiles(options)),
+        relays: await relaysOf(options, tlsFiles),
         audit: {
           failsOpen: false,
           log: {
@@ -123,7 +124,7 @@ export class AdminWorld implements AsyncDisposable {
     const ports = new ServicePorts(relay, undefined);
     const signIn = new RelaySignIn(relay, options, "https");
     const published = new Published(options, relay, { signIn, ports });
-    const admin = await RelayAdmin.open(relay, options, published);
+    const admin = await RelayAdmin.open(relay, options, published, tlsFiles);
     return new AdminWorld({ relay, admin: admin!, published, lines, records }, ports);
   }
 

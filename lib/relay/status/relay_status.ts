@@ -19,24 +19,32 @@ import type { Relay } from "../relay.ts";
 import { withoutQuery } from "../route.ts";
 import { type EntryFacts, noEntryFacts } from "./entry_facts.ts";
 import { Follower } from "./follower.ts";
+import { type EndableKind, type OtherRelays, together } from "./other_relays.ts";
 import { everything, scoped } from "./scope.ts";
 import type { UnderWay } from "./under_way.ts";
 
 /** The code of a stream that was ended through the admin API or a status page. */
 export const endedByAdmin = "ended_by_admin";
 
-/** Reads one relay. */
+/** How often a picture of several relays is taken anew, in milliseconds. */
+const othersMs = 5_000;
+
+/** Reads one relay, and the others where there are any. */
 export class LocalStatus implements StatusSource {
   readonly #relay: Relay;
   /** What the admin API knows of entries. */
   facts: EntryFacts = noEntryFacts;
+  /** Relays that share a directory with this one. */
+  others: OtherRelays | undefined;
 
   constructor(relay: Relay) {
     this.#relay = relay;
   }
 
-  read(scope: StatusScope = everything): Promise<Status> {
-    return Promise.resolve(scoped(this.now(), scope));
+  async read(scope: StatusScope = everything): Promise<Status> {
+    const own = this.now();
+    const others = await this.others?.read() ?? [];
+    return scoped(others.length > 0 ? together(own, others) : own, scope);
   }
 
   /** All of it, as it is now. */
@@ -67,8 +75,24 @@ export class LocalStatus implements StatusSource {
     return this.#relay.settings.instance!;
   }
 
-  disconnectAgent(id: string, by: string, scope: StatusScope = everything): Promise<boolean> {
-    return Promise.resolve(this.disconnectHere(id, by, scope));
+  async disconnectAgent(
+    id: string,
+    by: string,
+    scope: StatusScope = everything,
+  ): Promise<boolean> {
+    return this.disconnectHere(id, by, scope) || await this.#endElsewhere("agents", id, by, scope);
+  }
+
+  async #endElsewhere(
+    kind: EndableKind,
+    id: string,
+    by: string,
+    scope: StatusScope,
+  ): Promise<boolean> {
+    if (!this.others) return false;
+    const { clusters, streams } = await this.read(scope);
+    const seen = kind === "streams" ? streams : clusters.flatMap(({ agents }) => agents);
+    return seen.some((it) => it.id === id) && await this.others.end(kind, id, by);
   }
 
   /** Ends a session of this relay. */
@@ -84,8 +108,8 @@ export class LocalStatus implements StatusSource {
     return true;
   }
 
-  endStream(id: string, by: string, scope: StatusScope = everything): Promise<boolean> {
-    return Promise.resolve(this.endHere(id, by, scope));
+  async endStream(id: string, by: string, scope: StatusScope = everything): Promise<boolean> {
+    return this.endHere(id, by, scope) || await this.#endElsewhere("streams", id, by, scope);
   }
 
   /** Ends a request or connection that a caller of this relay has open. */
@@ -105,8 +129,10 @@ export class LocalStatus implements StatusSource {
 
   /** What tells one picture from the next, cheaply. */
   #mark(): string {
+    // What others have can only be asked for.
+    const others = this.others ? Math.floor(Date.now() / othersMs) : "";
     const { registry, underWay, services } = this.#relay;
-    return `${registry.changes} ${underWay.size} ${services.table.services.length} ${this.#relay.changes}`;
+    return `${registry.changes} ${underWay.size} ${services.table.services.length} ${this.#relay.changes} ${others}`;
   }
 
   #self(): RelayStatus {

@@ -11,6 +11,10 @@ import { shortened } from "../../../relay/status/relay_status.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
 import { StatusListener } from "../../../admin/status_listener.tsx";
 import { Leases } from "../../../admin/leases.ts";
+import { PeerStatuses } from "../../../admin/peer_statuses.ts";
+import { peerFetch } from "../../deno/peer_fetch.ts";
+import type { TlsFiles } from "../tls_files.ts";
+import { peerTlsOf } from "./peers.ts";
 import { SharedEntries } from "../../../admin/shared_entries.ts";
 import { NoStore } from "../../../admin/no_store.ts";
 import { EntryOperations } from "../../../admin/operations.ts";
@@ -35,6 +39,7 @@ export class RelayAdmin {
   readonly #leases: Leases;
   readonly #tokens = new AdminTokens();
   readonly #watches: Watches;
+  #peers: PeerStatuses | undefined;
   /** Answers what comes to its listener; undefined where that is off. */
   readonly fetch: AppFetch | undefined;
 
@@ -88,10 +93,12 @@ export class RelayAdmin {
     relay: Relay,
     options: RelayOptions,
     published: Published,
+    tlsFiles: TlsFiles<"tls">,
   ): Promise<RelayAdmin | undefined> {
-    const store = await openStore(options, relay);
+    const { store, peers } = await openStore(options, relay, tlsFiles);
     if (!store && !options.admin) return undefined;
     const admin = new RelayAdmin(relay, options, published, store ?? new NoStore());
+    admin.#peers = relay.status.others = peers;
     await admin.#tokens.replace(options.admin?.tokens ?? []);
     await admin.#entries.open();
     admin.#leases.open();
@@ -124,21 +131,42 @@ export class RelayAdmin {
     this.#watches.close();
   }
 
+  /** Makes this relay known to the others. @param url origin of its internal listener */
+  advertise(url: string): void {
+    this.#peers?.open(url);
+  }
+
   async close(): Promise<void> {
+    this.#peers?.close();
     this.#watches.close();
     this.#leases.close();
     await this.#entries.close();
   }
 }
 
+interface OpenedStore {
+  readonly store: EntryStore | undefined;
+  readonly peers?: PeerStatuses;
+}
+
 async function openStore(
   { state, directory }: RelayOptions,
-  { peers, log }: Relay,
-): Promise<EntryStore | undefined> {
-  if (state !== undefined) return await StateFolder.open(state, tryLockFile);
-  if (!directory || !peers) return undefined;
+  { peers, log, settings }: Relay,
+  tlsFiles: TlsFiles<"tls">,
+): Promise<OpenedStore> {
+  if (state !== undefined) return { store: await StateFolder.open(state, tryLockFile) };
+  if (!directory || !peers) return { store: undefined };
   const { redisStore } = await import("../redis_store.ts");
   const store = redisStore(directory.url);
   store.open();
-  return new SharedEntries({ store, tokens: peers.tokens, log });
+  const { tokens } = peers;
+  return {
+    store: new SharedEntries({ store, tokens, log }),
+    peers: new PeerStatuses({
+      id: settings.instance!,
+      store,
+      tokens,
+      fetch: peerFetch(() => peerTlsOf(tlsFiles)),
+    }),
+  };
 }

@@ -4,7 +4,7 @@ import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { PeerOptions } from "../../../relay/hop/create_peer_routing.ts";
 import type { DialPeer } from "../../../relay/hop/peers.ts";
 import type { Relay } from "../../../relay/relay.ts";
-import { dialPeer } from "../../deno/dial_peer.ts";
+import { dialPeer, type PeerTls } from "../../deno/dial_peer.ts";
 import { followConfig } from "../followed_config.ts";
 import type { TlsFiles } from "../tls_files.ts";
 import { callersCa } from "./tls.ts";
@@ -19,16 +19,19 @@ export async function relaysOf(
   // A relay on its own does without the client.
   const { redisStore } = await import("../redis_store.ts");
   const { url, tokens } = directory;
-  const dial: DialPeer = (peerUrl, signal) => {
-    const clientCa = callersCa(tlsFiles);
-    const ca = tlsFiles.pem("relay-ca") ?? clientCa;
-    // A relay that demands certificates gets this one's own.
-    const own = clientCa === undefined
-      ? {}
-      : { cert: tlsFiles.pem("tls-cert"), key: tlsFiles.pem("tls-key") };
-    return dialPeer(peerUrl, { ca, ...own }, signal);
-  };
+  const dial: DialPeer = (peerUrl, signal) => dialPeer(peerUrl, peerTlsOf(tlsFiles), signal);
   return { tokens, store: redisStore(url), dial };
+}
+
+/** How this relay knows the others, and shows who it is. */
+export function peerTlsOf(tlsFiles: TlsFiles<"tls">): PeerTls {
+  const clientCa = callersCa(tlsFiles);
+  const ca = tlsFiles.pem("relay-ca") ?? clientCa;
+  // A relay that demands certificates gets this one's own.
+  const own = clientCa === undefined
+    ? {}
+    : { cert: tlsFiles.pem("tls-cert"), key: tlsFiles.pem("tls-key") };
+  return { ca, ...own };
 }
 
 /** Takes over what the file of the relays' tokens holds when it changes. */
