@@ -180,7 +180,7 @@ Deno.test("a body that is no JSON, has a key twice or is too large is refused", 
 Deno.test("other paths and methods are refused in the same form", () =>
   withWorld(async (world) => {
     equal((await world.ask("GET", "/admin/v1/nothing")).body.error.code, "no_such_path");
-    equal((await world.ask("GET", "/")).status, 404);
+    equal((await world.ask("GET", "/nothing")).status, 404);
     const answer = await world.ask("PATCH", path, {});
     equal(answer.status, 405);
     match(answer.headers.get("allow")!, /GET, HEAD, PUT, DELETE/);
