@@ -163,32 +163,59 @@ function addEntryRoutes({ operations, audit }: AdminApi, on: On): void {
     });
     on("PUT", `/${kind}/:name`, async (request) => {
       const asked = entryRequest(kind, request);
-      const value = await readJson(request.exchange);
-      await audit.allow(request, "put", asked);
-      const changed = await operations.put(asked, value).catch(
-        audit.refused(request, "put", asked),
+      operations.check(asked);
+      const entry = operations.read(asked, await readJson(request.exchange));
+      const changed = await audited(
+        audit,
+        request,
+        "put",
+        asked,
+        () => operations.put(asked, entry),
       );
-      audit.done(request, "put", asked, changed);
       answerChanged(request.exchange, changed);
     });
     on("DELETE", `/${kind}/:name`, async (request) => {
       const asked = entryRequest(kind, request);
-      await audit.allow(request, "delete", asked);
-      const changed = await operations.delete(asked, request.query("owner"))
-        .catch(audit.refused(request, "delete", asked));
-      audit.done(request, "delete", asked, changed);
-      answer(request.exchange, 200, shown(changed.before!.stored));
+      operations.check(asked);
+      const owner = request.query("owner");
+      const { before } = await audited(
+        audit,
+        request,
+        "delete",
+        asked,
+        () => operations.delete(asked, owner),
+      );
+      answer(request.exchange, 200, shown(before!.stored));
     });
     on("POST", `/${kind}/:name/renew`, async (request) => {
       const asked = entryRequest(kind, request);
-      await audit.allow(request, "renew", asked);
-      const { lease, after } = await operations.renew(asked)
-        .catch(audit.refused(request, "renew", asked));
+      operations.check(asked);
+      const { lease, after } = await audited(
+        audit,
+        request,
+        "renew",
+        asked,
+        () => operations.renew(asked),
+      );
       const leaseEnds = new Date(lease.endsMs).toISOString();
       const body = { leaseSeconds: lease.seconds, leaseEnds };
       answer(request.exchange, 200, body, { ETag: after!.etag });
     });
   }
+}
+
+/** Changes an entry between the two records of the audit log. */
+async function audited<Result extends Changed>(
+  audit: AdminAudit,
+  request: ApiRequest,
+  action: "put" | "delete" | "renew",
+  asked: EntryRequest,
+  change: () => Promise<Result>,
+): Promise<Result> {
+  await audit.allow(request, action, asked);
+  const changed = await change().catch(audit.refused(request, action, asked));
+  audit.done(request, action, asked, changed);
+  return changed;
 }
 
 function entryRequest(kind: EntryKind, { exchange, scope, param }: ApiRequest): EntryRequest {

@@ -61,7 +61,8 @@ export class AdminAudit {
   done(request: ApiRequest, action: AdminAction, subject: AdminSubject, changed?: Changed): void {
     const result = resultOf(changed);
     const about = { ...aboutRequest(request), ...aboutSubject(action, subject), result };
-    this.#log.info("Changed through the admin API", about);
+    // Leases are renewed all the time.
+    if (action !== "renew") this.#log.info("Changed through the admin API", about);
     void this.#append("admin_end", about);
   }
 

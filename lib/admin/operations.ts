@@ -17,6 +17,12 @@ export interface EntryRequest {
   readonly conditions: Conditions;
 }
 
+/** The body of a PUT, read. */
+export interface EntryToPut {
+  readonly body: EntryBody;
+  readonly upkeep: Upkeep;
+}
+
 /** Changes entries for requests. */
 export class EntryOperations {
   readonly #entries: AdminEntries;
@@ -39,12 +45,28 @@ export class EntryOperations {
     this.#nowMs = nowMs;
   }
 
-  /** Adds or changes an entry. @throws {ApiError} */
-  async put(request: EntryRequest, value: unknown): Promise<Changed> {
-    const { scope, kind, name, conditions } = request;
+  /**
+   * Looks at what a request is for, before anything is recorded of it as allowed.
+   *
+   * @throws {ApiError} for what is out of scope, or of the files
+   */
+  check(request: EntryRequest): void {
+    this.#checkBefore(request, this.#entries.get(request.kind, request.name));
+  }
+
+  /** Reads the body of a PUT, and checks whether its token may have such an entry. @throws {ApiError} */
+  read(request: EntryRequest, value: unknown): EntryToPut {
+    const { scope, kind, name } = request;
+    this.check(request);
     const { body: given, upkeep } = asApiError(() => readBody(kind, name, value));
     const body = withoutTokens(given, this.#digest);
     scope.checkEntry(kind, name, body);
+    return { body, upkeep };
+  }
+
+  /** Adds or changes an entry. @throws {ApiError} */
+  async put(request: EntryRequest, { body, upkeep }: EntryToPut): Promise<Changed> {
+    const { scope, kind, name, conditions } = request;
     return await this.#entries.change(kind, name, (before, view) => {
       this.#checkBefore(request, before);
       checkConditions(conditions, before?.etag);

@@ -22,6 +22,7 @@ import {
 import { variableOf } from "./options/environment.ts";
 import { type Environment, type ReadOptions, readSettings } from "./options/options.ts";
 import { checkTogether, readServicesText } from "./services_option.ts";
+import { adminTable } from "./tables/admin.ts";
 import { scopeLimitTable } from "./tables/limits.ts";
 import { relayTable } from "./tables/relay.ts";
 
@@ -64,6 +65,7 @@ type Read = ReadOptions<typeof edgeTable>;
 
 /** @throws {ConfigError} naming the setting that is missing or wrong, in one line */
 export function readEdgeOptions(env: Environment): EdgeOptions {
+  refuseAdminApi(env);
   const read = readSettings(edgeTable, joinedSettings(env));
   const { values, origins } = read;
   const { clusters, warnings } = readClusters(values.clusters, origins.clusters);
@@ -102,6 +104,16 @@ export function readEdgeOptions(env: Environment): EdgeOptions {
       ...tokens?.warnings ?? [],
     ],
   });
+}
+
+/** Who sets one of them would wait for an API that never comes. */
+function refuseAdminApi(env: Environment): void {
+  const given = Object.values(adminTable).find(({ env: name }) => variableOf(env, name));
+  if (!given) return;
+  throw new ConfigError(
+    `Setting ${given.env}: a relay at the edge has no admin API, as it has neither a second listener ` +
+      "nor a folder; remove it",
+  );
 }
 
 /** Joins NAME, NAME_2, NAME_3 and so on: platforms limit a setting's length. */

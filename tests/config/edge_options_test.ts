@@ -55,3 +55,12 @@ Deno.test("readEdgeOptions() needs no module of Node's, which workerd does not h
   assert.ok([...modules].some((module) => module.endsWith("lib/config/edge_options.ts")));
   assert.deepEqual([...modules].filter((module) => module.startsWith("node:")), []);
 });
+
+Deno.test("a relay at the edge refuses the settings of the admin API", () => {
+  for (const name of ["ADMIN_ADDR", "ADMIN_TOKENS", "STATE"]) {
+    assert.throws(
+      () => readEdgeOptions({ CLUSTERS: "[]", [name]: "x" }),
+      new RegExp(`Setting ${name}: a relay at the edge has no admin API`),
+    );
+  }
+});
