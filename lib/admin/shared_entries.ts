@@ -120,7 +120,8 @@ export class SharedEntries implements EntryStore {
       const revision = await this.#send(["GET", revisionKey]);
       const isNew = String(revision ?? "") !== this.#revision ||
         this.#sealedWith !== this.#tokens.sent;
-      this.#there();
+      // Before it was read, that it answers says little: it may refuse what reading takes.
+      if (this.#revision !== undefined) this.#there();
       if (isNew) this.#changed();
     } catch (error) {
       this.#away(error);
@@ -160,6 +161,7 @@ export class SharedEntries implements EntryStore {
     this.#hasAll = known.size === list.length / 2;
     this.#known = known;
     this.#revision = found;
+    this.#there();
     await this.#sealAnew(old);
   }
 

@@ -42,6 +42,7 @@ Deno.test({
     const a = await start(redis);
     await using relayA = a.relay;
     const b = await start(redis);
+    await using _relayB = b.relay;
     equal((await a.ask("PUT", "/clusters/dev", entryFor("dev"))).status, 201);
     await using agent = await startAgent({
       relayUrl: relayA.connectUrl,
