@@ -1,12 +1,19 @@
 /** The sidecar example: an app on a pod's loopback, published by the agent beside it. */
 import { equal, match } from "node:assert/strict";
+import { get as getOverTls } from "node:https";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { clusterTest } from "../e2e/environment.ts";
+import { Authority } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
 import { imageRepository, imageTag } from "./build_images.ts";
 import { Installation, ports } from "./installation.ts";
 
 const token = "sidecar-token-0123456789abcdef";
+/** The hostname that the example claims. */
+const hostname = "hello.example.com";
+/** Of the relay's web listener. */
+const webPort = 28444;
 /** Pods share the host's network here, where 8080 and 8081 may be somebody else's. */
 const appPort = 28090;
 
@@ -73,30 +80,51 @@ async function adaptedExample(installation: Installation): Promise<Deployment> {
   return example;
 }
 
-clusterTest("the sidecar example publishes an app that listens on loopback alone", async () => {
-  await using installation = await Installation.create({ isMutual: false });
-  const { direct, namespace } = installation;
-  const targetAddr = `127.0.0.1:${appPort}`;
-  const claim = { hostnames: ["hello.example.com"], policy: "public" };
-  await installation.installRelay([{ id: "hello", token, targetAddr, ...claim }]);
-  const secret = ["create", "secret", "generic", "hello-tunnel", `--from-literal=token=${token}`];
-  await direct.output(["-n", namespace, ...secret]);
-  const stdin = JSON.stringify(await adaptedExample(installation));
-  await direct.output(["-n", namespace, "apply", "-f", "-"], { stdin });
-  const rollout = ["rollout", "status", "deployment/hello", "--timeout=120s"];
-  await direct.output(["-n", namespace, ...rollout], { timeoutMs: 130_000 });
+/** What the web listener answers at the claimed hostname, which its certificate has to have. */
+async function askWeb(path: string, ca: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const address = { host: "127.0.0.1", port: webPort, path };
+  const headers = { Host: hostname };
+  getOverTls({ ...address, servername: hostname, ca, headers, agent: false }, (answer) => {
+    text(answer).then(resolve, reject);
+  }).on("error", reject);
+  return await within(promise, `an answer at ${hostname}`);
+}
 
-  const url = `http://127.0.0.1:${ports.internal}/tunnel/hello/passwd`;
-  match(await (await fetch(url)).text(), /^root:x:0:0:/);
+clusterTest(
+  "the sidecar example publishes an app that listens on loopback alone, at the hostname it claims",
+  async () => {
+    await using installation = await Installation.create({ isMutual: false });
+    const { direct, namespace, folder } = installation;
+    const targetAddr = `127.0.0.1:${appPort}`;
+    const claim = { hostnames: [hostname], policy: "public" };
+    const authority = await Authority.create(folder, "web");
+    const { certPath, keyPath } = await authority.issue("hello", `DNS:${hostname}`);
+    const pair = [`--cert=${certPath}`, `--key=${keyPath}`];
+    await direct.output(["-n", namespace, "create", "secret", "tls", "web-tls", ...pair]);
+    const web = { enabled: true, port: webPort, certSecrets: ["web-tls"] };
+    await installation.installRelay([{ id: "hello", token, targetAddr, ...claim }], { web });
+    const secret = ["create", "secret", "generic", "hello-tunnel", `--from-literal=token=${token}`];
+    await direct.output(["-n", namespace, ...secret]);
+    const stdin = JSON.stringify(await adaptedExample(installation));
+    await direct.output(["-n", namespace, "apply", "-f", "-"], { stdin });
+    const rollout = ["rollout", "status", "deployment/hello", "--timeout=120s"];
+    await direct.output(["-n", namespace, ...rollout], { timeoutMs: 130_000 });
 
-  await direct.output(["-n", namespace, "delete", "deployment", "hello", "--wait"]);
-  await eventually(
-    async () => {
-      const response = await within(fetch(url), "an answer");
-      await response.text();
-      return response.status === 502;
-    },
-    "the relay to notice that the agent is gone",
-    60_000,
-  );
-});
+    const url = `http://127.0.0.1:${ports.internal}/tunnel/hello/passwd`;
+    match(await (await fetch(url)).text(), /^root:x:0:0:/);
+    const ca = await Deno.readTextFile(authority.caPath);
+    match(await askWeb("/passwd", ca), /^root:x:0:0:/);
+
+    await direct.output(["-n", namespace, "delete", "deployment", "hello", "--wait"]);
+    await eventually(
+      async () => {
+        const response = await within(fetch(url), "an answer");
+        await response.text();
+        return response.status === 502;
+      },
+      "the relay to notice that the agent is gone",
+      60_000,
+    );
+  },
+);
