@@ -67,6 +67,8 @@ export function noCertificateFor(name: string): string {
 }
 
 /** What a client asked for (RFC 6066 section 3). */
-function serverNameOf({ servername }: TLSSocket): string | undefined {
+function serverNameOf(socket: TLSSocket): string | undefined {
+  // Deno's own types leave it out.
+  const { servername } = socket as { readonly servername?: string | false };
   return servername ? servername.toLowerCase().replace(/\.$/, "") : undefined;
 }
