@@ -50,6 +50,8 @@ export class FakeProvider {
   /** Whether a refresh brings an ID token, and whether there is a userinfo endpoint. */
   refreshBringsIdToken = true;
   hasUserInfo = true;
+  /** Whether it says that its answers name it (RFC 9207). */
+  announcesIss = true;
   /** What the ID token says besides the protocol's own claims; all of the account unless told. */
   idTokenClaims: Record<string, unknown> | undefined;
   /** What was asked for, by path. */
@@ -169,7 +171,7 @@ export class FakeProvider {
       end_session_endpoint: `${issuer}/logout`,
       response_types_supported: ["code"],
       id_token_signing_alg_values_supported: ["RS256"],
-      authorization_response_iss_parameter_supported: true,
+      authorization_response_iss_parameter_supported: this.announcesIss,
       code_challenge_methods_supported: ["S256"],
     };
   }
