@@ -50,6 +50,10 @@ export class FakeProvider {
   /** Whether a refresh brings an ID token, and whether there is a userinfo endpoint. */
   refreshBringsIdToken = true;
   hasUserInfo = true;
+  /** Values of its metadata that differ from the usual. */
+  metadata: Record<string, unknown> = {};
+  /** Answers in place of a path's own. */
+  readonly answers = new Map<string, () => Response>();
   /** Whether it says that its answers name it (RFC 9207). */
   announcesIss = true;
   /** What the ID token says besides the protocol's own claims; all of the account unless told. */
@@ -136,6 +140,8 @@ export class FakeProvider {
     const { pathname } = new URL(request.url);
     this.requests.push(pathname);
     if (this.isDown) throw new TypeError("connection refused");
+    const instead = this.answers.get(pathname);
+    if (instead) return instead();
     switch (pathname) {
       case "/.well-known/openid-configuration":
         return Response.json(this.#metadata());
@@ -173,6 +179,7 @@ export class FakeProvider {
       id_token_signing_alg_values_supported: ["RS256"],
       authorization_response_iss_parameter_supported: this.announcesIss,
       code_challenge_methods_supported: ["S256"],
+      ...this.metadata,
     };
   }
 

@@ -177,3 +177,77 @@ Deno.test("No log line has a code, a state, a token or a cookie", async () => {
   for (const secret of seen) assert.ok(!log.includes(secret), secret.slice(0, 8));
   assert.doesNotMatch(log, /eyJ/);
 });
+
+for (
+  const { name, prepare, asks } of [
+    {
+      name: "a token endpoint on plain HTTP",
+      prepare: (it: FakeProvider) => {
+        it.metadata = { token_endpoint: "http://idp.example.net/token" };
+      },
+      asks: "/token",
+    },
+    {
+      name: "keys on plain HTTP",
+      prepare: (it: FakeProvider) => {
+        it.metadata = { jwks_uri: "http://169.254.169.254/latest" };
+      },
+      asks: "/latest",
+    },
+    {
+      name: "metadata of another issuer",
+      prepare: (it: FakeProvider) => {
+        it.metadata = { issuer: "https://evil.example" };
+      },
+      asks: "/token",
+    },
+    {
+      name: "a token endpoint that leads elsewhere",
+      prepare: (it: FakeProvider) => {
+        const Location = "https://idp.example.net/inside";
+        it.answers.set("/token", () => new Response(null, { status: 307, headers: { Location } }));
+      },
+      asks: "/inside",
+    },
+    {
+      name: "metadata without end",
+      prepare: (it: FakeProvider) => {
+        const piece = new TextEncoder().encode('{"issuer": "'.padEnd(64 * 1024));
+        const endless = () =>
+          new ReadableStream({ pull: (controller) => controller.enqueue(piece) });
+        it.answers.set("/.well-known/openid-configuration", () => new Response(endless()));
+      },
+      asks: "/token",
+    },
+    {
+      name: "userinfo of another person",
+      prepare: (it: FakeProvider) => {
+        it.answers.set("/userinfo", () =>
+          Response.json({ sub: "bob-1", email: "bob@example.com" }));
+      },
+      asks: undefined,
+    },
+  ]
+) {
+  Deno.test(`A provider with ${name} begins no session, and is asked no further`, async () => {
+    const world = await World.create();
+    prepare(world.provider);
+    const { answer } = await new Browser(world).open(`${app}/`);
+    await answer.body?.cancel();
+    assert.ok([400, 503].includes(answer.status), `${answer.status}`);
+    assert.equal(world.sessions.size, 0);
+    if (asks !== undefined) assert.equal(world.provider.count(asks), 0);
+  });
+}
+
+Deno.test("A page to sign out at that is no HTTPS is left out", async () => {
+  const world = await World.create();
+  world.provider.metadata = { end_session_endpoint: "http://idp.example.net/logout" };
+  const browser = new Browser(world);
+  await browser.open(`${app}/`);
+  const out = await browser.send(`${app}/.culvert/logout`, {
+    method: "POST",
+    headers: { Origin: app },
+  });
+  assert.equal(out.headers.get("Location"), "https://login.example.com/.culvert/signed-out");
+});

@@ -153,6 +153,8 @@ Deno.test({
         const page = await browser.open(app + path);
         assert.equal(page.status, 200, page.text);
         assert.equal(page.url, app + path);
+        // The agent is at one relay: this has come through another to it.
+        assert.doesNotMatch(page.text, /culvert-dev|^cookie:/im);
       }
     });
 
