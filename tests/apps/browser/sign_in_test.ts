@@ -106,6 +106,64 @@ async function fetchWithoutSession({ browser, origin }: Site): Promise<void> {
   }
 }
 
+/** Asks for something in each way in which a page can, and says what the page gets to know. */
+const askInEachWay = `(() => {
+  const told = (begin) => new Promise((resolve) => begin(resolve));
+  const add = (name, properties, resolve) => {
+    const element = Object.assign(document.createElement(name), properties);
+    element.onload = () => resolve("loaded");
+    element.onerror = () => resolve("failed");
+    document.body.append(element);
+  };
+  return Promise.all([
+    fetch("/ask/fetch").then((it) => it.status),
+    told((resolve) => {
+      const request = new XMLHttpRequest();
+      request.onloadend = () => resolve(request.status);
+      request.open("GET", "/ask/xhr");
+      request.send();
+    }),
+    told((resolve) => {
+      const events = new EventSource("/ask/events");
+      events.onerror = () => resolve(events.readyState);
+    }),
+    told((resolve) => add("img", { src: "/ask/image" }, resolve)),
+    told((resolve) => add("script", { src: "/ask/script.js" }, resolve)),
+    told((resolve) => add("iframe", { src: "/ask/frame" }, resolve)),
+    navigator.serviceWorker.register("/ask/worker.js").then(() => "loaded", () => "failed"),
+  ]);
+})()`;
+
+/** A redirect to the provider would fail each of these without a status, and ask the provider. */
+async function askWithoutSession({ browser, origin, provider }: Site): Promise<void> {
+  const context = await browser.createBrowserContext();
+  try {
+    const page = await context.newPage();
+    const statuses = new Map<string, number>();
+    const elsewhere: string[] = [];
+    page.on("response", (response) => {
+      const { pathname, origin: from } = new URL(response.url());
+      statuses.set(pathname, response.status());
+      if (from === provider.issuer) elsewhere.push(pathname);
+    });
+    await page.goto(`${origin("app")}/.culvert/style.css`);
+    // 2 is EventSource.CLOSED.
+    deepEqual(await page.evaluate(askInEachWay), [
+      ...[401, 401, 2, "failed", "failed", "loaded", "failed"],
+    ]);
+    for (const path of ["fetch", "xhr", "events", "image", "script.js", "frame"]) {
+      equal(statuses.get(`/ask/${path}`), 401, path);
+    }
+    const frame = page.frames().find((frame) => frame.url().endsWith("/ask/frame"))!;
+    const target = await frame.evaluate(`document.querySelector("main a").target`);
+    equal(target, "_top");
+    deepEqual(elsewhere, []);
+    deepEqual(await context.cookies(), []);
+  } finally {
+    await context.close();
+  }
+}
+
 async function openSockets({ origin, open }: Site): Promise<void> {
   const url = `${origin("app").replace("https:", "wss:")}/socket`;
   await using own = await open(`${origin("app")}/`);
@@ -205,6 +263,9 @@ Deno.test("people sign in to services with a browser, over HTTPS, and sign out",
     });
     await t.step("fetch() without a session gets a 401 that scripts can read", () => {
       return fetchWithoutSession(site);
+    });
+    await t.step("scripts, images, frames and workers without a session ask no provider", () => {
+      return askWithoutSession(site);
     });
     await t.step("a WebSocket opens for the service's own page, not for another's", () => {
       return openSockets(site);
