@@ -36,7 +36,7 @@ function world() {
   });
   const add = (...line: unknown[]) => void state.lines.push(line);
   const log: Log = { debug: add, info: add, warn: add, error: add };
-  return { state, sessions, people: new PeopleSessions(sessions, log) };
+  return { state, sessions, people: new PeopleSessions({ sessions, log }) };
 }
 
 Deno.test("Sessions are listed without tokens, with where and when they were used", async () => {

@@ -324,7 +324,7 @@ Deno.test({
     await two.sessions.find("s-1");
     const lastUse = Date.now() + 5_000;
     two.sessions.seen("s-1", lastUse, "other.example.com");
-    const people = new PeopleSessions(one.sessions, silent);
+    const people = new PeopleSessions({ sessions: one.sessions, log: silent });
     await eventually(async () => {
       const { sessions } = await people.list({ user: "ann@example.com" });
       return sessions.length === 1 && sessions[0]!.lastUsedMs === lastUse;

@@ -62,7 +62,10 @@ export class BackChannel {
       providerSession: sid,
       issuedMs: iat! * 1_000,
     });
-    log.info("Signed out by the provider", { provider: provider.config.name, sessions: ended });
+    const { name } = provider.config;
+    log.info("Signed out by the provider", { provider: name, sessions: ended });
+    const reason = "signed out by the provider";
+    this.#signIn.context.audit?.("session_ended", { provider: name, sessions: ended, reason });
     return undefined;
   }
 

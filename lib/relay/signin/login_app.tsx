@@ -18,6 +18,7 @@ import { Account, Portal, type PortalService } from "../pages/portal.tsx";
 import { ProviderError } from "./provider_error.ts";
 import { failed, foreignForm, logoutPage, signOutOrigins } from "./service_app.tsx";
 import type { SessionRecord } from "./sessions.ts";
+import { auditedSession } from "./sign_in_audit.ts";
 import { type SignIn, SignInRefusal } from "./sign_in.ts";
 import { beginTransaction, digestOf, forget, randomText, secretOf } from "./transactions.ts";
 
@@ -218,6 +219,8 @@ async function callback(signIn: SignIn, c: Context<LoginEnv>): Promise<Response>
     const verified = await provider.finish(url, attempt);
     const session = await signIn.begin(provider, verified, before);
     if (session instanceof SignInRefusal) return refused(signIn, state, session, c.env);
+    const { address } = c.env;
+    signIn.context.audit?.("sign_in", { ...auditedSession(session), address, decision: "allowed" });
     const answer = await handOver(signIn, c.env, state, session);
     answer.headers.append("Set-Cookie", await signIn.cookieFor(session));
     answer.headers.append("Set-Cookie", forget(names, state.loginTransaction));
@@ -257,6 +260,11 @@ async function handOver(
     missing,
     ...!tellsGroups && { groups: "groups not told" },
   });
+  signIn.context.audit?.("handover", {
+    ...auditedSession(session),
+    ...{ address, service: start.site.service, hostname: start.site.hostname },
+    ...{ decision: "denied", reason: "policy", missing: missing.join(", ") },
+  });
   const denied = { isAllowed: false, missing, tellsGroups } as const;
   const switchUrl = `${signIn.loginOrigin}/.culvert/start?r=${await signIn.handoff.again(start)}`;
   return deniedPage(start.site, session, denied, switchUrl, { requestId });
@@ -269,6 +277,8 @@ function refused(
   { address }: OwnRequest,
 ): Response {
   signIn.context.log.warn("Refused a sign-in", { provider, reason: message, peer: address });
+  const decision = "denied";
+  signIn.context.audit?.("sign_in", { provider, address, decision, reason: message });
   const text = `The account can't be used here: ${message}.`;
   const link = { href: `${site.origin}/`, label: "Try again" };
   return page("Sign-in did not succeed", <Notice text={text} link={link} />, { status: 403 });

@@ -4,6 +4,7 @@ import { ProviderError } from "./provider_error.ts";
 import { Notice, page } from "../pages/page.tsx";
 import { redirect } from "./own_request.ts";
 import type { SessionRecord } from "./sessions.ts";
+import { auditedSession } from "./sign_in_audit.ts";
 import type { SignIn } from "./sign_in.ts";
 
 /**
@@ -30,9 +31,11 @@ export async function endSession(
 }
 
 async function isEndedEverywhere(
-  { context: { log, sessions } }: SignIn,
-  { id, username: user, provider }: SessionRecord,
+  { context: { log, sessions, audit } }: SignIn,
+  session: SessionRecord,
 ): Promise<boolean> {
+  const { id, username: user, provider } = session;
+  audit?.("sign_out", auditedSession(session));
   try {
     await sessions.end(id);
     log.info("Signed out", { user, provider, session: id });

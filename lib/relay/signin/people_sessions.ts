@@ -1,6 +1,7 @@
 /** People's sessions as their operators see them, and how operators end them. */
 import type { Log } from "../../log.ts";
 import type { SessionQuery, Sessions, UsedSession } from "./sessions.ts";
+import type { SignInAudit } from "./sign_in_audit.ts";
 
 /** A session in which somebody has signed in: no token, no cookie, no group. */
 export interface PersonSession {
@@ -33,6 +34,13 @@ export interface PeopleSessionsPage {
   readonly isComplete: boolean;
 }
 
+/** What the sessions are kept in, and what is said of them where. */
+export interface PeopleSessionsContext {
+  readonly sessions: Sessions;
+  readonly log: Log;
+  readonly audit?: SignInAudit | undefined;
+}
+
 /** Sessions in a list where nobody says how many. */
 const defaultLimit = 1_000;
 
@@ -43,10 +51,12 @@ const defaultLimit = 1_000;
 export class PeopleSessions {
   readonly #sessions: Sessions;
   readonly #log: Log;
+  readonly #audit: SignInAudit | undefined;
 
-  constructor(sessions: Sessions, log: Log) {
+  constructor({ sessions, log, audit }: PeopleSessionsContext) {
     this.#sessions = sessions;
     this.#log = log;
+    this.#audit = audit;
   }
 
   /** Sessions that are alive. */
@@ -63,8 +73,10 @@ export class PeopleSessions {
    */
   async revoke(id: string, by: string): Promise<boolean> {
     const isThere = await this.#sessions.end(id);
-    if (isThere) this.#log.info("Revoked a session", { session: id, by });
-    return isThere;
+    if (!isThere) return false;
+    this.#log.info("Revoked a session", { session: id, by });
+    this.#audit?.("session_ended", { session: id, reason: "revoked", by });
+    return true;
   }
 
   /**

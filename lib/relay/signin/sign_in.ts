@@ -18,6 +18,7 @@ import type { SessionKeys } from "./session_keys.ts";
 import type { SessionClient, SessionRecord, Sessions } from "./sessions.ts";
 import type { AccessDecision, DecideAccess, Site } from "./site.ts";
 import { DeviceCodes, type DeviceStore } from "./programs/device_codes.ts";
+import { auditedSession, type SignInAudit } from "./sign_in_audit.ts";
 import { randomText } from "./transactions.ts";
 
 /** How long claims are believed before the provider is asked again, in milliseconds. */
@@ -45,6 +46,8 @@ export interface SignInOptions {
 export interface SignInContext {
   readonly clock: Clock;
   readonly log: Log;
+  /** The audit log, if there is one. */
+  readonly audit?: SignInAudit | undefined;
   readonly keys: SessionKeys;
   readonly sessions: Sessions;
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
@@ -87,7 +90,7 @@ export class SignIn {
     this.context = context;
     this.#options = options;
     this.handoff = new Handoff(this);
-    this.people = new PeopleSessions(context.sessions, context.log);
+    this.people = new PeopleSessions(context);
     this.#opened = new OpenedCookies(context);
     this.replace(options, clients);
   }
@@ -285,6 +288,7 @@ export class SignIn {
         return await this.#keep(latest, clock.nowMs() + retryMs);
       }
       log.info("A session has ended: its provider does not renew it", about);
+      this.context.audit?.("session_ended", { ...auditedSession(record), reason: error.message });
       await sessions.end(record.id);
       return undefined;
     }

@@ -16,6 +16,7 @@ import { Notice, page } from "../../pages/page.tsx";
 import { providerFailed } from "../provider_failed.tsx";
 import { foreignForm } from "../service_app.tsx";
 import type { SessionRecord } from "../sessions.ts";
+import { auditedSession } from "../sign_in_audit.ts";
 import { type SignIn, SignInRefusal } from "../sign_in.ts";
 import { beginTransaction, digestOf, forget, randomText, secretOf } from "../transactions.ts";
 import {
@@ -231,6 +232,7 @@ export async function programCallback(
     const client = { name: `${program} on ${machine}`, hosts };
     const session = await signIn.begin(provider, grant, undefined, client);
     if (session instanceof SignInRefusal) return refused(signIn, state.provider, session, address);
+    signIn.context.audit?.("sign_in", { ...auditedSession(session), address, decision: "allowed" });
     return await signedIn(signIn, request, session, forget(names, transaction));
   } catch (error) {
     return providerFailed(signIn, provider, error);

@@ -19,6 +19,7 @@ import {
 import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/session_keys.ts";
 import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
 import type { Sessions } from "../../../relay/signin/sessions.ts";
+import type { SignInAudit } from "../../../relay/signin/sign_in_audit.ts";
 import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
 import { SignIn, type SignInOptions } from "../../../relay/signin/sign_in.ts";
 import { followConfig } from "../followed_config.ts";
@@ -83,6 +84,7 @@ export class RelaySignIn {
     const signIn = new SignIn(options, clients, {
       clock: systemClock,
       log: relay.log,
+      audit: auditOf(relay),
       keys: this.#keys,
       sessions: this.#sessions,
       fetch: (url, init) => fetch(url, init),
@@ -165,6 +167,15 @@ export class RelaySignIn {
   async close(): Promise<void> {
     await this.#closeStore?.();
   }
+}
+
+/** Nobody waits for these records: what they are about is done, and requests have records of their own. */
+function auditOf({ audit, metrics }: Relay): SignInAudit | undefined {
+  return audit &&
+    ((event, record) =>
+      audit.log.append({ time: new Date().toISOString(), event, ...record }, (isWritten) => {
+        if (!isWritten) metrics.auditFailed();
+      }));
 }
 
 /** The line's end that an editor leaves is no part of a secret. @throws {ConfigError} */
