@@ -54,6 +54,19 @@ Deno.test("a TCP service lets in the tokens of its policy, at its hostname and a
         await answer.body?.cancel();
         equal(answer.status, 401);
       });
+      await t.step("the log names whom the policy does not let in", async () => {
+        const headers = { Authorization: `Bearer ${tokenOf("bob")}` };
+        const answer = await fetch(internal, { headers });
+        await answer.body?.cancel();
+        equal(answer.status, 403);
+        const line = await relay.waitForLog(({ message, caller }) =>
+          message === "Refused a caller" && caller === "bob"
+        );
+        deepEqual([line["reason"], line["service"]], ["policy", "echo"]);
+        await relay.waitForLog(({ message, caller, status }) =>
+          message === "Request" && caller === "bob" && status === 403
+        );
+      });
       await t.step(
         "when the token is withdrawn, what is open ends, and access says so",
         async () => {
