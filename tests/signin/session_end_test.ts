@@ -90,6 +90,21 @@ Deno.test("A session ends after its time, and without requests after its idle ti
   }
 });
 
+Deno.test("A session with something open is not idle, and ends at its time all the same", async () => {
+  const { world, browser } = await signedIn();
+  await status(browser);
+  const { session } = world.forwarded.at(-1)!;
+  const grant = world.signIn.grantOf(session);
+  for (let minutes = 50; minutes < 12 * 60; minutes += 50) {
+    world.aheadMs = minutes * 60_000;
+    assert.ok(grant.isValid(Date.now() + world.aheadMs), `${minutes} min`);
+  }
+  assert.equal(await status(browser), 200);
+  world.aheadMs = 12 * 60 * 60_000 + 1_000;
+  assert.ok(!grant.isValid(Date.now() + world.aheadMs));
+  assert.equal(await status(browser), 401);
+});
+
 Deno.test("What a session has begun loses its grant with it", async () => {
   const { world, browser } = await signedIn();
   await status(browser);

@@ -221,7 +221,12 @@ export class SignIn {
 
   /** How a session stands later on: what it has begun ends with it. */
   grantOf({ id, expiresMs }: SessionRecord): Grant {
-    const isValid = (nowMs: number): boolean => this.current(id, nowMs) !== undefined;
+    const isValid = (nowMs: number): boolean => {
+      const isAlive = this.current(id, nowMs) !== undefined;
+      // What is open is in use, though nothing new is asked for: a terminal, say.
+      if (isAlive) this.context.sessions.seen(id, nowMs, undefined);
+      return isAlive;
+    };
     return { expiresMs, isValid, mayReach: (_cluster, nowMs) => isValid(nowMs) };
   }
 
