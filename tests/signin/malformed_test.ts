@@ -53,6 +53,22 @@ Deno.test("No cookie but the relay's own is a session, whatever it looks like", 
   );
 });
 
+Deno.test("A cookie counts as the relay wrote it, though other letters stand for the same bytes", async () => {
+  const world = await World.create();
+  const browser = new Browser(world);
+  await browser.open(`${app}/`);
+  const good = browser.jar("app.example.com").get("__Host-Http-culvert")!;
+  const taken: string[] = [];
+  for (const letter of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+    const value = good.slice(0, -1) + letter;
+    const headers = { Cookie: `__Host-Http-culvert=${value}`, "Sec-Fetch-Mode": "cors" };
+    const answer = await world.answer(new Request(`${app}/x`, { headers }));
+    await answer.body?.cancel();
+    if (answer.status === 200) taken.push(value);
+  }
+  assert.deepEqual(taken, [good]);
+});
+
 Deno.test("No state, code or start but the relay's own is taken, and none of them fails", async () => {
   const world = await World.create();
   const browser = new Browser(world);
