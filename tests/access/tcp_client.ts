@@ -8,6 +8,8 @@ export async function exchange(port: number, bytes: Uint8Array<ArrayBuffer>): Pr
     for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
     await conn.closeWrite();
   })();
+  // Where the connection breaks, reading says so first.
+  writing.catch(() => {});
   const got = await readAll(conn);
   await writing;
   return got;
