@@ -38,14 +38,10 @@ export async function fuzz(plan: FuzzPlan): Promise<FuzzResult> {
   for (let seed = plan.seed; performance.now() < endMs; seed = nextSeed(seed)) {
     for (const target of plan.targets) {
       const leftMs = endMs - performance.now();
-      if (leftMs <= 0) break;
-      const turnMs = Math.min(leftMs, plan.turnMs ?? 10_000);
-      const details = await fc.check(target.property() as fc.IAsyncProperty<unknown>, {
-        seed,
-        numRuns: turnRuns,
-        interruptAfterTimeLimit: turnMs,
-        markInterruptAsFailure: false,
-      });
+      // In the first round each target has its turn, if only for one run.
+      if (leftMs <= 0 && seed !== plan.seed) break;
+      const turnMs = Math.max(1, Math.min(leftMs, plan.turnMs ?? 10_000));
+      const details = await turn(target, seed, turnMs);
       runs.set(target.name, (runs.get(target.name) ?? 0) + details.numRuns);
       if (!details.failed) continue;
       const report = await fc.asyncDefaultReportMessage(details) ?? "no details";
@@ -54,6 +50,39 @@ export async function fuzz(plan: FuzzPlan): Promise<FuzzResult> {
     plan.report(`seed ${seed}: ${[...runs].map(([name, count]) => `${name} ${count}`).join(", ")}`);
   }
   return { runs, finding: undefined };
+}
+
+/** One turn: as many runs as there is time for, and one at least. */
+async function turn(
+  target: FuzzTarget,
+  seed: number,
+  turnMs: number,
+): Promise<fc.RunDetails<unknown>> {
+  const limits = { interruptAfterTimeLimit: turnMs, markInterruptAsFailure: false };
+  const details = await check(target, { seed, numRuns: turnRuns, ...limits });
+  // Time that was over before the first run looks like a failure.
+  const isFinding = details.failed && details.counterexample !== null;
+  return isFinding || !details.interrupted || details.numRuns > 0
+    ? details
+    : await check(target, { seed, numRuns: 1 });
+}
+
+/** Checks a target's property. The run that time has interrupted is over when this resolves. */
+async function check(
+  target: FuzzTarget,
+  parameters: fc.Parameters<unknown>,
+): Promise<fc.RunDetails<unknown>> {
+  const property = target.property() as fc.IAsyncProperty<unknown>;
+  const run = property.run.bind(property);
+  let last: unknown;
+  property.run = (...values) => {
+    const result = run(...values);
+    last = result;
+    return result;
+  };
+  const details = await fc.check(property, parameters);
+  await last;
+  return details;
 }
 
 /** fast-check takes 32 bits. */
