@@ -1,5 +1,5 @@
 /** A listener that accepts nothing any more is noticed, and opened anew. */
-import { equal } from "node:assert/strict";
+import { equal, ok } from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { ListenerMonitor } from "../../lib/runtime/node/listener/listener_monitor.ts";
@@ -29,12 +29,35 @@ async function withListener(use: (setup: Setup) => Promise<void> | void): Promis
   }
 }
 
+function isOwn(monitor: ListenerMonitor, accepted: Socket): Promise<boolean> {
+  return new Promise((resolve) => monitor.identify(accepted, resolve));
+}
+
+Deno.test("ListenerMonitor knows its call while that is under way, and nobody else by its port", async () => {
+  await withListener(async ({ monitor, accepted }) => {
+    const called = accepted();
+    for (let look = 1; look <= 6; look++) monitor.look();
+    const call = await called;
+    const stranger = { ...ends(call), remoteAddress: "127.0.0.2" };
+    equal(await isOwn(monitor, stranger as Socket), false, "the same port of another address");
+    equal(await isOwn(monitor, { ...ends(call), remotePort: 1 } as Socket), false, "another port");
+    equal(await isOwn(monitor, call), true);
+    monitor.accepted();
+    monitor.look();
+    equal(await isOwn(monitor, call), false, "the port, once the call has ended");
+  });
+});
+
+function ends({ remoteAddress, remotePort, localAddress }: Socket) {
+  return { remoteAddress, remotePort, localAddress };
+}
+
 Deno.test("ListenerMonitor tells of a listener that does not hear its call", async () => {
   await withListener(async ({ monitor, accepted }) => {
     const called = accepted();
     for (let look = 1; look <= 6; look++) equal(monitor.look(), false, `look ${look}`);
-    const { remotePort } = await called;
-    await eventually(() => monitor.isOwn(remotePort), "the call to be through");
+    const heard = await called;
+    ok(await isOwn(monitor, heard), "the call is known as the monitor's own");
     for (let look = 7; look <= 8; look++) equal(monitor.look(), false, `look ${look}`);
     equal(monitor.look(), true);
   });
@@ -55,22 +78,6 @@ Deno.test("ListenerMonitor calls a quiet listener again and again, and lets one 
       await called;
       monitor.accepted();
     }
-  });
-});
-
-Deno.test("ListenerMonitor knows its calls by their ports, as long as a handshake may last", async () => {
-  await withListener(async ({ monitor, accepted }) => {
-    const ports: number[] = [];
-    for (let call = 1; call <= 3; call++) {
-      const called = accepted();
-      for (let look = 1; look <= 6; look++) monitor.look();
-      ports.push((await called).remotePort!);
-      await eventually(() => monitor.isOwn(ports.at(-1)), "the call to know its port");
-      monitor.accepted();
-    }
-    for (const port of ports) equal(monitor.isOwn(port), true);
-    equal(monitor.isOwn(undefined), false);
-    equal(monitor.isOwn(1), false);
   });
 });
 

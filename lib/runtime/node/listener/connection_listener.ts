@@ -181,11 +181,10 @@ export class ConnectionListener {
 
   #refuseHello(reason: HandshakeFailureReason, detail: string, socket: Socket): void {
     const peer = this.#tcp.peerOf(socket, true).address;
-    this.#handshakeFailed({ reason, detail, peer, peerPort: socket.remotePort }, socket);
+    this.#handshakeFailed({ reason, detail, peer }, socket);
   }
 
   #handshakeFailed(failure: HandshakeFailure, socket: Socket): void {
-    if (this.#tcp.isOwn(failure.peerPort)) return;
     const peer = this.#tcp.sourceOf(socket) ?? failure.peer;
     this.#options.handshakeFailed?.({ ...failure, peer });
   }

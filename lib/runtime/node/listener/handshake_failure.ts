@@ -30,7 +30,6 @@ export interface HandshakeFailure {
   readonly detail: string;
   /** The peer's address. */
   readonly peer: string;
-  readonly peerPort?: number | undefined;
 }
 
 /** Makes sense of what a TLS server's `tlsClientError` brings. */
@@ -40,7 +39,6 @@ export function handshakeFailure(
 ): HandshakeFailure {
   const below = socketBelow(socket);
   const peer = (below.remoteAddress ?? socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-  const peerPort = below === socket ? undefined : below.remotePort;
   // With a certificate that is not trusted, Node tells why here, and "socket hang up" as the error.
   const { authorizationError } = socket;
   if (authorizationError) {
@@ -49,10 +47,10 @@ export function handshakeFailure(
         iso(Date.now())
       }, as this machine's ` +
       "clock says";
-    return { reason: "bad_certificate", detail, peer, peerPort };
+    return { reason: "bad_certificate", detail, peer };
   }
   const reason = reasonOf(error, below !== socket && below.bytesRead === 0);
-  return { reason, detail: error.message, peer, peerPort };
+  return { reason, detail: error.message, peer };
 }
 
 /** Node has no public way from a TLS socket to the TCP socket below it, which still knows its peer. */

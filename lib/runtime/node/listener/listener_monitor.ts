@@ -9,14 +9,14 @@ const quietLooks = 5;
 /** Looks that a call may take: in each of them the event loop has turned. */
 const callLooks = 3;
 
-/** A handshake may take 10 looks, and a call comes after every six. */
-const knownCalls = 4;
-
 /** Where a listener is bound. */
 export interface Bound {
   readonly hostname: string;
   readonly port: number;
 }
+
+/** The two ends of a connection, seen from where it was accepted. */
+export type AcceptedEnds = Pick<Socket, "remoteAddress" | "remotePort" | "localAddress">;
 
 /**
  * Calls a listener that has been quiet for a while. Told of each connection that was accepted, and
@@ -28,16 +28,27 @@ export class ListenerMonitor {
   #call: Socket | undefined;
   /** Whether a call ever got through. Else a firewall may keep the machine from its own address. */
   #isReachable = false;
-  /** Ports of the latest calls, which a TLS listener gives up only when their handshakes are late. */
-  #callPorts: number[] = [];
 
   constructor(bound: Bound) {
     this.#bound = bound;
   }
 
-  /** Whether a connection is a call of this monitor's own. */
-  isOwn(port: number | undefined): boolean {
-    return port !== undefined && this.#callPorts.includes(port);
+  /**
+   * Tells whether a connection that has just been accepted is this monitor's call: at once, but for
+   * one that may be and whose other end has not heard yet that it is connected.
+   *
+   * Only the call that is under way counts: once it has ended, its port is anybody's.
+   */
+  identify(accepted: AcceptedEnds, tell: (isOwn: boolean) => void): void {
+    const call = this.#call;
+    // Both ends of a call have the same address.
+    if (!call || accepted.remoteAddress !== accepted.localAddress) return tell(false);
+    const answer = (): void => {
+      call.off("connect", answer).off("close", answer);
+      tell(call.localPort === accepted.remotePort);
+    };
+    if (call.connecting) call.on("connect", answer).on("close", answer);
+    else answer();
   }
 
   /** The listener has accepted a connection. */
@@ -74,7 +85,6 @@ export class ListenerMonitor {
     this.#quietLooks = quietLooks + 1;
     call.on("connect", () => {
       this.#isReachable = true;
-      this.#callPorts = [...this.#callPorts, call.localPort!].slice(-knownCalls);
     });
     // It says nothing about the listener, as when there are still no descriptors: the next may.
     call.on("error", () => {

@@ -101,7 +101,7 @@ export class TcpListener {
     this.#open = new ConnectionLimit(options.connections);
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true },
-      (socket) => guarded(socket, () => this.#letIn(guardSocket(socket))),
+      (socket) => guarded(socket, () => this.#accept(guardSocket(socket))),
     );
   }
 
@@ -206,9 +206,13 @@ export class TcpListener {
     this.#open.trust(keyOf(socket));
   }
 
-  /** Whether a connection is this listener's call to itself. */
-  isOwn(port: number | undefined): boolean {
-    return this.#monitor?.isOwn(port) ?? false;
+  /** The listener's call to itself asks for nothing. */
+  #accept(socket: Socket): void {
+    if (!this.#monitor) return this.#letIn(socket);
+    this.#monitor.identify(socket, (isOwn) => {
+      if (isOwn) socket.destroy();
+      else guarded(socket, () => this.#letIn(socket));
+    });
   }
 
   /** Counts a new connection, or resets it at once if there are too many. */
@@ -216,8 +220,6 @@ export class TcpListener {
     // It was reset before it was accepted: nobody is there any more, and nothing tells who was.
     if (socket.remoteAddress === undefined) return void socket.destroy();
     const address = addressOf(socket);
-    // The listener's call to itself asks for nothing.
-    if (this.isOwn(socket.remotePort)) return void socket.destroy();
     if (this.#options.refuses?.(address)) return void socket.resetAndDestroy();
     const key = keyOf(socket);
     const limit = this.#open.add(key, address);
@@ -240,9 +242,8 @@ export class TcpListener {
         this.#connected(socket, true);
       },
       failed: (fault) => {
-        const isOwn = this.isOwn(socket.remotePort);
         socket.resetAndDestroy();
-        if (!isOwn) this.#options.proxyHeaderRefused?.(fault, address);
+        this.#options.proxyHeaderRefused?.(fault, address);
       },
     });
   }
