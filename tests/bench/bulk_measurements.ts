@@ -2,7 +2,7 @@
 import type { TransferFigures } from "./bulk_transfer.ts";
 import { cpuFigures, cpuMetrics, withCpuCost } from "./cpu_cost.ts";
 import { type Bench, type Measurement, MEGABYTE } from "./measurement.ts";
-import type { Route, TargetKind } from "./route.ts";
+import { kindTitles, type Route, type TargetKind } from "./route.ts";
 
 const GIGABYTE = 1000 * MEGABYTE;
 
@@ -25,7 +25,7 @@ export function measureBulk(shape: BulkShape): Measurement {
   const what = count === 1 ? `One ${direction}` : `${count} ${direction}s at once`;
   return {
     id: bulkId(shape),
-    title: `${what}, ${kind === "tls" ? "TLS" : kind} target`,
+    title: `${what}, ${kindTitles[kind]}`,
     metrics: [
       { key: "rate", label: count === 1 ? "rate" : "rate, sum", unit: "MB/s" },
       ...cpuMetrics("GB"),

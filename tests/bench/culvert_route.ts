@@ -1,28 +1,37 @@
 /**
- * culvert: one relay, and an agent for each of the target's listeners, so that the same relay serves
- * a plain and a TLS target. The caller speaks plain HTTP to the relay; TLS is the agent's work.
+ * culvert: one relay, and an agent for each of the target's listeners and for TCP streams. The caller
+ * speaks plain HTTP to the relay; TLS is the agent's work. The service at a hostname is the plain
+ * target's, over the relay's web listener; TCP streams come in at a port of the relay's.
  */
 import { randomToken, startTask } from "./culvert_programs.ts";
 import { lineTo } from "./line.ts";
 import { twoFreePorts } from "./ports.ts";
 import { waitUntilAnswers } from "./probe.ts";
-import { makeRoute, type Route, type RouteContext, type TargetKind, targetPort } from "./route.ts";
+import { makeRoute, type Route, type RouteContext, targetPort } from "./route.ts";
 import type { Subprocess } from "./subprocess.ts";
 
-const KINDS = ["plain", "tls"] as const;
+/** Clusters, each with an agent of its own. */
+const CLUSTERS = ["plain", "tls", "tcp"] as const;
+type Cluster = typeof CLUSTERS[number];
+
+/** The hostname of the service. */
+const HOST = "bench.example.com";
 
 /** Starts relay.ts and two agent.ts, and waits until requests pass through both agents. */
 export async function startCulvert(context: RouteContext): Promise<Route> {
   await using stack = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "culvert-bench-culvert-" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const tokens = { plain: randomToken(), tls: randomToken() };
+  const tokens = { plain: randomToken(), tls: randomToken(), tcp: randomToken() };
   const [publicPort, internalPort] = twoFreePorts();
+  const [webPort, tcpPort] = twoFreePorts();
 
   const relay = stack.use(
     await startTask("relay", [
       ...["-addr", `127.0.0.1:${publicPort}`, "-internal-addr", `127.0.0.1:${internalPort}`],
       ...["-clusters", await writeClusters(folder, context, tokens)],
+      ...["-web-addr", `127.0.0.1:${webPort}`],
+      ...["-services", await writeServices(folder, context, tcpPort)],
       ...["-log-level", context.logLevel],
     ]),
   );
@@ -31,52 +40,100 @@ export async function startCulvert(context: RouteContext): Promise<Route> {
   const agents = {
     plain: stack.use(await startAgent("plain", dialPort, tokens.plain, folder, context)),
     tls: stack.use(await startAgent("tls", dialPort, tokens.tls, folder, context)),
+    tcp: stack.use(await startAgent("tcp", dialPort, tokens.tcp, folder, context)),
   };
 
-  const url: Route["url"] = (kind, path) =>
-    `http://127.0.0.1:${internalPort}/tunnel/${kind}${path}`;
-  for (const kind of KINDS) {
-    const small = url(kind, context.target.smallPath);
-    await waitUntilAnswers(small, [relay, agents[kind]], context.signal);
+  const url: Route["url"] = (kind, path) => {
+    if (kind === "service") return `http://127.0.0.1:${webPort}${path}`;
+    if (kind === "tcp") return `http://127.0.0.1:${tcpPort}${path}`;
+    return `http://127.0.0.1:${internalPort}/tunnel/${kind}${path}`;
+  };
+  for (const cluster of CLUSTERS) {
+    const small = url(cluster, context.target.smallPath);
+    await waitUntilAnswers(small, [relay, agents[cluster]], context.signal);
   }
   const processes: Route["processes"] = (kind) => [
     { role: "relay", pid: relay.pid },
-    { role: "agent", pid: agents[kind].pid },
+    { role: "agent", pid: agents[kind === "service" ? "plain" : kind].pid },
   ];
-  return makeRoute(stack, [relay, agents.plain, agents.tls], { url, processes });
+  const host: Route["host"] = (kind) => kind === "service" ? HOST : undefined;
+  return makeRoute(stack, [relay, ...Object.values(agents)], { url, host, processes });
 }
 
 async function writeClusters(
   folder: string,
   { target }: RouteContext,
-  tokens: Record<TargetKind, string>,
+  tokens: Record<Cluster, string>,
 ): Promise<string> {
   const path = `${folder}/clusters.json`;
-  const clusters = KINDS.map((kind) => ({
-    id: kind,
-    token: tokens[kind],
-    targetAddr: `127.0.0.1:${targetPort(target, kind)}`,
+  const clusters = CLUSTERS.map((id) => ({
+    id,
+    token: tokens[id],
+    targetAddr: `127.0.0.1:${targetPort(target, id)}`,
   }));
   await Deno.writeTextFile(path, JSON.stringify(clusters));
   return path;
 }
 
+async function writeServices(
+  folder: string,
+  { target }: RouteContext,
+  tcpPort: number,
+): Promise<string> {
+  const path = `${folder}/services.json`;
+  const web = `127.0.0.1:${targetPort(target, "service")}`;
+  const services = [
+    { name: "web", hostnames: [HOST], cluster: "plain", target: web, policy: "public" },
+    {
+      ...{
+        name: "tcp",
+        hostnames: ["tcp.example.com"],
+        cluster: "tcp",
+        target: "bytes",
+        kind: "tcp",
+      },
+      ...{ policy: "public", listen: `127.0.0.1:${tcpPort}`, allow: ["127.0.0.0/8"] },
+    },
+  ];
+  await Deno.writeTextFile(path, JSON.stringify({ services }));
+  return path;
+}
+
 async function startAgent(
-  kind: TargetKind,
+  cluster: Cluster,
   dialPort: number,
   token: string,
   folder: string,
   context: RouteContext,
 ): Promise<Subprocess> {
-  const credentialPath = `${folder}/token-${kind}`;
-  await Deno.writeTextFile(credentialPath, randomToken());
-  const toTarget = kind === "plain"
-    ? ["-plain-target"]
-    : ["-ca-cert", context.target.certificate.caPath];
+  const toTarget = cluster === "tcp"
+    ? ["-targets", await writeTargets(folder, context)]
+    : await httpTarget(cluster, folder, context);
   return await startTask("agent", [
     ...["-server", `ws://127.0.0.1:${dialPort}/connect`, "-allow-insecure-server"],
-    ...["-token", token, "-sa-token-path", credentialPath],
-    ...["-target", `127.0.0.1:${targetPort(context.target, kind)}`, ...toTarget],
+    ...["-token", token, ...toTarget],
     ...["-health-addr", "127.0.0.1:0", "-max-retry", "1s", "-log-level", context.logLevel],
   ]);
+}
+
+async function httpTarget(
+  kind: "plain" | "tls",
+  folder: string,
+  { target }: RouteContext,
+): Promise<string[]> {
+  const credentialPath = `${folder}/token-${kind}`;
+  await Deno.writeTextFile(credentialPath, randomToken());
+  const security = kind === "plain" ? ["-plain-target"] : ["-ca-cert", target.certificate.caPath];
+  const address = `127.0.0.1:${targetPort(target, kind)}`;
+  return ["-target", address, "-sa-token-path", credentialPath, ...security];
+}
+
+async function writeTargets(folder: string, { target }: RouteContext): Promise<string> {
+  const path = `${folder}/targets.json`;
+  const address = `127.0.0.1:${targetPort(target, "tcp")}`;
+  await Deno.writeTextFile(
+    path,
+    JSON.stringify({ targets: [{ name: "bytes", address, kind: "tcp" }] }),
+  );
+  return path;
 }

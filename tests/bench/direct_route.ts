@@ -10,9 +10,9 @@ export async function startDirect(context: RouteContext): Promise<Route> {
   const tlsPort = await lineTo(target.tlsPort, context, stack);
   return makeRoute(stack, [], {
     url: (kind, path) =>
-      kind === "plain"
-        ? `http://127.0.0.1:${plainPort}${path}`
-        : `https://127.0.0.1:${tlsPort}${path}`,
+      kind === "tls"
+        ? `https://127.0.0.1:${tlsPort}${path}`
+        : `http://127.0.0.1:${plainPort}${path}`,
     processes: () => [],
   });
 }

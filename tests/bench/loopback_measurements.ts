@@ -13,10 +13,15 @@ export function loopbackMeasurements(stalledStreams: number): Measurement[] {
   );
   return [
     ...requests,
+    measureRequests({ kind: "service", isKeepAlive: true, connections: 32 }),
+    measureRequests({ kind: "tcp", isKeepAlive: true, connections: 32 }),
+    measureRequests({ kind: "tcp", isKeepAlive: false, connections: 32 }),
     measureBulk({ direction: "download", kind: "plain", count: 1 }),
     measureBulk({ direction: "upload", kind: "plain", count: 1 }),
     measureBulk({ direction: "download", kind: "plain", count: 8 }),
     measureBulk({ direction: "download", kind: "tls", count: 1 }),
+    measureBulk({ direction: "download", kind: "tcp", count: 1 }),
+    measureBulk({ direction: "upload", kind: "tcp", count: 1 }),
     measureBeside(1),
     measureBeside(32),
     measureMemory,

@@ -49,9 +49,7 @@ local_addr = "127.0.0.1:${context.target.tlsPort}"
   const { smallPath, certificate } = context.target;
   const ca = await Deno.readTextFile(certificate.caPath);
   const url: Route["url"] = (kind, path) =>
-    kind === "plain"
-      ? `http://127.0.0.1:${plainPort}${path}`
-      : `https://127.0.0.1:${tlsPort}${path}`;
+    kind === "tls" ? `https://127.0.0.1:${tlsPort}${path}` : `http://127.0.0.1:${plainPort}${path}`;
   for (const kind of ["plain", "tls"] as const) {
     await waitUntilAnswers(url(kind, smallPath), [server, client], context.signal, ca);
   }

@@ -8,7 +8,7 @@ import {
   type Metric,
 } from "./measurement.ts";
 import type { RequestLoad } from "./request_load.ts";
-import type { Route, TargetKind } from "./route.ts";
+import { kindTitles, type Route, type TargetKind } from "./route.ts";
 import { pause } from "./wait.ts";
 
 const RATE: Metric = { key: "perSecond", label: "requests per second", unit: "1/s" };
@@ -43,7 +43,7 @@ export function measureRequests(shape: RequestShape): Measurement {
   const plural = connections === 1 ? "connection" : "connections";
   return {
     id: requestsId(shape),
-    title: `Requests, ${kind === "tls" ? "TLS" : kind} target, ${reuse}, ${connections} ${plural}`,
+    title: `Requests, ${kindTitles[kind]}, ${reuse}, ${connections} ${plural}`,
     metrics: [RATE, P50, P99, ...cpuMetrics("10,000 requests")],
     needsFreshRoute: false,
     async run(route, bench) {
@@ -64,8 +64,10 @@ export function measureRequests(shape: RequestShape): Measurement {
 
 /** Sends small requests of a shape for some time. */
 export function sendRequests(route: Route, bench: Bench, shape: RequestShape, seconds: number) {
+  const host = route.host?.(shape.kind);
   const load: RequestLoad = {
     url: route.url(shape.kind, bench.target.smallPath),
+    ...(host === undefined ? {} : { fields: { Host: host } }),
     connections: shape.connections,
     isKeepAlive: shape.isKeepAlive,
     seconds,

@@ -8,8 +8,19 @@ export const ROUTE_NAMES = ["direct", "rathole", "culvert"] as const;
 /** What a way is called. */
 export type RouteName = typeof ROUTE_NAMES[number];
 
-/** Which of the target's listeners the work goes to. */
-export type TargetKind = "plain" | "tls";
+/**
+ * How the work reaches the target: its plain or its TLS listener; the plain one as a service at a
+ * hostname; or its bytes as a TCP stream. Ways that know no services take the plain one for these.
+ */
+export type TargetKind = "plain" | "tls" | "service" | "tcp";
+
+/** What a table calls them. */
+export const kindTitles: Readonly<Record<TargetKind, string>> = {
+  plain: "plain target",
+  tls: "TLS target",
+  service: "service at a hostname",
+  tcp: "TCP stream",
+};
 
 /** The tunnel's two ends; rathole's server stands where the relay does, its client for the agent. */
 export const ROLES = ["relay", "agent"] as const;
@@ -27,6 +38,8 @@ export interface RouteProcess {
 export interface Route extends AsyncDisposable {
   /** Where a caller finds a path of the target. */
   url(kind: TargetKind, path: string): string;
+  /** What a request says in `Host`, where it is not the URL's. */
+  host?(kind: TargetKind): string | undefined;
   /** The processes that carry traffic to this kind of target; none for the direct way. */
   processes(kind: TargetKind): readonly RouteProcess[];
   /** Throws the last words of a process of this way that has ended. */
@@ -48,14 +61,14 @@ export type StartRoute = (context: RouteContext) => Promise<Route>;
 
 /** The port of one of the target's own listeners. */
 export function targetPort(target: BenchTarget, kind: TargetKind): number {
-  return kind === "plain" ? target.plainPort : target.tlsPort;
+  return kind === "tls" ? target.tlsPort : target.plainPort;
 }
 
 /** A way made of `subprocesses`, and of whatever else `stack` holds: the last step of starting it. */
 export function makeRoute(
   stack: AsyncDisposableStack,
   subprocesses: readonly Subprocess[],
-  route: Pick<Route, "url" | "processes">,
+  route: Pick<Route, "url" | "host" | "processes">,
 ): Route {
   const moved = stack.move();
   return {
