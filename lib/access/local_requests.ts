@@ -3,7 +3,7 @@ import { endToEnd, requestedUpgrade } from "../http1/fields.ts";
 import { encodeRequestHead, type Field, field, getField, type HeadLimits } from "../http1/head.ts";
 import { noBytes } from "../bytes/bytes.ts";
 import type { Exchange } from "../net/exchange.ts";
-import type { UpstreamConnection, UpstreamPool } from "../net/upstream.ts";
+import type { UpstreamConnection, UpstreamPool } from "../net/upstream_pool.ts";
 import type { StreamError } from "../protocol/errors.ts";
 import { answerError, type RelayError } from "../relay/errors.ts";
 import { forward, type ForwardHost, type ForwardLimits } from "../relay/forward/forward.ts";

@@ -34,7 +34,7 @@ import type { Stream, StreamEvents } from "../protocol/stream.ts";
 import { type Span, withTrace } from "../trace.ts";
 import type { Credentials } from "./credentials.ts";
 import { type Impersonator, ProofError } from "./impersonator.ts";
-import type { UpstreamConnection, UpstreamEvents, UpstreamPool } from "../net/upstream.ts";
+import type { UpstreamConnection, UpstreamEvents, UpstreamPool } from "../net/upstream_pool.ts";
 
 /** What serving a stream needs. */
 export interface ServeContext {

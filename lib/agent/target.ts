@@ -1,7 +1,7 @@
 /** One target that the agent serves: its connections, its credential and what is counted of it. */
 import { getField, type HeadLimits, type RequestHead } from "../http1/head.ts";
 import type { Log } from "../log.ts";
-import { UpstreamPool } from "../net/upstream.ts";
+import { UpstreamPool } from "../net/upstream_pool.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
 import { type Span, spanMethod, type Tracer } from "../trace.ts";

@@ -34,7 +34,7 @@ import { StreamTable } from "./stream_table.ts";
 import { parseTargetKey, type TargetKey } from "./target_key.ts";
 import { HeldBytes, Version1 } from "./version1.ts";
 import { Version2 } from "./version2.ts";
-import { ReceiveWindow, WindowBudget } from "./window.ts";
+import { ReceiveWindow, WindowBudget } from "./receive_window.ts";
 
 /**
  * All streams of a session share one line, so what fills it for one of them fills it for all: 16 MiB

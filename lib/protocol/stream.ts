@@ -2,7 +2,7 @@
 import { concat, noBytes } from "../bytes/bytes.ts";
 import { ProtocolError, StreamError } from "./errors.ts";
 import { FrameType } from "./frame.ts";
-import { ReceiveWindow } from "./window.ts";
+import { ReceiveWindow } from "./receive_window.ts";
 
 /**
  * What a stream's owner does with what arrives; called while a message is read, so they must be

@@ -5,7 +5,7 @@ import { Credentials, type TokenFile } from "../../lib/agent/credentials.ts";
 import { Impersonator } from "../../lib/agent/impersonator.ts";
 import { serve, type ServeContext } from "../../lib/agent/serve.ts";
 import { impersonationDemands } from "../../lib/config/entries/identity.ts";
-import { UpstreamPool } from "../../lib/net/upstream.ts";
+import { UpstreamPool } from "../../lib/net/upstream_pool.ts";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
 import { dialTarget } from "../../lib/runtime/node/dial_target.ts";
 import { makeKey } from "../callers/issuer.ts";

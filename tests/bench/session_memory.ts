@@ -1,8 +1,8 @@
 /** What people's sessions take of memory, in a process of their own. */
 import { MemorySessions } from "../../lib/relay/signin/memory_sessions.ts";
 import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
-import { OpenedCookies } from "../../lib/relay/signin/opened_cookies.ts";
-import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
+import { OpenedSeals } from "../../lib/relay/signin/opened_seals.ts";
+import { SessionKeys } from "../../lib/relay/signin/seals.ts";
 import { outputOf } from "./subprocess.ts";
 
 /** What is made. */
@@ -55,7 +55,7 @@ async function main({ sessions: count, groups }: SessionLoad): Promise<void> {
     ...{ idleMs: 3_600_000, relay: "relay", changed() {} },
   });
   const keys = await SessionKeys.from([new Uint8Array(32)], clock);
-  const opened = new OpenedCookies({ keys, clock });
+  const opened = new OpenedSeals({ keys, clock });
   const host = "app.example.com";
   const add = async (number: number): Promise<void> => {
     const record = recordOf(number, groups, clock.nowMs());

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Log } from "../../lib/log.ts";
-import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
+import { SessionKeys } from "../../lib/relay/signin/seals.ts";
 import { PeopleSessions } from "../../lib/relay/signin/people_sessions.ts";
 import { maxSessionsOfPerson, type SessionRecord } from "../../lib/relay/signin/sessions.ts";
 import { SharedSessions } from "../../lib/relay/signin/shared_sessions.ts";

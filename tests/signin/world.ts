@@ -6,7 +6,7 @@ import { pageOf } from "../../lib/relay/pages/pager.tsx";
 import type { PortalService } from "../../lib/relay/pages/portal.tsx";
 import { loginApp, type LoginPages } from "../../lib/relay/signin/login_app.tsx";
 import { serviceApp } from "../../lib/relay/signin/service_app.tsx";
-import { SessionKeys } from "../../lib/relay/signin/session_keys.ts";
+import { SessionKeys } from "../../lib/relay/signin/seals.ts";
 import { MemorySessions } from "../../lib/relay/signin/memory_sessions.ts";
 import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
 import { SignIn } from "../../lib/relay/signin/sign_in.ts";

@@ -1,7 +1,7 @@
 /** Who asks for a tunnel, and why somebody does not get one. */
 import type { RelayError } from "../errors.ts";
 import type { VerifiedClaims } from "../../policies/caller_attributes.ts";
-import type { CallerKind } from "./methods.ts";
+import type { CallerKind } from "./caller_methods.ts";
 import type { NamePatterns } from "../../domain/name_patterns.ts";
 
 /** A caller that proved who it is, or that nobody asked. */

@@ -8,7 +8,7 @@ import { isHost } from "../../http1/request_target.ts";
 import type { Peer } from "../../net/exchange.ts";
 import { crossSiteRefused } from "../errors.ts";
 import { type Caller, Denial } from "./caller.ts";
-import { isAmbient } from "./methods.ts";
+import { isAmbient } from "./caller_methods.ts";
 
 const crossSite = new Denial("cross_site", crossSiteRefused);
 

@@ -26,6 +26,7 @@ import {
   parseRecord,
   relaySchema,
 } from "./lease_record.ts";
+import { LeaseRenewal } from "./lease_renewal.ts";
 import { SharedClock } from "./shared_clock.ts";
 import type { Store } from "./store.ts";
 import { isWrongServer } from "./store_error.ts";
@@ -103,7 +104,7 @@ export class SharedDirectory implements Directory {
   /** Heartbeats that are under way: one, as a rule. */
   readonly #beats = new Set<Promise<void>>();
   #lastNumber = 0;
-  #renewing: Iterator<Written> | undefined;
+  readonly #renewal: LeaseRenewal<Written>;
   #timer: ReturnType<typeof setInterval> | undefined;
   #isUp = false;
   #isSettled = false;
@@ -131,6 +132,7 @@ export class SharedDirectory implements Directory {
     this.#relay = relay;
     this.#events = events;
     this.#timing = timing;
+    this.#renewal = new LeaseRenewal(timing);
   }
 
   open(url: string): void {
@@ -339,22 +341,9 @@ export class SharedDirectory implements Directory {
     await inBatches(missing, (written) => this.#write(written));
   }
 
-  /** The share of all leases that is due with this heartbeat. */
   async #renewLeases(): Promise<void> {
     await this.#catchUp();
-    const { heartbeatMs, renewalMs } = this.#timing;
-    const share = Math.ceil(this.#claims.size * heartbeatMs / renewalMs);
-    const due: Written[] = [];
-    while (due.length < share) {
-      this.#renewing ??= this.#claims.values();
-      const next = this.#renewing.next();
-      if (next.done) {
-        this.#renewing = undefined;
-        break;
-      }
-      due.push(next.value);
-    }
-    await inBatches(due, (written) => this.#write(written));
+    await inBatches(this.#renewal.due(this.#claims), (written) => this.#write(written));
   }
 
   async #write(written: Written): Promise<void> {

@@ -12,7 +12,7 @@ import {
 import type { Framing } from "../../http1/body.ts";
 import type { Peer } from "../../net/exchange.ts";
 import { isAccessToken } from "../callers/credential.ts";
-import { withoutCredential } from "../callers/methods.ts";
+import { withoutCredential } from "../callers/caller_methods.ts";
 import { withoutOwnCookies } from "../relay_cookies.ts";
 import { isForwardingField } from "./forwarding_fields.ts";
 import { hopKeys } from "./hop_names.ts";

@@ -13,7 +13,7 @@ import {
   relayLost,
 } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
-import { mayTryAnotherRelay } from "../forward/retry.ts";
+import { mayTryAnotherRelay } from "../forward/retry_rules.ts";
 import type { Route } from "../route.ts";
 import { HopAttempt, type HopAttemptEnd } from "./hop_attempt.ts";
 import type { HopChannel } from "./hop_channel.ts";

@@ -1,7 +1,7 @@
 /** One try to have another relay take a request. */
 import { HeadError, type HeadLimits, type ResponseHead } from "../../http1/head.ts";
 import { HeadReader } from "../../http1/head_reader.ts";
-import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
+import type { UpstreamConnection, UpstreamPool } from "../../net/upstream_pool.ts";
 import type { Deadline, Deadlines } from "../limits/deadlines.ts";
 import { HopChannel } from "./hop_channel.ts";
 import { readHopAnswer } from "./hop_fields.ts";

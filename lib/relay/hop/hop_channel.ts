@@ -1,7 +1,7 @@
 /** A connection to another relay, once that has accepted a request: what a stream is elsewhere. */
 import { noBytes } from "../../bytes/bytes.ts";
 import type { Channel } from "../../net/channel.ts";
-import type { UpstreamConnection, UpstreamPool } from "../../net/upstream.ts";
+import type { UpstreamConnection, UpstreamPool } from "../../net/upstream_pool.ts";
 import { StreamError } from "../../protocol/errors.ts";
 import type { StreamEvents } from "../../protocol/stream.ts";
 

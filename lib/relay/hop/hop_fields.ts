@@ -18,7 +18,7 @@ import type { Exchange, Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { clusterRouteOf, type Route } from "../route.ts";
-import { isCallerKind } from "../callers/methods.ts";
+import { isCallerKind } from "../callers/caller_methods.ts";
 import { type CallerIdentity, noIdentity } from "../people/identities.ts";
 import { decodeIdentity, encodeIdentity } from "./hop_identity.ts";
 import { anyName } from "../../domain/name_patterns.ts";

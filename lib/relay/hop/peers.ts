@@ -1,6 +1,6 @@
 /** The other relays as they are reached: connections to each, and which of them fail just now. */
 import type { ByteSocket } from "../../net/byte_socket.ts";
-import { UpstreamPool } from "../../net/upstream.ts";
+import { UpstreamPool } from "../../net/upstream_pool.ts";
 import type { Holder } from "../directory/directory.ts";
 
 /** Connects to another relay's internal listener. @throws {StreamError} that says why it can't. */

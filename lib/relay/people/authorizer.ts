@@ -8,7 +8,7 @@ import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest, Callers } from "../callers/callers.ts";
 import { anyCertificate } from "../callers/certificates.ts";
 import { readCredential, readOwnCredential } from "../callers/credential.ts";
-import { isAmbient } from "../callers/methods.ts";
+import { isAmbient } from "../callers/caller_methods.ts";
 import { callerUnknown, policyDenied } from "../errors.ts";
 import { type AccessRequirements, PolicyGrant, withGrant } from "./access_requirements.ts";
 import type { People } from "./people.ts";

@@ -4,7 +4,7 @@ import { type Field, field } from "../../http1/head.ts";
 import type { Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
-import { isAnonymous } from "../callers/methods.ts";
+import { isAnonymous } from "../callers/caller_methods.ts";
 import {
   cannotImpersonate,
   identityTooLarge,

@@ -9,7 +9,7 @@ import type { Route } from "../route.ts";
 import { requirementsOf } from "../services/service_authorizer.ts";
 import { destinationOf } from "./destination.ts";
 import { RequestContext } from "./request_context.ts";
-import { TunnelRequest } from "./tunnel_request.ts";
+import { ForwardedRequest } from "./forwarded_request.ts";
 
 /** What is told, or why a request can't go on; a promise only where something has to be signed. */
 export function callerIdentity(
@@ -79,5 +79,5 @@ export function refuseIdentity(
   error: RelayError,
 ): void {
   const context = new RequestContext(relay, exchange, route, { caller });
-  new TunnelRequest(context, exchange, destinationOf(route)).refuse(error);
+  new ForwardedRequest(context, exchange, destinationOf(route)).refuse(error);
 }

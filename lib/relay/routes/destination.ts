@@ -13,7 +13,7 @@ import {
 } from "../errors.ts";
 import { impersonates, type TargetView } from "../forward/headers.ts";
 import type { ClusterRoute, Route, ServiceRoute } from "../route.ts";
-import { withPublicHost } from "../services/public_host.ts";
+import { withPublicHost } from "../services/response_host.ts";
 import { serviceResponseFields } from "../services/service_response_fields.ts";
 import { returnedByService } from "../services/response_rules.ts";
 

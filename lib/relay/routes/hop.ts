@@ -8,10 +8,10 @@ import { acceptHop, answerNotHere, type Hop, readHop } from "../hop/hop_fields.t
 import type { Relay } from "../relay.ts";
 import { destinationOf } from "./destination.ts";
 import type { Route } from "../route.ts";
-import { answersItself, forwardingRefusal } from "./refusals.ts";
+import { answersItself, forwardingRefusal } from "./request_refusals.ts";
 import { RequestContext } from "./request_context.ts";
 import { TcpRequest } from "./tcp_request.ts";
-import { TunnelRequest } from "./tunnel_request.ts";
+import { ForwardedRequest } from "./forwarded_request.ts";
 
 /** What another relay has marked, or somebody who says so; nothing for a caller's own request. */
 export function hopOf(relay: Relay, { head }: Exchange): Hop | "forged" | undefined {
@@ -82,10 +82,10 @@ function requestOf(
   context: RequestContext,
   { exchange, acceptWebSocket }: RelayBindings,
   route: Route,
-): TunnelRequest {
+): ForwardedRequest {
   const destination = destinationOf(route);
   const isTcp = route.kind === "service" && route.transport === "tcp";
   return isTcp
     ? new TcpRequest(context, exchange, destination, acceptWebSocket)
-    : new TunnelRequest(context, exchange, destination);
+    : new ForwardedRequest(context, exchange, destination);
 }

@@ -7,7 +7,7 @@ import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { destinationOf } from "./destination.ts";
-import { refusalOf } from "./refusals.ts";
+import { refusalOf } from "./request_refusals.ts";
 import { RequestContext } from "./request_context.ts";
 import { TcpRequest } from "./tcp_request.ts";
 

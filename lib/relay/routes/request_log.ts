@@ -1,7 +1,7 @@
 /** What is logged of a request, and what its span says. */
 import type { ExchangeEnd } from "../../net/exchange.ts";
 import { type Span, spanMethod, type Tracer } from "../../trace.ts";
-import { isAnonymous } from "../callers/methods.ts";
+import { isAnonymous } from "../callers/caller_methods.ts";
 import { clusterNotAvailable, type RelayError } from "../errors.ts";
 import { withoutQuery } from "../route.ts";
 import type { RequestContext } from "./request_context.ts";

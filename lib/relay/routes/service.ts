@@ -26,9 +26,9 @@ import { PolicyDenial } from "../people/authorizer.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
-import { answersItself, refusalOf } from "./refusals.ts";
+import { answersItself, refusalOf } from "./request_refusals.ts";
 import { RequestContext } from "./request_context.ts";
-import { TunnelRequest } from "./tunnel_request.ts";
+import { ForwardedRequest } from "./forwarded_request.ts";
 
 /** The app with culvert's own paths; its handlers find the service in `c.env.service`. */
 export type OwnPaths = Hono<RelayEnv>;
@@ -153,7 +153,7 @@ function serve(
   const bound = boundToIdentity(relay, exchange, route, caller, told);
   const context = new RequestContext(relay, exchange, route, { caller: bound, identity: told });
   const destination = destinationOf(route, { signsIn: relay.signIn !== undefined });
-  new TunnelRequest(context, exchange, destination).serve({
+  new ForwardedRequest(context, exchange, destination).serve({
     refusal: () =>
       refusalOf(relay, exchange, context) ??
         (told.impersonation ? undefined : impersonationRefusal(exchange, route)),

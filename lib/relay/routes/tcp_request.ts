@@ -10,11 +10,11 @@ import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { RelayBindings } from "../env.ts";
 import { answerError, fromStreamError, type RelayError, responseTimeout } from "../errors.ts";
-import type { RetryReason } from "../forward/retry.ts";
+import type { RetryReason } from "../forward/retry_rules.ts";
 import { PacedChannel } from "../limits/paced_channel.ts";
 import type { Destination } from "./destination.ts";
 import type { RequestContext } from "./request_context.ts";
-import { TunnelRequest } from "./tunnel_request.ts";
+import { ForwardedRequest } from "./forwarded_request.ts";
 
 /**
  * What a caller whose bytes come as they are asks to upgrade to: a relay that hands on a connection of
@@ -36,7 +36,7 @@ const notConnectedCodes: ReadonlySet<StreamErrorCode> = new Set(
 const nobody = (): void => {};
 
 /** One connection. It is answered with 101 only once the agent has connected to the target. */
-export class TcpRequest extends TunnelRequest {
+export class TcpRequest extends ForwardedRequest {
   readonly #exchange: Exchange;
   readonly #destination: Destination;
   readonly #acceptWebSocket: RelayBindings["acceptWebSocket"];

@@ -13,9 +13,9 @@ import type { CallerIdentity } from "../people/identities.ts";
 import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
 import { hopOf, serveHop } from "./hop.ts";
-import { answersItself, refusalOf } from "./refusals.ts";
+import { answersItself, refusalOf } from "./request_refusals.ts";
 import { RequestContext } from "./request_context.ts";
-import { TunnelRequest } from "./tunnel_request.ts";
+import { ForwardedRequest } from "./forwarded_request.ts";
 
 /** Handles everything under `/tunnel/`. The answer goes straight to the exchange. */
 export function tunnelHandler(
@@ -110,7 +110,7 @@ function serve(
   if ("status" in told) return refuseIdentity(relay, exchange, route, caller, told);
   const bound = boundToIdentity(relay, exchange, route, caller, told);
   const context = new RequestContext(relay, exchange, route, { caller: bound, identity: told });
-  new TunnelRequest(context, exchange, destinationOf(route)).serve({
+  new ForwardedRequest(context, exchange, destinationOf(route)).serve({
     refusal: () => refusalOf(relay, exchange, context),
     answersItself: () => answersItself(exchange),
   });

@@ -10,7 +10,7 @@ import { answerError, methodNotAllowed } from "../errors.ts";
 import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
-import { isAnonymous } from "../callers/methods.ts";
+import { isAnonymous } from "../callers/caller_methods.ts";
 
 /** Handles `GET /.culvert/whoami`: who the relay takes the caller for, and whether it may open the service. */
 export function whoamiHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<Response> {

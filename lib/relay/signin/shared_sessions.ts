@@ -9,7 +9,7 @@ import type { Log } from "../../log.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import { maxHosts } from "./memory_sessions.ts";
 import { RecordMemory } from "./record_memory.ts";
-import type { SessionKeys } from "./session_keys.ts";
+import type { SessionKeys } from "./seals.ts";
 import {
   type FoundSessions,
   isMeant,

@@ -11,10 +11,10 @@ import { isPrintableName } from "../../domain/printable_name.ts";
 import { cookieNames, readCookie, setCookie } from "../relay_cookies.ts";
 import { Handoff } from "./handoff.ts";
 import { type OidcClient, OidcProvider, type VerifiedSignIn } from "./oidc_provider.ts";
-import { OpenedCookies } from "./opened_cookies.ts";
+import { OpenedSeals } from "./opened_seals.ts";
 import { PeopleSessions } from "./people_sessions.ts";
 import { ProviderError } from "./provider_error.ts";
-import type { SessionKeys } from "./session_keys.ts";
+import type { SessionKeys } from "./seals.ts";
 import type { SessionClient, SessionRecord, Sessions } from "./sessions.ts";
 import type { AccessDecision, DecideAccess, Site } from "./site.ts";
 import { DeviceCodes, type DeviceStore } from "./programs/device_codes.ts";
@@ -83,7 +83,7 @@ export class SignIn {
   readonly people: PeopleSessions;
   #options: SignInOptions;
   #providers = new Map<string, OidcProvider>();
-  readonly #opened: OpenedCookies;
+  readonly #opened: OpenedSeals;
   readonly #refreshing = new Map<string, Promise<SessionRecord | undefined>>();
 
   constructor(options: SignInOptions, clients: readonly OidcClient[], context: SignInContext) {
@@ -91,7 +91,7 @@ export class SignIn {
     this.#options = options;
     this.handoff = new Handoff(this);
     this.people = new PeopleSessions(context);
-    this.#opened = new OpenedCookies(context);
+    this.#opened = new OpenedSeals(context);
     this.replace(options, clients);
   }
 

@@ -14,7 +14,7 @@ import type {
   StreamStatus,
 } from "../../domain/status.ts";
 import { type Registration, serves } from "../agents/registry.ts";
-import { isAnonymous } from "../callers/methods.ts";
+import { isAnonymous } from "../callers/caller_methods.ts";
 import type { Relay } from "../relay.ts";
 import { withoutQuery } from "../route.ts";
 import { type EntryFacts, noEntryFacts } from "./entry_facts.ts";

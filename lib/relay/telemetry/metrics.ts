@@ -8,7 +8,7 @@ import { MetricHistory } from "./metric_history.ts";
 import type { SessionStats } from "../../protocol/session_options.ts";
 import { CloseCode } from "../../protocol/errors.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
-import type { RetryReason } from "../forward/retry.ts";
+import type { RetryReason } from "../forward/retry_rules.ts";
 import type { LookupResult } from "../directory/lookups.ts";
 import type { HopResult } from "../hop/peer_routing.ts";
 import type { Registry } from "../agents/registry.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { encodeLatin1 } from "../../../lib/bytes/bytes.ts";
 import { defaultHeadLimits } from "../../../lib/http1/head.ts";
-import { UpstreamPool } from "../../../lib/net/upstream.ts";
+import { UpstreamPool } from "../../../lib/net/upstream_pool.ts";
 import { HopAttempt, type HopAttemptEnd } from "../../../lib/relay/hop/hop_attempt.ts";
 import { Deadlines } from "../../../lib/relay/limits/deadlines.ts";
 import { Caller } from "../../net/setup.ts";

@@ -14,7 +14,7 @@ import { formatAddress } from "../../../config/options/address.ts";
 import { defaultHeadLimits } from "../../../http1/head.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
-import { UpstreamPool } from "../../../net/upstream.ts";
+import { UpstreamPool } from "../../../net/upstream_pool.ts";
 import { withTimeout } from "../../dial.ts";
 import { HttpServer } from "../http_server.ts";
 import { listenFailure, untilSignalled } from "../program.ts";

@@ -10,7 +10,7 @@ import { Watches } from "../../../admin/watch.ts";
 import { shortened } from "../../../relay/status/relay_status.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
 import { StatusListener } from "../../../admin/status_listener.tsx";
-import { Leases } from "../../../admin/leases.ts";
+import { Leases } from "../../../admin/lease_expiry.ts";
 import { PeerStatuses } from "../../../admin/peer_statuses.ts";
 import { peerFetch } from "../../deno/peer_fetch.ts";
 import type { TlsFiles } from "../tls_files.ts";

@@ -16,7 +16,7 @@ import {
   MemoryDevices,
   SharedDevices,
 } from "../../../relay/signin/programs/device_codes.ts";
-import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/session_keys.ts";
+import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/seals.ts";
 import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
 import type { Sessions } from "../../../relay/signin/sessions.ts";
 import type { SignInAudit } from "../../../relay/signin/sign_in_audit.ts";

@@ -11,7 +11,7 @@ import { Denial } from "../callers/caller.ts";
 import { answerError, fromStreamError, graceOver, type RelayError, relayLost } from "../errors.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
 import { forwardedFields, type TargetView } from "../forward/headers.ts";
-import { rerouteReason, type RetryReason, retryReason } from "../forward/retry.ts";
+import { rerouteReason, type RetryReason, retryReason } from "../forward/retry_rules.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadlines } from "../limits/deadlines.ts";
 import type { RefusalThrottle } from "../limits/refusal_throttle.ts";
@@ -29,7 +29,7 @@ export interface RequestChecks {
 }
 
 /** One request and the sessions that it is tried through. */
-export class TunnelRequest implements ForwardHost {
+export class ForwardedRequest implements ForwardHost {
   readonly upgrade: string | undefined;
   readonly context: RequestContext;
   readonly #relay: Relay;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type PoolOptions, UpstreamConnection, UpstreamPool } from "../../lib/net/upstream.ts";
+import { type PoolOptions, UpstreamConnection, UpstreamPool } from "../../lib/net/upstream_pool.ts";
 import type { ByteSocket } from "../../lib/net/byte_socket.ts";
 import { Caller } from "../net/setup.ts";
 import { eventually } from "../support/deadline.ts";

@@ -1,7 +1,7 @@
 /** Sealed texts that were opened lately: to open one costs as much as all else that a request needs. */
 import type { JWTPayload } from "jose";
 import type { Clock } from "../../jwt/clock.ts";
-import type { Purpose, SessionKeys } from "./session_keys.ts";
+import type { Purpose, SessionKeys } from "./seals.ts";
 
 /** Texts that are remembered; the one that was opened first makes room. */
 const maxOpened = 20_000;
@@ -27,7 +27,7 @@ export interface OpenedContext {
  * a digest takes as long as all the rest of finding a session, and hides nothing: the keys that open
  * all of them lie beside it.
  */
-export class OpenedCookies {
+export class OpenedSeals {
   readonly #context: OpenedContext;
   readonly #opened = new Map<string, Opened>();
   /** Counts changes of the keys. */

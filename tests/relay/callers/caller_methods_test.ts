@@ -6,7 +6,7 @@ import {
   isAnonymous,
   isCallerKind,
   withoutCredential,
-} from "../../../lib/relay/callers/methods.ts";
+} from "../../../lib/relay/callers/caller_methods.ts";
 
 Deno.test("isAmbient: browsers attach a credential by themselves unless its method says otherwise", () => {
   assert.deepEqual(

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ReceiveWindow, WindowBudget } from "../../lib/protocol/window.ts";
+import { ReceiveWindow, WindowBudget } from "../../lib/protocol/receive_window.ts";
 import { check } from "./property.ts";
 
 const NO_ROOM = new WindowBudget(0);

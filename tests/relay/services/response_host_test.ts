@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { field, type RequestHead } from "../../../lib/http1/head.ts";
 import type { Exchange } from "../../../lib/net/exchange.ts";
-import { withPublicHost } from "../../../lib/relay/services/public_host.ts";
+import { withPublicHost } from "../../../lib/relay/services/response_host.ts";
 
 function exchange(isTls: boolean): Exchange {
   const head: RequestHead = {
