@@ -19,6 +19,7 @@ export const programs: readonly Program[] = [
       ...["--allow-run", "--allow-sys=hostname"],
     ],
   },
+  { name: "operator", permissions: ["--allow-net", "--allow-read", "--allow-env"] },
 ];
 
 /** Runs Deno with these arguments, its output on ours; ends this process if that fails. */

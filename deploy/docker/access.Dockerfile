@@ -2,8 +2,8 @@
 #
 #   docker build -f deploy/docker/access.Dockerfile -t culvert-access .
 #
-# The program is one file of JavaScript beside Deno: nothing is fetched at start, nothing is written,
-# and the final stage has no shell. A container's loopback is its own: let it listen on all interfaces
+# The program is one file of JavaScript beside Deno: nothing is fetched at start, nothing is written but
+# the tokens of `access login`, and the final stage has no shell. A container's loopback is its own: let it listen on all interfaces
 # of the container, as with --listen :5432, and publish the port on loopback.
 
 # Both stages must have the same Deno: the one that the tests ran with.
@@ -36,4 +36,5 @@ WORKDIR /app
 ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 # Without --no-prompt, a permission that is missing would be asked for instead of refused.
 ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
-            "--allow-net", "--allow-read", "--allow-env", "/app/access.js"]
+            "--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-run", "--allow-sys=hostname", \
+            "/app/access.js"]
