@@ -5,7 +5,8 @@ import { type Column, Table } from "../table.tsx";
 import { When } from "../time.tsx";
 import { visible } from "../visible.ts";
 import { shortId } from "./attention.ts";
-import { endLink, pathOf, sortLink } from "./links.ts";
+import { endColumn } from "./end_column.tsx";
+import { pathOf, sortLink } from "./links.ts";
 import { clusterOrders, type ClusterState, stateOf } from "./lists.ts";
 import type { StatusModel } from "./model.ts";
 import { ListSection, shown } from "./section.tsx";
@@ -103,22 +104,16 @@ function columns(
       sort: sort("disconnect"),
       cell: ({ cluster, isFirst }) => isFirst && <Disconnect cluster={cluster} nowMs={nowMs} />,
     },
-    ...mayAct
-      ? [{
-        label: "Disconnect the agent",
-        kind: "act" as const,
-        cell: ({ agent }: Row) =>
-          agent && (
-            <a
-              class="button danger small"
-              href={endLink("agent", agent.id)}
-              aria-label={`Disconnect agent ${visible(agent.id)} of ${visible(agent.cluster)}`}
-            >
-              Disconnect
-            </a>
-          ),
-      }]
-      : [],
+    ...endColumn<Row>(
+      mayAct,
+      { label: "Disconnect the agent", verb: "Disconnect" },
+      ({ agent }) =>
+        agent && {
+          what: "agent",
+          id: agent.id,
+          title: `Disconnect agent ${visible(agent.id)} of ${visible(agent.cluster)}`,
+        },
+    ),
   ];
 }
 

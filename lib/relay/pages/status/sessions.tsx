@@ -2,7 +2,8 @@
 import { type Column, Table } from "../table.tsx";
 import { When } from "../time.tsx";
 import { visible } from "../visible.ts";
-import { endLink, sortLink } from "./links.ts";
+import { endColumn } from "./end_column.tsx";
+import { sortLink } from "./links.ts";
 import { sessionOrders } from "./lists.ts";
 import type { SessionRow, StatusModel } from "./model.ts";
 import { ListSection, shown } from "./section.tsx";
@@ -55,20 +56,14 @@ function columns(
     },
     { label: "Ends", cell: ({ expiresMs }) => <When atMs={expiresMs} nowMs={nowMs} /> },
     { label: "Session", cell: ({ id }) => <code>{visible(id)}</code> },
-    ...mayAct
-      ? [{
-        label: "Revoke the session",
-        kind: "act" as const,
-        cell: ({ id, user }: SessionRow) => (
-          <a
-            class="button danger small"
-            href={endLink("session", id)}
-            aria-label={`Revoke the session ${visible(id)} of ${visible(user)}`}
-          >
-            Revoke
-          </a>
-        ),
-      }]
-      : [],
+    ...endColumn<SessionRow>(
+      mayAct,
+      { label: "Revoke the session", verb: "Revoke" },
+      ({ id, user }) => ({
+        what: "session",
+        id,
+        title: `Revoke the session ${visible(id)} of ${visible(user)}`,
+      }),
+    ),
   ];
 }

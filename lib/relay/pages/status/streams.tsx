@@ -4,7 +4,8 @@ import { bytes, count } from "../bytes.ts";
 import { type Column, Table } from "../table.tsx";
 import { When } from "../time.tsx";
 import { visible } from "../visible.ts";
-import { endLink, sortLink } from "./links.ts";
+import { endColumn } from "./end_column.tsx";
+import { sortLink } from "./links.ts";
 import { streamOrders } from "./lists.ts";
 import type { StatusModel } from "./model.ts";
 import { ListSection, shown } from "./section.tsx";
@@ -68,21 +69,11 @@ function streamColumns(
       sort: sort("bytes"),
       cell: ({ bytesIn, bytesOut }) => `${amount(bytesIn)} / ${amount(bytesOut)}`,
     },
-    ...mayAct
-      ? [{
-        label: "End the stream",
-        kind: "act" as const,
-        cell: ({ id }: StreamStatus) => (
-          <a
-            class="button danger small"
-            href={endLink("stream", id)}
-            aria-label={`End stream ${visible(id)}`}
-          >
-            End
-          </a>
-        ),
-      }]
-      : [],
+    ...endColumn<StreamStatus>(
+      mayAct,
+      { label: "End the stream", verb: "End" },
+      ({ id }) => ({ what: "stream", id, title: `End stream ${visible(id)}` }),
+    ),
   ];
 }
 
