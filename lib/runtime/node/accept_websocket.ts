@@ -1,22 +1,9 @@
 /** The server's opening handshake (RFC 6455 section 4.2.2), on a connection that a request came over. */
 import type { Socket } from "node:net";
-import {
-  encodeResponseHead,
-  type Field,
-  field,
-  getField,
-  type RequestHead,
-} from "../../http1/head.ts";
+import { encodeResponseHead, field, getField, type RequestHead } from "../../http1/head.ts";
+import type { WebSocketAnswer } from "../../relay/env.ts";
 import { acceptOf, handshakeFault } from "../../websocket/handshake.ts";
 import { NodeWebSocket } from "./node_websocket.ts";
-
-/** How a handshake is answered. */
-export interface WebSocketAnswer {
-  /** The subprotocol, one of those that were offered; none without it. */
-  readonly protocol?: string;
-  /** Further fields of the 101. */
-  readonly fields?: readonly Field[];
-}
 
 /** What becomes of the connection then. */
 export interface AcceptOptions extends WebSocketAnswer {

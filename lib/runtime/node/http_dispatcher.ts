@@ -4,7 +4,7 @@ import { type Field, field } from "../../http1/head.ts";
 import { AppRequest } from "../../net/app_request.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import type { MessageSocket } from "../../protocol/socket.ts";
-import type { WebSocketAnswer } from "./accept_websocket.ts";
+import type { WebSocketAnswer } from "../../relay/env.ts";
 
 /** Completes a WebSocket's handshake. */
 export type AcceptWebSocket = (answer?: WebSocketAnswer) => Promise<MessageSocket>;

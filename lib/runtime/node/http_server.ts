@@ -9,7 +9,8 @@ import { peerBehindProxy } from "../../net/proxied_peer.ts";
 import type { RawExchange } from "../../net/raw_exchange.ts";
 import { maxMessageBytes } from "../../protocol/frame.ts";
 import type { MessageSocket } from "../../protocol/socket.ts";
-import { acceptWebSocket, type WebSocketAnswer } from "./accept_websocket.ts";
+import type { WebSocketAnswer } from "../../relay/env.ts";
+import { acceptWebSocket } from "./accept_websocket.ts";
 import { type AppFetch, HttpDispatcher } from "./http_dispatcher.ts";
 import { type H2Abuse, H2Connection } from "./http2/h2_connection.ts";
 import {

@@ -54,7 +54,6 @@ export class NodeWebSocket implements MessageSocket {
   #state: State = "open";
   /** How the peer closed, for the report at the connection's end. */
   #peerClose: { readonly code: number; readonly reason: string } | undefined;
-  #hasSentClose = false;
   /** The owner has asked for nothing more to be read. */
   #mustPause = false;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
@@ -206,8 +205,7 @@ export class NodeWebSocket implements MessageSocket {
 
   /** Our Close, once; nothing follows it. */
   #sendClose(code: number, reason: string): void {
-    if (this.#hasSentClose || this.#state === "closed") return;
-    this.#hasSentClose = true;
+    if (this.#state !== "open") return;
     this.#state = "closing";
     this.#socket.write(encodeFrame(Opcode.Close, encodeClose(code, reason), this.#nextMask()));
   }
