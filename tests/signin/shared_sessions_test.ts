@@ -10,7 +10,6 @@ import { hasRedis, Redis } from "../support/redis.ts";
 
 const systemClock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
-const ignore = !hasRedis;
 
 interface Relay extends AsyncDisposable {
   readonly name: string;
@@ -82,11 +81,21 @@ function record(id: string, more: Partial<SessionRecord> = {}): SessionRecord {
   };
 }
 
-Deno.test({
-  name: "A session begun at one relay is known at another, and the store has nothing in clear",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+/** A test with a Redis of its own. */
+function redisTest(name: string, fn: (redis: Redis) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: !hasRedis,
+    async fn() {
+      await using redis = await Redis.start();
+      await fn(redis);
+    },
+  });
+}
+
+redisTest(
+  "A session begun at one relay is known at another, and the store has nothing in clear",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -101,13 +110,11 @@ Deno.test({
     }
     store.close();
   },
-});
+);
 
-Deno.test({
-  name: "A session that ends at one relay ends within two seconds at the others",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "A session that ends at one relay ends within two seconds at the others",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -136,13 +143,11 @@ Deno.test({
       }),
     );
   },
-});
+);
 
-Deno.test({
-  name: "A session that ends before a relay has first asked for changes ends there too",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "A session that ends before a relay has first asked for changes ends there too",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis, 60_000, systemClock, false);
     await one.sessions.put(record("s-1"));
@@ -152,13 +157,11 @@ Deno.test({
     assert.equal(two.sessions.known("s-1"), undefined);
     assert.equal(two.changes(), 1);
   },
-});
+);
 
-Deno.test({
-  name: "One relay of three refreshes a session, and the others take what it has got",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "One relay of three refreshes a session, and the others take what it has got",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await using three = await relay(redis);
@@ -179,63 +182,49 @@ Deno.test({
     assert.equal(asked, 1);
     assert.deepEqual(results.map((it) => it?.refreshToken), ["next", "next", "next"]);
   },
+);
+
+redisTest("A code is used up for all relays", async (redis) => {
+  await using one = await relay(redis);
+  await using two = await relay(redis);
+  const untilMs = Date.now() + 60_000;
+  assert.ok(await one.sessions.useOnce("code x", untilMs));
+  assert.ok(!await two.sessions.useOnce("code x", untilMs));
+  assert.ok(await two.sessions.useOnce("code y", untilMs));
 });
 
-Deno.test({
-  name: "A code is used up for all relays",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
-    await using one = await relay(redis);
-    await using two = await relay(redis);
-    const untilMs = Date.now() + 60_000;
-    assert.ok(await one.sessions.useOnce("code x", untilMs));
-    assert.ok(!await two.sessions.useOnce("code x", untilMs));
-    assert.ok(await two.sessions.useOnce("code y", untilMs));
-  },
+redisTest("Without requests a session ends, however many relays know it", async (redis) => {
+  const idleMs = 30_000;
+  let passedMs = 0;
+  const clock = { ...systemClock, nowMs: () => Date.now() + passedMs };
+  await using one = await relay(redis, idleMs, clock);
+  await using two = await relay(redis, idleMs, clock);
+  await one.sessions.put(record("s-1"));
+  assert.ok(await two.sessions.find("s-1"));
+  const key = "culvert:people:session:s-1";
+  const aliveMs = Number((await redis.ask("PTTL", key)).slice(1));
+  assert.ok(aliveMs > 0 && aliveMs <= idleMs, `${key} lives ${aliveMs} ms`);
+  // As much time passes for the relays, and for Redis.
+  passedMs = idleMs;
+  await redis.ask("PEXPIRE", key, "0");
+  assert.equal(await two.sessions.find("s-1"), undefined);
+  assert.equal(await one.sessions.find("s-1"), undefined);
 });
 
-Deno.test({
-  name: "Without requests a session ends, however many relays know it",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
-    const idleMs = 30_000;
-    let passedMs = 0;
-    const clock = { ...systemClock, nowMs: () => Date.now() + passedMs };
-    await using one = await relay(redis, idleMs, clock);
-    await using two = await relay(redis, idleMs, clock);
-    await one.sessions.put(record("s-1"));
-    assert.ok(await two.sessions.find("s-1"));
-    const key = "culvert:people:session:s-1";
-    const aliveMs = Number((await redis.ask("PTTL", key)).slice(1));
-    assert.ok(aliveMs > 0 && aliveMs <= idleMs, `${key} lives ${aliveMs} ms`);
-    // As much time passes for the relays, and for Redis.
-    passedMs = idleMs;
-    await redis.ask("PEXPIRE", key, "0");
-    assert.equal(await two.sessions.find("s-1"), undefined);
-    assert.equal(await one.sessions.find("s-1"), undefined);
-  },
-});
-
-Deno.test({
-  name: "While the store is away, sessions that a relay knows go on, and others are none",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "While the store is away, sessions that a relay knows go on, and others are none",
+  async (redis) => {
     await using one = await relay(redis);
     await one.sessions.put(record("s-1"));
     one.outage.isAway = true;
     assert.ok(await one.sessions.find("s-1"));
     assert.equal(await one.sessions.find("s-2"), undefined);
   },
-});
+);
 
-Deno.test({
-  name: "A session that ends while the store is away ends here at once, and elsewhere afterwards",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "A session that ends while the store is away ends here at once, and elsewhere afterwards",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -248,14 +237,11 @@ Deno.test({
     await eventually(() => two.sessions.known("s-1") === undefined, "the end at the other relay");
     assert.equal(await one.sessions.find("s-1"), undefined);
   },
-});
+);
 
-Deno.test({
-  name:
-    "What a refresh has got while the store is away counts here at once, and elsewhere afterwards",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "What a refresh has got while the store is away counts here at once, and elsewhere afterwards",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -271,13 +257,11 @@ Deno.test({
       "the refresh at the other relay",
     );
   },
-});
+);
 
-Deno.test({
-  name: "A session that a failed-over store has forgotten to have ended stays ended",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "A session that a failed-over store has forgotten to have ended stays ended",
+  async (redis) => {
     await using one = await relay(redis);
     await one.sessions.put(record("s-1"));
     assert.ok(await one.sessions.end("s-1"));
@@ -287,13 +271,11 @@ Deno.test({
     assert.equal(await one.sessions.find("s-1"), undefined);
     assert.match(await redis.ask("EXISTS", "culvert:people:session:s-1"), /0/);
   },
-});
+);
 
-Deno.test({
-  name: "A session that ends while it is being looked up is not known afterwards",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "A session that ends while it is being looked up is not known afterwards",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -309,13 +291,11 @@ Deno.test({
     assert.equal(sessions.known("s-1"), undefined);
     assert.equal(await sessions.end("s-1"), false);
   },
-});
+);
 
-Deno.test({
-  name: "Each relay lists the sessions of all, with their hosts and last use, and ends any of them",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "Each relay lists the sessions of all, with their hosts and last use, and ends any of them",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -343,31 +323,24 @@ Deno.test({
     assert.ok(!await people.revoke("s-2", "test"));
     assert.deepEqual((await people.list()).sessions, []);
   },
+);
+
+redisTest("One person has a bounded number of sessions, and the first ones end", async (redis) => {
+  await using one = await relay(redis);
+  for (let number = 0; number <= maxSessionsOfPerson; number++) {
+    await one.sessions.put(record(`s-${number}`, { signedInMs: Date.now() + number }));
+  }
+  await one.sessions.put(record("bob", { subject: "bob-1" }));
+  assert.equal(await one.sessions.find("s-0"), undefined);
+  assert.ok(await one.sessions.find("s-1"));
+  assert.ok(await one.sessions.find("bob"));
+  const { sessions } = await one.sessions.list();
+  assert.equal(sessions.length, maxSessionsOfPerson + 1);
 });
 
-Deno.test({
-  name: "One person has a bounded number of sessions, and the first ones end",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
-    await using one = await relay(redis);
-    for (let number = 0; number <= maxSessionsOfPerson; number++) {
-      await one.sessions.put(record(`s-${number}`, { signedInMs: Date.now() + number }));
-    }
-    await one.sessions.put(record("bob", { subject: "bob-1" }));
-    assert.equal(await one.sessions.find("s-0"), undefined);
-    assert.ok(await one.sessions.find("s-1"));
-    assert.ok(await one.sessions.find("bob"));
-    const { sessions } = await one.sessions.list();
-    assert.equal(sessions.length, maxSessionsOfPerson + 1);
-  },
-});
-
-Deno.test({
-  name: "A session that another one has replaced is none, and leads to that one for a while",
-  ignore,
-  async fn() {
-    await using redis = await Redis.start();
+redisTest(
+  "A session that another one has replaced is none, and leads to that one for a while",
+  async (redis) => {
     await using one = await relay(redis);
     await using two = await relay(redis);
     await one.sessions.put(record("s-1"));
@@ -376,4 +349,4 @@ Deno.test({
     assert.equal((await two.sessions.successorOf("s-1"))?.id, "s-2");
     assert.equal(await two.sessions.successorOf("s-2"), undefined);
   },
-});
+);

@@ -8,6 +8,7 @@ import {
   logoutRememberedMs,
   marksOf,
   marksOfLogout,
+  maxHostsOfSession,
   maxSessionsOfPerson,
   personKey,
   type SessionQuery,
@@ -22,8 +23,6 @@ import {
 
 /** Things used up, logouts and successors that are remembered, each. */
 const maxRemembered = 100_000;
-/** Hostnames that are remembered of one session. */
-export const maxHosts = 100;
 
 /** What surrounds the sessions. */
 export interface MemoryContext {
@@ -126,7 +125,7 @@ export class MemorySessions implements Sessions {
   seen(id: string, nowMs: number, host: string | undefined): void {
     const kept = this.#kept.get(id);
     if (!kept) return;
-    if (host !== undefined && kept.hosts.size < maxHosts) kept.hosts.add(host);
+    if (host !== undefined && kept.hosts.size < maxHostsOfSession) kept.hosts.add(host);
     // A second's exactness costs nothing and saves most of the moving.
     if (nowMs - kept.seenMs < 1_000) return;
     kept.seenMs = nowMs;

@@ -121,6 +121,8 @@ export interface Sessions {
   isEnded(issued: Issued): Promise<boolean>;
 }
 
+/** Hostnames that are remembered of one session. */
+export const maxHostsOfSession = 100;
 /** Sessions of one person; beyond that, the one that was begun first ends. */
 export const maxSessionsOfPerson = 50;
 /** How long a logout is remembered against tokens that are on their way, in milliseconds. */

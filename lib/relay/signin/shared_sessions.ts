@@ -7,7 +7,6 @@
  */
 import type { Log } from "../../log.ts";
 import type { Clock } from "../../jwt/clock.ts";
-import { maxHosts } from "./memory_sessions.ts";
 import { RecordMemory } from "./record_memory.ts";
 import type { SessionKeys } from "./seals.ts";
 import {
@@ -18,6 +17,7 @@ import {
   logoutRememberedMs,
   marksOf,
   marksOfLogout,
+  maxHostsOfSession,
   maxSessionsOfPerson,
   personKey,
   type SessionQuery,
@@ -295,7 +295,7 @@ export class SharedSessions implements Sessions {
     const known = this.#known.get(id);
     if (!known) return;
     const { hosts } = known;
-    const isNewHost = host !== undefined && !hosts.has(host) && hosts.size < maxHosts;
+    const isNewHost = host !== undefined && !hosts.has(host) && hosts.size < maxHostsOfSession;
     if (isNewHost) hosts.add(host);
     known.seenMs = nowMs;
     this.#known.touch(id);
