@@ -11,7 +11,7 @@ import {
 
 /** How a relay works with others. */
 export interface DirectoryOptions {
-  /** `redis://` or `rediss://`; may hold a password. A secret. */
+  /** One that `parseStoreAddress` takes; may hold a password. A secret. */
   readonly url: string;
   /** Origin of this relay's internal listener as the others reach it; port 0 is the bound one. */
   readonly advertise: string;

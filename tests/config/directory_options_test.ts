@@ -81,15 +81,21 @@ Deno.test("parseRelayOptions refuses options of several relays that don't go tog
 });
 
 Deno.test("parseRelayOptions refuses a directory, an address or a token that can't be one", () => {
-  const directory = "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS";
+  const directory = "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], " +
+    "redis+sentinel://[USER:PASSWORD@]HOST:PORT,…/PRIMARY[/NUMBER] or " +
+    "redis+cluster://[USER:PASSWORD@]HOST:PORT,…, with rediss in place of redis for TLS";
   for (
     const url of [
       "127.0.0.1:6379",
       "http://127.0.0.1:6379",
       "redis://",
       "redis://h/db",
+      "redis://h1:6379,h2:6379",
       "redis://h?x=password-of-redis",
       "rediss://h#1",
+      "sentinel://h/mymaster",
+      "redis-sentinel://h/mymaster",
+      "redis+replica://h",
     ]
   ) {
     // Its value may hold a password, and is in no message.
@@ -112,6 +118,41 @@ Deno.test("parseRelayOptions refuses a directory, an address or a token that can
   const token = "must be 16 to 1024 characters of printable ASCII without spaces";
   for (const text of ["WXWXWXWXWXWXWXW", "WXWX WXWX WXWX WXWX", "W".repeat(1025), "ü".repeat(16)]) {
     assertRefused(() => run(["--relay-token", text]), `Option --relay-token ${token}`);
+  }
+});
+
+Deno.test("parseRelayOptions says what Sentinels' and a Cluster's addresses must be", () => {
+  const sentinel = "must be redis+sentinel://[USER:PASSWORD@]HOST:PORT,…/PRIMARY[/NUMBER] " +
+    "(rediss+sentinel:// for TLS): Sentinels' addresses, and the name under which they monitor " +
+    "the primary; behind it, only ?sentinel-user=USER and sentinel-password=PASSWORD";
+  for (
+    const rest of [
+      "",
+      "h:26379",
+      "h:26379/",
+      "h:26379/0/mymaster",
+      "h:26379/my master",
+      "h:26379/mymaster/zero",
+      "h1:26379,/mymaster",
+      "h1:26379,h2:0/mymaster",
+      "h:99999/mymaster",
+      "h:26379/mymaster#1",
+      "h:26379/mymaster?password=WXWXWX",
+      "h:26379/mymaster?sentinel-user=a&sentinel-user=b",
+    ]
+  ) {
+    assertRefused(
+      () => run(["--directory", `redis+sentinel://${rest}`]),
+      `Option --directory ${sentinel}`,
+    );
+  }
+  const cluster = "must be redis+cluster://[USER:PASSWORD@]HOST:PORT,… (rediss+cluster:// for " +
+    "TLS): the addresses of one or more nodes, and nothing behind them";
+  for (const rest of ["", "h1,,h2", "h:6379/1", "h:6379/mymaster", "h:6379?x", "h 2:6379"]) {
+    assertRefused(
+      () => run(["--directory", `rediss+cluster://${rest}`]),
+      `Option --directory ${cluster}`,
+    );
   }
 });
 

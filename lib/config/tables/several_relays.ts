@@ -3,21 +3,18 @@ import { z } from "zod";
 import { bareToken } from "../entries/token_schemas.ts";
 import { type Kind, parsedBy, path } from "../options/kinds.ts";
 import type { OptionTable } from "../options/option_table.ts";
-import { unencodedUserinfo } from "../options/userinfo.ts";
+import { parseStoreAddress } from "../store_address.ts";
 
 const minTokenCharacters = 16;
 /** It goes with each forwarded request. */
 const maxTokenCharacters = 1024;
 
-const DIRECTORY_EXPECTED =
-  "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], or rediss:// for TLS";
-
 const directoryUrl: Kind<string> = {
   placeholder: "URL",
   schema: z.string().transform((text, context) => {
-    const fault = unencodedUserinfo(text);
-    if (fault === undefined && isRedisUrl(text)) return text;
-    context.addIssue({ code: "custom", message: fault ? `must ${fault}` : DIRECTORY_EXPECTED });
+    const address = parseStoreAddress(text);
+    if (typeof address !== "string") return text;
+    context.addIssue({ code: "custom", message: address });
     return z.NEVER;
   }),
 };
@@ -51,13 +48,6 @@ const relayToken: Kind<string> = {
   schema: bareToken.pipe(z.string().regex(relayTokenPattern, `must be ${relayTokenExpected}`)),
 };
 
-function isRedisUrl(text: string): boolean {
-  const url = URL.parse(text);
-  const isRedis = url !== null && ["redis:", "rediss:"].includes(url.protocol);
-  const isWhole = isRedis && url.hostname !== "" && /^(?:\/\d*)?$/.test(url.pathname);
-  return isWhole && url.search === "" && url.hash === "";
-}
-
 /** The options for working with other relays, together in the help text. */
 export const directoryTable = {
   directory: {
@@ -67,8 +57,9 @@ export const directoryTable = {
     kind: directoryUrl,
     isSecret: true,
     description: "Redis that several relays share, so that each finds the sessions of all: " +
-      "`redis://[USER:PASSWORD@]HOST:PORT[/NUMBER]`, or `rediss://` for TLS; needs `--advertise`, " +
-      "and `--relay-token` or `--relay-token-file`",
+      "`redis://[USER:PASSWORD@]HOST:PORT[/NUMBER]`, `redis+sentinel://HOST:PORT,…/PRIMARY` or " +
+      "`redis+cluster://HOST:PORT,…`, with `rediss` for TLS; needs `--advertise`, and " +
+      "`--relay-token` or `--relay-token-file`",
     see: "high-availability.md#several-relays",
   },
   advertise: {

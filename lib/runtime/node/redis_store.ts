@@ -1,113 +1,72 @@
 /** A Redis that relays share, through the official client. */
-import { ClientClosedError, createClient } from "redis";
-import { advised, type TlsAdvice } from "../tls_advice.ts";
-import { verifyingOptions } from "./verified_tls.ts";
+import { parseStoreAddress, type StoreAddress } from "../../config/store_address.ts";
 import type { Store } from "../../relay/directory/store.ts";
-
-/** How long a connection may take, TLS included, in milliseconds. */
-const connectTimeoutMs = 2_000;
-/** The longest wait between two attempts to connect. */
-const maxRetryMs = 2_000;
-/** Commands that wait for their replies; more are refused at once. */
-const maxCommands = 20_000;
+import { reasonOf } from "./redis/client_options.ts";
+import { ClusterLink } from "./redis/cluster_link.ts";
+import type { LinkEvents, RedisLink } from "./redis/link.ts";
+import { SentinelLink } from "./redis/sentinel_link.ts";
+import { SingleLink } from "./redis/single_link.ts";
 
 /**
  * Connects to a Redis and keeps connecting.
  *
- * @param url `redis://` or `rediss://`, with user, password and number of the database if need be.
+ * @param url A value of `--directory`.
  */
 export function redisStore(url: string): Store {
-  return new RedisStore(url);
+  const address = parseStoreAddress(url);
+  if (typeof address === "string") throw new Error(`The URL of a Redis ${address}`);
+  return new RedisStore(address);
 }
 
 class RedisStore implements Store {
-  readonly #url: string;
-  #client: Client;
+  readonly #address: StoreAddress;
+  #link: RedisLink;
   onReady = (): void => {};
   onError = (_reason: string): void => {};
 
-  constructor(url: string) {
-    this.#url = url;
-    this.#client = this.#create();
+  constructor(address: StoreAddress) {
+    this.#address = address;
+    this.#link = this.#create();
   }
 
   send(command: readonly string[]): Promise<unknown> {
-    return this.#client.sendCommand([...command]);
+    return this.#link.send(command);
   }
 
   open(): void {
-    const client = this.#client;
-    // It rejects when it is closed while it connects; all else comes as an error event.
-    client.connect().catch((error) => this.#failed(client, error));
+    this.#link.connect();
   }
 
   reconnect(): void {
     this.close();
-    this.#client = this.#create();
+    this.#link = this.#create();
     this.open();
   }
 
   close(): void {
-    // It throws when there is no connection to be closed, as while it waits to make one.
-    try {
-      this.#client.destroy();
-    } catch (error) {
-      if (!(error instanceof ClientClosedError)) throw error;
-    }
+    this.#link.destroy();
   }
 
-  #create(): Client {
-    const client = clientOf(this.#url);
-    client.on("ready", () => {
-      if (client === this.#client) this.onReady();
+  #create(): RedisLink {
+    const link: RedisLink = linkOf(this.#address, {
+      ready: () => {
+        if (link === this.#link) this.onReady();
+      },
+      failed: (error) => {
+        if (link === this.#link) this.onError(reasonOf(error));
+      },
     });
-    client.on("error", (error) => this.#failed(client, error));
-    return client;
-  }
-
-  #failed(client: Client, error: unknown): void {
-    if (client === this.#client) this.onError(reasonOf(error));
+    return link;
   }
 }
 
-type Client = ReturnType<typeof clientOf>;
-
-function clientOf(url: string) {
-  const { protocol, hostname } = new URL(url);
-  // The client writes nothing before it has been told that the peer is trusted.
-  const tls = protocol === "rediss:" &&
-    { tls: true, ...verifyingOptions({ name: bare(hostname), advice: tlsAdvice }) } as const;
-  return createClient({
-    url,
-    name: "culvert-relay",
-    // A command that can't be sent now is refused now: whoever waits for it has a caller waiting.
-    disableOfflineQueue: true,
-    commandsQueueMaxLength: maxCommands,
-    socket: {
-      ...tls,
-      connectTimeout: connectTimeoutMs,
-      keepAlive: true,
-      keepAliveInitialDelay: 10_000,
-      reconnectStrategy: (attempts) =>
-        Math.min(100 * 2 ** Math.min(attempts, 10), maxRetryMs) * (0.5 + Math.random() / 2),
-    },
-  });
-}
-
-/** An IPv6 address without the brackets that it has in a URL. */
-function bare(hostname: string): string {
-  return hostname.replace(/^\[(.*)\]$/, "$1");
-}
-
-const tlsAdvice: TlsAdvice = {
-  notTls: "a Redis without TLS is redis://",
-  unknownCa: "it must come from a public CA, or from one in the file that DENO_CERT names",
-  otherName: "--directory must have a name of its certificate",
-  dates: "renew it, or set the clock",
-};
-
-/** Why it failed; an error of several addresses at once has its text inside. */
-function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError) return reasonOf(error.errors[0]);
-  return error instanceof Error ? advised(error.message, tlsAdvice) : String(error);
+function linkOf(address: StoreAddress, events: LinkEvents): RedisLink {
+  switch (address.kind) {
+    case "single":
+      return new SingleLink(address, events);
+    case "sentinel":
+      return new SentinelLink(address, events);
+    case "cluster":
+      return new ClusterLink(address, events);
+  }
 }

@@ -82,13 +82,22 @@ export async function secure(
  * For clients that connect by themselves with `node:tls`: the same demands, as options.
  *
  * They have to wait for `secureConnect` before they write.
+ *
+ * @param client Without a name, for clients that connect to several servers: each must have a
+ *   certificate for the host that it was connected to by.
  */
-export function verifyingOptions(client: TlsClient): ConnectionOptions {
+export function verifyingOptions(
+  client: Omit<TlsClient, "name"> & { readonly name?: string | undefined },
+): ConnectionOptions {
+  const { servername, ...options } = optionsOf({ ...client, name: client.name ?? "" });
   return {
-    ...optionsOf(client),
+    ...options,
+    ...client.name === undefined ? {} : { servername },
     rejectUnauthorized: true,
-    checkServerIdentity: (_host, certificate) =>
-      certificateFault(chainOf(certificate as DetailedPeerCertificate), client),
+    checkServerIdentity: (host, certificate) => {
+      const name = client.name ?? host;
+      return certificateFault(chainOf(certificate as DetailedPeerCertificate), { ...client, name });
+    },
   };
 }
 

@@ -1,0 +1,31 @@
+/** What each form of `--directory` opens: connections to a Redis, made anew until it is destroyed. */
+
+/** Connections to a Redis. Used once: after {@link destroy}, a new one takes its place. */
+export interface RedisLink {
+  /** Begins to connect. */
+  connect(): void;
+  /** @throws at once without a connection, and for an error reply */
+  send(command: readonly string[]): Promise<unknown>;
+  destroy(): void;
+}
+
+/** What a link tells. */
+export interface LinkEvents {
+  /** There is a connection, or a new one: the server behind it may be another one. */
+  ready(): void;
+  /** Nothing can be sent. */
+  failed(error: unknown): void;
+}
+
+/** The longest wait between two attempts to connect, in milliseconds. */
+const maxRetryMs = 2_000;
+
+/** How long to wait before the next attempt to connect, in milliseconds. @param attempts before it */
+export function retryMs(attempts: number): number {
+  return Math.min(100 * 2 ** Math.min(attempts, 10), maxRetryMs) * (0.5 + Math.random() / 2);
+}
+
+/** There is no connection to the server that a command is for. */
+export class NoConnectionError extends Error {
+  override readonly name = "NoConnectionError";
+}
