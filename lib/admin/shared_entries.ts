@@ -23,6 +23,9 @@ const entriesKey = "culvert:{admin}:entries";
 const pollMs = 500;
 /** For the store to answer, in milliseconds. */
 const replyMs = 2_000;
+/** For a replica to take a change, in milliseconds; less while there seems to be none. */
+const replicaMs = 1_000;
+const noReplicaMs = 20;
 /** How long a relay that starts waits for its store, in milliseconds. */
 const startMs = 3_000;
 
@@ -44,6 +47,8 @@ export interface SharedEntriesContext {
   readonly store: Store;
   readonly tokens: RelayTokens;
   readonly log: Log;
+  /** Whether another server may take over, so that a change should be there too. */
+  readonly hasReplicas?: boolean;
 }
 
 /** Entries in Redis. */
@@ -64,8 +69,12 @@ export class SharedEntries implements EntryStore {
   #timer: ReturnType<typeof setInterval> | undefined;
   #isPolling = false;
   #isAway = false;
+  readonly #hasReplicas: boolean;
+  /** Whether a replica took the last change. */
+  #isReplicated = true;
 
-  constructor({ store, tokens, log }: SharedEntriesContext) {
+  constructor({ store, tokens, log, hasReplicas = false }: SharedEntriesContext) {
+    this.#hasReplicas = hasReplicas;
     this.#store = store;
     this.#log = log;
     this.#tokens = tokens;
@@ -221,7 +230,31 @@ export class SharedEntries implements EntryStore {
     pairs: readonly string[],
   ): Promise<boolean> {
     const script = ["EVAL", commitScript, "2", revisionKey, entriesKey];
-    return await this.#send([...script, before, next, what, ...pairs]) === 1;
+    // Sent together, they take one connection; a replica is waited for on that of the change.
+    const [reply] = await Promise.all([
+      this.#send([...script, before, next, what, ...pairs]),
+      this.#hasReplicas ? this.#waitForReplica() : undefined,
+    ]);
+    return reply === 1;
+  }
+
+  /** The server answers before its replicas have a change, and one of them may take its place. */
+  async #waitForReplica(): Promise<void> {
+    const waitMs = this.#isReplicated ? replicaMs : noReplicaMs;
+    let reason = "none was there in time";
+    try {
+      const count = Number(await this.#send(["WAIT", "1", String(waitMs)]));
+      this.#isReplicated ||= count > 0;
+      if (count > 0) return;
+    } catch (error) {
+      reason = reasonOf(error);
+    }
+    if (this.#isReplicated) {
+      this.#log.warn("No replica of Redis has a change of the admin API: a failover may lose it", {
+        reason,
+      });
+    }
+    this.#isReplicated = false;
   }
 
   async #send(command: readonly string[]): Promise<unknown> {

@@ -282,7 +282,7 @@ export class SharedDirectory implements Directory {
       if (known === null || hasJumped) {
         for (const lease of this.#claims.values()) lease.isStored = false;
       }
-      if (known === null || !this.#isUp) await this.#restore();
+      if (known === null || !this.#isUp || this.#isNewConnection) await this.#restore();
       else await this.#renewLeases();
     } catch (error) {
       this.#failed(error);
@@ -312,14 +312,23 @@ export class SharedDirectory implements Directory {
 
   /** The store was away, or is new, or believed us gone: writes what it does not have. */
   async #restore(): Promise<void> {
+    const wasUp = this.#isUp;
     // From now on each change writes itself.
     this.#isUp = true;
-    if (this.#isNewConnection) await this.#lookForLost();
-    await this.#catchUp();
-    this.#isNewConnection = this.#mustReconnect = false;
+    const isNewConnection = this.#isNewConnection;
+    // One that is made from here on is looked at after this.
+    this.#isNewConnection = false;
+    try {
+      if (isNewConnection) await this.#lookForLost();
+      await this.#catchUp();
+    } catch (error) {
+      this.#isNewConnection ||= isNewConnection;
+      throw error;
+    }
+    this.#mustReconnect = false;
     this.#awayReasons.clear();
     this.#isSettled = true;
-    this.#events.back(this.#claims.size);
+    if (!wasUp || !isNewConnection) this.#events.back(this.#claims.size);
   }
 
   /** Behind a new connection may be a server that lacks what was written last. */

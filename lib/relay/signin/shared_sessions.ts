@@ -7,6 +7,7 @@
  */
 import type { Log } from "../../log.ts";
 import type { Clock } from "../../jwt/clock.ts";
+import { RecentFacts } from "./recent_facts.ts";
 import { RecordMemory } from "./record_memory.ts";
 import type { SessionKeys } from "./seals.ts";
 import {
@@ -95,6 +96,8 @@ export class SharedSessions implements Sessions {
   readonly #known = new RecordMemory<Known>(() => {});
   /** Sessions that have ended; `false` as long as the store does not know. */
   readonly #ended = new Map<string, boolean>();
+  /** Ends of sessions and what else must not count again. */
+  readonly #facts: RecentFacts;
   /** Sessions with values that the store did not take. */
   readonly #unwritten = new Set<string>();
   /** The last change that is known; undefined before the first answer. */
@@ -107,11 +110,21 @@ export class SharedSessions implements Sessions {
 
   constructor(context: SharedContext) {
     this.#context = context;
+    this.#facts = new RecentFacts(context.clock.monotonicMs);
   }
 
   /** Begins to follow what other relays do. */
   open(): void {
     this.#timer ??= setInterval(() => void this.poll(), pollMs);
+  }
+
+  /**
+   * The store may have another server behind it, which lacks what the one before was told last: what
+   * has ended ends again, and what is known is looked at again.
+   */
+  reconnected(): void {
+    this.#facts.doubt();
+    this.#seen = undefined;
   }
 
   /** Stops that. */
@@ -331,7 +344,12 @@ export class SharedSessions implements Sessions {
     await store.send(["DEL", useKey(id)]);
     await this.#announce(id);
     this.#remember(id, true);
+    this.#facts.add(() => this.#endAgain(id));
     return isThere;
+  }
+
+  async #endAgain(id: string): Promise<void> {
+    if (Number(await this.#context.store.send(["DEL", recordKey(id)])) > 0) await this.#delete(id);
   }
 
   #remember(id: string, isStored: boolean): void {
@@ -341,11 +359,9 @@ export class SharedSessions implements Sessions {
   }
 
   async endOf(loggedOut: LoggedOut): Promise<number> {
-    const { store } = this.#context;
     for (const mark of await Promise.all(marksOfLogout(loggedOut).map(markKey))) {
-      const before = Number(await store.send(["GET", mark]) ?? 0);
-      const issuedMs = String(Math.max(before, loggedOut.issuedMs));
-      await store.send(["SET", mark, issuedMs, "PX", String(logoutRememberedMs)]);
+      await this.#mark(mark, loggedOut.issuedMs);
+      this.#facts.add(() => this.#mark(mark, loggedOut.issuedMs));
     }
     const keys = await Promise.all(setKeysOfLogout(loggedOut).map(setKey));
     const found = (await Promise.all(keys.map((key) => this.#aliveIn(key)))).flat();
@@ -353,6 +369,13 @@ export class SharedSessions implements Sessions {
     let ended = 0;
     for (const id of new Set(meant)) if (await this.end(id)) ended++;
     return ended;
+  }
+
+  async #mark(mark: string, issuedMs: number): Promise<void> {
+    const { store } = this.#context;
+    const before = Number(await store.send(["GET", mark]) ?? 0);
+    const latestMs = String(Math.max(before, issuedMs));
+    await store.send(["SET", mark, latestMs, "PX", String(logoutRememberedMs)]);
   }
 
   async list({ user, person, limit = Infinity }: SessionQuery = {}): Promise<FoundSessions> {
@@ -399,8 +422,14 @@ export class SharedSessions implements Sessions {
   }
 
   async useOnce(id: string, untilMs: number): Promise<boolean> {
-    const leftMs = Math.max(1_000, Math.ceil(untilMs - this.#context.clock.nowMs()));
     const key = `${prefix}used:${await digest(id)}`;
+    const isFirst = await this.#use(key, untilMs);
+    if (isFirst) this.#facts.add(() => this.#use(key, untilMs));
+    return isFirst;
+  }
+
+  async #use(key: string, untilMs: number): Promise<boolean> {
+    const leftMs = Math.max(1_000, Math.ceil(untilMs - this.#context.clock.nowMs()));
     const reply = await this.#context.store.send(["SET", key, "1", "NX", "PX", String(leftMs)]);
     return reply === "OK";
   }
@@ -426,24 +455,35 @@ export class SharedSessions implements Sessions {
   }
 
   async #ask(): Promise<void> {
-    const { store } = this.#context;
-    if (this.#seen === undefined) {
-      const last = await store.send(["XREVRANGE", changesKey, "+", "-", "COUNT", "1"]);
-      this.#seen = entriesOf(last)[0]?.number ?? "0-0";
-      // Of sessions that have ended before that, nobody will tell.
-      return await this.#lookAgain([...this.#known.keys()]);
-    }
-    const range = ["XRANGE", changesKey, `(${this.#seen}`, "+", "COUNT", String(maxChanges)];
-    const entries = entriesOf(await store.send(range));
+    const entries = await this.#changes();
     this.#told();
-    this.#seen = entries.at(-1)?.number ?? this.#seen;
+    await this.#facts.tellAgain();
     await this.#endLate();
     await this.#writeLate();
     // What happened meanwhile may be lost: changes are kept up to a number.
     const isAll = this.#hasMissed || entries.length >= maxChanges;
     this.#hasMissed = false;
-    const ids = isAll ? this.#known.keys() : new Set(entries.map(({ id }) => id));
-    await this.#lookAgain([...ids].filter((id) => this.#known.get(id)));
+    const announced = new Set(entries.map(({ id }) => id));
+    const ids = [...isAll ? this.#known.keys() : announced].filter((id) => this.#known.get(id));
+    await this.#lookAgain(ids);
+    // A store that forgets this must not bring them back.
+    for (const id of ids) if (announced.has(id) && !this.#known.get(id)) this.#remember(id, true);
+  }
+
+  /** What has changed since it was last asked. */
+  async #changes(): Promise<Entry[]> {
+    const { store } = this.#context;
+    if (this.#seen === undefined) {
+      const last = await store.send(["XREVRANGE", changesKey, "+", "-", "COUNT", "1"]);
+      this.#seen = entriesOf(last)[0]?.number ?? "0-0";
+      // Of sessions that have ended before that, nobody will tell.
+      this.#hasMissed = true;
+      return [];
+    }
+    const range = ["XRANGE", changesKey, `(${this.#seen}`, "+", "COUNT", String(maxChanges)];
+    const entries = entriesOf(await store.send(range));
+    this.#seen = entries.at(-1)?.number ?? this.#seen;
+    return entries;
   }
 
   /** Ends in the store what ended here while it was away. */

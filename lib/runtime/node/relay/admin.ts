@@ -19,8 +19,10 @@ import { SharedEntries } from "../../../admin/shared_entries.ts";
 import { NoStore } from "../../../admin/no_store.ts";
 import { EntryOperations } from "../../../admin/operations.ts";
 import { adminTokensSource } from "../../../config/admin_options.ts";
+import { hasReplicas } from "../../../config/store_address.ts";
 import { readAdminTokens } from "../../../config/entries/admin_tokens.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
+import { BoundedStore } from "../../../relay/directory/bounded_store.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { tryLockFile } from "../../deno/file_lock.ts";
 import { StateFolder } from "../admin/state_folder.ts";
@@ -157,11 +159,11 @@ async function openStore(
   if (state !== undefined) return { store: await StateFolder.open(state, tryLockFile) };
   if (!directory || !peers) return { store: undefined };
   const { redisStore } = await import("../redis_store.ts");
-  const store = redisStore(directory.url);
+  const store = new BoundedStore(redisStore(directory.url));
   store.open();
   const { tokens } = peers;
   return {
-    store: new SharedEntries({ store, tokens, log }),
+    store: new SharedEntries({ store, tokens, log, hasReplicas: hasReplicas(directory.url) }),
     peers: new PeerStatuses({
       id: settings.instance!,
       store,

@@ -7,6 +7,7 @@ import { readSessionKeys, sessionKeysSource } from "../../../config/session_keys
 import type { Login } from "../../../domain/login.ts";
 import type { OidcProvider } from "../../../domain/provider.ts";
 import { systemClock } from "../../../jwt/clock.ts";
+import { BoundedStore } from "../../../relay/directory/bounded_store.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { WebSignIn } from "../../../relay/routes/web_sign_in.ts";
 import { clientOf } from "../../../relay/signin/client.ts";
@@ -124,7 +125,7 @@ export class RelaySignIn {
       return new MemorySessions({ nowMs: systemClock.nowMs, idleMs, relay, changed });
     }
     const { redisStore } = await import("../redis_store.ts");
-    const store = redisStore(directory.url);
+    const store = new BoundedStore(redisStore(directory.url));
     const sessions = new SharedSessions({
       store,
       keys,
@@ -135,6 +136,7 @@ export class RelaySignIn {
       changed,
     });
     this.#devices = new SharedDevices(store);
+    store.onReady = () => sessions.reconnected();
     store.open();
     sessions.open();
     this.#closeStore = async () => {
