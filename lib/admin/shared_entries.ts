@@ -250,9 +250,7 @@ export class SharedEntries implements EntryStore {
       reason = reasonOf(error);
     }
     if (this.#isReplicated) {
-      this.#log.warn("No replica of Redis has a change of the admin API: a failover may lose it", {
-        reason,
-      });
+      this.#log.warn("No replica of Redis has confirmed a change of the admin API", { reason });
     }
     this.#isReplicated = false;
   }
