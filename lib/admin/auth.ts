@@ -2,7 +2,7 @@
 import { type Field } from "../http1/head.ts";
 import type { Peer } from "../net/exchange.ts";
 import { maxTokenChars } from "../relay/agents/agent_credentials.ts";
-import { AuthThrottle } from "../relay/auth_throttle.ts";
+import { AuthThrottle, untilDue } from "../relay/auth_throttle.ts";
 import { digestToken } from "../relay/digests.ts";
 import type { RateLimitedLog } from "../rate_limited_log.ts";
 import type { AdminTokens } from "./admin_tokens.ts";
@@ -75,10 +75,7 @@ export class AdminAuth {
       const message = "too many refused tokens have come from this address";
       throw new ApiError(429, "too_many_failures", message, {}, { "Retry-After": "1" });
     }
-    if (delay.kind === "later") {
-      await new Promise((resolve) => setTimeout(resolve, delay.ms));
-      delay.done();
-    }
+    await untilDue(delay);
     throw unauthorized;
   }
 }

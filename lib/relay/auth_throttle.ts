@@ -28,6 +28,13 @@ export type ReplyDelay =
   /** Not any more: too many wait already. */
   | { readonly kind: "never" };
 
+/** Waits for as long as the answer has to; `never` is not waited for. */
+export async function untilDue(delay: ReplyDelay): Promise<void> {
+  if (delay.kind !== "later") return;
+  await new Promise((resolve) => setTimeout(resolve, delay.ms));
+  delay.done();
+}
+
 /** Counts refused credentials for each address. Whoever shows a valid one is not slowed down. */
 export class AuthThrottle {
   readonly #records = new Map<string, AddressFailures>();

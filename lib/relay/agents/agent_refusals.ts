@@ -1,7 +1,7 @@
 /** Answers to agents that are not let in: counted, logged without their token, and not hurried. */
 import type { Context } from "hono";
 import type { RelayEnv } from "../env.ts";
-import { AuthThrottle } from "../auth_throttle.ts";
+import { AuthThrottle, untilDue } from "../auth_throttle.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import type { RateLimitedLog } from "../../rate_limited_log.ts";
@@ -40,10 +40,7 @@ export class AgentRefusals {
     if (delay.kind === "never") {
       return c.text("too many failed attempts\n", 429, { "Retry-After": "1" });
     }
-    if (delay.kind === "later") {
-      await new Promise((resolve) => setTimeout(resolve, delay.ms));
-      delay.done();
-    }
+    await untilDue(delay);
     if (refusal.kind === "certificate") return c.text("forbidden\n", 403);
     return c.text("unauthorized\n", 401, { "WWW-Authenticate": "Bearer" });
   }

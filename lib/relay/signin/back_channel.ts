@@ -1,7 +1,7 @@
 /** OpenID Connect Back-Channel Logout 1.0: the provider tells that somebody has signed out there. */
 import { decodeJwt, errors, type JWTPayload, jwtVerify } from "jose";
 import { IssuerKeys, KeysUnavailableError } from "../../jwt/keys.ts";
-import { AuthThrottle } from "../auth_throttle.ts";
+import { AuthThrottle, untilDue } from "../auth_throttle.ts";
 import { leewaySeconds, type OidcProvider } from "./oidc_provider.ts";
 import { json, jsonError, readForm } from "./own_request.ts";
 import { ProviderError } from "./provider_error.ts";
@@ -38,10 +38,7 @@ export class BackChannel {
     });
     const delay = this.#throttle.add(address);
     if (delay.kind === "never") return jsonError(429, "too_many", "too many refused logout tokens");
-    if (delay.kind === "later") {
-      await new Promise((resolve) => setTimeout(resolve, delay.ms));
-      delay.done();
-    }
+    await untilDue(delay);
     return jsonError(400, "invalid_request", "the logout token is not accepted");
   }
 

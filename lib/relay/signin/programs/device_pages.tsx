@@ -1,5 +1,5 @@
 /** The page where people type the code that a program on another machine shows (RFC 8628). */
-import { AuthThrottle } from "../../auth_throttle.ts";
+import { AuthThrottle, untilDue } from "../../auth_throttle.ts";
 import { json, jsonError, type OwnRequest, readForm } from "../own_request.ts";
 import { Notice, page } from "../../pages/page.tsx";
 import type { SignIn } from "../sign_in.ts";
@@ -87,10 +87,7 @@ export class TypedCodes {
     if (device) return device;
     const delay = this.#throttle.add(address);
     if (delay.kind === "never") return jsonError(429, "too_many", "too many wrong codes");
-    if (delay.kind === "later") {
-      await new Promise((resolve) => setTimeout(resolve, delay.ms));
-      delay.done();
-    }
+    await untilDue(delay);
     const link = { href: devicePath, label: "Try again" };
     const text = "No program waits with this code. It may be too old.";
     return page("No such code", <Notice text={text} link={link} />, { status: 400 });
