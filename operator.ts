@@ -24,6 +24,7 @@ import { HttpServer } from "./lib/runtime/node/http_server.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
 import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
 import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
+import { Injection } from "./lib/runtime/node/operator/injection.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 import { tokenDigest } from "./lib/runtime/node/token_digest.ts";
 
@@ -45,8 +46,11 @@ await runProgram(program, async (options) => {
   for (const warning of options.warnings) log.warn(warning);
   const parts = makeOperator(options, log);
   const { operator, leader, metrics } = parts;
-  let isReady = false;
-  const health = await serveHealth(options, { isReady: () => isReady, metrics }, log);
+  let isSynced = false;
+  const { injection } = parts;
+  const fault = () => isSynced ? injection.fault : "not all is listed yet";
+  const health = await serveHealth(options, { fault, metrics }, log);
+  await injection.start();
   log.info("Starting", {
     server: options.connection.server,
     namespace: options.namespace,
@@ -54,12 +58,16 @@ await runProgram(program, async (options) => {
   });
   const stop = new AbortController();
   const watching = operator.watch(stop.signal);
-  void operator.synced().then(() => isReady = true);
-  const leading = leader.run(stop.signal, (signal) => operator.act(signal));
+  void operator.synced().then(() => isSynced = true);
+  const injecting = injection.run(stop.signal);
+  const leading = leader.run(stop.signal, async (signal) => {
+    await Promise.all([operator.act(signal), injection.lead(signal)]);
+  });
   const signal = await untilSignalled();
   log.info("Shutting down", { signal });
   stop.abort();
-  await Promise.all([watching, leading]);
+  await Promise.all([watching, leading, injecting]);
+  await injection.close();
   health?.close();
   parts.close();
   log.info("Stopped");
@@ -70,6 +78,7 @@ interface Parts {
   readonly operator: Operator;
   readonly leader: Leader;
   readonly metrics: OperatorMetrics;
+  readonly injection: Injection;
   readonly close: () => void;
 }
 
@@ -82,6 +91,7 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
     leads: leader.leads,
     depth: operator.depth,
     ...operator.counts,
+    webhookExpiresMs: injection.expiresMs,
   }), version);
   const leader: Leader = new Leader({
     client: new KubeClient({ fetch, fieldManager: manager, metrics, timeoutMs: leaseTimeoutMs }),
@@ -91,8 +101,9 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
   const mayWrite = () => {
     if (!leader.leads) throw new Error("This replica does not lead any more");
   };
+  const client = new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite });
   const operator: Operator = new Operator({
-    client: new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite }),
+    client,
     relays: new RelayApi({
       fetch: relayFetch(),
       mayWrite,
@@ -117,7 +128,12 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
     }),
     ...{ instance, log, metrics },
   });
-  return { operator, leader, metrics, close };
+  const injection: Injection = new Injection({
+    ...{ options, client, fetch, log },
+    tunnel: (namespace, name) => operator.findTunnel(namespace, name),
+    admitted: (result) => metrics.admitted(result),
+  });
+  return { operator, leader, metrics, injection, close };
 }
 
 async function serveHealth(

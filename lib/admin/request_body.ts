@@ -2,6 +2,7 @@
 import { ConfigError } from "../config/config_error.ts";
 import { parseJson } from "../config/entries/json_entries.ts";
 import type { Exchange } from "../net/exchange.ts";
+import { readBody } from "../net/read_body.ts";
 import { ApiError } from "./api_error.ts";
 
 /** The largest body. */
@@ -26,35 +27,11 @@ export async function readJson(exchange: Exchange): Promise<unknown> {
   }
 }
 
-function readBytes(exchange: Exchange): Promise<Uint8Array> {
-  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  exchange.onAborted = () => reject(new ApiError(400, "bad_request", "the request was cut"));
-  exchange.readBody({
-    data(bytes) {
-      length += bytes.length;
-      if (length > maxBodyBytes) {
-        pieces.length = 0;
-        return reject(tooLarge());
-      }
-      pieces.push(bytes.slice());
-    },
-    end: () => resolve(joined(pieces, length)),
-  });
-  return promise;
-}
-
-function tooLarge(): ApiError {
-  return new ApiError(413, "too_large", `the body must have ${maxBodyBytes} bytes at most`);
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
+async function readBytes(exchange: Exchange): Promise<Uint8Array> {
+  const body = await readBody(exchange, maxBodyBytes);
+  if (body === "cut") throw new ApiError(400, "bad_request", "the request was cut");
+  if (body === "too_large") {
+    throw new ApiError(413, "too_large", `the body must have ${maxBodyBytes} bytes at most`);
   }
-  return bytes;
+  return body;
 }

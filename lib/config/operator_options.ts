@@ -1,4 +1,5 @@
 /** The operator's options: the command line, the environment and the kubeconfig. */
+import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type KubeConnection, readKubeConnection } from "./kube_connection.ts";
 import { type OptionValues, plainValues, type SetValues } from "./options/option_table.ts";
@@ -19,6 +20,9 @@ export interface OperatorOptions extends PlainOptions {
   readonly warnings: readonly string[];
 }
 
+/** X.509 has whole seconds, and a renewal takes some. */
+const minLifetimeMs = 10_000;
+
 /** @throws {ConfigError} for whatever the operator cannot run with; the message is one line */
 export function parseOperatorOptions(
   argv: readonly string[],
@@ -27,6 +31,7 @@ export function parseOperatorOptions(
   const parsed = parseOptions(operatorProgram, argv, env);
   if (parsed.kind !== "run") return parsed;
   const { values, origins, warnings } = parsed.options;
+  checkLifetimes(values);
   const connection = readKubeConnection(values.kubeconfig, origins.kubeconfig, env);
   return {
     kind: "run",
@@ -38,4 +43,20 @@ export function parseOperatorOptions(
       warnings,
     }),
   };
+}
+
+function checkLifetimes(
+  { webhookCaMs, webhookCertMs }: { webhookCaMs: number; webhookCertMs: number },
+): void {
+  if (webhookCertMs < minLifetimeMs) {
+    throw new ConfigError(
+      `Option --webhook-cert-lifetime: must be at least ${minLifetimeMs / 1_000}s`,
+    );
+  }
+  if (webhookCaMs < webhookCertMs) {
+    throw new ConfigError(
+      "Option --webhook-ca-lifetime: must not be shorter than --webhook-cert-lifetime: a CA outlives " +
+        "what it issues",
+    );
+  }
 }

@@ -40,6 +40,21 @@ export const podDisruptionBudgets: Resource = namespaced(
 );
 export const leases: Resource = namespaced("coordination.k8s.io", "v1", "Lease", "leases");
 export const events: Resource = namespaced("events.k8s.io", "v1", "Event", "events");
+export const endpointSlices: Resource = namespaced(
+  "discovery.k8s.io",
+  "v1",
+  "EndpointSlice",
+  "endpointslices",
+);
+export const mutatingWebhooks: Resource = {
+  ...namespaced(
+    "admissionregistration.k8s.io",
+    "v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+  ),
+  isNamespaced: false,
+};
 
 /** `v1` or `apps/v1`, as `apiVersion` has it. */
 export function apiVersionOf({ group, version }: Resource): string {

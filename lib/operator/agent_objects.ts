@@ -146,7 +146,15 @@ export function agentDeployment(tunnel: ReadableTunnel, parts: AgentParts): Kube
 }
 
 const terminationGraceSeconds = 40;
-const uid = 65_532;
+/** As whom agents run. */
+export const uid = 65_532;
+
+/** What every agent's container may do. */
+export const containerSecurity = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ["ALL"] },
+};
 
 function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
   const { agent, kubernetesApi, relay } = tunnel.spec;
@@ -177,11 +185,7 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
       ...agent.imagePullPolicy && { imagePullPolicy: agent.imagePullPolicy },
       args: argsOf(tunnel),
       env: [{ name: "TOKEN", valueFrom: { secretKeyRef: tokenKeyOf(tunnel) } }],
-      securityContext: {
-        allowPrivilegeEscalation: false,
-        readOnlyRootFilesystem: true,
-        capabilities: { drop: ["ALL"] },
-      },
+      securityContext: containerSecurity,
       ...agent.resources && { resources: agent.resources },
       ...health && {
         ports: [{ name: "health", containerPort: agent.healthPort, protocol: "TCP" }],
@@ -201,9 +205,11 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
   };
 }
 
-const relayCaFolder = "/etc/culvert/relay-ca";
+/** Where {@link relayArgs} have the CA of the relay's certificate. */
+export const relayCaFolder = "/etc/culvert/relay-ca";
 
-function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
+/** What a volume of that CA is made of. */
+export function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
   const items = [{ key, path: "ca.crt" }];
   return kind === "Secret"
     ? { secret: { secretName: name, items } }
@@ -218,12 +224,20 @@ export function tokenKeyOf(
     { name: namesOf(tunnel).token, key: "token" };
 }
 
-function argsOf({ spec: { relay, agent, kubernetesApi } }: ReadableTunnel): string[] {
+/** How any agent of a tunnel reaches the relay. */
+export function relayArgs({ spec: { relay } }: ReadableTunnel): string[] {
   return [
     `--server=${relay.url}`,
     ...relay.allowInsecure && relay.url.startsWith("ws://") ? ["--allow-insecure-server"] : [],
     ...relay.caRef ? [`--server-ca-cert=${relayCaFolder}/ca.crt`] : [],
     ...relay.serverName !== undefined ? [`--server-name=${relay.serverName}`] : [],
+  ];
+}
+
+function argsOf(tunnel: ReadableTunnel): string[] {
+  const { agent, kubernetesApi } = tunnel.spec;
+  return [
+    ...relayArgs(tunnel),
     `--targets=${targetsFolder}/targets.yaml`,
     ...kubernetesApi
       ? [

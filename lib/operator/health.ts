@@ -4,16 +4,19 @@ import type { OperatorMetrics } from "./metrics.ts";
 
 /** What the probes are about. */
 export interface HealthParts {
-  /** Whether everything has been listed once. */
-  readonly isReady: () => boolean;
+  /** Why this replica is not ready; undefined if it is. */
+  readonly fault: () => string | undefined;
   readonly metrics: OperatorMetrics;
 }
 
 /** The app behind `--health-addr`. */
-export function healthApp({ isReady, metrics }: HealthParts): Hono {
+export function healthApp({ fault, metrics }: HealthParts): Hono {
   const app = new Hono();
   app.get("/healthz", (c) => c.text("ok"));
-  app.get("/readyz", (c) => isReady() ? c.text("ok") : c.text("not all is listed yet\n", 503));
+  app.get("/readyz", (c) => {
+    const text = fault();
+    return text === undefined ? c.text("ok") : c.text(`${text}\n`, 503);
+  });
   app.get(
     "/metrics",
     async (c) => c.text(await metrics.text(), 200, { "Content-Type": metrics.contentType }),

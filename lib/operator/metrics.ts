@@ -1,6 +1,7 @@
 /** The operator's metrics. */
 import type { Counter, Instruments } from "../instruments.ts";
 import { Latency } from "../latency.ts";
+import type { AdmissionResult } from "./injection/admission.ts";
 import type { OperatorObserver } from "./operator.ts";
 
 /** What gauges ask the operator when Prometheus asks them. */
@@ -9,6 +10,8 @@ export interface OperatorStats {
   readonly depth: number;
   readonly tunnels: number;
   readonly bindings: number;
+  /** When the webhook's certificate expires, in milliseconds since 1970; undefined without a webhook. */
+  readonly webhookExpiresMs: number | undefined;
 }
 
 /** The metrics of one operator. */
@@ -19,6 +22,7 @@ export class OperatorMetrics implements OperatorObserver {
   readonly #watches: Counter<"resource" | "why">;
   readonly #relayRequests: Counter<"method" | "code">;
   readonly #reconciled: Counter<"kind" | "result">;
+  readonly #admissions: Counter<"result">;
   readonly #durations = new Map<string, Latency>();
 
   constructor(instruments: Instruments, stats: () => OperatorStats, version: string) {
@@ -53,6 +57,11 @@ export class OperatorMetrics implements OperatorObserver {
       "kind",
       "result",
     );
+    this.#admissions = instruments.counter(
+      "culvert_operator_admissions_total",
+      "Pods that the webhook was asked about, by result.",
+      "result",
+    );
     instruments.observeHistogram(
       "culvert_operator_reconciliation_seconds",
       "How long work on an object took, by kind.",
@@ -69,6 +78,13 @@ export class OperatorMetrics implements OperatorObserver {
     );
     gauge("culvert_operator_tunnels", "Tunnels and ClusterTunnels.", () => stats().tunnels);
     gauge("culvert_operator_bindings", "TunnelBindings.", () => stats().bindings);
+    instruments.observeGauge({
+      name: "culvert_operator_webhook_certificate_expiry_timestamp_seconds",
+      help: "When the certificate that the webhook shows expires, in seconds since 1970.",
+    }, (sample) => {
+      const { webhookExpiresMs } = stats();
+      if (webhookExpiresMs !== undefined) sample(webhookExpiresMs / 1_000);
+    });
     instruments.gauge(
       "culvert_build_info",
       "Always 1; the labels say which program this is.",
@@ -101,6 +117,11 @@ export class OperatorMetrics implements OperatorObserver {
   /** A relay's admin API answered, or did not. */
   relayAnswered(method: string, code: string): void {
     this.#relayRequests.inc({ method, code });
+  }
+
+  /** The webhook answered the API server. */
+  admitted(result: AdmissionResult): void {
+    this.#admissions.inc({ result });
   }
 
   reconciled(kind: string, result: "done" | "retry" | "failed", seconds: number): void {

@@ -161,6 +161,12 @@ export class Operator {
     await this.#queue.stop();
   }
 
+  /** A Tunnel as it is now: one that the caches do not have yet is asked for. */
+  async findTunnel(namespace: string, name: string): Promise<KubeObject | undefined> {
+    const known = this.#world.get("tunnels", keyOf({ namespace, name }));
+    return known ?? await this.#options.client.find(tunnels, { namespace, name });
+  }
+
   /** Whether nothing is left to do at the moment; for tests. */
   get isSettled(): boolean {
     return this.#hasStarted && this.#compileTimer === undefined && this.#queue.isIdle;

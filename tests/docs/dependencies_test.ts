@@ -40,6 +40,7 @@ Deno.test("dependencies.md: each package is used where it says, and by the progr
     "lib/jwt",
     "lib/config",
     "lib/commands",
+    "lib/operator",
     "lib/runtime/node",
     "lib/runtime/deno",
   );

@@ -423,14 +423,30 @@ function merged(target: unknown, patch: unknown): unknown {
   return result;
 }
 
-/** Lists of conditions are maps by type; other lists are replaced whole. */
+/** A configuration's webhooks are a map by name; other lists are replaced whole. */
 function mergedFields(target: unknown, fields: unknown): unknown {
   if (!isMap(fields)) return fields;
   const result: Record<string, unknown> = isMap(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(fields)) {
-    if (value !== undefined) result[key] = mergedFields(result[key], value);
+    if (value === undefined) continue;
+    result[key] = key === "webhooks"
+      ? mergedByName(result[key], value)
+      : mergedFields(result[key], value);
   }
   return result;
+}
+
+function mergedByName(target: unknown, fields: unknown): unknown {
+  const named = (list: unknown) => new Map((list as Named[] ?? []).map((it) => [it.name, it]));
+  const result = named(target);
+  for (const [name, value] of named(fields)) {
+    result.set(name, mergedFields(result.get(name), value) as Named);
+  }
+  return [...result.values()];
+}
+
+interface Named {
+  readonly name: string;
 }
 
 /** An object without the fields that were applied before and are not now. */

@@ -47,7 +47,7 @@ export interface Range {
  * A timer cannot wait longer than 2^31 - 1 ms (596 hours and a half): one that is set to more fires
  * at once, so that a very long timeout would be none.
  */
-const MAX_DURATION_MS = 596 * 3_600_000;
+const MAX_TIMER_HOURS = 596;
 
 /** Builds a schema from a parser that returns undefined for text that is not what was expected. */
 export function parsedBy<Value>(
@@ -121,14 +121,18 @@ export const hostName: Kind<string> = {
   schema: parsedBy(parseHost, "must be a host name or an IP address, without a port"),
 };
 
-/** A Go duration in milliseconds; at most 596 hours. */
-export function duration({ min }: { readonly min: "0" | "1ms" }): Kind<number> {
+/** A Go duration in milliseconds. @param maxHours For what no timer waits for; else 596. */
+export function duration(
+  { min, maxHours = MAX_TIMER_HOURS }: { readonly min: "0" | "1ms"; readonly maxHours?: number },
+): Kind<number> {
   const minMs = min === "0" ? 0 : 1;
-  const bounds = minMs === 0 ? "at most 596h, or 0" : "at least 1ms and at most 596h";
+  const bounds = minMs === 0
+    ? `at most ${maxHours}h, or 0`
+    : `at least 1ms and at most ${maxHours}h`;
   return {
     placeholder: "DURATION",
     schema: parsedBy(
-      (text) => within({ min: minMs, max: MAX_DURATION_MS }, parseDurationMs(text)),
+      (text) => within({ min: minMs, max: maxHours * 3_600_000 }, parseDurationMs(text)),
       `must be a duration with its unit (30s, 1m30s, 500ms) of ${bounds}`,
     ),
     json: {

@@ -1,5 +1,13 @@
 /** The operator's options. */
-import { duration, type Kind, listenAddress, listOf, parsedBy, path } from "../options/kinds.ts";
+import {
+  choice,
+  duration,
+  type Kind,
+  listenAddress,
+  listOf,
+  parsedBy,
+  path,
+} from "../options/kinds.ts";
 import type { OptionTable, Program } from "../options/option_table.ts";
 import { version } from "../version.ts";
 import { exitCodes, logTable } from "./shared.ts";
@@ -30,6 +38,14 @@ const image: Kind<string> = {
   ),
 };
 
+const objectName: Kind<string> = {
+  placeholder: "NAME",
+  schema: parsedBy(
+    (text) => /^[a-z0-9](?:[a-z0-9.-]{0,243}[a-z0-9])?$/.test(text) ? text : undefined,
+    "must be the name of an object: 1 to 245 of a-z, 0-9, - and .",
+  ),
+};
+
 const apiUrl: Kind<URL> = {
   placeholder: "URL",
   schema: parsedBy(
@@ -42,6 +58,9 @@ const apiUrl: Kind<URL> = {
     "must be a URL such as https://api.cloudflare.com/client/v4",
   ),
 };
+
+/** Of certificates: up to ten years. */
+const lifetime = duration({ min: "1ms", maxHours: 87_600 });
 
 /** All options of the operator. */
 export const operatorTable = {
@@ -106,6 +125,50 @@ export const operatorTable = {
     kind: apiUrl,
     description:
       "Base URL of Cloudflare's API, for Tunnels whose DNS provider it is; without it, Cloudflare's own",
+  },
+  injection: {
+    name: "injection",
+    env: "INJECTION",
+    group: "Sidecars",
+    kind: choice("MODE", ["off", "webhook", "policy"]),
+    default: "off",
+    description:
+      "How pods with the label `culvert.dev/inject` get an agent: from this program's `webhook`, or by a MutatingAdmissionPolicy (`policy`), which the chart makes",
+    see: "operator.md#sidecars",
+  },
+  webhookAddr: {
+    name: "webhook-addr",
+    env: "WEBHOOK_ADDR",
+    group: "Sidecars",
+    kind: listenAddress,
+    default: ":9443",
+    defaultOutsidePod: "127.0.0.1:0",
+    description: "Listen address of the webhook, always TLS; port 0 takes a free one",
+  },
+  webhookConfig: {
+    name: "webhook-config",
+    env: "WEBHOOK_CONFIG",
+    group: "Sidecars",
+    kind: objectName,
+    default: "culvert-operator",
+    description:
+      "MutatingWebhookConfiguration whose `caBundle` is kept; the certificates are in the Secret `NAME-webhook`",
+  },
+  webhookCaMs: {
+    name: "webhook-ca-lifetime",
+    env: "WEBHOOK_CA_LIFETIME",
+    group: "Sidecars",
+    kind: lifetime,
+    default: "8760h",
+    description: "How long a CA of the webhook is valid; renewed when a third is left",
+  },
+  webhookCertMs: {
+    name: "webhook-cert-lifetime",
+    env: "WEBHOOK_CERT_LIFETIME",
+    group: "Sidecars",
+    kind: lifetime,
+    default: "2160h",
+    description: "How long a certificate of the webhook is valid; renewed when a third is left",
   },
   healthAddr: {
     name: "health-addr",

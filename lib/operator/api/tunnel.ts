@@ -92,6 +92,14 @@ const agent = z.object({
     .describe("Make a PodDisruptionBudget when there are two agents or more"),
 });
 
+const sidecar = z.object({
+  healthPort: z.int().min(1).max(65535).default(18081)
+    .describe("Port of the health listener; pods' annotation culvert.dev/health-port goes before"),
+  resources: passedOn.optional().describe("Default: agent.resources"),
+  hostnames: z.array(hostnamePattern).min(1).max(64).optional()
+    .describe("Hostnames that pods may ask for with the annotation culvert.dev/hostname"),
+});
+
 const allowedBindings = withRules(
   z.object({
     namespaces: z.enum(["Same", "All", "Selector"]).default("Same"),
@@ -153,6 +161,8 @@ export const tunnelSpec = withRules(
         .describe("The ServiceAccount as which callers of the tunnel reach the API server"),
     }).optional().describe("Serve this cluster's API server at the relay's /tunnel/ID/"),
     agent: agent.prefault({}),
+    sidecar: sidecar.prefault({})
+      .describe("The agent in pods that have the label culvert.dev/inject"),
     allowedBindings: allowedBindings.prefault({ namespaces: "Same" }),
     defaultPolicy: policyName.optional()
       .describe("The relay's policy for routes that name none; public lets everybody in"),
@@ -164,6 +174,10 @@ export const tunnelSpec = withRules(
   {
     rule: "has(self.id) == has(oldSelf.id) && (!has(self.id) || self.id == oldSelf.id)",
     message: "id is immutable: make another Tunnel for another id",
+  },
+  {
+    rule: "!has(self.sidecar) || !has(self.sidecar.hostnames) || has(self.defaultPolicy)",
+    message: "sidecar.hostnames needs defaultPolicy: who may use them",
   },
 );
 
@@ -179,6 +193,8 @@ export const tunnelStatus = z.object({
   selector: z.string().optional(),
   routes: z.int().optional(),
   routesHash: z.string().optional(),
+  sidecar: passedOn.optional()
+    .describe("What the MutatingAdmissionPolicy adds to pods; only with --injection policy"),
   conditions: conditions.optional(),
 });
 
