@@ -1,4 +1,5 @@
 /** What has arrived and is being read: a bounded number of frames in each turn of the event loop. */
+import { Shares } from "../bytes/shares.ts";
 import { FrameType, type FrameVisitor, FrameWalk } from "./frame.ts";
 
 /** Frames that one message may have read in one turn; the rest waits for the next turn. */
@@ -8,8 +9,13 @@ export const maxWaitingBytes = 16 * 1024 * 1024;
 
 /** What an inbox needs of its session. */
 export interface InboxHost {
-  /** A message is about to be read, or the next part of it. @returns false when it is not wanted. */
-  begin(message: Uint8Array): boolean;
+  /**
+   * A message is about to be read, or the next part of it.
+   *
+   * @param shares Of the message's memory, if it can be freed: for all that is kept of it.
+   * @returns false when it is not wanted.
+   */
+  begin(message: Uint8Array, shares: Shares | undefined): boolean;
   readonly visit: FrameVisitor;
   /** A message can't be read, or something threw while it was. */
   failed(error: unknown): void;
@@ -19,13 +25,19 @@ export interface InboxHost {
   overflowed(): void;
 }
 
+/** A message that has come. */
+interface Message {
+  readonly bytes: Uint8Array;
+  readonly shares: Shares | undefined;
+}
+
 /** Reads messages in order, each at once unless a turn has no room for all of its frames. */
 export class Inbox {
   readonly #host: InboxHost;
   #walk: FrameWalk | undefined;
   /** The message of the walk. */
-  #message: Uint8Array | undefined;
-  readonly #queue: Uint8Array[] = [];
+  #message: Message | undefined;
+  readonly #queue: Message[] = [];
   #queuedBytes = 0;
   #isReading = false;
   #isStopped = false;
@@ -37,11 +49,15 @@ export class Inbox {
     this.#host = host;
   }
 
-  /** Reads a message, behind those that wait. */
-  receive(message: Uint8Array): void {
+  /**
+   * Reads a message, behind those that wait.
+   *
+   * @param free Called once neither the message is still to be read nor anything kept of it.
+   */
+  receive(bytes: Uint8Array, free?: () => void): void {
     if (this.#isStopped) return;
-    this.#queue.push(message);
-    this.#queuedBytes += message.length;
+    this.#queue.push({ bytes, shares: free && new Shares(free) });
+    this.#queuedBytes += bytes.length;
     const mustWait = this.#timer !== undefined || this.#isReading;
     if (!mustWait) this.#read();
     else if (this.#queuedBytes > maxWaitingBytes) this.#host.overflowed();
@@ -92,21 +108,24 @@ export class Inbox {
     const walk = this.#walk ??= this.#next();
     let left = maxFrames;
     try {
-      if (!this.#host.begin(this.#message!)) walk.stop();
+      if (!this.#host.begin(this.#message!.bytes, this.#message!.shares)) walk.stop();
       left -= walk.step(this.#host.visit, maxFrames);
     } catch (error) {
       walk.stop();
       this.#host.failed(error);
     }
-    if (walk.isOver) this.#walk = this.#message = undefined;
+    if (walk.isOver) {
+      this.#message?.shares?.release();
+      this.#walk = this.#message = undefined;
+    }
     // A message counts even when nothing of it was read.
     return Math.min(left, maxFrames - 1);
   }
 
   #next(): FrameWalk {
-    const message = this.#message = this.#queue.shift()!;
-    this.#queuedBytes -= message.length;
-    return new FrameWalk(message);
+    const { bytes } = this.#message = this.#queue.shift()!;
+    this.#queuedBytes -= bytes.length;
+    return new FrameWalk(bytes);
   }
 }
 

@@ -23,6 +23,7 @@ export class MessageBuffers {
     if (length < minPooledBytes || length > bufferBytes) return undefined;
     return () => {
       if (this.#free.length < maxKept) this.#free.push(buffer as ArrayBuffer);
+      else (buffer as ArrayBuffer).transfer(0);
     };
   }
 }

@@ -1,5 +1,6 @@
 /** One agent connection and the streams that it carries. */
 import { allocate, freeCallback } from "../bytes/bytes.ts";
+import { Shares } from "../bytes/shares.ts";
 import {
   type Announcement,
   decodeAnnouncement,
@@ -86,8 +87,8 @@ export class Session {
   /** The Data frame that comes in parts, and where its bytes begin in the next part. */
   #parts = { stream: 0, frameBytes: 0 };
   #partOffset = 0;
-  /** Frees the message that is being read, where all of it is one stream's. */
-  #freeMessage: (() => void) | undefined;
+  /** Of the memory of what is being read, if it can be freed. */
+  #shares: Shares | undefined;
   /** Agents only: the relay's first frame was not Settings. */
   #isVersion1 = false;
   /** Called when no stream is open any more, or never will be. */
@@ -101,7 +102,7 @@ export class Session {
     this.#budget = new WindowBudget(options.windowBudgetBytes ?? defaultWindowBudgetBytes);
     this.#allowance = new FrameAllowance(this.#nowMs);
     this.#inbox = new Inbox({
-      begin: (message) => this.#begin(message),
+      begin: (message, shares) => this.#begin(message, shares),
       visit: this.#visit,
       failed: (error) => this.#unreadable(error),
       waits: (doesWait) => {
@@ -135,9 +136,9 @@ export class Session {
     this.#outbox.overflowed = () =>
       this.#fatal(CloseCode.TryAgainLater, "The peer does not read its control frames");
     socket.listen({
-      message: (bytes) => this.#receive(bytes),
+      message: (bytes, free) => this.#receive(bytes, free),
       begins: (first, length) => this.#beginsInParts(first, length),
-      part: (bytes, isLast) => this.#receivePart(bytes, isLast),
+      part: (bytes, isLast, free) => this.#receivePart(bytes, isLast, free),
       text: () => this.#fatal(CloseCode.ProtocolError, "Text message; frames are binary"),
       control: () => this.#receiveControl(),
       closed: (code, reason) => this.#closedBySocket(code, reason),
@@ -384,7 +385,7 @@ export class Session {
     for (const resolve of this.#onIdle) resolve();
   }
 
-  #receive(message: Uint8Array): void {
+  #receive(message: Uint8Array, free = freeCallback(message)): void {
     if (this.#end) return;
     this.#keepalive.heard();
     this.stats.bytesIn += message.length;
@@ -393,9 +394,9 @@ export class Session {
       const reason = `Message of ${message.length} bytes; must have ${maxMessageBytes} at most`;
       return this.#fatal(tooLarge, reason);
     }
-    this.#inbox.receive(message);
+    this.#inbox.receive(message, free);
     // Or it would keep the message until the next one.
-    this.#freeMessage = undefined;
+    this.#shares = undefined;
   }
 
   /**
@@ -414,18 +415,21 @@ export class Session {
   }
 
   /** Each part is like a Data frame of its own. */
-  #receivePart(bytes: Uint8Array, isLast: boolean): void {
+  #receivePart(bytes: Uint8Array, isLast: boolean, free?: () => void): void {
     if (this.#end) return;
     this.stats.bytesIn += bytes.length;
     const payload = bytes.subarray(this.#partOffset);
     this.#partOffset = 0;
     if (isLast) this.#keepalive.heard();
-    if (payload.length === 0) return;
+    if (payload.length === 0) return free?.();
+    const shares = this.#shares = free && new Shares(free);
     try {
       this.#visit(FrameType.Data, this.#parts.stream, payload, this.#parts.frameBytes);
     } catch (error) {
       this.#unreadable(error);
     }
+    this.#shares = undefined;
+    shares?.release();
   }
 
   /** The WebSocket answers by itself; that is work, and memory where the peer does not read. */
@@ -438,13 +442,12 @@ export class Session {
   }
 
   /** @returns whether the message is to be read. */
-  #begin(message: Uint8Array): boolean {
+  #begin(message: Uint8Array, shares: Shares | undefined): boolean {
     if (isBatch(message) && this.#version.maxFrameType < FrameType.Batch) {
       this.#spend();
       return false;
     }
-    // Of a Batch several streams have a part.
-    this.#freeMessage = isBatch(message) ? undefined : freeCallback(message);
+    this.#shares = shares;
     return true;
   }
 
@@ -476,12 +479,14 @@ export class Session {
     if (type > this.#version.maxFrameType) return this.#spend();
     switch (type) {
       case FrameType.Data:
-        return this.#bytesFor(id, payload)?.receiveData(payload, this.#freeMessage);
+        return this.#bytesFor(id, payload)?.receiveData(payload, this.#shares?.take());
       case FrameType.End:
-        return this.#bytesFor(id, payload)?.receiveEnd(payload, this.#freeMessage);
+        return this.#bytesFor(id, payload)?.receiveEnd(payload, this.#shares?.take());
       case FrameType.Open:
+        this.#shares?.keep();
         return this.#receiveOpen(id, payload);
       case FrameType.Connect:
+        this.#shares?.keep();
         return this.#version.receiveConnect(id, payload);
       case FrameType.Announce:
         return this.#receiveAnnouncement(payload);
@@ -518,7 +523,8 @@ export class Session {
       case FrameType.Close:
         return this.#streams.get(id)?.receiveClose();
       case FrameType.Ping:
-        return this.#outbox.control(FrameType.Pong, 0, payload.slice(0, 125));
+        // A copy indeed: `slice` of Node's Buffer is none.
+        return this.#outbox.control(FrameType.Pong, 0, new Uint8Array(payload.subarray(0, 125)));
       case FrameType.Pong:
         return this.#receivePong(payload);
       case FrameType.Settings:

@@ -2,8 +2,12 @@
 
 /** What the session does with what the socket reports. */
 export interface TunnelSocketEvents {
-  /** A whole binary message. The bytes belong to the receiver. */
-  message(bytes: Uint8Array): void;
+  /**
+   * A whole binary message. The bytes belong to the receiver.
+   *
+   * @param free Frees the message's memory, where that can be done; to be called or not.
+   */
+  message(bytes: Uint8Array, free?: () => void): void;
   /**
    * Offers a message that has not come whole. Sockets that put messages together themselves never ask.
    *
@@ -13,7 +17,7 @@ export interface TunnelSocketEvents {
    */
   begins?(first: Uint8Array, length: number): boolean;
   /** The next bytes of the message that `begins` wanted; they belong to the receiver. */
-  part?(bytes: Uint8Array, isLast: boolean): void;
+  part?(bytes: Uint8Array, isLast: boolean, free?: () => void): void;
   /** A text message: sessions have none. */
   text(text: string): void;
   /** A Ping or Pong of the WebSocket's own (RFC 6455 section 5.5), where the runtime tells. */

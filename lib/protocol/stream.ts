@@ -1,5 +1,5 @@
 /** One logical two-way byte channel of a session. */
-import { concat, noBytes } from "../bytes/bytes.ts";
+import { concat, freeCallback, noBytes } from "../bytes/bytes.ts";
 import { ProtocolError, StreamError } from "./errors.ts";
 import { FrameType } from "./frame.ts";
 import { ReceiveWindow } from "./receive_window.ts";
@@ -66,6 +66,9 @@ export interface StreamHost {
  */
 const minHighWaterBytes = 16 * 1024;
 const maxHighWaterBytes = 512 * 1024;
+
+/** Half-sent bytes are copied where that frees this share of them; for less, every Credit would cost a copy. */
+const worthCopyingShare = 0.25;
 
 /** Without windows, what a peer has sent by the time that it hears of a Close: its socket's buffers. */
 const version1LateBytes = 16 * 1024 * 1024;
@@ -335,11 +338,16 @@ export class Stream {
   /** Copies what is left of bytes that are half sent: they may lie here for as long as nobody reads. */
   #keepOnlyRest(): void {
     const rest = this.#queue[this.#queueHead];
-    const isHalfSent = rest !== undefined && rest.byteOffset > 0;
-    if (!isHalfSent || this.#pendingFrees[0]?.end !== this.#dequeuedBytes + rest.length) return;
+    const pending = this.#pendingFrees[0];
+    if (rest === undefined || pending?.end !== this.#dequeuedBytes + rest.length) return;
+    const sentBytes = rest.buffer.byteLength - rest.length;
+    if (sentBytes < rest.length * worthCopyingShare) return;
     // A copy indeed: `slice` of Node's Buffer is none.
-    this.#queue[this.#queueHead] = new Uint8Array(rest);
-    this.#pendingFrees.shift()!.free();
+    const copy = this.#queue[this.#queueHead] = new Uint8Array(rest);
+    const free = freeCallback(copy);
+    if (free) this.#pendingFrees[0] = { end: pending.end, free };
+    else this.#pendingFrees.shift();
+    pending.free();
   }
 
   /**

@@ -1,4 +1,6 @@
 /** Reads the messages of a WebSocket (RFC 6455 section 5) out of the bytes of its connection. */
+import { freeCallback } from "../bytes/bytes.ts";
+import { Shares } from "../bytes/shares.ts";
 import {
   applyMask,
   Bit,
@@ -16,14 +18,16 @@ import {
 export interface MessageEvents {
   /** `bytes` is the length of its UTF-8. */
   text(message: string, bytes: number): void;
-  binary(message: Uint8Array): void;
+  /** @param free Frees the message's memory, where that can be done; to be called or not. */
+  binary(message: Uint8Array, free?: () => void): void;
   /**
    * Asked for a binary message in one frame that has not come whole; `first` is what has come of it.
    *
    * @returns whether `part` is to get it as it comes, instead of `binary` getting it whole
    */
   begins?(first: Uint8Array, length: number): boolean;
-  part?(bytes: Uint8Array, isLast: boolean): void;
+  /** @param free As for `binary`. */
+  part?(bytes: Uint8Array, isLast: boolean, free?: () => void): void;
   /** To be answered with a Pong of the same payload. */
   ping(payload: Uint8Array): void;
   pong?(): void;
@@ -62,6 +66,8 @@ export class MessageReader {
   #pieces = new Pieces();
   #message: { opcode: number; pieces: Pieces; bytes: number } | undefined;
   #isClosed = false;
+  /** Who uses what is being read. */
+  #shares: Shares | undefined;
 
   constructor({ sender, maxMessageBytes }: MessageReaderOptions, events: MessageEvents) {
     this.#maxMessageBytes = maxMessageBytes;
@@ -79,16 +85,19 @@ export class MessageReader {
   /**
    * Reads on. What follows a Close is dropped.
    *
-   * @param bytes Unmasked in place, and kept as parts of messages: they belong to the reader.
+   * @param bytes Unmasked in place, and kept as parts of messages: they belong to the reader, which
+   *   frees them once they are copied or nobody uses a part of them any more.
    * @throws {WebSocketError}
    */
   receive(bytes: Uint8Array): void {
+    const shares = this.#shares = Shares.of(bytes);
     let at = 0;
     while (at < bytes.length && !this.#isClosed) {
       if (this.#left === undefined) at = this.#readHeader(bytes, at);
       else at = this.#readPayload(bytes, at, this.#left);
       if (this.#left === 0) this.#frameEnded();
     }
+    shares?.release();
   }
 
   #readHeader(bytes: Uint8Array, start: number): number {
@@ -181,8 +190,8 @@ export class MessageReader {
     }
     this.#left = left - piece.length;
     if (left === this.#length) this.#isInParts = this.#isWantedInParts(piece);
-    if (this.#isInParts) this.#events.part?.(piece, this.#left === 0);
-    else this.#pieces.push(piece);
+    if (this.#isInParts) this.#events.part?.(piece, this.#left === 0, this.#shares?.take());
+    else this.#pieces.push(piece, this.#shares);
     return end;
   }
 
@@ -199,13 +208,15 @@ export class MessageReader {
       this.#message = undefined;
       return;
     }
-    if (this.#opcode >= Opcode.Close) return this.#control(this.#opcode, this.#pieces.join());
+    if (this.#opcode >= Opcode.Close) {
+      return this.#control(this.#opcode, this.#pieces.join().bytes);
+    }
     if (!this.#isFinal) return;
     const { opcode, pieces } = this.#message!;
     this.#message = undefined;
-    const content = pieces.join();
-    if (opcode === Opcode.Text) this.#events.text(decodeText(content), content.length);
-    else this.#events.binary(content);
+    const { bytes, free } = pieces.join();
+    if (opcode === Opcode.Text) this.#events.text(decodeText(bytes), bytes.length);
+    else this.#events.binary(bytes, free);
   }
 
   #control(opcode: number, payload: Uint8Array): void {
@@ -231,17 +242,21 @@ const bufferBytes = 4096;
 /** The bytes of one message, in as many pieces as they come. */
 class Pieces {
   readonly #pieces: Uint8Array[] = [];
+  /** Release what pieces are parts of. */
+  readonly #frees: (() => void)[] = [];
   /** Holds small pieces, up to `#used`. */
   #buffer: Uint8Array = new Uint8Array(0);
   #used = 0;
   #isEmpty = true;
 
-  push(bytes: Uint8Array): void {
+  /** @param shares Of the memory that the bytes are a part of. */
+  push(bytes: Uint8Array, shares: Shares | undefined): void {
     if (bytes.length === 0) return;
     // Most messages are one piece, which needs no copy.
     if (this.#isEmpty || bytes.length >= smallPieceBytes) {
       this.#flush();
       this.#pieces.push(bytes);
+      if (shares) this.#frees.push(shares.take());
       this.#isEmpty = false;
       return;
     }
@@ -253,18 +268,19 @@ class Pieces {
     this.#used += bytes.length;
   }
 
-  /** All of them; the last call. */
-  join(): Uint8Array {
+  /** All of them, and what frees their memory; the last call. */
+  join(): { bytes: Uint8Array; free: (() => void) | undefined } {
     this.#flush();
     const pieces = this.#pieces;
-    if (pieces.length === 1) return pieces[0]!;
+    if (pieces.length === 1) return { bytes: pieces[0]!, free: this.#frees[0] };
     const joined = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
     let offset = 0;
     for (const piece of pieces) {
       joined.set(piece, offset);
       offset += piece.length;
     }
-    return joined;
+    for (const free of this.#frees) free();
+    return { bytes: joined, free: freeCallback(joined) };
   }
 
   /** What the buffer holds is a piece; what it has left takes the next small ones. */

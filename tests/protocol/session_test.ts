@@ -3,6 +3,7 @@
  * or broken peer can do is in session_hostile_test.ts, version 1 in session_version1_test.ts.
  */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import { Session } from "../../lib/protocol/session.ts";
@@ -396,7 +397,7 @@ overEach("rejects ready when it ends before the version is settled", async (tran
   );
 });
 
-Deno.test("Session lets a stream free a large message that is all its own, and no other", () => {
+Deno.test("Session frees a large message once every stream has freed its part, and no other", () => {
   const socket = new ManualSocket();
   const session = new Session(socket, {
     role: "relay",
@@ -416,12 +417,50 @@ Deno.test("Session lets a stream free a large message that is all its own, and n
   const large = frame(T.Data, stream.id, patterned(20_000));
   socket.events.message(large);
   socket.events.message(frame(T.Data, stream.id, "small"));
-  socket.events.message(
-    batch(frame(T.Ping, 0, "12345678"), frame(T.Data, stream.id, patterned(20_000))),
-  );
-  assert.deepEqual(got.map(([length]) => length), [20_000, 5, 20_000]);
-  assert.deepEqual(got.map(([, release]) => release !== undefined), [true, false, false]);
+  const parts = [patterned(20_000), patterned(300)].map((bytes) => frame(T.Data, stream.id, bytes));
+  const shared = batch(frame(T.Ping, 0, "12345678"), ...parts);
+  socket.events.message(shared);
+  assert.deepEqual(got.map(([length]) => length), [20_000, 5, 20_000, 300]);
+  assert.deepEqual(got.map(([, free]) => free !== undefined), [true, false, true, true]);
   got[0]![1]!();
   assert.equal(large.buffer.byteLength, 0);
+  got[2]![1]!();
+  got[2]![1]!();
+  assert.notEqual(shared.buffer.byteLength, 0);
+  got[3]![1]!();
+  assert.equal(shared.buffer.byteLength, 0);
+  session.close(1001, "The test is over");
+});
+
+Deno.test("Session answers a Ping with its payload, though the message's memory is freed by then", () => {
+  const socket = new ManualSocket();
+  const deferred: (() => void)[] = [];
+  const session = new Session(socket, {
+    role: "relay",
+    settings: relaySettings,
+    offersVersion2: true,
+    defer: (run) => void deferred.push(run),
+  });
+  const runDeferred = (): void => deferred.splice(0).forEach((run) => run());
+  socket.events.message(frame(T.Settings, 0, JSON.stringify(agentSettings)));
+  const stream = session.open("t:1", bytesOf("GET"));
+  stream.listen({
+    data(_bytes, free) {
+      free!();
+    },
+    ...{ drained() {}, end() {}, closed() {}, failed() {} },
+  });
+  runDeferred();
+  socket.takeFrames();
+  const message = batch(
+    frame(T.Ping, 0, "12345678"),
+    frame(T.Data, stream.id, patterned(20_000)),
+  );
+  // As a socket of Node's hands it over.
+  socket.events.message(Buffer.from(message.buffer as ArrayBuffer, 0, message.length));
+  assert.equal(message.buffer.byteLength, 0);
+  runDeferred();
+  const pong = socket.takeFrames().find(({ type }) => type === T.Pong);
+  assert.equal(new TextDecoder().decode(pong?.payload), "12345678");
   session.close(1001, "The test is over");
 });

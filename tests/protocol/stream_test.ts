@@ -294,6 +294,21 @@ Deno.test("Stream gives memory back of which a part waits for credit, and sends 
   assert.deepEqual([one.frees, two.frees], [1, 1]);
 });
 
+Deno.test("Stream holds little more than what is still to be sent, however slowly credit comes", () => {
+  using setup = new Setup({ peerWindow: 16 * 1024 });
+  const { stream } = setup.accept(1);
+  const content = patterned(64 * 1024);
+  const memory = new Uint8Array(content);
+  stream.write(memory, () => void memory.buffer.transfer(0));
+  const sent = [sentData(setup)];
+  assert.equal(memory.length, 0);
+  for (let rest = 48 * 1024; rest > 0; rest -= 4 * 1024) {
+    setup.receive(credit(1, 4 * 1024));
+    sent.push(sentData(setup));
+  }
+  assert.deepEqual(joined(...sent), content);
+});
+
 Deno.test("Stream never gives back the memory of bytes that it has not sent when it ends", () => {
   using setup = new Setup({ peerWindow: 100 });
   const { stream } = setup.accept(1);

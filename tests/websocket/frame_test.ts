@@ -132,6 +132,61 @@ Deno.test("MessageReader hands a message on in parts where its owner wants them"
   assert.deepEqual(found, ["parts of 300", "whole 9", "whole 600", "parts of 300"]);
 });
 
+/** A reader of large messages, and what it has handed out. */
+function largeMessages(isInParts: boolean) {
+  const got: { readonly bytes: Uint8Array; readonly free: (() => void) | undefined }[] = [];
+  const reader = new MessageReader({ sender: "server", maxMessageBytes: 1_000_000 }, {
+    text() {},
+    binary: (bytes, free) => got.push({ bytes, free }),
+    ping() {},
+    close() {},
+    begins: () => isInParts,
+    part: (bytes, _isLast, free) => got.push({ bytes, free }),
+  });
+  return { reader, got };
+}
+
+Deno.test("MessageReader frees what it has read once every message in it is freed", () => {
+  const { reader, got } = largeMessages(false);
+  const contents = [1, 2].map((fill) => new Uint8Array(20_000).fill(fill));
+  const bytes = join(contents.map((content) => serverFrame(Opcode.Binary, content)));
+  reader.receive(bytes);
+  assert.deepEqual(got.map((message) => message.bytes), contents);
+  got[0]!.free!();
+  got[0]!.free!();
+  assert.deepEqual(got[1]!.bytes, contents[1]);
+  got[1]!.free!();
+  assert.equal(bytes.buffer.byteLength, 0);
+});
+
+Deno.test("MessageReader frees what it has read of a message once that is joined", () => {
+  const { reader, got } = largeMessages(false);
+  const content = Uint8Array.from({ length: 50_000 }, (_, at) => at);
+  const frame = serverFrame(Opcode.Binary, content);
+  const reads = [frame.slice(0, 20_000), frame.slice(20_000, 40_000), frame.slice(40_000)];
+  for (const read of reads) reader.receive(read);
+  assert.deepEqual(got.map(({ bytes }) => bytes), [content]);
+  // The last one is too small to be worth it.
+  assert.deepEqual(reads.map(({ buffer }) => buffer.byteLength), [0, 0, frame.length - 40_000]);
+  got[0]!.free!();
+  assert.equal(got[0]!.bytes.length, 0);
+});
+
+Deno.test("MessageReader frees a part of a message with all else that came with it", () => {
+  const { reader, got } = largeMessages(true);
+  const frame = serverFrame(Opcode.Binary, new Uint8Array(50_000).fill(1));
+  const next = serverFrame(Opcode.Binary, new Uint8Array(20_000).fill(2));
+  const reads = [frame.slice(0, 30_000), join([frame.subarray(30_000), next])];
+  for (const read of reads) reader.receive(read);
+  assert.equal(got.length, 3);
+  got[0]!.free!();
+  got[1]!.free!();
+  assert.deepEqual(reads.map(({ buffer }) => buffer.byteLength === 0), [true, false]);
+  assert.deepEqual(got[2]!.bytes, new Uint8Array(20_000).fill(2));
+  got[2]!.free!();
+  assert.equal(reads[1]!.buffer.byteLength, 0);
+});
+
 Deno.test("MessageReader gives any content back that was framed", () => {
   check(fc.property(
     fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 8 }),

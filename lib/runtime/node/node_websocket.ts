@@ -66,9 +66,9 @@ export class NodeWebSocket implements MessageSocket {
       sender: options.role === "client" ? "server" : "client",
       maxMessageBytes: options.maxMessageBytes,
     }, {
-      binary: (message) => this.#events?.message(message),
+      binary: (message, free) => this.#events?.message(message, free),
       begins: (first, length) => this.#events?.begins?.(first, length) ?? false,
-      part: (bytes, isLast) => this.#events?.part?.(bytes, isLast),
+      part: (bytes, isLast, free) => this.#events?.part?.(bytes, isLast, free),
       text: (message) => this.#events?.text(message),
       ping: (payload) => this.#pinged(payload),
       pong: () => this.#events?.control?.(),
