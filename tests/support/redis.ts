@@ -14,7 +14,8 @@ if (!hasRedis) {
   if (Deno.env.get("NEEDS_REDIS") === "true") throw new Error("redis-server is not there");
 }
 
-async function canRun(command: string, ...args: string[]): Promise<boolean> {
+/** Whether a program is there. */
+export async function canRun(command: string, ...args: string[]): Promise<boolean> {
   try {
     const output = await new Deno.Command(command, { args, stdout: "null", stderr: "null" })
       .output();
@@ -75,14 +76,9 @@ export class Redis implements AsyncDisposable {
     this.#folder = undefined;
   }
 
-  /** Sends commands, and returns what came back for each, in Redis' own notation. */
-  async ask(...command: string[]): Promise<string> {
-    await using connection = await openConnection(this.address);
-    const parts = command.map((part) => {
-      return `$${new TextEncoder().encode(part).length}\r\n${part}\r\n`;
-    });
-    await connection.write(`*${parts.length}\r\n${parts.join("")}`);
-    return await readReply(connection);
+  /** Sends a command, and returns what came back, in Redis' own notation. */
+  ask(...command: string[]): Promise<string> {
+    return askRedis(this.address, ...command);
   }
 
   async #answers(): Promise<boolean> {
@@ -98,8 +94,19 @@ export class Redis implements AsyncDisposable {
   }
 }
 
+/** Sends a command to a server, and returns what came back, in Redis' own notation. */
+export async function askRedis(address: string, ...command: string[]): Promise<string> {
+  await using connection = await openConnection(address);
+  const parts = command.map((part) => {
+    return `$${new TextEncoder().encode(part).length}\r\n${part}\r\n`;
+  });
+  await connection.write(`*${parts.length}\r\n${parts.join("")}`);
+  return await readReply(connection);
+}
+
 /** One reply; of a list, the items are joined by line breaks. */
-async function readReply({ reader }: RawConnection): Promise<string> {
+async function readReply(connection: RawConnection): Promise<string> {
+  const { reader } = connection;
   const line = new TextDecoder().decode(await reader.readUntil("\r\n")).trimEnd();
   if (line.startsWith("$")) {
     const length = Number(line.slice(1));
@@ -107,6 +114,11 @@ async function readReply({ reader }: RawConnection): Promise<string> {
     const text = new TextDecoder().decode(await reader.readExactly(length));
     await reader.readExactly(2);
     return text;
+  }
+  if (line.startsWith("*")) {
+    const items: string[] = [];
+    while (items.length < Number(line.slice(1))) items.push(await readReply(connection));
+    return items.join("\n");
   }
   return line;
 }

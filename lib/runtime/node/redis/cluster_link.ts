@@ -8,7 +8,13 @@
 import { createCluster, ErrorReply } from "redis";
 import type { ClusterStore, StoreNode } from "../../../config/store_address.ts";
 import { memberOptions } from "./client_options.ts";
-import { type LinkEvents, NoConnectionError, type RedisLink, retryMs } from "./link.ts";
+import {
+  type LinkEvents,
+  NoConnectionError,
+  type RedisLink,
+  retryMs,
+  sendingError,
+} from "./link.ts";
 
 /**
  * The slot of `{admin}`, whose node gets the commands without a key: `TIME` must be one node's clock
@@ -62,7 +68,7 @@ export class ClusterLink implements RedisLink {
     } catch (error) {
       if (error instanceof ErrorReply) throw error;
       this.#ask(client);
-      throw error;
+      throw sendingError(error);
     }
   }
 

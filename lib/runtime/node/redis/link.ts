@@ -1,5 +1,7 @@
 /** What each form of `--directory` opens: connections to a Redis, made anew until it is destroyed. */
 
+import { ClientClosedError, DisconnectsClientError } from "redis";
+
 /** Connections to a Redis. Used once: after {@link destroy}, a new one takes its place. */
 export interface RedisLink {
   /** Begins to connect. */
@@ -28,4 +30,12 @@ export function retryMs(attempts: number): number {
 /** There is no connection to the server that a command is for. */
 export class NoConnectionError extends Error {
   override readonly name = "NoConnectionError";
+}
+
+/** What a command failed with, for a log: the client's words for a connection that it has ended say little. */
+export function sendingError(error: unknown): unknown {
+  // It stumbles over commands that were under way when it was ended.
+  const hasEnded = error instanceof DisconnectsClientError || error instanceof ClientClosedError ||
+    error instanceof TypeError;
+  return hasEnded ? new NoConnectionError("The connection has ended", { cause: error }) : error;
 }

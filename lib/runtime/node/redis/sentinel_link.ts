@@ -8,7 +8,13 @@
 import { createSentinel } from "redis";
 import type { SentinelStore } from "../../../config/store_address.ts";
 import { memberOptions } from "./client_options.ts";
-import { type LinkEvents, NoConnectionError, type RedisLink, retryMs } from "./link.ts";
+import {
+  type LinkEvents,
+  NoConnectionError,
+  type RedisLink,
+  retryMs,
+  sendingError,
+} from "./link.ts";
 
 /** Connects to the primary that Sentinels name. */
 export class SentinelLink implements RedisLink {
@@ -53,9 +59,7 @@ export class SentinelLink implements RedisLink {
     try {
       return await client.sendCommand(false, [...command]);
     } catch (error) {
-      // The client stumbles over commands that were under way when it was ended.
-      if (!(error instanceof TypeError)) throw error;
-      throw new NoConnectionError("The connection to the primary has ended", { cause: error });
+      throw sendingError(error);
     }
   }
 
@@ -68,7 +72,7 @@ export class SentinelLink implements RedisLink {
   #lost(client: SentinelClient, error: unknown): void {
     if (this.#isDestroyed || client !== this.#client) return;
     this.#leave();
-    this.#events.failed(error);
+    this.#events.failed(isPrimaryless(error) ? new Error("Sentinel knows no primary") : error);
     this.#timer = setTimeout(() => this.connect(), retryMs(this.#attempts++));
   }
 
@@ -78,6 +82,11 @@ export class SentinelLink implements RedisLink {
     // What it was about to do fails, which says nothing any more.
     client?.destroy().catch(() => {});
   }
+}
+
+/** The client's words when Sentinels say that the primary is down. */
+function isPrimaryless(error: unknown): boolean {
+  return error instanceof Error && error.message === "no valid master node";
 }
 
 type SentinelClient = ReturnType<typeof clientOf>;
