@@ -9,6 +9,13 @@ import { answering, type RawTarget, startRawTarget } from "../support/target.ts"
 const clusters = ["one", "two", "three"] as const;
 type ClusterName = typeof clusters[number];
 
+/** Another server takes over within seconds, on a machine that is slow within some more. */
+const takeOverMs = 60_000;
+const ofOneRequest: ReadonlySet<string> = new Set([
+  "Request failed",
+  "Could not store a change of the admin API; what is in use stays",
+]);
+
 /** An answer to a caller: which cluster's target gave it, or the relay's code. */
 interface Answer {
   readonly status: number;
@@ -165,17 +172,20 @@ export class Relays implements AsyncDisposable {
       await eventually(
         async () => await metric(relay, 'culvert_directory_up{directory="redis"}') === 1,
         "the directory to be there",
+        takeOverMs,
       );
     }
     await this.startAgent("three", this.first);
     await eventually(
       async () => (await call(this.second, "three")).status === 200,
       "the other relay to find a new session",
+      takeOverMs,
     );
     await this.untilBothHave(entry);
     await eventually(
       async () => [200, 201].includes(await this.add(this.second, "later")),
       "changes to be taken again",
+      takeOverMs,
     );
     await this.untilBothHave("later");
   }
@@ -187,11 +197,16 @@ export class Relays implements AsyncDisposable {
     }
   }
 
-  /** Relays have said what there was to say, and not more. @param most lines of one relay */
+  /**
+   * Relays have said what there was to say, and not more.
+   *
+   * @param most lines of one relay, without those about one request each
+   */
   async assertFewLines(most: number): Promise<void> {
     for (const relay of [this.first, this.second]) {
       const lines = (await relay.completeLog())
         .filter(({ level }) => level === "warn" || level === "error")
+        .filter(({ message }) => !ofOneRequest.has(message))
         .map(({ message, reason }) => `${message}: ${reason}`);
       equal(lines.length <= most, true, lines.join("\n"));
     }

@@ -68,9 +68,9 @@ export class Sentinels implements AsyncDisposable {
     return this.servers.find((server) => server.port === Number(port))!;
   }
 
-  /** From now on Sentinels replace a primary that they have not heard of for half a second. */
+  /** From now on Sentinels replace a primary that they have not heard of for a second. */
   async allowFailover(): Promise<void> {
-    const after = ["SENTINEL", "SET", name, "down-after-milliseconds", "500"];
+    const after = ["SENTINEL", "SET", name, "down-after-milliseconds", "1000"];
     await Promise.all(this.sentinels.map((sentinel) => sentinel.ask(...after)));
   }
 

@@ -66,7 +66,8 @@ export class Server implements AsyncDisposable {
       stderr: "null",
     }).spawn();
     await eventually(async () => {
-      return await this.ask("PING").catch(() => "") === "+PONG";
+      const reply = await this.ask("PING").catch(() => "");
+      return reply === "+PONG" || reply.startsWith("-NOAUTH");
     }, `the server at ${this.address}`);
   }
 

@@ -350,3 +350,65 @@ redisTest(
     assert.equal(await two.sessions.successorOf("s-2"), undefined);
   },
 );
+
+const recordKey = "culvert:people:session:s-1";
+
+redisTest(
+  "A session that has ended stays so when a failover brings its record back",
+  async (redis) => {
+    await using one = await relay(redis, 60_000, systemClock, false);
+    await using two = await relay(redis, 60_000, systemClock, false);
+    await one.sessions.put(record("s-1"));
+    const sealed = await redis.ask("GET", recordKey);
+    await one.sessions.end("s-1");
+
+    // The server that has taken over knows nothing of the end.
+    await redis.ask("SET", recordKey, sealed);
+    one.sessions.reconnected();
+    await one.sessions.poll();
+    assert.equal(await redis.ask("EXISTS", recordKey), ":0");
+    assert.equal(await two.sessions.find("s-1"), undefined);
+  },
+);
+
+redisTest(
+  "A relay that has seen a session end does not take it back from a server that lacks the end",
+  async (redis) => {
+    await using one = await relay(redis, 60_000, systemClock, false);
+    await using two = await relay(redis, 60_000, systemClock, false);
+    await one.sessions.put(record("s-1"));
+    await two.sessions.poll();
+    assert.ok(await two.sessions.find("s-1"));
+    const sealed = await redis.ask("GET", recordKey);
+    await one.sessions.end("s-1");
+    await two.sessions.poll();
+
+    await redis.ask("SET", recordKey, sealed);
+    assert.equal(await two.sessions.find("s-1"), undefined);
+    assert.equal(await redis.ask("EXISTS", recordKey), ":0");
+  },
+);
+
+redisTest(
+  "Log-outs and used codes are told again to a server that has taken over",
+  async (redis) => {
+    await using one = await relay(redis, 60_000, systemClock, false);
+    await using two = await relay(redis, 60_000, systemClock, false);
+    const person = { issuer: "https://idp.example.net", subject: "ann-1" };
+    const untilMs = Date.now() + 60_000;
+    await one.sessions.endOf({ ...person, issuedMs: Date.now() });
+    assert.ok(await one.sessions.useOnce("code x", untilMs));
+
+    await redis.ask("FLUSHALL");
+    one.sessions.reconnected();
+    await one.sessions.poll();
+    assert.ok(
+      await two.sessions.isEnded({
+        ...person,
+        providerSession: undefined,
+        issuedMs: Date.now() - 2_000,
+      }),
+    );
+    assert.ok(!await two.sessions.useOnce("code x", untilMs));
+  },
+);

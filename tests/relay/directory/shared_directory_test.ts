@@ -215,6 +215,17 @@ Deno.test("SharedDirectory that is back writes the leases that are gone, and tho
   deepEqual([store.leases, store.take("HSET")], [51, 4]);
 });
 
+Deno.test("SharedDirectory writes what another server lacks that has taken over without a break", async () => {
+  await using played = await new Played().up();
+  const { store } = played;
+  played.claims(5);
+  await eventually(() => store.leases === 5, "the leases");
+  for (const hash of [...store.hashes.values()].slice(0, 3)) hash.clear();
+  store.onReady();
+  await eventually(() => store.leases === 5, "the leases again");
+  deepEqual(played.said, ["back"]);
+});
+
 Deno.test("SharedDirectory writes a lease with the next heartbeat whose write failed", async () => {
   await using played = await new Played().up();
   const { store } = played;
