@@ -31,6 +31,10 @@ import { RelayListeners } from "./lib/runtime/node/relay/listeners.ts";
 import { advertisedUrl, followRelayTokens, relaysOf } from "./lib/runtime/node/relay/peers.ts";
 import { relayTlsFiles, serverTlsOf } from "./lib/runtime/node/relay/tls.ts";
 import { followWebCertificates, loadWebCertificates } from "./lib/runtime/node/relay/web_tls.ts";
+import type { RelaySetup } from "./lib/runtime/node/relay/setup.ts";
+import { runWorkers } from "./lib/runtime/node/workers/run_workers.ts";
+import { Worker } from "./lib/runtime/node/workers/worker.ts";
+import { giveUpStartingPrograms } from "./lib/runtime/deno/own_program.ts";
 import type { WebCertificates } from "./lib/runtime/node/web/web_certificates.ts";
 import { tokenDigest } from "./lib/runtime/node/token_digest.ts";
 import type { TlsFiles } from "./lib/runtime/node/tls_files.ts";
@@ -40,8 +44,15 @@ const lastAnswersMs = 1_000;
 
 const program = { name: "relay", parse: parseRelayOptions, commands: relayCommands };
 
-await runProgram(program, async (options) => {
-  const log = setUpLog({ program: "relay", level: options.logLevel, format: options.logFormat });
+await runProgram(program, async (given) => {
+  const worker = await Worker.join();
+  if (given.workers > 1 && !worker) return await runWorkers(given);
+  giveUpStartingPrograms();
+  const options: RelaySetup = worker?.setup(given) ?? given;
+  const log = setUpLog({
+    ...{ program: "relay", level: options.logLevel, format: options.logFormat },
+    worker: worker?.log,
+  });
   logUncaughtErrors(log);
   for (const warning of options.warnings) log.warn(warning);
   const tlsFiles = await relayTlsFiles(options);
@@ -51,7 +62,7 @@ await runProgram(program, async (options) => {
   const relay = await createRelay(options, log, tlsFiles, audit).catch(refuseSharedToken);
   const signIn = new RelaySignIn(relay, options, webScheme(options, certificates));
   if (options.services) await signIn.apply(options.services, () => Promise.resolve());
-  const ports = new ServicePorts(relay, serverTlsOf(tlsFiles)?.callers);
+  const ports = new ServicePorts(relay, serverTlsOf(tlsFiles)?.callers, worker);
   const published = new Published(options, relay, { signIn, ports });
   const admin = await RelayAdmin.open(relay, options, published, tlsFiles);
   const web = {
@@ -59,7 +70,9 @@ await runProgram(program, async (options) => {
     passThrough: passThroughOf(relay),
     passesNow: () => relay.services.table.hasTls,
   };
-  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), web, admin?.fetch);
+  worker?.serve(relay, () => audit?.reopen());
+  const adminFetch = worker?.isLead === false ? undefined : admin?.fetch;
+  const listeners = new RelayListeners(relay, options, serverTlsOf(tlsFiles), web, adminFetch);
   const expiry = watchExpiry(tlsFiles, certificates, relay);
   const followed = [
     ...followClusters(options, relay, published),
@@ -79,12 +92,13 @@ await runProgram(program, async (options) => {
   await ports.open(relay.services.table.services);
   const { directory } = options;
   if (directory) {
-    const url = advertisedUrl(directory.advertise, listeners.internalAddress);
+    const url = advertisedUrl(directory.advertise, listeners.peerAddress);
     relay.peers!.open(url);
     admin?.advertise(url);
+    await worker?.listening(url, listeners.ports);
   }
 
-  const signal = await untilSignalled();
+  const signal = await (worker?.untilStopped() ?? untilSignalled());
   for (const files of followed) files.close();
   admin?.leave();
   await shutDown(signal, relay, { listeners, ports }, options);
@@ -96,7 +110,7 @@ await runProgram(program, async (options) => {
 });
 
 async function createRelay(
-  options: RelayOptions,
+  options: RelaySetup,
   log: Log,
   tlsFiles: TlsFiles<"tls">,
   audit: AuditFile | undefined,
@@ -161,7 +175,7 @@ async function shutDown(
   signal: StopSignal,
   relay: Relay,
   { listeners, ports }: { readonly listeners: RelayListeners; readonly ports: ServicePorts },
-  { drainDelayMs, graceMs }: RelayOptions,
+  { drainDelayMs, graceMs, worker }: RelaySetup,
 ): Promise<void> {
   relay.log.info("Shutting down", { signal, drain_delay_ms: drainDelayMs, grace_ms: graceMs });
   logWaiting(relay.log, relay.openRequests, drainDelayMs + graceMs, signal);
@@ -171,7 +185,7 @@ async function shutDown(
   const deadlineMs = performance.now() + graceMs;
   listeners.stopAccepting();
   ports.close();
-  await relay.drain(graceMs);
+  await relay.drain(graceMs, worker && (() => worker.untilAllIdle(graceMs)));
   // Callers may still be taking the ends of their answers, and agents the reason for this one.
   await listeners.close(Math.max(lastAnswersMs, deadlineMs - performance.now()));
 }

@@ -10,7 +10,11 @@ export interface Program {
 
 /** The relay writes its audit log, and `access` its user's tokens; `access` starts the user's browser. */
 export const programs: readonly Program[] = [
-  { name: "relay", permissions: ["--allow-net", "--allow-read", "--allow-write", "--allow-env"] },
+  {
+    name: "relay",
+    // What a relay does not need without --workers it gives up at start.
+    permissions: ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-run"],
+  },
   { name: "agent", permissions: ["--allow-net", "--allow-read", "--allow-env"] },
   {
     name: "access",

@@ -37,4 +37,4 @@ ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 EXPOSE 8443 8080 8082
 # Without --no-prompt, a permission that is missing would be asked for instead of refused.
 ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
-            "--allow-net", "--allow-read", "--allow-write", "--allow-env", "/app/relay.js"]
+            "--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-run", "/app/relay.js"]

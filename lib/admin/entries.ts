@@ -99,7 +99,7 @@ export class AdminEntries implements EntriesView {
     await this.#reload();
     this.#context.store.follow(() => {
       this.#mustReload = true;
-      this.#run();
+      return this.#run();
     });
   }
 
@@ -131,7 +131,7 @@ export class AdminEntries implements EntriesView {
       );
     }
     this.#queue.push({ kind, name, plan, resolve, reject });
-    this.#run();
+    void this.#run();
     return promise;
   }
 
@@ -142,10 +142,11 @@ export class AdminEntries implements EntriesView {
     await this.#context.store.close();
   }
 
-  #run(): void {
-    this.#running ??= this.#work().finally(() => {
+  /** @returns once what waits now is done */
+  #run(): Promise<void> {
+    return this.#running ??= this.#work().finally(() => {
       this.#running = undefined;
-      if (this.#queue.length > 0 || this.#mustReload) this.#run();
+      if (this.#queue.length > 0 || this.#mustReload) void this.#run();
     });
   }
 

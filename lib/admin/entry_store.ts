@@ -26,7 +26,10 @@ export interface EntryStore {
   load(): Promise<readonly StoredEntry[]>;
   /** Stores changes. @throws when nothing can be stored at all */
   commit(changes: readonly EntryChange[]): Promise<CommitResult>;
-  /** Calls `changed` when others have changed the store; until {@link close}. */
-  follow(changed: () => void): void;
+  /**
+   * Calls `changed` when others have changed the store; until {@link close}. What it returns resolves
+   * once the change is in use, and never rejects.
+   */
+  follow(changed: () => Promise<void>): void;
   close(): Promise<void>;
 }

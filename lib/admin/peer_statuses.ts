@@ -1,54 +1,43 @@
-/** The status of other relays, which find each other in the Redis that they share. */
+/** The status of other relays. */
 import type { RelayStatus, Status } from "../domain/status.ts";
-import type { Store } from "../relay/directory/store.ts";
 import { hopNames } from "../relay/forward/hop_names.ts";
 import type { RelayTokens } from "../relay/hop/relay_tokens.ts";
 import { peerStatusPath } from "../relay/routes/peer_status.ts";
 import type { EndableKind, OtherRelays } from "../relay/status/other_relays.ts";
 
-const urlsKey = "culvert:{admin}:relays";
-const seenKey = "culvert:{admin}:relays-seen";
-
-/** Between two signs of life, in milliseconds. */
-const heartbeatMs = 5_000;
-/** After so many seconds without one, a relay is not asked any more. */
-const aliveSeconds = 20;
 /** For a relay to answer, in milliseconds. */
 const answerMs = 2_000;
 
-/** ARGV: how long relays count, this relay's id and its URL; without a URL nothing is written. */
-const script = `
-local now = tonumber(redis.call('TIME')[1])
-if ARGV[3] ~= '' then
-  redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-  redis.call('ZADD', KEYS[2], now, ARGV[2])
-end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - tonumber(ARGV[1]))) do
-  redis.call('HDEL', KEYS[1], id)
-  redis.call('ZREM', KEYS[2], id)
-end
-return redis.call('HGETALL', KEYS[1])`;
+/** A relay that can be asked. */
+export interface Peer {
+  readonly id: string;
+  /** Origin of its internal listener. */
+  readonly url: string;
+}
+
+/** How relays find each other. */
+export interface PeerList {
+  /** Makes this relay known, until {@link close}. @param url origin of its internal listener */
+  open(url: string): void;
+  /** All relays, this one too. @throws while it can't be had */
+  list(): Promise<readonly Peer[]>;
+  close(): void;
+}
 
 /** What is lent for it. */
 export interface PeerStatusesContext {
   /** This relay's. */
   readonly id: string;
-  readonly store: Store;
+  readonly list: PeerList;
   readonly tokens: RelayTokens;
   /** `fetch` that trusts the other relays' certificates. */
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
-}
-
-interface Peer {
-  readonly id: string;
-  readonly url: string;
 }
 
 /** Asks all other relays. */
 export class PeerStatuses implements OtherRelays {
   readonly #context: PeerStatusesContext;
   #url = "";
-  #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(context: PeerStatusesContext) {
     this.#context = context;
@@ -57,13 +46,11 @@ export class PeerStatuses implements OtherRelays {
   /** Makes this relay known. @param url origin of its internal listener */
   open(url: string): void {
     this.#url = url;
-    const beat = (): void => void this.#relays().catch(() => {}); // The next one comes soon.
-    this.#timer = setInterval(beat, heartbeatMs);
-    beat();
+    this.#context.list.open(url);
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#context.list.close();
   }
 
   async read(): Promise<readonly (Status | RelayStatus)[]> {
@@ -111,20 +98,9 @@ export class PeerStatuses implements OtherRelays {
   async #peers(): Promise<readonly Peer[]> {
     const isTls = this.#url.startsWith("https:");
     // Who can write to Redis must not get the relays' token in the clear.
-    return (await this.#relays()).filter(({ id, url }) =>
+    return (await this.#context.list.list()).filter(({ id, url }) =>
       id !== this.#context.id && (!isTls || url.startsWith("https:"))
     );
-  }
-
-  async #relays(): Promise<Peer[]> {
-    const { store, id } = this.#context;
-    const command = ["EVAL", script, "2", urlsKey, seenKey, String(aliveSeconds), id, this.#url];
-    const reply = await soon(store.send(command));
-    const list = Array.isArray(reply) ? reply.map(String) : [];
-    return Array.from({ length: list.length / 2 }, (_, index) => ({
-      id: list[2 * index]!,
-      url: list[2 * index + 1]!,
-    }));
   }
 }
 
@@ -134,18 +110,4 @@ function silentRelay({ id }: Peer, error: unknown): RelayStatus {
     ...{ id, version: "", startedMs: 0, isStopping: false, agents: 0, openStreams: 0 },
     fault: `does not answer: ${reason}`,
   };
-}
-
-/** @throws when a reply takes too long */
-async function soon<Reply>(reply: Promise<Reply>): Promise<Reply> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new Error(`No reply within ${answerMs} ms`)),
-    answerMs,
-  );
-  try {
-    return await Promise.race([reply, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -65,7 +65,7 @@ export class SharedEntries implements EntryStore {
   #hasAll = false;
   /** The relays' token that entries were last looked at with. A secret. */
   #sealedWith = "";
-  #changed: () => void = () => {};
+  #changed: () => Promise<void> = () => Promise.resolve();
   #timer: ReturnType<typeof setInterval> | undefined;
   #isPolling = false;
   #isAway = false;
@@ -110,7 +110,7 @@ export class SharedEntries implements EntryStore {
     return { kind: "done", failed: new Map() };
   }
 
-  follow(changed: () => void): void {
+  follow(changed: () => Promise<void>): void {
     this.#changed = changed;
     this.#timer = setInterval(() => void this.poll(), pollMs);
   }
@@ -131,7 +131,7 @@ export class SharedEntries implements EntryStore {
         this.#sealedWith !== this.#tokens.sent;
       // Before it was read, that it answers says little: it may refuse what reading takes.
       if (this.#revision !== undefined) this.#there();
-      if (isNew) this.#changed();
+      if (isNew) void this.#changed();
     } catch (error) {
       this.#away(error);
     } finally {

@@ -18,7 +18,7 @@ import {
 } from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type ScopeLimits, scopeLimitsOf } from "./limit_options.ts";
-import { formatAddress, isLoopback, type ListenAddress } from "./options/address.ts";
+import { formatAddress, isLoopback } from "./options/address.ts";
 import {
   fieldsOf,
   type OptionValues,
@@ -31,6 +31,7 @@ import {
   parseOptions,
   type ReadOptions,
 } from "./options/options.ts";
+import { listenersOf } from "./relay_listeners.ts";
 import { relayProgram } from "./relay_program.ts";
 import { readSessionKeys, sessionKeysSource } from "./session_keys.ts";
 import {
@@ -171,20 +172,6 @@ function build(read: Read): RelayOptions {
       ...adminWarnings,
     ],
   };
-}
-
-/** The relay's own listeners, by option. */
-function listenersOf(
-  { addr, internalAddr, healthAddr, webAddr, adminAddr }: Read["values"],
-): readonly (readonly [option: string, address: ListenAddress])[] {
-  const listeners: readonly (readonly [string, ListenAddress | undefined])[] = [
-    ["--addr", addr],
-    ["--internal-addr", internalAddr],
-    ["--health-addr", healthAddr],
-    ["--web-addr", webAddr],
-    ["--admin-addr", adminAddr],
-  ];
-  return listeners.flatMap(([option, address]) => address ? [[option, address] as const] : []);
 }
 
 /** Two listeners on one port would fail later, as an address in use by somebody. */

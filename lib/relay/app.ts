@@ -5,8 +5,9 @@ import { getField } from "../http1/head.ts";
 import type { Peer } from "../net/exchange.ts";
 import type { RelayBindings, RelayEnv } from "./env.ts";
 import { answerError, noSuchPath, otherHost, unknownHost } from "./errors.ts";
+import { readinessFacts, readinessOf } from "./readiness.ts";
 import type { Relay } from "./relay.ts";
-import { hopHandler } from "./routes/hop.ts";
+import { hopHandler, hopOf } from "./routes/hop.ts";
 import { peerStatusHandler, peerStatusPath } from "./routes/peer_status.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 import { identityHopTarget, serviceHopTarget } from "./hop/service_route.ts";
@@ -83,6 +84,23 @@ function internalRoutes(relay: Relay, hasMetrics: boolean): Hono<RelayEnv> {
     return alreadyAnswered;
   });
   return addMetrics(app, relay);
+}
+
+/**
+ * Where a worker takes what the other workers forward, and nothing else: whoever has no token of theirs
+ * finds nothing.
+ */
+export function hopApp(relay: Relay): RelayApp {
+  const app = internalApp(relay, false);
+  return {
+    fetch(request, bindings) {
+      const { exchange, alreadyAnswered } = bindings;
+      const isStatus = exchange.head.target.split("?", 1)[0] === peerStatusPath;
+      if (isStatus || hopOf(relay, exchange)) return app.fetch(request, bindings);
+      answerError(exchange, noSuchPath);
+      return alreadyAnswered;
+    },
+  };
 }
 
 /**
@@ -163,28 +181,19 @@ function hasCertificateFor(
 
 function addProbes(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
   app.get("/healthz", (c) => c.text("ok"));
-  app.get("/readyz", (c) => {
-    if (relay.isStopping) return c.text("the relay is shutting down\n", 503);
-    const directory = relay.peers?.directory;
-    // A moment later it can serve what others hold; if the directory is away, it need not wait for it.
-    if (directory?.isSettled === false) return c.text("the directory has not answered yet\n", 503);
-    // Who decides whether agents may come here must not wait for one: they would never come.
-    if (c.req.query("exclude") === "agents") return c.text("ok");
-    // With a directory it serves what other relays hold, too.
-    if (!directory?.isUp) {
-      if (relay.registry.size === 0) return c.text("no agent is connected\n", 503);
-      if (!relay.registry.isReady) return c.text("all agents are draining\n", 503);
-    }
-    // What this relay holds it still serves: to take it away would only make things worse.
-    if (directory && !directory.isUp) return c.text("ok, but the directory is away\n");
-    return c.text("ok");
+  app.get("/readyz", async (c) => {
+    const excludesAgents = c.req.query("exclude") === "agents";
+    const { status, text } = await relay.whole?.readiness(excludesAgents) ??
+      readinessOf(readinessFacts(relay), excludesAgents);
+    return c.text(text, status);
   });
   return app;
 }
 
 function addMetrics(app: Hono<RelayEnv>, relay: Relay): Hono<RelayEnv> {
   app.get("/metrics", async (c) => {
-    return c.text(await relay.metrics.text(), 200, { "Content-Type": relay.metrics.contentType });
+    const text = await (relay.whole?.metrics() ?? relay.metrics.text());
+    return c.text(text, 200, { "Content-Type": relay.metrics.contentType });
   });
   return app;
 }

@@ -25,6 +25,7 @@ import { RefusalThrottle } from "./limits/refusal_throttle.ts";
 import type { ForwardLimits } from "./forward/forward.ts";
 import type { PeerRouting } from "./hop/peer_routing.ts";
 import { createPeerRouting, type PeerOptions } from "./hop/create_peer_routing.ts";
+import type { WholeRelay } from "./readiness.ts";
 import { CallerRefusals } from "./callers/caller_refusals.ts";
 import { type Registration, Registry } from "./agents/registry.ts";
 import { Disconnects } from "./agents/disconnects.ts";
@@ -162,8 +163,14 @@ export class Relay {
   readonly peers: PeerRouting | undefined;
   /** Set once the relay shuts down: it is not ready, and takes no new agents. */
   isStopping = false;
-  /** Set later on: it takes no new requests either. */
+  /** Set later on: it takes no new requests of callers either. */
   refusesRequests = false;
+  /** Set at last: nor any that other relays forward. */
+  refusesHops = false;
+  /** The processes that are one relay together; undefined for a relay in one process. */
+  whole: WholeRelay | undefined;
+  /** The directory's relays all stop with this one: nobody is to look for its agents elsewhere. */
+  readonly #stopsWithPeers: boolean;
   /** The other relays know that it leaves. */
   #withdrawn: Promise<void> | undefined;
   /** The agents are being asked to go elsewhere. */
@@ -213,6 +220,7 @@ export class Relay {
       instance: crypto.randomUUID(),
       software: `culvert-relay/${config.version}`,
     };
+    this.#stopsWithPeers = parts.relays?.stopTogether === true;
     this.viaName = `culvert-${this.settings.instance.slice(0, viaIdLength)}`;
     this.peers = parts.relays && createPeerRouting({
       name: this.settings.instance,
@@ -349,20 +357,30 @@ export class Relay {
       ask: ({ session, withdraw }) => {
         session.announceDrain();
         // The other relays are to look for the agent where it goes.
-        withdraw?.();
+        if (!this.#stopsWithPeers) withdraw?.();
       },
-      done: () => this.#withdrawn ??= this.peers?.withdrawAll(),
+      done: () => {
+        if (!this.#stopsWithPeers) this.#withdrawn ??= this.peers?.withdrawAll();
+      },
     });
   }
 
-  /** Takes no new requests, lets open ones finish for `graceMs`, then ends them and the sessions. */
-  async drain(graceMs: number): Promise<void> {
+  /**
+   * Takes no new requests, lets open ones finish for `graceMs`, then ends them and the sessions.
+   *
+   * @param othersIdle What other relays forward is still taken until this resolves.
+   */
+  async drain(graceMs: number, othersIdle?: () => Promise<void>): Promise<void> {
     this.leave();
     this.#leaving?.finish();
     this.refusesRequests = true;
+    const beganMs = performance.now();
+    await othersIdle?.();
+    const leftMs = othersIdle ? Math.max(0, graceMs - (performance.now() - beganMs)) : graceMs;
+    this.refusesHops = true;
     const sessions = [...this.registry.all()].map(({ session }) => session);
-    const draining = sessions.map((session) => session.drain(graceMs));
-    await Promise.all([...draining, this.peers?.drained(graceMs)]);
+    const draining = sessions.map((session) => session.drain(leftMs));
+    await Promise.all([...draining, this.peers?.drained(leftMs)]);
     // Requests that other relays answer are no streams here; their callers wait all the same.
     const forwarded = this.peers?.openRequests ?? 0;
     const open = sessions.reduce((sum, { openStreams }) => sum + openStreams, forwarded);

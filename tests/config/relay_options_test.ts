@@ -56,6 +56,7 @@ Deno.test("parseRelayOptions gives the documented defaults", () => {
     maxStreams: 1024,
     maxConnections: 16384,
     maxConnectionsPerAddress: 1024,
+    workers: 1,
     auditFail: "closed",
     logLevel: "info",
     logFormat: "auto",
@@ -100,6 +101,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     "max-streams": "1",
     "max-connections": "500",
     "max-connections-per-address": "5",
+    "workers": "4",
   };
   const expected = {
     addr: { hostname: "127.0.0.1", port: 0 },
@@ -133,6 +135,7 @@ Deno.test("parseRelayOptions reads every option, from the command line or the en
     maxStreams: 1,
     maxConnections: 500,
     maxConnectionsPerAddress: 5,
+    workers: 4,
     auditLog: "audit.log",
     auditFail: "open",
     logLevel: "debug",

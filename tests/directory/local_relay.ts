@@ -34,7 +34,7 @@ export class LocalRelay implements AsyncDisposable {
   ) {
     this.relay = relay;
     this.log = log;
-    this.internalAddress = listeners.internalAddress;
+    this.internalAddress = listeners.peerAddress;
     const isPublic = ({ listener }: LogLine) => listener === "public";
     this.publicAddress = String(log.lines.find(isPublic)!.address);
     this.#listeners = listeners;
@@ -80,7 +80,7 @@ export class LocalRelay implements AsyncDisposable {
     const listeners = new RelayListeners(relay, options, undefined);
     await listeners.listen();
     const started = new LocalRelay(relay, listeners, log, clock);
-    relay.peers!.open(advertisedUrl(options.directory!.advertise, listeners.internalAddress));
+    relay.peers!.open(advertisedUrl(options.directory!.advertise, listeners.peerAddress));
     await eventually(() => relay.peers!.directory.isUp, "the directory to be there");
     return started;
   }

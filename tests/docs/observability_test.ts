@@ -26,6 +26,7 @@ Deno.test("observability.md: the log tables have every message of the programs",
     "lib/relay",
     "lib/runtime/node/relay",
     "lib/runtime/node/web",
+    "lib/runtime/node/workers",
     ...shared,
   ];
   const ofAgent = ["agent.ts", "lib/agent", "lib/runtime/node/agent", ...shared];

@@ -89,7 +89,15 @@ function ownOptions(): Set<string> {
 /** Options of other programs that the pages speak of. */
 const otherOptions: Record<string, readonly string[]> = {
   curl: ["cacert", "cert", "key"],
-  deno: ["allow-env", "allow-net", "allow-read", "allow-write", "no-config", "no-prompt"],
+  deno: [
+    "allow-env",
+    "allow-net",
+    "allow-read",
+    "allow-run",
+    "allow-write",
+    "no-config",
+    "no-prompt",
+  ],
   docker: ["build", "build-arg", "env-file"],
   helm: ["set", "wait"],
   "external-dns": ["source"],

@@ -21,7 +21,7 @@ import {
   responseTimeoutOption,
   scopeLimitTable,
 } from "./limits.ts";
-import { directoryTable } from "./several_relays.ts";
+import { directoryTable, workersOption } from "./several_relays.ts";
 import { graceOption, logTable, maxHeaderBytesOption } from "./shared.ts";
 
 const ownHost: Kind<string> = {
@@ -181,6 +181,7 @@ export const relayTable = {
     description:
       "CA certificates in PEM for callers alone, and for other relays; `--tls-client-ca` then counts for agents alone; needs `--tls-cert` and `--tls-key`",
   },
+  workers: workersOption,
   ...directoryTable,
   ...adminTable,
   ...scopeLimitTable,

@@ -1,8 +1,8 @@
 /** The relay's options for working with other relays. */
 import { z } from "zod";
 import { bareToken } from "../entries/token_schemas.ts";
-import { type Kind, parsedBy, path } from "../options/kinds.ts";
-import type { OptionTable } from "../options/option_table.ts";
+import { integer, type Kind, parsedBy, path } from "../options/kinds.ts";
+import type { Option, OptionTable } from "../options/option_table.ts";
 import { parseStoreAddress } from "../store_address.ts";
 
 const minTokenCharacters = 16;
@@ -47,6 +47,21 @@ const relayToken: Kind<string> = {
   placeholder: "TOKEN",
   schema: bareToken.pipe(z.string().regex(relayTokenPattern, `must be ${relayTokenExpected}`)),
 };
+
+/** How many processes one relay is. */
+export const workersOption = {
+  name: "workers",
+  env: "WORKERS",
+  group: "Several relays",
+  kind: integer({ min: 1, max: 64 }),
+  default: "1",
+  description:
+    "Processes that share the relay's listeners and find each other's sessions, for machines with " +
+    "several cores; Linux only. With `--directory`, each of them takes other relays' requests at one " +
+    "of the ports behind `--internal-addr`'s",
+  see: "scale.md#several-cores",
+  chart: { name: "workers" },
+} as const satisfies Option<number>;
 
 /** The options for working with other relays, together in the help text. */
 export const directoryTable = {

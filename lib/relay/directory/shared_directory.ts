@@ -474,7 +474,8 @@ export class SharedDirectory implements Directory {
   }
 }
 
-function relayKey(relay: string): string {
+/** Where a relay says that it is alive. */
+export function relayKey(relay: string): string {
   return `culvert:relay:${relay}`;
 }
 

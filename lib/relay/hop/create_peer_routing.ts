@@ -15,6 +15,8 @@ export interface PeerOptions {
   tokens: readonly string[];
   store: Store;
   dial: DialPeer;
+  /** Whether all relays of the directory stop together, as the workers of one relay do. */
+  stopTogether?: boolean | undefined;
 }
 
 /** How often the log says that something in the directory is not what a relay writes. */
@@ -46,10 +48,11 @@ export interface PeerCounts {
 /** The routing to other relays; `open` makes this relay known to them. */
 export function createPeerRouting(
   relay: LocalRelay,
-  { tokens, store, dial }: PeerOptions,
+  { tokens, store, dial, stopTogether = false }: PeerOptions,
 ): PeerRouting {
   const { name, via, log, limits, counts, isHere } = relay;
-  const directory = new SharedDirectory({ store, relay: name, events: reportTo(relay) });
+  const events = reportTo(relay, stopTogether ? "debug" : "info");
+  const directory = new SharedDirectory({ store, relay: name, events });
   const routing = new PeerRouting({
     directory,
     relay: name,
@@ -68,13 +71,17 @@ export function createPeerRouting(
   return routing;
 }
 
-function reportTo({ name, log, counts, heldElsewhere }: LocalRelay): DirectoryEvents {
+/** @param level Of what nobody has to know of a directory that is no server of its own. */
+function reportTo(
+  { name, log, counts, heldElsewhere }: LocalRelay,
+  level: "debug" | "info",
+): DirectoryEvents {
   let nextInvalidMs = 0;
   return {
     away: (reason) => {
       log.error("The directory is away; other relays' sessions can't be looked up", { reason });
     },
-    back: (sessions) => log.info("The directory is there", { relay: name, sessions }),
+    back: (sessions) => log[level]("The directory is there", { relay: name, sessions }),
     failed: () => counts.directoryFailed(),
     heldElsewhere,
     invalid: (what) => {

@@ -64,7 +64,7 @@ function picked({ registry }: Relay, { route, isSelective }: Hop): Registration 
 
 function takeHop(relay: Relay, env: RelayBindings, hop: Hop): void {
   const { exchange } = env;
-  if (relay.refusesRequests || !picked(relay, hop)) return answerNotHere(exchange);
+  if (relay.refusesHops || !picked(relay, hop)) return answerNotHere(exchange);
   const { route, caller, identity, relay: fromRelay } = hop;
   exchange.peer = hop.peer;
   const context = new RequestContext(relay, exchange, route, { caller, identity, fromRelay });

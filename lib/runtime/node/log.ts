@@ -2,7 +2,7 @@
 import process from "node:process";
 import type { Log } from "../../log.ts";
 import { processCounts } from "../../process_counts.ts";
-import { writeToStandardError } from "../deno/standard_streams.ts";
+import { type WriteSome, writeToStandardError } from "../deno/standard_streams.ts";
 import { LineWriter } from "./line_writer.ts";
 import { JsonLines, type LineFormat, type LogFields, type LogLevel } from "./log_line.ts";
 import { TextLines, wantsColor } from "./text_line.ts";
@@ -14,6 +14,10 @@ export interface LogOptions {
   level: LogLevel;
   /** `auto` is `text` on a terminal and `json` elsewhere. */
   format: "text" | "json" | "auto";
+  /** What takes the lines; standard error unless given. */
+  write?: WriteSome | undefined;
+  /** Of a program that runs in several processes: which one this is, and what its parent writes to. */
+  worker?: { readonly worker: number; readonly isTerminal: boolean } | undefined;
 }
 
 /** For what is queued to be written when the program ends, in milliseconds. */
@@ -24,7 +28,7 @@ let writer: LineWriter | undefined;
 
 /** Sets up the log of the whole process. */
 export function setUpLog(options: LogOptions): Log {
-  const lines = writer = new LineWriter(writeToStandardError, {
+  const lines = writer = new LineWriter(options.write ?? writeToStandardError, {
     lost: (count) => processCounts.lostLogLines += count,
     resumed: (lost) => log.error("Log lines could not be written, and are lost", { lines: lost }),
   });
@@ -72,9 +76,12 @@ export function lineLog(
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
-function formatOf({ program, level, format }: LogOptions): LineFormat {
-  const isTerminal = process.stderr.isTTY === true;
-  if (format === "json" || (format === "auto" && !isTerminal)) return new JsonLines(program);
+function formatOf({ program, level, format, worker: own }: LogOptions): LineFormat {
+  const isTerminal = own?.isTerminal ?? process.stderr.isTTY === true;
+  const worker = own?.worker;
+  if (format === "json" || (format === "auto" && !isTerminal)) {
+    return new JsonLines(program, worker);
+  }
   const isColored = wantsColor(process.env, isTerminal);
-  return new TextLines({ isColored, isVerbose: level === "debug" });
+  return new TextLines({ isColored, isVerbose: level === "debug", worker });
 }

@@ -18,8 +18,10 @@ export class JsonLines implements LineFormat {
   readonly #afterLevel: string;
   readonly #clock = new IsoClock();
 
-  constructor(program: string) {
-    this.#afterLevel = `","logger":${jsonString(program)},"message":`;
+  /** @param worker Its number, of a program that runs in several processes. */
+  constructor(program: string, worker?: number) {
+    const process = worker === undefined ? "" : `"worker":${worker},`;
+    this.#afterLevel = `","logger":${jsonString(program)},${process}"message":`;
   }
 
   line(level: LogLevel, message: string, fields: LogFields, timeMs: number): string {

@@ -15,6 +15,8 @@ export interface TextLinesOptions {
   readonly isColored: boolean;
   /** With all fields, as `--log-level debug` asks for. */
   readonly isVerbose: boolean;
+  /** Of a program that runs in several processes: the number of this one. */
+  readonly worker?: number | undefined;
 }
 
 /** Fields that lead to other programs' lines. Those of `info` leave them out. */
@@ -37,8 +39,9 @@ export class TextLines implements LineFormat {
 
   line(level: LogLevel, message: string, fields: LogFields, timeMs: number): string {
     const time = this.#clock.text(timeMs).slice(11, 23);
-    const begin = `${this.#dim(time)} ${this.#level(level)} `;
-    const { isVerbose } = this.#options;
+    const { isVerbose, worker } = this.#options;
+    const process = worker === undefined ? "" : `${this.#dim(`[${worker}]`)} `;
+    const begin = `${this.#dim(time)} ${this.#level(level)} ${process}`;
     if (message === "Request" && !isVerbose) return begin + this.#request(fields);
     let line = begin + harmless(message);
     for (const [name, value] of Object.entries(fields)) {

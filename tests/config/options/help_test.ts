@@ -51,6 +51,7 @@ const RELAY_ENVIRONMENT = {
   "tls-key": "TLS_KEY",
   "tls-client-ca": "TLS_CLIENT_CA",
   "caller-ca": "CALLER_CA",
+  "workers": "WORKERS",
   "directory": "DIRECTORY",
   "advertise": "ADVERTISE",
   "relay-token": "RELAY_TOKEN",
@@ -178,6 +179,7 @@ Deno.test("--help tells defaults as they are documented", () => {
   assert.deepEqual(defaults(parseRelayOptions), [
     "addr :8443",
     "internal-addr :8080",
+    "workers 1",
     "rate-limit 0",
     "cluster-rate-limit 0",
     "max-requests 0",

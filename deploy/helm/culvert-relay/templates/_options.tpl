@@ -7,6 +7,7 @@ extraArgs, which name an option themselves, win. */}}
 {{- range list
   (list "trusted-proxies" .Values.trustedProxies)
   (list "proxy-protocol" .Values.proxyProtocol)
+  (list "workers" .Values.workers)
   (list "rate-limit" .Values.rateLimit)
   (list "cluster-rate-limit" .Values.clusterRateLimit)
   (list "max-requests" .Values.maxRequests)

@@ -8,6 +8,13 @@ import { connect, type Socket } from "node:net";
 const quietLooks = 5;
 /** Looks that a call may take: in each of them the event loop has turned. */
 const callLooks = 3;
+/**
+ * Calls in a row that nobody hears, for each process that shares the address: each of them has the same
+ * chance to get a call, so that all of this number miss one is less likely than one in 100,000.
+ */
+const missedCalls = 12;
+/** Where calls come from when several processes share an address, and each may get those of all. */
+const sharedCallAddress = "127.67.85.76";
 
 /** Where a listener is bound. */
 export interface Bound {
@@ -28,9 +35,13 @@ export class ListenerMonitor {
   #call: Socket | undefined;
   /** Whether a call ever got through. Else a firewall may keep the machine from its own address. */
   #isReachable = false;
+  readonly #sharers: number;
+  #missed = 0;
 
-  constructor(bound: Bound) {
+  /** @param sharers Processes that accept connections at the same address, this one included. */
+  constructor(bound: Bound, sharers = 1) {
     this.#bound = bound;
+    this.#sharers = sharers;
   }
 
   /**
@@ -40,6 +51,9 @@ export class ListenerMonitor {
    * Only the call that is under way counts: once it has ended, its port is anybody's.
    */
   identify(accepted: AcceptedEnds, tell: (isOwn: boolean) => void): void {
+    if (this.#sharers > 1) {
+      return tell(accepted.remoteAddress?.replace(/^::ffff:/, "") === sharedCallAddress);
+    }
     const call = this.#call;
     // Both ends of a call have the same address.
     if (!call || accepted.remoteAddress !== accepted.localAddress) return tell(false);
@@ -53,7 +67,7 @@ export class ListenerMonitor {
 
   /** The listener has accepted a connection. */
   accepted(): void {
-    this.#quietLooks = 0;
+    this.#quietLooks = this.#missed = 0;
   }
 
   /** Looks once more. @returns true when a call was not heard: the listener has to be opened anew. */
@@ -68,7 +82,12 @@ export class ListenerMonitor {
     }
     if (this.#quietLooks <= quietLooks + callLooks) return false;
     this.close();
-    this.#quietLooks = 0;
+    // Another process may have accepted it.
+    if (this.#sharers > 1 && ++this.#missed < missedCalls * this.#sharers) {
+      this.#begin();
+      return false;
+    }
+    this.#quietLooks = this.#missed = 0;
     return this.#isReachable;
   }
 
@@ -80,7 +99,8 @@ export class ListenerMonitor {
 
   #begin(): void {
     const { hostname, port } = this.#bound;
-    const call = connect({ host: reachable(hostname), port });
+    const own = this.#sharers > 1 && { localAddress: sharedCallAddress, ...ipv4Of(hostname) };
+    const call = connect({ host: reachable(hostname), port, ...own });
     this.#call = call;
     this.#quietLooks = quietLooks + 1;
     call.on("connect", () => {
@@ -91,6 +111,11 @@ export class ListenerMonitor {
       if (this.#call === call) this.close();
     });
   }
+}
+
+/** A listener on all interfaces can be called over IPv4. */
+function ipv4Of(hostname: string): { host?: string } {
+  return hostname === "::" ? { host: "127.0.0.1" } : {};
 }
 
 /** An address of this machine that leads to a listener on all interfaces. */

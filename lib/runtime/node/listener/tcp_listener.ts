@@ -39,6 +39,8 @@ export interface TcpListenerOptions {
   epochMs?: (() => number) | undefined;
   /** How often connections and the listener are looked at; tests have another one. */
   sweepMs?: number | undefined;
+  /** Processes that accept connections at the same address, this one included; one unless given. */
+  sharers?: number | undefined;
 }
 
 /** How often connections are checked against their deadlines, and listeners, in milliseconds. */
@@ -114,12 +116,12 @@ export class TcpListener {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     // It stays: when the listener is opened anew and can't be, that is tried again.
     this.#server.on("error", reject);
-    this.#server.listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
+    this.#listen({ port, ...(hostname === "" ? {} : { host: hostname }) }, resolve);
     await promise;
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") throw new Error("No TCP address was bound");
     this.#bound = { hostname: bound.address, port: bound.port };
-    const monitor = this.#monitor = new ListenerMonitor(this.#bound);
+    const monitor = this.#monitor = new ListenerMonitor(this.#bound, this.#sharers);
     this.#server.on("connection", () => monitor.accepted());
     this.#sweep = setInterval(() => {
       this.#checkConnections();
@@ -267,7 +269,16 @@ export class TcpListener {
       this.#server.close();
     }
     const { hostname: host, port } = this.#bound;
-    if (!this.#server.listening) this.#server.listen({ host, port });
+    if (!this.#server.listening) this.#listen({ host, port });
+  }
+
+  #listen(address: { readonly host?: string; readonly port: number }, done?: () => void): void {
+    const shared = this.#sharers > 1 ? { reusePort: true } : {};
+    this.#server.listen({ ...address, ...shared }, done);
+  }
+
+  get #sharers(): number {
+    return this.#options.sharers ?? 1;
   }
 
   #checkConnections(): void {

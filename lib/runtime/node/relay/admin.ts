@@ -11,7 +11,8 @@ import { shortened } from "../../../relay/status/relay_status.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
 import { StatusListener } from "../../../admin/status_listener.tsx";
 import { Leases } from "../../../admin/lease_expiry.ts";
-import { PeerStatuses } from "../../../admin/peer_statuses.ts";
+import { type PeerList, PeerStatuses } from "../../../admin/peer_statuses.ts";
+import { StorePeers } from "../../../admin/store_peers.ts";
 import { peerFetch } from "../../deno/peer_fetch.ts";
 import type { TlsFiles } from "../tls_files.ts";
 import { peerTlsOf } from "./peers.ts";
@@ -21,7 +22,6 @@ import { EntryOperations } from "../../../admin/operations.ts";
 import { adminTokensSource } from "../../../config/admin_options.ts";
 import { hasReplicas } from "../../../config/store_address.ts";
 import { readAdminTokens } from "../../../config/entries/admin_tokens.ts";
-import type { RelayOptions } from "../../../config/relay_options.ts";
 import { BoundedStore } from "../../../relay/directory/bounded_store.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import { tryLockFile } from "../../deno/file_lock.ts";
@@ -31,12 +31,14 @@ import type { AppFetch } from "../http_dispatcher.ts";
 import { tokenDigest } from "../token_digest.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 import { entryFacts } from "../../../admin/entry_facts.ts";
+import { openDirectoryStore } from "./directory_store.ts";
 import type { Published } from "./published.ts";
+import type { RelaySetup } from "./setup.ts";
 
 /** One relay's admin API. */
 export class RelayAdmin {
   readonly #relay: Relay;
-  readonly #options: RelayOptions;
+  readonly #options: RelaySetup;
   readonly #entries: AdminEntries;
   readonly #leases: Leases;
   readonly #tokens = new AdminTokens();
@@ -47,7 +49,7 @@ export class RelayAdmin {
 
   private constructor(
     relay: Relay,
-    options: RelayOptions,
+    options: RelaySetup,
     configuration: Published,
     store: EntryStore,
   ) {
@@ -93,17 +95,19 @@ export class RelayAdmin {
    */
   static async open(
     relay: Relay,
-    options: RelayOptions,
+    options: RelaySetup,
     published: Published,
     tlsFiles: TlsFiles<"tls">,
   ): Promise<RelayAdmin | undefined> {
     const { store, peers } = await openStore(options, relay, tlsFiles);
-    if (!store && !options.admin) return undefined;
+    // A worker shows what the others do on the status page at the web listener, too.
+    if (!store && !options.admin && !options.worker) return undefined;
     const admin = new RelayAdmin(relay, options, published, store ?? new NoStore());
     admin.#peers = relay.status.others = peers;
     await admin.#tokens.replace(options.admin?.tokens ?? []);
     await admin.#entries.open();
-    admin.#leases.open();
+    // One of several workers is enough.
+    if (options.worker?.isLead !== false) admin.#leases.open();
     return admin;
   }
 
@@ -152,23 +156,26 @@ interface OpenedStore {
 }
 
 async function openStore(
-  { state, directory }: RelayOptions,
+  setup: RelaySetup,
   { peers, log, settings }: Relay,
   tlsFiles: TlsFiles<"tls">,
 ): Promise<OpenedStore> {
-  if (state !== undefined) return { store: await StateFolder.open(state, tryLockFile) };
-  if (!directory || !peers) return { store: undefined };
-  const { redisStore } = await import("../redis_store.ts");
-  const store = new BoundedStore(redisStore(directory.url));
-  store.open();
+  const { state, directory, worker } = setup;
+  if (!directory || !peers) {
+    return { store: state === undefined ? undefined : await StateFolder.open(state, tryLockFile) };
+  }
   const { tokens } = peers;
+  const id = settings.instance!;
+  const statuses = (list: PeerList): PeerStatuses =>
+    new PeerStatuses({ id, list, tokens, fetch: peerFetch(() => peerTlsOf(tlsFiles)) });
+  if (worker?.hasOwnStore) {
+    const store = state === undefined ? undefined : worker.entries();
+    return { store, peers: statuses(worker.peerList()) };
+  }
+  const store = new BoundedStore(await openDirectoryStore(setup));
+  store.open();
   return {
     store: new SharedEntries({ store, tokens, log, hasReplicas: hasReplicas(directory.url) }),
-    peers: new PeerStatuses({
-      id: settings.instance!,
-      store,
-      tokens,
-      fetch: peerFetch(() => peerTlsOf(tlsFiles)),
-    }),
+    peers: statuses(new StorePeers(store, id)),
   };
 }

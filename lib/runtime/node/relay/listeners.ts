@@ -1,9 +1,8 @@
 /** The relay's listeners: public for agents, internal for callers, and one for probes if asked for. */
 import { countFault, errorFields } from "../../../faults.ts";
-import type { RelayOptions } from "../../../config/relay_options.ts";
 import type { HeadLimits } from "../../../http1/head.ts";
 import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
-import { healthApp, internalApp, publicApp, webApp } from "../../../relay/app.ts";
+import { healthApp, hopApp, internalApp, publicApp, webApp } from "../../../relay/app.ts";
 import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
 import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
@@ -13,11 +12,13 @@ import type { PassThrough } from "../listener/connection_listener.ts";
 import type { TrustedProxies } from "../listener/tcp_listener.ts";
 import type { ServerTls } from "../listener/tls_acceptor.ts";
 import type { CertificatesByName } from "../listener/web_tls_acceptor.ts";
+import type { ListenAddress } from "../../../config/options/address.ts";
 import { listenOn } from "../program.ts";
+import type { RelaySetup } from "./setup.ts";
 import type { RelayServerTls } from "./tls.ts";
 
 /** A listener's name, in the log and as the metrics' label. */
-type ListenerName = "public" | "internal" | "health" | "web" | "admin";
+type ListenerName = "public" | "internal" | "health" | "web" | "admin" | "hop";
 
 /** What is different from listener to listener. */
 interface Bounds {
@@ -28,6 +29,8 @@ interface Bounds {
   readonly passThrough?: PassThrough | undefined;
   readonly passesNow?: (() => boolean) | undefined;
   readonly proxies?: TrustedProxies | undefined;
+  /** The address is this process's alone, though there are other workers. */
+  readonly isOwn?: boolean;
 }
 
 /** What the web listener has besides its options. */
@@ -46,19 +49,22 @@ const logSweepMs = 1_000;
 /** All listeners of one relay. */
 export class RelayListeners {
   readonly #relay: Relay;
-  readonly #options: RelayOptions;
+  readonly #options: RelaySetup;
   readonly #public: HttpServer;
   readonly #internal: HttpServer;
   readonly #health: HttpServer | undefined;
   readonly #web: HttpServer | undefined;
   readonly #admin: HttpServer | undefined;
+  readonly #hop: HttpServer | undefined;
   readonly #webTls: "on" | "off";
   readonly #sweep: ReturnType<typeof setInterval>;
-  #internalAddress = "";
+  #peerAddress = "";
+  /** Ports that were given in place of 0, by option. */
+  readonly ports: Record<string, number> = {};
 
   constructor(
     relay: Relay,
-    options: RelayOptions,
+    options: RelaySetup,
     tls: RelayServerTls | undefined,
     web: WebEntrance = {},
     adminFetch?: AppFetch,
@@ -105,6 +111,15 @@ export class RelayListeners {
       tls: tls?.callers,
       connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
       proxies,
+      // Of several workers, one has it.
+      isOwn: true,
+    });
+    const { worker } = options;
+    this.#hop = worker && this.#serve("hop", hopApp(relay).fetch, {
+      limits: withHopSlack(head),
+      tls: worker.hasOwnStore ? undefined : tls?.callers,
+      connections: anybody,
+      isOwn: true,
     });
     this.#sweep = setInterval(() => {
       relay.rateLimitedLog.sweep();
@@ -112,28 +127,38 @@ export class RelayListeners {
     }, logSweepMs);
   }
 
-  /** Where the internal listener is bound, with the port that 0 stood for. */
-  get internalAddress(): string {
-    return this.#internalAddress;
+  /** Where other relays find this one, with the port that 0 stood for: the internal listener, as a rule. */
+  get peerAddress(): string {
+    return this.#peerAddress;
   }
 
   /** Binds all of them. @throws {ConfigError} that names the option whose address can't be had. */
   async listen(): Promise<void> {
-    const { addr, internalAddr, healthAddr, webAddr, admin, tls } = this.#options;
+    const { addr, internalAddr, healthAddr, webAddr, admin, tls, worker } = this.#options;
     const kind = (ca: string | undefined) => tls ? (ca ? "mutual" : "on") : "off";
-    const publicAddress = await listenOn(this.#public, addr, "addr");
-    this.#internalAddress = await listenOn(this.#internal, internalAddr, "internal-addr");
+    const publicAddress = await this.#listen(this.#public, addr, "addr");
+    this.#peerAddress = await this.#listen(this.#internal, internalAddr, "internal-addr");
     this.#log("public", publicAddress, kind(tls?.clientCaPem));
     const callersTls = kind(tls?.callerCaPem ?? tls?.clientCaPem);
-    this.#log("internal", this.#internalAddress, callersTls);
+    this.#log("internal", this.#peerAddress, callersTls);
     if (this.#admin && admin) {
-      this.#log("admin", await listenOn(this.#admin, admin.addr, "admin-addr"), callersTls);
+      this.#log("admin", await this.#listen(this.#admin, admin.addr, "admin-addr"), callersTls);
     }
     if (this.#web && webAddr) {
-      this.#log("web", await listenOn(this.#web, webAddr, "web-addr"), this.#webTls);
+      this.#log("web", await this.#listen(this.#web, webAddr, "web-addr"), this.#webTls);
     }
-    if (!this.#health || !healthAddr) return;
-    this.#log("health", await listenOn(this.#health, healthAddr, "health-addr"), "off");
+    if (this.#health && healthAddr) {
+      this.#log("health", await this.#listen(this.#health, healthAddr, "health-addr"), "off");
+    }
+    if (!this.#hop || !worker) return;
+    this.#peerAddress = await this.#listen(this.#hop, worker.hopAddress, "workers");
+    this.#log("hop", this.#peerAddress, worker.hasOwnStore ? "off" : callersTls);
+  }
+
+  async #listen(server: HttpServer, address: ListenAddress, option: string): Promise<string> {
+    const bound = await listenOn(server, address, option);
+    this.ports[option] = Number(bound.slice(bound.lastIndexOf(":") + 1));
+    return bound;
   }
 
   /** New handshakes get other certificates and CAs; connections that are there are not touched. */
@@ -141,6 +166,7 @@ export class RelayListeners {
     this.#public.replaceTls(agents);
     this.#internal.replaceTls(callers);
     this.#admin?.replaceTls(callers);
+    if (!this.#options.worker?.hasOwnStore) this.#hop?.replaceTls(callers);
   }
 
   /** Each connection is to end with its next answer, while requests are still taken. */
@@ -168,6 +194,7 @@ export class RelayListeners {
     this.#web?.close();
     this.#admin?.close();
     this.#health?.close();
+    this.#hop?.close();
     clearInterval(this.#sweep);
     this.#relay.rateLimitedLog.sweep(true);
   }
@@ -179,9 +206,11 @@ export class RelayListeners {
   #serve(listener: ListenerName, fetch: AppFetch, bounds: Bounds): HttpServer {
     const { metrics, log, rateLimitedLog } = this.#relay;
     const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
+    const { isOwn = false, ...others } = bounds;
     const server = new HttpServer({
       fetch,
-      ...bounds,
+      ...others,
+      sharers: isOwn ? 1 : this.#options.worker?.workers,
       timeouts: { ...defaultConnectionTimeouts, headMs, stallMs },
       turnedAway: this.#turnAway(listener),
       refused: (status, reason, peer) => {

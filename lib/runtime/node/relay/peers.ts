@@ -7,20 +7,22 @@ import type { Relay } from "../../../relay/relay.ts";
 import { dialPeer, type PeerTls } from "../../deno/dial_peer.ts";
 import { followConfig } from "../followed_config.ts";
 import type { TlsFiles } from "../tls_files.ts";
+import { openDirectoryStore } from "./directory_store.ts";
+import type { RelaySetup } from "./setup.ts";
 import { callersCa } from "./tls.ts";
 import type { WatchedFiles } from "../watched_files.ts";
 
 /** What it takes to work with other relays, if there are any. */
 export async function relaysOf(
-  { directory }: RelayOptions,
+  setup: RelaySetup,
   tlsFiles: TlsFiles<"tls">,
 ): Promise<PeerOptions | undefined> {
+  const { directory } = setup;
   if (!directory) return undefined;
-  // A relay on its own does without the client.
-  const { redisStore } = await import("../redis_store.ts");
-  const { url, tokens } = directory;
+  const { tokens } = directory;
   const dial: DialPeer = (peerUrl, signal) => dialPeer(peerUrl, peerTlsOf(tlsFiles), signal);
-  return { tokens, store: redisStore(url), dial };
+  const store = await openDirectoryStore(setup);
+  return { tokens, store, dial, stopTogether: setup.worker?.hasOwnStore === true };
 }
 
 /** How this relay knows the others, and shows who it is. */

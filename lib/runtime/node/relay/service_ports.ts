@@ -14,18 +14,31 @@ import { listenFailure } from "../program.ts";
 /** Connections at once through one port. */
 const maxConnections = 4_096;
 
+/** How several processes share ports. */
+export interface PortSharing {
+  /** Processes that share them, this one included. */
+  readonly workers: number;
+  /** Has the first process choose a port that all of them bind. */
+  sharePort<Bound extends { readonly port: number }>(
+    name: string,
+    bind: (port: number) => Promise<Bound>,
+  ): Promise<Bound>;
+}
+
 /** All ports of one relay's services; they follow its table. */
 export class ServicePorts {
   readonly #relay: Relay;
   /** By the address in the configuration, or by the service where it leaves the port to the system. */
   #ports: ReadonlyMap<string, ServicePort> = new Map();
   #tls: ServerTls | undefined;
+  readonly #worker: PortSharing | undefined;
   #isClosed = false;
 
   /** @param tls What ports with TLS have. */
-  constructor(relay: Relay, tls: ServerTls | undefined) {
+  constructor(relay: Relay, tls: ServerTls | undefined, worker?: PortSharing) {
     this.#relay = relay;
     this.#tls = tls;
+    this.#worker = worker;
   }
 
   /** Has TLS use other certificates, of the same kind. */
@@ -50,7 +63,7 @@ export class ServicePorts {
     const wanted = portsOf(services);
     const ports = new Map<string, ServicePort>();
     for (const [key, service] of wanted) {
-      ports.set(key, this.#ports.get(key) ?? new ServicePort(this.#relay, service, this.#tls));
+      ports.set(key, this.#ports.get(key) ?? this.#portOf(service));
     }
     const added = [...ports.values()].filter((port) => !port.isListening);
     const removed = [...this.#ports].filter(([key]) => !ports.has(key)).map(([, port]) => port);
@@ -77,6 +90,10 @@ export class ServicePorts {
         if (this.#isClosed) this.close();
       },
     };
+  }
+
+  #portOf(service: Service): ServicePort {
+    return new ServicePort(this.#relay, service, this.#tls, this.#worker);
   }
 
   /** Takes no new connections; those that are open go on. */
@@ -119,10 +136,17 @@ class ServicePort {
   readonly #relay: Relay;
   readonly #listen: ListenAddress;
   readonly #tls: ServerTls | undefined;
+  readonly #worker: PortSharing | undefined;
   #server: ConnectionListener | undefined;
   #address: string | undefined;
 
-  constructor(relay: Relay, service: Service, tls: ServerTls | undefined) {
+  constructor(
+    relay: Relay,
+    service: Service,
+    tls: ServerTls | undefined,
+    worker: PortSharing | undefined,
+  ) {
+    this.#worker = worker;
     this.#relay = relay;
     this.service = service;
     this.#listen = service.listen!;
@@ -154,7 +178,11 @@ class ServicePort {
     const { hostname, port } = this.#listen;
     const server = this.#createServer();
     try {
-      this.#address = formatAddress(await server.listen(hostname, port));
+      const bind = (port: number) => server.listen(hostname, port);
+      const bound = this.#worker && port === 0
+        ? await this.#worker.sharePort(`service ${this.service.name}`, bind)
+        : await bind(port);
+      this.#address = formatAddress(bound);
     } catch (error) {
       const place = `Service "${this.service.name}": listen`;
       throw new ConfigError(listenFailure(place, this.#listen, error));
@@ -179,6 +207,7 @@ class ServicePort {
     return new ConnectionListener({
       refuses: (address) => this.#refuses(address),
       tls: this.#tls,
+      sharers: this.#worker?.workers,
       connections: { max: maxConnections, maxPerAddress: 0 },
       turnedAway: (limit, peer) => {
         metrics.limitHit(limit);

@@ -2,7 +2,6 @@
 import { ConfigError } from "../../../config/config_error.ts";
 import type { Services } from "../../../config/entries/services.ts";
 import { readTextFile } from "../../../config/files.ts";
-import type { RelayOptions } from "../../../config/relay_options.ts";
 import { readSessionKeys, sessionKeysSource } from "../../../config/session_keys.ts";
 import type { Login } from "../../../domain/login.ts";
 import type { OidcProvider } from "../../../domain/provider.ts";
@@ -25,11 +24,13 @@ import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
 import { SignIn, type SignInOptions } from "../../../relay/signin/sign_in.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";
+import { openDirectoryStore } from "./directory_store.ts";
+import type { RelaySetup } from "./setup.ts";
 
 /** Sign-in of one relay: begins with the first configuration that has `login`. */
 export class RelaySignIn {
   readonly #relay: Relay;
-  readonly #options: RelayOptions;
+  readonly #options: RelaySetup;
   readonly #scheme: "https" | "http";
   #keys: SessionKeys | undefined;
   #sessions: Sessions | undefined;
@@ -37,7 +38,7 @@ export class RelaySignIn {
   #closeStore: (() => Promise<void>) | undefined;
 
   /** @param scheme of the web listener's URLs */
-  constructor(relay: Relay, options: RelayOptions, scheme: "https" | "http") {
+  constructor(relay: Relay, options: RelaySetup, scheme: "https" | "http") {
     this.#relay = relay;
     this.#options = options;
     this.#scheme = scheme;
@@ -111,7 +112,8 @@ export class RelaySignIn {
   #keysAtStart(): Uint8Array[] {
     const { sessionKeys: file } = this.#options;
     if (file) return readSessionKeys(file.text, sessionKeysSource(file.path));
-    return [crypto.getRandomValues(new Uint8Array(sessionKeyBytes))];
+    const shared = this.#options.worker?.sessionKey;
+    return [shared ?? crypto.getRandomValues(new Uint8Array(sessionKeyBytes))];
   }
 
   async #openSessions(
@@ -124,8 +126,7 @@ export class RelaySignIn {
     if (!directory) {
       return new MemorySessions({ nowMs: systemClock.nowMs, idleMs, relay, changed });
     }
-    const { redisStore } = await import("../redis_store.ts");
-    const store = new BoundedStore(redisStore(directory.url));
+    const store = new BoundedStore(await openDirectoryStore(this.#options));
     const sessions = new SharedSessions({
       store,
       keys,

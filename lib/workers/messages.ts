@@ -1,0 +1,101 @@
+/** What a parent process and its workers ask each other for. */
+import type { ReadinessFacts } from "../relay/readiness.ts";
+
+/** Where a listener is bound. */
+export interface BoundAddress {
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** What a worker is told before it begins. It goes over the pipe alone, for it has secrets. */
+export interface Welcome {
+  /** Counts from 1. */
+  readonly worker: number;
+  readonly workers: number;
+  /** What workers show to each other. Secrets. */
+  readonly tokens: readonly string[];
+  /** The key that seals people's cookies unless there is a file of them, in base64. A secret. */
+  readonly sessionKey: string;
+  /** The key that signs who callers are unless there is a file of them. A secret. */
+  readonly assertionKey: JsonWebKey;
+  /** Ports that the first worker was given in place of 0, by option or service. */
+  readonly ports: Readonly<Record<string, number>>;
+  /** Whether standard error, which the parent writes to, is a terminal. */
+  readonly isTerminal: boolean;
+}
+
+/** A worker as the others find it. */
+export interface WorkerAddress {
+  /** Names its relay among relays. */
+  readonly relay: string;
+  /** Origin at which it takes what other workers forward. */
+  readonly url: string;
+}
+
+/** A change of an entry; without a text it is a deletion. */
+export interface TextChange {
+  readonly kind: string;
+  readonly name: string;
+  readonly text?: string;
+}
+
+/** All entries of the admin API, each as `[kind, text]`. */
+export interface EntryTexts {
+  readonly revision: number;
+  readonly entries: readonly (readonly [kind: string, text: string])[];
+}
+
+/** What became of changes; `failed` has the indices of those that could not be stored, and why. */
+export type CommitReply =
+  | { readonly kind: "stale" }
+  | {
+    readonly kind: "done";
+    readonly revision: number;
+    readonly failed: readonly (readonly [index: number, reason: string])[];
+  };
+
+/** What is ready, and what /readyz says of it. */
+export interface ReadinessAnswer {
+  readonly status: 200 | 503;
+  readonly text: string;
+}
+
+/** What workers ask their parent for. */
+export type ParentCalls = {
+  /** A command of Redis', to the store in the parent. */
+  store(command: readonly string[]): unknown;
+  loadEntries(nothing: null): EntryTexts;
+  commitEntries(commit: {
+    readonly revision: number;
+    readonly changes: readonly TextChange[];
+  }): CommitReply | Promise<CommitReply>;
+  /** All workers that listen. */
+  peers(nothing: null): readonly WorkerAddress[];
+  readiness(asked: { readonly excludesAgents: boolean }): Promise<ReadinessAnswer>;
+  /** Of all workers, in Prometheus' text format. */
+  metrics(nothing: null): Promise<string>;
+  /** All listeners are bound. */
+  listening(
+    bound: WorkerAddress & {
+      readonly ports: Readonly<Record<string, number>>;
+    },
+  ): void;
+  /** The port that others of this name have in place of 0; 0 for the first one, which says what it got. */
+  claimPort(name: string): Promise<number>;
+  claimedPort(bound: { readonly name: string; readonly port: number }): void;
+  /** No request is open here while all stop; the answer comes once that is so everywhere. */
+  idle(nothing: null): Promise<void>;
+};
+
+/** What a parent asks its workers for. */
+export type WorkerCalls = {
+  welcome(welcome: Welcome): void;
+  ping(nothing: null): void;
+  facts(nothing: null): ReadinessFacts;
+  metrics(nothing: null): Promise<string>;
+  /** Another worker has changed the entries. @returns once they are in use */
+  entriesChanged(nothing: null): Promise<void>;
+  stop(signal: "SIGINT" | "SIGTERM"): void;
+  /** As SIGHUP: the audit log's file was renamed. */
+  reopenAudit(nothing: null): void;
+};

@@ -1,0 +1,300 @@
+/** One relay in several processes: what callers, agents and operators see of that. */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { type RunningAgent, runProgram, startAgent } from "../support/programs.ts";
+import { eventually, untilEqual, within } from "../support/deadline.ts";
+import { freePort } from "../support/free_port.ts";
+import { openConnection } from "../support/raw_connection.ts";
+import { readResponse, statusOf } from "../support/raw_http.ts";
+import { assertNoSecrets, CLUSTER, metric, requestHead, secrets } from "../isolation/tunnel.ts";
+import {
+  beginHeld,
+  HeldTarget,
+  isAlive,
+  isStart,
+  openAtEach,
+  restarted,
+  type RunningWorkers,
+  startWorkers,
+  untilReady,
+} from "./workers.ts";
+
+const isLinux = Deno.build.os === "linux";
+
+function clustersOf({ address }: HeldTarget) {
+  return [{ id: CLUSTER, token: secrets.token, targetAddr: address }];
+}
+
+async function startOneAgent(
+  relay: RunningWorkers,
+  target: HeldTarget,
+  ...args: readonly string[]
+): Promise<RunningAgent> {
+  return await startAgent({
+    relayUrl: relay.connectUrl,
+    token: secrets.token,
+    target: target.address,
+    args: ["-max-retry", "200ms", ...args],
+  });
+}
+
+/** The worker that holds the one session of an agent. */
+async function holderOf(relay: RunningWorkers): Promise<number> {
+  const { worker } = await relay.waitForLog(({ message }) => message === "Agent connected");
+  return Number(worker);
+}
+
+/** The samples of a metric by worker, those of a worker added up. */
+async function samplesOf(relay: RunningWorkers, name: string): Promise<Map<string, number>> {
+  const response = await fetch(`http://${relay.internalAddress}/metrics`);
+  const sums = new Map<string, number>();
+  for (const line of (await response.text()).split("\n")) {
+    const [, worker, value] = new RegExp(`^${name}\\{worker="([^"]+)".* (\\S+)$`).exec(line) ?? [];
+    if (worker !== undefined) sums.set(worker, (sums.get(worker) ?? 0) + Number(value));
+  }
+  return sums;
+}
+
+function test(name: string, run: () => Promise<void>): void {
+  Deno.test({ name, ignore: !isLinux, fn: run });
+}
+
+test("a request to any of three workers reaches the agent that one of them holds", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(3, { clusters: clustersOf(target) });
+  await using _agent = await startOneAgent(relay, target);
+  const holder = await holderOf(relay);
+  const placed = await openAtEach(relay);
+  const others = placed.filter(({ worker }) => worker !== holder).length;
+  // Each of those that do not hold the session has asked the one that does.
+  await untilEqual(
+    async () => await metric(relay.internalAddress, "culvert_forwarded_requests_total"),
+    others,
+  );
+  const sessions = await samplesOf(relay, "agents_connected");
+  deepEqual([...sessions.keys()].sort(), ["1", "2", "3"]);
+  deepEqual([...sessions].filter(([, value]) => value > 0), [[String(holder), 1]]);
+  equal(await metric(relay.internalAddress, "culvert_workers_running"), 3);
+  for (const { connection } of placed) connection.destroy();
+});
+
+test("a worker that is killed takes its own requests with it and no others, and is started again", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(3, { clusters: clustersOf(target) });
+  await using agent = await startOneAgent(relay, target);
+  const holder = await holderOf(relay);
+  const placed = await openAtEach(relay);
+  const victim = [1, 2, 3].find((worker) => worker !== holder)!;
+  const held = await Promise.all(placed.map(async (it) => ({ ...it, end: await beginHeld(it) })));
+  Deno.kill(relay.pids.get(victim)!, "SIGKILL");
+  await relay.waitForLog(({ message, worker }) =>
+    message === "A worker has ended; it is started again" && worker === victim
+  );
+  target.release();
+  const whole = held.filter(({ worker }) => worker !== victim);
+  deepEqual(await Promise.all(whole.map(({ end }) => end())), whole.map(() => "begunended"));
+  for (const { worker, end } of held) {
+    if (worker === victim) await within(end().catch(() => {}), "a killed worker's connection");
+  }
+  ok(await restarted(relay, victim) > 0);
+  await untilReady(relay);
+  equal(await metric(relay.internalAddress, "culvert_worker_restarts_total"), 1);
+  for (const { connection } of await openAtEach(relay)) connection.destroy();
+  for (const { connection } of placed) connection.destroy();
+  // The agent's session was in another process, and has stayed there.
+  const log = await agent.completeLog();
+  equal(log.filter(({ message }) => message === "Connected to relay").length, 1);
+});
+
+test("an agent whose worker is killed connects to another one", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(3, { clusters: clustersOf(target) });
+  await using agent = await startOneAgent(relay, target);
+  const holder = await holderOf(relay);
+  const isConnected = ({ message }: { message: string }) => message === "Connected to relay";
+  await agent.waitForLogs(1, isConnected);
+  Deno.kill(relay.pids.get(holder)!, "SIGKILL");
+  await agent.waitForLogs(2, isConnected);
+  await restarted(relay, holder);
+  await untilReady(relay);
+  for (const { connection } of await openAtEach(relay)) connection.destroy();
+});
+
+test("no worker outlives a parent that is killed", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(3, { clusters: clustersOf(target) });
+  const pids = [...relay.pids.values()];
+  deepEqual(await Promise.all(pids.map(isAlive)), [true, true, true]);
+  await relay.kill();
+  for (const pid of pids) await eventually(async () => !await isAlive(pid), `the end of ${pid}`);
+});
+
+test("workers that stop lose no request, also between each other", async () => {
+  await using target = await HeldTarget.start();
+  const args = ["-drain-delay", "3s"];
+  await using relay = await startWorkers(3, { clusters: clustersOf(target), args });
+  await using _agent = await startOneAgent(relay, target);
+  await holderOf(relay);
+  const placed = await openAtEach(relay);
+  const ends = await Promise.all(placed.map(beginHeld));
+  const stopped = relay.stop();
+  await relay.waitForLogs(3, ({ message }) => message === "Shutting down");
+  // Until the drain delay is over, each of them takes what comes.
+  await using late = await openConnection(relay.internalAddress);
+  await late.write(requestHead("GET", "/held"));
+  await eventually(() => target.held === placed.length + 1, "the late request at the target");
+  target.release();
+  deepEqual(await Promise.all(ends.map((end) => end())), placed.map(() => "begunended"));
+  equal(statusOf(await within(readResponse(late.reader), "the late answer")), 200);
+  for (const { connection } of placed) connection.destroy();
+  equal(await stopped, 0);
+  for (const pid of relay.pids.values()) equal(await isAlive(pid), false);
+});
+
+test("every worker takes a change of the clusters file", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await using target = await HeldTarget.start();
+    const path = `${folder}/clusters.json`;
+    await Deno.writeTextFile(path, "[]");
+    await using relay = await startWorkers(2, { clusters: [], args: ["-clusters", path] });
+    await Deno.writeTextFile(path, JSON.stringify(clustersOf(target)));
+    const lines = await relay.waitForLogs(
+      2,
+      ({ message, source }) => message === "Configuration reloaded" && source === "clusters",
+    );
+    deepEqual(lines.map(({ worker }) => worker).sort(), [1, 2]);
+    await using _agent = await startOneAgent(relay, target);
+    for (const { connection } of await openAtEach(relay)) connection.destroy();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+test("a change of the admin API counts at every worker once it is acknowledged", async () => {
+  const folder = await Deno.makeTempDir();
+  const adminToken = "admin-token-of-the-workers-test";
+  const tokens = [{ name: "ops", token: adminToken, clusters: ["*"], hostnames: ["*"] }];
+  try {
+    await using target = await HeldTarget.start();
+    const args = [
+      ...["--admin-addr", "127.0.0.1:0", "--state", `${folder}/state`],
+      ...["--admin-tokens", JSON.stringify(tokens)],
+    ];
+    await using relay = await startWorkers(3, { clusters: [], args });
+    const { address } = await relay.waitForLog(({ message, listener }) =>
+      message === "Listening" && listener === "admin"
+    );
+    const api = async (method: string, path: string, body?: object) => {
+      const response = await fetch(`http://${address}/admin/v1${path}`, {
+        method,
+        headers: { authorization: `Bearer ${adminToken}` },
+        ...body && { body: JSON.stringify(body) },
+      });
+      const text = await response.text();
+      return { status: response.status, body: text === "" ? undefined : JSON.parse(text) };
+    };
+    const { id, ...entry } = clustersOf(target)[0]!;
+    equal((await api("PUT", `/clusters/${id}`, entry)).status, 201);
+    await using agent = await startOneAgent(relay, target, "--connections", "6");
+    const connected = await relay.waitForLogs(6, ({ message }) => message === "Agent connected");
+    // The status has the sessions of all workers.
+    const status = await api("GET", "/status");
+    equal(status.body.relays.length, 3);
+    equal(status.body.clusters[0].agents.length, connected.length);
+    equal((await api("DELETE", `/clusters/${id}`)).status, 200);
+    await relay.waitForLogs(6, ({ message }) => message === "Agent disconnected");
+    const log = await agent.completeLog();
+    equal(log.filter(({ message }) => message === "Connected to relay").length, 6);
+    await assertNoSecrets(relay);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+test("every line of the workers' log is whole, and says whose it is", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(3, { clusters: clustersOf(target) });
+  await using _agent = await startOneAgent(relay, target);
+  const path = `/${"x".repeat(1_500)}`;
+  const requests = 300;
+  await Promise.all(Array.from({ length: 6 }, async () => {
+    await using caller = await openConnection(relay.internalAddress);
+    for (let sent = 0; sent < requests / 6; sent++) {
+      await caller.write(requestHead("GET", path));
+      await within(readResponse(caller.reader), "an answer");
+    }
+  }));
+  const log = await relay.completeLog();
+  const own = log.filter(({ message, from_relay }) =>
+    message === "Request" && from_relay === undefined
+  );
+  equal(own.length, requests);
+  for (const { worker } of own) ok([1, 2, 3].includes(Number(worker)), String(worker));
+  // What is no JSON has no level.
+  deepEqual(log.filter(({ level }) => level === undefined), []);
+});
+
+test("workers refuse a port that another relay's workers have: one line, code 2", async () => {
+  await using target = await HeldTarget.start();
+  const port = freePort();
+  const clusters = clustersOf(target);
+  const args = ["-addr", `127.0.0.1:${port}`];
+  await using relay = await startWorkers(2, { clusters, args });
+  const { code, stdout, stderr } = await runProgram("relay.ts", [
+    ...["--workers", "2", "-addr", `127.0.0.1:${port}`, "-internal-addr", "127.0.0.1:0"],
+    ...["--clusters", JSON.stringify(clusters)],
+  ]);
+  equal(code, 2);
+  equal(stdout, "");
+  match(
+    stderr,
+    /^relay: Option --addr: can't listen on 127\.0\.0\.1:\d+: the port is in use;.*\n$/,
+  );
+  equal(relay.program.exitCode, undefined);
+});
+
+test("workers that can't use an option say so once, with code 2", async () => {
+  const clusters = JSON.stringify([{
+    id: CLUSTER,
+    token: secrets.token,
+    targetAddr: "127.0.0.1:1",
+  }]);
+  const { code, stderr } = await runProgram("relay.ts", [
+    ...["--workers", "3", "-addr", "127.0.0.1:0", "-internal-addr", "127.0.0.1:0"],
+    ...["--clusters", clusters, "--audit-log", "/nowhere/at/all"],
+  ]);
+  equal(code, 2);
+  match(stderr, /^relay: Option --audit-log: can't open "\/nowhere\/at\/all" for writing: .*\n$/);
+});
+
+test("a service's port that the system chooses is one for all workers", async () => {
+  await using target = await HeldTarget.start();
+  const services = [{
+    ...{
+      name: "echo",
+      cluster: CLUSTER,
+      hostnames: ["echo.example.com"],
+      kind: "tcp",
+      target: target.address,
+    },
+    ...{ policy: "public", listen: "127.0.0.1:0", allow: ["127.0.0.1"] },
+  }];
+  await using relay = await startWorkers(3, {
+    clusters: clustersOf(target),
+    args: ["--services", JSON.stringify({ services })],
+  });
+  const lines = await relay.waitForLogs(
+    3,
+    ({ message, listener }) => message === "Listening" && listener === "service",
+  );
+  equal(new Set(lines.map(({ address }) => address)).size, 1);
+  deepEqual(lines.map(({ worker }) => worker).sort(), [1, 2, 3]);
+});
+
+test("the parent starts as many workers as it is told, and says which process each is", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(2, { clusters: clustersOf(target) });
+  equal(relay.pids.size, 2);
+  const log = await relay.completeLog();
+  equal(log.filter(isStart).length, 2);
+});
