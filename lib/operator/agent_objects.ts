@@ -265,6 +265,11 @@ export function stamped(object: KubeObject, digest: (text: string) => string): K
   return { ...object, metadata: { ...metadata, annotations } };
 }
 
+/** Whether two values say the same; absent and undefined are the same. */
+export function isEqual(one: unknown, other: unknown): boolean {
+  return includes(one, other) && includes(other, one);
+}
+
 /** Whether an object has all fields of another one, with the same values. */
 export function includes(whole: unknown, part: unknown): boolean {
   if (Array.isArray(part)) {

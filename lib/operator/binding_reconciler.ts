@@ -1,6 +1,7 @@
 /** Publishes a binding's routes at the relay of its tunnel, and takes off what is not wanted any more. */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { tunnelBindings } from "./api/crds.ts";
+import { isEqual } from "./agent_objects.ts";
 import { finalizer } from "./api/schema.ts";
 import type { BindingSpec, BindingStatus } from "./api/tunnel_binding.ts";
 import { conditionsOf, no, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
@@ -12,7 +13,9 @@ import {
   titleOf,
   writeStatus,
 } from "./context.ts";
-import { DnsKeeper, type DnsResult, type KeptRecord } from "./dns_keeper.ts";
+import { DnsKeeper, type DnsResult } from "./dns_keeper.ts";
+import { type KeptRecord, withIntended } from "./dns/kept_records.ts";
+import type { FoundAccess } from "./relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
@@ -34,10 +37,12 @@ interface Wanted {
   readonly entry: Readonly<Record<string, unknown>>;
 }
 
-/** The services that a binding is to have, and why its other routes have none. */
+/** The services that a binding is to have, and what is said of its other routes. */
 interface Plan {
   readonly wanted: ReadonlyMap<string, Wanted>;
   readonly verdicts: ReadonlyMap<string, Verdict>;
+  /** Services of which nothing can be said now: what is at the relay stays. */
+  readonly undecided: ReadonlySet<string>;
 }
 
 /** What the relay last answered for a service. */
@@ -89,9 +94,9 @@ export class BindingReconciler {
     const wanted = [...plan.wanted.values()].map(({ registered }) => registered);
     const all = union(before, wanted);
     const dnsPlan = await this.#dns.plan(compiled);
-    const recordsBefore = statusOf(object).dns ?? [];
+    const records = withIntended(statusOf(object).dns ?? [], dnsPlan.kept);
     // What is about to be at the relay and in DNS is written down first.
-    const current = await this.#record(object, all, withRecords(recordsBefore, dnsPlan.kept));
+    const current = await this.#record(object, all, records);
     const verdicts = new Map(plan.verdicts);
     let again = Infinity;
     for (const [route, want] of plan.wanted) {
@@ -99,39 +104,43 @@ export class BindingReconciler {
       verdicts.set(route, answer.verdict);
       again = Math.min(again, Math.max(100, answer.untilMs - performance.now()));
     }
-    const unwanted = all.filter((it) => !wanted.some((want) => isSame(want, it)));
+    const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
+    const undecided = others.filter(({ service }) => plan.undecided.has(service));
+    const unwanted = others.filter(({ service }) => !plan.undecided.has(service));
     const left = await this.#removeAll(current, this.#withoutRetained(unwanted), wanted);
     if (left.length > 0) again = Math.min(again, this.#retryMs);
     const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);
-    const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : recordsBefore);
+    const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : records);
     again = Math.min(again, dns.againMs);
-    await this.#writeStatus(current, compiled, verdicts, [...wanted, ...left], dns);
+    await this.#writeStatus(current, compiled, verdicts, [...wanted, ...undecided, ...left], dns);
     return again === Infinity ? undefined : again;
   }
 
   async #plan({ tunnel, routes, object }: CompiledBinding): Promise<Plan> {
     const wanted = new Map<string, Wanted>();
     const verdicts = new Map<string, Verdict>();
+    const undecided = new Set<string>();
     const api = tunnel?.spec?.relay.registration.api;
     const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
     for (const route of routes) {
-      const obstacle = this.#obstacle(route, tunnel);
-      const policy = route.spec.policy ?? tunnel?.spec?.defaultPolicy;
-      if (obstacle) verdicts.set(route.spec.name, obstacle);
-      else if (found && "fault" in found) {
-        verdicts.set(route.spec.name, no(found.fault.reason, found.fault.message));
-      } else if (found && policy === undefined && !route.access) {
-        verdicts.set(
-          route.spec.name,
-          no("PolicyMissing", "Set the route's policy, or defaultPolicy of the tunnel"),
-        );
-      } else if (found) {
+      const { spec: { name }, id } = route;
+      const decided = this.#obstacle(route, tunnel);
+      const delay = decided ? undefined : this.#delay(tunnel!, found!);
+      if (decided) verdicts.set(name, decided);
+      else if (delay) {
+        verdicts.set(name, delay);
+        undecided.add(id);
+      } else if (found && "access" in found) {
+        const policy = route.spec.policy ?? tunnel!.spec!.defaultPolicy;
         const want = await this.#want(route, tunnel!, object, { ...found, policy });
-        if ("fault" in want) verdicts.set(route.spec.name, want.fault);
-        else wanted.set(route.spec.name, want);
+        if ("fault" in want) {
+          verdicts.set(name, want.fault);
+          // A route whose own policy is impossible must not go on under another one.
+          if (want.fault.reason === "RelayUnreachable") undecided.add(id);
+        } else wanted.set(name, want);
       }
     }
-    return { wanted, verdicts };
+    return { wanted, verdicts, undecided };
   }
 
   /** The service of a route, and its own policy if AccessPolicies are about it. */
@@ -166,18 +175,26 @@ export class BindingReconciler {
     }
   }
 
-  /** Why a route can't be published now; undefined if nothing is in its way. */
+  /** Why a route is not to be published; undefined if nothing is in its way. */
   #obstacle(
-    { accepted, resolved }: CompiledRoute,
+    { spec, accepted, resolved, access }: CompiledRoute,
     tunnel: Tunnel | undefined,
   ): Verdict | undefined {
     if (accepted.status !== "True") return no("NotAccepted", accepted.message);
     if (resolved.status !== "True") return no("NotResolved", resolved.message);
-    const { api } = tunnel!.spec!.relay.registration;
+    const { relay: { registration: { api } }, defaultPolicy } = tunnel!.spec!;
     if (!api) {
       return yes("TargetsOnly", "The relay's own configuration says at which hostnames");
     }
-    const registration = this.#tunnels.registration(tunnel!.key);
+    return access === undefined && spec.policy === undefined && defaultPolicy === undefined
+      ? no("PolicyMissing", "Set the route's policy, or defaultPolicy of the tunnel")
+      : undefined;
+  }
+
+  /** Why the relay can't be asked to publish anything now; what it publishes already stays. */
+  #delay(tunnel: Tunnel, found: FoundAccess): Verdict | undefined {
+    if ("fault" in found) return no(found.fault.reason, found.fault.message);
+    const registration = this.#tunnels.registration(tunnel.key);
     if (registration?.status === "True") return undefined;
     return registration
       ? no("TunnelNotRegistered", `The tunnel is not registered: ${registration.message}`)
@@ -210,7 +227,7 @@ export class BindingReconciler {
   ): Promise<KubeObject> {
     const before = statusOf(object);
     const isKnown = all.every((it) => before.registered?.some((known) => isSame(known, it))) &&
-      JSON.stringify(before.dns ?? []) === JSON.stringify(records);
+      isEqual(before.dns ?? [], records);
     if (isKnown) return object;
     if (!object.metadata.finalizers?.includes(finalizer)) {
       await setFinalizers(this.#context, tunnelBindings, "bindings", object, [finalizer]);
@@ -437,18 +454,6 @@ function refused({ status, code, message }: RelayRefusal): Verdict {
   if (status === 403) return no("HostnameNotPermitted", message);
   if (status === 401) return no("Unauthorized", `The relay does not know the token: ${message}`);
   return no("Refused", code === "" ? message : `${code}: ${message}`);
-}
-
-/** Records by their place: a new one stands for the one before it. */
-function withRecords(
-  before: readonly KeptRecord[],
-  wanted: readonly KeptRecord[],
-): readonly KeptRecord[] {
-  const isWanted = ({ name, zone, server, owner }: KeptRecord) =>
-    wanted.some((it) =>
-      it.name === name && it.zone === zone && it.server === server && it.owner === owner
-    );
-  return [...wanted, ...before.filter((it) => !isWanted(it))];
 }
 
 /** The tunnel that a binding names. */

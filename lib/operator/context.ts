@@ -10,7 +10,7 @@ import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay_api.ts";
 import type { Digest, RouteTable } from "./route_table.ts";
-import { includes } from "./agent_objects.ts";
+import { isEqual } from "./agent_objects.ts";
 import type { Tunnel } from "./tunnels.ts";
 import type { Followed, World } from "./world.ts";
 
@@ -55,7 +55,7 @@ export async function writeStatus(
 ): Promise<void> {
   const before = (object["status"] ?? {}) as { readonly conditions?: readonly Condition[] };
   const wanted = { ...status };
-  if (includes(before, wanted) && sameKeys(before, wanted)) return;
+  if (isEqual(before, wanted)) return;
   const { name, namespace, uid } = object.metadata;
   const written = await context.client.apply(resource, {
     metadata: {
@@ -67,10 +67,6 @@ export async function writeStatus(
   }, "status");
   context.world.learn(kind, written);
   await reportReady(context, resource, object, before.conditions, status);
-}
-
-function sameKeys(before: object, wanted: Readonly<Record<string, unknown>>): boolean {
-  return Object.keys(before).every((key) => wanted[key] !== undefined);
 }
 
 /** One Event when an object becomes ready, and one for each new reason why it is not. */

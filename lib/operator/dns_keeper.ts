@@ -1,17 +1,14 @@
 /** Keeps the DNS records of a binding's hostnames, by whichever provider its tunnel names. */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { includes, stamped } from "./agent_objects.ts";
-import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns/dns_endpoint.ts";
 import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./dns/message.ts";
+import { type KeptRecord, placeOf } from "./dns/kept_records.ts";
 import { type DnsRecord, ownerText, recordTypeOf } from "./dns/records.ts";
 import type { DnsOutcome, Zone } from "./dns/rfc2136.ts";
 import type { CompiledBinding } from "./route_table.ts";
-
-/** A record as a binding's status has it: all that is needed to take it away again. */
-export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
 
 /** What a binding is to have. */
 export interface DnsPlan {
@@ -45,7 +42,8 @@ interface Job {
   outcome: DnsOutcome | undefined;
 }
 
-const pendingMs = 1_000;
+/** A change that waits for others is looked at again after this time. */
+const maxPendingMs = 1_000;
 
 const refusalMs = 60_000;
 const retryMs = 10_000;
@@ -63,6 +61,14 @@ export class DnsKeeper {
 
   constructor(context: Context) {
     this.#context = context;
+  }
+
+  get #pendingMs(): number {
+    return Math.min(maxPendingMs, this.#context.settings.checkMs);
+  }
+
+  #pending(): Pick<Answer, "outcome" | "untilMs"> {
+    return { outcome: { kind: "pending" }, untilMs: performance.now() + this.#pendingMs };
   }
 
   /** Which records a binding's hostnames are to have: those of routes that its tunnel accepts. */
@@ -101,35 +107,53 @@ export class DnsKeeper {
     };
   }
 
-  /** Makes records what they should be. @param before What may be there already, and may go. */
+  /**
+   * Makes records what they should be.
+   *
+   * @param known What the binding's status says: the records of the plan, and others, which go.
+   */
   async sync(
     object: KubeObject,
     plan: DnsPlan,
-    before: readonly KeptRecord[],
+    known: readonly KeptRecord[],
   ): Promise<DnsResult> {
     const endpoint = await this.#syncEndpoint(object, plan);
     const faults: Verdict[] = [];
+    const kept: KeptRecord[] = [];
     let againMs = endpoint ? endpoint.againMs : Infinity;
+    const places = new Set(plan.kept.map(placeOf));
+    const names = new Set(plan.kept.map(nameOf));
+    const unwanted = known.filter((record) => !places.has(placeOf(record)));
+    // A name has to be given up by one owner before another can have it.
+    const inTheWay = await this.removeAll(unwanted.filter((record) => names.has(nameOf(record))));
     for (const record of plan.kept) {
-      const { outcome, untilMs } = await this.#put(record);
+      const isBlocked = inTheWay.some((it) => nameOf(it) === nameOf(record));
+      const { outcome, untilMs } = isBlocked ? this.#pending() : await this.#put(record);
+      const isMade = outcome.kind === "done";
+      kept.push(isMade ? record : known.find((it) => placeOf(it) === placeOf(record)) ?? record);
       const verdict = verdictOf(record, outcome);
       if (verdict.status !== "True") faults.push(verdict);
       againMs = Math.min(againMs, Math.max(100, untilMs - performance.now()));
     }
-    const unwanted = before.filter((it) => !plan.kept.some((record) => isSame(record, it)));
-    const left = await this.removeAll(unwanted);
-    if (left.length > 0) againMs = Math.min(againMs, retryMs);
+    const others = await this.removeAll(unwanted.filter((record) => !names.has(nameOf(record))));
+    const left = [...inTheWay, ...others];
+    for (const record of left) {
+      againMs = Math.min(
+        againMs,
+        this.#jobs.has(`remove ${placeOf(record)}`) ? this.#pendingMs : retryMs,
+      );
+    }
     const verdict = plan.provider === "None"
       ? undefined
       : endpoint?.verdict ?? faults[0] ?? plan.fault ?? yes("RecordsMade");
-    return { verdict, kept: [...plan.kept, ...left], againMs };
+    return { verdict, kept: [...kept, ...left], againMs };
   }
 
   /** Takes records away. @returns those that may still be there */
   async removeAll(records: readonly KeptRecord[]): Promise<readonly KeptRecord[]> {
     const left: KeptRecord[] = [];
     for (const record of records) {
-      this.#answers.delete(idOf(record));
+      this.#answers.delete(placeOf(record));
       if (record.keep) continue;
       const outcome = await this.#remove(record);
       if (outcome?.kind !== "done") left.push(record);
@@ -142,12 +166,13 @@ export class DnsKeeper {
       const token = await this.#tokenOf(record);
       if (token === undefined) return undefined;
       const { cloudflare } = this.#context;
+      const key = `remove ${placeOf(record)}`;
       const job = this.#job(
-        record,
-        this.#context.digest(`remove ${JSON.stringify(record)}`),
+        key,
+        this.#context.digest(JSON.stringify([record, token])),
         () => cloudflare.remove({ name: record.zone, token }, record, record.owner),
       );
-      if (job.outcome) this.#jobs.delete(idOf(record));
+      if (job.outcome) this.#jobs.delete(key);
       return job.outcome;
     }
     const zone = await this.#zoneOf(record);
@@ -156,24 +181,24 @@ export class DnsKeeper {
   }
 
   /** Begins a change, or finds what became of it. */
-  #job(record: KeptRecord, digest: string, work: () => Promise<DnsOutcome>): Job {
-    const known = this.#jobs.get(idOf(record));
+  #job(key: string, digest: string, work: () => Promise<DnsOutcome>): Job {
+    const known = this.#jobs.get(key);
     if (known?.digest === digest) return known;
     const job: Job = { digest, outcome: undefined };
-    this.#jobs.set(idOf(record), job);
+    this.#jobs.set(key, job);
     void work().then((outcome) => job.outcome = outcome);
     return job;
   }
 
   async #putAtCloudflare(record: KeptRecord): Promise<Answer> {
-    const key = idOf(record);
+    const key = placeOf(record);
     const token = await this.#tokenOf(record);
     const digest = this.#context.digest(JSON.stringify([record, token]));
     const last = this.#answers.get(key);
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
     const { cloudflare } = this.#context;
     const job = token === undefined ? undefined : this.#job(
-      record,
+      `put ${key}`,
       digest,
       () => cloudflare.put({ name: record.zone, token }, record, record.owner),
     );
@@ -181,15 +206,10 @@ export class DnsKeeper {
       kind: "refused",
       reason: `There is no Secret ${record.secret} with the key token`,
     } as const;
-    const outcome = job ? job.outcome ?? { kind: "pending" as const } : refused;
-    const forMs = outcome.kind === "pending" ? 0 : this.#forMs(outcome);
-    const answer = {
-      digest,
-      outcome,
-      untilMs: performance.now() + (outcome.kind === "pending" ? pendingMs : forMs),
-    };
-    if (outcome.kind === "pending") return answer;
-    this.#jobs.delete(key);
+    const outcome = job ? job.outcome : refused;
+    if (!outcome) return { digest, ...this.#pending() };
+    const answer = { digest, outcome, untilMs: performance.now() + this.#forMs(outcome) };
+    this.#jobs.delete(`put ${key}`);
     this.#answers.set(key, answer);
     return answer;
   }
@@ -208,7 +228,7 @@ export class DnsKeeper {
 
   async #put(record: KeptRecord): Promise<Answer> {
     if (record.server === "") return await this.#putAtCloudflare(record);
-    const key = idOf(record);
+    const key = placeOf(record);
     const zone = await this.#zoneOf(record);
     const digest = this.#context.digest(
       JSON.stringify([record, typeof zone === "string" ? zone : [...zone.key.secret]]),
@@ -291,12 +311,8 @@ function decoded(text: string): Uint8Array<ArrayBuffer> | undefined {
   }
 }
 
-function idOf({ name, zone, server }: KeptRecord): string {
+function nameOf({ name, zone, server }: KeptRecord): string {
   return `${server} ${zone} ${name}`;
-}
-
-function isSame(one: KeptRecord, other: KeptRecord): boolean {
-  return idOf(one) === idOf(other) && one.owner === other.owner;
 }
 
 function verdictOf({ name }: KeptRecord, outcome: Answer["outcome"]): Verdict {

@@ -5,6 +5,7 @@ import {
   events,
   namespaces,
   pods,
+  secrets,
   services,
 } from "../../lib/kube/resources.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
@@ -367,4 +368,36 @@ Deno.test("500 bindings at once are all programmed, with few writes of the table
   );
   assert.ok(tables.length <= 5 * seconds + 5, `${tables.length} tables in ${seconds} s`);
   assert.equal(cluster.relay.services.size, 500);
+});
+
+Deno.test("what is published stays while the relay, its token or the operator is away for a while", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  {
+    await using _ = cluster.start();
+    await cluster.ready(tunnelBindings, "shop");
+    cluster.kube.remove(secrets, "apps", "relay-api");
+    await cluster.condition(tunnels, "home", "Registered", "TokenMissing");
+    cluster.putBinding("shop", [
+      route("main", "shop.example.com"),
+      route("new", "new.example.com"),
+    ]);
+    await cluster.condition(tunnelBindings, "shop", "Programmed", "TokenMissing");
+    cluster.kube.put(secrets, {
+      metadata: { name: "relay-api", namespace: "apps" },
+      data: { token: btoa("admin-token") },
+    });
+    await cluster.ready(tunnelBindings, "shop");
+    cluster.relay.isAway = true;
+    cluster.putTunnel({ kubernetesApi: { serviceAccountName: "agent" } });
+    await cluster.condition(tunnels, "home", "Registered", "RelayUnreachable");
+    await cluster.condition(tunnelBindings, "shop", "Programmed", "TunnelNotRegistered");
+    cluster.relay.isAway = false;
+    await cluster.ready(tunnelBindings, "shop");
+  }
+  await using running = cluster.start();
+  await eventually(() => running.operator.isSettled, "the next operator to settle", 60_000);
+  await cluster.ready(tunnelBindings, "shop");
+  assert.deepEqual(cluster.relay.calls.filter((call) => call.startsWith("DELETE")), []);
 });

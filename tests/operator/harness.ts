@@ -60,6 +60,11 @@ export class Cluster {
   exchange: DnsExchange = () => Promise.reject(new Error("there is no name server"));
   /** Whether pods get ready and their volumes follow. */
   hasKubelet = true;
+  // Either may be set while an operator runs.
+  readonly #cloudflare: CloudflareFetch = (...args) => this.cloudflare(...args);
+  readonly #exchange: DnsExchange = (...args) => this.exchange(...args);
+  /** By a pod's address: the ConfigMap of its routes. */
+  readonly #routesOf = new Map<string, string>();
   #tokens = 0;
 
   constructor() {
@@ -113,10 +118,10 @@ export class Cluster {
       watchNamespaces: [],
       digest,
       newToken: () => `agent-token-${++this.#tokens}`,
-      probe: () => Promise.resolve(this.#servedHash()),
-      dns: new Rfc2136({ exchange: (...args) => this.exchange(...args) }),
+      probe: (address) => Promise.resolve(this.#servedHash(address)),
+      dns: new Rfc2136({ exchange: wrap.dns?.(this.#exchange) ?? this.#exchange }),
       cloudflare: new Cloudflare({
-        fetch: (url, init) => this.cloudflare(url, init),
+        fetch: wrap.cloudflare?.(this.#cloudflare) ?? this.#cloudflare,
         batchMs: 20,
       }),
       instance: "test",
@@ -141,11 +146,10 @@ export class Cluster {
     };
   }
 
-  /** What a volume of the only tunnel's ConfigMap holds. */
-  #servedHash(): string | undefined {
-    const [routes] = this.kube.all(configMaps).filter(({ metadata }) =>
-      metadata.name.endsWith("-routes")
-    );
+  /** What the volume of a pod's routes holds. */
+  #servedHash(address: string): string | undefined {
+    const [namespace, name = ""] = (this.#routesOf.get(address) ?? "").split("/");
+    const routes = this.kube.read(configMaps, namespace, name);
     const data = routes?.["data"] as Record<string, string> | undefined;
     return this.hasKubelet && data ? digest(data["targets.yaml"] ?? "") : undefined;
   }
@@ -168,6 +172,8 @@ export class Cluster {
       for (let index = 0; index < replicas; index++) {
         if (this.kube.read(pods, namespace, `${name}-${index}`)) continue;
         const { uid = "" } = deployment.metadata;
+        const podIP = `10.1.${this.#routesOf.size >> 8}.${this.#routesOf.size & 255}`;
+        this.#routesOf.set(podIP, `${namespace}/${name.replace(/-agent$/, "-routes")}`);
         this.kube.put(pods, {
           metadata: {
             ...template.metadata,
@@ -175,7 +181,7 @@ export class Cluster {
             namespace,
             ownerReferences: [{ apiVersion: "apps/v1", kind: "Deployment", name, uid }],
           },
-          status: { podIP: `10.1.0.${index}`, conditions: [{ type: "Ready", status: "True" }] },
+          status: { podIP, conditions: [{ type: "Ready", status: "True" }] },
         });
       }
     }
@@ -229,6 +235,8 @@ export class Cluster {
 export interface Wrap {
   readonly kube?: (fetch: KubeFetch) => KubeFetch;
   readonly relay?: (fetch: RelayFetch) => RelayFetch;
+  readonly cloudflare?: (fetch: CloudflareFetch) => CloudflareFetch;
+  readonly dns?: (exchange: DnsExchange) => DnsExchange;
   readonly settings?: Partial<OperatorOptions["settings"]>;
 }
 

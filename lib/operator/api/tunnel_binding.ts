@@ -62,6 +62,8 @@ export const bindingSpec = z.object({
   routes: mapByName(z.array(route).min(1).max(64)),
 });
 
+const recordType = z.enum(["A", "AAAA", "CNAME"]);
+
 /** What is known of a binding. */
 export const bindingStatus = z.object({
   observedGeneration: z.int().optional(),
@@ -73,7 +75,7 @@ export const bindingStatus = z.object({
   })).max(256).optional().describe("What the relay may hold for this binding"),
   dns: z.array(z.object({
     name: z.string(),
-    type: z.enum(["A", "AAAA", "CNAME"]),
+    type: recordType,
     target: z.string(),
     ttl: z.int(),
     zone: z.string(),
@@ -82,6 +84,8 @@ export const bindingStatus = z.object({
     owner: z.string(),
     keep: z.boolean().optional(),
     proxied: z.boolean().optional(),
+    former: z.array(z.object({ type: recordType, target: z.string() })).max(4).optional()
+      .describe("What the name may still point at"),
   })).max(1024).optional().describe("Records that may be there for this binding"),
   hostnames: z.string().optional(),
   routes: mapByName(

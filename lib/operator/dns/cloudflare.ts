@@ -2,7 +2,7 @@
  * Records in a zone at Cloudflare, through its API. Ownership is a TXT record, as in zones with dynamic
  * updates; but the API can't make a change conditional, so that it is looked at right before.
  */
-import { type DnsRecord, ownerName } from "./records.ts";
+import { type DnsRecord, type OldRecord, ownerName } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 
 /** Sends a request to the API. */
@@ -134,13 +134,15 @@ export class Cloudflare {
   }
 
   /** Takes a record away if it is this owner's, and only the claim if it points elsewhere now. */
-  async remove(zone: CloudflareZone, record: CloudflareRecord, owner: string): Promise<DnsOutcome> {
+  async remove(zone: CloudflareZone, record: OldRecord, owner: string): Promise<DnsOutcome> {
     return await this.#outcome(async () => {
       const listing = await this.#list(zone);
       const claim = ownerIn(listing, record.name);
       if (claim === undefined || claim.content !== quoted(owner)) return { kind: "done" };
-      const ours = addressesIn(listing, record.name)
-        .filter(({ type, content }) => type === record.type && content === record.target);
+      const candidates = [record, ...record.former ?? []];
+      const ours = addressesIn(listing, record.name).filter(({ type, content }) =>
+        candidates.some((it) => it.type === type && it.target === content)
+      );
       const gone = [...ours, claim];
       await this.#submit(zone, gone.map(({ id }) => ({ kind: "deletes", record: { id } })));
       return { kind: "done" };

@@ -9,6 +9,14 @@ export interface DnsRecord {
   readonly ttl: number;
 }
 
+/** What a name points at. */
+export type RecordData = Pick<DnsRecord, "type" | "target">;
+
+/** A record that is to go, whichever of these it points at. */
+export interface OldRecord extends DnsRecord {
+  readonly former?: readonly RecordData[] | undefined;
+}
+
 /** The type of the record that points at a name or an address. */
 export function recordTypeOf(target: string): DnsRecord["type"] {
   if (/^\d{1,3}(?:\.\d{1,3}){3}$/.test(target)) return "A";

@@ -10,7 +10,7 @@ import {
   types,
   type Update,
 } from "./message.ts";
-import { type DnsRecord, ownerName } from "./records.ts";
+import { type DnsRecord, type OldRecord, ownerName } from "./records.ts";
 
 /** Sends a message to a server by TCP, and returns its answer. @throws when there is none */
 export type DnsExchange = (server: string, message: Uint8Array) => Promise<Uint8Array>;
@@ -76,23 +76,25 @@ export class Rfc2136 {
    * Takes a record away if it is this owner's. One that was changed to point elsewhere stays, and only
    * the claim to it goes.
    */
-  async remove(zone: Zone, record: DnsRecord, owner: string): Promise<DnsOutcome> {
+  async remove(zone: Zone, record: OldRecord, owner: string): Promise<DnsOutcome> {
     const own = ownerName(record.name);
     const isOurs = { kind: "recordsAre", name: own, records: [txtData(owner)] } as const;
     const deleteOwner = { kind: "deleteType", name: own, type: types.TXT } as const;
-    const data = dataOf(record);
-    const first = await this.#update(zone, {
-      zone: zone.name,
-      prerequisites: [isOurs, { kind: "recordsAre", name: record.name, records: [data] }],
-      changes: [{ kind: "deleteType", name: record.name, type: data.type }, deleteOwner],
-    });
-    if (first !== "NXRRSET") return outcomeOf(first);
-    const second = await this.#update(zone, {
+    for (const { type, target } of [record, ...record.former ?? []]) {
+      const data = dataOf({ type, target });
+      const code = await this.#update(zone, {
+        zone: zone.name,
+        prerequisites: [isOurs, { kind: "recordsAre", name: record.name, records: [data] }],
+        changes: [{ kind: "deleteType", name: record.name, type: data.type }, deleteOwner],
+      });
+      if (code !== "NXRRSET") return outcomeOf(code);
+    }
+    const last = await this.#update(zone, {
       zone: zone.name,
       prerequisites: [isOurs],
       changes: [deleteOwner],
     });
-    return second === "NXRRSET" ? done : outcomeOf(second);
+    return last === "NXRRSET" ? done : outcomeOf(last);
   }
 
   /** The code of the server's answer, or why there is none. */

@@ -82,6 +82,16 @@ export class Bind implements AsyncDisposable {
     return code === 0 ? stdout.trim() : "";
   }
 
+  /** All records of the zone: `NAME TYPE DATA`. */
+  async transfer(): Promise<readonly string[]> {
+    const args = ["@127.0.0.1", "-p", String(this.port), "+onesoa", "+nocomments", "+nostats"];
+    const { stdout } = await run("dig", [...args, "+nocmd", zone, "AXFR"]);
+    return stdout.split("\n").filter((line) => line.includes("\tIN\t")).map((line) => {
+      const [name, , , type, ...data] = line.split(/\s+/);
+      return `${name} ${type} ${data.join(" ")}`;
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.kill("SIGTERM");
     await this.#process.status;

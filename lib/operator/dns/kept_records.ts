@@ -1,0 +1,41 @@
+/** Records as a binding's status has them: all that is needed to take them away again. */
+import type { BindingStatus } from "../api/tunnel_binding.ts";
+import type { RecordData } from "./records.ts";
+
+/** One record that may be there for a binding. */
+export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
+
+/** How much of what a name has pointed at is remembered. */
+const maxFormer = 4;
+
+/** One name in one zone, for one owner. */
+export function placeOf({ name, zone, server, owner }: KeptRecord): string {
+  return JSON.stringify([server, zone, name, owner]);
+}
+
+/**
+ * What may be there while records are changed: the new ones, which remember what their names may still
+ * point at until the change is known to be made, and those of other names.
+ */
+export function withIntended(
+  before: readonly KeptRecord[],
+  intended: readonly KeptRecord[],
+): readonly KeptRecord[] {
+  const known = new Map(before.map((record) => [placeOf(record), record]));
+  const places = new Set(intended.map(placeOf));
+  return [
+    ...intended.map((record) => remembering(record, known.get(placeOf(record)))),
+    ...before.filter((record) => !places.has(placeOf(record))),
+  ];
+}
+
+function remembering(record: KeptRecord, before: KeptRecord | undefined): KeptRecord {
+  if (!before) return record;
+  const older: readonly RecordData[] = [...before.former ?? [], before];
+  const former = older.filter(({ type, target }) =>
+    type !== record.type || target !== record.target
+  ).map(({ type, target }): RecordData => ({ type, target }));
+  if (former.length === 0) return record;
+  // The oldest one is the one that is known to have been made.
+  return { ...record, former: [former[0]!, ...former.slice(1).slice(1 - maxFormer)] };
+}
