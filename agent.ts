@@ -16,6 +16,7 @@ import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
 import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { RelayToken } from "./lib/runtime/node/agent/relay_token.ts";
 import { singleDialer } from "./lib/runtime/node/agent/single_target.ts";
 import { AgentTargets } from "./lib/runtime/node/agent/targets.ts";
 import { relayChecks } from "./lib/runtime/node/check/relay_checks.ts";
@@ -46,7 +47,7 @@ const checkCommand: Command = commandOf({
     const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
     const targets = await AgentTargets.load(options, singleDialer(options, tlsFiles));
     const results = await Promise.all([
-      runChecks(relayChecks(relayOf(options, tlsFiles))),
+      runChecks(relayChecks(relayOf(options, options.token, tlsFiles))),
       ...checkedTargets(options, targets).map((target) => runChecks(targetChecks(target))),
     ]);
     const warnings = [...options.warnings, ...tlsFiles.warnings, ...targets.warnings];
@@ -64,7 +65,8 @@ await runProgram(program, async (options) => {
   const targets = await AgentTargets.load(options, singleDialer(options, tlsFiles, log));
   for (const warning of [...tlsFiles.warnings, ...targets.warnings]) log.warn(warning);
   const tracer = await denoTracer(version);
-  const agent = createAgent(options, { tlsFiles, targets, log, tracer });
+  const token = new RelayToken(options);
+  const agent = createAgent(options, { token, tlsFiles, targets, log, tracer });
   let health: HttpServer | undefined;
   if (options.healthAddr) {
     health = new HttpServer({
@@ -93,6 +95,7 @@ await runProgram(program, async (options) => {
   });
   tlsFiles.follow({ metrics: agent.metrics, log, replaced: () => expiry.look() });
   targets.follow({ agent, metrics: agent.metrics, log, replaced: () => expiry.look() });
+  token.follow({ agent, metrics: agent.metrics, log });
   const running = agent.run();
 
   const signal = await Promise.race([untilSignalled(), failureOf(running)]);
@@ -136,6 +139,7 @@ function given(kind: PemKind, option: string, path?: string, pem?: string): TlsF
 
 /** What an agent is made of besides its options. */
 interface AgentParts {
+  readonly token: RelayToken;
   readonly tlsFiles: TlsFiles<AgentConfigSource>;
   readonly targets: AgentTargets;
   readonly log: Log;
@@ -144,7 +148,7 @@ interface AgentParts {
 
 function createAgent(
   options: AgentOptions,
-  { tlsFiles, targets, log, tracer }: AgentParts,
+  { token, tlsFiles, targets, log, tracer }: AgentParts,
 ): Agent {
   const { serverUrl: url, proxy } = options;
   return new Agent({
@@ -160,13 +164,14 @@ function createAgent(
     poolIdleTimeoutMs: options.poolIdleTimeoutMs,
     version,
     instruments: new PrometheusInstruments(),
-    dialRelay: (signal) => dialRelay(relayOf(options, tlsFiles), signal),
+    dialRelay: (signal) => dialRelay(relayOf(options, token.value, tlsFiles), signal),
   }, log);
 }
 
-/** The relay, with what the TLS files hold now. */
+/** The relay, with what the token's file and the TLS files hold now. */
 function relayOf(
-  { serverUrl: url, token, serverTls: { serverName }, proxy }: AgentOptions,
+  { serverUrl: url, serverTls: { serverName }, proxy }: AgentOptions,
+  token: string,
   tlsFiles: TlsFiles<AgentConfigSource>,
 ): RelayDialOptions {
   return {

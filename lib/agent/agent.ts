@@ -139,6 +139,11 @@ export class Agent {
     return changes;
   }
 
+  /** Connects anew, as when its token has changed; requests that are open finish. */
+  renewSessions(): void {
+    for (const link of this.#links) link.renew();
+  }
+
   #opened(stream: Stream, target: string, kind: string): void {
     if (this.targets.serve(stream, target, kind)) return;
     const peer = new URL(this.#config.serverUrl).host;

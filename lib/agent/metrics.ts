@@ -24,6 +24,7 @@ export interface AgentStats {
  * `--target`; the file of `--targets`; TLS with the targets in there.
  */
 export type AgentConfigSource =
+  | "token"
   | "relay_tls"
   | "proxy_tls"
   | "target_tls"

@@ -46,16 +46,25 @@ export interface LinkHost {
 const stableMs = 30_000;
 /** A relay that speaks version 2 says so at once; one that is silent this long speaks version 1. */
 const settingsWaitMs = 2_000;
+/** How long a new session may take to answer its first Ping before the one before it drains. */
+const answerWaitMs = 5_000;
+const answerLookMs = 20;
+/** The longest time that a timer can have: a session that was replaced ends when it is idle. */
+const forMs = 2 ** 31 - 1;
 
 /** Keeps one session up, until its agent stops. */
 export class RelayLink {
   readonly #host: LinkHost;
   readonly #log: Log;
-  readonly #settings: Settings;
+  readonly #slot: number;
+  /** How many connections the agent has. */
+  readonly #count: number;
   readonly #random: () => number;
   /** For the log, where an agent has several. */
   readonly #connection: number | undefined;
   readonly #sessions = new Set<Session>();
+  /** Those that end because a newer one has taken over. */
+  readonly #retired = new WeakSet<Session>();
   #attempt = 0;
   #hasTried = false;
   /** Refusals in a row, and when the first of them came. */
@@ -65,13 +74,18 @@ export class RelayLink {
   #alert: string | undefined;
   /** Ends the wait before the next attempt. */
   #waiting = new AbortController();
+  /** How often the link was asked to connect anew. */
+  #renewals = 0;
+  /** Has the present session give way to a next one; undefined while there is none. */
+  #giveWay: (() => void) | undefined;
 
   /** @param slot Which of `count` connections this is, from 0. */
   constructor(host: LinkHost, slot: number, count: number) {
     this.#host = host;
     this.#log = host.log;
     this.#random = host.config.random ?? Math.random;
-    this.#settings = count === 1 ? host.settings : { ...host.settings, slot };
+    this.#slot = slot;
+    this.#count = count;
     this.#connection = count === 1 ? undefined : slot;
   }
 
@@ -86,6 +100,24 @@ export class RelayLink {
       if (!session.isClosed && !session.isDraining) return true;
     }
     return false;
+  }
+
+  /**
+   * Connects anew, with the credentials that there are now. The session before it goes on until the
+   * new one serves; then it takes no new requests, finishes what it has, and ends.
+   */
+  renew(): void {
+    this.#renewals++;
+    this.#refusals = 0;
+    this.#attempt = 0;
+    if (this.#giveWay) this.#giveWay();
+    else this.#waiting.abort();
+  }
+
+  /** The relay would end a session whose connection has the number of a newer one. */
+  #settings(): Settings {
+    const slot = this.#slot + this.#count * (this.#renewals % 2);
+    return this.#count === 1 && slot === 0 ? this.#host.settings : { ...this.#host.settings, slot };
   }
 
   /** Connects, serves and connects again, until the agent stops. */
@@ -187,9 +219,10 @@ export class RelayLink {
     this.#refusals = 0;
     this.#alert = undefined;
     const draining = Promise.withResolvers<undefined>();
+    const replaced = [...this.#sessions].filter((it) => !it.isDraining);
     const session = new Session(socket, {
       role: "agent",
-      settings: this.#settings,
+      settings: this.#settings(),
       offersVersion2: true,
       announcement: this.#host.announcement(),
       defer: setImmediate,
@@ -209,13 +242,17 @@ export class RelayLink {
     });
     this.#sessions.add(session);
     this.#announce(session);
+    if (replaced.length > 0) void this.#takeOver(session, replaced);
+    const renewed = Promise.withResolvers<"renewed">();
+    this.#giveWay = () => renewed.resolve("renewed");
     const ended = session.closed.then((end): number | undefined => {
       this.#sessions.delete(session);
       metrics.disconnected(stopped.aborted ? "stopped" : endReason(end));
       // Where the agent stops, nothing follows; where it was to move, the next one is under way.
       const isLast = stopped.aborted || session.isDraining;
       const delayMs = isLast ? undefined : this.#nextDelayMs(startMs);
-      this.#log[stopped.aborted ? "info" : "warn"]("Disconnected from relay", {
+      const isPlanned = stopped.aborted || this.#retired.has(session);
+      this.#log[isPlanned ? "info" : "warn"]("Disconnected from relay", {
         code: end.code,
         reason: end.reason,
         next_try: delayMs === undefined ? undefined : inWords(delayMs),
@@ -225,8 +262,15 @@ export class RelayLink {
       return delayMs;
     });
     if (stopped.aborted) session.close(CloseCode.GoingAway, "The agent stops");
-    const delayMs = await Promise.race([ended, draining.promise]);
-    if (delayMs !== undefined || stopped.aborted) return delayMs ?? 0;
+    const end = await Promise.race([ended, draining.promise, renewed.promise]);
+    this.#giveWay = undefined;
+    if (stopped.aborted) return 0;
+    if (typeof end === "number") return end;
+    // The next attempt may be far off when this session ends.
+    if (end === "renewed") {
+      ended.then(() => this.#hurry());
+      return 0;
+    }
     this.#log.info("The relay is draining; connecting anew", { connection: this.#connection });
     // It may take none anew until it is gone, and then be back at once: no use to wait on.
     ended.then(() => this.#hurry());
@@ -239,6 +283,26 @@ export class RelayLink {
     if (this.isConnected) return;
     this.#attempt = 0;
     this.#waiting.abort();
+  }
+
+  /** Has sessions drain as soon as a newer one serves. */
+  async #takeOver(session: Session, replaced: readonly Session[]): Promise<void> {
+    try {
+      await Promise.race([session.ready, sleep(settingsWaitMs, this.#host.stopped)]);
+    } catch {
+      return; // It ended before: those that were there go on.
+    }
+    // Its first Pong tells that the relay has it, and sends requests to it.
+    const untilMs = performance.now() + answerWaitMs;
+    while (session.roundTripMs === 0 && !session.isClosed && performance.now() < untilMs) {
+      await sleep(answerLookMs, this.#host.stopped);
+    }
+    if (session.isClosed || this.#host.stopped.aborted) return;
+    await Promise.all(replaced.map(async (old) => {
+      this.#retired.add(old);
+      await old.drain(forMs);
+      old.close(CloseCode.GoingAway, "The agent has a newer session");
+    }));
   }
 
   /** Says that the session is up, once it is known which version it speaks. */

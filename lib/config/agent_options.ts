@@ -3,7 +3,14 @@ import { ConfigError } from "./config_error.ts";
 import { resolveClaims } from "./claims.ts";
 import type { TargetEntry } from "../domain/target.ts";
 import { readTargets, targetPlace } from "./entries/targets.ts";
-import { readCertificateFile, readPrivateKeyFile, readTextFile, whyUnusable } from "./files.ts";
+import { checkedToken } from "./commands/access_options.ts";
+import {
+  type FileText,
+  readCertificateFile,
+  readPrivateKeyFile,
+  readTextFile,
+  whyUnusable,
+} from "./files.ts";
 import { deepFreeze } from "./freeze.ts";
 import { formatAddress, type TargetAddress } from "./options/address.ts";
 import { type OptionValues, plainValues, type SetValues } from "./options/option_table.ts";
@@ -19,6 +26,7 @@ import { agentCheckProgram, agentProgram, type agentTable } from "./tables/agent
 /** Options that become a part of something else: of {@link ServerTls}, say. */
 const composed = [
   "server",
+  ...["token", "tokenFile"] as const,
   ...["serverCaCert", "serverName", "clientCert", "clientKey"] as const,
   "allowInsecureServer",
   ...["proxy", "proxyCaCert"] as const,
@@ -33,6 +41,10 @@ type PlainOptions = SetValues<Omit<OptionValues<typeof agentTable>, typeof compo
 export interface AgentOptions extends PlainOptions {
   /** `wss://` or, when that was allowed, `ws://`; without credentials and fragment. */
   readonly serverUrl: string;
+  /** The token that the relay knows the agent by; a secret. */
+  readonly token: string;
+  /** Where it was read, if it was in a file. */
+  readonly tokenFile?: FileText | undefined;
   /** TLS with the relay; has no use when `serverUrl` is `ws://`. */
   readonly serverTls: ServerTls;
   /** The HTTP proxy on the way to the relay; undefined is none. */
@@ -122,6 +134,7 @@ type Read = ReadOptions<typeof agentTable>;
 
 function build(read: Read, env: Environment): AgentOptions {
   const { values } = read;
+  const token = readToken(read);
   refusePlainServer(read);
   const { proxy, warnings } = readProxy(read, env);
   const targets = readTargetsOption(read);
@@ -130,6 +143,7 @@ function build(read: Read, env: Environment): AgentOptions {
   return {
     ...plainValues(values, composed),
     serverUrl: withPath(values.server),
+    ...token,
     serverTls: readServerTls(read),
     ...(proxy && { proxy }),
     ...single.options,
@@ -142,6 +156,21 @@ function build(read: Read, env: Environment): AgentOptions {
       ...(targets ? warningsAboutTargets(targets) : []),
     ],
   };
+}
+
+function readToken({ values, origins }: Read): Pick<AgentOptions, "token" | "tokenFile"> {
+  const { token, tokenFile: path } = values;
+  if (path === undefined) {
+    if (token !== undefined) return { token };
+    throw new ConfigError(
+      "Option --token is required: give --token TOKEN, the environment variable TOKEN, or a file with --token-file FILE",
+    );
+  }
+  if (token !== undefined) {
+    throw new ConfigError(`${origins.tokenFile} can't go with --token; give one of them`);
+  }
+  const text = readTextFile({ origin: origins.tokenFile, path });
+  return { token: checkedToken(text, origins.tokenFile), tokenFile: { path, text } };
 }
 
 /** How messages name the file. */

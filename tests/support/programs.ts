@@ -298,7 +298,8 @@ function readableLog(program: Program): ReadableLog {
 export interface AgentOptions {
   /** The relay's `ws://…/connect` or `wss://…/connect`. */
   readonly relayUrl: string;
-  readonly token: string;
+  /** Without it, the arguments name its file. */
+  readonly token?: string;
   /** `host:port` of the target; without it, the arguments say what there is. */
   readonly target?: string;
   /** What the ServiceAccount token file holds; without it the agent injects nothing. */
@@ -345,8 +346,8 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 }
 
 function agentArgs(options: AgentOptions, tokenPath: string): string[] {
-  const args = ["-server", options.relayUrl, "-token", options.token];
-  args.push("-health-addr", "127.0.0.1:0");
+  const args = ["-server", options.relayUrl, "-health-addr", "127.0.0.1:0"];
+  if (options.token !== undefined) args.push("-token", options.token);
   if (options.target !== undefined) {
     args.push("-target", options.target, "-sa-token-path", tokenPath);
     if (!options.usesTlsTarget) args.push("-plain-target");

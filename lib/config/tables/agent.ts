@@ -60,10 +60,17 @@ export const agentTable = {
     env: "TOKEN",
     group: "Relay",
     kind: token,
-    isRequired: true,
     isSecret: true,
     description:
-      "Token of this cluster in the relay's clusters file; better in the environment, because other users of the machine can see command lines",
+      "Token of this cluster in the relay's clusters file; better in the environment, because other users of the machine can see command lines; required unless there is `--token-file`",
+  },
+  tokenFile: {
+    name: "token-file",
+    env: "TOKEN_FILE",
+    group: "Relay",
+    kind: path,
+    description:
+      "File that holds the token instead; when it changes, the agent connects with the new token, and requests that are open finish",
   },
   serverCaCert: {
     name: "server-ca-cert",
