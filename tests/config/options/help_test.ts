@@ -86,6 +86,7 @@ const RELAY_ENVIRONMENT = {
 const AGENT_ENVIRONMENT = {
   "server": "SERVER_URL",
   "token": "TOKEN",
+  "token-file": "TOKEN_FILE",
   "server-ca-cert": "SERVER_CA_CERT",
   "server-name": "SERVER_NAME",
   "client-cert": "CLIENT_CERT",
