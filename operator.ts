@@ -113,6 +113,7 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
       namespace,
       idPrefix: options.idPrefix ?? "",
       agentImage: options.agentImage,
+      hasInjectionPolicy: options.injection === "policy",
       resyncMs: options.resyncMs,
       ...{ checkMs, orphanMs },
     },

@@ -20,6 +20,8 @@ export interface OperatorSettings {
   readonly namespace: string;
   readonly idPrefix: string;
   readonly agentImage: string;
+  /** Whether Tunnels' status says what is added to pods, for a MutatingAdmissionPolicy. */
+  readonly hasInjectionPolicy?: boolean;
   /** How often what is at relays and in DNS is looked at again. */
   readonly resyncMs: number;
   /** How often Secrets are looked at that nothing tells about. */

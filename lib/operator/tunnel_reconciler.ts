@@ -37,6 +37,7 @@ import {
 } from "./context.ts";
 import { type PutOutcome, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import { secretText } from "./relay_accesses.ts";
+import { type Sidecars, sidecarsOf } from "./injection/sidecar.ts";
 import { targetsText, type TunnelTable } from "./route_table.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
 import type { Followed } from "./world.ts";
@@ -278,10 +279,12 @@ export class TunnelReconciler {
     { digests }: AgentToken,
     progress: Progress,
   ): Promise<Verdict> {
-    const { registration } = tunnel.spec.relay;
+    const { relay: { registration }, sidecar } = tunnel.spec;
     const entry = {
       tokens: digests.map((tokenSha256) => ({ name: `t-${tokenSha256.slice(0, 8)}`, tokenSha256 })),
       ...tunnel.spec.kubernetesApi && { targetAddr: apiServerTarget },
+      // What agents in pods may ask for.
+      ...sidecar.hostnames && { hostnames: sidecar.hostnames, policy: tunnel.spec.defaultPolicy },
     };
     if (registration.secret) {
       const targets = this.#table(tunnel).targets.map(({ name }) => name);
@@ -571,6 +574,13 @@ export class TunnelReconciler {
     return false;
   }
 
+  /** What a MutatingAdmissionPolicy adds to pods of the tunnel's namespace. */
+  #sidecars(tunnel: Tunnel): Sidecars | undefined {
+    const { hasInjectionPolicy, agentImage } = this.#context.settings;
+    const isInjected = hasInjectionPolicy && tunnel.resource.isNamespaced && isReadable(tunnel);
+    return isInjected ? sidecarsOf(tunnel, agentImage) : undefined;
+  }
+
   async #writeStatus(
     tunnel: Tunnel,
     verdicts: Readonly<Record<string, Verdict>>,
@@ -583,12 +593,14 @@ export class TunnelReconciler {
     const { generation } = tunnel.object.metadata;
     const { id = before.id, endpoint = before.endpoint } = (object["status"] ?? {}) as TunnelStatus;
     const digests = before.tokenDigests;
+    const sidecar = this.#sidecars(tunnel);
     await writeStatus(this.#context, resource, kindOf(tunnel), object, {
       ...generation !== undefined && { observedGeneration: generation },
       ...id !== undefined && { id },
       ...endpoint !== undefined && { endpoint },
       // Digests that the relay may know are kept until others are known to be there.
       ...digests !== undefined && { tokenDigests: digests },
+      ...sidecar && { sidecar },
       ...status,
       conditions: conditionsWithReady(verdicts, object),
     });

@@ -193,7 +193,7 @@ export const tunnelStatus = z.object({
   selector: z.string().optional(),
   routes: z.int().optional(),
   routesHash: z.string().optional(),
-  sidecar: passedOn.optional()
+  sidecar: z.object({ routes: passedOn, port: passedOn }).optional()
     .describe("What the MutatingAdmissionPolicy adds to pods; only with --injection policy"),
   conditions: conditions.optional(),
 });

@@ -1,7 +1,6 @@
 /** Sidecar injection by the operator's webhook, with a real API server that calls it. */
 import assert from "node:assert/strict";
 import { KubeError } from "../../../lib/kube/errors.ts";
-import type { KubeObject } from "../../../lib/kube/objects.ts";
 import {
   mutatingWebhooks,
   namespaces,
@@ -14,6 +13,7 @@ import { readKeys, trustedBy } from "../../../lib/operator/injection/webhook_sec
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
 import { namespace, OperatorWorld, patienceMs } from "./cluster.ts";
+import { create, initContainersOf, namesOf, pod, refusal } from "./injected_pods.ts";
 import { kubeTest, type OwnKube } from "./own_kube.ts";
 
 const configuration = { name: "culvert-operator" };
@@ -65,52 +65,6 @@ class InjectionWorld {
       patienceMs,
     );
   }
-
-  /** What the API server makes of a pod; the pod is created unless it is a dry run. */
-  async create(pod: KubeObject): Promise<KubeObject> {
-    return await this.world.client.create(pods, pod);
-  }
-
-  /** Why the API server refuses a pod. */
-  async refusal(pod: KubeObject): Promise<string> {
-    try {
-      await this.create(pod);
-    } catch (error) {
-      if (error instanceof KubeError) return error.message;
-      throw error;
-    }
-    throw new Error("the pod was admitted");
-  }
-}
-
-function pod(
-  name: string,
-  {
-    tunnel = "main" as string | null,
-    annotations = {} as Record<string, string>,
-    spec = {} as Record<string, unknown>,
-    where = namespace,
-  } = {},
-): KubeObject {
-  const labels = tunnel === null ? {} : { "culvert.dev/inject": tunnel };
-  return {
-    metadata: { name, namespace: where, labels, annotations },
-    spec: { containers: [{ name: "app", image: "app:1" }], ...spec },
-  };
-}
-
-interface Container {
-  readonly name: string;
-  readonly restartPolicy?: string;
-  readonly args?: readonly string[];
-}
-
-function initContainersOf(pod: KubeObject): readonly Container[] {
-  return (pod["spec"] as { initContainers?: readonly Container[] }).initContainers ?? [];
-}
-
-function namesOf(pod: KubeObject): string {
-  return initContainersOf(pod).map(({ name }) => name).join();
 }
 
 async function withWorld(
@@ -127,15 +81,15 @@ kubeTest(
   "pods with the label get the agent or a reason, and no others wait when the webhook is down",
   (kube) =>
     withWorld(kube, async (injection, world) => {
-      await injectsOnce(injection, world);
-      await refusesWithReason(injection, world);
+      await injectsOnce(world);
+      await refusesWithReason(world);
       await othersDoNotWait(injection, world);
     }),
 );
 
-async function injectsOnce(injection: InjectionWorld, { client }: OperatorWorld): Promise<void> {
+async function injectsOnce({ client }: OperatorWorld): Promise<void> {
   const initContainers = [{ name: "migrate", image: "app:1" }];
-  const injected = await injection.create(pod("labelled", { spec: { initContainers } }));
+  const injected = await create(client, pod("labelled", { spec: { initContainers } }));
   assert.equal(namesOf(injected), "migrate,culvert-agent");
   const [, sidecar] = initContainersOf(injected);
   assert.equal(sidecar?.restartPolicy, "Always");
@@ -145,12 +99,10 @@ async function injectsOnce(injection: InjectionWorld, { client }: OperatorWorld)
 
   // What was injected before stays as it is.
   const { initContainers: all } = injected["spec"] as { initContainers: unknown[] };
-  const again = await injection.create(
-    pod("again", { spec: { initContainers: all, volumes } }),
-  );
+  const again = await create(client, pod("again", { spec: { initContainers: all, volumes } }));
   assert.equal(namesOf(again), "migrate,culvert-agent");
 
-  assert.equal(namesOf(await injection.create(pod("plain", { tunnel: null }))), "");
+  assert.equal(namesOf(await create(client, pod("plain", { tunnel: null }))), "");
   await client.merge(pods, { namespace, name: "plain" }, {
     metadata: { labels: { "culvert.dev/inject": "main" } },
   });
@@ -158,42 +110,39 @@ async function injectsOnce(injection: InjectionWorld, { client }: OperatorWorld)
 
   for (const where of ["kube-system", "culvert"]) {
     await client.apply(serviceAccounts, { metadata: { name: "default", namespace: where } });
-    assert.equal(namesOf(await injection.create(pod("own", { where }))), "", where);
+    assert.equal(namesOf(await create(client, pod("own", { where }))), "", where);
   }
 }
 
-async function refusesWithReason(
-  injection: InjectionWorld,
-  { client }: OperatorWorld,
-): Promise<void> {
+async function refusesWithReason({ client }: OperatorWorld): Promise<void> {
   assert.match(
-    await injection.refusal(pod("lost", { tunnel: "none" })),
+    await refusal(client, pod("lost", { tunnel: "none" })),
     /denied the request: There is no Tunnel "none" in namespace apps; a pod gets the agent of/,
   );
   await client.create(namespaces, { metadata: { name: "other" } });
   await client.create(serviceAccounts, { metadata: { name: "default", namespace: "other" } });
   assert.match(
-    await injection.refusal(pod("stranger", { where: "other" })),
+    await refusal(client, pod("stranger", { where: "other" })),
     /There is no Tunnel "main" in namespace other/,
   );
   assert.match(
-    await injection.refusal(pod("port", { annotations: { "culvert.dev/port": "http" } })),
+    await refusal(client, pod("port", { annotations: { "culvert.dev/port": "http" } })),
     /annotation culvert.dev\/port is "http"; it must be a port from 1 to 65535/,
   );
 }
 
 async function othersDoNotWait(
   injection: InjectionWorld,
-  { operator }: OperatorWorld,
+  { client, operator }: OperatorWorld,
 ): Promise<void> {
   await operator!.stop();
-  assert.match(await injection.refusal(pod("waiting")), /failed calling webhook/);
-  await injection.create(pod("other", { tunnel: null }));
+  assert.match(await refusal(client, pod("waiting")), /failed calling webhook/);
+  await create(client, pod("other", { tunnel: null }));
   await injection.startOperator();
   await eventually(
     async () => {
       try {
-        return namesOf(await injection.create(pod("waiting"))) === "culvert-agent";
+        return namesOf(await create(client, pod("waiting"))) === "culvert-agent";
       } catch (error) {
         if (error instanceof KubeError) return false;
         throw error;
@@ -213,7 +162,7 @@ kubeTest(
       let isOver = false;
       const creating = (async () => {
         while (!isOver) {
-          const created = await injection.create(pod(`load-${++count}`));
+          const created = await create(client, pod(`load-${++count}`));
           assert.equal(namesOf(created), "culvert-agent");
         }
       })();

@@ -25,3 +25,18 @@ namespaceSelector:
   resources: [pods]
   scope: Namespaced
 {{- end }}
+
+{{/* CEL: whether a pod lacks the agent. */}}
+{{- define "culvert-operator.hasNoAgent" -}}
+!object.spec.containers.exists(container, container.name == 'culvert-agent') &&
+!(has(object.spec.initContainers) &&
+object.spec.initContainers.exists(container, container.name == 'culvert-agent'))
+{{- end }}
+
+{{/* CEL: whether a pod's annotations are ports where they have to be. */}}
+{{- define "culvert-operator.hasValidPorts" -}}
+['culvert.dev/port', 'culvert.dev/health-port'].all(name,
+!has(object.metadata.annotations) || !(name in object.metadata.annotations) ||
+(object.metadata.annotations[name].matches('^[1-9][0-9]{0,4}$') &&
+int(object.metadata.annotations[name]) <= 65535))
+{{- end }}
