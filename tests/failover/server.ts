@@ -44,7 +44,7 @@ export class Server implements AsyncDisposable {
 
   /** Starts one and waits until it answers. */
   static async start(options: ServerOptions): Promise<Server> {
-    const folder = await Deno.makeTempDir({ prefix: "culvert-store-" });
+    const folder = await Deno.makeTempDir({ prefix: "culvert-redis-" });
     const server = new Server(options, options.port ?? freePort(), folder);
     if (options.config) {
       await Deno.writeTextFile(`${folder}/server.conf`, `${options.config.join("\n")}\n`);
