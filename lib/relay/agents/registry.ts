@@ -142,7 +142,7 @@ export class Registry {
    * if none does, by any, which then refuses it.
    */
   pick(clusterId: string, { except, route }: PickOptions = {}): Registration | undefined {
-    const isRefusable = route?.kind === "service" && route.target !== undefined;
+    const isRefusable = route?.kind === "cluster" || route?.target !== undefined;
     return this.pickServing(clusterId, { except, route }) ??
       (isRefusable ? this.#best(clusterId, except, () => true) : undefined);
   }
@@ -196,8 +196,11 @@ export interface PickOptions {
 }
 
 /** Whether an agent serves a route, as far as it says. One that says nothing serves any target by HTTP. */
-export function serves({ claims, targets }: Registration, route: Route): boolean {
-  if (route.kind === "cluster") return true;
+export function serves({ claims, cluster, targets }: Registration, route: Route): boolean {
+  if (route.kind === "cluster") {
+    // Agents of one cluster may differ: one in an app's pod does not serve the API server.
+    return !targets || cluster.targetAddr === undefined || targets.has(cluster.targetAddr);
+  }
   const { target, transport, hostname } = route;
   if (target === undefined) return claims?.has(hostname) === true;
   return targets ? targets.get(target)?.kind === transport : transport === "http";

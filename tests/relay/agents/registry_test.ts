@@ -262,3 +262,19 @@ Deno.test("Registry counts and lists the sessions of all clusters", () => {
   assert.equal(sessions.registry.size, 3);
   assert.deepEqual(sessions.all, added);
 });
+
+Deno.test("Registry.pick takes an agent that lists the cluster's target, and any if none does", () => {
+  using sessions = new Sessions();
+  const route = { kind: "cluster", cluster: "prod", path: "/" } as const;
+  const [other, silent, own] = ["a", "b", "c"].map((name) => sessions.add(prod, name));
+  other!.targets = new Map([["elsewhere", { kind: "http" }]]);
+  own!.targets = new Map([["t:1", { kind: "http" }]]);
+  busy(silent!, 1);
+  busy(own!, 2);
+  assert.equal(sessions.registry.pick("prod", { route }), silent);
+  busy(silent!, 2);
+  assert.equal(sessions.registry.pick("prod", { route }), own);
+  for (const registration of [silent!, own!]) sessions.registry.remove(registration);
+  assert.equal(sessions.registry.pick("prod", { route }), other, "which refuses it in its words");
+  assert.equal(sessions.registry.pickServing("prod", { route }), undefined);
+});
