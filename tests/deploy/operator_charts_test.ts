@@ -138,3 +138,89 @@ Deno.test("culvert-operator: the image can be named by its digest", async () => 
   const manifests = await rendered("culvert-operator", `image.digest=${digest}`);
   match(JSON.stringify(manifests), new RegExp(`culvert-operator@${digest}`));
 });
+
+/** As much of a webhook or of a policy's constraints as is looked at. */
+interface Constraints {
+  readonly namespaceSelector: { matchExpressions: { operator: string; values: string[] }[] };
+  readonly objectSelector: unknown;
+}
+
+Deno.test("culvert-operator: without injection there is neither a webhook nor a policy", async () => {
+  const kinds = (await rendered("culvert-operator")).map(({ kind }) => kind);
+  equal(kinds.some((kind) => /Webhook|Admission|^Service$/.test(kind)), false);
+});
+
+Deno.test("culvert-operator: the webhook is asked about new pods with the label alone", async () => {
+  const set = ["injection.mode=webhook", "watchNamespaces={shop}"];
+  const manifests = await rendered("culvert-operator", ...set);
+  const configuration = manifests.find(({ kind }) => kind === "MutatingWebhookConfiguration")!;
+  const { webhooks: [webhook] } = configuration as unknown as {
+    webhooks: (Constraints & Record<string, unknown>)[];
+  };
+  const { failurePolicy, reinvocationPolicy, sideEffects, timeoutSeconds } = webhook!;
+  deepEqual([failurePolicy, reinvocationPolicy, sideEffects, timeoutSeconds], [
+    ...["Fail", "IfNeeded", "None", 5],
+  ]);
+  deepEqual(webhook!.objectSelector, {
+    matchExpressions: [{ key: "culvert.dev/inject", operator: "Exists" }],
+  });
+  deepEqual(
+    webhook!.namespaceSelector.matchExpressions.map(({ operator, values }) => [operator, values]),
+    [["NotIn", ["kube-system", "culvert"]], ["In", ["shop"]]],
+  );
+  const service = manifests.find(({ kind }) => kind === "Service")!;
+  deepEqual((webhook!["clientConfig"] as { service: unknown }).service, {
+    ...{ name: service.metadata.name, namespace: "culvert", port: 443, path: "/mutate-pods" },
+  });
+  const cluster = manifests.filter(({ kind }) => kind === "ClusterRole");
+  deepEqual(cluster.map(({ rules }) => rules), [[{
+    apiGroups: ["admissionregistration.k8s.io"],
+    resources: ["mutatingwebhookconfigurations"],
+    resourceNames: [configuration.metadata.name],
+    verbs: ["get", "patch"],
+  }]]);
+  match(JSON.stringify(manifests), /--webhook-config=culvert-operator"/);
+});
+
+Deno.test("culvert-operator: the webhook can be reached at a URL, and then needs no Service", async () => {
+  const url = "https://127.0.0.1:9443/mutate-pods";
+  const manifests = await rendered(
+    "culvert-operator",
+    "injection.mode=webhook",
+    `injection.url=${url}`,
+  );
+  equal(manifests.some(({ kind }) => kind === "Service"), false);
+  match(
+    JSON.stringify(manifests),
+    /"clientConfig":\{"url":"https:\/\/127.0.0.1:9443\/mutate-pods"\}/,
+  );
+  const { code, stderr } = await template("culvert-operator", "injection.url=http://x/mutate-pods");
+  equal(code, 1);
+  match(stderr, /injection.url/);
+});
+
+Deno.test("culvert-operator: policies have the version that the cluster has, and need no rights", async () => {
+  const versionOf = async (...args: string[]) => {
+    const set = ["--set", "injection.mode=policy", ...args];
+    const { stdout } = await run("helm", [
+      ...[
+        "template",
+        "culvert-operator",
+        folder("culvert-operator"),
+        "--namespace",
+        "culvert",
+        ...set,
+      ],
+    ]);
+    const manifests = parseAllDocuments(stdout).map((it) =>
+      it.toJS() as Manifest & { apiVersion: string }
+    );
+    equal(manifests.filter((it) => it?.kind === "ClusterRole").length, 1);
+    return manifests.find((it) => it?.kind === "MutatingAdmissionPolicy")?.apiVersion;
+  };
+  const group = "admissionregistration.k8s.io";
+  equal(await versionOf("--kube-version", "1.34.0"), `${group}/v1beta1`);
+  equal(await versionOf("--kube-version", "1.36.1"), `${group}/v1`);
+  const capability = `${group}/v1/MutatingAdmissionPolicy`;
+  equal(await versionOf("--kube-version", "1.35.0", "--api-versions", capability), `${group}/v1`);
+});

@@ -143,16 +143,17 @@ export class CertificateKeeper {
     const { leafMs } = this.#options.settings;
     const names = namesIn(state.configuration);
     if (names.length === 0) return;
-    const { leaf } = state.keys;
+    const { leaf, trusted } = state.keys;
     const facts = leaf && factsOf(leaf.cert);
     const isOfNewest = leaf !== undefined && await isIssuedBy(leaf.cert, ca.cert);
     const hasNames = facts !== undefined && facts.names.join() === names.join();
     const isWhole = leaf !== undefined && hasNames && await isPair(leaf);
     if (isWhole && isOfNewest && this.#isFresh(facts!.toMs, leafMs)) return;
-    // API servers learn of a new CA one after the other; the old certificate does meanwhile.
-    const doesMeanwhile = isWhole && facts!.toMs > this.#nowMs();
+    // API servers learn of a new CA one after the other. As long as an older one is trusted, replicas
+    // may show a certificate of that, even if the Secret has lost it.
     const settledMs = this.#nowMs() - this.#trusted!.sinceMs;
-    if (doesMeanwhile && !isOfNewest && settledMs < Math.min(maxSettleMs, leafMs / 20)) return;
+    const isSettled = settledMs >= Math.min(maxSettleMs, leafMs / 20);
+    if (!isOfNewest && trusted.length > 1 && !isSettled) return;
     const { toMs: caToMs } = factsOf(ca.cert)!;
     const { fromMs, toMs } = this.#validity(leafMs);
     const issued = await issue(ca, names, { fromMs, toMs: Math.min(toMs, caToMs) });
