@@ -31,7 +31,11 @@ export class Cluster implements AsyncDisposable {
       const busPort = freePort();
       const args = ["--cluster-enabled", "yes", "--cluster-port", `${busPort}`];
       const times = ["--cluster-node-timeout", "2000", "--cluster-replica-no-failover", "yes"];
-      const node = this.#stack.use(await Server.start({ program, args: [...args, ...times] }));
+      // However long a replica was alone until it may take over.
+      const validity = ["--cluster-replica-validity-factor", "0"];
+      const node = this.#stack.use(
+        await Server.start({ program, args: [...args, ...times, ...validity] }),
+      );
       busPorts.set(node, busPort);
       (index < 3 ? this.primaries : this.replicas).push(node);
       await node.ask("CLUSTER", "SET-CONFIG-EPOCH", `${index + 1}`);

@@ -68,9 +68,10 @@ export class Sentinels implements AsyncDisposable {
     return this.servers.find((server) => server.port === Number(port))!;
   }
 
-  /** From now on Sentinels replace a primary that they have not heard of for a second. */
+  /** From now on Sentinels replace a primary that they have not heard of for 3 s. */
   async allowFailover(): Promise<void> {
-    const after = ["SENTINEL", "SET", name, "down-after-milliseconds", "1000"];
+    // They promote no replica that was alone for more than ten times as long before.
+    const after = ["SENTINEL", "SET", name, "down-after-milliseconds", "3000"];
     await Promise.all(this.sentinels.map((sentinel) => sentinel.ask(...after)));
   }
 
