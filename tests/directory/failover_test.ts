@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { once } from "node:events";
+import { adminTokens, entryFor, tokenOf as adminToken } from "../admin/world.ts";
 import { eventually } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
@@ -63,7 +64,11 @@ Deno.test({
     await using first = await Redis.start();
     await using second = await Redis.start();
     await using service = await new MovingAddress(first.address).listen();
-    const options = { directory: service.url, targets: { one: target.address } };
+    const options = {
+      directory: service.url,
+      targets: { one: target.address },
+      args: ["--admin-addr", "127.0.0.1:0", "--admin-tokens", JSON.stringify(adminTokens)],
+    };
     await using holder = await startPeer(options);
     await using other = await startPeer(options);
     await using _agent = await startAgent({
@@ -87,5 +92,20 @@ Deno.test({
     }
     await eventually(async () => await leases(second) === ":1", "the lease at the new primary");
     assert.equal((await call(other.internalAddress, "GET /tunnel/one/")).text, "ok");
+
+    // The admin API has a connection of its own, which stayed with the old primary too.
+    const { address } = await holder.waitForLog(
+      ({ message, listener }) => message === "Listening" && listener === "admin",
+    );
+    await eventually(async () => {
+      const response = await fetch(`http://${address}/admin/v1/clusters/dev`, {
+        method: "PUT",
+        headers: { Authorization: `Bearer ${adminToken("ops")}` },
+        body: JSON.stringify(entryFor("dev")),
+      });
+      await response.body?.cancel();
+      return response.status === 201;
+    }, "a change to be taken by the new primary");
+    assert.equal(await second.ask("HEXISTS", "culvert:{admin}:entries", "clusters/dev"), ":1");
   },
 });

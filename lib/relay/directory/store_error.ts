@@ -31,5 +31,11 @@ const wrongServerCodes: ReadonlySet<string> = new Set([
 
 /** Whether a new connection should be made because of an error reply. */
 export function isWrongServer(reason: string): boolean {
-  return wrongServerCodes.has(reason.replace(/^-/, "").split(/[\s:]/, 1)[0]!);
+  return wrongServerCodes.has(codeOf(reason));
+}
+
+function codeOf(reason: string): string {
+  // Before Redis 7, what a command in a script replied stands at the end of another error.
+  const [, inScript] = /@user_script: ?\d+: -([A-Z]+) /.exec(reason) ?? [];
+  return inScript ?? reason.replace(/^-/, "").split(/[\s:]/, 1)[0]!;
 }

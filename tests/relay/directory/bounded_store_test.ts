@@ -41,7 +41,7 @@ Deno.test("BoundedStore makes a new connection at a server that is not the one t
     const [reply, reconnects] of [["ERR no such thing", 0], ["READONLY a replica", 1]] as const
   ) {
     store.reply = () => Promise.reject(new Error(reply));
-    await assert.rejects(bounded.send(["SET", "a", "1"]), { message: reply });
+    await assert.rejects(bounded.send(["EVAL", "…"]), { message: reply });
     assert.equal(store.reconnects, reconnects);
   }
 });
