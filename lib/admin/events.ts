@@ -5,6 +5,7 @@ import type { Configuration } from "./configuration.ts";
 import type { AdminEntries } from "./entries.ts";
 import type { AdminEvent, EventLog } from "./event_log.ts";
 import { shown } from "./operations.ts";
+import type { AgentObject } from "./other_agents.ts";
 import type { Scope } from "./scope.ts";
 import { agentJson } from "./status_json.ts";
 
@@ -17,19 +18,30 @@ export function watchEntries(entries: AdminEntries, log: EventLog): void {
   };
 }
 
-/** Writes down which agents come and go. */
-export function watchAgents(relay: Relay, log: EventLog): void {
+/** Tells which agents come and go. */
+export function watchAgents(relay: Relay, tell: (event: AdminEvent) => void): void {
   relay.registry.onChanged = (change, registration) => {
     const object = agentJson(relay.status.agent(registration));
-    log.add({ type: change === "added" ? "ADDED" : "DELETED", kind: "agents", object });
+    tell({ type: change === "added" ? "ADDED" : "DELETED", kind: "agents", object });
   };
+}
+
+/** The agents of this process. */
+export function agentsOf({ status }: Relay): AgentObject[] {
+  return status.now().clusters.flatMap((cluster) => cluster.agents.map(agentJson));
+}
+
+/** What a snapshot consists of. */
+export interface SnapshotParts {
+  readonly entries: AdminEntries;
+  readonly configuration: Configuration;
+  /** All agents of this relay. */
+  readonly agents: readonly AgentObject[];
 }
 
 /** Everything that somebody may see. */
 export function snapshotOf(
-  { status }: Relay,
-  entries: AdminEntries,
-  configuration: Configuration,
+  { entries, configuration, agents }: SnapshotParts,
   scope: Scope,
 ): AdminEvent[] {
   const all = entryKinds.flatMap((kind) => {
@@ -39,7 +51,6 @@ export function snapshotOf(
     const objects = [...configuration.entries(kind), ...own.map(({ stored }) => shown(stored))];
     return objects.map((object) => ({ type: "ADDED", kind, object } as const));
   });
-  const agents = status.now().clusters.flatMap((cluster) => cluster.agents.map(agentJson))
-    .map((object) => ({ type: "ADDED", kind: "agents", object } as const));
-  return [...all, ...agents].filter((event) => scope.sees(event.kind, event.object));
+  const sessions = agents.map((object) => ({ type: "ADDED", kind: "agents", object } as const));
+  return [...all, ...sessions].filter((event) => scope.sees(event.kind, event.object));
 }

@@ -1,4 +1,6 @@
 /** What a parent process and its workers ask each other for. */
+import type { AdminEvent } from "../admin/event_log.ts";
+import type { AgentObject } from "../admin/other_agents.ts";
 import type { ReadinessFacts } from "../relay/readiness.ts";
 
 /** Where a listener is bound. */
@@ -83,6 +85,8 @@ export type ParentCalls = {
   /** The port that others of this name have in place of 0; 0 for the first one, which says what it got. */
   claimPort(name: string): Promise<number>;
   claimedPort(bound: { readonly name: string; readonly port: number }): void;
+  /** Agents have come or gone at a worker, for the one that has the admin API. */
+  agents(event: AdminEvent): void;
   /** No request is open here while all stop; the answer comes once that is so everywhere. */
   idle(nothing: null): Promise<void>;
 };
@@ -95,6 +99,16 @@ export type WorkerCalls = {
   metrics(nothing: null): Promise<string>;
   /** Another worker has changed the entries. @returns once they are in use */
   entriesChanged(nothing: null): Promise<void>;
+  /** Another worker has written to what all of them follow. @returns once this one knows it */
+  storeChanged(nothing: null): Promise<void>;
+  /** The sessions of this worker's agents. */
+  ownAgents(nothing: null): readonly AgentObject[];
+  /** What has happened at another worker, or all that it has now. */
+  otherAgents(told: {
+    readonly worker: number;
+    readonly event?: AdminEvent;
+    readonly all?: readonly AgentObject[];
+  }): void;
   stop(signal: "SIGINT" | "SIGTERM"): void;
   /** As SIGHUP: the audit log's file was renamed. */
   reopenAudit(nothing: null): void;

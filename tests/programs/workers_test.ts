@@ -54,6 +54,41 @@ async function samplesOf(relay: RunningWorkers, name: string): Promise<Map<strin
   return sums;
 }
 
+/** The lines of a watch, as they come. */
+class EventLines {
+  readonly #reader: ReadableStreamDefaultReader<string>;
+  #rest = "";
+
+  constructor({ body }: Response) {
+    this.#reader = body!.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  /** Reads until as many agents have come or gone. @returns their sessions' ids */
+  async count(type: string, count: number): Promise<Set<string>> {
+    const ids = new Set<string>();
+    while (ids.size < count) {
+      const { type: found, kind, object } = JSON.parse(await this.#line());
+      if (found === type && kind === "agents") ids.add(object.id);
+    }
+    return ids;
+  }
+
+  async #line(): Promise<string> {
+    while (!this.#rest.includes("\n")) {
+      const { value } = await within(this.#reader.read(), "a watch's line");
+      this.#rest += value ?? "";
+    }
+    const end = this.#rest.indexOf("\n");
+    const line = this.#rest.slice(0, end);
+    this.#rest = this.#rest.slice(end + 1);
+    return line;
+  }
+
+  cancel(): Promise<void> {
+    return this.#reader.cancel();
+  }
+}
+
 function test(name: string, run: () => Promise<void>): void {
   Deno.test({ name, ignore: !isLinux, fn: run });
 }
@@ -201,7 +236,14 @@ test("a change of the admin API counts at every worker once it is acknowledged",
     const status = await api("GET", "/status");
     equal(status.body.relays.length, 3);
     equal(status.body.clusters[0].agents.length, connected.length);
+    const watch = await fetch(`http://${address}/admin/v1/watch`, {
+      headers: { authorization: `Bearer ${adminToken}` },
+    });
+    const events = new EventLines(watch);
+    equal((await events.count("ADDED", connected.length)).size, connected.length);
     equal((await api("DELETE", `/clusters/${id}`)).status, 200);
+    equal((await events.count("DELETED", connected.length)).size, connected.length);
+    await events.cancel();
     await relay.waitForLogs(6, ({ message }) => message === "Agent disconnected");
     const log = await agent.completeLog();
     equal(log.filter(({ message }) => message === "Connected to relay").length, 6);

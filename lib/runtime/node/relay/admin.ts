@@ -5,9 +5,10 @@ import { adminApp } from "../../../admin/app.ts";
 import { AdminEntries } from "../../../admin/entries.ts";
 import type { EntryStore } from "../../../admin/entry_store.ts";
 import { EventLog } from "../../../admin/event_log.ts";
-import { snapshotOf, watchAgents, watchEntries } from "../../../admin/events.ts";
+import { agentsOf, snapshotOf, watchAgents, watchEntries } from "../../../admin/events.ts";
 import { Watches } from "../../../admin/watch.ts";
 import { shortened } from "../../../relay/status/relay_status.ts";
+import { OtherAgents } from "../../../admin/other_agents.ts";
 import { AdminTokens } from "../../../admin/admin_tokens.ts";
 import { StatusListener } from "../../../admin/status_listener.tsx";
 import { Leases } from "../../../admin/lease_expiry.ts";
@@ -65,10 +66,19 @@ export class RelayAdmin {
     this.#leases = new Leases({ entries, audit, nowMs });
     const events = new EventLog(shortened(relay.settings.instance!));
     watchEntries(entries, events);
-    watchAgents(relay, events);
+    const { worker } = options;
+    const others = new OtherAgents(events);
+    watchAgents(relay, (event) => {
+      if (worker?.isLead === false) worker.tellAgents(event);
+      else events.add(event);
+    });
+    worker?.watch({ own: () => agentsOf(relay), others });
     this.#watches = new Watches({
       log: events,
-      snapshot: (scope) => snapshotOf(relay, entries, configuration, scope),
+      snapshot: (scope) => {
+        const agents = [...agentsOf(relay), ...others.all];
+        return snapshotOf({ entries, configuration, agents }, scope);
+      },
       isStopping: () => relay.isStopping,
     });
     const digest = (token: string): string => tokenDigest(token).toHex();

@@ -140,6 +140,11 @@ export class RelaySignIn {
     store.onReady = () => sessions.reconnected();
     store.open();
     sessions.open();
+    // What is asked already may have been asked too early.
+    this.#options.worker?.followStore(async () => {
+      await sessions.poll();
+      await sessions.poll();
+    });
     this.#closeStore = async () => {
       await sessions.close();
       store.close();

@@ -1,5 +1,7 @@
 /** A worker's side of its parent: what it is told at start, what it shares, and how it ends. */
 import process from "node:process";
+import type { AdminEvent } from "../../../admin/event_log.ts";
+import type { AgentObject, OtherAgents } from "../../../admin/other_agents.ts";
 import type { PeerList } from "../../../admin/peer_statuses.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import { listenersOf } from "../../../config/relay_listeners.ts";
@@ -27,8 +29,16 @@ const loopback = "127.0.0.1";
 
 /** Each is called when the parent asks; what a worker does not have yet, it has nothing to say of. */
 interface Answers {
+  storeChanged: () => Promise<void>;
+  agents: WatchedAgents | undefined;
   stop: (signal: StopSignal) => void;
   reopenAudit: () => void;
+}
+
+/** Agents' sessions, for those who watch at the lead. */
+export interface WatchedAgents {
+  readonly own: () => readonly AgentObject[];
+  readonly others: OtherAgents;
 }
 
 /** One of several processes that are one relay. */
@@ -60,7 +70,12 @@ export class Worker implements PortSharing {
     process.on("disconnect", () => process.exit(1));
     // A terminal and some supervisors signal workers too: the parent says when they stop.
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});
-    const answers: Answers = { stop() {}, reopenAudit() {} };
+    const answers: Answers = {
+      agents: undefined,
+      storeChanged: () => Promise.resolve(),
+      stop() {},
+      reopenAudit() {},
+    };
     const welcomed = Promise.withResolvers<Welcome>();
     let worker: Worker | undefined = undefined as Worker | undefined;
     const calls: WorkerCalls = {
@@ -69,6 +84,12 @@ export class Worker implements PortSharing {
       facts: () => worker!.#facts(),
       metrics: async () => await worker!.#relay?.metrics.text() ?? "",
       entriesChanged: async () => await worker!.#entries?.changedElsewhere(),
+      storeChanged: () => answers.storeChanged(),
+      ownAgents: () => answers.agents?.own() ?? [],
+      otherAgents: ({ worker, event, all }) => {
+        if (event) answers.agents?.others.changed(worker, event);
+        if (all) answers.agents?.others.replace(worker, all);
+      },
       stop: (signal) => answers.stop(signal),
       reopenAudit: () => answers.reopenAudit(),
     };
@@ -170,6 +191,21 @@ export class Worker implements PortSharing {
         this.#parent.call("readiness", { excludesAgents }, wholeTimeoutMs),
       metrics: () => this.#parent.call("metrics", null, wholeTimeoutMs),
     };
+  }
+
+  /** What all workers follow in their store has changed; they wait until `look` has seen it. */
+  followStore(look: () => Promise<void>): void {
+    this.#answers.storeChanged = look;
+  }
+
+  /** Shows agents' sessions to the other workers, and theirs here. */
+  watch(agents: WatchedAgents): void {
+    this.#answers.agents = agents;
+  }
+
+  /** Has the lead know that one of this worker's agents has come or gone. */
+  tellAgents(event: AdminEvent): void {
+    this.#parent.call("agents", event).catch(() => {}); // The lead asks for all when it is there again.
   }
 
   /** All listeners are bound. @param url origin at which other workers find this one */

@@ -9,6 +9,7 @@ import type {
   TextChange,
   Welcome,
   WorkerAddress,
+  WorkerCalls,
 } from "../../../workers/messages.ts";
 import { wholeReadiness } from "../../../workers/whole_readiness.ts";
 import type { Readiness } from "../../../relay/readiness.ts";
@@ -186,6 +187,7 @@ export class WorkerPool {
   /** The others need not wait until they have found out themselves that it is gone. */
   #forget(process: WorkerProcess): void {
     this.#claims.left(process);
+    this.#tellLead({ worker: this.#numberOf(process), all: [] });
     this.#checkIdle();
     const { relay } = process.lastAddress ?? {};
     if (relay !== undefined) this.#store.execute(["DEL", relayKey(relay)]);
@@ -193,7 +195,7 @@ export class WorkerPool {
 
   #callsOf(process: WorkerProcess): ParentCalls {
     return {
-      store: (command) => this.#store.execute(command),
+      store: (command) => this.#execute(process, command),
       loadEntries: () => this.#entries.load(),
       commitEntries: ({ revision, changes }) => this.#commit(process, revision, changes),
       peers: () => this.#listening.map(({ address }) => address!),
@@ -204,7 +206,9 @@ export class WorkerPool {
           if (option !== "workers") this.#ports[option] ??= port;
         }
         process.listens(address satisfies WorkerAddress);
+        void this.#introduceAgents();
       },
+      agents: (event) => this.#tellLead({ worker: this.#numberOf(process), event }),
       claimPort: (name) => this.#claims.claim(name, process),
       claimedPort: ({ name, port }) => this.#claims.claimed(name, port),
       idle: () => this.#becomeIdle(process),
@@ -225,17 +229,55 @@ export class WorkerPool {
   ): Promise<CommitReply> {
     const reply = await this.#entries.commit(revision, changes);
     if (reply.kind === "stale") return reply;
+    await this.#tellOthers(from, "entriesChanged");
+    return reply;
+  }
+
+  /** What is added to a stream is what the others follow: they know it before whoever added it goes on. */
+  async #execute(from: WorkerProcess, command: readonly string[]): Promise<unknown> {
+    const reply = this.#store.execute(command);
+    if (command[0] === "XADD") await this.#tellOthers(from, "storeChanged");
+    return reply;
+  }
+
+  async #tellOthers(
+    from: WorkerProcess,
+    what: "entriesChanged" | "storeChanged",
+  ): Promise<void> {
     const others = this.#live.filter((process) => process !== from && process.isWelcomed);
     await Promise.all(others.map(async (process) => {
       try {
-        await process.channel.call("entriesChanged", null, answerMs);
+        await process.channel.call(what, null, answerMs);
       } catch (error) {
         const { message: reason } = error as Error;
         if (process.hasExited) return;
-        this.#context.log.warn("A worker has not used a change of the admin API yet", { reason });
+        const worker = this.#numberOf(process);
+        this.#context.log.warn("A worker has not taken a change in time", { worker, reason });
       }
     }));
-    return reply;
+  }
+
+  #numberOf(process: WorkerProcess): number {
+    return this.#processes.indexOf(process) + 1;
+  }
+
+  #tellLead(told: Parameters<WorkerCalls["otherAgents"]>[0]): void {
+    const lead = this.#processes[0];
+    // One that begins to listen asks for all.
+    if (lead?.address) lead.channel.call("otherAgents", told).catch(() => {});
+  }
+
+  /** The lead has been started (again): it is to know the agents of all. */
+  async #introduceAgents(): Promise<void> {
+    await Promise.all(this.#listening.map(async (process) => {
+      const worker = this.#numberOf(process);
+      if (worker === 1) return;
+      try {
+        this.#tellLead({ worker, all: await process.channel.call("ownAgents", null, answerMs) });
+      } catch {
+        // It has ended, and tells of its agents when it is there again.
+      }
+    }));
   }
 
   /** Whether all of them are ready together. */
@@ -272,7 +314,7 @@ export class WorkerPool {
   #end(process: WorkerProcess, reason: string): void {
     if (process.hasExited) return;
     this.#context.log.error("A worker does not answer, and is ended", {
-      ...{ worker: this.#processes.indexOf(process) + 1, pid: process.pid, reason },
+      ...{ worker: this.#numberOf(process), pid: process.pid, reason },
     });
     process.kill();
   }
