@@ -76,6 +76,8 @@ export type ParentCalls = {
   readiness(asked: { readonly excludesAgents: boolean }): Promise<ReadinessAnswer>;
   /** Of all workers, in Prometheus' text format. */
   metrics(nothing: null): Promise<string>;
+  /** Writes whole lines to standard output. @returns once it has taken them */
+  writeOutput(text: string): Promise<void>;
   /** All listeners are bound. */
   listening(
     bound: WorkerAddress & {

@@ -276,6 +276,63 @@ test("every line of the workers' log is whole, and says whose it is", async () =
   deepEqual(log.filter(({ level }) => level === undefined), []);
 });
 
+test("workers' records of the audit log are whole, in one file or on standard output", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const auditLog of [`${folder}/audit.log`, "-"]) {
+      await using target = await HeldTarget.start();
+      const args = ["--audit-log", auditLog, "--callers", "open"];
+      await using relay = await startWorkers(3, { clusters: clustersOf(target), args });
+      await using _agent = await startOneAgent(relay, target);
+      await Promise.all(Array.from({ length: 8 }, async (_, caller) => {
+        await using connection = await openConnection(relay.internalAddress);
+        for (let n = 0; n < 20; n++) {
+          const id = `audited-${caller}-${n}`;
+          await connection.write(requestHead("GET", "/small", [`X-Request-Id: ${id}`]));
+          equal(statusOf(await within(readResponse(connection.reader), "an answer")), 200);
+        }
+      }));
+      const log = await relay.completeLog();
+      // What is no line of the log must be a record.
+      const others = log.filter(({ level }) => level === undefined).map(({ message }) => message);
+      const records = auditLog === "-"
+        ? others.map((line) => JSON.parse(line))
+        : (await Deno.readTextFile(auditLog)).trimEnd().split("\n").map((line) => JSON.parse(line));
+      const ids = records.map(({ request_id }) => String(request_id));
+      equal(new Set(ids.filter((id) => id.startsWith("audited-"))).size, 8 * 20, auditLog);
+      if (auditLog !== "-") deepEqual(others, []);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+test("SIGHUP has every worker open the audit log anew", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await using target = await HeldTarget.start();
+    const path = `${folder}/audit.log`;
+    const args = ["--audit-log", path];
+    await using relay = await startWorkers(2, { clusters: clustersOf(target), args });
+    await using _agent = await startOneAgent(relay, target);
+    const placed = await openAtEach(relay);
+    await Deno.rename(path, `${path}.1`);
+    Deno.kill(relay.program.pid, "SIGHUP");
+    await eventually(async () => {
+      for (const { connection } of placed) {
+        await connection.write(requestHead("GET", "/small"));
+        await within(readResponse(connection.reader), "an answer");
+      }
+      return await Deno.stat(path).then(() => true, () => false);
+    }, "a new audit log");
+    const isThere = Array.from(relay.pids.values(), isAlive);
+    deepEqual(await Promise.all(isThere), [true, true]);
+    for (const { connection } of placed) connection.destroy();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 test("workers refuse a port that another relay's workers have: one line, code 2", async () => {
   await using target = await HeldTarget.start();
   const port = freePort();

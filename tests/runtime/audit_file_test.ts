@@ -160,6 +160,33 @@ Deno.test("AuditFile: a pipe that nobody reads holds nobody up for long, and the
   assert.match(text, /^[^\n]*\n\{"n":7\}\n$/, "the line that was cut is alone");
 });
 
+Deno.test("AuditFile: lines of several processes stay whole in one pipe", async () => {
+  let end: Deno.FsFile | undefined;
+  await using setup = await Setup.create(async (folder) => {
+    const path = await makePipe(folder);
+    end = await reader(path);
+    return path;
+  });
+  const other = new AuditFile(setup.path, { failed() {}, recovered() {} });
+  using pipe = end!;
+  const records = 400;
+  for (const [who, file] of [["a", setup.file], ["b", other]] as const) {
+    const text = who.repeat(150);
+    for (let n = 0; n < records; n++) file.append({ who, n, text }, () => {});
+  }
+  const bytes = new Uint8Array(65_536);
+  let text = "";
+  while (text.split("\n").length <= 2 * records) {
+    text += new TextDecoder().decode(bytes.subarray(0, (await pipe.read(bytes))!));
+  }
+  const found = text.trimEnd().split("\n").map((line) => JSON.parse(line));
+  for (const name of ["a", "b"]) {
+    const own = found.filter(({ who }) => who === name);
+    assert.deepEqual(own.map(({ n }) => n), Array.from({ length: records }, (_, n) => n));
+  }
+  await other.close();
+});
+
 Deno.test("AuditFile takes no more than it may hold", async () => {
   await using setup = await Setup.create(undefined, { maxQueuedBytes: 20 });
   const results = await Promise.all([setup.append(1), setup.append(2), setup.append(3)]);

@@ -9,6 +9,7 @@ import { readResponse } from "../support/raw_http.ts";
 
 interface Setup {
   readonly monitor: ListenerMonitor;
+  readonly bound: { readonly hostname: string; readonly port: number };
   /** Waits until the listener has accepted something, and tells nobody. */
   accepted(): Promise<Socket>;
 }
@@ -18,10 +19,11 @@ async function withListener(use: (setup: Setup) => Promise<void> | void): Promis
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const monitor = new ListenerMonitor({ hostname: "127.0.0.1", port });
+  const bound = { hostname: "127.0.0.1", port };
+  const monitor = new ListenerMonitor(bound);
   try {
     const accepted = async () => (await within(once(server, "connection"), "a call"))[0];
-    await use({ monitor, accepted });
+    await use({ monitor, accepted, bound });
   } finally {
     monitor.close();
     server.close();
@@ -77,6 +79,46 @@ Deno.test("ListenerMonitor calls a quiet listener again and again, and lets one 
       for (let look = 1; look <= 6; look++) equal(monitor.look(), false, `call ${call}`);
       await called;
       monitor.accepted();
+    }
+  });
+});
+
+/** Looks until the next call has been taken up, each look after a turn of the event loop. */
+async function lookOnce(monitor: ListenerMonitor): Promise<boolean> {
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  return monitor.look();
+}
+
+Deno.test("ListenerMonitor of a shared address knows the calls of all that share it", async () => {
+  await withListener(async ({ accepted, bound }) => {
+    const [one, other] = [new ListenerMonitor(bound, 2), new ListenerMonitor(bound, 2)];
+    try {
+      const called = accepted();
+      for (let look = 1; look <= 6; look++) one.look();
+      const call = await called;
+      equal(await isOwn(one, call), true);
+      equal(await isOwn(other, call), true);
+      const caller = { ...ends(call), remoteAddress: "127.0.0.1" };
+      equal(await isOwn(one, caller as Socket), false);
+    } finally {
+      one.close();
+      other.close();
+    }
+  });
+});
+
+Deno.test("ListenerMonitor of a shared address tells only of many calls that nobody hears", async () => {
+  await withListener(async ({ accepted, bound }) => {
+    const monitor = new ListenerMonitor(bound, 2);
+    try {
+      const called = accepted();
+      let looks = 1;
+      while (!await lookOnce(monitor)) looks++;
+      await called;
+      // 12 calls for each of two processes, of three looks each.
+      ok(looks > 2 * 12 * 3, String(looks));
+    } finally {
+      monitor.close();
     }
   });
 });

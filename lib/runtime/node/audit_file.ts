@@ -2,7 +2,7 @@
 import { isolated } from "../../faults.ts";
 import { closeSync, constants, fstatSync, openSync, statSync, write } from "node:fs";
 import type { AuditLog, AuditRecord } from "../../relay/telemetry/audit.ts";
-import { writeToStandardOutput } from "../deno/standard_streams.ts";
+import { type WriteSome, writeToStandardOutput } from "../deno/standard_streams.ts";
 import { harmless } from "./log_line.ts";
 
 /** What is told about a file that can't be written; once for each time that it begins and ends. */
@@ -32,6 +32,7 @@ const pipeRetryMs = 10;
 const fileMode = 0o640;
 /** A pipe takes this much whole or not at all (PIPE_BUF of Linux). */
 const wholePipeBytes = 4_096;
+const lineEnd = 0x0a;
 
 interface Entry {
   readonly line: string;
@@ -45,6 +46,7 @@ interface Entry {
 export class AuditFile implements AuditLog {
   /** Undefined is standard output. */
   readonly #path: string | undefined;
+  readonly #output: WriteSome;
   readonly #events: AuditFileEvents;
   readonly #limits: AuditFileLimits;
   #fd: number | undefined;
@@ -66,9 +68,16 @@ export class AuditFile implements AuditLog {
    * Opens the file.
    *
    * @param path A file, which is made if it is not there; or `-` for standard output.
+   * @param output What writes to standard output.
    * @throws Node's system error when that can't be done.
    */
-  constructor(path: string, events: AuditFileEvents, limits: Partial<AuditFileLimits> = {}) {
+  constructor(
+    path: string,
+    events: AuditFileEvents,
+    limits: Partial<AuditFileLimits> = {},
+    output: WriteSome = writeToStandardOutput,
+  ) {
+    this.#output = output;
     this.#path = path === "-" ? undefined : path;
     this.#events = events;
     this.#limits = { ...defaultLimits, ...limits };
@@ -170,10 +179,10 @@ export class AuditFile implements AuditLog {
 
   /** Writes from the beginning of the bytes. @returns how many. */
   #writeSome(bytes: Uint8Array): Promise<number> {
-    if (this.#path === undefined) return writeToStandardOutput(bytes);
+    if (this.#path === undefined) return this.#output(bytes);
     // How much of a write that fails was taken is not told: so a pipe, which may be full, gets no
-    // more at a time than it takes whole.
-    const length = this.#isPipe ? Math.min(bytes.length, wholePipeBytes) : bytes.length;
+    // more at a time than it takes whole; and no part of a line, where several processes write to it.
+    const length = this.#isPipe ? wholeLines(bytes) : bytes.length;
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     write(
       this.#fd!,
@@ -230,4 +239,10 @@ export class AuditFile implements AuditLog {
     this.#isFailing = true;
     this.#events.failed(error);
   }
+}
+
+/** What of the lines a pipe takes whole: as many as go in, or a part of one that does not. */
+function wholeLines(bytes: Uint8Array): number {
+  if (bytes.length <= wholePipeBytes) return bytes.length;
+  return bytes.lastIndexOf(lineEnd, wholePipeBytes - 1) + 1 || wholePipeBytes;
 }

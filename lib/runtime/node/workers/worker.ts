@@ -9,13 +9,19 @@ import type { ListenAddress } from "../../../config/options/address.ts";
 import type { Store } from "../../../relay/directory/store.ts";
 import { readinessFacts } from "../../../relay/readiness.ts";
 import type { Relay } from "../../../relay/relay.ts";
-import { Channel, type Message } from "../../../workers/channel.ts";
+import { Channel } from "../../../workers/channel.ts";
 import type { ParentCalls, Welcome, WorkerCalls } from "../../../workers/messages.ts";
 import { WorkerEntries } from "../../../workers/worker_entries.ts";
 import { WorkerStore } from "../../../workers/worker_store.ts";
+import {
+  readStandardInput,
+  type WriteSome,
+  writeToStandardOutput,
+} from "../../deno/standard_streams.ts";
 import type { StopSignal } from "../program.ts";
 import type { PortSharing } from "../relay/service_ports.ts";
 import type { RelaySetup } from "../relay/setup.ts";
+import { messageLine, takeMessages } from "./message_lines.ts";
 
 /** Set in the environment of a process that a parent has started as a worker. */
 export const workerVariable = "CULVERT_WORKER";
@@ -64,10 +70,8 @@ export class Worker implements PortSharing {
 
   /** Waits for what the parent has to say; undefined in a process that is no worker. */
   static async join(): Promise<Worker | undefined> {
-    if (process.env[workerVariable] === undefined || !process.send) return undefined;
+    if (process.env[workerVariable] === undefined) return undefined;
     delete process.env[workerVariable];
-    // Nothing of a worker is to outlive its parent, however that ends.
-    process.on("disconnect", () => process.exit(1));
     // A terminal and some supervisors signal workers too: the parent says when they stop.
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});
     const answers: Answers = {
@@ -94,10 +98,11 @@ export class Worker implements PortSharing {
       reopenAudit: () => answers.reopenAudit(),
     };
     const parent = new Channel<ParentCalls, WorkerCalls>({
-      send: (message) => process.send!(message),
+      // What can't be written has no reader any more, and standard input says so, too.
+      send: (message) => void writeToStandardOutput(messageLine(message)).catch(() => {}),
       calls,
     });
-    process.on("message", (message) => parent.received(message as Message));
+    void endWithParent(parent);
     worker = new Worker(await welcomed.promise, parent, answers);
     return worker;
   }
@@ -182,6 +187,12 @@ export class Worker implements PortSharing {
     };
   }
 
+  /** Has the parent write whole lines to standard output. */
+  readonly writeOutput: WriteSome = async (bytes) => {
+    await this.#parent.call("writeOutput", new TextDecoder().decode(bytes), Infinity);
+    return bytes.length;
+  };
+
   /** Answers for this relay from now on, and has it answer for all of them. */
   serve(relay: Relay, reopenAudit: () => void): void {
     this.#relay = relay;
@@ -251,6 +262,13 @@ export class Worker implements PortSharing {
     // The store in the parent holds no agents of others.
     return this.hasOwnStore && directory?.isSettled ? facts : { ...facts, directory };
   }
+}
+
+/** Takes what the parent says. Nothing of a worker is to outlive its parent, however that ends. */
+async function endWithParent(parent: Channel<ParentCalls>): Promise<never> {
+  const messages = takeMessages(readStandardInput(), (message) => parent.received(message));
+  for await (const _nothingElse of messages);
+  process.exit(1);
 }
 
 /** The port of a worker behind the one that all share: those that something else listens on are left out. */

@@ -198,6 +198,9 @@ export class WorkerPool {
       store: (command) => this.#execute(process, command),
       loadEntries: () => this.#entries.load(),
       commitEntries: ({ revision, changes }) => this.#commit(process, revision, changes),
+      writeOutput: async (text) => {
+        await this.#context.outputs.output.writeWhole(new TextEncoder().encode(text));
+      },
       peers: () => this.#listening.map(({ address }) => address!),
       readiness: ({ excludesAgents }) => this.readiness(excludesAgents),
       metrics: () => this.metrics(),

@@ -1,10 +1,11 @@
 /** One process of a worker, as its parent sees it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
-import { Channel, type Message } from "../../../workers/channel.ts";
+import { Channel } from "../../../workers/channel.ts";
 import type { ParentCalls, WorkerAddress, WorkerCalls } from "../../../workers/messages.ts";
 import { ownProgram } from "../../deno/own_program.ts";
 import { processCounts } from "../../../process_counts.ts";
+import { messageLine, takeMessages } from "./message_lines.ts";
 import type { SharedOutput } from "./shared_output.ts";
 import { workerVariable } from "./worker.ts";
 
@@ -43,13 +44,14 @@ export class WorkerProcess {
     const { command, args } = ownProgram();
     this.#child = spawn(command, [...args, ...process.argv.slice(2)], {
       env: { ...process.env, [workerVariable]: "1" },
-      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      stdio: "pipe",
     });
+    // That it has ended is told by its exit.
+    this.#child.stdin?.on("error", () => {});
     this.channel = new Channel<WorkerCalls, ParentCalls>({
-      send: (message) => this.#child.send(message),
+      send: (message) => this.#child.stdin?.write(messageLine(message)),
       calls: callsOf(this),
     });
-    this.#child.on("message", (message) => this.channel.received(message as Message));
     this.exited = this.#follow(outputs);
   }
 
@@ -73,6 +75,12 @@ export class WorkerProcess {
     if (!this.hasExited) this.#child.kill("SIGKILL");
   }
 
+  /** Messages are read also while nobody reads this process's own output. */
+  async #takeMessages(source: AsyncIterable<Uint8Array>, output: SharedOutput): Promise<void> {
+    const others = takeMessages(source, (message) => this.channel.received(message));
+    for await (const lines of others) void output.writeWhole(lines).catch(() => {});
+  }
+
   async #follow({ error, output }: WorkerOutputs): Promise<WorkerExit> {
     // Handled where it is awaited; elsewhere, `exited` says the same.
     this.#listening.promise.catch(() => {});
@@ -94,7 +102,7 @@ export class WorkerProcess {
     const [exit] = await Promise.all([
       ended.promise,
       stderr && error.passOn(stderr, lost).catch(() => {}),
-      stdout && output.passOn(stdout, lost).catch(() => {}),
+      stdout && this.#takeMessages(stdout, output).catch(() => {}),
     ]);
     this.#listening.reject(new Error("The worker has ended"));
     return exit;
