@@ -3,12 +3,12 @@
  * speaks plain HTTP to the relay; TLS is the agent's work. The service at a hostname is the plain
  * target's, over the relay's web listener; TCP streams come in at a port of the relay's.
  */
-import { randomToken, startTask } from "./culvert_programs.ts";
+import { randomToken, startTask, type TaskOptions } from "./culvert_programs.ts";
 import { lineTo } from "./line.ts";
 import { twoFreePorts } from "./ports.ts";
 import { waitUntilAnswers } from "./probe.ts";
-import { makeRoute, type Route, type RouteContext, targetPort } from "./route.ts";
-import type { Subprocess } from "./subprocess.ts";
+import { makeRoute, type Route, type RouteContext, type StartRoute, targetPort } from "./route.ts";
+import { outputOf, type Subprocess } from "./subprocess.ts";
 
 /** Clusters, each with an agent of its own. */
 const CLUSTERS = ["plain", "tls", "tcp"] as const;
@@ -17,47 +17,69 @@ type Cluster = typeof CLUSTERS[number];
 /** The hostname of the service. */
 const HOST = "bench.example.com";
 
-/** Starts relay.ts and two agent.ts, and waits until requests pass through both agents. */
+/** Starts relay.ts and agent.ts of this checkout, and waits until requests pass through each agent. */
 export async function startCulvert(context: RouteContext): Promise<Route> {
+  return await startTunnel(context, {});
+}
+
+/** The same with the programs of another checkout, for a comparison with an earlier state. */
+export function startCulvertOf(root: URL): StartRoute {
+  return async (context) => await startTunnel(context, { root });
+}
+
+async function startTunnel(context: RouteContext, source: TaskOptions): Promise<Route> {
   await using stack = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "culvert-bench-culvert-" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const tokens = { plain: randomToken(), tls: randomToken(), tcp: randomToken() };
   const [publicPort, internalPort] = twoFreePorts();
   const [webPort, tcpPort] = twoFreePorts();
+  const knowsServices = await hasServices(source);
+  const services = knowsServices
+    ? [
+      ...["-web-addr", `127.0.0.1:${webPort}`],
+      ...["-services", await writeServices(folder, context, tcpPort)],
+    ]
+    : [];
 
   const relay = stack.use(
     await startTask("relay", [
       ...["-addr", `127.0.0.1:${publicPort}`, "-internal-addr", `127.0.0.1:${internalPort}`],
-      ...["-clusters", await writeClusters(folder, context, tokens)],
-      ...["-web-addr", `127.0.0.1:${webPort}`],
-      ...["-services", await writeServices(folder, context, tcpPort)],
+      ...["-clusters", await writeClusters(folder, context, tokens), ...services],
       ...["-log-level", context.logLevel],
-    ]),
+    ], source),
   );
   await waitUntilAnswers(`http://127.0.0.1:${internalPort}/healthz`, [relay], context.signal);
   const dialPort = await lineTo(publicPort, context, stack);
-  const agents = {
-    plain: stack.use(await startAgent("plain", dialPort, tokens.plain, folder, context)),
-    tls: stack.use(await startAgent("tls", dialPort, tokens.tls, folder, context)),
-    tcp: stack.use(await startAgent("tcp", dialPort, tokens.tcp, folder, context)),
-  };
+  const clusters = knowsServices ? CLUSTERS : CLUSTERS.filter((cluster) => cluster !== "tcp");
+  const agents = new Map<Cluster, Subprocess>();
+  for (const cluster of clusters) {
+    const args = await agentArguments(cluster, dialPort, tokens[cluster], folder, context);
+    agents.set(cluster, stack.use(await startTask("agent", args, source)));
+  }
 
   const url: Route["url"] = (kind, path) => {
-    if (kind === "service") return `http://127.0.0.1:${webPort}${path}`;
-    if (kind === "tcp") return `http://127.0.0.1:${tcpPort}${path}`;
-    return `http://127.0.0.1:${internalPort}/tunnel/${kind}${path}`;
+    if (kind === "service" && knowsServices) return `http://127.0.0.1:${webPort}${path}`;
+    if (kind === "tcp" && knowsServices) return `http://127.0.0.1:${tcpPort}${path}`;
+    return `http://127.0.0.1:${internalPort}/tunnel/${kind === "tls" ? "tls" : "plain"}${path}`;
   };
-  for (const cluster of CLUSTERS) {
+  for (const [cluster, agent] of agents) {
     const small = url(cluster, context.target.smallPath);
-    await waitUntilAnswers(small, [relay, agents[cluster]], context.signal);
+    await waitUntilAnswers(small, [relay, agent], context.signal);
   }
-  const processes: Route["processes"] = (kind) => [
-    { role: "relay", pid: relay.pid },
-    { role: "agent", pid: agents[kind === "service" ? "plain" : kind].pid },
-  ];
+  const processes: Route["processes"] = (kind) => {
+    const agent = agents.get(kind === "service" ? "plain" : kind) ?? agents.get("plain")!;
+    return [{ role: "relay", pid: relay.pid }, { role: "agent", pid: agent.pid }];
+  };
   const host: Route["host"] = (kind) => kind === "service" ? HOST : undefined;
-  return makeRoute(stack, [relay, ...Object.values(agents)], { url, host, processes });
+  return makeRoute(stack, [relay, ...agents.values()], { url, host, processes });
+}
+
+/** Whether the programs know services at hostnames: the first versions did not. */
+async function hasServices({ root }: TaskOptions): Promise<boolean> {
+  if (root === undefined) return true;
+  const relay = new URL("relay.ts", root).pathname;
+  return /-services\b/.test(await outputOf([Deno.execPath(), "run", "-A", relay, "--help"]));
 }
 
 async function writeClusters(
@@ -99,21 +121,21 @@ async function writeServices(
   return path;
 }
 
-async function startAgent(
+async function agentArguments(
   cluster: Cluster,
   dialPort: number,
   token: string,
   folder: string,
   context: RouteContext,
-): Promise<Subprocess> {
+): Promise<string[]> {
   const toTarget = cluster === "tcp"
     ? ["-targets", await writeTargets(folder, context)]
     : await httpTarget(cluster, folder, context);
-  return await startTask("agent", [
+  return [
     ...["-server", `ws://127.0.0.1:${dialPort}/connect`, "-allow-insecure-server"],
     ...["-token", token, ...toTarget],
     ...["-health-addr", "127.0.0.1:0", "-max-retry", "1s", "-log-level", context.logLevel],
-  ]);
+  ];
 }
 
 async function httpTarget(

@@ -29,15 +29,20 @@ export async function lineTo(
       ],
     }),
   );
+  await waitUntilListens(listenPort, process, context.signal);
+  return listenPort;
+}
+
+/** Waits until a program takes connections at a port. */
+export async function waitUntilListens(
+  port: number,
+  process: Subprocess,
+  signal: AbortSignal,
+): Promise<void> {
   await poll(async () => {
     await process.throwIfEnded();
-    return await isListening(listenPort) ? true : undefined;
-  }, {
-    what: () => "the delayed line to listen",
-    timeoutMs: START_TIMEOUT_MS,
-    signal: context.signal,
-  });
-  return listenPort;
+    return await isListening(port) ? true : undefined;
+  }, { what: () => `${process.name} to listen`, timeoutMs: START_TIMEOUT_MS, signal });
 }
 
 async function isListening(port: number): Promise<boolean> {

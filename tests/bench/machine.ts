@@ -49,7 +49,7 @@ export async function describeMachine(): Promise<Machine> {
     memoryGb: Math.round(Deno.systemMemoryInfo().total / 1e9),
     system: `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`,
     deno: Deno.version.deno,
-    commit: await commit(),
+    commit: await commitOf(import.meta.dirname ?? "."),
     loadBefore: Deno.loadavg()[0] ?? 0,
   };
 }
@@ -64,8 +64,9 @@ async function cpuModel(): Promise<string> {
   }
 }
 
-async function commit(): Promise<string | undefined> {
-  const git = ["git", "-C", import.meta.dirname ?? "."] as const;
+/** The commit of a checkout, with "+" when files differ from it; undefined outside git. */
+export async function commitOf(folder: string): Promise<string | undefined> {
+  const git = ["git", "-C", folder] as const;
   try {
     const hash = (await outputOf([...git, "rev-parse", "--short", "HEAD"])).trim();
     const changes = await outputOf([...git, "status", "--porcelain"]);

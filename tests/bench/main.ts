@@ -1,5 +1,5 @@
 /**
- * `deno task bench`: relay and agent beside the target alone and beside rathole, in one run on one
+ * `deno task bench`: relay and agent beside the target alone and beside peers, in one run on one
  * machine; `deno task bench agents`: many agents on one relay; `deno task bench sign-in`: requests and
  * memory of people who have signed in. See `--help`, and docs/benchmarks.md for the method.
  */

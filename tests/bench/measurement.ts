@@ -41,7 +41,7 @@ export interface Measurement {
   readonly id: string;
   readonly title: string;
   readonly metrics: readonly Metric[];
-  /** Whether it needs processes that have served nothing yet. */
+  /** Whether it needs processes that have served nothing yet: such a one is taken in one round alone. */
   readonly needsFreshRoute: boolean;
   run(route: Route, bench: Bench): Promise<Figures>;
 }
@@ -49,9 +49,19 @@ export interface Measurement {
 /** Bytes in a megabyte, as this bench and its goals count. */
 export const MEGABYTE = 1e6;
 
+/** What decides on a plan. */
+export interface PlanOptions {
+  readonly seconds: number;
+  readonly bulkMegabytes: number;
+  readonly stalledStreams: number;
+}
+
 /** The plan of a run. */
-export function makePlan(isQuick: boolean, stalledStreams: number): Plan {
-  return isQuick
-    ? { warmUpSeconds: 1, loadSeconds: 2, bulkBytes: 100e6, stalledStreams }
-    : { warmUpSeconds: 2, loadSeconds: 8, bulkBytes: 1e9, stalledStreams };
+export function makePlan({ seconds, bulkMegabytes, stalledStreams }: PlanOptions): Plan {
+  return {
+    warmUpSeconds: Math.max(1, Math.round(seconds / 4)),
+    loadSeconds: seconds,
+    bulkBytes: bulkMegabytes * MEGABYTE,
+    stalledStreams,
+  };
 }

@@ -1,5 +1,8 @@
 /** The benchmark's command line: what may be asked for, and the text of `--help`. */
+import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { peers } from "./peers.ts";
+import type { RouteName } from "./route.ts";
 
 /** What a run does. Durations and sizes follow from `isQuick` (see plan.ts). */
 export interface BenchOptions {
@@ -9,6 +12,15 @@ export interface BenchOptions {
   readonly rateMbit: number;
   /** How often each measurement is taken; the table shows medians. */
   readonly rounds: number;
+  /** Rounds in which those take part that culvert's goals are not measured against. */
+  readonly peerRounds: number;
+  /** Seconds of requests for one row, and megabytes of one bulk transfer. */
+  readonly seconds: number;
+  readonly bulkMegabytes: number;
+  /** Peers to compare with, of those that are on the PATH. */
+  readonly peers: readonly RouteName[];
+  /** A checkout of an earlier state, which gets a column of its own. */
+  readonly before: URL | undefined;
   /** Short durations and small files: for a look, not for publication. */
   readonly isQuick: boolean;
   /** Selects measurements by their id. */
@@ -36,12 +48,20 @@ export const HELP = `Usage: deno task bench [run] [options]
        deno task bench sign-in [options]  (see "deno task bench sign-in --help")
 
 Starts a target (nginx, or a small one of its own), a relay and an agent on loopback, sends the same
-work to the target directly, through rathole (when it is on the PATH) and through culvert, in turn,
-and prints one table. Ratios hold within a run; figures of two runs, or two machines, do not compare.
+work to the target directly, through each peer that is on the PATH and through culvert, in turn, and
+prints one table. Ratios hold within a run; figures of two runs, or two machines, do not compare.
+
+Peers, and how to get them:
+${peers.map(({ name, source }) => `  ${name.padEnd(17)}  ${source}`).join("\n")}
 
 Options:
   --quick            Short durations and 100 MB files: for a look, not for publication
-  --rounds N         Take every measurement N times and show medians (default 1)
+  --rounds N         Take every measurement N times and show medians (default 1); memory once
+  --peer-rounds N    The direct way and peers but rathole take part in N of them (default: all)
+  --seconds N        Seconds of requests for one row (default 8, with --quick 2)
+  --bulk MB          Size of one bulk transfer (default 1000, with --quick 100)
+  --peers LIST       Peers to compare with, of those on the PATH; "none" for none (default: all)
+  --before FOLDER    A checkout of an earlier state of culvert, which gets a column of its own
   --only PATTERN     Only measurements whose id matches this regular expression (see --list)
   --list             Print the ids of the measurements and end
   --rtt MS           The second part instead: agent and relay are MS apart (round trip) on a line of
@@ -55,6 +75,7 @@ Options:
 Examples:
   deno task bench --quick --only 'plain/keep-alive'
   deno task bench --rounds 3 --json > bench.json
+  deno task bench --rounds 5 --peer-rounds 1 --before ../culvert-before
   deno task bench --rtt 50
 
 Uses wrk and curl when they are on the PATH, else its own generator, and says which. Needs Linux
@@ -74,11 +95,18 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   if (values.rate !== undefined && values.rtt === undefined) {
     throw new UsageError('Option "--rate" is about the delayed line: give "--rtt" too');
   }
+  const rounds = positiveInteger("rounds", values.rounds ?? "1");
+  const isQuick = values.quick ?? false;
   return {
     rttMs: values.rtt === undefined ? undefined : positiveNumber("rtt", values.rtt),
     rateMbit: positiveNumber("rate", values.rate ?? "1000"),
-    rounds: positiveInteger("rounds", values.rounds ?? "1"),
-    isQuick: values.quick ?? false,
+    rounds,
+    peerRounds: positiveInteger("peer-rounds", values["peer-rounds"] ?? `${rounds}`),
+    seconds: positiveNumber("seconds", values.seconds ?? (isQuick ? "2" : "8")),
+    bulkMegabytes: positiveNumber("bulk", values.bulk ?? (isQuick ? "100" : "1000")),
+    peers: peerList(values.peers),
+    before: values.before === undefined ? undefined : checkout(values.before),
+    isQuick,
     only: values.only === undefined ? undefined : pattern(values.only),
     stalledStreams: positiveInteger("stalled", values.stalled ?? "1000"),
     logLevel: logLevel(values["log-level"] ?? "info"),
@@ -97,6 +125,11 @@ function parse(args: readonly string[]) {
         rtt: { type: "string" },
         rate: { type: "string" },
         rounds: { type: "string" },
+        "peer-rounds": { type: "string" },
+        seconds: { type: "string" },
+        bulk: { type: "string" },
+        peers: { type: "string" },
+        before: { type: "string" },
         quick: { type: "boolean" },
         only: { type: "string" },
         stalled: { type: "string" },
@@ -152,6 +185,25 @@ function pattern(text: string): RegExp {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UsageError(`Option "--only" must be a regular expression: ${reason}`);
   }
+}
+
+function peerList(text: string | undefined): RouteName[] {
+  const names = peers.map(({ name }) => name);
+  if (text === undefined) return names;
+  if (text === "none") return [];
+  return text.split(",").map((name) => {
+    const known = names.find((one) => one === name);
+    if (known !== undefined) return known;
+    throw new UsageError(
+      `Option "--peers" must be a list of ${names.join(", ")}, or none, got "${text}"`,
+    );
+  });
+}
+
+function checkout(path: string): URL {
+  const root = new URL(`${path}/`, `file://${Deno.cwd()}/`);
+  if (existsSync(new URL("relay.ts", root))) return root;
+  throw new UsageError(`Option "--before" must be a checkout of culvert, got "${path}"`);
 }
 
 function logLevel(text: string): string {

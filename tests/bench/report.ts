@@ -3,7 +3,7 @@ import type { GoalResult } from "./goals.ts";
 import type { Machine } from "./machine.ts";
 import type { Measurement, Metric, Plan } from "./measurement.ts";
 import type { Results } from "./results.ts";
-import { ROUTE_NAMES, type RouteName } from "./route.ts";
+import type { RouteName } from "./route.ts";
 
 /** A run that is over. */
 export interface RunReport {
@@ -25,7 +25,7 @@ export interface RunReport {
 }
 
 const LABEL_WIDTH = 40;
-const VALUE_WIDTH = 12;
+const VALUE_WIDTH = 10;
 const RATIO_WIDTH = 10;
 
 /** The table, followed by the goals. */
@@ -33,7 +33,7 @@ export function formatReport(report: RunReport): string {
   return [
     ...formatHeading(report),
     "",
-    formatColumns(),
+    formatColumns(report.routes),
     ...report.measurements.flatMap((measurement) => formatMeasurement(measurement, report)),
     "",
     ...formatGoals(report.goals),
@@ -63,10 +63,17 @@ function formatOthers(cores: number): string {
   return `other programs: ${cores.toFixed(2)} cores busy during the run, ${verdict}`;
 }
 
-function formatColumns(): string {
-  const routes = ROUTE_NAMES.map((name) => name.padStart(VALUE_WIDTH)).join("");
-  const ratios = ["/rathole", "/direct"].map((name) => name.padStart(RATIO_WIDTH)).join("");
-  return `${"".padEnd(LABEL_WIDTH)}${routes}${ratios}`;
+/** What culvert's figures are divided by in the last columns. */
+const COMPARED = ["rathole", "before", "direct"] as const;
+
+function comparedOf(routes: readonly RouteName[]): RouteName[] {
+  return COMPARED.filter((name) => routes.includes(name));
+}
+
+function formatColumns(routes: readonly RouteName[]): string {
+  const values = routes.map((name) => name.padStart(VALUE_WIDTH)).join("");
+  const ratios = comparedOf(routes).map((name) => `/${name}`.padStart(RATIO_WIDTH)).join("");
+  return `${"".padEnd(LABEL_WIDTH)}${values}${ratios}`;
 }
 
 function formatMeasurement(measurement: Measurement, { results, routes }: RunReport): string[] {
@@ -77,17 +84,22 @@ function formatMeasurement(measurement: Measurement, { results, routes }: RunRep
   return [
     "",
     `${measurement.title}  [${measurement.id}]`,
-    ...measurement.metrics.map((metric) => formatRow(measurement, metric, results)),
+    ...measurement.metrics.map((metric) => formatRow(measurement, metric, results, routes)),
     ...failures,
   ];
 }
 
-function formatRow({ id }: Measurement, { key, label, unit }: Metric, results: Results): string {
-  const cells = ROUTE_NAMES.map((route) => {
+function formatRow(
+  { id }: Measurement,
+  { key, label, unit }: Metric,
+  results: Results,
+  routes: readonly RouteName[],
+): string {
+  const cells = routes.map((route) => {
     if (results.cell(id, route).failures.length > 0) return "failed";
     return formatNumber(results.value(id, route, key));
   });
-  const ratios = (["rathole", "direct"] as const).map((route) =>
+  const ratios = comparedOf(routes).map((route) =>
     formatNumber(quotient(results.value(id, "culvert", key), results.value(id, route, key)))
   );
   return `  ${label}, ${unit}`.padEnd(LABEL_WIDTH) +
@@ -107,14 +119,17 @@ export function formatNumber(value: number | undefined): string {
   return value.toPrecision(3);
 }
 
+/** A measured value with its unit. */
+const GOAL_WIDTH = 12;
+
 function formatGoals(goals: readonly GoalResult[]): string[] {
   const width = Math.max(...goals.map(({ goal }) => goal.length)) + 2;
   const rows = goals.map(({ goal, measured, unit, isMet }) => {
     const value = measured === undefined ? "–" : `${formatNumber(measured)} ${unit}`;
     const verdict = isMet === undefined ? "not measured" : isMet ? "met" : "NOT MET";
-    return `${goal.padEnd(width)}${value.padStart(VALUE_WIDTH)}  ${verdict}`;
+    return `${goal.padEnd(width)}${value.padStart(GOAL_WIDTH)}  ${verdict}`;
   });
-  return [`${"Goal".padEnd(width)}${"measured".padStart(VALUE_WIDTH)}`, ...rows];
+  return [`${"Goal".padEnd(width)}${"measured".padStart(GOAL_WIDTH)}`, ...rows];
 }
 
 /** The same as a value for `JSON.stringify`: medians, and every round. */

@@ -3,7 +3,10 @@ import type { Subprocess } from "./subprocess.ts";
 import type { BenchTarget } from "./target.ts";
 
 /** The ways that are compared, in the order of the table's columns. */
-export const ROUTE_NAMES = ["direct", "rathole", "culvert"] as const;
+export const ROUTE_NAMES = [
+  ...["direct", "rathole", "haproxy", "chisel", "frp"] as const,
+  ...["before", "culvert"] as const,
+] as const;
 
 /** What a way is called. */
 export type RouteName = typeof ROUTE_NAMES[number];
@@ -22,7 +25,7 @@ export const kindTitles: Readonly<Record<TargetKind, string>> = {
   tcp: "TCP stream",
 };
 
-/** The tunnel's two ends; rathole's server stands where the relay does, its client for the agent. */
+/** The tunnel's two ends; a peer's server stands where the relay does, its client for the agent. */
 export const ROLES = ["relay", "agent"] as const;
 
 /** One of the tunnel's two ends. */

@@ -1,18 +1,18 @@
 /** One run of the benchmark, from its options to its report. */
 import { type BulkTool, findBulkTool } from "./bulk_transfer.ts";
-import { startCulvert } from "./culvert_route.ts";
+import { startCulvert, startCulvertOf } from "./culvert_route.ts";
 import { startDirect } from "./direct_route.ts";
 import { checkGoals, lineGoals, loopbackGoals } from "./goals.ts";
 import { lineMeasurements } from "./line_measurements.ts";
 import { loopbackMeasurements } from "./loopback_measurements.ts";
-import { coresOfOthers, describeMachine, readCpuUse } from "./machine.ts";
+import { commitOf, coresOfOthers, describeMachine, readCpuUse } from "./machine.ts";
 import { makePlan, type Measurement, MEGABYTE, type Plan } from "./measurement.ts";
 import { type BenchOptions, UsageError } from "./options.ts";
-import { ratholeVersion, startRathole } from "./rathole_route.ts";
+import { peers } from "./peers.ts";
 import type { RunReport } from "./report.ts";
 import { findRequestGenerator, type RequestGenerator } from "./request_load.ts";
 import { Results } from "./results.ts";
-import type { RouteContext } from "./route.ts";
+import type { RouteContext, RouteName } from "./route.ts";
 import { type Contender, takeMeasurements } from "./runner.ts";
 import { type BenchTarget, startTarget } from "./target.ts";
 
@@ -62,13 +62,13 @@ async function measure(
   signal: AbortSignal,
   onProgress: (line: string) => void,
 ): Promise<Taken> {
-  const plan = makePlan(options.isQuick, options.stalledStreams);
+  const plan = makePlan(options);
   onProgress("starting the target");
   await using target = await startTarget(plan.bulkBytes, signal);
   const requests = await findRequestGenerator();
   const bulk = await findBulkTool(target.certificate.caPath);
-  const rathole = await ratholeVersion();
-  const contenders = findContenders(rathole !== undefined);
+  const versions = await findPeers(options);
+  const contenders = findContenders(options, versions);
   const results = new Results();
   await takeMeasurements({
     bench: { plan, target, requests, bulk, signal },
@@ -80,7 +80,7 @@ async function measure(
     onProgress,
   });
   return {
-    tools: describeTools(target, requests, bulk, rathole),
+    tools: { ...describeTools(target, requests, bulk), ...await describeRoutes(options, versions) },
     settings: describeSettings(options, plan),
     plan,
     routes: contenders.map(({ name }) => name),
@@ -92,11 +92,25 @@ function goalsOf({ rttMs, stalledStreams }: BenchOptions) {
   return rttMs === undefined ? loopbackGoals(stalledStreams) : lineGoals(rttMs);
 }
 
-function findContenders(hasRathole: boolean): Contender[] {
+/** Versions of the peers that are to take part, by name; undefined where one is not installed. */
+async function findPeers(options: BenchOptions): Promise<Map<RouteName, string | undefined>> {
+  const wanted = peers.filter(({ name }) => options.peers.includes(name));
+  const versions = await Promise.all(wanted.map((peer) => peer.version()));
+  return new Map(wanted.map(({ name }, index) => [name, versions[index]]));
+}
+
+function findContenders(
+  { rounds, peerRounds, before }: BenchOptions,
+  versions: ReadonlyMap<RouteName, string | undefined>,
+): Contender[] {
+  const found = peers.filter(({ name }) => versions.get(name) !== undefined);
   return [
-    { name: "direct", start: startDirect },
-    ...hasRathole ? [{ name: "rathole", start: startRathole } as const] : [],
-    { name: "culvert", start: startCulvert },
+    { name: "direct", start: startDirect, rounds: peerRounds },
+    ...found.map(({ name, start }) => {
+      return { name, start, rounds: name === "rathole" ? rounds : peerRounds };
+    }),
+    ...before ? [{ name: "before", start: startCulvertOf(before), rounds } as const] : [],
+    { name: "culvert", start: startCulvert, rounds },
   ];
 }
 
@@ -112,18 +126,27 @@ function describeTools(
   target: BenchTarget,
   requests: RequestGenerator,
   bulk: BulkTool,
-  rathole: string | undefined,
 ): Record<string, string> {
   return {
     target: target.description,
     requests: requests.description,
     bulk: bulk.description,
-    rathole: rathole ?? "not on the PATH: not compared (cargo install rathole)",
   };
 }
 
+async function describeRoutes(
+  { before }: BenchOptions,
+  versions: ReadonlyMap<RouteName, string | undefined>,
+): Promise<Record<string, string>> {
+  const found = peers.filter(({ name }) => versions.has(name)).map(({ name, source }) => {
+    return [name, versions.get(name) ?? `not on the PATH: not compared (${source})`];
+  });
+  const commit = before && `culvert, commit ${await commitOf(before.pathname) ?? "unknown"}`;
+  return { ...Object.fromEntries(found), ...(commit === undefined ? {} : { before: commit }) };
+}
+
 function describeSettings(options: BenchOptions, plan: Plan): string[] {
-  const { rounds, rttMs, rateMbit, logLevel, isQuick } = options;
+  const { rttMs, rateMbit, logLevel, isQuick } = options;
   const bulkMb = plan.bulkBytes / MEGABYTE;
   const line = rttMs === undefined
     ? "all on loopback, the ends of a tunnel in plain TCP"
@@ -132,10 +155,17 @@ function describeSettings(options: BenchOptions, plan: Plan): string[] {
   return [
     `line: ${line}`,
     `each row: ${plan.loadSeconds} s of requests after ${plan.warmUpSeconds} s of warming up, or ` +
-    `${bulkMb} MB after another ${bulkMb} MB; ` +
-    `${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}; log level ${logLevel}` +
+    `${bulkMb} MB after another ${bulkMb} MB; ${describeRounds(options)}; log level ${logLevel}` +
     `${isQuick ? "; --quick: not for publication" : ""}`,
-    "memory in MB of 1,000,000 bytes; CPU and memory of rathole's server under relay, of its " +
-    "client under agent; over TLS rathole's caller speaks TLS itself, culvert's does not",
+    "memory in MB of 1,000,000 bytes; CPU and memory of a peer's server under relay, of its client " +
+    "under agent; over TLS the caller of rathole, chisel and frp speaks TLS itself, that of " +
+    "culvert and HAProxy does not",
   ];
+}
+
+function describeRounds({ rounds, peerRounds }: BenchOptions): string {
+  if (rounds === 1) return "one round";
+  const all = `medians of ${rounds} rounds, memory once`;
+  if (peerRounds >= rounds) return all;
+  return `${all}; direct and peers but rathole in ${peerRounds} of them`;
 }

@@ -7,6 +7,8 @@ import type { Route, RouteContext, RouteName, StartRoute } from "./route.ts";
 export interface Contender {
   readonly name: RouteName;
   readonly start: StartRoute;
+  /** Rounds that it takes part in. */
+  readonly rounds: number;
 }
 
 /** What a run is made of. */
@@ -29,8 +31,10 @@ export async function takeMeasurements(parts: RunParts): Promise<void> {
   const { measurements, rounds, contenders, bench } = parts;
   await using routes = new StandingRoutes(parts.context);
   for (const [index, measurement] of measurements.entries()) {
-    for (let round = 0; round < rounds; round++) {
-      for (const contender of rotated(contenders, round)) {
+    // What rests until memory has settled varies less than it takes.
+    const least = measurement.needsFreshRoute ? 1 : rounds;
+    for (let round = 0; round < least; round++) {
+      for (const contender of rotated(contenders.filter((one) => round < one.rounds), round)) {
         bench.signal.throwIfAborted();
         const of = rounds === 1 ? "" : `, round ${round + 1} of ${rounds}`;
         const at = `${index + 1}/${measurements.length}`;

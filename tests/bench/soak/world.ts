@@ -213,7 +213,7 @@ export class World implements AsyncDisposable {
       ...["-addr", `127.0.0.1:${this.#publicPort}`],
       ...["-internal-addr", `127.0.0.1:${this.#internalPort}`],
       ...["-clusters", `${this.#folder}/clusters.json`, "-grace", GRACE, ...logArgs],
-    ], this.#logOf("relay"));
+    ], { onStderrLine: this.#logOf("relay") });
   }
 
   // deno-lint-ignore require-await -- The others are asynchronous.
@@ -232,7 +232,7 @@ export class World implements AsyncDisposable {
       ...["-token", this.#tokens[cluster], "-sa-token-path", `${this.#folder}/token`],
       ...["-target", `127.0.0.1:${this.#targetPorts[cluster]}`, "-plain-target"],
       ...["-health-addr", "127.0.0.1:0", "-max-retry", "1s", "-grace", GRACE, ...logArgs],
-    ], this.#logOf(`${cluster} agent`));
+    ], { onStderrLine: this.#logOf(`${cluster} agent`) });
   }
 
   #logOf(name: string): (line: string) => void {
