@@ -6,8 +6,10 @@ import { kubeFetch } from "../../../lib/runtime/deno/kube_fetch.ts";
 import { readKubeConnection } from "../../../lib/config/kube_connection.ts";
 import { KubeClient, type KubeClientOptions } from "../../../lib/kube/client.ts";
 import { eventually, within } from "../../support/deadline.ts";
+import { freePort as freeListenerPort } from "../../support/free_port.ts";
 
 const startTimeoutMs = 240_000;
+const binaries = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
 
 /** Registers a test that needs an API server; ignored where there are no tools. */
 export function kubeTest(name: string, test: (kube: OwnKube) => Promise<void>): void {
@@ -26,6 +28,7 @@ export class OwnKube implements AsyncDisposable {
   readonly #home: string;
   readonly #port: number;
   #apiserver: Deno.ChildProcess | undefined;
+  #controllers: Deno.ChildProcess | undefined;
 
   private constructor(home: string, port: number) {
     this.#home = home;
@@ -92,6 +95,23 @@ export class OwnKube implements AsyncDisposable {
     close();
   }
 
+  /** Starts some of Kubernetes' own controllers. */
+  startControllers(names: readonly string[]): void {
+    const port = freeListenerPort();
+    this.#controllers = new Deno.Command(`${binaries}/kube-controller-manager`, {
+      args: [
+        ...["--kubeconfig", this.kubeconfig, "--authentication-kubeconfig", this.kubeconfig],
+        ...["--authorization-kubeconfig", this.kubeconfig, "--bind-address", "127.0.0.1"],
+        ...["--secure-port", String(port), "--leader-elect=false"],
+        ...["--controllers", names.join(",")],
+        ...["--service-account-private-key-file", `${this.#home}/pki/sa.key`],
+      ],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
   /** All objects as etcd has them, Secrets left out. */
   async everything(): Promise<string> {
     const url = `http://127.0.0.1:${this.#port + 10_000}/v3/kv/range`;
@@ -120,12 +140,11 @@ export class OwnKube implements AsyncDisposable {
 
   async #tool(word: "up" | "down"): Promise<void> {
     const tools = Deno.env.get("KUBE_TOOLS");
-    const bin = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
     const command = new Deno.Command(`${tools}/kube`, {
       args: [word],
       env: {
         KUBE_HOME: this.#home,
-        KUBE_BIN: bin,
+        KUBE_BIN: binaries,
         KUBE_PORT: String(this.#port),
         KUBE_NODE: "0",
       },
@@ -137,12 +156,22 @@ export class OwnKube implements AsyncDisposable {
     if (code !== 0) throw new Error(`kube ${word} ended with code ${code}`);
   }
 
+  async #stopControllers(): Promise<void> {
+    try {
+      this.#controllers?.kill("SIGTERM");
+    } catch {
+      // It has ended.
+    }
+    await this.#controllers?.status;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       Deno.kill(await this.#pid(), "SIGCONT");
     } catch {
       // It has ended, or never began.
     }
+    await this.#stopControllers();
     await this.#tool("down");
     await this.#apiserver?.status;
     await Deno.remove(this.#home, { recursive: true });
