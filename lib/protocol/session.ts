@@ -685,6 +685,8 @@ function excess(): ExcessError {
   );
 }
 
+const textDecoder = new TextDecoder();
+
 function decodeText(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
+  return textDecoder.decode(bytes);
 }

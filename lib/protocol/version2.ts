@@ -11,6 +11,9 @@ import { formatTargetKey, isConfirmed } from "./target_key.ts";
  */
 const drainMark = new Uint8Array(8).fill(0xff);
 
+/** Targets whose encoding is kept. */
+const maxKnownTargets = 100;
+
 /** What a session speaks once both sides have sent Settings. */
 export class Version2 implements ProtocolVersion {
   readonly number = 2;
@@ -19,6 +22,8 @@ export class Version2 implements ProtocolVersion {
   readonly maxMessageBytes = maxVersion2MessageBytes;
   readonly hasWindows = true;
   readonly #host: VersionHost;
+  /** Open payloads without first bytes, by target key: most sessions have few targets. */
+  readonly #targets = new Map<string, Uint8Array>();
 
   constructor(host: VersionHost) {
     this.#host = host;
@@ -26,8 +31,17 @@ export class Version2 implements ProtocolVersion {
 
   open(stream: Stream, { name, kind }: OpenTarget, first: Uint8Array): void {
     if (isConfirmed(kind)) stream.awaitConnected();
-    stream.openWith(encodeTarget(formatTargetKey(name, kind)));
+    stream.openWith(this.#encoded(formatTargetKey(name, kind)));
     stream.write(first);
+  }
+
+  #encoded(key: string): Uint8Array {
+    const known = this.#targets.get(key);
+    if (known) return known;
+    if (this.#targets.size >= maxKnownTargets) this.#targets.clear();
+    const encoded = encodeTarget(key);
+    this.#targets.set(key, encoded);
+    return encoded;
   }
 
   receiveConnect(): void {
