@@ -12,8 +12,10 @@ export type ReadableTunnel = Tunnel & { readonly spec: TunnelSpec };
 const kindLabel = "culvert.dev/tunnel-kind";
 /** On agents' pods: changes with the routes, so that kubelet renews their mount at once. */
 export const routesAnnotation = "culvert.dev/routes";
-/** On agents' pods: changes with the token, so that they are replaced. */
-const tokenAnnotation = "culvert.dev/token";
+/** On agents' pods: changes with the token, so that kubelet renews its mount at once. */
+export const tokenAnnotation = "culvert.dev/token";
+/** On the token's Secret: since when it holds this token. */
+export const tokenSinceAnnotation = "culvert.dev/token-since";
 /** On all objects: a digest of what was applied, so that fields which are left out are noticed. */
 const appliedAnnotation = "culvert.dev/applied";
 
@@ -65,8 +67,10 @@ function metadataOf(tunnel: Tunnel, name: string): KubeObject["metadata"] {
 }
 
 /** The agents' token. */
-export function tokenSecret(tunnel: Tunnel, token: string): KubeObject {
-  return { ...tokenSecretFrame(tunnel), stringData: { token } };
+export function tokenSecret(tunnel: Tunnel, token: string, since: Date): KubeObject {
+  const { metadata, ...frame } = tokenSecretFrame(tunnel);
+  const annotations = { [tokenSinceAnnotation]: since.toISOString() };
+  return { ...frame, metadata: { ...metadata, annotations }, stringData: { token } };
 }
 
 /** That Secret without the token: what is applied again when somebody changes it. */
@@ -110,8 +114,6 @@ export function disruptionBudget(tunnel: ReadableTunnel): KubeObject {
 /** What an agent's pod needs besides the tunnel itself. */
 export interface AgentParts {
   readonly image: string;
-  /** Changes with the token. */
-  readonly tokenDigest: string;
 }
 
 /** The agents. */
@@ -134,10 +136,7 @@ export function agentDeployment(tunnel: ReadableTunnel, parts: AgentParts): Kube
       template: {
         metadata: {
           labels: { ...agent.podLabels, ...podLabels(tunnel), [managedByLabel]: manager },
-          annotations: {
-            ...agent.podAnnotations,
-            [tokenAnnotation]: parts.tokenDigest.slice(0, 16),
-          },
+          ...agent.podAnnotations && { annotations: agent.podAnnotations },
         },
         spec: podSpec(tunnel, parts),
       },
@@ -157,7 +156,8 @@ export const containerSecurity = {
 };
 
 function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
-  const { agent, kubernetesApi, relay } = tunnel.spec;
+  const { agent, kubernetesApi } = tunnel.spec;
+  const relay = relayParts(tunnel, "");
   const probe = (path: string) => ({ httpGet: { path, port: "health" } });
   const health = agent.healthPort > 0;
   return {
@@ -183,8 +183,8 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
       name: "agent",
       image,
       ...agent.imagePullPolicy && { imagePullPolicy: agent.imagePullPolicy },
-      args: argsOf(tunnel),
-      env: [{ name: "TOKEN", valueFrom: { secretKeyRef: tokenKeyOf(tunnel) } }],
+      args: argsOf(tunnel, relay.args),
+      ...relay.env.length > 0 && { env: relay.env },
       securityContext: containerSecurity,
       ...agent.resources && { resources: agent.resources },
       ...health && {
@@ -195,21 +195,20 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
       },
       volumeMounts: [
         { name: "targets", mountPath: targetsFolder, readOnly: true },
-        ...relay.caRef ? [{ name: "relay-ca", mountPath: relayCaFolder, readOnly: true }] : [],
+        ...relay.mounts,
       ],
     }],
     volumes: [
       { name: "targets", configMap: { name: namesOf(tunnel).routes } },
-      ...relay.caRef ? [{ name: "relay-ca", ...caVolume(relay.caRef) }] : [],
+      ...relay.volumes,
     ],
   };
 }
 
-/** Where {@link relayArgs} have the CA of the relay's certificate. */
-export const relayCaFolder = "/etc/culvert/relay-ca";
+const relayCaFolder = "/etc/culvert/relay-ca";
+const relayTokenFolder = "/etc/culvert/relay-token";
 
-/** What a volume of that CA is made of. */
-export function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
+function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
   const items = [{ key, path: "ca.crt" }];
   return kind === "Secret"
     ? { secret: { secretName: name, items } }
@@ -217,27 +216,52 @@ export function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
 }
 
 /** The Secret's key that holds the agents' token. */
-export function tokenKeyOf(
+function tokenKeyOf(
   tunnel: ReadableTunnel,
 ): { readonly name: string; readonly key: string } {
   return tunnel.spec.relay.registration.existing?.tokenRef ??
     { name: namesOf(tunnel).token, key: "token" };
 }
 
-/** How any agent of a tunnel reaches the relay. */
-export function relayArgs({ spec: { relay } }: ReadableTunnel): string[] {
-  return [
-    `--server=${relay.url}`,
-    ...relay.allowInsecure && relay.url.startsWith("ws://") ? ["--allow-insecure-server"] : [],
-    ...relay.caRef ? [`--server-ca-cert=${relayCaFolder}/ca.crt`] : [],
-    ...relay.serverName !== undefined ? [`--server-name=${relay.serverName}`] : [],
-  ];
+/** What any agent of a tunnel needs to reach the relay, in whichever pod it runs. */
+export interface RelayParts {
+  readonly args: readonly string[];
+  readonly env: readonly unknown[];
+  readonly mounts: readonly unknown[];
+  readonly volumes: readonly { readonly name: string; readonly [key: string]: unknown }[];
 }
 
-function argsOf(tunnel: ReadableTunnel): string[] {
-  const { agent, kubernetesApi } = tunnel.spec;
+/** @param prefix Begins the names of volumes, which a user's pod may have too. */
+export function relayParts(tunnel: ReadableTunnel, prefix: string): RelayParts {
+  const { relay } = tunnel.spec;
+  const { name: secretName, key } = tokenKeyOf(tunnel);
+  const token = { secret: { secretName, items: [{ key, path: "token" }] } };
+  const folders: readonly [string, string, Record<string, unknown>][] = [
+    ["relay-token", relayTokenFolder, token],
+    ...relay.caRef
+      ? [["relay-ca", relayCaFolder, caVolume(relay.caRef)]] as [string, string, typeof token][]
+      : [],
+  ];
+  return {
+    args: [
+      `--server=${relay.url}`,
+      // Unlike a variable, a file follows the Secret.
+      `--token-file=${relayTokenFolder}/token`,
+      ...relay.allowInsecure && relay.url.startsWith("ws://") ? ["--allow-insecure-server"] : [],
+      ...relay.caRef ? [`--server-ca-cert=${relayCaFolder}/ca.crt`] : [],
+      ...relay.serverName !== undefined ? [`--server-name=${relay.serverName}`] : [],
+    ],
+    env: [],
+    mounts: folders.map(([name, mountPath]) => ({
+      ...{ name: prefix + name, mountPath, readOnly: true },
+    })),
+    volumes: folders.map(([name, _, source]) => ({ name: prefix + name, ...source })),
+  };
+}
+
+function argsOf({ spec: { agent, kubernetesApi } }: ReadableTunnel, relay: RelayParts["args"]) {
   return [
-    ...relayArgs(tunnel),
+    ...relay,
     `--targets=${targetsFolder}/targets.yaml`,
     ...kubernetesApi
       ? [

@@ -116,6 +116,14 @@ export class RelayApi {
     }
   }
 
+  /** The names of the tokens by which a cluster's agents are connected. @throws as {@link put} does */
+  async agentTokens(access: RelayAccess, id: string): Promise<readonly string[]> {
+    const { body } = await this.#call(access, "GET", `${pathOf("clusters", id)}/sessions`);
+    const { items } = body as { items?: readonly { readonly tokenName?: unknown }[] };
+    if (!Array.isArray(items)) throw new RelayRefusal(200, "", "the relay lists no sessions");
+    return items.map(({ tokenName }) => String(tokenName));
+  }
+
   /**
    * Deletes an entry if it has this owner; another's stays, and that there is none is no error.
    *

@@ -21,9 +21,9 @@ import {
   routesConfigMap,
   selectorOf,
   stamped,
-  tokenSecret,
-  tokenSecretFrame,
+  tokenAnnotation,
 } from "./agent_objects.ts";
+import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agent_tokens.ts";
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
@@ -36,7 +36,6 @@ import {
   writeStatus,
 } from "./context.ts";
 import { type PutOutcome, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
-import { secretText } from "./relay_accesses.ts";
 import { type Sidecars, sidecarsOf } from "./injection/sidecar.ts";
 import { targetsText, type TunnelTable } from "./route_table.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
@@ -86,13 +85,6 @@ interface Delivery {
   isServed: boolean;
 }
 
-/** The agents' token, and what else is to be admitted for a while. */
-interface AgentToken {
-  readonly digest: string;
-  /** All digests that the relay is to know. */
-  readonly digests: readonly string[];
-}
-
 /** Somebody else's object has the name that one of ours would have. */
 class NotOurs extends Error {
   override readonly name = "NotOurs";
@@ -103,7 +95,7 @@ export class TunnelReconciler {
   readonly #options: TunnelReconcilerOptions;
   readonly #context: Context;
   readonly #registrations = new Map<string, Registration>();
-  readonly #newTokens = new Map<string, string>();
+  readonly #tokens = new AgentTokens();
   readonly #deliveries = new Map<string, Delivery>();
   /** By tunnel: what its agents serve, as {@link targetsText} has each target. */
   readonly #served = new Map<string, ReadonlySet<string>>();
@@ -126,7 +118,7 @@ export class TunnelReconciler {
   /** The tunnel is gone from the cluster. */
   forget(tunnelKey: string): void {
     this.#registrations.delete(tunnelKey);
-    this.#newTokens.delete(tunnelKey);
+    this.#tokens.forget(tunnelKey);
     this.#deliveries.delete(tunnelKey);
     this.#served.delete(tunnelKey);
   }
@@ -204,26 +196,16 @@ export class TunnelReconciler {
       const digest = this.#context.digest(token);
       return { digest, digests: [digest] };
     }
-    const at = { namespace: tunnel.home, name: namesOf(tunnel).token };
+    const at = tokenSecretPath(tunnel);
     const secret = await this.#context.client.find(secrets, at);
     if (secret && !isOwnedBy(secret, tunnel)) throw notOurs(secrets, at.name);
-    const kept = secretText(secret, "token");
-    const token = kept ?? this.#newToken(tunnel.key);
-    const digest = this.#context.digest(token);
-    // Agents that run have the token from before, until they have been replaced.
-    const older = isRolledOut(this.#deploymentOf(tunnel), digest)
-      ? []
-      : (tunnel.status.tokenDigests ?? []).filter((it) => it !== digest);
-    const found: AgentToken = { digest, digests: [digest, ...older.slice(0, maxOlderTokens)] };
-    const registered = await this.#register(tunnel, id, found, progress);
-    // What runs goes on while the relay can't be asked; a token that it does not know would end that.
-    const mayGoOn = registered.status === "True" ||
-      (registered.reason === "RelayUnreachable" && kept !== undefined &&
-        this.#deploymentOf(tunnel) !== undefined);
-    if (!mayGoOn) return undefined;
-    if (kept === undefined) await this.#putToken(tunnel, token, secret);
-    this.#newTokens.delete(tunnel.key);
-    if (kept !== undefined) await this.#ensureFrame(tunnel, secret!);
+    const found = await this.#tokens.ensure(tunnel, secret, {
+      context: this.#context,
+      newToken: this.#options.newToken,
+      register: (digests) => this.#register(tunnel, id, digests, progress),
+      hasAgents: this.#deploymentOf(tunnel) !== undefined,
+    });
+    if (!found) return undefined;
     progress.status = {
       ...progress.status,
       tokenSecret: at.name,
@@ -232,56 +214,16 @@ export class TunnelReconciler {
     return found;
   }
 
-  /** A token that is not in its Secret yet; the same one for as long as the relay refuses it. */
-  #newToken(tunnelKey: string): string {
-    const token = this.#newTokens.get(tunnelKey) ?? this.#options.newToken();
-    this.#newTokens.set(tunnelKey, token);
-    return token;
-  }
-
-  async #putToken(tunnel: ReadableTunnel, token: string, before?: KubeObject): Promise<void> {
-    const { client, events } = this.#context;
-    const secret = tokenSecret(tunnel, token);
-    if (before) {
-      // Somebody has emptied it.
-      const { resourceVersion = "" } = before.metadata;
-      await client.update(secrets, {
-        ...secret,
-        metadata: { ...before.metadata, ...secret.metadata, resourceVersion },
-      });
-    } else {
-      await client.create(secrets, secret);
-    }
-    if ((tunnel.status.tokenDigests ?? []).length === 0) return;
-    await events.report(tunnel.resource, tunnel.object, {
-      type: "Warning",
-      reason: "TokenReplaced",
-      action: "Reconcile",
-      note: `Secret ${secret.metadata.name} was gone or empty: agents get a new token`,
-    });
-  }
-
-  /** Labels and owner of the token's Secret, as they were made. */
-  async #ensureFrame(tunnel: ReadableTunnel, secret: KubeObject): Promise<void> {
-    const frame = tokenSecretFrame(tunnel);
-    if (includes(secret, frame)) return;
-    const { uid = "" } = secret.metadata;
-    await this.#context.client.apply(secrets, {
-      ...frame,
-      metadata: { ...frame.metadata, uid },
-    });
-  }
-
   /** Registers the tunnel. @returns what came of it */
   async #register(
     tunnel: ReadableTunnel,
     id: string,
-    { digests }: AgentToken,
+    digests: readonly string[],
     progress: Progress,
   ): Promise<Verdict> {
     const { relay: { registration }, sidecar } = tunnel.spec;
     const entry = {
-      tokens: digests.map((tokenSha256) => ({ name: `t-${tokenSha256.slice(0, 8)}`, tokenSha256 })),
+      tokens: digests.map((tokenSha256) => ({ name: tokenName(tokenSha256), tokenSha256 })),
       ...tunnel.spec.kubernetesApi && { targetAddr: apiServerTarget },
       // What agents in pods may ask for.
       ...sidecar.hostnames && { hostnames: sidecar.hostnames, policy: tunnel.spec.defaultPolicy },
@@ -341,7 +283,6 @@ export class TunnelReconciler {
     const { spec: { agent } } = tunnel;
     const parts = {
       image: agent.image ?? this.#context.settings.agentImage,
-      tokenDigest: token.digest,
     };
     await this.#ensure(configMaps, "configMaps", tunnel, routesConfigMap(tunnel, table));
     const deployment = await this.#ensure(
@@ -351,6 +292,10 @@ export class TunnelReconciler {
       agentDeployment(tunnel, parts),
     );
     await this.#ensureBudget(tunnel);
+    // Kubelet takes a minute to look at Secrets by itself.
+    if (token.digests.length > 1) {
+      await this.#hurry(this.#podsOf(tunnel), tokenAnnotation, token.digest.slice(0, 16));
+    }
     const { readyReplicas = 0 } = statusOf(deployment);
     progress.status = {
       ...progress.status,
@@ -413,7 +358,7 @@ export class TunnelReconciler {
     const ageMs = performance.now() - delivery.sinceMs;
     if (late.length === 0) this.#markServed(tunnel.key, delivery, table, yes("Programmed"));
     else {
-      await this.#hurry(late, hash);
+      await this.#hurry(late, routesAnnotation, hash);
       // Nobody can be asked; the annotation has told kubelet, which has had its time.
       if (!isAnswered && (healthPort === 0 || ageMs > takeMs / 2)) {
         const message = "The agents' health listeners can't be asked whether they have the routes";
@@ -452,11 +397,11 @@ export class TunnelReconciler {
   }
 
   /** Changes pods' metadata, so that kubelet looks at their volumes now and not within a minute. */
-  async #hurry(late: readonly KubeObject[], hash: string): Promise<void> {
+  async #hurry(late: readonly KubeObject[], annotation: string, value: string): Promise<void> {
     for (const { metadata } of late) {
-      if (metadata.annotations?.[routesAnnotation] === hash) continue;
+      if (metadata.annotations?.[annotation] === value) continue;
       const { namespace, name } = metadata;
-      const patch = { metadata: { annotations: { [routesAnnotation]: hash } } };
+      const patch = { metadata: { annotations: { [annotation]: value } } };
       try {
         await this.#context.client.merge(pods, { namespace, name }, patch);
       } catch (error) {
@@ -607,8 +552,6 @@ export class TunnelReconciler {
   }
 }
 
-const maxOlderTokens = 3;
-
 interface Progress {
   readonly id: string;
   verdicts: Readonly<Record<string, Verdict>>;
@@ -667,21 +610,6 @@ interface DeploymentStatus {
 
 function statusOf(deployment: KubeObject | undefined): DeploymentStatus {
   return (deployment?.["status"] ?? {}) as DeploymentStatus;
-}
-
-/** Whether every agent has this token. */
-function isRolledOut(deployment: KubeObject | undefined, digest: string): boolean {
-  if (!deployment) return false;
-  const { spec } = deployment as unknown as {
-    spec: { replicas?: number; template?: { metadata?: { annotations?: Record<string, string> } } };
-  };
-  const { observedGeneration, replicas = 0, updatedReplicas = 0, readyReplicas = 0 } = statusOf(
-    deployment,
-  );
-  const wanted = spec.replicas ?? 1;
-  return spec.template?.metadata?.annotations?.["culvert.dev/token"] === digest.slice(0, 16) &&
-    observedGeneration === deployment.metadata.generation && replicas === wanted &&
-    updatedReplicas === wanted && readyReplicas === wanted;
 }
 
 /** Whether agents are connected. New ones have some time before it is a fault that they are not. */

@@ -66,8 +66,14 @@ export class Cluster {
   /** By a pod's address: the ConfigMap of its routes. */
   readonly #routesOf = new Map<string, string>();
   #tokens = 0;
+  /** By tunnel: the token that its agents are connected by. */
+  readonly agentTokens = new Map<string, string>();
 
   constructor() {
+    this.relay.sessions = (id) => {
+      const token = this.agentTokens.get(id);
+      return token === undefined ? [] : [`t-${digest(token).slice(0, 8)}`];
+    };
     for (const name of ["apps", "infra", "ops"]) this.kube.put(namespaces, { metadata: { name } });
     for (const namespace of ["apps", "ops"]) {
       this.kube.put(secrets, {
@@ -156,6 +162,12 @@ export class Cluster {
 
   #kubelet(): void {
     if (!this.hasKubelet) return;
+    // Agents read the token's file, and connect anew if the relay takes what it holds.
+    const secret = this.kube.read(secrets, "apps", "home-agent-token");
+    const { token } = (secret?.["data"] ?? {}) as { token?: string };
+    if (token !== undefined && this.kube.all(deployments).length > 0) {
+      this.agentTokens.set("apps-home", atob(token));
+    }
     for (const deployment of this.kube.all(deployments)) {
       const { replicas, template } = deployment["spec"] as {
         replicas: number;

@@ -123,7 +123,8 @@ Deno.test("a pod gets a native sidecar with the tunnel's relay, token and routes
   assert.equal(container.image, image);
   assert.equal(container.restartPolicy, "Always");
   assert.ok(container.args.includes("--server=wss://relay.test/connect"));
-  assert.match(JSON.stringify(container.env), /"name":"home-agent-token"/);
+  assert.ok(container.args.includes("--token-file=/etc/culvert/relay-token/token"));
+  assert.match(JSON.stringify(operations), /"secretName":"home-agent-token"/);
   assert.match(JSON.stringify(operations), /"configMap":\{"name":"home-routes"\}/);
 });
 
@@ -140,9 +141,10 @@ Deno.test("what a pod has already stays where it is, and the agent comes behind 
   assert.deepEqual(operations.map(({ path }) => path), [
     "/spec/initContainers/-",
     "/spec/volumes/-",
+    "/spec/volumes/-",
     "/spec/imagePullSecrets/-",
   ]);
-  assert.deepEqual(operations[2]?.value, { name: "other" });
+  assert.deepEqual(operations[3]?.value, { name: "other" });
 });
 
 Deno.test("a pod that has the agent is left alone, and so is all that is no new pod", async () => {
@@ -178,7 +180,7 @@ Deno.test("a pod's annotations name the port that it publishes, and its hostname
   assert.ok(args.includes("--plain-target"));
   assert.equal(args.some((arg) => arg.startsWith("--targets")), false, "no route of the tunnel");
   assert.deepEqual(env.map(({ name }) => name), [
-    ...["HEALTH_ADDR", "TOKEN", "CULVERT_PORT", "TARGET", "HOSTNAMES"],
+    ...["HEALTH_ADDR", "CULVERT_PORT", "TARGET", "HOSTNAMES"],
   ]);
 });
 

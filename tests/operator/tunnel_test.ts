@@ -262,22 +262,19 @@ Deno.test("a token is not replaced while the relay is away, as it would not know
   cluster.putTunnel();
   await using _ = cluster.start({ settings: { resyncMs: 50 } });
   await cluster.ready();
-  const print = () =>
-    (cluster.kube.read(deployments, "apps", "home-agent") as unknown as {
-      spec: { template: { metadata: { annotations: Record<string, string> } } };
-    }).spec.template.metadata.annotations["culvert.dev/token"];
-  const before = print();
+  const template = () =>
+    JSON.stringify(cluster.kube.read(deployments, "apps", "home-agent")!["spec"]);
+  const before = template();
   cluster.relay.isAway = true;
   await cluster.condition(tunnels, "home", "Registered", "RelayUnreachable");
   cluster.kube.remove(secrets, "apps", "home-agent-token");
   const reads = cluster.kube.requests.length;
   await eventually(() => cluster.kube.requests.length > reads + 20, "several looks");
   assert.equal(tokenOf(cluster), "");
-  assert.equal(print(), before, "the agents keep what they have");
   cluster.relay.isAway = false;
   await eventually(() => tokenOf(cluster) !== "", "a new token");
   await cluster.ready();
-  assert.notEqual(print(), before);
+  assert.equal(template(), before, "no agent is restarted");
 });
 
 Deno.test("an entry that is deleted at the relay is registered again with the next look", async () => {
@@ -417,4 +414,85 @@ Deno.test("the endpoint is written down before anything is at the relay", async 
     endpoint,
   });
   assert.ok(conditionsOf(cluster.kube.read(tunnels, "apps", "home")).length >= 4);
+});
+
+/** Makes a token as old as one that is due. */
+function age(cluster: Cluster, ms: number): void {
+  const secret = cluster.kube.read(secrets, "apps", "home-agent-token")!;
+  cluster.kube.put(secrets, {
+    ...secret,
+    metadata: {
+      ...secret.metadata,
+      annotations: {
+        ...secret.metadata.annotations,
+        "culvert.dev/token-since": new Date(Date.now() - ms).toISOString(),
+      },
+    },
+  });
+}
+
+const hourMs = 3_600_000;
+
+Deno.test("a token is replaced by schedule: relay, Secret, agents, and the old digest goes last", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ tokenRotation: { every: "1h", overlap: "10m" } });
+  const order: string[] = [];
+  await using _ = cluster.start({
+    relay: (fetch) => (url, init, ca) => {
+      if (init.method === "PUT") {
+        const { tokens } = JSON.parse(init.body ?? "") as { tokens: unknown[] };
+        order.push(`relay ${tokens.length}`);
+      }
+      return fetch(url, init, ca);
+    },
+    kube: (fetch) => (path, init) => {
+      if (init.method === "PUT" && path.includes("/secrets/")) order.push("secret");
+      return fetch(path, init);
+    },
+  });
+  await cluster.ready();
+  const old = tokenOf(cluster);
+  const template = JSON.stringify(cluster.kube.read(deployments, "apps", "home-agent")!["spec"]);
+  order.length = 0;
+  age(cluster, 2 * hourMs);
+  await eventually(() => tokenOf(cluster) !== old, "a new token");
+  await eventually(
+    () => cluster.kube.all(events).some(({ reason }) => reason === "TokenRotated"),
+    "the Event",
+  );
+  assert.deepEqual(admitted(cluster), [digest(tokenOf(cluster)), digest(old)]);
+  // The old one stays for the overlap, and then for as long as an agent is connected by it.
+  cluster.hasKubelet = false;
+  cluster.agentTokens.set("apps-home", old);
+  age(cluster, hourMs / 2);
+  const asked = () => cluster.relay.calls.filter((call) => call.endsWith("/sessions")).length;
+  const before = asked();
+  await eventually(() => asked() > before + 3, "several questions");
+  assert.deepEqual(admitted(cluster), [digest(tokenOf(cluster)), digest(old)]);
+  cluster.agentTokens.set("apps-home", tokenOf(cluster));
+  await eventually(
+    () => JSON.stringify(admitted(cluster)) === JSON.stringify([digest(tokenOf(cluster))]),
+    "the old digest to go",
+  );
+  assert.deepEqual(order, ["relay 2", "secret", "relay 1"]);
+  assert.equal(
+    JSON.stringify(cluster.kube.read(deployments, "apps", "home-agent")!["spec"]),
+    template,
+    "no agent is restarted",
+  );
+});
+
+Deno.test("a token that is due stays while the relay is away, and agents go on", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ tokenRotation: { every: "1h", overlap: "1s" } });
+  await using _ = cluster.start();
+  await cluster.ready();
+  const old = tokenOf(cluster);
+  cluster.relay.isAway = true;
+  age(cluster, 2 * hourMs);
+  await cluster.condition(tunnels, "home", "Registered", "RelayUnreachable");
+  assert.equal(tokenOf(cluster), old);
+  cluster.relay.isAway = false;
+  await eventually(() => tokenOf(cluster) !== old, "a new token");
+  await cluster.ready();
 });

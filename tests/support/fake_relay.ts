@@ -24,6 +24,8 @@ export class FakeRelay {
   /** Method and path of each call, in order. */
   readonly calls: string[] = [];
   isAway = false;
+  /** Names of the tokens by which a cluster's agents are connected. */
+  sessions: (id: string) => readonly string[] = () => [];
 
   constructor() {
     this.tokens.set("admin-token", { prefixes: [""], suffixes: [""] });
@@ -42,6 +44,10 @@ export class FakeRelay {
     const token = this.tokens.get((headers["authorization"] ?? "").replace("Bearer ", ""));
     if (!token) return answer(401, { error: { code: "unauthorized", message: "unknown token" } });
     const [, collection = "", id = ""] = /^\/admin\/v1\/([a-z]+)\/(.+)$/.exec(pathname) ?? [];
+    const [, sessionsOf] = /^clusters\/([^/]+)\/sessions$/.exec(`${collection}/${id}`) ?? [];
+    if (sessionsOf !== undefined) {
+      return answer(200, { items: this.sessions(sessionsOf).map((tokenName) => ({ tokenName })) });
+    }
     const entries = { clusters: this.clusters, services: this.services, policies: this.policies }[
       collection
     ];

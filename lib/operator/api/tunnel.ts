@@ -148,6 +148,20 @@ const dns = withRules(
   },
 );
 
+const goDuration = z.string().min(2).max(16).regex(/^([0-9]+(s|m|h))+$/);
+
+const tokenRotation = withRules(
+  z.object({
+    every: goDuration.describe("How old the agents' token gets, such as 720h"),
+    overlap: goDuration.default("10m")
+      .describe("How long the relay takes the token before it, at least"),
+  }),
+  {
+    rule: "duration(self.every) >= duration('1m') && duration(self.every) > duration(self.overlap)",
+    message: "tokenRotation.every must be at least 1m, and longer than overlap",
+  },
+);
+
 /** The spec of both kinds. */
 export const tunnelSpec = withRules(
   z.object({
@@ -167,6 +181,8 @@ export const tunnelSpec = withRules(
     defaultPolicy: policyName.optional()
       .describe("The relay's policy for routes that name none; public lets everybody in"),
     dns: dns.prefault({ provider: "None" }),
+    tokenRotation: tokenRotation.optional()
+      .describe("Replace the agents' token by schedule; no request fails and no agent restarts"),
     deletionPolicy: z.enum(["Delete", "Retain"]).default("Delete")
       .describe("Retain leaves entry and records when the object is deleted"),
     paused: z.boolean().default(false).describe("Change nothing for this tunnel"),
@@ -174,6 +190,10 @@ export const tunnelSpec = withRules(
   {
     rule: "has(self.id) == has(oldSelf.id) && (!has(self.id) || self.id == oldSelf.id)",
     message: "id is immutable: make another Tunnel for another id",
+  },
+  {
+    rule: "!has(self.tokenRotation) || has(self.relay.registration.api)",
+    message: "tokenRotation needs relay.registration.api: the relay must learn of each new token",
   },
   {
     rule: "!has(self.sidecar) || !has(self.sidecar.hostnames) || has(self.defaultPolicy)",

@@ -1,12 +1,9 @@
 /** The agent that is put into users' pods: a pure function from a Tunnel to a container. */
 import {
-  caVolume,
   containerSecurity,
   namesOf,
   type ReadableTunnel,
-  relayArgs,
-  relayCaFolder,
-  tokenKeyOf,
+  relayParts,
   uid,
 } from "../agent_objects.ts";
 import { targetsFolder } from "../route_table.ts";
@@ -73,13 +70,12 @@ interface Parts {
 }
 
 const healthPortName = "culvert-health";
-const relayCaVolume = "culvert-relay-ca";
 
 function sidecar(tunnel: ReadableTunnel, agentImage: string, parts: Parts): Sidecar {
-  const { agent, relay, sidecar } = tunnel.spec;
+  const { agent, sidecar } = tunnel.spec;
+  const relay = relayParts(tunnel, "culvert-");
   const resources = sidecar.resources ?? agent.resources;
   const probe = (path: string) => ({ httpGet: { path, port: healthPortName } });
-  const caMount = { name: relayCaVolume, mountPath: relayCaFolder, readOnly: true };
   return {
     container: {
       name: sidecarName,
@@ -87,10 +83,10 @@ function sidecar(tunnel: ReadableTunnel, agentImage: string, parts: Parts): Side
       ...agent.imagePullPolicy && { imagePullPolicy: agent.imagePullPolicy },
       // Native sidecars: the app starts after this one, and a Job does not wait for its end.
       restartPolicy: "Always",
-      args: [...relayArgs(tunnel), ...parts.args, "--log-format=json", ...agent.extraArgs ?? []],
+      args: [...relay.args, ...parts.args, "--log-format=json", ...agent.extraArgs ?? []],
       env: [
         { name: "HEALTH_ADDR", value: `:${sidecar.healthPort}` },
-        { name: "TOKEN", valueFrom: { secretKeyRef: tokenKeyOf(tunnel) } },
+        ...relay.env,
         ...parts.env,
       ],
       ports: [{ name: healthPortName, containerPort: sidecar.healthPort, protocol: "TCP" }],
@@ -105,12 +101,9 @@ function sidecar(tunnel: ReadableTunnel, agentImage: string, parts: Parts): Side
         seccompProfile: { type: "RuntimeDefault" },
       },
       ...resources && { resources },
-      volumeMounts: [...parts.mounts, ...relay.caRef ? [caMount] : []],
+      volumeMounts: [...parts.mounts, ...relay.mounts],
     },
-    volumes: [
-      ...parts.volumes,
-      ...relay.caRef ? [{ name: relayCaVolume, ...caVolume(relay.caRef) }] : [],
-    ],
+    volumes: [...parts.volumes, ...relay.volumes],
     imagePullSecrets: agent.imagePullSecrets ?? [],
   };
 }

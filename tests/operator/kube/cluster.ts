@@ -258,22 +258,15 @@ export class OperatorWorld implements AsyncDisposable {
     };
     const folder = `${this.#folder}/${uid}`;
     await Deno.mkdir(folder, { recursive: true });
-    for (const [file, text] of Object.entries(data)) {
-      const path = `${folder}/${file}`;
-      const before = await Deno.readTextFile(path).catch(() => undefined);
-      if (before === text) continue;
-      await Deno.writeTextFile(`${path}.new`, text);
-      await Deno.rename(`${path}.new`, path);
-    }
+    for (const [file, text] of Object.entries(data)) await replaceFile(`${folder}/${file}`, text);
+    await this.#mountSecrets(template, namespace, folder);
     const print = createHash("sha256").update(JSON.stringify(template)).digest("hex").slice(0, 8);
     const pod = `${name}-${print}`;
     if (!this.#agents.has(pod)) {
-      const secret = await this.client.get(secrets, {
-        namespace,
-        name: container!.env[0]!.valueFrom.secretKeyRef.name,
-      }) as unknown as { data: { token: string } };
       await this.#replaceAgents(namespace);
-      const args = container!.args.map((arg) => arg.replace("/etc/culvert/targets", folder));
+      const args = container!.args.map((arg) =>
+        arg.replace("/etc/culvert/targets", folder).replace("=/etc/culvert/", `=${folder}/`)
+      );
       await this.client.create(pods, {
         metadata: {
           ...template.metadata,
@@ -283,7 +276,7 @@ export class OperatorWorld implements AsyncDisposable {
         },
         spec: { containers: [{ name: "agent", image: container!.image }] },
       });
-      this.#agents.set(pod, Program.start("agent.ts", args, { TOKEN: atob(secret.data.token) }));
+      this.#agents.set(pod, Program.start("agent.ts", args));
     }
     const { healthPort } = this;
     const isReady = await fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
@@ -306,6 +299,22 @@ export class OperatorWorld implements AsyncDisposable {
         conditions: [{ type: "Ready", status: isReady ? "True" : "False" }],
       },
     }, "status");
+  }
+
+  /** Each in a folder of its own, as the Deployment's containers have them below /etc/culvert. */
+  async #mountSecrets({ spec }: PodTemplate, namespace: string, folder: string): Promise<void> {
+    for (const { name, secret } of spec.volumes) {
+      if (!secret) continue;
+      const found = await this.client.find(secrets, { namespace, name: secret.secretName });
+      const data = (found?.["data"] ?? {}) as Record<string, string>;
+      await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+      const items = secret.items ?? Object.keys(data).map((key) => ({ key, path: key }));
+      for (const { key, path } of items) {
+        if (data[key] !== undefined) {
+          await replaceFile(`${folder}/${name}/${path}`, atob(data[key]));
+        }
+      }
+    }
   }
 
   async #replaceAgents(namespace: string): Promise<void> {
@@ -394,10 +403,24 @@ interface PodTemplate {
     readonly containers: readonly {
       readonly image: string;
       readonly args: readonly string[];
-      readonly env: readonly { readonly valueFrom: { readonly secretKeyRef: { name: string } } }[];
     }[];
-    readonly volumes: readonly { readonly configMap?: { readonly name: string } }[];
+    readonly volumes: readonly {
+      readonly name: string;
+      readonly configMap?: { readonly name: string };
+      readonly secret?: {
+        readonly secretName: string;
+        readonly items?: readonly { readonly key: string; readonly path: string }[];
+      };
+    }[];
   };
+}
+
+/** Writes a file at once, unless it is as wanted. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const before = await Deno.readTextFile(path).catch(() => undefined);
+  if (before === text) return;
+  await Deno.writeTextFile(`${path}.new`, text);
+  await Deno.rename(`${path}.new`, path);
 }
 
 /** A kind of ours. */
