@@ -83,6 +83,28 @@ const stories: readonly Story[] = [
     },
   }),
   story({
+    name: "the token is replaced by schedule",
+    before(cluster) {
+      cluster.putTunnel({ tokenRotation: { every: "1h", overlap: "0s" } });
+      cluster.putBinding("shop", routes);
+    },
+    act(cluster) {
+      const secret = cluster.kube.read(secrets, "apps", "home-agent-token")!;
+      const annotations = { "culvert.dev/token-since": new Date(0).toISOString() };
+      cluster.kube.put(secrets, { ...secret, metadata: { ...secret.metadata, annotations } });
+    },
+    isDone(cluster) {
+      const secret = cluster.kube.read(secrets, "apps", "home-agent-token");
+      const { token = "" } = (secret?.["data"] ?? {}) as { token?: string };
+      const tokens = cluster.relay.clusters.get("apps-home")?.["tokens"] as
+        | { tokenSha256: string }[]
+        | undefined;
+      const since = secret?.metadata.annotations?.["culvert.dev/token-since"] ?? "";
+      return Date.parse(since) > 0 && tokens?.length === 1 &&
+        tokens[0]!.tokenSha256 === digest(atob(token)) && isReady(cluster);
+    },
+  }),
+  story({
     name: "Tunnel and binding are deleted",
     act(cluster) {
       cluster.kube.remove(tunnelBindings, "apps", "shop");
