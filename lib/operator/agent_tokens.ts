@@ -1,7 +1,6 @@
 /** The agents' tokens of tunnels: made, replaced by schedule, and taken off once nobody uses them. */
 import type { KubeObject } from "../kube/objects.ts";
 import { secrets } from "../kube/resources.ts";
-import { parseDurationMs } from "../config/options/duration.ts";
 import {
   includes,
   namesOf,
@@ -10,6 +9,7 @@ import {
   tokenSecretFrame,
   tokenSinceAnnotation,
 } from "./agent_objects.ts";
+import { durationMs } from "./api/tunnel.ts";
 import type { Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { secretText } from "./relay_accesses.ts";
@@ -99,7 +99,7 @@ export class AgentTokens {
     const { tokenRotation, relay: { registration } } = tunnel.spec;
     const overlapMs = registration.secret
       ? olderInEntryMs
-      : parseDurationMs(tokenRotation?.overlap ?? "0") ?? 0;
+      : durationMs(tokenRotation?.overlap ?? "0s");
     if (Date.now() - sinceMs(secret) < overlapMs) return before;
     if (registration.secret) return [];
     return await isUnused(tunnel, before, current, context) ? [] : before;
@@ -190,7 +190,7 @@ function sinceMs(secret: KubeObject | undefined): number {
 
 /** Whether a token is to be replaced by schedule. */
 function isOld({ spec: { tokenRotation } }: ReadableTunnel, secret: KubeObject | undefined) {
-  const everyMs = tokenRotation && parseDurationMs(tokenRotation.every);
+  const everyMs = tokenRotation && durationMs(tokenRotation.every);
   return everyMs !== undefined && Date.now() - sinceMs(secret) >= everyMs;
 }
 

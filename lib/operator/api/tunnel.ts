@@ -148,6 +148,14 @@ const dns = withRules(
   },
 );
 
+const unitMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** Milliseconds of a duration such as `1h30m`. */
+export function durationMs(text: string): number {
+  const parts = text.matchAll(/([0-9]+)(s|m|h)/g);
+  return [...parts].reduce((sum, [, count, unit]) => sum + Number(count) * unitMs[unit!]!, 0);
+}
+
 const goDuration = z.string().min(2).max(16).regex(/^([0-9]+(s|m|h))+$/);
 
 const tokenRotation = withRules(
