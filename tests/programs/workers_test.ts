@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type RunningAgent, runProgram, startAgent } from "../support/programs.ts";
 import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
+import { hasRedis, Redis } from "../support/redis.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { readResponse, statusOf } from "../support/raw_http.ts";
 import { assertNoSecrets, CLUSTER, metric, requestHead, secrets } from "../isolation/tunnel.ts";
@@ -245,12 +246,84 @@ test("a change of the admin API counts at every worker once it is acknowledged",
     equal((await events.count("DELETED", connected.length)).size, connected.length);
     await events.cancel();
     await relay.waitForLogs(6, ({ message }) => message === "Agent disconnected");
+    // What is stored outlives the worker that serves the API.
+    equal((await api("PUT", `/clusters/${id}`, entry)).status, 201);
+    Deno.kill(relay.pids.get(1)!, "SIGKILL");
+    await restarted(relay, 1);
+    equal((await api("GET", `/clusters/${id}`)).status, 200);
     const log = await agent.completeLog();
-    equal(log.filter(({ message }) => message === "Connected to relay").length, 6);
+    ok(log.filter(({ message }) => message === "Connected to relay").length >= 6);
     await assertNoSecrets(relay);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test({
+  name: "workers with a Redis find the sessions of other relays' workers, and are found by them",
+  ignore: !isLinux || !hasRedis,
+  async fn() {
+    await using redis = await Redis.start();
+    await using target = await HeldTarget.start();
+    const start = async (): Promise<RunningWorkers> => {
+      const port = freePort();
+      const args = [
+        ...["-internal-addr", `127.0.0.1:${port}`, "--directory", redis.url],
+        ...["--advertise", `http://127.0.0.1:${port}`],
+      ];
+      const env = { RELAY_TOKEN: "relays-of-the-workers-test-0123456789" };
+      return await startWorkers(2, { clusters: clustersOf(target), args, env });
+    };
+    await using one = await start();
+    await using other = await start();
+    await using _agent = await startOneAgent(one, target);
+    const holder = await holderOf(one);
+    const [own, foreign] = [await openAtEach(one), await openAtEach(other)];
+    const forwarded = own.filter(({ worker }) => worker !== holder).length;
+    const name = "culvert_forwarded_requests_total";
+    await untilEqual(async () => await metric(one.internalAddress, name), forwarded);
+    await untilEqual(async () => await metric(other.internalAddress, name), foreign.length);
+    for (const { connection } of [...own, ...foreign]) connection.destroy();
+  },
+});
+
+test("a worker takes forwarded requests from other workers, and nothing from anybody else", async () => {
+  await using target = await HeldTarget.start();
+  await using relay = await startWorkers(2, { clusters: clustersOf(target) });
+  await using _agent = await startOneAgent(relay, target);
+  const hops = await relay.waitForLogs(
+    2,
+    ({ message, listener }) => message === "Listening" && listener === "hop",
+  );
+  for (const { address } of hops) {
+    for (const path of [`/tunnel/${CLUSTER}/small`, "/metrics", "/readyz", "/.culvert/status"]) {
+      const response = await fetch(`http://${address}${path}`);
+      await response.body?.cancel();
+      equal(response.status, 404, `${address}${path}`);
+    }
+    const forged = await fetch(`http://${address}/tunnel/${CLUSTER}/small`, {
+      headers: { "Culvert-Relay-Token": "a-token-that-was-guessed" },
+    });
+    await forged.body?.cancel();
+    equal(forged.status, 403);
+  }
+});
+
+Deno.test("a relay that may not start processes refuses workers: one line, code 2", async () => {
+  const clusters = JSON.stringify([{
+    id: CLUSTER,
+    token: secrets.token,
+    targetAddr: "127.0.0.1:1",
+  }]);
+  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
+  const options = ["--workers", "2", "--internal-addr", "127.0.0.1:0", "--clusters", clusters];
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", ...permissions, "relay.ts", ...options],
+    cwd: new URL("../../", import.meta.url),
+    env: { NO_COLOR: "1" },
+  }).output();
+  equal(code, 2);
+  match(new TextDecoder().decode(stderr), /^relay: Option --workers: [^\n]+\n$/);
 });
 
 test("every line of the workers' log is whole, and says whose it is", async () => {
