@@ -4,7 +4,7 @@ import type { Relay } from "../relay/relay.ts";
 import type { Configuration } from "./configuration.ts";
 import type { AdminEntries } from "./entries.ts";
 import type { AdminEvent, EventLog } from "./event_log.ts";
-import { shown } from "./operations.ts";
+import { listed } from "./operations.ts";
 import type { AgentObject } from "./other_agents.ts";
 import type { Scope } from "./scope.ts";
 import { agentJson } from "./status_json.ts";
@@ -14,7 +14,7 @@ export function watchEntries(entries: AdminEntries, log: EventLog): void {
   entries.onChanged = (kind, _name, { before, after }) => {
     if (before && after && before.etag === after.etag) return;
     const type = !after ? "DELETED" : before ? "MODIFIED" : "ADDED";
-    log.add({ type, kind, object: shown((after ?? before)!.stored) });
+    log.add({ type, kind, object: listed((after ?? before)!.stored) });
   };
 }
 
@@ -48,7 +48,7 @@ export function snapshotOf(
     const own = [...entries.list(kind)].filter(({ stored }) =>
       !configuration.has(kind, stored.name)
     );
-    const objects = [...configuration.entries(kind), ...own.map(({ stored }) => shown(stored))];
+    const objects = [...configuration.entries(kind), ...own.map(({ stored }) => listed(stored))];
     return objects.map((object) => ({ type: "ADDED", kind, object } as const));
   });
   const sessions = agents.map((object) => ({ type: "ADDED", kind: "agents", object } as const));

@@ -134,7 +134,7 @@ export class EntryOperations {
     const stored = [...this.#entries.list(kind)].map((held) => held.stored)
       .filter((it) => owner === undefined || it.owner === owner)
       .filter(({ name }) => !this.#configuration.has(kind, name));
-    return [...configured, ...stored.map(shown)]
+    return [...configured, ...stored.map(listed)]
       .filter((entry) => scope.sees(kind, entry))
       .sort((a, b) => String(a[key]) < String(b[key]) ? -1 : 1);
   }
@@ -182,6 +182,11 @@ export function shown({ kind, name, body, owner, isAccepted, lease }: StoredEntr
     ...lease && { leaseSeconds: lease.seconds },
     ...kind === "clusters" && { accepted: isAccepted },
   };
+}
+
+/** An entry as lists and watches show it: with the name of the token that added it. */
+export function listed(stored: StoredEntry): EntryBody {
+  return { ...shown(stored), registeredBy: stored.by };
 }
 
 function checkName(kind: EntryKind, name: string): void {

@@ -4,7 +4,7 @@ import {
   kubeconfigProgram,
   parseKubeconfigOptions,
 } from "../config/commands/kubeconfig_options.ts";
-import { base64Of } from "./base64.ts";
+import { base64Of } from "../base64.ts";
 import { type Command, commandOf } from "./command.ts";
 import type { YamlValue } from "./yaml.ts";
 

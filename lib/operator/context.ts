@@ -47,9 +47,12 @@ export interface Context {
   readonly tunnel: (key: string) => Tunnel | undefined;
 }
 
+/** What a status is written with. */
+export type StatusContext = Pick<Context, "client" | "world" | "events">;
+
 /** Applies a status if it says something new, and reports what became of `Ready`. */
 export async function writeStatus(
-  context: Context,
+  context: StatusContext,
   resource: Resource,
   kind: Followed,
   object: KubeObject,
@@ -73,7 +76,7 @@ export async function writeStatus(
 
 /** One Event when an object becomes ready, and one for each new reason why it is not. */
 async function reportReady(
-  { events }: Context,
+  { events }: StatusContext,
   resource: Resource,
   object: KubeObject,
   before: readonly Condition[] | undefined,
@@ -104,7 +107,7 @@ export function conditionsWithReady(
 
 /** Puts our finalizer on an object, or takes it off. */
 export async function setFinalizers(
-  { client, world }: Context,
+  { client, world }: StatusContext,
   resource: Resource,
   kind: Followed,
   { metadata }: KubeObject,

@@ -73,6 +73,8 @@ const defaultFirstBackoffMs = 1_000;
 /** A relay that returns is asked again within a minute. */
 const defaultMaxBackoffMs = 45_000;
 const maxAnswerBytes = 1024 * 1024;
+/** Of lists: 10,000 clusters with three agents each have about half. */
+const maxListBytes = 32 * 1024 * 1024;
 /** An endpoint that nothing names any more needs no memory. */
 const maxEndpoints = 1_024;
 
@@ -124,6 +126,18 @@ export class RelayApi {
     return items.map(({ tokenName }) => String(tokenName));
   }
 
+  /** Reads a list: all that the token sees. @throws as {@link put} does */
+  async list(
+    access: RelayAccess,
+    collection: RelayCollection | "agents",
+  ): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    const path = `/admin/v1/${collection}`;
+    const { body } = await this.#call(access, "GET", path, undefined, maxListBytes);
+    const { items } = body;
+    if (!Array.isArray(items)) throw this.#failed(access.endpoint, "the answer is not a list");
+    return items as Record<string, unknown>[];
+  }
+
   /**
    * Deletes an entry if it has this owner; another's stays, and that there is none is no error.
    *
@@ -133,7 +147,7 @@ export class RelayApi {
     access: RelayAccess,
     collection: RelayCollection,
     name: string,
-    owner: string,
+    owner: string | undefined,
   ): Promise<void> {
     const entry = await this.find(access, collection, name);
     if (!entry || entry["owner"] !== owner) return;
@@ -149,6 +163,7 @@ export class RelayApi {
     method: string,
     path: string,
     value?: unknown,
+    maxBytes = maxAnswerBytes,
   ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
     const { endpoint, token, caPem } = access;
     this.#refuseWhileInTrouble(endpoint);
@@ -168,7 +183,7 @@ export class RelayApi {
           ...value !== undefined && { body: JSON.stringify(value) },
           signal,
         }, caPem);
-        return [response.status, await bodyOf(response)] as const;
+        return [response.status, await bodyOf(response, maxBytes)] as const;
       });
     } catch (error) {
       answered(method, "error");
@@ -212,8 +227,11 @@ function pathOf(collection: RelayCollection, name: string): string {
   return `/admin/v1/${collection}/${encodeURIComponent(name)}`;
 }
 
-async function bodyOf(response: Response): Promise<Readonly<Record<string, unknown>>> {
-  const text = await textOf(response);
+async function bodyOf(
+  response: Response,
+  maxBytes: number,
+): Promise<Readonly<Record<string, unknown>>> {
+  const text = await textOf(response, maxBytes);
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
@@ -223,15 +241,15 @@ async function bodyOf(response: Response): Promise<Readonly<Record<string, unkno
   return {};
 }
 
-async function textOf(response: Response): Promise<string> {
+async function textOf(response: Response, maxBytes: number): Promise<string> {
   const length = Number(response.headers.get("content-length") ?? NaN);
   // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
-  if (length <= maxAnswerBytes) return await response.text();
+  if (length <= maxBytes) return await response.text();
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of response.body ?? []) {
     text += decoder.decode(chunk, { stream: true });
-    if (text.length > maxAnswerBytes) throw new Error("the relay's answer is too long");
+    if (text.length > maxBytes) throw new Error("the relay's answer is too long");
   }
   return text + decoder.decode();
 }

@@ -10,18 +10,31 @@ import {
   podDisruptionBudgets,
   pods,
   type Resource,
+  secrets,
   services,
 } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
 import { managedSelector } from "./agent_objects.ts";
 import { dnsEndpoints } from "./dns/dns_endpoint.ts";
-import { accessPolicies, clusterTunnels, tunnelBindings, tunnels } from "./api/crds.ts";
+import {
+  accessPolicies,
+  clusters,
+  clusterTunnels,
+  registrationTokens,
+  tunnelBindings,
+  tunnels,
+} from "./api/crds.ts";
+import { argocdApplications, clusterSecretSelector } from "./management/argocd.ts";
 
 /** What a world is made from. */
 export interface WorldOptions {
   readonly client: KubeClient;
   /** Namespaces that are watched; none is all, and cluster-wide kinds besides. */
   readonly watchNamespaces: readonly string[];
+  /** Which kinds are followed; without it, those of the tunnels' side. */
+  readonly kinds?: readonly Followed[];
+  /** Where Argo CD is. */
+  readonly argocdNamespaces?: readonly string[];
   readonly changed: (kind: Followed, after: KubeObject | undefined, before?: KubeObject) => void;
   readonly log: Log;
   readonly metrics?: KubeMetrics;
@@ -40,12 +53,19 @@ export type Followed =
   | "pods"
   | "budgets"
   | "namespaces"
-  | "dnsEndpoints";
+  | "dnsEndpoints"
+  | "clusters"
+  | "registrationTokens"
+  | "argocdSecrets"
+  | "applications";
 
 interface Follow {
   readonly resource: Resource;
   /** Only what is made here. */
   readonly isManaged?: true;
+  readonly labelSelector?: string;
+  /** Only in Argo CD's namespaces. */
+  readonly isArgocds?: true;
   readonly keep?: (object: KubeObject) => KubeObject;
   /** The cluster may lack the kind. */
   readonly isOptional?: true;
@@ -63,7 +83,32 @@ const follows: Readonly<Record<Followed, Follow>> = {
   budgets: { resource: podDisruptionBudgets, isManaged: true },
   namespaces: { resource: namespaces, keep: briefNamespace },
   dnsEndpoints: { resource: dnsEndpoints, isManaged: true, isOptional: true },
+  clusters: { resource: clusters },
+  registrationTokens: { resource: registrationTokens },
+  argocdSecrets: {
+    resource: secrets,
+    labelSelector: clusterSecretSelector,
+    isArgocds: true,
+    keep: briefClusterSecret,
+  },
+  applications: {
+    resource: argocdApplications,
+    isArgocds: true,
+    isOptional: true,
+    keep: briefApplication,
+  },
 };
+
+/** The kinds of the relay's side. */
+export const managementKinds: readonly Followed[] = [
+  "clusters",
+  "registrationTokens",
+  "argocdSecrets",
+  "applications",
+];
+
+const tunnelKinds = (Object.keys(follows) as Followed[])
+  .filter((kind) => !managementKinds.includes(kind));
 
 /** A cluster's Services and pods are many: what nobody asks for is not kept. */
 function briefService({ metadata, ...rest }: KubeObject): KubeObject {
@@ -94,6 +139,25 @@ function briefNamespace({ metadata }: KubeObject): KubeObject {
   return { metadata: { name, uid, resourceVersion, labels } };
 }
 
+/** Credentials are not kept: who a Secret's cluster is says everything. */
+function briefClusterSecret({ metadata, ...rest }: KubeObject): KubeObject {
+  const data = (rest["data"] ?? {}) as Readonly<Record<string, string>>;
+  const text = (key: string) => {
+    try {
+      return atob(data[key] ?? "");
+    } catch {
+      return "";
+    }
+  };
+  return { metadata, name: text("name"), server: text("server") };
+}
+
+function briefApplication({ metadata, ...rest }: KubeObject): KubeObject {
+  const { destination = {} } = (rest["spec"] ?? {}) as { destination?: unknown };
+  const { name, namespace = "", uid = "", resourceVersion = "" } = metadata;
+  return { metadata: { name, namespace, uid, resourceVersion }, destination };
+}
+
 const clusterWide: readonly Followed[] = ["clusterTunnels", "namespaces"];
 
 /** The caches. */
@@ -101,10 +165,15 @@ export class World {
   readonly #caches = new Map<Followed, readonly Cache[]>();
 
   constructor(options: WorldOptions) {
-    const { watchNamespaces } = options;
-    for (const [kind, follow] of Object.entries(follows) as [Followed, Follow][]) {
+    const { watchNamespaces, argocdNamespaces = [], kinds = tunnelKinds } = options;
+    for (const kind of kinds) {
+      const follow = follows[kind];
       const isLeftOut = watchNamespaces.length > 0 && clusterWide.includes(kind);
-      const scopes = watchNamespaces.length === 0 ? [undefined] : watchNamespaces;
+      const scopes = follow.isArgocds
+        ? argocdNamespaces
+        : watchNamespaces.length === 0
+        ? [undefined]
+        : watchNamespaces;
       this.#caches.set(
         kind,
         isLeftOut ? [] : scopes.map((namespace) => cacheOf(kind, follow, namespace, options)),
@@ -154,7 +223,7 @@ export class World {
 
 function cacheOf(
   kind: Followed,
-  { resource, isManaged, isOptional, keep = (object) => object }: Follow,
+  { resource, isManaged, labelSelector, isOptional, keep = (object) => object }: Follow,
   namespace: string | undefined,
   { client, changed, log, metrics, timing }: WorldOptions,
 ): Cache {
@@ -164,6 +233,7 @@ function cacheOf(
     selection: {
       ...namespace !== undefined && { namespace },
       ...isManaged && { labelSelector: managedSelector },
+      ...labelSelector !== undefined && { labelSelector },
     },
     keep,
     changed: (_key, after, before) => changed(kind, after, before),

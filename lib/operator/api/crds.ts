@@ -2,6 +2,8 @@
 import { z } from "zod";
 import type { Resource } from "../../kube/resources.ts";
 import { accessPolicySpec, accessPolicyStatus } from "./access_policy.ts";
+import { clusterSpec, clusterStatus } from "./cluster.ts";
+import { registrationTokenSpec, registrationTokenStatus } from "./registration_token.ts";
 import { bindingSpec, bindingStatus } from "./tunnel_binding.ts";
 import { group, type Rule, version } from "./schema.ts";
 import { tunnelSpec, tunnelStatus } from "./tunnel.ts";
@@ -35,6 +37,8 @@ export const tunnels: Resource = resource("Tunnel", "tunnels");
 export const clusterTunnels: Resource = resource("ClusterTunnel", "clustertunnels", false);
 export const tunnelBindings: Resource = resource("TunnelBinding", "tunnelbindings");
 export const accessPolicies: Resource = resource("AccessPolicy", "accesspolicies");
+export const clusters: Resource = resource("Cluster", "clusters");
+export const registrationTokens: Resource = resource("RegistrationToken", "registrationtokens");
 
 const ready: readonly Column[] = [
   { name: "Ready", type: "string", jsonPath: '.status.conditions[?(@.type=="Ready")].status' },
@@ -109,6 +113,49 @@ export const ownKinds: readonly OwnKind[] = [
     status: accessPolicyStatus,
     rules: [],
     columns: [...ready, age],
+  },
+  {
+    resource: clusters,
+    singular: "cluster",
+    shortNames: [],
+    description: "A cluster that the relay admits, and its entry in Argo CD; on the relay's side",
+    spec: clusterSpec,
+    status: clusterStatus,
+    rules: [{
+      rule: "size(self.metadata.name) <= 200",
+      message: "metadata.name must be at most 200 characters",
+    }],
+    columns: [
+      ...ready,
+      { name: "ID", type: "string", jsonPath: ".status.id" },
+      { name: "Agents", type: "integer", jsonPath: ".status.connectedAgents" },
+      {
+        name: "ArgoCD",
+        type: "string",
+        jsonPath: '.status.conditions[?(@.type=="ArgoCDReady")].reason',
+      },
+      age,
+    ],
+  },
+  {
+    resource: registrationTokens,
+    singular: "registrationtoken",
+    shortNames: [],
+    description: "Lets other clusters register at the relay; on the relay's side",
+    spec: registrationTokenSpec,
+    status: registrationTokenStatus,
+    rules: [{
+      rule: "size(self.metadata.name) <= 46 && self.metadata.name != 'culvert-operator'",
+      message:
+        "metadata.name must be at most 46 characters, and culvert-operator is the operator's own",
+    }],
+    columns: [
+      ...ready,
+      { name: "Used", type: "integer", jsonPath: ".status.used" },
+      { name: "Secret", type: "string", jsonPath: ".status.secretRef.name" },
+      { name: "Expires", type: "date", jsonPath: ".spec.expires" },
+      age,
+    ],
   },
 ];
 

@@ -1,0 +1,136 @@
+/** Argo CD's Secret of each Cluster: made, kept in step, kept while it is in use, and taken away. */
+import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { secrets } from "../../kube/resources.ts";
+import { includes } from "../agent_objects.ts";
+import { no, unknown, type Verdict, yes } from "../conditions.ts";
+import { applicationsOf, argocdSecret, ownerOfSecret, rivalOf } from "./argocd.ts";
+import type { ReadCluster } from "./cluster_table.ts";
+import type { ManagementContext } from "./management_context.ts";
+
+/** Applications that a message names. */
+const maxNames = 5;
+
+/** What became of a cluster's Secret. */
+export interface ArgocdOutcome {
+  /** Undefined where Argo CD is to have none, and has none. */
+  readonly verdict: Verdict | undefined;
+  /** `NAMESPACE/NAME` of the Secret that is there. */
+  readonly secret?: string;
+}
+
+/** Reconciles the Secrets. */
+export class ArgocdSecrets {
+  readonly #context: ManagementContext;
+
+  constructor(context: ManagementContext) {
+    this.#context = context;
+  }
+
+  /** Makes or changes a cluster's Secret, and takes away what the cluster had elsewhere. */
+  async ensure(cluster: ReadCluster): Promise<ArgocdOutcome> {
+    const argocd = cluster.spec!.argocd;
+    if (!argocd.enabled) return await this.remove(cluster.key, argocd.keepWhileInUse);
+    const { settings, credentials, world, client, digest } = this.#context;
+    const namespace = argocd.namespace ?? settings.argocdNamespaces[0];
+    if (namespace === undefined || !settings.argocdNamespaces.includes(namespace)) {
+      const allowed = settings.argocdNamespaces.join(", ") || "none";
+      return verdict(no("NamespaceNotAllowed", `--argocd-namespaces has ${allowed}`));
+    }
+    const known = credentials.known;
+    if (!known) {
+      return verdict(no("CredentialsMissing", `There is no Secret ${credentials.title}`));
+    }
+    const parts = {
+      ...{ owner: cluster.key, id: cluster.id, namespace, spec: argocd, credentials: known },
+      relayUrl: settings.argocdServer ?? defaultServer(cluster, known.ca !== undefined),
+    };
+    const rival = rivalOf(parts, world.values("argocdSecrets"));
+    if (rival !== undefined) {
+      return verdict(no("Conflict", `Secret ${rival} is for the same cluster and is not ours`));
+    }
+    const wanted = await argocdSecret(parts, digest);
+    const key = keyOf(wanted.metadata);
+    const cached = world.get("argocdSecrets", key);
+    // Only Argo CD's Secrets are in the cache: another kind of Secret may have the name.
+    const there = cached ?? await client.find(secrets, wanted.metadata);
+    if (there && ownerOfSecret(there) !== cluster.key) {
+      return verdict(no("Conflict", `Secret ${key} is there already and is not ours`));
+    }
+    if (!cached || !isAsWanted(cached, wanted, parts)) {
+      world.learn("argocdSecrets", await client.apply(secrets, wanted));
+    }
+    await this.#removeOthers(cluster.key, argocd.keepWhileInUse, key);
+    return { verdict: yes("Synced", `In Secret ${key}`), secret: key };
+  }
+
+  /** Takes away a cluster's Secrets, unless Applications use them. */
+  async remove(owner: string, keepWhileInUse: boolean): Promise<ArgocdOutcome> {
+    const kept = await this.#removeOthers(owner, keepWhileInUse, undefined);
+    return kept ? { verdict: inUse(kept.users), secret: kept.key } : verdict(undefined);
+  }
+
+  /** Applications that use a cluster's Secrets. */
+  usersOf(owner: string): readonly string[] {
+    const { world } = this.#context;
+    return this.#secretsOf(owner).flatMap((secret) => [
+      ...applicationsOf(secret, world.values("applications")),
+    ]);
+  }
+
+  #secretsOf(owner: string): KubeObject[] {
+    return [...this.#context.world.values("argocdSecrets")]
+      .filter((secret) => ownerOfSecret(secret) === owner);
+  }
+
+  /** Takes away all Secrets of a cluster but one. @returns one that is in use and stays */
+  async #removeOthers(
+    owner: string,
+    keepWhileInUse: boolean,
+    wanted: string | undefined,
+  ): Promise<{ readonly key: string; readonly users: readonly string[] } | undefined> {
+    const { world, client } = this.#context;
+    let kept: { key: string; users: readonly string[] } | undefined;
+    for (const secret of this.#secretsOf(owner)) {
+      const key = keyOf(secret.metadata);
+      if (key === wanted) continue;
+      const users = keepWhileInUse ? applicationsOf(secret, world.values("applications")) : [];
+      if (users.length > 0) kept = { key, users };
+      else await client.delete(secrets, secret.metadata, secret.metadata.uid!);
+    }
+    return kept;
+  }
+}
+
+/** What a Secret in use is said to be. */
+export function inUse(users: readonly string[]): Verdict {
+  const names = users.slice(0, maxNames).join(", ") + (users.length > maxNames ? ", …" : "");
+  const count = users.length === 1 ? "1 Application uses" : `${users.length} Applications use`;
+  return no("InUse", `${count} the cluster: ${names}; its Secret is kept until they are gone`);
+}
+
+/** Before the relay has been asked, or while it can't be, nothing is known. */
+export function notYet(message: string): Verdict {
+  return unknown("Waiting", message);
+}
+
+function verdict(it: Verdict | undefined): ArgocdOutcome {
+  return { verdict: it };
+}
+
+/** The internal listener of the chart culvert-relay, in the Cluster's namespace. */
+function defaultServer({ object }: ReadCluster, hasCa: boolean): string {
+  return `${hasCa ? "https" : "http"}://culvert-relay-internal.${object.metadata.namespace}.svc:8080`;
+}
+
+/** The cache keeps no credentials: the digest of what was applied stands for them. */
+function isAsWanted(
+  cached: KubeObject,
+  { metadata }: KubeObject,
+  { id, relayUrl }: { readonly id: string; readonly relayUrl: string },
+): boolean {
+  return includes(cached, {
+    metadata: { labels: metadata.labels, annotations: metadata.annotations },
+    name: id,
+    server: `${relayUrl}/tunnel/${id}`,
+  });
+}

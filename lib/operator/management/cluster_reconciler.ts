@@ -1,0 +1,290 @@
+/** Makes a Cluster what its spec says: its entry at the relay, and its Secret in Argo CD. */
+import { isConflict } from "../../kube/errors.ts";
+import { partsOf } from "../../kube/objects.ts";
+import { finalizer } from "../api/schema.ts";
+import type { ClusterStatus } from "../api/cluster.ts";
+import { clusters } from "../api/crds.ts";
+import { no, unknown, type Verdict, yes } from "../conditions.ts";
+import { conditionsWithReady, setFinalizers, writeStatus } from "../context.ts";
+import { RelayRefusal, RelayUnreachable } from "../relay_api.ts";
+import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
+import type { ClusterEntries } from "./cluster_entries.ts";
+import { type ReadCluster, readCluster } from "./cluster_table.ts";
+import type { ManagementContext } from "./management_context.ts";
+import type { RelayAgent, RelayCluster } from "./relay_view.ts";
+
+/** The time that agents last came or went is written at most so often. */
+const lastConnectedMs = 5 * 60_000;
+/** Until a relay has read what is written, kubelet and relay have their time. */
+const takeMs = 120_000;
+const retryMs = 2_000;
+const maxAgents = 100;
+
+/** What is known of a cluster, for its status. */
+interface Progress {
+  readonly verdicts: Readonly<Record<string, Verdict>>;
+  readonly argocdSecret?: string | undefined;
+  readonly againMs?: number | undefined;
+}
+
+/** Reconciles Clusters. */
+export class ClusterReconciler {
+  readonly #context: ManagementContext;
+  readonly #entries: ClusterEntries;
+  readonly #argocd: ArgocdSecrets;
+
+  constructor(context: ManagementContext, entries: ClusterEntries, argocd: ArgocdSecrets) {
+    this.#context = context;
+    this.#entries = entries;
+    this.#argocd = argocd;
+  }
+
+  /** @returns after how many milliseconds the cluster wants to be looked at again */
+  async reconcile(key: string): Promise<number | undefined> {
+    const object = this.#context.world.get("clusters", key);
+    if (!object) return await this.#collect(key);
+    const cluster = readCluster(object);
+    if (cluster.isDeleted) return await this.#finalize(cluster);
+    if (!cluster.spec) {
+      const Accepted = this.#entries.verdict(cluster);
+      await this.#writeStatus(cluster, { verdicts: { Accepted } });
+      return undefined;
+    }
+    if (!await this.#ensureFinalizer(cluster)) return undefined;
+    const progress = await this.#build(cluster);
+    await this.#writeStatus(cluster, progress);
+    return progress.againMs;
+  }
+
+  async #build(cluster: ReadCluster): Promise<Progress> {
+    const Accepted = this.#entries.verdict(cluster);
+    const isAccepted = Accepted.status === "True";
+    const isPending = Accepted.reason === "PendingAcceptance";
+    const { verdict: Programmed, againMs } = isAccepted || isPending
+      ? await this.#program(cluster)
+      : { verdict: no("NotAccepted", Accepted.message), againMs: undefined };
+    // A cluster that the relay does not admit any more stays in Argo CD while it is in use there.
+    const argocd = isAccepted
+      ? await this.#argocd.ensure(cluster)
+      : await this.#argocd.remove(cluster.key, cluster.spec!.argocd.keepWhileInUse);
+    const ArgoCDReady = argocd.verdict ??
+      (cluster.spec!.argocd.enabled ? no("NotAccepted", Accepted.message) : undefined);
+    const Connected = this.#connected(cluster);
+    return {
+      verdicts: {
+        Accepted,
+        Programmed,
+        ...Connected && { Connected },
+        ...ArgoCDReady && { ArgoCDReady },
+      },
+      argocdSecret: argocd.secret,
+      againMs,
+    };
+  }
+
+  async #program(
+    cluster: ReadCluster,
+  ): Promise<{ readonly verdict: Verdict; readonly againMs?: number }> {
+    if (cluster.spec!.registrationToken !== undefined) return await this.#registered(cluster);
+    const { verdict, writtenMs } = this.#entries.programmed(cluster);
+    const { view } = this.#context;
+    if (verdict.status !== "True" || !view || !this.#isOfRelay(cluster)) return { verdict };
+    if (view.fault !== undefined) return { verdict };
+    if (view.clusters.get(cluster.id)?.isConfigured) return { verdict: yes("Programmed") };
+    const leftMs = takeMs - (performance.now() - writtenMs);
+    if (leftMs > 0) {
+      return { verdict: unknown("Programming", "The relay is about to read it"), againMs: leftMs };
+    }
+    const message = "The relay has not taken the entry; see its log, and whether it has mounted " +
+      "the Secret";
+    return { verdict: no("NotTaken", message) };
+  }
+
+  /** A cluster that has registered by itself: the relay has its entry, and the hub accepts it. */
+  async #registered(
+    cluster: ReadCluster,
+  ): Promise<{ readonly verdict: Verdict; readonly againMs?: number }> {
+    const { view } = this.#context;
+    if (!view) {
+      return { verdict: unknown("NoAdminApi", "Needs --relay-admin-url to look at the relay") };
+    }
+    if (view.fault !== undefined) {
+      return { verdict: unknown("RelayUnreachable", view.fault) };
+    }
+    const entry = view.clusters.get(cluster.id);
+    if (!entry) return { verdict: no("NotRegistered", "The relay has no entry of this id") };
+    const { accepted } = cluster.spec!;
+    if (entry.isAccepted === accepted) {
+      return {
+        verdict: accepted
+          ? yes("Registered")
+          : no("PendingAcceptance", "The relay refuses the cluster's agents until it is accepted"),
+      };
+    }
+    try {
+      await this.#setAccepted(cluster, accepted);
+      view.refresh();
+      return { verdict: unknown("Programming", "The relay has been told") };
+    } catch (error) {
+      if (error instanceof RelayUnreachable) {
+        return {
+          verdict: unknown("RelayUnreachable", error.message),
+          againMs: error.retryAfterMs,
+        };
+      }
+      if (!(error instanceof RelayRefusal)) throw error;
+      return { verdict: no("Refused", error.message) };
+    }
+  }
+
+  async #setAccepted({ id }: ReadCluster, accepted: boolean): Promise<void> {
+    const { relays, view } = this.#context;
+    const access = view?.access;
+    if (!access) return;
+    const entry = await relays.find(access, "clusters", id);
+    if (entry) await relays.put(access, "clusters", id, { ...entry, accepted });
+  }
+
+  #connected(cluster: ReadCluster): Verdict | undefined {
+    const { view } = this.#context;
+    if (!view || !this.#isOfRelay(cluster)) return undefined;
+    if (view.fault !== undefined) return unknown("RelayUnreachable", view.fault);
+    const count = view.agents(cluster.id).length;
+    if (count > 0) return yes("Connected");
+    return no("NotConnected", "No agent of the cluster is connected to the relay");
+  }
+
+  /** Whether the cluster is one of the relay whose admin API is known. */
+  #isOfRelay({ object }: ReadCluster): boolean {
+    return object.metadata.namespace === this.#context.settings.namespace;
+  }
+
+  /** What is outside the namespace, or at the relay, must be taken away. @returns false if it is gone */
+  async #ensureFinalizer(cluster: ReadCluster): Promise<boolean> {
+    const { object, spec } = cluster;
+    const needsOne = spec!.argocd.enabled || spec!.registrationToken !== undefined;
+    if (!needsOne || object.metadata.finalizers?.includes(finalizer)) return true;
+    try {
+      await setFinalizers(this.#context, clusters, "clusters", object, [finalizer]);
+      return true;
+    } catch (error) {
+      // Deleted or changed meanwhile: the watch tells.
+      if (isConflict(error)) return false;
+      throw error;
+    }
+  }
+
+  async #finalize(cluster: ReadCluster): Promise<number | undefined> {
+    const { object, spec } = cluster;
+    if (!object.metadata.finalizers?.includes(finalizer)) return undefined;
+    const keepWhileInUse = spec?.argocd.keepWhileInUse ?? true;
+    const users = keepWhileInUse ? this.#argocd.usersOf(cluster.key) : [];
+    if (users.length > 0) {
+      const { argocdSecret } = cluster.status;
+      await this.#writeStatus(cluster, { verdicts: { ArgoCDReady: inUse(users) }, argocdSecret });
+      return undefined;
+    }
+    const fault = await this.#unregister(cluster);
+    if (fault !== undefined && !this.#isOrphaned(cluster)) {
+      await this.#writeStatus(cluster, { verdicts: { Programmed: no("CleanUpFailed", fault) } });
+      return retryMs;
+    }
+    if (fault !== undefined) await this.#reportOrphan(cluster, fault);
+    await this.#argocd.remove(cluster.key, keepWhileInUse);
+    await setFinalizers(this.#context, clusters, "clusters", object, []);
+    return undefined;
+  }
+
+  /** Takes a registered cluster's entry off the relay. @returns why it could not */
+  async #unregister({ id, spec }: ReadCluster): Promise<string | undefined> {
+    const { view, relays } = this.#context;
+    if (spec?.registrationToken === undefined || !view) return undefined;
+    const access = view.access;
+    if (!access) return "The operator has no token for the relay's admin API yet";
+    try {
+      const entry: RelayCluster | undefined = view.clusters.get(id);
+      await relays.delete(access, "clusters", id, entry?.owner);
+      view.refresh();
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) && !(error instanceof RelayUnreachable)) throw error;
+      return error.message;
+    }
+  }
+
+  #isOrphaned({ object }: ReadCluster): boolean {
+    const sinceMs = Date.now() - Date.parse(object.metadata.deletionTimestamp ?? "");
+    return sinceMs >= this.#context.settings.orphanMs;
+  }
+
+  async #reportOrphan({ object, id }: ReadCluster, fault: string): Promise<void> {
+    await this.#context.events.report(clusters, object, {
+      type: "Warning",
+      reason: "Orphaned",
+      action: "Finalize",
+      note: `The entry ${id} was left at the relay: ${fault}`,
+    });
+  }
+
+  /** Secrets of a Cluster that went without its finalizer. */
+  async #collect(key: string): Promise<number | undefined> {
+    if (await this.#context.client.find(clusters, partsOf(key))) return undefined;
+    await this.#argocd.remove(key, true);
+    return undefined;
+  }
+
+  async #writeStatus(cluster: ReadCluster, progress: Progress): Promise<void> {
+    const { object, id, status: before } = cluster;
+    const { generation } = object.metadata;
+    const { view } = this.#context;
+    const agents = view && this.#isOfRelay(cluster) && view.fault === undefined
+      ? view.agents(id)
+      : undefined;
+    const status: ClusterStatus = {
+      ...generation !== undefined && { observedGeneration: generation },
+      id,
+      ...progress.argocdSecret !== undefined && { argocdSecret: progress.argocdSecret },
+      ...connection(before, agents),
+    };
+    try {
+      await writeStatus(this.#context, clusters, "clusters", object, {
+        ...status,
+        conditions: conditionsWithReady(progress.verdicts, object),
+      });
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+    }
+  }
+}
+
+/** What the status says of agents; while the relay can't be asked, what it said before. */
+function connection(
+  before: ClusterStatus,
+  agents: readonly RelayAgent[] | undefined,
+): Partial<ClusterStatus> {
+  const { lastConnected } = before;
+  const kept = lastConnected === undefined ? {} : { lastConnected };
+  if (!agents) {
+    const { agents, connectedAgents } = before;
+    return {
+      ...agents && { agents },
+      ...connectedAgents !== undefined && { connectedAgents },
+      ...kept,
+    };
+  }
+  const shown = agents.slice(0, maxAgents).map(({ name, version, since }) => ({
+    name,
+    ...version !== undefined && { version },
+    ...since !== undefined && { since },
+  }));
+  const hasChanged = JSON.stringify(before.agents ?? []) !== JSON.stringify(shown);
+  const isOld = lastConnected === undefined ||
+    Date.now() - Date.parse(lastConnected) >= lastConnectedMs;
+  const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+  const isNew = hasChanged && isOld && (shown.length > 0 || lastConnected !== undefined);
+  return {
+    agents: shown,
+    connectedAgents: agents.length,
+    ...isNew ? { lastConnected: now } : kept,
+  };
+}

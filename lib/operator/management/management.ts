@@ -1,0 +1,284 @@
+/** The relay's side of the operator: Clusters and RegistrationTokens, for the relay and for Argo CD. */
+import type { CacheTiming } from "../../kube/cache.ts";
+import type { KubeClient } from "../../kube/client.ts";
+import { delay } from "../../kube/delay.ts";
+import { isConflict, isPermanent } from "../../kube/errors.ts";
+import { EventRecorder } from "../../kube/events.ts";
+import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { WorkQueue } from "../../kube/work_queue.ts";
+import type { Log } from "../../log.ts";
+import { isSameButStatus, type OperatorObserver } from "../operator.ts";
+import type { RelayApi } from "../relay_api.ts";
+import type { Digest } from "../route_table.ts";
+import { type Followed, managementKinds, World } from "../world.ts";
+import { isDestination, ownerOfSecret } from "./argocd.ts";
+import { ArgocdSecrets } from "./argocd_secrets.ts";
+import { ClusterEntries } from "./cluster_entries.ts";
+import { ClusterReconciler } from "./cluster_reconciler.ts";
+import { readCluster } from "./cluster_table.ts";
+import type { ManagementContext, ManagementSettings } from "./management_context.ts";
+import { RegisteredClusters } from "./registered_clusters.ts";
+import { RegistrationTokens } from "./registration_tokens.ts";
+import { RelayCredentials } from "./relay_credentials.ts";
+import { RelaySecrets } from "./relay_secrets.ts";
+import { RelayView } from "./relay_view.ts";
+
+/** What the relay's side is made from. */
+export interface ManagementOptions {
+  readonly client: KubeClient;
+  readonly relays: RelayApi;
+  readonly settings: ManagementSettings;
+  readonly watchNamespaces: readonly string[];
+  readonly digest: Digest;
+  readonly newToken: () => string;
+  /** Names this replica in Events. */
+  readonly instance: string;
+  readonly log: Log;
+  readonly metrics?: OperatorObserver;
+  readonly cacheTiming?: CacheTiming;
+  readonly firstBackoffMs?: number;
+}
+
+/** How long to wait before the relay's credentials are read again after a fault. */
+const credentialsRetryMs = 1_000;
+
+/** One operator of the relay's side. */
+export class Management {
+  readonly #options: ManagementOptions;
+  readonly #context: ManagementContext;
+  readonly #world: World;
+  readonly #queue: WorkQueue;
+  readonly #tokens: RegistrationTokens;
+  readonly #entries: ClusterEntries;
+  readonly #clusters: ClusterReconciler;
+  readonly #registered: RegisteredClusters;
+  #isActing = false;
+
+  constructor(options: ManagementOptions) {
+    this.#options = options;
+    const { client, relays, settings, digest, newToken, log, instance } = options;
+    this.#world = new World({
+      client,
+      watchNamespaces: options.watchNamespaces,
+      kinds: managementKinds,
+      argocdNamespaces: settings.argocdNamespaces,
+      changed: (kind, after, before) => this.#changed(kind, after, before),
+      log,
+      ...options.metrics && { metrics: options.metrics },
+      ...options.cacheTiming && { timing: options.cacheTiming },
+    });
+    const credentials = new RelayCredentials(client, settings.namespace, settings.relaySecret);
+    const view = settings.relayAdminUrl === undefined
+      ? undefined
+      : this.#viewOf(settings.relayAdminUrl, credentials);
+    this.#context = {
+      ...{ client, relays, settings, digest, newToken, log, credentials, view },
+      world: this.#world,
+      events: new EventRecorder({ client, controller: "culvert.dev/clusters", instance, log }),
+    };
+    const relaySecrets = new RelaySecrets(this.#context);
+    const argocd = new ArgocdSecrets(this.#context);
+    this.#tokens = new RegistrationTokens(this.#context, relaySecrets);
+    this.#entries = new ClusterEntries(this.#context, relaySecrets, argocd);
+    this.#clusters = new ClusterReconciler(this.#context, this.#entries, argocd);
+    this.#registered = new RegisteredClusters(this.#context, this.#tokens, argocd);
+    this.#queue = new WorkQueue({
+      work: (key) => this.#work(key),
+      failed: (key, error) => this.#failed(key, error),
+      ...options.firstBackoffMs !== undefined && { firstBackoffMs: options.firstBackoffMs },
+    });
+  }
+
+  /** Keys that wait to be worked on. */
+  get depth(): number {
+    return this.#queue.depth;
+  }
+
+  /** How many Clusters and RegistrationTokens there are. */
+  get counts(): { readonly clusters: number; readonly registrationTokens: number } {
+    return {
+      clusters: [...this.#world.values("clusters")].length,
+      registrationTokens: [...this.#world.values("registrationTokens")].length,
+    };
+  }
+
+  /** Resolves when everything has been listed once. */
+  async synced(): Promise<void> {
+    await this.#world.synced();
+  }
+
+  /** Follows the cluster until the signal is aborted; changes nothing. */
+  async watch(signal: AbortSignal): Promise<void> {
+    await this.#world.run(signal);
+  }
+
+  /** Acts on what there is until the signal is aborted: for the replica that leads. */
+  async act(signal: AbortSignal): Promise<void> {
+    const isOver = new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    // What has not been listed yet must not pass for absent.
+    await Promise.race([this.#world.synced(), isOver]);
+    await this.#readCredentials(signal);
+    if (signal.aborted) return;
+    this.#isActing = true;
+    this.#addAll();
+    this.#queue.start();
+    await Promise.all([isOver, this.#context.view?.run(signal)]);
+    this.#isActing = false;
+    await this.#queue.stop();
+  }
+
+  async #readCredentials(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#context.credentials.refresh();
+        return;
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        this.#options.log.warn("Could not read the relay's credentials", { reason });
+        await delay(credentialsRetryMs, signal);
+      }
+    }
+  }
+
+  #viewOf(endpoint: string, credentials: RelayCredentials): RelayView {
+    const { relays, settings: { pollMs }, log } = this.#options;
+    return new RelayView({
+      ...{ relays, pollMs, log },
+      access: () => {
+        const token = this.#tokens.ownToken;
+        const caPem = credentials.known?.ca;
+        return token === undefined
+          ? undefined
+          : { endpoint, token, ...caPem !== undefined && { caPem } };
+      },
+      changed: (ids) => this.#relayChanged(ids),
+    });
+  }
+
+  #relayChanged(ids: ReadonlySet<string>): void {
+    if (!this.#isActing) return;
+    const { namespace } = this.#options.settings;
+    this.#queue.add("registrations:");
+    this.#queue.add(`tokens:${namespace}`);
+    for (const object of this.#world.values("clusters")) {
+      if (ids.has(readCluster(object).id)) this.#queue.add(`cluster:${keyOf(object.metadata)}`);
+    }
+  }
+
+  #addAll(): void {
+    const { namespace } = this.#options.settings;
+    const namespaces = new Set([namespace]);
+    for (const kind of ["clusters", "registrationTokens"] as const) {
+      for (const { metadata } of this.#world.values(kind)) namespaces.add(metadata.namespace ?? "");
+    }
+    for (const name of namespaces) {
+      this.#queue.add(`tokens:${name}`);
+      this.#queue.add(`entries:${name}`);
+    }
+    for (const { metadata } of this.#world.values("clusters")) {
+      this.#queue.add(`cluster:${keyOf(metadata)}`);
+    }
+    for (const secret of this.#world.values("argocdSecrets")) this.#addOwner(secret);
+    this.#queue.add("credentials:");
+  }
+
+  #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {
+    const { namespace = "" } = (after ?? before)!.metadata;
+    if (kind === "clusters") this.#entries.forget(namespace);
+    if (!this.#isActing) return;
+    switch (kind) {
+      case "clusters":
+        if (isSameButStatus(after, before)) return;
+        this.#queue.add(`entries:${namespace}`);
+        this.#queue.add(`cluster:${keyOf((after ?? before)!.metadata)}`);
+        return this.#queue.add("registrations:");
+      case "registrationTokens":
+        if (isSameButStatus(after, before)) return;
+        this.#queue.add(`tokens:${namespace}`);
+        return this.#queue.add("registrations:");
+      case "argocdSecrets":
+        for (const secret of [after, before]) if (secret) this.#addOwner(secret);
+        return;
+      case "applications":
+        for (const application of [after, before]) if (application) this.#addUsed(application);
+    }
+  }
+
+  /** A Secret concerns the Cluster that it was made for, and those that it stands in the way of. */
+  #addOwner(secret: KubeObject): void {
+    const owner = ownerOfSecret(secret);
+    if (owner !== undefined) return this.#addCluster(owner);
+    const [name, server] = [String(secret["name"]), String(secret["server"])];
+    for (const object of this.#world.values("clusters")) {
+      const { id, key } = readCluster(object);
+      if (id === name || server.endsWith(`/tunnel/${id}`)) this.#addCluster(key);
+    }
+  }
+
+  /** An Application concerns the Cluster whose Secret it names. */
+  #addUsed(application: KubeObject): void {
+    for (const secret of this.#world.values("argocdSecrets")) {
+      const owner = ownerOfSecret(secret);
+      if (owner === undefined || !isDestination(secret, application)) continue;
+      this.#addCluster(owner);
+      this.#queue.add("registrations:");
+    }
+  }
+
+  #addCluster(key: string): void {
+    // A deleted Cluster has its entry as long as Applications use it.
+    const namespace = key.slice(0, key.indexOf("/"));
+    this.#entries.forget(namespace);
+    this.#queue.add(`entries:${namespace}`);
+    this.#queue.add(`cluster:${key}`);
+  }
+
+  async #work(key: string): Promise<number | undefined> {
+    const beganMs = performance.now();
+    const colon = key.indexOf(":");
+    const [kind, name] = [key.slice(0, colon), key.slice(colon + 1)];
+    const again = await this.#reconcile(kind, name);
+    const seconds = (performance.now() - beganMs) / 1_000;
+    this.#options.metrics?.reconciled(kind, again === undefined ? "done" : "retry", seconds);
+    return again;
+  }
+
+  async #reconcile(kind: string, name: string): Promise<number | undefined> {
+    if (kind === "cluster") return await this.#clusters.reconcile(name);
+    if (kind === "registrations") return await this.#registered.reconcile();
+    if (kind === "credentials") return await this.#refreshCredentials();
+    if (kind === "entries") {
+      const { keys, again } = await this.#entries.write(name);
+      for (const key of keys) this.#queue.add(`cluster:${key}`);
+      return again;
+    }
+    const hadToken = this.#tokens.ownToken !== undefined;
+    const again = await this.#tokens.reconcile(name);
+    if (!hadToken && this.#tokens.ownToken !== undefined) this.#context.view?.refresh();
+    return again;
+  }
+
+  async #refreshCredentials(): Promise<number | undefined> {
+    const { settings } = this.#options;
+    if (settings.relaySecret === undefined) return undefined;
+    if (await this.#context.credentials.refresh()) {
+      for (const { metadata } of this.#world.values("clusters")) {
+        this.#queue.add(`cluster:${keyOf(metadata)}`);
+      }
+    }
+    return settings.checkMs;
+  }
+
+  #failed(key: string, error: unknown): boolean {
+    const { log, metrics } = this.#options;
+    metrics?.reconciled(key.slice(0, key.indexOf(":")), "failed", 0);
+    const reason = error instanceof Error ? error.message : String(error);
+    // Somebody else was faster: the next look sees what they did.
+    if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason });
+    else log.warn("Could not reconcile", { key, reason });
+    return isPermanent(error);
+  }
+}

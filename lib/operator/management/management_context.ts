@@ -1,0 +1,53 @@
+/** What the reconcilers of the relay's side work with. */
+import type { KubeClient } from "../../kube/client.ts";
+import type { EventRecorder } from "../../kube/events.ts";
+import type { KubeObject } from "../../kube/objects.ts";
+import type { Log } from "../../log.ts";
+import type { RelayApi } from "../relay_api.ts";
+import type { Digest } from "../route_table.ts";
+import type { World } from "../world.ts";
+import type { RelayCredentials } from "./relay_credentials.ts";
+import type { RelayView } from "./relay_view.ts";
+
+/** Settings of the relay's side. */
+export interface ManagementSettings {
+  /** The relay's namespace, in which clusters that register get their Clusters. */
+  readonly namespace: string;
+  /** The relay's internal listener for Argo CD, without a slash at the end. */
+  readonly argocdServer: string | undefined;
+  /** Where Argo CD is; the first is the default. */
+  readonly argocdNamespaces: readonly string[];
+  /** The relay's admin API, without a slash at the end. */
+  readonly relayAdminUrl: string | undefined;
+  /** The Secret with CA, client certificate and token for the relay. */
+  readonly relaySecret: string | undefined;
+  /** Selects the relay's pods, which are to read their files at once. */
+  readonly relaySelector: string;
+  readonly pollMs: number;
+  /** How often Secrets are looked at that nothing tells about. */
+  readonly checkMs: number;
+  /** How long a registered cluster may be missing at the relay before its Cluster goes. */
+  readonly goneMs: number;
+  /** How long a clean-up may be refused before the object is let go. */
+  readonly orphanMs: number;
+}
+
+/** Parts that the reconcilers share. */
+export interface ManagementContext {
+  readonly client: KubeClient;
+  readonly world: World;
+  readonly relays: RelayApi;
+  readonly events: EventRecorder;
+  readonly log: Log;
+  readonly settings: ManagementSettings;
+  readonly digest: Digest;
+  readonly newToken: () => string;
+  readonly credentials: RelayCredentials;
+  /** Undefined without `--relay-admin-url`. */
+  readonly view: RelayView | undefined;
+}
+
+/** Objects of a kind in one namespace. */
+export function inNamespace(objects: Iterable<KubeObject>, namespace: string): KubeObject[] {
+  return [...objects].filter(({ metadata }) => metadata.namespace === namespace);
+}
