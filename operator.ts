@@ -24,6 +24,12 @@ import { HttpServer } from "./lib/runtime/node/http_server.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
 import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
 import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
+import {
+  type Controller,
+  controllersOf,
+  leaseName,
+  makeManagement,
+} from "./lib/runtime/node/operator/controllers.ts";
 import { Injection } from "./lib/runtime/node/operator/injection.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 import { tokenDigest } from "./lib/runtime/node/token_digest.ts";
@@ -45,7 +51,7 @@ await runProgram(program, async (options) => {
   logUncaughtErrors(log);
   for (const warning of options.warnings) log.warn(warning);
   const parts = makeOperator(options, log);
-  const { operator, leader, metrics } = parts;
+  const { controllers, leader, metrics } = parts;
   let isSynced = false;
   const { injection } = parts;
   const fault = () => isSynced ? injection.fault : "not all is listed yet";
@@ -54,19 +60,22 @@ await runProgram(program, async (options) => {
   log.info("Starting", {
     server: options.connection.server,
     namespace: options.namespace,
+    controllers: options.controllers.join(","),
     watch: options.watchNamespaces.length === 0 ? "all" : options.watchNamespaces.join(","),
   });
   const stop = new AbortController();
-  const watching = operator.watch(stop.signal);
-  void operator.synced().then(() => isSynced = true);
+  const watching = controllers.map((controller) => controller.watch(stop.signal));
+  void Promise.all(controllers.map((controller) => controller.synced()))
+    .then(() => isSynced = true);
   const injecting = injection.run(stop.signal);
   const leading = leader.run(stop.signal, async (signal) => {
-    await Promise.all([operator.act(signal), injection.lead(signal)]);
+    const acting = controllers.map((controller) => controller.act(signal));
+    await Promise.all([...acting, injection.lead(signal)]);
   });
   const signal = await untilSignalled();
   log.info("Shutting down", { signal });
   stop.abort();
-  await Promise.all([watching, leading, injecting]);
+  await Promise.all([...watching, leading, injecting]);
   await injection.close();
   health?.close();
   parts.close();
@@ -75,7 +84,7 @@ await runProgram(program, async (options) => {
 });
 
 interface Parts {
-  readonly operator: Operator;
+  readonly controllers: readonly Controller[];
   readonly leader: Leader;
   readonly metrics: OperatorMetrics;
   readonly injection: Injection;
@@ -89,26 +98,29 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
   const { fetch, close } = kubeFetch(connection);
   const metrics: OperatorMetrics = new OperatorMetrics(new PrometheusInstruments(), () => ({
     leads: leader.leads,
-    depth: operator.depth,
+    depth: controllers.reduce((sum, { depth }) => sum + depth, 0),
     ...operator.counts,
+    ...management?.counts ?? { clusters: 0, registrationTokens: 0 },
     webhookExpiresMs: injection.expiresMs,
   }), version);
   const leader: Leader = new Leader({
     client: new KubeClient({ fetch, fieldManager: manager, metrics, timeoutMs: leaseTimeoutMs }),
-    ...{ namespace, name: manager, identity: instance, log },
+    ...{ namespace, name: leaseName(options), identity: instance, log },
   });
   // A replica that was frozen, or whose Lease another one has taken, must not finish what it began.
   const mayWrite = () => {
     if (!leader.leads) throw new Error("This replica does not lead any more");
   };
   const client = new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite });
+  const relays = new RelayApi({
+    fetch: relayFetch(),
+    mayWrite,
+    answered: (method, code) => metrics.relayAnswered(method, code),
+  });
+  const digest = (text: string) => Buffer.from(tokenDigest(text)).toString("hex");
+  const newToken = () => randomBytes(agentTokenBytes).toString("hex");
   const operator: Operator = new Operator({
-    client,
-    relays: new RelayApi({
-      fetch: relayFetch(),
-      mayWrite,
-      answered: (method, code) => metrics.relayAnswered(method, code),
-    }),
+    ...{ client, relays, digest, newToken },
     settings: {
       namespace,
       idPrefix: options.idPrefix ?? "",
@@ -118,8 +130,6 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
       ...{ checkMs, orphanMs },
     },
     watchNamespaces: options.watchNamespaces,
-    digest: (text) => Buffer.from(tokenDigest(text)).toString("hex"),
-    newToken: () => randomBytes(agentTokenBytes).toString("hex"),
     probe: probeTargets,
     dns: new Rfc2136({ exchange: dnsExchange, mayWrite }),
     cloudflare: new Cloudflare({
@@ -129,12 +139,16 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
     }),
     ...{ instance, log, metrics },
   });
+  const management = makeManagement(options, {
+    ...{ client, relays, digest, newToken, checkMs, orphanMs, instance, log, metrics },
+  });
+  const controllers = controllersOf(options, operator, management);
   const injection: Injection = new Injection({
     ...{ options, client, fetch, log },
     tunnel: (namespace, name) => operator.findTunnel(namespace, name),
     admitted: (result) => metrics.admitted(result),
   });
-  return { operator, leader, metrics, injection, close };
+  return { controllers, leader, metrics, injection, close };
 }
 
 async function serveHealth(

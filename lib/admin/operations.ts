@@ -153,6 +153,10 @@ export class EntryOperations {
     before: HeldEntry | undefined,
   ): StoredEntry {
     const wasAccepted = before?.stored.isAccepted;
+    const longest = scope.token.leaseSeconds;
+    const seconds = longest === undefined
+      ? leaseSeconds
+      : Math.min(leaseSeconds ?? longest, longest);
     const isAccepted = kind !== "clusters" ||
       (scope.token.autoAccept
         ? accepted ?? wasAccepted ?? true
@@ -164,7 +168,7 @@ export class EntryOperations {
       by: before?.stored.by ?? scope.token.name,
       ...owner !== undefined && { owner },
       isAccepted,
-      ...leaseSeconds !== undefined && { lease: this.#lease(leaseSeconds) },
+      ...seconds !== undefined && { lease: this.#lease(seconds) },
     };
   }
 

@@ -32,6 +32,7 @@ export function parseOperatorOptions(
   if (parsed.kind !== "run") return parsed;
   const { values, origins, warnings } = parsed.options;
   checkLifetimes(values);
+  checkControllers(values);
   const connection = readKubeConnection(values.kubeconfig, origins.kubeconfig, env);
   return {
     kind: "run",
@@ -43,6 +44,15 @@ export function parseOperatorOptions(
       warnings,
     }),
   };
+}
+
+function checkControllers(
+  { controllers, injection }: { controllers: readonly string[]; injection: string },
+): void {
+  if (injection === "off" || controllers.includes("tunnels")) return;
+  throw new ConfigError(
+    "Option --injection: needs --controllers tunnels, whose Tunnels it injects",
+  );
 }
 
 function checkLifetimes(

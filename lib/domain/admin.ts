@@ -17,6 +17,8 @@ export interface AdminToken extends TokenSecret {
   readonly people: boolean;
   /** Whether its clusters are used at once; else they wait until another token accepts them. */
   readonly autoAccept: boolean;
+  /** The longest lease of its entries, and that of those that ask for none; absent for no bound. */
+  readonly leaseSeconds?: number | undefined;
 }
 
 /** What kinds of entries there are, as the API's paths name them. */

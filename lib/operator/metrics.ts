@@ -10,6 +10,8 @@ export interface OperatorStats {
   readonly depth: number;
   readonly tunnels: number;
   readonly bindings: number;
+  readonly clusters: number;
+  readonly registrationTokens: number;
   /** When the webhook's certificate expires, in milliseconds since 1970; undefined without a webhook. */
   readonly webhookExpiresMs: number | undefined;
 }
@@ -77,6 +79,12 @@ export class OperatorMetrics implements OperatorObserver {
       () => stats().depth,
     );
     gauge("culvert_operator_tunnels", "Tunnels and ClusterTunnels.", () => stats().tunnels);
+    gauge("culvert_operator_clusters", "Clusters.", () => stats().clusters);
+    gauge(
+      "culvert_operator_registration_tokens",
+      "RegistrationTokens.",
+      () => stats().registrationTokens,
+    );
     gauge("culvert_operator_bindings", "TunnelBindings.", () => stats().bindings);
     instruments.observeGauge({
       name: "culvert_operator_webhook_certificate_expiry_timestamp_seconds",

@@ -368,7 +368,10 @@ export class Operator {
 }
 
 /** Whether the change is one of the status alone. */
-export function isSameButStatus(after: KubeObject | undefined, before: KubeObject | undefined): boolean {
+export function isSameButStatus(
+  after: KubeObject | undefined,
+  before: KubeObject | undefined,
+): boolean {
   if (!after || !before) return false;
   const [one, other] = [after.metadata, before.metadata];
   return one.uid === other.uid && one.generation === other.generation &&

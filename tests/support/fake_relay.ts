@@ -21,6 +21,8 @@ export class FakeRelay {
   readonly clusters = new Map<string, Entry>();
   readonly services = new Map<string, Entry>();
   readonly policies = new Map<string, Entry>();
+  /** Agents' sessions, as the API lists them. */
+  agents: readonly Entry[] = [];
   /** Method and path of each call, in order. */
   readonly calls: string[] = [];
   isAway = false;
@@ -43,6 +45,8 @@ export class FakeRelay {
     if (this.isAway) throw new TypeError("connection refused");
     const token = this.tokens.get((headers["authorization"] ?? "").replace("Bearer ", ""));
     if (!token) return answer(401, { error: { code: "unauthorized", message: "unknown token" } });
+    const list = /^\/admin\/v1\/([a-z]+)$/.exec(pathname)?.[1];
+    if (list !== undefined) return answer(200, { items: this.#list(list) });
     const [, collection = "", id = ""] = /^\/admin\/v1\/([a-z]+)\/(.+)$/.exec(pathname) ?? [];
     const [, sessionsOf] = /^clusters\/([^/]+)\/sessions$/.exec(`${collection}/${id}`) ?? [];
     if (sessionsOf !== undefined) {
@@ -67,6 +71,13 @@ export class FakeRelay {
     }
     return this.#put(collection, entries, name, JSON.parse(body ?? "{}"), token);
   };
+
+  #list(collection: string): readonly Entry[] {
+    if (collection === "agents") return this.agents;
+    const entries = collection === "policies" ? this.policies : this.clusters;
+    const key = collection === "policies" ? "name" : "id";
+    return [...entries].map(([name, entry]) => ({ [key]: name, ...entry }));
+  }
 
   #put(
     collection: string,

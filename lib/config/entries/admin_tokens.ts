@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { AdminToken } from "../../domain/admin.ts";
 import { ConfigError } from "../config_error.ts";
 import { entryOf, readEntries } from "./json_entries.ts";
+import { LEASE_EXPECTED, MAX_LEASE_SECONDS, MIN_LEASE_SECONDS } from "./api_entries.ts";
 import { expiry, MIN_TOKEN_CHARACTERS, token, tokenSha256 } from "./token_schemas.ts";
 
 /** Tokens and what should not stay about them, one line each. */
@@ -38,6 +39,8 @@ const tokenEntry = entryOf({
   expires: expiry.exactOptional(),
   people: z.boolean("must be true or false").default(false),
   autoAccept: z.boolean("must be true or false").default(true),
+  leaseSeconds: z.int(LEASE_EXPECTED).min(MIN_LEASE_SECONDS, LEASE_EXPECTED)
+    .max(MAX_LEASE_SECONDS, LEASE_EXPECTED).exactOptional(),
 }, "must be an object with name, token or tokenSha256, clusters and hostnames")
   .refine(({ token, tokenSha256 }) => (token === undefined) !== (tokenSha256 === undefined), {
     error: "must have either token or tokenSha256",

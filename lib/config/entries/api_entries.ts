@@ -12,11 +12,11 @@ import { checkPolicyKeys, policyName, policyShape } from "./policies.ts";
 import { checkServiceKeys, type ServiceKeys, serviceShape } from "./services.ts";
 
 /** Bounds of a lease, in seconds. */
-const MIN_LEASE_SECONDS = 10;
-const MAX_LEASE_SECONDS = 30 * 24 * 3_600;
+export const MIN_LEASE_SECONDS = 10;
+export const MAX_LEASE_SECONDS = 30 * 24 * 3_600;
 
 const OWNER_EXPECTED = "must be 1 to 253 printable ASCII characters without spaces at the ends";
-const LEASE_EXPECTED =
+export const LEASE_EXPECTED =
   `must be a whole number of seconds from ${MIN_LEASE_SECONDS} to ${MAX_LEASE_SECONDS}`;
 const BODY_EXPECTED = "must be an object";
 

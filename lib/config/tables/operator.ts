@@ -62,6 +62,27 @@ const apiUrl: Kind<URL> = {
 /** Of certificates: up to ten years. */
 const lifetime = duration({ min: "1ms", maxHours: 87_600 });
 
+const relayUrl: Kind<URL> = {
+  placeholder: "URL",
+  schema: parsedBy(
+    (text) => {
+      const url = URL.parse(text);
+      const isUsable = url && ["https:", "http:"].includes(url.protocol) && url.pathname === "/" &&
+        url.search === "" && url.username === "" && url.hash === "";
+      return isUsable ? url : undefined;
+    },
+    "must be a URL without a path such as https://culvert-relay-internal.culvert.svc:8080",
+  ),
+};
+
+const labelSelector: Kind<string> = {
+  placeholder: "SELECTOR",
+  schema: parsedBy(
+    (text) => /^[A-Za-z0-9._/=,-]{1,512}$/.test(text) ? text : undefined,
+    "must be labels such as app.kubernetes.io/name=culvert-relay",
+  ),
+};
+
 /** All options of the operator. */
 export const operatorTable = {
   kubeconfig: {
@@ -90,6 +111,20 @@ export const operatorTable = {
     chart: {
       name: "watchNamespaces",
       note: "The chart then makes Roles in these namespaces instead of ClusterRoles.",
+    },
+  },
+  controllers: {
+    name: "controllers",
+    env: "CONTROLLERS",
+    group: "Kubernetes",
+    kind: listOf(choice("CONTROLLER", ["tunnels", "clusters"])),
+    default: "tunnels",
+    description:
+      "What to work on: `tunnels` for a cluster that tunnels lead into; `clusters`, beside the relay, for Clusters and RegistrationTokens",
+    see: "operator-clusters.md",
+    chart: {
+      name: "controllers",
+      note: "The chart grants what these need.",
     },
   },
   agentImage: {
@@ -125,6 +160,63 @@ export const operatorTable = {
     kind: apiUrl,
     description:
       "Base URL of Cloudflare's API, for Tunnels whose DNS provider it is; without it, Cloudflare's own",
+  },
+  relayAdminUrl: {
+    name: "relay-admin-url",
+    env: "RELAY_ADMIN_URL",
+    group: "Clusters",
+    kind: relayUrl,
+    description:
+      "The relay's admin API, of which the operator makes itself a token; without it, clusters that register get no Cluster, and `Connected` is not known",
+    chart: { name: "relayAdminUrl" },
+  },
+  relaySecret: {
+    name: "relay-secret",
+    env: "RELAY_SECRET",
+    group: "Clusters",
+    kind: objectName,
+    description:
+      "Secret in the operator's namespace with what Argo CD verifies the relay with, and shows to it: `ca.crt`, `tls.crt` with `tls.key`, `token`, `serverName`, each if needed",
+    chart: { name: "relaySecret" },
+  },
+  relaySelector: {
+    name: "relay-selector",
+    env: "RELAY_SELECTOR",
+    group: "Clusters",
+    kind: labelSelector,
+    default: "app.kubernetes.io/name=culvert-relay",
+    description:
+      "Labels of the relay's pods: an annotation of theirs is changed so that they read a change at once",
+    chart: { name: "relaySelector" },
+  },
+  argocdServer: {
+    name: "argocd-server",
+    env: "ARGOCD_SERVER",
+    group: "Clusters",
+    kind: relayUrl,
+    description:
+      "The relay's internal listener as Argo CD reaches it; without it, port 8080 of `culvert-relay-internal` in the Cluster's namespace",
+    chart: { name: "argocdServer" },
+  },
+  argocdNamespaces: {
+    name: "argocd-namespaces",
+    env: "ARGOCD_NAMESPACES",
+    group: "Clusters",
+    kind: listOf(namespace),
+    default: "argocd",
+    whenEmpty: "none",
+    description:
+      "Namespaces of Argo CD in which cluster Secrets may be made; the first is the default",
+    chart: { name: "argocdNamespaces" },
+  },
+  pollMs: {
+    name: "relay-poll",
+    env: "RELAY_POLL",
+    group: "Clusters",
+    kind: duration({ min: "1ms" }),
+    default: "5s",
+    description:
+      "How often the relay's admin API is asked for what has registered and who is connected",
   },
   injection: {
     name: "injection",
@@ -201,6 +293,10 @@ export const operatorProgram: Program<typeof operatorTable> = {
     {
       title: "From a workstation, for the whole cluster",
       command: "operator --kubeconfig ~/.kube/config --namespace culvert",
+    },
+    {
+      title: "Beside a relay, for Argo CD",
+      command: "operator --controllers clusters --relay-admin-url https://culvert-relay-admin:9443",
     },
     {
       title: "With rights in two namespaces only",

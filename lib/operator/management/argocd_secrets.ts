@@ -119,7 +119,9 @@ function verdict(it: Verdict | undefined): ArgocdOutcome {
 
 /** The internal listener of the chart culvert-relay, in the Cluster's namespace. */
 function defaultServer({ object }: ReadCluster, hasCa: boolean): string {
-  return `${hasCa ? "https" : "http"}://culvert-relay-internal.${object.metadata.namespace}.svc:8080`;
+  return `${
+    hasCa ? "https" : "http"
+  }://culvert-relay-internal.${object.metadata.namespace}.svc:8080`;
 }
 
 /** The cache keeps no credentials: the digest of what was applied stands for them. */

@@ -48,7 +48,9 @@ export class ClusterEntries {
   }
 
   /** Whether a Cluster's entry is where the relay reads it, and since when. */
-  programmed({ object, id }: ReadCluster): { readonly verdict: Verdict; readonly writtenMs: number } {
+  programmed(
+    { object, id }: ReadCluster,
+  ): { readonly verdict: Verdict; readonly writtenMs: number } {
     const { namespace = "" } = object.metadata;
     const fault = this.#faults.get(namespace);
     if (fault !== undefined) return { verdict: no("Conflict", fault), writtenMs: 0 };

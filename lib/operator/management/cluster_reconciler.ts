@@ -189,7 +189,10 @@ export class ClusterReconciler {
       await this.#writeStatus(cluster, { verdicts: { Programmed: no("CleanUpFailed", fault) } });
       return retryMs;
     }
-    if (fault !== undefined) await this.#reportOrphan(cluster, fault);
+    if (fault !== undefined) {
+      await this.#reportOrphan(cluster, fault);
+      this.#context.view?.drop(cluster.id);
+    }
     await this.#argocd.remove(cluster.key, keepWhileInUse);
     await setFinalizers(this.#context, clusters, "clusters", object, []);
     return undefined;
@@ -204,7 +207,7 @@ export class ClusterReconciler {
     try {
       const entry: RelayCluster | undefined = view.clusters.get(id);
       await relays.delete(access, "clusters", id, entry?.owner);
-      view.refresh();
+      view.drop(id);
       return undefined;
     } catch (error) {
       if (!(error instanceof RelayRefusal) && !(error instanceof RelayUnreachable)) throw error;

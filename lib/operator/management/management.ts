@@ -158,13 +158,15 @@ export class Management {
     });
   }
 
-  #relayChanged(ids: ReadonlySet<string>): void {
+  #relayChanged(ids?: ReadonlySet<string>): void {
     if (!this.#isActing) return;
     const { namespace } = this.#options.settings;
     this.#queue.add("registrations:");
     this.#queue.add(`tokens:${namespace}`);
     for (const object of this.#world.values("clusters")) {
-      if (ids.has(readCluster(object).id)) this.#queue.add(`cluster:${keyOf(object.metadata)}`);
+      if (ids?.has(readCluster(object).id) ?? true) {
+        this.#queue.add(`cluster:${keyOf(object.metadata)}`);
+      }
     }
   }
 

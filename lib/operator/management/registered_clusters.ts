@@ -95,7 +95,9 @@ export class RegisteredClusters {
    */
   async #deleteIfGone(cluster: ReadCluster, view: RelayView): Promise<number | undefined> {
     const { id, spec, isDeleted, object, key } = cluster;
-    if (spec?.registrationToken === undefined || isDeleted || view.clusters.has(id)) return undefined;
+    if (spec?.registrationToken === undefined || isDeleted || view.clusters.has(id)) {
+      return undefined;
+    }
     view.miss(id);
     const { goneMs } = this.#context.settings;
     const leftMs = goneMs - (view.missingMs(id) ?? 0);

@@ -169,6 +169,7 @@ export class RegistrationTokens {
       ...spec.maxClusters !== undefined && { maxClusters: spec.maxClusters },
       ...spec.expires !== undefined && { expires: spec.expires },
       ...!spec.autoAccept && { autoAccept: false },
+      ...spec.leaseDuration !== undefined && { leaseSeconds: secondsOf(spec.leaseDuration) },
     }];
   }
 
@@ -211,6 +212,13 @@ export class RegistrationTokens {
     }
     return count;
   }
+}
+
+const secondsOfUnit: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600 };
+
+/** Seconds of `90s`, `5m` or `2h`. */
+function secondsOf(text: string): number {
+  return Number(text.slice(0, -1)) * secondsOfUnit[text.slice(-1)]!;
 }
 
 function secretNameOf(name: string): string {

@@ -46,7 +46,9 @@ export class RelaySecrets {
     }, digest);
     const there = await client.find(secrets, { namespace, name });
     if (there && there.metadata.labels?.[managedByLabel] !== manager) {
-      throw new ForeignSecret(`Secret ${namespace}/${name} is there already and is not the operator's`);
+      throw new ForeignSecret(
+        `Secret ${namespace}/${name} is there already and is not the operator's`,
+      );
     }
     if (!there || !isSame(there, wanted)) await client.apply(secrets, wanted);
     const print = digest(JSON.stringify(sorted)).slice(0, 16);

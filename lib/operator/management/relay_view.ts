@@ -27,8 +27,8 @@ export interface RelayViewOptions {
   readonly relays: RelayApi;
   /** Undefined while there is no token yet. */
   readonly access: () => RelayAccess | undefined;
-  /** Called with the ids of which something is another than before, and when the relay answers again. */
-  readonly changed: (ids: ReadonlySet<string>) => void;
+  /** Called with the ids of which something has changed; with none when the relay is up or away. */
+  readonly changed: (ids?: ReadonlySet<string>) => void;
   readonly pollMs: number;
   readonly log: Log;
 }
@@ -39,7 +39,9 @@ export class RelayView {
   #clusters = new Map<string, RelayCluster>();
   #agents = new Map<string, readonly RelayAgent[]>();
   #policies = new Set<string>();
-  #goneSinceMs = new Map<string, number>();
+  readonly #goneSinceMs = new Map<string, number>();
+  /** Ids that were taken off the relay, and when: an answer that is on its way may still have them. */
+  readonly #droppedMs = new Map<string, number>();
   #fault: string | undefined = "the relay has not been asked yet";
   #isInTrouble = false;
   #wake: (() => void) | undefined;
@@ -85,6 +87,13 @@ export class RelayView {
     this.#goneSinceMs.delete(id);
   }
 
+  /** An entry was taken off the relay, or is given up. */
+  drop(id: string): void {
+    this.#clusters.delete(id);
+    this.#droppedMs.set(id, performance.now());
+    this.refresh();
+  }
+
   /** Has the relay asked now. */
   refresh(): void {
     this.#wake?.();
@@ -105,6 +114,7 @@ export class RelayView {
     const { relays, access, pollMs, log } = this.#options;
     const known = access();
     if (!known) return pollMs;
+    const beganMs = performance.now();
     try {
       const [clusters, agents, policies] = await Promise.all([
         relays.list(known, "clusters"),
@@ -112,7 +122,11 @@ export class RelayView {
         relays.list(known, "policies"),
       ]);
       this.#policies = new Set(policies.map(({ name }) => String(name)));
-      this.#take(clusters.map(clusterOf), agents);
+      const isCurrent = ({ id }: RelayCluster) => (this.#droppedMs.get(id) ?? 0) < beganMs;
+      this.#take(clusters.map(clusterOf).filter(isCurrent), agents);
+      for (const [id, atMs] of this.#droppedMs) {
+        if (atMs < beganMs) this.#droppedMs.delete(id);
+      }
       if (this.#isInTrouble) log.info("The relay's admin API answers again");
       this.#isInTrouble = false;
       return pollMs;
@@ -122,7 +136,7 @@ export class RelayView {
       this.#fault = `At ${known.endpoint}: ${error.message}`;
       if (!this.#isInTrouble) log.warn("Can't ask the relay's admin API", { reason: this.#fault });
       this.#isInTrouble = true;
-      if (wasUp) this.#options.changed(new Set(this.#clusters.keys()));
+      if (wasUp) this.#options.changed();
       return error instanceof RelayUnreachable ? Math.max(pollMs, error.retryAfterMs) : pollMs;
     }
   }
@@ -147,7 +161,8 @@ export class RelayView {
       JSON.stringify([before.clusters.get(id), before.agents.get(id)]) !==
         JSON.stringify([this.#clusters.get(id), this.#agents.get(id)])
     );
-    if (changed.length > 0 || !before.wasUp) this.#options.changed(new Set(changed));
+    if (!before.wasUp) this.#options.changed();
+    else if (changed.length > 0) this.#options.changed(new Set(changed));
   }
 }
 

@@ -6,8 +6,14 @@ extraArgs, which name an option themselves, win. */}}
 {{- $extraArgs := .Values.extraArgs }}
 {{- range list
   (list "watch-namespaces" .Values.watchNamespaces)
+  (list "controllers" .Values.controllers)
   (list "id-prefix" .Values.idPrefix)
   (list "resync" .Values.resync)
+  (list "relay-admin-url" .Values.relayAdminUrl)
+  (list "relay-secret" .Values.relaySecret)
+  (list "relay-selector" .Values.relaySelector)
+  (list "argocd-server" .Values.argocdServer)
+  (list "argocd-namespaces" .Values.argocdNamespaces)
   (list "log-level" .Values.logLevel)
   (list "log-format" .Values.logFormat)
 }}
