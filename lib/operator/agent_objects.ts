@@ -1,7 +1,7 @@
 /** What is made in the cluster for one tunnel: pure functions from a Tunnel to objects. */
 import type { KubeObject, OwnerReference } from "../kube/objects.ts";
 import { apiVersionOf } from "../kube/resources.ts";
-import { managedByLabel, manager, tunnelLabel } from "./api/schema.ts";
+import { group, managedByLabel, manager, tunnelLabel, version } from "./api/schema.ts";
 import type { CaRef, TunnelSpec } from "./api/tunnel.ts";
 import { targetsFolder, targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
@@ -91,6 +91,21 @@ export function entrySecret(
     stringData: {
       "cluster.json": `${JSON.stringify(entry)}\n`,
       "targets.json": `${JSON.stringify(targets)}\n`,
+      "cluster.yaml": `${JSON.stringify(clusterOf(entry), undefined, 2)}\n`,
+    },
+  };
+}
+
+/** The Cluster that admits the tunnel, for the relay's operator: JSON, which is YAML too. */
+function clusterOf({ id, tokens, targetAddr }: Readonly<Record<string, unknown>>): unknown {
+  const digests = tokens as readonly { readonly name: string; readonly tokenSha256: string }[];
+  return {
+    apiVersion: `${group}/${version}`,
+    kind: "Cluster",
+    metadata: { name: id },
+    spec: {
+      tokens: digests.map(({ name, tokenSha256 }) => ({ name, sha256: tokenSha256 })),
+      ...targetAddr !== undefined && { targets: [targetAddr], argocd: { enabled: true } },
     },
   };
 }

@@ -1,10 +1,11 @@
 /** Clusters: entries of the relay, and Argo CD's Secrets. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { clusters } from "../../lib/operator/api/crds.ts";
+import { clusters, tunnels } from "../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../lib/operator/management/argocd.ts";
 import { events, pods, secrets } from "../../lib/kube/resources.ts";
 import { eventually } from "../support/deadline.ts";
-import { digest } from "./harness.ts";
+import { clusterSpec } from "../../lib/operator/api/cluster.ts";
+import { Cluster as Edge, digest } from "./harness.ts";
 import { Hub, relayUrl } from "./hub.ts";
 
 const secretName = "culvert-cluster-edge-1";
@@ -290,4 +291,27 @@ Deno.test("nothing is written while nothing changes", async () => {
   const asked = hub.relay.calls.length;
   await eventually(() => hub.relay.calls.length > asked + 30, "ten more rounds");
   equal(hub.kube.writes.length, before);
+});
+
+Deno.test("a Tunnel's Secret holds the Cluster that lets it in, and no token", async () => {
+  const edge = new Edge();
+  edge.putTunnel({
+    relay: {
+      url: "wss://relay.test/connect",
+      registration: { secret: { name: "home-entry" } },
+    },
+    kubernetesApi: { serviceAccountName: "default" },
+  });
+  await using _ = edge.start();
+  await edge.condition(tunnels, "home", "Registered", "EntryWritten");
+  const data = edge.kube.read(secrets, "apps", "home-entry")!["data"] as Record<string, string>;
+  const texts = Object.values(data).map((text) => atob(text)).join("\n");
+  ok(!texts.includes("agent-token"), "no token leaves the cluster");
+  const cluster = JSON.parse(atob(data["cluster.yaml"]!));
+  clusterSpec.parse(cluster.spec);
+  const hub = new Hub();
+  hub.kube.put(clusters, { ...cluster, metadata: { ...cluster.metadata, namespace: "hub" } });
+  await using _hub = hub.start({ relayAdminUrl: undefined });
+  await hub.condition("apps-home", "Ready", "Ready");
+  deepEqual(hub.entries()["apps-home"], JSON.parse(atob(data["cluster.json"]!)));
 });

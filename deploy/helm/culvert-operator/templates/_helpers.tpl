@@ -80,3 +80,61 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [events]
   verbs: [create]
 {{- end }}
+
+{{/* What the operator works on, as a list; "true" where one is asked for. */}}
+{{- define "culvert-operator.works" -}}
+{{- if has .controller (.root.Values.controllers | default (list "tunnels")) }}true{{ end }}
+{{- end }}
+
+{{/* Namespaces that it works in, with commas between; beside a relay, the release's. */}}
+{{- define "culvert-operator.namespaces" -}}
+{{- if .Values.watchNamespaces }}
+{{- join "," .Values.watchNamespaces }}
+{{- else if not (include "culvert-operator.works" (dict "root" . "controller" "tunnels")) }}
+{{- .Release.Namespace }}
+{{- end }}
+{{- end }}
+
+{{/* What it does for Clusters and RegistrationTokens in the relay's namespace. */}}
+{{- define "culvert-operator.clusterRules" -}}
+- apiGroups: [culvert.dev]
+  resources: [clusters]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [culvert.dev]
+  resources: [registrationtokens]
+  verbs: [get, list, watch, patch]
+- apiGroups: [culvert.dev]
+  resources: [clusters/status, registrationtokens/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch]
+# The relay's pods are told to read their files at once.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{/* What it does where Argo CD is. */}}
+{{- define "culvert-operator.argocdRules" -}}
+# To see Secrets that somebody else has made for a cluster; there is no right to list some of them.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [argoproj.io]
+  resources: [applications]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{/* All that it does in the namespaces that it works in. */}}
+{{- define "culvert-operator.allRules" -}}
+{{- if include "culvert-operator.works" (dict "root" . "controller" "tunnels") }}
+{{- include "culvert-operator.rules" . }}
+{{- end }}
+{{- if include "culvert-operator.works" (dict "root" . "controller" "clusters") }}
+{{ include "culvert-operator.clusterRules" . }}
+{{- end }}
+{{- end }}
