@@ -164,3 +164,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $inNamespace := printf "%s.%s" $service .Release.Namespace }}
 {{- .Values.admin.hosts | default (printf "%s,%s,%s.svc,%s.svc.cluster.local" $service $inNamespace $inNamespace $inNamespace) }}
 {{- end }}
+
+{{/* The chart's own Secret of clusters; the operator's has a name of its own, which is not taken. */}}
+{{- define "culvert-relay.clustersSecret" -}}
+{{- $name := printf "%s-clusters" (include "culvert-relay.fullname" .) }}
+{{- ternary (printf "%s-values" $name) $name (and .Values.operator.enabled (eq $name "culvert-relay-clusters")) }}
+{{- end }}
+
+{{/* The Secret of admin tokens: the one that is given, or the operator's. */}}
+{{- define "culvert-relay.adminTokensSecret" -}}
+{{- .Values.admin.tokensSecret | default (ternary "culvert-relay-admin-tokens" "" .Values.operator.enabled) }}
+{{- end }}

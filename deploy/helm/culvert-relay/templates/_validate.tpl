@@ -154,7 +154,7 @@
 {{- end }}
 {{- with .admin }}
 {{- if .enabled }}
-{{- if not .tokensSecret }}
+{{- if not (include "culvert-relay.adminTokensSecret" $) }}
 {{- $problems = append $problems "admin.tokensSecret is missing: name a Secret whose key tokens.json is the list of admin tokens" }}
 {{- end }}
 {{- if and (not $.Values.tls.enabled) (not $.Values.trustedProxies) }}
