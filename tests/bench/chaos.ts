@@ -18,6 +18,8 @@ Options:
   --callers N          Callers at the same time (default 8)
   --every S            Mean seconds between two disturbances (default 3)
   --max-freeze S       The longest freeze in seconds (default 14)
+  --log FILE           Where relay and agents log, at level info (default: a temporary file, which
+                       is kept when the run fails)
   --help               Print this text
 
 A request that fails with 502, 503, 504 or a broken connection while something of its cluster is

@@ -16,6 +16,8 @@ Options:
   --seed N             Seed of what is sent and when things restart (default: random, printed)
   --callers N          Callers at the same time (default 12)
   --every S            Mean seconds between two restarts in each cluster (default 15)
+  --log FILE           Where relay and agents log, at level info (default: a temporary file, which
+                       is kept when the run fails)
   --help               Print this text
 
 A request that fails with 502, 503, 504 or a broken connection while something restarts "failed

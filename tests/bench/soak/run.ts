@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { positiveInteger, positiveNumber, UsageError } from "../options.ts";
 import { pause, poll } from "../wait.ts";
 import { Disturbances } from "./disturbances.ts";
+import { LogFile } from "./log_file.ts";
 import { Random } from "./random.ts";
 import { Tally } from "./tally.ts";
 import { runCaller } from "./traffic.ts";
@@ -41,6 +42,8 @@ interface RunOptions {
   readonly callers: number;
   readonly everySeconds: number;
   readonly maxFreezeSeconds: number;
+  /** Where the programs' logs go; undefined for a file that is kept when the run fails. */
+  readonly log: string | undefined;
   readonly isHelp: boolean;
 }
 
@@ -55,6 +58,7 @@ function readOptions(kind: Kind, args: readonly string[]): RunOptions {
     callers: positiveInteger("callers", values.callers ?? kind.callers),
     everySeconds: positiveNumber("every", values.every ?? kind.every),
     maxFreezeSeconds: positiveNumber("max-freeze", values["max-freeze"] ?? kind.maxFreeze),
+    log: values.log,
     isHelp: values.help ?? false,
   };
 }
@@ -69,6 +73,7 @@ function parse(args: readonly string[]) {
         callers: { type: "string" },
         every: { type: "string" },
         "max-freeze": { type: "string" },
+        log: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -101,7 +106,12 @@ async function run(kind: Kind, options: RunOptions, signal: AbortSignal): Promis
   say(`seed ${options.seed}, ${options.minutes} minutes, ${options.callers} callers`);
   const disturbances = new Disturbances();
   const tally = new Tally();
-  await using world = await World.start({ plan, signal, disturbances, onEvent: say });
+  using log = await LogFile.open(kind.name, options.log);
+  await using world = await World.start({
+    ...{ plan, signal, disturbances },
+    onEvent: say,
+    onLogLine: (line) => log.write(line),
+  });
   const watch = await Watch.start(world.watched);
   await sendTraffic({ options, plan, world, disturbances, tally, watch, signal, say });
 
@@ -117,8 +127,10 @@ async function run(kind: Kind, options: RunOptions, signal: AbortSignal): Promis
     `streams that relay and agents still had when all callers were gone: ${stuckStreams}`,
     tally.summary(),
   ].join("\n"));
-  return tally.total("lost") === 0 && tally.total("wrong") === 0 && stuckStreams === 0 &&
+  const isClean = tally.total("lost") === 0 && tally.total("wrong") === 0 && stuckStreams === 0 &&
     recoveryMs <= MAX_RECOVERY_MS;
+  if (isClean) log.succeeded();
+  return isClean;
 }
 
 /** Prints lines with the time since the beginning. */

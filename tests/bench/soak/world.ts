@@ -53,6 +53,8 @@ export interface WorldOptions {
   readonly disturbances: Disturbances;
   /** Told what happens to programs, and what they log as an error. */
   readonly onEvent: (line: string) => void;
+  /** Told every line that relay and agents log. */
+  readonly onLogLine: (line: string) => void;
 }
 
 /** A program, and how it is started again. */
@@ -237,7 +239,8 @@ export class World implements AsyncDisposable {
 
   #logOf(name: string): (line: string) => void {
     return (line) => {
-      if (!line.includes('"level":"warn"')) this.#options.onEvent(`${name}: ${line}`);
+      this.#options.onLogLine(`${name}: ${line}`);
+      if (!/"level":"(info|warn)"/.test(line)) this.#options.onEvent(`${name}: ${line}`);
     };
   }
 
@@ -270,5 +273,5 @@ async function freeze(process: Subprocess, forMs: number, signal: AbortSignal): 
   }
 }
 
-/** Only warnings and errors; as JSON, so that their level can be told. */
-const logArgs = ["-log-level", "warn", "-log-format", "json"];
+/** As a user has it; as JSON, so that the level can be told. */
+const logArgs = ["-log-level", "info", "-log-format", "json"];
