@@ -330,6 +330,22 @@ Deno.test("culvert-agent: targets are a file that the agent takes, and a change 
   equal(only(changed, "Deployment"), deployment);
 });
 
+Deno.test("culvert-relay: its NetworkPolicy lets relays reach each other's workers", async () => {
+  const values = ["--values", `${valuesFolder}relay/callers-ca.yaml`];
+  const policy = async (...more: string[]) => {
+    const args = [...values, "--set", "networkPolicy.enabled=true", ...more];
+    return parse(only(await manifests("relay", args), "NetworkPolicy")).spec;
+  };
+  const ranges = (rules: readonly { ports?: readonly { port: number; endPort?: number }[] }[]) =>
+    rules.flatMap(({ ports = [] }) => ports)
+      .filter(({ endPort }) => endPort !== undefined)
+      .map(({ port, endPort }) => [port, endPort]);
+  const one = await policy();
+  deepEqual([ranges(one.ingress), ranges(one.egress)], [[], []]);
+  const several = await policy("--set", "workers=3");
+  deepEqual([ranges(several.ingress), ranges(several.egress)], [[[8081, 8087]], [[8080, 8087]]]);
+});
+
 Deno.test("culvert-relay: who may call, by what is configured", async () => {
   const callers = async (...args: string[]) => {
     const deployment = only(await manifests("relay", args), "Deployment");
