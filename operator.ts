@@ -112,15 +112,16 @@ function makeOperator(options: OperatorOptions, log: Log): Parts {
     if (!leader.leads) throw new Error("This replica does not lead any more");
   };
   const client = new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite });
+  const fetchRelay = relayFetch();
   const relays = new RelayApi({
-    fetch: relayFetch(),
+    fetch: fetchRelay,
     mayWrite,
     answered: (method, code) => metrics.relayAnswered(method, code),
   });
   const digest = (text: string) => Buffer.from(tokenDigest(text)).toString("hex");
   const newToken = () => randomBytes(agentTokenBytes).toString("hex");
   const operator: Operator = new Operator({
-    ...{ client, relays, digest, newToken },
+    ...{ client, relays, watchRelay: fetchRelay, digest, newToken },
     settings: {
       namespace,
       idPrefix: options.idPrefix ?? "",

@@ -16,6 +16,7 @@ import {
 import { DnsKeeper, type DnsResult } from "./dns_keeper.ts";
 import { type KeptRecord, withIntended } from "./dns/kept_records.ts";
 import type { FoundAccess } from "./relay_accesses.ts";
+import type { RelayChange } from "./relay_watches.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
@@ -49,10 +50,13 @@ interface Plan {
 interface Answer {
   readonly digest: string;
   readonly verdict: Verdict;
+  readonly saidMs: number;
   readonly untilMs: number;
 }
 
 const refusalMs = 5 * 60_000;
+/** A change at the relay that is told so soon after a PUT is that PUT's. */
+const ownChangeMs = 5_000;
 /** How often what could not be cleaned up is tried again. */
 const maxRetryMs = 2_000;
 
@@ -74,6 +78,23 @@ export class BindingReconciler {
 
   get #retryMs(): number {
     return Math.min(maxRetryMs, this.#context.settings.checkMs);
+  }
+
+  /**
+   * Somebody has changed a service at a relay: it is put again with the next look.
+   *
+   * @returns the key of the binding that it belongs to
+   */
+  changedAtRelay({ endpoint, name: service, type }: RelayChange): string | undefined {
+    const isGone = type === "DELETED";
+    const key = `${endpoint} ${service}`;
+    const known = this.#answers.get(key);
+    if (!known || (!isGone && performance.now() - known.saidMs < ownChangeMs)) return undefined;
+    this.#answers.delete(key);
+    for (const { key, routes } of this.#context.routes().bindings.values()) {
+      if (routes.some(({ id }) => id === service)) return key;
+    }
+    return undefined;
   }
 
   /** @returns after how many milliseconds the binding wants to be looked at again */
@@ -253,7 +274,12 @@ export class BindingReconciler {
     const last = this.#answers.get(key);
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
     const answer = await this.#ask(access, service, entry, policy);
-    const kept = { digest, verdict: answer.verdict, untilMs: performance.now() + answer.forMs };
+    const kept = {
+      digest,
+      verdict: answer.verdict,
+      saidMs: performance.now(),
+      untilMs: performance.now() + answer.forMs,
+    };
     this.#answers.set(key, kept);
     return kept;
   }

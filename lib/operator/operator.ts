@@ -16,7 +16,8 @@ import type { Context, OperatorSettings } from "./context.ts";
 import { RelayAccesses } from "./relay_accesses.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
-import type { RelayApi } from "./relay_api.ts";
+import type { RelayApi, RelayFetch } from "./relay_api.ts";
+import { type RelayChange, RelayWatches } from "./relay_watches.ts";
 import {
   type CompiledBinding,
   compileRoutes,
@@ -32,6 +33,8 @@ import { type Followed, World } from "./world.ts";
 export interface OperatorOptions {
   readonly client: KubeClient;
   readonly relays: RelayApi;
+  /** Sends requests to relays that are answered for as long as they are up. */
+  readonly watchRelay: RelayFetch;
   readonly settings: OperatorSettings;
   readonly watchNamespaces: readonly string[];
   readonly digest: Digest;
@@ -66,6 +69,9 @@ export class Operator {
   readonly #annotations: ServiceAnnotations;
   readonly #policies: AccessPolicies;
   readonly #cas: CaTexts;
+  readonly #watches: RelayWatches;
+  /** Of the accesses that are watched. */
+  #watched = -1;
   #tunnels = new Map<string, Tunnel>();
   #table: RouteTable = { bindings: new Map(), tunnels: new Map() };
   /** What each binding and each tunnel was last asked to be. */
@@ -102,6 +108,12 @@ export class Operator {
       tunnel: (key) => this.#tunnels.get(key),
     };
     this.#cas = new CaTexts(this.#context, () => this.#compileSoon());
+    this.#watches = new RelayWatches({
+      fetch: options.watchRelay,
+      changed: (change) => this.#changedAtRelay(change),
+      log,
+      ...options.firstBackoffMs !== undefined && { firstBackoffMs: options.firstBackoffMs },
+    });
     this.#tunnelReconciler = new TunnelReconciler({
       context: this.#context,
       probe: options.probe,
@@ -158,7 +170,8 @@ export class Operator {
     clearTimeout(this.#compileTimer);
     this.#compileTimer = undefined;
     this.#cas.stop();
-    await this.#queue.stop();
+    this.#watched = -1;
+    await Promise.all([this.#queue.stop(), this.#watches.stop()]);
   }
 
   /** A Tunnel as it is now: one that the caches do not have yet is asked for. */
@@ -206,6 +219,26 @@ export class Operator {
       }
       default:
         return this.#addTunnelOf(object);
+    }
+  }
+
+  /** Follows the relays of all tunnels, as they are reached now. */
+  #followRelays(): void {
+    const { accesses } = this.#context;
+    if (!this.#isActing || this.#watched === accesses.version) return;
+    this.#watched = accesses.version;
+    this.#watches.follow(accesses.all());
+  }
+
+  #changedAtRelay(change: RelayChange): void {
+    if (!this.#isActing || change.kind === "policies") return;
+    if (change.kind === "services") {
+      const binding = this.#bindings.changedAtRelay(change);
+      if (binding !== undefined) this.#queue.add(`binding:${binding}`);
+      return;
+    }
+    for (const key of this.#tunnelReconciler.changedAtRelay(change)) {
+      this.#queue.add(`tunnel:${key}`);
     }
   }
 
@@ -336,6 +369,7 @@ export class Operator {
     }
     const before = this.#tunnelReconciler.registration(name)?.reason;
     const again = await this.#tunnelReconciler.reconcile(tunnel);
+    this.#followRelays();
     // Its bindings wait for that.
     if (before !== this.#tunnelReconciler.registration(name)?.reason) this.#compileSoon();
     return again;

@@ -22,6 +22,9 @@ export class RelayAccesses {
   /** By the tunnel's key: its uid, and the owner of its entries. */
   readonly #owners = new Map<string, { uid: string | undefined; owner: string }>();
 
+  /** Changes with {@link all}. */
+  version = 0;
+
   constructor(client: KubeClient) {
     this.#client = client;
   }
@@ -54,6 +57,7 @@ export class RelayAccesses {
       },
       owner: await this.ownerOf(tunnel),
     };
+    if (JSON.stringify(last) !== JSON.stringify(found)) this.version++;
     this.#last.set(tunnel.key, found);
     return found;
   }
@@ -63,8 +67,14 @@ export class RelayAccesses {
     return this.#last.get(tunnelKey);
   }
 
+  /** The accesses of all tunnels. */
+  *all(): Generator<RelayAccess> {
+    for (const { access } of this.#last.values()) yield access;
+  }
+
   /** A tunnel is gone, and nothing of it is left at the relay. */
   forget(tunnelKey: string): void {
+    this.version++;
     this.#last.delete(tunnelKey);
     this.#owners.delete(tunnelKey);
   }

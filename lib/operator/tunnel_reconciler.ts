@@ -35,6 +35,7 @@ import {
   titleOf,
   writeStatus,
 } from "./context.ts";
+import type { RelayChange } from "./relay_watches.ts";
 import { type PutOutcome, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import { type Sidecars, sidecarsOf } from "./injection/sidecar.ts";
 import { targetsText, type TunnelTable } from "./route_table.ts";
@@ -63,6 +64,9 @@ const probeMs = 1_000;
 /** Agents that have not taken a table after this time have a problem. */
 const takeMs = 60_000;
 
+/** A change at the relay that is told so soon after a PUT is that PUT's. */
+const ownChangeMs = 5_000;
+
 /** How often what could not be cleaned up is tried again. */
 const maxRetryMs = 2_000;
 /** Agents that have not connected after this time have a problem. */
@@ -73,6 +77,9 @@ interface Registration {
   /** Of entry, endpoint and token. */
   readonly digest: string;
   readonly verdict: Verdict;
+  /** Endpoint and id. */
+  readonly place: string;
+  readonly saidMs: number;
   readonly untilMs: number;
 }
 
@@ -96,6 +103,8 @@ export class TunnelReconciler {
   readonly #context: Context;
   readonly #registrations = new Map<string, Registration>();
   readonly #tokens = new AgentTokens();
+  /** Tunnels whose entry somebody has deleted at the relay. */
+  readonly #lost = new Set<string>();
   readonly #deliveries = new Map<string, Delivery>();
   /** By tunnel: what its agents serve, as {@link targetsText} has each target. */
   readonly #served = new Map<string, ReadonlySet<string>>();
@@ -115,8 +124,29 @@ export class TunnelReconciler {
     return this.#registrations.get(tunnelKey)?.verdict;
   }
 
+  /**
+   * An entry at a relay has changed, or its agents have. What somebody else has changed is put again
+   * with the next look.
+   *
+   * @returns the keys of the tunnels that are about it
+   */
+  changedAtRelay({ endpoint, kind, type, name }: RelayChange): readonly string[] {
+    const own = [...this.#registrations].filter(([, { place }]) => place === `${endpoint} ${name}`);
+    if (kind !== "clusters") return own.map(([key]) => key);
+    for (const [key, known] of own) {
+      const isGone = type === "DELETED";
+      const isOwn = known.verdict.status === "True" &&
+        performance.now() - known.saidMs < ownChangeMs;
+      if (isOwn && !isGone) continue;
+      if (isGone) this.#lost.add(key);
+      this.#registrations.set(key, { ...known, digest: "" });
+    }
+    return own.map(([key]) => key);
+  }
+
   /** The tunnel is gone from the cluster. */
   forget(tunnelKey: string): void {
+    this.#lost.delete(tunnelKey);
     this.#registrations.delete(tunnelKey);
     this.#tokens.forget(tunnelKey);
     this.#deliveries.delete(tunnelKey);
@@ -144,6 +174,7 @@ export class TunnelReconciler {
     const progress: Progress = { id, verdicts: {}, status: this.#agentsStatus(tunnel) };
     let again = this.#context.settings.checkMs;
     try {
+      if (this.#lost.has(tunnel.key)) await this.#writeLost(tunnel, progress);
       if (registration.api) await this.#record(tunnel, id, registration.api.endpoint);
       const token = await this.#token(tunnel, id, progress);
       if (token) again = Math.min(again, await this.#agents(tunnel, token, progress));
@@ -159,6 +190,20 @@ export class TunnelReconciler {
     const registered = this.#registrations.get(tunnel.key);
     const waitMs = (registered?.untilMs ?? Infinity) - performance.now();
     return Math.max(100, Math.min(again, waitMs));
+  }
+
+  /** That the entry is gone is told before it is put again, which may be refused. */
+  async #writeLost(tunnel: ReadableTunnel, { status }: Progress): Promise<void> {
+    const { conditions = [], tokenSecret, routes, routesHash } = tunnel.status;
+    const others = conditions.filter(({ type }) => !["Ready", "Registered"].includes(type))
+      .map(({ type, status, reason, message }) => [type, { status, reason, message }]);
+    const lost = no("NotFound", "The relay does not have the entry any more; it is put again");
+    await this.#writeStatus(tunnel, { Registered: lost, ...Object.fromEntries(others) }, {
+      ...status,
+      ...tokenSecret !== undefined && { tokenSecret },
+      ...routes !== undefined && { routes },
+      ...routesHash !== undefined && { routesHash },
+    });
   }
 
   /** What clean-up needs is written down before there is anything to clean up. */
@@ -258,7 +303,10 @@ export class TunnelReconciler {
     if (last?.digest === said && performance.now() < last.untilMs) return last.verdict;
     const remember = (verdict: Verdict, forMs: number): Verdict => {
       const untilMs = performance.now() + forMs;
-      this.#registrations.set(tunnel.key, { digest: said, verdict, untilMs });
+      const saidMs = performance.now();
+      const place = `${access.endpoint} ${id}`;
+      this.#registrations.set(tunnel.key, { digest: said, verdict, place, saidMs, untilMs });
+      this.#lost.delete(tunnel.key);
       return verdict;
     };
     try {

@@ -112,6 +112,7 @@ export class Cluster {
         firstBackoffMs: 10,
         maxBackoffMs: 50,
       }),
+      watchRelay: relay.fetch,
       settings: {
         namespace: "ops",
         idPrefix: "",

@@ -38,9 +38,72 @@ export class FakeRelay {
     return this.calls.filter((call) => !call.startsWith("GET"));
   }
 
-  readonly fetch: RelayFetch = async (url, { method, headers, body }) => {
+  /** Writers of the watches that are open. */
+  readonly watches = new Set<(line: unknown) => void>();
+  /** Queries of all watches, in order. */
+  readonly watchQueries: string[] = [];
+  /** Whether versions from before have been forgotten. */
+  isExpired = false;
+  #version = 0;
+
+  /** Tells watches of a change. */
+  tell(type: string, kind: string, object: unknown): void {
+    this.#version++;
+    for (const write of this.watches) write({ type, kind, object, version: `v-${this.#version}` });
+  }
+
+  /** Somebody deletes an entry by hand. */
+  lose(kind: "clusters" | "services", name: string): void {
+    this[kind].delete(name);
+    this.tell("DELETED", kind, kind === "clusters" ? { id: name } : { name });
+  }
+
+  /** Cuts all watches. */
+  endWatches(): void {
+    for (const end of this.#ends) end();
+  }
+
+  readonly #ends = new Set<() => void>();
+
+  #watch(query: URLSearchParams, signal: AbortSignal): Response {
+    this.watchQueries.push(String(query));
+    if (query.has("since") && this.isExpired) {
+      return refused(410, "expired", "the version is too old");
+    }
+    const encoder = new TextEncoder();
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        const write = (line: unknown) =>
+          controller.enqueue(encoder.encode(`${JSON.stringify(line)}\n`));
+        if (!query.has("since")) {
+          for (const id of this.clusters.keys()) {
+            write({ type: "ADDED", kind: "clusters", object: { id } });
+          }
+          for (const name of this.services.keys()) {
+            write({ type: "ADDED", kind: "services", object: { name } });
+          }
+        }
+        write({ type: "BOOKMARK", version: `v-${this.#version}` });
+        this.watches.add(write);
+        const end = () => {
+          this.watches.delete(write);
+          this.#ends.delete(end);
+          controller.error(new TypeError("the connection was closed"));
+        };
+        this.#ends.add(end);
+        signal.addEventListener("abort", end, { once: true });
+      },
+    });
+    return new Response(body);
+  }
+
+  readonly fetch: RelayFetch = async (url, { method, headers, body, signal }) => {
     await Promise.resolve();
-    const { pathname } = new URL(url);
+    const { pathname, searchParams } = new URL(url);
+    if (pathname === "/admin/v1/watch") {
+      if (this.isAway) throw new TypeError("connection refused");
+      return this.#watch(searchParams, signal);
+    }
     this.calls.push(`${method} ${pathname}`);
     if (this.isAway) throw new TypeError("connection refused");
     const token = this.tokens.get((headers["authorization"] ?? "").replace("Bearer ", ""));

@@ -1,0 +1,98 @@
+/** What changes at the relay is seen at once, and not only with the next resync. */
+import assert from "node:assert/strict";
+import { events } from "../../lib/kube/resources.ts";
+import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { eventually } from "../support/deadline.ts";
+import { Cluster, conditionsOf, route } from "./harness.ts";
+
+async function watched(cluster: Cluster): Promise<void> {
+  await eventually(() => cluster.relay.watches.size === 1, "one watch of the relay");
+}
+
+Deno.test("an entry that is deleted at the relay is NotFound at once, and put again", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const reasons: unknown[] = [];
+  await using _ = cluster.start({
+    kube: (fetch) => async (path, init) => {
+      const answer = await fetch(path, init);
+      if (init.method !== "GET" && path.includes("/tunnels/home/status")) {
+        const conditions = conditionsOf(cluster.kube.read(tunnels, "apps", "home"));
+        reasons.push(conditions.find(({ type }) => type === "Registered")?.reason);
+      }
+      return answer;
+    },
+  });
+  await cluster.ready();
+  await watched(cluster);
+  reasons.length = 0;
+  cluster.relay.lose("clusters", "apps-home");
+  await eventually(() => cluster.relay.clusters.has("apps-home"), "the entry to be back");
+  await cluster.ready();
+  assert.deepEqual(reasons, ["NotFound", "Registered"]);
+  const told = cluster.kube.all(events).filter(({ reason }) => reason === "NotFound");
+  assert.equal(told.length, 1);
+});
+
+Deno.test("a service that is deleted at the relay is put again at once", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "shop", "Ready", "Ready");
+  await watched(cluster);
+  const [[name]] = cluster.relay.services as unknown as [[string, unknown]];
+  cluster.relay.lose("services", name);
+  await eventually(() => cluster.relay.services.has(name), "the service to be back");
+});
+
+Deno.test("what was deleted while no watch was open is noticed by the next one", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using running = cluster.start();
+  await cluster.ready();
+  await watched(cluster);
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  const { relay } = cluster;
+  relay.isExpired = true;
+  relay.isAway = true;
+  relay.endWatches();
+  relay.clusters.delete("apps-home");
+  relay.isAway = false;
+  await eventually(() => relay.clusters.has("apps-home"), "the entry to be back");
+  const queries = relay.watchQueries;
+  assert.ok(queries.some((query) => query.startsWith("since=")), "it goes on where it was");
+  assert.ok(queries.filter((query) => query === "").length >= 2, "and lists anew after a 410");
+});
+
+Deno.test("a pending tunnel is registered as soon as the relay accepts it", async () => {
+  const cluster = new Cluster();
+  const token = { prefixes: [""], suffixes: [""], autoAccept: false };
+  cluster.relay.tokens.set("admin-token", token);
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.condition(tunnels, "home", "Registered", "PendingAcceptance");
+  await watched(cluster);
+  cluster.relay.tokens.set("admin-token", { ...token, autoAccept: true });
+  cluster.relay.tell("MODIFIED", "clusters", { id: "apps-home", accepted: true });
+  await cluster.ready();
+});
+
+Deno.test("watches end with their tunnels, and tunnels of one relay and token share one", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putTunnel({}, "other");
+  {
+    await using _ = cluster.start();
+    await cluster.ready();
+    await cluster.ready(tunnels, "other");
+    await watched(cluster);
+    for (const name of ["home", "other"]) cluster.kube.remove(tunnels, "apps", name);
+    await eventually(() => cluster.kube.all(tunnels).length === 0, "the Tunnels to go");
+    await eventually(() => cluster.relay.watches.size === 0, "the watch to end");
+    cluster.putTunnel();
+    await cluster.ready();
+    await watched(cluster);
+  }
+  assert.equal(cluster.relay.watches.size, 0);
+});
