@@ -292,7 +292,7 @@ export class Operator {
       bindings: this.#world.values("bindings"),
       policies: this.#world.values("policies"),
       service: (key) => this.#world.get("services", key),
-      namespaceLabels: (name) => this.#world.get("namespaces", name)?.metadata.labels,
+      namespace: (name) => this.#world.get("namespaces", name)?.metadata,
       ca: (namespace, name, key) => this.#cas.get(namespace, name, key),
       idPrefix: settings.idPrefix,
     }, digest);

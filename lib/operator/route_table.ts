@@ -4,6 +4,8 @@
  */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { type AccessPolicySpec, accessPolicySpec } from "./api/access_policy.ts";
+import { hostnamesAnnotation } from "./api/schema.ts";
+import type { TunnelSpec } from "./api/tunnel.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
@@ -14,8 +16,8 @@ export interface RouteSources {
   readonly bindings: Iterable<KubeObject>;
   readonly policies: Iterable<KubeObject>;
   service(key: string): KubeObject | undefined;
-  /** Labels of a namespace; undefined when they are not known (yet). */
-  namespaceLabels(name: string): Readonly<Record<string, string>> | undefined;
+  /** Labels and annotations of a namespace; undefined when they are not known. */
+  namespace(name: string): Pick<KubeObject["metadata"], "labels" | "annotations"> | undefined;
   /** Text of a ConfigMap's key, or why there is none. */
   ca(namespace: string, name: string, key: string): { pem: string } | { fault: string };
   readonly idPrefix: string;
@@ -193,7 +195,7 @@ function admit(
   );
   if (namespaces === "All") return yes("Accepted");
   if (namespaces === "Same") return tunnel.home === namespace ? yes("Accepted") : refused;
-  const labels = sources.namespaceLabels(namespace) ?? {};
+  const labels = sources.namespace(namespace)?.labels ?? {};
   const isSelected = Object.entries(selector?.matchLabels ?? {})
     .every(([label, value]) => labels[label] === value);
   return isSelected ? yes("Accepted") : refused;
@@ -235,14 +237,8 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
 function acceptRoute(spec: RouteSpec, id: string, context: RouteContext): Verdict {
   const { tunnel, admission, object, taken, tables } = context;
   if (admission.status !== "True" || !tunnel?.spec) return admission;
-  const { hostnames: permitted } = tunnel.spec.allowedBindings;
-  const outside = permitted && spec.hostnames.find((name) => !isPermitted(name, permitted));
-  if (outside !== undefined) {
-    return no(
-      "HostnameNotPermitted",
-      `${outside} is none of the tunnel's allowedBindings.hostnames: ${permitted!.join(", ")}`,
-    );
-  }
+  const outside = hostnameFault(spec, tunnel.spec, object.metadata, context.sources);
+  if (outside !== undefined) return no("HostnameNotPermitted", outside);
   const own = keyOf(object.metadata);
   const scope = tunnel.spec.relay.registration.api?.endpoint ?? tunnel.spec.relay.url;
   for (const hostname of spec.hostnames) {
@@ -261,6 +257,25 @@ function acceptRoute(spec: RouteSpec, id: string, context: RouteContext): Verdic
     taken.hostnames.set(`${scope} ${hostname}`, `${spec.name} of TunnelBinding ${own}`);
   }
   return yes("Accepted");
+}
+
+/** Why a route may not have one of its hostnames: its tunnel says so, or its namespace. */
+function hostnameFault(
+  { hostnames }: RouteSpec,
+  { allowedBindings: { hostnames: ofTunnel } }: TunnelSpec,
+  { namespace = "" }: KubeObject["metadata"],
+  sources: RouteSources,
+): string | undefined {
+  const outside = ofTunnel && hostnames.find((name) => !isPermitted(name, ofTunnel));
+  if (outside !== undefined) {
+    return `${outside} is none of the tunnel's allowedBindings.hostnames: ${ofTunnel!.join(", ")}`;
+  }
+  const text = sources.namespace(namespace)?.annotations?.[hostnamesAnnotation];
+  const ofNamespace = text?.split(",").map((pattern) => pattern.trim());
+  const foreign = ofNamespace && hostnames.find((name) => !isPermitted(name, ofNamespace));
+  return foreign === undefined
+    ? undefined
+    : `${foreign} is none of the hostnames of namespace ${namespace}: ${text}`;
 }
 
 /** `*.example.com` permits every name below example.com, and wildcards for parts of it. */

@@ -25,6 +25,7 @@ import {
   tunnels,
 } from "./api/crds.ts";
 import { argocdApplications, clusterSecretSelector } from "./management/argocd.ts";
+import { hostnamesAnnotation } from "./api/schema.ts";
 
 /** What a world is made from. */
 export interface WorldOptions {
@@ -136,7 +137,9 @@ function briefPod({ metadata, ...rest }: KubeObject): KubeObject {
 
 function briefNamespace({ metadata }: KubeObject): KubeObject {
   const { name, uid = "", resourceVersion = "", labels = {} } = metadata;
-  return { metadata: { name, uid, resourceVersion, labels } };
+  const hostnames = metadata.annotations?.[hostnamesAnnotation];
+  const annotations = hostnames === undefined ? {} : { [hostnamesAnnotation]: hostnames };
+  return { metadata: { name, uid, resourceVersion, labels, annotations } };
 }
 
 /** Credentials are not kept: who a Secret's cluster is says everything. */

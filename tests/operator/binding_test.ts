@@ -401,3 +401,26 @@ Deno.test("what is published stays while the relay, its token or the operator is
   await cluster.ready(tunnelBindings, "shop");
   assert.deepEqual(cluster.relay.calls.filter((call) => call.startsWith("DELETE")), []);
 });
+
+Deno.test("a hostname outside its namespace's is refused by the operator, and accepted once it is permitted", async () => {
+  const cluster = new Cluster();
+  const permit = (hostnames: string) =>
+    cluster.kube.put(namespaces, {
+      metadata: { name: "apps", annotations: { "culvert.dev/hostnames": hostnames } },
+    });
+  permit("shop.example.org, *.a.example.com");
+  cluster.putTunnel();
+  cluster.putBinding("good", [
+    route("one", "web.a.example.com", { hostnames: ["web.a.example.com", "shop.example.org"] }),
+  ]);
+  cluster.putBinding("bad", [route("main", "a.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "good");
+  await routeCondition(cluster, "bad", "Accepted", "HostnameNotPermitted");
+  assert.equal(cluster.relay.services.size, 1);
+  permit("*.example.com,shop.example.org");
+  await cluster.ready(tunnelBindings, "bad");
+  permit("");
+  await routeCondition(cluster, "good", "Accepted", "HostnameNotPermitted");
+  await eventually(() => cluster.relay.services.size === 0, "the services to go", 60_000);
+});

@@ -8,6 +8,8 @@ export const version = "v1alpha1";
 /** Of our objects that have something outside the cluster. */
 export const finalizer = "culvert.dev/registered";
 /** On everything that is made for a Tunnel; its value is the Tunnel's name. */
+/** Of a namespace: which hostnames its bindings may have, with commas between. */
+export const hostnamesAnnotation = "culvert.dev/hostnames";
 export const tunnelLabel = "culvert.dev/tunnel";
 /** On everything that is made here. */
 export const managedByLabel = "app.kubernetes.io/managed-by";

@@ -1,7 +1,7 @@
 /** The operator, the relay and agents as programs, with a real API server. */
 import assert from "node:assert/strict";
 import { eventually } from "../../support/deadline.ts";
-import { secrets, services } from "../../../lib/kube/resources.ts";
+import { namespaces, secrets, services } from "../../../lib/kube/resources.ts";
 import {
   accessPolicies,
   adminToken,
@@ -212,6 +212,27 @@ function bindingOf(route: Record<string, unknown>): Record<string, unknown> {
   };
 }
 
+/** With the chart's policy, the API server itself keeps a namespace to its hostnames. */
+async function refusesForeignHostnames(world: OperatorWorld): Promise<void> {
+  const chart = await world.helm("culvert-operator", ["--set", "hostnamePolicy.enabled=true"]);
+  const policy = chart.split(/^---$/m).filter((text) => /^kind: ValidatingAdmission/m.test(text));
+  await world.apply(policy.join("---\n"));
+  await world.client.merge(namespaces, { name: namespace }, {
+    metadata: { annotations: { "culvert.dev/hostnames": "*.shop.example.com, example.org" } },
+  });
+  const said = (hostnames: string[]) => world.tryApply(bindingOf({ hostnames }));
+  let last = "";
+  await eventually(
+    async () =>
+      /must be one of \*\.shop\.example\.com, example\.org/.test(
+        last = await said(["example.org", "shop.example.com"]),
+      ),
+    () => `a refusal of the hostname; the API server said "${last}"`,
+    patienceMs,
+  );
+  assert.equal(await said(["example.org", "web.shop.example.com"]), "");
+}
+
 kubeTest("the API server refuses what an object shows to be wrong", async (kube) => {
   await using world = await OperatorWorld.start(kube);
   for (const [name, [make, message]] of Object.entries(objects)) {
@@ -219,6 +240,7 @@ kubeTest("the API server refuses what an object shows to be wrong", async (kube)
   }
   await world.putTunnel({ id: "one" });
   await assert.rejects(world.putTunnel({ id: "two" }), /id is immutable/);
+  await refusesForeignHostnames(world);
 });
 
 kubeTest(
