@@ -3,8 +3,6 @@ import type { KubeConnection } from "../../config/kube_connection.ts";
 import { readText } from "../../config/text_file.ts";
 import type { KubeFetch } from "../../kube/client.ts";
 
-/** A token is read again when it is older; kubelet renews one long before it expires. */
-const tokenAgeMs = 10_000;
 const caAgeMs = 60_000;
 
 /**
@@ -30,16 +28,13 @@ function tokenReader({ token }: KubeConnection): () => string | undefined {
   if (token === undefined) return () => undefined;
   if ("token" in token) return () => token.token;
   let value: string | undefined;
-  let readMs = -Infinity;
   return () => {
-    if (performance.now() - readMs < tokenAgeMs) return value;
     // Without the file the last token has to do; the API server says when it does not any more.
     try {
-      value = readText(token.path).trim();
+      value = readText(token.path).trim() || value;
     } catch (error) {
       if (value === undefined) throw error;
     }
-    readMs = performance.now();
     return value;
   };
 }
