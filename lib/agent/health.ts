@@ -18,7 +18,7 @@ export function healthApp(agent: Agent): Hono {
 }
 
 /** What the agent serves now, without paths of files. */
-function tableOf({ targets: { table } }: Agent): object {
+function tableOf({ targets: { table, refused } }: Agent): object {
   return {
     hash: table.hash ?? null,
     targets: table.targets.map(({ name, kind, address, usesTls, credential }) => ({
@@ -29,5 +29,6 @@ function tableOf({ targets: { table } }: Agent): object {
       credential: credential !== undefined,
     })),
     hostnames: table.hostnames,
+    ...refused && { refused },
   };
 }

@@ -14,6 +14,8 @@ export interface TargetChanges {
 
 /** Finds the target of a stream. */
 export class Targets {
+  /** The last targets file, if it could not be taken: the one before it is in use. */
+  refused: { readonly hash: string; readonly reason: string } | undefined;
   readonly #host: TargetHost;
   #table: TargetTable = { targets: [], hostnames: [] };
   #byName: ReadonlyMap<string, Target> = new Map();

@@ -43,12 +43,19 @@ import { idOf, type Tunnel } from "./tunnels.ts";
 import type { Followed } from "./world.ts";
 
 /** What the reconciler asks of agents' pods. */
-export type ProbeTargets = (address: string, port: number) => Promise<string | undefined>;
+export type ProbeTargets = (address: string, port: number) => Promise<ServedTable | undefined>;
+
+/** What an agent says of its table. */
+export interface ServedTable {
+  readonly hash: string;
+  /** A newer one that it could not take, and why. */
+  readonly refused?: { readonly hash: string; readonly reason: string };
+}
 
 /** What is made besides what all reconcilers have. */
 export interface TunnelReconcilerOptions {
   readonly context: Context;
-  /** The hash of what an agent serves; undefined if it can't be asked. */
+  /** What an agent serves; undefined if it can't be asked. */
   readonly probe: ProbeTargets;
   readonly newToken: () => string;
   /** The agents of a tunnel have taken a table: bindings may say so. */
@@ -395,14 +402,14 @@ export class TunnelReconciler {
       delivery.isServed = false;
       return delivery;
     }
-    const hashes = await Promise.all(ready.map(async (pod) => {
+    const answers = await Promise.all(ready.map(async (pod) => {
       const { podIP } = pod as { podIP?: string };
       return healthPort === 0 || podIP === undefined
         ? undefined
         : await this.#options.probe(podIP, healthPort);
     }));
-    const late = ready.filter((_pod, index) => hashes[index] !== hash);
-    const isAnswered = hashes.some((it) => it !== undefined);
+    const late = ready.filter((_pod, index) => answers[index]?.hash !== hash);
+    const isAnswered = answers.some((it) => it !== undefined);
     const ageMs = performance.now() - delivery.sinceMs;
     if (late.length === 0) this.#markServed(tunnel.key, delivery, table, yes("Programmed"));
     else {
@@ -413,7 +420,10 @@ export class TunnelReconciler {
         this.#markServed(tunnel.key, delivery, table, yes("Unverified", message));
       } else if (!delivery.isServed) {
         const count = `${late.length} of ${ready.length} agents`;
-        delivery.verdict = ageMs > takeMs
+        const refused = answers.find((it) => it?.refused?.hash === hash)?.refused;
+        delivery.verdict = refused
+          ? no("NotTaken", `${count} keep the routes before: ${refused.reason}`)
+          : ageMs > takeMs
           ? no("NotTaken", `${count} still serve other routes; see their logs`)
           : unknown("Programming", `${count} are about to take the routes`);
       }

@@ -66,6 +66,8 @@ export class Cluster {
   /** By a pod's address: the ConfigMap of its routes. */
   readonly #routesOf = new Map<string, string>();
   #tokens = 0;
+  /** Why agents do not take their table. */
+  refusal: string | undefined;
   /** By tunnel: the token that its agents are connected by. */
   readonly agentTokens = new Map<string, string>();
 
@@ -125,7 +127,14 @@ export class Cluster {
       watchNamespaces: [],
       digest,
       newToken: () => `agent-token-${++this.#tokens}`,
-      probe: (address) => Promise.resolve(this.#servedHash(address)),
+      probe: (address) => {
+        const hash = this.#servedHash(address);
+        if (hash === undefined || this.refusal === undefined) {
+          return Promise.resolve(hash === undefined ? undefined : { hash });
+        }
+        const refused = { hash, reason: this.refusal };
+        return Promise.resolve({ hash: "before", refused });
+      },
       dns: new Rfc2136({ exchange: wrap.dns?.(this.#exchange) ?? this.#exchange }),
       cloudflare: new Cloudflare({
         fetch: wrap.cloudflare?.(this.#cloudflare) ?? this.#cloudflare,

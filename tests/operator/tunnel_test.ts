@@ -496,3 +496,14 @@ Deno.test("a token that is due stays while the relay is away, and agents go on",
   await eventually(() => tokenOf(cluster) !== old, "a new token");
   await cluster.ready();
 });
+
+Deno.test("routes that the agents refuse are NotTaken with the agents' reason, until they take them", async () => {
+  const cluster = new Cluster();
+  cluster.refusal = 'Targets file "targets.yaml", entry 1 ("web"): tls: ca: is no certificate';
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  const { message } = await cluster.condition(tunnels, "home", "RoutesProgrammed", "NotTaken");
+  assert.match(message, /^2 of 2 agents keep the routes before: .*is no certificate$/);
+  cluster.refusal = undefined;
+  await cluster.ready();
+});

@@ -390,3 +390,22 @@ Deno.test("a target that refuses its credential is named, and counted by name", 
     equal(await setup.ask("api"), "credentials");
   });
 });
+
+Deno.test("the health listener tells which file was not taken and why, until one is", async () => {
+  const targets = [{ name: "web", address: "127.0.0.1:9" }];
+  await Setup.with(() => targets, async ({ folder, agent }) => {
+    const served = async () => await (await fetch(`http://${agent.healthAddress}/targets`)).json();
+    const { hash, refused } = await served();
+    equal(refused, undefined);
+    const path = `${folder}/targets.yaml`;
+    const text = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, "targets: [{name: web, address: nowhere}]");
+    await eventually(async () => (await served()).refused !== undefined, "the refusal");
+    const now = await served();
+    equal(now.hash, hash, "the file before is in use");
+    match(now.refused.reason, /entry 1 \("web"\).*address/);
+    match(now.refused.hash, /^[0-9a-f]{64}$/);
+    await Deno.writeTextFile(path, `${text}\n`);
+    await eventually(async () => (await served()).refused === undefined, "the refusal to go");
+  });
+});

@@ -1,5 +1,6 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
 import type { RelayFetch } from "../../operator/relay_api.ts";
+import type { ServedTable } from "../../operator/tunnel_reconciler.ts";
 
 /** CAs that are in use at once; a client of each is kept. */
 const maxClients = 64;
@@ -31,8 +32,11 @@ export function relayFetch(): RelayFetch {
 const probeTimeoutMs = 2_000;
 const maxProbeBytes = 1024 * 1024;
 
-/** Asks an agent's health listener for the hash of what it serves; undefined without an answer. */
-export async function probeTargets(address: string, port: number): Promise<string | undefined> {
+/** Asks an agent's health listener what it serves; undefined without an answer. */
+export async function probeTargets(
+  address: string,
+  port: number,
+): Promise<ServedTable | undefined> {
   const host = address.includes(":") ? `[${address}]` : address;
   try {
     const response = await fetch(`http://${host}:${port}/targets`, {
@@ -43,8 +47,17 @@ export async function probeTargets(address: string, port: number): Promise<strin
       await response.body?.cancel();
       return undefined;
     }
-    const { hash } = await response.json() as { hash?: unknown };
-    return typeof hash === "string" ? hash : undefined;
+    const { hash, refused } = await response.json() as {
+      hash?: unknown;
+      refused?: { hash?: unknown; reason?: unknown };
+    };
+    if (typeof hash !== "string") return undefined;
+    return {
+      hash,
+      ...refused && {
+        refused: { hash: String(refused.hash), reason: String(refused.reason).slice(0, 512) },
+      },
+    };
   } catch {
     return undefined;
   }

@@ -123,8 +123,17 @@ export class AgentTargets {
       known: [{ path, text }],
       apply: ([file]) =>
         this.#inTurn(async () => {
-          const entries = readTargets(file!.text, targetsFileName(path));
-          return this.#use(await loadFile(path, file!.text, entries), host);
+          const { targets } = host.agent;
+          try {
+            const entries = readTargets(file!.text, targetsFileName(path));
+            const about = this.#use(await loadFile(path, file!.text, entries), host);
+            targets.refused = undefined;
+            return about;
+          } catch (error) {
+            const reason = error instanceof Error ? error.message : String(error);
+            targets.refused = { hash: hashOf(file!.text), reason };
+            throw error;
+          }
         }),
       metrics,
       log,
@@ -189,9 +198,13 @@ export class AgentTargets {
     return {
       targets,
       hostnames: resolveClaims(options.hostname ?? [], targets, "Option --hostname"),
-      ...(file && { hash: createHash("sha256").update(file.text).digest("hex") }),
+      ...(file && { hash: hashOf(file.text) }),
     };
   }
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 async function loadFile(
