@@ -60,9 +60,13 @@ export interface PlacedConnection {
 /** Opens a connection, and asks for something small to learn which worker has it. */
 export async function openPlaced(relay: RunningRelay): Promise<PlacedConnection> {
   const connection = await openConnection(relay.internalAddress);
-  const id = crypto.randomUUID();
-  await connection.write(requestHead("GET", "/small", [`X-Request-Id: ${id}`]));
-  await within(readResponse(connection.reader), "an answer to place a connection");
+  let id = "";
+  // A worker learns a moment later than the agent that another one has its session.
+  await eventually(async () => {
+    id = crypto.randomUUID();
+    await connection.write(requestHead("GET", "/small", [`X-Request-Id: ${id}`]));
+    return statusOf(await within(readResponse(connection.reader), "an answer")) === 200;
+  }, "an answer that places a connection");
   // The worker that holds the session logs it, too, and says from which relay it is.
   const { worker } = await relay.waitForLog(({ message, request_id, from_relay }) =>
     message === "Request" && request_id === id && from_relay === undefined

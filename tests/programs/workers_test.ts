@@ -166,7 +166,7 @@ test("no worker outlives a parent that is killed", async () => {
 
 test("workers that stop lose no request, also between each other", async () => {
   await using target = await HeldTarget.start();
-  const args = ["-drain-delay", "3s"];
+  const args = ["-drain-delay", "5s"];
   await using relay = await startWorkers(3, { clusters: clustersOf(target), args });
   await using _agent = await startOneAgent(relay, target);
   await holderOf(relay);
@@ -357,6 +357,7 @@ test("workers' records of the audit log are whole, in one file or on standard ou
       const args = ["--audit-log", auditLog, "--callers", "open"];
       await using relay = await startWorkers(3, { clusters: clustersOf(target), args });
       await using _agent = await startOneAgent(relay, target);
+      for (const { connection } of await openAtEach(relay)) connection.destroy();
       await Promise.all(Array.from({ length: 8 }, async (_, caller) => {
         await using connection = await openConnection(relay.internalAddress);
         for (let n = 0; n < 20; n++) {

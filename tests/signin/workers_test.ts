@@ -1,6 +1,7 @@
 /** Sign-in at one relay of several workers: each connection may be another process's. */
 import { equal, notEqual } from "node:assert/strict";
 import { startWorkers } from "../programs/workers.ts";
+import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
 import { startAgent } from "../support/programs.ts";
 import { answering, startRawTarget } from "../support/target.ts";
@@ -44,7 +45,11 @@ Deno.test({
     await relay.waitForAgent("dev");
     const app = originOf({ port }, "app");
     const browser = new SocketBrowser();
-    equal((await browser.open(`${app}/`)).status, 200);
+    // A worker learns a moment later than the agent that another one has its session.
+    await eventually(
+      async () => (await browser.open(`${app}/`)).status === 200,
+      "the application, signed in",
+    );
     // A cookie counts at every worker, though nobody has given them keys.
     for (let n = 0; n < 20; n++) equal((await browser.send(`${app}/`)).status, 200);
     const thief = new SocketBrowser();
