@@ -28,6 +28,21 @@ export function checkEntry({ stored, usable }: HeldEntry, context: CheckContext)
   }
 }
 
+/** @throws {ApiError} 409 when this relay can't have the address of a service's port */
+export async function checkPort(
+  { stored, usable }: HeldEntry,
+  context: CheckContext,
+): Promise<void> {
+  if (stored.kind !== "services" || !(usable as UsableEntries["services"]).listen) return;
+  try {
+    await context.configuration.checkPort(stored.name, context.more());
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const message = error.message.replace(/^Service "[^"]*": /, "");
+    throw new ApiError(409, "address_unavailable", message, { field: "listen" });
+  }
+}
+
 /** The files' entries are theirs alone. */
 export function configured(kind: string, name: string): ApiError {
   const message = `${kind.replace(/ies$/, "y").replace(/s$/, "")} ${JSON.stringify(name)} comes ` +

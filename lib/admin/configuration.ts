@@ -23,6 +23,12 @@ export interface Configuration {
   checkCluster(cluster: ClusterEntry, more: MoreServices): void;
   /** @throws {ConfigError} when services and policies of the API do not go with the files' */
   checkServices(more: MoreServices): void;
+  /**
+   * Tries the port of one of the API's services.
+   *
+   * @throws {ConfigError} when this relay can't have the address
+   */
+  checkPort(name: string, more: MoreServices): Promise<void>;
   /** Puts the API's entries in use, in place of those of before. */
   use(entries: EntriesInUse): Promise<void>;
 }

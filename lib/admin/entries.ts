@@ -8,7 +8,7 @@ import { type EntryKind, entryKinds, type StoredEntry } from "../domain/admin.ts
 import { isolated } from "../faults.ts";
 import type { Log } from "../log.ts";
 import { ApiError, storeUnavailable } from "./api_error.ts";
-import { checkEntry } from "./check_entry.ts";
+import { type CheckContext, checkEntry, checkPort } from "./check_entry.ts";
 import { ClusterIndex, indexed } from "./cluster_index.ts";
 import type { Configuration, EntriesInUse } from "./configuration.ts";
 import { type DigestText, etagOf } from "./etag.ts";
@@ -186,7 +186,7 @@ export class AdminEntries implements EntriesView {
 
   async #process(batch: readonly Waiting[]): Promise<void> {
     for (let tries = 0; tries < maxTries; tries++) {
-      const planned = this.#planAll(batch);
+      const planned = await this.#withPorts(this.#planAll(batch));
       if (planned.length === 0) return;
       try {
         const { store } = this.#context;
@@ -224,6 +224,20 @@ export class AdminEntries implements EntriesView {
     });
   }
 
+  /** Leaves out a service whose port can't be had, which is told. Services come one at a time. */
+  async #withPorts(planned: Planned[]): Promise<Planned[]> {
+    try {
+      for (const { before, after } of planned) {
+        if (after && after !== before) await checkPort(after, this.#checkContext(after));
+      }
+      return planned;
+    } catch (error) {
+      this.#takeBack(planned);
+      for (const { waiting } of planned) waiting.reject(error);
+      return [];
+    }
+  }
+
   #plan({ kind, name, plan }: Waiting): Changed & { change?: EntryChange } {
     const before = this.get(kind, name);
     const stored = plan(before, this);
@@ -240,12 +254,16 @@ export class AdminEntries implements EntriesView {
     const { kind, name, body } = stored;
     const { usable } = readBody(kind, name, body);
     const held = { stored, usable, etag: etagOf(stored, this.#context.digest) };
-    checkEntry(held, {
+    checkEntry(held, this.#checkContext(held));
+    return held;
+  }
+
+  #checkContext(held: HeldEntry): CheckContext {
+    return {
       configuration: this.#context.configuration,
       index: this.#index,
-      more: kind === "clusters" ? () => this.#more() : () => this.#more(held),
-    });
-    return held;
+      more: held.stored.kind === "clusters" ? () => this.#more() : () => this.#more(held),
+    };
   }
 
   /** All services and policies; `changed` stands for the one of its name. */
@@ -291,13 +309,38 @@ export class AdminEntries implements EntriesView {
     try {
       await this.#use();
     } catch (error) {
-      for (const { waiting } of stored) waiting.reject(error);
+      await this.#undo(stored);
+      for (const { waiting } of stored) waiting.reject(this.#notUsable(error));
       return;
     }
     for (const { waiting, before, after } of stored) {
       this.#tell(waiting.kind, waiting.name, { before, after });
       waiting.resolve({ before, after });
     }
+  }
+
+  /** Stores what was there before changes that can't be used. */
+  async #undo(planned: readonly Planned[]): Promise<void> {
+    this.#takeBack(planned);
+    const reverse = planned.toReversed().map(({ before, change: { kind, name } }) => ({
+      ...{ kind, name, entry: before?.stored },
+    }));
+    try {
+      const { kind } = await this.#context.store.commit(reverse);
+      if (kind === "done") return;
+    } catch (error) {
+      this.#notStored(error);
+    }
+    // What is stored then counts.
+    this.#mustReload = true;
+  }
+
+  #notUsable(error: unknown): ApiError {
+    const reason = reasonOf(error);
+    this.#context.log.error("Could not use a change of the admin API; it was taken back", {
+      reason,
+    });
+    return new ApiError(422, "unusable", `the relay can't use the entry: ${reason}`);
   }
 
   #notStored(error: unknown): unknown {

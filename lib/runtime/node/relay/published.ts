@@ -88,7 +88,7 @@ export class Published implements Configuration {
     return this.#inTurn(async () => {
       const unserved = checkTogether(this.#clusters, services, this.#context);
       const merged = this.#merge(services, this.#added);
-      const changes = await this.#useServices(merged);
+      const changes = await this.#useServices(merged, services);
       this.#services = services;
       this.version++;
       for (const warning of [...services.warnings, ...unserved]) this.#relay.log.warn(warning);
@@ -103,7 +103,7 @@ export class Published implements Configuration {
     return this.#inTurn(async () => {
       if (!isSameServices(added, this.#added)) {
         this.#goodClusters = new WeakSet();
-        await this.#useServices(this.#merge(this.#services, added));
+        await this.#useServices(this.#merge(this.#services, added), this.#services);
       }
       await this.#useClusters(this.#clusters, added);
       this.#added = added;
@@ -136,6 +136,14 @@ export class Published implements Configuration {
 
   checkServices(more: MoreServices): void {
     addServices(this.#services, more, this.#context);
+  }
+
+  checkPort(name: string, more: MoreServices): Promise<void> {
+    return this.#inTurn(async () => {
+      const { services } = this.#merge(this.#services, more);
+      const change = await this.#users.ports.prepare(services, (it) => it.name === name);
+      await change.undo();
+    });
   }
 
   /** Services as far as what a cluster's entry says about policies is concerned. */
@@ -238,9 +246,11 @@ export class Published implements Configuration {
     this.#leftOut = new Set([...others, ...leftOut]);
   }
 
-  async #useServices(merged: Services): Promise<ServiceChanges> {
+  /** @param files whose services need their ports; an entry of the API may have been made elsewhere */
+  async #useServices(merged: Services, files: Services): Promise<ServiceChanges> {
     const { signIn, ports } = this.#users;
-    const open = await ports.prepare(merged.services);
+    const needed = new Set(files.services.map(({ name }) => name));
+    const open = await ports.prepare(merged.services, ({ name }) => needed.has(name));
     let changes: ServiceChanges;
     try {
       const use = () => this.#relay.replacePublished(merged.services, merged);

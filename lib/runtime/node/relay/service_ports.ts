@@ -32,6 +32,8 @@ export class ServicePorts {
   #ports: ReadonlyMap<string, ServicePort> = new Map();
   #tls: ServerTls | undefined;
   readonly #worker: PortSharing | undefined;
+  /** Services without the port that they are to have. */
+  #missing: ReadonlySet<string> = new Set();
   #isClosed = false;
 
   /** @param tls What ports with TLS have. */
@@ -55,10 +57,15 @@ export class ServicePorts {
   /**
    * Opens what other services need in addition; ports that are not touched go on.
    *
+   * @param needsPort whether a service is refused without its port; others do without, until a later
+   *   change finds the address free
    * @returns what has it used, or undone
    * @throws {ConfigError} for an address that can't be had; everything is as it was then
    */
-  async prepare(services: readonly Service[]): Promise<PortsChange> {
+  async prepare(
+    services: readonly Service[],
+    needsPort: (service: Service) => boolean = () => true,
+  ): Promise<PortsChange> {
     if (this.#isClosed) return { commit() {}, undo() {} };
     const wanted = portsOf(services);
     const ports = new Map<string, ServicePort>();
@@ -73,9 +80,15 @@ export class ServicePorts {
       for (const port of added) port.close();
       for (const port of inTheWay) await port.listen();
     };
+    const missing = new Map<string, string>();
     try {
       for (const port of inTheWay) port.close();
-      for (const port of added) await port.listen();
+      for (const port of added) {
+        const fault = await faultOf(port);
+        if (fault === undefined) continue;
+        if (needsPort(port.service)) throw fault;
+        missing.set(port.service.name, fault.message);
+      }
     } catch (error) {
       await undo();
       throw error;
@@ -85,11 +98,21 @@ export class ServicePorts {
       commit: () => {
         for (const port of removed) port.close();
         for (const [key, service] of wanted) ports.get(key)!.service = service;
-        for (const port of added) this.#opened(port);
-        this.#ports = ports;
+        for (const port of added) if (port.isListening) this.#opened(port);
+        this.#ports = new Map([...ports].filter(([, port]) => port.isListening));
+        this.#tellMissing(missing);
         if (this.#isClosed) this.close();
       },
     };
+  }
+
+  /** Says once which services have no port. */
+  #tellMissing(missing: ReadonlyMap<string, string>): void {
+    for (const [service, reason] of missing) {
+      if (this.#missing.has(service)) continue;
+      this.#relay.log.error("A service of the admin API has no port", { service, reason });
+    }
+    this.#missing = new Set(missing.keys());
   }
 
   #portOf(service: Service): ServicePort {
@@ -120,6 +143,17 @@ export interface PortsChange {
 function portsOf(services: readonly Service[]): Map<string, Service> {
   const listening = services.filter(({ listen }) => listen !== undefined);
   return new Map(listening.map((service) => [keyOf(service), service]));
+}
+
+/** Opens a port. @returns why its address can't be had */
+async function faultOf(port: ServicePort): Promise<ConfigError | undefined> {
+  try {
+    await port.listen();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
 }
 
 function keyOf({ name, listen, listenTls }: Service): string {
