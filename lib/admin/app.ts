@@ -1,5 +1,6 @@
 /** The admin API: one Hono app for its listener. */
 import { type Context, Hono } from "hono";
+import { nameKeys } from "../config/entries/api_entries.ts";
 import { type EntryKind, entryKinds } from "../domain/admin.ts";
 import type { StatusSource } from "../domain/status.ts";
 import type { Log } from "../log.ts";
@@ -15,6 +16,7 @@ import type { AdminAuth } from "./auth.ts";
 import { isUnchanged, readConditions } from "./conditions.ts";
 import type { Changed } from "./entries.ts";
 import { type EntryOperations, type EntryRequest, shown } from "./operations.ts";
+import { pageOf } from "./page.ts";
 import { readJson } from "./request_body.ts";
 import type { Scope } from "./scope.ts";
 import { openApi } from "./openapi.ts";
@@ -150,7 +152,9 @@ export type On = (method: string, path: string, handler: Handler) => void;
 function addEntryRoutes({ operations, audit }: AdminApi, on: On): void {
   for (const kind of entryKinds) {
     on("GET", `/${kind}`, ({ exchange, scope, query }) => {
-      answer(exchange, 200, { items: operations.list(scope, kind, query("owner")) });
+      const { key } = nameKeys[kind];
+      const entries = operations.list(scope, kind, query("owner"));
+      answer(exchange, 200, pageOf(entries, (entry) => String(entry[key]), query));
       return Promise.resolve();
     });
     on("GET", `/${kind}/:name`, ({ exchange, scope, param }) => {

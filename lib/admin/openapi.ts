@@ -4,7 +4,7 @@ import { bodySchemas } from "../config/entries/api_entries.ts";
 import { type EntryKind, entryKinds } from "../domain/admin.ts";
 
 const errorStatuses: Readonly<Record<string, string>> = {
-  400: "The body is not JSON, or a header is not valid",
+  400: "The body is not JSON, or a header or parameter is not valid",
   401: "There is no token, or it is not valid",
   403: "The id, name or hostname is out of the token's scope",
   404: "There is no such entry",
@@ -31,11 +31,23 @@ const parameter = (name: string, place: "path" | "query" | "header", description
   schema: { type: "string" },
 });
 
+const pageParameters = [
+  {
+    ...parameter("limit", "query", "Items of a page"),
+    schema: { type: "integer", minimum: 1, maximum: 1_000 },
+  },
+  parameter("continue", "query", "What the page before has given"),
+];
+
 const json = (schema: object) => ({ content: { "application/json": { schema } } });
 const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 const listOf = (schema: object) => ({
   type: "object",
-  properties: { items: { type: "array", items: schema } },
+  required: ["items"],
+  properties: {
+    items: { type: "array", items: schema },
+    continue: { type: "string", description: "Leads to the next page; missing on the last one" },
+  },
 });
 
 function errors(...statuses: readonly number[]) {
@@ -100,8 +112,11 @@ function entryPaths(kind: EntryKind): object {
     [`/admin/v1/${kind}`]: {
       get: {
         summary: `All ${kind} in scope`,
-        parameters: [owner],
-        responses: { 200: { description: "The list", ...json(listOf(entry)) }, ...errors(401) },
+        parameters: [owner, ...pageParameters],
+        responses: {
+          200: { description: "The list", ...json(listOf(entry)) },
+          ...errors(400, 401),
+        },
       },
     },
     [`/admin/v1/${kind}/{name}`]: {
@@ -151,8 +166,8 @@ const items = json(listOf({ type: "object" }));
 function shows(summary: string, parameters: readonly object[] = []) {
   return {
     summary,
-    parameters,
-    responses: { 200: { description: summary, ...items }, ...errors(401, 403, 404) },
+    parameters: [...parameters, ...pageParameters],
+    responses: { 200: { description: summary, ...items }, ...errors(400, 401, 403, 404) },
   };
 }
 
@@ -167,7 +182,12 @@ const id = parameter("id", "path");
 const cluster = parameter("name", "path", "The cluster's id");
 
 const statusPaths = {
-  "/admin/v1/status": { get: shows("Everything in scope") },
+  "/admin/v1/status": {
+    get: {
+      summary: "Everything in scope",
+      responses: { 200: { description: "The status", ...object }, ...errors(401) },
+    },
+  },
   "/admin/v1/agents": { get: shows("Agents' sessions") },
   "/admin/v1/streams": { get: shows("Requests and connections under way") },
   "/admin/v1/clusters/{name}/sessions": {

@@ -127,16 +127,13 @@ export class EntryOperations {
     return { entry: shown(held.stored), etag: held.etag };
   }
 
-  /** All entries that somebody may see, by name. */
+  /** All entries that somebody may see. */
   list(scope: Scope, kind: EntryKind, owner: string | undefined): EntryBody[] {
-    const { key } = nameKeys[kind];
     const configured = owner === undefined ? this.#configuration.entries(kind) : [];
     const stored = [...this.#entries.list(kind)].map((held) => held.stored)
       .filter((it) => owner === undefined || it.owner === owner)
       .filter(({ name }) => !this.#configuration.has(kind, name));
-    return [...configured, ...stored.map(listed)]
-      .filter((entry) => scope.sees(kind, entry))
-      .sort((a, b) => String(a[key]) < String(b[key]) ? -1 : 1);
+    return [...configured, ...stored.map(listed)].filter((entry) => scope.sees(kind, entry));
   }
 
   #checkBefore({ scope, kind, name }: EntryRequest, before: HeldEntry | undefined): void {

@@ -5,6 +5,7 @@ import { answer } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { ApiRequest, On } from "./app.ts";
 import type { AdminAudit } from "./audit.ts";
+import { pageOf, type QueryOf } from "./page.ts";
 import type { Scope } from "./scope.ts";
 import { agentJson, personJson, streamJson } from "./status_json.ts";
 
@@ -26,25 +27,26 @@ export function addStatusRoutes({ status, people, audit }: StatusParts, on: On):
     }));
     answer(exchange, 200, { ...rest, clusters: shown, streams: streams.map(streamJson) });
   });
-  on("GET", "/agents", async ({ exchange, scope }) => {
+  on("GET", "/agents", async ({ exchange, scope, query }) => {
     const { clusters } = await status.read(scope);
-    answer(exchange, 200, { items: clusters.flatMap(({ agents }) => agents.map(agentJson)) });
+    const agents = clusters.flatMap((cluster) => cluster.agents);
+    answer(exchange, 200, shownPage(agents, agentJson, query));
   });
-  on("GET", "/streams", async ({ exchange, scope }) => {
+  on("GET", "/streams", async ({ exchange, scope, query }) => {
     const { streams } = await status.read(scope);
-    answer(exchange, 200, { items: streams.map(streamJson) });
+    answer(exchange, 200, shownPage(streams, streamJson, query));
   });
   on("GET", "/clusters/:name/sessions", async (request) => {
     const { agents, lastDisconnect } = await clusterOf(status, request);
     answer(request.exchange, 200, {
-      items: agents.map(agentJson),
+      ...shownPage(agents, agentJson, request.query),
       ...lastDisconnect && { lastDisconnect: disconnectJson(lastDisconnect) },
     });
   });
   on("GET", "/clusters/:name/streams", async (request) => {
     const { id, streams } = await clusterOf(status, request);
     const own = streams.filter(({ cluster }) => cluster === id);
-    answer(request.exchange, 200, { items: own.map(streamJson) });
+    answer(request.exchange, 200, shownPage(own, streamJson, request.query));
   });
   on("DELETE", "/clusters/:name/sessions/:id", async (request) => {
     const { agents } = await clusterOf(status, request);
@@ -81,7 +83,7 @@ function addPeopleRoutes(
     const user = query("user");
     const page = await people()?.list(user === undefined ? {} : { user });
     const { sessions = [], isComplete = true } = page ?? {};
-    answer(exchange, 200, { items: sessions.map(personJson), isComplete });
+    answer(exchange, 200, { ...shownPage(sessions, personJson, query), isComplete });
   });
   on("DELETE", "/sessions", async (request) => {
     const { exchange, scope, query } = request;
@@ -138,6 +140,16 @@ async function clusterOf(status: StatusSource, { scope, param }: ApiRequest) {
   const cluster = clusters.find((it) => it.id === id);
   if (!cluster) throw new ApiError(404, "not_found", `there is nothing at clusters/${id}`);
   return { ...cluster, streams };
+}
+
+/** Cuts first: what is not shown need not be made. */
+function shownPage<Item extends { readonly id: string }>(
+  items: readonly Item[],
+  toJson: (item: Item) => object,
+  query: QueryOf,
+) {
+  const { items: page, ...rest } = pageOf(items, ({ id }) => id, query);
+  return { items: page.map(toJson), ...rest };
 }
 
 function disconnectJson(

@@ -4,6 +4,8 @@ import type { CommandOutput, CommandTools } from "./command.ts";
 
 /** For an answer, in milliseconds. */
 const timeoutMs = 30_000;
+/** Items of a list that are asked for at once. */
+const pageSize = 500;
 
 /** The relay could not be reached, or refused what it was asked. */
 export class AdminFailure extends Error {
@@ -50,6 +52,24 @@ export class AdminClient {
     if (response.ok && value !== undefined) return value;
     const message = value?.error?.message ?? "this is not a relay's admin listener";
     throw new AdminFailure(`${url} answered ${response.status}: ${message}`);
+  }
+}
+
+/**
+ * Reads a whole list, page by page.
+ *
+ * @returns the last page, with the items of all
+ * @throws {AdminFailure}
+ */
+export async function askForAll(client: AdminClient, path: string): Promise<Json> {
+  const items: Json[] = [];
+  const query = new URLSearchParams({ limit: String(pageSize) });
+  while (true) {
+    const page = await client.ask("GET", `${path}${path.includes("?") ? "&" : "?"}${query}`);
+    items.push(...page.items);
+    // A relay that knows no pages answers with all there is.
+    if (page.continue === undefined) return { ...page, items };
+    query.set("continue", page.continue);
   }
 }
 

@@ -12,7 +12,7 @@ import {
   streamsProgram,
 } from "../config/commands/admin_options.ts";
 import { hashToken } from "../relay/digests.ts";
-import { AdminClient, AdminFailure, askingRelay } from "./admin_client.ts";
+import { AdminClient, AdminFailure, askForAll, askingRelay } from "./admin_client.ts";
 import { type Command, commandOf, type CommandTools } from "./command.ts";
 import { ago, textTable } from "./text_table.ts";
 import { makeToken } from "./token.ts";
@@ -77,7 +77,7 @@ export const sessionsCommand: Command = commandOf({
   make: asking(async (client, { action, subject, isJson, of }) => {
     if (action === "revoke") return await revoke(client, subject!, isJson);
     const query = of === undefined ? "" : `?user=${encodeURIComponent(of)}`;
-    const page = await client.ask("GET", `/sessions${query}`);
+    const page = await askForAll(client, `/sessions${query}`);
     if (isJson) return json(page);
     const nowMs = Date.now();
     return textTable(
@@ -95,7 +95,7 @@ export const streamsCommand: Command = commandOf({
   parse: parseStreamsOptions,
   make: asking(async (client, { action, subject, isJson, of }) => {
     const path = of === undefined ? "/streams" : `/clusters/${encodeURIComponent(of)}/streams`;
-    const { items } = await client.ask("GET", path);
+    const { items } = await askForAll(client, path);
     if (action === "end") return await endStream(client, items, subject!, isJson);
     if (isJson) return json(items);
     const nowMs = Date.now();
@@ -196,7 +196,7 @@ async function addCluster(
 
 /** Users' names and sessions' ids are told apart by asking. */
 async function revoke(client: AdminClient, subject: string, isJson: boolean): Promise<string> {
-  const { items } = await client.ask("GET", "/sessions");
+  const { items } = await askForAll(client, "/sessions");
   const isId = items.some((session: Json) => session.id === subject);
   const encoded = encodeURIComponent(subject);
   if (isId) {
