@@ -1,6 +1,7 @@
 /** The API's description in OpenAPI 3.1, made of the schemas that requests are checked with. */
 import { z } from "zod";
 import { bodySchemas } from "../config/entries/api_entries.ts";
+import { nestedSet, rule, ruleForms, ruleOrSet } from "../config/entries/policies.ts";
 import { type EntryKind, entryKinds } from "../domain/admin.ts";
 
 const errorStatuses: Readonly<Record<string, string>> = {
@@ -11,7 +12,8 @@ const errorStatuses: Readonly<Record<string, string>> = {
   409: "The entry belongs to another owner, to a file, or is in use, or another entry has the same",
   412: "If-Match or If-None-Match does not hold",
   413: "The body has more than 1 MiB",
-  422: "The body is not an entry; field names the key",
+  421: "The relay is not known by this name: --admin-hosts lists its names",
+  422: "The body is not an entry, or the name is not valid; field names the key",
   429: "maxClusters is reached, or too many changes or wrong tokens wait",
   503: "Nothing can be stored; nothing has changed",
 };
@@ -50,8 +52,13 @@ const listOf = (schema: object) => ({
   },
 });
 
+/** Those of every operation. */
+const anyErrors = [401, 421, 429];
+
+/** @param statuses besides those of every operation */
 function errors(...statuses: readonly number[]) {
-  return Object.fromEntries(statuses.map((status) => [
+  const all = new Set([...anyErrors, ...statuses].sort());
+  return Object.fromEntries([...all].map((status) => [
     String(status),
     { description: errorStatuses[status]!, ...json(ref("Error")) },
   ]));
@@ -69,6 +76,8 @@ export function openApi(version: string): object {
       schemas: {
         Error: errorSchema,
         ...Object.fromEntries(entryKinds.map((kind) => [schemaNames[kind], bodySchema(kind)])),
+        Rule: jsonSchema(ruleForms),
+        RuleSet: jsonSchema(nestedSet),
       },
     },
   };
@@ -91,14 +100,28 @@ const errorSchema = {
   },
 };
 
-/** What the parts of a schema that are code can't say is left open. */
-function bodySchema(kind: EntryKind): object {
-  const { $schema: _, ...schema } = z.toJSONSchema(bodySchemas[kind], {
+/** Schemas that choose among others in code, so that a message names the kind that was meant. */
+const written = new Map<unknown, object>([
+  [rule, ref("Rule")],
+  [ruleOrSet, { anyOf: [ref("Rule"), ref("RuleSet")] }],
+]);
+
+function jsonSchema(of: z.ZodType) {
+  const { $schema: _, ...schema } = z.toJSONSchema(of, {
     io: "input",
     unrepresentable: "any",
+    override: ({ zodSchema, jsonSchema }) => void Object.assign(jsonSchema, written.get(zodSchema)),
   });
+  return schema;
+}
+
+/** What the parts of a schema that are code can't say is left open. */
+function bodySchema(kind: EntryKind): object {
+  const schema = jsonSchema(bodySchemas[kind]);
   const required = (schema.required ?? []).filter((key) => key !== "id" && key !== "name");
-  return { ...schema, required };
+  const oneSet = kind === "policies" &&
+    { oneOf: [{ required: ["any"] }, { required: ["all"] }] };
+  return { ...schema, required, ...oneSet };
 }
 
 function entryPaths(kind: EntryKind): object {
@@ -115,7 +138,7 @@ function entryPaths(kind: EntryKind): object {
         parameters: [owner, ...pageParameters],
         responses: {
           200: { description: "The list", ...json(listOf(entry)) },
-          ...errors(400, 401),
+          ...errors(400),
         },
       },
     },
@@ -126,7 +149,7 @@ function entryPaths(kind: EntryKind): object {
         responses: {
           200: stored("The entry as it is stored"),
           304: { description: "The entry is the same" },
-          ...errors(401, 403, 404, 422),
+          ...errors(400, 403, 404, 422),
         },
       },
       put: {
@@ -136,14 +159,14 @@ function entryPaths(kind: EntryKind): object {
           200: stored("The entry was changed, or is the same"),
           201: stored("The entry was added"),
           ...kind === "clusters" && { 202: stored("The cluster waits to be accepted") },
-          ...errors(400, 401, 403, 409, 412, 413, 422, 429, 503),
+          ...errors(400, 403, 409, 412, 413, 422, 503),
         },
       },
       delete: {
         parameters: [ifMatch, owner],
         responses: {
           200: stored("The entry as it was"),
-          ...errors(401, 403, 404, 409, 412, 422, 503),
+          ...errors(400, 403, 404, 409, 412, 422, 503),
         },
       },
     },
@@ -151,9 +174,10 @@ function entryPaths(kind: EntryKind): object {
       parameters: [name],
       post: {
         summary: "Renews the entry's lease",
+        parameters: [ifMatch],
         responses: {
           200: { description: "When it ends now", ...json({ type: "object" }) },
-          ...errors(401, 403, 404, 409, 412, 503),
+          ...errors(400, 403, 404, 409, 412, 422, 503),
         },
       },
     },
@@ -167,14 +191,14 @@ function shows(summary: string, parameters: readonly object[] = []) {
   return {
     summary,
     parameters: [...parameters, ...pageParameters],
-    responses: { 200: { description: summary, ...items }, ...errors(400, 401, 403, 404) },
+    responses: { 200: { description: summary, ...items }, ...errors(400, 403, 404) },
   };
 }
 
 function ends(summary: string) {
   return {
     summary,
-    responses: { 200: { description: "It has ended", ...object }, ...errors(401, 403, 404, 503) },
+    responses: { 200: { description: "It has ended", ...object }, ...errors(403, 404, 503) },
   };
 }
 
@@ -185,7 +209,7 @@ const statusPaths = {
   "/admin/v1/status": {
     get: {
       summary: "Everything in scope",
-      responses: { 200: { description: "The status", ...object }, ...errors(401) },
+      responses: { 200: { description: "The status", ...object }, ...errors() },
     },
   },
   "/admin/v1/agents": { get: shows("Agents' sessions") },
@@ -208,7 +232,14 @@ const statusPaths = {
   },
   "/admin/v1/sessions": {
     get: shows("People's sessions", [parameter("user", "query")]),
-    delete: { ...ends("Ends all sessions of a user"), parameters: [parameter("user", "query")] },
+    delete: {
+      summary: "Ends all sessions of a user",
+      parameters: [{ ...parameter("user", "query"), required: true }],
+      responses: {
+        200: { description: "How many have ended", ...object },
+        ...errors(400, 403, 503),
+      },
+    },
   },
   "/admin/v1/sessions/{id}": { parameters: [id], delete: ends("Ends a person's session") },
   "/admin/v1/watch": {
@@ -217,10 +248,15 @@ const statusPaths = {
       parameters: [parameter("since", "query", "The version of the last line that was read")],
       responses: {
         200: { description: "Lines", content: { "application/x-ndjson": {} } },
-        ...errors(401, 429),
+        ...errors(),
         410: { description: "since is too old: watch anew without it", ...json(ref("Error")) },
       },
     },
   },
-  "/admin/v1/openapi.json": { get: { summary: "This document", responses: { 200: object } } },
+  "/admin/v1/openapi.json": {
+    get: {
+      summary: "This document",
+      responses: { 200: { description: "OpenAPI 3.1", ...object }, ...errors() },
+    },
+  },
 };

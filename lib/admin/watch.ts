@@ -2,6 +2,7 @@
 import { dateField } from "../http1/date.ts";
 import { field } from "../http1/head.ts";
 import type { Exchange } from "../net/exchange.ts";
+import type { RelayMetrics } from "../relay/telemetry/metrics.ts";
 import { answer } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { ApiRequest } from "./app.ts";
@@ -13,6 +14,7 @@ export interface WatchContext {
   readonly log: EventLog;
   /** All there is, for those who begin. */
   readonly snapshot: (scope: Scope) => AdminEvent[];
+  readonly metrics: Pick<RelayMetrics, "limitHit" | "observeFollowers">;
   /** Whether the relay stops. */
   readonly isStopping: () => boolean;
 }
@@ -29,11 +31,13 @@ export class Watches {
 
   constructor(context: WatchContext) {
     this.#context = context;
+    context.metrics.observeFollowers("watch", () => this.#open.size);
   }
 
   /** @throws {ApiError} 410 for a version that can't be gone on from, 429 */
   serve({ exchange, scope, query, isStillAllowed }: ApiRequest): Promise<void> {
     if (this.#open.size >= maxWatches) {
+      this.#context.metrics.limitHit("admin-watches");
       throw new ApiError(429, "too_many_watches", `there are ${maxWatches} watches already`, {}, {
         "Retry-After": "5",
       });

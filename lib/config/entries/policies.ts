@@ -60,10 +60,13 @@ const ruleSchemas = {
   }, RULE_EXPECTED),
 };
 
+/** What a rule may be, for descriptions of the format. */
+export const ruleForms: z.ZodType<unknown> = z.union(Object.values(ruleSchemas));
+
 type RuleKey = typeof RULE_KEYS[number];
 
 /** A rule by the key that says of what kind it is, so that a fault is told for that kind alone. */
-const rule: z.ZodType<RuleEntry> = z.unknown().transform((value, context) => {
+export const rule: z.ZodType<RuleEntry> = z.unknown().transform((value, context) => {
   const kinds = RULE_KEYS.filter((key) => hasKey(value, key));
   const [kind, second] = kinds;
   if (kind === undefined) return fault(context, describeUnknown(value));
@@ -80,12 +83,14 @@ function describeUnknown(value: unknown): string {
 
 const rules = z.array(rule, RULES_EXPECTED).min(1, RULES_EXPECTED).max(maxRules, RULES_EXPECTED);
 
-const nestedSet = z.union([
+/** Rules within a policy's rules. */
+export const nestedSet = z.union([
   entryOf({ any: rules }, SETS_EXPECTED),
   entryOf({ all: rules }, SETS_EXPECTED),
 ]);
 
-const ruleOrSet = z.unknown().transform((value, context) => {
+/** A member of a policy. */
+export const ruleOrSet: z.ZodType<unknown> = z.unknown().transform((value, context) => {
   const isNested = hasKey(value, "any") || hasKey(value, "all");
   if (!isNested) return parsed(rule, value, context);
   if (hasKey(value, "any") && hasKey(value, "all")) return fault(context, SETS_EXPECTED);

@@ -36,6 +36,9 @@ function codeLabel(code: number): string {
   return knownCodes.has(code) ? String(code) : "other";
 }
 
+/** Answers that go on for as long as somebody follows what happens. */
+export type FollowerKind = "watch" | "status_events";
+
 /** What a relay's metrics are made of. */
 export interface MetricsParts {
   readonly instruments: Instruments;
@@ -70,6 +73,7 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
   readonly #retries: Counter<"reason">;
   readonly #endedSessions: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #connections = new Map<string, () => number>();
+  readonly #followers = new Map<FollowerKind, Set<() => number>>();
   #directory: (() => { isUp: boolean; waiting: number }) | undefined;
 
   constructor({ instruments, registry, version, nowMs = () => performance.now() }: MetricsParts) {
@@ -286,6 +290,12 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
     this.#connections.set(listener, count);
   }
 
+  /** Has the gauge of followers show how many there are when Prometheus asks. */
+  observeFollowers(kind: FollowerKind, count: () => number): void {
+    const counts = this.#followers.get(kind) ?? new Set();
+    this.#followers.set(kind, counts.add(count));
+  }
+
   lookedUp(result: LookupResult): void {
     this.#lookups.inc({ result });
   }
@@ -388,6 +398,15 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
       labels: ["listener"],
     }, (sample) => {
       for (const [listener, count] of this.#connections) sample(count(), { listener });
+    });
+    instruments.observeGauge({
+      name: "culvert_followers",
+      help: "Watches of the admin API and event streams of the status page that are open, by kind.",
+      labels: ["kind"],
+    }, (sample) => {
+      for (const [kind, counts] of this.#followers) {
+        sample([...counts].reduce((sum, count) => sum + count(), 0), { kind });
+      }
     });
   }
 

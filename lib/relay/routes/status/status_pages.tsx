@@ -46,6 +46,7 @@ export class StatusPages {
       follow: (changed) => relay.status.follow(changed),
       isStopping: () => relay.isStopping,
     });
+    relay.metrics.observeFollowers("status_events", () => this.#events.open);
     const app = this.#app;
     app.get(statusPath, (c) => this.#show(c, undefined));
     app.get(`${statusPath}/end`, (c) => this.#askToEnd(c));
@@ -85,6 +86,7 @@ export class StatusPages {
 
   async #follow(exchange: Exchange, { isLetIn }: StatusViewer): Promise<void> {
     if (this.#events.hasRoom) return this.#events.answer(exchange, isLetIn);
+    this.#relay.metrics.limitHit("status-event-streams");
     const headers = [...ownHeaders, ["Retry-After", "30"]] as [string, string][];
     const text = "There are as many event streams as may be open.\n";
     await answerWith(exchange, new Response(text, { status: 503, headers }));

@@ -80,6 +80,7 @@ export class RelayAdmin {
         return snapshotOf({ entries, configuration, agents }, scope);
       },
       isStopping: () => relay.isStopping,
+      metrics: relay.metrics,
     });
     const digest = (token: string): string => tokenDigest(token).toHex();
     const statusPages = new StatusListener(relay);
