@@ -1,4 +1,4 @@
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { serveFetch } from "../../lib/net/fetch_server.ts";
 import { connectAgent } from "../relay/status/world.ts";
 import { within } from "../support/deadline.ts";
@@ -58,6 +58,7 @@ Deno.test("a watch begins with what is there, and goes on with what changes", ()
     const first = await watcher.next();
     deepEqual([first.type, first.kind, first.object.id], ["ADDED", "clusters", "a-one"]);
     equal((await watcher.next()).type, "BOOKMARK");
+    match(await world.instruments.text(), /^culvert_followers\{kind="watch"\} 1$/m);
     const socket = await connectAgent(world.relay, { token: agentToken("a-one"), instance: "one" });
     const come = await watcher.next();
     deepEqual([come.type, come.kind, come.object.instance], ["ADDED", "agents", "one"]);

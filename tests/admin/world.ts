@@ -63,10 +63,11 @@ export class AdminWorld implements AsyncDisposable {
   readonly published: Published;
   readonly lines: Line[];
   readonly records: AuditRecord[];
+  readonly instruments: PrometheusInstruments;
   readonly #ports: ServicePorts;
 
   private constructor(
-    parts: Pick<AdminWorld, "relay" | "admin" | "published" | "lines" | "records">,
+    parts: Pick<AdminWorld, "relay" | "admin" | "published" | "lines" | "records" | "instruments">,
     ports: ServicePorts,
   ) {
     this.relay = parts.relay;
@@ -74,6 +75,7 @@ export class AdminWorld implements AsyncDisposable {
     this.published = parts.published;
     this.lines = parts.lines;
     this.records = parts.records;
+    this.instruments = parts.instruments;
     this.#ports = ports;
   }
 
@@ -94,6 +96,7 @@ export class AdminWorld implements AsyncDisposable {
     const { options } = parsed;
     const lines: Line[] = [];
     const records: AuditRecord[] = [];
+    const instruments = new PrometheusInstruments();
     const log = logInto(lines);
     const tlsFiles = await relayTlsFiles(options);
     const relay = await Relay.create(
@@ -106,7 +109,7 @@ export class AdminWorld implements AsyncDisposable {
       },
       log,
       {
-        instruments: new PrometheusInstruments(),
+        instruments,
         defer: setImmediate,
         digest: tokenDigest,
         relays: await relaysOf(options, tlsFiles),
@@ -125,7 +128,7 @@ export class AdminWorld implements AsyncDisposable {
     const signIn = new RelaySignIn(relay, options, "https");
     const published = new Published(options, relay, { signIn, ports });
     const admin = await RelayAdmin.open(relay, options, published, tlsFiles);
-    return new AdminWorld({ relay, admin: admin!, published, lines, records }, ports);
+    return new AdminWorld({ relay, admin: admin!, published, lines, records, instruments }, ports);
   }
 
   /** Asks the API. */
