@@ -2,7 +2,15 @@
 
 import { within } from "../kube/delay.ts";
 
-/** Sends one request. @param caPem CA of the listener's certificate; public CAs alone without */
+/** What a relay's listener is verified with, and what is shown to it. */
+export interface RelayTls {
+  /** CA of the listener's certificate; public CAs alone without. */
+  readonly caPem?: string | undefined;
+  /** A client certificate, for listeners that ask for one; PEM. */
+  readonly pair?: { readonly cert: string; readonly key: string } | undefined;
+}
+
+/** Sends one request. */
 export type RelayFetch = (
   url: string,
   init: {
@@ -11,15 +19,14 @@ export type RelayFetch = (
     readonly body?: string;
     readonly signal: AbortSignal;
   },
-  caPem: string | undefined,
+  tls: RelayTls,
 ) => Promise<Response>;
 
 /** How one tunnel reaches its relay's API. */
-export interface RelayAccess {
+export interface RelayAccess extends RelayTls {
   /** Without a slash at the end. */
   readonly endpoint: string;
   readonly token: string;
-  readonly caPem?: string | undefined;
 }
 
 /** The relay refused; asking again the same will be refused again. */
@@ -165,7 +172,7 @@ export class RelayApi {
     value?: unknown,
     maxBytes = maxAnswerBytes,
   ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
-    const { endpoint, token, caPem } = access;
+    const { endpoint, token, caPem, pair } = access;
     this.#refuseWhileInTrouble(endpoint);
     if (method !== "GET") this.#options.mayWrite?.();
     const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
@@ -182,7 +189,7 @@ export class RelayApi {
           },
           ...value !== undefined && { body: JSON.stringify(value) },
           signal,
-        }, caPem);
+        }, { caPem, pair });
         return [response.status, await bodyOf(response, maxBytes)] as const;
       });
     } catch (error) {

@@ -163,6 +163,32 @@ Deno.test("clusters of a token without autoAccept wait until another token accep
     equal(world.relay.clusters.has("g-1"), false);
   }));
 
+Deno.test("a token's leaseSeconds is the longest lease of its entries, and that of those without", () =>
+  withEntries(async (world) => {
+    const put = async (more: Record<string, unknown>) => {
+      const path = `${clusters}/l-one`;
+      const { status, body } = await world.ask("PUT", path, entryFor("l-one", more), {
+        as: "brief",
+      });
+      ok(status < 300, JSON.stringify(body));
+      return body.leaseSeconds;
+    };
+    equal(await put({}), 60);
+    equal(await put({ leaseSeconds: 3_600 }), 60);
+    equal(await put({ leaseSeconds: 20 }), 20);
+  }));
+
+Deno.test("lists tell by which token an entry was added", () =>
+  withEntries(async (world) => {
+    await world.ask("PUT", `${clusters}/l-one`, entryFor("l-one"), { as: "brief" });
+    const { body } = await world.ask("GET", clusters);
+    const found = body.items.map((
+      { id, registeredBy }: { id: string; registeredBy?: string },
+    ) => [id, registeredBy]);
+    ok(JSON.stringify(found).includes('["l-one","brief"]'));
+    ok(JSON.stringify(found).includes('["a-one","ops"]'));
+  }));
+
 Deno.test("a token that is missing, wrong or expired gets 401 everywhere", () =>
   withEntries(async (world) => {
     for (

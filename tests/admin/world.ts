@@ -21,6 +21,7 @@ export { AdminEntries };
 /** Tokens of the tests' admin API, by name. */
 export const adminTokens = [
   { name: "ops", clusters: ["*"], hostnames: ["*"], people: true },
+  { name: "brief", clusters: ["l-*"], leaseSeconds: 60 },
   { name: "team-a", clusters: ["a-*"], hostnames: ["*.a.example.com", "a.example.com"] },
   { name: "small", clusters: ["s-*"], hostnames: [], maxClusters: 2 },
   { name: "guest", clusters: ["g-*"], hostnames: [], autoAccept: false },

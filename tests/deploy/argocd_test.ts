@@ -11,12 +11,15 @@ import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { KubeClient } from "../e2e/kube_client.ts";
 import { scratchFolder, scratchName } from "../e2e/scratch.ts";
 import { eventually } from "../support/deadline.ts";
+import { freePort } from "../support/free_port.ts";
 import { borrow, borrowNamespace } from "./borrowed.ts";
 import { CLUSTER, Installation, ports } from "./installation.ts";
+import { imageRepository, imageTag } from "./build_images.ts";
 import { must, tool } from "./tools.ts";
 
 /** For Argo CD to see a change and sync it. */
 const syncTimeoutMs = 150_000;
+const patience = { timeoutMs: 240_000 };
 /** Folder of the Application and the ApplicationSet that docs/install.md goes by. */
 const examples = fileURLToPath(new URL("../../deploy/argocd/", import.meta.url));
 const token = "argocd-test-token-0123456789abcdef";
@@ -155,6 +158,72 @@ async function installAndSync(isMutual: boolean): Promise<void> {
   ok(await requestsThroughTunnel() > before, "Argo CD used the tunnel");
 }
 
+/** The operator beside the relay, from its charts, until the end. */
+async function installOperator(
+  stack: AsyncDisposableStack,
+  { direct, namespace }: Installation,
+): Promise<void> {
+  const install = async (name: string, values: Record<string, string>) => {
+    const folder = fileURLToPath(new URL(`../../deploy/helm/${name}`, import.meta.url));
+    const set = Object.entries(values).flatMap(([key, value]) => [
+      key.startsWith("extraEnv") ? "--set-string" : "--set",
+      `${key}=${value}`,
+    ]);
+    const where = ["--namespace", namespace, "--wait", "--timeout", "200s"];
+    await direct.helm(["upgrade", "--install", name, folder, ...where, ...set], patience);
+    stack.defer(async () => {
+      await direct.helm(["uninstall", name, "--namespace", namespace, "--wait"], patience);
+    });
+  };
+  await install("culvert-crds", { keep: "false" });
+  const [host = "", port = ""] = fromEnvironment("KUBE_API").split(":");
+  await install("culvert-operator", {
+    "image.repository": imageRepository("operator"),
+    "image.tag": imageTag,
+    "image.pullPolicy": "Never",
+    controllers: "{clusters}",
+    argocdServer: `http://127.0.0.1:${ports.internal}`,
+    hostNetwork: "true",
+    healthPort: String(freePort()),
+    // Nothing leads to Services' addresses here.
+    "extraEnv[0].name": "KUBERNETES_SERVICE_HOST",
+    "extraEnv[0].value": host,
+    "extraEnv[1].name": "KUBERNETES_SERVICE_PORT_HTTPS",
+    "extraEnv[1].value": port,
+  });
+}
+
+/** A Cluster lets the agent in, and gives Argo CD the Secret; both stay while they are used. */
+async function clusterAndSync(): Promise<void> {
+  await using installation = await Installation.create({ isMutual: false });
+  await using stack = new AsyncDisposableStack();
+  const { direct, namespace } = installation;
+  await installOperator(stack, installation);
+  await installation.installRelay([], { operator: { enabled: true } });
+  const tokenSha256 = createHash("sha256").update(token).digest("hex");
+  const cluster = {
+    apiVersion: "culvert.dev/v1alpha1",
+    kind: "Cluster",
+    metadata: { name: CLUSTER, namespace },
+    spec: {
+      tokens: [{ name: "first", sha256: tokenSha256 }],
+      targets: [fromEnvironment("KUBE_API")],
+      argocd: { enabled: true },
+    },
+  };
+  await direct.output(["apply", "-f", "-"], { stdin: JSON.stringify(cluster) });
+  const kubectl = (...args: string[]) => direct.output(["-n", namespace, ...args], patience);
+  await kubectl("wait", `cluster/${CLUSTER}`, "--for=condition=Ready", "--timeout=60s");
+  await installation.tokenSecret("agent-token", token);
+  await installation.installAgent("agent-token");
+  const before = await requestsThroughTunnel();
+  await syncs(installation);
+  ok(await requestsThroughTunnel() > before, "Argo CD used the tunnel");
+  await kubectl("delete", "cluster", CLUSTER, "--timeout=60s");
+  const label = ["-l", "culvert.dev/owner", "-o", "name"];
+  equal(await direct.output(["-n", "argocd", "get", "secrets", ...label]), "");
+}
+
 /** Argo CD until the end; nothing of it stays in the cluster unless it was there. */
 async function startArgocd(stack: AsyncDisposableStack, client: KubeClient): Promise<void> {
   for (const kind of ["applications", "applicationsets", "appprojects"]) {
@@ -180,5 +249,6 @@ clusterTest(
     });
     await t.step("without TLS", () => installAndSync(false));
     await t.step("with mutual TLS", () => installAndSync(true));
+    await t.step("with a Cluster and the operator", clusterAndSync);
   },
 );

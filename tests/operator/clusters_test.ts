@@ -315,3 +315,16 @@ Deno.test("a Tunnel's Secret holds the Cluster that lets it in, and no token", a
   await hub.condition("apps-home", "Ready", "Ready");
   deepEqual(hub.entries()["apps-home"], JSON.parse(atob(data["cluster.json"]!)));
 });
+
+Deno.test("a Cluster whose policy the relay does not have holds up no other", async () => {
+  const hub = new Hub();
+  hub.putCluster("edge-1", { callerPolicy: "staff" });
+  hub.putCluster("edge-2");
+  await using _ = hub.start();
+  const { message } = await hub.condition("edge-1", "Accepted", "PolicyMissing");
+  match(message, /no policy staff/);
+  await eventually(() => Object.keys(hub.entries()).join() === "edge-2", "the entries");
+  hub.relay.policies.set("staff", {});
+  await hub.condition("edge-1", "Accepted", "Accepted");
+  await eventually(() => "edge-1" in hub.entries(), "the entry");
+});

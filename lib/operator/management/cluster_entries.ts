@@ -111,7 +111,13 @@ export class ClusterEntries {
   #table(namespace: string): ClusterTable {
     const known = this.#tables.get(namespace);
     if (known) return known;
-    const table = compileClusters(this.#clusters(namespace));
+    const { view, settings } = this.#context;
+    // A policy that is not there would have the relay refuse all entries.
+    const canAsk = view !== undefined && view.hasAnswered && namespace === settings.namespace;
+    const table = compileClusters(
+      this.#clusters(namespace),
+      canAsk ? (name) => view.hasPolicy(name) : undefined,
+    );
     this.#tables.set(namespace, table);
     return table;
   }

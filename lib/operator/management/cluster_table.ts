@@ -39,6 +39,8 @@ export interface ClusterTable {
   readonly verdicts: ReadonlyMap<string, Verdict>;
 }
 
+/** Lets everybody in; no policy needs to be there for it. */
+const publicPolicy = "public";
 /** A folder without a file is a mistake to the relay. */
 const emptyFile = { name: "none.json", text: "[]\n" };
 
@@ -51,12 +53,15 @@ export function fileOf(id: string): string {
  * Compiles the Clusters of one namespace. Of two that have an id, a token or a hostname in common, the
  * older counts: an entry that the relay refuses would hold up all others.
  */
-export function compileClusters(clusters: readonly ReadCluster[]): ClusterTable {
+export function compileClusters(
+  clusters: readonly ReadCluster[],
+  hasPolicy: (name: string) => boolean = () => true,
+): ClusterTable {
   const files = new Map<string, string>();
   const verdicts = new Map<string, Verdict>();
   const taken = new Taken();
   for (const cluster of [...clusters].sort(byAge)) {
-    const verdict = verdictOf(cluster, taken);
+    const verdict = verdictOf(cluster, taken, hasPolicy);
     verdicts.set(cluster.key, verdict);
     if (verdict.status !== "True") continue;
     taken.add(cluster);
@@ -74,10 +79,18 @@ function byAge({ object: a }: ReadCluster, { object: b }: ReadCluster): number {
   return one! < other! ? -1 : 1;
 }
 
-function verdictOf({ spec, id, key }: ReadCluster, taken: Taken): Verdict {
+function verdictOf(
+  { spec, id, key }: ReadCluster,
+  taken: Taken,
+  hasPolicy: (name: string) => boolean,
+): Verdict {
   if (!spec) return no("InvalidSpec", "The spec can't be read; upgrade the CRDs");
   const conflict = taken.conflict(id, spec, key);
   if (conflict !== undefined) return no("Conflict", conflict);
+  const missing = [spec.policy, spec.callerPolicy].find((name) =>
+    name !== undefined && name !== publicPolicy && !hasPolicy(name)
+  );
+  if (missing !== undefined) return no("PolicyMissing", `The relay has no policy ${missing}`);
   if (spec.registrationToken === undefined) {
     try {
       readClusters(JSON.stringify([entryOf(id, spec)]), "Cluster", { demandsCertificate: true });

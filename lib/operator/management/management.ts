@@ -149,18 +149,25 @@ export class Management {
       ...{ relays, pollMs, log },
       access: () => {
         const token = this.#tokens.ownToken;
-        const caPem = credentials.known?.ca;
-        return token === undefined
-          ? undefined
-          : { endpoint, token, ...caPem !== undefined && { caPem } };
+        const { ca: caPem, pair } = credentials.known ?? {};
+        return token === undefined ? undefined : { endpoint, token, caPem, pair };
       },
       changed: (ids) => this.#relayChanged(ids),
+      policiesChanged: () => this.#recompile(),
     });
+  }
+
+  /** What the relay's entries depend on has changed. */
+  #recompile(): void {
+    const { namespace } = this.#options.settings;
+    this.#entries.forget(namespace);
+    if (this.#isActing) this.#queue.add(`entries:${namespace}`);
   }
 
   #relayChanged(ids?: ReadonlySet<string>): void {
     if (!this.#isActing) return;
     const { namespace } = this.#options.settings;
+    if (!ids) this.#recompile();
     this.#queue.add("registrations:");
     this.#queue.add(`tokens:${namespace}`);
     for (const object of this.#world.values("clusters")) {

@@ -29,6 +29,7 @@ export interface RelayViewOptions {
   readonly access: () => RelayAccess | undefined;
   /** Called with the ids of which something has changed; with none when the relay is up or away. */
   readonly changed: (ids?: ReadonlySet<string>) => void;
+  readonly policiesChanged: () => void;
   readonly pollMs: number;
   readonly log: Log;
 }
@@ -44,6 +45,7 @@ export class RelayView {
   readonly #droppedMs = new Map<string, number>();
   #fault: string | undefined = "the relay has not been asked yet";
   #isInTrouble = false;
+  #hasAnswered = false;
   #wake: (() => void) | undefined;
 
   constructor(options: RelayViewOptions) {
@@ -65,6 +67,11 @@ export class RelayView {
 
   agents(id: string): readonly RelayAgent[] {
     return this.#agents.get(id) ?? [];
+  }
+
+  /** Whether there is something to go by, old as it may be. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   hasPolicy(name: string): boolean {
@@ -121,7 +128,8 @@ export class RelayView {
         relays.list(known, "agents"),
         relays.list(known, "policies"),
       ]);
-      this.#policies = new Set(policies.map(({ name }) => String(name)));
+      this.#takePolicies(policies.map(({ name }) => String(name)));
+      this.#hasAnswered = true;
       const isCurrent = ({ id }: RelayCluster) => (this.#droppedMs.get(id) ?? 0) < beganMs;
       this.#take(clusters.map(clusterOf).filter(isCurrent), agents);
       for (const [id, atMs] of this.#droppedMs) {
@@ -139,6 +147,12 @@ export class RelayView {
       if (wasUp) this.#options.changed();
       return error instanceof RelayUnreachable ? Math.max(pollMs, error.retryAfterMs) : pollMs;
     }
+  }
+
+  #takePolicies(names: readonly string[]): void {
+    const before = [...this.#policies].sort().join();
+    this.#policies = new Set(names);
+    if ([...this.#policies].sort().join() !== before) this.#options.policiesChanged();
   }
 
   #take(

@@ -1,15 +1,16 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
-import type { RelayFetch } from "../../operator/relay_api.ts";
+import type { RelayFetch, RelayTls } from "../../operator/relay_api.ts";
 import type { ServedTable } from "../../operator/tunnel_reconciler.ts";
 
-/** CAs that are in use at once; a client of each is kept. */
+/** CAs and client certificates that are in use at once; a client of each is kept. */
 const maxClients = 64;
 
-/** Sends requests, with a client for each CA. */
+/** Sends requests, with a client for each CA and client certificate. */
 export function relayFetch(): RelayFetch {
   const clients = new Map<string, Deno.HttpClient>();
-  const clientOf = (caPem: string): Deno.HttpClient => {
-    const known = clients.get(caPem);
+  const clientOf = ({ caPem, pair }: RelayTls): Deno.HttpClient => {
+    const print = JSON.stringify([caPem, pair]);
+    const known = clients.get(print);
     if (known) return known;
     if (clients.size >= maxClients) {
       // The oldest goes: CAs change rarely, and a client is made anew in no time.
@@ -17,15 +18,19 @@ export function relayFetch(): RelayFetch {
       clients.delete(oldest);
       client.close();
     }
-    const client = Deno.createHttpClient({ caCerts: [caPem], http1: true, http2: false });
-    clients.set(caPem, client);
+    const client = Deno.createHttpClient({
+      ...caPem !== undefined && { caCerts: [caPem] },
+      ...pair,
+      ...{ http1: true, http2: false },
+    });
+    clients.set(print, client);
     return client;
   };
-  return async (url, init, caPem) =>
+  return async (url, init, tls) =>
     await fetch(url, {
       ...init,
       redirect: "error",
-      ...caPem !== undefined && { client: clientOf(caPem) },
+      ...(tls.caPem !== undefined || tls.pair) && { client: clientOf(tls) },
     });
 }
 
