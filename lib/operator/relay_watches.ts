@@ -156,7 +156,7 @@ class Watch {
           method: "GET",
           headers: { accept: "application/x-ndjson", authorization: `Bearer ${token}` },
           signal: ended.signal,
-        }, caPem),
+        }, { caPem }),
         failure,
       ]);
     });

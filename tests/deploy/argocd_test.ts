@@ -213,6 +213,10 @@ async function clusterAndSync(): Promise<void> {
   };
   await direct.output(["apply", "-f", "-"], { stdin: JSON.stringify(cluster) });
   const kubectl = (...args: string[]) => direct.output(["-n", namespace, ...args], patience);
+  // Its finalizer is the operator's to take off, which goes next.
+  stack.defer(async () => {
+    await kubectl("delete", "cluster", CLUSTER, "--ignore-not-found", "--timeout=60s");
+  });
   await kubectl("wait", `cluster/${CLUSTER}`, "--for=condition=Ready", "--timeout=60s");
   await installation.tokenSecret("agent-token", token);
   await installation.installAgent("agent-token");
