@@ -219,7 +219,7 @@ export class Management {
   /** A Secret concerns the Cluster that it was made for, and those that it stands in the way of. */
   #addOwner(secret: KubeObject): void {
     const owner = ownerOfSecret(secret);
-    if (owner !== undefined) return this.#addCluster(owner);
+    if (owner !== undefined) this.#addCluster(owner);
     const [name, server] = [String(secret["name"]), String(secret["server"])];
     for (const object of this.#world.values("clusters")) {
       const { id, key } = readCluster(object);
