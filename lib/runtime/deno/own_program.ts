@@ -14,10 +14,7 @@ const permissionNames = ["net", "read", "write", "env", "run", "sys", "ffi"] as 
 export function ownProgram(): OwnProgram {
   const command = Deno.execPath();
   if (Deno.build.standalone) return { command, args: [] };
-  const hasAll = permissionNames.every((name) =>
-    Deno.permissions.querySync({ name }).state === "granted"
-  );
-  const rights = hasAll ? ["-A"] : permissions;
+  const rights = hasAllPermissions() ? ["-A"] : permissions;
   return { command, args: ["run", "--quiet", "--no-prompt", ...rights, Deno.mainModule] };
 }
 
@@ -26,7 +23,14 @@ export function mayStartPrograms(): boolean {
   return Deno.permissions.querySync({ name: "run" }).state === "granted";
 }
 
-/** Gives up the right to start other programs, for good. */
+/**
+ * Gives up the right to start other programs, for good. Who was given all permissions keeps them: Deno
+ * opens devices such as `/dev/full` for nobody else.
+ */
 export function giveUpStartingPrograms(): void {
-  Deno.permissions.revokeSync({ name: "run" });
+  if (!hasAllPermissions()) Deno.permissions.revokeSync({ name: "run" });
+}
+
+function hasAllPermissions(): boolean {
+  return permissionNames.every((name) => Deno.permissions.querySync({ name }).state === "granted");
 }
