@@ -163,7 +163,7 @@ function readToken({ values, origins }: Read): Pick<AgentOptions, "token" | "tok
   if (path === undefined) {
     if (token !== undefined) return { token };
     throw new ConfigError(
-      "Option --token is required: give --token TOKEN, the environment variable TOKEN, or a file with --token-file FILE",
+      "Option --token is required: give --token TOKEN or --token-file FILE, or the environment variable TOKEN",
     );
   }
   if (token !== undefined) {

@@ -254,7 +254,7 @@ Deno.test("parseAgentOptions demands server and token", () => {
   );
   assertRefused(
     () => run(PLAIN, { SERVER_URL }),
-    "Option --token is required: give --token TOKEN, the environment variable TOKEN, or a file with --token-file FILE",
+    "Option --token is required: give --token TOKEN or --token-file FILE, or the environment variable TOKEN",
   );
 });
 

@@ -85,7 +85,7 @@ Deno.test("the agent says which of --token and --token-file is wrong, and starts
       equal(code, 2);
       return stderr;
     };
-    match(await start(), /--token is required: give --token TOKEN, .* --token-file FILE/);
+    match(await start(), /--token is required: give --token TOKEN or --token-file FILE, /);
     match(await start("--token-file", path), /--token-file names .*there is no such file/);
     await Deno.writeTextFile(path, "");
     match(await start("--token-file", path), /--token-file: what was read holds no token/);
