@@ -122,12 +122,15 @@ export class Agent {
     if (open > 0) {
       this.#log.warn("Breaking off requests: --grace is over", { open, grace_ms: graceMs });
     }
-    for (const session of this.#sessions) {
+    const sessions = this.#sessions;
+    for (const session of sessions) {
       const isOver = session.openStreams > 0;
       const reason = isOver ? "The agent stops, and its --grace is over" : "The agent stops";
       session.close(CloseCode.GoingAway, reason);
     }
     this.targets.close();
+    // The last bytes of a response may still be in the socket: they would end with this process.
+    await Promise.all(sessions.map((session) => session.disconnected));
   }
 
   /** Serves other targets from now on, and tells relays; streams that are open go on. */

@@ -67,6 +67,7 @@ export class Session {
   readonly #held = new HeldBytes();
   readonly #ready = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<SessionEnd>();
+  readonly #disconnected = Promise.withResolvers<void>();
   readonly stats: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   #version: ProtocolVersion;
   #peer: Settings | undefined;
@@ -195,6 +196,14 @@ export class Session {
   /** Resolves when the session is over. */
   get closed(): Promise<SessionEnd> {
     return this.#closed.promise;
+  }
+
+  /**
+   * Resolves when the connection has ended, which may be a while after {@link closed}: only then has
+   * all that was sent left this process.
+   */
+  get disconnected(): Promise<void> {
+    return this.#disconnected.promise;
   }
 
   /** Why the session is over, once it is. */
@@ -646,6 +655,7 @@ export class Session {
   }
 
   #closedBySocket(code: number, reason: string): void {
+    this.#disconnected.resolve();
     // What had come before may complete an answer.
     this.#inbox.whenEmpty(() => this.#finish({ code, reason: reason || "The connection ended" }));
   }

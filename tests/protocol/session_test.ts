@@ -464,3 +464,21 @@ Deno.test("Session answers a Ping with its payload, though the message's memory 
   assert.equal(new TextDecoder().decode(pong?.payload), "12345678");
   session.close(1001, "The test is over");
 });
+
+Deno.test("Session that was closed is disconnected only once its connection has ended", async () => {
+  const socket = new ManualSocket();
+  const session = new Session(socket, {
+    role: "relay",
+    settings: relaySettings,
+    offersVersion2: true,
+  });
+  let isDisconnected = false;
+  const disconnected = session.disconnected.then(() => {
+    isDisconnected = true;
+  });
+  session.close(1001, "The test is over");
+  await session.closed;
+  assert.equal(isDisconnected, false);
+  socket.events.closed(1001, "");
+  await disconnected;
+});
