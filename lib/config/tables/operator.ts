@@ -120,7 +120,7 @@ export const operatorTable = {
     kind: listOf(choice("CONTROLLER", ["tunnels", "clusters"])),
     default: "tunnels",
     description:
-      "What to work on: `tunnels` for a cluster that tunnels lead into; `clusters`, beside the relay, for Clusters and RegistrationTokens",
+      "Controllers to run: `tunnels` in a cluster that has agents; `clusters`, beside the relay, for Clusters and RegistrationTokens",
     see: "operator-clusters.md",
     chart: {
       name: "controllers",
@@ -150,7 +150,8 @@ export const operatorTable = {
     group: "Tunnels",
     kind: duration({ min: "1ms" }),
     default: "10m",
-    description: "How often entries at relays are put again, which also renews them",
+    description:
+      "How often the operator writes entries at relays again, which also renews their leases",
     chart: { name: "resync" },
   },
   cloudflareApi: {
@@ -167,7 +168,7 @@ export const operatorTable = {
     group: "Clusters",
     kind: relayUrl,
     description:
-      "The relay's admin API, of which the operator makes itself a token; without it, clusters that register get no Cluster, and `Connected` is not known",
+      "The relay's admin API, for which the operator creates itself a token; without it, clusters that register get no Cluster, and there is no condition `Connected`",
     chart: { name: "relayAdminUrl" },
   },
   relaySecret: {
@@ -176,7 +177,7 @@ export const operatorTable = {
     group: "Clusters",
     kind: objectName,
     description:
-      "Secret in the operator's namespace with what Argo CD verifies the relay with, and shows to it: `ca.crt`, `tls.crt` with `tls.key`, `token`, `serverName`, each if needed",
+      "Secret in the operator's namespace with which Argo CD verifies the relay and authenticates to it: `ca.crt`, `tls.crt` with `tls.key`, `token`, `serverName`, each if needed",
     chart: { name: "relaySecret" },
   },
   relaySelector: {
@@ -186,7 +187,7 @@ export const operatorTable = {
     kind: labelSelector,
     default: "app.kubernetes.io/name=culvert-relay",
     description:
-      "Labels of the relay's pods: an annotation of theirs is changed so that they read a change at once",
+      "Labels of the relay's pods, which the operator annotates after a change so that their mounts are renewed at once",
     chart: { name: "relaySelector" },
   },
   argocdServer: {
@@ -206,7 +207,7 @@ export const operatorTable = {
     default: "argocd",
     whenEmpty: "none",
     description:
-      "Namespaces of Argo CD in which cluster Secrets may be made; the first is the default",
+      "Namespaces of Argo CD in which the operator may create cluster Secrets; the first is the default",
     chart: { name: "argocdNamespaces" },
   },
   pollMs: {
@@ -216,7 +217,7 @@ export const operatorTable = {
     kind: duration({ min: "1ms" }),
     default: "5s",
     description:
-      "How often the relay's admin API is asked for what has registered and who is connected",
+      "How often the operator asks the relay's admin API for registered clusters and connected agents",
   },
   injection: {
     name: "injection",
@@ -225,7 +226,7 @@ export const operatorTable = {
     kind: choice("MODE", ["off", "webhook", "policy"]),
     default: "off",
     description:
-      "How pods with the label `culvert.dev/inject` get an agent: from this program's `webhook`, or by a MutatingAdmissionPolicy (`policy`), which the chart makes",
+      "How pods with the label `culvert.dev/inject` get an agent: from this program's `webhook`, or by a MutatingAdmissionPolicy (`policy`) that the chart installs",
     see: "operator.md#sidecars",
   },
   webhookAddr: {
@@ -244,7 +245,7 @@ export const operatorTable = {
     kind: objectName,
     default: "culvert-operator",
     description:
-      "MutatingWebhookConfiguration whose `caBundle` is kept; the certificates are in the Secret `NAME-webhook`",
+      "MutatingWebhookConfiguration whose `caBundle` the operator updates; the certificates are in the Secret `NAME-webhook`",
   },
   webhookCaMs: {
     name: "webhook-ca-lifetime",
@@ -282,10 +283,10 @@ export const operatorProgram: Program<typeof operatorTable> = {
   version,
   usage: "[options]",
   summary:
-    "Kubernetes operator of culvert, a reverse tunnel. Makes tunnels of Tunnel resources: it " +
-    "registers each at its relay, runs its agents, and publishes Services at hostnames, as " +
-    "TunnelBindings or the Services' annotations say. Routes change without restarting a pod. " +
-    "Needs the kinds of the chart culvert-crds.",
+    "Kubernetes operator of culvert, a reverse tunnel. Registers each Tunnel at its relay, runs its " +
+    "agents, and publishes Services at hostnames, as TunnelBindings or the Services' annotations " +
+    "say. Routes change without restarting a pod. Beside a relay, it manages the relay's clusters " +
+    "and their Secrets in Argo CD. Needs the kinds of the chart culvert-crds.",
   options: operatorTable,
   chart: "culvert-operator",
   examples: [

@@ -57,8 +57,8 @@ export const workersOption = {
   default: "1",
   description:
     "Processes that share the relay's listeners and find each other's sessions, for machines with " +
-    "several cores; Linux only. With `--directory`, each of them takes other relays' requests at one " +
-    "of the ports behind `--internal-addr`'s",
+    "several cores; Linux only. With `--directory`, each accepts other relays' requests on a port " +
+    "of its own above `--internal-addr`'s",
   see: "scale.md#several-cores",
   chart: { name: "workers" },
 } as const satisfies Option<number>;
