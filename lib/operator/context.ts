@@ -120,7 +120,7 @@ export async function setFinalizers(
   if ((written.metadata.finalizers ?? []).length > 0) world.learn(kind, written);
 }
 
-/** How often a clean-up that is refused is tried again, at most. */
+/** Whether the clean-up of a deleted object has failed for so long that the object is let go. */
 export function isOrphaned({ settings }: Context, { metadata }: KubeObject): boolean {
   const sinceMs = Date.now() - Date.parse(metadata.deletionTimestamp ?? "");
   return sinceMs >= settings.orphanMs;

@@ -25,7 +25,8 @@ import {
   type RouteTable,
 } from "./route_table.ts";
 import { ServiceAnnotations, serviceOfBinding } from "./service_annotations.ts";
-import { type ProbeTargets, TunnelReconciler } from "./tunnel_reconciler.ts";
+import type { ProbeTargets } from "./route_delivery.ts";
+import { TunnelReconciler } from "./tunnel_reconciler.ts";
 import { readTunnel, type Tunnel, tunnelKey } from "./tunnels.ts";
 import { type Followed, World } from "./world.ts";
 

@@ -1,6 +1,6 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
 import type { RelayFetch, RelayTls } from "../../operator/relay_api.ts";
-import type { ServedTable } from "../../operator/tunnel_reconciler.ts";
+import type { ServedTable } from "../../operator/route_delivery.ts";
 
 /** CAs and client certificates that are in use at once; a client of each is kept. */
 const maxClients = 64;
