@@ -52,7 +52,10 @@ export class Hub {
     const log = keptLog();
     const management = new Management({
       client,
-      relays: new RelayApi({ fetch: this.relay.fetch, firstBackoffMs: 10, maxBackoffMs: 50 }),
+      relays: new RelayApi({
+        fetch: wrap.relay?.(this.relay.fetch) ?? this.relay.fetch,
+        ...{ firstBackoffMs: 10, maxBackoffMs: 50 },
+      }),
       settings: {
         namespace: "hub",
         argocdServer: relayUrl,

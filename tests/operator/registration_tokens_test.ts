@@ -1,5 +1,6 @@
 /** RegistrationTokens: tokens of the relay's admin API, and Clusters of what registers with them. */
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
+import { finalizer } from "../../lib/operator/api/schema.ts";
 import { clusters, registrationTokens } from "../../lib/operator/api/crds.ts";
 import { events, secrets } from "../../lib/kube/resources.ts";
 import { readAdminTokens } from "../../lib/config/entries/admin_tokens.ts";
@@ -79,6 +80,21 @@ Deno.test("a token that expires gets an empty scope, and its status says so", as
   await eventually(() => hub.adminTokens().length === 2, "the file");
   const { clusters, hostnames, ...rest } = hub.adminTokens()[1]!;
   deepEqual([clusters, hostnames, rest["expires"]], [[], [], undefined]);
+});
+
+Deno.test("a token that the relay would refuse holds up no other", async () => {
+  const hub = new Hub();
+  await using _ = hub.start();
+  // The API server takes this for a date-time, and the relay does not.
+  hub.putToken("broken", { expires: "2099-01-01t00:00:00z" });
+  hub.putToken("culvert-operator");
+  hub.putToken("edge");
+  const { message } = await hub.condition("broken", "Ready", "InvalidSpec", registrationTokens);
+  match(message, /expires/);
+  await hub.condition("culvert-operator", "Ready", "InvalidSpec", registrationTokens);
+  await hub.condition("edge", "Ready", "Ready", registrationTokens);
+  deepEqual(hub.adminTokens().map(({ name }) => name), ["culvert-operator", "edge"]);
+  readAdminTokens(JSON.stringify(hub.adminTokens()), "what the relay reads");
 });
 
 Deno.test("somebody else's Secret of the token's name is not touched", async () => {
@@ -167,6 +183,26 @@ Deno.test("a Cluster that is deleted takes its entry off the relay", async () =>
   await eventually(() => !hub.kube.read(clusters, "hub", "edge-1"), "the Cluster to go");
   equal(hub.relay.clusters.has("edge-1"), false);
   equal(hub.secret("argocd", secretName), undefined);
+});
+
+Deno.test("a Cluster's entry goes though the relay's list has not been read yet", async () => {
+  const hub = new Hub();
+  const read = Promise.withResolvers<void>();
+  await using _ = hub.start({}, {
+    relay: (fetch) => async (url, init, tls) => {
+      if (new URL(url).pathname === "/admin/v1/clusters") await read.promise;
+      return await fetch(url, init, tls);
+    },
+  });
+  hub.relay.clusters.set("edge-1", entry());
+  hub.kube.put(clusters, {
+    metadata: { name: "edge-1", namespace: "hub", finalizers: [finalizer] },
+    spec: { registrationToken: "edge", accepted: true },
+  });
+  hub.kube.remove(clusters, "hub", "edge-1");
+  await eventually(() => !hub.kube.read(clusters, "hub", "edge-1"), "the Cluster to go");
+  read.resolve();
+  equal(hub.relay.clusters.has("edge-1"), false);
 });
 
 Deno.test("a relay that refuses the clean-up for too long does not hold the Cluster", async () => {

@@ -11,7 +11,7 @@ import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
 import type { ClusterEntries } from "./cluster_entries.ts";
 import { type ReadCluster, readCluster } from "./cluster_table.ts";
 import type { ManagementContext } from "./management_context.ts";
-import type { RelayAgent, RelayCluster } from "./relay_view.ts";
+import type { RelayAgent } from "./relay_view.ts";
 
 /** The time that agents last came or went is written at most so often. */
 const lastConnectedMs = 5 * 60_000;
@@ -205,8 +205,10 @@ export class ClusterReconciler {
     const access = view.access;
     if (!access) return "The operator has no token for the relay's admin API yet";
     try {
-      const entry: RelayCluster | undefined = view.clusters.get(id);
-      await relays.delete(access, "clusters", id, entry?.owner);
+      // Asked now: before the view's first answer, and where the owner has changed since, going by the
+      // view would leave the entry, and the cluster admitted.
+      const entry = await relays.find(access, "clusters", id);
+      if (entry) await relays.delete(access, "clusters", id, ownerOf(entry));
       view.drop(id);
       return undefined;
     } catch (error) {
@@ -258,6 +260,10 @@ export class ClusterReconciler {
       if (!isConflict(error)) throw error;
     }
   }
+}
+
+function ownerOf({ owner }: Readonly<Record<string, unknown>>): string | undefined {
+  return typeof owner === "string" ? owner : undefined;
 }
 
 /** What the status says of agents; while the relay can't be asked, what it said before. */

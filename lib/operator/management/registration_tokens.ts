@@ -1,4 +1,6 @@
 /** RegistrationTokens: each has its token in a Secret, and all are the relay's admin tokens. */
+import { ConfigError } from "../../config/config_error.ts";
+import { readAdminTokens } from "../../config/entries/admin_tokens.ts";
 import { isConflict } from "../../kube/errors.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { apiVersionOf, secrets } from "../../kube/resources.ts";
@@ -108,6 +110,10 @@ export class RegistrationTokens {
       return { ...without, issued: no("InvalidSpec", "The spec can't be read; upgrade the CRDs") };
     }
     const { name, namespace = "", uid = "" } = object.metadata;
+    const fault = faultOf(name, spec);
+    if (fault !== undefined) {
+      return { ...without, spec: undefined, issued: no("InvalidSpec", fault) };
+    }
     const at = { namespace, name: secretNameOf(name) };
     const there = await this.#context.client.find(secrets, at);
     const isOurs = there?.metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
@@ -159,18 +165,7 @@ export class RegistrationTokens {
 
   #entryOf({ object, spec, token }: Found): AdminTokenEntry[] {
     if (!spec || token === undefined) return [];
-    const entry = { name: object.metadata.name, tokenSha256: this.#context.digest(token) };
-    // Whoever comes with it is told that nothing is in its scope, and not that it is unknown.
-    if (isExpired(spec)) return [{ ...entry, clusters: [], hostnames: [] }];
-    return [{
-      ...entry,
-      clusters: spec.idPrefixes.map((prefix) => `${prefix.replace(/\*$/, "")}*`),
-      hostnames: spec.hostSuffixes.map((suffix) => `*.${suffix.replace(/^\*?\.?/, "")}`),
-      ...spec.maxClusters !== undefined && { maxClusters: spec.maxClusters },
-      ...spec.expires !== undefined && { expires: spec.expires },
-      ...!spec.autoAccept && { autoAccept: false },
-      ...spec.leaseDuration !== undefined && { leaseSeconds: secondsOf(spec.leaseDuration) },
-    }];
+    return [entryOf(object.metadata.name, spec, this.#context.digest(token))];
   }
 
   async #writeStatus({ object, spec, token, issued }: Found, programmed: Verdict): Promise<void> {
@@ -211,6 +206,37 @@ export class RegistrationTokens {
       if (registeredBy === metadata.name) count++;
     }
     return count;
+  }
+}
+
+function entryOf(
+  name: string,
+  spec: RegistrationTokenSpec,
+  tokenSha256: string,
+): AdminTokenEntry {
+  const entry = { name, tokenSha256 };
+  // Whoever comes with it is told that nothing is in its scope, and not that it is unknown.
+  if (isExpired(spec)) return { ...entry, clusters: [], hostnames: [] };
+  return {
+    ...entry,
+    clusters: spec.idPrefixes.map((prefix) => `${prefix.replace(/\*$/, "")}*`),
+    hostnames: spec.hostSuffixes.map((suffix) => `*.${suffix.replace(/^\*?\.?/, "")}`),
+    ...spec.maxClusters !== undefined && { maxClusters: spec.maxClusters },
+    ...spec.expires !== undefined && { expires: spec.expires },
+    ...!spec.autoAccept && { autoAccept: false },
+    ...spec.leaseDuration !== undefined && { leaseSeconds: secondsOf(spec.leaseDuration) },
+  };
+}
+
+/** Why the relay would refuse a token's entry, and with it the whole file; undefined if it would not. */
+function faultOf(name: string, spec: RegistrationTokenSpec): string | undefined {
+  if (name === ownTokenName) return `The name ${name} is the operator's own`;
+  try {
+    readAdminTokens(JSON.stringify([entryOf(name, spec, "0".repeat(64))]), "RegistrationToken");
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message;
   }
 }
 
