@@ -7,6 +7,7 @@ import type { MoreServices } from "../config/entries/services.ts";
 import { type EntryKind, entryKinds, type StoredEntry } from "../domain/admin.ts";
 import { isolated } from "../faults.ts";
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import { ApiError, storeUnavailable } from "./api_error.ts";
 import { type CheckContext, checkEntry, checkPort } from "./check_entry.ts";
 import { ClusterIndex, indexed } from "./cluster_index.ts";
@@ -167,7 +168,7 @@ export class AdminEntries implements EntriesView {
     } catch (error) {
       this.#context.log.error("Could not read the admin API's entries; those in use stay", {
         store: this.#context.store.name,
-        reason: reasonOf(error),
+        reason: messageOf(error),
       });
     }
   }
@@ -336,7 +337,7 @@ export class AdminEntries implements EntriesView {
   }
 
   #notUsable(error: unknown): ApiError {
-    const reason = reasonOf(error);
+    const reason = messageOf(error);
     this.#context.log.error("Could not use a change of the admin API; it was taken back", {
       reason,
     });
@@ -349,7 +350,7 @@ export class AdminEntries implements EntriesView {
     this.unstorableMs = Date.now();
     log.error("Could not store a change of the admin API; what is in use stays", {
       store: store.name,
-      reason: reasonOf(error),
+      reason: messageOf(error),
     });
     return storeUnavailable("the change can't be stored at the moment; nothing has changed");
   }
@@ -405,7 +406,7 @@ export class AdminEntries implements EntriesView {
       return { stored, usable: readBody(kind, name, body).usable, etag };
     } catch (error) {
       this.#context.log.error("Left out a stored entry that is not valid", {
-        ...{ store: this.#context.store.name, kind, name, reason: reasonOf(error) },
+        ...{ store: this.#context.store.name, kind, name, reason: messageOf(error) },
       });
       return undefined;
     }
@@ -427,8 +428,4 @@ export class AdminEntries implements EntriesView {
 
 function keyOf({ kind, name }: StoredEntry): string {
   return `${kind}/${name}`;
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,5 +1,6 @@
 /** The status of other relays. */
 import type { RelayStatus, Status } from "../domain/status.ts";
+import { messageOf } from "../message_of.ts";
 import { hopNames } from "../relay/forward/hop_names.ts";
 import type { RelayTokens } from "../relay/hop/relay_tokens.ts";
 import { peerStatusPath } from "../relay/routes/peer_status.ts";
@@ -105,7 +106,7 @@ export class PeerStatuses implements OtherRelays {
 }
 
 function silentRelay({ id }: Peer, error: unknown): RelayStatus {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   return {
     ...{ id, version: "", startedMs: 0, isStopping: false, agents: 0, openStreams: 0 },
     fault: `does not answer: ${reason}`,

@@ -10,6 +10,7 @@ import type { StoredEntry } from "../domain/admin.ts";
 import { type EntryKind, entryKinds } from "../domain/admin.ts";
 import { formatStored, parseStored } from "../config/entries/stored_entries.ts";
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import type { Store } from "../relay/directory/store.ts";
 import type { RelayTokens } from "../relay/hop/relay_tokens.ts";
 import type { CommitResult, EntryChange, EntryStore } from "./entry_store.ts";
@@ -217,7 +218,7 @@ export class SharedEntries implements EntryStore {
       throw new Error("it is another entry");
     } catch (error) {
       this.#log.warn("Ignored an entry in Redis that no relay has written", {
-        ...{ entry: field.slice(0, 300), reason: reasonOf(error) },
+        ...{ entry: field.slice(0, 300), reason: messageOf(error) },
       });
       return undefined;
     }
@@ -247,7 +248,7 @@ export class SharedEntries implements EntryStore {
       this.#isReplicated ||= count > 0;
       if (count > 0) return;
     } catch (error) {
-      reason = reasonOf(error);
+      reason = messageOf(error);
     }
     if (this.#isReplicated) {
       this.#log.warn("No replica of Redis has confirmed a change of the admin API", { reason });
@@ -272,7 +273,7 @@ export class SharedEntries implements EntryStore {
     if (this.#isAway) return;
     this.#isAway = true;
     this.#log.error("The store of the admin API is away; entries in use stay", {
-      reason: reasonOf(error),
+      reason: messageOf(error),
     });
   }
 
@@ -294,8 +295,4 @@ function nextRevision(revision: string): string {
 
 function numberOf(revision: string): number {
   return revision === "" ? 0 : Number.parseInt(revision) || 0;
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,6 +1,7 @@
 /** The agent's credential for its target: a ServiceAccount token that is rotated under its feet. */
 import { foldedName } from "../http1/folded_name.ts";
 import { tokenFault } from "../domain/token.ts";
+import { messageOf } from "../message_of.ts";
 import { StreamError } from "../protocol/errors.ts";
 
 /** What tells one version of a file from another. */
@@ -72,7 +73,7 @@ export class Credentials {
       return this.#value;
     } catch (error) {
       this.#version = undefined;
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       const message = `The token can't be read: ${reason}; --${origin} must name its file`;
       throw new StreamError("credentials", message);
     }

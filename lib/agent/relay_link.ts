@@ -1,6 +1,7 @@
 /** One of an agent's connections to its relays: a session after the other, each with its own waits. */
 import { countFault, errorFields } from "../faults.ts";
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import type { Announcement, Notice } from "../protocol/announcement.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
@@ -172,7 +173,7 @@ export class RelayLink {
 
   /** The reason of an alert stands for the attempts after it whose alert a reset has overtaken. */
   #reasonOf(error: unknown): string {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     const kind = error instanceof RelayConnectionError ? error.kind : undefined;
     if (kind === "silent") return this.#alert ?? reason;
     this.#alert = kind === "alert" ? reason : undefined;

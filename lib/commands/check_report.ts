@@ -1,4 +1,5 @@
 /** Checks that build on each other, and the report of them: one line each. */
+import { messageOf } from "../message_of.ts";
 
 /** One thing that must work. */
 export interface Check {
@@ -53,7 +54,7 @@ async function runCheck({ name, run, timeoutMs = defaultTimeoutMs }: Check): Pro
   try {
     return { name, state: "ok", detail: await Promise.race([run(timeout.signal), late]) };
   } catch (error) {
-    return { name, state: "FAIL", detail: error instanceof Error ? error.message : String(error) };
+    return { name, state: "FAIL", detail: messageOf(error) };
   } finally {
     clearTimeout(timer);
   }

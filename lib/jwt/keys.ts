@@ -7,6 +7,7 @@ import {
   type JSONWebKeySet,
   type JWSHeaderParameters,
 } from "jose";
+import { messageOf } from "../message_of.ts";
 import type { Clock } from "./clock.ts";
 
 /** Keys are fetched anew when they are older, in milliseconds: a key that was withdrawn ends then. */
@@ -122,7 +123,7 @@ export class IssuerKeys {
       if (isReplaced) this.#options.replaced();
     } catch (error) {
       this.#hasFailed = true;
-      events.failed(error instanceof Error ? error.message : String(error), this.#isUsable);
+      events.failed(messageOf(error), this.#isUsable);
     }
   }
 

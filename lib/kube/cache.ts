@@ -3,6 +3,7 @@
  * last one ended.
  */
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import { type KubeClient, type Selection, WatchSilence } from "./client.ts";
 import { delay, jitteredMs } from "./delay.ts";
 import { isExpired, isNotFound, KubeError } from "./errors.ts";
@@ -134,7 +135,7 @@ export class Cache<Kept extends KubeObject = KubeObject> {
       this.#isInTrouble = true;
       log.warn("Can't follow objects of the API server; trying again", {
         resource: resource.plural,
-        error: String(error instanceof Error ? error.message : error),
+        error: messageOf(error),
       });
     }
     const retryAfterMs = error instanceof KubeError ? error.retryAfterMs ?? 0 : 0;

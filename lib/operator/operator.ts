@@ -1,12 +1,14 @@
 /** The operator: follows what is in the cluster, compiles routes, and has reconcilers do the rest. */
 import type { CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { untilAborted } from "../kube/delay.ts";
 import { isConflict, isPermanent } from "../kube/errors.ts";
 import { EventRecorder } from "../kube/events.ts";
 import type { KubeMetrics } from "../kube/metrics.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { WorkQueue } from "../kube/work_queue.ts";
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import { AccessPolicies } from "./access_policies.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
@@ -153,10 +155,7 @@ export class Operator {
 
   /** Acts on what there is until the signal is aborted: for the replica that leads. */
   async act(signal: AbortSignal): Promise<void> {
-    const isOver = new Promise<void>((resolve) => {
-      if (signal.aborted) return resolve();
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    const isOver = untilAborted(signal);
     // What has not been listed yet must not pass for absent.
     await Promise.race([this.#world.synced(), isOver]);
     if (signal.aborted) return;
@@ -394,7 +393,7 @@ export class Operator {
   #failed(key: string, error: unknown): boolean {
     const { log, metrics } = this.#options;
     metrics?.reconciled(key.slice(0, key.indexOf(":")), "failed", 0);
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     // Somebody else was faster: the next look sees what they did.
     if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason: message });
     else log.warn("Could not reconcile", { key, reason: message });

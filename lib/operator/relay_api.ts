@@ -1,6 +1,7 @@
 /** A relay's admin API, as far as the operator needs it. */
 
 import { within } from "../kube/delay.ts";
+import { messageOf } from "../message_of.ts";
 
 /** What a relay's listener is verified with, and what is shown to it. */
 export interface RelayTls {
@@ -202,7 +203,7 @@ export class RelayApi {
     }
     this.#troubles.delete(endpoint);
     if (status < 300) return { status, body };
-    throw new RelayRefusal(status, codeOf(body), messageOf(body, status), allowedIn(body));
+    throw new RelayRefusal(status, codeOf(body), refusalText(body, status), allowedIn(body));
   }
 
   #refuseWhileInTrouble(endpoint: string): void {
@@ -273,7 +274,7 @@ function allowedIn(body: Readonly<Record<string, unknown>>): readonly string[] {
 
 const maxMessageCharacters = 512;
 
-function messageOf(body: Readonly<Record<string, unknown>>, status: number): string {
+function refusalText(body: Readonly<Record<string, unknown>>, status: number): string {
   const { message } = (body["error"] ?? {}) as { message?: unknown };
   return typeof message === "string" && message !== ""
     ? message.slice(0, maxMessageCharacters)
@@ -284,5 +285,5 @@ function reasonOf(error: unknown): string {
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return "the relay did not answer in time";
   }
-  return `the relay can't be reached: ${error instanceof Error ? error.message : String(error)}`;
+  return `the relay can't be reached: ${messageOf(error)}`;
 }

@@ -5,6 +5,7 @@
 import { delay, jitteredMs, within } from "../kube/delay.ts";
 import { jsonLines } from "../kube/json_lines.ts";
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import type { RelayAccess, RelayFetch } from "./relay_api.ts";
 
 /** A change at a relay. */
@@ -81,7 +82,7 @@ export class RelayWatches {
         // The relay's own requests tell of it in conditions.
         this.#options.log.debug("A watch of a relay ended", {
           endpoint: access.endpoint,
-          reason: error instanceof Error ? error.message : String(error),
+          reason: messageOf(error),
         });
       }
       failures++;

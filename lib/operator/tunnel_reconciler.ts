@@ -2,6 +2,7 @@
 import { isConflict, isNamespaceTerminating, isPermanent } from "../kube/errors.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { configMaps, deployments, podDisruptionBudgets, secrets } from "../kube/resources.ts";
+import { messageOf } from "../message_of.ts";
 import { availability, statusOf } from "./agent_availability.ts";
 import {
   agentDeployment,
@@ -428,6 +429,6 @@ function faultVerdict(error: unknown): Verdict {
   const isWaiting = isConflict(error);
   return isWaiting ? unknown("Retrying", "An object changed meanwhile") : unknown(
     "ApiServerError",
-    error instanceof Error ? error.message : String(error),
+    messageOf(error),
   );
 }

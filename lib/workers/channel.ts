@@ -1,4 +1,5 @@
 /** Calls between a parent process and a worker, over whatever carries messages between them. */
+import { messageOf } from "../message_of.ts";
 
 /** What one side can be asked for, by name. Each call has one argument and one answer. */
 // deno-lint-ignore no-explicit-any
@@ -95,7 +96,7 @@ export class Channel<Theirs extends Calls, Ours extends Calls = Calls> {
       if (!call) throw new Error(`There is no call ${JSON.stringify(name)}`);
       message = { reply, result: await call(argument) };
     } catch (error) {
-      message = { reply, error: error instanceof Error ? error.message : String(error) };
+      message = { reply, error: messageOf(error) };
     }
     if (this.#closed) return;
     try {

@@ -2,6 +2,7 @@
  * Records in a zone at Cloudflare, through its API. Ownership is a TXT record, as in zones with dynamic
  * updates; but the API can't make a change conditional, so that it is looked at right before.
  */
+import { messageOf } from "../../message_of.ts";
 import { type DnsRecord, type OldRecord, ownerName } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 
@@ -210,7 +211,7 @@ export class Cloudflare {
     } catch (error) {
       // What is known of the zone may be wrong.
       this.#listings.delete(zone.name);
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       return { kind: error instanceof Refusal ? "refused" : "unreachable", reason };
     }
   }

@@ -1,4 +1,5 @@
 /** Records in a zone that takes dynamic updates (RFC 2136). Ownership is checked by prerequisites. */
+import { messageOf } from "../../message_of.ts";
 import {
   dataOf,
   encodeUpdate,
@@ -108,7 +109,7 @@ export class Rfc2136 {
       return rcodes[code] ?? `code ${code}`;
     } catch (error) {
       if (error instanceof RangeError) return `refused: ${error.message}`;
-      return `unreachable: ${error instanceof Error ? error.message : String(error)}`;
+      return `unreachable: ${messageOf(error)}`;
     }
   }
 }

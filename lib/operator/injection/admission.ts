@@ -3,6 +3,7 @@ import { z } from "zod";
 import { readTunnel } from "../tunnels.ts";
 import { tunnels } from "../api/crds.ts";
 import type { KubeObject } from "../../kube/objects.ts";
+import { messageOf } from "../../message_of.ts";
 import {
   injectionPatch,
   InjectionRefused,
@@ -88,7 +89,7 @@ export async function replyTo(
     return { status: 200, body: reviewed(data.request, await answerTo(data.request, parts)) };
   } catch (error) {
     // The API server refuses the pod for now, and whoever made it tries again.
-    return failed(503, error instanceof Error ? error.message : String(error));
+    return failed(503, messageOf(error));
   }
 }
 

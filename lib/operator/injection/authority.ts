@@ -43,7 +43,7 @@ const ipAddress = 7;
 export async function makeAuthority(validity: Validity): Promise<KeyPair> {
   const keys = await generateKeys();
   const serial = crypto.getRandomValues(new Uint8Array(16));
-  const name = `culvert webhook CA ${hex(serial.subarray(0, 6))}`;
+  const name = `culvert webhook CA ${serial.subarray(0, 6).toHex()}`;
   const constraints = new BasicConstraints({ cA: true, pathLenConstraint: 0 });
   const certificate = await signed({
     ...{ serial, validity, subject: name, issuer: name, publicKey: keys.publicKey },
@@ -237,7 +237,7 @@ async function pairOf(certificate: Certificate, privateKey: CryptoKey): Promise<
 }
 
 function pemOf(label: string, der: ArrayBuffer): string {
-  const text = btoa(String.fromCharCode(...new Uint8Array(der)));
+  const text = new Uint8Array(der).toBase64();
   const lines = text.match(/.{1,64}/g) ?? [];
   return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
 }
@@ -245,8 +245,4 @@ function pemOf(label: string, der: ArrayBuffer): string {
 function derOf(pem: string): Uint8Array<ArrayBuffer> {
   const text = atob(pem.replace(/-----[A-Z ]+-----/g, "").replace(/\s+/g, ""));
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
-}
-
-function hex(bytes: Uint8Array): string {
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -8,6 +8,7 @@ import type { KubeClient } from "../../kube/client.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { mutatingWebhooks, secrets } from "../../kube/resources.ts";
 import type { Log } from "../../log.ts";
+import { messageOf } from "../../message_of.ts";
 import { factsOf, isIssuedBy, isPair, issue, type KeyPair, makeAuthority } from "./authority.ts";
 import {
   namesIn,
@@ -77,7 +78,7 @@ export class CertificateKeeper {
         await this.step();
         this.#lastFault = "";
       } catch (error) {
-        const fault = error instanceof Error ? error.message : String(error);
+        const fault = messageOf(error);
         if (fault !== this.#lastFault) {
           log.warn("Could not renew the webhook's certificates; trying again", { reason: fault });
         }

@@ -3,7 +3,7 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
 import { includes } from "../agent_objects.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
-import { applicationsOf, argocdSecret, ownerOfSecret, rivalOf } from "./argocd.ts";
+import { applicationsOf, argocdSecret, ownerOfSecret, rivalOf, serverOf } from "./argocd.ts";
 import type { ReadCluster } from "./cluster_table.ts";
 import type { ManagementContext } from "./management_context.ts";
 
@@ -128,11 +128,11 @@ function defaultServer({ object }: ReadCluster, hasCa: boolean): string {
 function isAsWanted(
   cached: KubeObject,
   { metadata }: KubeObject,
-  { id, relayUrl }: { readonly id: string; readonly relayUrl: string },
+  place: { readonly id: string; readonly relayUrl: string },
 ): boolean {
   return includes(cached, {
     metadata: { labels: metadata.labels, annotations: metadata.annotations },
-    name: id,
-    server: `${relayUrl}/tunnel/${id}`,
+    name: place.id,
+    server: serverOf(place),
   });
 }

@@ -1,12 +1,13 @@
 /** The relay's side of the operator: Clusters and RegistrationTokens, for the relay and for Argo CD. */
 import type { CacheTiming } from "../../kube/cache.ts";
 import type { KubeClient } from "../../kube/client.ts";
-import { delay } from "../../kube/delay.ts";
+import { delay, untilAborted } from "../../kube/delay.ts";
 import { isConflict, isPermanent } from "../../kube/errors.ts";
 import { EventRecorder } from "../../kube/events.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { WorkQueue } from "../../kube/work_queue.ts";
 import type { Log } from "../../log.ts";
+import { messageOf } from "../../message_of.ts";
 import { isSameButStatus, type OperatorObserver } from "../operator.ts";
 import type { RelayApi } from "../relay_api.ts";
 import type { Digest } from "../route_table.ts";
@@ -114,10 +115,7 @@ export class Management {
 
   /** Acts on what there is until the signal is aborted: for the replica that leads. */
   async act(signal: AbortSignal): Promise<void> {
-    const isOver = new Promise<void>((resolve) => {
-      if (signal.aborted) return resolve();
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    const isOver = untilAborted(signal);
     // What has not been listed yet must not pass for absent.
     await Promise.race([this.#world.synced(), isOver]);
     await this.#readCredentials(signal);
@@ -136,7 +134,7 @@ export class Management {
         await this.#context.credentials.refresh();
         return;
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         this.#options.log.warn("Could not read the relay's credentials", { reason });
         await delay(credentialsRetryMs, signal);
       }
@@ -284,7 +282,7 @@ export class Management {
   #failed(key: string, error: unknown): boolean {
     const { log, metrics } = this.#options;
     metrics?.reconciled(key.slice(0, key.indexOf(":")), "failed", 0);
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     // Somebody else was faster: the next look sees what they did.
     if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason });
     else log.warn("Could not reconcile", { key, reason });

@@ -11,6 +11,7 @@
  * however far the relays' own clocks are apart. Releases before this one wrote their own clock's, so
  * beside such a relay the order is as good as their clocks.
  */
+import { messageOf } from "../../message_of.ts";
 import {
   type Claim,
   type Directory,
@@ -183,7 +184,7 @@ export class SharedDirectory implements Directory {
       return await this.#find(cluster);
     } catch (error) {
       this.#failed(error);
-      throw new DirectoryError(reasonOf(error), { cause: error });
+      throw new DirectoryError(messageOf(error), { cause: error });
     }
   }
 
@@ -193,7 +194,7 @@ export class SharedDirectory implements Directory {
       return await this.#read(["GET", await movingKey(cluster)]) !== null;
     } catch (error) {
       this.#failed(error);
-      throw new DirectoryError(reasonOf(error), { cause: error });
+      throw new DirectoryError(messageOf(error), { cause: error });
     }
   }
 
@@ -286,7 +287,7 @@ export class SharedDirectory implements Directory {
       else await this.#renewLeases();
     } catch (error) {
       this.#failed(error);
-      this.#away(reasonOf(error));
+      this.#away(messageOf(error));
       // A line that was cut without a word would stay so for as long as TCP has patience, and one on
       // which the server never says hello for ever.
       if (error instanceof DirectoryError || !this.#isConnected) this.#reconnect();
@@ -301,7 +302,7 @@ export class SharedDirectory implements Directory {
     try {
       return this.#clock.read(await this.#send(["TIME"]), askedMs);
     } catch (error) {
-      const reason = reasonOf(error);
+      const reason = messageOf(error);
       if (!/^(NOPERM|ERR)\b/.test(reason)) throw error;
       // It may be forbidden to ask, or unknown there; then the relays' own clocks have to do.
       if (!this.#isClockMissed) this.#events.invalid(`its answer to TIME: ${reason}`);
@@ -419,7 +420,7 @@ export class SharedDirectory implements Directory {
     try {
       return await this.#send(command);
     } catch (error) {
-      if (!reasonOf(error).startsWith("WRONGTYPE")) throw error;
+      if (!messageOf(error).startsWith("WRONGTYPE")) throw error;
       this.#events.invalid("a key of another type");
       return null;
     }
@@ -444,7 +445,7 @@ export class SharedDirectory implements Directory {
 
   /** One reply failed, which says little; that the server is the wrong one, or several did, says more. */
   #failed(error: unknown): void {
-    const reason = reasonOf(error);
+    const reason = messageOf(error);
     this.#events.failed();
     this.#failures++;
     if (isWrongServer(reason)) {
@@ -501,8 +502,4 @@ async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void
   for (let at = 0; at < items.length; at += batchSize) {
     await Promise.all(items.slice(at, at + batchSize).map(work));
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

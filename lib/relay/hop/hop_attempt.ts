@@ -1,6 +1,7 @@
 /** One try to have another relay take a request. */
 import { HeadError, type HeadLimits, type ResponseHead } from "../../http1/head.ts";
 import { HeadReader } from "../../http1/head_reader.ts";
+import { messageOf } from "../../message_of.ts";
 import type { UpstreamConnection, UpstreamPool } from "../../net/upstream_pool.ts";
 import type { Deadline, Deadlines } from "../limits/deadlines.ts";
 import { HopChannel } from "./hop_channel.ts";
@@ -72,7 +73,7 @@ export class HopAttempt {
     try {
       connection = await this.#options.pool.dial(this.#dialling.signal);
     } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error);
+      const detail = messageOf(error);
       return this.#end({ kind: "unreachable", detail });
     }
     if (this.#state === "over") this.#options.pool.putBack(connection);

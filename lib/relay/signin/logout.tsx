@@ -1,4 +1,5 @@
 /** Signing out: here, and at the provider. */
+import { messageOf } from "../../message_of.ts";
 import { type CookieNames, setCookie } from "../relay_cookies.ts";
 import { ProviderError } from "./provider_error.ts";
 import { Notice, page } from "../pages/page.tsx";
@@ -41,7 +42,7 @@ async function isEndedEverywhere(
     log.info("Signed out", { user, provider, session: id });
     return true;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     log.error("Signed out on this relay only: the store of sessions is away", {
       user,
       provider,

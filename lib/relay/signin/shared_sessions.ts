@@ -6,6 +6,7 @@
  * changed since it last asked, from a stream of such events, so clocks do not matter.
  */
 import type { Log } from "../../log.ts";
+import { messageOf } from "../../message_of.ts";
 import type { Clock } from "../../jwt/clock.ts";
 import { RecentFacts } from "./recent_facts.ts";
 import { RecordMemory } from "./record_memory.ts";
@@ -510,7 +511,7 @@ export class SharedSessions implements Sessions {
     this.#hasMissed = true;
     if (this.#isAway) return;
     this.#isAway = true;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     this.#context.log.error("The store of people's sessions is away", { reason });
   }
 

@@ -18,6 +18,7 @@ import type { FileText } from "../../../config/files.ts";
 import { formatAddress } from "../../../config/options/address.ts";
 import type { TargetEntry } from "../../../domain/target.ts";
 import type { Log } from "../../../log.ts";
+import { messageOf } from "../../../message_of.ts";
 import { factsOf } from "../certificates.ts";
 import { followConfig } from "../followed_config.ts";
 import type { TlsFileFacts } from "../tls_files.ts";
@@ -130,7 +131,7 @@ export class AgentTargets {
             targets.refused = undefined;
             return about;
           } catch (error) {
-            const reason = error instanceof Error ? error.message : String(error);
+            const reason = messageOf(error);
             targets.refused = { hash: hashOf(file!.text), reason };
             throw error;
           }

@@ -8,6 +8,7 @@ import {
   type Server,
   type TLSSocket,
 } from "node:tls";
+import { messageOf } from "../../../message_of.ts";
 import type { Peer } from "../../../net/exchange.ts";
 import { certificateNames } from "../certificate_names.ts";
 import { leadsTo, readCertificates } from "../certificates.ts";
@@ -113,7 +114,7 @@ export class SingleTlsAcceptor implements TlsAcceptor {
       const expiresMs = Date.parse(new X509Certificate(raw).validTo);
       certificate = { names: certificateNames(raw), expiresMs };
     } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error);
+      const detail = messageOf(error);
       const failure = { reason: "bad_certificate", detail, peer: addressOf(socket) } as const;
       this.#events.failed(failure, socket);
       socket.destroy();
