@@ -2,31 +2,16 @@
  * The entries of the admin API: one change after the other is checked against all of them and the
  * files' entries, stored, and only then used and acknowledged.
  */
-import { readBody, type UsableEntries } from "../config/entries/api_entries.ts";
-import type { MoreServices } from "../config/entries/services.ts";
-import { type EntryKind, entryKinds, type StoredEntry } from "../domain/admin.ts";
+import { readBody } from "../config/entries/api_entries.ts";
+import type { EntryKind, StoredEntry } from "../domain/admin.ts";
 import { isolated } from "../faults.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import { ApiError, storeUnavailable } from "./api_error.ts";
-import { type CheckContext, checkEntry, checkPort } from "./check_entry.ts";
-import { ClusterIndex, indexed } from "./cluster_index.ts";
-import type { Configuration, EntriesInUse } from "./configuration.ts";
+import type { Configuration } from "./configuration.ts";
 import { type DigestText, etagOf } from "./etag.ts";
 import type { EntryChange, EntryStore } from "./entry_store.ts";
-
-/** An entry as it is stored, and as the relay uses it. */
-export interface HeldEntry {
-  readonly stored: StoredEntry;
-  readonly usable: UsableEntries[EntryKind];
-  readonly etag: string;
-}
-
-/** What a change asks of the entries before it. */
-export interface EntriesView {
-  get(kind: EntryKind, name: string): HeldEntry | undefined;
-  list(kind: EntryKind): Iterable<HeldEntry>;
-}
+import { type EntriesView, HeldEntries, type HeldEntry } from "./held_entries.ts";
 
 /** What an entry is to be, from what it is; undefined to delete it. @throws {ApiError} if it may not be */
 export type Plan = (before: HeldEntry | undefined, view: EntriesView) => StoredEntry | undefined;
@@ -73,16 +58,7 @@ const maxTries = 20;
 /** All entries of the API. */
 export class AdminEntries implements EntriesView {
   readonly #context: EntriesContext;
-  /** In use, or waiting to be accepted. */
-  readonly #held: Record<EntryKind, Map<string, HeldEntry>> = {
-    clusters: new Map(),
-    services: new Map(),
-    policies: new Map(),
-  };
-  /** Of the files' clusters and of these. */
-  #index = new ClusterIndex();
-  /** The configuration that the index is of. */
-  #indexedVersion: number | undefined;
+  readonly #held: HeldEntries;
   readonly #queue: Waiting[] = [];
   #running: Promise<void> | undefined;
   #mustReload = false;
@@ -93,6 +69,7 @@ export class AdminEntries implements EntriesView {
 
   constructor(context: EntriesContext) {
     this.#context = context;
+    this.#held = new HeldEntries(context);
   }
 
   /** Reads what is stored and uses it. @throws when it can't be read */
@@ -105,11 +82,11 @@ export class AdminEntries implements EntriesView {
   }
 
   get(kind: EntryKind, name: string): HeldEntry | undefined {
-    return this.#held[kind].get(name);
+    return this.#held.get(kind, name);
   }
 
   list(kind: EntryKind): Iterable<HeldEntry> {
-    return this.#held[kind].values();
+    return this.#held.list(kind);
   }
 
   /**
@@ -208,7 +185,7 @@ export class AdminEntries implements EntriesView {
 
   /** Checks changes one after the other; each sees those before it. Refused ones are told. */
   #planAll(batch: readonly Waiting[]): Planned[] {
-    this.#refreshIndex();
+    this.#held.refreshIndex();
     return batch.flatMap((waiting) => {
       try {
         const planned = this.#plan(waiting);
@@ -216,7 +193,7 @@ export class AdminEntries implements EntriesView {
           waiting.resolve(planned);
           return [];
         }
-        this.#move(planned.before, planned.after);
+        this.#held.move(planned.before, planned.after);
         return [{ ...planned, change: planned.change, waiting }];
       } catch (error) {
         waiting.reject(error);
@@ -229,7 +206,7 @@ export class AdminEntries implements EntriesView {
   async #withPorts(planned: Planned[]): Promise<Planned[]> {
     try {
       for (const { before, after } of planned) {
-        if (after && after !== before) await checkPort(after, this.#checkContext(after));
+        if (after && after !== before) await this.#held.checkPort(after);
       }
       return planned;
     } catch (error) {
@@ -243,57 +220,15 @@ export class AdminEntries implements EntriesView {
     const before = this.get(kind, name);
     const stored = plan(before, this);
     if (!stored) return { before, after: undefined, change: { kind, name, entry: undefined } };
-    const after = this.#hold(stored);
+    const after = this.#held.checked(stored);
     const isSame = before?.etag === after.etag && before.stored.by === stored.by;
     // A lease has to be written anew.
     if (isSame && !stored.lease) return { before, after: before };
     return { before, after, change: { kind, name, entry: stored } };
   }
 
-  /** Reads an entry and checks that it goes with all others. @throws {ApiError} */
-  #hold(stored: StoredEntry): HeldEntry {
-    const { kind, name, body } = stored;
-    const { usable } = readBody(kind, name, body);
-    const held = { stored, usable, etag: etagOf(stored, this.#context.digest) };
-    checkEntry(held, this.#checkContext(held));
-    return held;
-  }
-
-  #checkContext(held: HeldEntry): CheckContext {
-    return {
-      configuration: this.#context.configuration,
-      index: this.#index,
-      more: held.stored.kind === "clusters" ? () => this.#more() : () => this.#more(held),
-    };
-  }
-
-  /** All services and policies; `changed` stands for the one of its name. */
-  #more(changed?: HeldEntry): MoreServices {
-    const listOf = (kind: "services" | "policies") => {
-      const others = [...this.list(kind)].filter(({ stored }) =>
-        stored.kind !== changed?.stored.kind || stored.name !== changed.stored.name
-      );
-      return changed?.stored.kind === kind ? [...others, changed] : others;
-    };
-    return {
-      services: listOf("services").map(({ usable }) => usable as UsableEntries["services"]),
-      policies: listOf("policies").map(({ usable }) => usable as UsableEntries["policies"]),
-    };
-  }
-
-  /** Puts an entry in the place of another. */
-  #move(before: HeldEntry | undefined, after: HeldEntry | undefined): void {
-    const { kind, name } = (after ?? before)!.stored;
-    if (kind === "clusters") {
-      if (before) this.#index.remove(indexed(before.usable as UsableEntries["clusters"]));
-      if (after) this.#index.add(indexed(after.usable as UsableEntries["clusters"]));
-    }
-    if (after) this.#held[kind].set(name, after);
-    else this.#held[kind].delete(name);
-  }
-
   #takeBack(planned: readonly Planned[]): void {
-    for (const { before, after } of planned.toReversed()) this.#move(after, before);
+    for (const { before, after } of planned.toReversed()) this.#held.move(after, before);
   }
 
   async #finish(
@@ -360,29 +295,19 @@ export class AdminEntries implements EntriesView {
   }
 
   async #use(): Promise<void> {
-    await this.#context.configuration.use(this.#inUse());
-  }
-
-  #inUse(): EntriesInUse {
-    const clusters = [...this.list("clusters")].filter(({ stored }) => stored.isAccepted)
-      .map(({ usable }) => usable as UsableEntries["clusters"]);
-    return { clusters, ...this.#more() };
+    await this.#context.configuration.use(this.#held.inUse());
   }
 
   /** Takes what is stored now. Entries that can't be read are left out, and stay stored. */
   async #reload(): Promise<void> {
     const { store } = this.#context;
-    const before = entryKinds.flatMap((kind) => [...this.list(kind)]);
+    const before = this.#held.all();
     const stored = await store.load();
     const known = new Map(before.map((held) => [keyOf(held.stored), held]));
-    for (const kind of entryKinds) this.#held[kind].clear();
-    this.#indexedVersion = undefined;
-    for (const entry of stored) {
-      const held = this.#readStored(entry, known.get(keyOf(entry)));
-      if (held) this.#held[entry.kind].set(entry.name, held);
-    }
+    const read = stored.map((entry) => this.#readStored(entry, known.get(keyOf(entry))));
+    this.#held.replaceAll(read.filter((held) => held !== undefined));
     await this.#use();
-    for (const held of this.#all()) {
+    for (const held of this.#held.all()) {
       const old = known.get(keyOf(held.stored));
       known.delete(keyOf(held.stored));
       const { kind, name } = held.stored;
@@ -391,10 +316,6 @@ export class AdminEntries implements EntriesView {
     for (const gone of known.values()) {
       this.#tell(gone.stored.kind, gone.stored.name, { before: gone, after: undefined });
     }
-  }
-
-  #all(): HeldEntry[] {
-    return entryKinds.flatMap((kind) => [...this.list(kind)]);
   }
 
   #readStored(stored: StoredEntry, known: HeldEntry | undefined): HeldEntry | undefined {
@@ -410,19 +331,6 @@ export class AdminEntries implements EntriesView {
       });
       return undefined;
     }
-  }
-
-  /** Makes the index anew after the files, or all entries, have changed. */
-  #refreshIndex(): void {
-    const { configuration } = this.#context;
-    if (this.#indexedVersion === configuration.version) return;
-    this.#indexedVersion = configuration.version;
-    this.#index = new ClusterIndex();
-    for (const { usable } of this.list("clusters")) {
-      this.#index.add(indexed(usable as UsableEntries["clusters"]));
-    }
-    // Behind the API's: what both have is the files'.
-    for (const cluster of configuration.indexed()) this.#index.add(cluster);
   }
 }
 

@@ -2,7 +2,8 @@
 import type { EntryKind } from "../domain/admin.ts";
 import { entryKinds } from "../domain/admin.ts";
 import type { AdminAudit } from "./audit.ts";
-import type { AdminEntries, HeldEntry } from "./entries.ts";
+import type { AdminEntries } from "./entries.ts";
+import type { HeldEntry } from "./held_entries.ts";
 
 /** What leases are looked at with. */
 export interface LeasesContext {

@@ -6,7 +6,8 @@ import { ApiError } from "./api_error.ts";
 import { configured } from "./check_entry.ts";
 import { checkConditions, type Conditions } from "./conditions.ts";
 import type { Configuration } from "./configuration.ts";
-import type { AdminEntries, Changed, EntriesView, HeldEntry } from "./entries.ts";
+import type { AdminEntries, Changed } from "./entries.ts";
+import type { EntriesView, HeldEntry } from "./held_entries.ts";
 import type { Scope } from "./scope.ts";
 
 /** An entry that a request is for, and whose request it is. */
