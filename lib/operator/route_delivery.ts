@@ -1,9 +1,8 @@
 /** Brings tables of routes to agents: tells kubelet of a new one, and asks the agents whether they serve it. */
 import type { KubeClient } from "../kube/client.ts";
-import { KubeError } from "../kube/errors.ts";
 import type { KubeObject } from "../kube/objects.ts";
-import { pods } from "../kube/resources.ts";
 import { type ReadableTunnel, routesAnnotation } from "./agent_objects.ts";
+import { annotatePods } from "./annotate_pods.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import { type Digest, targetsText, type TunnelTable } from "./route_table.ts";
 
@@ -124,24 +123,5 @@ export class RouteDelivery {
     const targets = table.targets.map((target) => JSON.stringify(target));
     this.#served.set(tunnelKey, new Set(targets));
     this.#options.served(tunnelKey);
-  }
-}
-
-/** Changes pods' metadata, so that kubelet looks at their volumes now and not within a minute. */
-export async function annotatePods(
-  client: KubeClient,
-  late: readonly KubeObject[],
-  annotation: string,
-  value: string,
-): Promise<void> {
-  for (const { metadata } of late) {
-    if (metadata.annotations?.[annotation] === value) continue;
-    const { namespace, name } = metadata;
-    const patch = { metadata: { annotations: { [annotation]: value } } };
-    try {
-      await client.merge(pods, { namespace, name }, patch);
-    } catch (error) {
-      if (!(error instanceof KubeError && error.status === 404)) throw error;
-    }
   }
 }

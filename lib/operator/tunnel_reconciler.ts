@@ -16,6 +16,7 @@ import {
   tokenAnnotation,
 } from "./agent_objects.ts";
 import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agent_tokens.ts";
+import { annotatePods } from "./annotate_pods.ts";
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
@@ -30,7 +31,7 @@ import {
 import type { RelayChange } from "./relay_watches.ts";
 import { type Sidecars, sidecarsOf } from "./injection/sidecar.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
-import { annotatePods, type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
+import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
 import { targetsText, type TunnelTable } from "./route_table.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";

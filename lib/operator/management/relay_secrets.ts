@@ -1,8 +1,8 @@
 /** Secrets that the relay has mounted: made here, and never somebody else's. */
-import { KubeError } from "../../kube/errors.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { pods, secrets } from "../../kube/resources.ts";
 import { stamped } from "../agent_objects.ts";
+import { annotatePods } from "../annotate_pods.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import type { ManagementContext } from "./management_context.ts";
 import { secretData } from "./secret_data.ts";
@@ -69,16 +69,8 @@ export class RelaySecrets {
     const { client, settings, digest } = this.#context;
     const selection = { namespace, labelSelector: settings.relaySelector };
     const value = digest(JSON.stringify([...this.#written, Date.now()])).slice(0, 16);
-    const patch = { metadata: { annotations: { [filesAnnotation]: value } } };
     const { items } = await client.list(pods, selection);
-    for (const { metadata: { name } } of items) {
-      try {
-        await client.merge(pods, { namespace, name }, patch);
-      } catch (error) {
-        // It has gone meanwhile.
-        if (!(error instanceof KubeError && error.status === 404)) throw error;
-      }
-    }
+    await annotatePods(client, items, filesAnnotation, value);
   }
 }
 
