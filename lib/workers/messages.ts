@@ -1,7 +1,7 @@
 /** What a parent process and its workers ask each other for. */
 import type { AdminEvent } from "../admin/event_log.ts";
 import type { AgentObject } from "../admin/other_agents.ts";
-import type { ReadinessFacts } from "../relay/readiness.ts";
+import type { Readiness, ReadinessFacts } from "../relay/readiness.ts";
 
 /** Where a listener is bound. */
 export interface BoundAddress {
@@ -56,12 +56,6 @@ export type CommitReply =
     readonly failed: readonly (readonly [index: number, reason: string])[];
   };
 
-/** What is ready, and what /readyz says of it. */
-export interface ReadinessAnswer {
-  readonly status: 200 | 503;
-  readonly text: string;
-}
-
 /** What workers ask their parent for. */
 export type ParentCalls = {
   /** A command of Redis', to the store in the parent. */
@@ -73,7 +67,7 @@ export type ParentCalls = {
   }): CommitReply | Promise<CommitReply>;
   /** All workers that listen. */
   peers(nothing: null): readonly WorkerAddress[];
-  readiness(asked: { readonly excludesAgents: boolean }): Promise<ReadinessAnswer>;
+  readiness(asked: { readonly excludesAgents: boolean }): Promise<Readiness>;
   /** Of all workers, in Prometheus' text format. */
   metrics(nothing: null): Promise<string>;
   /** Writes whole lines to standard output. @returns once it has taken them */
