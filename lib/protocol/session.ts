@@ -404,8 +404,9 @@ export class Session {
       return this.#fatal(tooLarge, reason);
     }
     this.#inbox.receive(message, free);
-    // Or it would keep the message until the next one.
-    this.#shares = undefined;
+    // Or it would keep the message until the next one. What came while another message is read, as from
+    // a socket that answers at once, must not take that one's away: its memory would be freed too early.
+    if (this.#inbox.isIdle) this.#shares = undefined;
   }
 
   /**

@@ -432,6 +432,35 @@ Deno.test("Session frees a large message once every stream has freed its part, a
   session.close(1001, "The test is over");
 });
 
+Deno.test("Session frees no message too early when another one comes while it is read", () => {
+  const socket = new ManualSocket();
+  const session = new Session(socket, {
+    role: "relay",
+    settings: relaySettings,
+    offersVersion2: true,
+    defer() {},
+  });
+  socket.events.message(frame(T.Settings, 0, JSON.stringify(agentSettings)));
+  const stream = session.open("t:1", bytesOf("GET"));
+  const frees: ((() => void) | undefined)[] = [];
+  stream.listen({
+    data(_bytes, free) {
+      frees.push(free);
+      if (frees.length === 1) socket.events.message(frame(T.Data, stream.id, "small"));
+    },
+    ...{ drained() {}, end() {}, closed() {}, failed() {} },
+  });
+  const parts = [20_000, 300].map((length) => frame(T.Data, stream.id, patterned(length)));
+  const message = batch(...parts);
+  socket.events.message(message);
+  assert.equal(frees.length, 3);
+  frees[0]!();
+  assert.notEqual(message.buffer.byteLength, 0, "the second part is in use");
+  frees[1]!();
+  assert.equal(message.buffer.byteLength, 0);
+  session.close(1001, "The test is over");
+});
+
 Deno.test("Session answers a Ping with its payload, though the message's memory is freed by then", () => {
   const socket = new ManualSocket();
   const deferred: (() => void)[] = [];
