@@ -115,9 +115,13 @@ export class RelayLink {
     else this.#waiting.abort();
   }
 
-  /** The relay would end a session whose connection has the number of a newer one. */
-  #settings(): Settings {
-    const slot = this.#slot + this.#count * (this.#renewals % 2);
+  /**
+   * The relay would end a session whose connection has the number of a newer one.
+   *
+   * @param renewals How often the link had been asked to connect anew when the session was dialled.
+   */
+  #settings(renewals: number): Settings {
+    const slot = this.#slot + this.#count * (renewals % 2);
     return this.#count === 1 && slot === 0 ? this.#host.settings : { ...this.#host.settings, slot };
   }
 
@@ -139,11 +143,15 @@ export class RelayLink {
     this.#log[this.#hasTried ? "debug" : "info"]("Connecting to relay", about);
     this.#hasTried = true;
     const startMs = performance.now();
+    const renewals = this.#renewals;
     try {
-      return await this.#runSession(await dialRelay(this.#host.stopped), startMs);
+      const socket = await dialRelay(this.#host.stopped);
+      return await this.#runSession(socket, startMs, renewals);
     } catch (error) {
       if (this.#host.stopped.aborted) return 0;
-      return this.#failed(error, startMs);
+      const delayMs = this.#failed(error, startMs);
+      // The credentials were those from before.
+      return renewals === this.#renewals ? delayMs : 0;
     }
   }
 
@@ -214,8 +222,13 @@ export class RelayLink {
     return backoffMs(this.#attempt++, this.#host.config.maxRetryMs, this.#random);
   }
 
-  /** A session until it ends, or goes on without new streams. @returns as `#connectOnce`. */
-  async #runSession(socket: TunnelSocket, startMs: number): Promise<number> {
+  /**
+   * A session until it ends, or goes on without new streams.
+   *
+   * @param renewals As {@link #settings} has it.
+   * @returns as `#connectOnce`.
+   */
+  async #runSession(socket: TunnelSocket, startMs: number, renewals: number): Promise<number> {
     const { stopped, metrics } = this.#host;
     this.#refusals = 0;
     this.#alert = undefined;
@@ -223,7 +236,7 @@ export class RelayLink {
     const replaced = [...this.#sessions].filter((it) => !it.isDraining);
     const session = new Session(socket, {
       role: "agent",
-      settings: this.#settings(),
+      settings: this.#settings(renewals),
       offersVersion2: true,
       announcement: this.#host.announcement(),
       defer: setImmediate,
@@ -246,6 +259,8 @@ export class RelayLink {
     if (replaced.length > 0) void this.#takeOver(session, replaced);
     const renewed = Promise.withResolvers<"renewed">();
     this.#giveWay = () => renewed.resolve("renewed");
+    // The credentials have changed while it was dialled with those from before.
+    if (renewals !== this.#renewals) this.#giveWay();
     const ended = session.closed.then((end): number | undefined => {
       this.#sessions.delete(session);
       metrics.disconnected(stopped.aborted ? "stopped" : endReason(end));
