@@ -34,6 +34,9 @@ const defaultFirstBackoffMs = 1_000;
 const defaultMaxBackoffMs = 60_000;
 const defaultSilenceMs = 45_000;
 const answerMs = 10_000;
+/** Whoever makes a Tunnel says which relay is followed: what one relay tells takes so much memory at most. */
+const maxNames = 100_000;
+const maxNameCharacters = 512;
 
 /** One watch for each relay and token. */
 export class RelayWatches {
@@ -184,13 +187,22 @@ class Watch {
       if (type === undefined || kind === undefined || name === undefined) continue;
       const key = `${kind} ${name}`;
       if (isListing) {
-        listed!.add(key);
+        this.#remember(listed!, key);
         continue;
       }
       if (type === "DELETED") this.#known.delete(key);
-      else this.#known.add(key);
+      else this.#remember(this.#known, key);
       this.#options.changed({ endpoint: this.#access.endpoint, type, kind, name });
     }
+  }
+
+  /** @throws when there are more than any relay has; then the watch begins anew */
+  #remember(names: Set<string>, name: string): void {
+    if (names.size >= maxNames && !names.has(name)) {
+      this.#version = undefined;
+      throw new Error(`the relay tells of more than ${maxNames} objects`);
+    }
+    names.add(name);
   }
 
   /** Tells what has come and gone since the last time that everything was told. */
@@ -219,5 +231,5 @@ function nameOf(
   object: Readonly<Record<string, unknown>> | undefined,
 ): string | undefined {
   const name = kind === "agents" ? object?.["cluster"] : object?.["id"] ?? object?.["name"];
-  return typeof name === "string" ? name : undefined;
+  return typeof name === "string" && name.length <= maxNameCharacters ? name : undefined;
 }

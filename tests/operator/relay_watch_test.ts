@@ -1,7 +1,9 @@
 /** What changes at the relay is seen at once, and not only with the next resync. */
 import assert from "node:assert/strict";
 import { events } from "../../lib/kube/resources.ts";
+import { RelayWatches } from "../../lib/operator/relay_watches.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { keptLog } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, conditionsOf, route } from "./harness.ts";
 
@@ -95,4 +97,30 @@ Deno.test("watches end with their tunnels, and tunnels of one relay and token sh
     await watched(cluster);
   }
   assert.equal(cluster.relay.watches.size, 0);
+});
+
+Deno.test("a relay that tells of objects without end is given up, and asked again later", async () => {
+  const log = keptLog();
+  let watches = 0;
+  const watching = new RelayWatches({
+    fetch: () => {
+      watches++;
+      let number = 0;
+      const pull = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+        const names = Array.from({ length: 1_000 }, () => `c${number++}`);
+        const lines = names.map((id) =>
+          JSON.stringify({ type: "ADDED", kind: "clusters", object: { id } })
+        );
+        controller.enqueue(new TextEncoder().encode(`${lines.join("\n")}\n`));
+      };
+      return Promise.resolve(new Response(new ReadableStream({ pull })));
+    },
+    changed() {},
+    log,
+    firstBackoffMs: 1,
+  });
+  watching.follow([{ endpoint: "https://relay.test", token: "token" }]);
+  await eventually(() => watches >= 2, "a second watch");
+  await watching.stop();
+  assert.match(JSON.stringify(log), /more than 100000 objects/);
 });
