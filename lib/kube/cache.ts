@@ -4,12 +4,13 @@
  */
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
-import { type KubeClient, type Selection, WatchSilence } from "./client.ts";
+import type { KubeClient, Selection } from "./client.ts";
 import { delay, jitteredMs } from "./delay.ts";
 import { isExpired, isNotFound, KubeError } from "./errors.ts";
 import { type KubeMetrics, noKubeMetrics } from "./metrics.ts";
 import { keyOf, type KubeObject, partsOf } from "./objects.ts";
 import type { Resource } from "./resources.ts";
+import { WatchSilence } from "./silence.ts";
 
 /** What a cache runs with. */
 export interface CacheOptions<Kept extends KubeObject> {

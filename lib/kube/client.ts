@@ -8,6 +8,7 @@ import { jsonLines } from "./json_lines.ts";
 import { type KubeMetrics, noKubeMetrics } from "./metrics.ts";
 import type { KubeObject } from "./objects.ts";
 import { apiVersionOf, type ObjectPath, pathOf, type Resource } from "./resources.ts";
+import { SilenceDeadline } from "./silence.ts";
 import { Slots } from "./slots.ts";
 
 /** Sends one request to the API server. `path` begins with `/` and has the query. */
@@ -67,11 +68,6 @@ export interface WatchOptions {
   /** A watch without a byte for so long is dead; bookmarks come each minute. */
   readonly silenceMs: number;
   readonly signal: AbortSignal;
-}
-
-/** Thrown when a watch was silent for too long. */
-export class WatchSilence extends Error {
-  override readonly name = "WatchSilence";
 }
 
 const defaultTimeoutMs = 30_000;
@@ -146,19 +142,10 @@ export class KubeClient {
     const ended = new AbortController();
     const end = () => ended.abort();
     signal.addEventListener("abort", end);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const silence = Promise.withResolvers<never>();
-    silence.promise.catch(() => {});
-    const heard = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        silence.reject(new WatchSilence(`No byte for ${silenceMs / 1_000} s`));
-        end();
-      }, silenceMs);
-    };
+    const silence = new SilenceDeadline(silenceMs, end);
     try {
       if (signal.aborted) return;
-      heard();
+      silence.heard();
       const query = queryOf(selection, {
         watch: "true",
         allowWatchBookmarks: "true",
@@ -166,13 +153,11 @@ export class KubeClient {
       });
       const at = { namespace: selection.namespace };
       const request = { verb: "watch", resource, method: "GET", query, at };
-      // An abort may not wake a read that waits on a connection whose peer is frozen.
-      const response = await Promise.race([this.#send(request, ended.signal), silence.promise]);
+      const response = await Promise.race([this.#send(request, ended.signal), silence.failure]);
       if (!response.ok) throw await errorOf(response);
-      const lines = jsonLines(response.body, { heard, failure: silence.promise });
-      for await (const line of lines) yield eventOf(line);
+      for await (const line of jsonLines(response.body, silence)) yield eventOf(line);
     } finally {
-      clearTimeout(timer);
+      silence.stop();
       signal.removeEventListener("abort", end);
       end();
     }

@@ -2,7 +2,7 @@
 import type { Counter, Instruments } from "../instruments.ts";
 import { Latency } from "../latency.ts";
 import type { AdmissionResult } from "./injection/admission.ts";
-import type { OperatorObserver } from "./operator.ts";
+import type { OperatorObserver } from "./observed_queue.ts";
 
 /** What gauges ask the operator when Prometheus asks them. */
 export interface OperatorStats {

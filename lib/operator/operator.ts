@@ -2,19 +2,17 @@
 import type { CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { untilAborted } from "../kube/delay.ts";
-import { isConflict, isPermanent } from "../kube/errors.ts";
 import { EventRecorder } from "../kube/events.ts";
-import type { KubeMetrics } from "../kube/metrics.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
-import { WorkQueue } from "../kube/work_queue.ts";
+import type { WorkQueue } from "../kube/work_queue.ts";
 import type { Log } from "../log.ts";
-import { messageOf } from "../message_of.ts";
 import { AccessPolicies } from "./access_policies.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
 import { BindingReconciler } from "./binding_reconciler.ts";
 import { CaTexts } from "./ca_texts.ts";
 import type { Context, OperatorSettings } from "./context.ts";
+import { observedQueue, type OperatorObserver } from "./observed_queue.ts";
 import { RelayAccesses } from "./relay_accesses.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
@@ -51,11 +49,6 @@ export interface OperatorOptions {
   readonly metrics?: OperatorObserver;
   readonly cacheTiming?: CacheTiming;
   readonly firstBackoffMs?: number;
-}
-
-/** What the operator counts besides what its client does. */
-export interface OperatorObserver extends KubeMetrics {
-  reconciled(kind: string, result: "done" | "retry" | "failed", seconds: number): void;
 }
 
 /** Changes that come in this time are compiled together: at most five tables a second. */
@@ -126,9 +119,10 @@ export class Operator {
     this.#bindings = new BindingReconciler(this.#context, this.#tunnelReconciler);
     this.#annotations = new ServiceAnnotations(this.#context);
     this.#policies = new AccessPolicies(this.#context);
-    this.#queue = new WorkQueue({
-      work: (key) => this.#work(key),
-      failed: (key, error) => this.#failed(key, error),
+    this.#queue = observedQueue({
+      reconcile: (kind, name) => this.#reconcile(kind, name),
+      log,
+      ...options.metrics && { metrics: options.metrics },
       ...options.firstBackoffMs !== undefined && { firstBackoffMs: options.firstBackoffMs },
     });
   }
@@ -347,17 +341,6 @@ export class Operator {
     ]);
   }
 
-  async #work(key: string): Promise<number | undefined> {
-    const beganMs = performance.now();
-    const colon = key.indexOf(":");
-    const [kind, name] = [key.slice(0, colon), key.slice(colon + 1)];
-    const count = (result: "done" | "retry") =>
-      this.#options.metrics?.reconciled(kind, result, (performance.now() - beganMs) / 1_000);
-    const again = await this.#reconcile(kind, name);
-    count(again === undefined ? "done" : "retry");
-    return again;
-  }
-
   async #reconcile(kind: string, name: string): Promise<number | undefined> {
     if (kind === "binding") return await this.#bindings.reconcile(name);
     if (kind === "policy") return await this.#policies.reconcile(name);
@@ -388,16 +371,6 @@ export class Operator {
         object,
         this.#options.settings.namespace,
       );
-  }
-
-  #failed(key: string, error: unknown): boolean {
-    const { log, metrics } = this.#options;
-    metrics?.reconciled(key.slice(0, key.indexOf(":")), "failed", 0);
-    const message = messageOf(error);
-    // Somebody else was faster: the next look sees what they did.
-    if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason: message });
-    else log.warn("Could not reconcile", { key, reason: message });
-    return isPermanent(error);
   }
 }
 

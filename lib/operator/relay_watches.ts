@@ -4,6 +4,7 @@
  */
 import { delay, jitteredMs, within } from "../kube/delay.ts";
 import { jsonLines } from "../kube/json_lines.ts";
+import { SilenceDeadline } from "../kube/silence.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import type { RelayAccess, RelayFetch } from "./relay_api.ts";
@@ -118,32 +119,24 @@ class Watch {
   async once(stopped: AbortSignal): Promise<void> {
     this.hasHeard = false;
     const ended = new AbortController();
-    const failure = Promise.withResolvers<never>();
-    failure.promise.catch(() => {});
-    // An abort may not wake a read that waits on a connection whose peer is frozen.
+    const silence = new SilenceDeadline(
+      this.#options.silenceMs ?? defaultSilenceMs,
+      () => ended.abort(),
+    );
     const end = () => {
-      failure.reject(new Error("it was stopped"));
+      silence.fail(new Error("it was stopped"));
       ended.abort();
     };
     stopped.addEventListener("abort", end);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const heard = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        failure.reject(new Error("the relay is silent"));
-        end();
-      }, this.#options.silenceMs ?? defaultSilenceMs);
-    };
     try {
-      const response = await this.#ask(ended, failure.promise);
+      const response = await this.#ask(ended, silence.failure);
       if (response === undefined) return;
       this.hasHeard = true;
-      heard();
+      silence.heard();
       const listed = this.#version === undefined ? new Set<string>() : undefined;
-      const lines = jsonLines(response.body, { heard, failure: failure.promise });
-      await this.#read(lines, listed);
+      await this.#read(jsonLines(response.body, silence), listed);
     } finally {
-      clearTimeout(timer);
+      silence.stop();
       stopped.removeEventListener("abort", end);
       end();
     }

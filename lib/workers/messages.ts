@@ -3,12 +3,6 @@ import type { AdminEvent } from "../admin/event_log.ts";
 import type { AgentObject } from "../admin/other_agents.ts";
 import type { Readiness, ReadinessFacts } from "../relay/readiness.ts";
 
-/** Where a listener is bound. */
-export interface BoundAddress {
-  readonly hostname: string;
-  readonly port: number;
-}
-
 /** What a worker is told before it begins. It goes over the pipe alone, for it has secrets. */
 export interface Welcome {
   /** Counts from 1. */

@@ -2,7 +2,7 @@
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
 import { includes } from "../agent_objects.ts";
-import { no, unknown, type Verdict, yes } from "../conditions.ts";
+import { no, type Verdict, yes } from "../conditions.ts";
 import { applicationsOf, argocdSecret, ownerOfSecret, rivalOf, serverOf } from "./argocd.ts";
 import type { ReadCluster } from "./cluster_table.ts";
 import type { ManagementContext } from "./management_context.ts";
@@ -106,11 +106,6 @@ export function inUse(users: readonly string[]): Verdict {
   const names = users.slice(0, maxNames).join(", ") + (users.length > maxNames ? ", …" : "");
   const count = users.length === 1 ? "1 Application uses" : `${users.length} Applications use`;
   return no("InUse", `${count} the cluster: ${names}; its Secret is kept until they are gone`);
-}
-
-/** Before the relay has been asked, or while it can't be, nothing is known. */
-export function notYet(message: string): Verdict {
-  return unknown("Waiting", message);
 }
 
 function verdict(it: Verdict | undefined): ArgocdOutcome {

@@ -2,13 +2,13 @@
 import type { CacheTiming } from "../../kube/cache.ts";
 import type { KubeClient } from "../../kube/client.ts";
 import { delay, untilAborted } from "../../kube/delay.ts";
-import { isConflict, isPermanent } from "../../kube/errors.ts";
 import { EventRecorder } from "../../kube/events.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
-import { WorkQueue } from "../../kube/work_queue.ts";
+import type { WorkQueue } from "../../kube/work_queue.ts";
 import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
-import { isSameButStatus, type OperatorObserver } from "../operator.ts";
+import { observedQueue, type OperatorObserver } from "../observed_queue.ts";
+import { isSameButStatus } from "../operator.ts";
 import type { RelayApi } from "../relay_api.ts";
 import type { Digest } from "../route_table.ts";
 import { type Followed, managementKinds, World } from "../world.ts";
@@ -83,9 +83,10 @@ export class Management {
     this.#entries = new ClusterEntries(this.#context, relaySecrets, argocd);
     this.#clusters = new ClusterReconciler(this.#context, this.#entries, argocd);
     this.#registered = new RegisteredClusters(this.#context, this.#tokens, argocd);
-    this.#queue = new WorkQueue({
-      work: (key) => this.#work(key),
-      failed: (key, error) => this.#failed(key, error),
+    this.#queue = observedQueue({
+      reconcile: (kind, name) => this.#reconcile(kind, name),
+      log,
+      ...options.metrics && { metrics: options.metrics },
       ...options.firstBackoffMs !== undefined && { firstBackoffMs: options.firstBackoffMs },
     });
   }
@@ -243,16 +244,6 @@ export class Management {
     this.#queue.add(`cluster:${key}`);
   }
 
-  async #work(key: string): Promise<number | undefined> {
-    const beganMs = performance.now();
-    const colon = key.indexOf(":");
-    const [kind, name] = [key.slice(0, colon), key.slice(colon + 1)];
-    const again = await this.#reconcile(kind, name);
-    const seconds = (performance.now() - beganMs) / 1_000;
-    this.#options.metrics?.reconciled(kind, again === undefined ? "done" : "retry", seconds);
-    return again;
-  }
-
   async #reconcile(kind: string, name: string): Promise<number | undefined> {
     if (kind === "cluster") return await this.#clusters.reconcile(name);
     if (kind === "registrations") return await this.#registered.reconcile();
@@ -277,15 +268,5 @@ export class Management {
       }
     }
     return settings.checkMs;
-  }
-
-  #failed(key: string, error: unknown): boolean {
-    const { log, metrics } = this.#options;
-    metrics?.reconciled(key.slice(0, key.indexOf(":")), "failed", 0);
-    const reason = messageOf(error);
-    // Somebody else was faster: the next look sees what they did.
-    if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason });
-    else log.warn("Could not reconcile", { key, reason });
-    return isPermanent(error);
   }
 }
