@@ -1,6 +1,6 @@
 /** A relay that is killed at random moments while its admin API changes entries. */
 import { deepEqual, ok } from "node:assert/strict";
-import { type RunningRelay, startRelay } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startRelay } from "../support/programs.ts";
 import { adminTokens, entryFor, tokenOf, withState } from "./world.ts";
 
 const changes = 1_000;
@@ -19,9 +19,7 @@ async function start(state: string): Promise<Running> {
     args: ["--admin-addr", "127.0.0.1:0", "--state", state],
     env: { ADMIN_TOKENS: JSON.stringify(adminTokens) },
   });
-  const { address } = await relay.waitForLog(
-    ({ message, listener }) => message === "Listening" && listener === "admin",
-  );
+  const address = await addressOf(relay, "admin");
   return { relay, url: `http://${address}/admin/v1/clusters` };
 }
 

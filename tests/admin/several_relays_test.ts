@@ -2,7 +2,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { startPeer } from "../directory/relays.ts";
 import { eventually } from "../support/deadline.ts";
-import { type RunningRelay, startAgent } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { adminTokens, agentToken, entryFor, tokenOf } from "./world.ts";
 
@@ -18,9 +18,7 @@ async function start(redis: Redis): Promise<AdminRelay> {
     targets: {},
     args: ["--admin-addr", "127.0.0.1:0", "--admin-tokens", JSON.stringify(adminTokens)],
   });
-  const { address } = await relay.waitForLog(
-    ({ message, listener }) => message === "Listening" && listener === "admin",
-  );
+  const address = await addressOf(relay, "admin");
   return {
     relay,
     async ask(method, path, body) {

@@ -1,7 +1,7 @@
 /** The file of the admin API's tokens, as a relay follows it. */
 import { equal } from "node:assert/strict";
 import { eventually } from "../support/deadline.ts";
-import { startRelay } from "../support/programs.ts";
+import { addressOf, startRelay } from "../support/programs.ts";
 import { tokenOf } from "./world.ts";
 
 function tokens(...names: readonly string[]): string {
@@ -19,9 +19,7 @@ Deno.test("tokens come and go with their file, and a file that is wrong changes 
       clusters: [],
       args: ["--admin-addr", "127.0.0.1:0", "--admin-tokens", file],
     });
-    const { address } = await relay.waitForLog(
-      ({ message, listener }) => message === "Listening" && listener === "admin",
-    );
+    const address = await addressOf(relay, "admin");
     const statusOf = async (name: string): Promise<number> => {
       const response = await fetch(`http://${address}/admin/v1/clusters`, {
         headers: { Authorization: `Bearer ${tokenOf(name)}` },

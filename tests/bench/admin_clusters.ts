@@ -2,7 +2,7 @@
  * A relay with 10,000 clusters that were added through its admin API: what it needs to take them, to
  * start with them, and to show them. `deno run -A tests/bench/admin_clusters.ts`
  */
-import { type RunningRelay, startRelay } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startRelay } from "../support/programs.ts";
 import { adminTokens, entryFor, tokenOf } from "../admin/world.ts";
 
 const clusterCount = 10_000;
@@ -17,9 +17,7 @@ async function start(state: string) {
     args: ["--admin-addr", "127.0.0.1:0", "--state", state],
     env: { ADMIN_TOKENS: JSON.stringify(adminTokens) },
   });
-  const { address } = await relay.waitForLog(
-    ({ message, listener }) => message === "Listening" && listener === "admin",
-  );
+  const address = await addressOf(relay, "admin");
   return { relay, url: `http://${address}`, tookMs: performance.now() - startMs };
 }
 

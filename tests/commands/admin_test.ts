@@ -1,7 +1,7 @@
 /** The commands that use the admin API, against a relay as a user has it. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { adminTokens, tokenOf, withState } from "../admin/world.ts";
-import { startAgent, startRelay } from "../support/programs.ts";
+import { addressOf, startAgent, startRelay } from "../support/programs.ts";
 import { relay as run } from "./run.ts";
 
 interface World {
@@ -17,12 +17,10 @@ async function withRelay(test: (world: World) => Promise<void>): Promise<void> {
       args: ["--admin-addr", "127.0.0.1:0", "--state", state],
       env: { ADMIN_TOKENS: JSON.stringify(adminTokens) },
     });
-    const { address } = await relay.waitForLog(
-      ({ message, listener }) => message === "Listening" && listener === "admin",
-    );
+    const address = await addressOf(relay, "admin");
     const url = `http://${address}`;
     await test({
-      address: String(address),
+      address: address,
       publicUrl: relay.connectUrl,
       ask: (...args) =>
         run([...args, "--admin-url", url, "--admin-token-file", "-"], tokenOf("ops")),

@@ -6,7 +6,7 @@ import { KubeClient } from "../e2e/kube_client.ts";
 import { scratchFolder, scratchName } from "../e2e/scratch.ts";
 import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
-import { startRelay } from "../support/programs.ts";
+import { addressOf, startRelay } from "../support/programs.ts";
 import { imageRepository, imageTag } from "./build_images.ts";
 
 const adminToken = "admin-token-of-operators-0123456789";
@@ -120,13 +120,7 @@ clusterTest(
         ],
       }),
     );
-    const addressOf = async (listener: string) => {
-      const line = await relay.waitForLog((line) =>
-        line.message === "Listening" && line.listener === listener
-      );
-      return String(line.address);
-    };
-    const [admin, web] = [await addressOf("admin"), await addressOf("web")];
+    const [admin, web] = [await addressOf(relay, "admin"), await addressOf(relay, "web")];
     const [webhookPort, appPort] = [freePort(), freePort()];
     const [appHealth, jobHealth] = [freePort(), freePort()];
 

@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { once } from "node:events";
 import { adminTokens, entryFor, tokenOf as adminToken } from "../admin/world.ts";
 import { eventually } from "../support/deadline.ts";
-import { startAgent } from "../support/programs.ts";
+import { addressOf, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { call } from "./raw_calls.ts";
@@ -94,9 +94,7 @@ Deno.test({
     assert.equal((await call(other.internalAddress, "GET /tunnel/one/")).text, "ok");
 
     // The admin API has a connection of its own, which stayed with the old primary too.
-    const { address } = await holder.waitForLog(
-      ({ message, listener }) => message === "Listening" && listener === "admin",
-    );
+    const address = await addressOf(holder, "admin");
     await eventually(async () => {
       const response = await fetch(`http://${address}/admin/v1/clusters/dev`, {
         method: "PUT",

@@ -3,7 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { get, textOf } from "../services/setup.ts";
 import { withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
-import { type RunningRelay, startAgent } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startAgent } from "../support/programs.ts";
 import { fieldValues, readHead, readRequest, statusOf } from "../support/raw_http.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
@@ -30,13 +30,6 @@ const mirror: TargetHandler = async (connection) => {
     );
   }
 };
-
-async function addressOf(relay: RunningRelay, name: string): Promise<string> {
-  const line = await relay.waitForLog(({ message, listener }) =>
-    message === "Listening" && listener === name
-  );
-  return String(line.address);
-}
 
 async function webAddressOf(relay: RunningRelay): Promise<string> {
   return await addressOf(relay, "web");

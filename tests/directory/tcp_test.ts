@@ -4,15 +4,12 @@ import { startAccess, startTcpTarget } from "../access/tcp_world.ts";
 import { exchange } from "../access/tcp_client.ts";
 import { withFolder } from "../support/certificates.ts";
 import { eventually, within } from "../support/deadline.ts";
-import { type RunningRelay, startAgent } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { startPeer, tokenOf } from "./relays.ts";
 
 async function portOf(relay: RunningRelay, listener: string): Promise<number> {
-  const line = await relay.waitForLog((line) =>
-    line.message === "Listening" && line.listener === listener
-  );
-  return Number(String(line.address).split(":").at(-1));
+  return Number((await addressOf(relay, listener)).split(":").at(-1));
 }
 
 Deno.test({

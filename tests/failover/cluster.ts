@@ -1,7 +1,7 @@
 /** A cluster of three primaries, each with a replica. */
 import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
-import { infoOf, Server } from "./server.ts";
+import { begun, infoOf, Server } from "./server.ts";
 
 /** The last slot of each primary; as `redis-cli --cluster create` has it. */
 const lastSlots = [5_460, 10_922, 16_383] as const;
@@ -16,13 +16,7 @@ export class Cluster implements AsyncDisposable {
   /** @param program redis-server or one like it */
   static async start(program: string): Promise<Cluster> {
     const it = new Cluster();
-    try {
-      await it.#start(program);
-      return it;
-    } catch (error) {
-      await it[Symbol.asyncDispose]();
-      throw error;
-    }
+    return await begun(it, () => it.#start(program));
   }
 
   async #start(program: string): Promise<void> {

@@ -3,8 +3,9 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { adminTokens, entryFor, tokenOf as adminToken } from "../admin/world.ts";
 import { metric, startPeer, tokenOf } from "../directory/relays.ts";
 import { eventually } from "../support/deadline.ts";
-import { type RunningRelay, startAgent } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startAgent } from "../support/programs.ts";
 import { answering, type RawTarget, startRawTarget } from "../support/target.ts";
+import { begun } from "./server.ts";
 
 const clusters = ["one", "two", "three"] as const;
 type ClusterName = typeof clusters[number];
@@ -64,13 +65,7 @@ export class Relays implements AsyncDisposable {
   /** @param directory the store's URL */
   static async start(directory: string): Promise<Relays> {
     const it = new Relays();
-    try {
-      await it.#start(directory);
-      return it;
-    } catch (error) {
-      await it[Symbol.asyncDispose]();
-      throw error;
-    }
+    return await begun(it, () => it.#start(directory));
   }
 
   async #start(directory: string): Promise<void> {
@@ -101,10 +96,8 @@ export class Relays implements AsyncDisposable {
     const tokens = JSON.stringify(adminTokens);
     const args = ["--admin-addr", "127.0.0.1:0", "--admin-tokens", tokens];
     const relay = this.#stack.use(await startPeer({ directory, targets, args }));
-    const { address } = await relay.waitForLog(
-      ({ message, listener }) => message === "Listening" && listener === "admin",
-    );
-    this.#admin.set(relay, String(address));
+    const address = await addressOf(relay, "admin");
+    this.#admin.set(relay, address);
     return relay;
   }
 

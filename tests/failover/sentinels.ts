@@ -1,6 +1,6 @@
 /** A primary, a replica and three Sentinels. */
 import { eventually } from "../support/deadline.ts";
-import { infoOf, Server } from "./server.ts";
+import { begun, infoOf, Server } from "./server.ts";
 
 const name = "culvert-primary";
 /** So that no Sentinel takes a server that is slow for one that is gone. */
@@ -15,13 +15,7 @@ export class Sentinels implements AsyncDisposable {
   /** @param program redis-server or one like it */
   static async start(program: string): Promise<Sentinels> {
     const it = new Sentinels();
-    try {
-      await it.#start(program);
-      return it;
-    } catch (error) {
-      await it[Symbol.asyncDispose]();
-      throw error;
-    }
+    return await begun(it, () => it.#start(program));
   }
 
   async #start(program: string): Promise<void> {

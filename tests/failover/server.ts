@@ -104,3 +104,17 @@ export function infoOf(text: string, name: string): string | undefined {
   const line = text.split(/\r?\n/).find((line) => line.startsWith(`${name}:`));
   return line?.slice(name.length + 1);
 }
+
+/** Begins something, and disposes of what there is of it if that fails. */
+export async function begun<Thing extends AsyncDisposable>(
+  thing: Thing,
+  begin: () => Promise<void>,
+): Promise<Thing> {
+  try {
+    await begin();
+    return thing;
+  } catch (error) {
+    await thing[Symbol.asyncDispose]();
+    throw error;
+  }
+}

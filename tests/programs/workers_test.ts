@@ -1,6 +1,6 @@
 /** One relay in several processes: what callers, agents and operators see of that. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { type RunningAgent, runProgram, startAgent } from "../support/programs.ts";
+import { addressOf, type RunningAgent, runProgram, startAgent } from "../support/programs.ts";
 import { eventually, untilEqual, within } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
@@ -217,9 +217,7 @@ test("a change of the admin API counts at every worker once it is acknowledged",
       ...["--admin-tokens", JSON.stringify(tokens)],
     ];
     await using relay = await startWorkers(3, { clusters: [], args });
-    const { address } = await relay.waitForLog(({ message, listener }) =>
-      message === "Listening" && listener === "admin"
-    );
+    const address = await addressOf(relay, "admin");
     const api = async (method: string, path: string, body?: object) => {
       const response = await fetch(`http://${address}/admin/v1${path}`, {
         method,

@@ -1,5 +1,5 @@
 /** A relay with a web listener, and requests to it by hostname. */
-import { type RunningRelay, startRelay } from "../support/programs.ts";
+import { addressOf, type RunningRelay, startRelay } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
 import { type RawMessage, readResponse } from "../support/raw_http.ts";
 import { within } from "../support/deadline.ts";
@@ -22,10 +22,7 @@ export async function startWebRelay(
     clusters: [{ id: "dev", token, targetAddr: "127.0.0.1:1", ...cluster }],
     args: ["-services", services, "-web-addr", "127.0.0.1:0", ...args],
   });
-  const line = await relay.waitForLog(
-    ({ message, listener }) => message === "Listening" && listener === "web",
-  );
-  return { relay, webAddress: String(line.address) };
+  return { relay, webAddress: await addressOf(relay, "web") };
 }
 
 /** The answer to a request for a host, with the bytes of its path as they are. */

@@ -1,7 +1,7 @@
 /** Several targets behind one agent, and hostnames that agents claim. */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { eventually } from "../support/deadline.ts";
-import { startAgent } from "../support/programs.ts";
+import { addressOf, startAgent } from "../support/programs.ts";
 import { ConnectionGoneError } from "../support/raw_connection.ts";
 import { statusOf } from "../support/raw_http.ts";
 import { answering, startRawTarget } from "../support/target.ts";
@@ -81,11 +81,9 @@ Deno.test("an agent gets the hostnames that its cluster's entry lists, and no ot
     args: ["-health-addr", "127.0.0.1:0"],
   });
   await using _relay = relay;
-  const health = await relay.waitForLog(({ message, listener }) =>
-    message === "Listening" && listener === "health"
-  );
+  const health = await addressOf(relay, "health");
   const asked = async (name: string) => {
-    const { status, body } = await fetch(`http://${health.address}/.culvert/hosts?domain=${name}`);
+    const { status, body } = await fetch(`http://${health}/.culvert/hosts?domain=${name}`);
     await body?.cancel();
     return status;
   };

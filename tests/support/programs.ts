@@ -250,8 +250,8 @@ export async function startRelay(options: RelayOptions): Promise<RunningRelay> {
   const args = [...listen, "-clusters", clusters, ...logArgs, ...options.args ?? []];
   const program = Program.start("relay.ts", args, env, [() => files.remove()]);
   try {
-    const publicAddress = await listening(program, "public");
-    const internalAddress = await listening(program, "internal");
+    const publicAddress = await addressOf(program, "public");
+    const internalAddress = await addressOf(program, "internal");
     return runningRelay(program, publicAddress, internalAddress);
   } catch (error) {
     await program.kill();
@@ -333,7 +333,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const args = [...agentArgs(options, tokenPath), ...logArgs, ...options.args ?? []];
   const program = Program.start("agent.ts", args, options.env, [() => files.remove()]);
   try {
-    const healthAddress = await listening(program, "health");
+    const healthAddress = await addressOf(program, "health");
     if (options.waitsForSession !== false) {
       const isUp = (line: LogLine) => line.message === "Connected to relay";
       await program.waitForLog(isUp, { what: `"Connected to relay"` });
@@ -429,13 +429,16 @@ function denoCommand(args: readonly string[], env: Readonly<Record<string, strin
 }
 
 /** The address that a program's listener of this name bound. */
-async function listening(program: Program, listener: string): Promise<string> {
+export async function addressOf(
+  program: Pick<ReadableLog, "waitForLog">,
+  listener: string,
+): Promise<string> {
   const line = await program.waitForLog(
     (entry) => entry.message === "Listening" && entry.listener === listener,
     { what: `"Listening" of the ${listener} listener` },
   );
   if (typeof line.address !== "string") {
-    throw new Error(`"Listening" has no address\n${program.logText()}`);
+    throw new Error(`"Listening" has no address: ${JSON.stringify(line)}`);
   }
   return line.address;
 }

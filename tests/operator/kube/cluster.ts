@@ -19,7 +19,7 @@ import {
 import { run } from "../../e2e/command.ts";
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
-import { Program, type RunningRelay, startRelay } from "../../support/programs.ts";
+import { addressOf, Program, type RunningRelay, startRelay } from "../../support/programs.ts";
 import type { OwnKube } from "./own_kube.ts";
 
 /** What happens on a busy machine takes its time. */
@@ -78,16 +78,10 @@ export class OperatorWorld implements AsyncDisposable {
         ...["--admin-tokens", JSON.stringify(tokens), "--state", `${folder}/state`],
       ],
     });
-    const address = async (listener: string) => {
-      const line = await relay.waitForLog((line) =>
-        line.message === "Listening" && line.listener === listener
-      );
-      return String(line.address);
-    };
     const world = new OperatorWorld({
       ...{ kube, client, close, relay, folder },
-      adminUrl: `http://${await address("admin")}`,
-      webPort: Number((await address("web")).split(":").at(-1)),
+      adminUrl: `http://${await addressOf(relay, "admin")}`,
+      webPort: Number((await addressOf(relay, "web")).split(":").at(-1)),
     });
     await world.#prepare();
     return world;

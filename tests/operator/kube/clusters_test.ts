@@ -9,7 +9,7 @@ import { argocdApplications } from "../../../lib/operator/management/argocd.ts";
 import { secretText } from "../../../lib/operator/relay_accesses.ts";
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
-import { Program, startAgent } from "../../support/programs.ts";
+import { addressOf, Program, startAgent } from "../../support/programs.ts";
 import { OperatorWorld, patienceMs } from "./cluster.ts";
 import { kubeTest } from "./own_kube.ts";
 
@@ -70,10 +70,7 @@ class MountedRelay implements AsyncDisposable {
   }
 
   async addressOf(listener: string): Promise<string> {
-    const line = await this.#program!.waitForLog((line) =>
-      line.message === "Listening" && line.listener === listener
-    );
-    return String(line.address);
+    return await addressOf(this.#program!, listener);
   }
 
   /** Puts a cluster; what the admin API answers. */

@@ -15,6 +15,7 @@ import { freePort } from "../../support/free_port.ts";
 import { namespace, OperatorWorld, patienceMs } from "./cluster.ts";
 import { create, initContainersOf, namesOf, pod, refusal } from "./injected_pods.ts";
 import { kubeTest, type OwnKube } from "./own_kube.ts";
+import { addressOf } from "../../support/programs.ts";
 
 const configuration = { name: "culvert-operator" };
 const webhookSecret = { namespace: "culvert", name: "culvert-operator-webhook" };
@@ -51,13 +52,11 @@ class InjectionWorld {
 
   /** Waits until the operator says that it is ready. */
   async ready(): Promise<void> {
-    const line = await this.world.operator!.waitForLog((line) =>
-      line.message === "Listening" && line.listener === "health"
-    );
+    const address = await addressOf(this.world.operator!, "health");
     let last = "";
     await eventually(
       async () => {
-        const response = await fetch(`http://${line.address}/readyz`);
+        const response = await fetch(`http://${address}/readyz`);
         last = await response.text();
         return response.ok;
       },
