@@ -232,9 +232,10 @@ test("a change of the admin API counts at every worker once it is acknowledged",
     await using agent = await startOneAgent(relay, target, "--connections", "6");
     const connected = await relay.waitForLogs(6, ({ message }) => message === "Agent connected");
     // The status has the sessions of all workers.
-    const status = await api("GET", "/status");
-    equal(status.body.relays.length, 3);
-    equal(status.body.clusters[0].agents.length, connected.length);
+    await untilEqual(async () => {
+      const { body } = await api("GET", "/status");
+      return [body.relays.length, body.clusters[0].agents.length].join();
+    }, [3, connected.length].join());
     const watch = await fetch(`http://${address}/admin/v1/watch`, {
       headers: { authorization: `Bearer ${adminToken}` },
     });

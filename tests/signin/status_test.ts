@@ -112,8 +112,10 @@ Deno.test("People whom login.statusPolicy names see the status on the login host
     }, "the stream to be listed");
     const question = await browser.open(login + link);
     assert.match(question.text, /GET \/hold/);
-    const streams = (await browser.open(`${login}/status/streams`)).text;
-    assert.match(streams, /0 B \/ 3 B/, "what it has carried");
+    await eventually(
+      async () => /0 B \/ 3 B/.test((await browser.open(`${login}/status/streams`)).text),
+      "the list to say what the stream has carried",
+    );
     const fields = { what: "stream", id: hidden(question.text, "id") };
     const answer = await browser.send(
       `${login}/status/end`,

@@ -45,13 +45,16 @@ Deno.test({
     await relay.waitForAgent("dev");
     const app = originOf({ port }, "app");
     const browser = new SocketBrowser();
+    const signedIn = async () => (await browser.open(`${app}/`)).status === 200;
     // A worker learns a moment later than the agent that another one has its session.
-    await eventually(
-      async () => (await browser.open(`${app}/`)).status === 200,
-      "the application, signed in",
-    );
+    await eventually(signedIn, "the application, signed in");
     // A cookie counts at every worker, though nobody has given them keys.
-    for (let n = 0; n < 20; n++) equal((await browser.send(`${app}/`)).status, 200);
+    await eventually(async () => {
+      for (let n = 0; n < 20; n++) {
+        if ((await browser.send(`${app}/`)).status !== 200) return false;
+      }
+      return true;
+    }, "the cookie to count at every worker");
     const thief = new SocketBrowser();
     for (const [host, jar] of browser.jars) thief.jars.set(host, new Map(jar));
     const out = await browser.send(`${app}/.culvert/logout`, {
