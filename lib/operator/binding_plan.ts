@@ -1,0 +1,144 @@
+/** What the relay is to have for a binding's routes, and why there is nothing for the others. */
+import type { KubeObject } from "../kube/objects.ts";
+import { no, unknown, type Verdict, yes } from "./conditions.ts";
+import type { Context } from "./context.ts";
+import type { FoundAccess } from "./relay_accesses.ts";
+import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
+import { ownerOfServices, refused, unreachable, type WantedService } from "./relay_services.ts";
+import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
+import { idOf, type Tunnel } from "./tunnels.ts";
+
+/** The services that a binding is to have, and what is said of its other routes. */
+export interface BindingPlan {
+  /** By the route's name. */
+  readonly wanted: ReadonlyMap<string, WantedService>;
+  /** By the route's name. */
+  readonly verdicts: ReadonlyMap<string, Verdict>;
+  /** Services of which nothing can be said now: what is at the relay stays. */
+  readonly undecided: ReadonlySet<string>;
+}
+
+/** What is known of a tunnel's registration; undefined before the relay was asked. */
+export type Registration = (tunnelKey: string) => Verdict | undefined;
+
+/** Plans bindings. */
+export class BindingPlans {
+  readonly #context: Context;
+  readonly #registration: Registration;
+  readonly #policies: RelayPolicies;
+
+  constructor(context: Context, registration: Registration) {
+    this.#context = context;
+    this.#registration = registration;
+    this.#policies = new RelayPolicies(context);
+  }
+
+  /** Plans a binding; asks the relay nothing but how policies may be named. */
+  async of({ tunnel, routes, object }: CompiledBinding): Promise<BindingPlan> {
+    const wanted = new Map<string, WantedService>();
+    const verdicts = new Map<string, Verdict>();
+    const undecided = new Set<string>();
+    const api = tunnel?.spec?.relay.registration.api;
+    const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
+    for (const route of routes) {
+      const { spec: { name }, id } = route;
+      const decided = this.#obstacle(route, tunnel);
+      const delay = decided ? undefined : this.#delay(tunnel!, found!);
+      if (decided) verdicts.set(name, decided);
+      else if (delay) {
+        verdicts.set(name, delay);
+        undecided.add(id);
+      } else if (found && "access" in found) {
+        const policy = route.spec.policy ?? tunnel!.spec!.defaultPolicy;
+        const want = await this.#want(route, tunnel!, object, { ...found, policy });
+        if ("fault" in want) {
+          verdicts.set(name, want.fault);
+          // A route whose own policy is impossible must not go on under another one.
+          if (want.fault.reason === "RelayUnreachable") undecided.add(id);
+        } else wanted.set(name, want);
+      }
+    }
+    return { wanted, verdicts, undecided };
+  }
+
+  /** The service of a route, and its own policy if AccessPolicies are about it. */
+  async #want(
+    route: CompiledRoute,
+    tunnel: Tunnel,
+    object: KubeObject,
+    { access, owner, policy }: { access: RelayAccess; owner: string; policy: string | undefined },
+  ): Promise<WantedService | { readonly fault: Verdict }> {
+    const own = route.access && await this.#ownPolicy(route, access, this.#ownerOf(owner, object));
+    if (own && "fault" in own) return own;
+    const registered = { service: route.id, tunnel: tunnel.key, endpoint: access.endpoint };
+    return {
+      access,
+      policy: own,
+      registered: { ...registered, ...own && { policy: own.name } },
+      entry: this.#entryOf(route, tunnel, { policy: own?.name ?? policy!, owner, object }),
+    };
+  }
+
+  async #ownPolicy(
+    { id, access: rules = [] }: CompiledRoute,
+    access: RelayAccess,
+    owner: string,
+  ): Promise<RelayPolicy | { readonly fault: Verdict }> {
+    try {
+      return await this.#policies.of(access, id, rules, owner);
+    } catch (error) {
+      if (error instanceof RelayRefusal) return { fault: refused(error) };
+      if (!(error instanceof RelayUnreachable)) throw error;
+      return { fault: unreachable(access, error) };
+    }
+  }
+
+  /** Why a route is not to be published; undefined if nothing is in its way. */
+  #obstacle(
+    { spec, accepted, resolved, access }: CompiledRoute,
+    tunnel: Tunnel | undefined,
+  ): Verdict | undefined {
+    if (accepted.status !== "True") return no("NotAccepted", accepted.message);
+    if (resolved.status !== "True") return no("NotResolved", resolved.message);
+    const { relay: { registration: { api } }, defaultPolicy } = tunnel!.spec!;
+    if (!api) {
+      return yes("TargetsOnly", "The relay's own configuration says at which hostnames");
+    }
+    return access === undefined && spec.policy === undefined && defaultPolicy === undefined
+      ? no("PolicyMissing", "Set the route's policy, or defaultPolicy of the tunnel")
+      : undefined;
+  }
+
+  /** Why the relay can't be asked to publish anything now; what it publishes already stays. */
+  #delay(tunnel: Tunnel, found: FoundAccess): Verdict | undefined {
+    if ("fault" in found) return no(found.fault.reason, found.fault.message);
+    const registration = this.#registration(tunnel.key);
+    if (registration?.status === "True") return undefined;
+    return registration
+      ? no("TunnelNotRegistered", `The tunnel is not registered: ${registration.message}`)
+      : unknown("TunnelNotRegistered", "The tunnel is about to be registered at its relay");
+  }
+
+  #entryOf(
+    { spec, id }: CompiledRoute,
+    tunnel: Tunnel,
+    { policy, owner, object }: { policy: string; owner: string; object: KubeObject },
+  ): Readonly<Record<string, unknown>> {
+    const { responseHeaders } = spec;
+    return {
+      hostnames: spec.hostnames,
+      cluster: idOf(tunnel, this.#context.settings.idPrefix),
+      target: id,
+      ...spec.protocol === "tcp" && { kind: "tcp" },
+      policy,
+      ...spec.host === "target" && { host: "target" },
+      ...responseHeaders && { headers: responseHeaders },
+      owner: this.#ownerOf(owner, object),
+    };
+  }
+
+  #ownerOf(tunnelOwner: string, object: KubeObject): string {
+    return ownerOfServices(tunnelOwner, object, this.#context.digest);
+  }
+}

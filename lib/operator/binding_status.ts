@@ -1,0 +1,67 @@
+/** What a binding's status says of its routes. */
+import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { conditionsOf, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
+import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
+import type { Tunnel } from "./tunnels.ts";
+
+/** Whether all agents of a tunnel serve a target as it is. */
+export type Serves = (tunnelKey: string, target: unknown) => boolean;
+
+/** Routes with their conditions, and the same summed up. */
+export interface RoutesStatus {
+  readonly routes: NonNullable<BindingStatus["routes"]>;
+  readonly summary: Readonly<Record<"Accepted" | "ResolvedRefs" | "Programmed", Verdict>>;
+}
+
+/** @param verdicts By the route's name: what came of it at the relay. */
+export function routesStatus(
+  { object, routes: compiled, tunnel }: CompiledBinding,
+  before: BindingStatus,
+  verdicts: ReadonlyMap<string, Verdict>,
+  serves: Serves,
+): RoutesStatus {
+  const { generation } = object.metadata;
+  const routes = compiled.map((route) => {
+    const { spec, accepted, resolved } = route;
+    const programmed = programmedOf(route, tunnel, verdicts.get(spec.name), serves);
+    const known = before.routes?.find(({ name }) => name === spec.name);
+    const all = { Accepted: accepted, ResolvedRefs: resolved, Programmed: programmed };
+    return {
+      name: spec.name,
+      urls: spec.hostnames.map((hostname) => urlOf(spec.protocol, hostname)),
+      conditions: conditionsOf(all, known?.conditions, generation),
+      all,
+    };
+  });
+  const summary = (type: "Accepted" | "ResolvedRefs" | "Programmed"): Verdict => {
+    const verdicts = Object.fromEntries(routes.map(({ name, all }) => [name, all[type]]));
+    const { status, reason, message } = readyOf(verdicts);
+    return status === "True" ? yes(type) : { status, reason, message };
+  };
+  return {
+    routes: routes.map(({ all: _, ...route }) => route),
+    summary: {
+      Accepted: summary("Accepted"),
+      ResolvedRefs: summary("ResolvedRefs"),
+      Programmed: summary("Programmed"),
+    },
+  };
+}
+
+/** Programmed is a route that the relay publishes and all agents serve. */
+function programmedOf(
+  { target }: CompiledRoute,
+  tunnel: Tunnel | undefined,
+  verdict: Verdict | undefined,
+  serves: Serves,
+): Verdict {
+  if (verdict === undefined) return unknown("Pending", "The relay has not been asked yet");
+  if (verdict.status !== "True" || !target || !tunnel) return verdict;
+  return serves(tunnel.key, target)
+    ? verdict
+    : unknown("Programming", "The agents have not taken the route yet");
+}
+
+function urlOf(protocol: string, hostname: string): string {
+  return protocol === "tcp" ? `tcp://${hostname}` : `https://${hostname}/`;
+}

@@ -1,0 +1,168 @@
+/** What bindings have at relays: services with their policies, put there and taken off again. */
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { no, type Verdict, yes } from "./conditions.ts";
+import type { Context } from "./context.ts";
+import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import type { RelayPolicy } from "./relay_policies.ts";
+import type { RelayChange } from "./relay_watches.ts";
+import type { Digest } from "./route_table.ts";
+
+/** What a relay may have for a binding, as the binding's status has it. */
+export type Registered = NonNullable<BindingStatus["registered"]>[number];
+
+/** One service as the relay is to have it. */
+export interface WantedService {
+  readonly registered: Registered;
+  readonly policy: RelayPolicy | undefined;
+  readonly access: RelayAccess;
+  readonly entry: Readonly<Record<string, unknown>>;
+}
+
+/** What the relay last answered for a service. */
+export interface Answer {
+  readonly digest: string;
+  readonly verdict: Verdict;
+  readonly saidMs: number;
+  /** Until then it is not asked again. */
+  readonly untilMs: number;
+}
+
+const refusalMs = 5 * 60_000;
+/** A change at the relay that is told so soon after a PUT is that PUT's. */
+const ownChangeMs = 5_000;
+
+/** Puts services and takes them off. */
+export class RelayServices {
+  readonly #context: Context;
+  /** By endpoint and service. */
+  readonly #answers = new Map<string, Answer>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /**
+   * Somebody has changed a service at a relay: it is put again with the next look.
+   *
+   * @returns whether it is one that was put from here, and by somebody else
+   */
+  isForeignChange({ endpoint, name: service, type }: RelayChange): boolean {
+    const isGone = type === "DELETED";
+    const key = `${endpoint} ${service}`;
+    const known = this.#answers.get(key);
+    if (!known || (!isGone && performance.now() - known.saidMs < ownChangeMs)) return false;
+    this.#answers.delete(key);
+    return true;
+  }
+
+  /** Puts a service, unless the relay has it as it is. */
+  async put(
+    { access, registered: { service, endpoint }, entry, policy }: WantedService,
+  ): Promise<Answer> {
+    const key = `${endpoint} ${service}`;
+    const digest = this.#context.digest(JSON.stringify([access.token, entry, policy]));
+    const last = this.#answers.get(key);
+    if (last?.digest === digest && performance.now() < last.untilMs) return last;
+    const answer = await this.#ask(access, service, entry, policy);
+    const kept = {
+      digest,
+      verdict: answer.verdict,
+      saidMs: performance.now(),
+      untilMs: performance.now() + answer.forMs,
+    };
+    this.#answers.set(key, kept);
+    return kept;
+  }
+
+  async #ask(
+    access: RelayAccess,
+    service: string,
+    entry: unknown,
+    policy: RelayPolicy | undefined,
+  ): Promise<{ verdict: Verdict; forMs: number }> {
+    const { relays, settings } = this.#context;
+    try {
+      if (policy) await relays.put(access, "policies", policy.name, policy.entry);
+      await relays.put(access, "services", service, entry);
+      return { verdict: yes("Programmed"), forMs: settings.resyncMs };
+    } catch (error) {
+      if (error instanceof RelayRefusal) return { verdict: refused(error), forMs: refusalMs };
+      if (!(error instanceof RelayUnreachable)) throw error;
+      return { verdict: unreachable(access, error), forMs: error.retryAfterMs };
+    }
+  }
+
+  /**
+   * Takes a service off its relay.
+   *
+   * @param object The binding that it belongs to.
+   * @param isReplaced It stays under another policy, and loses this one alone.
+   * @returns why it may still be there; undefined once it is gone
+   */
+  async remove(
+    object: KubeObject,
+    { service, tunnel, endpoint, policy }: Registered,
+    isReplaced: boolean,
+  ): Promise<string | undefined> {
+    const { relays, digest } = this.#context;
+    const found = await this.#accessTo(tunnel);
+    const isThere = found !== undefined && found.access.endpoint === endpoint;
+    if (!isThere) return "the relay's token is not there";
+    try {
+      const owner = ownerOfServices(found.owner, object, digest);
+      if (!isReplaced) await relays.delete(found.access, "services", service, owner);
+      if (policy !== undefined) await relays.delete(found.access, "policies", policy, owner);
+      this.#answers.delete(`${endpoint} ${service}`);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) && !(error instanceof RelayUnreachable)) throw error;
+      return error.message;
+    }
+  }
+
+  /** A tunnel's access, or the last one if the tunnel is gone. */
+  async #accessTo(tunnelKey: string): Promise<{ access: RelayAccess; owner: string } | undefined> {
+    const { accesses, tunnel } = this.#context;
+    const there = tunnel(tunnelKey);
+    if (!there) return accesses.last(tunnelKey);
+    const found = await accesses.find(there);
+    return "access" in found ? found : accesses.last(tunnelKey);
+  }
+}
+
+/** The owner of a binding's services at the relay, which takes at most 253 characters. */
+export function ownerOfServices(
+  tunnelOwner: string,
+  { metadata }: KubeObject,
+  digest: Digest,
+): string {
+  return `${tunnelOwner}/${digest(keyOf(metadata)).slice(0, 32)}`;
+}
+
+/** Whether two services are one, with the same policy. */
+export function isSame(one: Registered, other: Registered): boolean {
+  return one.service === other.service && one.endpoint === other.endpoint &&
+    one.tunnel === other.tunnel && one.policy === other.policy;
+}
+
+/** What one or the other list has. */
+export function union(
+  one: readonly Registered[],
+  other: readonly Registered[],
+): readonly Registered[] {
+  return [...one, ...other.filter((it) => !one.some((known) => isSame(known, it)))];
+}
+
+/** What a relay's refusal comes to. */
+export function refused({ status, code, message }: RelayRefusal): Verdict {
+  if (status === 409) return no("Conflict", message);
+  if (status === 403) return no("HostnameNotPermitted", message);
+  if (status === 401) return no("Unauthorized", `The relay does not know the token: ${message}`);
+  return no("Refused", code === "" ? message : `${code}: ${message}`);
+}
+
+/** What it comes to that a relay can't be asked. */
+export function unreachable({ endpoint }: RelayAccess, { message }: RelayUnreachable): Verdict {
+  return no("RelayUnreachable", `At ${endpoint}: ${message}`);
+}
