@@ -7,6 +7,7 @@ import { readKubeConnection } from "../../../lib/config/kube_connection.ts";
 import { KubeClient, type KubeClientOptions } from "../../../lib/kube/client.ts";
 import { eventually, within } from "../../support/deadline.ts";
 import { freePort as freeListenerPort } from "../../support/free_port.ts";
+import { type AuditEntry, auditOptions, readAudit } from "./audit_log.ts";
 
 const startTimeoutMs = 240_000;
 const binaries = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
@@ -67,8 +68,18 @@ export class OwnKube implements AsyncDisposable {
     Deno.kill(await this.#pid(), "SIGCONT");
   }
 
-  /** Kills the API server and starts it anew with the same etcd. */
-  async restart(): Promise<void> {
+  /** Has the API server record all requests from now on; restarts it. */
+  async startAudit(): Promise<void> {
+    await this.restart(await auditOptions(this.#home));
+  }
+
+  /** The requests since {@link startAudit}. */
+  audit(): Promise<AuditEntry[]> {
+    return readAudit(this.#home);
+  }
+
+  /** Kills the API server and starts it anew with the same etcd, its options and further ones. */
+  async restart(options: readonly string[] = []): Promise<void> {
     const pid = await this.#pid();
     const [program = "", ...args] = (await Deno.readTextFile(`/proc/${pid}/cmdline`))
       .split("\0").filter((arg) => arg !== "");
@@ -76,7 +87,7 @@ export class OwnKube implements AsyncDisposable {
     await this.#apiserver?.status;
     await eventually(() => !isThere(`/proc/${pid}/fd`), "the API server to end");
     this.#apiserver = new Deno.Command(program, {
-      args,
+      args: [...args, ...options],
       cwd: this.#home,
       stdin: "null",
       stdout: "null",
