@@ -1,22 +1,10 @@
 /** Makes a tunnel what its spec says: its entry at the relay, its token, its agents, their routes. */
 import { isConflict, isNamespaceTerminating, isPermanent } from "../kube/errors.ts";
-import { keyOf, type KubeObject } from "../kube/objects.ts";
-import { configMaps, deployments, podDisruptionBudgets, secrets } from "../kube/resources.ts";
+import { keyOf } from "../kube/objects.ts";
+import { secrets } from "../kube/resources.ts";
 import { messageOf } from "../message_of.ts";
-import { availability, statusOf } from "./agent_availability.ts";
-import {
-  agentDeployment,
-  apiServerTarget,
-  disruptionBudget,
-  entrySecret,
-  namesOf,
-  type ReadableTunnel,
-  routesConfigMap,
-  selectorOf,
-  tokenAnnotation,
-} from "./agent_objects.ts";
+import { apiServerTarget, entrySecret, type ReadableTunnel } from "./agent_objects.ts";
 import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agent_tokens.ts";
-import { annotatePods } from "./annotate_pods.ts";
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
@@ -31,47 +19,37 @@ import {
 import type { RelayChange } from "./relay_watches.ts";
 import { type Sidecars, sidecarsOf } from "./injection/sidecar.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
-import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
-import { targetsText, type TunnelTable } from "./route_table.ts";
+import { TunnelAgents, type TunnelAgentsOptions } from "./tunnel_agents.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
 import type { Followed } from "./world.ts";
 
 /** What is made besides what all reconcilers have. */
-export interface TunnelReconcilerOptions {
-  readonly context: Context;
-  /** What an agent serves; undefined if it can't be asked. */
-  readonly probe: ProbeTargets;
+export interface TunnelReconcilerOptions extends TunnelAgentsOptions {
   readonly newToken: () => string;
-  /** The agents of a tunnel have taken a table: bindings may say so. */
-  readonly served: (tunnelKey: string) => void;
 }
-
-/** How often agents are asked for what they serve while they have not taken a table. */
-const probeMs = 1_000;
 
 /** How often what could not be cleaned up is tried again. */
 const maxRetryMs = 2_000;
+
 /** Reconciles tunnels of both kinds. */
 export class TunnelReconciler {
   readonly #options: TunnelReconcilerOptions;
   readonly #context: Context;
   readonly #registrations: TunnelRegistrations;
-  readonly #delivery: RouteDelivery;
+  readonly #agents: TunnelAgents;
   readonly #tokens = new AgentTokens();
 
   constructor(options: TunnelReconcilerOptions) {
     this.#options = options;
     this.#context = options.context;
     this.#registrations = new TunnelRegistrations(options.context);
-    const { client, digest } = options.context;
-    const { probe, served } = options;
-    this.#delivery = new RouteDelivery({ client, digest, probe, served });
+    this.#agents = new TunnelAgents(options);
   }
 
   /** Whether all agents of a tunnel serve a target as it is. */
   serves(tunnelKey: string, target: unknown): boolean {
-    return this.#delivery.serves(tunnelKey, target);
+    return this.#agents.serves(tunnelKey, target);
   }
 
   /** What the relay last said of a tunnel's registration; undefined before it was asked. */
@@ -92,7 +70,7 @@ export class TunnelReconciler {
   forget(tunnelKey: string): void {
     this.#registrations.forget(tunnelKey);
     this.#tokens.forget(tunnelKey);
-    this.#delivery.forget(tunnelKey);
+    this.#agents.forget(tunnelKey);
   }
 
   /** @returns after how many milliseconds the tunnel wants to be looked at again */
@@ -113,13 +91,18 @@ export class TunnelReconciler {
   async #build(tunnel: ReadableTunnel): Promise<number> {
     const { registration } = tunnel.spec.relay;
     const id = idOf(tunnel, this.#context.settings.idPrefix);
-    const progress: Progress = { id, verdicts: {}, status: this.#agentsStatus(tunnel) };
+    const progress: Progress = { id, verdicts: {}, status: this.#agents.status(tunnel) };
     let again = this.#context.settings.checkMs;
     try {
       if (this.#registrations.isLost(tunnel.key)) await this.#writeLost(tunnel, progress);
       if (registration.api) await this.#record(tunnel, id, registration.api.endpoint);
       const token = await this.#token(tunnel, id, progress);
-      if (token) again = Math.min(again, await this.#agents(tunnel, token, progress));
+      if (token) {
+        const { verdicts, status, againMs } = await this.#agents.ensure(tunnel, token);
+        progress.verdicts = { ...progress.verdicts, ...verdicts };
+        progress.status = { ...progress.status, ...status };
+        again = Math.min(again, againMs);
+      }
     } catch (error) {
       if (isNamespaceTerminating(error)) return again;
       progress.verdicts = { ...progress.verdicts, AgentAvailable: faultVerdict(error) };
@@ -189,7 +172,7 @@ export class TunnelReconciler {
       context: this.#context,
       newToken: this.#options.newToken,
       register: (digests) => this.#register(tunnel, id, digests, progress),
-      hasAgents: this.#deploymentOf(tunnel) !== undefined,
+      hasAgents: this.#agents.isThere(tunnel),
     });
     if (!found) return undefined;
     progress.status = {
@@ -215,7 +198,7 @@ export class TunnelReconciler {
       ...sidecar.hostnames && { hostnames: sidecar.hostnames, policy: tunnel.spec.defaultPolicy },
     };
     if (registration.secret) {
-      const targets = this.#table(tunnel).targets.map(({ name }) => name);
+      const targets = this.#agents.table(tunnel).targets.map(({ name }) => name);
       await ensureOwned(this.#context, secrets, undefined, tunnel, {
         ...entrySecret(tunnel, registration.secret.name, { id, ...entry }, targets),
       });
@@ -227,98 +210,6 @@ export class TunnelReconciler {
     const verdict = await this.#registrations.put(tunnel, id, entry);
     progress.verdicts = { Registered: verdict };
     return verdict;
-  }
-
-  /** Agents and their routes. @returns when to look again */
-  async #agents(tunnel: ReadableTunnel, token: AgentToken, progress: Progress): Promise<number> {
-    const table = this.#table(tunnel);
-    const { spec: { agent } } = tunnel;
-    const parts = {
-      image: agent.image ?? this.#context.settings.agentImage,
-    };
-    await ensureOwned(
-      this.#context,
-      configMaps,
-      "configMaps",
-      tunnel,
-      routesConfigMap(tunnel, table),
-    );
-    const deployment = await ensureOwned(
-      this.#context,
-      deployments,
-      "deployments",
-      tunnel,
-      agentDeployment(tunnel, parts),
-    );
-    await this.#ensureBudget(tunnel);
-    // Kubelet takes a minute to look at Secrets by itself.
-    if (token.digests.length > 1) {
-      const print = token.digest.slice(0, 16);
-      await annotatePods(this.#context.client, this.#podsOf(tunnel), tokenAnnotation, print);
-    }
-    const { readyReplicas = 0 } = statusOf(deployment);
-    progress.status = {
-      ...progress.status,
-      ...this.#agentsStatus(tunnel),
-      routes: table.targets.length,
-      routesHash: this.#context.digest(targetsText(table)),
-    };
-    const available = availability(deployment, tunnel, agent.replicas);
-    const delivery = await this.#delivery.deliver(tunnel, this.#podsOf(tunnel), table);
-    progress.verdicts = {
-      ...progress.verdicts,
-      AgentAvailable: available,
-      RoutesProgrammed: agent.replicas === 0
-        ? no("NoAgents", "spec.agent.replicas is 0")
-        : available.status === "True"
-        ? delivery.verdict
-        : unknown("WaitingForAgents", "No agent is connected"),
-    };
-    const isWaiting = readyReplicas > 0 && !delivery.isServed;
-    return isWaiting ? probeMs : this.#context.settings.checkMs;
-  }
-
-  /** What the scale subresource and the printed columns need. */
-  #agentsStatus(tunnel: Tunnel): TunnelStatus {
-    const { replicas = 0, readyReplicas = 0 } = statusOf(this.#deploymentOf(tunnel));
-    return { replicas, connectedAgents: readyReplicas, selector: selectorOf(tunnel) };
-  }
-
-  async #ensureBudget(tunnel: ReadableTunnel): Promise<void> {
-    const { agent: { pdb, replicas } } = tunnel.spec;
-    const name = namesOf(tunnel).agent;
-    if (pdb && replicas > 1) {
-      await ensureOwned(
-        this.#context,
-        podDisruptionBudgets,
-        "budgets",
-        tunnel,
-        disruptionBudget(tunnel),
-      );
-      return;
-    }
-    const there = this.#context.world.get("budgets", `${tunnel.home}/${name}`);
-    if (!there || !isOwnedBy(there, tunnel)) return;
-    const at = { namespace: tunnel.home, name };
-    await this.#context.client.delete(podDisruptionBudgets, at, there.metadata.uid!);
-  }
-
-  #podsOf(tunnel: Tunnel): readonly KubeObject[] {
-    const selector = selectorOf(tunnel).split(",").map((term) => term.split("="));
-    return [...this.#context.world.values("pods")].filter(({ metadata }) =>
-      metadata.namespace === tunnel.home && metadata.deletionTimestamp === undefined &&
-      selector.every(([label = "", value]) => metadata.labels?.[label] === value)
-    );
-  }
-
-  #table(tunnel: Tunnel): TunnelTable {
-    return this.#context.routes().tunnels.get(tunnel.key) ?? { targets: [], files: new Map() };
-  }
-
-  #deploymentOf(tunnel: Tunnel): KubeObject | undefined {
-    const key = `${tunnel.home}/${namesOf(tunnel).agent}`;
-    const deployment = this.#context.world.get("deployments", key);
-    return deployment && isOwnedBy(deployment, tunnel) ? deployment : undefined;
   }
 
   async #finalize(tunnel: Tunnel): Promise<number | undefined> {

@@ -1,0 +1,154 @@
+/** A tunnel's agents: their Deployment, their routes, and what they say of both. */
+import type { KubeObject } from "../kube/objects.ts";
+import { configMaps, deployments, podDisruptionBudgets } from "../kube/resources.ts";
+import { availability, statusOf } from "./agent_availability.ts";
+import {
+  agentDeployment,
+  disruptionBudget,
+  namesOf,
+  type ReadableTunnel,
+  routesConfigMap,
+  selectorOf,
+  tokenAnnotation,
+} from "./agent_objects.ts";
+import type { AgentToken } from "./agent_tokens.ts";
+import { annotatePods } from "./annotate_pods.ts";
+import type { TunnelStatus } from "./api/tunnel.ts";
+import { no, unknown, type Verdict } from "./conditions.ts";
+import type { Context } from "./context.ts";
+import { ensureOwned, isOwnedBy } from "./owned_objects.ts";
+import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
+import { targetsText, type TunnelTable } from "./route_table.ts";
+import type { Tunnel } from "./tunnels.ts";
+
+/** How often agents are asked for what they serve while they have not taken a table. */
+const probeMs = 1_000;
+
+/** What agents are made with. */
+export interface TunnelAgentsOptions {
+  readonly context: Context;
+  /** What an agent serves; undefined if it can't be asked. */
+  readonly probe: ProbeTargets;
+  /** The agents of a tunnel have taken a table: bindings may say so. */
+  readonly served: (tunnelKey: string) => void;
+}
+
+/** What is known of a tunnel's agents. */
+export interface AgentsState {
+  readonly verdicts: Readonly<Record<string, Verdict>>;
+  readonly status: TunnelStatus;
+  /** When they are to be looked at again, in milliseconds. */
+  readonly againMs: number;
+}
+
+/** Keeps the agents of all tunnels. */
+export class TunnelAgents {
+  readonly #context: Context;
+  readonly #delivery: RouteDelivery;
+
+  constructor({ context, probe, served }: TunnelAgentsOptions) {
+    this.#context = context;
+    const { client, digest } = context;
+    this.#delivery = new RouteDelivery({ client, digest, probe, served });
+  }
+
+  /** Whether all agents of a tunnel serve a target as it is. */
+  serves(tunnelKey: string, target: unknown): boolean {
+    return this.#delivery.serves(tunnelKey, target);
+  }
+
+  /** The tunnel is gone from the cluster. */
+  forget(tunnelKey: string): void {
+    this.#delivery.forget(tunnelKey);
+  }
+
+  /** What the agents are to serve. */
+  table(tunnel: Tunnel): TunnelTable {
+    return this.#context.routes().tunnels.get(tunnel.key) ?? { targets: [], files: new Map() };
+  }
+
+  /** Whether there is a Deployment already. */
+  isThere(tunnel: Tunnel): boolean {
+    return this.#deploymentOf(tunnel) !== undefined;
+  }
+
+  /** What the scale subresource and the printed columns need. */
+  status(tunnel: Tunnel): TunnelStatus {
+    const { replicas = 0, readyReplicas = 0 } = statusOf(this.#deploymentOf(tunnel));
+    return { replicas, connectedAgents: readyReplicas, selector: selectorOf(tunnel) };
+  }
+
+  /** Makes the agents and their routes what the spec says. */
+  async ensure(tunnel: ReadableTunnel, token: AgentToken): Promise<AgentsState> {
+    const table = this.table(tunnel);
+    const { spec: { agent } } = tunnel;
+    const { settings, digest } = this.#context;
+    const routes = routesConfigMap(tunnel, table);
+    await ensureOwned(this.#context, configMaps, "configMaps", tunnel, routes);
+    const wanted = agentDeployment(tunnel, { image: agent.image ?? settings.agentImage });
+    const deployment = await ensureOwned(
+      this.#context,
+      deployments,
+      "deployments",
+      tunnel,
+      wanted,
+    );
+    await this.#ensureBudget(tunnel);
+    const pods = this.#podsOf(tunnel);
+    await this.#hurryToken(pods, token);
+    const { readyReplicas = 0 } = statusOf(deployment);
+    const available = availability(deployment, tunnel, agent.replicas);
+    const delivery = await this.#delivery.deliver(tunnel, pods, table);
+    return {
+      verdicts: {
+        AgentAvailable: available,
+        RoutesProgrammed: agent.replicas === 0
+          ? no("NoAgents", "spec.agent.replicas is 0")
+          : available.status === "True"
+          ? delivery.verdict
+          : unknown("WaitingForAgents", "No agent is connected"),
+      },
+      status: {
+        ...this.status(tunnel),
+        routes: table.targets.length,
+        routesHash: digest(targetsText(table)),
+      },
+      againMs: readyReplicas > 0 && !delivery.isServed ? probeMs : settings.checkMs,
+    };
+  }
+
+  /** Kubelet takes a minute to look at Secrets by itself. */
+  async #hurryToken(pods: readonly KubeObject[], token: AgentToken): Promise<void> {
+    if (token.digests.length <= 1) return;
+    const print = token.digest.slice(0, 16);
+    await annotatePods(this.#context.client, pods, tokenAnnotation, print);
+  }
+
+  async #ensureBudget(tunnel: ReadableTunnel): Promise<void> {
+    const { agent: { pdb, replicas } } = tunnel.spec;
+    const name = namesOf(tunnel).agent;
+    if (pdb && replicas > 1) {
+      const wanted = disruptionBudget(tunnel);
+      await ensureOwned(this.#context, podDisruptionBudgets, "budgets", tunnel, wanted);
+      return;
+    }
+    const there = this.#context.world.get("budgets", `${tunnel.home}/${name}`);
+    if (!there || !isOwnedBy(there, tunnel)) return;
+    const at = { namespace: tunnel.home, name };
+    await this.#context.client.delete(podDisruptionBudgets, at, there.metadata.uid!);
+  }
+
+  #podsOf(tunnel: Tunnel): readonly KubeObject[] {
+    const selector = selectorOf(tunnel).split(",").map((term) => term.split("="));
+    return [...this.#context.world.values("pods")].filter(({ metadata }) =>
+      metadata.namespace === tunnel.home && metadata.deletionTimestamp === undefined &&
+      selector.every(([label = "", value]) => metadata.labels?.[label] === value)
+    );
+  }
+
+  #deploymentOf(tunnel: Tunnel): KubeObject | undefined {
+    const key = `${tunnel.home}/${namesOf(tunnel).agent}`;
+    const deployment = this.#context.world.get("deployments", key);
+    return deployment && isOwnedBy(deployment, tunnel) ? deployment : undefined;
+  }
+}
