@@ -48,7 +48,7 @@ export function checkWhoami(answer: Answer, name: string, kind: "tcp" | "http"):
   if (whoami.allowed === false) {
     const why = whoami.signedIn
       ? "the service's policy does not let this token, or this account, in"
-      : "it needs a token: give one with --token-file or CULVERT_TOKEN";
+      : "its policy asks for a token (--token-file or CULVERT_TOKEN), or for another address";
     throw new ServiceError(`${name}: ${why}`, { status: 403 });
   }
   return whoami;

@@ -10,7 +10,7 @@ import {
 } from "../domain/policy.ts";
 import { pathOf } from "./claims.ts";
 import type { CallerAttributes } from "./caller_attributes.ts";
-import type { PersonRule, Rule, RuleSet } from "./rule.ts";
+import { isAboutPerson, type PersonRule, type Rule, type RuleSet } from "./rule.ts";
 
 /** What a policy says. */
 export type Decision =
@@ -52,7 +52,7 @@ export class Policy {
 
   /** The rules about what providers say. */
   get personRules(): readonly PersonRule[] {
-    return this.rules.filter((rule) => isPerson(rule));
+    return this.rules.filter(isAboutPerson);
   }
 
   /** Whether whoever shows this is let in. */
@@ -68,14 +68,10 @@ export class Policy {
     return holds(this.#rules, (rule) => matches(rule, attributes));
   }
 
-  /** Whether whoever shows this would be let in if they also met all rules of some kinds. */
-  couldAllow(attributes: CallerAttributes, kinds: ReadonlySet<Rule["kind"]>): boolean {
-    return holds(this.#rules, (rule) => kinds.has(rule.kind) || matches(rule, attributes));
+  /** Whether whoever shows this would be let in if they also met all rules that could be met. */
+  couldAllow(attributes: CallerAttributes, couldBeMet: (rule: Rule) => boolean): boolean {
+    return holds(this.#rules, (rule) => couldBeMet(rule) || matches(rule, attributes));
   }
-}
-
-function isPerson(rule: Rule): rule is PersonRule {
-  return rule.kind === "claim" || rule.kind === "emailDomain";
 }
 
 async function toSet(entry: RuleSetEntry, provider: string): Promise<RuleSet> {

@@ -47,6 +47,16 @@ export interface AddressRule {
 /** One rule, ready to be matched. */
 export type Rule = PersonRule | TokenRule | CertificateRule | AddressRule;
 
+/** Whether a rule is about what a provider says of somebody. */
+export function isAboutPerson(rule: Rule): rule is PersonRule {
+  return rule.kind === "claim" || rule.kind === "emailDomain";
+}
+
+/** Whether a credential can meet a rule; no credential changes where a caller is. */
+export function isAboutCredential({ kind }: Rule): boolean {
+  return kind !== "address";
+}
+
 /** Rules of which all, or one, must match, ready to be matched. */
 export interface RuleSet {
   readonly kind: "any" | "all";

@@ -4,6 +4,7 @@ import { openConnection } from "../support/raw_connection.ts";
 import { readHead, statusOf } from "../support/raw_http.ts";
 import { answering, startRawTarget } from "../support/target.ts";
 import { originOf, SocketBrowser, startSystem } from "./programs.ts";
+import { navigation } from "./world.ts";
 
 /** Answers with the head that it got; some paths do more. */
 const mirror = answering(({ bytes }) => {
@@ -24,6 +25,42 @@ const mirror = answering(({ bytes }) => {
     "",
     head,
   ].join("\r\n");
+});
+
+/** The services' file with `office` and `robots`, which no sign-in opens to those who are on loopback. */
+function withClosedServices(text: string): string {
+  const policies = [
+    "  - { name: office, all: [{ address: 203.0.113.0/24 }, { emailDomain: example.com }] }",
+    "  - { name: robots, any: [{ token: ci }] }",
+  ];
+  const app = /^ {2}- \{ name: app,[^}]*\}$/m.exec(text)![0];
+  const services = ["office", "robots"].map((name) =>
+    app.replaceAll("app", name).replace("policy: staff", `policy: ${name}`)
+  );
+  return text.replace("\nservices:\n", `\n${policies.join("\n")}\nservices:\n`) +
+    services.join("\n");
+}
+
+Deno.test("Nobody is sent to sign in where that lets them in nowhere", async (t) => {
+  await using target = await startRawTarget(mirror);
+  await using system = await startSystem(target.address, withClosedServices);
+  const stranger = new SocketBrowser();
+  const ask = async (name: string) => {
+    const answer = await stranger.send(`${originOf(system, name)}/`, { headers: navigation });
+    const { signInUrl } = JSON.parse(
+      (await stranger.send(`${originOf(system, name)}/.culvert/whoami`)).text,
+    );
+    return [answer.status, answer.headers["location"] !== undefined, signInUrl];
+  };
+  await t.step("an address that no credential changes: 403", async () => {
+    assert.deepEqual(await ask("office"), [403, false, null]);
+  });
+  await t.step("a token that nobody gets by signing in: 401, and no redirect", async () => {
+    assert.deepEqual(await ask("robots"), [401, false, null]);
+  });
+  await t.step("people: a redirect", async () => {
+    assert.deepEqual(await ask("app"), [302, true, `${originOf(system, "app")}/.culvert/login`]);
+  });
 });
 
 Deno.test("People sign in to services of a real relay, and what they may do ends with their session", async (t) => {

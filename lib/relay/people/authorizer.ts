@@ -3,7 +3,7 @@ import { anyName } from "../../domain/name_patterns.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { publicPolicy } from "../../domain/policy.ts";
 import type { Decision } from "../../policies/policy.ts";
-import { describeRule } from "../../policies/rule.ts";
+import { describeRule, isAboutCredential } from "../../policies/rule.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest, Callers } from "../callers/callers.ts";
 import { anyCertificate } from "../callers/certificates.ts";
@@ -33,19 +33,25 @@ export class PolicyDenial extends Denial {
   /** The provider did not tell the person's groups, which a rule asks for. */
   readonly lacksGroups: boolean;
 
-  constructor(caller: Caller, { missing }: Decision & { readonly isAllowed: false }) {
+  /** @param isHelped Whether some credential would let in somebody who showed none. */
+  constructor(
+    caller: Caller,
+    { missing }: Decision & { readonly isAllowed: false },
+    isHelped = false,
+  ) {
     const isKnown = caller.kind !== "network";
     const lacksGroups = caller.person?.verifiedClaims.tellsGroups === false &&
       missing.some(({ kind }) => kind === "claim");
     const rules = missing.map(describeRule);
+    const asksForCredential = !isKnown && isHelped;
     const detail = lacksGroups
       ? "groups not told by the provider"
-      : isKnown
+      : !asksForCredential
       ? `not met: ${rules.join("; ") || "there is no such policy any more"}`
       : undefined;
     super(
-      isKnown ? "policy" : "missing",
-      isKnown ? policyDenied : callerUnknown,
+      asksForCredential ? "missing" : "policy",
+      asksForCredential ? callerUnknown : policyDenied,
       detail,
     );
     this.caller = isKnown ? caller : undefined;
@@ -54,7 +60,8 @@ export class PolicyDenial extends Denial {
   }
 }
 
-const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
+/** Somebody who showed nothing. */
+export const nobody: Caller = { kind: "network", name: "network", clusters: anyName };
 
 /** Identifies callers and asks policies about them. */
 export class Authorizer {
@@ -111,7 +118,14 @@ export class Authorizer {
     if (hostname !== undefined && identity.boundTo?.has(hostname) === false) return otherHost;
     const attributes = this.#people.attributes(identity, peer, resource.requirements);
     const decision = this.#people.decide(resource.requirements, attributes);
-    if (!decision.isAllowed) return new PolicyDenial(identity, decision);
+    if (!decision.isAllowed) {
+      const isHelped = this.#people.couldAllow(
+        resource.requirements,
+        attributes,
+        isAboutCredential,
+      );
+      return new PolicyDenial(identity, decision, isHelped);
+    }
     const isLetIn = () => {
       const requirements = resource.currentRequirements();
       return requirements !== undefined && this.#people.allows(requirements, attributes);

@@ -226,13 +226,13 @@ export class People {
     return this.policyOf(requirements)?.allows(attributes) ?? false;
   }
 
-  /** Whether it would let them in if they met its rules of some kinds. */
+  /** Whether it would let them in if they also met those of its rules that could be met. */
   couldAllow(
     requirements: AccessRequirements,
     attributes: CallerAttributes,
-    kinds: ReadonlySet<Rule["kind"]>,
+    couldBeMet: (rule: Rule) => boolean,
   ): boolean {
-    return this.policyOf(requirements)?.couldAllow(attributes, kinds) ?? false;
+    return this.policyOf(requirements)?.couldAllow(attributes, couldBeMet) ?? false;
   }
 }
 

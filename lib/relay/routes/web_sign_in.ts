@@ -4,7 +4,7 @@ import { getField, type RequestHead } from "../../http1/head.ts";
 import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
 import { answerWith, NoRequest, toRequest } from "../../net/app_response.ts";
 import type { Exchange } from "../../net/exchange.ts";
-import { Denial } from "../callers/caller.ts";
+import { Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import {
   answerError,
@@ -14,7 +14,8 @@ import {
   workerRefused,
 } from "../errors.ts";
 import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
-import { PolicyDenial } from "../people/authorizer.ts";
+import { isAboutPerson, type Rule } from "../../policies/rule.ts";
+import { nobody, PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
@@ -37,10 +38,10 @@ export interface WebSignInOptions {
   readonly scheme: "https" | "http";
 }
 
-/** Rules about the connection, which may be another one at the login host. */
-const connectionRules = new Set(["certificate", "address"] as const);
-/** Rules that somebody may meet once they have signed in. */
-const personRules = new Set(["claim", "emailDomain"] as const);
+/** Whether a rule is about the connection, which may be another one at the login host. */
+function isAboutConnection({ kind }: Rule): boolean {
+  return kind === "certificate" || kind === "address";
+}
 
 const foreignWorker = new Denial("cross_site", workerRefused);
 
@@ -97,7 +98,7 @@ export class WebSignIn {
     const decision = people.decide(requirements, attributes);
     // The connection to the service's own host may differ; there the policy decides again.
     const isAllowed = decision.isAllowed ||
-      people.couldAllow(requirements, attributes, connectionRules);
+      people.couldAllow(requirements, attributes, isAboutConnection);
     if (isAllowed) return { isAllowed: true, rules: [] };
     const { missing, lacksGroups } = new PolicyDenial(caller, decision);
     return { isAllowed: false, missing, tellsGroups: !lacksGroups };
@@ -120,10 +121,12 @@ export class WebSignIn {
     return host === this.signIn.loginHostname;
   }
 
-  /** Where people sign in to the service at a hostname; undefined if they do not. */
-  signInUrlAt(hostname: string): string | undefined {
+  /** Where somebody signs in to the service at a hostname; undefined if that is nowhere, or no help to them. */
+  signInUrlFor(request: CallerRequest, hostname: string, identity: Identity): string | undefined {
     const site = this.siteOf(hostname);
-    return site?.provider === undefined ? undefined : signInUrl(site);
+    if (site?.provider === undefined) return undefined;
+    const isUnknown = identity instanceof PolicyDenial && identity.caller === undefined;
+    return isUnknown && !this.#isHelped(request, hostname, identity) ? undefined : signInUrl(site);
   }
 
   /** Answers what comes for the login host. */
@@ -173,21 +176,21 @@ export class WebSignIn {
       this.#send(exchange, denyAccess(this.signIn, site, exchange, session, verdict, requestId));
       return true;
     }
-    const isHelped = denial.reason === "missing" || this.#isHelped(exchange, hostname, denial);
-    return isHelped && this.#demand(exchange, site);
+    return this.#isHelped(exchange, hostname, denial) && this.#demand(exchange, site);
   }
 
-  /** Whether somebody with a certificate that is not enough could be let in once signed in. */
-  #isHelped({ peer }: Exchange, hostname: string, denial: Denial): boolean {
+  /** Whether somebody who shows nothing, or a certificate that is not enough, could be let in once signed in. */
+  #isHelped({ peer }: CallerRequest, hostname: string, denial: Denial): boolean {
     const service = this.#relay.services.table.find(hostname)?.service;
-    const caller = denial instanceof PolicyDenial ? denial.caller : undefined;
-    if (!service || caller?.kind !== "certificate") return false;
+    if (!service || !(denial instanceof PolicyDenial)) return false;
+    const { caller = nobody } = denial;
+    if (caller.kind !== "network" && caller.kind !== "certificate") return false;
     const { people } = this.#relay;
     const requirements = requirementsOf(service);
     return people.couldAllow(
       requirements,
       people.attributes(caller, peer, requirements),
-      personRules,
+      (rule) => isAboutPerson(rule) && rule.provider === requirements.provider,
     );
   }
 

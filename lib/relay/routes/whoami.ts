@@ -26,7 +26,7 @@ export function whoamiHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<R
       signedIn: callerOf(identity) !== undefined,
       allowed: !(identity instanceof Denial),
       name: callerOf(identity)?.name,
-      signInUrl: relay.signIn?.signInUrlAt(route!.hostname) ?? null,
+      signInUrl: relay.signIn?.signInUrlFor(exchange, route!.hostname, identity) ?? null,
     });
     return alreadyAnswered;
   };

@@ -33,6 +33,8 @@ const policies: readonly PolicyEntry[] = [
     ],
   },
   { name: "office", all: [{ address: "10.0.0.0/8" }, { emailDomain: "example.com" }] },
+  { name: "inside", any: [{ address: "10.0.0.0/8" }] },
+  { name: "either", any: [{ address: "10.0.0.0/8" }, { certificate: "laptop-*" }] },
 ];
 
 /** A authorizer behind an access proxy, and what signs its JWTs. */
@@ -257,6 +259,28 @@ Deno.test("all attributes of a request count: who somebody is, and where they ar
   assert.equal(told(await site.ask(fields, requirements)), "403 policy");
   const inside = { ...peer, address: "10.1.2.3" };
   assert.equal(told(await site.ask(fields, requirements, inside)), "edge ann@example.com");
+});
+
+Deno.test("who shows nothing gets 401 where a credential would let them in from there, and else 403", async () => {
+  await using site = await Site.open();
+  const at = async (address: string, policy: string) =>
+    told(await site.ask({}, { policy, provider: "access", audience }, { ...peer, address }));
+  const outcomes: [string, string, string][] = [
+    ["192.0.2.1", "inside", "403 policy"],
+    ["10.1.2.3", "inside", "network network"],
+    ["192.0.2.1", "either", "401 missing"],
+    ["192.0.2.1", "office", "403 policy"],
+    ["10.1.2.3", "office", "401 missing"],
+    ["192.0.2.1", "platform", "401 missing"],
+    ["192.0.2.1", "a policy that is gone", "403 policy"],
+  ];
+  for (const [address, policy, outcome] of outcomes) {
+    assert.equal(await at(address, policy), outcome, `${policy} from ${address}`);
+  }
+  const denial = await site.ask({}, { policy: "inside" });
+  assert.ok(denial instanceof PolicyDenial);
+  assert.equal(denial.caller, undefined);
+  assert.equal(denial.detail, "not met: an address in 10.0.0.0/8");
 });
 
 Deno.test("a denial says which rules were not met, and that groups were not told", async () => {
