@@ -196,7 +196,7 @@ export const operatorTable = {
     group: "Clusters",
     kind: relayUrl,
     description:
-      "The relay's internal listener as Argo CD reaches it; without it, port 8080 of `culvert-relay-internal` in the Cluster's namespace",
+      "The relay's internal listener as Argo CD reaches it; without it, port 8080 of `culvert-relay-internal` in the operator's namespace",
     chart: { name: "argocdServer" },
   },
   argocdNamespaces: {

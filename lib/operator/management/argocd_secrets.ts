@@ -5,7 +5,7 @@ import { includes } from "../agent_objects.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { applicationsOf, argocdSecret, ownerOfSecret, rivalOf, serverOf } from "./argocd.ts";
 import type { ReadCluster } from "./cluster_table.ts";
-import type { ManagementContext } from "./management_context.ts";
+import { isOfRelay, type ManagementContext, notOfRelay } from "./management_context.ts";
 
 /** Applications that a message names. */
 const maxNames = 5;
@@ -30,6 +30,7 @@ export class ArgocdSecrets {
   async ensure(cluster: ReadCluster): Promise<ArgocdOutcome> {
     const argocd = cluster.spec!.argocd;
     if (!argocd.enabled) return await this.remove(cluster.key, argocd.keepWhileInUse);
+    if (!isOfRelay(this.#context, cluster.object)) return await this.#refuse(cluster);
     const { settings, credentials, world, client, digest } = this.#context;
     const namespace = argocd.namespace ?? settings.argocdNamespaces[0];
     if (namespace === undefined || !settings.argocdNamespaces.includes(namespace)) {
@@ -42,7 +43,7 @@ export class ArgocdSecrets {
     }
     const parts = {
       ...{ owner: cluster.key, id: cluster.id, namespace, spec: argocd, credentials: known },
-      relayUrl: settings.argocdServer ?? defaultServer(cluster, known.ca !== undefined),
+      relayUrl: settings.argocdServer ?? defaultServer(settings.namespace, known.ca !== undefined),
     };
     const rival = rivalOf(parts, world.values("argocdSecrets"));
     if (rival !== undefined) {
@@ -61,6 +62,13 @@ export class ArgocdSecrets {
     }
     await this.#removeOthers(cluster.key, argocd.keepWhileInUse, key);
     return { verdict: yes("Synced", `In Secret ${key}`), secret: key };
+  }
+
+  /** The Secret would hold the relay's credentials, and its server would be another's to choose. */
+  async #refuse({ key, spec }: ReadCluster): Promise<ArgocdOutcome> {
+    const { verdict: kept, secret } = await this.remove(key, spec!.argocd.keepWhileInUse);
+    const refused = notOfRelay(this.#context, "A Cluster that is to be in Argo CD");
+    return { verdict: kept ?? refused, ...secret !== undefined && { secret } };
   }
 
   /** Takes away a cluster's Secrets, unless Applications use them. */
@@ -112,11 +120,9 @@ function verdict(it: Verdict | undefined): ArgocdOutcome {
   return { verdict: it };
 }
 
-/** The internal listener of the chart culvert-relay, in the Cluster's namespace. */
-function defaultServer({ object }: ReadCluster, hasCa: boolean): string {
-  return `${
-    hasCa ? "https" : "http"
-  }://culvert-relay-internal.${object.metadata.namespace}.svc:8080`;
+/** The internal listener of the chart culvert-relay, in the operator's namespace. */
+function defaultServer(namespace: string, hasCa: boolean): string {
+  return `${hasCa ? "https" : "http"}://culvert-relay-internal.${namespace}.svc:8080`;
 }
 
 /** The cache keeps no credentials: the digest of what was applied stands for them. */

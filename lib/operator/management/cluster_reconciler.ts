@@ -6,11 +6,11 @@ import type { ClusterStatus } from "../api/cluster.ts";
 import { clusters } from "../api/crds.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import { conditionsWithReady, setFinalizers, writeStatus } from "../context.ts";
-import { RelayRefusal, RelayUnreachable } from "../relay_api.ts";
 import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
 import type { ClusterEntries } from "./cluster_entries.ts";
 import { type ReadCluster, readCluster } from "./cluster_table.ts";
-import type { ManagementContext } from "./management_context.ts";
+import { isOfRelay, type ManagementContext } from "./management_context.ts";
+import { RegisteredEntries } from "./registered_entries.ts";
 import type { RelayAgent } from "./relay_view.ts";
 
 /** The time that agents last came or went is written at most so often. */
@@ -32,11 +32,13 @@ export class ClusterReconciler {
   readonly #context: ManagementContext;
   readonly #entries: ClusterEntries;
   readonly #argocd: ArgocdSecrets;
+  readonly #registered: RegisteredEntries;
 
   constructor(context: ManagementContext, entries: ClusterEntries, argocd: ArgocdSecrets) {
     this.#context = context;
     this.#entries = entries;
     this.#argocd = argocd;
+    this.#registered = new RegisteredEntries(context);
   }
 
   /** @returns after how many milliseconds the cluster wants to be looked at again */
@@ -85,10 +87,14 @@ export class ClusterReconciler {
   async #program(
     cluster: ReadCluster,
   ): Promise<{ readonly verdict: Verdict; readonly againMs?: number }> {
-    if (cluster.spec!.registrationToken !== undefined) return await this.#registered(cluster);
+    if (cluster.spec!.registrationToken !== undefined) {
+      return await this.#registered.programmed(cluster);
+    }
     const { verdict, writtenMs } = this.#entries.programmed(cluster);
     const { view } = this.#context;
-    if (verdict.status !== "True" || !view || !this.#isOfRelay(cluster)) return { verdict };
+    if (verdict.status !== "True" || !view || !isOfRelay(this.#context, cluster.object)) {
+      return { verdict };
+    }
     if (view.fault !== undefined) return { verdict };
     if (view.clusters.get(cluster.id)?.isConfigured) return { verdict: yes("Programmed") };
     const leftMs = takeMs - (performance.now() - writtenMs);
@@ -100,63 +106,13 @@ export class ClusterReconciler {
     return { verdict: no("NotTaken", message) };
   }
 
-  /** A cluster that has registered by itself: the relay has its entry, and the hub accepts it. */
-  async #registered(
-    cluster: ReadCluster,
-  ): Promise<{ readonly verdict: Verdict; readonly againMs?: number }> {
-    const { view } = this.#context;
-    if (!view) {
-      return { verdict: unknown("NoAdminApi", "Needs --relay-admin-url to look at the relay") };
-    }
-    if (view.fault !== undefined) {
-      return { verdict: unknown("RelayUnreachable", view.fault) };
-    }
-    const entry = view.clusters.get(cluster.id);
-    if (!entry) return { verdict: no("NotRegistered", "The relay has no entry of this id") };
-    const { accepted } = cluster.spec!;
-    if (entry.isAccepted === accepted) {
-      return {
-        verdict: accepted
-          ? yes("Registered")
-          : no("PendingAcceptance", "The relay refuses the cluster's agents until it is accepted"),
-      };
-    }
-    try {
-      await this.#setAccepted(cluster, accepted);
-      view.refresh();
-      return { verdict: unknown("Programming", "The relay has been told") };
-    } catch (error) {
-      if (error instanceof RelayUnreachable) {
-        return {
-          verdict: unknown("RelayUnreachable", error.message),
-          againMs: error.retryAfterMs,
-        };
-      }
-      if (!(error instanceof RelayRefusal)) throw error;
-      return { verdict: no("Refused", error.message) };
-    }
-  }
-
-  async #setAccepted({ id }: ReadCluster, accepted: boolean): Promise<void> {
-    const { relays, view } = this.#context;
-    const access = view?.access;
-    if (!access) return;
-    const entry = await relays.find(access, "clusters", id);
-    if (entry) await relays.put(access, "clusters", id, { ...entry, accepted });
-  }
-
   #connected(cluster: ReadCluster): Verdict | undefined {
     const { view } = this.#context;
-    if (!view || !this.#isOfRelay(cluster)) return undefined;
+    if (!view || !isOfRelay(this.#context, cluster.object)) return undefined;
     if (view.fault !== undefined) return unknown("RelayUnreachable", view.fault);
     const count = view.agents(cluster.id).length;
     if (count > 0) return yes("Connected");
     return no("NotConnected", "No agent of the cluster is connected to the relay");
-  }
-
-  /** Whether the cluster is one of the relay whose admin API is known. */
-  #isOfRelay({ object }: ReadCluster): boolean {
-    return object.metadata.namespace === this.#context.settings.namespace;
   }
 
   /** What is outside the namespace, or at the relay, must be taken away. @returns false if it is gone */
@@ -184,7 +140,7 @@ export class ClusterReconciler {
       await this.#writeStatus(cluster, { verdicts: { ArgoCDReady: inUse(users) }, argocdSecret });
       return undefined;
     }
-    const fault = await this.#unregister(cluster);
+    const fault = await this.#registered.unregister(cluster);
     if (fault !== undefined && !this.#isOrphaned(cluster)) {
       await this.#writeStatus(cluster, { verdicts: { Programmed: no("CleanUpFailed", fault) } });
       return retryMs;
@@ -196,25 +152,6 @@ export class ClusterReconciler {
     await this.#argocd.remove(cluster.key, keepWhileInUse);
     await setFinalizers(this.#context, clusters, "clusters", object, []);
     return undefined;
-  }
-
-  /** Takes a registered cluster's entry off the relay. @returns why it could not */
-  async #unregister({ id, spec }: ReadCluster): Promise<string | undefined> {
-    const { view, relays } = this.#context;
-    if (spec?.registrationToken === undefined || !view) return undefined;
-    const access = view.access;
-    if (!access) return "The operator has no token for the relay's admin API yet";
-    try {
-      // Asked now: before the view's first answer, and where the owner has changed since, going by the
-      // view would leave the entry, and the cluster admitted.
-      const entry = await relays.find(access, "clusters", id);
-      if (entry) await relays.delete(access, "clusters", id, ownerOf(entry));
-      view.drop(id);
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof RelayRefusal) && !(error instanceof RelayUnreachable)) throw error;
-      return error.message;
-    }
   }
 
   #isOrphaned({ object }: ReadCluster): boolean {
@@ -242,7 +179,7 @@ export class ClusterReconciler {
     const { object, id, status: before } = cluster;
     const { generation } = object.metadata;
     const { view } = this.#context;
-    const agents = view && this.#isOfRelay(cluster) && view.fault === undefined
+    const agents = view && isOfRelay(this.#context, cluster.object) && view.fault === undefined
       ? view.agents(id)
       : undefined;
     const status: ClusterStatus = {
@@ -260,10 +197,6 @@ export class ClusterReconciler {
       if (!isConflict(error)) throw error;
     }
   }
-}
-
-function ownerOf({ owner }: Readonly<Record<string, unknown>>): string | undefined {
-  return typeof owner === "string" ? owner : undefined;
 }
 
 /** What the status says of agents; while the relay can't be asked, what it said before. */

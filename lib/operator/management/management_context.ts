@@ -3,6 +3,7 @@ import type { KubeClient } from "../../kube/client.ts";
 import type { EventRecorder } from "../../kube/events.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import type { Log } from "../../log.ts";
+import { no, type Verdict } from "../conditions.ts";
 import type { RelayApi } from "../relay_api.ts";
 import type { Digest } from "../route_table.ts";
 import type { World } from "../world.ts";
@@ -45,6 +46,29 @@ export interface ManagementContext {
   readonly credentials: RelayCredentials;
   /** Undefined without `--relay-admin-url`. */
   readonly view: RelayView | undefined;
+}
+
+/**
+ * Whether an object is in the operator's namespace, where its relay is. Credentials of that relay, and
+ * calls to its admin API, are for these objects alone: whoever may create them in another namespace
+ * need not have any right to the relay.
+ */
+export function isOfRelay(
+  { settings }: Pick<ManagementContext, "settings">,
+  { metadata }: KubeObject,
+): boolean {
+  return metadata.namespace === settings.namespace;
+}
+
+/** Why an object of another namespace is refused what {@link isOfRelay} is about. */
+export function notOfRelay(
+  { settings }: Pick<ManagementContext, "settings">,
+  what: string,
+): Verdict {
+  return no(
+    "NamespaceNotAllowed",
+    `${what} must be in the operator's namespace, ${settings.namespace}`,
+  );
 }
 
 /** Objects of a kind in one namespace. */
