@@ -38,6 +38,12 @@ export const podDisruptionBudgets: Resource = namespaced(
   "PodDisruptionBudget",
   "poddisruptionbudgets",
 );
+export const networkPolicies: Resource = namespaced(
+  "networking.k8s.io",
+  "v1",
+  "NetworkPolicy",
+  "networkpolicies",
+);
 export const leases: Resource = namespaced("coordination.k8s.io", "v1", "Lease", "leases");
 export const events: Resource = namespaced("events.k8s.io", "v1", "Event", "events");
 export const endpointSlices: Resource = namespaced(

@@ -57,7 +57,8 @@ export function ownerOf({ resource, object }: Tunnel): OwnerReference {
   };
 }
 
-function metadataOf(tunnel: Tunnel, name: string): KubeObject["metadata"] {
+/** @param name One of {@link namesOf}. */
+export function metadataOf(tunnel: Tunnel, name: string): KubeObject["metadata"] {
   return {
     name,
     namespace: tunnel.home,
@@ -118,8 +119,10 @@ export function routesConfigMap(tunnel: Tunnel, table: TunnelTable): KubeObject 
   };
 }
 
-/** At least one agent stays while nodes are drained. */
-export function disruptionBudget(tunnel: ReadableTunnel): KubeObject {
+/** At least one agent stays while nodes are drained; undefined where there is but one. */
+export function disruptionBudget(tunnel: ReadableTunnel): KubeObject | undefined {
+  const { pdb, replicas } = tunnel.spec.agent;
+  if (!pdb || replicas < 2) return undefined;
   return {
     metadata: metadataOf(tunnel, namesOf(tunnel).agent),
     spec: { maxUnavailable: 1, selector: { matchLabels: podLabels(tunnel) } },
@@ -312,8 +315,10 @@ export function isEqual(one: unknown, other: unknown): boolean {
 /** Whether an object has all fields of another one, with the same values. */
 export function includes(whole: unknown, part: unknown): boolean {
   if (Array.isArray(part)) {
-    return Array.isArray(whole) && whole.length === part.length &&
-      part.every((entry, index) => includes(whole[index], entry));
+    // The API server leaves empty lists out.
+    const list = whole ?? [];
+    return Array.isArray(list) && list.length === part.length &&
+      part.every((entry, index) => includes(list[index], entry));
   }
   if (typeof part !== "object" || part === null) return whole === part;
   if (typeof whole !== "object" || whole === null) return false;

@@ -304,9 +304,10 @@ export class Operator {
   #addChanges(digest: Digest): void {
     const prints = new Map<string, string>();
     for (const [key, tunnel] of this.#tunnels) {
-      const { targets, files } = this.#table.tunnels.get(key)!;
+      const { targets, backends, files } = this.#table.tunnels.get(key)!;
       const { metadata: { uid, generation } } = tunnel.object;
-      const print = JSON.stringify([uid, generation, tunnel.isDeleted, targets, [...files]]);
+      const table = [targets, backends, [...files]];
+      const print = JSON.stringify([uid, generation, tunnel.isDeleted, table]);
       prints.set(`tunnel:${key}`, digest(print));
     }
     for (const [key, binding] of this.#table.bindings) {

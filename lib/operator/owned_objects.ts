@@ -1,7 +1,7 @@
 /** Objects that belong to a tunnel: made as wanted, unless somebody else's have their names. */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
-import { includes, stamped } from "./agent_objects.ts";
+import { includes, namesOf, stamped } from "./agent_objects.ts";
 import type { Context } from "./context.ts";
 import type { Tunnel } from "./tunnels.ts";
 import type { Followed } from "./world.ts";
@@ -22,6 +22,28 @@ export function isOwnedBy({ metadata }: KubeObject, { object }: Tunnel): boolean
 
 export function notOurs({ kind }: Resource, name: string): NotOurs {
   return new NotOurs(`${kind} ${name} is there already and belongs to somebody else`);
+}
+
+/**
+ * Applies an object with the name of the tunnel's agents, or deletes it where none is wanted.
+ *
+ * @throws {NotOurs}
+ */
+export async function ensureOptional(
+  context: OwnerContext,
+  resource: Resource,
+  kind: Followed,
+  tunnel: Tunnel,
+  wanted: KubeObject | undefined,
+): Promise<void> {
+  if (wanted) {
+    await ensureOwned(context, resource, kind, tunnel, wanted);
+    return;
+  }
+  const at = { namespace: tunnel.home, name: namesOf(tunnel).agent };
+  const there = context.world.get(kind, keyOf(at));
+  if (!there || !isOwnedBy(there, tunnel)) return;
+  await context.client.delete(resource, at, there.metadata.uid!);
 }
 
 /** Applies an object unless it is there as wanted. @throws {NotOurs} */

@@ -57,12 +57,26 @@ export interface CompiledBinding {
   readonly routes: readonly CompiledRoute[];
 }
 
+/** Where connections to a Service end: at ports of pods, as a NetworkPolicy sees them. */
+export interface Backend {
+  readonly namespace: string;
+  /** Labels of the pods; undefined where the Service has no selector, so that its pods are not known. */
+  readonly selector?: Readonly<Record<string, string>>;
+  /** A port's number, or the name that containers give it. */
+  readonly port: number | string;
+}
+
 /** What one tunnel's agents serve. */
 export interface TunnelTable {
   readonly targets: readonly Target[];
+  /** What the targets lead to, in the targets' order. */
+  readonly backends: readonly Backend[];
   /** Files beside the targets file, by name. */
   readonly files: ReadonlyMap<string, string>;
 }
+
+/** Nothing is served. */
+export const emptyTable: TunnelTable = { targets: [], backends: [], files: new Map() };
 
 /** Everything compiled. */
 export interface RouteTable {
@@ -84,7 +98,7 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
   const bindings = new Map<string, CompiledBinding>();
   const tables = new Map<string, MutableTable>();
   for (const key of sources.tunnels.keys()) {
-    tables.set(key, { targets: new Map(), files: new Map() });
+    tables.set(key, { targets: new Map(), backends: new Map(), files: new Map() });
   }
   const taken: Taken = { hostnames: new Map() };
   const access = accessOf(sources.policies);
@@ -92,15 +106,23 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
     const compiled = compileBinding(object, { sources, digest, tables, taken, access });
     bindings.set(compiled.key, compiled);
   }
-  const tunnels = [...tables].map(([key, { targets, files }]): [string, TunnelTable] => [key, {
-    targets: [...targets.values()].sort((a, b) => a.name < b.name ? -1 : 1),
-    files,
-  }]);
+  const tunnels = [...tables].map(([key, table]): [string, TunnelTable] => [key, tableOf(table)]);
   return { bindings, tunnels: new Map(tunnels) };
+}
+
+function tableOf({ targets, backends, files }: MutableTable): TunnelTable {
+  const names = [...targets.keys()].sort();
+  return {
+    targets: names.map((name) => targets.get(name)!),
+    backends: names.map((name) => backends.get(name)!),
+    files,
+  };
 }
 
 interface MutableTable {
   readonly targets: Map<string, Target>;
+  /** By the target's name. */
+  readonly backends: Map<string, Backend>;
   readonly files: Map<string, string>;
 }
 
@@ -231,6 +253,7 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
     ...tls && { tls },
   };
   table.targets.set(id, target);
+  table.backends.set(id, found.backend);
   return { spec, id, accepted, resolved, target, ...access };
 }
 
@@ -286,7 +309,7 @@ function isPermitted(hostname: string, permitted: readonly string[]): boolean {
 }
 
 type Resolution =
-  | { readonly address: string; readonly caPem: string | undefined }
+  | { readonly address: string; readonly backend: Backend; readonly caPem: string | undefined }
   | { readonly fault: Verdict };
 
 interface ServicePort {
@@ -301,10 +324,11 @@ function resolve(spec: RouteSpec, namespace: string, sources: RouteSources): Res
   const service = sources.service(`${namespace}/${name}`);
   const backendNotFound = (what: string) => ({ fault: no("BackendNotFound", what) });
   if (!service) return backendNotFound(`There is no Service ${name} in namespace ${namespace}`);
-  const { type, ports = [], clusterIP } = (service["spec"] ?? {}) as {
+  const { type, ports = [], clusterIP, selector } = (service["spec"] ?? {}) as {
     type?: string;
     ports?: readonly ServicePort[];
     clusterIP?: string;
+    selector?: Readonly<Record<string, string>>;
   };
   const notPermitted = (what: string) => ({ fault: no("RefNotPermitted", what) });
   if (type === "ExternalName") {
@@ -322,13 +346,21 @@ function resolve(spec: RouteSpec, namespace: string, sources: RouteSources): Res
     return backendNotFound(`Port ${port} of Service ${name} is ${found.protocol}, not TCP`);
   }
   // A headless Service's name leads to its pods, where the target port counts.
-  const number = clusterIP === "None" && typeof found.targetPort === "number"
-    ? found.targetPort
-    : found.port;
+  const isHeadless = clusterIP === "None";
+  const number = isHeadless && typeof found.targetPort === "number" ? found.targetPort : found.port;
+  const hasSelector = selector !== undefined && Object.keys(selector).length > 0;
+  // A name of a port means nothing where there is no selector, and the pods' own port is dialed
+  // where there is no address between.
+  const isDirect = isHeadless || (!hasSelector && typeof found.targetPort === "string");
+  const backend = {
+    namespace,
+    ...hasSelector && { selector },
+    port: isDirect ? number : found.targetPort ?? number,
+  };
   const caRef = spec.tls?.caRef;
   const ca = caRef && sources.ca(namespace, caRef.name, caRef.key);
   if (ca && "fault" in ca) return { fault: no("CaNotFound", ca.fault) };
-  return { address: `${name}.${namespace}.svc:${number}`, caPem: ca?.pem };
+  return { address: `${name}.${namespace}.svc:${number}`, backend, caPem: ca?.pem };
 }
 
 function tlsOf(

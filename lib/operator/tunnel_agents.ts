@@ -1,6 +1,11 @@
 /** A tunnel's agents: their Deployment, their routes, and what they say of both. */
 import type { KubeObject } from "../kube/objects.ts";
-import { configMaps, deployments, podDisruptionBudgets } from "../kube/resources.ts";
+import {
+  configMaps,
+  deployments,
+  networkPolicies,
+  podDisruptionBudgets,
+} from "../kube/resources.ts";
 import { availability, statusOf } from "./agent_availability.ts";
 import {
   agentDeployment,
@@ -16,9 +21,10 @@ import { annotatePods } from "./annotate_pods.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import { ensureOwned, isOwnedBy } from "./owned_objects.ts";
+import { networkPolicy } from "./network_policy.ts";
+import { ensureOptional, ensureOwned, isOwnedBy } from "./owned_objects.ts";
 import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
-import { targetsText, type TunnelTable } from "./route_table.ts";
+import { emptyTable, targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
 
 /** How often agents are asked for what they serve while they have not taken a table. */
@@ -64,7 +70,7 @@ export class TunnelAgents {
 
   /** What the agents are to serve. */
   table(tunnel: Tunnel): TunnelTable {
-    return this.#context.routes().tunnels.get(tunnel.key) ?? { targets: [], files: new Map() };
+    return this.#context.routes().tunnels.get(tunnel.key) ?? emptyTable;
   }
 
   /** Whether there is a Deployment already. */
@@ -83,6 +89,9 @@ export class TunnelAgents {
     const table = this.table(tunnel);
     const { spec: { agent } } = tunnel;
     const { settings, digest } = this.#context;
+    // Agents may reach what a table names before they have the table.
+    const policy = networkPolicy(tunnel, table);
+    await ensureOptional(this.#context, networkPolicies, "networkPolicies", tunnel, policy);
     const routes = routesConfigMap(tunnel, table);
     await ensureOwned(this.#context, configMaps, "configMaps", tunnel, routes);
     const wanted = agentDeployment(tunnel, { image: agent.image ?? settings.agentImage });
@@ -93,7 +102,8 @@ export class TunnelAgents {
       tunnel,
       wanted,
     );
-    await this.#ensureBudget(tunnel);
+    const budget = disruptionBudget(tunnel);
+    await ensureOptional(this.#context, podDisruptionBudgets, "budgets", tunnel, budget);
     const pods = this.#podsOf(tunnel);
     await this.#hurryToken(pods, token);
     const { readyReplicas = 0 } = statusOf(deployment);
@@ -122,20 +132,6 @@ export class TunnelAgents {
     if (token.digests.length <= 1) return;
     const print = token.digest.slice(0, 16);
     await annotatePods(this.#context.client, pods, tokenAnnotation, print);
-  }
-
-  async #ensureBudget(tunnel: ReadableTunnel): Promise<void> {
-    const { agent: { pdb, replicas } } = tunnel.spec;
-    const name = namesOf(tunnel).agent;
-    if (pdb && replicas > 1) {
-      const wanted = disruptionBudget(tunnel);
-      await ensureOwned(this.#context, podDisruptionBudgets, "budgets", tunnel, wanted);
-      return;
-    }
-    const there = this.#context.world.get("budgets", `${tunnel.home}/${name}`);
-    if (!there || !isOwnedBy(there, tunnel)) return;
-    const at = { namespace: tunnel.home, name };
-    await this.#context.client.delete(podDisruptionBudgets, at, there.metadata.uid!);
   }
 
   #podsOf(tunnel: Tunnel): readonly KubeObject[] {

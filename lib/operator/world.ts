@@ -7,6 +7,7 @@ import {
   configMaps,
   deployments,
   namespaces,
+  networkPolicies,
   podDisruptionBudgets,
   pods,
   type Resource,
@@ -53,6 +54,7 @@ export type Followed =
   | "configMaps"
   | "pods"
   | "budgets"
+  | "networkPolicies"
   | "namespaces"
   | "dnsEndpoints"
   | "clusters"
@@ -82,6 +84,7 @@ const follows: Readonly<Record<Followed, Follow>> = {
   configMaps: { resource: configMaps, isManaged: true },
   pods: { resource: pods, isManaged: true, keep: briefPod },
   budgets: { resource: podDisruptionBudgets, isManaged: true },
+  networkPolicies: { resource: networkPolicies, isManaged: true },
   namespaces: { resource: namespaces, keep: briefNamespace },
   dnsEndpoints: { resource: dnsEndpoints, isManaged: true, isOptional: true },
   clusters: { resource: clusters },
@@ -113,7 +116,7 @@ const tunnelKinds = (Object.keys(follows) as Followed[])
 
 /** A cluster's Services and pods are many: what nobody asks for is not kept. */
 function briefService({ metadata, ...rest }: KubeObject): KubeObject {
-  const { type, ports, clusterIP } = (rest["spec"] ?? {}) as Record<string, unknown>;
+  const { type, ports, clusterIP, selector } = (rest["spec"] ?? {}) as Record<string, unknown>;
   const annotations = Object.entries(metadata.annotations ?? {})
     .filter(([key]) => key.startsWith("culvert.dev/"));
   const { name, namespace = "", uid = "", resourceVersion = "", deletionTimestamp } = metadata;
@@ -122,7 +125,7 @@ function briefService({ metadata, ...rest }: KubeObject): KubeObject {
       ...{ name, namespace, uid, resourceVersion, annotations: Object.fromEntries(annotations) },
       ...deletionTimestamp !== undefined && { deletionTimestamp },
     },
-    spec: { type, ports, clusterIP },
+    spec: { type, ports, clusterIP, selector },
   };
 }
 

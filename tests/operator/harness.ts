@@ -19,6 +19,7 @@ import {
   events,
   leases,
   namespaces,
+  networkPolicies,
   podDisruptionBudgets,
   pods,
   type Resource,
@@ -51,7 +52,7 @@ export class Cluster {
       pods,
       services,
     ],
-    ...[namespaces, events, leases, podDisruptionBudgets, dnsEndpoints],
+    ...[namespaces, events, leases, podDisruptionBudgets, networkPolicies, dnsEndpoints],
   ]);
   readonly relay = new FakeRelay();
   /** Cloudflare's API. */

@@ -1,5 +1,6 @@
 /** Tunnel and ClusterTunnel: a way from a relay into this cluster. */
 import { z } from "zod";
+import { networkPolicy } from "./network_policy.ts";
 import {
   conditions,
   dataKey,
@@ -70,27 +71,34 @@ const relay = withRules(
   },
 );
 
-const agent = z.object({
-  replicas: z.int().min(0).max(100).default(2),
-  image: z.string().min(1).max(512).optional().describe("Default: the operator's --agent-image"),
-  imagePullPolicy: z.enum(["Always", "IfNotPresent", "Never"]).optional(),
-  imagePullSecrets: z.array(z.object({ name: objectName })).max(16).optional(),
-  resources: passedOn.optional(),
-  nodeSelector: labelMap.optional(),
-  tolerations: z.array(passedOn).max(64).optional(),
-  affinity: passedOn.optional(),
-  topologySpreadConstraints: z.array(passedOn).max(16).optional(),
-  priorityClassName: z.string().min(1).max(253).optional(),
-  podLabels: labelMap.optional(),
-  podAnnotations: labelMap.optional(),
-  extraArgs: z.array(z.string().max(4096)).max(64).optional()
-    .describe("Further options of the agent"),
-  hostNetwork: z.boolean().default(false),
-  healthPort: z.int().min(0).max(65535).default(8081)
-    .describe("Port of the agent's health listener; 0 is none, and then no probes"),
-  pdb: z.boolean().default(true)
-    .describe("Make a PodDisruptionBudget when there are two agents or more"),
-});
+const agent = withRules(
+  z.object({
+    replicas: z.int().min(0).max(100).default(2),
+    image: z.string().min(1).max(512).optional().describe("Default: the operator's --agent-image"),
+    imagePullPolicy: z.enum(["Always", "IfNotPresent", "Never"]).optional(),
+    imagePullSecrets: z.array(z.object({ name: objectName })).max(16).optional(),
+    resources: passedOn.optional(),
+    nodeSelector: labelMap.optional(),
+    tolerations: z.array(passedOn).max(64).optional(),
+    affinity: passedOn.optional(),
+    topologySpreadConstraints: z.array(passedOn).max(16).optional(),
+    priorityClassName: z.string().min(1).max(253).optional(),
+    podLabels: labelMap.optional(),
+    podAnnotations: labelMap.optional(),
+    extraArgs: z.array(z.string().max(4096)).max(64).optional()
+      .describe("Further options of the agent"),
+    hostNetwork: z.boolean().default(false),
+    healthPort: z.int().min(0).max(65535).default(8081)
+      .describe("Port of the agent's health listener; 0 is none, and then no probes"),
+    pdb: z.boolean().default(true)
+      .describe("Make a PodDisruptionBudget when there are two agents or more"),
+    networkPolicy: networkPolicy.prefault({}).describe("Who the agents' pods may speak with"),
+  }),
+  {
+    rule: "!self.hostNetwork || !has(self.networkPolicy) || !self.networkPolicy.enabled",
+    message: "agent.networkPolicy has no effect on agents with hostNetwork: use one of both",
+  },
+);
 
 const sidecar = z.object({
   healthPort: z.int().min(1).max(65535).default(18081)

@@ -164,6 +164,13 @@ const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
     },
     /selector belongs to namespaces: Selector/,
   ],
+  "a policy that binds nobody": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: object };
+      return tunnelOf({ ...spec, agent: { hostNetwork: true, networkPolicy: { enabled: true } } });
+    },
+    /networkPolicy has no effect on agents with hostNetwork/,
+  ],
   "a name that is too long": [
     (world) => ({
       ...tunnelOf(world.tunnel()["spec"]),
