@@ -9,6 +9,7 @@ const errorStatuses: Readonly<Record<string, string>> = {
   401: "There is no token, or it is not valid",
   403: "The id, name or hostname is out of the token's scope",
   404: "There is no such entry",
+  408: "The body has not come within 30 s",
   409: "The entry belongs to another owner, to a file, or is in use, or another entry has the same",
   412: "If-Match or If-None-Match does not hold",
   413: "The body has more than 1 MiB",
@@ -159,7 +160,7 @@ function entryPaths(kind: EntryKind): object {
           200: stored("The entry was changed, or is the same"),
           201: stored("The entry was added"),
           ...kind === "clusters" && { 202: stored("The cluster waits to be accepted") },
-          ...errors(400, 403, 409, 412, 413, 422, 503),
+          ...errors(400, 403, 408, 409, 412, 413, 422, 503),
         },
       },
       delete: {

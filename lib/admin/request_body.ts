@@ -7,8 +7,10 @@ import { ApiError } from "./api_error.ts";
 
 /** The largest body. */
 export const maxBodyBytes = 1024 * 1024;
+/** How long a body may take. */
+const bodyTimeoutMs = 30_000;
 
-/** Reads a body as JSON. @throws {ApiError} 413 for one that is too large, 400 for what is no JSON */
+/** Reads a body as JSON. @throws {ApiError} 413 or 408 for one that is too large or too slow, 400 for what is no JSON */
 export async function readJson(exchange: Exchange): Promise<unknown> {
   const bytes = await readBytes(exchange);
   let text: string;
@@ -28,9 +30,13 @@ export async function readJson(exchange: Exchange): Promise<unknown> {
 }
 
 async function readBytes(exchange: Exchange): Promise<Uint8Array> {
-  const body = await readBody(exchange, maxBodyBytes);
+  const limits = { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs };
+  const body = await readBody(exchange, limits);
   if (body === "cut") throw new ApiError(400, "bad_request", "the request was cut");
-  if (body === "too_large") {
+  if (body === "too_slow") {
+    throw new ApiError(408, "too_slow", `the body must come within ${bodyTimeoutMs / 1_000} s`);
+  }
+  if (typeof body === "string") {
     throw new ApiError(413, "too_large", `the body must have ${maxBodyBytes} bytes at most`);
   }
   return body;

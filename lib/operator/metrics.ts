@@ -14,6 +14,8 @@ export interface OperatorStats {
   readonly registrationTokens: number;
   /** When the webhook's certificate expires, in milliseconds since 1970; undefined without a webhook. */
   readonly webhookExpiresMs: number | undefined;
+  /** Bytes of the webhook's reviews that come or are answered now; undefined without a webhook. */
+  readonly webhookReviewBytes: number | undefined;
 }
 
 /** The metrics of one operator. */
@@ -25,6 +27,7 @@ export class OperatorMetrics implements OperatorObserver {
   readonly #relayRequests: Counter<"method" | "code">;
   readonly #reconciled: Counter<"kind" | "result">;
   readonly #admissions: Counter<"result">;
+  readonly #webhookRefusals: Counter<"reason">;
   readonly #durations = new Map<string, Latency>();
 
   constructor(instruments: Instruments, stats: () => OperatorStats, version: string) {
@@ -64,6 +67,11 @@ export class OperatorMetrics implements OperatorObserver {
       "Pods that the webhook was asked about, by result.",
       "result",
     );
+    this.#webhookRefusals = instruments.counter(
+      "culvert_operator_webhook_refusals_total",
+      "Connections and requests that the webhook refused before there was a review, by reason.",
+      "reason",
+    );
     instruments.observeHistogram(
       "culvert_operator_reconciliation_seconds",
       "How long work on an object took, by kind.",
@@ -92,6 +100,13 @@ export class OperatorMetrics implements OperatorObserver {
     }, (sample) => {
       const { webhookExpiresMs } = stats();
       if (webhookExpiresMs !== undefined) sample(webhookExpiresMs / 1_000);
+    });
+    instruments.observeGauge({
+      name: "culvert_operator_webhook_review_bytes",
+      help: "Bytes of the reviews that the webhook reads or answers now.",
+    }, (sample) => {
+      const { webhookReviewBytes } = stats();
+      if (webhookReviewBytes !== undefined) sample(webhookReviewBytes);
     });
     instruments.gauge(
       "culvert_build_info",
@@ -130,6 +145,11 @@ export class OperatorMetrics implements OperatorObserver {
   /** The webhook answered the API server. */
   admitted(result: AdmissionResult): void {
     this.#admissions.inc({ result });
+  }
+
+  /** The webhook refused a connection or a request before there was a review. */
+  webhookRefused(reason: string): void {
+    this.#webhookRefusals.inc({ reason });
   }
 
   reconciled(kind: string, result: "done" | "retry" | "failed", seconds: number): void {

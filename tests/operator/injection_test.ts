@@ -207,6 +207,10 @@ Deno.test("what can't be injected is refused with one line that names what is wr
   const port = { "culvert.dev/port": "80" };
   const cases: [Asked, RegExp][] = [
     [{ labels: { "culvert.dev/inject": "" } }, /label culvert.dev\/inject must name a Tunnel/],
+    [
+      { labels: { "culvert.dev/inject": ".." } },
+      /must name a Tunnel of the pod's namespace; it is ".."/,
+    ],
     [{ labels: { "culvert.dev/inject": "x" } }, /There is no Tunnel "x" in namespace apps/],
     [{ request: { namespace: "b" } }, /There is no Tunnel "home" in namespace b/],
     [{ annotations: { "culvert.dev/port": "0" } }, /port is "0"; it must be a port from 1/],

@@ -51,7 +51,7 @@ const reviewSchema = z.looseObject({
   kind: z.literal("AdmissionReview"),
   request: z.looseObject({
     uid: z.string().min(1).max(256),
-    namespace: z.string().min(1).max(63),
+    namespace: z.string().max(63).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/),
     operation: z.string(),
     resource: z.looseObject({ group: z.string(), resource: z.string() }),
     subResource: z.string().optional(),
@@ -63,12 +63,22 @@ type AdmissionRequest = z.output<typeof reviewSchema>["request"];
 
 /** What the webhook answers over HTTP. */
 export interface AdmissionReply {
-  readonly status: 200 | 400 | 413 | 503;
+  readonly status: 200 | 400 | 408 | 413 | 503;
   readonly body: unknown;
 }
 
 /** Why a review could not be read. */
-export type ReviewFault = "too_large" | "cut";
+export type ReviewFault = "too_large" | "cut" | "too_slow" | "no_room";
+
+/** How long a review may take to come: the API server gives up sooner. */
+export const maxReviewMs = 5_000;
+
+const faults: Readonly<Record<ReviewFault, readonly [AdmissionReply["status"], string]>> = {
+  too_large: [413, `The review has more than ${maxReviewBytes} bytes`],
+  cut: [400, "The review was cut"],
+  too_slow: [408, `The review has not come within ${maxReviewMs / 1_000} s`],
+  no_room: [503, "Too many reviews come at once; try again"],
+};
 
 /** Answers one review. */
 export async function replyTo(
@@ -79,8 +89,7 @@ export async function replyTo(
     parts.answered("failed", body);
     return { status, body };
   };
-  if (bytes === "too_large") return failed(413, `The review has more than ${maxReviewBytes} bytes`);
-  if (bytes === "cut") return failed(400, "The review was cut");
+  if (typeof bytes === "string") return failed(...faults[bytes]);
   const { success, data } = reviewSchema.safeParse(parsed(bytes));
   if (!success) {
     return failed(400, "The body is no AdmissionReview (admission.k8s.io/v1) of a pod");

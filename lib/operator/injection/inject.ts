@@ -1,5 +1,6 @@
 /** Puts an agent into a pod: a pure function from a pod and its Tunnel to a JSON Patch. */
 import type { ReadableTunnel } from "../agent_objects.ts";
+import { objectName } from "../api/schema.ts";
 import {
   healthPortAnnotation,
   hostnameAnnotation,
@@ -9,6 +10,8 @@ import {
   sidecarName,
   type Sidecars,
 } from "./sidecar.ts";
+
+const maxShownCharacters = 63;
 
 /** As much of a pod as is looked into. */
 export interface Pod {
@@ -49,12 +52,12 @@ export function isInjected({ spec }: Pod): boolean {
 /** The Tunnel that a pod asks for. @throws {InjectionRefused} */
 export function tunnelNameOf({ metadata }: Pod): string {
   const name = metadata?.labels?.[injectLabel] ?? "";
-  if (name === "") {
-    throw new InjectionRefused(
-      `The label ${injectLabel} must name a Tunnel of the pod's namespace`,
-    );
-  }
-  return name;
+  // Whoever reaches the webhook can send what the API server would not let pass as a label.
+  if (objectName.safeParse(name).success) return name;
+  throw new InjectionRefused(
+    `The label ${injectLabel} must name a Tunnel of the pod's namespace; ` +
+      `it is ${JSON.stringify(name.slice(0, maxShownCharacters))}`,
+  );
 }
 
 /**

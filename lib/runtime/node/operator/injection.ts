@@ -1,6 +1,7 @@
 /** Sidecar injection in the operator's process: the webhook, if there is one, and its certificates. */
 import type { OperatorOptions } from "../../../config/operator_options.ts";
 import type { KubeClient, KubeFetch } from "../../../kube/client.ts";
+import type { KubeObject } from "../../../kube/objects.ts";
 import type { Log } from "../../../log.ts";
 import type { AdmissionParts, AdmissionResult } from "../../../operator/injection/admission.ts";
 import {
@@ -9,7 +10,8 @@ import {
 } from "../../../operator/injection/certificate_keeper.ts";
 import { NativeSidecars } from "../../../operator/injection/native_sidecars.ts";
 import { allShow } from "./shown_certificates.ts";
-import { Webhook } from "./webhook.ts";
+import { RateLimitedLog } from "../../../rate_limited_log.ts";
+import { Webhook, type WebhookRefusal } from "./webhook.ts";
 
 /** What injection works with. */
 export interface InjectionOptions {
@@ -18,22 +20,29 @@ export interface InjectionOptions {
   readonly fetch: KubeFetch;
   readonly tunnel: AdmissionParts["tunnel"];
   readonly admitted: (result: AdmissionResult) => void;
+  readonly webhookRefused: (reason: WebhookRefusal) => void;
   readonly log: Log;
 }
 
 /** A review takes 5 seconds at most. */
 const graceMs = 5_000;
+const logSweepMs = 1_000;
+/** Tunnels that are asked of the API server at the same time, because no watch has told of them. */
+const maxLookups = 32;
 
 /** The webhook of this replica; nothing unless the options ask for one. */
 export class Injection {
   readonly #options: InjectionOptions;
   readonly #native: NativeSidecars;
   readonly #keeper: CertificateKeeper;
+  readonly #rateLimitedLog: RateLimitedLog;
+  #lookups = 0;
   #webhook: Webhook | undefined;
 
   constructor(options: InjectionOptions) {
     this.#options = options;
     const { client, log } = options;
+    this.#rateLimitedLog = new RateLimitedLog(log);
     this.#native = new NativeSidecars(options.fetch, log);
     this.#keeper = new CertificateKeeper({
       ...{ client, settings: this.#certificates, log },
@@ -54,25 +63,34 @@ export class Injection {
     return this.#webhook?.certificate.expiresMs;
   }
 
+  /** Bytes of the reviews that come or are answered now; undefined without a webhook. */
+  get reviewBytes(): number | undefined {
+    return this.#webhook?.reviewBytes;
+  }
+
   /** Listens. @throws {ConfigError} if the address can't be had */
   async start(): Promise<void> {
-    const { options, client, log } = this.#options;
+    const { options, client, log, webhookRefused } = this.#options;
     if (options.injection !== "webhook") return;
     this.#webhook = await Webhook.start({
       ...{ address: options.webhookAddr, client, certificates: this.#certificates, log },
       admission: {
-        tunnel: this.#options.tunnel,
+        tunnel: (namespace, name) => this.#tunnel(namespace, name),
         isNative: () => this.#isNative(),
         agentImage: options.agentImage,
-        answered: (result, reason) => this.#answered(result, reason),
       },
+      answered: (result, reason, peer) => this.#answered(result, reason, peer),
+      refused: webhookRefused,
+      rateLimitedLog: this.#rateLimitedLog,
     });
   }
 
   /** Follows what every replica has to know until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     if (!this.#webhook) return;
+    const sweeping = setInterval(() => this.#rateLimitedLog.sweep(), logSweepMs);
     await Promise.all([this.#native.run(signal), this.#webhook.run(signal)]);
+    clearInterval(sweeping);
   }
 
   /** Renews certificates until the signal is aborted: for the replica that leads. */
@@ -83,6 +101,7 @@ export class Injection {
   /** Ends, once what is under way is answered. */
   async close(): Promise<void> {
     await this.#webhook?.close(graceMs);
+    this.#rateLimitedLog.sweep(true);
   }
 
   get #certificates(): CertificateSettings {
@@ -101,10 +120,22 @@ export class Injection {
     return isNative;
   }
 
-  #answered(result: AdmissionResult, reason: string | undefined): void {
-    const { admitted, log } = this.#options;
-    admitted(result);
-    if (result === "refused") log.info("Refused a pod", { reason });
-    if (result === "failed") log.warn("Could not answer a review", { reason });
+  /** A Tunnel as it is now. Strangers that ask for many must not make as many requests of it. */
+  async #tunnel(namespace: string, name: string): Promise<KubeObject | undefined> {
+    if (this.#lookups >= maxLookups) throw new Error("Too many reviews come at once; try again");
+    this.#lookups++;
+    try {
+      return await this.#options.tunnel(namespace, name);
+    } finally {
+      this.#lookups--;
+    }
+  }
+
+  #answered(result: AdmissionResult, reason: string | undefined, peer: string): void {
+    this.#options.admitted(result);
+    if (result === "refused") this.#rateLimitedLog.info("Refused a pod", { peer }, { reason });
+    if (result === "failed") {
+      this.#rateLimitedLog.warn("Could not answer a review", { peer }, { reason });
+    }
   }
 }

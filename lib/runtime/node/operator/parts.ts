@@ -49,6 +49,7 @@ export function makeOperator(options: OperatorOptions, log: Log): OperatorParts 
     ...operator.counts,
     ...management?.counts ?? { clusters: 0, registrationTokens: 0 },
     webhookExpiresMs: injection.expiresMs,
+    webhookReviewBytes: injection.reviewBytes,
   }), version);
   const leader: Leader = new Leader({
     client: new KubeClient({ fetch, fieldManager: manager, metrics, timeoutMs: leaseTimeoutMs }),
@@ -95,6 +96,7 @@ export function makeOperator(options: OperatorOptions, log: Log): OperatorParts 
     ...{ options, client, fetch, log },
     tunnel: (namespace, name) => operator.findTunnel(namespace, name),
     admitted: (result) => metrics.admitted(result),
+    webhookRefused: (reason) => metrics.webhookRefused(reason),
   });
   return { controllers, leader, metrics, injection, close };
 }
