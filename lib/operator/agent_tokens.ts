@@ -12,7 +12,7 @@ import {
 import { durationMs } from "./api/tunnel.ts";
 import type { Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import { secretText } from "./relay_accesses.ts";
+import { secretText } from "./secret_text.ts";
 import { RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 
 /** The agents' token, and what else is to be admitted for a while. */

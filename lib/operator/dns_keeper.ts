@@ -45,6 +45,10 @@ interface Job {
 /** A change that waits for others is looked at again after this time. */
 const maxPendingMs = 1_000;
 
+const tsigKeys = ["keyname", "secret", "algorithm"] as const;
+/** What Secrets of DNS providers have. */
+const credentialKeys = [...tsigKeys, "token"] as const;
+
 const refusalMs = 60_000;
 const retryMs = 10_000;
 /** A kind that is installed later is found after this time. */
@@ -54,9 +58,6 @@ const missingMs = 30_000;
 export class DnsKeeper {
   readonly #context: Context;
   readonly #answers = new Map<string, Answer>();
-  /** The last keys, by Secret: one may go with its namespace, before what it is needed for. */
-  readonly #keys = new Map<string, TsigKey>();
-  readonly #tokens = new Map<string, string>();
   readonly #jobs = new Map<string, Job>();
 
   constructor(context: Context) {
@@ -96,6 +97,8 @@ export class DnsKeeper {
       `tunnelbinding/${keyOf(object.metadata)}`,
     );
     const secret = `${tunnel.home}/${secretRef?.name}`;
+    // What takes records away is kept before there are any.
+    await this.#context.accesses.lastTokens(tunnel.home, secretRef?.name ?? "", credentialKeys);
     const keep = dns.policy === "UpsertOnly" && { keep: true };
     return {
       provider,
@@ -216,9 +219,7 @@ export class DnsKeeper {
 
   async #tokenOf({ secret }: KeptRecord): Promise<string | undefined> {
     const [namespace = "", name = ""] = secret.split("/");
-    const token = await this.#context.accesses.token(namespace, { name, key: "token" });
-    if (token !== undefined) this.#tokens.set(secret, token);
-    return token ?? this.#tokens.get(secret);
+    return (await this.#context.accesses.lastTokens(namespace, name, ["token"]))["token"];
   }
 
   #forMs(outcome: DnsOutcome): number {
@@ -246,16 +247,10 @@ export class DnsKeeper {
   /** The zone with its key, or why it can't be had. */
   async #zoneOf({ zone, server, secret }: KeptRecord): Promise<Zone | string> {
     const [namespace = "", name = ""] = secret.split("/");
-    const { accesses } = this.#context;
-    const read = (key: string) => accesses.token(namespace, { name, key });
-    const [keyname, text, algorithm = "hmac-sha256"] = await Promise.all(
-      [read("keyname"), read("secret"), read("algorithm")],
-    );
+    const { keyname, secret: text, algorithm = "hmac-sha256" } = await this.#context.accesses
+      .lastTokens(namespace, name, tsigKeys);
     if (keyname === undefined || text === undefined) {
-      const key = this.#keys.get(secret);
-      return key
-        ? { name: zone, server, key }
-        : `There is no Secret ${secret} with the keys keyname and secret`;
+      return `There is no Secret ${secret} with the keys keyname and secret`;
     }
     const known = algorithm.toLowerCase().replace(/\.$/, "");
     if (!tsigAlgorithms.includes(known as TsigAlgorithm)) {
@@ -268,7 +263,6 @@ export class DnsKeeper {
       algorithm: known as TsigAlgorithm,
       secret: bytes,
     };
-    this.#keys.set(secret, key);
     return { name: zone, server, key };
   }
 

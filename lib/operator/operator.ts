@@ -3,12 +3,14 @@ import type { CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { untilAborted } from "../kube/delay.ts";
 import { EventRecorder } from "../kube/events.ts";
-import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { keyOf, type KubeObject, partsOf } from "../kube/objects.ts";
 import type { WorkQueue } from "../kube/work_queue.ts";
 import type { Log } from "../log.ts";
 import { AccessPolicies } from "./access_policies.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
+import type { TunnelStatus } from "./api/tunnel.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingReconciler } from "./binding_reconciler.ts";
 import { CaTexts } from "./ca_texts.ts";
 import type { Context, OperatorSettings } from "./context.ts";
@@ -98,7 +100,10 @@ export class Operator {
         cloudflare: options.cloudflare,
       },
       world: this.#world,
-      accesses: new RelayAccesses(client),
+      accesses: new RelayAccesses({
+        ...{ client, namespace: settings.namespace, digest, log },
+        isNeeded: (namespace) => this.#needsKept(namespace),
+      }),
       events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),
       routes: () => this.#table,
       tunnel: (key) => this.#tunnels.get(key),
@@ -154,6 +159,7 @@ export class Operator {
     await Promise.race([this.#world.synced(), isOver]);
     if (signal.aborted) return;
     this.#isActing = true;
+    this.#context.accesses.begin();
     this.#prints.clear();
     this.#hasStarted = false;
     this.#compile();
@@ -257,6 +263,21 @@ export class Operator {
     if (service !== undefined) this.#queue.add(`service:${service}`);
   }
 
+  /** Whether something may have to be taken away with the credentials of a namespace. */
+  #needsKept(namespace: string): boolean {
+    for (const { metadata, status } of this.#world.values("tunnels")) {
+      const isOver = metadata.deletionTimestamp !== undefined &&
+        ((status ?? {}) as TunnelStatus).endpoint === undefined;
+      if (metadata.namespace === namespace && !isOver) return true;
+    }
+    for (const { status } of this.#world.values("bindings")) {
+      const { dns = [], registered = [] } = (status ?? {}) as BindingStatus;
+      if (dns.some(({ secret }) => secret.startsWith(`${namespace}/`))) return true;
+      if (registered.some(({ tunnel }) => tunnel.startsWith(`Tunnel/${namespace}/`))) return true;
+    }
+    return false;
+  }
+
   #addBinding({ metadata }: KubeObject): void {
     this.#queue.add(`binding:${keyOf(metadata)}`);
   }
@@ -343,12 +364,13 @@ export class Operator {
   }
 
   async #reconcile(kind: string, name: string): Promise<number | undefined> {
-    if (kind === "binding") return await this.#bindings.reconcile(name);
+    if (kind === "binding") return await this.#reconcileBinding(name);
     if (kind === "policy") return await this.#policies.reconcile(name);
     if (kind === "service") return await this.#annotations.reconcile(name);
     const tunnel = this.#latest(name);
     if (!tunnel) {
       this.#tunnelReconciler.forget(name);
+      await this.#releaseOf(name.slice(name.indexOf("/") + 1));
       return undefined;
     }
     const before = this.#tunnelReconciler.registration(name)?.reason;
@@ -357,6 +379,18 @@ export class Operator {
     // Its bindings wait for that.
     if (before !== this.#tunnelReconciler.registration(name)?.reason) this.#compileSoon();
     return again;
+  }
+
+  async #reconcileBinding(key: string): Promise<number | undefined> {
+    const again = await this.#bindings.reconcile(key);
+    if (!this.#world.get("bindings", key)) await this.#releaseOf(key);
+    return again;
+  }
+
+  /** Of an object that is gone. */
+  async #releaseOf(key: string): Promise<void> {
+    const { namespace } = partsOf(key);
+    if (namespace !== undefined) await this.#context.accesses.release(namespace);
   }
 
   /** A tunnel as the caches have it now, which may be newer than the last compilation. */

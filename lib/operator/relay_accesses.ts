@@ -3,7 +3,9 @@ import type { KubeClient } from "../kube/client.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../kube/resources.ts";
 import type { CaRef, TokenRef } from "./api/tunnel.ts";
+import { KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import type { RelayAccess } from "./relay_api.ts";
+import { secretText } from "./secret_text.ts";
 import type { Tunnel } from "./tunnels.ts";
 
 /** An access, or why there is none. */
@@ -11,13 +13,18 @@ export type FoundAccess =
   | { readonly access: RelayAccess; readonly owner: string }
   | { readonly fault: { readonly reason: string; readonly message: string } };
 
+/** What accesses are read with. */
+export interface RelayAccessesOptions extends KeptTextsOptions {
+  /** Whether Tunnels or bindings may need what is kept of a namespace. */
+  readonly isNeeded: (namespace: string) => boolean;
+}
+
 /** Reads Secrets and ConfigMaps by name; there is no right to list them. */
 export class RelayAccesses {
+  readonly #options: RelayAccessesOptions;
   readonly #client: KubeClient;
-  /**
-   * The last access of each tunnel: when a namespace is deleted, the Secret with the token may go
-   * before what it is needed for.
-   */
+  readonly #kept: KeptTexts;
+  /** The last access of each tunnel. */
   readonly #last = new Map<string, { access: RelayAccess; owner: string }>();
   /** By the tunnel's key: its uid, and the owner of its entries. */
   readonly #owners = new Map<string, { uid: string | undefined; owner: string }>();
@@ -25,8 +32,15 @@ export class RelayAccesses {
   /** Changes with {@link all}. */
   version = 0;
 
-  constructor(client: KubeClient) {
-    this.#client = client;
+  constructor(options: RelayAccessesOptions) {
+    this.#options = options;
+    this.#client = options.client;
+    this.#kept = new KeptTexts(options);
+  }
+
+  /** This replica begins to act. */
+  begin(): void {
+    this.#kept.reset();
   }
 
   /** The access of a tunnel that is registered through the API. */
@@ -34,20 +48,16 @@ export class RelayAccesses {
     const api = tunnel.spec?.relay.registration.api;
     const last = this.#last.get(tunnel.key);
     if (!api) return last ?? fault("NoApi", "The tunnel is not registered through the admin API");
-    const token = await this.token(tunnel.home, api.tokenRef);
-    const ca = api.caRef ? await this.text(tunnel.home, api.caRef) : undefined;
-    const isLeaving = tunnel.isDeleted && last !== undefined;
+    const { home, isDeleted } = tunnel;
+    const { tokenRef: { name, key }, caRef } = api;
+    const { [key]: token } = await this.#texts(home, { kind: "Secret", name }, [key], isDeleted);
     if (token === undefined) {
-      const { name, key } = api.tokenRef;
-      return isLeaving
-        ? last
-        : fault("TokenMissing", `There is no Secret ${tunnel.home}/${name} with the key ${key}`);
+      return fault("TokenMissing", `There is no Secret ${home}/${name} with the key ${key}`);
     }
-    if (api.caRef && ca === undefined) {
-      const { kind, name, key } = api.caRef;
-      return isLeaving
-        ? last
-        : fault("CaMissing", `There is no ${kind} ${tunnel.home}/${name} with the key ${key}`);
+    const ca = caRef && (await this.#texts(home, caRef, [caRef.key], isDeleted))[caRef.key];
+    if (caRef && ca === undefined) {
+      const { kind, name, key } = caRef;
+      return fault("CaMissing", `There is no ${kind} ${home}/${name} with the key ${key}`);
     }
     const found = {
       access: {
@@ -79,20 +89,57 @@ export class RelayAccesses {
     this.#owners.delete(tunnelKey);
   }
 
-  /** The text of a Secret's key, without white space at its ends. */
-  async token(namespace: string, { name, key }: TokenRef): Promise<string | undefined> {
-    const secret = await this.#client.find(secrets, { namespace, name });
-    const text = secretText(secret, key)?.trim();
-    return text === "" ? undefined : text;
+  /** A Tunnel or binding of a namespace is gone: what was kept for it goes, unless others need it. */
+  async release(namespace: string): Promise<void> {
+    if (!this.#options.isNeeded(namespace)) await this.#kept.forget(namespace);
   }
 
-  /** The text of a CA. */
-  async text(namespace: string, { kind, name, key }: CaRef): Promise<string | undefined> {
-    if (kind === "Secret") {
-      return secretText(await this.#client.find(secrets, { namespace, name }), key);
+  /** Texts of a Secret, without white space at their ends; the last ones if the Secret is gone. */
+  async lastTokens<Key extends string>(
+    namespace: string,
+    name: string,
+    keys: readonly Key[],
+  ): Promise<Partial<Record<Key, string>>> {
+    return await this.#texts(namespace, { kind: "Secret", name }, keys, true);
+  }
+
+  /** Texts as they are now, which are kept for clean-up; or those that were kept of what is gone. */
+  async #texts<Key extends string>(
+    namespace: string,
+    from: Pick<CaRef, "kind" | "name">,
+    keys: readonly Key[],
+    mayBeLast: boolean,
+  ): Promise<Partial<Record<Key, string>>> {
+    const { kind, name } = from;
+    const object = await this.#find(namespace, from);
+    if (!object && !mayBeLast) return {};
+    const found: Partial<Record<Key, string>> = {};
+    for (const key of keys) {
+      const ref = { kind, name, key };
+      const text = object ? textIn(object, ref) : await this.#kept.last(namespace, ref);
+      if (object) await this.#kept.keep(namespace, ref, text);
+      if (text !== undefined) found[key] = text;
     }
-    const object = await this.#client.find(configMaps, { namespace, name });
-    return (object?.["data"] as Record<string, string> | undefined)?.[key];
+    return found;
+  }
+
+  async #find(
+    namespace: string,
+    { kind, name }: Pick<CaRef, "kind" | "name">,
+  ): Promise<KubeObject | undefined> {
+    const resource = kind === "Secret" ? secrets : configMaps;
+    return await this.#client.find(resource, { namespace, name });
+  }
+
+  /** The text of a Secret's key, without white space at its ends. */
+  async token(namespace: string, { name, key }: TokenRef): Promise<string | undefined> {
+    return await this.text(namespace, { kind: "Secret", name, key });
+  }
+
+  /** The text of a key, without white space at its ends. */
+  async text(namespace: string, ref: CaRef): Promise<string | undefined> {
+    const object = await this.#find(namespace, ref);
+    return object && textIn(object, ref);
   }
 
   /**
@@ -110,15 +157,13 @@ export class RelayAccesses {
   }
 }
 
-function fault(reason: string, message: string): FoundAccess {
-  return { fault: { reason, message } };
+function textIn(object: KubeObject, { kind, key }: CaRef): string | undefined {
+  const text = kind === "Secret"
+    ? secretText(object, key)
+    : (object["data"] as Record<string, string> | undefined)?.[key];
+  return text?.trim() || undefined;
 }
 
-/** A key of a Secret as text. */
-export function secretText(secret: KubeObject | undefined, key: string): string | undefined {
-  const data = (secret?.["data"] ?? {}) as Readonly<Record<string, string>>;
-  const encoded = data[key];
-  if (encoded === undefined) return undefined;
-  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
-  return new TextDecoder().decode(bytes);
+function fault(reason: string, message: string): FoundAccess {
+  return { fault: { reason, message } };
 }

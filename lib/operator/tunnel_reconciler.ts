@@ -95,7 +95,7 @@ export class TunnelReconciler {
     let again = this.#context.settings.checkMs;
     try {
       if (this.#registrations.isLost(tunnel.key)) await this.#writeLost(tunnel, progress);
-      if (registration.api) await this.#record(tunnel, id, registration.api.endpoint);
+      if (registration.api) await this.#prepare(tunnel, id, registration.api.endpoint);
       const token = await this.#token(tunnel, id, progress);
       if (token) {
         const { verdicts, status, againMs } = await this.#agents.ensure(tunnel, token);
@@ -130,8 +130,10 @@ export class TunnelReconciler {
     });
   }
 
-  /** What clean-up needs is written down before there is anything to clean up. */
-  async #record(tunnel: ReadableTunnel, id: string, endpoint: string): Promise<void> {
+  /** What clean-up needs is kept and written down before there is anything to clean up. */
+  async #prepare(tunnel: ReadableTunnel, id: string, endpoint: string): Promise<void> {
+    // Without an access, nothing gets to the relay.
+    if ("fault" in await this.#context.accesses.find(tunnel)) return;
     const { resource, object, status } = tunnel;
     const finalizers = object.metadata.finalizers ?? [];
     if (!finalizers.includes(finalizer)) {
@@ -225,11 +227,26 @@ export class TunnelReconciler {
     if (!isKept) {
       const again = await this.#unregister(tunnel, status.id!);
       if (again !== undefined) return again;
+      await this.#recordEnd(tunnel);
     }
+    const { namespace } = object.metadata;
+    if (namespace !== undefined) await this.#context.accesses.release(namespace);
     await setFinalizers(this.#context, tunnel.resource, kindOf(tunnel), object, []);
     this.forget(tunnel.key);
     this.#context.accesses.forget(tunnel.key);
     return undefined;
+  }
+
+  /** Nothing is at the relay any more: whoever goes on from here does not need its token again. */
+  async #recordEnd(tunnel: Tunnel): Promise<void> {
+    const { resource, object, status } = tunnel;
+    const { endpoint: _, ...rest } = status;
+    const { name, namespace, uid = "" } = object.metadata;
+    const written = await this.#context.client.apply(resource, {
+      metadata: { name, ...namespace !== undefined && { namespace }, uid },
+      status: rest,
+    }, "status");
+    this.#context.world.learn(kindOf(tunnel), written);
   }
 
   /** Takes the entry off the relay. @returns when to try again; undefined when it is done */

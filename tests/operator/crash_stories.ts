@@ -1,5 +1,6 @@
 /** Operators that are killed between any two writes, whatever they write to. */
 import assert from "node:assert/strict";
+import { namespaces, secrets } from "../../lib/kube/resources.ts";
 import { accessPolicies, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
 import { type Cluster, conditionsOf, type RunningOperator, type Wrap } from "./harness.ts";
@@ -143,16 +144,19 @@ export async function assertSameEnd(story: Story): Promise<void> {
   });
 }
 
-/** Kills the operator after each write of a story, and deletes everything before the next one starts. */
+/**
+ * Kills the operator after each write of a story, and deletes everything before the next one starts, as
+ * a namespace does that is deleted: users' credentials are gone first.
+ */
 export async function assertNothingLeft(story: Story): Promise<void> {
   const empty = JSON.stringify(await story.outside?.(story.cluster()));
   const { writes } = await calmEnd(story);
   await afterEachWrite(writes, async (count) => {
     const cluster = await died(story, count);
     const { kube, relay } = cluster;
-    for (const resource of [accessPolicies, tunnelBindings, tunnels]) {
+    for (const resource of [secrets, accessPolicies, tunnelBindings, tunnels]) {
       for (const { metadata } of kube.all(resource)) {
-        kube.remove(resource, metadata.namespace!, metadata.name);
+        if (metadata.namespace === "apps") kube.remove(resource, "apps", metadata.name);
       }
     }
     await using running = cluster.start();
@@ -160,6 +164,9 @@ export async function assertNothingLeft(story: Story): Promise<void> {
     await settled(running, isGone, `all to be gone, killed after write ${count} of ${writes}`);
     const left = [relay.clusters, relay.services, relay.policies].flatMap((it) => [...it.keys()]);
     assert.deepEqual(left, [], `at the relay, killed after write ${count} of ${writes}`);
+    kube.remove(namespaces, undefined, "apps");
+    const kept = kube.all(secrets).map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+    assert.deepEqual(kept, ["ops/relay-api"], `killed after write ${count} of ${writes}`);
     assert.equal(
       JSON.stringify(await story.outside?.(cluster)),
       empty,

@@ -10,6 +10,7 @@ import {
 } from "../../lib/kube/resources.ts";
 import { clusterTunnels, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
+import { failure } from "../support/fake_kube.ts";
 import { Cluster, conditionsOf, digest, endpoint, tunnelSpec } from "./harness.ts";
 
 function tokenOf(cluster: Cluster, name = "home-agent-token", namespace = "apps"): string {
@@ -40,7 +41,8 @@ Deno.test("a Tunnel gets an entry at the relay, a token and agents, and is Ready
   assert.equal(status["connectedAgents"], 2);
   assert.ok(cluster.kube.read(podDisruptionBudgets, "apps", "home-agent"));
   for (const resource of [deployments, configMaps, secrets]) {
-    const made = cluster.kube.all(resource).filter(({ metadata }) => metadata.ownerReferences);
+    const made = cluster.kube.all(resource)
+      .filter(({ metadata }) => metadata.namespace === "apps" && metadata.ownerReferences);
     assert.equal(made.length, 1);
     assert.equal(made[0]!.metadata.labels?.["culvert.dev/tunnel"], "home");
   }
@@ -328,6 +330,73 @@ Deno.test("a namespace that is deleted loses its relay token first, and leaves n
     "the Tunnel to go",
   );
   assert.equal(cluster.relay.clusters.size, 0);
+});
+
+Deno.test("a namespace that is deleted while the operator is away leaves nothing at the relay", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  {
+    await using _ = cluster.start();
+    await cluster.ready();
+    const kept = cluster.kube.read(secrets, "ops", "culvert-operator-kept-apps");
+    assert.deepEqual(Object.values(kept?.["data"] as object), [btoa("admin-token")]);
+  }
+  cluster.kube.remove(secrets, "apps", "relay-api");
+  cluster.kube.remove(tunnels, "apps", "home");
+  await using _ = cluster.start();
+  await eventually(
+    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
+    "the Tunnel to go",
+  );
+  assert.equal(cluster.relay.clusters.size, 0);
+  assert.equal(cluster.kube.read(secrets, "ops", "culvert-operator-kept-apps"), undefined);
+});
+
+Deno.test("what was kept of another namespace of the same name is not used", async () => {
+  const cluster = new Cluster();
+  const { kube } = cluster;
+  cluster.putTunnel();
+  {
+    await using _ = cluster.start();
+    await cluster.ready();
+  }
+  const { uid = "", ...metadata } = kube.read(secrets, "ops", "culvert-operator-kept-apps")!
+    .metadata;
+  kube.put(secrets, {
+    metadata: {
+      ...metadata,
+      uid,
+      ownerReferences: [{ apiVersion: "v1", kind: "Namespace", name: "apps", uid: "another" }],
+    },
+  });
+  kube.remove(secrets, "apps", "relay-api");
+  kube.remove(tunnels, "apps", "home");
+  await using _ = cluster.start();
+  await cluster.condition(tunnels, "home", "Registered", "CleanUpFailed");
+  assert.equal(cluster.relay.clusters.size, 1);
+});
+
+Deno.test("a token that can't be kept is used all the same, and the log says so", async () => {
+  const cluster = new Cluster();
+  cluster.kube.intercept = ({ path }) =>
+    path.includes("culvert-operator-kept") ? failure(403, "Forbidden", "may not") : undefined;
+  cluster.putTunnel();
+  await using running = cluster.start();
+  await cluster.ready();
+  assert.ok(running.log.lines.some((line) => line.includes("Credentials can't be kept")));
+});
+
+Deno.test("a Tunnel without its relay's token can be deleted at once", async () => {
+  const cluster = new Cluster();
+  cluster.kube.remove(secrets, "apps", "relay-api");
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.condition(tunnels, "home", "Registered", "TokenMissing");
+  cluster.kube.remove(tunnels, "apps", "home");
+  await eventually(
+    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
+    "the Tunnel to go",
+  );
 });
 
 Deno.test("a clean-up that is refused for good lets the object go, and says what was left", async () => {

@@ -13,7 +13,7 @@ import {
 import { managedByLabel, manager } from "../api/schema.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { conditionsWithReady, writeStatus } from "../context.ts";
-import { secretText } from "../relay_accesses.ts";
+import { secretText } from "../secret_text.ts";
 import { inNamespace, type ManagementContext } from "./management_context.ts";
 import {
   adminTokensKey,

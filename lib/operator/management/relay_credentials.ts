@@ -1,7 +1,7 @@
 /** How Argo CD and the operator verify the relay, and what they show to it: a Secret of the user's. */
 import type { KubeClient } from "../../kube/client.ts";
 import { secrets } from "../../kube/resources.ts";
-import { secretText } from "../relay_accesses.ts";
+import { secretText } from "../secret_text.ts";
 
 /** What Argo CD shows to the relay, and how it verifies it. */
 export interface ArgocdCredentials {

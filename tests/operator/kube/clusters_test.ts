@@ -6,7 +6,7 @@ import type { Condition, KubeObject } from "../../../lib/kube/objects.ts";
 import { namespaces, type Resource, secrets } from "../../../lib/kube/resources.ts";
 import { clusters, registrationTokens } from "../../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../../lib/operator/management/argocd.ts";
-import { secretText } from "../../../lib/operator/relay_accesses.ts";
+import { secretText } from "../../../lib/operator/secret_text.ts";
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
 import { addressOf, Program, startAgent } from "../../support/programs.ts";
