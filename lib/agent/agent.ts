@@ -2,7 +2,7 @@
 import type { Log } from "../log.ts";
 import { RateLimitedLog } from "../rate_limited_log.ts";
 import { type Instruments, noInstruments } from "../instruments.ts";
-import type { HeadLimits } from "../http1/head.ts";
+import type { HeadLimits, RequestHead } from "../http1/head.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import type { Notice } from "../protocol/announcement.ts";
 import type { Session } from "../protocol/session.ts";
@@ -11,6 +11,7 @@ import type { Stream } from "../protocol/stream.ts";
 import type { Tracer } from "../trace.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { type LinkConfig, type LinkHost, RelayLink } from "./relay_link.ts";
+import { factsOf } from "./target.ts";
 import type { TargetTable } from "./target_config.ts";
 import { type TargetChanges, Targets } from "./targets.ts";
 
@@ -60,10 +61,10 @@ export class Agent {
       config.version,
     );
     const { head, poolSize, poolIdleTimeoutMs, tracer } = config;
-    this.targets = new Targets(
-      { log, metrics: this.metrics, head, poolSize, poolIdleTimeoutMs, tracer },
-      config.table,
-    );
+    this.targets = new Targets({
+      ...{ log, metrics: this.metrics, head, poolSize, poolIdleTimeoutMs, tracer },
+      pathNotServed: (target, request) => this.#pathNotServed(target, request),
+    }, config.table);
     const host: LinkHost = {
       config,
       log,
@@ -156,6 +157,14 @@ export class Agent {
       asked: target,
       kind,
     });
+  }
+
+  /** Whoever may use the target may ask for any path. */
+  #pathNotServed(target: string, request: RequestHead | undefined): void {
+    this.metrics.pathNotServed(target);
+    const peer = new URL(this.#config.serverUrl).host;
+    const message = "No target serves the path of a request";
+    this.rateLimitedLog.info(message, { target, peer }, factsOf(request));
   }
 
   /** A relay may send as many as it likes. */

@@ -21,13 +21,16 @@ export function healthApp(agent: Agent): Hono {
 function tableOf({ targets: { table, refused } }: Agent): object {
   return {
     hash: table.hash ?? null,
-    targets: table.targets.map(({ name, kind, address, usesTls, credential }) => ({
-      name,
-      kind,
-      address,
-      tls: usesTls,
-      credential: credential !== undefined,
-    })),
+    targets: [
+      ...table.targets.map(({ name, kind, address, usesTls, credential }) => ({
+        name,
+        kind,
+        address,
+        tls: usesTls,
+        credential: credential !== undefined,
+      })),
+      ...table.pathTargets ?? [],
+    ],
     hostnames: table.hostnames,
     ...refused && { refused },
   };

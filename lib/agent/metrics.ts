@@ -42,10 +42,13 @@ export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
   readonly #targetRequests: Counter<"target">;
   readonly #targetErrors: Counter<"target" | "code">;
   readonly #targetRefusals: Counter<"target">;
+  readonly #pathsNotServed: Counter<"target">;
   readonly #tcpConnections: Counter<"target">;
   readonly #tcpBytes: Counter<"target" | "direction">;
   /** Names that have series: those that are served now. */
   readonly #targets = new Set<string>();
+  /** The same of those that stand for others. */
+  readonly #pathTargets = new Set<string>();
   readonly #credentials: Gauge<"name">;
 
   constructor(instruments: Instruments, stats: () => AgentStats, version: string) {
@@ -97,6 +100,11 @@ export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
     this.#targetRefusals = instruments.counter(
       "culvert_agent_target_credential_refusals_total",
       "Answers with status 401 to the agent's own credential, by the target's name.",
+      "target",
+    );
+    this.#pathsNotServed = instruments.counter(
+      "culvert_agent_paths_not_served_total",
+      "Requests whose path leads to none of a target's own, by the name of that with paths.",
       "target",
     );
     this.#tcpConnections = instruments.counter(
@@ -178,6 +186,23 @@ export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
     }
     for (const code of streamErrorCodes) this.#targetErrors.remove({ target, code });
     for (const direction of directions) this.#tcpBytes.remove({ target, direction });
+  }
+
+  /** A target that stands for others is served from now on. */
+  pathTargetAdded(target: string): void {
+    this.#pathTargets.add(target);
+    this.#pathsNotServed.inc({ target }, 0);
+  }
+
+  /** It is not any more: its series goes. */
+  pathTargetLeft(target: string): void {
+    this.#pathTargets.delete(target);
+    this.#pathsNotServed.remove({ target });
+  }
+
+  /** A request's path leads nowhere. */
+  pathNotServed(target: string): void {
+    if (this.#pathTargets.has(target)) this.#pathsNotServed.inc({ target });
   }
 
   forwarded(target: string): void {

@@ -60,8 +60,14 @@ const uncertainEnd =
   "The answer has no length, and over TLS without verification, or with a client certificate for " +
   "another name, a cut connection looks closed: verify the target, by its CA (--ca-cert, or tls.ca in the targets file)";
 
+/** What a request is served with whose target only its head tells. */
+export interface ChoosingContext extends Pick<ServeContext, "limits" | "failed"> {
+  /** @throws {StreamError} where the request has no target. */
+  choose: (request: RequestHead) => ServeContext;
+}
+
 /** Serves the request that comes on a stream. */
-export function serve(stream: Stream, context: ServeContext): void {
+export function serve(stream: Stream, context: ServeContext | ChoosingContext): void {
   new Serving(stream, context);
 }
 
@@ -75,7 +81,9 @@ export function serve(stream: Stream, context: ServeContext): void {
  */
 class Serving implements StreamEvents {
   readonly #stream: Stream;
-  readonly #context: ServeContext;
+  readonly #given: ServeContext | ChoosingContext;
+  /** There once the request's head has been read, which may be needed to choose it. */
+  #context!: ServeContext;
   #state: "head" | "proving" | "dialling" | "sending" | "over" = "head";
   readonly #requestHeads: HeadReader<RequestHead>;
   /** Bytes behind the request's head that can't be passed on yet. */
@@ -96,9 +104,9 @@ class Serving implements StreamEvents {
   #span: Span | undefined;
   #status: number | undefined;
 
-  constructor(stream: Stream, context: ServeContext) {
+  constructor(stream: Stream, context: ServeContext | ChoosingContext) {
     this.#stream = stream;
-    this.#context = context;
+    this.#given = context;
     this.#requestHeads = HeadReader.forRequests(context.limits);
     stream.listen(this);
   }
@@ -117,6 +125,7 @@ class Serving implements StreamEvents {
       // A head may be longer than the stream's window: what follows must be let in.
       if (!head) return this.#stream.consumed(bytes.length);
       this.#request = checkRequest(head);
+      this.#context = "choose" in this.#given ? this.#given.choose(this.#request) : this.#given;
       this.#span = this.#context.trace?.(this.#request);
       this.#requestBody = new BodyScanner(requestFraming(this.#request));
       if (!this.#context.impersonator) this.#requestBytes = this.#encodeRequest(this.#request);
@@ -408,7 +417,7 @@ class Serving implements StreamEvents {
     this.#state = "over";
     this.#endSpan(error.code);
     this.#connection?.destroy();
-    this.#context.failed(error, this.#request);
+    (this.#context ?? this.#given).failed(error, this.#request);
     this.#stream.fail(error);
   }
 

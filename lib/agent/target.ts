@@ -23,6 +23,8 @@ export interface TargetHost {
   readonly poolSize: number;
   readonly poolIdleTimeoutMs: number;
   readonly tracer?: Tracer | undefined;
+  /** A request has a path that leads to none of a target's own. */
+  readonly pathNotServed: (target: string, request: RequestHead | undefined) => void;
 }
 
 /** It serves streams until it is closed, and after that those that are open. */
@@ -32,7 +34,8 @@ export class Target {
   readonly #pool: UpstreamPool;
   readonly #credentials: Credentials | undefined;
   readonly #expiry: CredentialExpiry | undefined;
-  readonly #serving: ServeContext;
+  /** How its requests are served. */
+  readonly serving: ServeContext;
   #isClosed = false;
   /** TCP connections that are open. */
   openConnections = 0;
@@ -59,7 +62,7 @@ export class Target {
       about,
     });
     metrics.targetAdded(name);
-    this.#serving = {
+    this.serving = {
       pool: this.#pool,
       credentials: this.#credentials,
       hosts: { name, address: config.host },
@@ -68,7 +71,7 @@ export class Target {
       limits: head,
       forwarded: () => metrics.forwarded(name),
       credentialRefused: () => refusedCredential.refused(),
-      failed: (error, request) => this.#requestFailed(error, request),
+      failed: (error, request) => requestFailed(host, name, error, request),
       trace: tracer && ((request) => beginSpan(tracer, request, config.address)),
     };
   }
@@ -80,7 +83,7 @@ export class Target {
 
   /** Serves a stream of the target's kind. */
   serve(stream: Stream): void {
-    if (this.config.kind === "http") return serve(stream, this.#serving);
+    if (this.config.kind === "http") return serve(stream, this.serving);
     const { metrics } = this.#host;
     const { name } = this.config;
     serveTcp(stream, {
@@ -117,19 +120,6 @@ export class Target {
     this.#pool.close();
   }
 
-  #requestFailed(error: StreamError, request: RequestHead | undefined): void {
-    const { metrics, log } = this.#host;
-    metrics.failed(this.config.name, error.code);
-    log.warn("Request failed", {
-      request_id: request && getField(request.fields, "x-request-id"),
-      code: error.code,
-      reason: error.message,
-      method: request?.method,
-      path: request?.target.split("?", 1)[0],
-      target: this.config.name,
-    });
-  }
-
   #connectionFailed(error: StreamError): void {
     const { metrics, log } = this.#host;
     metrics.failed(this.config.name, error.code);
@@ -139,6 +129,31 @@ export class Target {
       target: this.config.name,
     });
   }
+}
+
+/** Counts and logs a request that failed. */
+export function requestFailed(
+  { metrics, log }: Pick<TargetHost, "metrics" | "log">,
+  target: string,
+  error: StreamError,
+  request: RequestHead | undefined,
+): void {
+  metrics.failed(target, error.code);
+  log.warn("Request failed", {
+    code: error.code,
+    reason: error.message,
+    ...factsOf(request),
+    target,
+  });
+}
+
+/** What the log tells of a request. */
+export function factsOf(request: RequestHead | undefined): Record<string, unknown> {
+  return {
+    request_id: request && getField(request.fields, "x-request-id"),
+    method: request?.method,
+    path: request?.target.split("?", 1)[0],
+  };
 }
 
 /** The span of a request to the target; it has no query, which may hold what nobody else is to see. */

@@ -1,5 +1,6 @@
 /** What an agent knows of one target. */
 import type { ImpersonationDemands } from "../domain/identity.ts";
+import type { PathTarget } from "../domain/target.ts";
 import type { FindKey } from "../jwt/verify.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import type { StreamKind } from "../protocol/target_key.ts";
@@ -57,6 +58,8 @@ export function certificateName(target: string, key: "ca" | "cert"): string {
 /** All targets of an agent. */
 export interface TargetTable {
   readonly targets: readonly TargetConfig[];
+  /** Those that choose among the others; relays can't ask for those others by name. */
+  readonly pathTargets?: readonly PathTarget[] | undefined;
   /** Hostnames that the agent claims, and for which target. */
   readonly hostnames: readonly { readonly hostname: string; readonly target: string }[];
   /** Tells one table from another; a table of one target in the options has none. */

@@ -1,7 +1,9 @@
 /** The targets that an agent serves now; the table may be replaced while streams are open. */
 import type { Announcement } from "../protocol/announcement.ts";
+import { namesBehindPaths, type PathTarget } from "../domain/target.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { Stream } from "../protocol/stream.ts";
+import { PathChoice } from "./path_choice.ts";
 import { Target, type TargetHost } from "./target.ts";
 import type { TargetConfig, TargetTable } from "./target_config.ts";
 
@@ -18,7 +20,10 @@ export class Targets {
   refused: { readonly hash: string; readonly reason: string } | undefined;
   readonly #host: TargetHost;
   #table: TargetTable = { targets: [], hostnames: [] };
+  /** Those that are dialled. */
   #byName: ReadonlyMap<string, Target> = new Map();
+  /** Those that a relay may ask for. */
+  #asked: ReadonlyMap<string, Target | PathChoice> = new Map();
 
   constructor(host: TargetHost, table: TargetTable) {
     this.#host = host;
@@ -46,16 +51,25 @@ export class Targets {
 
   /** What relays are told. */
   get announcement(): Announcement {
-    const { targets, hostnames, hash } = this.#table;
+    const { hostnames, hash } = this.#table;
     return {
-      targets: targets.map(({ name, kind, host, impersonate }) => ({
-        name,
-        kind,
-        ...(kind === "http" && host !== name && { host }),
-        ...(impersonate && { impersonate: impersonate.demands.proof }),
-      })),
+      targets: [...this.#asked.values()].map(({ config }) => this.#announced(config)),
       hostnames: [...hostnames],
       ...(hash !== undefined && { hash }),
+    };
+  }
+
+  #announced(config: TargetConfig | PathTarget): Announcement["targets"][number] {
+    const { name, kind } = config;
+    // Those that paths lead to all demand the same proof.
+    const { impersonate } = "paths" in config
+      ? this.#byName.get(config.paths[0]!.target)!.config
+      : config;
+    return {
+      name,
+      kind,
+      ...("host" in config && kind === "http" && config.host !== name && { host: config.host }),
+      ...(impersonate && { impersonate: impersonate.demands.proof }),
     };
   }
 
@@ -64,29 +78,35 @@ export class Targets {
    * those that are gone or have changed go on to their ends.
    */
   replace(table: TargetTable): TargetChanges {
-    const before = this.#byName;
+    const [before, beforeByName] = [this.#table, this.#byName];
+    const { targets, pathTargets = [] } = table;
     const next = new Map<string, Target>();
-    let [added, changed] = [0, 0];
-    for (const config of table.targets) {
-      const old = before.get(config.name);
-      if (old?.config.identity === config.identity) {
-        next.set(config.name, old);
-        continue;
-      }
-      if (old) changed++;
-      else added++;
-      next.set(config.name, new Target(config, this.#host));
+    for (const config of targets) {
+      const old = beforeByName.get(config.name);
+      const isSame = old?.config.identity === config.identity;
+      next.set(config.name, isSame ? old! : new Target(config, this.#host));
     }
-    this.#byName = next;
-    this.#table = table;
-    const left = [...before.values()].filter((target) => next.get(target.config.name) !== target);
-    for (const target of left) this.#leave(target);
-    return { added, changed, removed: left.length - changed };
+    const hidden = namesBehindPaths(pathTargets);
+    const asked = new Map<string, Target | PathChoice>();
+    for (const [name, target] of next) if (!hidden.has(name)) asked.set(name, target);
+    for (const config of pathTargets) {
+      asked.set(config.name, new PathChoice(config, next, this.#host));
+    }
+    [this.#table, this.#byName, this.#asked] = [table, next, asked];
+    for (const target of beforeByName.values()) {
+      if (next.get(target.config.name) !== target) this.#leave(target);
+    }
+    const { metrics } = this.#host;
+    for (const { name } of before.pathTargets ?? []) {
+      if (!(asked.get(name) instanceof PathChoice)) metrics.pathTargetLeft(name);
+    }
+    for (const { name } of pathTargets) metrics.pathTargetAdded(name);
+    return changesBetween(identities(before), identities(table));
   }
 
   /** Serves a stream, or refuses it. @returns whether the agent has such a target. */
   serve(stream: Stream, name: string, kind: string): boolean {
-    const target = this.#byName.get(name);
+    const target = this.#asked.get(name);
     if (target?.config.kind === kind) {
       target.serve(stream);
       return true;
@@ -114,4 +134,24 @@ export class Targets {
     const next: TargetConfig | undefined = this.#byName.get(target.config.name)?.config;
     this.#host.metrics.targetLeft(target.config, next);
   }
+}
+
+/** By name: what makes a target the same as before. */
+function identities({ targets, pathTargets = [] }: TargetTable): Map<string, string> {
+  return new Map([
+    ...targets.map(({ name, identity }): [string, string] => [name, identity]),
+    ...pathTargets.map((target): [string, string] => [target.name, JSON.stringify(target)]),
+  ]);
+}
+
+function changesBetween(
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): TargetChanges {
+  const kept = [...after.keys()].filter((name) => before.has(name));
+  return {
+    added: after.size - kept.length,
+    changed: kept.filter((name) => before.get(name) !== after.get(name)).length,
+    removed: before.size - kept.length,
+  };
 }

@@ -1,7 +1,7 @@
 /** The agent's options: the command line, the environment and the files they name. */
 import { ConfigError } from "./config_error.ts";
 import { resolveClaims } from "./claims.ts";
-import type { TargetEntry } from "../domain/target.ts";
+import { namesBehindPaths, type TargetEntry } from "../domain/target.ts";
 import { readTargets, targetPlace } from "./entries/targets.ts";
 import { checkedToken } from "./commands/access_options.ts";
 import {
@@ -191,8 +191,10 @@ function refuseUnclearClaims(
   { single, targets }: { single: SingleTarget; targets: TargetsSource | undefined },
 ): void {
   const own = single.options.target;
+  const entries = targets?.entries ?? [];
+  const hidden = namesBehindPaths(entries);
   const all = [
-    ...(targets?.entries ?? []),
+    ...entries.filter(({ name }) => !hidden.has(name)),
     ...(own ? [{ name: formatAddress(own), kind: "http" }] : []),
   ];
   resolveClaims(values.hostname ?? [], all, origins.hostname);

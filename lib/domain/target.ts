@@ -1,5 +1,6 @@
 /** Targets of an agent as its configuration lists them: what it may dial, and how. */
 import type { ImpersonationDemands } from "./identity.ts";
+import type { PathRule } from "./path_rules.ts";
 
 /** How the agent connects to a target with TLS. */
 export interface TargetTlsEntry {
@@ -24,8 +25,8 @@ export interface TargetCredential {
   readonly scheme: string;
 }
 
-/** One target. */
-export interface TargetEntry {
+/** A target that the agent dials. */
+export interface DialledTarget {
   readonly name: string;
   readonly address: { readonly hostname: string; readonly port: number };
   readonly kind: "http" | "tcp";
@@ -34,4 +35,29 @@ export interface TargetEntry {
   readonly credential?: TargetCredential;
   /** Whom the agent acts for there; absent where it acts for itself. */
   readonly impersonate?: ImpersonationDemands;
+  readonly paths?: undefined;
+}
+
+/** A target that stands for others: which of them a request is for, its path says. */
+export interface PathTarget {
+  readonly name: string;
+  readonly kind: "http";
+  readonly paths: readonly TargetPath[];
+  readonly address?: undefined;
+  readonly tls?: undefined;
+  readonly credential?: undefined;
+  readonly impersonate?: undefined;
+}
+
+/** Which paths lead to a target, by its name. */
+export interface TargetPath extends PathRule {
+  readonly target: string;
+}
+
+/** One target. */
+export type TargetEntry = DialledTarget | PathTarget;
+
+/** Names of targets that paths lead to; relays can't ask for them by name. */
+export function namesBehindPaths(targets: readonly Pick<TargetEntry, "paths">[]): Set<string> {
+  return new Set(targets.flatMap(({ paths = [] }) => paths.map(({ target }) => target)));
 }

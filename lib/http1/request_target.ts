@@ -50,6 +50,17 @@ export function checkRequest(head: RequestHead): RequestHead {
   return authority === host ? head : { ...head, fields: withHost(head.fields, authority) };
 }
 
+/**
+ * The path of a request target that {@link checkRequest} has let pass, as it stands there; empty for
+ * `*`, and `/` for a URL without a path (RFC 9112 section 3.2.1).
+ */
+export function pathOf(target: string): string {
+  if (target === "*") return "";
+  const end = target.indexOf("?");
+  const path = end < 0 ? target : target.slice(0, end);
+  return path.startsWith("/") ? path : path.replace(absolutePattern, "") || "/";
+}
+
 /** A request of HTTP/1.1 names its host exactly once (RFC 9112 section 3.2); it may be empty. */
 function hostOf({ fields, minor }: RequestHead): string | undefined {
   let host: string | undefined;

@@ -13,6 +13,7 @@ export const streamErrorCodes = [
   "internal",
   "credentials",
   "kind_not_supported",
+  "path_not_served",
 ] as const;
 
 /** One of {@link streamErrorCodes}. */

@@ -458,6 +458,11 @@ const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
   kind_not_supported: badGateway(
     "the agent does not serve the target in the way that was asked for",
   ),
+  path_not_served: {
+    status: 404,
+    reason: "Not Found",
+    message: "nothing is published at this path",
+  },
 };
 
 function badGateway(message: string): Omit<RelayError, "code"> {

@@ -480,6 +480,22 @@ Deno.test("a targets file is read at start: what is wrong with it, and what may 
   ]);
 });
 
+Deno.test("a hostname is claimed for a target with paths, and for none that is behind it", () => {
+  using scratch = new ScratchDirectory();
+  const path = scratch.write(
+    "targets.yaml",
+    "targets: [{ name: web, address: 'web.svc:80' }, " +
+      "{ name: app, paths: [{ value: /, target: web }] }]\n",
+  );
+  const claim = (hostname: string) => run(["--targets", path, "--hostname", hostname]);
+  assert.deepEqual(claim("a.example").hostname, [{ hostname: "a.example" }]);
+  assert.equal(claim("a.example=app").hostname?.[0]?.target, "app");
+  assertRefused(
+    () => claim("a.example=web"),
+    'Option --hostname has a.example for the target "web", which the agent does not have',
+  );
+});
+
 Deno.test("--hostname may be given several times, and its target must be clear at start", () => {
   const given = [...PLAIN, "--hostname", "A.example", "--hostname=b.example"];
   assert.deepEqual(run(given).hostname, [{ hostname: "a.example" }, { hostname: "b.example" }]);

@@ -317,6 +317,8 @@ Deno.test("culvert-agent: targets are a file that the agent takes, and a change 
     ["dashboard", "http"],
     ["api", "http"],
     ["pg", "tcp"],
+    ["web", "http"],
+    ["apps", "http"],
   ]);
   const deployment = only(objects, "Deployment");
   const { args } = parse(deployment).spec.template.spec.containers[0];

@@ -6,6 +6,7 @@ import { clientHelloTargets } from "./client_hellos.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
+import { pathTargets } from "./paths.ts";
 import { proxyTargets } from "./proxies.ts";
 import { announcementTargets } from "./announcements.ts";
 import { sessionTargets } from "./sessions.ts";
@@ -29,6 +30,7 @@ Deno.test("fuzz tries every target and finds nothing in this revision", async ()
     ...headTargets,
     ...bodyTargets,
     ...proxyTargets,
+    ...pathTargets,
     ...clientHelloTargets,
     ...announcementTargets,
     ...sessionTargets,

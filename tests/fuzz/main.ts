@@ -5,6 +5,7 @@ import { clientHelloTargets } from "./client_hellos.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
+import { pathTargets } from "./paths.ts";
 import { proxyTargets } from "./proxies.ts";
 import { announcementTargets } from "./announcements.ts";
 import { sessionTargets } from "./sessions.ts";
@@ -32,6 +33,7 @@ const targets = [
   ...headTargets,
   ...bodyTargets,
   ...proxyTargets,
+  ...pathTargets,
   ...clientHelloTargets,
   ...announcementTargets,
   ...sessionTargets,

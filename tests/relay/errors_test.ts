@@ -51,6 +51,7 @@ Deno.test("fromStreamError gives each reason its status", () => {
     internal: 502,
     credentials: 503,
     kind_not_supported: 502,
+    path_not_served: 404,
   };
   const found = Object.fromEntries(
     streamErrorCodes.map((code) => [code, fromStreamError(code).status]),

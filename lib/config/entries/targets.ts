@@ -1,6 +1,7 @@
 /** The targets file: what an agent may dial, by name. Reads text and knows no files. */
 import { z } from "zod";
-import type { TargetEntry } from "../../domain/target.ts";
+import { pathFault, pathRuleKey } from "../../domain/path_rules.ts";
+import type { PathTarget, TargetEntry } from "../../domain/target.ts";
 import { ConfigError } from "../config_error.ts";
 import { parseHost, parseTargetAddress } from "../options/address.ts";
 import { parsedBy, TARGET_EXPECTED } from "../options/kinds.ts";
@@ -17,6 +18,8 @@ const PATH_EXPECTED = "must be the path of a file";
 const BOOLEAN_EXPECTED = "must be true or false";
 const HOST_EXPECTED = "must be a host name or an IP address, without a port";
 const HEADER_EXPECTED = 'must be the name of a header field, such as "Authorization"';
+const PATHS_EXPECTED = "must be a list of entries with value and target";
+const TYPE_EXPECTED = 'must be "Prefix" or "Exact"';
 const SCHEME_EXPECTED = 'must be one word, such as "Bearer", or "" for none';
 const FILE_EXPECTED = "a list of targets under the key targets";
 
@@ -59,21 +62,47 @@ const credentialSchema = entryOf({
   scheme: scheme ?? (rest.header.toLowerCase() === "authorization" ? "Bearer" : ""),
 }));
 
+const targetName = z.string(NAME_EXPECTED).regex(/^[a-z0-9-]{1,63}$/, NAME_EXPECTED);
+
+const pathSchema = entryOf({
+  type: z.enum(["Prefix", "Exact"], TYPE_EXPECTED).default("Prefix"),
+  value: z.string('must begin with "/"').superRefine((value, context) => {
+    const message = pathFault(value);
+    if (message !== undefined) context.addIssue({ code: "custom", message });
+  }),
+  target: targetName,
+}, "must be an object with value and target");
+
 const targetSchema = entryOf({
-  name: z.string(NAME_EXPECTED).regex(/^[a-z0-9-]{1,63}$/, NAME_EXPECTED),
-  address: z.string(TARGET_EXPECTED).pipe(parsedBy(parseTargetAddress, TARGET_EXPECTED)),
+  name: targetName,
+  address: z.string(TARGET_EXPECTED).pipe(parsedBy(parseTargetAddress, TARGET_EXPECTED))
+    .exactOptional(),
+  paths: z.array(pathSchema, PATHS_EXPECTED).min(1, PATHS_EXPECTED)
+    .max(MAX_TARGETS, `must be at most ${MAX_TARGETS} paths`).exactOptional(),
   kind: z.enum(["http", "tcp"], KIND_EXPECTED).default("http"),
   tls: tlsSchema.exactOptional(),
   credential: credentialSchema.exactOptional(),
   impersonate: impersonationDemands.exactOptional(),
 }, "must be an object with name and address").superRefine((target, context) => {
-  if (target.kind !== "tcp") return;
-  for (const key of ["credential", "impersonate"] as const) {
-    if (target[key] === undefined) continue;
-    const message = "has no use for kind tcp, whose bytes pass as they are; remove it";
+  const fault = (key: string, message: string) =>
     context.addIssue({ code: "custom", path: [key], message });
+  const { paths, kind, address } = target;
+  if (!paths && !address) fault("address", `${TARGET_EXPECTED}, or there must be paths`);
+  if (paths && kind === "tcp") fault("paths", "are for kind http alone");
+  const [unused, why] = paths
+    ? [
+      ["address", "tls", "credential", "impersonate"],
+      "beside paths, whose targets have their own",
+    ]
+    : kind === "tcp"
+    ? [["credential", "impersonate"], "for kind tcp, whose bytes pass as they are"]
+    : [[], ""];
+  for (const key of unused as readonly (keyof typeof target)[]) {
+    if (target[key] !== undefined) fault(key, `has no use ${why}; remove it`);
   }
-});
+}).transform(({ paths, address, ...rest }): TargetEntry =>
+  paths ? { name: rest.name, kind: "http", paths } : { ...rest, address: address! }
+);
 
 const fileSchema = entryOf({
   targets: z.array(targetSchema, `must be ${FILE_EXPECTED}`)
@@ -94,7 +123,35 @@ export function readTargets(text: string, source: string): readonly TargetEntry[
   }
   const { targets } = result.data;
   refuseTwins(targets, source);
+  for (const [index, target] of targets.entries()) {
+    const fault = target.paths && faultOfPaths(target, targets);
+    if (fault !== undefined) {
+      throw new ConfigError(`${targetPlace(source, index, target.name)}: paths: ${fault}`);
+    }
+  }
   return targets;
+}
+
+/** What is wrong with paths that are well formed each. */
+function faultOfPaths({ paths }: PathTarget, targets: readonly TargetEntry[]): string | undefined {
+  const seen = new Map<string, number>();
+  for (const [index, path] of paths.entries()) {
+    const key = pathRuleKey(path);
+    const before = seen.get(key);
+    if (before !== undefined) return `entries ${before + 1} and ${index + 1} are the same path`;
+    seen.set(key, index);
+    const found = targets.find(({ name }) => name === path.target);
+    const what = `entry ${index + 1}: target: ${JSON.stringify(path.target)}`;
+    if (!found) return `${what} is no target of this file`;
+    if (found.paths) return `${what} has paths itself; name a target with an address`;
+    if (found.kind !== "http") return `${what} is of kind ${found.kind}, which has no paths`;
+  }
+  // What relays send to prove whom a request is from, they send by the target that they ask for.
+  const proofs = targets.filter(({ name }) => paths.some(({ target }) => target === name))
+    .map(({ impersonate }) => impersonate?.proof);
+  return new Set(proofs).size > 1
+    ? "the targets must all have impersonate with the same proof, or none of them"
+    : undefined;
 }
 
 /** Names an entry of a targets file in messages. @param index From 0. */

@@ -180,7 +180,7 @@ Deno.test("readTargets reads any file or refuses it in one line, which shows no 
     readsOrRefuses((text) => readTargets(text, "File"), file, (targets) => {
       for (const { name, address } of targets) {
         assert.match(name, /^[a-z0-9-]{1,63}$/);
-        assert.ok(address.port > 0 && address.hostname !== "");
+        assert.ok(address && address.port > 0 && address.hostname !== "");
       }
     });
   }));

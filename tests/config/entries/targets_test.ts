@@ -105,6 +105,17 @@ Deno.test("readTargets refuses what is wrong in an entry, and names entry and ke
     ],
     [{ credential: { ...credential, scheme: "a b" } }, "credential: scheme: must be one word"],
     [{ credential, kind: "tcp" }, "credential: has no use for kind tcp"],
+    [{ paths: [] }, "paths: must be a list of entries with value and target"],
+    [{ paths: "/" }, "paths: must be a list of entries with value and target"],
+    [{ paths: [{ value: "/", target: "first" }] }, "address: has no use beside paths"],
+    [
+      { address: undefined, tls: {}, paths: [{ value: "/", target: "first" }] },
+      "tls: has no use beside paths, whose targets have their own; remove it",
+    ],
+    [
+      { address: undefined, kind: "tcp", paths: [{ value: "/", target: "first" }] },
+      "paths: are for kind http alone",
+    ],
   ];
   for (const [changes, message] of cases) {
     assert.throws(() => readEntries(target({ name: "first" }), target(changes)), (error: Error) => {
@@ -113,6 +124,59 @@ Deno.test("readTargets refuses what is wrong in an entry, and names entry and ke
         error.message.startsWith(`${SOURCE}, entry 2 ("api"): ${message}`),
         `${JSON.stringify(changes)}: ${error.message}`,
       );
+      return true;
+    });
+  }
+});
+
+Deno.test("readTargets reads paths that lead to other targets, with Prefix for their type", () => {
+  const paths = [{ value: "/api", target: "api" }, {
+    type: "Exact",
+    value: "/hook",
+    target: "api",
+  }];
+  assert.deepEqual(readEntries(target(), { name: "app", paths })[1], {
+    name: "app",
+    kind: "http",
+    paths: [{ type: "Prefix", value: "/api", target: "api" }, paths[1]],
+  });
+});
+
+Deno.test("readTargets refuses paths that lead nowhere, twice to one place, or to what has none", () => {
+  const impersonate = {
+    ...{ proof: "assertion", issuer: "culvert", audience: ["/tunnel/dev"], prefix: "corp:" },
+    keysFile: "keys.pem",
+  };
+  const others = [
+    target(),
+    target({ name: "pg", kind: "tcp" }),
+    target({ name: "as", impersonate }),
+    { name: "more", paths: [{ value: "/", target: "api" }] },
+  ];
+  const cases: [Record<string, unknown>[], string][] = [
+    [[{ value: "api", target: "api" }], 'entry 1: value: must begin with "/"'],
+    [[{ value: "/a?b", target: "api" }], "entry 1: value: must be a path as URLs have it"],
+    [[{ type: "Regex", value: "/", target: "api" }], 'entry 1: type: must be "Prefix" or "Exact"'],
+    [[{ value: "/", target: "API" }], "entry 1: target: must be 1 to 63 of the characters"],
+    [[{ value: "/", to: "api" }], 'entry 1: unknown key "to"; known are type, value, target'],
+    [[{ value: "/", target: "none" }], 'entry 1: target: "none" is no target of this file'],
+    [[{ value: "/", target: "app" }], 'entry 1: target: "app" has paths itself'],
+    [[{ value: "/", target: "more" }], 'entry 1: target: "more" has paths itself'],
+    [[{ value: "/", target: "pg" }], 'entry 1: target: "pg" is of kind tcp'],
+    [
+      [{ value: "/a", target: "api" }, { value: "/a/", target: "api" }],
+      "entries 1 and 2 are the same path",
+    ],
+    [
+      [{ value: "/a", target: "api" }, { value: "/b", target: "as" }],
+      "the targets must all have impersonate with the same proof, or none of them",
+    ],
+  ];
+  for (const [paths, message] of cases) {
+    assert.throws(() => readEntries(...others, { name: "app", paths }), (error: Error) => {
+      const start = `${SOURCE}, entry 5 ("app"): paths: ${message}`;
+      assert.ok(error instanceof ConfigError);
+      assert.ok(error.message.startsWith(start), error.message);
       return true;
     });
   }

@@ -1,7 +1,7 @@
 /** TLS of the targets in a targets file: its PEM files, checked, and how a target is dialled. */
 import { targetPlace } from "../../../config/entries/targets.ts";
 import { type FileText, readCertificateFile, readPrivateKeyFile } from "../../../config/files.ts";
-import type { TargetEntry } from "../../../domain/target.ts";
+import type { DialledTarget, TargetEntry } from "../../../domain/target.ts";
 import type { ByteSocket } from "../../../net/byte_socket.ts";
 import { dialTlsTarget } from "../../deno/dial_tls_target.ts";
 import { namedTargetTlsAdvice } from "../../tls_advice.ts";
@@ -57,7 +57,7 @@ export async function loadTargetTls(
 
 /** How the agent connects to a target. */
 export function targetDialer(
-  { address, kind, tls }: TargetEntry,
+  { address, kind, tls }: DialledTarget,
   pems: TargetPems,
   timeoutMs: number,
 ): (signal: AbortSignal) => Promise<ByteSocket> {

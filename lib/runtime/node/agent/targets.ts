@@ -16,7 +16,12 @@ import { resolveClaims } from "../../../config/claims.ts";
 import { readTargets } from "../../../config/entries/targets.ts";
 import type { FileText } from "../../../config/files.ts";
 import { formatAddress } from "../../../config/options/address.ts";
-import type { TargetEntry } from "../../../domain/target.ts";
+import {
+  type DialledTarget,
+  namesBehindPaths,
+  type PathTarget,
+  type TargetEntry,
+} from "../../../domain/target.ts";
 import type { Log } from "../../../log.ts";
 import { messageOf } from "../../../message_of.ts";
 import { factsOf } from "../certificates.ts";
@@ -85,12 +90,12 @@ export class AgentTargets {
   }
 
   /** The targets of the file and how each is dialled, for checks. */
-  get named(): { entry: TargetEntry; dial: TargetDialer }[] {
+  get named(): { entry: DialledTarget; dial: TargetDialer }[] {
     const { dialTimeoutMs } = this.#options;
-    return this.#file?.entries.map((entry, index) => ({
-      entry,
-      dial: targetDialer(entry, this.#file!.tls[index]!.pems, dialTimeoutMs),
-    })) ?? [];
+    return this.#file?.entries.flatMap((entry, index) => {
+      if (entry.paths) return [];
+      return [{ entry, dial: targetDialer(entry, this.#file!.tls[index]!.pems, dialTimeoutMs) }];
+    }) ?? [];
   }
 
   /** What the agent serves now. */
@@ -190,15 +195,20 @@ export class AgentTargets {
   #tableOf(file: LoadedFile | undefined): TargetTable {
     const options = this.#options;
     const single = this.dialSingle && singleTarget(options, this.dialSingle);
+    const entries = file?.entries ?? [];
     const targets = [
-      ...(file?.entries.map((entry, index) =>
-        namedTarget(entry, file.tls[index]!, file.proofKeys[index], options)
-      ) ?? []),
+      ...entries.flatMap((entry, index) =>
+        entry.paths ? [] : [namedTarget(entry, file!.tls[index]!, file!.proofKeys[index], options)]
+      ),
       ...(single ? [single] : []),
     ];
+    const pathTargets = entries.filter(({ paths }) => paths !== undefined) as PathTarget[];
+    const hidden = namesBehindPaths(pathTargets);
+    const asked = [...targets, ...pathTargets].filter(({ name }) => !hidden.has(name));
     return {
       targets,
-      hostnames: resolveClaims(options.hostname ?? [], targets, "Option --hostname"),
+      pathTargets,
+      hostnames: resolveClaims(options.hostname ?? [], asked, "Option --hostname"),
       ...(file && { hash: hashOf(file.text) }),
     };
   }
@@ -256,7 +266,7 @@ function singleTarget(options: AgentOptions, dial: TargetDialer): TargetConfig {
 }
 
 function namedTarget(
-  entry: TargetEntry,
+  entry: DialledTarget,
   { pems }: LoadedTls,
   keys: ProofKeys | undefined,
   { dialTimeoutMs }: AgentOptions,

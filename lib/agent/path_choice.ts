@@ -1,0 +1,44 @@
+/** A target that stands for others: the path of each request says which of them serves it. */
+import { PathRules } from "../domain/path_rules.ts";
+import type { PathTarget } from "../domain/target.ts";
+import { pathOf } from "../http1/request_target.ts";
+import { StreamError } from "../protocol/errors.ts";
+import type { Stream } from "../protocol/stream.ts";
+import { type ChoosingContext, serve, type ServeContext } from "./serve.ts";
+import { requestFailed, type Target, type TargetHost } from "./target.ts";
+
+/** Serves streams by the targets that there were when it was made. */
+export class PathChoice {
+  readonly config: PathTarget;
+  readonly #serving: ChoosingContext;
+
+  /** @param targets All dialled ones, by name; those that the paths lead to are among them. */
+  constructor(config: PathTarget, targets: ReadonlyMap<string, Target>, host: TargetHost) {
+    this.config = config;
+    const { name, paths } = config;
+    const servings = new Map<string, ServeContext>();
+    for (const { target } of paths) {
+      const { serving, config: { host: address } } = targets.get(target)!;
+      // A relay that puts the target's name into Host puts the name in there that it asks for.
+      servings.set(target, { ...serving, hosts: { name, address } });
+    }
+    const rules = new PathRules(paths.map((path) => [path, servings.get(path.target)!]));
+    this.#serving = {
+      limits: host.head,
+      failed: (error, request) => {
+        if (error.code === "path_not_served") host.pathNotServed(name, request);
+        else requestFailed(host, name, error, request);
+      },
+      choose: ({ target }) => {
+        const found = rules.find(pathOf(target));
+        if (found) return found;
+        throw new StreamError("path_not_served", "None of the target's paths leads there");
+      },
+    };
+  }
+
+  /** Serves a request. */
+  serve(stream: Stream): void {
+    serve(stream, this.#serving);
+  }
+}
