@@ -3,7 +3,7 @@ import type { KubeObject, OwnerReference } from "../kube/objects.ts";
 import { apiVersionOf } from "../kube/resources.ts";
 import { group, managedByLabel, manager, tunnelLabel, version } from "./api/schema.ts";
 import type { CaRef, TunnelSpec } from "./api/tunnel.ts";
-import { targetsFolder, targetsText, type TunnelTable } from "./route_table.ts";
+import { credentialsFolder, targetsFolder, targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
 
 /** A tunnel whose spec could be read. */
@@ -14,6 +14,8 @@ const kindLabel = "culvert.dev/tunnel-kind";
 export const routesAnnotation = "culvert.dev/routes";
 /** On agents' pods: changes with the token, so that kubelet renews its mount at once. */
 export const tokenAnnotation = "culvert.dev/token";
+/** On agents' pods: changes with routes' credentials, so that kubelet renews their mount at once. */
+export const credentialsAnnotation = "culvert.dev/credentials";
 /** On the token's Secret: since when it holds this token. */
 export const tokenSinceAnnotation = "culvert.dev/token-since";
 /** On all objects: a digest of what was applied, so that fields which are left out are noticed. */
@@ -27,9 +29,15 @@ export function namesOf({ resource, name }: Tunnel): {
   readonly agent: string;
   readonly token: string;
   readonly routes: string;
+  readonly credentials: string;
 } {
   const base = resource.isNamespaced ? name : `cluster-${name}`;
-  return { agent: `${base}-agent`, token: `${base}-agent-token`, routes: `${base}-routes` };
+  return {
+    agent: `${base}-agent`,
+    token: `${base}-agent-token`,
+    routes: `${base}-routes`,
+    credentials: `${base}-credentials`,
+  };
 }
 
 /** The labels by which a tunnel's pods are selected. */
@@ -119,6 +127,38 @@ export function routesConfigMap(tunnel: Tunnel, table: TunnelTable): KubeObject 
   };
 }
 
+/** The credentials that agents add to requests for routes' Services. */
+export function credentialsSecret(tunnel: Tunnel, { credentials }: TunnelTable): KubeObject {
+  const data = [...credentials].map(([file, text]) => [file, btoa(text)] as const)
+    .sort(([one], [other]) => one < other ? -1 : 1);
+  return {
+    metadata: metadataOf(tunnel, namesOf(tunnel).credentials),
+    type: "Opaque",
+    data: Object.fromEntries(data),
+  };
+}
+
+/** Volumes and mounts of an agent that serves routes. @param prefix Begins the volumes' names. */
+export function routesParts(
+  tunnel: Tunnel,
+  prefix: string,
+): Pick<RelayParts, "mounts" | "volumes"> {
+  const { routes, credentials } = namesOf(tunnel);
+  const parts = [
+    { name: `${prefix}targets`, path: targetsFolder, source: { configMap: { name: routes } } },
+    {
+      name: `${prefix}credentials`,
+      path: credentialsFolder,
+      // The first credential of a route must not replace pods.
+      source: { secret: { secretName: credentials, optional: true } },
+    },
+  ];
+  return {
+    mounts: parts.map(({ name, path }) => ({ name, mountPath: path, readOnly: true })),
+    volumes: parts.map(({ name, source }) => ({ name, ...source })),
+  };
+}
+
 /** At least one agent stays while nodes are drained; undefined where there is but one. */
 export function disruptionBudget(tunnel: ReadableTunnel): KubeObject | undefined {
   const { pdb, replicas } = tunnel.spec.agent;
@@ -176,6 +216,7 @@ export const containerSecurity = {
 function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
   const { agent, kubernetesApi } = tunnel.spec;
   const relay = relayParts(tunnel, "");
+  const routes = routesParts(tunnel, "");
   const probe = (path: string) => ({ httpGet: { path, port: "health" } });
   const health = agent.healthPort > 0;
   return {
@@ -211,15 +252,9 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
         livenessProbe: { ...probe("/healthz"), periodSeconds: 10, timeoutSeconds: 5 },
         readinessProbe: { ...probe("/readyz"), periodSeconds: 2, timeoutSeconds: 3 },
       },
-      volumeMounts: [
-        { name: "targets", mountPath: targetsFolder, readOnly: true },
-        ...relay.mounts,
-      ],
+      volumeMounts: [...routes.mounts, ...relay.mounts],
     }],
-    volumes: [
-      { name: "targets", configMap: { name: namesOf(tunnel).routes } },
-      ...relay.volumes,
-    ],
+    volumes: [...routes.volumes, ...relay.volumes],
   };
 }
 

@@ -12,8 +12,8 @@ import { tunnelLabel } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingReconciler } from "./binding_reconciler.ts";
-import { CaTexts } from "./ca_texts.ts";
 import type { Context, OperatorSettings } from "./context.ts";
+import { NamedTexts } from "./named_texts.ts";
 import { observedQueue, type OperatorObserver } from "./observed_queue.ts";
 import { RelayAccesses } from "./relay_accesses.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
@@ -26,6 +26,7 @@ import {
   type Digest,
   type RouteTable,
 } from "./route_table.ts";
+import { caNotRead, credentialNotRead, readCa, readCredential } from "./route_texts.ts";
 import { ServiceAnnotations, serviceOfBinding } from "./service_annotations.ts";
 import type { ProbeTargets } from "./route_delivery.ts";
 import { TunnelReconciler } from "./tunnel_reconciler.ts";
@@ -66,7 +67,8 @@ export class Operator {
   readonly #bindings: BindingReconciler;
   readonly #annotations: ServiceAnnotations;
   readonly #policies: AccessPolicies;
-  readonly #cas: CaTexts;
+  readonly #cas: NamedTexts;
+  readonly #credentials: NamedTexts;
   readonly #watches: RelayWatches;
   /** Of the accesses that are watched. */
   #watched = -1;
@@ -108,7 +110,15 @@ export class Operator {
       routes: () => this.#table,
       tunnel: (key) => this.#tunnels.get(key),
     };
-    this.#cas = new CaTexts(this.#context, () => this.#compileSoon());
+    const changed = () => this.#compileSoon();
+    this.#cas = new NamedTexts({
+      ...{ settings, changed, unread: caNotRead },
+      read: (path) => readCa(client, path),
+    });
+    this.#credentials = new NamedTexts({
+      ...{ settings, changed, unread: credentialNotRead },
+      read: (path) => readCredential(client, path),
+    });
     this.#watches = new RelayWatches({
       fetch: options.watchRelay,
       changed: (change) => this.#changedAtRelay(change),
@@ -170,6 +180,7 @@ export class Operator {
     clearTimeout(this.#compileTimer);
     this.#compileTimer = undefined;
     this.#cas.stop();
+    this.#credentials.stop();
     this.#watched = -1;
     await Promise.all([this.#queue.stop(), this.#watches.stop()]);
   }
@@ -308,12 +319,14 @@ export class Operator {
       policies: this.#world.values("policies"),
       service: (key) => this.#world.get("services", key),
       namespace: (name) => this.#world.get("namespaces", name)?.metadata,
-      ca: (namespace, name, key) => this.#cas.get(namespace, name, key),
+      ca: (path) => this.#cas.get(path),
+      credential: (path) => this.#credentials.get(path),
       idPrefix: settings.idPrefix,
     }, digest);
-    // A CA that has not been read yet must not pass for one that is missing.
-    if (!this.#cas.isComplete) return;
+    // What has not been read yet must not pass for missing.
+    if (!this.#cas.isComplete || !this.#credentials.isComplete) return;
     this.#cas.keepUsed();
+    this.#credentials.keepUsed();
     this.#table = table;
     this.#addChanges(digest);
     if (this.#hasStarted) return;
@@ -325,9 +338,9 @@ export class Operator {
   #addChanges(digest: Digest): void {
     const prints = new Map<string, string>();
     for (const [key, tunnel] of this.#tunnels) {
-      const { targets, backends, files } = this.#table.tunnels.get(key)!;
+      const { targets, backends, files, credentials } = this.#table.tunnels.get(key)!;
       const { metadata: { uid, generation } } = tunnel.object;
-      const table = [targets, backends, [...files]];
+      const table = [targets, backends, [...files], [...credentials]];
       const print = JSON.stringify([uid, generation, tunnel.isDeleted, table]);
       prints.set(`tunnel:${key}`, digest(print));
     }

@@ -8,6 +8,7 @@ import { hostnamesAnnotation } from "./api/schema.ts";
 import type { TunnelSpec } from "./api/tunnel.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
+import type { NamedText, TextPath } from "./named_texts.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
 
 /** What routes are compiled from. */
@@ -19,7 +20,9 @@ export interface RouteSources {
   /** Labels and annotations of a namespace; undefined when they are not known. */
   namespace(name: string): Pick<KubeObject["metadata"], "labels" | "annotations"> | undefined;
   /** Text of a ConfigMap's key, or why there is none. */
-  ca(namespace: string, name: string, key: string): { pem: string } | { fault: string };
+  ca(path: TextPath): NamedText;
+  /** Text of a Secret's key that routes may use, or why there is none. */
+  credential(path: TextPath): NamedText;
   readonly idPrefix: string;
 }
 
@@ -29,6 +32,11 @@ export interface Target {
   readonly address: string;
   readonly kind?: "tcp";
   readonly tls?: { readonly ca?: string; readonly serverName?: string };
+  readonly credential?: {
+    readonly file: string;
+    readonly header?: string;
+    readonly scheme?: string;
+  };
 }
 
 /** What became of one route. */
@@ -73,10 +81,17 @@ export interface TunnelTable {
   readonly backends: readonly Backend[];
   /** Files beside the targets file, by name. */
   readonly files: ReadonlyMap<string, string>;
+  /** Credentials of targets, by the names of their files; they are in no other object than a Secret. */
+  readonly credentials: ReadonlyMap<string, string>;
 }
 
 /** Nothing is served. */
-export const emptyTable: TunnelTable = { targets: [], backends: [], files: new Map() };
+export const emptyTable: TunnelTable = {
+  targets: [],
+  backends: [],
+  files: new Map(),
+  credentials: new Map(),
+};
 
 /** Everything compiled. */
 export interface RouteTable {
@@ -89,6 +104,11 @@ export const maxTargets = 1_000;
 
 /** Where the targets file and its CAs are in the agent's pod. */
 export const targetsFolder = "/etc/culvert/targets";
+/** Where the credentials of targets are. */
+export const credentialsFolder = "/etc/culvert/credentials";
+
+/** All credentials of a tunnel together, in characters: a Secret holds 1 MiB. */
+const maxCredentialsCharacters = 512 * 1_024;
 
 /** Digests names and texts. */
 export type Digest = (text: string) => string;
@@ -98,7 +118,10 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
   const bindings = new Map<string, CompiledBinding>();
   const tables = new Map<string, MutableTable>();
   for (const key of sources.tunnels.keys()) {
-    tables.set(key, { targets: new Map(), backends: new Map(), files: new Map() });
+    tables.set(key, {
+      ...{ targets: new Map(), backends: new Map() },
+      ...{ files: new Map(), credentials: new Map() },
+    });
   }
   const taken: Taken = { hostnames: new Map() };
   const access = accessOf(sources.policies);
@@ -110,12 +133,12 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
   return { bindings, tunnels: new Map(tunnels) };
 }
 
-function tableOf({ targets, backends, files }: MutableTable): TunnelTable {
+function tableOf({ targets, backends, ...rest }: MutableTable): TunnelTable {
   const names = [...targets.keys()].sort();
   return {
     targets: names.map((name) => targets.get(name)!),
     backends: names.map((name) => backends.get(name)!),
-    files,
+    ...rest,
   };
 }
 
@@ -124,6 +147,7 @@ interface MutableTable {
   /** By the target's name. */
   readonly backends: Map<string, Backend>;
   readonly files: Map<string, string>;
+  readonly credentials: Map<string, string>;
 }
 
 /** What older routes have. */
@@ -239,18 +263,20 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
     .map(({ any }): AccessRules => ({ any }));
   const access = rules.length > 0 && { access: rules };
   const accepted = acceptRoute(spec, id, context);
-  const found = resolve(spec, namespace, sources);
+  const table = tunnel && tables.get(tunnel.key);
+  const found = resolve(spec, { namespace, tunnel, table, sources });
   const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");
-  if (accepted.status !== "True" || "fault" in found || !tunnel) {
+  if (accepted.status !== "True" || "fault" in found || !table) {
     return { spec, id, accepted, resolved, ...access };
   }
-  const table = tables.get(tunnel.key)!;
   const tls = tlsOf(spec, found.caPem, table, digest);
+  const credential = credentialOf(spec, id, found.credential, table);
   const target: Target = {
     name: id,
     address: found.address,
     ...spec.protocol === "tcp" && { kind: "tcp" as const },
     ...tls && { tls },
+    ...credential && { credential },
   };
   table.targets.set(id, target);
   table.backends.set(id, found.backend);
@@ -309,7 +335,12 @@ function isPermitted(hostname: string, permitted: readonly string[]): boolean {
 }
 
 type Resolution =
-  | { readonly address: string; readonly backend: Backend; readonly caPem: string | undefined }
+  | {
+    readonly address: string;
+    readonly backend: Backend;
+    readonly caPem: string | undefined;
+    readonly credential: string | undefined;
+  }
   | { readonly fault: Verdict };
 
 interface ServicePort {
@@ -319,7 +350,15 @@ interface ServicePort {
   readonly targetPort?: number | string;
 }
 
-function resolve(spec: RouteSpec, namespace: string, sources: RouteSources): Resolution {
+interface ResolutionContext {
+  readonly namespace: string;
+  readonly tunnel: Tunnel | undefined;
+  readonly table: MutableTable | undefined;
+  readonly sources: RouteSources;
+}
+
+function resolve(spec: RouteSpec, context: ResolutionContext): Resolution {
+  const { namespace, sources } = context;
   const { name, port } = spec.backend.service;
   const service = sources.service(`${namespace}/${name}`);
   const backendNotFound = (what: string) => ({ fault: no("BackendNotFound", what) });
@@ -358,9 +397,57 @@ function resolve(spec: RouteSpec, namespace: string, sources: RouteSources): Res
     port: isDirect ? number : found.targetPort ?? number,
   };
   const caRef = spec.tls?.caRef;
-  const ca = caRef && sources.ca(namespace, caRef.name, caRef.key);
-  if (ca && "fault" in ca) return { fault: no("CaNotFound", ca.fault) };
-  return { address: `${name}.${namespace}.svc:${number}`, backend, caPem: ca?.pem };
+  const ca = caRef && sources.ca({ namespace, ...caRef });
+  if (ca && "fault" in ca) return ca;
+  const credential = findCredential(spec, context);
+  if (credential && "fault" in credential) return credential;
+  return {
+    address: `${name}.${namespace}.svc:${number}`,
+    backend,
+    caPem: ca?.text,
+    credential: credential?.text,
+  };
+}
+
+/** A route's credential, or why it may not have it: without it, the route is not served. */
+function findCredential(
+  { authorization }: RouteSpec,
+  { namespace, tunnel, table, sources }: ResolutionContext,
+): NamedText | undefined {
+  if (!authorization) return undefined;
+  const { secretRef } = authorization;
+  // The copy is in the tunnel's namespace, where others may read it.
+  if (tunnel?.resource.isNamespaced && tunnel.home !== namespace) {
+    const message = `Secret ${namespace}/${secretRef.name} must not be copied to namespace ` +
+      `${tunnel.home}: name a Tunnel of namespace ${namespace}, or a ClusterTunnel`;
+    return { fault: no("RefNotPermitted", message) };
+  }
+  const found = sources.credential({ namespace, ...secretRef });
+  if ("fault" in found || !table) return found;
+  let characters = found.text.length;
+  for (const text of table.credentials.values()) characters += text.length;
+  const message =
+    `The credentials of a tunnel have more than ${maxCredentialsCharacters} characters`;
+  return characters > maxCredentialsCharacters
+    ? { fault: no("CredentialInvalid", message) }
+    : found;
+}
+
+/** The name of the file stays the same when the Secret changes, or another one is named. */
+function credentialOf(
+  { authorization }: RouteSpec,
+  id: string,
+  text: string | undefined,
+  { credentials }: MutableTable,
+): Target["credential"] {
+  if (!authorization || text === undefined) return undefined;
+  credentials.set(id, text);
+  const { header, scheme } = authorization;
+  return {
+    file: `${credentialsFolder}/${id}`,
+    ...header !== undefined && { header },
+    ...scheme !== undefined && { scheme },
+  };
 }
 
 function tlsOf(

@@ -16,6 +16,7 @@ import {
   selectorOf,
   tokenAnnotation,
 } from "./agent_objects.ts";
+import { AgentCredentials } from "./agent_credentials.ts";
 import type { AgentToken } from "./agent_tokens.ts";
 import { annotatePods } from "./annotate_pods.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
@@ -51,10 +52,12 @@ export interface AgentsState {
 export class TunnelAgents {
   readonly #context: Context;
   readonly #delivery: RouteDelivery;
+  readonly #credentials: AgentCredentials;
 
   constructor({ context, probe, served }: TunnelAgentsOptions) {
     this.#context = context;
     const { client, digest } = context;
+    this.#credentials = new AgentCredentials(context);
     this.#delivery = new RouteDelivery({ client, digest, probe, served });
   }
 
@@ -66,6 +69,7 @@ export class TunnelAgents {
   /** The tunnel is gone from the cluster. */
   forget(tunnelKey: string): void {
     this.#delivery.forget(tunnelKey);
+    this.#credentials.forget(tunnelKey);
   }
 
   /** What the agents are to serve. */
@@ -92,6 +96,8 @@ export class TunnelAgents {
     // Agents may reach what a table names before they have the table.
     const policy = networkPolicy(tunnel, table);
     await ensureOptional(this.#context, networkPolicies, "networkPolicies", tunnel, policy);
+    // What the table names is there before it.
+    await this.#credentials.ensure(tunnel, table);
     const routes = routesConfigMap(tunnel, table);
     await ensureOwned(this.#context, configMaps, "configMaps", tunnel, routes);
     const wanted = agentDeployment(tunnel, { image: agent.image ?? settings.agentImage });
@@ -106,6 +112,7 @@ export class TunnelAgents {
     await ensureOptional(this.#context, podDisruptionBudgets, "budgets", tunnel, budget);
     const pods = this.#podsOf(tunnel);
     await this.#hurryToken(pods, token);
+    await this.#credentials.hurry(tunnel, pods);
     const { readyReplicas = 0 } = statusOf(deployment);
     const available = availability(deployment, tunnel, agent.replicas);
     const delivery = await this.#delivery.deliver(tunnel, pods, table);

@@ -126,6 +126,14 @@ Deno.test("a pod gets a native sidecar with the tunnel's relay, token and routes
   assert.ok(container.args.includes("--token-file=/etc/culvert/relay-token/token"));
   assert.match(JSON.stringify(operations), /"secretName":"home-agent-token"/);
   assert.match(JSON.stringify(operations), /"configMap":\{"name":"home-routes"\}/);
+  const [volume] = (operations[1]!.value as { name: string }[])
+    .filter(({ name }) => name === "culvert-credentials");
+  const secret = { secretName: "home-credentials", optional: true };
+  assert.deepEqual(volume, { name: "culvert-credentials", secret });
+  assert.match(
+    JSON.stringify(container),
+    /\{"name":"culvert-credentials","mountPath":"\/etc\/culvert\/credentials","readOnly":true\}/,
+  );
 });
 
 Deno.test("what a pod has already stays where it is, and the agent comes behind it", async () => {
@@ -142,9 +150,10 @@ Deno.test("what a pod has already stays where it is, and the agent comes behind 
     "/spec/initContainers/-",
     "/spec/volumes/-",
     "/spec/volumes/-",
+    "/spec/volumes/-",
     "/spec/imagePullSecrets/-",
   ]);
-  assert.deepEqual(operations[3]?.value, { name: "other" });
+  assert.deepEqual(operations[4]?.value, { name: "other" });
 });
 
 Deno.test("a pod that has the agent is left alone, and so is all that is no new pod", async () => {

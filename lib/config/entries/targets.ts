@@ -24,10 +24,15 @@ const SCHEME_EXPECTED = 'must be one word, such as "Bearer", or "" for none';
 const FILE_EXPECTED = "a list of targets under the key targets";
 
 /** Fields that frame a message, belong to one connection, or say whom a request is for. */
-const FRAMING_FIELDS: ReadonlySet<string> = new Set([
+export const FRAMING_FIELDS: ReadonlySet<string> = new Set([
   ...["connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate"],
   ...["proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"],
 ]);
+
+/** Names of fields that a credential may be in, but for {@link FRAMING_FIELDS}. */
+export const CREDENTIAL_HEADER: RegExp = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
+/** What may stand before a credential. */
+export const CREDENTIAL_SCHEME: RegExp = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{0,64}$/;
 
 const filePath = z.string(PATH_EXPECTED)
   .refine((path) => path !== "" && !/[\n\r\0]|-----BEGIN/.test(path), PATH_EXPECTED);
@@ -50,11 +55,11 @@ const tlsSchema = entryOf({
 
 const credentialSchema = entryOf({
   file: filePath,
-  header: z.string(HEADER_EXPECTED).regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/, HEADER_EXPECTED)
+  header: z.string(HEADER_EXPECTED).regex(CREDENTIAL_HEADER, HEADER_EXPECTED)
     .refine((name) => !FRAMING_FIELDS.has(name.toLowerCase()), {
       error: "must not be a field that belongs to the connection or frames the message",
     }).default("Authorization"),
-  scheme: z.string(SCHEME_EXPECTED).regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{0,64}$/, SCHEME_EXPECTED)
+  scheme: z.string(SCHEME_EXPECTED).regex(CREDENTIAL_SCHEME, SCHEME_EXPECTED)
     .exactOptional(),
 }, "must be an object with file").transform(({ scheme, ...rest }) => ({
   ...rest,

@@ -7,9 +7,11 @@ export const version = "v1alpha1";
 
 /** Of our objects that have something outside the cluster. */
 export const finalizer = "culvert.dev/registered";
-/** On everything that is made for a Tunnel; its value is the Tunnel's name. */
 /** Of a namespace: which hostnames its bindings may have, with commas between. */
 export const hostnamesAnnotation = "culvert.dev/hostnames";
+/** On Secrets whose values routes may send to their Services: `true`. */
+export const useLabel = "culvert.dev/use";
+/** On everything that is made for a Tunnel; its value is the Tunnel's name. */
 export const tunnelLabel = "culvert.dev/tunnel";
 /** On everything that is made here. */
 export const managedByLabel = "app.kubernetes.io/managed-by";

@@ -1,6 +1,11 @@
 /** TunnelBinding: Services of this cluster at hostnames. */
 import { z } from "zod";
 import {
+  CREDENTIAL_HEADER,
+  CREDENTIAL_SCHEME,
+  FRAMING_FIELDS,
+} from "../../config/entries/targets.ts";
+import {
   conditions,
   dataKey,
   hostnamePattern,
@@ -10,6 +15,25 @@ import {
   policyName,
   withRules,
 } from "./schema.ts";
+
+const authorization = withRules(
+  z.object({
+    secretRef: z.object({ name: objectName, key: dataKey.default("token") })
+      .describe("A Secret in the binding's namespace with the label culvert.dev/use=true"),
+    header: z.string().min(1).max(64).regex(CREDENTIAL_HEADER).optional()
+      .describe("The field that carries it; Authorization unless given"),
+    scheme: z.string().max(64).regex(CREDENTIAL_SCHEME).optional()
+      .describe(
+        "The word before it; Bearer with Authorization and none with other fields, unless given",
+      ),
+  }),
+  {
+    rule: `!has(self.header) || !(self.header.lowerAscii() in ${
+      JSON.stringify([...FRAMING_FIELDS])
+    })`,
+    message: "header must not be a field that belongs to the connection or frames the message",
+  },
+);
 
 const route = withRules(
   z.object({
@@ -32,6 +56,8 @@ const route = withRules(
           "Name that the Service's certificate must hold, if it differs from the Service's",
         ),
     }).optional(),
+    authorization: authorization.optional()
+      .describe("A credential that the agent adds to each request, in place of the caller's"),
     policy: policyName.optional()
       .describe("The relay's policy: who may use the route; public lets everybody in"),
     host: z.enum(["public", "target"]).default("public")
@@ -44,6 +70,10 @@ const route = withRules(
   {
     rule: "!has(self.tls) || self.protocol == 'https'",
     message: "tls belongs to protocol: https",
+  },
+  {
+    rule: "!has(self.authorization) || self.protocol != 'tcp'",
+    message: "authorization has no use for protocol: tcp, whose bytes pass as they are",
   },
   {
     rule: "self.protocol != 'tcp' || (!has(self.responseHeaders) && self.host == 'public')",

@@ -1,9 +1,9 @@
 /** The agent that is put into users' pods: a pure function from a Tunnel to a container. */
 import {
   containerSecurity,
-  namesOf,
   type ReadableTunnel,
   relayParts,
+  routesParts,
   uid,
 } from "../agent_objects.ts";
 import { targetsFolder } from "../route_table.ts";
@@ -42,12 +42,10 @@ export interface Sidecars {
 
 /** Both sidecars of a tunnel. @param agentImage Of Tunnels that name none. */
 export function sidecarsOf(tunnel: ReadableTunnel, agentImage: string): Sidecars {
-  const routesVolume = { name: "culvert-targets", configMap: { name: namesOf(tunnel).routes } };
-  const mount = { name: routesVolume.name, mountPath: targetsFolder, readOnly: true };
   return {
     routes: sidecar(tunnel, agentImage, {
       args: [`--targets=${targetsFolder}/targets.yaml`],
-      ...{ env: [], volumes: [routesVolume], mounts: [mount] },
+      ...{ env: [], ...routesParts(tunnel, "culvert-") },
     }),
     port: sidecar(tunnel, agentImage, {
       args: ["--plain-target", "--sa-token-path="],
