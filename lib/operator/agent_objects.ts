@@ -2,7 +2,7 @@
 import type { KubeObject, OwnerReference } from "../kube/objects.ts";
 import { apiVersionOf } from "../kube/resources.ts";
 import { group, managedByLabel, manager, tunnelLabel, version } from "./api/schema.ts";
-import type { CaRef, TunnelSpec } from "./api/tunnel.ts";
+import type { CaRef, ProxyRef, TunnelSpec } from "./api/tunnel.ts";
 import { credentialsFolder, targetsFolder, targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
 
@@ -260,12 +260,19 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
 
 const relayCaFolder = "/etc/culvert/relay-ca";
 const relayTokenFolder = "/etc/culvert/relay-token";
+const clientCertFolder = "/etc/culvert/relay-client";
 
 function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
   const items = [{ key, path: "ca.crt" }];
   return kind === "Secret"
     ? { secret: { secretName: name, items } }
     : { configMap: { name, items } };
+}
+
+/** The proxy's URL may hold a password: it is in no object but the one that the spec names. */
+function proxyVariable({ kind, name, key }: ProxyRef): unknown {
+  const source = kind === "Secret" ? "secretKeyRef" : "configMapKeyRef";
+  return { name: "PROXY", valueFrom: { [source]: { name, key } } };
 }
 
 /** The Secret's key that holds the agents' token. */
@@ -289,12 +296,14 @@ export function relayParts(tunnel: ReadableTunnel, prefix: string): RelayParts {
   const { relay } = tunnel.spec;
   const { name: secretName, key } = tokenKeyOf(tunnel);
   const token = { secret: { secretName, items: [{ key, path: "token" }] } };
-  const folders: readonly [string, string, Record<string, unknown>][] = [
+  const folders: [string, string, Record<string, unknown>][] = [
     ["relay-token", relayTokenFolder, token],
-    ...relay.caRef
-      ? [["relay-ca", relayCaFolder, caVolume(relay.caRef)]] as [string, string, typeof token][]
-      : [],
   ];
+  if (relay.caRef) folders.push(["relay-ca", relayCaFolder, caVolume(relay.caRef)]);
+  if (relay.clientCertRef) {
+    const secret = { secretName: relay.clientCertRef.name };
+    folders.push(["relay-client", clientCertFolder, { secret }]);
+  }
   return {
     args: [
       `--server=${relay.url}`,
@@ -303,8 +312,11 @@ export function relayParts(tunnel: ReadableTunnel, prefix: string): RelayParts {
       ...relay.allowInsecure && relay.url.startsWith("ws://") ? ["--allow-insecure-server"] : [],
       ...relay.caRef ? [`--server-ca-cert=${relayCaFolder}/ca.crt`] : [],
       ...relay.serverName !== undefined ? [`--server-name=${relay.serverName}`] : [],
+      ...relay.clientCertRef
+        ? [`--client-cert=${clientCertFolder}/tls.crt`, `--client-key=${clientCertFolder}/tls.key`]
+        : [],
     ],
-    env: [],
+    env: relay.proxyRef ? [proxyVariable(relay.proxyRef)] : [],
     mounts: folders.map(([name, mountPath]) => ({
       ...{ name: prefix + name, mountPath, readOnly: true },
     })),

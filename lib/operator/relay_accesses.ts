@@ -1,17 +1,23 @@
-/** How each tunnel reaches its relay's admin API: endpoint, token and CA, as they are now. */
+/** How each tunnel reaches its relay's admin API: endpoint, token, certificates and proxy, as they are now. */
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../kube/resources.ts";
-import type { CaRef, TokenRef } from "./api/tunnel.ts";
+import type { CaRef, RelayPlace, TokenRef } from "./api/tunnel.ts";
+import { no, type Verdict } from "./conditions.ts";
 import { KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
+import { ReferenceFault, References, relayProxyOf } from "./references.ts";
 import type { RelayAccess } from "./relay_api.ts";
 import { secretText } from "./secret_text.ts";
 import type { Tunnel } from "./tunnels.ts";
 
+/** An access, and who owns what is put by it. */
+export interface OwnedAccess {
+  readonly access: RelayAccess;
+  readonly owner: string;
+}
+
 /** An access, or why there is none. */
-export type FoundAccess =
-  | { readonly access: RelayAccess; readonly owner: string }
-  | { readonly fault: { readonly reason: string; readonly message: string } };
+export type FoundAccess = OwnedAccess | { readonly fault: Verdict };
 
 /** What accesses are read with. */
 export interface RelayAccessesOptions extends KeptTextsOptions {
@@ -24,8 +30,10 @@ export class RelayAccesses {
   readonly #options: RelayAccessesOptions;
   readonly #client: KubeClient;
   readonly #kept: KeptTexts;
+  /** What specs refer to, as it is now. */
+  readonly references = new References((...from) => this.#texts(...from, "now"));
   /** The last access of each tunnel. */
-  readonly #last = new Map<string, { access: RelayAccess; owner: string }>();
+  readonly #last = new Map<string, OwnedAccess>();
   /** By the tunnel's key: its uid, and the owner of its entries. */
   readonly #owners = new Map<string, { uid: string | undefined; owner: string }>();
 
@@ -47,33 +55,44 @@ export class RelayAccesses {
   async find(tunnel: Tunnel): Promise<FoundAccess> {
     const api = tunnel.spec?.relay.registration.api;
     const last = this.#last.get(tunnel.key);
-    if (!api) return last ?? fault("NoApi", "The tunnel is not registered through the admin API");
-    const { home, isDeleted } = tunnel;
-    const { tokenRef: { name, key }, caRef } = api;
-    const { [key]: token } = await this.#texts(home, { kind: "Secret", name }, [key], isDeleted);
-    if (token === undefined) {
-      return fault("TokenMissing", `There is no Secret ${home}/${name} with the key ${key}`);
-    }
-    const ca = caRef && (await this.#texts(home, caRef, [caRef.key], isDeleted))[caRef.key];
-    if (caRef && ca === undefined) {
-      const { kind, name, key } = caRef;
-      return fault("CaMissing", `There is no ${kind} ${home}/${name} with the key ${key}`);
-    }
-    const found = {
-      access: {
-        endpoint: api.endpoint.replace(/\/+$/, ""),
-        token,
-        ...ca !== undefined && { caPem: ca },
-      },
-      owner: await this.ownerOf(tunnel),
-    };
+    const none = no("NoApi", "The tunnel is not registered through the admin API");
+    if (!api) return last ?? { fault: none };
+    const found = await this.#at(tunnel, api);
+    if ("fault" in found) return found;
     if (JSON.stringify(last) !== JSON.stringify(found)) this.version++;
     this.#last.set(tunnel.key, found);
     return found;
   }
 
+  async #at(tunnel: Tunnel, place: RelayPlace): Promise<FoundAccess> {
+    const { home, isDeleted } = tunnel;
+    const { endpoint, tokenRef, caRef, clientCertRef, proxyRef } = place;
+    const references = new References((...from) =>
+      this.#texts(...from, isDeleted ? "last" : "kept")
+    );
+    try {
+      const token = await references.token(home, tokenRef);
+      const caPem = caRef && await references.ca(home, caRef);
+      const pair = clientCertRef && await references.clientCert(home, clientCertRef);
+      const proxy = proxyRef && await references.proxy(home, proxyRef);
+      return {
+        access: {
+          endpoint: endpoint.replace(/\/+$/, ""),
+          token,
+          ...caPem !== undefined && { caPem },
+          ...pair && { pair },
+          ...proxy && { proxy: relayProxyOf(proxy) },
+        },
+        owner: await this.ownerOf(tunnel),
+      };
+    } catch (error) {
+      if (error instanceof ReferenceFault) return { fault: error.verdict };
+      throw error;
+    }
+  }
+
   /** The access that a tunnel had, which need not be there any more. */
-  last(tunnelKey: string): { access: RelayAccess; owner: string } | undefined {
+  last(tunnelKey: string): OwnedAccess | undefined {
     return this.#last.get(tunnelKey);
   }
 
@@ -100,24 +119,29 @@ export class RelayAccesses {
     name: string,
     keys: readonly Key[],
   ): Promise<Partial<Record<Key, string>>> {
-    return await this.#texts(namespace, { kind: "Secret", name }, keys, true);
+    return await this.#texts(namespace, { kind: "Secret", name }, keys, "last");
   }
 
-  /** Texts as they are now, which are kept for clean-up; or those that were kept of what is gone. */
+  /**
+   * Texts as they are now.
+   *
+   * @param use With `kept`, they are kept for clean-up; with `last`, those that were kept stand for
+   *   what is gone, too.
+   */
   async #texts<Key extends string>(
     namespace: string,
     from: Pick<CaRef, "kind" | "name">,
     keys: readonly Key[],
-    mayBeLast: boolean,
+    use: "now" | "kept" | "last",
   ): Promise<Partial<Record<Key, string>>> {
     const { kind, name } = from;
     const object = await this.#find(namespace, from);
-    if (!object && !mayBeLast) return {};
+    if (!object && use !== "last") return {};
     const found: Partial<Record<Key, string>> = {};
     for (const key of keys) {
       const ref = { kind, name, key };
       const text = object ? textIn(object, ref) : await this.#kept.last(namespace, ref);
-      if (object) await this.#kept.keep(namespace, ref, text);
+      if (object && use !== "now") await this.#kept.keep(namespace, ref, text);
       if (text !== undefined) found[key] = text;
     }
     return found;
@@ -162,8 +186,4 @@ function textIn(object: KubeObject, { kind, key }: CaRef): string | undefined {
     ? secretText(object, key)
     : (object["data"] as Record<string, string> | undefined)?.[key];
   return text?.trim() || undefined;
-}
-
-function fault(reason: string, message: string): FoundAccess {
-  return { fault: { reason, message } };
 }

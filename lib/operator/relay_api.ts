@@ -9,6 +9,16 @@ export interface RelayTls {
   readonly caPem?: string | undefined;
   /** A client certificate, for listeners that ask for one; PEM. */
   readonly pair?: { readonly cert: string; readonly key: string } | undefined;
+  /** An HTTP proxy on the way; without it, the environment's. */
+  readonly proxy?: RelayProxy | undefined;
+}
+
+/** An HTTP proxy. */
+export interface RelayProxy {
+  /** Without credentials. */
+  readonly url: string;
+  /** Secrets. */
+  readonly basicAuth?: { readonly username: string; readonly password: string };
 }
 
 /** Sends one request. */
@@ -173,7 +183,7 @@ export class RelayApi {
     value?: unknown,
     maxBytes = maxAnswerBytes,
   ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
-    const { endpoint, token, caPem, pair } = access;
+    const { endpoint, token, ...tls } = access;
     this.#refuseWhileInTrouble(endpoint);
     if (method !== "GET") this.#options.mayWrite?.();
     const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
@@ -190,7 +200,7 @@ export class RelayApi {
           },
           ...value !== undefined && { body: JSON.stringify(value) },
           signal,
-        }, { caPem, pair });
+        }, tls);
         return [response.status, await bodyOf(response, maxBytes)] as const;
       });
     } catch (error) {

@@ -95,8 +95,8 @@ export class RelayWatches {
   }
 }
 
-function keyOf({ endpoint, token, caPem }: RelayAccess): string {
-  return JSON.stringify([endpoint, token, caPem]);
+function keyOf({ endpoint, token, caPem, pair, proxy }: RelayAccess): string {
+  return JSON.stringify([endpoint, token, caPem, pair, proxy]);
 }
 
 /** One watch, begun again and again. */
@@ -144,7 +144,7 @@ class Watch {
 
   /** @returns undefined if the watch must begin anew */
   async #ask(ended: AbortController, failure: Promise<never>): Promise<Response | undefined> {
-    const { endpoint, token, caPem } = this.#access;
+    const { endpoint, token, ...tls } = this.#access;
     const query = this.#version === undefined ? "" : `?since=${encodeURIComponent(this.#version)}`;
     const response = await within(answerMs, async (late) => {
       late.addEventListener("abort", () => ended.abort(late.reason), { once: true });
@@ -153,7 +153,7 @@ class Watch {
           method: "GET",
           headers: { accept: "application/x-ndjson", authorization: `Bearer ${token}` },
           signal: ended.signal,
-        }, { caPem }),
+        }, tls),
         failure,
       ]);
     });

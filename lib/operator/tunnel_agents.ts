@@ -20,10 +20,12 @@ import { AgentCredentials } from "./agent_credentials.ts";
 import type { AgentToken } from "./agent_tokens.ts";
 import { annotatePods } from "./annotate_pods.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
+import type { Proxy } from "../config/proxy.ts";
 import { no, unknown, type Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { networkPolicy } from "./network_policy.ts";
 import { ensureOptional, ensureOwned, isOwnedBy } from "./owned_objects.ts";
+import { ReferenceFault } from "./references.ts";
 import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
 import { emptyTable, targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
@@ -100,6 +102,7 @@ export class TunnelAgents {
     await this.#credentials.ensure(tunnel, table);
     const routes = routesConfigMap(tunnel, table);
     await ensureOwned(this.#context, configMaps, "configMaps", tunnel, routes);
+    const { fault } = await this.#mounted(tunnel);
     const wanted = agentDeployment(tunnel, { image: agent.image ?? settings.agentImage });
     const deployment = await ensureOwned(
       this.#context,
@@ -114,7 +117,7 @@ export class TunnelAgents {
     await this.#hurryToken(pods, token);
     await this.#credentials.hurry(tunnel, pods);
     const { readyReplicas = 0 } = statusOf(deployment);
-    const available = availability(deployment, tunnel, agent.replicas);
+    const available = fault ?? availability(deployment, tunnel, agent.replicas);
     const delivery = await this.#delivery.deliver(tunnel, pods, table);
     return {
       verdicts: {
@@ -132,6 +135,21 @@ export class TunnelAgents {
       },
       againMs: readyReplicas > 0 && !delivery.isServed ? probeMs : settings.checkMs,
     };
+  }
+
+  /** What pods refer to. Those without it do not start; those that run go on. */
+  async #mounted(
+    { home, spec: { relay: { caRef, clientCertRef, proxyRef } } }: ReadableTunnel,
+  ): Promise<{ readonly proxy?: Proxy | undefined; readonly fault?: Verdict }> {
+    const { references } = this.#context.accesses;
+    try {
+      if (caRef) await references.ca(home, caRef);
+      if (clientCertRef) await references.clientCert(home, clientCertRef);
+      return proxyRef ? { proxy: await references.proxy(home, proxyRef) } : {};
+    } catch (error) {
+      if (error instanceof ReferenceFault) return { fault: error.verdict };
+      throw error;
+    }
   }
 
   /** Kubelet takes a minute to look at Secrets by itself. */

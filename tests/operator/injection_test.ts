@@ -136,6 +136,24 @@ Deno.test("a pod gets a native sidecar with the tunnel's relay, token and routes
   );
 });
 
+Deno.test("a sidecar reaches the relay as the tunnel's agents do: proxy and client certificate", async () => {
+  const known = tunnelSpec()["relay"] as Record<string, unknown>;
+  const webhook = new Webhook({
+    spec: {
+      relay: { ...known, proxyRef: { name: "way-out" }, clientCertRef: { name: "agent-tls" } },
+    },
+  });
+  const { args, env } = await webhook.container();
+  assert.ok(args.includes("--client-cert=/etc/culvert/relay-client/tls.crt"));
+  assert.deepEqual(env[1], {
+    name: "PROXY",
+    valueFrom: { secretKeyRef: { name: "way-out", key: "proxy" } },
+  });
+  const { operations } = await webhook.answer();
+  const volume = { name: "culvert-relay-client", secret: { secretName: "agent-tls" } };
+  assert.ok(JSON.stringify(operations).includes(JSON.stringify(volume)));
+});
+
 Deno.test("what a pod has already stays where it is, and the agent comes behind it", async () => {
   const { operations } = await new Webhook({
     spec: { agent: { imagePullSecrets: [{ name: "registry" }, { name: "other" }] } },

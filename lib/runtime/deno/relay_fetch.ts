@@ -2,14 +2,14 @@
 import type { RelayFetch, RelayTls } from "../../operator/relay_api.ts";
 import type { ServedTable } from "../../operator/route_delivery.ts";
 
-/** CAs and client certificates that are in use at once; a client of each is kept. */
+/** CAs, client certificates and proxies that are in use at once; a client of each is kept. */
 const maxClients = 64;
 
-/** Sends requests, with a client for each CA and client certificate. */
+/** Sends requests, with a client for each CA, client certificate and proxy. */
 export function relayFetch(): RelayFetch {
   const clients = new Map<string, Deno.HttpClient>();
-  const clientOf = ({ caPem, pair }: RelayTls): Deno.HttpClient => {
-    const print = JSON.stringify([caPem, pair]);
+  const clientOf = ({ caPem, pair, proxy }: RelayTls): Deno.HttpClient => {
+    const print = JSON.stringify([caPem, pair, proxy]);
     const known = clients.get(print);
     if (known) return known;
     if (clients.size >= maxClients) {
@@ -21,6 +21,7 @@ export function relayFetch(): RelayFetch {
     const client = Deno.createHttpClient({
       ...caPem !== undefined && { caCerts: [caPem] },
       ...pair,
+      ...proxy && { proxy },
       ...{ http1: true, http2: false },
     });
     clients.set(print, client);
@@ -30,7 +31,7 @@ export function relayFetch(): RelayFetch {
     await fetch(url, {
       ...init,
       redirect: "error",
-      ...(tls.caPem !== undefined || tls.pair) && { client: clientOf(tls) },
+      ...(tls.caPem !== undefined || tls.pair || tls.proxy) && { client: clientOf(tls) },
     });
 }
 
