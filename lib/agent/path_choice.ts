@@ -16,13 +16,14 @@ export class PathChoice {
   constructor(config: PathTarget, targets: ReadonlyMap<string, Target>, host: TargetHost) {
     this.config = config;
     const { name, paths } = config;
-    const servings = new Map<string, ServeContext>();
-    for (const { target } of paths) {
+    const servingOf = (target: string): ServeContext => {
       const { serving, config: { host: address } } = targets.get(target)!;
       // A relay that puts the target's name into Host puts the name in there that it asks for.
-      servings.set(target, { ...serving, hosts: { name, address } });
-    }
-    const rules = new PathRules(paths.map((path) => [path, servings.get(path.target)!]));
+      return { ...serving, hosts: { name, address } };
+    };
+    const rules = new PathRules<ServeContext | null>(
+      paths.map((path) => [path, path.target === undefined ? null : servingOf(path.target)]),
+    );
     this.#serving = {
       limits: host.head,
       failed: (error, request) => {

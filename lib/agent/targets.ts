@@ -62,9 +62,8 @@ export class Targets {
   #announced(config: TargetConfig | PathTarget): Announcement["targets"][number] {
     const { name, kind } = config;
     // Those that paths lead to all demand the same proof.
-    const { impersonate } = "paths" in config
-      ? this.#byName.get(config.paths[0]!.target)!.config
-      : config;
+    const [behind] = "paths" in config ? namesBehindPaths([config]) : [name];
+    const impersonate = this.#byName.get(behind!)?.config.impersonate;
     return {
       name,
       kind,

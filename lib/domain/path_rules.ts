@@ -14,19 +14,23 @@ export interface PathRule {
 export const maxPathCharacters = 1_024;
 
 /** What a value is made of: `pchar` and `/` of RFC 3986 without `;`, which some servers cut off. */
-const characters = /^\/(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*$/;
+export const pathPattern = /^\/(?:[A-Za-z0-9._~!$&'()*+,=:@/-]|%[0-9A-Fa-f]{2})*$/;
+/** What no value has, as servers differ in how they read it. */
+export const unclearPath = /\/\/|\/\.\.?(?:\/|$)|%(?:2[EeFf5]|3[Bb]|5[Cc])/;
+
+/** What a value that does not fit one of them must be. */
+export const pathFaults = {
+  start: 'must begin with "/"',
+  pattern: 'must be a path as URLs have it, without "?", "#" and ";", and percent-encoded',
+  unclear: 'must have no empty segment, no segment "." or "..", and no %2F, %5C, %3B, %2E or %25',
+} as const;
 
 /** Why a value can't be a rule's, as what it must be; undefined for one that can. */
 export function pathFault(value: string): string | undefined {
-  if (!value.startsWith("/")) return 'must begin with "/"';
+  if (!value.startsWith("/")) return pathFaults.start;
   if (value.length > maxPathCharacters) return `must have at most ${maxPathCharacters} characters`;
-  if (!characters.test(value)) {
-    return 'must be a path as URLs have it, without "?", "#" and ";", and percent-encoded';
-  }
-  const isPlain = !value.includes("//") && !/\/\.\.?(?:\/|$)/.test(value);
-  return isPlain && !/%(?:2f|5c|3b|2e|25)/i.test(value)
-    ? undefined
-    : 'must have no empty segment, no segment "." or "..", and no %2F, %5C, %3B, %2E or %25';
+  if (!pathPattern.test(value)) return pathFaults.pattern;
+  return unclearPath.test(value) ? pathFaults.unclear : undefined;
 }
 
 /** What two rules have in common that no request could tell apart. */

@@ -49,9 +49,9 @@ export interface PathTarget {
   readonly impersonate?: undefined;
 }
 
-/** Which paths lead to a target, by its name. */
+/** Which paths lead to a target, by its name; to none where it names none. */
 export interface TargetPath extends PathRule {
-  readonly target: string;
+  readonly target?: string;
 }
 
 /** One target. */
@@ -59,5 +59,5 @@ export type TargetEntry = DialledTarget | PathTarget;
 
 /** Names of targets that paths lead to; relays can't ask for them by name. */
 export function namesBehindPaths(targets: readonly Pick<TargetEntry, "paths">[]): Set<string> {
-  return new Set(targets.flatMap(({ paths = [] }) => paths.map(({ target }) => target)));
+  return new Set(targets.flatMap(({ paths = [] }) => paths.flatMap(({ target }) => target ?? [])));
 }

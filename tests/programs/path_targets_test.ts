@@ -62,15 +62,16 @@ Deno.test("a path that leads nowhere reaches no target, and is counted and logge
   await using api = await startRawTarget(named("api"));
   const targets = [
     { name: "api", address: api.address },
-    { name: "app", paths: [{ value: "/api", target: "api" }] },
+    { name: "app", paths: [{ value: "/api", target: "api" }, { value: "/api/admin" }] },
   ];
   await Setup.with(() => targets, async (setup) => {
     for (const path of ["/", "/apis", "/api/../x", "/api%2Fx", "/%61pi", "/api/..%2fx", "*"]) {
       equal(await setup.ask("app", path), path === "*" ? "protocol" : "path_not_served", path);
     }
+    equal(await setup.ask("app", "/api/admin/users"), "path_not_served");
     equal(await setup.ask("app", "/api"), "200");
     equal(linesOf(api).length, 1);
-    await untilEqual(() => setup.metric('culvert_agent_paths_not_served_total{target="app"}'), 6);
+    await untilEqual(() => setup.metric('culvert_agent_paths_not_served_total{target="app"}'), 7);
     const line = await setup.agent.waitForLog(({ message }) =>
       message === "No target serves the path of a request"
     );

@@ -75,8 +75,8 @@ const pathSchema = entryOf({
     const message = pathFault(value);
     if (message !== undefined) context.addIssue({ code: "custom", message });
   }),
-  target: targetName,
-}, "must be an object with value and target");
+  target: targetName.exactOptional(),
+}, "must be an object with value");
 
 const targetSchema = entryOf({
   name: targetName,
@@ -145,12 +145,14 @@ function faultOfPaths({ paths }: PathTarget, targets: readonly TargetEntry[]): s
     const before = seen.get(key);
     if (before !== undefined) return `entries ${before + 1} and ${index + 1} are the same path`;
     seen.set(key, index);
+    if (path.target === undefined) continue;
     const found = targets.find(({ name }) => name === path.target);
     const what = `entry ${index + 1}: target: ${JSON.stringify(path.target)}`;
     if (!found) return `${what} is no target of this file`;
     if (found.paths) return `${what} has paths itself; name a target with an address`;
     if (found.kind !== "http") return `${what} is of kind ${found.kind}, which has no paths`;
   }
+  if (paths.every(({ target }) => target === undefined)) return "none of them has a target";
   // What relays send to prove whom a request is from, they send by the target that they ask for.
   const proofs = targets.filter(({ name }) => paths.some(({ target }) => target === name))
     .map(({ impersonate }) => impersonate?.proof);

@@ -134,11 +134,11 @@ Deno.test("readTargets reads paths that lead to other targets, with Prefix for t
     type: "Exact",
     value: "/hook",
     target: "api",
-  }];
+  }, { type: "Prefix", value: "/api/admin" }];
   assert.deepEqual(readEntries(target(), { name: "app", paths })[1], {
     name: "app",
     kind: "http",
-    paths: [{ type: "Prefix", value: "/api", target: "api" }, paths[1]],
+    paths: [{ type: "Prefix", value: "/api", target: "api" }, paths[1], paths[2]],
   });
 });
 
@@ -159,6 +159,7 @@ Deno.test("readTargets refuses paths that lead nowhere, twice to one place, or t
     [[{ type: "Regex", value: "/", target: "api" }], 'entry 1: type: must be "Prefix" or "Exact"'],
     [[{ value: "/", target: "API" }], "entry 1: target: must be 1 to 63 of the characters"],
     [[{ value: "/", to: "api" }], 'entry 1: unknown key "to"; known are type, value, target'],
+    [[{ value: "/" }], "none of them has a target"],
     [[{ value: "/", target: "none" }], 'entry 1: target: "none" is no target of this file'],
     [[{ value: "/", target: "app" }], 'entry 1: target: "app" has paths itself'],
     [[{ value: "/", target: "more" }], 'entry 1: target: "more" has paths itself'],
