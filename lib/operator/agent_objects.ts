@@ -3,7 +3,8 @@ import type { KubeObject, OwnerReference } from "../kube/objects.ts";
 import { apiVersionOf } from "../kube/resources.ts";
 import { group, managedByLabel, manager, tunnelLabel, version } from "./api/schema.ts";
 import type { CaRef, ProxyRef, TunnelSpec } from "./api/tunnel.ts";
-import { credentialsFolder, targetsFolder, targetsText, type TunnelTable } from "./route_table.ts";
+import { credentialsFolder, targetsFolder } from "./route_resolution.ts";
+import { targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
 
 /** A tunnel whose spec could be read. */

@@ -4,7 +4,8 @@
  */
 import type { KubeObject } from "../kube/objects.ts";
 import { metadataOf, namesOf, podLabels, type ReadableTunnel } from "./agent_objects.ts";
-import type { Backend, TunnelTable } from "./route_table.ts";
+import type { Backend } from "./route_resolution.ts";
+import type { TunnelTable } from "./route_table.ts";
 
 type Port = { readonly protocol: "TCP" | "UDP"; readonly port: number | string };
 type Peer = Readonly<Record<string, unknown>>;

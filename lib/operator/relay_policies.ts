@@ -2,7 +2,7 @@
 import { no, type Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { type RelayAccess, RelayRefusal } from "./relay_api.ts";
-import type { AccessRules } from "./route_table.ts";
+import type { AccessRules } from "./route_access.ts";
 
 /** A policy as the relay is to have it. */
 export interface RelayPolicy {

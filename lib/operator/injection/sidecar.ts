@@ -6,7 +6,7 @@ import {
   routesParts,
   uid,
 } from "../agent_objects.ts";
-import { targetsFolder } from "../route_table.ts";
+import { targetsFolder } from "../route_resolution.ts";
 
 /** On a pod: the Tunnel of its namespace whose agent it gets. */
 export const injectLabel = "culvert.dev/inject";
