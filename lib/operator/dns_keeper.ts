@@ -4,10 +4,11 @@ import { includes, stamped } from "./agent_objects.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns/dns_endpoint.ts";
-import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./dns/message.ts";
+import { DnsCredentials } from "./dns/dns_credentials.ts";
 import { type KeptRecord, placeOf } from "./dns/kept_records.ts";
-import { type DnsRecord, ownerText, recordTypeOf } from "./dns/records.ts";
-import type { DnsOutcome, Zone } from "./dns/rfc2136.ts";
+import { SilentServers } from "./dns/silent_servers.ts";
+import { type DnsRecord, isName, ownerName, ownerText, recordDataOf } from "./dns/records.ts";
+import type { DnsOutcome } from "./dns/rfc2136.ts";
 import type { CompiledBinding } from "./route_table.ts";
 
 /** What a binding is to have. */
@@ -19,6 +20,8 @@ export interface DnsPlan {
   readonly kept: readonly KeptRecord[];
   /** Why some hostnames get no record. */
   readonly fault: Verdict | undefined;
+  /** What is there stays as it is: nobody knows what it should be. */
+  readonly isUndecided?: boolean;
 }
 
 /** What came of it. */
@@ -45,10 +48,6 @@ interface Job {
 /** A change that waits for others is looked at again after this time. */
 const maxPendingMs = 1_000;
 
-const tsigKeys = ["keyname", "secret", "algorithm"] as const;
-/** What Secrets of DNS providers have. */
-const credentialKeys = [...tsigKeys, "token"] as const;
-
 const refusalMs = 60_000;
 const retryMs = 10_000;
 /** A kind that is installed later is found after this time. */
@@ -58,10 +57,13 @@ const missingMs = 30_000;
 export class DnsKeeper {
   readonly #context: Context;
   readonly #answers = new Map<string, Answer>();
+  readonly #credentials: DnsCredentials;
   readonly #jobs = new Map<string, Job>();
+  readonly #pauses = new SilentServers(retryMs);
 
   constructor(context: Context) {
     this.#context = context;
+    this.#credentials = new DnsCredentials(context.accesses);
   }
 
   get #pendingMs(): number {
@@ -81,32 +83,34 @@ export class DnsKeeper {
     }
     const names = routes.filter(({ accepted }) => accepted.status === "True")
       .flatMap(({ spec }) => spec.hostnames);
-    const target = dns.target ?? "";
-    const records = [...new Set(names)].map((name): DnsRecord => (
-      { name, type: recordTypeOf(target), target, ttl: dns.ttl }
-    ));
+    const data = recordDataOf(dns.target ?? "");
+    if (!data) {
+      const fault = no("TargetInvalid", `dns.target ${dns.target} is no name and no IP address`);
+      return { provider, records: [], kept: [], fault, isUndecided: true };
+    }
+    const records = [...new Set(names)].map((name): DnsRecord => ({ name, ...data, ttl: dns.ttl }));
     if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
-    const { zone = "", secretRef } = dns;
+    const { secretRef } = dns;
+    const zone = (dns.zone ?? "").replace(/\.$/, "");
     // A record at Cloudflare has no server of its own.
     const server = provider === "RFC2136" ? dns.server ?? "" : "";
     const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
-    const isInZone = ({ name }: DnsRecord) => name === zone || name.endsWith(`.${zone}`);
-    const outside = records.find((record) => !isInZone(record));
+    const faults = records.map((record) => impossible(record, zone, provider));
     const owner = ownerText(
       await this.#context.accesses.ownerOf(tunnel),
       `tunnelbinding/${keyOf(object.metadata)}`,
     );
     const secret = `${tunnel.home}/${secretRef?.name}`;
     // What takes records away is kept before there are any.
-    await this.#context.accesses.lastTokens(tunnel.home, secretRef?.name ?? "", credentialKeys);
+    await this.#credentials.keep(secret);
     const keep = dns.policy === "UpsertOnly" && { keep: true };
     return {
       provider,
       records: [],
-      kept: records.filter(isInZone).map((record) => (
+      kept: records.filter((_, index) => !faults[index]).map((record) => (
         { ...record, zone, server, secret, owner, ...keep, ...proxied }
       )),
-      fault: outside && no("NotInZone", `${outside.name} is not in the zone ${zone}`),
+      fault: faults.find((fault) => fault),
     };
   }
 
@@ -120,6 +124,7 @@ export class DnsKeeper {
     plan: DnsPlan,
     known: readonly KeptRecord[],
   ): Promise<DnsResult> {
+    if (plan.isUndecided) return { verdict: plan.fault, kept: known, againMs: Infinity };
     const endpoint = await this.#syncEndpoint(object, plan);
     const faults: Verdict[] = [];
     const kept: KeptRecord[] = [];
@@ -166,7 +171,7 @@ export class DnsKeeper {
 
   async #remove(record: KeptRecord): Promise<DnsOutcome | undefined> {
     if (record.server === "") {
-      const token = await this.#tokenOf(record);
+      const token = await this.#credentials.token(record);
       if (token === undefined) return undefined;
       const { cloudflare } = this.#context;
       const key = `remove ${placeOf(record)}`;
@@ -178,9 +183,12 @@ export class DnsKeeper {
       if (job.outcome) this.#jobs.delete(key);
       return job.outcome;
     }
-    const zone = await this.#zoneOf(record);
+    const zone = await this.#credentials.zone(record);
     if (typeof zone === "string") return undefined;
-    return await this.#context.dns.remove(zone, record, record.owner);
+    return await this.#pauses.unlessSilent(
+      record.server,
+      () => this.#context.dns.remove(zone, record, record.owner),
+    );
   }
 
   /** Begins a change, or finds what became of it. */
@@ -195,7 +203,7 @@ export class DnsKeeper {
 
   async #putAtCloudflare(record: KeptRecord): Promise<Answer> {
     const key = placeOf(record);
-    const token = await this.#tokenOf(record);
+    const token = await this.#credentials.token(record);
     const digest = this.#context.digest(JSON.stringify([record, token]));
     const last = this.#answers.get(key);
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
@@ -217,11 +225,6 @@ export class DnsKeeper {
     return answer;
   }
 
-  async #tokenOf({ secret }: KeptRecord): Promise<string | undefined> {
-    const [namespace = "", name = ""] = secret.split("/");
-    return (await this.#context.accesses.lastTokens(namespace, name, ["token"]))["token"];
-  }
-
   #forMs(outcome: DnsOutcome): number {
     if (outcome.kind === "done") return this.#context.settings.resyncMs;
     return outcome.kind === "unreachable" ? retryMs : refusalMs;
@@ -230,7 +233,7 @@ export class DnsKeeper {
   async #put(record: KeptRecord): Promise<Answer> {
     if (record.server === "") return await this.#putAtCloudflare(record);
     const key = placeOf(record);
-    const zone = await this.#zoneOf(record);
+    const zone = await this.#credentials.zone(record);
     const digest = this.#context.digest(
       JSON.stringify([record, typeof zone === "string" ? zone : [...zone.key.secret]]),
     );
@@ -238,32 +241,13 @@ export class DnsKeeper {
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
     const outcome: DnsOutcome = typeof zone === "string"
       ? { kind: "refused", reason: zone }
-      : await this.#context.dns.put(zone, record, record.owner);
+      : await this.#pauses.unlessSilent(
+        record.server,
+        () => this.#context.dns.put(zone, record, record.owner),
+      );
     const answer = { digest, outcome, untilMs: performance.now() + this.#forMs(outcome) };
     this.#answers.set(key, answer);
     return answer;
-  }
-
-  /** The zone with its key, or why it can't be had. */
-  async #zoneOf({ zone, server, secret }: KeptRecord): Promise<Zone | string> {
-    const [namespace = "", name = ""] = secret.split("/");
-    const { keyname, secret: text, algorithm = "hmac-sha256" } = await this.#context.accesses
-      .lastTokens(namespace, name, tsigKeys);
-    if (keyname === undefined || text === undefined) {
-      return `There is no Secret ${secret} with the keys keyname and secret`;
-    }
-    const known = algorithm.toLowerCase().replace(/\.$/, "");
-    if (!tsigAlgorithms.includes(known as TsigAlgorithm)) {
-      return `Secret ${secret}: algorithm must be one of ${tsigAlgorithms.join(", ")}`;
-    }
-    const bytes = decoded(text);
-    if (!bytes) return `Secret ${secret}: secret is not base64, as BIND's key files have it`;
-    const key: TsigKey = {
-      name: keyname.replace(/\.$/, ""),
-      algorithm: known as TsigAlgorithm,
-      secret: bytes,
-    };
-    return { name: zone, server, key };
   }
 
   /** The DNSEndpoint of a binding; undefined where there is none and is to be none. */
@@ -297,12 +281,22 @@ export class DnsKeeper {
   }
 }
 
-function decoded(text: string): Uint8Array<ArrayBuffer> | undefined {
-  try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  } catch {
-    return undefined;
+/** Why a zone can't have a record; undefined if it can. */
+function impossible(
+  { name, type }: DnsRecord,
+  zone: string,
+  provider: DnsPlan["provider"],
+): Verdict | undefined {
+  if (name !== zone && !name.endsWith(`.${zone}`)) {
+    return no("NotInZone", `${name} is not in the zone ${zone}`);
   }
+  if (!isName(ownerName(name))) {
+    return no("NameTooLong", `${name} is too long: its owner's record is at ${ownerName(name)}`);
+  }
+  // Cloudflare resolves such a CNAME itself, and answers with addresses.
+  if (name !== zone || type !== "CNAME" || provider === "Cloudflare") return undefined;
+  const why = `${name} is the apex of its zone, where a CNAME can't be (RFC 1034 section 3.6.2)`;
+  return no("ApexNeedsAddress", `${why}: set dns.target to an IP address`);
 }
 
 function nameOf({ name, zone, server }: KeptRecord): string {

@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { bodyTargets } from "./bodies.ts";
 import { clientHelloTargets } from "./client_hellos.ts";
+import { dnsAnswerTargets } from "./dns_answers.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
@@ -35,6 +36,7 @@ Deno.test("fuzz tries every target and finds nothing in this revision", async ()
     ...announcementTargets,
     ...sessionTargets,
     ...signInTargets,
+    ...dnsAnswerTargets,
   ];
   const lines: string[] = [];
   const report = (line: string) => void lines.push(line);

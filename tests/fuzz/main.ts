@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { bodyTargets } from "./bodies.ts";
 import { clientHelloTargets } from "./client_hellos.ts";
+import { dnsAnswerTargets } from "./dns_answers.ts";
 import { frameTargets } from "./frames.ts";
 import { fuzz } from "./fuzz.ts";
 import { headTargets } from "./heads.ts";
@@ -14,8 +15,8 @@ import { signInTargets } from "./sign_in.ts";
 const HELP = `Usage: deno task fuzz [options]
 
 Feeds generated input to what reads peers' bytes: the frame decoder, the reader of heads, the scanner
-of chunks, what proxies and TLS clients send first, sessions, and sign-in. Targets take turns of 10 s;
-each round has the next seed.
+of chunks, what proxies and TLS clients send first, sessions, sign-in, and name servers' answers.
+Targets take turns of 10 s; each round has the next seed.
 
 Options:
   --minutes N          How long it runs (default 10; fractions are fine)
@@ -38,6 +39,7 @@ const targets = [
   ...announcementTargets,
   ...sessionTargets,
   ...signInTargets,
+  ...dnsAnswerTargets,
 ];
 const names = targets.map(({ name }) => name);
 

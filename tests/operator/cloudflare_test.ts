@@ -102,6 +102,48 @@ Deno.test("429 pauses all calls with the token for five minutes", async () => {
   assert.equal((await dns.put(zone, record("web"), ours)).kind, "done");
 });
 
+Deno.test("429 with one token does not pause another one", async () => {
+  const [blocked, free] = [new FakeCloudflare(), new FakeCloudflare()];
+  blocked.intercept = () => new Response("{}", { status: 429 });
+  const authorization = `Bearer ${free.token}`;
+  const dns = new Cloudflare({
+    fetch: (url, init) =>
+      (init.headers["authorization"] === authorization ? free : blocked).fetch(url, init),
+    batchMs: 1,
+  });
+  const put = (token: string) =>
+    dns.put({ name: token === free.token ? free.zone : "example.net", token }, record("web"), ours);
+  assert.equal((await put("other")).kind, "unreachable");
+  assert.deepEqual(await put(free.token), { kind: "done" });
+});
+
+Deno.test("a name is the same in punycode, in capitals, and with a dot at its target's end", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client(api);
+  const name = "xn--mller-kva";
+  api.put("CNAME", "*.Müller.example.com", "Relay.Example.net.");
+  api.put("TXT", "_culvert._any.müller.example.com", ours);
+  const before = [...api.records.values()];
+  const wanted = { ...record(`*.${name}`), ttl: 60 };
+  api.records.set(before[0]!.id, { ...before[0]!, ttl: 60 });
+  assert.deepEqual(await dns.put(zone, wanted, ours), { kind: "done" });
+  assert.equal(api.largestBatch, 0, "nothing had to change");
+  assert.deepEqual(await dns.put(zone, record(`*.${name}`), theirs), { kind: "taken" });
+  assert.deepEqual(await dns.remove(zone, wanted, ours), { kind: "done" });
+  assert.equal(api.records.size, 0);
+});
+
+Deno.test("a name in a part of the zone that other name servers have is refused", async () => {
+  const api = new FakeCloudflare();
+  api.put("NS", "sub.example.com", "ns.example.org");
+  const { dns, zone } = client(api);
+  for (const name of ["sub", "web.sub", "*.a.sub"]) {
+    const outcome = await dns.put(zone, record(name), ours);
+    assert.match(JSON.stringify(outcome), /refused.*delegates it to other name servers/, name);
+  }
+  assert.equal(api.records.size, 1);
+});
+
 Deno.test("one name that Cloudflare refuses does not keep the others from their records", async () => {
   const api = new FakeCloudflare();
   const { dns, zone } = client(api);

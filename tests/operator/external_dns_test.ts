@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { KubeObject } from "../../lib/kube/objects.ts";
+import type { Condition, KubeObject } from "../../lib/kube/objects.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { eventually } from "../support/deadline.ts";
@@ -42,6 +42,50 @@ Deno.test("hostnames become a DNSEndpoint that the binding owns, and DNSReady fo
   cluster.putTunnel({ dns: { provider: "None" } });
   await eventually(() => endpoint(cluster) === undefined, "the DNSEndpoint to go");
   await cluster.ready(tunnelBindings, "shop");
+});
+
+Deno.test("an address as target makes A and AAAA records", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ dns: { ...dns, target: "192.0.2.7" } });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  const has = (recordType: string, target: string) => () => {
+    const { endpoints = [] } = (endpoint(cluster)?.["spec"] ?? {}) as { endpoints?: unknown[] };
+    const [first] = endpoints as { recordType?: string; targets?: string[] }[];
+    return first?.recordType === recordType && first.targets?.join() === target;
+  };
+  await eventually(has("A", "192.0.2.7"), "an A record");
+  cluster.putTunnel({ dns: { ...dns, target: "2001:DB8:0::7" } });
+  await eventually(has("AAAA", "2001:db8::7"), "an AAAA record");
+  cluster.putTunnel({ dns: { ...dns, target: "Relay.example.com." } });
+  await eventually(has("CNAME", "relay.example.com"), "a CNAME record");
+});
+
+Deno.test("DNSReady waits for external-dns' condition Ready of this generation, where it has one", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ dns });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Pending");
+  const { generation = 1 } = endpoint(cluster)!.metadata;
+  const say = (conditions: readonly Partial<Condition>[], of = generation) => {
+    const told = conditions.map((it) => ({ message: "", ...it, observedGeneration: of }));
+    const status = { observedGeneration: of, conditions: told };
+    cluster.kube.put(dnsEndpoints, { ...endpoint(cluster)!, status });
+  };
+  const accepted = { type: "Accepted", status: "True", reason: "Accepted" } as const;
+  const ready = { type: "Ready", status: "True", reason: "Programmed" } as const;
+  say([accepted, { ...ready, status: "Unknown", reason: "DryRun", message: "dry run" }]);
+  const verdict = await cluster.condition(tunnelBindings, "shop", "DNSReady", "DryRun");
+  assert.deepEqual([verdict.status, verdict.message], ["Unknown", "external-dns: dry run"]);
+  say([accepted]);
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Pending");
+  say([accepted, ready]);
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "RecordsMade");
+  say([{ ...accepted, status: "False", reason: "Invalid", message: "bad" }, ready]);
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Invalid");
+  say([accepted, ready], generation - 1);
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Pending");
 });
 
 Deno.test("what external-dns refuses is the condition's reason", async () => {

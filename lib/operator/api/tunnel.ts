@@ -173,6 +173,13 @@ const dns = withRules(
       .describe("UpsertOnly never deletes a record"),
   }),
   {
+    // A name, whose last label is no number, or an address; IPv6 addresses are read by the operator.
+    rule: "!has(self.target) || self.target.matches('^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*$') || " +
+      "self.target.matches('^([A-Za-z0-9-]+[.])*[A-Za-z0-9-]*[A-Za-z][A-Za-z0-9-]*[.]?$') || " +
+      "self.target.matches('^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.]|$)){4}$')",
+    message: "dns.target must be a hostname, an IPv4 or an IPv6 address",
+  },
+  {
     rule: "self.provider == 'None' || has(self.target)",
     message: "dns.target is required: what records point at",
   },

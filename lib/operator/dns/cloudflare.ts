@@ -3,7 +3,22 @@
  * updates; but the API can't make a change conditional, so that it is looked at right before.
  */
 import { messageOf } from "../../message_of.ts";
-import { type DnsRecord, type OldRecord, ownerName } from "./records.ts";
+import {
+  addressesIn,
+  type ApiRecord,
+  asciiName,
+  automaticTtl,
+  type CloudflareRecord,
+  isDelegated,
+  isSame,
+  isSameTarget,
+  isText,
+  type Listing,
+  ownerIn,
+  quoted,
+  wantedOf,
+} from "./cloudflare_records.ts";
+import { type OldRecord, ownerName } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 
 /** Sends a request to the API. */
@@ -23,21 +38,6 @@ export interface CloudflareZone {
   readonly token: string;
 }
 
-/** A record as it is to be; `proxied` sends its traffic through Cloudflare. */
-export interface CloudflareRecord extends DnsRecord {
-  readonly proxied?: boolean | undefined;
-}
-
-/** A record as the API has it. */
-interface ApiRecord {
-  readonly id: string;
-  readonly type: string;
-  readonly name: string;
-  readonly content: string;
-  readonly ttl?: number;
-  readonly proxied?: boolean;
-}
-
 interface Page {
   readonly result: readonly ApiRecord[];
   readonly pages: number;
@@ -54,11 +54,6 @@ interface Group {
   readonly changes: readonly ApiChange[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-}
-
-/** All records of a zone. */
-interface Listing {
-  readonly byName: Map<string, ApiRecord[]>;
 }
 
 /** What runs a client of the API. */
@@ -85,10 +80,6 @@ const defaultBatchMs = 1_000;
 const maxBatch = 200;
 const maxWaiting = 10_000;
 const maxAnswerBytes = 16 * 1024 * 1024;
-/** Cloudflare's word for "automatic". */
-const automaticTtl = 1;
-const minTtl = 60;
-
 /** The API says no. */
 class Refusal extends Error {
   override readonly name = "Refusal";
@@ -116,8 +107,11 @@ export class Cloudflare {
       const listing = await this.#list(zone);
       const there = addressesIn(listing, record.name);
       const claim = ownerIn(listing, record.name);
-      const isOthers = claim === undefined ? there.length > 0 : claim.content !== quoted(owner);
+      const isOthers = claim === undefined ? there.length > 0 : !isText(claim, owner);
       if (isOthers) return { kind: "taken" };
+      if (isDelegated(listing, record.name, zone.name)) {
+        throw new Refusal(`The zone ${zone.name} delegates it to other name servers`);
+      }
       const claimed = { type: "TXT", name: ownerName(record.name), content: quoted(owner) };
       const [first, ...others] = there;
       const wanted = wantedOf(record);
@@ -139,10 +133,10 @@ export class Cloudflare {
     return await this.#outcome(async () => {
       const listing = await this.#list(zone);
       const claim = ownerIn(listing, record.name);
-      if (claim === undefined || claim.content !== quoted(owner)) return { kind: "done" };
+      if (claim === undefined || !isText(claim, owner)) return { kind: "done" };
       const candidates = [record, ...record.former ?? []];
       const ours = addressesIn(listing, record.name).filter(({ type, content }) =>
-        candidates.some((it) => it.type === type && it.target === content)
+        candidates.some((it) => it.type === type && isSameTarget(it.target, content))
       );
       const gone = [...ours, claim];
       await this.#submit(zone, gone.map(({ id }) => ({ kind: "deletes", record: { id } })));
@@ -235,7 +229,7 @@ export class Cloudflare {
       const found = await this.#page(zone, page);
       pages = found.pages;
       for (const record of found.result) {
-        const name = record.name.toLowerCase();
+        const name = asciiName(record.name);
         byName.set(name, [...byName.get(name) ?? [], record]);
       }
     }
@@ -317,30 +311,4 @@ function parsed(text: string): Readonly<Record<string, unknown>> {
     // Said by its status.
   }
   return {};
-}
-
-function wantedOf({ name, type, target, ttl, proxied = false }: CloudflareRecord) {
-  return {
-    ...{ type, name, content: target, proxied },
-    ttl: proxied ? automaticTtl : Math.max(ttl, minTtl),
-  };
-}
-
-function isSame(there: ApiRecord, wanted: ReturnType<typeof wantedOf>): boolean {
-  return there.type === wanted.type && there.content === wanted.content &&
-    there.ttl === wanted.ttl && (there.proxied ?? false) === wanted.proxied;
-}
-
-function addressesIn({ byName }: Listing, name: string): readonly ApiRecord[] {
-  return (byName.get(name) ?? []).filter(({ type }) => ["A", "AAAA", "CNAME"].includes(type));
-}
-
-function ownerIn({ byName }: Listing, name: string): ApiRecord | undefined {
-  return (byName.get(ownerName(name)) ?? []).find(({ type }) => type === "TXT");
-}
-
-/** The API wants a TXT record's content as zone files have it: strings of at most 255 in quotes. */
-function quoted(text: string): string {
-  const parts = text.match(/.{1,255}/g) ?? [];
-  return parts.map((part) => `"${part}"`).join(" ");
 }

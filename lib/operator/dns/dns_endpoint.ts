@@ -44,17 +44,31 @@ export function dnsEndpointName(binding: string): string {
   return `culvert-${binding}`.slice(0, 253);
 }
 
-/** What external-dns says of an object; older ones only say which generation they have seen. */
+/**
+ * What external-dns says of an object: its conditions Accepted and Ready, from 0.23 on; older ones only
+ * say which generation they have seen.
+ */
 export function stateOf({ metadata, ...rest }: KubeObject): Verdict {
   const { observedGeneration, conditions = [] } = (rest["status"] ?? {}) as {
     observedGeneration?: number;
     conditions?: readonly Condition[];
   };
-  const bad = conditions.find(({ type, status }) =>
-    ["Accepted", "Ready"].includes(type) && status === "False"
+  const { generation = 0 } = metadata;
+  const own = conditions.filter(({ type }) => ["Accepted", "Ready"].includes(type));
+  const current = own.filter(({ observedGeneration: of = observedGeneration }) =>
+    of === undefined || of >= generation
   );
-  if (bad) return no(bad.reason || "NotReady", `external-dns: ${bad.message}`);
-  return observedGeneration !== undefined && observedGeneration >= (metadata.generation ?? 0)
+  const fault = current.find(({ status }) => status === "False") ??
+    current.find(({ status }) => status === "Unknown");
+  if (fault) {
+    const { reason, message, status } = fault;
+    const verdict = status === "False" ? no : unknown;
+    return verdict(reason || "NotReady", `external-dns: ${message || fault.type}`);
+  }
+  const isReady = own.length > 0
+    ? current.some(({ type }) => type === "Ready")
+    : observedGeneration !== undefined && observedGeneration >= generation;
+  return isReady
     ? yes("RecordsMade")
     : unknown("Pending", "external-dns has not looked at the records yet");
 }

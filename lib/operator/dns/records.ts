@@ -1,5 +1,9 @@
 /** DNS records of hostnames, whoever keeps them. */
 
+/** Of a name as text: 255 bytes with lengths of labels and the root (RFC 1035). */
+const maxNameLength = 253;
+const maxLabelLength = 63;
+
 /** One hostname and what its record points at. */
 export interface DnsRecord {
   /** Lower case, without a dot at the end; may begin with `*.`. */
@@ -17,10 +21,33 @@ export interface OldRecord extends DnsRecord {
   readonly former?: readonly RecordData[] | undefined;
 }
 
-/** The type of the record that points at a name or an address. */
-export function recordTypeOf(target: string): DnsRecord["type"] {
-  if (/^\d{1,3}(?:\.\d{1,3}){3}$/.test(target)) return "A";
-  return target.includes(":") ? "AAAA" : "CNAME";
+/** What records point at, in the form in which DNS servers have it; undefined for what is neither. */
+export function recordDataOf(target: string): RecordData | undefined {
+  if (target.includes(":")) {
+    const host = URL.parse(`http://[${target}]/`)?.hostname;
+    return host === undefined ? undefined : { type: "AAAA", target: host.slice(1, -1) };
+  }
+  const name = target.toLowerCase().replace(/\.$/, "");
+  // No top-level domain is a number.
+  if (!/(?:^|\.)\d+$/.test(name)) return isName(name) ? { type: "CNAME", target: name } : undefined;
+  const parts = name.split(".");
+  const isAddress = parts.length === 4 &&
+    parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
+  return isAddress ? { type: "A", target: name } : undefined;
+}
+
+/** Whether a name fits into DNS (RFC 1035 section 2.3.4). */
+export function isName(name: string): boolean {
+  const labels = name.split(".");
+  return name.length <= maxNameLength &&
+    labels.every((label) => label.length >= 1 && label.length <= maxLabelLength);
+}
+
+/** Names between a name and its zone's apex, without both: one of them may delegate the name. */
+export function namesBetween(name: string, zone: string): readonly string[] {
+  if (!name.endsWith(`.${zone}`)) return [];
+  const labels = name.slice(0, -zone.length - 1).split(".");
+  return labels.slice(1).map((_, index) => `${labels.slice(index + 1).join(".")}.${zone}`);
 }
 
 /** Where the record's owner is written: under a label of its own, beside the record. */

@@ -1,12 +1,22 @@
-/** A real bind9 with a zone that takes signed updates. */
+/** A real bind9 with two zones that take signed updates. */
 import { run } from "../../e2e/command.ts";
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
-import type { TsigKey } from "../../../lib/operator/dns/message.ts";
+import type { TsigKey } from "../../../lib/operator/dns/tsig.ts";
 
 const named = "/usr/sbin/named";
 export const zone = "a.example.com";
+/** A second one. */
+export const otherZone = "b.example.com";
+/** A part of the first one that other name servers are to have. */
+export const delegatedZone = `sub.${zone}`;
 const secret = "c2VjcmV0IGZvciB1cGRhdGVzIG9mIHRoZSB6b25lISE=";
+
+const zones = [zone, otherZone];
+
+function zoneStatement(folder: string, name: string): string {
+  return `zone "${name}" { type primary; file "${folder}/${name}"; allow-update { key "culvert."; }; };`;
+}
 
 export const hasBind = (() => {
   try {
@@ -39,13 +49,15 @@ export class Bind implements AsyncDisposable {
         managed-keys-directory "${folder}"; dnssec-validation no; };
       controls { };
       key "culvert." { algorithm hmac-sha256; secret "${secret}"; };
-      zone "${zone}" { type primary; file "${folder}/zone"; allow-update { key "culvert."; }; };\n`,
+      ${zones.map((name) => zoneStatement(folder, name)).join("\n")}\n`,
     );
+    const soa = (name: string) =>
+      `$TTL 60\n@ IN SOA ns.${name}. root.${name}. 1 60 60 60 60\n@ IN NS ns.${name}.\nns IN A 127.0.0.1\n`;
     await Deno.writeTextFile(
-      `${folder}/zone`,
-      `$TTL 60\n@ IN SOA ns.${zone}. root.${zone}. 1 60 60 60 60\n@ IN NS ns.${zone}.\nns IN A 127.0.0.1\n` +
-        `taken IN A 192.0.2.1\n`,
+      `${folder}/${zone}`,
+      `${soa(zone)}taken IN A 192.0.2.1\nsub IN NS ns.sub\nns.sub IN A 127.0.0.1\n`,
     );
+    await Deno.writeTextFile(`${folder}/${otherZone}`, soa(otherZone));
     const args = ["-g", "-c", `${folder}/named.conf`, "-n", "1"];
     const process = new Deno.Command(named, { args, stdout: "null", stderr: "null" }).spawn();
     const bind = new Bind(port, folder, process);
@@ -82,11 +94,12 @@ export class Bind implements AsyncDisposable {
     return code === 0 ? stdout.trim() : "";
   }
 
-  /** All records of the zone: `NAME TYPE DATA`. */
+  /** All records of both zones: `NAME TYPE DATA`. */
   async transfer(): Promise<readonly string[]> {
     const args = ["@127.0.0.1", "-p", String(this.port), "+onesoa", "+nocomments", "+nostats"];
-    const { stdout } = await run("dig", [...args, "+nocmd", zone, "AXFR"]);
-    return stdout.split("\n").filter((line) => line.includes("\tIN\t")).map((line) => {
+    const all = zones.map((name) => run("dig", [...args, "+nocmd", name, "AXFR"]));
+    const text = (await Promise.all(all)).map(({ stdout }) => stdout).join("\n");
+    return text.split("\n").filter((line) => line.includes("\tIN\t")).map((line) => {
       const [name, , , type, ...data] = line.split(/\s+/);
       return `${name} ${type} ${data.join(" ")}`;
     });

@@ -1,0 +1,183 @@
+/** Which records a binding's hostnames get, and what is said of those that get none. */
+import assert from "node:assert/strict";
+import type { KubeObject } from "../../lib/kube/objects.ts";
+import { secrets } from "../../lib/kube/resources.ts";
+import { clusterTunnels, tunnelBindings } from "../../lib/operator/api/crds.ts";
+import { namesBetween, recordDataOf } from "../../lib/operator/dns/records.ts";
+import { SilentServers } from "../../lib/operator/dns/silent_servers.ts";
+import type { DnsOutcome } from "../../lib/operator/dns/rfc2136.ts";
+import { eventually } from "../support/deadline.ts";
+import { FakeCloudflare } from "../support/fake_cloudflare.ts";
+import { Cluster, conditionsOf, route, tunnelSpec } from "./harness.ts";
+
+Deno.test("a target is a name or an address in its canonical form, or nothing", () => {
+  const cases: [string, string | undefined][] = [
+    ["relay.example.com", "CNAME relay.example.com"],
+    ["Relay.Example.COM.", "CNAME relay.example.com"],
+    ["localhost", "CNAME localhost"],
+    ["192.0.2.7", "A 192.0.2.7"],
+    ["2001:DB8::0007", "AAAA 2001:db8::7"],
+    ["::ffff:192.0.2.1", "AAAA ::ffff:c000:201"],
+    ...["300.1.1.1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1::2::3", "1:2:3", "zz::1", "", ".", "a..b"]
+      .map((text): [string, undefined] => [text, undefined]),
+    ["x".repeat(64), undefined],
+  ];
+  for (const [text, expected] of cases) {
+    const data = recordDataOf(text);
+    assert.equal(data && `${data.type} ${data.target}`, expected, text);
+  }
+});
+
+Deno.test("names between a hostname and its zone are those that could be delegated", () => {
+  assert.deepEqual(namesBetween("a.b.example.com", "example.com"), ["b.example.com"]);
+  assert.deepEqual(namesBetween("*.a.b.example.com", "example.com"), [
+    "a.b.example.com",
+    "b.example.com",
+  ]);
+  assert.deepEqual(namesBetween("a.example.com", "example.com"), []);
+  assert.deepEqual(namesBetween("example.com", "example.com"), []);
+});
+
+Deno.test("a silent name server is left alone for a while, and others are not", async () => {
+  let nowMs = 0;
+  const servers = new SilentServers(10_000, () => nowMs);
+  const asked: string[] = [];
+  const ask = (server: string, outcome: DnsOutcome) =>
+    servers.unlessSilent(server, () => {
+      asked.push(server);
+      return Promise.resolve(outcome);
+    });
+  const silent: DnsOutcome = { kind: "unreachable", reason: "no answer" };
+  assert.equal(await ask("one", silent), silent);
+  assert.equal(await ask("one", { kind: "done" }), silent);
+  assert.deepEqual(await ask("two", { kind: "done" }), { kind: "done" });
+  assert.deepEqual(asked, ["one", "two"]);
+  nowMs = 10_000;
+  assert.deepEqual(await ask("one", { kind: "done" }), { kind: "done" });
+  assert.deepEqual(await ask("one", { kind: "done" }), { kind: "done" });
+});
+
+function rfc2136(more: Record<string, unknown> = {}) {
+  return {
+    ...{ provider: "RFC2136", target: "relay.example.net", zone: "example.com" },
+    ...{ server: "ns.example.com:53", secretRef: { name: "tsig" }, ...more },
+  };
+}
+
+function putKey({ kube }: Cluster): void {
+  const data = { keyname: btoa("culvert"), secret: btoa(btoa("x".repeat(32))) };
+  kube.put(secrets, { metadata: { name: "tsig", namespace: "apps" }, data });
+}
+
+Deno.test("a name server that hangs does not hold up hundreds of names, and routes are published", async () => {
+  const cluster = new Cluster();
+  putKey(cluster);
+  let exchanges = 0;
+  cluster.exchange = () => {
+    exchanges++;
+    return Promise.reject(new Error("ns.example.com:53 did not answer in time"));
+  };
+  cluster.putTunnel({ dns: rfc2136() });
+  const names = Array.from({ length: 16 }, (_, index) => `name${index}`);
+  for (const binding of ["one", "two", "three"]) {
+    const routes = names.map((name) => route(name, `${name}.${binding}.example.com`));
+    cluster.putBinding(binding, routes);
+  }
+  await using _ = cluster.start();
+  for (const binding of ["one", "two", "three"]) {
+    await cluster.condition(tunnelBindings, binding, "Programmed", "Programmed");
+    await cluster.condition(tunnelBindings, binding, "DNSReady", "Unreachable");
+  }
+  assert.ok(exchanges < 48, `${exchanges} questions about 48 names`);
+});
+
+Deno.test("hostnames that can't have a record are named with the reason, and the others get theirs", async () => {
+  const api = new FakeCloudflare();
+  const cluster = new Cluster();
+  cluster.cloudflare = api.fetch;
+  putKey(cluster);
+  cluster.kube.put(secrets, {
+    metadata: { name: "cloudflare", namespace: "apps" },
+    data: { token: btoa(api.token) },
+  });
+  const cases: Record<string, [string, string, RegExp]> = {
+    apex: ["example.com", "ApexNeedsAddress", /apex of its zone.*set dns.target to an IP address/],
+    outside: ["shop.example.org", "NotInZone", /shop.example.org is not in the zone example.com/],
+    // A record's owner is at a name that is nine characters longer.
+    long: [`${"a.".repeat(117)}example.com`, "NameTooLong", /its owner's record is at _culvert\./],
+  };
+  cluster.putTunnel({ dns: rfc2136() });
+  for (const [name, [hostname]] of Object.entries(cases)) {
+    cluster.putBinding(name, [route("main", hostname)]);
+  }
+  await using _ = cluster.start();
+  for (const [name, [, reason, message]] of Object.entries(cases)) {
+    const condition = await cluster.condition(tunnelBindings, name, "DNSReady", reason);
+    assert.match(condition.message, message);
+    await cluster.condition(tunnelBindings, name, "Programmed", "Programmed");
+  }
+  // Cloudflare answers for a CNAME at the apex with addresses.
+  const dns = { ...rfc2136(), provider: "Cloudflare", secretRef: { name: "cloudflare" } };
+  cluster.putTunnel({ dns });
+  await cluster.condition(tunnelBindings, "apex", "DNSReady", "RecordsMade");
+  assert.deepEqual(api.contents("CNAME", "example.com"), ["relay.example.net"]);
+});
+
+Deno.test("a target that is no address leaves the records that are there", async () => {
+  const api = new FakeCloudflare();
+  const cluster = new Cluster();
+  cluster.cloudflare = api.fetch;
+  cluster.kube.put(secrets, {
+    metadata: { name: "cloudflare", namespace: "apps" },
+    data: { token: btoa(api.token) },
+  });
+  const dns = { provider: "Cloudflare", zone: api.zone, secretRef: { name: "cloudflare" } };
+  cluster.putTunnel({ dns: { ...dns, target: "192.0.2.7" } });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  cluster.putTunnel({ dns: { ...dns, target: "2001:db8" } });
+  const { message } = await cluster.condition(tunnelBindings, "shop", "DNSReady", "TargetInvalid");
+  assert.match(message, /dns.target 2001:db8 is no name and no IP address/);
+  assert.deepEqual(api.contents("A", "shop.example.com"), ["192.0.2.7"]);
+  cluster.putTunnel({ dns: { ...dns, target: "2001:db8::8" } });
+  await cluster.ready(tunnelBindings, "shop");
+  await eventually(
+    () => api.contents("AAAA", "shop.example.com").join() === "2001:db8::8",
+    "the AAAA record",
+  );
+  assert.deepEqual(api.contents("A", "shop.example.com"), []);
+});
+
+Deno.test("a ClusterTunnel's records use the Secret in the operator's namespace, and no other", async () => {
+  const api = new FakeCloudflare();
+  const cluster = new Cluster();
+  cluster.cloudflare = api.fetch;
+  const token = { data: { token: btoa(api.token) } };
+  // A namespace that uses the tunnel can't put its own token there.
+  cluster.kube.put(secrets, { metadata: { name: "cloudflare", namespace: "apps" }, ...token });
+  cluster.kube.put(clusterTunnels, {
+    metadata: { name: "shared" },
+    spec: tunnelSpec({
+      allowedBindings: { namespaces: "All" },
+      dns: {
+        ...{ provider: "Cloudflare", target: "relay.example.net", zone: api.zone },
+        secretRef: { name: "cloudflare" },
+      },
+    }),
+  });
+  const tunnel = { kind: "ClusterTunnel", name: "shared" };
+  cluster.putBinding("shop", [route("main", "shop.example.com")], tunnel);
+  await using _ = cluster.start();
+  const { message } = await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
+  assert.match(message, /There is no Secret ops\/cloudflare with the key token/);
+  assert.equal(api.calls.length, 0);
+  cluster.kube.put(secrets, { metadata: { name: "cloudflare", namespace: "ops" }, ...token });
+  cluster.putBinding("shop", [route("main", "store.example.com")], tunnel);
+  await cluster.ready(tunnelBindings, "shop");
+  assert.deepEqual(api.contents("CNAME", "store.example.com"), ["relay.example.net"]);
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  const shop = (): KubeObject | undefined => cluster.kube.read(tunnelBindings, "apps", "shop");
+  await eventually(() => shop() === undefined, () => JSON.stringify(conditionsOf(shop())), 60_000);
+  assert.equal(api.records.size, 0);
+});
