@@ -1,5 +1,5 @@
 /**
- * Both charts over a table of values files: those that are good render to what the API server takes,
+ * The charts of the programs over a table of values files: those that are good render to what the API server takes,
  * and print the notes that they name; the others are refused with a message that names the value.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
@@ -8,6 +8,7 @@ import { parse } from "yaml";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { readServices } from "../../lib/config/entries/services.ts";
 import { readTargets } from "../../lib/config/entries/targets.ts";
+import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { run } from "../e2e/command.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
@@ -18,11 +19,17 @@ import { learnForeignKinds } from "./foreign_kinds.ts";
 import { chartFolder, type ChartName, type Manifest, manifests, only, render } from "./helm.ts";
 import { must } from "./tools.ts";
 
-const charts: readonly ChartName[] = ["relay", "agent"];
+const charts: readonly ChartName[] = ["relay", "agent", "operator"];
 const valuesFolder = fileURLToPath(new URL("values/", import.meta.url));
 
 /** Namespaces that values files and examples name; a server-side dry run wants them there. */
-const namespaces = ["culvert", "argocd", "cert-manager"];
+const namespaces = ["culvert", "argocd", "cert-manager", "shop", "blog"];
+
+const parsers = {
+  relay: parseRelayOptions,
+  agent: parseAgentOptions,
+  operator: parseOperatorOptions,
+};
 
 interface ValuesFile {
   readonly name: string;
@@ -109,14 +116,15 @@ for (const chart of charts) {
   );
 
   Deno.test(`culvert-${chart}: each option that the chart can pass is the program's`, () => {
-    const parse = chart === "relay" ? parseRelayOptions : parseAgentOptions;
-    const parsed = parse(["--help"], {});
+    const parsed = parsers[chart](["--help"], {});
     ok(parsed.kind === "help");
     const known = new Set([...parsed.text.matchAll(/--([a-z][\w-]*)/g)].map((m) => m[1]!));
-    const template = Deno.readTextFileSync(`${chartFolder(chart)}/templates/deployment.yaml`);
+    const template = ["deployment.yaml", "_options.tpl"].map((name) =>
+      Deno.readTextFileSync(`${chartFolder(chart)}/templates/${name}`)
+    ).join("\n");
     const passed = [
       ...template.matchAll(/^ +- (?:\{\{ printf ")?--([a-z][\w-]*)/gm),
-      ...template.matchAll(/^ +"([a-z][\w-]*)" \.Values\./gm),
+      ...template.matchAll(/^ +\(list "([a-z][\w-]*)" \.Values\./gm),
     ].map((found) => found[1]!);
     ok(passed.length > 10, `${passed.length} options were found`);
     deepEqual(passed.filter((option) => !known.has(option)), []);
@@ -426,7 +434,8 @@ Deno.test("the charts: on the host's network a pod that has gone is what helm --
     const relay = [...oneCluster, ...mutualTls, "--set", "directory.url=redis://r:6379"];
     const secrets = ["--set", "relayToken=0123456789abcdef"];
     const agent = ["--set", "serverURL=wss://relay.example.com/connect,existingSecret=token"];
-    const args = [...chart === "relay" ? [...relay, ...secrets] : agent, ...more];
+    const needed = { relay: [...relay, ...secrets], agent, operator: [] };
+    const args = [...needed[chart], ...more];
     const deployment = only(await manifests(chart, args), "Deployment");
     const [, text] = /^ {2}strategy:\n((?: {4}.*\n)+)/m.exec(deployment)!;
     return text!.trim().split(/\s*\n\s*/).join(", ");

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { type CommandResult, run } from "../e2e/command.ts";
 
 /** A chart by its short name. */
-export type ChartName = "relay" | "agent";
+export type ChartName = "relay" | "agent" | "operator";
 
 /** Where a chart's folder is. */
 export function chartFolder(chart: ChartName): string {

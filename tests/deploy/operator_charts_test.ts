@@ -4,7 +4,9 @@ import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
 import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { crdOf, ownKinds } from "../../lib/operator/api/crds.ts";
+import type { KubeObject } from "../../lib/kube/objects.ts";
 import { run } from "../e2e/command.ts";
+import { allowsFrom, allowsTo, isAbout } from "../support/network_policy_verdicts.ts";
 
 interface Rule {
   readonly apiGroups: readonly string[];
@@ -40,18 +42,16 @@ async function rendered(chart: string, ...set: string[]): Promise<Manifest[]> {
     .filter((manifest) => manifest !== null);
 }
 
-for (const chart of ["culvert-operator", "culvert-crds"]) {
-  Deno.test(`${chart}: helm lint finds nothing`, async () => {
-    const { code, stdout, stderr } = await run("helm", ["lint", "--strict", folder(chart)]);
-    equal(code, 0, stdout + stderr);
-  });
+Deno.test("culvert-crds: helm lint finds nothing", async () => {
+  const { code, stdout, stderr } = await run("helm", ["lint", "--strict", folder("culvert-crds")]);
+  equal(code, 0, stdout + stderr);
+});
 
-  Deno.test(`${chart}: a misspelt value is refused by its name`, async () => {
-    const { code, stderr } = await template(chart, "kepe=true");
-    equal(code, 1);
-    match(stderr, /kepe/);
-  });
-}
+Deno.test("culvert-crds: a misspelt value is refused by its name", async () => {
+  const { code, stderr } = await template("culvert-crds", "kepe=true");
+  equal(code, 1);
+  match(stderr, /kepe/);
+});
 
 Deno.test("culvert-crds: the kinds are those that the operator reads, and stay unless asked", async () => {
   const kinds = await rendered("culvert-crds");
@@ -137,6 +137,57 @@ Deno.test("culvert-operator: the image can be named by its digest", async () => 
   const digest = `sha256:${"a".repeat(64)}`;
   const manifests = await rendered("culvert-operator", `image.digest=${digest}`);
   match(JSON.stringify(manifests), new RegExp(`culvert-operator@${digest}`));
+});
+
+/** The operator chart's NetworkPolicy. */
+async function policy(...set: string[]): Promise<KubeObject> {
+  const manifests = await rendered("culvert-operator", ...set);
+  return manifests.find(({ kind }) => kind === "NetworkPolicy") as unknown as KubeObject;
+}
+
+Deno.test("culvert-operator: its NetworkPolicy lets in what asks it, and out to what it asks", async () => {
+  const anywhere = { ip: "203.0.113.10" };
+  const agent = {
+    ...{ ip: "10.1.0.1", namespace: "shop" },
+    labels: { "app.kubernetes.io/name": "culvert-agent" },
+  };
+  const wide = await policy();
+  ok(allowsFrom(wide, anywhere, 8083));
+  equal(allowsFrom(wide, anywhere, 9443), false);
+  ok(allowsFrom(await policy("injection.mode=webhook"), anywhere, 9443));
+  ok(allowsTo(wide, anywhere, 53, "UDP") && allowsTo(wide, anywhere, 8444));
+  equal(allowsTo(wide, anywhere, 443, "UDP"), false);
+
+  const narrow = await policy(
+    ...["networkPolicy.relayPorts={8444}", "networkPolicy.apiServerCIDR=192.0.2.1/32"],
+    "networkPolicy.healthFrom[0].ipBlock.cidr=10.0.0.0/8",
+  );
+  ok(allowsTo(narrow, anywhere, 8444) && allowsTo(narrow, { ip: "192.0.2.1" }, 6443));
+  for (const port of [80, 443, 6443]) equal(allowsTo(narrow, anywhere, port), false, `${port}`);
+  ok(allowsTo(narrow, agent, 8081), "agents are asked for their tables");
+  equal(allowsTo(narrow, { ...agent, labels: {} }, 8081), false);
+  equal(allowsFrom(narrow, anywhere, 8083), false);
+  equal(
+    allowsTo(await policy("controllers={clusters}", "networkPolicy.relayPorts={1}"), agent, 8081),
+    false,
+  );
+
+  const pod = (await rendered("culvert-operator")).find(({ kind }) => kind === "Deployment")!;
+  const { template } = pod.spec as { template: { metadata: { labels: Record<string, string> } } };
+  ok(isAbout(wide, template.metadata.labels));
+});
+
+Deno.test("culvert-operator: a budget keeps one of several replicas, and no node with the only one", async () => {
+  const budget = async (...set: string[]) => {
+    const manifests = await rendered("culvert-operator", ...set);
+    const found = manifests.find(({ kind }) => kind === "PodDisruptionBudget");
+    const { selector: _, ...rest } = found?.spec ?? {};
+    return rest;
+  };
+  deepEqual(await budget(), {});
+  deepEqual(await budget("replicas=2"), { minAvailable: 1 });
+  deepEqual(await budget("replicas=3", "pdb.maxUnavailable=1"), { maxUnavailable: 1 });
+  deepEqual(await budget("replicas=2", "pdb.enabled=false"), {});
 });
 
 /** As much of a webhook or of a policy's constraints as is looked at. */

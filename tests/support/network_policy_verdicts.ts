@@ -28,7 +28,8 @@ interface Peer {
 
 interface Port {
   readonly protocol: string;
-  readonly port: number | string;
+  /** Every port where it is left out. */
+  readonly port?: number | string;
 }
 
 interface Rule {
@@ -105,10 +106,12 @@ function hasPort(
   protocol: string,
 ): boolean {
   if (!ports || ports.length === 0) return true;
-  return ports.some((allowed) =>
-    allowed.protocol === protocol &&
-    (typeof allowed.port === "number" ? allowed.port : endpoint.ports?.[allowed.port]) === port
-  );
+  return ports.some((allowed) => {
+    if (allowed.protocol !== protocol) return false;
+    if (allowed.port === undefined) return true;
+    const number = typeof allowed.port === "string" ? endpoint.ports?.[allowed.port] : allowed.port;
+    return number === port;
+  });
 }
 
 /** IPv4 alone. */
