@@ -8,12 +8,13 @@ import { healthApp } from "./lib/operator/health.ts";
 import { HttpServer } from "./lib/runtime/node/http_server.ts";
 import { exitLogged, setUpLog } from "./lib/runtime/node/log.ts";
 import { logUncaughtErrors } from "./lib/runtime/node/uncaught_errors.ts";
+import { drainCommand } from "./lib/runtime/node/operator/drain_command.ts";
 import { makeOperator } from "./lib/runtime/node/operator/parts.ts";
 import { listenOn, runProgram, untilSignalled } from "./lib/runtime/node/program.ts";
 
 /** Open connections to the health listener. */
 const maxHealthConnections = 256;
-const program = { name: "operator", parse: parseOperatorOptions };
+const program = { name: "operator", parse: parseOperatorOptions, commands: [drainCommand] };
 
 await runProgram(program, async (options) => {
   const log = setUpLog({ program: "operator", level: options.logLevel, format: options.logFormat });

@@ -3,7 +3,12 @@ import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
 import { type KubeConnection, readKubeConnection } from "./kube_connection.ts";
 import { type OptionValues, plainValues, type SetValues } from "./options/option_table.ts";
-import { type Environment, type Parsed, parseOptions } from "./options/options.ts";
+import {
+  type Environment,
+  type Parsed,
+  parseOptions,
+  type ReadOptions,
+} from "./options/options.ts";
 import { operatorProgram, type operatorTable } from "./tables/operator.ts";
 
 const composed = ["kubeconfig", "namespace", "watchNamespaces"] as const;
@@ -29,21 +34,26 @@ export function parseOperatorOptions(
   env: Environment,
 ): Parsed<OperatorOptions> {
   const parsed = parseOptions(operatorProgram, argv, env);
-  if (parsed.kind !== "run") return parsed;
-  const { values, origins, warnings } = parsed.options;
+  return parsed.kind === "run"
+    ? { kind: "run", options: operatorOptionsOf(parsed.options, env) }
+    : parsed;
+}
+
+/** What the values come to. @throws {ConfigError} */
+export function operatorOptionsOf(
+  { values, origins, warnings }: ReadOptions<typeof operatorTable>,
+  env: Environment,
+): OperatorOptions {
   checkLifetimes(values);
   checkControllers(values);
   const connection = readKubeConnection(values.kubeconfig, origins.kubeconfig, env);
-  return {
-    kind: "run",
-    options: deepFreeze({
-      ...plainValues(values, composed),
-      connection,
-      namespace: values.namespace ?? connection.namespace,
-      watchNamespaces: [...new Set(values.watchNamespaces ?? [])],
-      warnings,
-    }),
-  };
+  return deepFreeze({
+    ...plainValues(values, composed),
+    connection,
+    namespace: values.namespace ?? connection.namespace,
+    watchNamespaces: [...new Set(values.watchNamespaces ?? [])],
+    warnings,
+  });
 }
 
 function checkControllers(

@@ -7,6 +7,7 @@ import {
   streamsProgram,
 } from "./commands/admin_options.ts";
 import { argocdSecretProgram } from "./commands/argocd_options.ts";
+import { drainProgram } from "./commands/drain_options.ts";
 import { kubeconfigProgram } from "./commands/kubeconfig_options.ts";
 import { tokenProgram } from "./commands/token_options.ts";
 import type { Program } from "./options/option_table.ts";
@@ -39,4 +40,5 @@ export const commands: readonly Program[] = [
   accessLoginProgram,
   accessLogoutProgram,
   accessKubectlTokenProgram,
+  drainProgram,
 ];

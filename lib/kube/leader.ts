@@ -15,6 +15,11 @@ export interface LeaderOptions {
   /** Unique among replicas and their restarts. */
   readonly identity: string;
   readonly log: Log;
+  /**
+   * Does not wait for a holder to give the Lease back, but takes it once, and acts when that holder
+   * must have stopped.
+   */
+  readonly takesOver?: boolean;
   readonly timing?: LeaderTiming;
 }
 
@@ -43,10 +48,16 @@ export class Leader {
   readonly #timing: LeaderTiming;
   /** When the last renewal that succeeded was begun. */
   #renewedMs = -Infinity;
+  /** Whether the Lease may be taken from a holder that renews it. */
+  #mayOust: boolean;
+  /** Whether it was, from one that may not know yet. */
+  #hasOusted = false;
+  #keepMs = 0;
   #seen: { readonly version: string; readonly atMs: number; readonly isFree: boolean } | undefined;
 
   constructor(options: LeaderOptions) {
     this.#options = options;
+    this.#mayOust = options.takesOver ?? false;
     this.#timing = options.timing ?? defaultTiming;
   }
 
@@ -73,6 +84,9 @@ export class Leader {
 
   async #lead(signal: AbortSignal, act: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const { log, identity } = this.#options;
+    await this.#untilOthersStopped(signal);
+    if (signal.aborted) return await this.#release();
+    if (!this.leads) return;
     log.info("Leads", { identity });
     const lost = new AbortController();
     const acting = act(lost.signal);
@@ -87,6 +101,22 @@ export class Leader {
     log.warn("Leads no longer: the Lease was not renewed in time", { identity });
   }
 
+  /** When the signal is aborted, others do not get the Lease before this time is over. */
+  keep(ms: number): void {
+    this.#keepMs = ms;
+  }
+
+  /** A holder that can't renew acts until its deadline. */
+  async #untilOthersStopped(signal: AbortSignal): Promise<void> {
+    if (!this.#hasOusted) return;
+    const untilMs = performance.now() + this.#timing.renewDeadlineMs;
+    while (!signal.aborted && performance.now() < untilMs) {
+      await delay(Math.min(this.#timing.retryMs, untilMs - performance.now()), signal);
+      await this.#tryRenew();
+    }
+    this.#hasOusted = false;
+  }
+
   /** Creates, takes or renews the Lease; whether this replica holds it now. */
   async #tryRenew(): Promise<boolean> {
     const beganMs = performance.now();
@@ -96,7 +126,10 @@ export class Leader {
         this.#renewedMs = -Infinity;
         return false;
       }
-      const written = await this.#write(lease, { isHeld: true });
+      const written = await this.#write(lease, { heldMs: this.#timing.leaseMs });
+      if (this.#mayOust) this.#hasOusted = lease !== undefined && this.#isHeldByOther(lease);
+      // Once: who takes the Lease from this one keeps it.
+      this.#mayOust = false;
       this.#note(written, false);
       this.#renewedMs = beganMs;
       return true;
@@ -114,12 +147,25 @@ export class Leader {
   }
 
   #mayTake(lease: KubeObject): boolean {
-    const { holderIdentity = "" } = specOf(lease);
-    if (holderIdentity === this.#options.identity) return true;
-    this.#note(lease, holderIdentity === "");
+    if (specOf(lease).holderIdentity === this.#options.identity) return true;
+    this.#note(lease, !this.#isHeldByOther(lease));
     const { atMs, isFree } = this.#seen!;
     // Clocks of machines differ: what counts is how long this one has seen no renewal.
-    return isFree || performance.now() - atMs >= this.#timing.leaseMs;
+    return isFree || this.#mayOust || performance.now() - atMs >= this.#heldMs(lease);
+  }
+
+  #isHeldByOther(lease: KubeObject): boolean {
+    const { holderIdentity = "" } = specOf(lease);
+    return holderIdentity !== "" && holderIdentity !== this.#options.identity;
+  }
+
+  /** A holder may ask for a longer time than is usual here. */
+  #heldMs(lease: KubeObject): number {
+    const { leaseMs } = this.#timing;
+    const { leaseDurationSeconds = 0 } = specOf(lease);
+    return leaseDurationSeconds > Math.ceil(leaseMs / 1_000)
+      ? leaseDurationSeconds * 1_000
+      : leaseMs;
   }
 
   #note(lease: KubeObject, isFree: boolean): void {
@@ -130,15 +176,15 @@ export class Leader {
 
   async #write(
     lease: KubeObject | undefined,
-    { isHeld }: { isHeld: boolean },
+    { heldMs }: { heldMs: number },
   ): Promise<KubeObject> {
     const { client, namespace, name, identity } = this.#options;
     const before = lease ? specOf(lease) : {};
     const now = new Date().toISOString().replace("Z", "000Z");
     const isSame = before.holderIdentity === identity;
     const spec: LeaseSpec = {
-      holderIdentity: isHeld ? identity : "",
-      leaseDurationSeconds: isHeld ? Math.ceil(this.#timing.leaseMs / 1_000) : 1,
+      holderIdentity: heldMs > 0 ? identity : "",
+      leaseDurationSeconds: Math.max(1, Math.ceil(heldMs / 1_000)),
       acquireTime: isSame ? before.acquireTime ?? now : now,
       renewTime: now,
       leaseTransitions: (before.leaseTransitions ?? 0) + (isSame || !lease ? 0 : 1),
@@ -151,7 +197,7 @@ export class Leader {
     try {
       const lease = await this.#read();
       if (lease && specOf(lease).holderIdentity === this.#options.identity) {
-        await this.#write(lease, { isHeld: false });
+        await this.#write(lease, { heldMs: this.#keepMs });
       }
     } catch (error) {
       this.#options.log.debug("The Lease could not be given back", { error: String(error) });

@@ -10,8 +10,9 @@ import type { Verdict } from "./conditions.ts";
 import {
   conditionsWithReady,
   type Context,
+  holdObject,
   isOrphaned,
-  setFinalizers,
+  releaseObject,
   titleOf,
   writeStatus,
 } from "./context.ts";
@@ -112,10 +113,12 @@ export class BindingReconciler {
     const before = statusOf(object);
     const isKnown = all.every((it) => before.registered?.some((known) => isSame(known, it))) &&
       isEqual(before.dns ?? [], records);
-    if (isKnown) return object;
-    if (!object.metadata.finalizers?.includes(finalizer)) {
-      await setFinalizers(this.#context, tunnelBindings, "bindings", object, [finalizer]);
+    const isOutside = all.length > 0 || records.length > 0;
+    // A drain may have taken it off, before the operator was installed again.
+    if (isOutside && !object.metadata.finalizers?.includes(finalizer)) {
+      await holdObject(this.#context, tunnelBindings, "bindings", object);
     }
+    if (isKnown) return object;
     const { name, namespace = "", uid = "" } = object.metadata;
     const written = await this.#context.client.apply(tunnelBindings, {
       metadata: { name, namespace, uid },
@@ -171,7 +174,7 @@ export class BindingReconciler {
     const left = await this.#removeAll(object, this.#withoutRetained(registered));
     const records = await this.#removeRecords(object);
     if (left.length > 0 || !records) return this.#retryMs;
-    await setFinalizers(this.#context, tunnelBindings, "bindings", object, []);
+    await releaseObject(this.#context.client, tunnelBindings, object);
     return undefined;
   }
 

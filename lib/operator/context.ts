@@ -1,5 +1,6 @@
 /** What all reconcilers work with. */
 import type { KubeClient } from "../kube/client.ts";
+import { isConflict, isNotFound } from "../kube/errors.ts";
 import type { EventRecorder, EventText } from "../kube/events.ts";
 import { type Condition, keyOf, type KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
@@ -11,6 +12,7 @@ import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay_api.ts";
 import type { Digest, RouteTable } from "./route_table.ts";
 import { isEqual } from "./agent_objects.ts";
+import { finalizer } from "./api/schema.ts";
 import type { Tunnel } from "./tunnels.ts";
 import type { Followed, World } from "./world.ts";
 
@@ -105,19 +107,45 @@ export function conditionsWithReady(
   return conditionsOf(all, conditions, object.metadata.generation);
 }
 
-/** Puts our finalizer on an object, or takes it off. */
-export async function setFinalizers(
+/** Puts our finalizer on an object. */
+export async function holdObject(
   { client, world }: StatusContext,
   resource: Resource,
   kind: Followed,
   { metadata }: KubeObject,
-  finalizers: readonly string[],
 ): Promise<void> {
   const { name, namespace, uid = "" } = metadata;
+  const finalizers = [finalizer];
   const written = await client.apply(resource, {
     metadata: { name, ...namespace !== undefined && { namespace }, uid, finalizers },
   }, "finalizers");
-  if ((written.metadata.finalizers ?? []).length > 0) world.learn(kind, written);
+  world.learn(kind, written);
+}
+
+/** How often an object that changes meanwhile is read anew. */
+const maxReleases = 5;
+
+/** Takes our finalizer off an object, whoever put it there; those of others stay. */
+export async function releaseObject(
+  client: KubeClient,
+  resource: Resource,
+  { metadata }: KubeObject,
+): Promise<void> {
+  const { name, namespace } = metadata;
+  for (let tries = 1;; tries++) {
+    const found = await client.find(resource, { name, namespace });
+    const { uid, resourceVersion, finalizers = [] } = found?.metadata ?? {};
+    if (uid !== metadata.uid || !finalizers.includes(finalizer)) return;
+    const others = finalizers.filter((it) => it !== finalizer);
+    try {
+      const patch = { metadata: { resourceVersion, finalizers: others } };
+      await client.merge(resource, { name, namespace }, patch);
+      return;
+    } catch (error) {
+      if (isNotFound(error)) return;
+      if (!isConflict(error) || tries === maxReleases) throw error;
+    }
+  }
 }
 
 /** Whether the clean-up of a deleted object has failed for so long that the object is let go. */

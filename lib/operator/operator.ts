@@ -46,6 +46,8 @@ export interface OperatorOptions {
   readonly probe: ProbeTargets;
   readonly dns: Rfc2136;
   readonly cloudflare: Cloudflare;
+  /** Whether only what is being deleted is worked on, and nothing new is made. */
+  readonly isDraining?: boolean;
   /** Names this replica in Events. */
   readonly instance: string;
   readonly log: Log;
@@ -189,6 +191,11 @@ export class Operator {
   async findTunnel(namespace: string, name: string): Promise<KubeObject | undefined> {
     const known = this.#world.get("tunnels", keyOf({ namespace, name }));
     return known ?? await this.#options.client.find(tunnels, { namespace, name });
+  }
+
+  /** Deletes what is kept for the clean-up of a namespace's objects. */
+  async forget(namespace: string): Promise<void> {
+    await this.#context.accesses.forgetKept(namespace);
   }
 
   /** Whether nothing is left to do at the moment; for tests. */
@@ -377,6 +384,7 @@ export class Operator {
   }
 
   async #reconcile(kind: string, name: string): Promise<number | undefined> {
+    if (this.#options.isDraining && this.#isLeftAlone(kind, name)) return undefined;
     if (kind === "binding") return await this.#reconcileBinding(name);
     if (kind === "policy") return await this.#policies.reconcile(name);
     if (kind === "service") return await this.#annotations.reconcile(name);
@@ -404,6 +412,15 @@ export class Operator {
   async #releaseOf(key: string): Promise<void> {
     const { namespace } = partsOf(key);
     if (namespace !== undefined) await this.#context.accesses.release(namespace);
+  }
+
+  /** A drain makes nothing, and works on those alone that are being deleted. */
+  #isLeftAlone(kind: string, name: string): boolean {
+    if (kind !== "binding" && kind !== "tunnel") return true;
+    const object = kind === "binding"
+      ? this.#world.get("bindings", name)
+      : this.#latest(name)?.object;
+    return object !== undefined && object.metadata.deletionTimestamp === undefined;
   }
 
   /** A tunnel as the caches have it now, which may be newer than the last compilation. */

@@ -113,6 +113,11 @@ export class RelayAccesses {
     if (!this.#options.isNeeded(namespace)) await this.#kept.forget(namespace);
   }
 
+  /** Nothing of a namespace is cleaned up any more, whatever is left. */
+  async forgetKept(namespace: string): Promise<void> {
+    await this.#kept.forget(namespace);
+  }
+
   /** Texts of a Secret, without white space at their ends; the last ones if the Secret is gone. */
   async lastTokens<Key extends string>(
     namespace: string,

@@ -11,8 +11,9 @@ import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import {
   conditionsWithReady,
   type Context,
+  holdObject,
   isOrphaned,
-  setFinalizers,
+  releaseObject,
   titleOf,
   writeStatus,
 } from "./context.ts";
@@ -137,7 +138,7 @@ export class TunnelReconciler {
     const { resource, object, status } = tunnel;
     const finalizers = object.metadata.finalizers ?? [];
     if (!finalizers.includes(finalizer)) {
-      await setFinalizers(this.#context, resource, kindOf(tunnel), object, [finalizer]);
+      await holdObject(this.#context, resource, kindOf(tunnel), object);
     }
     if (status.id === id && status.endpoint === endpoint) return;
     const { name, namespace, uid = "" } = object.metadata;
@@ -231,7 +232,7 @@ export class TunnelReconciler {
     }
     const { namespace } = object.metadata;
     if (namespace !== undefined) await this.#context.accesses.release(namespace);
-    await setFinalizers(this.#context, tunnel.resource, kindOf(tunnel), object, []);
+    await releaseObject(this.#context.client, tunnel.resource, object);
     this.forget(tunnel.key);
     this.#context.accesses.forget(tunnel.key);
     return undefined;

@@ -2,6 +2,7 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
+import { parseDrainOptions } from "../../lib/config/commands/drain_options.ts";
 import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { crdOf, ownKinds } from "../../lib/operator/api/crds.ts";
 import type { KubeObject } from "../../lib/kube/objects.ts";
@@ -69,13 +70,8 @@ Deno.test("culvert-crds: the kinds are those that the operator reads, and stay u
   for (const { metadata } of loose) equal(metadata.annotations, undefined);
 });
 
-Deno.test("culvert-operator: its arguments are options that the program takes", async () => {
-  const set = ["idPrefix=eu-1", "resync=5m", "watchNamespaces={shop,blog}", "logLevel=debug"];
-  const deployment = (await rendered("culvert-operator", ...set, "agentImage=r.example/agent:1"))
-    .find(({ kind }) => kind === "Deployment")!;
-  const { template } = deployment.spec as {
-    template: { spec: { containers: { args: string[] }[] } };
-  };
+/** An environment with which the program knows an API server. */
+async function withPodEnvironment(check: (env: Record<string, string>) => void): Promise<void> {
   const kubeconfig = await Deno.makeTempFile();
   try {
     await Deno.writeTextFile(
@@ -87,7 +83,20 @@ Deno.test("culvert-operator: its arguments are options that the program takes", 
         "current-context": "x",
       }),
     );
-    const env = { KUBECONFIG: kubeconfig, NAMESPACE: "culvert" };
+    check({ KUBECONFIG: kubeconfig, NAMESPACE: "culvert" });
+  } finally {
+    await Deno.remove(kubeconfig);
+  }
+}
+
+Deno.test("culvert-operator: its arguments are options that the program takes", async () => {
+  const set = ["idPrefix=eu-1", "resync=5m", "watchNamespaces={shop,blog}", "logLevel=debug"];
+  const deployment = (await rendered("culvert-operator", ...set, "agentImage=r.example/agent:1"))
+    .find(({ kind }) => kind === "Deployment")!;
+  const { template } = deployment.spec as {
+    template: { spec: { containers: { args: string[] }[] } };
+  };
+  await withPodEnvironment((env) => {
     const parsed = parseOperatorOptions(template.spec.containers[0]!.args, env);
     ok(parsed.kind === "run");
     const { idPrefix, resyncMs, watchNamespaces, agentImage, namespace, logLevel } = parsed.options;
@@ -99,9 +108,7 @@ Deno.test("culvert-operator: its arguments are options that the program takes", 
       namespace: "culvert",
       logLevel: "debug",
     });
-  } finally {
-    await Deno.remove(kubeconfig);
-  }
+  });
 });
 
 function verbsOf(manifests: readonly Manifest[], resource: string): Set<string> {
@@ -116,8 +123,10 @@ Deno.test("culvert-operator: no rights are for everything, and Secrets can't be 
     const manifests = await rendered("culvert-operator", ...set);
     doesNotMatch(JSON.stringify(manifests.map(({ rules }) => rules)), /"\*"|escalate|impersonate/);
     const secrets = verbsOf(manifests, "secrets");
-    for (const verb of ["list", "watch", "delete"]) equal(secrets.has(verb), false, verb);
+    for (const verb of ["list", "watch"]) equal(secrets.has(verb), false, verb);
     ok(secrets.has("get"));
+    const elsewhere = manifests.filter(({ metadata }) => metadata.namespace !== "culvert");
+    equal(verbsOf(elsewhere, "secrets").has("delete"), false);
   }
 });
 
@@ -131,6 +140,62 @@ Deno.test("culvert-operator: with watchNamespaces there are Roles there, and not
   equal(wide.filter(({ kind }) => kind === "ClusterRole").length, 1);
   const none = await rendered("culvert-operator", "rbac.create=false");
   equal(none.some(({ kind }) => kind.includes("Role")), false);
+});
+
+Deno.test("culvert-operator: before Helm deletes it, its drain runs with its own options", async () => {
+  const set = [
+    "watchNamespaces={shop}",
+    "idPrefix=eu-1",
+    "extraArgs={--cloudflare-api=https://cf.test}",
+  ];
+  const argsOf = (manifest: Manifest | undefined) => {
+    const { template } = manifest!.spec as {
+      template: { spec: { containers: { args: string[] }[] } };
+    };
+    return template.spec.containers[0]!.args;
+  };
+  const manifests = await rendered("culvert-operator", ...set);
+  const job = manifests.find(({ kind }) => kind === "Job")!;
+  equal(job.metadata.annotations!["helm.sh/hook"], "pre-delete");
+  const [word, ...args] = argsOf(job);
+  equal(word, "drain");
+  const own = argsOf(manifests.find(({ kind }) => kind === "Deployment"));
+  deepEqual(args.slice(-own.length), own);
+  const { activeDeadlineSeconds } = job.spec as { activeDeadlineSeconds: number };
+  await withPodEnvironment((env) => {
+    const parsed = parseDrainOptions(args, env);
+    ok(parsed.kind === "run");
+    const { policy, timeoutMs, isForced } = parsed.options;
+    deepEqual({ policy, timeoutMs, isForced }, {
+      ...{ policy: "retain", timeoutMs: 180_000, isForced: true },
+    });
+    ok(activeDeadlineSeconds * 1_000 > timeoutMs, "it ends by itself");
+  });
+  const none = await rendered("culvert-operator", "drain.enabled=false");
+  equal(none.some(({ kind }) => kind === "Job"), false);
+});
+
+Deno.test("culvert-operator: the right to delete what is users' is there while it is uninstalled alone", async () => {
+  const mayDelete = (manifests: readonly Manifest[]) =>
+    manifests.filter(({ rules = [] }) =>
+      rules.some(({ resources, verbs }) =>
+        resources.includes("tunnels") && verbs.includes("delete")
+      )
+    );
+  deepEqual(mayDelete(await rendered("culvert-operator")), []);
+  for (
+    const [places, set] of [[["shop", "blog"], ["watchNamespaces={shop,blog}"]], [
+      [undefined],
+      [],
+    ]] as const
+  ) {
+    const roles = mayDelete(await rendered("culvert-operator", "drain.policy=Delete", ...set));
+    deepEqual(roles.map(({ metadata }) => metadata.namespace), [...places]);
+    for (const { metadata } of roles) {
+      equal(metadata.annotations!["helm.sh/hook"], "pre-delete");
+      match(metadata.annotations!["helm.sh/hook-delete-policy"]!, /hook-succeeded/);
+    }
+  }
 });
 
 Deno.test("culvert-operator: the image can be named by its digest", async () => {

@@ -9,6 +9,7 @@ import {
   parseAccessLoginOptions,
   parseAccessLogoutOptions,
 } from "../../lib/config/access_login_options.ts";
+import { parseDrainOptions } from "../../lib/config/commands/drain_options.ts";
 import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import {
@@ -61,6 +62,7 @@ function ownOptions(): Set<string> {
     parseRelayOptions,
     parseAgentOptions,
     parseOperatorOptions,
+    parseDrainOptions,
     parseKubeconfigOptions,
     parseArgocdSecretOptions,
     parseTokenOptions,
@@ -99,7 +101,7 @@ const otherOptions: Record<string, readonly string[]> = {
     "no-prompt",
   ],
   docker: ["build", "build-arg", "env-file"],
-  helm: ["set", "wait"],
+  helm: ["no-hooks", "set", "wait"],
   "external-dns": ["source"],
   "ingress-nginx": ["enable-ssl-passthrough"],
   kubectl: [

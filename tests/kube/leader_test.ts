@@ -12,9 +12,10 @@ function candidate(
   client: ConstructorParameters<typeof Leader>[0]["client"],
   identity: string,
   timing = { leaseMs: 60_000, renewDeadlineMs: 50_000, retryMs: 10 },
+  takesOver = false,
 ) {
   const leader = new Leader({
-    ...{ client, namespace: "ops", name: "lock", identity, timing, log: keptLog() },
+    ...{ client, namespace: "ops", name: "lock", identity, timing, takesOver, log: keptLog() },
   });
   const stop = new AbortController();
   const terms: AbortSignal[] = [];
@@ -72,4 +73,36 @@ Deno.test("a Lease whose holder is gone is taken once it has not been renewed fo
   await one.stop();
   const after = kube.read(leases, "ops", "lock") as unknown as { spec: Record<string, unknown> };
   assert.equal(after.spec.holderIdentity, "");
+});
+
+Deno.test("who takes the Lease over acts after the one before has stopped, and keeps others away", async () => {
+  const { kube, client } = fakeCluster();
+  const one = candidate(client, "one");
+  await eventually(() => one.terms.length === 1, "the first to lead");
+  const timing = { ...shortTiming, leaseMs: 60_000 };
+  const drain = candidate(client, "drain", timing, true);
+  await eventually(() => drain.terms.length === 1, "the other to lead");
+  assert.equal(one.terms[0]!.aborted, true);
+  assert.equal(one.leader.leads, false);
+  drain.leader.keep(3_600_000);
+  await drain.stop();
+  const { spec } = kube.read(leases, "ops", "lock") as unknown as { spec: Record<string, unknown> };
+  assert.deepEqual([spec.holderIdentity, spec.leaseDurationSeconds], ["drain", 3_600]);
+  const impatient = candidate(client, "impatient", shortTiming);
+  await delay(2 * shortTiming.leaseMs);
+  assert.deepEqual([one.terms.length, impatient.terms.length], [1, 0]);
+  await Promise.all([one.stop(), impatient.stop()]);
+});
+
+Deno.test("the Lease is taken over once: who takes it from the other keeps it", async () => {
+  const { kube, client } = fakeCluster();
+  const drain = candidate(client, "drain", undefined, true);
+  await eventually(() => drain.terms.length === 1, "the first to lead");
+  const other = candidate(client, "other drain", { ...shortTiming, leaseMs: 60_000 }, true);
+  await eventually(() => other.terms.length === 1, "the other to lead");
+  assert.equal(drain.terms[0]!.aborted, true);
+  await delay(100);
+  const { spec } = kube.read(leases, "ops", "lock") as unknown as { spec: Record<string, unknown> };
+  assert.equal(spec.holderIdentity, "other drain");
+  await Promise.all([drain.stop(), other.stop()]);
 });

@@ -126,6 +126,7 @@ export class Cluster {
         ...wrap.settings,
       },
       watchNamespaces: [],
+      isDraining: wrap.isDraining ?? false,
       digest,
       newToken: () => `agent-token-${++this.#tokens}`,
       probe: (address) => {
@@ -261,6 +262,7 @@ export interface Wrap {
   readonly cloudflare?: (fetch: CloudflareFetch) => CloudflareFetch;
   readonly dns?: (exchange: DnsExchange) => DnsExchange;
   readonly settings?: Partial<OperatorOptions["settings"]>;
+  readonly isDraining?: boolean;
 }
 
 export interface RunningOperator extends AsyncDisposable {

@@ -167,7 +167,7 @@ export class FakeKube {
       case "PUT":
         return this.#update(resource, object, body());
       case "PATCH":
-        return ok(this.#store(resource, merged(object, body()) as Stored, object));
+        return this.#update(resource, object, merged(object, body()) as Stored);
       case "DELETE":
         if ((body().preconditions?.uid ?? object.metadata.uid) !== object.metadata.uid) {
           return failure(409, "Conflict", "the uid differs");

@@ -8,7 +8,7 @@ import {
   parsedBy,
   path,
 } from "../options/kinds.ts";
-import type { OptionTable, Program } from "../options/option_table.ts";
+import type { CommandTitle, OptionTable, Program } from "../options/option_table.ts";
 import { version } from "../version.ts";
 import { exitCodes, logTable } from "./shared.ts";
 
@@ -277,11 +277,18 @@ export const operatorTable = {
   ...logTable,
 } as const satisfies OptionTable;
 
+/** Of the command that prepares an operator's end. */
+export const drainTitle = {
+  word: "drain",
+  title: "Release or delete what the operator has finalizers on, before it is uninstalled",
+} as const satisfies CommandTitle;
+
 /** The operator as its help text presents it. */
 export const operatorProgram: Program<typeof operatorTable> = {
   name: "operator",
   version,
   usage: "[options]",
+  commands: [drainTitle],
   summary:
     "Kubernetes operator of culvert, a reverse tunnel. Registers each Tunnel at its relay, runs its " +
     "agents, and publishes Services at hostnames, as TunnelBindings or the Services' annotations " +

@@ -165,7 +165,7 @@ export function crdOf(kind: OwnKind): Record<string, unknown> {
   return {
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
+    metadata: { name: `${plural}.${group}`, labels: { "app.kubernetes.io/part-of": "culvert" } },
     spec: {
       group,
       scope: isNamespaced ? "Namespaced" : "Cluster",

@@ -5,7 +5,7 @@ import { finalizer } from "../api/schema.ts";
 import type { ClusterStatus } from "../api/cluster.ts";
 import { clusters } from "../api/crds.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
-import { conditionsWithReady, setFinalizers, writeStatus } from "../context.ts";
+import { conditionsWithReady, holdObject, releaseObject, writeStatus } from "../context.ts";
 import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
 import type { ClusterEntries } from "./cluster_entries.ts";
 import { type ReadCluster, readCluster } from "./cluster_table.ts";
@@ -121,7 +121,7 @@ export class ClusterReconciler {
     const needsOne = spec!.argocd.enabled || spec!.registrationToken !== undefined;
     if (!needsOne || object.metadata.finalizers?.includes(finalizer)) return true;
     try {
-      await setFinalizers(this.#context, clusters, "clusters", object, [finalizer]);
+      await holdObject(this.#context, clusters, "clusters", object);
       return true;
     } catch (error) {
       // Deleted or changed meanwhile: the watch tells.
@@ -150,7 +150,7 @@ export class ClusterReconciler {
       this.#context.view?.drop(cluster.id);
     }
     await this.#argocd.remove(cluster.key, keepWhileInUse);
-    await setFinalizers(this.#context, clusters, "clusters", object, []);
+    await releaseObject(this.#context.client, clusters, object);
     return undefined;
   }
 

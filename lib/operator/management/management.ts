@@ -32,6 +32,8 @@ export interface ManagementOptions {
   readonly watchNamespaces: readonly string[];
   readonly digest: Digest;
   readonly newToken: () => string;
+  /** Whether only what is being deleted is worked on, and nothing new is made. */
+  readonly isDraining?: boolean;
   /** Names this replica in Events. */
   readonly instance: string;
   readonly log: Log;
@@ -245,6 +247,7 @@ export class Management {
   }
 
   async #reconcile(kind: string, name: string): Promise<number | undefined> {
+    if (this.#options.isDraining && this.#isLeftAlone(kind, name)) return undefined;
     if (kind === "cluster") return await this.#clusters.reconcile(name);
     if (kind === "registrations") return await this.#registered.reconcile();
     if (kind === "credentials") return await this.#refreshCredentials();
@@ -257,6 +260,13 @@ export class Management {
     const again = await this.#tokens.reconcile(name);
     if (!hadToken && this.#tokens.ownToken !== undefined) this.#context.view?.refresh();
     return again;
+  }
+
+  /** A drain makes no Clusters, and works on those alone that are being deleted. */
+  #isLeftAlone(kind: string, name: string): boolean {
+    const cluster = this.#world.get("clusters", name);
+    return kind === "registrations" ||
+      (kind === "cluster" && cluster?.metadata.deletionTimestamp === undefined);
   }
 
   async #refreshCredentials(): Promise<number | undefined> {

@@ -21,6 +21,7 @@ const standIns = [
   "cosign",
   "curl",
   "deno",
+  "dig",
   "docker",
   "gh",
   "go",

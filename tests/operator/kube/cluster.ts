@@ -155,6 +155,19 @@ export class OperatorWorld implements AsyncDisposable {
     return path;
   }
 
+  /** `operator drain`, with the rights of the chart's Job. */
+  drain(args: readonly string[]): Program {
+    return Program.start("operator.ts", [
+      ...["drain", "--kubeconfig", `${this.#folder}/operator.conf`, "--namespace", "culvert"],
+      ...["--log-format", "json", ...args],
+    ]);
+  }
+
+  /** What `kubectl` prints. */
+  async kubectl(...args: readonly string[]): Promise<string> {
+    return await must("kubectl", ["--kubeconfig", this.kube.kubeconfig, ...args]);
+  }
+
   /** A second replica. */
   async anotherOperator(): Promise<Program> {
     const program = Program.start("operator.ts", [

@@ -141,3 +141,51 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ include "culvert-operator.clusterRules" . }}
 {{- end }}
 {{- end }}
+
+{{/* Arguments of the operator, which its drain takes, too. */}}
+{{- define "culvert-operator.args" -}}
+- {{ printf "--agent-image=%s" (.Values.agentImage | default (printf "culvert-agent:%s" .Chart.AppVersion)) | quote }}
+- --health-addr=:{{ .Values.healthPort }}
+{{- if and (include "culvert-operator.namespaces" .) (not .Values.watchNamespaces) }}
+- --watch-namespaces={{ include "culvert-operator.namespaces" . }}
+{{- end }}
+- --injection={{ .Values.injection.mode }}
+{{- if eq .Values.injection.mode "webhook" }}
+- --webhook-addr=:{{ .Values.injection.port }}
+- --webhook-config={{ include "culvert-operator.fullname" . }}
+{{- end }}
+{{ include "culvert-operator.options" . | trim }}
+{{- range .Values.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "culvert-operator.env" -}}
+- name: NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Which replica acts. */}}
+{{- define "culvert-operator.lease" -}}
+{{- $tunnels := include "culvert-operator.works" (dict "root" . "controller" "tunnels") }}
+{{- ternary "culvert-operator" "culvert-operator-clusters" (eq $tunnels "true") }}
+{{- end }}
+
+{{/* What a drain with the policy Delete needs beside the operator's own rights. */}}
+{{- define "culvert-operator.drainRules" -}}
+{{- if include "culvert-operator.works" (dict "root" . "controller" "tunnels") }}
+- apiGroups: [culvert.dev]
+  resources: [tunnels, tunnelbindings, clustertunnels]
+  verbs: [delete]
+{{- end }}
+{{- if include "culvert-operator.works" (dict "root" . "controller" "clusters") }}
+- apiGroups: [culvert.dev]
+  resources: [clusters, registrationtokens]
+  verbs: [delete]
+{{- end }}
+{{- end }}

@@ -30,6 +30,11 @@ const agentTokenBytes = 32;
 
 /** All of it. */
 export interface OperatorParts {
+  /** Writes only while the Lease is held. */
+  readonly client: KubeClient;
+  /** Names this process in Events. */
+  readonly instance: string;
+  readonly operator: Operator;
   readonly controllers: readonly Controller[];
   readonly leader: Leader;
   readonly metrics: OperatorMetrics;
@@ -38,7 +43,11 @@ export interface OperatorParts {
 }
 
 /** Puts an operator together; nothing runs yet. */
-export function makeOperator(options: OperatorOptions, log: Log): OperatorParts {
+export function makeOperator(
+  options: OperatorOptions,
+  log: Log,
+  { isDraining = false }: { readonly isDraining?: boolean } = {},
+): OperatorParts {
   const { connection, namespace } = options;
   // A pod has its own name there.
   const instance = `${process.env["HOSTNAME"] ?? "operator"}-${randomBytes(4).toString("hex")}`;
@@ -54,6 +63,7 @@ export function makeOperator(options: OperatorOptions, log: Log): OperatorParts 
   const leader: Leader = new Leader({
     client: new KubeClient({ fetch, fieldManager: manager, metrics, timeoutMs: leaseTimeoutMs }),
     ...{ namespace, name: leaseName(options), identity: instance, log },
+    takesOver: isDraining,
   });
   // A replica that was frozen, or whose Lease another one has taken, must not finish what it began.
   const mayWrite = () => {
@@ -86,10 +96,10 @@ export function makeOperator(options: OperatorOptions, log: Log): OperatorParts 
       ...options.cloudflareApi && { baseUrl: options.cloudflareApi.href.replace(/\/+$/, "") },
       mayWrite,
     }),
-    ...{ instance, log, metrics },
+    ...{ instance, log, metrics, isDraining },
   });
   const management = makeManagement(options, {
-    ...{ client, relays, digest, newToken, checkMs, orphanMs, instance, log, metrics },
+    ...{ client, relays, digest, newToken, checkMs, orphanMs, instance, log, metrics, isDraining },
   });
   const controllers = controllersOf(options, operator, management);
   const injection: Injection = new Injection({
@@ -98,5 +108,5 @@ export function makeOperator(options: OperatorOptions, log: Log): OperatorParts 
     admitted: (result) => metrics.admitted(result),
     webhookRefused: (reason) => metrics.webhookRefused(reason),
   });
-  return { controllers, leader, metrics, injection, close };
+  return { client, instance, operator, controllers, leader, metrics, injection, close };
 }

@@ -1,0 +1,101 @@
+/** The options of `operator drain`. */
+import { type OperatorOptions, operatorOptionsOf } from "../operator_options.ts";
+import { boolean, choice, duration } from "../options/kinds.ts";
+import type { CommandProgram, OptionTable } from "../options/option_table.ts";
+import { type Environment, type Parsed, parseOptions } from "../options/options.ts";
+import { drainTitle, operatorTable } from "../tables/operator.ts";
+import { version } from "../version.ts";
+
+/** What a drain is asked for. */
+export interface DrainOptions {
+  readonly policy: "retain" | "delete";
+  readonly timeoutMs: number;
+  readonly isForced: boolean;
+  readonly isDryRun: boolean;
+  readonly operator: OperatorOptions;
+}
+
+const table = {
+  policy: {
+    name: "policy",
+    group: "Drain",
+    kind: choice("POLICY", ["retain", "delete"]),
+    default: "retain",
+    description:
+      "`retain`: objects stay and agents keep running, and so do entries at relays and " +
+      "DNS records; only the finalizers go. `delete`: all goes",
+  },
+  timeout: {
+    name: "timeout",
+    group: "Drain",
+    kind: duration({ min: "1ms" }),
+    default: "5m",
+    description: "Time to clean up what is being deleted",
+  },
+  force: {
+    name: "force",
+    group: "Drain",
+    kind: boolean,
+    default: "false",
+    description: "When the time is over, remove the finalizers of what is left, with an Event " +
+      "`Orphaned` for each, and end with code 0",
+  },
+  dryRun: {
+    name: "dry-run",
+    group: "Drain",
+    kind: boolean,
+    default: "false",
+    description: "Print what would be drained, and change nothing",
+  },
+  ...operatorTable,
+} as const satisfies OptionTable;
+
+/** `operator drain`. */
+export const drainProgram = {
+  ...drainTitle,
+  name: "operator drain",
+  version,
+  usage: "[options]",
+  summary:
+    "Prepares the end of an operator, running or not: afterwards no object has a finalizer " +
+    "that nobody removes. Takes the operator's Lease, so that a running operator pauses, and cleans " +
+    "up what is being deleted. It is for the Tunnels, ClusterTunnels and TunnelBindings of the " +
+    "namespaces that the operator watches; with --controllers clusters, for Clusters and " +
+    "RegistrationTokens. Give it the operator's own options. For two minutes after the end, a " +
+    "running operator stays paused, for you to uninstall it; then it works again.",
+  options: table,
+  examples: [
+    { title: "What there is to drain", command: "operator drain --policy delete --dry-run" },
+    {
+      title: "Delete everything, relay entries and DNS records included",
+      command: "operator drain --policy delete",
+    },
+    {
+      title: "The operator is gone already, and its finalizers hold a namespace",
+      command: "operator drain --kubeconfig ~/.kube/config --namespace culvert --force \\\n" +
+        "      --timeout 30s",
+    },
+  ],
+  exitCodes: [
+    { code: 0, meaning: "Nothing is left, or --force let it go" },
+    { code: 1, meaning: "The time was over, or the API server refused it; names what is left" },
+    { code: 2, meaning: "Did not begin: a wrong option or file" },
+  ],
+} as const satisfies CommandProgram<typeof table>;
+
+/** @throws {ConfigError} for what can't be used */
+export function parseDrainOptions(
+  argv: readonly string[],
+  env: Environment,
+): Parsed<DrainOptions> {
+  const parsed = parseOptions(drainProgram, argv, env);
+  if (parsed.kind !== "run") return parsed;
+  const { policy, timeout, force, dryRun, ...values } = parsed.options.values;
+  return {
+    kind: "run",
+    options: {
+      ...{ policy, timeoutMs: timeout, isForced: force, isDryRun: dryRun },
+      operator: operatorOptionsOf({ ...parsed.options, values }, env),
+    },
+  };
+}

@@ -1,0 +1,202 @@
+/** Ends an operator's responsibility for its objects, so that nothing holds them once it is gone. */
+import type { KubeClient } from "../kube/client.ts";
+import { delay } from "../kube/delay.ts";
+import { isConflict, isNotFound, isPermanent } from "../kube/errors.ts";
+import type { EventRecorder } from "../kube/events.ts";
+import type { Condition, KubeObject } from "../kube/objects.ts";
+import type { Resource } from "../kube/resources.ts";
+import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
+import { finalizer } from "./api/schema.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { releaseObject, titleOf } from "./context.ts";
+
+/** `retain`: objects stay, without our finalizer. `delete`: they go, with all that they have outside. */
+export type DrainPolicy = "retain" | "delete";
+
+/** What a drain runs with. */
+export interface DrainOptions {
+  readonly client: KubeClient;
+  /** In the order in which they are deleted. */
+  readonly kinds: readonly Resource[];
+  /** Empty for all namespaces, and cluster-wide kinds besides. */
+  readonly namespaces: readonly string[];
+  readonly policy: DrainPolicy;
+  /** Deletes what is kept for the clean-up of a namespace's objects. */
+  readonly forget: (namespace: string) => Promise<void>;
+  readonly events: EventRecorder;
+  readonly log: Log;
+  readonly pollMs?: number;
+}
+
+/** An object that the operator is still responsible for. */
+export interface Undrained {
+  readonly resource: Resource;
+  readonly object: KubeObject;
+}
+
+const defaultPollMs = 1_000;
+
+/**
+ * Drains. Objects that are being deleted are left to the reconcilers, which run beside it and take away
+ * what is outside the cluster.
+ */
+export class Drain {
+  readonly #options: DrainOptions;
+  /** What was last said of each object, by its title. */
+  readonly #said = new Map<string, string>();
+  /** Of all objects that were seen, drained or not. */
+  readonly #namespaces = new Set<string>();
+
+  constructor(options: DrainOptions) {
+    this.#options = options;
+  }
+
+  /** Everything that is to be drained; changes nothing. */
+  async find(): Promise<readonly Undrained[]> {
+    const all: Undrained[] = [];
+    for (const resource of this.#options.kinds) {
+      for (const object of await this.#list(resource)) {
+        const { namespace } = object.metadata;
+        if (namespace !== undefined) this.#namespaces.add(namespace);
+        if (this.#isUndrained(object)) all.push({ resource, object });
+      }
+    }
+    return all;
+  }
+
+  /**
+   * Works until nothing is left or the signal is aborted.
+   *
+   * @returns what is left
+   * @throws what the API server refuses for good
+   */
+  async run(signal: AbortSignal): Promise<readonly Undrained[]> {
+    let left: readonly Undrained[] = [];
+    while (true) {
+      try {
+        left = await this.find();
+        this.#report(left);
+        if (left.length === 0) {
+          await this.#forgetAll();
+          return left;
+        }
+        for (const it of left) await this.#begin(it);
+      } catch (error) {
+        if (isPermanent(error)) throw error;
+        this.#options.log.warn("The drain goes on after a fault", { error: messageOf(error) });
+      }
+      if (signal.aborted) return await this.find();
+      await delay(this.#options.pollMs ?? defaultPollMs, signal);
+    }
+  }
+
+  /** Takes our finalizer off what could not be cleaned up, and says so in Events. */
+  async force(left: readonly Undrained[]): Promise<void> {
+    const { client, events, log } = this.#options;
+    for (const { resource, object } of left) {
+      const reason = reasonOf(object);
+      await events.report(resource, object, {
+        type: "Warning",
+        reason: "Orphaned",
+        action: "Drain",
+        note: `The operator is uninstalled before this was cleaned up: ${reason}`,
+      });
+      await releaseObject(client, resource, object);
+      log.warn("An object was let go before it was cleaned up", {
+        object: titleOf(resource, object),
+        reason,
+      });
+    }
+    await this.#forgetAll();
+  }
+
+  async #forgetAll(): Promise<void> {
+    for (const namespace of this.#namespaces) await this.#options.forget(namespace);
+  }
+
+  async #list(resource: Resource): Promise<readonly KubeObject[]> {
+    const { client, namespaces } = this.#options;
+    if (namespaces.length > 0 && !resource.isNamespaced) return [];
+    const scopes = namespaces.length === 0 ? [undefined] : namespaces;
+    try {
+      const lists = await Promise.all(
+        scopes.map((namespace) => client.list(resource, { namespace })),
+      );
+      return lists.flatMap(({ items }) => items);
+    } catch (error) {
+      // The kind is not installed, or not any more.
+      if (isNotFound(error)) return [];
+      throw error;
+    }
+  }
+
+  #isUndrained({ metadata }: KubeObject): boolean {
+    const isHeld = metadata.finalizers?.includes(finalizer) ?? false;
+    const isToGo = this.#options.policy === "delete" && metadata.deletionTimestamp === undefined;
+    return isHeld || isToGo;
+  }
+
+  async #begin({ resource, object }: Undrained): Promise<void> {
+    const { client, policy } = this.#options;
+    const { name, namespace, uid = "", deletionTimestamp } = object.metadata;
+    if (deletionTimestamp !== undefined) return;
+    try {
+      if (policy === "retain") return await releaseObject(client, resource, object);
+      await client.delete(resource, { name, namespace }, uid);
+    } catch (error) {
+      // It changed meanwhile: the next round has it as it is then.
+      if (!isConflict(error)) throw error;
+    }
+  }
+
+  /** One line for each object whose state is another than before. */
+  #report(left: readonly Undrained[]): void {
+    const { log } = this.#options;
+    const titles = new Set<string>();
+    for (const { resource, object } of left) {
+      const title = titleOf(resource, object);
+      titles.add(title);
+      const isDeleted = object.metadata.deletionTimestamp !== undefined;
+      const reason = isDeleted ? reasonOf(object) : "not begun";
+      if (this.#said.get(title) === reason) continue;
+      this.#said.set(title, reason);
+      if (isDeleted) log.info("Waits for an object", { object: title, reason, left: left.length });
+    }
+    for (const title of [...this.#said.keys()]) {
+      if (titles.has(title)) continue;
+      this.#said.delete(title);
+      log.info("Drained an object", { object: title, left: left.length });
+    }
+  }
+}
+
+/** Names what is left: at most so many objects. */
+const maxNames = 5;
+
+/** One line about what is left, for the end. */
+export function leftText(left: readonly Undrained[]): string {
+  const names = left.slice(0, maxNames).map(({ resource, object }) =>
+    `${titleOf(resource, object)} (${reasonOf(object)})`
+  );
+  const more = left.length > maxNames ? [`and ${left.length - maxNames} more`] : [];
+  return [...names, ...more].join("; ");
+}
+
+/** Why an object is not drained: what its conditions say, or what it still has outside. */
+function reasonOf(object: KubeObject): string {
+  const { deletionTimestamp } = object.metadata;
+  if (deletionTimestamp === undefined) return "not deleted";
+  const { conditions = [], registered = [], dns = [] } = (object["status"] ?? {}) as
+    & BindingStatus
+    & { readonly conditions?: readonly Condition[] };
+  const fault = conditions.find(({ type, reason }) =>
+    type !== "Ready" && ["CleanUpFailed", "InUse"].includes(reason)
+  );
+  if (fault) return `${fault.reason}: ${fault.message}`;
+  const outside = [
+    ...registered.map(({ service, endpoint }) => `service ${service} at ${endpoint}`),
+    ...dns.map(({ name, zone }) => `${name} in DNS zone ${zone}`),
+  ];
+  return outside.length > 0 ? `may still have ${outside.join(", ")}` : "is being cleaned up";
+}

@@ -1,0 +1,147 @@
+/** A drain beside reconcilers that only clean up: what it deletes, what it leaves, what it says. */
+import assert from "node:assert/strict";
+import { KubeClient } from "../../lib/kube/client.ts";
+import { EventRecorder } from "../../lib/kube/events.ts";
+import { events, type Resource, secrets } from "../../lib/kube/resources.ts";
+import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { finalizer } from "../../lib/operator/api/schema.ts";
+import { Drain, type DrainPolicy, leftText } from "../../lib/operator/drain.ts";
+import { keptSecretName } from "../../lib/operator/kept_texts.ts";
+import type { Operator } from "../../lib/operator/operator.ts";
+import { keptLog } from "../kube/kube_setup.ts";
+import { eventually } from "../support/deadline.ts";
+import { Cluster, route } from "./harness.ts";
+
+function drainOf(
+  { kube }: Cluster,
+  policy: DrainPolicy,
+  operator: Operator | undefined = undefined,
+  namespaces: readonly string[] = [],
+) {
+  const log = keptLog();
+  const client = new KubeClient({ fetch: kube.fetch, fieldManager: "culvert-operator" });
+  const drain = new Drain({
+    ...{ client, policy, namespaces, log },
+    forget: async (namespace) => await operator?.forget(namespace),
+    kinds: [tunnelBindings, tunnels, clusterTunnels],
+    events: new EventRecorder({ client, controller: "culvert.dev/operator", instance: "x", log }),
+    pollMs: 10,
+  });
+  return { drain, log };
+}
+
+const never = new AbortController().signal;
+
+/** A tunnel with a binding and an annotated Service, all published; no operator runs any more. */
+async function published(): Promise<Cluster> {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("shop", "shop.example.com")]);
+  cluster.putService("annotated", {
+    annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "web.example.com" },
+  });
+  await using _ = cluster.start();
+  await cluster.ready();
+  await cluster.ready(tunnelBindings, "shop");
+  await cluster.ready(tunnelBindings, "service-annotated");
+  return cluster;
+}
+
+function held(cluster: Cluster, resource: Resource, name: string): readonly string[] | undefined {
+  return cluster.kube.read(resource, "apps", name)?.metadata.finalizers;
+}
+
+/** Credentials that are kept for clean-up. */
+function keptSecrets({ kube }: Cluster): readonly string[] {
+  return kube.all(secrets).map(({ metadata }) => metadata.name)
+    .filter((name) => name === keptSecretName("apps"));
+}
+
+Deno.test("a drain that deletes leaves nothing at the relay, and no binding comes back", async () => {
+  const cluster = await published();
+  await using _ = cluster.start({ isDraining: true });
+  const { drain } = drainOf(cluster, "delete");
+  assert.deepEqual(await drain.run(never), []);
+  const { kube, relay } = cluster;
+  assert.deepEqual([...relay.clusters.keys(), ...relay.services.keys()], []);
+  assert.deepEqual([...kube.all(tunnels), ...kube.all(tunnelBindings)], []);
+});
+
+Deno.test("a drain that retains takes the finalizers off alone, and the next operator goes on", async () => {
+  const cluster = await published();
+  const { kube, relay } = cluster;
+  const before = JSON.stringify([[...relay.clusters], [...relay.services]]);
+  {
+    assert.equal(keptSecrets(cluster).length, 1);
+    await using draining = cluster.start({ isDraining: true });
+    assert.deepEqual(await drainOf(cluster, "retain", draining.operator).drain.run(never), []);
+    assert.deepEqual(keptSecrets(cluster), []);
+  }
+  for (const [resource, name] of [[tunnels, "home"], [tunnelBindings, "shop"]] as const) {
+    assert.deepEqual(held(cluster, resource, name), []);
+  }
+  assert.equal(JSON.stringify([[...relay.clusters], [...relay.services]]), before);
+  await using _ = cluster.start();
+  for (const [resource, name] of [[tunnels, "home"], [tunnelBindings, "shop"]] as const) {
+    await eventually(
+      () => held(cluster, resource, name)?.includes(finalizer) === true,
+      `the finalizer of ${name}`,
+    );
+  }
+  kube.remove(tunnelBindings, "apps", "shop");
+  await eventually(() => !relay.services.has("apps-shop-shop") && relay.services.size === 1, "one");
+});
+
+Deno.test("what was being deleted is cleaned up by a drain that retains", async () => {
+  const cluster = await published();
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  await using _ = cluster.start({ isDraining: true });
+  assert.deepEqual(await drainOf(cluster, "retain").drain.run(never), []);
+  assert.equal(cluster.kube.read(tunnelBindings, "apps", "shop"), undefined);
+  assert.equal(cluster.relay.services.size, 1);
+});
+
+Deno.test("what can't be cleaned up is named with its reason, and let go with an Event if forced", async () => {
+  const cluster = await published();
+  const unreachable = () => Promise.reject(new TypeError("connection refused"));
+  await using _ = cluster.start({ isDraining: true, relay: () => unreachable });
+  const { drain, log } = drainOf(cluster, "delete");
+  const late = new AbortController();
+  const running = drain.run(late.signal);
+  await eventually(
+    () => log.lines.some((line) => line.includes("Waits for an object")),
+    "the drain to say what it waits for",
+  );
+  late.abort();
+  const left = await running;
+  assert.match(leftText(left), /TunnelBinding apps\/shop \(may still have service .* at https:/);
+  assert.match(leftText(left), /Tunnel apps\/home \(/);
+  await drain.force(left);
+  const { kube } = cluster;
+  assert.deepEqual([...kube.all(tunnels), ...kube.all(tunnelBindings)], []);
+  const reported = kube.all(events).filter(({ reason }) => reason === "Orphaned");
+  assert.deepEqual(
+    reported.map(({ regarding }) => (regarding as { kind: string }).kind).sort(),
+    ["Tunnel", "TunnelBinding", "TunnelBinding"],
+  );
+});
+
+Deno.test("a drain leaves other namespaces, other finalizers and unknown kinds alone", async () => {
+  const cluster = new Cluster();
+  const finalizers = ["example.com/other", finalizer];
+  for (const namespace of ["apps", "ops"]) {
+    const spec = cluster.putTunnel({}, "home", namespace)["spec"];
+    cluster.kube.put(tunnels, { metadata: { name: "home", namespace, finalizers }, spec });
+  }
+  const { drain } = drainOf(cluster, "retain", undefined, ["apps"]);
+  const found = await drain.find();
+  assert.deepEqual(found.map(({ object }) => object.metadata.namespace), ["apps"]);
+  assert.deepEqual(await drain.run(never), []);
+  const finalizersIn = (namespace: string) =>
+    cluster.kube.read(tunnels, namespace, "home")!.metadata.finalizers;
+  assert.deepEqual(finalizersIn("apps"), ["example.com/other"]);
+  assert.deepEqual(finalizersIn("ops"), finalizers);
+  cluster.kube.intercept = ({ path }) =>
+    path.includes("culvert.dev") ? new Response("{}", { status: 404 }) : undefined;
+  assert.deepEqual(await drainOf(cluster, "delete").drain.run(never), []);
+});

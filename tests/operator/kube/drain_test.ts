@@ -1,0 +1,133 @@
+/** An operator's end, with a real API server: nothing of it hangs, in whichever order things go. */
+import assert from "node:assert/strict";
+import { leases } from "../../../lib/kube/resources.ts";
+import { eventually } from "../../support/deadline.ts";
+import {
+  adminToken,
+  namespace,
+  OperatorWorld,
+  patienceMs,
+  tunnelBindings,
+  tunnels,
+} from "./cluster.ts";
+import { kubeTest } from "./own_kube.ts";
+
+const deleting = ["--set", "drain.policy=Delete"];
+
+/** A Tunnel and the binding of an annotated Service, both ready. */
+async function published(world: OperatorWorld): Promise<void> {
+  world.startKubelet();
+  await world.putTunnel();
+  await world.putService("web", 80, {
+    "culvert.dev/tunnel": "main",
+    "culvert.dev/hostname": "web.example.com",
+  });
+  await world.condition(tunnels, "main", "Ready", "Ready");
+  await world.condition(tunnelBindings, "service-web", "Ready", "Ready");
+}
+
+/** The ids and names that the relay has. */
+async function atRelay(world: OperatorWorld): Promise<readonly string[]> {
+  const names: string[] = [];
+  for (const kind of ["clusters", "services", "policies"]) {
+    const headers = { authorization: `Bearer ${adminToken}` };
+    const response = await fetch(`${world.adminUrl}/admin/v1/${kind}`, { headers });
+    const { items } = await response.json() as { items: { id?: string; name?: string }[] };
+    names.push(...items.map(({ id, name }) => `${kind}/${id ?? name}`));
+  }
+  return names;
+}
+
+async function finalizers(world: OperatorWorld): Promise<string> {
+  const format = "jsonpath={range .items[*]}{.metadata.finalizers}{end}";
+  return await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", format);
+}
+
+kubeTest(
+  "a drain that deletes ends all beside a running operator, which stays paused",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const operator = await world.startOperator(deleting);
+    await published(world);
+    assert.notDeepEqual(await atRelay(world), []);
+    await using dry = world.drain(["--policy", "delete", "--dry-run"]);
+    assert.equal(await dry.ended(patienceMs), 0);
+    assert.notEqual(await finalizers(world), "", "a dry run changes nothing");
+    await using drain = world.drain(["--policy", "delete"]);
+    assert.equal(await drain.ended(patienceMs), 0);
+    assert.deepEqual(await atRelay(world), []);
+    assert.equal(await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", "name"), "");
+    await operator.waitForLog(({ message }) => message.startsWith("Leads no longer"));
+    const lease = await world.client.get(leases, {
+      namespace: "culvert",
+      name: "culvert-operator",
+    });
+    assert.equal((lease["spec"] as { leaseDurationSeconds: number }).leaseDurationSeconds, 120);
+  },
+);
+
+kubeTest(
+  "after a drain that retains, kinds can be deleted though no operator is there",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const operator = await world.startOperator();
+    await published(world);
+    const before = await atRelay(world);
+    await using drain = world.drain([]);
+    assert.equal(await drain.ended(patienceMs), 0);
+    assert.equal(await finalizers(world), "");
+    assert.deepEqual(await atRelay(world), before);
+    await operator.stop();
+    const crds = (await world.kubectl("get", "crds", "-o", "name")).trim().split("\n");
+    await world.kubectl("delete", ...crds, "--timeout=100s");
+    await using again = world.drain([]);
+    assert.equal(await again.ended(patienceMs), 0, "there is nothing to drain without the kinds");
+  },
+);
+
+kubeTest(
+  "kinds that are deleted while the operator runs take everything with them",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    await world.startOperator();
+    await published(world);
+    const crds = (await world.kubectl("get", "crds", "-o", "name")).trim().split("\n");
+    await world.kubectl("delete", ...crds, "--timeout=100s");
+    await eventually(
+      async () => (await atRelay(world)).length === 0,
+      "the relay to be empty",
+      patienceMs,
+    );
+    await using drain = world.drain([]);
+    assert.equal(await drain.ended(patienceMs), 0);
+  },
+);
+
+kubeTest(
+  "a drain whose time is over says what is left, and lets it go if it is forced",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    await world.startOperator(deleting);
+    await published(world);
+    // The relay refuses from now on: the token is another one.
+    const token = btoa("not the relay's token, but as long");
+    await world.kubectl(
+      "-n",
+      namespace,
+      "patch",
+      "secret",
+      "relay-api",
+      "-p",
+      `{"data":{"token":"${token}"}}`,
+    );
+    await using drain = world.drain(["--policy", "delete", "--timeout", "20s"]);
+    assert.equal(await drain.ended(patienceMs), 1);
+    const last = (await drain.completeLog()).at(-1)!.message;
+    assert.match(last, /^operator: The time is over, and these are left: .*Tunnel apps\/main/);
+    await using forced = world.drain(["--policy", "delete", "--timeout", "20s", "--force"]);
+    assert.equal(await forced.ended(patienceMs), 0);
+    assert.equal(await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", "name"), "");
+    const events = await world.kubectl("get", "events", "-A", "-o", "jsonpath={.items[*].reason}");
+    assert.match(events, /Orphaned/);
+  },
+);
