@@ -172,7 +172,8 @@ async function isUnused(
   const found = await accesses.find(tunnel);
   if (id === undefined || !("access" in found)) return false;
   try {
-    const used = new Set(await relays.agentTokens(found.access, id));
+    const sessions = await relays.sessions(found.access, id);
+    const used = new Set(sessions.map(({ tokenName }) => tokenName));
     if (older.some((digest) => used.has(tokenName(digest)))) return false;
     return used.has(tokenName(current)) || tunnel.spec.agent.replicas === 0;
   } catch (error) {

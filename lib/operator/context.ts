@@ -28,6 +28,8 @@ export interface OperatorSettings {
   readonly resyncMs: number;
   /** How often Secrets are looked at that nothing tells about. */
   readonly checkMs: number;
+  /** How long agents may take to serve new routes; a minute unless given. */
+  readonly takeMs?: number;
   /** How long a clean-up may be refused before the object is let go. */
   readonly orphanMs: number;
 }

@@ -40,6 +40,16 @@ export interface RelayAccess extends RelayTls {
   readonly token: string;
 }
 
+/** One connection of an agent to a relay. */
+export interface AgentSession {
+  /** Unique among all relays. */
+  readonly id: string;
+  /** Names the agent's process, which may have several sessions. */
+  readonly instance?: string;
+  /** The token by which it is connected. */
+  readonly tokenName: string;
+}
+
 /** The relay refused; asking again the same will be refused again. */
 export class RelayRefusal extends Error {
   override readonly name = "RelayRefusal";
@@ -136,12 +146,15 @@ export class RelayApi {
     }
   }
 
-  /** The names of the tokens by which a cluster's agents are connected. @throws as {@link put} does */
-  async agentTokens(access: RelayAccess, id: string): Promise<readonly string[]> {
-    const { body } = await this.#call(access, "GET", `${pathOf("clusters", id)}/sessions`);
-    const { items } = body as { items?: readonly { readonly tokenName?: unknown }[] };
-    if (!Array.isArray(items)) throw new RelayRefusal(200, "", "the relay lists no sessions");
-    return items.map(({ tokenName }) => String(tokenName));
+  /** The sessions of a cluster's agents, at all relays. @throws as {@link put} does */
+  async sessions(access: RelayAccess, id: string): Promise<readonly AgentSession[]> {
+    const path = `${pathOf("clusters", id)}/sessions`;
+    const items = await this.#items(access, path);
+    return items.map(({ id, instance, tokenName }) => ({
+      id: String(id),
+      tokenName: String(tokenName),
+      ...typeof instance === "string" && { instance },
+    }));
   }
 
   /** Reads a list: all that the token sees. @throws as {@link put} does */
@@ -149,7 +162,10 @@ export class RelayApi {
     access: RelayAccess,
     collection: RelayCollection | "agents",
   ): Promise<readonly Readonly<Record<string, unknown>>[]> {
-    const path = `/admin/v1/${collection}`;
+    return await this.#items(access, `/admin/v1/${collection}`);
+  }
+
+  async #items(access: RelayAccess, path: string): Promise<readonly Record<string, unknown>[]> {
     const { body } = await this.#call(access, "GET", path, undefined, maxListBytes);
     const { items } = body;
     if (!Array.isArray(items)) throw this.#failed(access.endpoint, "the answer is not a list");

@@ -23,10 +23,11 @@ export interface RouteDeliveryOptions {
   readonly probe: ProbeTargets;
   /** The agents of a tunnel have taken a table: bindings may say so. */
   readonly served: (tunnelKey: string) => void;
+  /** Agents that have not taken a table after this time have a problem. */
+  readonly takeMs?: number;
 }
 
-/** Agents that have not taken a table after this time have a problem. */
-const takeMs = 60_000;
+const defaultTakeMs = 60_000;
 
 /** A table on its way to the agents. */
 export interface Delivery {
@@ -59,16 +60,28 @@ export class RouteDelivery {
     this.#served.delete(tunnelKey);
   }
 
-  /** Hurries the table to the agents, and asks them whether they serve it. */
+  /**
+   * Hurries the table to the agents, and asks them whether they serve it.
+   *
+   * @param agents Their pods.
+   * @param isElsewhere All agents are in users' pods, where kubelet renews the table by itself.
+   */
   async deliver(
     tunnel: ReadableTunnel,
     agents: readonly KubeObject[],
-    table: TunnelTable,
+    { table, isElsewhere }: { table: TunnelTable; isElsewhere: boolean },
   ): Promise<Delivery> {
     const hash = this.#options.digest(targetsText(table));
     const delivery = this.#deliveryOf(tunnel.key, hash);
     const { healthPort } = tunnel.spec.agent;
     const ready = agents.filter(({ isReady }) => isReady);
+    const { takeMs = defaultTakeMs } = this.#options;
+    const ageMs = performance.now() - delivery.sinceMs;
+    if (isElsewhere) {
+      const message = "Agents in other pods have had time to take the routes, and can't be asked";
+      if (ageMs > takeMs) this.#markServed(tunnel.key, delivery, table, yes("Unverified", message));
+      return delivery;
+    }
     if (ready.length === 0) {
       delivery.isServed = false;
       return delivery;
@@ -81,7 +94,6 @@ export class RouteDelivery {
     }));
     const late = ready.filter((_pod, index) => answers[index]?.hash !== hash);
     const isAnswered = answers.some((it) => it !== undefined);
-    const ageMs = performance.now() - delivery.sinceMs;
     if (late.length === 0) this.#markServed(tunnel.key, delivery, table, yes("Programmed"));
     else {
       await annotatePods(this.#options.client, late, routesAnnotation, hash);

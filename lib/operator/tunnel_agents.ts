@@ -6,7 +6,8 @@ import {
   networkPolicies,
   podDisruptionBudgets,
 } from "../kube/resources.ts";
-import { availability, statusOf } from "./agent_availability.ts";
+import { availability, connection, statusOf } from "./agent_availability.ts";
+import { AgentSessions, type Connection } from "./agent_sessions.ts";
 import {
   agentDeployment,
   disruptionBudget,
@@ -21,7 +22,7 @@ import type { AgentToken } from "./agent_tokens.ts";
 import { annotatePods } from "./annotate_pods.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import type { Proxy } from "../config/proxy.ts";
-import { no, unknown, type Verdict } from "./conditions.ts";
+import { unknown, type Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { networkPolicy } from "./network_policy.ts";
 import { ensureOptional, ensureOwned, isOwnedBy } from "./owned_objects.ts";
@@ -55,12 +56,18 @@ export class TunnelAgents {
   readonly #context: Context;
   readonly #delivery: RouteDelivery;
   readonly #credentials: AgentCredentials;
+  readonly #sessions: AgentSessions;
 
   constructor({ context, probe, served }: TunnelAgentsOptions) {
     this.#context = context;
     const { client, digest } = context;
     this.#credentials = new AgentCredentials(context);
-    this.#delivery = new RouteDelivery({ client, digest, probe, served });
+    this.#sessions = new AgentSessions(context);
+    const { takeMs } = context.settings;
+    this.#delivery = new RouteDelivery({
+      ...{ client, digest, probe, served },
+      ...takeMs !== undefined && { takeMs },
+    });
   }
 
   /** Whether all agents of a tunnel serve a target as it is. */
@@ -68,8 +75,14 @@ export class TunnelAgents {
     return this.#delivery.serves(tunnelKey, target);
   }
 
+  /** Agents of a tunnel have come to the relay, or gone. */
+  changed(tunnelKey: string): void {
+    this.#sessions.changed(tunnelKey);
+  }
+
   /** The tunnel is gone from the cluster. */
   forget(tunnelKey: string): void {
+    this.#sessions.forget(tunnelKey);
     this.#delivery.forget(tunnelKey);
     this.#credentials.forget(tunnelKey);
   }
@@ -86,12 +99,17 @@ export class TunnelAgents {
 
   /** What the scale subresource and the printed columns need. */
   status(tunnel: Tunnel): TunnelStatus {
-    const { replicas = 0, readyReplicas = 0 } = statusOf(this.#deploymentOf(tunnel));
-    return { replicas, connectedAgents: readyReplicas, selector: selectorOf(tunnel) };
+    const { replicas = 0 } = statusOf(this.#deploymentOf(tunnel));
+    const { connectedAgents = 0 } = tunnel.status;
+    return { replicas, connectedAgents, selector: selectorOf(tunnel) };
   }
 
-  /** Makes the agents and their routes what the spec says. */
-  async ensure(tunnel: ReadableTunnel, token: AgentToken): Promise<AgentsState> {
+  /**
+   * Makes the agents and their routes what the spec says.
+   *
+   * @param id The tunnel's id at the relay.
+   */
+  async ensure(tunnel: ReadableTunnel, id: string, token: AgentToken): Promise<AgentsState> {
     const table = this.table(tunnel);
     const { spec: { agent } } = tunnel;
     const { settings, digest } = this.#context;
@@ -117,24 +135,40 @@ export class TunnelAgents {
     await this.#hurryToken(pods, token);
     await this.#credentials.hurry(tunnel, pods);
     const { readyReplicas = 0 } = statusOf(deployment);
-    const available = fault ?? availability(deployment, tunnel, agent.replicas);
-    const delivery = await this.#delivery.deliver(tunnel, pods, table);
+    const found = await this.#connection(tunnel, id, readyReplicas);
+    const connected = found ? found.agents ?? tunnel.status.connectedAgents : undefined;
+    const available = availability(deployment, tunnel, agent.replicas, connected);
+    // Those in users' pods can't be asked what they serve.
+    const isElsewhere = agent.replicas === 0 && available.status === "True";
+    const isServing = readyReplicas > 0 || isElsewhere;
+    const delivery = await this.#delivery.deliver(tunnel, pods, { table, isElsewhere });
+    const againMs = isServing && !delivery.isServed ? probeMs : settings.checkMs;
     return {
       verdicts: {
-        AgentAvailable: available,
-        RoutesProgrammed: agent.replicas === 0
-          ? no("NoAgents", "spec.agent.replicas is 0")
-          : available.status === "True"
+        AgentAvailable: fault ?? available,
+        Connected: connection(found, available),
+        RoutesProgrammed: isServing
           ? delivery.verdict
           : unknown("WaitingForAgents", "No agent is connected"),
       },
       status: {
         ...this.status(tunnel),
+        connectedAgents: found ? connected ?? 0 : readyReplicas,
         routes: table.targets.length,
         routesHash: digest(targetsText(table)),
       },
-      againMs: readyReplicas > 0 && !delivery.isServed ? probeMs : settings.checkMs,
+      againMs: Math.min(againMs, found?.againMs ?? Infinity),
     };
+  }
+
+  /** What the relay says of the agents; undefined where it can't be asked. */
+  async #connection(
+    tunnel: ReadableTunnel,
+    id: string,
+    ready: number,
+  ): Promise<Connection | undefined> {
+    if (!tunnel.spec.relay.registration.api) return undefined;
+    return await this.#sessions.look(tunnel, id, ready);
   }
 
   /** What pods refer to. Those without it do not start; those that run go on. */

@@ -64,7 +64,9 @@ export class TunnelReconciler {
    * @returns the keys of the tunnels that are about it
    */
   changedAtRelay(change: RelayChange): readonly string[] {
-    return this.#registrations.changed(change);
+    const keys = this.#registrations.changed(change);
+    if (change.kind === "agents") keys.forEach((key) => this.#agents.changed(key));
+    return keys;
   }
 
   /** The tunnel is gone from the cluster. */
@@ -99,7 +101,7 @@ export class TunnelReconciler {
       if (registration.api) await this.#prepare(tunnel, id, registration.api.endpoint);
       const token = await this.#token(tunnel, id, progress);
       if (token) {
-        const { verdicts, status, againMs } = await this.#agents.ensure(tunnel, token);
+        const { verdicts, status, againMs } = await this.#agents.ensure(tunnel, id, token);
         progress.verdicts = { ...progress.verdicts, ...verdicts };
         progress.status = { ...progress.status, ...status };
         again = Math.min(again, againMs);

@@ -26,7 +26,7 @@ import {
   secrets,
   services,
 } from "../../lib/kube/resources.ts";
-import type { RelayFetch } from "../../lib/operator/relay_api.ts";
+import type { AgentSession, RelayFetch } from "../../lib/operator/relay_api.ts";
 import { keptLog, quickTiming } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";
 import { FakeKube } from "../support/fake_kube.ts";
@@ -69,14 +69,13 @@ export class Cluster {
   #tokens = 0;
   /** Why agents do not take their table. */
   refusal: string | undefined;
-  /** By tunnel: the token that its agents are connected by. */
+  /** By id: the token that agents are connected by, where it is not that of their Secret. */
   readonly agentTokens = new Map<string, string>();
+  /** By id: how many agents in users' pods are connected. */
+  readonly injected = new Map<string, number>();
 
   constructor() {
-    this.relay.sessions = (id) => {
-      const token = this.agentTokens.get(id);
-      return token === undefined ? [] : [`t-${digest(token).slice(0, 8)}`];
-    };
+    this.relay.sessions = (id) => this.#sessions(id);
     for (const name of ["apps", "infra", "ops"]) this.kube.put(namespaces, { metadata: { name } });
     for (const namespace of ["apps", "ops"]) {
       this.kube.put(secrets, {
@@ -172,14 +171,35 @@ export class Cluster {
     return this.hasKubelet && data ? digest(data["targets.yaml"] ?? "") : undefined;
   }
 
+  /** Agents whose token's digest is in an entry are connected with the entry's id. */
+  #sessions(id: string): AgentSession[] {
+    const { tokens = [] } = (this.relay.clusters.get(id) ?? {}) as {
+      tokens?: readonly { readonly tokenSha256: string }[];
+    };
+    const known = new Set(tokens.map(({ tokenSha256 }) => tokenSha256));
+    const other = this.agentTokens.get(id);
+    const used = [...this.#agents()].filter((it) => known.has(it.digest)).flatMap((it) =>
+      Array<string>(it.ready).fill(other === undefined ? it.digest : digest(other))
+    );
+    const injected = Array<string>(this.injected.get(id) ?? 0).fill([...known][0] ?? "");
+    return [...used, ...injected].map((digest, index) => ({
+      id: `${id}-${index}`,
+      tokenName: `t-${digest.slice(0, 8)}`,
+    }));
+  }
+
+  /** Of each Deployment: the digest of its agents' token, and how many of its pods are ready. */
+  *#agents(): Generator<{ readonly digest: string; readonly ready: number }> {
+    for (const { metadata: { name, namespace }, ...rest } of this.kube.all(deployments)) {
+      const secret = this.kube.read(secrets, namespace, `${name}-token`);
+      const { token } = (secret?.["data"] ?? {}) as { token?: string };
+      const { readyReplicas = 0 } = (rest["status"] ?? {}) as { readyReplicas?: number };
+      if (token !== undefined) yield { digest: digest(atob(token)), ready: readyReplicas };
+    }
+  }
+
   #kubelet(): void {
     if (!this.hasKubelet) return;
-    // Agents read the token's file, and connect anew if the relay takes what it holds.
-    const secret = this.kube.read(secrets, "apps", "home-agent-token");
-    const { token } = (secret?.["data"] ?? {}) as { token?: string };
-    if (token !== undefined && this.kube.all(deployments).length > 0) {
-      this.agentTokens.set("apps-home", atob(token));
-    }
     for (const deployment of this.kube.all(deployments)) {
       const { replicas, template } = deployment["spec"] as {
         replicas: number;

@@ -8,10 +8,10 @@ import {
   podDisruptionBudgets,
   secrets,
 } from "../../lib/kube/resources.ts";
-import { clusterTunnels, tunnels } from "../../lib/operator/api/crds.ts";
+import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
 import { failure } from "../support/fake_kube.ts";
-import { Cluster, conditionsOf, digest, endpoint, tunnelSpec } from "./harness.ts";
+import { Cluster, conditionsOf, digest, endpoint, route, tunnelSpec } from "./harness.ts";
 
 function tokenOf(cluster: Cluster, name = "home-agent-token", namespace = "apps"): string {
   const secret = cluster.kube.read(secrets, namespace, name);
@@ -451,6 +451,92 @@ Deno.test("a ClusterTunnel's objects are in the operator's namespace", async () 
   await cluster.ready(clusterTunnels, "shared", null);
   assert.ok(cluster.kube.read(deployments, "ops", "cluster-shared-agent"));
   assert.ok(cluster.relay.clusters.has("shared"));
+});
+
+function condition(cluster: Cluster, type: string) {
+  const found = conditionsOf(cluster.kube.read(tunnels, "apps", "home"));
+  const { status, reason } = found.find((it) => it.type === type)!;
+  return [status, reason];
+}
+
+Deno.test("connected agents are those that the relay lists, and a change is written once", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using running = cluster.start();
+  await cluster.ready();
+  assert.deepEqual(condition(cluster, "Connected"), ["True", "Connected"]);
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  await eventually(() => cluster.relay.watches.size === 1, "the watch");
+  const { kube, relay } = cluster;
+  const before = kube.writes.length;
+  cluster.injected.set("apps-home", 3);
+  relay.tell("ADDED", "agents", { cluster: "apps-home" });
+  await eventually(() => statusOf(cluster)["connectedAgents"] === 5, "five agents");
+  // Told again of what it knows, it asks and writes nothing.
+  const asked = relay.calls.length;
+  relay.tell("ADDED", "agents", { cluster: "apps-home" });
+  await eventually(() => relay.calls.length > asked, "another question");
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  assert.equal(kube.writes.length, before + 1);
+});
+
+Deno.test("a relay that lists no agent makes a Tunnel with ready pods wait", async () => {
+  const cluster = new Cluster();
+  const { sessions } = cluster.relay;
+  cluster.relay.sessions = () => [];
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.condition(tunnels, "home", "Connected", "Connecting");
+  assert.deepEqual(condition(cluster, "AgentAvailable"), ["True", "Connected"]);
+  assert.deepEqual(condition(cluster, "Ready"), ["Unknown", "Connecting"]);
+  cluster.relay.sessions = sessions;
+  await cluster.ready();
+});
+
+Deno.test("with replicas 0, agents in users' pods make a Tunnel Ready", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel({ agent: { replicas: 0 } });
+  await using _ = cluster.start({ settings: { takeMs: 50 } });
+  await cluster.condition(tunnels, "home", "AgentAvailable", "NoAgents");
+  assert.deepEqual(condition(cluster, "Connected"), ["False", "NotConnected"]);
+  await eventually(() => cluster.relay.watches.size === 1, "the watch");
+  cluster.injected.set("apps-home", 1);
+  cluster.relay.tell("ADDED", "agents", { cluster: "apps-home" });
+  await cluster.ready();
+  assert.equal(statusOf(cluster)["connectedAgents"], 1);
+  assert.deepEqual(condition(cluster, "AgentAvailable"), ["True", "Injected"]);
+  assert.deepEqual(condition(cluster, "RoutesProgrammed"), ["True", "Unverified"]);
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await cluster.condition(tunnelBindings, "shop", "Ready", "Ready");
+  cluster.injected.delete("apps-home");
+  cluster.relay.tell("DELETED", "agents", { cluster: "apps-home" });
+  await cluster.condition(tunnels, "home", "Connected", "NotConnected");
+  assert.equal(statusOf(cluster)["connectedAgents"], 0);
+});
+
+Deno.test("without an admin API, agents are connected when their pods are ready", async () => {
+  const cluster = new Cluster();
+  const { relay } = tunnelSpec() as { relay: Record<string, unknown> };
+  const registration = { existing: { tokenRef: { name: "relay-api" } } };
+  cluster.putTunnel({ relay: { ...relay, registration } });
+  await using _ = cluster.start();
+  await cluster.ready();
+  assert.deepEqual(condition(cluster, "Connected"), ["True", "PodsReady"]);
+  assert.equal(statusOf(cluster)["connectedAgents"], 2);
+  cluster.putTunnel({ relay: { ...relay, registration }, agent: { replicas: 0 } });
+  await cluster.condition(tunnels, "home", "Connected", "NotObserved");
+});
+
+Deno.test("a relay that is away leaves the number of agents as it was last known", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using _ = cluster.start({ settings: { resyncMs: 50 } });
+  await cluster.ready();
+  cluster.relay.isAway = true;
+  await cluster.condition(tunnels, "home", "Registered", "RelayUnreachable");
+  cluster.putTunnel({ agent: { replicas: 3 } });
+  await cluster.condition(tunnels, "home", "Connected", "RelayUnreachable");
+  assert.equal(statusOf(cluster)["connectedAgents"], 2);
 });
 
 Deno.test("a paused Tunnel is left as it is", async () => {

@@ -1,5 +1,5 @@
 /** A relay's admin API in this process: owners, scopes, conflicts, and a relay that is away. */
-import type { RelayFetch } from "../../lib/operator/relay_api.ts";
+import type { AgentSession, RelayFetch } from "../../lib/operator/relay_api.ts";
 
 /** One token of the API. */
 export interface FakeAdminToken {
@@ -26,8 +26,8 @@ export class FakeRelay {
   /** Method and path of each call, in order. */
   readonly calls: string[] = [];
   isAway = false;
-  /** Names of the tokens by which a cluster's agents are connected. */
-  sessions: (id: string) => readonly string[] = () => [];
+  /** The sessions of a cluster's agents. */
+  sessions: (id: string) => readonly AgentSession[] = () => [];
 
   constructor() {
     this.tokens.set("admin-token", { prefixes: [""], suffixes: [""] });
@@ -113,7 +113,7 @@ export class FakeRelay {
     const [, collection = "", id = ""] = /^\/admin\/v1\/([a-z]+)\/(.+)$/.exec(pathname) ?? [];
     const [, sessionsOf] = /^clusters\/([^/]+)\/sessions$/.exec(`${collection}/${id}`) ?? [];
     if (sessionsOf !== undefined) {
-      return answer(200, { items: this.sessions(sessionsOf).map((tokenName) => ({ tokenName })) });
+      return answer(200, { items: this.sessions(sessionsOf) });
     }
     const entries = { clusters: this.clusters, services: this.services, policies: this.policies }[
       collection
