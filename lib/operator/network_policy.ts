@@ -20,10 +20,15 @@ const dnsPort = 53;
 /** A policy sees the API server's own port, not that of its Service. */
 const apiServerPorts: readonly number[] = [443, 6443];
 
-/** The policy; undefined where the tunnel asks for none. */
+/**
+ * The policy; undefined where the tunnel asks for none.
+ *
+ * @param proxy What agents reach the relay through.
+ */
 export function networkPolicy(
   tunnel: ReadableTunnel,
   { backends }: Pick<TunnelTable, "backends">,
+  proxy?: { readonly port: number },
 ): KubeObject | undefined {
   const { agent: { networkPolicy: wanted, healthPort }, relay, kubernetesApi } = tunnel.spec;
   if (!wanted.enabled) return undefined;
@@ -39,7 +44,7 @@ export function networkPolicy(
       },
       egress: [
         { ports: [{ protocol: "UDP", port: dnsPort }, tcp(dnsPort)] },
-        { ports: [tcp(portOf(relay.url))], ...toBlocks(relayCIDRs) },
+        { ports: [tcp(proxy?.port ?? portOf(relay.url))], ...toBlocks(relayCIDRs) },
         ...kubernetesApi ? [{ ports: apiServerPorts.map(tcp), ...toBlocks(apiServerCIDRs) }] : [],
         ...rulesOf(backends),
         ...egress,

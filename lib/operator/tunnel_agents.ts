@@ -113,14 +113,16 @@ export class TunnelAgents {
     const table = this.table(tunnel);
     const { spec: { agent } } = tunnel;
     const { settings, digest } = this.#context;
+    const { proxy, fault } = await this.#mounted(tunnel);
     // Agents may reach what a table names before they have the table.
-    const policy = networkPolicy(tunnel, table);
-    await ensureOptional(this.#context, networkPolicies, "networkPolicies", tunnel, policy);
+    if (!fault) {
+      const policy = networkPolicy(tunnel, table, proxy);
+      await ensureOptional(this.#context, networkPolicies, "networkPolicies", tunnel, policy);
+    }
     // What the table names is there before it.
     await this.#credentials.ensure(tunnel, table);
     const routes = routesConfigMap(tunnel, table);
     await ensureOwned(this.#context, configMaps, "configMaps", tunnel, routes);
-    const { fault } = await this.#mounted(tunnel);
     const wanted = agentDeployment(tunnel, { image: agent.image ?? settings.agentImage });
     const deployment = await ensureOwned(
       this.#context,

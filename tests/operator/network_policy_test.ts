@@ -1,7 +1,7 @@
 /** The NetworkPolicy of agents: it allows what their table dials, and nothing else. */
 import assert from "node:assert/strict";
 import type { KubeObject } from "../../lib/kube/objects.ts";
-import { deployments, networkPolicies, services } from "../../lib/kube/resources.ts";
+import { configMaps, deployments, networkPolicies, services } from "../../lib/kube/resources.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
 import {
@@ -10,7 +10,7 @@ import {
   type Endpoint,
   isAbout,
 } from "../support/network_policy_verdicts.ts";
-import { Cluster, endpoint, route } from "./harness.ts";
+import { Cluster, endpoint, route, tunnelSpec } from "./harness.ts";
 
 const isOn = { agent: { networkPolicy: { enabled: true } } };
 
@@ -193,6 +193,25 @@ Deno.test("a Tunnel can name the relay's and the API server's addresses, and fur
   assert.ok(allowsTo(policy, elsewhere, 3128));
   assert.ok(allowsFrom(policy, { ip: "10.0.0.1" }, 8081));
   assert.equal(allowsFrom(policy, elsewhere, 8081), false);
+});
+
+Deno.test("with a proxy, agents may reach the proxy's port, and keep the rule while it can't be read", async () => {
+  const cluster = new Cluster();
+  const put = (data: Record<string, string>) =>
+    cluster.kube.put(configMaps, { metadata: { name: "net", namespace: "apps" }, data });
+  put({ proxy: "http://proxy.test:3128" });
+  const { relay: known } = tunnelSpec() as { relay: Record<string, unknown> };
+  const proxyRef = { kind: "ConfigMap", name: "net", key: "proxy" };
+  cluster.putTunnel({ ...isOn, relay: { ...known, proxyRef } });
+  await using _ = cluster.start();
+  await cluster.ready();
+  assert.ok(allowsTo(policyOf(cluster)!, elsewhere, 3128));
+  assert.equal(allowsTo(policyOf(cluster)!, relay, 443), false);
+  put({});
+  await cluster.condition(tunnels, "home", "AgentAvailable", "ProxyMissing");
+  assert.ok(allowsTo(policyOf(cluster)!, elsewhere, 3128));
+  put({ proxy: "http://proxy.test:3129" });
+  await eventually(() => allowsTo(policyOf(cluster)!, elsewhere, 3129), "the proxy's new port");
 });
 
 Deno.test("a Service without a selector may lead anywhere: its port is allowed at every address", async () => {

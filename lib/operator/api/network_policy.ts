@@ -11,7 +11,7 @@ export const networkPolicy = z.object({
     "Make a NetworkPolicy for the agents: DNS, the relay, the API server if it is served, and the bindings' Services",
   ),
   relayCIDRs: cidrs.optional().describe(
-    "The relay's addresses, such as 203.0.113.10/32; default: every address, at the port of relay.url",
+    "The relay's addresses, such as 203.0.113.10/32, or its proxy's; default: every address, at the port of relay.url or of the proxy",
   ),
   apiServerCIDRs: cidrs.optional().describe(
     "The API server's addresses; default: every address, at ports 443 and 6443",
