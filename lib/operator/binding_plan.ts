@@ -4,6 +4,7 @@ import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import type { FoundAccess } from "./relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import type { AccessRules } from "./route_access.ts";
 import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
 import { ownerOfServices, refused, unreachable, type WantedService } from "./relay_services.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
@@ -69,7 +70,11 @@ export class BindingPlans {
     object: KubeObject,
     { access, owner, policy }: { access: RelayAccess; owner: string; policy: string | undefined },
   ): Promise<WantedService | { readonly fault: Verdict }> {
-    const own = route.access && await this.#ownPolicy(route, access, this.#ownerOf(owner, object));
+    const rules = route.access?.rules ?? [];
+    const servicesOwner = this.#ownerOf(owner, object);
+    const own = rules.length === 0
+      ? undefined
+      : await this.#ownPolicy(route, rules, access, servicesOwner);
     if (own && "fault" in own) return own;
     const registered = { service: route.id, tunnel: tunnel.key, endpoint: access.endpoint };
     return {
@@ -81,7 +86,8 @@ export class BindingPlans {
   }
 
   async #ownPolicy(
-    { id, access: rules = [] }: CompiledRoute,
+    { id }: CompiledRoute,
+    rules: readonly AccessRules[],
     access: RelayAccess,
     owner: string,
   ): Promise<RelayPolicy | { readonly fault: Verdict }> {
@@ -105,7 +111,9 @@ export class BindingPlans {
     if (!api) {
       return yes("TargetsOnly", "The relay's own configuration says at which hostnames");
     }
-    return access === undefined && spec.policy === undefined && defaultPolicy === undefined
+    if (access?.fault) return access.fault;
+    const hasRules = access !== undefined && access.rules.length > 0;
+    return !hasRules && spec.policy === undefined && defaultPolicy === undefined
       ? no("PolicyMissing", "Set the route's policy, or defaultPolicy of the tunnel")
       : undefined;
   }
@@ -121,17 +129,21 @@ export class BindingPlans {
   }
 
   #entryOf(
-    { spec, id }: CompiledRoute,
+    { spec, id, access }: CompiledRoute,
     tunnel: Tunnel,
     { policy, owner, object }: { policy: string; owner: string; object: KubeObject },
   ): Readonly<Record<string, unknown>> {
-    const { responseHeaders } = spec;
+    const { responseHeaders, provider, audience } = spec;
+    const { requestsPerSecond } = access ?? {};
     return {
       hostnames: spec.hostnames,
       cluster: idOf(tunnel, this.#context.settings.idPrefix),
       target: id,
       ...spec.protocol === "tcp" && { kind: "tcp" },
       policy,
+      ...provider !== undefined && { provider },
+      ...audience !== undefined && { audience },
+      ...requestsPerSecond !== undefined && { limits: { requestsPerSecond } },
       ...spec.host === "target" && { host: "target" },
       ...responseHeaders && { headers: responseHeaders },
       owner: this.#ownerOf(owner, object),

@@ -359,7 +359,7 @@ export class Operator {
       const print = JSON.stringify([
         metadata.uid,
         metadata.generation,
-        this.#policies.verdict(policy),
+        this.#policies.verdicts(policy),
       ]);
       prints.set(`policy:${keyOf(metadata)}`, print);
     }

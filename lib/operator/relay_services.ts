@@ -83,13 +83,38 @@ export class RelayServices {
   ): Promise<{ verdict: Verdict; forMs: number }> {
     const { relays, settings } = this.#context;
     try {
-      if (policy) await relays.put(access, "policies", policy.name, policy.entry);
+      if (policy) {
+        const fault = await this.#putPolicy(access, service, policy);
+        if (fault) return { verdict: fault, forMs: refusalMs };
+      }
       await relays.put(access, "services", service, entry);
       return { verdict: yes("Programmed"), forMs: settings.resyncMs };
     } catch (error) {
       if (error instanceof RelayRefusal) return { verdict: refused(error), forMs: refusalMs };
       if (!(error instanceof RelayUnreachable)) throw error;
       return { verdict: unreachable(access, error), forMs: error.retryAfterMs };
+    }
+  }
+
+  /**
+   * Puts the policy of a service. If the relay refuses what it says, the service must not go on under
+   * the one before.
+   *
+   * @returns why it was refused
+   */
+  async #putPolicy(
+    access: RelayAccess,
+    service: string,
+    { name, entry }: RelayPolicy,
+  ): Promise<Verdict | undefined> {
+    const { relays } = this.#context;
+    try {
+      await relays.put(access, "policies", name, entry);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) || error.status === 401) throw error;
+      await relays.delete(access, "services", service, String(entry["owner"]));
+      return no("PolicyRefused", `The relay refuses the AccessPolicies: ${error.message}`);
     }
   }
 

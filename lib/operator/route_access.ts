@@ -1,43 +1,89 @@
 /** AccessPolicies as they apply to routes. */
+import { policySchema } from "../config/entries/policies.ts";
 import type { KubeObject } from "../kube/objects.ts";
-import { type AccessPolicySpec, accessPolicySpec } from "./api/access_policy.ts";
+import { type AccessPolicySpec, accessPolicySpec, targetRefs } from "./api/access_policy.ts";
+import { no, type Verdict } from "./conditions.ts";
 
 /** Rules of one AccessPolicy: a caller must meet one of them. */
 export interface AccessRules {
-  readonly any: AccessPolicySpec["any"];
+  readonly any: NonNullable<AccessPolicySpec["any"]>;
+}
+
+/** What AccessPolicies say of a route. */
+export interface RouteAccess {
+  /** A caller must meet one rule of each; none leaves the route its own policy. */
+  readonly rules: readonly AccessRules[];
+  /** The lowest of all policies; undefined where none has any. */
+  readonly requestsPerSecond?: number;
+  /** One of them can't be enforced: the route is not to be used meanwhile. */
+  readonly fault?: Verdict;
+}
+
+/** What one AccessPolicy says of a binding: of one route, or of all. */
+interface PolicyOfBinding {
+  readonly policy: string;
+  readonly route: string | undefined;
+  readonly spec: AccessPolicySpec | undefined;
+  readonly fault: string | undefined;
 }
 
 /** AccessPolicies by the binding that they are about. */
-export type AccessByBinding = ReadonlyMap<string, readonly RouteAccess[]>;
-
-/** What one AccessPolicy says of a binding: of one route, or of all. */
-interface RouteAccess extends AccessRules {
-  readonly route: string | undefined;
-}
+export type AccessByBinding = ReadonlyMap<string, readonly PolicyOfBinding[]>;
 
 /** Reads AccessPolicies, in the order in which their rules are to stand. */
 export function accessOf(policies: readonly KubeObject[]): AccessByBinding {
-  const access = new Map<string, RouteAccess[]>();
+  const access = new Map<string, PolicyOfBinding[]>();
   for (const { metadata, spec } of policies) {
-    const { success, data } = accessPolicySpec.safeParse(spec);
-    if (!success || metadata.deletionTimestamp !== undefined) continue;
-    for (const { name, route } of data.targetRefs) {
+    if (metadata.deletionTimestamp !== undefined) continue;
+    const { data } = accessPolicySpec.safeParse(spec);
+    const fault = policyFault(spec);
+    for (const { name, route } of targetsOf(spec)) {
       const key = `${metadata.namespace}/${name}`;
       const list = access.get(key) ?? [];
-      if (list.push({ route, any: data.any }) === 1) access.set(key, list);
+      const entry = { policy: metadata.name, route, spec: data, fault };
+      if (list.push(entry) === 1) access.set(key, list);
     }
   }
   return access;
 }
 
-/** What callers of a route must meet; undefined where no AccessPolicy is about it. */
-export function rulesFor(
+/** What an AccessPolicy is about, as far as that can be read. */
+export function targetsOf(spec: unknown): AccessPolicySpec["targetRefs"] {
+  const { targetRefs: given } = (spec ?? {}) as { targetRefs?: unknown };
+  return targetRefs.safeParse(given).data ?? [];
+}
+
+/** Why an AccessPolicy can't be enforced; undefined if it can. */
+export function policyFault(spec: unknown): string | undefined {
+  const { success, data } = accessPolicySpec.safeParse(spec);
+  if (!success) return "The spec can't be read; upgrade the operator, or the CRDs";
+  if (!data.any) return undefined;
+  const [issue] = policySchema.safeParse({ name: "access", any: data.any }).error?.issues ?? [];
+  if (!issue) return undefined;
+  // [any, 1, address]
+  const [, index, key] = issue.path;
+  const place = key === undefined
+    ? `rule ${Number(index) + 1}`
+    : `rule ${Number(index) + 1}, ${String(key)}`;
+  return `any: ${place} ${issue.message}`;
+}
+
+/** What AccessPolicies say of a route; undefined where none is about it. */
+export function accessFor(
   access: AccessByBinding,
   binding: string,
   routeName: string,
-): readonly AccessRules[] | undefined {
-  const rules = (access.get(binding) ?? [])
-    .filter(({ route }) => route === undefined || route === routeName)
-    .map(({ any }): AccessRules => ({ any }));
-  return rules.length > 0 ? rules : undefined;
+): RouteAccess | undefined {
+  const policies = (access.get(binding) ?? [])
+    .filter(({ route }) => route === undefined || route === routeName);
+  if (policies.length === 0) return undefined;
+  const faulty = policies.find(({ fault }) => fault !== undefined);
+  const rates = policies.flatMap(({ spec }) => spec?.requestsPerSecond ?? []);
+  return {
+    rules: policies.flatMap(({ spec }) => spec?.any ? [{ any: spec.any }] : []),
+    ...rates.length > 0 && { requestsPerSecond: Math.min(...rates) },
+    ...faulty && {
+      fault: no("AccessPolicyInvalid", `AccessPolicy ${faulty.policy}: ${faulty.fault}`),
+    },
+  };
 }

@@ -7,7 +7,7 @@ import { hostnamesAnnotation } from "./api/schema.ts";
 import type { TunnelSpec } from "./api/tunnel.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
-import { type AccessByBinding, accessOf, type AccessRules, rulesFor } from "./route_access.ts";
+import { type AccessByBinding, accessFor, accessOf, type RouteAccess } from "./route_access.ts";
 import {
   type Backend,
   type BackendSources,
@@ -46,8 +46,8 @@ export interface CompiledRoute {
   readonly accepted: Verdict;
   readonly resolved: Verdict;
   readonly target?: Target;
-  /** The rules of AccessPolicies, all of which a caller must meet; undefined where there is none. */
-  readonly access?: readonly AccessRules[] | undefined;
+  /** What AccessPolicies say of it; undefined where there is none. */
+  readonly access?: RouteAccess | undefined;
 }
 
 /** What became of one binding. */
@@ -213,8 +213,8 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   const { namespace = "", name } = object.metadata;
   const tunnelId = tunnel ? idOf(tunnel, sources.idPrefix) : "";
   const id = nameOf([tunnelId, namespace, name, spec.name], digest);
-  const rules = rulesFor(context.access, keyOf(object.metadata), spec.name);
-  const access = rules && { access: rules };
+  const asked = accessFor(context.access, keyOf(object.metadata), spec.name);
+  const access = asked && { access: asked };
   const accepted = acceptRoute(spec, id, context);
   const table = tunnel && tables.get(tunnel.key);
   const found = resolve(spec, { namespace, tunnel, table, sources });

@@ -3,10 +3,16 @@ import { accessPolicies, tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, route } from "./harness.ts";
 
-function putPolicy(cluster: Cluster, name: string, any: readonly unknown[], more = {}): void {
+function putPolicy(
+  cluster: Cluster,
+  name: string,
+  any: readonly unknown[],
+  more = {},
+  others = {},
+): void {
   cluster.kube.put(accessPolicies, {
     metadata: { name, namespace: "apps" },
-    spec: { targetRefs: [{ name: "shop", ...more }], any },
+    spec: { targetRefs: [{ name: "shop", ...more }], ...any.length > 0 && { any }, ...others },
   });
 }
 
@@ -100,4 +106,135 @@ Deno.test("a token whose name can't begin a policy's is told as such, and nothin
   await using _ = cluster.start();
   await cluster.condition(tunnelBindings, "shop", "Programmed", "PolicyNameImpossible");
   assert.equal(cluster.relay.services.size, 0);
+});
+
+interface Ancestor {
+  readonly ancestorRef: Record<string, unknown>;
+  readonly conditions: readonly {
+    readonly type: string;
+    readonly status: string;
+    reason: string;
+  }[];
+}
+
+function ancestors(cluster: Cluster, name: string): unknown {
+  const status = cluster.kube.read(accessPolicies, "apps", name)?.["status"];
+  const { ancestors = [] } = (status ?? {}) as { ancestors?: Ancestor[] };
+  return ancestors.map(({ ancestorRef: { name, route }, conditions }) => [
+    ...[name, route],
+    ...conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`),
+  ]);
+}
+
+Deno.test("the status tells of each target whether it is there", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  cluster.kube.put(accessPolicies, {
+    metadata: { name: "staff", namespace: "apps" },
+    spec: {
+      targetRefs: [{ name: "shop", route: "main" }, { name: "shop", route: "old" }, { name: "db" }],
+      any: [{ token: "ci" }],
+    },
+  });
+  await using _ = cluster.start();
+  const { message } = await cluster.condition(
+    ...[accessPolicies, "staff", "Accepted", "TargetNotFound"] as const,
+  );
+  assert.equal(
+    message,
+    "TunnelBinding shop has no route old; There is no TunnelBinding db in namespace apps",
+  );
+  assert.deepEqual(ancestors(cluster, "staff"), [
+    ["shop", "main", "Accepted True Accepted"],
+    ["shop", "old", "Accepted False TargetNotFound"],
+    ["db", undefined, "Accepted False TargetNotFound"],
+  ]);
+  await policyIs(cluster, { any: [{ token: "ci" }] });
+});
+
+Deno.test("the lowest rate of all AccessPolicies is the service's, and one without rules keeps the route's policy", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  putPolicy(cluster, "slow", [], {}, { requestsPerSecond: 5 });
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(service(cluster)["policy"], "staff");
+  assert.deepEqual(service(cluster)["limits"], { requestsPerSecond: 5 });
+  putPolicy(cluster, "slower", [{ token: "ci" }], {}, { requestsPerSecond: 2 });
+  await eventually(
+    () => JSON.stringify(service(cluster)["limits"]) === '{"requestsPerSecond":2}',
+    "the lower rate",
+  );
+  await policyIs(cluster, { any: [{ token: "ci" }] });
+  for (const name of ["slow", "slower"]) cluster.kube.remove(accessPolicies, "apps", name);
+  await eventually(() => service(cluster)["limits"] === undefined, "no rate");
+  assert.equal(service(cluster)["policy"], "staff");
+});
+
+Deno.test("a route is off the relay while an AccessPolicy of it can't be enforced", async (t) => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com", { policy: "public" })]);
+  await using _ = cluster.start();
+  const cases: [string, unknown, string, string, RegExp][] = [
+    [
+      "an address that is none",
+      { any: [{ token: "ci" }, { address: "10.0.0.0/99" }] },
+      "AccessPolicyInvalid",
+      "Invalid",
+      /^AccessPolicy staff: any: rule 2, address must be an address or a range/,
+    ],
+    [
+      "a rule that this operator does not know",
+      { any: [{ moonPhase: "full" }], others: [] },
+      "AccessPolicyInvalid",
+      "Invalid",
+      /^AccessPolicy staff: any: rule 1 must be an object with one of/,
+    ],
+    [
+      "a spec that it can't read",
+      { any: "everybody" },
+      "AccessPolicyInvalid",
+      "Invalid",
+      /^AccessPolicy staff: The spec can't be read/,
+    ],
+    [
+      "a provider that the relay does not have",
+      { any: [{ claim: "groups", value: "ops", provider: "corp" }] },
+      "PolicyRefused",
+      "Accepted",
+      /there is no provider "corp"/,
+    ],
+  ];
+  for (const [name, spec, reason, accepted, expected] of cases) {
+    await t.step(name, async () => {
+      await cluster.ready(tunnelBindings, "shop");
+      await eventually(() => cluster.relay.services.size === 1, "the service");
+      cluster.kube.put(accessPolicies, {
+        metadata: { name: "staff", namespace: "apps" },
+        spec: { targetRefs: [{ name: "shop" }], ...spec as object },
+      });
+      const { message } = await cluster.condition(
+        ...[tunnelBindings, "shop", "Programmed", reason] as const,
+      );
+      assert.match(message, expected);
+      await eventually(() => cluster.relay.services.size === 0, "the service to be off");
+      await cluster.condition(accessPolicies, "staff", "Accepted", accepted);
+      cluster.kube.remove(accessPolicies, "apps", "staff");
+    });
+  }
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(service(cluster)["policy"], "public");
+});
+
+Deno.test("an AccessPolicy of a tunnel whose relay has its own configuration says that it is not enforced", async () => {
+  const cluster = new Cluster();
+  const relay = { url: "wss://relay.test/connect", registration: { secret: { name: "entry" } } };
+  cluster.putTunnel({ relay });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  putPolicy(cluster, "staff", [{ token: "ci" }]);
+  await using _ = cluster.start();
+  await cluster.condition(accessPolicies, "staff", "Accepted", "NotEnforced");
 });

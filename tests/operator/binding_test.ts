@@ -90,6 +90,33 @@ Deno.test("a route without a policy is not published", async () => {
   await cluster.ready(tunnelBindings, "shop");
 });
 
+Deno.test("what a route says of its service reaches the relay", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const more = {
+    policy: "everybody-here",
+    provider: "corp",
+    audience: "app-7",
+    host: "target",
+    responseHeaders: { set: { "X-Frame-Options": "DENY" }, remove: ["Server"] },
+  };
+  cluster.putBinding("shop", [
+    route("main", "shop.example.com", more),
+    route("plain", "plain.example.com"),
+  ]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const entries = new Map(
+    [...cluster.relay.services.values()].map((entry) => [String(entry["hostnames"]), entry]),
+  );
+  const { responseHeaders: headers, ...same } = more;
+  const { cluster: id, target, owner, ...main } = entries.get("shop.example.com")!;
+  assert.deepEqual(main, { hostnames: ["shop.example.com"], ...same, headers });
+  assert.deepEqual([id, typeof target, typeof owner], ["apps-home", "string", "string"]);
+  const plain = Object.keys(entries.get("plain.example.com")!).sort();
+  assert.deepEqual(plain, ["cluster", "hostnames", "owner", "policy", "target"]);
+});
+
 Deno.test("a changed route changes its service, a removed one goes, and others stay untouched", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();

@@ -160,6 +160,10 @@ export class FakeRelay {
           error: { code: "out_of_scope", message: "another's policy", allowed: [`${prefix}*`] },
         });
       }
+      const unknown = /"provider":"([^"]*)"/.exec(JSON.stringify(entry))?.[1];
+      if (unknown !== undefined) {
+        return refused(422, "invalid", `there is no provider "${unknown}"`);
+      }
       entries.set(name, entry);
       return answer(before ? 200 : 201, entry);
     }

@@ -27,20 +27,39 @@ const rule = withRules(
   },
 );
 
-/** What a policy asks for. */
-export const accessPolicySpec = z.object({
-  targetRefs: z.array(z.object({
-    kind: z.enum(["TunnelBinding"]).default("TunnelBinding"),
-    name: objectName.describe("A TunnelBinding of the policy's namespace"),
-    route: z.string().min(1).max(63).optional().describe("One of its routes; without it, all"),
-  })).min(1).max(16),
-  any: z.array(rule).min(1).max(32).describe("Callers that meet one of these rules may come in"),
+const targetRef = z.object({
+  kind: z.enum(["TunnelBinding"]).default("TunnelBinding"),
+  name: objectName.describe("A TunnelBinding of the policy's namespace"),
+  route: z.string().min(1).max(63).optional().describe("One of its routes; without it, all"),
 });
+
+/** What a policy is about. */
+export const targetRefs = z.array(targetRef).min(1).max(16);
+
+/** What a policy asks for. */
+export const accessPolicySpec = withRules(
+  z.object({
+    targetRefs,
+    any: z.array(rule).min(1).max(32).optional()
+      .describe("Callers that meet one of these rules may come in; without it, the route's policy"),
+    requestsPerSecond: z.int().min(1).max(1_000_000).optional()
+      .describe("Requests of all callers together to each of the routes, at each relay"),
+  }),
+  {
+    rule: "has(self.any) || has(self.requestsPerSecond)",
+    message: "a policy has any, requestsPerSecond or both",
+  },
+);
 
 /** What is known of a policy. */
 export const accessPolicyStatus = z.object({
   observedGeneration: z.int().optional(),
+  ancestors: z.array(z.object({
+    ancestorRef: targetRef,
+    conditions: conditions.optional(),
+  })).max(16).optional().describe("What became of each of targetRefs"),
   conditions: conditions.optional(),
 });
 
+export type AccessPolicyStatus = z.output<typeof accessPolicyStatus>;
 export type AccessPolicySpec = z.output<typeof accessPolicySpec>;

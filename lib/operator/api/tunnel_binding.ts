@@ -60,6 +60,10 @@ const route = withRules(
       .describe("A credential that the agent adds to each request, in place of the caller's"),
     policy: policyName.optional()
       .describe("The relay's policy: who may use the route; public lets everybody in"),
+    provider: policyName.optional()
+      .describe("The relay's provider that vouches for people there; its usual one unless given"),
+    audience: z.string().min(1).max(1024).regex(/^[\x21-\x7e]+$/).optional()
+      .describe("What the JWT of an access proxy in front must be for"),
     host: z.enum(["public", "target"]).default("public")
       .describe("What the Service gets as Host: the name that the browser asked for, or its own"),
     responseHeaders: z.object({
@@ -76,8 +80,9 @@ const route = withRules(
     message: "authorization has no use for protocol: tcp, whose bytes pass as they are",
   },
   {
-    rule: "self.protocol != 'tcp' || (!has(self.responseHeaders) && self.host == 'public')",
-    message: "host and responseHeaders have no use for protocol: tcp",
+    rule: "self.protocol != 'tcp' || " +
+      "(!has(self.responseHeaders) && !has(self.audience) && self.host == 'public')",
+    message: "host, audience and responseHeaders have no use for protocol: tcp",
   },
 );
 
