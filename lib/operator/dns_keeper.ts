@@ -218,7 +218,10 @@ export class DnsKeeper {
       reason: `There is no Secret ${record.secret} with the key token`,
     } as const;
     const outcome = job ? job.outcome : refused;
-    if (!outcome) return { digest, ...this.#pending() };
+    const pending = this.#pending();
+    // A record that is looked at again is what it was, until it is known to be another.
+    if (!outcome && last?.digest === digest) return { ...last, untilMs: pending.untilMs };
+    if (!outcome) return { digest, ...pending };
     const answer = { digest, outcome, untilMs: performance.now() + this.#forMs(outcome) };
     this.#jobs.delete(`put ${key}`);
     this.#answers.set(key, answer);

@@ -201,3 +201,29 @@ Deno.test("a binding's hostnames get records at Cloudflare, and lose them with i
   assert.equal(api.records.size, 0);
   assert.equal(running.log.lines.some((line) => line.includes(api.token)), false);
 });
+
+Deno.test("records that are looked at again and again cause no write to the API server", async () => {
+  const api = new FakeCloudflare();
+  const cluster = new Cluster();
+  cluster.cloudflare = api.fetch;
+  cluster.kube.put(secrets, {
+    metadata: { name: "cloudflare", namespace: "apps" },
+    data: { token: btoa(api.token) },
+  });
+  cluster.putTunnel({
+    dns: {
+      ...{ provider: "Cloudflare", target: "relay.example.net", zone: "example.com" },
+      secretRef: { name: "cloudflare" },
+    },
+  });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start({ settings: { resyncMs: 100 } });
+  await cluster.ready(tunnelBindings, "shop");
+  const puts = () => cluster.relay.calls.filter((call) => call.startsWith("PUT")).length;
+  const from = puts();
+  await eventually(() => puts() > from + 10, "resyncs");
+  const written = cluster.kube.writes.length;
+  const now = puts();
+  await eventually(() => puts() > now + 20, "further resyncs");
+  assert.deepEqual(cluster.kube.writes.slice(written).map(({ path }) => path), []);
+});
