@@ -135,14 +135,16 @@ export class TunnelReconciler {
 
   /** What clean-up needs is kept and written down before there is anything to clean up. */
   async #prepare(tunnel: ReadableTunnel, id: string, endpoint: string): Promise<void> {
+    const { resource, object, status } = tunnel;
+    const isHeld = object.metadata.finalizers?.includes(finalizer) ?? false;
+    const isWritten = status.id === id && status.endpoint === endpoint;
+    if (isHeld && isWritten) return;
     // Without an access, nothing gets to the relay.
     if ("fault" in await this.#context.accesses.find(tunnel)) return;
-    const { resource, object, status } = tunnel;
-    const finalizers = object.metadata.finalizers ?? [];
-    if (!finalizers.includes(finalizer)) {
+    if (!isHeld) {
       await holdObject(this.#context, resource, kindOf(tunnel), object);
     }
-    if (status.id === id && status.endpoint === endpoint) return;
+    if (isWritten) return;
     const { name, namespace, uid = "" } = object.metadata;
     const written = await this.#context.client.apply(resource, {
       metadata: { name, ...namespace !== undefined && { namespace }, uid },

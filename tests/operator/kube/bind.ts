@@ -99,7 +99,8 @@ export class Bind implements AsyncDisposable {
     const args = ["@127.0.0.1", "-p", String(this.port), "+onesoa", "+nocomments", "+nostats"];
     const all = zones.map((name) => run("dig", [...args, "+nocmd", name, "AXFR"]));
     const text = (await Promise.all(all)).map(({ stdout }) => stdout).join("\n");
-    return text.split("\n").filter((line) => line.includes("\tIN\t")).map((line) => {
+    // dig puts a blank instead of a tab behind what is long.
+    return text.split("\n").filter((line) => /\sIN\s/.test(line)).map((line) => {
       const [name, , , type, ...data] = line.split(/\s+/);
       return `${name} ${type} ${data.join(" ")}`;
     });

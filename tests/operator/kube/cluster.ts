@@ -246,7 +246,9 @@ export class OperatorWorld implements AsyncDisposable {
     while (!this.#isOver) {
       try {
         for (const { metadata } of (await this.client.list(deployments)).items) {
-          await this.#sync(await this.client.get(deployments, metadata));
+          const deployment = await this.client.get(deployments, metadata);
+          const { replicas } = deployment["spec"] as { replicas?: number };
+          if (replicas !== 0) await this.#sync(deployment);
         }
       } catch (error) {
         if (!this.#isOver) console.error(`kubelet of the test: ${error}`);

@@ -12,11 +12,19 @@ import { type AuditEntry, auditOptions, readAudit } from "./audit_log.ts";
 const startTimeoutMs = 240_000;
 const binaries = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
 
-/** Registers a test that needs an API server; ignored where there are no tools. */
-export function kubeTest(name: string, test: (kube: OwnKube) => Promise<void>): void {
+/**
+ * Registers a test that needs an API server; ignored where there are no tools.
+ *
+ * @param hasRest Whether there is what it needs besides.
+ */
+export function kubeTest(
+  name: string,
+  test: (kube: OwnKube) => Promise<void>,
+  hasRest = true,
+): void {
   Deno.test({
     name,
-    ignore: Deno.env.get("KUBE_TOOLS") === undefined,
+    ignore: Deno.env.get("KUBE_TOOLS") === undefined || !hasRest,
     async fn() {
       await using kube = await OwnKube.start();
       await test(kube);
@@ -125,12 +133,17 @@ export class OwnKube implements AsyncDisposable {
 
   /** All objects as etcd has them, Secrets left out. */
   async everything(): Promise<string> {
+    return [...await this.stored()].filter(([key]) => !key.startsWith("/registry/secrets/"))
+      .map(([, value]) => value).join("\n");
+  }
+
+  /** What etcd has, by key, such as `/registry/secrets/NAMESPACE/NAME`. */
+  async stored(): Promise<ReadonlyMap<string, string>> {
     const url = `http://127.0.0.1:${this.#port + 10_000}/v3/kv/range`;
     const all = { key: btoa("\0"), range_end: btoa("\0") };
     const response = await fetch(url, { method: "POST", body: JSON.stringify(all) });
     const { kvs } = await response.json() as { kvs: { key: string; value: string }[] };
-    return kvs.filter(({ key }) => !atob(key).startsWith("/registry/secrets/"))
-      .map(({ value }) => atob(value)).join("\n");
+    return new Map(kvs.map(({ key, value }) => [atob(key), atob(value)]));
   }
 
   /** Has etcd forget all revisions but the newest. */
