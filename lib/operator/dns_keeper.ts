@@ -132,10 +132,15 @@ export class DnsKeeper {
     const places = new Set(plan.kept.map(placeOf));
     const names = new Set(plan.kept.map(nameOf));
     const unwanted = known.filter((record) => !places.has(placeOf(record)));
-    // A name has to be given up by one owner before another can have it.
-    const inTheWay = await this.removeAll(unwanted.filter((record) => names.has(nameOf(record))));
+    // A name has to be given up by one owner before another can have it. Two servers may be one with
+    // two addresses: what is taken off there is put anew.
+    const former = unwanted.filter((record) => names.has(nameOf(record)));
+    const inTheWay = await this.removeAll(former);
+    this.#forgetAnswers(plan.kept, former.filter((record) => !inTheWay.includes(record)));
     for (const record of plan.kept) {
-      const isBlocked = inTheWay.some((it) => nameOf(it) === nameOf(record));
+      const isBlocked = inTheWay.some((it) =>
+        nameOf(it) === nameOf(record) && it.server === record.server
+      );
       const { outcome, untilMs } = isBlocked ? this.#pending() : await this.#put(record);
       const isMade = outcome.kind === "done";
       kept.push(isMade ? record : known.find((it) => placeOf(it) === placeOf(record)) ?? record);
@@ -155,6 +160,14 @@ export class DnsKeeper {
       ? undefined
       : endpoint?.verdict ?? faults[0] ?? plan.fault ?? yes("RecordsMade");
     return { verdict, kept: [...kept, ...left], againMs };
+  }
+
+  /** Has records be asked about anew whose names have lost others. */
+  #forgetAnswers(records: readonly KeptRecord[], removed: readonly KeptRecord[]): void {
+    const names = new Set(removed.map(nameOf));
+    for (const record of records) {
+      if (names.has(nameOf(record))) this.#answers.delete(placeOf(record));
+    }
   }
 
   /** Takes records away. @returns those that may still be there */
@@ -302,8 +315,8 @@ function impossible(
   return no("ApexNeedsAddress", `${why}: set dns.target to an IP address`);
 }
 
-function nameOf({ name, zone, server }: KeptRecord): string {
-  return `${server} ${zone} ${name}`;
+function nameOf({ name, zone }: KeptRecord): string {
+  return `${zone} ${name}`;
 }
 
 function verdictOf({ name }: KeptRecord, outcome: Answer["outcome"]): Verdict {

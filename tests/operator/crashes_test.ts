@@ -167,6 +167,22 @@ const cloudStories: readonly Story[] = [
       isReady(cluster) && records(cluster).length === 4 &&
       records(cluster).some((it) => it.startsWith("CNAME app.")),
   },
+  {
+    name: "hostname and target of records at Cloudflare change together",
+    act(cluster: Cluster) {
+      putDns(cluster, "2001:db8::8");
+      cluster.putBinding("shop", [routes[0], route("api", "app.example.com")]);
+    },
+    isDone: (cluster: Cluster) =>
+      isReady(cluster) && records(cluster).length === 4 &&
+      records(cluster).filter((it) => it.startsWith("AAAA ")).length === 2 &&
+      records(cluster).some((it) => it.includes(" app.")),
+  },
+  {
+    name: "records at Cloudflare are not wanted any more",
+    act: (cluster: Cluster) => cluster.putTunnel({ dns: { provider: "None" } }),
+    isDone: (cluster: Cluster) => isReady(cluster) && records(cluster).length === 0,
+  },
 ].map((it) => ({
   ...it,
   cluster: cloudCluster,

@@ -61,6 +61,8 @@ export class Cluster {
   exchange: DnsExchange = () => Promise.reject(new Error("there is no name server"));
   /** Whether pods get ready and their volumes follow. */
   hasKubelet = true;
+  /** Whether an external-dns looks at DNSEndpoints. */
+  hasExternalDns = false;
   // Either may be set while an operator runs.
   readonly #cloudflare: CloudflareFetch = (...args) => this.cloudflare(...args);
   readonly #exchange: DnsExchange = (...args) => this.exchange(...args);
@@ -198,7 +200,17 @@ export class Cluster {
     }
   }
 
+  #externalDns(): void {
+    for (const object of this.kube.all(dnsEndpoints)) {
+      const { generation } = object.metadata;
+      const { observedGeneration } = (object["status"] ?? {}) as { observedGeneration?: number };
+      if (observedGeneration === generation) continue;
+      this.kube.put(dnsEndpoints, { ...object, status: { observedGeneration: generation } });
+    }
+  }
+
   #kubelet(): void {
+    if (this.hasExternalDns) this.#externalDns();
     if (!this.hasKubelet) return;
     for (const deployment of this.kube.all(deployments)) {
       const { replicas, template } = deployment["spec"] as {

@@ -94,6 +94,14 @@ export class Bind implements AsyncDisposable {
     return code === 0 ? stdout.trim() : "";
   }
 
+  /** Changes records as somebody with the key does by hand: lines of nsupdate. */
+  async update(lines: readonly string[]): Promise<void> {
+    const commands = [`server 127.0.0.1 ${this.port}`, ...lines, "send", ""].join("\n");
+    const args = ["-y", `hmac-sha256:culvert:${secret}`];
+    const { code, stderr } = await run("nsupdate", args, { stdin: commands });
+    if (code !== 0) throw new Error(`nsupdate: ${stderr}`);
+  }
+
   /** All records of both zones: `NAME TYPE DATA`. */
   async transfer(): Promise<readonly string[]> {
     const args = ["@127.0.0.1", "-p", String(this.port), "+onesoa", "+nocomments", "+nostats"];

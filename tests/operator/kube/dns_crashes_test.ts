@@ -1,10 +1,11 @@
 /** Operators that are killed while records in a real bind9 change. */
 import { secrets } from "../../../lib/kube/resources.ts";
 import { tunnelBindings } from "../../../lib/operator/api/crds.ts";
+import { dnsEndpoints } from "../../../lib/operator/dns/dns_endpoint.ts";
 import { dnsExchange } from "../../../lib/runtime/deno/dns_exchange.ts";
 import { assertNothingLeft, assertSameEnd, isReady, type Story } from "../crash_stories.ts";
 import { Cluster, route } from "../harness.ts";
-import { Bind, hasBind } from "./bind.ts";
+import { Bind, hasBind, otherZone, zone } from "./bind.ts";
 
 let clusters = 0;
 
@@ -29,21 +30,30 @@ class Zones {
   /** As it is in names. */
   readonly label = (cluster: Cluster): string => `.${this.#labels.get(cluster)}.`;
 
-  name(cluster: Cluster, name: string): string {
-    return `${name}${this.label(cluster)}a.example.com`;
+  name(cluster: Cluster, name: string, at = zone): string {
+    return `${name}${this.label(cluster)}${at}`;
+  }
+
+  /** The same name server at its other address. */
+  get otherServer(): string {
+    return `localhost:${this.#bind.port}`;
   }
 
   putTunnel(cluster: Cluster, dns: Record<string, unknown> = {}, name = "home"): void {
     cluster.putTunnel({
       dns: {
-        ...{ provider: "RFC2136", target: "relay.example.com", zone: "a.example.com" },
+        ...{ provider: "RFC2136", target: "relay.example.com", zone },
         ...{ server: this.#bind.server, secretRef: { name: "tsig" }, ...dns },
       },
     }, name);
   }
 
-  putBinding(cluster: Cluster, names: readonly string[], tunnel = "home"): void {
-    const routes = names.map((name) => route(name, this.name(cluster, name)));
+  putBinding(
+    cluster: Cluster,
+    names: readonly string[],
+    { tunnel = "home", at = zone } = {},
+  ): void {
+    const routes = names.map((name) => route(name, this.name(cluster, name, at)));
     cluster.putBinding("shop", routes, { name: tunnel });
   }
 
@@ -56,11 +66,17 @@ class Zones {
 }
 
 /** What a binding's status knows of its records. */
-type Known = readonly { readonly name: string; readonly target: string; readonly owner: string }[];
+type Known = readonly {
+  readonly name: string;
+  readonly target: string;
+  readonly owner: string;
+  readonly zone: string;
+  readonly server: string;
+}[];
 
 interface DnsStory {
   readonly act: (cluster: Cluster, zones: Zones) => void;
-  readonly isDone: (known: Known) => boolean;
+  readonly isDone: (known: Known, cluster: Cluster) => boolean;
 }
 
 const stories: Readonly<Record<string, DnsStory>> = {
@@ -76,6 +92,24 @@ const stories: Readonly<Record<string, DnsStory>> = {
     act: (cluster, zones) => zones.putBinding(cluster, ["web", "store"]),
     isDone: (known) => known.length === 2 && known.some(({ name }) => name.startsWith("store.")),
   },
+  "zone and hostnames change": {
+    act(cluster, zones) {
+      zones.putTunnel(cluster, { zone: otherZone });
+      zones.putBinding(cluster, ["web", "store"], { at: otherZone });
+    },
+    isDone: (known) => known.length === 2 && known.every(({ zone }) => zone === otherZone),
+  },
+  "the name server gets another address": {
+    act: (cluster, zones) => zones.putTunnel(cluster, { server: zones.otherServer }),
+    isDone: (known) => known.length === 2 && known.every((it) => it.server.startsWith("localhost")),
+  },
+  "external-dns gets the records": {
+    act(cluster, zones) {
+      zones.putTunnel(cluster, { provider: "ExternalDNS" });
+      cluster.hasExternalDns = true;
+    },
+    isDone: (known, { kube }) => known.length === 0 && kube.all(dnsEndpoints).length === 1,
+  },
   "records are not wanted any more": {
     act: (cluster, zones) => zones.putTunnel(cluster, { provider: "None" }),
     isDone: (known) => known.length === 0,
@@ -83,7 +117,7 @@ const stories: Readonly<Record<string, DnsStory>> = {
   "a binding goes to another Tunnel": {
     act(cluster, zones) {
       zones.putTunnel(cluster, {}, "other");
-      zones.putBinding(cluster, ["web", "api"], "other");
+      zones.putBinding(cluster, ["web", "api"], { tunnel: "other" });
     },
     isDone: (known) => known.length === 2 && known.every(({ owner }) => owner.includes("/other,")),
   },
@@ -109,7 +143,7 @@ Deno.test({
           zones.putBinding(cluster, ["web", "api"]);
         },
         act: (cluster) => act(cluster, zones),
-        isDone: (cluster) => isReady(cluster) && isDone(knownOf(cluster)),
+        isDone: (cluster) => isReady(cluster) && isDone(knownOf(cluster), cluster),
         ownName: zones.label,
         outside: zones.records,
       };
