@@ -52,6 +52,16 @@ export const endpointSlices: Resource = namespaced(
   "EndpointSlice",
   "endpointslices",
 );
+const rbac = "rbac.authorization.k8s.io";
+export const roleBindings: Resource = namespaced(rbac, "v1", "RoleBinding", "rolebindings");
+export const clusterRoles: Resource = {
+  ...namespaced(rbac, "v1", "ClusterRole", "clusterroles"),
+  isNamespaced: false,
+};
+export const clusterRoleBindings: Resource = {
+  ...namespaced(rbac, "v1", "ClusterRoleBinding", "clusterrolebindings"),
+  isNamespaced: false,
+};
 export const mutatingWebhooks: Resource = {
   ...namespaced(
     "admissionregistration.k8s.io",

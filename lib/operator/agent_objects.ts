@@ -2,7 +2,8 @@
 import type { KubeObject, OwnerReference } from "../kube/objects.ts";
 import { apiVersionOf } from "../kube/resources.ts";
 import { group, managedByLabel, manager, tunnelLabel, version } from "./api/schema.ts";
-import type { CaRef, ProxyRef, TunnelSpec } from "./api/tunnel.ts";
+import type { CaRef, ProxyRef } from "./api/relay.ts";
+import type { TunnelSpec } from "./api/tunnel.ts";
 import { credentialsFolder, targetsFolder } from "./route_resolution.ts";
 import { targetsText, type TunnelTable } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
@@ -39,6 +40,11 @@ export function namesOf({ resource, name }: Tunnel): {
     routes: `${base}-routes`,
     credentials: `${base}-credentials`,
   };
+}
+
+/** As whom callers reach the API server, where the tunnel serves it. */
+export function serviceAccountOf(tunnel: ReadableTunnel): string {
+  return tunnel.spec.kubernetesApi?.serviceAccountName ?? namesOf(tunnel).agent;
 }
 
 /** The labels by which a tunnel's pods are selected. */
@@ -221,7 +227,7 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
   const probe = (path: string) => ({ httpGet: { path, port: "health" } });
   const health = agent.healthPort > 0;
   return {
-    ...kubernetesApi && { serviceAccountName: kubernetesApi.serviceAccountName },
+    ...kubernetesApi && { serviceAccountName: serviceAccountOf(tunnel) },
     automountServiceAccountToken: kubernetesApi !== undefined,
     enableServiceLinks: false,
     ...agent.hostNetwork && { hostNetwork: true, dnsPolicy: "ClusterFirstWithHostNet" },

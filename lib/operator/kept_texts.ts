@@ -11,7 +11,7 @@ import { namespaces, secrets } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import { managedByLabel, manager } from "./api/schema.ts";
-import type { CaRef } from "./api/tunnel.ts";
+import type { CaRef } from "./api/relay.ts";
 import type { Digest } from "./route_table.ts";
 import { secretText } from "./secret_text.ts";
 

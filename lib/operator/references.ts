@@ -1,6 +1,6 @@
 /** What a Tunnel's spec names: texts in Secrets and ConfigMaps, read by name and checked. */
 import { formatProxy, type Proxy, proxyOrNone } from "../config/proxy.ts";
-import type { CaRef, ClientCertRef, ProxyRef, TokenRef } from "./api/tunnel.ts";
+import type { CaRef, ClientCertRef, ProxyRef, TokenRef } from "./api/relay.ts";
 import { no, type Verdict } from "./conditions.ts";
 import type { RelayProxy } from "./relay_api.ts";
 

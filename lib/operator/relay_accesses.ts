@@ -2,7 +2,7 @@
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../kube/resources.ts";
-import type { CaRef, RelayPlace, TokenRef } from "./api/tunnel.ts";
+import type { CaRef, RelayPlace, TokenRef } from "./api/relay.ts";
 import { no, type Verdict } from "./conditions.ts";
 import { KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";

@@ -1,29 +1,20 @@
 /** Makes a tunnel what its spec says: its entry at the relay, its token, its agents, their routes. */
 import { isConflict, isNamespaceTerminating, isPermanent } from "../kube/errors.ts";
-import { keyOf } from "../kube/objects.ts";
 import { secrets } from "../kube/resources.ts";
 import { messageOf } from "../message_of.ts";
 import { apiServerTarget, entrySecret, type ReadableTunnel } from "./agent_objects.ts";
+import { AgentRights } from "./agent_rights.ts";
 import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agent_tokens.ts";
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
-import {
-  conditionsWithReady,
-  type Context,
-  holdObject,
-  isOrphaned,
-  releaseObject,
-  titleOf,
-  writeStatus,
-} from "./context.ts";
+import { type Context, holdObject, isOrphaned, releaseObject, titleOf } from "./context.ts";
 import type { RelayChange } from "./relay_watches.ts";
-import { type Sidecars, sidecarsOf } from "./injection/sidecar.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
 import { TunnelAgents, type TunnelAgentsOptions } from "./tunnel_agents.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
-import { idOf, type Tunnel } from "./tunnels.ts";
-import type { Followed } from "./world.ts";
+import { kindOf, TunnelStatuses } from "./tunnel_status.ts";
+import { idOf, isReadable, type Tunnel } from "./tunnels.ts";
 
 /** What is made besides what all reconcilers have. */
 export interface TunnelReconcilerOptions extends TunnelAgentsOptions {
@@ -39,6 +30,8 @@ export class TunnelReconciler {
   readonly #context: Context;
   readonly #registrations: TunnelRegistrations;
   readonly #agents: TunnelAgents;
+  readonly #rights: AgentRights;
+  readonly #statuses: TunnelStatuses;
   readonly #tokens = new AgentTokens();
 
   constructor(options: TunnelReconcilerOptions) {
@@ -46,6 +39,8 @@ export class TunnelReconciler {
     this.#context = options.context;
     this.#registrations = new TunnelRegistrations(options.context);
     this.#agents = new TunnelAgents(options);
+    this.#rights = new AgentRights(options.context);
+    this.#statuses = new TunnelStatuses(options.context);
   }
 
   /** Whether all agents of a tunnel serve a target as it is. */
@@ -81,11 +76,15 @@ export class TunnelReconciler {
     if (tunnel.isDeleted) return await this.#finalize(tunnel);
     if (!isReadable(tunnel)) {
       const verdicts = { Accepted: no("InvalidSpec", "The spec can't be read; upgrade the CRDs") };
-      await this.#writeStatus(tunnel, verdicts, {});
+      await this.#statuses.write(tunnel, verdicts, {});
       return undefined;
     }
     if (tunnel.spec.paused) {
-      await this.#writeStatus(tunnel, { Accepted: unknown("Paused", "spec.paused is true") }, {});
+      await this.#statuses.write(
+        tunnel,
+        { Accepted: unknown("Paused", "spec.paused is true") },
+        {},
+      );
       return undefined;
     }
     return await this.#build(tunnel);
@@ -101,20 +100,22 @@ export class TunnelReconciler {
       if (registration.api) await this.#prepare(tunnel, id, registration.api.endpoint);
       const token = await this.#token(tunnel, id, progress);
       if (token) {
+        await this.#grant(tunnel, progress);
         const { verdicts, status, againMs } = await this.#agents.ensure(tunnel, id, token);
         progress.verdicts = { ...progress.verdicts, ...verdicts };
         progress.status = { ...progress.status, ...status };
         again = Math.min(again, againMs);
+        await this.#withdraw(tunnel, progress);
       }
     } catch (error) {
       if (isNamespaceTerminating(error)) return again;
       progress.verdicts = { ...progress.verdicts, AgentAvailable: faultVerdict(error) };
       if (!(error instanceof NotOurs) && !isPermanent(error)) {
-        await this.#writeStatus(tunnel, progress.verdicts, progress.status);
+        await this.#statuses.write(tunnel, progress.verdicts, progress.status);
         throw error;
       }
     }
-    await this.#writeStatus(tunnel, progress.verdicts, progress.status);
+    await this.#statuses.write(tunnel, progress.verdicts, progress.status);
     const waitMs = (this.#registrations.untilMs(tunnel.key) ?? Infinity) - performance.now();
     return Math.max(100, Math.min(again, waitMs));
   }
@@ -125,7 +126,7 @@ export class TunnelReconciler {
     const others = conditions.filter(({ type }) => !["Ready", "Registered"].includes(type))
       .map(({ type, status, reason, message }) => [type, { status, reason, message }]);
     const lost = no("NotFound", "The relay does not have the entry any more; it is put again");
-    await this.#writeStatus(tunnel, { Registered: lost, ...Object.fromEntries(others) }, {
+    await this.#statuses.write(tunnel, { Registered: lost, ...Object.fromEntries(others) }, {
       ...status,
       ...tokenSecret !== undefined && { tokenSecret },
       ...routes !== undefined && { routes },
@@ -141,16 +142,29 @@ export class TunnelReconciler {
     if (isHeld && isWritten) return;
     // Without an access, nothing gets to the relay.
     if ("fault" in await this.#context.accesses.find(tunnel)) return;
-    if (!isHeld) {
-      await holdObject(this.#context, resource, kindOf(tunnel), object);
+    if (!isHeld) await holdObject(this.#context, resource, kindOf(tunnel), object);
+    await this.#statuses.record(tunnel, { id, endpoint });
+  }
+
+  /** What callers of `kubernetesApi` may do. */
+  async #grant(tunnel: ReadableTunnel, progress: Progress): Promise<void> {
+    const { kubernetesApi: { clusterRole } = {} } = tunnel.spec;
+    if (clusterRole === undefined) return;
+    await this.#statuses.record(tunnel, { clusterRole });
+    progress.verdicts = {
+      ...progress.verdicts,
+      ClusterRoleBound: await this.#rights.ensure(tunnel, clusterRole),
+    };
+  }
+
+  /** Takes away what they may not do any more. */
+  async #withdraw(tunnel: ReadableTunnel, progress: Progress): Promise<void> {
+    if (tunnel.status.clusterRole === undefined) return;
+    const fault = await this.#rights.withdraw(tunnel);
+    if (fault) progress.verdicts = { ...progress.verdicts, ClusterRoleBound: fault };
+    else if (tunnel.spec.kubernetesApi?.clusterRole === undefined) {
+      progress.status = { ...progress.status, clusterRole: undefined };
     }
-    if (isWritten) return;
-    const { name, namespace, uid = "" } = object.metadata;
-    const written = await this.#context.client.apply(resource, {
-      metadata: { name, ...namespace !== undefined && { namespace }, uid },
-      status: { ...status, id, endpoint },
-    }, "status");
-    this.#context.world.learn(kindOf(tunnel), written);
   }
 
   /** The agents' token; undefined where agents could not use one. */
@@ -259,7 +273,7 @@ export class TunnelReconciler {
     const fault = await this.#registrations.delete(tunnel, id);
     if (fault === undefined) return undefined;
     if (!isOrphaned(this.#context, tunnel.object)) {
-      await this.#writeStatus(tunnel, { Registered: no("CleanUpFailed", fault) }, {
+      await this.#statuses.write(tunnel, { Registered: no("CleanUpFailed", fault) }, {
         id,
         ...tunnel.status.endpoint !== undefined && { endpoint: tunnel.status.endpoint },
       });
@@ -288,53 +302,12 @@ export class TunnelReconciler {
     }
     return false;
   }
-
-  /** What a MutatingAdmissionPolicy adds to pods of the tunnel's namespace. */
-  #sidecars(tunnel: Tunnel): Sidecars | undefined {
-    const { hasInjectionPolicy, agentImage } = this.#context.settings;
-    const isInjected = hasInjectionPolicy && tunnel.resource.isNamespaced && isReadable(tunnel);
-    return isInjected ? sidecarsOf(tunnel, agentImage) : undefined;
-  }
-
-  async #writeStatus(
-    tunnel: Tunnel,
-    verdicts: Readonly<Record<string, Verdict>>,
-    status: TunnelStatus,
-  ): Promise<void> {
-    const { resource, status: before } = tunnel;
-    // It may have been written to since.
-    const object = this.#context.world.get(kindOf(tunnel), keyOf(tunnel.object.metadata)) ??
-      tunnel.object;
-    const { generation } = tunnel.object.metadata;
-    const { id = before.id, endpoint = before.endpoint } = (object["status"] ?? {}) as TunnelStatus;
-    const digests = before.tokenDigests;
-    const sidecar = this.#sidecars(tunnel);
-    await writeStatus(this.#context, resource, kindOf(tunnel), object, {
-      ...generation !== undefined && { observedGeneration: generation },
-      ...id !== undefined && { id },
-      ...endpoint !== undefined && { endpoint },
-      // Digests that the relay may know are kept until others are known to be there.
-      ...digests !== undefined && { tokenDigests: digests },
-      ...sidecar && { sidecar },
-      ...status,
-      conditions: conditionsWithReady(verdicts, object),
-    });
-  }
 }
 
 interface Progress {
   readonly id: string;
   verdicts: Readonly<Record<string, Verdict>>;
   status: TunnelStatus;
-}
-
-function isReadable(tunnel: Tunnel): tunnel is ReadableTunnel {
-  return tunnel.spec !== undefined;
-}
-
-/** Where the caches have a tunnel. */
-export function kindOf({ resource }: Tunnel): Followed {
-  return resource.isNamespaced ? "tunnels" : "clusterTunnels";
 }
 
 function faultVerdict(error: unknown): Verdict {

@@ -19,6 +19,11 @@ export interface Tunnel {
   readonly isDeleted: boolean;
 }
 
+/** Whether the spec could be read. */
+export function isReadable(tunnel: Tunnel): tunnel is Tunnel & { readonly spec: TunnelSpec } {
+  return tunnel.spec !== undefined;
+}
+
 /** The kind of a tunnel by its key. */
 export function resourceOfTunnel(key: string): Resource {
   return key.startsWith("ClusterTunnel/") ? clusterTunnels : tunnels;

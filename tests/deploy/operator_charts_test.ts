@@ -130,6 +130,24 @@ Deno.test("culvert-operator: no rights are for everything, and Secrets can't be 
   }
 });
 
+Deno.test("culvert-operator: it may bind the ClusterRoles of agentClusterRoles, and no others", async () => {
+  for (const set of [[], ["watchNamespaces={shop}"]]) {
+    const without = await rendered("culvert-operator", ...set);
+    doesNotMatch(JSON.stringify(without), /"bind"|rolebindings|serviceaccounts/);
+    const manifests = await rendered("culvert-operator", ...set, "agentClusterRoles={view,edit}");
+    const rules = manifests.flatMap(({ rules = [] }) => rules);
+    const binding = rules.filter(({ verbs }) => verbs.includes("bind"));
+    deepEqual(binding, [{
+      apiGroups: ["rbac.authorization.k8s.io"],
+      resources: ["clusterroles"],
+      resourceNames: ["view", "edit"],
+      verbs: ["get", "bind"],
+    }]);
+    equal(verbsOf(manifests, "clusterrolebindings").has("create"), set.length === 0);
+    ok(verbsOf(manifests, "rolebindings").has("create"));
+  }
+});
+
 Deno.test("culvert-operator: with watchNamespaces there are Roles there, and nothing cluster-wide", async () => {
   const manifests = await rendered("culvert-operator", "watchNamespaces={shop,blog}");
   equal(manifests.some(({ kind }) => kind.startsWith("ClusterRole")), false);

@@ -14,6 +14,8 @@ import { RelayApi } from "../../lib/operator/relay_api.ts";
 import { KubeClient, type KubeFetch } from "../../lib/kube/client.ts";
 import type { Condition, KubeObject } from "../../lib/kube/objects.ts";
 import {
+  clusterRoleBindings,
+  clusterRoles,
   configMaps,
   deployments,
   events,
@@ -23,7 +25,9 @@ import {
   podDisruptionBudgets,
   pods,
   type Resource,
+  roleBindings,
   secrets,
+  serviceAccounts,
   services,
 } from "../../lib/kube/resources.ts";
 import type { AgentSession, RelayFetch } from "../../lib/operator/relay_api.ts";
@@ -52,6 +56,7 @@ export class Cluster {
       pods,
       services,
     ],
+    ...[clusterRoles, clusterRoleBindings, roleBindings, serviceAccounts],
     ...[namespaces, events, leases, podDisruptionBudgets, networkPolicies, dnsEndpoints],
   ]);
   readonly relay = new FakeRelay();

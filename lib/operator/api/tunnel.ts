@@ -1,9 +1,9 @@
 /** Tunnel and ClusterTunnel: a way from a relay into this cluster. */
 import { z } from "zod";
 import { networkPolicy } from "./network_policy.ts";
+import { relay } from "./relay.ts";
 import {
   conditions,
-  dataKey,
   hostnamePattern,
   labelMap,
   objectName,
@@ -12,93 +12,18 @@ import {
   withRules,
 } from "./schema.ts";
 
-const tokenRef = z.object({
-  name: objectName.describe(
-    "A Secret in the Tunnel's namespace; in the operator's for a ClusterTunnel",
-  ),
-  key: dataKey.default("token").describe("The Secret's key"),
-});
-
-const caRef = z.object({
-  kind: z.enum(["ConfigMap", "Secret"]).default("ConfigMap"),
-  name: objectName,
-  key: dataKey.default("ca.crt"),
-});
-
-const clientCertRef = z.object({ name: objectName });
-
-const proxyRef = z.object({
-  kind: z.enum(["ConfigMap", "Secret"]).default("Secret"),
-  name: objectName,
-  key: dataKey.default("proxy"),
-});
-
-const api = z.object({
-  endpoint: z.string().min(1).max(2048).regex(/^https?:\/\/[^/?#@]+\/?$/)
-    .describe("The relay's admin listener: https://HOST:PORT"),
-  tokenRef: tokenRef.describe("The token for the relay's admin API (--admin-tokens)"),
-  caRef: caRef.optional().describe("CA of the admin listener's certificate, in PEM"),
-  clientCertRef: clientCertRef.optional().describe(
-    "A Secret of type kubernetes.io/tls with the certificate that the operator shows to the admin listener",
-  ),
-  proxyRef: proxyRef.optional().describe(
-    "The URL of an HTTP proxy between the operator and the admin listener; without it, the operator's own environment",
-  ),
-});
-
-const registration = withRules(
+const kubernetesApi = withRules(
   z.object({
-    api: api.optional().describe("Register the tunnel through the relay's admin API"),
-    secret: z.object({ name: objectName }).optional()
-      .describe("Write the entry for the relay's clusters file to this Secret; it holds no token"),
-    existing: z.object({ tokenRef }).optional()
-      .describe("Use a token that the relay knows already"),
+    serviceAccountName: objectName.optional().describe(
+      "The ServiceAccount as which callers of the tunnel reach the API server; without it, the operator makes one",
+    ),
+    clusterRole: objectName.optional().describe(
+      "A ClusterRole that the ServiceAccount is bound to: in the Tunnel's namespace, or in the whole cluster for a ClusterTunnel",
+    ),
   }),
   {
-    rule: "[has(self.api), has(self.secret), has(self.existing)].exists_one(x, x)",
-    message: "registration must have exactly one of api, secret and existing",
-  },
-);
-
-const relay = withRules(
-  z.object({
-    url: z.string().min(1).max(2048).regex(/^wss?:\/\/[^?#@]+$/)
-      .describe("WebSocket URL of the relay's public listener: wss://HOST[:PORT]/connect"),
-    caRef: caRef.optional().describe(
-      "CA of the relay's certificate, in PEM; without it, public CAs",
-    ),
-    serverName: z.string().min(1).max(253).optional()
-      .describe("Name that the relay's certificate must hold, if it differs from the URL's host"),
-    clientCertRef: clientCertRef.optional().describe(
-      "A Secret of type kubernetes.io/tls with the certificate that agents show to the relay",
-    ),
-    proxyRef: proxyRef.optional().describe(
-      "The URL of an HTTP proxy between the agents and the relay, http://USER:PASSWORD@HOST:PORT",
-    ),
-    allowInsecure: z.boolean().default(false)
-      .describe(
-        "Allow ws:// and http://, which show tokens to everybody on the way; for tests only",
-      ),
-    registration,
-  }),
-  {
-    rule: "self.url.startsWith('wss://') || self.allowInsecure",
-    message: "relay.url must begin with wss://, or relay.allowInsecure must be true",
-  },
-  {
-    rule: "!has(self.clientCertRef) || self.url.startsWith('wss://')",
-    message: "relay.clientCertRef needs a relay.url that begins with wss://",
-  },
-  {
-    rule:
-      "!has(self.registration.api) || !has(self.registration.api.clientCertRef) || self.registration.api.endpoint.startsWith('https://')",
-    message: "relay.registration.api.clientCertRef needs an endpoint that begins with https://",
-  },
-  {
-    rule:
-      "!has(self.registration.api) || self.registration.api.endpoint.startsWith('https://') || self.allowInsecure",
-    message:
-      "relay.registration.api.endpoint must begin with https://, or relay.allowInsecure must be true",
+    rule: "has(self.serviceAccountName) || has(self.clusterRole)",
+    message: "kubernetesApi must have serviceAccountName, clusterRole, or both",
   },
 );
 
@@ -224,10 +149,8 @@ export const tunnelSpec = withRules(
         "The cluster's id at the relay; immutable. Default: from prefix, namespace and name",
       ),
     relay,
-    kubernetesApi: z.object({
-      serviceAccountName: objectName
-        .describe("The ServiceAccount as which callers of the tunnel reach the API server"),
-    }).optional().describe("Serve this cluster's API server at the relay's /tunnel/ID/"),
+    kubernetesApi: kubernetesApi.optional()
+      .describe("Serve this cluster's API server at the relay's /tunnel/ID/"),
     agent: agent.prefault({}),
     sidecar: sidecar.prefault({})
       .describe("The agent in pods that have the label culvert.dev/inject"),
@@ -260,6 +183,8 @@ export const tunnelStatus = z.object({
   observedGeneration: z.int().optional(),
   id: z.string().optional(),
   endpoint: z.string().optional().describe("Where the tunnel is registered"),
+  clusterRole: z.string().optional()
+    .describe("The ClusterRole that the agents' ServiceAccount may be bound to"),
   tokenSecret: z.string().optional(),
   tokenDigests: z.array(z.string()).optional(),
   connectedAgents: z.int().optional(),
@@ -274,9 +199,3 @@ export const tunnelStatus = z.object({
 
 export type TunnelSpec = z.output<typeof tunnelSpec>;
 export type TunnelStatus = z.output<typeof tunnelStatus>;
-export type CaRef = z.output<typeof caRef>;
-export type ProxyRef = z.output<typeof proxyRef>;
-export type ClientCertRef = z.output<typeof clientCertRef>;
-/** Where a tunnel is registered, and how the operator gets there. */
-export type RelayPlace = z.output<typeof api>;
-export type TokenRef = z.output<typeof tokenRef>;

@@ -84,6 +84,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [create]
 {{- end }}
 
+{{/* For kubernetesApi.clusterRole of Tunnels. It can bind these roles alone. */}}
+{{- define "culvert-operator.agentRoleRules" -}}
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  verbs: [get, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames: {{ toJson .Values.agentClusterRoles }}
+  verbs: [get, bind]
+{{- end }}
+
 {{/* What the operator works on, as a list; "true" where one is asked for. */}}
 {{- define "culvert-operator.works" -}}
 {{- if has .controller (.root.Values.controllers | default (list "tunnels")) }}true{{ end }}
@@ -136,6 +150,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "culvert-operator.allRules" -}}
 {{- if include "culvert-operator.works" (dict "root" . "controller" "tunnels") }}
 {{- include "culvert-operator.rules" . }}
+{{- if .Values.agentClusterRoles }}
+{{ include "culvert-operator.agentRoleRules" . }}
+{{- end }}
 {{- end }}
 {{- if include "culvert-operator.works" (dict "root" . "controller" "clusters") }}
 {{ include "culvert-operator.clusterRules" . }}

@@ -1,0 +1,101 @@
+/** How a Tunnel reaches its relay: agents at its public listener, and the operator at its admin API. */
+import { z } from "zod";
+import { dataKey, objectName, withRules } from "./schema.ts";
+
+const tokenRef = z.object({
+  name: objectName.describe(
+    "A Secret in the Tunnel's namespace; in the operator's for a ClusterTunnel",
+  ),
+  key: dataKey.default("token").describe("The Secret's key"),
+});
+
+const caRef = z.object({
+  kind: z.enum(["ConfigMap", "Secret"]).default("ConfigMap"),
+  name: objectName,
+  key: dataKey.default("ca.crt"),
+});
+
+const clientCertRef = z.object({ name: objectName });
+
+const proxyRef = z.object({
+  kind: z.enum(["ConfigMap", "Secret"]).default("Secret"),
+  name: objectName,
+  key: dataKey.default("proxy"),
+});
+
+const api = z.object({
+  endpoint: z.string().min(1).max(2048).regex(/^https?:\/\/[^/?#@]+\/?$/)
+    .describe("The relay's admin listener: https://HOST:PORT"),
+  tokenRef: tokenRef.describe("The token for the relay's admin API (--admin-tokens)"),
+  caRef: caRef.optional().describe("CA of the admin listener's certificate, in PEM"),
+  clientCertRef: clientCertRef.optional().describe(
+    "A Secret of type kubernetes.io/tls with the certificate that the operator shows to the admin listener",
+  ),
+  proxyRef: proxyRef.optional().describe(
+    "The URL of an HTTP proxy between the operator and the admin listener; without it, the operator's own environment",
+  ),
+});
+
+const registration = withRules(
+  z.object({
+    api: api.optional().describe("Register the tunnel through the relay's admin API"),
+    secret: z.object({ name: objectName }).optional()
+      .describe("Write the entry for the relay's clusters file to this Secret; it holds no token"),
+    existing: z.object({ tokenRef }).optional()
+      .describe("Use a token that the relay knows already"),
+  }),
+  {
+    rule: "[has(self.api), has(self.secret), has(self.existing)].exists_one(x, x)",
+    message: "registration must have exactly one of api, secret and existing",
+  },
+);
+
+/** `spec.relay` of both kinds. */
+export const relay = withRules(
+  z.object({
+    url: z.string().min(1).max(2048).regex(/^wss?:\/\/[^?#@]+$/)
+      .describe("WebSocket URL of the relay's public listener: wss://HOST[:PORT]/connect"),
+    caRef: caRef.optional().describe(
+      "CA of the relay's certificate, in PEM; without it, public CAs",
+    ),
+    serverName: z.string().min(1).max(253).optional()
+      .describe("Name that the relay's certificate must hold, if it differs from the URL's host"),
+    clientCertRef: clientCertRef.optional().describe(
+      "A Secret of type kubernetes.io/tls with the certificate that agents show to the relay",
+    ),
+    proxyRef: proxyRef.optional().describe(
+      "The URL of an HTTP proxy between the agents and the relay, http://USER:PASSWORD@HOST:PORT",
+    ),
+    allowInsecure: z.boolean().default(false)
+      .describe(
+        "Allow ws:// and http://, which show tokens to everybody on the way; for tests only",
+      ),
+    registration,
+  }),
+  {
+    rule: "self.url.startsWith('wss://') || self.allowInsecure",
+    message: "relay.url must begin with wss://, or relay.allowInsecure must be true",
+  },
+  {
+    rule: "!has(self.clientCertRef) || self.url.startsWith('wss://')",
+    message: "relay.clientCertRef needs a relay.url that begins with wss://",
+  },
+  {
+    rule:
+      "!has(self.registration.api) || !has(self.registration.api.clientCertRef) || self.registration.api.endpoint.startsWith('https://')",
+    message: "relay.registration.api.clientCertRef needs an endpoint that begins with https://",
+  },
+  {
+    rule:
+      "!has(self.registration.api) || self.registration.api.endpoint.startsWith('https://') || self.allowInsecure",
+    message:
+      "relay.registration.api.endpoint must begin with https://, or relay.allowInsecure must be true",
+  },
+);
+
+export type CaRef = z.output<typeof caRef>;
+export type ProxyRef = z.output<typeof proxyRef>;
+export type ClientCertRef = z.output<typeof clientCertRef>;
+export type TokenRef = z.output<typeof tokenRef>;
+/** Where a tunnel is registered, and how the operator gets there. */
+export type RelayPlace = z.output<typeof api>;
