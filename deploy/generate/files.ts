@@ -14,12 +14,22 @@ export interface GeneratedFile {
 }
 
 /** Pages that hold generated tables, wherever in them the markers stand. */
-const pages = ["configuration.md", "commands.md", "runtimes.md", "tcp.md", "command-line.md"];
+const pages = [
+  "configuration.md",
+  "commands.md",
+  "runtimes.md",
+  "tcp.md",
+  "command-line.md",
+  "operator.md",
+];
+
+const argocdHealth = "deploy/helm/culvert-operator/files/argocd-cm.yaml";
 
 /** @param read Reads a file of the repository. */
 export function generatedFiles(read: (path: string) => string): GeneratedFile[] {
   const page = (name: string): string => read(`docs/${name}`);
   const blocks: Record<string, string> = { "edge-settings": settingTable(edgeTable, page) };
+  blocks["argocd-health"] = `\`\`\`yaml\n${read(argocdHealth)}\`\`\``;
   for (const { name, options } of programs) {
     blocks[`${name}-options`] = optionTable(options, page);
   }

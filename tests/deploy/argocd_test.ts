@@ -6,64 +6,22 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
-import { run } from "../e2e/command.ts";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
 import { KubeClient } from "../e2e/kube_client.ts";
 import { scratchFolder, scratchName } from "../e2e/scratch.ts";
 import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
-import { borrow, borrowNamespace } from "./borrowed.ts";
+import { Repository, startArgocd, syncTimeoutMs } from "./argocd.ts";
 import { CLUSTER, Installation, ports } from "./installation.ts";
 import { imageRepository, imageTag } from "./build_images.ts";
-import { must, tool } from "./tools.ts";
 
-/** For Argo CD to see a change and sync it. */
-const syncTimeoutMs = 150_000;
 const patience = { timeoutMs: 240_000 };
 /** Folder of the Application and the ApplicationSet that docs/install.md goes by. */
 const examples = fileURLToPath(new URL("../../deploy/argocd/", import.meta.url));
 const token = "argocd-test-token-0123456789abcdef";
 
-/** A git repository with one manifest. */
-class Repository {
-  readonly folder: string;
-
-  constructor(folder: string) {
-    this.folder = folder;
-  }
-
-  /** Writes a ConfigMap with this message, commits it, and serves the repository; its URL. */
-  async publish(message: string): Promise<string> {
-    const manifest = {
-      apiVersion: "v1",
-      kind: "ConfigMap",
-      metadata: { name: "greeting" },
-      data: { message },
-    };
-    await Deno.mkdir(`${this.folder}/app`, { recursive: true });
-    await Deno.writeTextFile(`${this.folder}/app/greeting.json`, JSON.stringify(manifest));
-    await this.#git("init", "--quiet", "--initial-branch=main");
-    await this.#git("add", "--all");
-    const author = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
-    await this.#git(...author, "commit", "--quiet", "--message", message);
-    return await this.#serve((await this.#git("rev-parse", "HEAD")).trim());
-  }
-
-  /** Has the repository served until what is served is this commit; its URL. */
-  async #serve(commit: string): Promise<string> {
-    let url = "";
-    await eventually(async () => {
-      // The server that it replaces may still have the port, so once is not always enough.
-      url = (await tool("argo", ["repo", this.folder])).trim();
-      const { stdout } = await run("git", ["ls-remote", url, "main"]);
-      return stdout.startsWith(commit);
-    }, "the repository to be served");
-    return url;
-  }
-
-  async #git(...args: string[]): Promise<string> {
-    return await must("git", ["-C", this.folder, ...args]);
-  }
+function greeting(message: string) {
+  return { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "greeting" }, data: { message } };
 }
 
 /** What the relay counted for the cluster so far. */
@@ -79,10 +37,8 @@ async function syncs(installation: Installation): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const { direct } = installation;
   const name = scratchName();
-  const folder = await Deno.makeTempDir({ prefix: "culvert-argocd-" });
-  stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const repository = new Repository(folder);
-  const repoURL = await repository.publish("first");
+  const repository = await Repository.create(stack);
+  const repoURL = await repository.publish(greeting("first"));
 
   const example = parse(await Deno.readTextFile(`${examples}application.yaml`));
   const { destination } = example.spec;
@@ -122,7 +78,7 @@ async function syncs(installation: Installation): Promise<void> {
   };
 
   await holds("first", "the first commit to be synced");
-  equal(await repository.publish("second"), repoURL);
+  equal(await repository.publish(greeting("second")), repoURL);
   // As a webhook or the button does; by itself Argo CD believes what it knows of a branch for 3 min.
   const refresh = "argocd.argoproj.io/refresh=hard";
   await direct.output(["-n", "argocd", "annotate", "application", name, refresh]);
@@ -226,17 +182,6 @@ async function clusterAndSync(): Promise<void> {
   await kubectl("delete", "cluster", CLUSTER, "--timeout=60s");
   const label = ["-l", "culvert.dev/owner", "-o", "name"];
   equal(await direct.output(["-n", "argocd", "get", "secrets", ...label]), "");
-}
-
-/** Argo CD until the end; nothing of it stays in the cluster unless it was there. */
-async function startArgocd(stack: AsyncDisposableStack, client: KubeClient): Promise<void> {
-  for (const kind of ["applications", "applicationsets", "appprojects"]) {
-    const name = `${kind}.argoproj.io`;
-    await borrow(stack, client, ["customresourcedefinition", name], () => Promise.resolve());
-  }
-  await borrowNamespace(stack, client, "argocd");
-  stack.defer(async () => void await tool("argo", ["down"]));
-  await tool("argo", ["up"], { timeoutMs: 180_000 });
 }
 
 clusterTest(

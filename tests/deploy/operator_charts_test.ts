@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
 import { parseDrainOptions } from "../../lib/config/commands/drain_options.ts";
 import { parseOperatorOptions } from "../../lib/config/operator_options.ts";
+import { clustersSecretNames } from "../../lib/operator/management/cluster_shards.ts";
 import { crdOf, ownKinds } from "../../lib/operator/api/crds.ts";
 import type { KubeObject } from "../../lib/kube/objects.ts";
 import { run } from "../e2e/command.ts";
@@ -357,4 +358,17 @@ Deno.test("culvert-operator: policies have the version that the cluster has, and
   equal(await versionOf("--kube-version", "1.36.1"), `${group}/v1`);
   const capability = `${group}/v1/MutatingAdmissionPolicy`;
   equal(await versionOf("--kube-version", "1.35.0", "--api-versions", capability), `${group}/v1`);
+});
+
+Deno.test("culvert-relay: the folder of clusters has all Secrets that the operator writes", async () => {
+  const manifests = await rendered("culvert-relay", "operator.enabled=true");
+  const [deployment] = manifests.filter(({ kind }) => kind === "Deployment");
+  const { volumes } = (deployment!.spec as {
+    template: { spec: { volumes: { name: string; projected?: { sources: unknown[] } }[] } };
+  }).template.spec;
+  const sources = volumes.find(({ name }) => name === "clusters")?.projected?.sources ?? [];
+  deepEqual(
+    sources.slice(1),
+    clustersSecretNames.map((name) => ({ secret: { name, optional: true } })),
+  );
 });

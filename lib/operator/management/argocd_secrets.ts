@@ -1,9 +1,17 @@
 /** Argo CD's Secret of each Cluster: made, kept in step, kept while it is in use, and taken away. */
+import { isNotFound } from "../../kube/errors.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
 import { includes } from "../agent_objects.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
-import { applicationsOf, argocdSecret, ownerOfSecret, rivalOf, serverOf } from "./argocd.ts";
+import {
+  applicationsOf,
+  argocdApplications,
+  argocdSecret,
+  ownerOfSecret,
+  rivalOf,
+  serverOf,
+} from "./argocd.ts";
 import type { ReadCluster } from "./cluster_table.ts";
 import { isOfRelay, type ManagementContext, notOfRelay } from "./management_context.ts";
 
@@ -77,12 +85,34 @@ export class ArgocdSecrets {
     return kept ? { verdict: inUse(kept.users), secret: kept.key } : verdict(undefined);
   }
 
-  /** Applications that use a cluster's Secrets. */
+  /** Applications that are known to use a cluster's Secrets. */
   usersOf(owner: string): readonly string[] {
-    const { world } = this.#context;
-    return this.#secretsOf(owner).flatMap((secret) => [
-      ...applicationsOf(secret, world.values("applications")),
-    ]);
+    return this.#secretsOf(owner).flatMap((secret) => this.#knownUsers(secret));
+  }
+
+  /** The same before something is taken away: that there are none is asked for anew. */
+  async confirmedUsersOf(owner: string): Promise<readonly string[]> {
+    const users = this.#secretsOf(owner).map((secret) => this.#confirmedUsers(secret));
+    return (await Promise.all(users)).flat();
+  }
+
+  #knownUsers(secret: KubeObject): readonly string[] {
+    return applicationsOf(secret, this.#context.world.values("applications"));
+  }
+
+  async #confirmedUsers(secret: KubeObject): Promise<readonly string[]> {
+    const known = this.#knownUsers(secret);
+    if (known.length > 0) return known;
+    const { world, client } = this.#context;
+    const { namespace } = secret.metadata;
+    try {
+      const { items } = await client.list(argocdApplications, { namespace });
+      for (const application of items) world.learn("applications", application);
+    } catch (error) {
+      // Without Argo CD there are no Applications.
+      if (!isNotFound(error)) throw error;
+    }
+    return this.#knownUsers(secret);
   }
 
   #secretsOf(owner: string): KubeObject[] {
@@ -96,12 +126,12 @@ export class ArgocdSecrets {
     keepWhileInUse: boolean,
     wanted: string | undefined,
   ): Promise<{ readonly key: string; readonly users: readonly string[] } | undefined> {
-    const { world, client } = this.#context;
+    const { client } = this.#context;
     let kept: { key: string; users: readonly string[] } | undefined;
     for (const secret of this.#secretsOf(owner)) {
       const key = keyOf(secret.metadata);
       if (key === wanted) continue;
-      const users = keepWhileInUse ? applicationsOf(secret, world.values("applications")) : [];
+      const users = keepWhileInUse ? await this.#confirmedUsers(secret) : [];
       if (users.length > 0) kept = { key, users };
       else await client.delete(secrets, secret.metadata, secret.metadata.uid!);
     }

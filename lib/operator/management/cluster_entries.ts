@@ -1,8 +1,11 @@
 /** The entries of the relay's folder of clusters: compiled for each namespace, and written. */
 import type { KubeObject } from "../../kube/objects.ts";
+import { clusters } from "../api/crds.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import type { ArgocdSecrets } from "./argocd_secrets.ts";
+import { allot, clustersSecretNames, type Files } from "./cluster_shards.ts";
 import {
+  clusterOfFile,
   type ClusterTable,
   compileClusters,
   fileOf,
@@ -10,13 +13,35 @@ import {
   readCluster,
 } from "./cluster_table.ts";
 import { inNamespace, type ManagementContext } from "./management_context.ts";
-import { clustersSecretName, ForeignSecret, type RelaySecrets } from "./relay_secrets.ts";
+import { ForeignSecret, type MountedSecret, type RelaySecrets } from "./relay_secrets.ts";
 
 /** What a file came to. */
 interface WrittenFile {
   readonly text: string;
+  /** Where it is. */
+  readonly secret: string;
   readonly atMs: number;
 }
+
+/** What is known of a namespace's Secrets. */
+interface Place {
+  /** Those that are looked at. */
+  secrets: readonly string[];
+  /** By the name of the file. */
+  written: ReadonlyMap<string, WrittenFile>;
+  /** Files for which there is no room. */
+  leftOut: ReadonlySet<string>;
+  /** Why nothing can be written. */
+  fault: string | undefined;
+  /** What was said of each Cluster when they were written last, by key. */
+  verdicts: ClusterTable["verdicts"];
+}
+
+/** Until Clusters that were in no list have been compiled. */
+const soonMs = 10;
+const fullMessage =
+  `The Secrets ${clustersSecretNames[0]} to ${clustersSecretNames.at(-1)} have no ` +
+  "room for the entry; remove Clusters, or have another relay for some of them";
 
 /** Writes them. */
 export class ClusterEntries {
@@ -24,11 +49,7 @@ export class ClusterEntries {
   readonly #relaySecrets: RelaySecrets;
   readonly #argocd: ArgocdSecrets;
   readonly #tables = new Map<string, ClusterTable>();
-  /** By `NAMESPACE/FILE`. */
-  readonly #written = new Map<string, WrittenFile>();
-  readonly #faults = new Map<string, string>();
-  /** By namespace: what was said of each Cluster when they were written last. */
-  readonly #verdicts = new Map<string, ClusterTable["verdicts"]>();
+  readonly #places = new Map<string, Place>();
 
   constructor(context: ManagementContext, relaySecrets: RelaySecrets, argocd: ArgocdSecrets) {
     this.#context = context;
@@ -49,16 +70,16 @@ export class ClusterEntries {
 
   /** Whether a Cluster's entry is where the relay reads it, and since when. */
   programmed(
-    { object, id }: ReadCluster,
+    cluster: ReadCluster,
   ): { readonly verdict: Verdict; readonly writtenMs: number } {
-    const { namespace = "" } = object.metadata;
-    const fault = this.#faults.get(namespace);
+    const { namespace = "" } = cluster.object.metadata;
+    const file = fileOf(cluster);
+    const { fault, leftOut, written } = this.#placeOf(namespace);
     if (fault !== undefined) return { verdict: no("Conflict", fault), writtenMs: 0 };
-    const file = this.#written.get(`${namespace}/${fileOf(id)}`);
-    const isWritten = file !== undefined &&
-      file.text === this.#table(namespace).files.get(fileOf(id));
-    return isWritten
-      ? { verdict: yes("Written", `In Secret ${clustersSecretName}`), writtenMs: file.atMs }
+    if (leftOut.has(file)) return { verdict: no("SecretsFull", fullMessage), writtenMs: 0 };
+    const there = written.get(file);
+    return there !== undefined && there.text === this.#table(namespace).files.get(file)
+      ? { verdict: yes("Written", `In Secret ${there.secret}`), writtenMs: there.atMs }
       : { verdict: unknown("Programming", "The entry is about to be written"), writtenMs: 0 };
   }
 
@@ -67,45 +88,112 @@ export class ClusterEntries {
     namespace: string,
   ): Promise<{ readonly keys: readonly string[]; readonly again: number | undefined }> {
     const { files, verdicts } = this.#table(namespace);
-    const hadFault = this.#faults.get(namespace);
-    const isUsed = verdicts.size > 0 || await this.#hasSecret(namespace);
-    // Without a Cluster there is no relay to write for, unless it has had some.
-    if (!isUsed) return { keys: [], again: undefined };
+    const place = this.#placeOf(namespace);
+    const before = { ...place };
     try {
-      await this.#relaySecrets.write(namespace, clustersSecretName, files);
-      this.#faults.delete(namespace);
+      const there = await this.#read(namespace);
+      // Without a Cluster there is no relay to write for, unless it has had some.
+      if (verdicts.size === 0 && there.size === 0) return { keys: [], again: undefined };
+      if (await this.#findUnlisted(namespace, there, files)) return { keys: [], again: soonMs };
+      await this.#write(namespace, files, there);
+      place.fault = undefined;
     } catch (error) {
       if (!(error instanceof ForeignSecret)) throw error;
-      this.#faults.set(namespace, error.message);
+      place.fault = error.message;
     }
-    const hasChanged = this.#remember(namespace, files) ||
-      hadFault !== this.#faults.get(namespace);
-    const before = this.#verdicts.get(namespace);
-    this.#verdicts.set(namespace, verdicts);
+    const hasChanged = before.fault !== place.fault || before.written !== place.written ||
+      !isSameSet(before.leftOut, place.leftOut);
+    place.verdicts = verdicts;
     const keys = [...verdicts].filter(([key, verdict]) =>
-      hasChanged || before?.get(key)?.reason !== verdict.reason
+      hasChanged || before.verdicts.get(key)?.reason !== verdict.reason
     ).map(([key]) => key);
     return { keys, again: this.#context.settings.checkMs };
   }
 
-  async #hasSecret(namespace: string): Promise<boolean> {
-    return await this.#relaySecrets.isThere(namespace, clustersSecretName);
+  /** The Secrets that are there: at first all, later those in use. */
+  async #read(namespace: string): Promise<Map<string, MountedSecret>> {
+    const place = this.#placeOf(namespace);
+    const there = new Map<string, MountedSecret>();
+    for (const name of place.secrets) {
+      const secret = await this.#relaySecrets.read(namespace, name);
+      if (secret) there.set(name, secret);
+    }
+    return there;
   }
 
-  #remember(namespace: string, files: ClusterTable["files"]): boolean {
-    if (this.#faults.has(namespace)) return false;
+  /**
+   * Looks for Clusters whose files are there, and which were in no list: whoever stands between may
+   * have left them out, and nothing else would tell before the relay has lost their entries.
+   */
+  async #findUnlisted(
+    namespace: string,
+    there: ReadonlyMap<string, MountedSecret>,
+    wanted: Files,
+  ): Promise<boolean> {
+    const { world, client } = this.#context;
+    const dropped = [...there.values()].flatMap(({ files }) => [...files])
+      .filter(([file]) => !wanted.has(file))
+      .flatMap(([file, text]) => clusterOfFile(file, text) ?? []);
+    let isFound = false;
+    for (const name of dropped) {
+      if (world.get("clusters", `${namespace}/${name}`)) continue;
+      const object = await client.find(clusters, { namespace, name });
+      if (!object) continue;
+      world.learn("clusters", object);
+      isFound = true;
+    }
+    if (isFound) this.forget(namespace);
+    return isFound;
+  }
+
+  async #write(
+    namespace: string,
+    wanted: Files,
+    there: ReadonlyMap<string, MountedSecret>,
+  ): Promise<void> {
+    const place = this.#placeOf(namespace);
+    const present = new Map([...there].map(([name, { files }]) => [name, files]));
+    const { files, leftOut } = allot(wanted, present);
+    // What moves to another Secret must not be missing in between.
+    const gains = ([name, inSecret]: [string, Files]) =>
+      [...inSecret.keys()].some((file) => !present.get(name)?.has(file));
+    const sorted = [...files].sort((one, other) => Number(gains(other)) - Number(gains(one)));
+    for (const [name, inSecret] of sorted) {
+      const known = there.get(name) ?? await this.#relaySecrets.read(namespace, name);
+      await this.#relaySecrets.write(namespace, name, inSecret, known);
+    }
+    place.secrets = [...files.keys()];
+    place.leftOut = leftOut;
+    this.#remember(place, files);
+  }
+
+  /** Keeps what was written, as it was if nothing has changed. */
+  #remember(place: Place, files: ReadonlyMap<string, Files>): void {
+    const written = new Map<string, WrittenFile>();
     let hasChanged = false;
-    for (const [name, text] of files) {
-      const key = `${namespace}/${name}`;
-      if (this.#written.get(key)?.text === text) continue;
-      this.#written.set(key, { text, atMs: performance.now() });
-      hasChanged = true;
+    for (const [secret, inSecret] of files) {
+      for (const [file, text] of inSecret) {
+        const before = place.written.get(file);
+        const isSame = before?.text === text && before.secret === secret;
+        written.set(file, isSame ? before : { text, secret, atMs: performance.now() });
+        hasChanged ||= !isSame;
+      }
     }
-    for (const key of this.#written.keys()) {
-      const isOfNamespace = key.startsWith(`${namespace}/`);
-      if (isOfNamespace && !files.has(key.slice(namespace.length + 1))) this.#written.delete(key);
-    }
-    return hasChanged;
+    if (hasChanged || written.size !== place.written.size) place.written = written;
+  }
+
+  #placeOf(namespace: string): Place {
+    const known = this.#places.get(namespace);
+    if (known) return known;
+    const place: Place = {
+      secrets: clustersSecretNames,
+      written: new Map(),
+      leftOut: new Set(),
+      fault: undefined,
+      verdicts: new Map(),
+    };
+    this.#places.set(namespace, place);
+    return place;
   }
 
   #table(namespace: string): ClusterTable {
@@ -130,4 +218,8 @@ export class ClusterEntries {
         this.#argocd.usersOf(cluster.key).length > 0
     );
   }
+}
+
+function isSameSet(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
+  return one.size === other.size && [...one].every((it) => other.has(it));
 }

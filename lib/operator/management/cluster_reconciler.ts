@@ -134,7 +134,7 @@ export class ClusterReconciler {
     const { object, spec } = cluster;
     if (!object.metadata.finalizers?.includes(finalizer)) return undefined;
     const keepWhileInUse = spec?.argocd.keepWhileInUse ?? true;
-    const users = keepWhileInUse ? this.#argocd.usersOf(cluster.key) : [];
+    const users = keepWhileInUse ? await this.#argocd.confirmedUsersOf(cluster.key) : [];
     if (users.length > 0) {
       const { argocdSecret } = cluster.status;
       await this.#writeStatus(cluster, { verdicts: { ArgoCDReady: inUse(users) }, argocdSecret });

@@ -18,8 +18,16 @@ export interface ReadCluster {
   readonly isDeleted: boolean;
 }
 
-/** Reads an object. */
+const knownClusters = new WeakMap<KubeObject, ReadCluster>();
+
+/** Reads an object; a cache's objects are read once, as there may be thousands. */
 export function readCluster(object: KubeObject): ReadCluster {
+  const known = knownClusters.get(object) ?? readAnew(object);
+  knownClusters.set(object, known);
+  return known;
+}
+
+function readAnew(object: KubeObject): ReadCluster {
   const { data } = clusterSpec.safeParse(object["spec"]);
   return {
     key: keyOf(object.metadata),
@@ -44,9 +52,19 @@ const publicPolicy = "public";
 /** A folder without a file is a mistake to the relay. */
 const emptyFile = { name: "none.json", text: "[]\n" };
 
-/** The name of an entry's file. */
-export function fileOf(id: string): string {
-  return `${id}.json`;
+const fileEnding = ".json";
+/** A key of a Secret has 253 characters at most. */
+const maxNameCharacters = 253 - fileEnding.length;
+
+/** The name of a Cluster's file. */
+export function fileOf({ object }: ReadCluster): string {
+  return object.metadata.name + fileEnding;
+}
+
+/** The name of the Cluster that a file was made for; undefined for a file that is for none. */
+export function clusterOfFile(file: string, text: string): string | undefined {
+  const isEntry = file.endsWith(fileEnding) && text !== emptyFile.text;
+  return isEntry ? file.slice(0, -fileEnding.length) : undefined;
 }
 
 /**
@@ -66,7 +84,7 @@ export function compileClusters(
     if (verdict.status !== "True") continue;
     taken.add(cluster);
     if (cluster.spec!.registrationToken !== undefined) continue;
-    files.set(fileOf(cluster.id), `${JSON.stringify(entryOf(cluster.id, cluster.spec!))}\n`);
+    files.set(fileOf(cluster), `${JSON.stringify(entryOf(cluster.id, cluster.spec!))}\n`);
   }
   if (files.size === 0) files.set(emptyFile.name, emptyFile.text);
   return { files, verdicts };
@@ -80,29 +98,43 @@ function byAge({ object: a }: ReadCluster, { object: b }: ReadCluster): number {
 }
 
 function verdictOf(
-  { spec, id, key }: ReadCluster,
+  { spec, id, key, object }: ReadCluster,
   taken: Taken,
   hasPolicy: (name: string) => boolean,
 ): Verdict {
   if (!spec) return no("InvalidSpec", "The spec can't be read; upgrade the CRDs");
+  if (object.metadata.name.length > maxNameCharacters) {
+    return no("InvalidSpec", `The Cluster's name has more than ${maxNameCharacters} characters`);
+  }
   const conflict = taken.conflict(id, spec, key);
   if (conflict !== undefined) return no("Conflict", conflict);
   const missing = [spec.policy, spec.callerPolicy].find((name) =>
     name !== undefined && name !== publicPolicy && !hasPolicy(name)
   );
   if (missing !== undefined) return no("PolicyMissing", `The relay has no policy ${missing}`);
-  if (spec.registrationToken === undefined) {
-    try {
-      readClusters(JSON.stringify([entryOf(id, spec)]), "Cluster", { demandsCertificate: true });
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      return no("InvalidSpec", error.message);
-    }
-  }
+  const fault = spec.registrationToken === undefined ? entryFault(id, spec) : "";
+  if (fault !== "") return no("InvalidSpec", fault);
   if (spec.accepted) return yes("Accepted");
   return spec.registrationToken === undefined
     ? no("NotAccepted", "spec.accepted is false")
     : no("PendingAcceptance", "The cluster has registered; set spec.accepted to true to admit it");
+}
+
+const knownFaults = new WeakMap<ClusterSpec, string>();
+
+/** Why the relay would refuse an entry; empty if it would not. */
+function entryFault(id: string, spec: ClusterSpec): string {
+  const known = knownFaults.get(spec);
+  if (known !== undefined) return known;
+  let fault = "";
+  try {
+    readClusters(JSON.stringify([entryOf(id, spec)]), "Cluster", { demandsCertificate: true });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    fault = error.message;
+  }
+  knownFaults.set(spec, fault);
+  return fault;
 }
 
 /** The entry of the relay's clusters file. */

@@ -197,7 +197,7 @@ export class Management {
 
   #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {
     const { namespace = "" } = (after ?? before)!.metadata;
-    if (kind === "clusters") this.#entries.forget(namespace);
+    if (kind === "clusters" && !isSameButStatus(after, before)) this.#entries.forget(namespace);
     if (!this.#isActing) return;
     switch (kind) {
       case "clusters":
@@ -220,7 +220,11 @@ export class Management {
   /** A Secret concerns the Cluster that it was made for, and those that it stands in the way of. */
   #addOwner(secret: KubeObject): void {
     const owner = ownerOfSecret(secret);
-    if (owner !== undefined) this.#addCluster(owner);
+    if (owner !== undefined) {
+      this.#addCluster(owner);
+      // There may be thousands, which stand in nobody's way.
+      if (this.#world.get("clusters", owner)) return;
+    }
     const [name, server] = [String(secret["name"]), String(secret["server"])];
     for (const object of this.#world.values("clusters")) {
       const { id, key } = readCluster(object);

@@ -103,7 +103,7 @@ export class RegisteredClusters {
     const leftMs = goneMs - (view.missingMs(id) ?? 0);
     if (leftMs > 0) return leftMs;
     // Their going is told.
-    if (this.#argocd.usersOf(key).length > 0) return undefined;
+    if ((await this.#argocd.confirmedUsersOf(key)).length > 0) return undefined;
     const { relays, client } = this.#context;
     const access = view.access;
     if (!access || await relays.find(access, "clusters", id)) return undefined;

@@ -1,6 +1,4 @@
 /** RegistrationTokens: each has its token in a Secret, and all are the relay's admin tokens. */
-import { ConfigError } from "../../config/config_error.ts";
-import { readAdminTokens } from "../../config/entries/admin_tokens.ts";
 import { isConflict } from "../../kube/errors.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { apiVersionOf, secrets } from "../../kube/resources.ts";
@@ -14,33 +12,31 @@ import { managedByLabel, manager } from "../api/schema.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { conditionsWithReady, writeStatus } from "../context.ts";
 import { secretText } from "../secret_text.ts";
+import {
+  type AdminTokenEntry,
+  entryOf,
+  faultOf,
+  isExpired,
+  namesIn,
+  ownTokenName,
+} from "./admin_token_entries.ts";
 import { inNamespace, type ManagementContext } from "./management_context.ts";
 import {
   adminTokensKey,
   adminTokensSecretName,
   ForeignSecret,
+  type MountedSecret,
   type RelaySecrets,
 } from "./relay_secrets.ts";
 import { secretData } from "./secret_data.ts";
 
 const tokenKey = "token";
-/** The operator's own token of the relay's admin API. */
-const ownTokenName = "culvert-operator";
 const ownSecretName = "culvert-relay-operator-token";
 /** A token that has expired is looked at again within this time; timers hold no more. */
 const maxWaitMs = 24 * 3_600_000;
 
-/** An entry of the file of admin tokens. */
-interface AdminTokenEntry {
-  readonly name: string;
-  readonly tokenSha256: string;
-  readonly clusters: readonly string[];
-  readonly hostnames: readonly string[];
-  readonly maxClusters?: number;
-  readonly expires?: string;
-  readonly autoAccept?: boolean;
-  readonly leaseSeconds?: number;
-}
+/** Until tokens that were in no list have been read. */
+const soonMs = 10;
 
 /** A token, and what came of it. */
 interface Found {
@@ -78,6 +74,7 @@ export class RegistrationTokens {
     const own = isRelays ? [await this.#ownEntry()] : [];
     const entries = [...own, ...found.flatMap((it) => this.#entryOf(it))];
     const programmed = await this.#write(namespace, entries);
+    if (!programmed) return soonMs;
     for (const it of found) await this.#writeStatus(it, programmed);
     if (objects.length === 0 && !isRelays) return undefined;
     return Math.min(settings.checkMs, ...found.map(({ spec }) => untilExpiryMs(spec)));
@@ -90,16 +87,41 @@ export class RegistrationTokens {
     return object && registrationTokenSpec.safeParse(object["spec"]).data;
   }
 
-  async #write(namespace: string, entries: readonly AdminTokenEntry[]): Promise<Verdict> {
+  /** @returns undefined if there are tokens that were not known yet */
+  async #write(
+    namespace: string,
+    entries: readonly AdminTokenEntry[],
+  ): Promise<Verdict | undefined> {
     const text = `${JSON.stringify(entries, undefined, 2)}\n`;
     try {
       const files = new Map([[adminTokensKey, text]]);
-      await this.#relaySecrets.write(namespace, adminTokensSecretName, files);
+      const there = await this.#relaySecrets.read(namespace, adminTokensSecretName);
+      if (there && await this.#findUnlisted(namespace, there, entries)) return undefined;
+      await this.#relaySecrets.write(namespace, adminTokensSecretName, files, there);
       return yes("Written", `In Secret ${adminTokensSecretName}`);
     } catch (error) {
       if (error instanceof ForeignSecret) return no("Conflict", error.message);
       throw error;
     }
+  }
+
+  /** Looks for tokens that are in the file, and were in no list: see ClusterEntries. */
+  async #findUnlisted(
+    namespace: string,
+    { files }: MountedSecret,
+    entries: readonly AdminTokenEntry[],
+  ): Promise<boolean> {
+    const { world, client } = this.#context;
+    const kept = new Set(entries.map(({ name }) => name));
+    let isFound = false;
+    for (const name of namesIn(files.get(adminTokensKey))) {
+      if (kept.has(name) || world.get("registrationTokens", `${namespace}/${name}`)) continue;
+      const object = await client.find(registrationTokens, { namespace, name });
+      if (!object) continue;
+      world.learn("registrationTokens", object);
+      isFound = true;
+    }
+    return isFound;
   }
 
   /** Makes the token once, and again if its Secret is deleted. */
@@ -209,50 +231,8 @@ export class RegistrationTokens {
   }
 }
 
-function entryOf(
-  name: string,
-  spec: RegistrationTokenSpec,
-  tokenSha256: string,
-): AdminTokenEntry {
-  const entry = { name, tokenSha256 };
-  // Whoever comes with it is told that nothing is in its scope, and not that it is unknown.
-  if (isExpired(spec)) return { ...entry, clusters: [], hostnames: [] };
-  return {
-    ...entry,
-    clusters: spec.idPrefixes.map((prefix) => `${prefix.replace(/\*$/, "")}*`),
-    hostnames: spec.hostSuffixes.map((suffix) => `*.${suffix.replace(/^\*?\.?/, "")}`),
-    ...spec.maxClusters !== undefined && { maxClusters: spec.maxClusters },
-    ...spec.expires !== undefined && { expires: spec.expires },
-    ...!spec.autoAccept && { autoAccept: false },
-    ...spec.leaseDuration !== undefined && { leaseSeconds: secondsOf(spec.leaseDuration) },
-  };
-}
-
-/** Why the relay would refuse a token's entry, and with it the whole file; undefined if it would not. */
-function faultOf(name: string, spec: RegistrationTokenSpec): string | undefined {
-  if (name === ownTokenName) return `The name ${name} is the operator's own`;
-  try {
-    readAdminTokens(JSON.stringify([entryOf(name, spec, "0".repeat(64))]), "RegistrationToken");
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.message;
-  }
-}
-
-const secondsOfUnit: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600 };
-
-/** Seconds of `90s`, `5m` or `2h`. */
-function secondsOf(text: string): number {
-  return Number(text.slice(0, -1)) * secondsOfUnit[text.slice(-1)]!;
-}
-
 function secretNameOf(name: string): string {
   return `${name}-registration`;
-}
-
-function isExpired({ expires }: RegistrationTokenSpec): boolean {
-  return expires !== undefined && Date.parse(expires) <= Date.now();
 }
 
 function untilExpiryMs(spec: RegistrationTokenSpec | undefined): number {

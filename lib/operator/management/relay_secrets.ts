@@ -4,11 +4,11 @@ import { pods, secrets } from "../../kube/resources.ts";
 import { stamped } from "../agent_objects.ts";
 import { annotatePods } from "../annotate_pods.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
+import { secretText } from "../secret_text.ts";
+import type { Files } from "./cluster_shards.ts";
 import type { ManagementContext } from "./management_context.ts";
 import { secretData } from "./secret_data.ts";
 
-/** The relay's entries: a file for each cluster. */
-export const clustersSecretName = "culvert-relay-clusters";
 /** The tokens of the relay's admin API. */
 export const adminTokensSecretName = "culvert-relay-admin-tokens";
 export const adminTokensKey = "tokens.json";
@@ -21,7 +21,13 @@ export class ForeignSecret extends Error {
   override readonly name = "ForeignSecret";
 }
 
-/** Writes them. */
+/** A Secret as it was read. */
+export interface MountedSecret {
+  readonly object: KubeObject;
+  readonly files: Files;
+}
+
+/** Reads and writes them. */
 export class RelaySecrets {
   readonly #context: ManagementContext;
   /** By `NAMESPACE/NAME`: the digest of what the Secret is known to hold. */
@@ -31,11 +37,29 @@ export class RelaySecrets {
     this.#context = context;
   }
 
-  /** Makes a Secret hold these files and no others. @throws {ForeignSecret} */
+  /** Reads a Secret of ours; undefined where there is none. @throws {ForeignSecret} */
+  async read(namespace: string, name: string): Promise<MountedSecret | undefined> {
+    const object = await this.#context.client.find(secrets, { namespace, name });
+    if (!object) return undefined;
+    if (object.metadata.labels?.[managedByLabel] !== manager) {
+      throw new ForeignSecret(
+        `Secret ${namespace}/${name} is there already and is not the operator's`,
+      );
+    }
+    const keys = Object.keys((object["data"] ?? {}) as object);
+    return { object, files: new Map(keys.map((key) => [key, secretText(object, key) ?? ""])) };
+  }
+
+  /**
+   * Makes a Secret hold these files and no others.
+   *
+   * @param there the Secret as it was read; undefined if there is none
+   */
   async write(
     namespace: string,
     name: string,
-    files: ReadonlyMap<string, string>,
+    files: Files,
+    there: MountedSecret | undefined,
   ): Promise<void> {
     const { client, digest } = this.#context;
     const sorted = [...files].sort(([a], [b]) => a < b ? -1 : 1);
@@ -44,24 +68,12 @@ export class RelaySecrets {
       type: "Opaque",
       data: secretData(Object.fromEntries(sorted)),
     }, digest);
-    const there = await client.find(secrets, { namespace, name });
-    if (there && there.metadata.labels?.[managedByLabel] !== manager) {
-      throw new ForeignSecret(
-        `Secret ${namespace}/${name} is there already and is not the operator's`,
-      );
-    }
-    if (!there || !isSame(there, wanted)) await client.apply(secrets, wanted);
+    if (!there || !isSame(there.object, wanted)) await client.apply(secrets, wanted);
     const print = digest(JSON.stringify(sorted)).slice(0, 16);
     const key = `${namespace}/${name}`;
     if (this.#written.get(key) === print) return;
     await this.#hurry(namespace);
     this.#written.set(key, print);
-  }
-
-  /** Whether there is a Secret of ours by this name. */
-  async isThere(namespace: string, name: string): Promise<boolean> {
-    const there = await this.#context.client.find(secrets, { namespace, name });
-    return there?.metadata.labels?.[managedByLabel] === manager;
   }
 
   /** Changes the metadata of the relay's pods, so that kubelet looks at their volumes now. */
