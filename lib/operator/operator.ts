@@ -44,6 +44,8 @@ export interface OperatorOptions {
   readonly digest: Digest;
   readonly newToken: () => string;
   readonly probe: ProbeTargets;
+  /** What is wrong with the text of a CA, as a relative clause; undefined if agents can use it. */
+  readonly caFault: (text: string) => string | undefined;
   readonly dns: Rfc2136;
   readonly cloudflare: Cloudflare;
   /** Whether only what is being deleted is worked on, and nothing new is made. */
@@ -115,7 +117,7 @@ export class Operator {
     const changed = () => this.#compileSoon();
     this.#cas = new NamedTexts({
       ...{ settings, changed, unread: caNotRead },
-      read: (path) => readCa(client, path),
+      read: (path) => readCa(client, path, options.caFault),
     });
     this.#credentials = new NamedTexts({
       ...{ settings, changed, unread: credentialNotRead },

@@ -1,5 +1,6 @@
 /** What routes lead to: a port of a Service, its CA, and a credential for it. */
 import type { KubeObject } from "../kube/objects.ts";
+import { parseHost } from "../config/options/address.ts";
 import type { RouteSpec } from "./api/tunnel_binding.ts";
 import { no, type Verdict } from "./conditions.ts";
 import type { NamedText, TextPath } from "./named_texts.ts";
@@ -19,8 +20,8 @@ export const targetsFolder = "/etc/culvert/targets";
 /** Where the credentials of targets are. */
 export const credentialsFolder = "/etc/culvert/credentials";
 
-/** All credentials of a tunnel together, in characters: a Secret holds 1 MiB. */
-const maxCredentialsCharacters = 512 * 1_024;
+/** All CAs, or all credentials, of a tunnel together, in characters: ConfigMaps and Secrets hold 1 MiB. */
+const maxFilesCharacters = 512 * 1_024;
 
 /** TLS to a target, as the targets file has it. */
 export interface TargetTls {
@@ -119,6 +120,17 @@ export function resolve(spec: RouteSpec, context: ResolutionContext): Resolution
   const caRef = spec.tls?.caRef;
   const ca = caRef && sources.ca({ namespace, ...caRef });
   if (ca && "fault" in ca) return ca;
+  const { serverName } = spec.tls ?? {};
+  // Agents take no table with such a name, which would hold up the routes of others.
+  if (serverName !== undefined && parseHost(serverName) === undefined) {
+    const message = `tls.serverName ${JSON.stringify(serverName)} is no host name or IP address`;
+    return { fault: no("ServerNameInvalid", message) };
+  }
+  const cas = [...context.table?.files.values() ?? []];
+  if (ca && !cas.includes(ca.text) && !fits(ca.text, cas)) {
+    const message = `The CAs of a tunnel's routes have more than ${maxFilesCharacters} characters`;
+    return { fault: no("CaInvalid", message) };
+  }
   const credential = findCredential(spec, context);
   if (credential && "fault" in credential) return credential;
   return {
@@ -143,14 +155,15 @@ function findCredential(
     return { fault: no("RefNotPermitted", message) };
   }
   const found = sources.credential({ namespace, ...secretRef });
-  if ("fault" in found || !table) return found;
-  let characters = found.text.length;
-  for (const text of table.credentials.values()) characters += text.length;
-  const message =
-    `The credentials of a tunnel have more than ${maxCredentialsCharacters} characters`;
-  return characters > maxCredentialsCharacters
-    ? { fault: no("CredentialInvalid", message) }
-    : found;
+  if ("fault" in found || fits(found.text, [...table?.credentials.values() ?? []])) return found;
+  const message = `The credentials of a tunnel have more than ${maxFilesCharacters} characters`;
+  return { fault: no("CredentialInvalid", message) };
+}
+
+/** Whether there is room for one more text beside others. */
+function fits(text: string, others: readonly string[]): boolean {
+  const characters = others.reduce((sum, { length }) => sum + length, text.length);
+  return characters <= maxFilesCharacters;
 }
 
 type Resolved = Exclude<Resolution, { readonly fault: Verdict }>;

@@ -12,6 +12,9 @@ import { secretText } from "./secret_text.ts";
 /** The longest credential, in characters: it is a part of each request's head. */
 const maxCredentialCharacters = 4_096;
 
+/** The longest CA bundle, in characters; public CAs together have 200 Ki. */
+const maxCaCharacters = 256 * 1_024;
+
 /** Why there is no CA yet. */
 export function caNotRead({ namespace, name }: TextPath): Verdict {
   return no("CaNotFound", `ConfigMap ${namespace}/${name} has not been read yet`);
@@ -22,11 +25,28 @@ export function credentialNotRead({ namespace, name }: TextPath): Verdict {
   return no("CredentialNotFound", `Secret ${namespace}/${name} has not been read yet`);
 }
 
-/** Reads the CA of a Service's certificate. @throws {KubeError} */
-export async function readCa(client: KubeClient, path: TextPath): Promise<NamedText> {
+/**
+ * Reads the CA of a Service's certificate. Agents take no table with a CA that they can't use, so that
+ * one must not hold up the routes of others.
+ *
+ * @param faultOf What is wrong with the text, as a relative clause.
+ * @throws {KubeError}
+ */
+export async function readCa(
+  client: KubeClient,
+  path: TextPath,
+  faultOf: (text: string) => string | undefined,
+): Promise<NamedText> {
   return await read(client, configMaps, path, (object) => {
     const text = (object?.["data"] as Record<string, string> | undefined)?.[path.key];
-    return text === undefined ? { fault: no("CaNotFound", missing("ConfigMap", path)) } : { text };
+    if (text === undefined) return { fault: no("CaNotFound", missing("ConfigMap", path)) };
+    const fault = text.length > maxCaCharacters
+      ? `which has more than ${maxCaCharacters} characters`
+      : faultOf(text);
+    if (fault === undefined) return { text };
+    const { namespace, name, key } = path;
+    const what = `ConfigMap ${namespace}/${name} has no CA in the key ${key}, ${fault}`;
+    return { fault: no("CaInvalid", what) };
   });
 }
 

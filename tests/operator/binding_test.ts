@@ -311,6 +311,43 @@ Deno.test("a Service's certificate is verified by a CA that travels beside the r
   assert.equal(data[file], "PEM of the CA");
 });
 
+Deno.test("TLS that no agent can use keeps its own route back, and no other one", async (t) => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("good", [route("main", "good.example.com")]);
+  const putCa = (text: string) =>
+    cluster.kube.put(configMaps, {
+      metadata: { name: "web-ca", namespace: "apps" },
+      data: { "ca.crt": text },
+    });
+  const bind = (tls: unknown) =>
+    cluster.putBinding("bad", [route("main", "bad.example.com", { protocol: "https", tls })]);
+  await using _ = cluster.start();
+  await t.step("a CA that is none", async () => {
+    putCa("not a certificate");
+    bind({ caRef: { name: "web-ca" } });
+    const { message } = await cluster.condition(tunnelBindings, "bad", "ResolvedRefs", "CaInvalid");
+    assert.equal(message, "ConfigMap apps/web-ca has no CA in the key ca.crt, which is not PEM");
+  });
+  await t.step("a CA that is too long for all agents together", async () => {
+    putCa(`PEM${"x".repeat(300_000)}`);
+    const isLong = /more than 262144 characters/;
+    await eventually(
+      () => isLong.test(JSON.stringify(cluster.kube.read(tunnelBindings, "apps", "bad"))),
+      "the length to be told",
+    );
+  });
+  await t.step("a name that is no host's", async () => {
+    bind({ serverName: "10.0.0.256" });
+    await cluster.condition(tunnelBindings, "bad", "ResolvedRefs", "ServerNameInvalid");
+  });
+  await cluster.ready(tunnelBindings, "good");
+  assert.equal(cluster.targets().length, 1);
+  putCa("PEM of the CA");
+  bind({ caRef: { name: "web-ca" } });
+  await cluster.ready(tunnelBindings, "bad");
+});
+
 Deno.test("a TCP route is a TCP target and a TCP service", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();

@@ -135,6 +135,7 @@ export class Cluster {
       isDraining: wrap.isDraining ?? false,
       digest,
       newToken: () => `agent-token-${++this.#tokens}`,
+      caFault: (text) => text.startsWith("PEM") ? undefined : "which is not PEM",
       probe: (address) => {
         const hash = this.#servedHash(address);
         if (hash === undefined || this.refusal === undefined) {

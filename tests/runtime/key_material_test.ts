@@ -1,7 +1,7 @@
 /** Certificates, keys and CAs as people really have them: used, or refused with what would be right. */
 import { deepEqual, equal, match, rejects, throws } from "node:assert/strict";
 import { ConfigError } from "../../lib/config/config_error.ts";
-import { loadCaBundle, loadKeyPair } from "../../lib/runtime/node/key_material.ts";
+import { caFault, loadCaBundle, loadKeyPair } from "../../lib/runtime/node/key_material.ts";
 import { Authority, type KeyPairFiles, openssl, withFolder } from "../support/certificates.ts";
 
 const read = (path: string) => Deno.readTextFileSync(path);
@@ -159,8 +159,10 @@ Deno.test("loadCaBundle() names the one certificate of many that is damaged", as
       ],
       ["", /^Option --ca-cert names "\/x", which is empty$/],
     ];
+    equal(caFault(ca), undefined);
     for (const [text, message] of cases) {
       throws(() => loadCaBundle(file("ca-cert", text)), { name: "ConfigError", message });
+      match(`Option --ca-cert names "/x", ${caFault(text)}`, message);
     }
   });
 });

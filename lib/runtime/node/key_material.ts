@@ -109,20 +109,30 @@ export async function loadKeyPair(
  */
 export function loadCaBundle(file: PemSource): CaBundle {
   const blocks = inFile(file, () => certificateBlocks(file.text));
-  const damaged = blocks.findIndex((block) => !isLoadable(block));
-  if (damaged !== -1) {
-    const isEvery = blocks.every((block) => !isLoadable(block));
-    throw fault(
-      file,
-      isEvery
-        ? "whose certificates are damaged"
-        : `whose ${ordinalOf(damaged)} certificate of ${blocks.length} is damaged`,
-    );
-  }
+  const damage = damageOf(blocks);
+  if (damage !== undefined) throw fault(file, damage);
   const warnings = holdsPrivateKey(file.text)
     ? [`${aboutOf(file)} which holds a private key too: it is not used, and is safer elsewhere`]
     : [];
   return { caPem: blocks.map(({ pem }) => pem).join(""), warnings };
+}
+
+/** What is wrong with the text of CA certificates, as a relative clause; undefined if they can be loaded. */
+export function caFault(text: string): string | undefined {
+  try {
+    return damageOf(certificateBlocks(text));
+  } catch (error) {
+    if (!(error instanceof PemError)) throw error;
+    return error.message;
+  }
+}
+
+function damageOf(blocks: readonly PemBlock[]): string | undefined {
+  const damaged = blocks.findIndex((block) => !isLoadable(block));
+  if (damaged === -1) return undefined;
+  return blocks.every((block) => !isLoadable(block))
+    ? "whose certificates are damaged"
+    : `whose ${ordinalOf(damaged)} certificate of ${blocks.length} is damaged`;
 }
 
 const version1 = "is X.509 version 1, which TLS clients and servers refuse: issue it anew with " +

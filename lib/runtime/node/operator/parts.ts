@@ -15,6 +15,7 @@ import { RelayApi } from "../../../operator/relay_api.ts";
 import { dnsExchange } from "../../deno/dns_exchange.ts";
 import { kubeFetch } from "../../deno/kube_fetch.ts";
 import { probeTargets, relayFetch } from "../../deno/relay_fetch.ts";
+import { caFault } from "../key_material.ts";
 import { PrometheusInstruments } from "../prometheus.ts";
 import { tokenDigest } from "../token_digest.ts";
 import { type Controller, controllersOf, leaseName, makeManagement } from "./controllers.ts";
@@ -90,6 +91,7 @@ export function makeOperator(
     },
     watchNamespaces: options.watchNamespaces,
     probe: probeTargets,
+    caFault,
     dns: new Rfc2136({ exchange: dnsExchange, mayWrite }),
     cloudflare: new Cloudflare({
       fetch: (url, init) => globalThis.fetch(url, { ...init, redirect: "error" }),
