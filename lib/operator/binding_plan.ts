@@ -6,7 +6,14 @@ import type { FoundAccess } from "./relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { AccessRules } from "./route_access.ts";
 import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
-import { ownerOfServices, refused, unreachable, type WantedService } from "./relay_services.ts";
+import {
+  ownerOfServices,
+  refused,
+  type Registered,
+  unreachable,
+  type WantedService,
+} from "./relay_services.ts";
+import { serviceSettings } from "./route_groups.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
 
@@ -14,11 +21,16 @@ import { idOf, type Tunnel } from "./tunnels.ts";
 export interface BindingPlan {
   /** By the route's name. */
   readonly wanted: ReadonlyMap<string, WantedService>;
+  /** By the route's name: the service of another route that publishes it. */
+  readonly followed: ReadonlyMap<string, FollowedService>;
   /** By the route's name. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
   /** Services of which nothing can be said now: what is at the relay stays. */
   readonly undecided: ReadonlySet<string>;
 }
+
+/** A service that another route at the same hostnames has. */
+export type FollowedService = Pick<Registered, "endpoint" | "service">;
 
 /** What is known of a tunnel's registration; undefined before the relay was asked. */
 export type Registration = (tunnelKey: string) => Verdict | undefined;
@@ -38,19 +50,28 @@ export class BindingPlans {
   /** Plans a binding; asks the relay nothing but how policies may be named. */
   async of({ tunnel, routes, object }: CompiledBinding): Promise<BindingPlan> {
     const wanted = new Map<string, WantedService>();
+    const followed = new Map<string, FollowedService>();
     const verdicts = new Map<string, Verdict>();
     const undecided = new Set<string>();
     const api = tunnel?.spec?.relay.registration.api;
     const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
     for (const route of routes) {
-      const { spec: { name }, id } = route;
+      const { spec: { name }, id, publication } = route;
       const decided = this.#obstacle(route, tunnel);
-      const delay = decided ? undefined : this.#delay(tunnel!, found!);
       if (decided) verdicts.set(name, decided);
-      else if (delay) {
-        verdicts.set(name, delay);
+      // What publishes others must be there even if this route itself leads nowhere.
+      const isAtRelay = publication?.isServed && !this.#unpublished(route, tunnel!);
+      if (!isAtRelay) continue;
+      const delay = this.#delay(tunnel!, found!);
+      if (delay) {
+        verdicts.set(name, decided ?? delay);
         undecided.add(id);
       } else if (found && "access" in found) {
+        const { service } = publication;
+        if (service !== id) {
+          followed.set(name, { endpoint: found.access.endpoint, service });
+          continue;
+        }
         const policy = route.spec.policy ?? tunnel!.spec!.defaultPolicy;
         const want = await this.#want(route, tunnel!, object, { ...found, policy });
         if ("fault" in want) {
@@ -60,7 +81,7 @@ export class BindingPlans {
         } else wanted.set(name, want);
       }
     }
-    return { wanted, verdicts, undecided };
+    return { wanted, followed, verdicts, undecided };
   }
 
   /** The service of a route, and its own policy if AccessPolicies are about it. */
@@ -101,13 +122,16 @@ export class BindingPlans {
   }
 
   /** Why a route is not to be published; undefined if nothing is in its way. */
-  #obstacle(
-    { spec, accepted, resolved, access }: CompiledRoute,
-    tunnel: Tunnel | undefined,
-  ): Verdict | undefined {
+  #obstacle(route: CompiledRoute, tunnel: Tunnel | undefined): Verdict | undefined {
+    const { accepted, resolved } = route;
     if (accepted.status !== "True") return no("NotAccepted", accepted.message);
     if (resolved.status !== "True") return no("NotResolved", resolved.message);
-    const { relay: { registration: { api } }, defaultPolicy } = tunnel!.spec!;
+    return this.#unpublished(route, tunnel!);
+  }
+
+  /** Why an accepted route is at no hostname of the relay; routes of one hostname agree. */
+  #unpublished({ spec, access }: CompiledRoute, tunnel: Tunnel): Verdict | undefined {
+    const { relay: { registration: { api } }, defaultPolicy } = tunnel.spec!;
     if (!api) {
       return yes("TargetsOnly", "The relay's own configuration says at which hostnames");
     }
@@ -133,7 +157,6 @@ export class BindingPlans {
     tunnel: Tunnel,
     { policy, owner, object }: { policy: string; owner: string; object: KubeObject },
   ): Readonly<Record<string, unknown>> {
-    const { responseHeaders, provider, audience } = spec;
     const { requestsPerSecond } = access ?? {};
     return {
       hostnames: spec.hostnames,
@@ -141,11 +164,8 @@ export class BindingPlans {
       target: id,
       ...spec.protocol === "tcp" && { kind: "tcp" },
       policy,
-      ...provider !== undefined && { provider },
-      ...audience !== undefined && { audience },
+      ...serviceSettings(spec),
       ...requestsPerSecond !== undefined && { limits: { requestsPerSecond } },
-      ...spec.host === "target" && { host: "target" },
-      ...responseHeaders && { headers: responseHeaders },
       owner: this.#ownerOf(owner, object),
     };
   }

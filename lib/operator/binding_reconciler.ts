@@ -6,7 +6,7 @@ import { finalizer } from "./api/schema.ts";
 import type { BindingSpec, BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingPlans } from "./binding_plan.ts";
 import { routesStatus } from "./binding_status.ts";
-import type { Verdict } from "./conditions.ts";
+import { unknown, type Verdict } from "./conditions.ts";
 import {
   conditionsWithReady,
   type Context,
@@ -28,6 +28,9 @@ export interface TunnelStates {
   serves(tunnelKey: string, target: unknown): boolean;
 }
 
+/** Has bindings reconciled again, by their keys. */
+export type LookAgain = (bindingKeys: Iterable<string>) => void;
+
 /** How often what could not be cleaned up is tried again. */
 const maxRetryMs = 2_000;
 
@@ -38,10 +41,12 @@ export class BindingReconciler {
   readonly #dns: DnsKeeper;
   readonly #plans: BindingPlans;
   readonly #services: RelayServices;
+  readonly #lookAgain: LookAgain;
 
-  constructor(context: Context, tunnels: TunnelStates) {
+  constructor(context: Context, tunnels: TunnelStates, lookAgain: LookAgain) {
     this.#context = context;
     this.#tunnels = tunnels;
+    this.#lookAgain = lookAgain;
     this.#dns = new DnsKeeper(context);
     this.#plans = new BindingPlans(context, (tunnelKey) => tunnels.registration(tunnelKey));
     this.#services = new RelayServices(context);
@@ -51,17 +56,18 @@ export class BindingReconciler {
     return Math.min(maxRetryMs, this.#context.settings.checkMs);
   }
 
-  /**
-   * Somebody has changed a service at a relay: it is put again with the next look.
-   *
-   * @returns the key of the binding that it belongs to
-   */
-  changedAtRelay(change: RelayChange): string | undefined {
-    if (!this.#services.isForeignChange(change)) return undefined;
-    for (const { key, routes } of this.#context.routes().bindings.values()) {
-      if (routes.some(({ id }) => id === change.name)) return key;
-    }
-    return undefined;
+  /** Somebody has changed a service at a relay: it is put again, or others get its hostnames. */
+  changedAtRelay(change: RelayChange): void {
+    const services = this.#services.isForeignChange(change) ? [change.name] : [];
+    if (change.type === "DELETED") services.push(...this.#services.freed(change.endpoint));
+    this.#lookAgain(this.#bindingsOf(services));
+  }
+
+  #bindingsOf(services: readonly string[]): string[] {
+    if (services.length === 0) return [];
+    return [...this.#context.routes().bindings.values()]
+      .filter(({ routes }) => routes.some(({ id }) => services.includes(id)))
+      .map(({ key }) => key);
   }
 
   /** @returns after how many milliseconds the binding wants to be looked at again */
@@ -88,9 +94,17 @@ export class BindingReconciler {
     const verdicts = new Map(plan.verdicts);
     let again = Infinity;
     for (const [route, want] of plan.wanted) {
-      const answer = await this.#services.put(want);
-      verdicts.set(route, answer.verdict);
-      again = Math.min(again, Math.max(100, answer.untilMs - performance.now()));
+      const told = this.#services.verdictOf(want.registered);
+      const { verdict, untilMs } = await this.#services.put(want);
+      if (!verdicts.has(route)) verdicts.set(route, verdict);
+      again = Math.min(again, Math.max(100, untilMs - performance.now()));
+      const isNew = told?.reason !== verdict.reason || told.message !== verdict.message;
+      if (isNew) this.#lookAgain(othersAt(compiled, route));
+    }
+    for (const [route, service] of plan.followed) {
+      // The binding that has the service tells of it when the relay has answered.
+      const pending = unknown("Pending", "The service of its hostnames is not published yet");
+      if (!verdicts.has(route)) verdicts.set(route, this.#services.verdictOf(service) ?? pending);
     }
     const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
     const undecided = others.filter(({ service }) => plan.undecided.has(service));
@@ -145,6 +159,7 @@ export class BindingReconciler {
       );
       const fault = await this.#services.remove(object, registered, isReplaced);
       const isGone = fault === undefined || this.#giveUp(object, registered.service, fault);
+      if (isGone) this.#lookAgain(this.#bindingsOf(this.#services.freed(registered.endpoint)));
       if (!isGone) left.push(registered);
     }
     return left;
@@ -221,6 +236,11 @@ export class BindingReconciler {
       conditions: conditionsWithReady(parts, object),
     });
   }
+}
+
+/** Other bindings whose routes are published with one of this binding's. */
+function othersAt({ routes }: CompiledBinding, name: string): readonly string[] {
+  return routes.find(({ spec }) => spec.name === name)?.publication?.others ?? [];
 }
 
 function statusOf(object: KubeObject): BindingStatus {

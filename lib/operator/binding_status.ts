@@ -1,5 +1,5 @@
 /** What a binding's status says of its routes. */
-import type { BindingStatus } from "./api/tunnel_binding.ts";
+import type { BindingStatus, RouteSpec } from "./api/tunnel_binding.ts";
 import { conditionsOf, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
@@ -28,7 +28,7 @@ export function routesStatus(
     const all = { Accepted: accepted, ResolvedRefs: resolved, Programmed: programmed };
     return {
       name: spec.name,
-      urls: spec.hostnames.map((hostname) => urlOf(spec.protocol, hostname)),
+      urls: spec.hostnames.map((hostname) => urlOf(spec, hostname)),
       conditions: conditionsOf(all, known?.conditions, generation),
       all,
     };
@@ -50,18 +50,28 @@ export function routesStatus(
 
 /** Programmed is a route that the relay publishes and all agents serve. */
 function programmedOf(
-  { target }: CompiledRoute,
+  route: CompiledRoute,
   tunnel: Tunnel | undefined,
   verdict: Verdict | undefined,
   serves: Serves,
 ): Verdict {
   if (verdict === undefined) return unknown("Pending", "The relay has not been asked yet");
-  if (verdict.status !== "True" || !target || !tunnel) return verdict;
-  return serves(tunnel.key, target)
+  if (verdict.status !== "True" || !route.target || !tunnel) return verdict;
+  return servesRoute(route, tunnel, serves)
     ? verdict
     : unknown("Programming", "The agents have not taken the route yet");
 }
 
-function urlOf(protocol: string, hostname: string): string {
-  return protocol === "tcp" ? `tcp://${hostname}` : `https://${hostname}/`;
+/** Whether all agents of a tunnel serve a route: its target, and what chooses it. */
+export function servesRoute(
+  { target, publication }: CompiledRoute,
+  { key }: Tunnel,
+  serves: Serves,
+): boolean {
+  const { choice } = publication ?? {};
+  return target !== undefined && serves(key, target) && (!choice || serves(key, choice));
+}
+
+function urlOf({ protocol, path }: RouteSpec, hostname: string): string {
+  return protocol === "tcp" ? `tcp://${hostname}` : `https://${hostname}${path?.value ?? "/"}`;
 }

@@ -81,7 +81,8 @@ export class DnsKeeper {
     if (!tunnel || !dns || provider === "None") {
       return { provider: "None", records: [], kept: [], fault: undefined };
     }
-    const names = routes.filter(({ accepted }) => accepted.status === "True")
+    // Of routes that share hostnames, one binding has the records.
+    const names = routes.filter(({ id, publication }) => publication?.service === id)
       .flatMap(({ spec }) => spec.hostnames);
     const data = recordDataOf(dns.target ?? "");
     if (!data) {

@@ -12,6 +12,7 @@ import { tunnelLabel } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingReconciler } from "./binding_reconciler.ts";
+import { type Serves, servesRoute } from "./binding_status.ts";
 import type { Context, OperatorSettings } from "./context.ts";
 import { NamedTexts } from "./named_texts.ts";
 import { observedQueue, type OperatorObserver } from "./observed_queue.ts";
@@ -135,7 +136,13 @@ export class Operator {
       newToken: options.newToken,
       served: () => this.#compileSoon(),
     });
-    this.#bindings = new BindingReconciler(this.#context, this.#tunnelReconciler);
+    this.#bindings = new BindingReconciler(
+      this.#context,
+      this.#tunnelReconciler,
+      (keys) => {
+        for (const key of keys) this.#queue.add(`binding:${key}`);
+      },
+    );
     this.#annotations = new ServiceAnnotations(this.#context);
     this.#policies = new AccessPolicies(this.#context);
     this.#queue = observedQueue({
@@ -253,9 +260,7 @@ export class Operator {
   #changedAtRelay(change: RelayChange): void {
     if (!this.#isActing || change.kind === "policies") return;
     if (change.kind === "services") {
-      const binding = this.#bindings.changedAtRelay(change);
-      if (binding !== undefined) this.#queue.add(`binding:${binding}`);
-      return;
+      return this.#bindings.changedAtRelay(change);
     }
     for (const key of this.#tunnelReconciler.changedAtRelay(change)) {
       this.#queue.add(`tunnel:${key}`);
@@ -374,9 +379,9 @@ export class Operator {
   /** Everything that a binding's reconciliation depends on. */
   #printOf({ object, routes, tunnel }: CompiledBinding): string {
     const { uid, generation, deletionTimestamp } = object.metadata;
-    const served = routes.map(({ target }) =>
-      target !== undefined && tunnel !== undefined &&
-      this.#tunnelReconciler.serves(tunnel.key, target)
+    const serves: Serves = (key, target) => this.#tunnelReconciler.serves(key, target);
+    const served = routes.map((route) =>
+      tunnel !== undefined && servesRoute(route, tunnel, serves)
     );
     return JSON.stringify([
       ...[uid, generation, deletionTimestamp, routes, served],

@@ -56,6 +56,27 @@ export class RelayServices {
     return true;
   }
 
+  /** What the relay last answered for a service; undefined before it was asked. */
+  verdictOf({ endpoint, service }: Pick<Registered, "endpoint" | "service">): Verdict | undefined {
+    return this.#answers.get(`${endpoint} ${service}`)?.verdict;
+  }
+
+  /**
+   * A service is gone from a relay, and its hostnames with it: those that were refused for a conflict
+   * are put again with the next look.
+   *
+   * @returns their names
+   */
+  freed(endpoint: string): readonly string[] {
+    const services: string[] = [];
+    for (const [key, { verdict }] of this.#answers) {
+      if (verdict.reason !== "Conflict" || !key.startsWith(`${endpoint} `)) continue;
+      this.#answers.delete(key);
+      services.push(key.slice(endpoint.length + 1));
+    }
+    return services;
+  }
+
   /** Puts a service, unless the relay has it as it is. */
   async put(
     { access, registered: { service, endpoint }, entry, policy }: WantedService,

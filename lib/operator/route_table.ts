@@ -2,12 +2,13 @@
  * The route table: what bindings ask for, compiled into the targets of each tunnel's agents and the
  * services at its relay. Another source of routes would be compiled into the same table.
  */
+import { namesBehindPaths, type PathTarget } from "../domain/target.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
-import { hostnamesAnnotation } from "./api/schema.ts";
-import type { TunnelSpec } from "./api/tunnel.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
+import { acceptRoute } from "./route_acceptance.ts";
 import { type AccessByBinding, accessFor, accessOf, type RouteAccess } from "./route_access.ts";
+import { HostnameGroups, type Publication, publicationOf } from "./route_groups.ts";
 import {
   type Backend,
   type BackendSources,
@@ -17,7 +18,10 @@ import {
   type TargetTexts,
   type TargetTls,
 } from "./route_resolution.ts";
+import { type Digest, nameOf } from "./route_names.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
+
+export type { Digest };
 
 /** What routes are compiled from. */
 export interface RouteSources extends BackendSources {
@@ -41,11 +45,13 @@ export interface Target {
 /** What became of one route. */
 export interface CompiledRoute {
   readonly spec: RouteSpec;
-  /** Its name as a target and as a service at the relay. */
+  /** Its name as a target, and as a service at the relay where it leads those of its hostnames. */
   readonly id: string;
   readonly accepted: Verdict;
   readonly resolved: Verdict;
   readonly target?: Target;
+  /** There for accepted routes. */
+  readonly publication?: Publication;
   /** What AccessPolicies say of it; undefined where there is none. */
   readonly access?: RouteAccess | undefined;
 }
@@ -61,8 +67,8 @@ export interface CompiledBinding {
 
 /** What one tunnel's agents serve. */
 export interface TunnelTable {
-  readonly targets: readonly Target[];
-  /** What the targets lead to, in the targets' order. */
+  readonly targets: readonly (Target | PathTarget)[];
+  /** What the targets lead to. */
   readonly backends: readonly Backend[];
   /** Files beside the targets file, by name. */
   readonly files: ReadonlyMap<string, string>;
@@ -84,58 +90,80 @@ export interface RouteTable {
   readonly tunnels: ReadonlyMap<string, TunnelTable>;
 }
 
-/** As many as an agent takes. */
-export const maxTargets = 1_000;
-
-/** Digests names and texts. */
-export type Digest = (text: string) => string;
-
 /** Compiles all routes. Older bindings win over younger ones. */
 export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable {
   const bindings = new Map<string, CompiledBinding>();
   const tables = new Map<string, MutableTable>();
   for (const key of sources.tunnels.keys()) {
     tables.set(key, {
-      ...{ targets: new Map(), backends: new Map() },
+      ...{ targets: new Map(), choices: new Map(), backends: new Map() },
       ...{ files: new Map(), credentials: new Map() },
     });
   }
-  const taken: Taken = { hostnames: new Map() };
+  const groups = new HostnameGroups();
   const access = accessOf(byAge(sources.policies));
   for (const object of byAge(sources.bindings)) {
-    const compiled = compileBinding(object, { sources, digest, tables, taken, access });
+    const compiled = compileBinding(object, { sources, digest, tables, groups, access });
     bindings.set(compiled.key, compiled);
+  }
+  const published = publish(groups, tables, digest);
+  for (const [key, binding] of bindings) {
+    const routes = binding.routes.map((route) =>
+      route.accepted.status === "True" ? { ...route, ...published.get(route.id) } : route
+    );
+    bindings.set(key, { ...binding, routes });
   }
   const tunnels = [...tables].map(([key, table]): [string, TunnelTable] => [key, tableOf(table)]);
   return { bindings, tunnels: new Map(tunnels) };
 }
 
-function tableOf({ targets, backends, ...rest }: MutableTable): TunnelTable {
-  const names = [...targets.keys()].sort();
+type Published = Pick<CompiledRoute, "publication" | "target">;
+
+/** Publishes accepted routes, by their ids, and puts what chooses by path into the tables. */
+function publish(
+  groups: HostnameGroups,
+  tables: ReadonlyMap<string, MutableTable>,
+  digest: Digest,
+): ReadonlyMap<string, Published> {
+  const published = new Map<string, Published>();
+  for (const group of groups.all()) {
+    const { targets, choices } = tables.get(group.tunnel.key)!;
+    const publication = publicationOf(group, (id) => targets.has(id), digest);
+    const { choice, service, leadTarget } = publication;
+    const lead = targets.get(service);
+    if (choice) choices.set(service, choice);
+    if (choice && lead) targets.set(service, { ...lead, name: leadTarget });
+    for (const { id } of group.members) {
+      const target = targets.get(id);
+      published.set(id, { publication, ...target && { target } });
+    }
+  }
+  return published;
+}
+
+function tableOf({ targets, choices, backends, ...rest }: MutableTable): TunnelTable {
+  const all = [...targets.values(), ...choices.values()];
   return {
-    targets: names.map((name) => targets.get(name)!),
-    backends: names.map((name) => backends.get(name)!),
+    targets: all.sort((one, other) => one.name < other.name ? -1 : 1),
+    backends: [...backends.keys()].sort().map((id) => backends.get(id)!),
     ...rest,
   };
 }
 
 interface MutableTable extends TargetTexts {
+  /** By the route's id. */
   readonly targets: Map<string, Target>;
-  /** By the target's name. */
+  /** By the id of the route that leads. */
+  readonly choices: Map<string, PathTarget>;
+  /** By the route's id. */
   readonly backends: Map<string, Backend>;
-}
-
-/** What older routes have. */
-interface Taken {
-  /** By relay and hostname: the binding that has it. */
-  readonly hostnames: Map<string, string>;
 }
 
 interface Context {
   readonly sources: RouteSources;
   readonly digest: Digest;
   readonly tables: ReadonlyMap<string, MutableTable>;
-  readonly taken: Taken;
+  readonly groups: HostnameGroups;
   readonly access: AccessByBinding;
 }
 
@@ -215,8 +243,12 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   const id = nameOf([tunnelId, namespace, name, spec.name], digest);
   const asked = accessFor(context.access, keyOf(object.metadata), spec.name);
   const access = asked && { access: asked };
-  const accepted = acceptRoute(spec, id, context);
   const table = tunnel && tables.get(tunnel.key);
+  const { groups, admission } = context;
+  const accepted = acceptRoute({ spec, id, object, ...access }, {
+    ...{ sources, groups, tunnel, admission },
+    targets: table?.targets,
+  });
   const found = resolve(spec, { namespace, tunnel, table, sources });
   const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");
   if (accepted.status !== "True" || "fault" in found || !table) {
@@ -233,66 +265,10 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   return { spec, id, accepted, resolved, target, ...access };
 }
 
-function acceptRoute(spec: RouteSpec, id: string, context: RouteContext): Verdict {
-  const { tunnel, admission, object, taken, tables } = context;
-  if (admission.status !== "True" || !tunnel?.spec) return admission;
-  const outside = hostnameFault(spec, tunnel.spec, object.metadata, context.sources);
-  if (outside !== undefined) return no("HostnameNotPermitted", outside);
-  const own = keyOf(object.metadata);
-  const scope = tunnel.spec.relay.registration.api?.endpoint ?? tunnel.spec.relay.url;
-  for (const hostname of spec.hostnames) {
-    const holder = taken.hostnames.get(`${scope} ${hostname}`);
-    if (holder === undefined) continue;
-    return no("Conflicted", `${hostname} belongs to route ${holder}, which is older`);
-  }
-  const { targets } = tables.get(tunnel.key)!;
-  if (targets.has(id)) {
-    return no("Conflicted", "Another route has the same name; rename this one");
-  }
-  if (targets.size >= maxTargets) {
-    return no("TooManyRoutes", `A tunnel has at most ${maxTargets} routes`);
-  }
-  for (const hostname of spec.hostnames) {
-    taken.hostnames.set(`${scope} ${hostname}`, `${spec.name} of TunnelBinding ${own}`);
-  }
-  return yes("Accepted");
-}
-
-/** Why a route may not have one of its hostnames: its tunnel says so, or its namespace. */
-function hostnameFault(
-  { hostnames }: RouteSpec,
-  { allowedBindings: { hostnames: ofTunnel } }: TunnelSpec,
-  { namespace = "" }: KubeObject["metadata"],
-  sources: RouteSources,
-): string | undefined {
-  const outside = ofTunnel && hostnames.find((name) => !isPermitted(name, ofTunnel));
-  if (outside !== undefined) {
-    return `${outside} is none of the tunnel's allowedBindings.hostnames: ${ofTunnel!.join(", ")}`;
-  }
-  const text = sources.namespace(namespace)?.annotations?.[hostnamesAnnotation];
-  const ofNamespace = text?.split(",").map((pattern) => pattern.trim());
-  const foreign = ofNamespace && hostnames.find((name) => !isPermitted(name, ofNamespace));
-  return foreign === undefined
-    ? undefined
-    : `${foreign} is none of the hostnames of namespace ${namespace}: ${text}`;
-}
-
-/** `*.example.com` permits every name below example.com, and wildcards for parts of it. */
-function isPermitted(hostname: string, permitted: readonly string[]): boolean {
-  return permitted.some((pattern) =>
-    pattern === hostname || (pattern.startsWith("*.") && hostname.endsWith(pattern.slice(1)))
-  );
-}
-
-const maxNameCharacters = 63;
-const digestCharacters = 16;
-
-/** A name for people with a digest for uniqueness. */
-function nameOf([tunnel = "", ...parts]: readonly string[], digest: Digest): string {
-  const suffix = digest(JSON.stringify([tunnel, ...parts])).slice(0, digestCharacters);
-  const readable = parts.join("-").replaceAll(".", "-")
-    .slice(0, maxNameCharacters - digestCharacters - 1).replace(/-+$/, "");
-  return `${readable}-${suffix}`;
+/** Names of the targets that a relay may ask for. */
+export function askedNames({ targets }: Pick<TunnelTable, "targets">): string[] {
+  const behind = namesBehindPaths(targets.filter((target) => "paths" in target));
+  return targets.map(({ name }) => name).filter((name) => !behind.has(name));
 }
 
 /** The text of the targets file. */

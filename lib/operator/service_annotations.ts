@@ -117,12 +117,14 @@ function specOf(service: KubeObject): unknown | string {
   const port = given === undefined ? ports[0]!.port : /^\d+$/.test(given) ? Number(given) : given;
   const policy = annotation(service, "policy");
   const protocol = annotation(service, "protocol");
+  const path = annotation(service, "path");
   const spec = {
     tunnelRef: tunnelRefOf(annotation(service, "tunnel")!),
     routes: [{
       name: "service",
       hostnames: [...new Set(hostnames)],
       backend: { service: { name: service.metadata.name, port } },
+      ...path !== undefined && { path: { value: path } },
       ...protocol !== undefined && { protocol },
       ...policy !== undefined && { policy },
     }],

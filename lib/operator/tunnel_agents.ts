@@ -156,7 +156,7 @@ export class TunnelAgents {
       status: {
         ...this.status(tunnel),
         connectedAgents: found ? connected ?? 0 : readyReplicas,
-        routes: table.targets.length,
+        routes: table.targets.filter((target) => "address" in target).length,
         routesHash: digest(targetsText(table)),
       },
       againMs: Math.min(againMs, found?.againMs ?? Infinity),

@@ -11,6 +11,7 @@ import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import { type Context, holdObject, isOrphaned, releaseObject, titleOf } from "./context.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
+import { askedNames } from "./route_table.ts";
 import { TunnelAgents, type TunnelAgentsOptions } from "./tunnel_agents.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
 import { kindOf, TunnelStatuses } from "./tunnel_status.ts";
@@ -219,7 +220,7 @@ export class TunnelReconciler {
       ...sidecar.hostnames && { hostnames: sidecar.hostnames, policy: tunnel.spec.defaultPolicy },
     };
     if (registration.secret) {
-      const targets = this.#agents.table(tunnel).targets.map(({ name }) => name);
+      const targets = askedNames(this.#agents.table(tunnel));
       await ensureOwned(this.#context, secrets, undefined, tunnel, {
         ...entrySecret(tunnel, registration.secret.name, { id, ...entry }, targets),
       });

@@ -6,6 +6,13 @@ import {
   FRAMING_FIELDS,
 } from "../../config/entries/targets.ts";
 import {
+  maxPathCharacters,
+  pathFault,
+  pathFaults,
+  pathPattern,
+  unclearPath,
+} from "../../domain/path_rules.ts";
+import {
   conditions,
   dataKey,
   hostnamePattern,
@@ -35,11 +42,35 @@ const authorization = withRules(
   },
 );
 
+const path = withRules(
+  z.object({
+    type: z.enum(["Prefix", "Exact"]).default("Prefix")
+      .describe("Prefix compares whole segments: /api stands for /api and /api/x, not for /apis"),
+    value: z.string().min(1).max(maxPathCharacters)
+      .superRefine((value, context) => {
+        const message = pathFault(value);
+        if (message !== undefined) context.addIssue({ code: "custom", message });
+      })
+      .describe("The path as requests have it, percent-encoded"),
+  }),
+  { rule: "self.value.startsWith('/')", message: `path.value ${pathFaults.start}` },
+  {
+    rule: `!self.value.startsWith('/') || self.value.matches(r"${pathPattern.source}")`,
+    message: `path.value ${pathFaults.pattern}`,
+  },
+  {
+    rule: `!self.value.matches(r"${unclearPath.source}")`,
+    message: `path.value ${pathFaults.unclear}`,
+  },
+);
+
 const route = withRules(
   z.object({
     name: z.string().min(1).max(63).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/),
     hostnames: z.array(hostnamePattern).min(1).max(16)
       .meta({ "x-kubernetes-list-type": "set" }),
+    path: path.optional()
+      .describe("Which paths of the hostnames; without it, all that no other route has"),
     backend: z.object({
       service: z.object({
         name: objectName.describe("A Service in the binding's namespace"),
@@ -74,6 +105,10 @@ const route = withRules(
   {
     rule: "!has(self.tls) || self.protocol == 'https'",
     message: "tls belongs to protocol: https",
+  },
+  {
+    rule: "!has(self.path) || (self.protocol != 'tcp' && self.host == 'public')",
+    message: "path needs protocol http or https, and has no use beside host: target",
   },
   {
     rule: "!has(self.authorization) || self.protocol != 'tcp'",

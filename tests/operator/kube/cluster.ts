@@ -371,10 +371,10 @@ export class OperatorWorld implements AsyncDisposable {
   }
 
   /** A request to the relay's web listener. */
-  async web(host: string): Promise<{ status: number; text: string }> {
+  async web(host: string, path = "/"): Promise<{ status: number; text: string }> {
     using client = Deno.createHttpClient({ allowHost: true });
     try {
-      const response = await fetch(`http://127.0.0.1:${this.webPort}/`, {
+      const response = await fetch(`http://127.0.0.1:${this.webPort}${path}`, {
         headers: { host },
         client,
       });

@@ -186,6 +186,34 @@ const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
     () => bindingOf({ protocol: "tcp", responseHeaders: { remove: ["Server"] } }),
     /have no use for protocol: tcp/,
   ],
+  "a path without a slash": [
+    () => bindingOf({ path: { value: "api" } }),
+    /path\.value must begin with "\/"/,
+  ],
+  "a path with a query": [
+    () => bindingOf({ path: { value: "/api?x=1" } }),
+    /path\.value must be a path as URLs have it, without "\?", "#" and ";"/,
+  ],
+  "a path that leads upwards": [
+    () => bindingOf({ path: { value: "/api/../admin" } }),
+    /path\.value must have no empty segment, no segment "\." or "\.\."/,
+  ],
+  "a path that is encoded twice": [
+    () => bindingOf({ path: { value: "/a%252Fb" } }),
+    /path\.value must have no empty segment/,
+  ],
+  "a path that is too long": [
+    () => bindingOf({ path: { value: `/${"x".repeat(1_024)}` } }),
+    /may not be (?:longer|more) than 1024/i,
+  ],
+  "a path of another type": [
+    () => bindingOf({ path: { type: "RegularExpression", value: "/" } }),
+    /supported values: "Prefix", "Exact"/,
+  ],
+  "a path on TCP": [
+    () => bindingOf({ protocol: "tcp", path: { value: "/api" } }),
+    /path needs protocol http or https/,
+  ],
   "a hostname that is none": [() => bindingOf({ hostnames: ["not a name"] }), /should match/],
   "a URL as backend": [
     () => bindingOf({ backend: { url: "http://10.0.0.1" } }),
