@@ -19,6 +19,16 @@ export function statusOf(deployment: KubeObject | undefined): DeploymentStatus {
   return (deployment?.["status"] ?? {}) as DeploymentStatus;
 }
 
+/** Whether all pods are of the newest template, and ready. */
+export function isRolledOut(deployment: KubeObject): boolean {
+  const { generation } = deployment.metadata;
+  const { observedGeneration, replicas = 0, updatedReplicas = 0, readyReplicas = 0 } = statusOf(
+    deployment,
+  );
+  return observedGeneration === generation && updatedReplicas === replicas &&
+    readyReplicas === replicas;
+}
+
 /**
  * Whether there are agents. New ones have some time before it is a fault that they are not ready.
  *

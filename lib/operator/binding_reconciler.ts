@@ -107,8 +107,10 @@ export class BindingReconciler {
       if (!verdicts.has(route)) verdicts.set(route, this.#services.verdictOf(service) ?? pending);
     }
     const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
-    const undecided = others.filter(({ service }) => plan.undecided.has(service));
-    const unwanted = others.filter(({ service }) => !plan.undecided.has(service));
+    const isUndecided = (it: Registered) =>
+      plan.undecided.has(it.service) || this.#services.isWaiting(it);
+    const undecided = others.filter(isUndecided);
+    const unwanted = others.filter((it) => !isUndecided(it));
     const left = await this.#removeAll(current, this.#withoutRetained(unwanted), wanted);
     if (left.length > 0) again = Math.min(again, this.#retryMs);
     const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);

@@ -386,6 +386,7 @@ export class Operator {
     return JSON.stringify([
       ...[uid, generation, deletionTimestamp, routes, served],
       ...[tunnel?.key, tunnel?.object.metadata.generation, tunnel?.isDeleted],
+      tunnel?.status.formerRelays,
       tunnel !== undefined && this.#tunnelReconciler.registration(tunnel.key)?.reason,
     ]);
   }

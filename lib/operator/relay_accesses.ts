@@ -2,7 +2,7 @@
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../kube/resources.ts";
-import type { CaRef, RelayPlace, TokenRef } from "./api/relay.ts";
+import { type CaRef, endpointOf, type RelayPlace, type TokenRef } from "./api/relay.ts";
 import { no, type Verdict } from "./conditions.ts";
 import { KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";
@@ -34,6 +34,8 @@ export class RelayAccesses {
   readonly references = new References((...from) => this.#texts(...from, "now"));
   /** The last access of each tunnel. */
   readonly #last = new Map<string, OwnedAccess>();
+  /** By the tunnel's key and the endpoint: how it was reached when it was the tunnel's own. */
+  readonly #former = new Map<string, OwnedAccess>();
   /** By the tunnel's key: its uid, and the owner of its entries. */
   readonly #owners = new Map<string, { uid: string | undefined; owner: string }>();
 
@@ -57,19 +59,32 @@ export class RelayAccesses {
     const last = this.#last.get(tunnel.key);
     const none = no("NoApi", "The tunnel is not registered through the admin API");
     if (!api) return last ?? { fault: none };
-    const found = await this.#at(tunnel, api);
+    const found = await this.#at(tunnel, api, tunnel.isDeleted ? "last" : "kept");
     if ("fault" in found) return found;
+    this.#former.set(formerKey(tunnel.key, found.access), found);
     if (JSON.stringify(last) !== JSON.stringify(found)) this.version++;
     this.#last.set(tunnel.key, found);
     return found;
   }
 
-  async #at(tunnel: Tunnel, place: RelayPlace): Promise<FoundAccess> {
-    const { home, isDeleted } = tunnel;
-    const { endpoint, tokenRef, caRef, clientCertRef, proxyRef } = place;
-    const references = new References((...from) =>
-      this.#texts(...from, isDeleted ? "last" : "kept")
-    );
+  /**
+   * The access to a relay where a tunnel was before: as it was reached then, since its Secret may
+   * have a token of the new relay by now.
+   */
+  async former(tunnel: Tunnel, place: RelayPlace): Promise<FoundAccess> {
+    const known = this.#former.get(formerKey(tunnel.key, place));
+    return known ?? await this.#at(tunnel, place, "last");
+  }
+
+  /** That access does not work any more. */
+  forgetFormer(tunnelKey: string, place: Pick<RelayPlace, "endpoint">): void {
+    this.#former.delete(formerKey(tunnelKey, place));
+  }
+
+  async #at(tunnel: Tunnel, place: RelayPlace, use: "kept" | "last"): Promise<FoundAccess> {
+    const { home } = tunnel;
+    const { tokenRef, caRef, clientCertRef, proxyRef } = place;
+    const references = new References((...from) => this.#texts(...from, use));
     try {
       const token = await references.token(home, tokenRef);
       const caPem = caRef && await references.ca(home, caRef);
@@ -77,7 +92,7 @@ export class RelayAccesses {
       const proxy = proxyRef && await references.proxy(home, proxyRef);
       return {
         access: {
-          endpoint: endpoint.replace(/\/+$/, ""),
+          endpoint: endpointOf(place),
           token,
           ...caPem !== undefined && { caPem },
           ...pair && { pair },
@@ -106,6 +121,9 @@ export class RelayAccesses {
     this.version++;
     this.#last.delete(tunnelKey);
     this.#owners.delete(tunnelKey);
+    for (const key of this.#former.keys()) {
+      if (key.startsWith(`${tunnelKey} `)) this.#former.delete(key);
+    }
   }
 
   /** A Tunnel or binding of a namespace is gone: what was kept for it goes, unless others need it. */
@@ -184,6 +202,10 @@ export class RelayAccesses {
     this.#owners.set(key, { uid, owner });
     return owner;
   }
+}
+
+function formerKey(tunnelKey: string, place: Pick<RelayPlace, "endpoint">): string {
+  return `${tunnelKey} ${endpointOf(place)}`;
 }
 
 function textIn(object: KubeObject, { kind, key }: CaRef): string | undefined {

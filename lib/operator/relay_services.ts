@@ -1,12 +1,15 @@
 /** What bindings have at relays: services with their policies, put there and taken off again. */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { endpointOf } from "./api/relay.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
+import type { OwnedAccess } from "./relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { RelayPolicy } from "./relay_policies.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import type { Digest } from "./route_table.ts";
+import { type Standing, standingAt } from "./tunnel_moves.ts";
 
 /** What a relay may have for a binding, as the binding's status has it. */
 export type Registered = NonNullable<BindingStatus["registered"]>[number];
@@ -152,7 +155,8 @@ export class RelayServices {
     isReplaced: boolean,
   ): Promise<string | undefined> {
     const { relays, digest } = this.#context;
-    const found = await this.#accessTo(tunnel);
+    if (this.#standingOf({ tunnel, endpoint }) === "none") return undefined;
+    const found = await this.#accessTo(tunnel, endpoint);
     const isThere = found !== undefined && found.access.endpoint === endpoint;
     if (!isThere) return "the relay's token is not there";
     try {
@@ -167,11 +171,29 @@ export class RelayServices {
     }
   }
 
-  /** A tunnel's access, or the last one if the tunnel is gone. */
-  async #accessTo(tunnelKey: string): Promise<{ access: RelayAccess; owner: string } | undefined> {
+  /** Whether a service stays where its tunnel was until the tunnel has arrived elsewhere. */
+  isWaiting(registered: Pick<Registered, "tunnel" | "endpoint">): boolean {
+    return this.#standingOf(registered) === "former";
+  }
+
+  #standingOf({ tunnel, endpoint }: Pick<Registered, "tunnel" | "endpoint">): Standing {
+    const there = this.#context.tunnel(tunnel);
+    return there ? standingAt(there, endpoint) : "own";
+  }
+
+  /** A tunnel's access to a relay, or the last one if the tunnel is gone. */
+  async #accessTo(tunnelKey: string, endpoint: string): Promise<OwnedAccess | undefined> {
     const { accesses, tunnel } = this.#context;
     const there = tunnel(tunnelKey);
     if (!there) return accesses.last(tunnelKey);
+    const { place, formerRelays = [] } = there.status;
+    const former = [...formerRelays, ...place ? [place] : []].find((it) =>
+      endpointOf(it) === endpoint
+    );
+    if (former && standingAt(there, endpoint) === "leaving") {
+      const found = await accesses.former(there, former);
+      return "access" in found ? found : undefined;
+    }
     const found = await accesses.find(there);
     return "access" in found ? found : accesses.last(tunnelKey);
   }

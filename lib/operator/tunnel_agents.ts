@@ -6,7 +6,7 @@ import {
   networkPolicies,
   podDisruptionBudgets,
 } from "../kube/resources.ts";
-import { availability, connection, statusOf } from "./agent_availability.ts";
+import { availability, connection, isRolledOut, statusOf } from "./agent_availability.ts";
 import { AgentSessions, type Connection } from "./agent_sessions.ts";
 import {
   agentDeployment,
@@ -47,6 +47,8 @@ export interface TunnelAgentsOptions {
 export interface AgentsState {
   readonly verdicts: Readonly<Record<string, Verdict>>;
   readonly status: TunnelStatus;
+  /** Whether all pods are as the spec says, and ready. */
+  readonly isRolledOut: boolean;
   /** When they are to be looked at again, in milliseconds. */
   readonly againMs: number;
 }
@@ -159,6 +161,7 @@ export class TunnelAgents {
         routes: table.targets.filter((target) => "address" in target).length,
         routesHash: digest(targetsText(table)),
       },
+      isRolledOut: isRolledOut(deployment),
       againMs: Math.min(againMs, found?.againMs ?? Infinity),
     };
   }

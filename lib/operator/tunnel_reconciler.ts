@@ -8,11 +8,13 @@ import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agen
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
-import { type Context, holdObject, isOrphaned, releaseObject, titleOf } from "./context.ts";
+import { type Context, holdObject } from "./context.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
 import { askedNames } from "./route_table.ts";
 import { TunnelAgents, type TunnelAgentsOptions } from "./tunnel_agents.ts";
+import { retryMs, TunnelDepartures } from "./tunnel_departure.ts";
+import { placesOf, TunnelMoves } from "./tunnel_moves.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
 import { kindOf, TunnelStatuses } from "./tunnel_status.ts";
 import { idOf, isReadable, type Tunnel } from "./tunnels.ts";
@@ -22,9 +24,6 @@ export interface TunnelReconcilerOptions extends TunnelAgentsOptions {
   readonly newToken: () => string;
 }
 
-/** How often what could not be cleaned up is tried again. */
-const maxRetryMs = 2_000;
-
 /** Reconciles tunnels of both kinds. */
 export class TunnelReconciler {
   readonly #options: TunnelReconcilerOptions;
@@ -33,6 +32,8 @@ export class TunnelReconciler {
   readonly #agents: TunnelAgents;
   readonly #rights: AgentRights;
   readonly #statuses: TunnelStatuses;
+  readonly #moves: TunnelMoves;
+  readonly #departures: TunnelDepartures;
   readonly #tokens = new AgentTokens();
 
   constructor(options: TunnelReconcilerOptions) {
@@ -42,6 +43,10 @@ export class TunnelReconciler {
     this.#agents = new TunnelAgents(options);
     this.#rights = new AgentRights(options.context);
     this.#statuses = new TunnelStatuses(options.context);
+    this.#moves = new TunnelMoves(options.context);
+    this.#departures = new TunnelDepartures(options.context, {
+      ...{ registrations: this.#registrations, statuses: this.#statuses, moves: this.#moves },
+    });
   }
 
   /** Whether all agents of a tunnel serve a target as it is. */
@@ -74,7 +79,11 @@ export class TunnelReconciler {
 
   /** @returns after how many milliseconds the tunnel wants to be looked at again */
   async reconcile(tunnel: Tunnel): Promise<number | undefined> {
-    if (tunnel.isDeleted) return await this.#finalize(tunnel);
+    if (tunnel.isDeleted) {
+      const again = await this.#departures.finalize(tunnel);
+      if (again === undefined) this.forget(tunnel.key);
+      return again;
+    }
     if (!isReadable(tunnel)) {
       const verdicts = { Accepted: no("InvalidSpec", "The spec can't be read; upgrade the CRDs") };
       await this.#statuses.write(tunnel, verdicts, {});
@@ -92,21 +101,22 @@ export class TunnelReconciler {
   }
 
   async #build(tunnel: ReadableTunnel): Promise<number> {
-    const { registration } = tunnel.spec.relay;
     const id = idOf(tunnel, this.#context.settings.idPrefix);
     const progress: Progress = { id, verdicts: {}, status: this.#agents.status(tunnel) };
     let again = this.#context.settings.checkMs;
     try {
       if (this.#registrations.isLost(tunnel.key)) await this.#writeLost(tunnel, progress);
-      if (registration.api) await this.#prepare(tunnel, id, registration.api.endpoint);
+      await this.#prepare(tunnel, id);
       const token = await this.#token(tunnel, id, progress);
       if (token) {
         await this.#grant(tunnel, progress);
-        const { verdicts, status, againMs } = await this.#agents.ensure(tunnel, id, token);
+        const state = await this.#agents.ensure(tunnel, id, token);
+        const { verdicts, status, againMs } = state;
         progress.verdicts = { ...progress.verdicts, ...verdicts };
         progress.status = { ...progress.status, ...status };
         again = Math.min(again, againMs);
         await this.#withdraw(tunnel, progress);
+        again = Math.min(again, await this.#leave(tunnel, progress, state.isRolledOut));
       }
     } catch (error) {
       if (isNamespaceTerminating(error)) return again;
@@ -136,15 +146,26 @@ export class TunnelReconciler {
   }
 
   /** What clean-up needs is kept and written down before there is anything to clean up. */
-  async #prepare(tunnel: ReadableTunnel, id: string, endpoint: string): Promise<void> {
-    const { resource, object, status } = tunnel;
+  async #prepare(tunnel: ReadableTunnel, id: string): Promise<void> {
+    const { resource, object, status, spec: { relay: { registration: { api } } } } = tunnel;
+    if (!api && status.endpoint === undefined) return;
     const isHeld = object.metadata.finalizers?.includes(finalizer) ?? false;
-    const isWritten = status.id === id && status.endpoint === endpoint;
-    if (isHeld && isWritten) return;
+    const places = { id, ...placesOf(status, api) };
+    if (isHeld && this.#statuses.says(tunnel, places)) return;
     // Without an access, nothing gets to the relay.
-    if ("fault" in await this.#context.accesses.find(tunnel)) return;
+    if (api && "fault" in await this.#context.accesses.find(tunnel)) return;
     if (!isHeld) await holdObject(this.#context, resource, kindOf(tunnel), object);
-    await this.#statuses.record(tunnel, { id, endpoint });
+    await this.#statuses.record(tunnel, places);
+  }
+
+  /** Takes away what the tunnel has at relays where it was before. @returns when to look again */
+  async #leave(tunnel: ReadableTunnel, progress: Progress, isRolledOut: boolean): Promise<number> {
+    if ((tunnel.status.formerRelays ?? []).length === 0) return Infinity;
+    const isConnected = progress.verdicts["Connected"]?.status === "True";
+    const left = await this.#moves.advance(tunnel, { id: progress.id, isConnected, isRolledOut });
+    const formerRelays = left.length > 0 ? [...left] : undefined;
+    progress.status = { ...progress.status, formerRelays };
+    return formerRelays ? retryMs(this.#context) : Infinity;
   }
 
   /** What callers of `kubernetesApi` may do. */
@@ -232,76 +253,6 @@ export class TunnelReconciler {
     const verdict = await this.#registrations.put(tunnel, id, entry);
     progress.verdicts = { Registered: verdict };
     return verdict;
-  }
-
-  async #finalize(tunnel: Tunnel): Promise<number | undefined> {
-    const { object, status, spec } = tunnel;
-    const finalizers = object.metadata.finalizers ?? [];
-    if (!finalizers.includes(finalizer)) return undefined;
-    const isKept = spec?.deletionPolicy === "Retain" || status.id === undefined ||
-      status.endpoint === undefined;
-    // Bindings give up what they have at the relay first, or leave it where it is to stay.
-    if (this.#hasBindings(tunnel.key) && !isOrphaned(this.#context, object)) {
-      return Math.min(maxRetryMs, this.#context.settings.checkMs);
-    }
-    if (!isKept) {
-      const again = await this.#unregister(tunnel, status.id!);
-      if (again !== undefined) return again;
-      await this.#recordEnd(tunnel);
-    }
-    const { namespace } = object.metadata;
-    if (namespace !== undefined) await this.#context.accesses.release(namespace);
-    await releaseObject(this.#context.client, tunnel.resource, object);
-    this.forget(tunnel.key);
-    this.#context.accesses.forget(tunnel.key);
-    return undefined;
-  }
-
-  /** Nothing is at the relay any more: whoever goes on from here does not need its token again. */
-  async #recordEnd(tunnel: Tunnel): Promise<void> {
-    const { resource, object, status } = tunnel;
-    const { endpoint: _, ...rest } = status;
-    const { name, namespace, uid = "" } = object.metadata;
-    const written = await this.#context.client.apply(resource, {
-      metadata: { name, ...namespace !== undefined && { namespace }, uid },
-      status: rest,
-    }, "status");
-    this.#context.world.learn(kindOf(tunnel), written);
-  }
-
-  /** Takes the entry off the relay. @returns when to try again; undefined when it is done */
-  async #unregister(tunnel: Tunnel, id: string): Promise<number | undefined> {
-    const fault = await this.#registrations.delete(tunnel, id);
-    if (fault === undefined) return undefined;
-    if (!isOrphaned(this.#context, tunnel.object)) {
-      await this.#statuses.write(tunnel, { Registered: no("CleanUpFailed", fault) }, {
-        id,
-        ...tunnel.status.endpoint !== undefined && { endpoint: tunnel.status.endpoint },
-      });
-      return Math.min(maxRetryMs, this.#context.settings.checkMs);
-    }
-    await this.#context.events.report(tunnel.resource, tunnel.object, {
-      type: "Warning",
-      reason: "Orphaned",
-      action: "Finalize",
-      note: `The entry ${id} at ${tunnel.status.endpoint} was left: ${fault}`,
-    });
-    this.#context.log.warn("A tunnel's entry was left at its relay", {
-      tunnel: titleOf(tunnel.resource, tunnel.object),
-      id,
-      reason: fault,
-    });
-    return undefined;
-  }
-
-  #hasBindings(tunnelKey: string): boolean {
-    for (const binding of this.#context.world.values("bindings")) {
-      const { registered = [] } = (binding["status"] ?? {}) as {
-        registered?: readonly { readonly tunnel: string }[];
-      };
-      if (registered.some(({ tunnel }) => tunnel === tunnelKey)) return true;
-    }
-    return false;
   }
 }
 

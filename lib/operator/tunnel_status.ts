@@ -1,6 +1,6 @@
 /** The status of tunnels: what clean-up needs is in it before there is anything to clean up. */
 import { keyOf, type KubeObject } from "../kube/objects.ts";
-import { includes } from "./agent_objects.ts";
+import { isEqual } from "./agent_objects.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import type { Verdict } from "./conditions.ts";
 import { conditionsWithReady, type Context, writeStatus } from "./context.ts";
@@ -14,7 +14,7 @@ export function kindOf({ resource }: Tunnel): Followed {
 }
 
 /** What one look at a tunnel has not found out is left as it was. */
-const kept = ["id", "endpoint", "clusterRole", "tokenDigests"] as const;
+const kept = ["id", "endpoint", "place", "formerRelays", "clusterRole", "tokenDigests"] as const;
 
 /** Writes them. */
 export class TunnelStatuses {
@@ -30,11 +30,19 @@ export class TunnelStatuses {
     return this.#context.world.get(kindOf(tunnel), key) ?? tunnel.object;
   }
 
+  /** Whether the status says something. */
+  says(tunnel: Tunnel, what: TunnelStatus): boolean {
+    const status = (this.latest(tunnel)["status"] ?? {}) as TunnelStatus;
+    return Object.entries(what).every(([field, value]) =>
+      isEqual(status[field as keyof TunnelStatus], value)
+    );
+  }
+
   /** Writes something down, unless it is there already. */
   async record(tunnel: Tunnel, what: TunnelStatus): Promise<void> {
+    if (this.says(tunnel, what)) return;
     const object = this.latest(tunnel);
     const status = (object["status"] ?? {}) as TunnelStatus;
-    if (includes(status, what)) return;
     const { name, namespace, uid = "" } = object.metadata;
     const written = await this.#context.client.apply(tunnel.resource, {
       metadata: { name, ...namespace !== undefined && { namespace }, uid },
@@ -51,7 +59,7 @@ export class TunnelStatuses {
   ): Promise<void> {
     const object = this.latest(tunnel);
     const { generation } = tunnel.object.metadata;
-    const before = { ...tunnel.status, ...object["status"] as TunnelStatus | undefined };
+    const before = (object["status"] ?? {}) as TunnelStatus;
     const sidecar = this.#sidecars(tunnel);
     await writeStatus(this.#context, tunnel.resource, kindOf(tunnel), object, {
       ...generation !== undefined && { observedGeneration: generation },

@@ -60,6 +60,10 @@ export class Cluster {
     ...[namespaces, events, leases, podDisruptionBudgets, networkPolicies, dnsEndpoints],
   ]);
   readonly relay = new FakeRelay();
+  /** Others, by host and port. */
+  readonly #relays = new Map<string, FakeRelay>();
+  readonly #fetchRelay: RelayFetch = (url, ...rest) =>
+    (this.#relays.get(new URL(url).host) ?? this.relay).fetch(url, ...rest);
   /** Cloudflare's API. */
   cloudflare: CloudflareFetch = () => Promise.reject(new Error("there is no Cloudflare"));
   /** What answers DNS updates. */
@@ -82,7 +86,7 @@ export class Cluster {
   readonly injected = new Map<string, number>();
 
   constructor() {
-    this.relay.sessions = (id) => this.#sessions(id);
+    this.relay.sessions = (id) => this.#sessions(this.relay, "relay.test", id);
     for (const name of ["apps", "infra", "ops"]) this.kube.put(namespaces, { metadata: { name } });
     for (const namespace of ["apps", "ops"]) {
       this.kube.put(secrets, {
@@ -107,7 +111,7 @@ export class Cluster {
 
   /** Starts an operator. @param wrap Stands between it and the world, to break things. */
   start(wrap: Wrap = {}): RunningOperator {
-    const { kube, relay } = this;
+    const { kube } = this;
     const client = new KubeClient({
       fetch: wrap.kube?.(kube.fetch) ?? kube.fetch,
       fieldManager: "culvert-operator",
@@ -117,11 +121,11 @@ export class Cluster {
     const options: OperatorOptions = {
       client,
       relays: new RelayApi({
-        fetch: wrap.relay?.(relay.fetch) ?? relay.fetch,
+        fetch: wrap.relay?.(this.#fetchRelay) ?? this.#fetchRelay,
         firstBackoffMs: 10,
         maxBackoffMs: 50,
       }),
-      watchRelay: relay.fetch,
+      watchRelay: this.#fetchRelay,
       settings: {
         namespace: "ops",
         idPrefix: "",
@@ -179,26 +183,40 @@ export class Cluster {
     return this.hasKubelet && data ? digest(data["targets.yaml"] ?? "") : undefined;
   }
 
+  /** A second relay, at `wss://HOST/connect` and `https://HOST:8444`. */
+  addRelay(host: string): FakeRelay {
+    const relay = new FakeRelay();
+    relay.sessions = (id) => this.#sessions(relay, host, id);
+    this.#relays.set(`${host}:8444`, relay);
+    return relay;
+  }
+
+  /** Another address of the relay. */
+  addAlias(host: string): void {
+    this.#relays.set(`${host}:8444`, this.relay);
+  }
+
   /** Agents whose token's digest is in an entry are connected with the entry's id. */
-  #sessions(id: string): AgentSession[] {
-    const { tokens = [] } = (this.relay.clusters.get(id) ?? {}) as {
+  #sessions(relay: FakeRelay, host: string, id: string): AgentSession[] {
+    const { tokens = [] } = (relay.clusters.get(id) ?? {}) as {
       tokens?: readonly { readonly tokenSha256: string }[];
     };
     const known = new Set(tokens.map(({ tokenSha256 }) => tokenSha256));
     const other = this.agentTokens.get(id);
-    const used = [...this.#agents()].filter((it) => known.has(it.digest)).flatMap((it) =>
+    const used = [...this.#agents(host)].filter((it) => known.has(it.digest)).flatMap((it) =>
       Array<string>(it.ready).fill(other === undefined ? it.digest : digest(other))
     );
     const injected = Array<string>(this.injected.get(id) ?? 0).fill([...known][0] ?? "");
     return [...used, ...injected].map((digest, index) => ({
-      id: `${id}-${index}`,
+      id: `${host}-${id}-${index}`,
       tokenName: `t-${digest.slice(0, 8)}`,
     }));
   }
 
-  /** Of each Deployment: the digest of its agents' token, and how many of its pods are ready. */
-  *#agents(): Generator<{ readonly digest: string; readonly ready: number }> {
+  /** Of each Deployment with a relay: the digest of its agents' token, and how many of its pods are ready. */
+  *#agents(host: string): Generator<{ readonly digest: string; readonly ready: number }> {
     for (const { metadata: { name, namespace }, ...rest } of this.kube.all(deployments)) {
+      if (!JSON.stringify(rest).includes(`"--server=wss://${host}/connect"`)) continue;
       const secret = this.kube.read(secrets, namespace, `${name}-token`);
       const { token } = (secret?.["data"] ?? {}) as { token?: string };
       const { readyReplicas = 0 } = (rest["status"] ?? {}) as { readyReplicas?: number };

@@ -23,7 +23,8 @@ const proxyRef = z.object({
   key: dataKey.default("proxy"),
 });
 
-const api = z.object({
+/** `spec.relay.registration.api` of both kinds. */
+export const api = z.object({
   endpoint: z.string().min(1).max(2048).regex(/^https?:\/\/[^/?#@]+\/?$/)
     .describe("The relay's admin listener: https://HOST:PORT"),
   tokenRef: tokenRef.describe("The token for the relay's admin API (--admin-tokens)"),
@@ -49,6 +50,12 @@ const registration = withRules(
     message: "registration must have exactly one of api, secret and existing",
   },
 );
+
+/** A relay where a tunnel was before, and how the operator gets there. */
+export const formerRelay = api.extend({
+  since: z.string().optional().describe("When agents were connected at the relay after it"),
+  isLeft: z.boolean().optional().describe("Whether what the tunnel has there is being withdrawn"),
+});
 
 /** `spec.relay` of both kinds. */
 export const relay = withRules(
@@ -99,3 +106,9 @@ export type ClientCertRef = z.output<typeof clientCertRef>;
 export type TokenRef = z.output<typeof tokenRef>;
 /** Where a tunnel is registered, and how the operator gets there. */
 export type RelayPlace = z.output<typeof api>;
+/** An endpoint as requests have it: without a slash at its end. */
+export function endpointOf({ endpoint }: Pick<RelayPlace, "endpoint">): string {
+  return endpoint.replace(/\/+$/, "");
+}
+
+export type FormerRelay = z.output<typeof formerRelay>;

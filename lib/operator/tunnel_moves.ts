@@ -1,0 +1,172 @@
+/**
+ * Tunnels that go from one relay to another. What a tunnel has at the relay before goes once its
+ * agents are connected at the new one; until then, the status says where it is.
+ */
+import { endpointOf, type FormerRelay, type RelayPlace } from "./api/relay.ts";
+import type { TunnelStatus } from "./api/tunnel.ts";
+import type { Context } from "./context.ts";
+import type { OwnedAccess } from "./relay_accesses.ts";
+import { RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import type { Tunnel } from "./tunnels.ts";
+
+/** More former relays than these are not remembered. */
+const maxFormer = 8;
+
+/** What a move is decided by. */
+export interface Arrival {
+  /** The tunnel's id, which is the same at all relays. */
+  readonly id: string;
+  /** Whether agents are connected at the new relay. */
+  readonly isConnected: boolean;
+  /** Whether none runs that may still be connected at the relay before. */
+  readonly isRolledOut: boolean;
+}
+
+/** What the status is to say of a tunnel's relays before anything is put at the one of its spec. */
+export function placesOf(
+  { endpoint, place, formerRelays = [] }: TunnelStatus,
+  now: RelayPlace | undefined,
+): Pick<TunnelStatus, "endpoint" | "place" | "formerRelays"> {
+  const isElsewhere = (before: Pick<RelayPlace, "endpoint">) =>
+    now === undefined || endpointOf(before) !== endpointOf(now);
+  // An operator from before has not written down how it got there.
+  const last = endpoint === undefined ? undefined : place ?? (now && { ...now, endpoint });
+  const former = [...formerRelays, ...last ? [last] : []].filter(isElsewhere).slice(-maxFormer);
+  return {
+    endpoint: now?.endpoint,
+    place: now,
+    formerRelays: former.length > 0 ? former : undefined,
+  };
+}
+
+/**
+ * What a tunnel has at an endpoint: `own` where it is registered, `former` where it still is and will
+ * stay until it has arrived elsewhere, `leaving` where everything of it is to go, and `none`.
+ */
+export type Standing = "own" | "former" | "leaving" | "none";
+
+/** What a tunnel has at an endpoint. */
+export function standingAt({ spec, status, isDeleted }: Tunnel, endpoint: string): Standing {
+  const former = status.formerRelays?.find((it) => endpointOf(it) === endpoint);
+  if (former) return former.isLeft || isDeleted ? "leaving" : "former";
+  const api = spec?.relay.registration.api;
+  if (!spec || (api && endpointOf(api) === endpoint)) return "own";
+  // That it moves is not written down yet.
+  const isLast = status.endpoint !== undefined &&
+    endpointOf({ endpoint: status.endpoint }) === endpoint;
+  if (!isLast) return "none";
+  return isDeleted ? "leaving" : "former";
+}
+
+/** Takes tunnels off the relays where they were. */
+export class TunnelMoves {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Goes on with a move. @returns the relays where the tunnel still has something */
+  async advance(tunnel: Tunnel, arrival: Arrival): Promise<readonly FormerRelay[]> {
+    const left: FormerRelay[] = [];
+    for (const before of tunnel.status.formerRelays ?? []) {
+      const after = arrival.isConnected || before.since !== undefined
+        ? await this.#leave(tunnel, before, arrival)
+        : before;
+      if (after) left.push(after);
+    }
+    return left;
+  }
+
+  /** Takes a tunnel that is deleted off a relay where it was. @returns why it could not */
+  async withdraw(tunnel: Tunnel, id: string, before: FormerRelay): Promise<string | undefined> {
+    return await this.#asking(tunnel, before, async ({ access, owner }) => {
+      await this.#context.relays.delete(access, "clusters", id, owner);
+    });
+  }
+
+  async #leave(
+    tunnel: Tunnel,
+    before: FormerRelay,
+    { id, isConnected, isRolledOut }: Arrival,
+  ): Promise<FormerRelay | undefined> {
+    const { since = new Date().toISOString() } = before;
+    const isLate = Date.now() - Date.parse(since) >= this.#context.settings.orphanMs;
+    let after: FormerRelay = { ...before, since };
+    if (!after.isLeft) {
+      if (!isLate && !(isConnected && isRolledOut)) return after;
+      let isSame = false;
+      const fault = await this.#asking(tunnel, before, async (there) => {
+        isSame = await this.#isSameRelay(tunnel, there, id);
+      });
+      if (isSame) return undefined;
+      if (fault !== undefined) {
+        return isLate ? await this.#abandon(tunnel, id, after, fault) : after;
+      }
+      after = { ...after, isLeft: true };
+    }
+    // Bindings take their services off first; the relay would refuse.
+    if (!isLate && this.#hasServicesAt(tunnel.key, before)) return after;
+    const fault = await this.withdraw(tunnel, id, before);
+    if (fault === undefined) return undefined;
+    return isLate ? await this.#abandon(tunnel, id, after, fault) : after;
+  }
+
+  /** Whether two endpoints lead to one relay: then both list the same sessions. */
+  async #isSameRelay(tunnel: Tunnel, there: OwnedAccess, id: string): Promise<boolean> {
+    const { accesses, relays } = this.#context;
+    const here = tunnel.spec?.relay.registration.api ? await accesses.find(tunnel) : undefined;
+    if (!here || "fault" in here) return false;
+    // Sessions may come and go meanwhile.
+    const first = await relays.sessions(here.access, id);
+    const others = await relays.sessions(there.access, id);
+    const own = new Set([...first, ...await relays.sessions(here.access, id)].map(({ id }) => id));
+    return others.some(({ id }) => own.has(id));
+  }
+
+  #hasServicesAt(tunnelKey: string, before: FormerRelay): boolean {
+    for (const binding of this.#context.world.values("bindings")) {
+      const { registered = [] } = (binding["status"] ?? {}) as {
+        registered?: readonly { readonly tunnel: string; readonly endpoint: string }[];
+      };
+      const isThere = registered.some(({ tunnel, endpoint }) =>
+        tunnel === tunnelKey && endpoint === endpointOf(before)
+      );
+      if (isThere) return true;
+    }
+    return false;
+  }
+
+  /** @returns why the relay could not be asked; that there is nothing is no fault */
+  async #asking(
+    tunnel: Tunnel,
+    before: FormerRelay,
+    ask: (access: OwnedAccess) => Promise<void>,
+  ): Promise<string | undefined> {
+    const { accesses } = this.#context;
+    try {
+      const found = await accesses.former(tunnel, before);
+      if ("fault" in found) return found.fault.message;
+      await ask(found);
+      return undefined;
+    } catch (error) {
+      if (error instanceof RelayUnreachable) return error.message;
+      if (!(error instanceof RelayRefusal)) throw error;
+      if (error.status === 404) return undefined;
+      // The Secret may have another token by now.
+      if (error.status === 401) accesses.forgetFormer(tunnel.key, before);
+      return error.message;
+    }
+  }
+
+  async #abandon(tunnel: Tunnel, id: string, before: FormerRelay, fault: string) {
+    const { resource, object } = tunnel;
+    await this.#context.events.report(resource, object, {
+      type: "Warning",
+      reason: "Orphaned",
+      action: "Reconcile",
+      note: `The entry ${id} at ${before.endpoint} was left: ${fault}`,
+    });
+    return undefined;
+  }
+}
