@@ -44,8 +44,9 @@ await runProgram(program, async (options) => {
   });
   const signal = await untilSignalled();
   log.info("Shutting down", { signal });
+  const leaving = injection.leave();
   stop.abort();
-  await Promise.all([...watching, leading, injecting]);
+  await Promise.all([...watching, leading, injecting, leaving]);
   await injection.close();
   health?.close();
   parts.close();

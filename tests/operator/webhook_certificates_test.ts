@@ -150,7 +150,51 @@ Deno.test("a new CA is trusted beside the old one, then signs, and then replaces
   assert.equal(world.trusted.length, 2, "a replica shows the old certificate");
   world.isAnotherLate = false;
   await world.look();
+  assert.equal(world.trusted.length, 2, "a replica may be late though nobody has met it");
+  world.nowMs += minuteMs;
+  await world.look();
   assert.deepEqual(world.trusted, [ca!.cert]);
+});
+
+Deno.test("a leader that was overtaken can't have the API server forget its follower's CA", async () => {
+  const world = new World();
+  await world.look();
+  world.kube.remove(secrets, "ops", "culvert-operator-webhook");
+  const held = Promise.withResolvers<void>();
+  const isHeld = Promise.withResolvers<void>();
+  const slow = world.keeper(async (path, init) => {
+    if (init.method === "PATCH") {
+      isHeld.resolve();
+      await held.promise;
+    }
+    return await world.kube.fetch(path, init);
+  });
+  const overtaken = assert.rejects(slow.step(), /the object has been modified/);
+  await isHeld.promise;
+  // The one that leads now starts from nothing again, and goes all the way.
+  world.kube.remove(secrets, "ops", "culvert-operator-webhook");
+  world.changeLeader();
+  for (let look = 0; look < 3; look++) {
+    await world.look();
+    world.nowMs += 2 * minuteMs;
+  }
+  const { trusted } = world;
+  held.resolve();
+  await overtaken;
+  assert.deepEqual(world.trusted, trusted);
+  await world.assertTrusted();
+});
+
+Deno.test("certificates are good for API servers whose clocks are minutes behind", async () => {
+  const world = new World();
+  await world.look();
+  for (const { cert } of [world.keys.ca!, world.shown[0]!]) {
+    assert.ok(factsOf(cert)!.fromMs <= world.nowMs - 5 * minuteMs);
+  }
+  // A replica whose clock is wrong by more than a certificate's life does not say that it is ready.
+  world.nowMs += 91 * dayMs;
+  await world.replica.step();
+  assert.match(world.replica.fault ?? "", /the certificate has expired/);
 });
 
 Deno.test("an old CA goes when it has expired, though a replica can't be asked", async () => {
@@ -179,6 +223,7 @@ Deno.test("a deleted Secret is made anew, and what is shown meanwhile stays trus
   world.nowMs += 2 * minuteMs;
   await world.look();
   assert.equal(world.shown.length, 2);
+  world.nowMs += minuteMs;
   await world.look();
   assert.deepEqual(world.trusted, [ca!.cert]);
   assert.equal(world.replica.fault, undefined);

@@ -206,6 +206,10 @@ export class FakeKube {
       return failure(409, "Conflict", "Precondition failed: UID in precondition differs");
     }
     const managed = `${key} ${manager}`;
+    const { resourceVersion: version } = fields.metadata;
+    if (version !== undefined && version !== before?.metadata.resourceVersion) {
+      return failure(409, "Conflict", "the object has been modified");
+    }
     const { apiVersion: _a, kind: _k, ...rest } = fields;
     const own = subresource === "status" ? { status: rest["status"] } : rest;
     const last = this.#applied.get(managed);

@@ -45,6 +45,8 @@ const renewalShare = 3;
 const maxBackdateMs = 5 * 60_000;
 const maxSettleMs = 60_000;
 const maxStepMs = 10_000;
+/** A look may fail, and API servers and balancers learn late of what is not ready. */
+const looksToTakeOver = 3;
 
 /** How often keys and configuration are looked at: far more often than certificates are renewed. */
 export function lookMs({ leafMs }: CertificateSettings): number {
@@ -62,6 +64,8 @@ export class CertificateKeeper {
   readonly #nowMs: () => number;
   /** Since when this replica has seen the API server trust a CA. */
   #trusted: { readonly ca: string; readonly sinceMs: number } | undefined;
+  /** Since when this replica has known that a certificate is in the Secret. */
+  #issued: { readonly leaf: string; readonly sinceMs: number } | undefined;
   #lastFault = "";
 
   constructor(options: CertificateKeeperOptions) {
@@ -73,6 +77,7 @@ export class CertificateKeeper {
   async run(signal: AbortSignal): Promise<void> {
     const { settings, log } = this.#options;
     this.#trusted = undefined;
+    this.#issued = undefined;
     while (!signal.aborted) {
       try {
         await this.step();
@@ -167,13 +172,20 @@ export class CertificateKeeper {
     const { trusted, leaf } = state.keys;
     const current = this.#current(trusted);
     const areOthersNeeded = current.length > 1 &&
-      !(leaf && await isIssuedBy(leaf.cert, ca.cert) &&
+      !(leaf && await isIssuedBy(leaf.cert, ca.cert) && this.#isTakenOver(leaf) &&
         await this.#options.allShow(state.configuration, ca.cert));
     const kept = areOthersNeeded ? current : [ca.cert];
     if (kept.length === trusted.length) return;
     await this.#write(state, { ...state.keys, trusted: kept });
     await this.#trust(state);
     this.#options.log.info("Took old CAs of the webhook away");
+  }
+
+  /** Whether every replica that works has had the time to look at the Secret. */
+  #isTakenOver({ cert }: KeyPair): boolean {
+    const nowMs = this.#nowMs();
+    if (this.#issued?.leaf !== cert) this.#issued = { leaf: cert, sinceMs: nowMs };
+    return nowMs - this.#issued.sinceMs >= looksToTakeOver * lookMs(this.#options.settings);
   }
 
   /** CAs that have not expired. */

@@ -94,11 +94,14 @@ export function namesIn(configuration: KubeObject): readonly string[] {
   return [...new Set(names)].sort();
 }
 
-/** What is applied to a configuration so that it trusts some CAs. */
+/**
+ * What is applied to a configuration so that it trusts some CAs. It is refused if somebody has changed
+ * the configuration meanwhile: another replica may have it trust a CA that this one does not know of.
+ */
 export function trusting(configuration: KubeObject, cas: readonly string[]): KubeObject {
-  const { name, uid = "" } = configuration.metadata;
+  const { name, uid = "", resourceVersion } = configuration.metadata;
   return {
-    metadata: { name, uid },
+    metadata: { name, uid, ...resourceVersion !== undefined && { resourceVersion } },
     webhooks: webhooksOf(configuration).map(({ name }) => ({
       name,
       clientConfig: { caBundle: encoded(cas.join("")) },

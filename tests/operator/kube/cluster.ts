@@ -169,10 +169,10 @@ export class OperatorWorld implements AsyncDisposable {
   }
 
   /** A second replica. */
-  async anotherOperator(): Promise<Program> {
+  async anotherOperator(args: readonly string[] = []): Promise<Program> {
     const program = Program.start("operator.ts", [
       ...["--kubeconfig", `${this.#folder}/operator.conf`, "--namespace", "culvert"],
-      ...["--log-format", "json", "--health-addr", "127.0.0.1:0"],
+      ...["--log-format", "json", "--health-addr", "127.0.0.1:0", ...args],
     ]);
     this.#others.push(program);
     await program.waitForLog(({ message }) => message === "Starting", { timeoutMs: patienceMs });

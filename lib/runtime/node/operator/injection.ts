@@ -26,6 +26,8 @@ export interface InjectionOptions {
 
 /** A review takes 5 seconds at most. */
 const graceMs = 5_000;
+/** How long Services take to leave a replica out that is not ready any more, with time to spare. */
+const leaveMs = 5_000;
 const logSweepMs = 1_000;
 /** Tunnels that are asked of the API server at the same time, because no watch has told of them. */
 const maxLookups = 32;
@@ -37,6 +39,7 @@ export class Injection {
   readonly #keeper: CertificateKeeper;
   readonly #rateLimitedLog: RateLimitedLog;
   #lookups = 0;
+  #isLeaving = false;
   #webhook: Webhook | undefined;
 
   constructor(options: InjectionOptions) {
@@ -53,6 +56,7 @@ export class Injection {
   /** Why the API server can't use this replica's webhook; undefined if it can, or has none. */
   get fault(): string | undefined {
     if (!this.#webhook) return undefined;
+    if (this.#isLeaving) return "webhook: it is being stopped";
     if (this.#native.isNative === undefined) return "the API server's version is not known yet";
     const { fault } = this.#webhook.certificate;
     return fault === undefined ? undefined : `webhook: ${fault}`;
@@ -96,6 +100,13 @@ export class Injection {
   /** Renews certificates until the signal is aborted: for the replica that leads. */
   async lead(signal: AbortSignal): Promise<void> {
     if (this.#webhook) await this.#keeper.run(signal);
+  }
+
+  /** Says that it is not ready, and goes on until those who choose replicas know. */
+  async leave(): Promise<void> {
+    if (!this.#webhook) return;
+    this.#isLeaving = true;
+    await new Promise((resolve) => setTimeout(resolve, leaveMs));
   }
 
   /** Ends, once what is under way is answered. */

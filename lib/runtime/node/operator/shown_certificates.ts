@@ -1,4 +1,5 @@
 /** Asks all replicas of the webhook for the certificate that they show. */
+import { lookup } from "node:dns/promises";
 import { connect } from "node:tls";
 import type { KubeClient } from "../../../kube/client.ts";
 import type { KubeObject } from "../../../kube/objects.ts";
@@ -9,6 +10,8 @@ import { type ClientConfig, webhooksOf } from "../../../operator/injection/webho
 interface Endpoint {
   readonly host: string;
   readonly port: number;
+  /** Whether several replicas may be behind it: it is asked several times. */
+  readonly isShared: boolean;
 }
 
 interface EndpointSlice {
@@ -21,6 +24,8 @@ interface EndpointSlice {
 
 const timeoutMs = 5_000;
 const httpsPort = 443;
+/** Of an address with replicas behind it that nobody knows. */
+const handshakes = 8;
 
 /**
  * Whether everybody whom the API server may call for a configuration shows a certificate that a CA has
@@ -36,7 +41,7 @@ export async function allShow(
   );
   const endpoints = found.flat();
   if (endpoints.length === 0) return false;
-  const shown = await Promise.all(endpoints.map(certificateOf));
+  const shown = (await Promise.all(endpoints.map(certificatesOf))).flat();
   const judged = await Promise.all(
     shown.map(async (pem) => pem !== undefined && await isIssuedBy(pem, caPem)),
   );
@@ -49,7 +54,10 @@ async function endpointsOf(
 ): Promise<readonly Endpoint[]> {
   if (!service) {
     const parsed = url === undefined ? null : URL.parse(url);
-    return parsed ? [{ host: parsed.hostname, port: Number(parsed.port) || httpsPort }] : [];
+    if (!parsed) return [];
+    const addresses = await lookup(parsed.hostname.replace(/^\[|\]$/g, ""), { all: true });
+    const port = Number(parsed.port) || httpsPort;
+    return addresses.map(({ address }) => ({ host: address, port, isShared: true }));
   }
   const { items } = await client.list(endpointSlices, {
     namespace: service.namespace,
@@ -60,10 +68,18 @@ async function endpointsOf(
     const ready = endpoints.filter(({ conditions }) => conditions?.ready !== false);
     return ready.flatMap(({ addresses }) =>
       addresses.slice(0, 1).flatMap((host) =>
-        ports.flatMap(({ port }) => port === undefined ? [] : [{ host, port }])
+        ports.flatMap(({ port }) => port === undefined ? [] : [{ host, port, isShared: false }])
       )
     );
   });
+}
+
+/** The certificates that an endpoint shows to new connections. */
+async function certificatesOf(endpoint: Endpoint): Promise<readonly (string | undefined)[]> {
+  const shown: (string | undefined)[] = [];
+  const count = endpoint.isShared ? handshakes : 1;
+  while (shown.length < count) shown.push(await certificateOf(endpoint));
+  return shown;
 }
 
 /** The certificate that a server shows, in PEM; undefined if it can't be asked. */
