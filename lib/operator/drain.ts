@@ -22,7 +22,9 @@ export interface DrainOptions {
   /** Empty for all namespaces, and cluster-wide kinds besides. */
   readonly namespaces: readonly string[];
   readonly policy: DrainPolicy;
-  /** Deletes what is kept for the clean-up of a namespace's objects. */
+  /** Namespaces that may have something to forget, whether they have objects or not. */
+  readonly homes: readonly string[];
+  /** Deletes what the operator has made for itself in a namespace, or about one. */
   readonly forget: (namespace: string) => Promise<void>;
   readonly events: EventRecorder;
   readonly log: Log;
@@ -46,10 +48,11 @@ export class Drain {
   /** What was last said of each object, by its title. */
   readonly #said = new Map<string, string>();
   /** Of all objects that were seen, drained or not. */
-  readonly #namespaces = new Set<string>();
+  readonly #namespaces: Set<string>;
 
   constructor(options: DrainOptions) {
     this.#options = options;
+    this.#namespaces = new Set(options.homes);
   }
 
   /** Everything that is to be drained; changes nothing. */

@@ -190,6 +190,10 @@ Deno.test("culvert-operator: before Helm deletes it, its drain runs with its own
     });
     ok(activeDeadlineSeconds * 1_000 > timeoutMs, "it ends by itself");
   });
+  const { template: { metadata } } = job.spec as {
+    template: { metadata: { labels: Record<string, string> } };
+  };
+  ok(isAbout(await policy(), metadata.labels), "the NetworkPolicy lets it out, too");
   const none = await rendered("culvert-operator", "drain.enabled=false");
   equal(none.some(({ kind }) => kind === "Job"), false);
 });

@@ -8,10 +8,9 @@ import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
 import { addressOf, startRelay } from "../support/programs.ts";
 import { imageRepository, imageTag } from "./build_images.ts";
+import { withName } from "./host_names.ts";
 
 const adminToken = "admin-token-of-operators-0123456789";
-/** Pods of this cluster have no name server: those on the host's network have its names. */
-const hostsFile = "/etc/hosts";
 const patience = { timeoutMs: 240_000 };
 const wait = "--timeout=200s";
 
@@ -21,17 +20,6 @@ function chart(name: string): string {
 
 function image(program: "agent" | "operator"): string {
   return `${imageRepository(program)}:${imageTag}`;
-}
-
-/** A line of the host's names for as long as the test takes. */
-async function withName(line: string): Promise<AsyncDisposable> {
-  await Deno.writeTextFile(hostsFile, line, { append: true });
-  return {
-    async [Symbol.asyncDispose]() {
-      const text = await Deno.readTextFile(hostsFile);
-      await Deno.writeTextFile(hostsFile, text.replace(line, ""));
-    },
-  };
 }
 
 clusterTest(

@@ -61,7 +61,7 @@ function valueNames(values: Record<string, unknown>, schema: Schema, prefix = ""
 
 Deno.test("docs: the charts' values in `yaml` blocks are the charts'", () => {
   let count = 0;
-  for (const { text, info } of pages.flatMap(blocks)) {
+  for (const { text, info } of pages.flatMap((page) => blocks(page))) {
     if (info !== "yaml") continue;
     const values: Record<string, unknown> = parse(text);
     const schema = schemas.find(({ properties }) =>

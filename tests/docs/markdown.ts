@@ -1,4 +1,5 @@
 /** Reads the project's Markdown as far as its tests need it: tables, fenced blocks, links. */
+import assert from "node:assert/strict";
 
 const root = new URL("../../", import.meta.url);
 
@@ -101,12 +102,21 @@ export interface Block {
   readonly text: string;
 }
 
-/** The fenced blocks of a page, also those in lists. */
-export function blocks(page: string): Block[] {
-  return [...readText(page).matchAll(fence)].map(({ groups }) => ({
+/** The fenced blocks of a page, also those in lists. @param section The heading of one of its parts. */
+export function blocks(page: string, section?: string): Block[] {
+  const all = readText(page);
+  const text = section === undefined ? all : sectionOf(all, section);
+  return [...text.matchAll(fence)].map(({ groups }) => ({
     info: groups!["info"]!.trim(),
     text: groups!["text"]!.replaceAll(new RegExp(`^${groups!["indent"]}`, "gm"), ""),
   }));
+}
+
+/** The text below a heading of the second level, up to the next one. */
+function sectionOf(text: string, heading: string): string {
+  const found = text.split(/^(?=## )/m).find((part) => part.startsWith(`## ${heading}\n`));
+  assert.ok(found, `There is no section "${heading}"`);
+  return found;
 }
 
 const fence = /^(?<indent> *)```(?<info>.*)\n(?<text>[\s\S]*?)^ *```$/gm;

@@ -3,7 +3,13 @@ import assert from "node:assert/strict";
 import { KubeClient } from "../../lib/kube/client.ts";
 import { EventRecorder } from "../../lib/kube/events.ts";
 import { events, type Resource, secrets } from "../../lib/kube/resources.ts";
-import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import {
+  clusters,
+  clusterTunnels,
+  registrationTokens,
+  tunnelBindings,
+  tunnels,
+} from "../../lib/operator/api/crds.ts";
 import { finalizer } from "../../lib/operator/api/schema.ts";
 import { Drain, type DrainPolicy, leftText } from "../../lib/operator/drain.ts";
 import { keptSecretName } from "../../lib/operator/kept_texts.ts";
@@ -11,6 +17,7 @@ import type { Operator } from "../../lib/operator/operator.ts";
 import { keptLog } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, route } from "./harness.ts";
+import { Hub } from "./hub.ts";
 
 function drainOf(
   { kube }: Cluster,
@@ -22,6 +29,7 @@ function drainOf(
   const client = new KubeClient({ fetch: kube.fetch, fieldManager: "culvert-operator" });
   const drain = new Drain({
     ...{ client, policy, namespaces, log },
+    homes: [],
     forget: async (namespace) => await operator?.forget(namespace),
     kinds: [tunnelBindings, tunnels, clusterTunnels],
     events: new EventRecorder({ client, controller: "culvert.dev/operator", instance: "x", log }),
@@ -144,4 +152,73 @@ Deno.test("a drain leaves other namespaces, other finalizers and unknown kinds a
   cluster.kube.intercept = ({ path }) =>
     path.includes("culvert.dev") ? new Response("{}", { status: 404 }) : undefined;
   assert.deepEqual(await drainOf(cluster, "delete").drain.run(never), []);
+});
+
+/** A hub with a Cluster of each kind in Argo CD, after an operator that has gone. */
+async function hubWithClusters(): Promise<Hub> {
+  const hub = new Hub();
+  hub.putToken("edge");
+  hub.putCluster("own");
+  hub.relay.clusters.set("edge-1", {
+    ...{ owner: "edge/main", accepted: true, registeredBy: "edge" },
+  });
+  await using _ = hub.start();
+  await hub.condition("own", "ArgoCDReady", "Synced");
+  await hub.condition("edge-1", "ArgoCDReady", "Synced");
+  return hub;
+}
+
+function drainOfHub(
+  { kube }: Hub,
+  policy: DrainPolicy,
+  { management, log }: ReturnType<Hub["start"]>,
+): Drain {
+  const client = new KubeClient({ fetch: kube.fetch, fieldManager: "culvert-operator" });
+  return new Drain({
+    ...{ client, policy, namespaces: [], log, pollMs: 10 },
+    kinds: [registrationTokens, clusters],
+    events: new EventRecorder({ client, controller: "culvert.dev/clusters", instance: "x", log }),
+    homes: ["hub"],
+    forget: async (namespace) => {
+      if (policy === "delete") await management.forget(namespace);
+    },
+  });
+}
+
+Deno.test("beside a relay, a drain that deletes leaves neither Clusters nor Secrets for relay and Argo CD", async () => {
+  const hub = await hubWithClusters();
+  await using running = hub.start({}, { isDraining: true });
+  assert.deepEqual(await drainOfHub(hub, "delete", running).run(never), []);
+  const { kube, relay } = hub;
+  assert.deepEqual([...kube.all(clusters), ...kube.all(registrationTokens)], []);
+  assert.deepEqual([...relay.clusters.keys()], []);
+  const theirs = kube.all(secrets).map(({ metadata }) => metadata.name)
+    .filter((name) => name.startsWith("culvert-"));
+  assert.deepEqual(theirs, []);
+});
+
+Deno.test("beside a relay, a drain that retains leaves relay and Argo CD as they are", async () => {
+  const hub = await hubWithClusters();
+  const { kube, relay } = hub;
+  const before = JSON.stringify([kube.all(secrets), [...relay.clusters]]);
+  await using running = hub.start({}, { isDraining: true });
+  assert.deepEqual(await drainOfHub(hub, "retain", running).run(never), []);
+  for (const { metadata } of kube.all(clusters)) assert.deepEqual(metadata.finalizers ?? [], []);
+  assert.equal(JSON.stringify([kube.all(secrets), [...relay.clusters]]), before);
+});
+
+Deno.test("a Cluster that Applications use is named, and let go if the drain is forced", async () => {
+  const hub = await hubWithClusters();
+  hub.putApplication("guestbook", { name: "own" });
+  await using running = hub.start({}, { isDraining: true });
+  const drain = drainOfHub(hub, "delete", running);
+  const late = new AbortController();
+  const draining = drain.run(late.signal);
+  await hub.condition("own", "ArgoCDReady", "InUse");
+  late.abort();
+  const left = await draining;
+  assert.match(leftText(left), /Cluster hub\/own \(InUse: 1 Application uses the cluster/);
+  await drain.force(left);
+  assert.deepEqual(hub.kube.all(clusters), []);
+  assert.ok(hub.secret("argocd", "culvert-cluster-own"));
 });

@@ -70,6 +70,7 @@ export class Hub {
         ...settings,
       },
       watchNamespaces: [],
+      isDraining: wrap.isDraining ?? false,
       digest,
       newToken: () => {
         const token = `made-token-${++this.#tokens}`;

@@ -18,6 +18,13 @@ export interface Endpoint {
 
 interface Selector {
   readonly matchLabels?: Labels;
+  readonly matchExpressions?: readonly Expression[];
+}
+
+interface Expression {
+  readonly key: string;
+  readonly operator: string;
+  readonly values: readonly string[];
 }
 
 interface Peer {
@@ -49,10 +56,15 @@ function specOf(policy: KubeObject): PolicySpec {
   return policy["spec"] as PolicySpec;
 }
 
-function isSelected({ matchLabels = {}, ...other }: Selector, labels: Labels): boolean {
-  const rest = Object.keys(other);
+function isSelected(
+  { matchLabels = {}, matchExpressions = [], ...other }: Selector,
+  labels: Labels,
+): boolean {
+  const unknown = matchExpressions.filter(({ operator }) => operator !== "In");
+  const rest = [...Object.keys(other), ...unknown.map(({ operator }) => operator)];
   if (rest.length > 0) throw new Error(`Not evaluated here: ${rest}`);
-  return Object.entries(matchLabels).every(([label, value]) => labels[label] === value);
+  return Object.entries(matchLabels).every(([label, value]) => labels[label] === value) &&
+    matchExpressions.every(({ key, values }) => values.includes(labels[key] ?? ""));
 }
 
 /** Whether a policy is about a pod of its namespace. */

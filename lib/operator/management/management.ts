@@ -51,6 +51,7 @@ export class Management {
   readonly #context: ManagementContext;
   readonly #world: World;
   readonly #queue: WorkQueue;
+  readonly #relaySecrets: RelaySecrets;
   readonly #tokens: RegistrationTokens;
   readonly #entries: ClusterEntries;
   readonly #clusters: ClusterReconciler;
@@ -79,7 +80,7 @@ export class Management {
       world: this.#world,
       events: new EventRecorder({ client, controller: "culvert.dev/clusters", instance, log }),
     };
-    const relaySecrets = new RelaySecrets(this.#context);
+    const relaySecrets = this.#relaySecrets = new RelaySecrets(this.#context);
     const argocd = new ArgocdSecrets(this.#context);
     this.#tokens = new RegistrationTokens(this.#context, relaySecrets);
     this.#entries = new ClusterEntries(this.#context, relaySecrets, argocd);
@@ -129,6 +130,12 @@ export class Management {
     await Promise.all([isOver, this.#context.view?.run(signal)]);
     this.#isActing = false;
     await this.#queue.stop();
+  }
+
+  /** Ends all work, and deletes what is written for the relay of a namespace. */
+  async forget(namespace: string): Promise<void> {
+    await this.#queue.stop();
+    await this.#relaySecrets.removeAll(namespace);
   }
 
   async #readCredentials(signal: AbortSignal): Promise<void> {

@@ -26,12 +26,12 @@ import {
   adminTokensSecretName,
   ForeignSecret,
   type MountedSecret,
+  ownTokenSecretName,
   type RelaySecrets,
 } from "./relay_secrets.ts";
 import { secretData } from "./secret_data.ts";
 
 const tokenKey = "token";
-const ownSecretName = "culvert-relay-operator-token";
 /** A token that has expired is looked at again within this time; timers hold no more. */
 const maxWaitMs = 24 * 3_600_000;
 
@@ -166,10 +166,10 @@ export class RegistrationTokens {
   /** With it the operator sees who has registered, and accepts clusters. */
   async #ownEntry(): Promise<AdminTokenEntry> {
     const { client, settings: { namespace }, newToken, digest } = this.#context;
-    const at = { namespace, name: ownSecretName };
+    const at = { namespace, name: ownTokenSecretName };
     const there = await client.find(secrets, at);
     if (there && there.metadata.labels?.[managedByLabel] !== manager) {
-      throw new ForeignSecret(`Secret ${namespace}/${ownSecretName} is not the operator's`);
+      throw new ForeignSecret(`Secret ${namespace}/${ownTokenSecretName} is not the operator's`);
     }
     let token = secretText(there, tokenKey);
     if (token === undefined || token === "") {

@@ -5,12 +5,14 @@ import { stamped } from "../agent_objects.ts";
 import { annotatePods } from "../annotate_pods.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import { secretText } from "../secret_text.ts";
-import type { Files } from "./cluster_shards.ts";
+import { clustersSecretNames, type Files } from "./cluster_shards.ts";
 import type { ManagementContext } from "./management_context.ts";
 import { secretData } from "./secret_data.ts";
 
 /** The tokens of the relay's admin API. */
 export const adminTokensSecretName = "culvert-relay-admin-tokens";
+/** The operator's own token of the relay's admin API. */
+export const ownTokenSecretName = "culvert-relay-operator-token";
 export const adminTokensKey = "tokens.json";
 
 /** On the relay's pods: changes with the files, so that kubelet renews their mount at once. */
@@ -74,6 +76,16 @@ export class RelaySecrets {
     if (this.#written.get(key) === print) return;
     await this.#hurry(namespace);
     this.#written.set(key, print);
+  }
+
+  /** Deletes all of them that are ours. */
+  async removeAll(namespace: string): Promise<void> {
+    const { client } = this.#context;
+    for (const name of [...clustersSecretNames, adminTokensSecretName, ownTokenSecretName]) {
+      const there = await client.find(secrets, { namespace, name });
+      if (there?.metadata.labels?.[managedByLabel] !== manager) continue;
+      await client.delete(secrets, { namespace, name }, there.metadata.uid!);
+    }
   }
 
   /** Changes the metadata of the relay's pods, so that kubelet looks at their volumes now. */

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { leases } from "../../../lib/kube/resources.ts";
 import { eventually } from "../../support/deadline.ts";
+import { entriesAt } from "../../support/relay_entries.ts";
 import {
   adminToken,
   namespace,
@@ -26,16 +27,9 @@ async function published(world: OperatorWorld): Promise<void> {
   await world.condition(tunnelBindings, "service-web", "Ready", "Ready");
 }
 
-/** The ids and names that the relay has. */
-async function atRelay(world: OperatorWorld): Promise<readonly string[]> {
-  const names: string[] = [];
-  for (const kind of ["clusters", "services", "policies"]) {
-    const headers = { authorization: `Bearer ${adminToken}` };
-    const response = await fetch(`${world.adminUrl}/admin/v1/${kind}`, { headers });
-    const { items } = await response.json() as { items: { id?: string; name?: string }[] };
-    names.push(...items.map(({ id, name }) => `${kind}/${id ?? name}`));
-  }
-  return names;
+/** What the relay has. */
+async function atRelay({ adminUrl }: OperatorWorld): Promise<readonly string[]> {
+  return await entriesAt(adminUrl, adminToken);
 }
 
 async function finalizers(world: OperatorWorld): Promise<string> {

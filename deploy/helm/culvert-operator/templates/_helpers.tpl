@@ -193,6 +193,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- ternary "culvert-operator" "culvert-operator-clusters" (eq $tunnels "true") }}
 {{- end }}
 
+{{/* Of the drain's objects and, so that no Service and no budget counts it, of its pods. */}}
+{{- define "culvert-operator.drainName" -}}
+{{- printf "%s-drain" (include "culvert-operator.fullname" .) }}
+{{- end }}
+
 {{/* What a drain with the policy Delete needs beside the operator's own rights. */}}
 {{- define "culvert-operator.drainRules" -}}
 {{- if include "culvert-operator.works" (dict "root" . "controller" "tunnels") }}
@@ -203,6 +208,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if include "culvert-operator.works" (dict "root" . "controller" "clusters") }}
 - apiGroups: [culvert.dev]
   resources: [clusters, registrationtokens]
+  verbs: [delete]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames:
+    - culvert-relay-admin-tokens
+    - culvert-relay-operator-token
+    - culvert-relay-clusters
+    {{- range untilStep 2 9 1 }}
+    - culvert-relay-clusters-{{ . }}
+    {{- end }}
   verbs: [delete]
 {{- end }}
 {{- end }}

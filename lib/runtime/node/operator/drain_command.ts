@@ -1,6 +1,7 @@
 /** `operator drain`. */
 import { type Command, commandOf, type CommandOutput } from "../../../commands/command.ts";
 import { type DrainOptions, parseDrainOptions } from "../../../config/commands/drain_options.ts";
+import type { OperatorOptions } from "../../../config/operator_options.ts";
 import { KubeError, KubeUnreachable } from "../../../kube/errors.ts";
 import { messageOf } from "../../../message_of.ts";
 import { EventRecorder } from "../../../kube/events.ts";
@@ -47,8 +48,11 @@ async function drain(options: DrainOptions): Promise<CommandOutput> {
   });
   const work = new Drain({
     ...{ client: parts.client, policy, events, log },
+    // The relay goes on without an operator by what is written for it.
+    homes: policy === "delete" && isWatched(operator) ? [operator.namespace] : [],
     forget: async (namespace) => {
       if (operator.controllers.includes("tunnels")) await parts.operator.forget(namespace);
+      if (policy === "delete") await parts.management?.forget(namespace);
     },
     kinds: operator.controllers.flatMap((controller) => kindsOf[controller]),
     namespaces: operator.watchNamespaces,
@@ -65,6 +69,11 @@ async function drain(options: DrainOptions): Promise<CommandOutput> {
     parts.close();
     await flushLog();
   }
+}
+
+/** Whether the operator works on objects of its own namespace. */
+function isWatched({ namespace, watchNamespaces }: OperatorOptions): boolean {
+  return watchNamespaces.length === 0 || watchNamespaces.includes(namespace);
 }
 
 /**

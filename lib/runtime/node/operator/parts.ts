@@ -9,6 +9,7 @@ import type { Log } from "../../../log.ts";
 import { manager } from "../../../operator/api/schema.ts";
 import { Cloudflare } from "../../../operator/dns/cloudflare.ts";
 import { Rfc2136 } from "../../../operator/dns/rfc2136.ts";
+import type { Management } from "../../../operator/management/management.ts";
 import { OperatorMetrics } from "../../../operator/metrics.ts";
 import { Operator } from "../../../operator/operator.ts";
 import { RelayApi } from "../../../operator/relay_api.ts";
@@ -36,6 +37,7 @@ export interface OperatorParts {
   /** Names this process in Events. */
   readonly instance: string;
   readonly operator: Operator;
+  readonly management: Management | undefined;
   readonly controllers: readonly Controller[];
   readonly leader: Leader;
   readonly metrics: OperatorMetrics;
@@ -110,5 +112,5 @@ export function makeOperator(
     admitted: (result) => metrics.admitted(result),
     webhookRefused: (reason) => metrics.webhookRefused(reason),
   });
-  return { client, instance, operator, controllers, leader, metrics, injection, close };
+  return { client, instance, operator, management, controllers, leader, metrics, injection, close };
 }
