@@ -229,10 +229,15 @@ function checkQuota({ token }: Scope, kind: EntryKind, view: EntriesView): void 
   throw new ApiError(429, "too_many_clusters", message);
 }
 
+/** Whether a service or cluster names a policy. */
+export function usesPolicy(body: EntryBody, policy: string): boolean {
+  return body["policy"] === policy || body["callerPolicy"] === policy;
+}
+
 function checkUnused(policy: string, view: EntriesView): void {
   for (const kind of ["services", "clusters"] as const) {
     for (const { stored: { body } } of view.list(kind)) {
-      if (body["policy"] !== policy && body["callerPolicy"] !== policy) continue;
+      if (!usesPolicy(body, policy)) continue;
       const message = "the policy is in use by a service or cluster; change those first";
       throw new ApiError(409, "in_use", message);
     }

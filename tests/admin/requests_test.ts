@@ -1,7 +1,8 @@
 /** Conditions, owners, leases and bad input. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { eventually } from "../support/deadline.ts";
-import { AdminWorld, type Answer, entryFor, withState } from "./world.ts";
+import { connectAgent } from "../relay/status/world.ts";
+import { AdminWorld, agentToken, type Answer, entryFor, withState } from "./world.ts";
 
 const path = "/admin/v1/clusters/dev";
 
@@ -291,14 +292,20 @@ Deno.test("if nothing can be written, changes get 503, and what is in use and st
     deepEqual([...world.relay.clusters.keys()].sort(), ["b", "dev"]);
   }));
 
-Deno.test("an entry goes when its lease has ended, and its agents' sessions with it", () =>
+Deno.test("an entry goes when its lease has ended, unless its cluster has agents", () =>
   withState(async (state) => {
     await using world = await AdminWorld.start({ STATE: state });
+    const used = "/admin/v1/clusters/used";
+    await world.ask("PUT", used, entryFor("used", { leaseSeconds: 10 }));
+    const agent = await connectAgent(world.relay, { token: agentToken("used"), instance: "one" });
     await world.ask("PUT", path, entryFor("dev", { leaseSeconds: 10 }));
     await world.ask("PUT", "/admin/v1/clusters/kept", entryFor("kept"));
     await eventually(() => !world.relay.clusters.has("dev"), "the lease to end", 120_000);
     ok(world.relay.clusters.has("kept"));
     equal((await world.ask("GET", path)).status, 404);
-    const record = world.records.at(-1)!;
+    equal((await world.ask("GET", used)).status, 200);
+    equal(agent.closedWith, undefined);
+    agent.events.closed(1000, "");
+    const record = world.records.find(({ action }) => action === "expire")!;
     deepEqual([record["action"], record["by"], record["name"]], ["expire", "ops", "dev"]);
   }));

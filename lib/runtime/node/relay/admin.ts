@@ -63,7 +63,8 @@ export class RelayAdmin {
     });
     relay.status.facts = entryFacts(entries);
     const audit = new AdminAudit(relay.audit, log, () => relay.metrics.auditFailed());
-    this.#leases = new Leases({ entries, audit, nowMs });
+    const connected = () => connectedClusters(relay);
+    this.#leases = new Leases({ entries, audit, connected, nowMs });
     const events = new EventLog(shortened(relay.settings.instance!));
     watchEntries(entries, events);
     const { worker } = options;
@@ -189,4 +190,11 @@ async function openStore(
     store: new SharedEntries({ store, tokens, log, hasReplicas: hasReplicas(directory.url) }),
     peers: statuses(new StorePeers(store, id)),
   };
+}
+
+/** Ids of clusters with agents; undefined while a relay does not tell of its own. */
+async function connectedClusters({ status }: Relay): Promise<ReadonlySet<string> | undefined> {
+  const { clusters, relays } = await status.read();
+  if (relays.some(({ fault }) => fault !== undefined)) return undefined;
+  return new Set(clusters.filter(({ agents }) => agents.length > 0).map(({ id }) => id));
 }
