@@ -1,5 +1,5 @@
 /** Publishes a binding's routes at the relay of its tunnel, and takes off what is not wanted any more. */
-import type { KubeObject } from "../kube/objects.ts";
+import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { isEqual } from "./agent_objects.ts";
 import { tunnelBindings } from "./api/crds.ts";
 import { finalizer } from "./api/schema.ts";
@@ -111,7 +111,14 @@ export class BindingReconciler {
       plan.undecided.has(it.service) || this.#services.isWaiting(it);
     const undecided = others.filter(isUndecided);
     const unwanted = others.filter((it) => !isUndecided(it));
-    const left = await this.#removeAll(current, this.#withoutRetained(unwanted), wanted);
+    const isTaken = [...verdicts.values()].some(({ reason }) => reason === "Conflict");
+    const served = compiled.routes.flatMap(({ publication }) =>
+      publication?.isServed ? publication.service : []
+    );
+    const left = await this.#removeAll(current, this.#withoutRetained(unwanted), {
+      wanted,
+      drains: (service) => !isTaken && !served.includes(service),
+    });
     if (left.length > 0) again = Math.min(again, this.#retryMs);
     const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);
     const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : records);
@@ -152,19 +159,40 @@ export class BindingReconciler {
   async #removeAll(
     object: KubeObject,
     unwanted: readonly Registered[],
-    wanted: readonly Registered[] = [],
+    { wanted = [], drains }: {
+      readonly wanted?: readonly Registered[];
+      /** Whether what is under way may end first. */
+      readonly drains: (service: string) => boolean;
+    },
   ): Promise<readonly Registered[]> {
     const left: Registered[] = [];
+    const isAwaited = this.#isAwaited(object);
     for (const registered of unwanted) {
       const isReplaced = wanted.some((it) =>
         it.service === registered.service && it.endpoint === registered.endpoint
       );
-      const fault = await this.#services.remove(object, registered, isReplaced);
+      const mayDrain = !isAwaited && drains(registered.service);
+      const fault = await this.#services.remove(object, registered, {
+        isReplaced,
+        drains: mayDrain,
+      });
       const isGone = fault === undefined || this.#giveUp(object, registered.service, fault);
       if (isGone) this.#lookAgain(this.#bindingsOf(this.#services.freed(registered.endpoint)));
       if (!isGone) left.push(registered);
     }
     return left;
+  }
+
+  /** Whether another binding waits for hostnames that this one had. */
+  #isAwaited(object: KubeObject): boolean {
+    const own = keyOf(object.metadata);
+    const hostnames = new Set((statusOf(object).hostnames ?? "").split(","));
+    return [...this.#context.routes().bindings.values()].some(({ key, routes }) =>
+      key !== own &&
+      routes.some(({ accepted, spec }) =>
+        accepted.status === "True" && spec.hostnames.some((name) => hostnames.has(name))
+      )
+    );
   }
 
   /** What can't be cleaned up is let go after a while. @returns whether it is time */
@@ -188,7 +216,8 @@ export class BindingReconciler {
   async #finalize(object: KubeObject): Promise<number | undefined> {
     if (!object.metadata.finalizers?.includes(finalizer)) return undefined;
     const { registered = [] } = statusOf(object);
-    const left = await this.#removeAll(object, this.#withoutRetained(registered));
+    const removed = this.#withoutRetained(registered);
+    const left = await this.#removeAll(object, removed, { drains: () => true });
     const records = await this.#removeRecords(object);
     if (left.length > 0 || !records) return this.#retryMs;
     await releaseObject(this.#context.client, tunnelBindings, object);

@@ -146,6 +146,12 @@ export class RelayApi {
     }
   }
 
+  /** How many requests and connections of a service are under way, at all relays. @throws as {@link put} does */
+  async openRequests(access: RelayAccess, cluster: string, service: string): Promise<number> {
+    const items = await this.#items(access, `${pathOf("clusters", cluster)}/streams`);
+    return items.filter((item) => item["service"] === service).length;
+  }
+
   /** The sessions of a cluster's agents, at all relays. @throws as {@link put} does */
   async sessions(access: RelayAccess, id: string): Promise<readonly AgentSession[]> {
     const path = `${pathOf("clusters", id)}/sessions`;

@@ -35,11 +35,24 @@ const refusalMs = 5 * 60_000;
 /** A change at the relay that is told so soon after a PUT is that PUT's. */
 const ownChangeMs = 5_000;
 
+/** How long requests of a service that agents serve no more may take to their end. */
+const drainMs = 30_000;
+
+/** How a service is taken off. */
+export interface Removal {
+  /** It stays under another policy, and loses this one alone. */
+  readonly isReplaced: boolean;
+  /** Its target is gone, so that nothing new comes: what is under way may run to its end. */
+  readonly drains: boolean;
+}
+
 /** Puts services and takes them off. */
 export class RelayServices {
   readonly #context: Context;
   /** By endpoint and service. */
   readonly #answers = new Map<string, Answer>();
+  /** By endpoint and service: since when it is to go. */
+  readonly #leaving = new Map<string, number>();
 
   constructor(context: Context) {
     this.#context = context;
@@ -84,6 +97,7 @@ export class RelayServices {
   async put(
     { access, registered: { service, endpoint }, entry, policy }: WantedService,
   ): Promise<Answer> {
+    this.#leaving.delete(`${endpoint} ${service}`);
     const key = `${endpoint} ${service}`;
     const digest = this.#context.digest(JSON.stringify([access.token, entry, policy]));
     const last = this.#answers.get(key);
@@ -146,28 +160,49 @@ export class RelayServices {
    * Takes a service off its relay.
    *
    * @param object The binding that it belongs to.
-   * @param isReplaced It stays under another policy, and loses this one alone.
    * @returns why it may still be there; undefined once it is gone
    */
   async remove(
     object: KubeObject,
     { service, tunnel, endpoint, policy }: Registered,
-    isReplaced: boolean,
+    { isReplaced, drains }: Removal,
   ): Promise<string | undefined> {
     const { relays, digest } = this.#context;
+    const key = `${endpoint} ${service}`;
     if (this.#standingOf({ tunnel, endpoint }) === "none") return undefined;
     const found = await this.#accessTo(tunnel, endpoint);
     const isThere = found !== undefined && found.access.endpoint === endpoint;
     if (!isThere) return "the relay's token is not there";
     try {
       const owner = ownerOfServices(found.owner, object, digest);
+      const open = drains && !isReplaced ? await this.#openRequests(found.access, service) : 0;
+      if (open > 0) return `${open} requests of it are under way`;
       if (!isReplaced) await relays.delete(found.access, "services", service, owner);
       if (policy !== undefined) await relays.delete(found.access, "policies", policy, owner);
-      this.#answers.delete(`${endpoint} ${service}`);
+      this.#answers.delete(key);
+      this.#leaving.delete(key);
       return undefined;
     } catch (error) {
       if (!(error instanceof RelayRefusal) && !(error instanceof RelayUnreachable)) throw error;
       return error.message;
+    }
+  }
+
+  /** What is under way of a service that is to go; 0 when it has had its time. */
+  async #openRequests(access: RelayAccess, service: string): Promise<number> {
+    const { relays } = this.#context;
+    const key = `${access.endpoint} ${service}`;
+    const sinceMs = this.#leaving.get(key) ?? performance.now();
+    this.#leaving.set(key, sinceMs);
+    if (performance.now() - sinceMs >= drainMs) return 0;
+    try {
+      const entry = await relays.find(access, "services", service);
+      if (!entry) return 0;
+      return await relays.openRequests(access, String(entry["cluster"]), service);
+    } catch (error) {
+      // Its cluster is gone, or the relay does not tell.
+      if (error instanceof RelayRefusal) return 0;
+      throw error;
     }
   }
 

@@ -138,6 +138,75 @@ Deno.test("a changed route changes its service, a removed one goes, and others s
   assert.ok(after > 0 && cluster.relay.calls.length - calls < 8, "few calls");
 });
 
+Deno.test("a route that gets another name keeps its hostname, and so does one that moves to another binding", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const target = () => String([...cluster.relay.services.values()][0]?.["target"]);
+  cluster.putBinding("shop", [route("store", "shop.example.com")]);
+  await eventually(() => /^apps-shop-store-/.test(target()), "the renamed route's service");
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(cluster.relay.services.size, 1);
+  cluster.putBinding("next", [route("main", "shop.example.com")]);
+  await routeCondition(cluster, "next", "Accepted", "Conflicted");
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  await cluster.ready(tunnelBindings, "next");
+  assert.match(target(), /^apps-next-main-/);
+});
+
+Deno.test("requests of a binding that is deleted run to their end, and nothing new gets to its Service", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const { relay } = cluster;
+  const [service] = relay.services.keys();
+  relay.streams = [service!];
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  // The agents refuse what is new, and the relay has the service until the last request is over.
+  await eventually(() => cluster.targets().length === 0, "no target");
+  const looks = () => relay.calls.filter((call) => call.endsWith("/apps-home/streams")).length;
+  const before = looks();
+  await eventually(() => looks() > before + 1, "looks at what is under way");
+  assert.equal(relay.services.size, 1);
+  assert.ok(cluster.kube.read(tunnelBindings, "apps", "shop"), "the binding waits");
+  relay.streams = [];
+  await eventually(
+    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
+    "the binding to go",
+  );
+  assert.equal(relay.services.size, 0);
+});
+
+Deno.test("a hostname that another binding waits for is free at once", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  cluster.putBinding("next", [route("main", "shop.example.com")]);
+  await routeCondition(cluster, "next", "Accepted", "Conflicted");
+  cluster.relay.streams = [...cluster.relay.services.keys()];
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  await cluster.ready(tunnelBindings, "next");
+  assert.equal(cluster.relay.services.size, 1);
+});
+
+Deno.test("a route that may not be used any more ends at once, whatever is under way", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  cluster.relay.streams = [...cluster.relay.services.keys()];
+  cluster.putTunnel({ defaultPolicy: undefined });
+  await routeCondition(cluster, "shop", "Programmed", "PolicyMissing");
+  await eventually(() => cluster.relay.services.size === 0, "the service to go");
+});
+
 Deno.test("a deleted binding takes its services with it", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();

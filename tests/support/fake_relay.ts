@@ -26,6 +26,8 @@ export class FakeRelay {
   /** Method and path of each call, in order. */
   readonly calls: string[] = [];
   isAway = false;
+  /** The services of the requests that are under way. */
+  streams: readonly string[] = [];
   /** The sessions of a cluster's agents. */
   sessions: (id: string) => readonly AgentSession[] = () => [];
 
@@ -115,6 +117,13 @@ export class FakeRelay {
     if (sessionsOf !== undefined) {
       return answer(200, { items: this.sessions(sessionsOf) });
     }
+    const [, streamsOf] = /^clusters\/([^/]+)\/streams$/.exec(`${collection}/${id}`) ?? [];
+    if (streamsOf !== undefined) {
+      const items = this.streams.filter((service) =>
+        this.services.get(service)?.["cluster"] === streamsOf
+      );
+      return answer(200, { items: items.map((service) => ({ service, cluster: streamsOf })) });
+    }
     const entries = { clusters: this.clusters, services: this.services, policies: this.policies }[
       collection
     ];
@@ -130,6 +139,7 @@ export class FakeRelay {
       const isInUse = [...this.services.values()].some(({ policy }) => policy === name);
       if (collection === "policies" && isInUse) return refused(409, "in_use", "a service uses it");
       entries.delete(name);
+      if (before && collection === "services") this.tell("DELETED", "services", { name });
       return answer(before ? 204 : 404, undefined);
     }
     return this.#put(collection, entries, name, JSON.parse(body ?? "{}"), token);
