@@ -174,6 +174,15 @@ Deno.test("what a pod has already stays where it is, and the agent comes behind 
   assert.deepEqual(operations[4]?.value, { name: "other" });
 });
 
+Deno.test("a pod that has lost the agent alone gets the agent alone", async () => {
+  const webhook = new Webhook();
+  const { operations } = await webhook.answer();
+  const volumes = operations.filter(({ path }) => path.startsWith("/spec/volumes"))
+    .flatMap(({ value }) => value as { name: string }[]);
+  const again = await webhook.answer({ spec: { volumes, initContainers: [{ name: "other" }] } });
+  assert.deepEqual(again.operations.map(({ path }) => path), ["/spec/initContainers/-"]);
+});
+
 Deno.test("a pod that has the agent is left alone, and so is all that is no new pod", async () => {
   const cases: Asked[] = [
     { spec: { initContainers: [{ name: "culvert-agent" }] } },

@@ -84,13 +84,22 @@ export function injectionPatch(
   const [list, placed] = isNative
     ? ["initContainers", container] as const
     : ["containers", plain] as const;
-  const known = new Set(podSpec.imagePullSecrets?.map(({ name }) => name));
-  const missing = imagePullSecrets.filter(({ name }) => !known.has(name));
+  // Where another webhook has taken the container away, the rest is there still.
   return [
     ...additions(list, podSpec[list], [withHealthPort(placed, annotations)]),
-    ...additions("volumes", podSpec.volumes, volumes),
-    ...additions("imagePullSecrets", podSpec.imagePullSecrets, missing),
+    ...additions("volumes", podSpec.volumes, missingIn(podSpec.volumes, volumes)),
+    ...additions(
+      "imagePullSecrets",
+      podSpec.imagePullSecrets,
+      missingIn(podSpec.imagePullSecrets, imagePullSecrets),
+    ),
   ];
+}
+
+/** What a list lacks by its names. */
+function missingIn(before: readonly Named[] = [], values: readonly Named[]): readonly Named[] {
+  const known = new Set(before.map(({ name }) => name));
+  return values.filter(({ name }) => !known.has(name));
 }
 
 /** Adds values behind those of a list, which the pod may lack. */

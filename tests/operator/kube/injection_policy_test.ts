@@ -6,8 +6,10 @@ import { serviceAccounts } from "../../../lib/kube/resources.ts";
 import { replyTo } from "../../../lib/operator/injection/admission.ts";
 import type { Operation } from "../../../lib/operator/injection/inject.ts";
 import { eventually } from "../../support/deadline.ts";
+import { freePort } from "../../support/free_port.ts";
 import { namespace, OperatorWorld, patienceMs, tunnels } from "./cluster.ts";
-import { create, namesOf, pod, refusal } from "./injected_pods.ts";
+import { create, namesOf, pod, refusal, startAgentOf } from "./injected_pods.ts";
+import { startOtherWebhook } from "./other_webhook.ts";
 import { kubeTest } from "./own_kube.ts";
 
 const agentImage = "culvert-agent:test";
@@ -120,6 +122,34 @@ kubeTest(
       );
       assert.deepEqual(specOf(injected), specOf(expected), name);
     }
+
+    await using _ = await startOtherWebhook(client);
+    let count = 0;
+    const changed = async (stranger: string) =>
+      namesOf(await create(client, pod(`other-${++count}`, { annotations: { stranger } })));
+    await eventually(
+      async () => (await changed("adds")).includes("stranger"),
+      "the other webhook to be called",
+      patienceMs,
+    );
+    assert.equal(await changed("adds"), "culvert-agent,stranger");
+    assert.equal(await changed("replaces"), "stranger,culvert-agent");
+
+    // The API server can't compare hostnames; the relay does.
+    const stolen = await create(
+      client,
+      pod("stolen", {
+        annotations: {
+          ...{ "culvert.dev/port": "8080", "culvert.dev/health-port": String(freePort()) },
+          "culvert.dev/hostname": "stolen.example.com,web.example.com",
+        },
+      }),
+    );
+    await using agent = await startAgentOf(client, stolen);
+    await world.relay.waitForLog(({ message, hostname }) =>
+      message === "Refused a hostname that an agent claims" && hostname === "stolen.example.com"
+    );
+    await agent.waitForLog((line) => JSON.stringify(line).includes("stolen.example.com"));
 
     const unlabelled = await create(client, pod("unlabelled", { tunnel: null }));
     assert.equal(namesOf(unlabelled), "");
