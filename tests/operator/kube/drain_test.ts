@@ -1,6 +1,8 @@
 /** An operator's end, with a real API server: nothing of it hangs, in whichever order things go. */
 import assert from "node:assert/strict";
-import { leases } from "../../../lib/kube/resources.ts";
+import { leases, namespaces, secrets } from "../../../lib/kube/resources.ts";
+import { clusters, registrationTokens } from "../../../lib/operator/api/crds.ts";
+import { secretText } from "../../../lib/operator/secret_text.ts";
 import { eventually } from "../../support/deadline.ts";
 import { entriesAt } from "../../support/relay_entries.ts";
 import {
@@ -11,6 +13,7 @@ import {
   tunnelBindings,
   tunnels,
 } from "./cluster.ts";
+import { applications, hub, MountedRelay } from "./hub.ts";
 import { kubeTest } from "./own_kube.ts";
 
 const deleting = ["--set", "drain.policy=Delete"];
@@ -123,5 +126,64 @@ kubeTest(
     assert.equal(await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", "name"), "");
     const events = await world.kubectl("get", "events", "-A", "-o", "jsonpath={.items[*].reason}");
     assert.match(events, /Orphaned/);
+  },
+);
+
+kubeTest(
+  "beside a relay, a drain that deletes leaves nothing at the relay and in Argo CD",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const { client } = world;
+    await client.create(namespaces, { metadata: { name: "argocd" } });
+    await world.apply(JSON.stringify(applications));
+    await using stack = new AsyncDisposableStack();
+    const folder = await Deno.makeTempDir({ prefix: "culvert-hub-" });
+    stack.defer(() => Deno.remove(folder, { recursive: true }));
+    const relay = stack.use(new MountedRelay(client, folder));
+    const values = ["--set", "controllers={clusters}", ...deleting];
+    const options = [
+      ...["--controllers", "clusters", "--watch-namespaces", hub, "--relay-poll", "200ms"],
+      ...["--relay-admin-url", relay.adminUrl, "--argocd-server", "https://relay.test:8080"],
+    ];
+    await world.startOperator(values, options);
+    await relay.start();
+    await client.apply(registrationTokens, {
+      metadata: { name: "edge", namespace: hub },
+      spec: { idPrefixes: ["edge-"], argocd: { enabled: true } },
+    });
+    const secretIn = (namespace: string, name: string) => client.find(secrets, { namespace, name });
+    await eventually(
+      async () => {
+        const token = secretText(await secretIn(hub, "edge-registration"), "token");
+        return token !== undefined && await relay.register("edge-1", token) === 201;
+      },
+      "the relay to know the token",
+      patienceMs,
+    );
+    await client.apply(clusters, {
+      metadata: { name: "by-hand", namespace: hub },
+      spec: {
+        tokens: [{ name: "first", sha256: "0".repeat(64) }],
+        targets: ["127.0.0.1:1"],
+        argocd: { enabled: true },
+      },
+    });
+    for (const id of ["edge-1", "by-hand"]) {
+      await eventually(
+        async () => await secretIn("argocd", `culvert-cluster-${id}`) !== undefined,
+        `Argo CD's Secret of ${id}`,
+        patienceMs,
+      );
+    }
+    const own = secretText(await secretIn(hub, "culvert-relay-operator-token"), "token")!;
+    assert.ok((await entriesAt(relay.adminUrl, own)).includes("clusters/edge-1"));
+    await using drain = world.drain(["--policy", "delete", ...options]);
+    assert.equal(await drain.ended(patienceMs), 0, drain.logText());
+    assert.equal((await entriesAt(relay.adminUrl, own)).includes("clusters/edge-1"), false);
+    const kinds = "clusters.culvert.dev,registrationtokens,secrets";
+    const left = await world.kubectl("get", kinds, "-n", hub, "-o", "name");
+    // Its owner takes it along where there is a controller manager.
+    assert.equal(left.trim(), "secret/edge-registration");
+    assert.equal(await world.kubectl("get", "secrets", "-n", "argocd", "-o", "name"), "");
   },
 );

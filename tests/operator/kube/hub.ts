@@ -98,7 +98,7 @@ export class MountedRelay implements AsyncDisposable {
   async #mount(name: string, folder: string): Promise<boolean> {
     const secret = await this.#client.find(secrets, { namespace: hub, name });
     if (!secret) return false;
-    for (const key of Object.keys(secret["data"] as object)) {
+    for (const key of Object.keys((secret["data"] ?? {}) as object)) {
       const [path, text] = [`${folder}/${key}`, secretText(secret, key)!];
       if (await Deno.readTextFile(path).catch(() => undefined) === text) continue;
       await Deno.writeTextFile(`${path}.new`, text);
