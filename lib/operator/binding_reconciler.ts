@@ -47,7 +47,7 @@ export class BindingReconciler {
     this.#context = context;
     this.#tunnels = tunnels;
     this.#lookAgain = lookAgain;
-    this.#dns = new DnsKeeper(context);
+    this.#dns = new DnsKeeper(context, (hostname) => lookAgain(this.#bindingsAt(hostname)));
     this.#plans = new BindingPlans(context, (tunnelKey) => tunnels.registration(tunnelKey));
     this.#services = new RelayServices(context);
   }
@@ -67,6 +67,12 @@ export class BindingReconciler {
     if (services.length === 0) return [];
     return [...this.#context.routes().bindings.values()]
       .filter(({ routes }) => routes.some(({ id }) => services.includes(id)))
+      .map(({ key }) => key);
+  }
+
+  #bindingsAt(hostname: string): string[] {
+    return [...this.#context.routes().bindings.values()]
+      .filter(({ routes }) => routes.some(({ spec }) => spec.hostnames.includes(hostname)))
       .map(({ key }) => key);
   }
 

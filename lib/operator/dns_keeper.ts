@@ -42,6 +42,8 @@ interface Answer {
 /** A change at Cloudflare, which waits for others to go with it. */
 interface Job {
   readonly digest: string;
+  /** How many removals there had been when it began. */
+  readonly removals: number;
   outcome: DnsOutcome | undefined;
 }
 
@@ -61,8 +63,14 @@ export class DnsKeeper {
   readonly #jobs = new Map<string, Job>();
   readonly #pauses = new SilentServers(retryMs);
 
-  constructor(context: Context) {
+  /** Records that have been taken away. */
+  #removals = 0;
+  readonly #freed: (hostname: string) => void;
+
+  /** @param freed A name has lost its record that another binding was refused for it. */
+  constructor(context: Context, freed: (hostname: string) => void) {
     this.#context = context;
+    this.#freed = freed;
     this.#credentials = new DnsCredentials(context.accesses);
   }
 
@@ -178,9 +186,24 @@ export class DnsKeeper {
       this.#answers.delete(placeOf(record));
       if (record.keep) continue;
       const outcome = await this.#remove(record);
-      if (outcome?.kind !== "done") left.push(record);
+      if (outcome?.kind !== "done") {
+        left.push(record);
+        continue;
+      }
+      this.#removals++;
+      if (this.#forgetTaken(record)) this.#freed(record.name);
     }
     return left;
+  }
+
+  /** Has others ask again for a name that was taken. @returns whether there are any */
+  #forgetTaken({ server, zone, name }: KeptRecord): boolean {
+    const place = placeOf({ server, zone, name });
+    const taken = [...this.#answers].filter(([key, { outcome }]) =>
+      outcome.kind === "taken" && key.startsWith(place)
+    );
+    for (const [key] of taken) this.#answers.delete(key);
+    return taken.length > 0;
   }
 
   async #remove(record: KeptRecord): Promise<DnsOutcome | undefined> {
@@ -209,7 +232,7 @@ export class DnsKeeper {
   #job(key: string, digest: string, work: () => Promise<DnsOutcome>): Job {
     const known = this.#jobs.get(key);
     if (known?.digest === digest) return known;
-    const job: Job = { digest, outcome: undefined };
+    const job: Job = { digest, removals: this.#removals, outcome: undefined };
     this.#jobs.set(key, job);
     void work().then((outcome) => job.outcome = outcome);
     return job;
@@ -236,8 +259,20 @@ export class DnsKeeper {
     // A record that is looked at again is what it was, until it is known to be another.
     if (!outcome && last?.digest === digest) return { ...last, untilMs: pending.untilMs };
     if (!outcome) return { digest, ...pending };
-    const answer = { digest, outcome, untilMs: performance.now() + this.#forMs(outcome) };
     this.#jobs.delete(`put ${key}`);
+    return this.#keep(key, { digest, outcome }, job?.removals);
+  }
+
+  /** @param removals How many there had been when the name was looked at. */
+  #keep(
+    key: string,
+    { digest, outcome }: { readonly digest: string; readonly outcome: DnsOutcome },
+    removals: number | undefined,
+  ): Answer {
+    // What was in the way may have gone since: then nobody tells of it any more.
+    const isOld = outcome.kind === "taken" && removals !== this.#removals;
+    const forMs = isOld ? this.#pendingMs : this.#forMs(outcome);
+    const answer = { digest, outcome, untilMs: performance.now() + forMs };
     this.#answers.set(key, answer);
     return answer;
   }
@@ -256,15 +291,14 @@ export class DnsKeeper {
     );
     const last = this.#answers.get(key);
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
+    const removals = this.#removals;
     const outcome: DnsOutcome = typeof zone === "string"
       ? { kind: "refused", reason: zone }
       : await this.#pauses.unlessSilent(
         record.server,
         () => this.#context.dns.put(zone, record, record.owner),
       );
-    const answer = { digest, outcome, untilMs: performance.now() + this.#forMs(outcome) };
-    this.#answers.set(key, answer);
-    return answer;
+    return this.#keep(key, { digest, outcome }, removals);
   }
 
   /** The DNSEndpoint of a binding; undefined where there is none and is to be none. */

@@ -53,6 +53,8 @@ export class RelayServices {
   readonly #answers = new Map<string, Answer>();
   /** By endpoint and service: since when it is to go. */
   readonly #leaving = new Map<string, number>();
+  /** How often services have gone from relays. */
+  #removals = 0;
 
   constructor(context: Context) {
     this.#context = context;
@@ -84,6 +86,7 @@ export class RelayServices {
    * @returns their names
    */
   freed(endpoint: string): readonly string[] {
+    this.#removals++;
     const services: string[] = [];
     for (const [key, { verdict }] of this.#answers) {
       if (verdict.reason !== "Conflict" || !key.startsWith(`${endpoint} `)) continue;
@@ -102,13 +105,12 @@ export class RelayServices {
     const digest = this.#context.digest(JSON.stringify([access.token, entry, policy]));
     const last = this.#answers.get(key);
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
-    const answer = await this.#ask(access, service, entry, policy);
-    const kept = {
-      digest,
-      verdict: answer.verdict,
-      saidMs: performance.now(),
-      untilMs: performance.now() + answer.forMs,
-    };
+    const removals = this.#removals;
+    const { verdict, forMs } = await this.#ask(access, service, entry, policy);
+    // What was in the way may have gone meanwhile: then nobody tells of it any more.
+    const isOld = verdict.reason === "Conflict" && removals !== this.#removals;
+    const saidMs = performance.now();
+    const kept = { digest, verdict, saidMs, untilMs: saidMs + (isOld ? 0 : forMs) };
     this.#answers.set(key, kept);
     return kept;
   }

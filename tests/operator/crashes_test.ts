@@ -17,6 +17,12 @@ function putBoth(cluster: Cluster): void {
   cluster.putBinding("shop", routes);
 }
 
+/** Two bindings at one hostname, of which the first has its service and its record. */
+function putShared(cluster: Cluster): void {
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  cluster.putBinding("paths", [route("api", "shop.example.com", { path: { value: "/api" } })]);
+}
+
 function story(more: Partial<Story> & Pick<Story, "name" | "act">): Story {
   return { cluster: () => new Cluster(), before: putBoth, isDone: isReady, ...more };
 }
@@ -68,6 +74,17 @@ const stories: readonly Story[] = [
     isDone: (cluster) =>
       isReady(cluster) && cluster.relay.services.size === 3 &&
       [...cluster.relay.services.values()].every((it) => it["cluster"] === "apps-other"),
+  }),
+  story({
+    name: "the binding that has the service of a shared hostname is deleted",
+    before(cluster) {
+      cluster.putTunnel();
+      putShared(cluster);
+    },
+    act: (cluster) => cluster.kube.remove(tunnelBindings, "apps", "shop"),
+    isDone: (cluster) =>
+      isReady(cluster) && serviceNames(cluster).join().startsWith("apps-paths-") &&
+      cluster.kube.all(tunnelBindings).length === 1,
   }),
   story({
     name: "the token's Secret is deleted",
@@ -179,17 +196,28 @@ const cloudStories: readonly Story[] = [
       records(cluster).some((it) => it.includes(" app.")),
   },
   {
+    name: "the binding that has the record of a shared hostname is deleted",
+    before(cluster: Cluster) {
+      putDns(cluster, "relay.example.net");
+      putShared(cluster);
+    },
+    act: (cluster: Cluster) => cluster.kube.remove(tunnelBindings, "apps", "shop"),
+    isDone: (cluster: Cluster) =>
+      isReady(cluster) && records(cluster).length === 2 &&
+      records(cluster).join().includes("culvert/resource=tunnelbinding/apps/paths"),
+  },
+  {
     name: "records at Cloudflare are not wanted any more",
     act: (cluster: Cluster) => cluster.putTunnel({ dns: { provider: "None" } }),
     isDone: (cluster: Cluster) => isReady(cluster) && records(cluster).length === 0,
   },
 ].map((it) => ({
-  ...it,
-  cluster: cloudCluster,
   before(cluster) {
     putDns(cluster, "relay.example.net");
     cluster.putBinding("shop", routes);
   },
+  ...it,
+  cluster: cloudCluster,
   outside: (cluster) => Promise.resolve(records(cluster)),
 }));
 

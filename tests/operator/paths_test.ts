@@ -1,11 +1,14 @@
 /** Routes of one hostname that are told apart by path. */
 import assert from "node:assert/strict";
-import { accessPolicies, tunnelBindings } from "../../lib/operator/api/crds.ts";
-import { services } from "../../lib/kube/resources.ts";
+import { accessPolicies, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { no } from "../../lib/operator/conditions.ts";
+import { compileRoutes, type RouteSources } from "../../lib/operator/route_table.ts";
+import { readTunnel } from "../../lib/operator/tunnels.ts";
 import type { KubeObject } from "../../lib/kube/objects.ts";
-import { events } from "../../lib/kube/resources.ts";
+import { events, services } from "../../lib/kube/resources.ts";
+import type { RelayFetch } from "../../lib/operator/relay_api.ts";
 import { eventually } from "../support/deadline.ts";
-import { Cluster, conditionsOf, route } from "./harness.ts";
+import { Cluster, conditionsOf, digest, route } from "./harness.ts";
 
 const hostname = "shop.example.com";
 
@@ -167,6 +170,32 @@ Deno.test("when the route that has the service goes, the next one gets the hostn
   assert.equal(cluster.relay.services.size, 1);
 });
 
+Deno.test("a hostname is taken over though the relay's refusal arrives after it has become free", async () => {
+  const cluster = withServices("api");
+  cluster.putBinding("web", [pathRoute("web")]);
+  cluster.putBinding("api", [pathRoute("api", { value: "/api" })]);
+  let refusals = 0;
+  const relay = (fetch: RelayFetch): RelayFetch => async (url, init, ca) => {
+    const isService = url.includes("/services/");
+    if (isService && init.method === "DELETE") {
+      await eventually(() => refusals > 0, "the other service to be refused", 60_000);
+    }
+    const response = await fetch(url, init, ca);
+    if (!isService || response.status !== 409) return response;
+    refusals++;
+    await eventually(() => cluster.relay.services.size === 0, "the first one to go", 60_000);
+    // The operator is told of both at once.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return response;
+  };
+  await using _ = cluster.start({ relay });
+  await cluster.ready(tunnelBindings, "web");
+  await cluster.ready(tunnelBindings, "api");
+  cluster.kube.remove(tunnelBindings, "apps", "web");
+  await eventually(() => cluster.relay.services.size === 1 && refusals > 0, "the service", 60_000);
+  await cluster.ready(tunnelBindings, "api");
+});
+
 Deno.test("requests for a Service that is missing reach no other, and the rest stays published", async () => {
   const cluster = withServices();
   cluster.putBinding("shop", [pathRoute("web"), pathRoute("api", { value: "/api" })]);
@@ -216,6 +245,33 @@ Deno.test("routes share a hostname only with other paths, in one namespace and w
       assert.deepEqual(pathsOf(cluster), { "Prefix /a": "web" });
     });
   }
+});
+
+Deno.test("a tunnel has no more targets than an agent takes, with those that choose by path", () => {
+  const cluster = withServices();
+  const tunnel = readTunnel(tunnels, cluster.kube.read(tunnels, "apps", "home")!, "ops");
+  for (let index = 0; index < 998; index++) {
+    cluster.putBinding(`a${index}`, [route("main", `h${index}.example.com`)]);
+  }
+  // Two targets and one that chooses would be 1,001.
+  cluster.putBinding("shop", [
+    pathRoute("web"),
+    pathRoute("api", { value: "/api" }, { service: "web" }),
+  ]);
+  const sources: RouteSources = {
+    tunnels: new Map([[tunnel.key, tunnel]]),
+    bindings: cluster.kube.all(tunnelBindings),
+    policies: [],
+    service: () => cluster.kube.read(services, "apps", "web"),
+    namespace: () => undefined,
+    ca: () => ({ fault: no("CaNotFound", "") }),
+    credential: () => ({ fault: no("CredentialNotFound", "") }),
+    idPrefix: "",
+  };
+  const { bindings, tunnels: tables } = compileRoutes(sources, digest);
+  const verdicts = bindings.get("apps/shop")!.routes.map(({ accepted }) => accepted.reason);
+  assert.deepEqual(verdicts, ["Accepted", "TooManyRoutes"]);
+  assert.equal(tables.get(tunnel.key)!.targets.length, 999);
 });
 
 Deno.test("a binding of another namespace has no path of a hostname", async () => {

@@ -8,9 +8,13 @@ export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
 /** How much of what a name has pointed at is remembered. */
 const maxFormer = 4;
 
-/** One name in one zone, for one owner. */
-export function placeOf({ name, zone, server, owner }: KeptRecord): string {
-  return JSON.stringify([server, zone, name, owner]);
+/** One name in one zone; behind that, its owner. */
+export function placeOf(
+  { name, zone, server, owner = "" }: Pick<KeptRecord, "name" | "zone" | "server"> & {
+    readonly owner?: string;
+  },
+): string {
+  return `${JSON.stringify([server, zone, name])} ${owner}`;
 }
 
 /**
