@@ -29,6 +29,8 @@ export const adminToken = "admin-token-of-operators-0123456789";
 export const namespace = "apps";
 /** Services' names are looked up by agents, which are programs on this machine. */
 const hostsFile = "/etc/hosts";
+/** The targets file names files there; their names are the routes', which tests make their own. */
+const credentialsFolder = "/etc/culvert/credentials";
 
 const tools = { PATH: `${Deno.env.get("PATH")}:${Deno.env.get("HOME")}/.cache/kube/bin` };
 
@@ -44,6 +46,7 @@ export class OperatorWorld implements AsyncDisposable {
   readonly #agents = new Map<string, Program>();
   readonly #others: Program[] = [];
   readonly #hosts: string[] = [];
+  readonly #credentials = new Set<string>();
   operator: Program | undefined;
   #healthPort = 0;
   #kubelet: Promise<void> | undefined;
@@ -323,6 +326,20 @@ export class OperatorWorld implements AsyncDisposable {
           await replaceFile(`${folder}/${name}/${path}`, atob(data[key]));
         }
       }
+      if (name === "credentials") await this.#mountCredentials(data);
+    }
+  }
+
+  async #mountCredentials(data: Readonly<Record<string, string>>): Promise<void> {
+    await Deno.mkdir(credentialsFolder, { recursive: true });
+    for (const [file, text] of Object.entries(data)) {
+      this.#credentials.add(file);
+      await replaceFile(`${credentialsFolder}/${file}`, atob(text));
+    }
+    for (const file of this.#credentials) {
+      if (data[file] !== undefined) continue;
+      this.#credentials.delete(file);
+      await Deno.remove(`${credentialsFolder}/${file}`);
     }
   }
 
@@ -371,11 +388,15 @@ export class OperatorWorld implements AsyncDisposable {
   }
 
   /** A request to the relay's web listener. */
-  async web(host: string, path = "/"): Promise<{ status: number; text: string }> {
+  async web(
+    host: string,
+    path = "/",
+    fields: Readonly<Record<string, string>> = {},
+  ): Promise<{ status: number; text: string }> {
     using client = Deno.createHttpClient({ allowHost: true });
     try {
       const response = await fetch(`http://127.0.0.1:${this.webPort}${path}`, {
-        headers: { host },
+        headers: { ...fields, host },
         client,
       });
       return { status: response.status, text: await response.text() };
@@ -402,6 +423,7 @@ export class OperatorWorld implements AsyncDisposable {
     const text = await Deno.readTextFile(hostsFile);
     const rest = this.#hosts.reduce((rest, line) => rest.replace(line, ""), text);
     if (rest !== text) await Deno.writeTextFile(hostsFile, rest);
+    for (const file of this.#credentials) await Deno.remove(`${credentialsFolder}/${file}`);
     await Deno.remove(this.#folder, { recursive: true });
   }
 }
