@@ -70,10 +70,10 @@ Deno.test({
           }],
         },
       });
-    const digs = async (name: string, expected: string) => {
+    const digs = async (name: string, expected: string, type = "CNAME") => {
       let last: string | undefined;
       await eventually(
-        async () => (last = await bind.dig(`${name}.${zone}`, "CNAME")) === expected,
+        async () => (last = await bind.dig(`${name}.${zone}`, type)) === expected,
         () => `${name} to be "${expected}"; it is "${last}"`,
         patienceMs,
       );
@@ -95,8 +95,13 @@ Deno.test({
     await digs("store", "relay.example.com.");
     await digs("shop", "");
 
+    await world.putTunnel({ dns: { provider: "ExternalDNS", target: "192.0.2.7", ttl: 60 } });
+    await digs("store", "192.0.2.7", "A");
+    await digs("store", "", "CNAME");
+    await world.condition(tunnelBindings, "shop", "DNSReady", "RecordsMade");
+
     await world.client.delete(tunnelBindings, { namespace, name: "shop" }, metadata.uid!);
-    await digs("store", "");
+    await digs("store", "", "A");
     const { items } = await world.client.list(dnsEndpoints, { namespace });
     assert.deepEqual(items, []);
   },

@@ -91,6 +91,29 @@ Deno.test("a name server that hangs does not hold up hundreds of names, and rout
   assert.ok(exchanges < 48, `${exchanges} questions about 48 names`);
 });
 
+Deno.test("the Secret of many records is read once for all that are looked at together", async () => {
+  const api = new FakeCloudflare();
+  const cluster = new Cluster();
+  cluster.cloudflare = api.fetch;
+  cluster.kube.put(secrets, {
+    metadata: { name: "cloudflare", namespace: "apps" },
+    data: { token: btoa(api.token) },
+  });
+  let reads = 0;
+  cluster.kube.intercept = ({ path }) => {
+    if (path.includes("/secrets/cloudflare")) reads++;
+    return undefined;
+  };
+  const dns = { ...rfc2136(), provider: "Cloudflare", secretRef: { name: "cloudflare" } };
+  cluster.putTunnel({ dns });
+  const names = Array.from({ length: 60 }, (_, index) => `name${index}`);
+  cluster.putBinding("shop", names.map((name) => route(name, `${name}.example.com`)));
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(api.records.size, 120);
+  assert.ok(reads < 60, `${reads} reads`);
+});
+
 Deno.test("hostnames that can't have a record are named with the reason, and the others get theirs", async () => {
   const api = new FakeCloudflare();
   const cluster = new Cluster();

@@ -4,11 +4,17 @@ import type { KeptRecord } from "./kept_records.ts";
 import type { Zone } from "./rfc2136.ts";
 import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./tsig.ts";
 
-const tsigKeys = ["keyname", "secret", "algorithm"] as const;
+/** What Secrets have: of a TSIG key, and for the API of a provider. */
+const keys = ["keyname", "secret", "algorithm", "token"] as const;
+/** Hundreds of records that are looked at together need one look at their Secret. */
+const freshMs = 1_000;
+
+type Texts = Partial<Record<typeof keys[number], string>>;
 
 /** Reads Secrets when they are needed; those that are gone stand as they were last. */
 export class DnsCredentials {
   readonly #accesses: RelayAccesses;
+  readonly #recent = new Map<string, { readonly atMs: number; readonly texts: Texts }>();
 
   constructor(accesses: RelayAccesses) {
     this.#accesses = accesses;
@@ -16,17 +22,17 @@ export class DnsCredentials {
 
   /** Has what takes records away kept, before there are any. */
   async keep(secret: string): Promise<void> {
-    await this.#read(secret, [...tsigKeys, "token"]);
+    await this.#read(secret);
   }
 
   /** A token for the API of a DNS provider; undefined if there is none. */
   async token({ secret }: KeptRecord): Promise<string | undefined> {
-    return (await this.#read(secret, ["token"])).token;
+    return (await this.#read(secret)).token;
   }
 
   /** The zone with its key, or why it can't be had. */
   async zone({ zone, server, secret }: KeptRecord): Promise<Zone | string> {
-    const { keyname, secret: text, algorithm = "hmac-sha256" } = await this.#read(secret, tsigKeys);
+    const { keyname, secret: text, algorithm = "hmac-sha256" } = await this.#read(secret);
     if (keyname === undefined || text === undefined) {
       return `There is no Secret ${secret} with the keys keyname and secret`;
     }
@@ -46,12 +52,18 @@ export class DnsCredentials {
     return { name: zone, server, key };
   }
 
-  async #read<Key extends string>(
-    secret: string,
-    keys: readonly Key[],
-  ): Promise<Partial<Record<Key, string>>> {
+  async #read(secret: string): Promise<Texts> {
+    const nowMs = performance.now();
+    for (const [name, { atMs }] of this.#recent) {
+      if (nowMs - atMs >= freshMs) this.#recent.delete(name);
+    }
+    const recent = this.#recent.get(secret);
+    if (recent) return recent.texts;
     const [namespace = "", name = ""] = secret.split("/");
-    return await this.#accesses.lastTokens(namespace, name, keys);
+    const texts = await this.#accesses.lastTokens(namespace, name, keys);
+    // One that is not there may be made any moment.
+    if (Object.keys(texts).length > 0) this.#recent.set(secret, { atMs: nowMs, texts });
+    return texts;
   }
 }
 

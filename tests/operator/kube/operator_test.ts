@@ -268,8 +268,24 @@ async function refusesForeignHostnames(world: OperatorWorld): Promise<void> {
   assert.equal(await said(["example.org", "web.shop.example.com"]), "");
 }
 
+async function takesTargetsOfRecords(world: OperatorWorld): Promise<void> {
+  const said = (target: string) =>
+    world.tryApply({
+      ...{ apiVersion: "culvert.dev/v1alpha1", kind: "Tunnel" },
+      ...world.tunnel({ dns: { provider: "ExternalDNS", target } }),
+    });
+  for (const target of ["relay.example.com.", "relay", "192.0.2.7", "2001:db8::7", "a.1b"]) {
+    assert.equal(await said(target), "", target);
+  }
+  for (const target of ["300.1.1.1", "1.2.3", "a..b", ".", "-", "zz::1"]) {
+    const expected = /dns.target must be a hostname, an IPv4 or an IPv6 address/;
+    assert.match(await said(target), expected, target);
+  }
+}
+
 kubeTest("the API server refuses what an object shows to be wrong", async (kube) => {
   await using world = await OperatorWorld.start(kube);
+  await takesTargetsOfRecords(world);
   for (const [name, [make, message]] of Object.entries(objects)) {
     assert.match(await world.tryApply(make(world)), message, name);
   }
