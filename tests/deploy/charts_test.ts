@@ -2,7 +2,7 @@
  * The charts of the programs over a table of values files: those that are good render to what the API server takes,
  * and print the notes that they name; the others are refused with a message that names the value.
  */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
@@ -300,20 +300,59 @@ Deno.test("culvert-agent: the pod gets its ServiceAccount's token only if a targ
   equal(await mounts("/etc/culvert/secrets/own/token"), false);
 });
 
-Deno.test("culvert-agent: a new token in the values makes new pods, as it is a variable", async () => {
-  const deployment = async (token: string) => {
-    const values = [
-      "--set",
-      "serverURL=wss://relay.example.com/connect",
-      "--set",
-      `token=${token}`,
-    ];
-    return only(await manifests("agent", values), "Deployment");
+Deno.test("culvert-agent: the token is a file, so that a new one makes no new pods", async () => {
+  const url = ["--set", "serverURL=wss://relay.example.com/connect"];
+  const pod = async (...more: string[]) => {
+    const deployment = only(await manifests("agent", [...url, ...more]), "Deployment");
+    const { spec } = parse(deployment, { version: "1.1" }).spec.template;
+    return { deployment, spec };
   };
-  const first = await deployment("0123456789abcdef");
-  ok(first !== await deployment("fedcba9876543210"));
-  equal(first, await deployment("0123456789abcdef"));
-  ok(!first.includes("0123456789abcdef"), "the token is in its Secret alone");
+  const secretOf = ({ volumes }: { volumes: { name: string; secret: unknown }[] }) =>
+    volumes.find(({ name }) => name === "token")?.secret;
+  const first = await pod("--set", "token=0123456789abcdef");
+  const second = await pod("--set", "token=fedcba9876543210");
+  equal(first.deployment, second.deployment);
+  deepEqual(secretOf(first.spec), {
+    ...{ secretName: "culvert-agent-token", defaultMode: 0o440 },
+    items: [{ key: "token", path: "token" }],
+  });
+  const { args, volumeMounts, env } = first.spec.containers[0];
+  ok(args.includes("--token-file=/etc/culvert/token/token"));
+  deepEqual(volumeMounts, [{ name: "token", mountPath: "/etc/culvert/token", readOnly: true }]);
+  equal(env, undefined);
+  const theirs = await pod("--set", "existingSecret=tunnel,existingSecretKey=secret");
+  deepEqual(secretOf(theirs.spec), {
+    ...{ secretName: "tunnel", defaultMode: 0o440 },
+    items: [{ key: "secret", path: "token" }],
+  });
+});
+
+Deno.test("culvert-agent: a token in extraEnv or extraArgs is the only one, and none in extraEnvFrom counts", async () => {
+  const own = [
+    'extraEnv=[{"name":"TOKEN","value":"0123456789abcdef"}]',
+    'extraEnv=[{"name":"TOKEN_FILE","value":"/vault/token"}]',
+    'extraArgs=["--token=0123456789abcdef"]',
+    'extraArgs=["--token-file","/vault/token"]',
+  ];
+  const needed = ["--set", "serverURL=wss://relay.example.com/connect,existingSecret=t"];
+  const pod = async (value: string) => {
+    const deployment = only(
+      await manifests("agent", [...needed, "--set-json", value]),
+      "Deployment",
+    );
+    return parse(deployment).spec.template.spec;
+  };
+  for (const value of own) {
+    const { containers: [agent], volumes } = await pod(value);
+    equal(volumes, undefined, value);
+    ok(!agent.args.includes("--token-file=/etc/culvert/token/token"), value);
+    deepEqual(agent.env ?? [], JSON.parse(value.replace(/^extraEnv=|^extraArgs=.*/, "") || "[]"));
+  }
+  const { containers: [agent] } = await pod('extraEnvFrom=[{"secretRef":{"name":"more"}}]');
+  deepEqual(agent.env, [{ name: "TOKEN", value: "" }]);
+  const parsed = () =>
+    parseAgentOptions(["--server=wss://r/connect", "--token-file=/none"], { TOKEN: "" });
+  throws(parsed, /--token-file.*none/);
 });
 
 Deno.test("culvert-agent: targets are a file that the agent takes, and a change makes no new pods", async () => {

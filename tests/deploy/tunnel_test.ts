@@ -14,6 +14,8 @@ import { assertNoHandshake, Load, type LoadReport } from "./load.ts";
 /** For a Secret's change to reach the programs, if only by the node's own round. */
 const propagationMs = 150_000;
 
+/** The agent's Secret. */
+const tokenSecret = "agent-token";
 const firstToken = "first-token-0123456789abcdef";
 const secondToken = "second-token-0123456789abcdef";
 
@@ -89,8 +91,8 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
 
   await step("the charts install, and their pods become ready", async () => {
     await installation.installRelay(clusters({ first: firstToken }, isMutual));
-    await installation.tokenSecret("token-first", firstToken);
-    await installation.installAgent("token-first");
+    await installation.tokenSecret(tokenSecret, firstToken);
+    await installation.installAgent(tokenSecret);
   });
 
   await step("helm test of both passes", async () => {
@@ -150,29 +152,39 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
       await installation.pods("culvert-agent"),
     ];
     await installation.installRelay(clusters({ first: firstToken }, isMutual));
-    await installation.installAgent("token-first");
+    await installation.installAgent(tokenSecret);
     deepEqual(
       [await installation.pods("culvert-relay"), await installation.pods("culvert-agent")],
       before,
     );
   });
 
-  await step("a token is rotated: no restart of the relay, no request lost", async () => {
-    const relayPods = await installation.pods("culvert-relay");
+  await step("a token is rotated: no restart, no request lost", async () => {
+    const pods = async () => [
+      await installation.pods("culvert-relay"),
+      await installation.pods("culvert-agent"),
+    ];
+    const before = await pods();
     const report = await underLoad(installation, async () => {
       await takenBy(installation, async () => {
         await installation.installRelay(
           clusters({ first: firstToken, second: secondToken }, isMutual),
         );
       });
-      await installation.tokenSecret("token-second", secondToken);
-      await installation.upgradeAgent("token-second");
+      await installation.tokenSecret(tokenSecret, secondToken);
+      await installation.refreshVolumes();
+      const logs = ["-n", namespace, "logs", "deployment/culvert-relay"];
+      await eventually(
+        async () => /"Agent connected".*"token_name":"second"/.test(await direct.output(logs)),
+        "the agent to connect by the new token",
+        propagationMs,
+      );
       await takenBy(installation, async () => {
         await installation.installRelay(clusters({ second: secondToken }, isMutual));
       });
     });
     deepEqual({ notTaken: report.notTaken, lost: report.lost }, { notTaken: [], lost: [] });
-    equal(await installation.pods("culvert-relay"), relayPods);
+    deepEqual(await pods(), before);
     await assertRefused(installation, firstToken);
   });
 
@@ -203,7 +215,7 @@ async function lifeOf(installation: Installation, t: Deno.TestContext): Promise<
   await step("the agent is upgraded, and no request is lost", async () => {
     const before = await installation.pods("culvert-agent");
     const report = await underLoad(installation, async () => {
-      await installation.upgradeAgent("token-second", { logLevel: "debug" });
+      await installation.upgradeAgent(tokenSecret, { logLevel: "debug" });
     });
     deepEqual({ notTaken: report.notTaken, lost: report.lost }, { notTaken: [], lost: [] });
     ok(await installation.pods("culvert-agent") !== before, "there is a new pod");

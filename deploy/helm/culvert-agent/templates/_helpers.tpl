@@ -65,6 +65,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else if hasPrefix $folder .Values.saTokenPath }}true{{ end }}
 {{- end }}
 
+{{/* Whether extraEnv or extraArgs say where the token is; then the Secret's is not used. */}}
+{{- define "culvert-agent.hasOwnToken" -}}
+{{- range .Values.extraEnv }}
+{{- if has .name (list "TOKEN" "TOKEN_FILE") }}true{{ end }}
+{{- end }}
+{{- range .Values.extraArgs }}
+{{- if regexMatch "^--?token(-file)?(=|$)" . }}true{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* The port that serverURL names, or its scheme's. */}}
 {{- define "culvert-agent.serverPort" -}}
 {{- $host := (urlParse .Values.serverURL).host }}
