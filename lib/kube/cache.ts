@@ -90,6 +90,12 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     return this.#objects.values();
   }
 
+  /** Whether an object is in the namespace that is followed. */
+  covers({ metadata }: KubeObject): boolean {
+    const { namespace } = this.#options.selection ?? {};
+    return namespace === undefined || namespace === metadata.namespace;
+  }
+
   /** Takes over what the API server has just answered, ahead of the watch. */
   learn(object: KubeObject): void {
     this.#put(object);

@@ -2,7 +2,7 @@
 import { Cache, type CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeMetrics } from "../kube/metrics.ts";
-import { keyOf, type KubeObject } from "../kube/objects.ts";
+import type { KubeObject } from "../kube/objects.ts";
 import {
   configMaps,
   deployments,
@@ -216,10 +216,8 @@ export class World {
 
   /** Takes over what a write has just come to, ahead of the watch. */
   learn(kind: Followed, object: KubeObject): void {
-    const caches = this.#caches.get(kind)!;
-    const [first] = caches;
-    const owner = caches.find((cache) => cache.get(keyOf(object.metadata))) ?? first;
-    owner?.learn(object);
+    // Another namespace's cache would never hear that the object is gone.
+    this.#caches.get(kind)!.find((cache) => cache.covers(object))?.learn(object);
   }
 
   #all(): Cache[] {
