@@ -168,16 +168,19 @@ const clusterWide: readonly Followed[] = ["clusterTunnels", "namespaces"];
 
 /** The caches. */
 export class World {
+  /** Whether all namespaces are followed, and kinds that are in none. */
+  readonly isWide: boolean;
   readonly #caches = new Map<Followed, readonly Cache[]>();
 
   constructor(options: WorldOptions) {
     const { watchNamespaces, argocdNamespaces = [], kinds = tunnelKinds } = options;
+    this.isWide = watchNamespaces.length === 0;
     for (const kind of kinds) {
       const follow = follows[kind];
-      const isLeftOut = watchNamespaces.length > 0 && clusterWide.includes(kind);
+      const isLeftOut = !this.isWide && clusterWide.includes(kind);
       const scopes = follow.isArgocds
         ? argocdNamespaces
-        : watchNamespaces.length === 0
+        : this.isWide
         ? [undefined]
         : watchNamespaces;
       this.#caches.set(

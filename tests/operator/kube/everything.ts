@@ -50,8 +50,13 @@ export class Everything implements AsyncDisposable {
     this.#start = parts.start;
   }
 
-  /** Starts everything, and waits until all is done. */
-  static async start(kube: OwnKube): Promise<Everything> {
+  /**
+   * Starts everything, and waits until all is done.
+   *
+   * @param watched The only namespaces that the operator works in; it injects no agents then, as a
+   *   webhook's configuration is cluster-wide.
+   */
+  static async start(kube: OwnKube, watched: readonly string[] = []): Promise<Everything> {
     await using stack = new AsyncDisposableStack();
     const world = stack.use(await OperatorWorld.start(kube));
     const bind = stack.use(await Bind.start());
@@ -62,13 +67,16 @@ export class Everything implements AsyncDisposable {
     const relay = stack.use(new MountedRelay(world.client, folder));
     const port = freePort();
     const webhook = `https://127.0.0.1:${port}/mutate-pods`;
-    const values = [
-      ...["--set", "controllers={tunnels,clusters}"],
-      ...["--set", `injection.mode=webhook,injection.url=${webhook}`],
-    ];
+    const isWide = watched.length === 0;
+    const where = isWide
+      ? `injection.mode=webhook,injection.url=${webhook}`
+      : `watchNamespaces={${watched}}`;
+    const values = ["--set", `controllers={tunnels,clusters},agentClusterRoles={view},${where}`];
     const args = [
       ...["--controllers", "tunnels,clusters", "--resync", "2s", "--cloudflare-api", cloudflareUrl],
-      ...["--injection", "webhook", "--webhook-addr", `127.0.0.1:${port}`],
+      ...isWide
+        ? ["--injection", "webhook", "--webhook-addr", `127.0.0.1:${port}`]
+        : ["--watch-namespaces", watched.join(",")],
       ...["--relay-admin-url", relay.adminUrl, "--relay-secret", "relay-tls"],
     ];
     const start = async () => {
@@ -78,16 +86,19 @@ export class Everything implements AsyncDisposable {
       await world.client.create(namespaces, { metadata: { name } });
     }
     await world.apply(JSON.stringify(applications));
-    const rendered = await world.helm("culvert-operator", values);
-    const isWebhook = (text: string) => text.includes("kind: MutatingWebhookConfiguration");
-    await world.apply(rendered.split(/^---$/m).filter(isWebhook).join("---\n"));
+    if (isWide) {
+      const rendered = await world.helm("culvert-operator", values);
+      const isWebhook = (text: string) => text.includes("kind: MutatingWebhookConfiguration");
+      await world.apply(rendered.split(/^---$/m).filter(isWebhook).join("---\n"));
+    }
     await start();
     world.startKubelet();
-    const moved = stack.move();
-    const all = new Everything({ world, bind, cloudflare, relay, stack: moved, start });
+    const own = new AsyncDisposableStack();
+    const all = new Everything({ world, bind, cloudflare, relay, stack: own, start });
     await all.#putTunnels();
     await all.#putHub();
     await all.settle();
+    own.use(stack.move());
     return all;
   }
 

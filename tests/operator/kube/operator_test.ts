@@ -82,18 +82,6 @@ kubeTest(
   },
 );
 
-kubeTest("in namespaced mode Roles are enough, and no Secret is listed", async (kube) => {
-  await using world = await OperatorWorld.start(kube);
-  const values = ["--set", `watchNamespaces={${namespace}}`];
-  await world.startOperator(values, ["--watch-namespaces", namespace]);
-  world.startKubelet();
-  await world.putTunnel();
-  await world.condition(tunnels, "main", "Ready", "Ready");
-  const metrics = await world.metrics();
-  assert.doesNotMatch(metrics, /kube_requests_total.*code="403"/);
-  assert.doesNotMatch(metrics, /verb="(list|watch)",resource="secrets"/);
-});
-
 kubeTest("no object, log line or metric holds a token, whatever happens", async (kube) => {
   await using world = await OperatorWorld.start(kube);
   const operator = await world.startOperator();

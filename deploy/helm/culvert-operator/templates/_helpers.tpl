@@ -95,7 +95,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [clusterroles]
   resourceNames: {{ toJson .Values.agentClusterRoles }}
-  verbs: [get, bind]
+  verbs: [{{ if not (include "culvert-operator.namespaces" .) }}get, {{ end }}bind]
 {{- end }}
 
 {{/* What the operator works on, as a list; "true" where one is asked for. */}}
@@ -119,7 +119,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [culvert.dev]
   resources: [registrationtokens]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [culvert.dev]
   resources: [clusters/status, registrationtokens/status]
   verbs: [patch]
