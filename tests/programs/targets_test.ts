@@ -1,5 +1,6 @@
 /** What an agent makes of its file of targets: requests, TCP streams, changes. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { probeTargets } from "../../lib/runtime/deno/relay_fetch.ts";
 import { V2Relay } from "../peers/v2_relay.ts";
 import { eventually, untilEqual, untilSteady } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
@@ -57,6 +58,37 @@ Deno.test("an agent serves each of its targets by name, with its own credential 
     await untilEqual(() => setup.metric('culvert_agent_target_requests_total{target="app"}'), 1);
     await untilEqual(() => setup.metric('culvert_agent_target_requests_total{target="api"}'), 1);
     await untilEqual(() => setup.metric("agent_upstream_requests_total"), 2);
+  });
+});
+
+Deno.test("a relay that asks for what the table does not name gets forbidden, and nothing is dialed", async () => {
+  await using app = await startRawTarget(answering(ok200("app")));
+  await using canary = await startRawTarget(answering(ok200("canary")));
+  const [, port] = canary.address.split(":");
+  const targets = [{ name: "app", address: app.address }, {
+    name: "pg",
+    address: app.address,
+    kind: "tcp",
+  }];
+  await Setup.with(() => targets, async (setup) => {
+    const names = [
+      "canary",
+      canary.address,
+      `localhost:${port}`,
+      `[::1]:${port}`,
+      "",
+      "app.",
+      "App",
+    ];
+    for (const name of names) {
+      equal(await setup.ask(name), "forbidden", `a request for "${name}"`);
+      const end = await (await setup.dial(name, "PING")).outcome();
+      equal(end.kind === "error" && end.code, "forbidden", `a connection to "${name}"`);
+    }
+    // Nor does what a request itself says lead there.
+    const field = `X-Forwarded-Host: ${canary.address}`;
+    equal(await setup.ask("app", `http://${canary.address}/`, [field]), "200");
+    equal(canary.connections.length, 0);
   });
 });
 
@@ -405,6 +437,8 @@ Deno.test("the health listener tells which file was not taken and why, until one
     equal(now.hash, hash, "the file before is in use");
     match(now.refused.reason, /entry 1 \("web"\).*address/);
     match(now.refused.hash, /^[0-9a-f]{64}$/);
+    const [, host = "", port] = /^(.*):(\d+)$/.exec(agent.healthAddress)!;
+    deepEqual(await probeTargets(host, Number(port)), { hash, refused: now.refused });
     await Deno.writeTextFile(path, `${text}\n`);
     await eventually(async () => (await served()).refused === undefined, "the refusal to go");
   });
