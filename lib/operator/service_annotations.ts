@@ -8,6 +8,10 @@ import { bindingSpec } from "./api/tunnel_binding.ts";
 import type { Context } from "./context.ts";
 
 const prefix = "culvert.dev/";
+/** What a Service can say. A misspelled policy must not publish it under another one. */
+const known: ReadonlySet<string> = new Set(
+  ["tunnel", "hostname", "port", "path", "protocol", "policy"].map((name) => prefix + name),
+);
 
 /** Reconciles the bindings of Services. */
 export class ServiceAnnotations {
@@ -25,6 +29,10 @@ export class ServiceAnnotations {
       annotation(service, "tunnel") !== undefined;
     const there = world.get("bindings", bindingKey(key));
     if (!asksForOne) {
+      const [first] = service ? ownAnnotations(service).filter((name) => known.has(name)) : [];
+      if (first !== undefined && service!.metadata.deletionTimestamp === undefined) {
+        await this.#warn(service!, "InvalidAnnotation", `${first} needs ${prefix}tunnel`);
+      }
       const isOurs = there && isOfService(there) && (!service || isOwnedBy(there, service));
       if (!isOurs) return;
       const { name, namespace, uid = "" } = there.metadata;
@@ -74,6 +82,11 @@ function annotation({ metadata }: KubeObject, name: string): string | undefined 
   return text === "" ? undefined : text;
 }
 
+/** The names of annotations that are meant for this program. */
+function ownAnnotations({ metadata: { annotations = {} } }: KubeObject): string[] {
+  return Object.keys(annotations).filter((name) => name.startsWith(prefix));
+}
+
 /** The name of a Service's binding. */
 export function bindingName(service: string): string {
   return `service-${service}`;
@@ -104,6 +117,10 @@ export function serviceOfBinding({ metadata }: KubeObject): string | undefined {
 
 /** What the annotations ask for, or what is wrong with them. */
 function specOf(service: KubeObject): unknown | string {
+  const unknown = ownAnnotations(service).find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    return `There is no annotation ${unknown}; there are ${[...known].join(", ")}`;
+  }
   const hostnames = (annotation(service, "hostname") ?? "").split(",").map((name) => name.trim())
     .filter((name) => name !== "");
   if (hostnames.length === 0) {

@@ -456,6 +456,87 @@ Deno.test("annotations of a Service make a binding that it owns, and the Service
   assert.equal(cluster.relay.services.size, 0);
 });
 
+Deno.test("each annotation of a Service gets into its binding", async () => {
+  const cluster = new Cluster();
+  const of = (more: Record<string, string>, name = "web") => {
+    const annotations = Object.entries({ tunnel: "home", hostname: "a.example.com", ...more })
+      .map(([key, value]) => [`culvert.dev/${key}`, value]);
+    cluster.putService(name, {
+      annotations: Object.fromEntries(annotations),
+      spec: { ports: [{ name: "http", port: 80 }, { name: "admin", port: 9000 }] },
+    });
+  };
+  const expected = {
+    tunnelRef: { kind: "Tunnel", name: "home" },
+    routes: [{
+      name: "service",
+      hostnames: ["a.example.com"],
+      backend: { service: { name: "web", port: "admin" } },
+    }],
+  };
+  const [main] = expected.routes;
+  const backend = (port: unknown) => ({ backend: { service: { name: "web", port } } });
+  const cases: [Record<string, string>, unknown, unknown][] = [
+    [{ port: "admin" }, expected.tunnelRef, main],
+    [{ port: "9000" }, expected.tunnelRef, { ...main, ...backend(9000) }],
+    [
+      { port: "admin", hostname: "b.example.com , *.b.example.com" },
+      expected.tunnelRef,
+      { ...main, hostnames: ["b.example.com", "*.b.example.com"] },
+    ],
+    [
+      { port: "admin", tunnel: "infra/edge" },
+      { kind: "Tunnel", name: "edge", namespace: "infra" },
+      main,
+    ],
+    [
+      { port: "admin", tunnel: "ClusterTunnel/shared" },
+      { kind: "ClusterTunnel", name: "shared" },
+      main,
+    ],
+    [{ port: "admin", protocol: "https" }, expected.tunnelRef, { ...main, protocol: "https" }],
+    [{ port: "admin", policy: "staff" }, expected.tunnelRef, { ...main, policy: "staff" }],
+  ];
+  await using _ = cluster.start();
+  for (const [annotations, tunnelRef, only] of cases) {
+    of(annotations);
+    const find = () => cluster.kube.read(tunnelBindings, "apps", "service-web")?.["spec"];
+    await eventually(
+      () =>
+        JSON.stringify(sorted(find())) === JSON.stringify(sorted({ tunnelRef, routes: [only] })),
+      () => `the binding of ${JSON.stringify(annotations)}; it is ${JSON.stringify(find())}`,
+    );
+  }
+});
+
+/** With keys in one order. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).sort(([one], [other]) => one < other ? -1 : 1);
+  return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]));
+}
+
+Deno.test("a misspelled annotation of a Service publishes nothing, and one without a tunnel says so", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.ready();
+  const said = (name: string) =>
+    cluster.kube.all(events).filter(({ regarding }) =>
+      (regarding as { name: string }).name === name
+    ).map(({ note }) => String(note));
+  const hostname = { "culvert.dev/hostname": "a.example.com" };
+  cluster.putService("typo", {
+    annotations: { ...hostname, "culvert.dev/tunnel": "home", "culvert.dev/polcy": "staff" },
+  });
+  cluster.putService("alone", { annotations: hostname });
+  await eventually(() => said("typo").length + said("alone").length === 2, "two Events");
+  assert.match(said("typo")[0]!, /^There is no annotation culvert\.dev\/polcy; there are /);
+  assert.deepEqual(said("alone"), ["culvert.dev/hostname needs culvert.dev/tunnel"]);
+  assert.equal(cluster.kube.read(tunnelBindings, "apps", "service-typo"), undefined);
+});
+
 Deno.test("wrong annotations are one Event, and take over nobody's binding", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();
