@@ -11,7 +11,7 @@ import {
 } from "./options/options.ts";
 import { operatorProgram, type operatorTable } from "./tables/operator.ts";
 
-const composed = ["kubeconfig", "namespace", "watchNamespaces"] as const;
+const composed = ["kubeconfig", "namespace", "watchNamespaces", "agentClusterRoles"] as const;
 
 type PlainOptions = SetValues<Omit<OptionValues<typeof operatorTable>, typeof composed[number]>>;
 
@@ -22,6 +22,8 @@ export interface OperatorOptions extends PlainOptions {
   readonly namespace: string;
   /** Empty for all. */
   readonly watchNamespaces: readonly string[];
+  /** The ClusterRoles that agents' ServiceAccounts may be bound to. */
+  readonly agentClusterRoles: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -52,6 +54,7 @@ export function operatorOptionsOf(
     connection,
     namespace: values.namespace ?? connection.namespace,
     watchNamespaces: [...new Set(values.watchNamespaces ?? [])],
+    agentClusterRoles: values.agentClusterRoles ?? [],
     warnings,
   });
 }

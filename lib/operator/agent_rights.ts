@@ -54,7 +54,15 @@ export class AgentRights {
     this.#context = context;
   }
 
-  /** Binds the role that the spec names. Before, the status has to say that there may be a binding. */
+  /**
+   * Whether tunnels may name a role. RBAC alone does not tell: the operator may also bind roles whose
+   * rights it has itself.
+   */
+  permits(clusterRole: string): boolean {
+    return this.#context.settings.agentClusterRoles.includes(clusterRole);
+  }
+
+  /** Binds the role that the spec names, which must be permitted. Before, the status has to say that there may be a binding. */
   async ensure(tunnel: ReadableTunnel, clusterRole: string): Promise<Verdict> {
     try {
       if (tunnel.spec.kubernetesApi?.serviceAccountName === undefined) {
@@ -68,19 +76,18 @@ export class AgentRights {
     } catch (error) {
       if (error instanceof NotOurs) return no("Conflict", error.message);
       if (!isForbidden(error)) throw error;
-      const message = `The operator may not bind ClusterRole ${clusterRole}; ` +
-        "agentClusterRoles of its chart must have it";
-      return no("Forbidden", message);
+      return notPermitted(clusterRole);
     }
   }
 
-  /** Takes away what the spec does not ask for any more. @returns why it could not */
+  /** Takes away what the spec does not ask for any more, or may not. @returns why it could not */
   async withdraw(tunnel: ReadableTunnel): Promise<Verdict | undefined> {
     const { clusterRole, serviceAccountName } = tunnel.spec.kubernetesApi ?? {};
+    const isPermitted = clusterRole !== undefined && this.permits(clusterRole);
     const { resource, ...at } = bindingPath(tunnel);
     const account = { namespace: tunnel.home, name: namesOf(tunnel).agent };
     try {
-      if (clusterRole === undefined) await this.#delete(tunnel, resource, at);
+      if (!isPermitted) await this.#delete(tunnel, resource, at);
       if (clusterRole === undefined || serviceAccountName !== undefined) {
         await this.#delete(tunnel, serviceAccounts, account);
       }
@@ -123,6 +130,13 @@ export class AgentRights {
     if (!there || !isOwnedBy(there, tunnel)) return;
     await this.#context.client.delete(resource, at, there.metadata.uid!);
   }
+}
+
+/** What a tunnel is told whose role may not be bound. */
+export function notPermitted(clusterRole: string): Verdict {
+  const message = `The operator may not bind ClusterRole ${clusterRole}; ` +
+    "agentClusterRoles of its chart (--agent-cluster-roles) must have it";
+  return no("Forbidden", message);
 }
 
 function isForbidden(error: unknown): boolean {

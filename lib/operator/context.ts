@@ -22,6 +22,8 @@ export interface OperatorSettings {
   readonly namespace: string;
   readonly idPrefix: string;
   readonly agentImage: string;
+  /** The ClusterRoles that agents' ServiceAccounts may be bound to. */
+  readonly agentClusterRoles: readonly string[];
   /** Whether Tunnels' status says what is added to pods, for a MutatingAdmissionPolicy. */
   readonly hasInjectionPolicy?: boolean;
   /** How often what is at relays and in DNS is looked at again. */

@@ -3,7 +3,7 @@ import { isConflict, isNamespaceTerminating, isPermanent } from "../kube/errors.
 import { secrets } from "../kube/resources.ts";
 import { messageOf } from "../message_of.ts";
 import { apiServerTarget, entrySecret, type ReadableTunnel } from "./agent_objects.ts";
-import { AgentRights } from "./agent_rights.ts";
+import { AgentRights, notPermitted } from "./agent_rights.ts";
 import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agent_tokens.ts";
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
@@ -172,10 +172,13 @@ export class TunnelReconciler {
   async #grant(tunnel: ReadableTunnel, progress: Progress): Promise<void> {
     const { kubernetesApi: { clusterRole } = {} } = tunnel.spec;
     if (clusterRole === undefined) return;
-    await this.#statuses.record(tunnel, { clusterRole });
+    const isPermitted = this.#rights.permits(clusterRole);
+    if (isPermitted) await this.#statuses.record(tunnel, { clusterRole });
     progress.verdicts = {
       ...progress.verdicts,
-      ClusterRoleBound: await this.#rights.ensure(tunnel, clusterRole),
+      ClusterRoleBound: isPermitted
+        ? await this.#rights.ensure(tunnel, clusterRole)
+        : notPermitted(clusterRole),
     };
   }
 
@@ -183,8 +186,9 @@ export class TunnelReconciler {
   async #withdraw(tunnel: ReadableTunnel, progress: Progress): Promise<void> {
     if (tunnel.status.clusterRole === undefined) return;
     const fault = await this.#rights.withdraw(tunnel);
+    const { clusterRole } = tunnel.spec.kubernetesApi ?? {};
     if (fault) progress.verdicts = { ...progress.verdicts, ClusterRoleBound: fault };
-    else if (tunnel.spec.kubernetesApi?.clusterRole === undefined) {
+    else if (clusterRole === undefined || !this.#rights.permits(clusterRole)) {
       progress.status = { ...progress.status, clusterRole: undefined };
     }
   }

@@ -114,7 +114,8 @@ Deno.test("a role that the operator may not bind, or that is not there, is a con
   const { message } = await cluster.condition(tunnels, "home", "ClusterRoleBound", "Forbidden");
   assert.equal(
     message,
-    "The operator may not bind ClusterRole view; agentClusterRoles of its chart must have it",
+    "The operator may not bind ClusterRole view; agentClusterRoles of its chart " +
+      "(--agent-cluster-roles) must have it",
   );
   await cluster.condition(tunnels, "home", "RoutesProgrammed", "Programmed");
   await cluster.condition(tunnels, "home", "Ready", "Forbidden");
@@ -122,6 +123,24 @@ Deno.test("a role that the operator may not bind, or that is not there, is a con
   await cluster.ready();
   cluster.putTunnel({ kubernetesApi: { clusterRole: "none" } });
   await cluster.condition(tunnels, "home", "ClusterRoleBound", "ClusterRoleMissing");
+});
+
+Deno.test("a role that the operator's list has not is not bound, and one that leaves the list is taken away", async () => {
+  const cluster = newCluster();
+  cluster.putTunnel({ kubernetesApi: { clusterRole: "view" } });
+  {
+    await using _ = cluster.start({ settings: { agentClusterRoles: [] } });
+    await cluster.condition(tunnels, "home", "ClusterRoleBound", "Forbidden");
+    assert.equal(cluster.kube.requests.some(({ path }) => path.includes("rbac")), false);
+  }
+  {
+    await using _ = cluster.start();
+    await cluster.ready();
+    assert.ok(binds(cluster, "view", "home-agent"));
+  }
+  await using _ = cluster.start({ settings: { agentClusterRoles: ["edit"] } });
+  await cluster.condition(tunnels, "home", "ClusterRoleBound", "Forbidden");
+  await eventually(() => cluster.kube.all(roleBindings).length === 0, "the binding to go");
 });
 
 Deno.test("a Tunnel without a clusterRole needs no right to look at bindings", async () => {

@@ -130,6 +130,7 @@ export class Cluster {
         namespace: "ops",
         idPrefix: "",
         agentImage: "culvert-agent:test",
+        agentClusterRoles: ["view", "edit", "none"],
         resyncMs: 3_600_000,
         checkMs: 20,
         orphanMs: 600_000,

@@ -167,18 +167,34 @@ Deno.test("a token's Secret that is deleted is made anew; the relay knows the di
 
 Deno.test("an id of another owner is a conflict: nothing is made or taken over, and it heals", async () => {
   const cluster = new Cluster();
-  cluster.relay.clusters.set("apps-home", { owner: "somebody", tokens: [] });
+  const theirs = { owner: "somebody", tokens: [] };
+  cluster.relay.clusters.set("apps-home", theirs);
   cluster.putTunnel();
   await using _ = cluster.start();
   await cluster.condition(tunnels, "home", "Registered", "Conflict");
   assert.equal(cluster.kube.read(deployments, "apps", "home-agent"), undefined);
-  assert.equal(cluster.relay.clusters.get("apps-home")!["owner"], "somebody");
+  const reads = cluster.kube.requests.length;
+  await eventually(() => cluster.kube.requests.length > reads + 30, "several looks");
+  assert.deepEqual(cluster.relay.clusters.get("apps-home"), theirs);
+  await eventually(() => cluster.relay.watches.size === 1, "the watch");
+  cluster.relay.lose("clusters", "apps-home");
+  await cluster.ready();
+  assert.notEqual(cluster.relay.clusters.get("apps-home")!["owner"], "somebody");
+});
+
+Deno.test("a Tunnel in conflict that is deleted leaves the other owner's entry", async () => {
+  const cluster = new Cluster();
+  const theirs = { owner: "somebody", tokens: [] };
+  cluster.relay.clusters.set("apps-home", theirs);
+  cluster.putTunnel();
+  await using _ = cluster.start();
+  await cluster.condition(tunnels, "home", "Registered", "Conflict");
   cluster.kube.remove(tunnels, "apps", "home");
   await eventually(
     () => cluster.kube.read(tunnels, "apps", "home") === undefined,
     "the Tunnel to go",
   );
-  assert.equal(cluster.relay.clusters.get("apps-home")!["owner"], "somebody");
+  assert.deepEqual(cluster.relay.clusters.get("apps-home"), theirs);
 });
 
 Deno.test("an object of somebody else's with a name that is needed stays as it is", async () => {

@@ -46,6 +46,14 @@ const objectName: Kind<string> = {
   ),
 };
 
+const clusterRole: Kind<string> = {
+  placeholder: "NAME",
+  schema: parsedBy(
+    (text) => /^[A-Za-z0-9](?:[A-Za-z0-9:._-]{0,251}[A-Za-z0-9])?$/.test(text) ? text : undefined,
+    "must be the name of a ClusterRole",
+  ),
+};
+
 const apiUrl: Kind<URL> = {
   placeholder: "URL",
   schema: parsedBy(
@@ -111,6 +119,19 @@ export const operatorTable = {
     chart: {
       name: "watchNamespaces",
       note: "The chart then makes Roles in these namespaces instead of ClusterRoles.",
+    },
+  },
+  agentClusterRoles: {
+    name: "agent-cluster-roles",
+    env: "AGENT_CLUSTER_ROLES",
+    group: "Kubernetes",
+    kind: listOf(clusterRole),
+    description:
+      "ClusterRoles that `kubernetesApi.clusterRole` of Tunnels may name; whoever may create Tunnels in a namespace can have them there, and whoever may create ClusterTunnels, in the whole cluster",
+    see: "operator.md#rights",
+    chart: {
+      name: "agentClusterRoles",
+      note: "The chart then lets the operator bind these, and no others.",
     },
   },
   controllers: {

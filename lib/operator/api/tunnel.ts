@@ -12,12 +12,14 @@ import {
   withRules,
 } from "./schema.ts";
 
+const roleName = z.string().min(1).max(253).regex(/^[A-Za-z0-9]([A-Za-z0-9:._-]*[A-Za-z0-9])?$/);
+
 const kubernetesApi = withRules(
   z.object({
     serviceAccountName: objectName.optional().describe(
       "The ServiceAccount as which callers of the tunnel reach the API server; without it, the operator makes one",
     ),
-    clusterRole: objectName.optional().describe(
+    clusterRole: roleName.optional().describe(
       "A ClusterRole that the ServiceAccount is bound to: in the Tunnel's namespace, or in the whole cluster for a ClusterTunnel",
     ),
   }),

@@ -128,6 +128,7 @@ export class OperatorWorld implements AsyncDisposable {
     args: readonly string[] = [],
   ): Promise<Program> {
     const rendered = await this.helm("culvert-operator", values);
+    const roles = /"--agent-cluster-roles=.*"/.exec(rendered)?.[0];
     const rights = rendered.split(/^---$/m).filter((text) =>
       /^kind: (\w*Role|ServiceAccount)/m.test(text)
     );
@@ -135,7 +136,7 @@ export class OperatorWorld implements AsyncDisposable {
     const kubeconfig = await this.#operatorKubeconfig();
     this.operator = Program.start("operator.ts", [
       ...["--kubeconfig", kubeconfig, "--namespace", "culvert", "--log-format", "json"],
-      ...["--health-addr", "127.0.0.1:0", ...args],
+      ...["--health-addr", "127.0.0.1:0", ...roles ? [JSON.parse(roles)] : [], ...args],
     ]);
     await this.operator.waitForLog(({ message }) => message === "Leads", { timeoutMs: patienceMs });
     return this.operator;
@@ -262,8 +263,10 @@ export class OperatorWorld implements AsyncDisposable {
 
   async #sync(deployment: KubeObject): Promise<void> {
     const { name, namespace = "", generation, uid = "" } = deployment.metadata;
-    const { template } = deployment["spec"] as { template: PodTemplate };
-    const [container] = template.spec.containers;
+    const { template, replicas } = deployment["spec"] as {
+      template: PodTemplate;
+      replicas: number;
+    };
     const routes = template.spec.volumes.find(({ configMap }) => configMap)?.configMap?.name ?? "";
     const { data } = await this.client.get(configMaps, { namespace, name: routes }) as unknown as {
       data: Record<string, string>;
@@ -273,44 +276,68 @@ export class OperatorWorld implements AsyncDisposable {
     for (const [file, text] of Object.entries(data)) await replaceFile(`${folder}/${file}`, text);
     await this.#mountSecrets(template, namespace, folder);
     const print = createHash("sha256").update(JSON.stringify(template)).digest("hex").slice(0, 8);
-    const pod = `${name}-${print}`;
-    if (!this.#agents.has(pod)) {
-      await this.#replaceAgents(namespace);
-      const args = container!.args.map((arg) =>
-        arg.replace("/etc/culvert/targets", folder).replace("=/etc/culvert/", `=${folder}/`)
-      );
-      await this.client.create(pods, {
-        metadata: {
-          ...template.metadata,
-          name: pod,
-          namespace,
-          ownerReferences: [{ apiVersion: "apps/v1", kind: "Deployment", name, uid }],
-        },
-        spec: { containers: [{ name: "agent", image: container!.image }] },
-      });
-      this.#agents.set(pod, Program.start("agent.ts", args));
+    const names = Array.from({ length: replicas }, (_, index) => `${name}-${print}-${index}`);
+    await this.#stopAgents(namespace, (pod) => pod.startsWith(`${name}-`) && !names.includes(pod));
+    let ready = 0;
+    for (const [index, pod] of names.entries()) {
+      const at = { name: pod, namespace, ip: `127.0.0.${index + 1}` };
+      if (!this.#agents.has(pod)) await this.#startAgent(deployment, template, folder, at);
+      if (await this.#probe(at)) ready++;
     }
-    const { healthPort } = this;
-    const isReady = await fetch(`http://127.0.0.1:${healthPort}/readyz`).then(
+    const status = {
+      observedGeneration: generation,
+      ...{ replicas, updatedReplicas: replicas, readyReplicas: ready, availableReplicas: ready },
+    };
+    await this.client.apply(deployments, { metadata: { name, namespace }, status }, "status");
+  }
+
+  async #startAgent(
+    { metadata: { name, uid = "" } }: KubeObject,
+    { metadata, spec }: PodTemplate,
+    folder: string,
+    pod: Pod,
+  ): Promise<void> {
+    const [container] = spec.containers;
+    const args = container!.args.map((arg) =>
+      arg.replace("/etc/culvert/targets", folder).replace("=/etc/culvert/", `=${folder}/`)
+        // Pods have addresses of their own.
+        .replace(/^--health-addr=:/, `--health-addr=${pod.ip}:`)
+    );
+    const env: Record<string, string> = {};
+    for (const { name, valueFrom: { secretKeyRef } = {} } of container!.env ?? []) {
+      if (!secretKeyRef) continue;
+      const at = { namespace: pod.namespace, name: secretKeyRef.name };
+      const { data } = await this.client.get(secrets, at) as { data?: Record<string, string> };
+      env[name] = atob(data?.[secretKeyRef.key] ?? "");
+    }
+    await this.client.create(pods, {
+      metadata: {
+        ...metadata,
+        ...{ name: pod.name, namespace: pod.namespace },
+        ownerReferences: [{ apiVersion: "apps/v1", kind: "Deployment", name, uid }],
+      },
+      spec: { containers: [{ name: "agent", image: container!.image }] },
+    });
+    this.#agents.set(pod.name, Program.start("agent.ts", args, env));
+  }
+
+  /** Writes down whether an agent is ready. */
+  async #probe({ name, namespace, ip }: Pod): Promise<boolean> {
+    const isReady = await fetch(`http://${ip}:${this.healthPort}/readyz`).then(
       async (response) => {
         await response.text();
         return response.ok;
       },
       () => false,
     );
-    const ready = isReady ? 1 : 0;
-    const status = {
-      observedGeneration: generation,
-      ...{ replicas: 1, updatedReplicas: 1, readyReplicas: ready, availableReplicas: ready },
-    };
-    await this.client.apply(deployments, { metadata: { name, namespace }, status }, "status");
     await this.client.apply(pods, {
-      metadata: { name: pod, namespace },
+      metadata: { name, namespace },
       status: {
-        ...{ phase: "Running", podIP: "127.0.0.1", podIPs: [{ ip: "127.0.0.1" }] },
+        ...{ phase: "Running", podIP: ip, podIPs: [{ ip }] },
         conditions: [{ type: "Ready", status: isReady ? "True" : "False" }],
       },
     }, "status");
+    return isReady;
   }
 
   /** Each in a folder of its own, as the Deployment's containers have them below /etc/culvert. */
@@ -343,8 +370,9 @@ export class OperatorWorld implements AsyncDisposable {
     }
   }
 
-  async #replaceAgents(namespace: string): Promise<void> {
+  async #stopAgents(namespace: string, isUnwanted: (pod: string) => boolean): Promise<void> {
     for (const [name, program] of this.#agents) {
+      if (!isUnwanted(name)) continue;
       await program.stop();
       this.#agents.delete(name);
       const pod = await this.client.find(pods, { namespace, name });
@@ -428,12 +456,25 @@ export class OperatorWorld implements AsyncDisposable {
   }
 }
 
+/** A pod that stands for one agent. */
+interface Pod {
+  readonly name: string;
+  readonly namespace: string;
+  readonly ip: string;
+}
+
 interface PodTemplate {
   readonly metadata: KubeObject["metadata"];
   readonly spec: {
     readonly containers: readonly {
       readonly image: string;
       readonly args: readonly string[];
+      readonly env?: readonly {
+        readonly name: string;
+        readonly valueFrom?: {
+          readonly secretKeyRef?: { readonly name: string; readonly key: string };
+        };
+      }[];
     }[];
     readonly volumes: readonly {
       readonly name: string;

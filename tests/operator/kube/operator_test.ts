@@ -145,6 +145,29 @@ const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
       }),
     /endpoint must begin with https:\/\//,
   ],
+  "a client certificate without TLS": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: { relay: object } };
+      return tunnelOf({ ...spec, relay: { ...spec.relay, clientCertRef: { name: "tls" } } });
+    },
+    /relay.clientCertRef needs a relay.url that begins with wss:\/\//,
+  ],
+  "a client certificate for an API without TLS": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
+      const { api } = spec.relay["registration"] as { api: object };
+      const registration = { api: { ...api, clientCertRef: { name: "tls" } } };
+      return tunnelOf({ ...spec, relay: { ...spec.relay, registration } });
+    },
+    /clientCertRef needs an endpoint that begins with https:\/\//,
+  ],
+  "an API server that nobody may use": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: object };
+      return tunnelOf({ ...spec, kubernetesApi: {} });
+    },
+    /kubernetesApi must have serviceAccountName, clusterRole, or both/,
+  ],
   "a selector without its mode": [
     (world) => {
       const { spec } = world.tunnel() as unknown as { spec: object };

@@ -6,6 +6,7 @@ extraArgs, which name an option themselves, win. */}}
 {{- $extraArgs := .Values.extraArgs }}
 {{- range list
   (list "watch-namespaces" .Values.watchNamespaces)
+  (list "agent-cluster-roles" .Values.agentClusterRoles)
   (list "controllers" .Values.controllers)
   (list "id-prefix" .Values.idPrefix)
   (list "resync" .Values.resync)

@@ -87,6 +87,7 @@ export function makeOperator(
       namespace,
       idPrefix: options.idPrefix ?? "",
       agentImage: options.agentImage,
+      agentClusterRoles: options.agentClusterRoles,
       hasInjectionPolicy: options.injection === "policy",
       resyncMs: options.resyncMs,
       ...{ checkMs, orphanMs },

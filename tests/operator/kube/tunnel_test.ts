@@ -1,0 +1,181 @@
+/** Tunnels on a real API server, with real agents: scale, edits by hand, a proxy, rights. */
+import assert from "node:assert/strict";
+import {
+  deployments,
+  pods,
+  type Resource,
+  roleBindings,
+  secrets,
+} from "../../../lib/kube/resources.ts";
+import { run } from "../../e2e/command.ts";
+import { ConnectProxy } from "../../support/connect_proxy.ts";
+import { eventually } from "../../support/deadline.ts";
+import { namespace, OperatorWorld, patienceMs, tunnels } from "./cluster.ts";
+import { kubeTest, type OwnKube } from "./own_kube.ts";
+
+const autoscalers: Resource = {
+  ...{ group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler" },
+  ...{ plural: "horizontalpodautoscalers", isNamespaced: true },
+};
+const main = { namespace, name: "main" };
+const agent = { namespace, name: "main-agent" };
+
+async function statusOf({ client }: OperatorWorld): Promise<Record<string, unknown>> {
+  return (await client.get(tunnels, main))["status"] as Record<string, unknown>;
+}
+
+/** Waits until so many agents are connected, as the relay and the Tunnel's status have it. */
+async function connected(world: OperatorWorld, count: number): Promise<void> {
+  let seen = "";
+  await eventually(
+    async () => {
+      const { replicas, connectedAgents } = await statusOf(world);
+      const { items = [] } = JSON.parse((await world.admin("clusters/apps-main/sessions")).text);
+      seen = JSON.stringify([replicas, connectedAgents, items.length]);
+      return seen === JSON.stringify([count, count, count]);
+    },
+    () => `${count} agents; replicas, connectedAgents and sessions are ${seen}`,
+    patienceMs,
+  );
+}
+
+async function kubectl(kube: OwnKube, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run("kubectl", ["--kubeconfig", kube.kubeconfig, ...args]);
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+kubeTest("kubectl scale and a HorizontalPodAutoscaler change a Tunnel's agents", async (kube) => {
+  await using world = await OperatorWorld.start(kube);
+  await world.startOperator();
+  world.startKubelet();
+  await world.putTunnel();
+  await world.condition(tunnels, "main", "Ready", "Ready");
+  await connected(world, 1);
+  await kubectl(kube, "-n", namespace, "scale", "tunnels.culvert.dev/main", "--replicas=3");
+  await connected(world, 3);
+  const { selector } = await statusOf(world);
+  const { items } = await world.client.list(pods, { namespace, labelSelector: String(selector) });
+  assert.equal(items.length, 3, "the selector is that of the agents' pods");
+
+  kube.startControllers(["horizontal-pod-autoscaler-controller"]);
+  await world.client.create(autoscalers, {
+    metadata: { name: "main", namespace },
+    spec: {
+      scaleTargetRef: { apiVersion: "culvert.dev/v1alpha1", kind: "Tunnel", name: "main" },
+      ...{ minReplicas: 4, maxReplicas: 5 },
+    },
+  });
+  await connected(world, 4);
+  await world.condition(tunnels, "main", "Ready", "Ready");
+});
+
+kubeTest("what is edited by hand comes back, and other managers' fields stay", async (kube) => {
+  await using world = await OperatorWorld.start(kube);
+  await world.startOperator();
+  await world.putTunnel();
+  const read = async () =>
+    (await world.client.get(deployments, agent)) as unknown as {
+      metadata: { labels: Record<string, string>; annotations: Record<string, string> };
+      spec: {
+        minReadySeconds?: number;
+        template: { spec: { containers: { image: string }[] } };
+      };
+    };
+  await eventually(
+    async () => await world.client.find(deployments, agent) !== undefined,
+    "the Deployment",
+    patienceMs,
+  );
+  const before = await read();
+  const { client: other, close } = kube.client({ fieldManager: "somebody" });
+  await other.merge(deployments, agent, {
+    metadata: { annotations: { "example.com/note": "theirs" } },
+    spec: { minReadySeconds: 1 },
+  });
+  const { image } = before.spec.template.spec.containers[0]!;
+  await kubectl(kube, "-n", namespace, "set", "image", "deployment/main-agent", "agent=other:1");
+  await kubectl(
+    kube,
+    "-n",
+    namespace,
+    "label",
+    "--overwrite",
+    "deployment/main-agent",
+    "culvert.dev/tunnel=x",
+  );
+  close();
+  await eventually(
+    async () => {
+      const { metadata, spec } = await read();
+      return metadata.labels["culvert.dev/tunnel"] === "main" &&
+        spec.template.spec.containers[0]!.image === image;
+    },
+    "label and image to come back",
+    patienceMs,
+  );
+  const { metadata, spec } = await read();
+  assert.equal(metadata.annotations["example.com/note"], "theirs");
+  assert.equal(spec.minReadySeconds, 1);
+});
+
+kubeTest(
+  "agents and operator reach the relay through a proxy, whose password nothing shows",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const password = "proxy-password-0123456789";
+    const authorization = `Basic ${btoa(`user:${password}`)}`;
+    const upstream = new URL(world.relay.connectUrl).host;
+    await using agents = await ConnectProxy.start({ upstream, authorization });
+    await world.client.create(secrets, {
+      metadata: { name: "way-out", namespace },
+      stringData: { proxy: `http://user:${password}@${agents.address}` },
+    });
+    const operator = await world.startOperator();
+    world.startKubelet();
+    const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
+    await world.putTunnel({
+      relay: {
+        ...spec.relay,
+        url: "ws://relay.test:8443/connect",
+        proxyRef: { name: "way-out" },
+      },
+    });
+    await world.condition(tunnels, "main", "Ready", "Ready");
+    assert.match(agents.heads[0]!, /^CONNECT relay\.test:8443 /);
+    const objects = await kube.everything();
+    const text = objects + await world.metrics() + operator.logText() + world.agentLogs();
+    for (const secret of [password, btoa(`user:${password}`)]) {
+      assert.equal(text.includes(secret), false);
+    }
+  },
+);
+
+kubeTest(
+  "the chart's agentClusterRoles are what a Tunnel's ServiceAccount can be bound to",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    for (const role of ["seer", "other"]) {
+      await kubectl(kube, "create", "clusterrole", role, "--verb=get", "--resource=pods");
+    }
+    await world.startOperator(["--set", "agentClusterRoles={seer}"]);
+    await world.putTunnel({ kubernetesApi: { clusterRole: "seer" } });
+    await world.condition(tunnels, "main", "ClusterRoleBound", "Bound");
+    const may = async (verb: string) => {
+      const account = `--as=system:serviceaccount:${namespace}:main-agent`;
+      const args = ["auth", "can-i", verb, "pods", "-n", namespace, account];
+      const { stdout } = await run("kubectl", ["--kubeconfig", kube.kubeconfig, ...args]);
+      return stdout.trim();
+    };
+    await eventually(async () => await may("get") === "yes", "the right", patienceMs);
+    await world.putTunnel({ kubernetesApi: { clusterRole: "other" } });
+    await world.condition(tunnels, "main", "ClusterRoleBound", "Forbidden");
+    await world.putTunnel();
+    await eventually(
+      async () => await world.client.find(roleBindings, agent) === undefined,
+      "the binding to go",
+      patienceMs,
+    );
+    await eventually(async () => await may("get") === "no", "the right to go", patienceMs);
+  },
+);
