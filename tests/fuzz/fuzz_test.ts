@@ -1,6 +1,7 @@
 /** That the fuzzer finds what is there, says how to see it again, and nothing else. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
+import { admissionTargets } from "./admission.ts";
 import { bodyTargets } from "./bodies.ts";
 import { clientHelloTargets } from "./client_hellos.ts";
 import { dnsAnswerTargets } from "./dns_answers.ts";
@@ -37,6 +38,7 @@ Deno.test("fuzz tries every target and finds nothing in this revision", async ()
     ...sessionTargets,
     ...signInTargets,
     ...dnsAnswerTargets,
+    ...admissionTargets,
   ];
   const lines: string[] = [];
   const report = (line: string) => void lines.push(line);

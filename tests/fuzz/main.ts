@@ -1,5 +1,6 @@
 /** `deno task fuzz`: what reads peers' bytes, under whatever bytes. See `--help`. */
 import { parseArgs } from "node:util";
+import { admissionTargets } from "./admission.ts";
 import { bodyTargets } from "./bodies.ts";
 import { clientHelloTargets } from "./client_hellos.ts";
 import { dnsAnswerTargets } from "./dns_answers.ts";
@@ -15,8 +16,8 @@ import { signInTargets } from "./sign_in.ts";
 const HELP = `Usage: deno task fuzz [options]
 
 Feeds generated input to what reads peers' bytes: the frame decoder, the reader of heads, the scanner
-of chunks, what proxies and TLS clients send first, sessions, sign-in, and name servers' answers.
-Targets take turns of 10 s; each round has the next seed.
+of chunks, what proxies and TLS clients send first, sessions, sign-in, name servers' answers, and
+the webhook's reviews. Targets take turns of 10 s; each round has the next seed.
 
 Options:
   --minutes N          How long it runs (default 10; fractions are fine)
@@ -40,6 +41,7 @@ const targets = [
   ...sessionTargets,
   ...signInTargets,
   ...dnsAnswerTargets,
+  ...admissionTargets,
 ];
 const names = targets.map(({ name }) => name);
 
