@@ -53,6 +53,8 @@ export class Leader {
   /** Whether it was, from one that may not know yet. */
   #hasOusted = false;
   #keepMs = 0;
+  /** Who held the Lease when it was last read, if it was another. */
+  #other: string | undefined;
   #seen: { readonly version: string; readonly atMs: number; readonly isFree: boolean } | undefined;
 
   constructor(options: LeaderOptions) {
@@ -98,7 +100,9 @@ export class Leader {
     lost.abort();
     await acting;
     if (signal.aborted) return await this.#release();
-    log.warn("Leads no longer: the Lease was not renewed in time", { identity });
+    if (this.#other === undefined) {
+      log.warn("Leads no longer: the Lease was not renewed in time", { identity });
+    } else log.warn("Leads no longer: another holds the Lease", { identity, holder: this.#other });
   }
 
   /** When the signal is aborted, others do not get the Lease before this time is over. */
@@ -122,6 +126,7 @@ export class Leader {
     const beganMs = performance.now();
     try {
       const lease = await this.#read();
+      this.#other = lease && this.#isHeldByOther(lease) ? specOf(lease).holderIdentity : undefined;
       if (lease && !this.#mayTake(lease)) {
         this.#renewedMs = -Infinity;
         return false;

@@ -14,8 +14,9 @@ function candidate(
   timing = { leaseMs: 60_000, renewDeadlineMs: 50_000, retryMs: 10 },
   takesOver = false,
 ) {
+  const log = keptLog();
   const leader = new Leader({
-    ...{ client, namespace: "ops", name: "lock", identity, timing, takesOver, log: keptLog() },
+    ...{ client, namespace: "ops", name: "lock", identity, timing, takesOver, log },
   });
   const stop = new AbortController();
   const terms: AbortSignal[] = [];
@@ -25,6 +26,7 @@ function candidate(
   });
   return {
     leader,
+    log,
     terms,
     async stop() {
       stop.abort();
@@ -84,6 +86,10 @@ Deno.test("who takes the Lease over acts after the one before has stopped, and k
   await eventually(() => drain.terms.length === 1, "the other to lead");
   assert.equal(one.terms[0]!.aborted, true);
   assert.equal(one.leader.leads, false);
+  await eventually(
+    () => one.log.lines.some((line) => /another holds the Lease.*"holder":"drain"/.test(line)),
+    "it to say who holds the Lease",
+  );
   drain.leader.keep(3_600_000);
   await drain.stop();
   const { spec } = kube.read(leases, "ops", "lock") as unknown as { spec: Record<string, unknown> };

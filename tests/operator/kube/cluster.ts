@@ -505,7 +505,8 @@ export const accessPolicies = kind("AccessPolicy", "accesspolicies");
 export const tunnelBindings = kind("TunnelBinding", "tunnelbindings");
 
 async function must(program: string, args: readonly string[], stdin = ""): Promise<string> {
-  const { code, stdout, stderr } = await run(program, args, { stdin, env: tools });
+  const options = { stdin, env: tools, timeoutMs: patienceMs };
+  const { code, stdout, stderr } = await run(program, args, options);
   if (code !== 0) throw new Error(`${program} ${args.join(" ")}: ${stderr}`);
   return stdout;
 }

@@ -75,6 +75,18 @@ kubeTest(
     assert.equal(await finalizers(world), "");
     assert.deepEqual(await atRelay(world), before);
     await operator.stop();
+    // As Helm does, and then installs another one.
+    await world.kubectl("-n", "culvert", "delete", "lease", "culvert-operator");
+    const next = await world.startOperator();
+    const both = /(culvert\.dev\/registered.*){2}/;
+    await eventually(
+      async () => both.test(await finalizers(world)),
+      "the finalizers to be back",
+      patienceMs,
+    );
+    await using last = world.drain([]);
+    assert.equal(await last.ended(patienceMs), 0);
+    await next.stop();
     const crds = (await world.kubectl("get", "crds", "-o", "name")).trim().split("\n");
     await world.kubectl("delete", ...crds, "--timeout=100s");
     await using again = world.drain([]);
@@ -104,7 +116,7 @@ kubeTest(
   "a drain whose time is over says what is left, and lets it go if it is forced",
   async (kube) => {
     await using world = await OperatorWorld.start(kube);
-    await world.startOperator(deleting);
+    const operator = await world.startOperator(deleting);
     await published(world);
     // The relay refuses from now on: the token is another one.
     const token = btoa("not the relay's token, but as long");
@@ -117,11 +129,17 @@ kubeTest(
       "-p",
       `{"data":{"token":"${token}"}}`,
     );
-    await using drain = world.drain(["--policy", "delete", "--timeout", "20s"]);
+    await using interrupted = world.drain(["--policy", "delete"]);
+    await interrupted.waitForLog(({ message }) => message === "Waits for an object");
+    assert.equal(await interrupted.stop(), 1);
+    const said = (await interrupted.completeLog()).at(-1)!.message;
+    assert.equal(said, "operator: Interrupted; the operator goes on");
+    await operator.waitForLogs(2, ({ message }) => message === "Leads", { timeoutMs: patienceMs });
+    await using drain = world.drain(["--policy", "delete", "--timeout", "40s"]);
     assert.equal(await drain.ended(patienceMs), 1);
     const last = (await drain.completeLog()).at(-1)!.message;
     assert.match(last, /^operator: The time is over, and these are left: .*Tunnel apps\/main/);
-    await using forced = world.drain(["--policy", "delete", "--timeout", "20s", "--force"]);
+    await using forced = world.drain(["--policy", "delete", "--timeout", "40s", "--force"]);
     assert.equal(await forced.ended(patienceMs), 0);
     assert.equal(await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", "name"), "");
     const events = await world.kubectl("get", "events", "-A", "-o", "jsonpath={.items[*].reason}");
@@ -185,5 +203,22 @@ kubeTest(
     // Its owner takes it along where there is a controller manager.
     assert.equal(left.trim(), "secret/edge-registration");
     assert.equal(await world.kubectl("get", "secrets", "-n", "argocd", "-o", "name"), "");
+  },
+);
+
+kubeTest(
+  "a Tunnel that a backup has brought back with its finalizer can be deleted",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const restored = world.tunnel();
+    const finalizers = ["culvert.dev/registered"];
+    await world.client.apply(tunnels, {
+      ...restored,
+      metadata: { ...restored.metadata, finalizers },
+    });
+    await world.startOperator();
+    await world.condition(tunnels, "main", "Registered", "Registered");
+    await world.kubectl("-n", namespace, "delete", "tunnel", "main", "--timeout=100s");
+    assert.deepEqual(await atRelay(world), []);
   },
 );

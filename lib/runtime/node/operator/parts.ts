@@ -53,7 +53,9 @@ export function makeOperator(
 ): OperatorParts {
   const { connection, namespace } = options;
   // A pod has its own name there.
-  const instance = `${process.env["HOSTNAME"] ?? "operator"}-${randomBytes(4).toString("hex")}`;
+  const instance = `${process.env["HOSTNAME"] ?? (isDraining ? "drain" : "operator")}-${
+    randomBytes(4).toString("hex")
+  }`;
   const { fetch, close } = kubeFetch(connection);
   const metrics: OperatorMetrics = new OperatorMetrics(new PrometheusInstruments(), () => ({
     leads: leader.leads,
