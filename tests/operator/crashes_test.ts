@@ -64,6 +64,29 @@ const stories: readonly Story[] = [
       [...cluster.relay.services.values()].every(({ policy }) => policy !== "staff"),
   }),
   story({
+    name: "a route gets a credential",
+    before(cluster) {
+      cluster.kube.put(secrets, {
+        metadata: { name: "shop", namespace: "apps", labels: { "culvert.dev/use": "true" } },
+        data: { token: btoa("token-of-the-shop") },
+      });
+      putBoth(cluster);
+    },
+    act: (cluster) =>
+      cluster.putBinding("shop", [
+        { ...routes[0]!, authorization: { secretRef: { name: "shop", key: "token" } } },
+        routes[1],
+      ]),
+    isDone(cluster) {
+      const copy = cluster.kube.read(secrets, "apps", "home-credentials")?.["data"];
+      const [file] = Object.keys(copy ?? {});
+      return isReady(cluster) && file !== undefined &&
+        cluster.targets().some(({ credential }) =>
+          (credential as { file: string } | undefined)?.file.endsWith(`/${file}`)
+        );
+    },
+  }),
+  story({
     name: "a binding goes to another Tunnel",
     before(cluster) {
       putBoth(cluster);

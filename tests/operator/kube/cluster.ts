@@ -70,10 +70,11 @@ export class OperatorWorld implements AsyncDisposable {
     this.#folder = parts.folder;
   }
 
-  static async start(kube: OwnKube): Promise<OperatorWorld> {
+  /** @param hostnames Those that the operator's token at the relay is for. */
+  static async start(kube: OwnKube, hostnames: readonly string[] = ["*"]): Promise<OperatorWorld> {
     const folder = await Deno.makeTempDir({ prefix: "culvert-operator-" });
     const { client, close } = kube.client();
-    const tokens = [{ name: "ops", token: adminToken, clusters: ["apps-*"], hostnames: ["*"] }];
+    const tokens = [{ name: "ops", token: adminToken, clusters: ["apps-*"], hostnames }];
     const relay = await startRelay({
       clusters: [],
       args: [

@@ -234,6 +234,22 @@ kubeTest(
   },
 );
 
+kubeTest("a hostname outside the token's scope is refused by the relay itself", async (kube) => {
+  await using world = await OperatorWorld.start(kube, ["*.example.com"]);
+  await using backend = new Backend();
+  await world.startOperator();
+  world.startKubelet();
+  // Neither the tunnel nor the namespace says anything of hostnames.
+  await world.putTunnel();
+  await world.putService("backend", backend.port);
+  await bind(world, "good");
+  await bind(world, "bad", { hostnames: ["bad.example.org"] });
+  await world.condition(tunnelBindings, "bad", "Accepted", "Accepted");
+  await world.condition(tunnelBindings, "bad", "Programmed", "HostnameNotPermitted");
+  await answers(world, "good", [200]);
+  assert.equal((await world.web("bad.example.org")).status, 421);
+});
+
 kubeTest(
   "of two AccessPolicies both must let a caller in, who else gets 403 and nothing of the Service",
   async (kube) => {
