@@ -6,14 +6,8 @@ import type { FoundAccess } from "./relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { AccessRules } from "./route_access.ts";
 import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
-import {
-  ownerOfServices,
-  refused,
-  type Registered,
-  unreachable,
-  type WantedService,
-} from "./relay_services.ts";
-import { serviceSettings } from "./route_groups.ts";
+import { ownerOfServices, refused, unreachable, type WantedService } from "./relay_services.ts";
+import { mainHostname, type Publication, serviceSettings } from "./route_groups.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
 
@@ -21,19 +15,16 @@ import { idOf, type Tunnel } from "./tunnels.ts";
 export interface BindingPlan {
   /** By the route's name. */
   readonly wanted: ReadonlyMap<string, WantedService>;
-  /** By the route's name: the service of another route that publishes it. */
-  readonly followed: ReadonlyMap<string, FollowedService>;
   /** By the route's name. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
   /** Services of which nothing can be said now: what is at the relay stays. */
   readonly undecided: ReadonlySet<string>;
 }
 
-/** A service that another route at the same hostnames has. */
-export type FollowedService = Pick<Registered, "endpoint" | "service">;
-
 /** What is known of a tunnel's registration; undefined before the relay was asked. */
 export type Registration = (tunnelKey: string) => Verdict | undefined;
+
+type PublishedRoute = CompiledRoute & { readonly publication: Publication };
 
 /** Plans bindings. */
 export class BindingPlans {
@@ -50,13 +41,12 @@ export class BindingPlans {
   /** Plans a binding; asks the relay nothing but how policies may be named. */
   async of({ tunnel, routes, object }: CompiledBinding): Promise<BindingPlan> {
     const wanted = new Map<string, WantedService>();
-    const followed = new Map<string, FollowedService>();
     const verdicts = new Map<string, Verdict>();
     const undecided = new Set<string>();
     const api = tunnel?.spec?.relay.registration.api;
     const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
     for (const route of routes) {
-      const { spec: { name }, id, publication } = route;
+      const { spec: { name }, publication } = route;
       const decided = this.#obstacle(route, tunnel);
       if (decided) verdicts.set(name, decided);
       // What publishes others must be there even if this route itself leads nowhere.
@@ -65,28 +55,24 @@ export class BindingPlans {
       const delay = this.#delay(tunnel!, found!);
       if (delay) {
         verdicts.set(name, decided ?? delay);
-        undecided.add(id);
+        undecided.add(publication.service);
       } else if (found && "access" in found) {
-        const { service } = publication;
-        if (service !== id) {
-          followed.set(name, { endpoint: found.access.endpoint, service });
-          continue;
-        }
         const policy = route.spec.policy ?? tunnel!.spec!.defaultPolicy;
-        const want = await this.#want(route, tunnel!, object, { ...found, policy });
+        const published = { ...route, publication };
+        const want = await this.#want(published, tunnel!, object, { ...found, policy });
         if ("fault" in want) {
           verdicts.set(name, want.fault);
           // A route whose own policy is impossible must not go on under another one.
-          if (want.fault.reason === "RelayUnreachable") undecided.add(id);
+          if (want.fault.reason === "RelayUnreachable") undecided.add(publication.service);
         } else wanted.set(name, want);
       }
     }
-    return { wanted, followed, verdicts, undecided };
+    return { wanted, verdicts, undecided };
   }
 
   /** The service of a route, and its own policy if AccessPolicies are about it. */
   async #want(
-    route: CompiledRoute,
+    route: PublishedRoute,
     tunnel: Tunnel,
     object: KubeObject,
     { access, owner, policy }: { access: RelayAccess; owner: string; policy: string | undefined },
@@ -97,7 +83,9 @@ export class BindingPlans {
       ? undefined
       : await this.#ownPolicy(route, rules, access, servicesOwner);
     if (own && "fault" in own) return own;
-    const registered = { service: route.id, tunnel: tunnel.key, endpoint: access.endpoint };
+    const { service, hostnames } = route.publication;
+    const at = { tunnel: tunnel.key, endpoint: access.endpoint };
+    const registered = { service, ...at, hostname: mainHostname(hostnames) };
     return {
       access,
       policy: own,
@@ -107,13 +95,13 @@ export class BindingPlans {
   }
 
   async #ownPolicy(
-    { id }: CompiledRoute,
+    { publication }: PublishedRoute,
     rules: readonly AccessRules[],
     access: RelayAccess,
     owner: string,
   ): Promise<RelayPolicy | { readonly fault: Verdict }> {
     try {
-      return await this.#policies.of(access, id, rules, owner);
+      return await this.#policies.of(access, publication.service, rules, owner);
     } catch (error) {
       if (error instanceof RelayRefusal) return { fault: refused(error) };
       if (!(error instanceof RelayUnreachable)) throw error;
@@ -153,15 +141,15 @@ export class BindingPlans {
   }
 
   #entryOf(
-    { spec, id, access }: CompiledRoute,
+    { spec, publication, access }: PublishedRoute,
     tunnel: Tunnel,
     { policy, owner, object }: { policy: string; owner: string; object: KubeObject },
   ): Readonly<Record<string, unknown>> {
     const { requestsPerSecond } = access ?? {};
     return {
-      hostnames: spec.hostnames,
+      hostnames: publication.hostnames,
       cluster: idOf(tunnel, this.#context.settings.idPrefix),
-      target: id,
+      target: publication.service,
       ...spec.protocol === "tcp" && { kind: "tcp" },
       policy,
       ...serviceSettings(spec),

@@ -6,7 +6,7 @@ import { finalizer } from "./api/schema.ts";
 import type { BindingSpec, BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingPlans } from "./binding_plan.ts";
 import { routesStatus } from "./binding_status.ts";
-import { unknown, type Verdict } from "./conditions.ts";
+import type { Verdict } from "./conditions.ts";
 import {
   conditionsWithReady,
   type Context,
@@ -66,7 +66,9 @@ export class BindingReconciler {
   #bindingsOf(services: readonly string[]): string[] {
     if (services.length === 0) return [];
     return [...this.#context.routes().bindings.values()]
-      .filter(({ routes }) => routes.some(({ id }) => services.includes(id)))
+      .filter(({ routes }) =>
+        routes.some(({ publication }) => publication && services.includes(publication.service))
+      )
       .map(({ key }) => key);
   }
 
@@ -91,7 +93,13 @@ export class BindingReconciler {
   async #publish(object: KubeObject, compiled: CompiledBinding): Promise<number | undefined> {
     const plan = await this.#plans.of(compiled);
     const before = statusOf(object).registered ?? [];
-    const wanted = [...plan.wanted.values()].map(({ registered }) => registered);
+    // Several routes may have one service.
+    const wanted = [
+      ...new Map(
+        [...plan.wanted.values()].map(({ registered }) => [registered.service, registered]),
+      )
+        .values(),
+    ];
     const all = union(before, wanted);
     const dnsPlan = await this.#dns.plan(compiled);
     const records = withIntended(statusOf(object).dns ?? [], dnsPlan.kept);
@@ -100,17 +108,9 @@ export class BindingReconciler {
     const verdicts = new Map(plan.verdicts);
     let again = Infinity;
     for (const [route, want] of plan.wanted) {
-      const told = this.#services.verdictOf(want.registered);
       const { verdict, untilMs } = await this.#services.put(want);
       if (!verdicts.has(route)) verdicts.set(route, verdict);
       again = Math.min(again, Math.max(100, untilMs - performance.now()));
-      const isNew = told?.reason !== verdict.reason || told.message !== verdict.message;
-      if (isNew) this.#lookAgain(othersAt(compiled, route));
-    }
-    for (const [route, service] of plan.followed) {
-      // The binding that has the service tells of it when the relay has answered.
-      const pending = unknown("Pending", "The service of its hostnames is not published yet");
-      if (!verdicts.has(route)) verdicts.set(route, this.#services.verdictOf(service) ?? pending);
     }
     const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
     const isUndecided = (it: Registered) =>
@@ -177,6 +177,7 @@ export class BindingReconciler {
       const isReplaced = wanted.some((it) =>
         it.service === registered.service && it.endpoint === registered.endpoint
       );
+      if (!isReplaced && this.#isKept(object, registered)) continue;
       const mayDrain = !isAwaited && drains(registered.service);
       const fault = await this.#services.remove(object, registered, {
         isReplaced,
@@ -187,6 +188,28 @@ export class BindingReconciler {
       if (!isGone) left.push(registered);
     }
     return left;
+  }
+
+  /**
+   * Whether another binding has a service too, and takes it off when it does not want it any more. One
+   * that has a part in it, and does not want it, takes it off itself.
+   */
+  #isKept({ metadata }: KubeObject, { service, endpoint }: Registered): boolean {
+    const isOf = ({ routes }: CompiledBinding) =>
+      routes.some(({ publication }) => publication?.service === service);
+    const { bindings } = this.#context.routes();
+    const own = bindings.get(keyOf(metadata));
+    // What is being deleted may still be in the table.
+    if (own && metadata.deletionTimestamp === undefined && isOf(own)) return false;
+    return [...bindings.values()].some((it) => {
+      if (it === own || !isOf(it)) return false;
+      const { key } = it;
+      const other = this.#context.world.get("bindings", key);
+      return other !== undefined && other.metadata.deletionTimestamp === undefined &&
+        (statusOf(other).registered ?? []).some((it) =>
+          it.service === service && it.endpoint === endpoint
+        );
+    });
   }
 
   /** Whether another binding waits for hostnames that this one had. */
@@ -273,11 +296,6 @@ export class BindingReconciler {
       conditions: conditionsWithReady(parts, object),
     });
   }
-}
-
-/** Other bindings whose routes are published with one of this binding's. */
-function othersAt({ routes }: CompiledBinding, name: string): readonly string[] {
-  return routes.find(({ spec }) => spec.name === name)?.publication?.others ?? [];
 }
 
 function statusOf(object: KubeObject): BindingStatus {

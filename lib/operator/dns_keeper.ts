@@ -90,7 +90,8 @@ export class DnsKeeper {
       return { provider: "None", records: [], kept: [], fault: undefined };
     }
     // Of routes that share hostnames, one binding has the records.
-    const names = routes.filter(({ id, publication }) => publication?.service === id)
+    const own = keyOf(object.metadata);
+    const names = routes.filter(({ publication }) => publication?.recordsOf === own)
       .flatMap(({ spec }) => spec.hostnames);
     const data = recordDataOf(dns.target ?? "");
     if (!data) {

@@ -1,5 +1,5 @@
 /** What bindings have at relays: services with their policies, put there and taken off again. */
-import { keyOf, type KubeObject } from "../kube/objects.ts";
+import type { KubeObject } from "../kube/objects.ts";
 import { endpointOf } from "./api/relay.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
@@ -72,11 +72,6 @@ export class RelayServices {
     if (!known || (!isGone && performance.now() - known.saidMs < ownChangeMs)) return false;
     this.#answers.delete(key);
     return true;
-  }
-
-  /** What the relay last answered for a service; undefined before it was asked. */
-  verdictOf({ endpoint, service }: Pick<Registered, "endpoint" | "service">): Verdict | undefined {
-    return this.#answers.get(`${endpoint} ${service}`)?.verdict;
   }
 
   /**
@@ -236,13 +231,16 @@ export class RelayServices {
   }
 }
 
-/** The owner of a binding's services at the relay, which takes at most 253 characters. */
+/**
+ * The owner of services at the relay, which takes at most 253 characters: bindings of one namespace may
+ * share a service.
+ */
 export function ownerOfServices(
   tunnelOwner: string,
-  { metadata }: KubeObject,
+  { metadata: { namespace = "" } }: KubeObject,
   digest: Digest,
 ): string {
-  return `${tunnelOwner}/${digest(keyOf(metadata)).slice(0, 32)}`;
+  return `${tunnelOwner}/${digest(namespace).slice(0, 32)}`;
 }
 
 /** Whether two services are one, with the same policy. */

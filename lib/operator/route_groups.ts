@@ -4,7 +4,7 @@
  */
 import { type PathRule, pathRuleKey } from "../domain/path_rules.ts";
 import type { PathTarget, TargetPath } from "../domain/target.ts";
-import { keyOf } from "../kube/objects.ts";
+import { keyOf, type KubeObject } from "../kube/objects.ts";
 import type { BindingStatus, RouteSpec } from "./api/tunnel_binding.ts";
 import type { AskingRoute } from "./route_acceptance.ts";
 import { type Digest, nameOf } from "./route_names.ts";
@@ -19,12 +19,12 @@ export interface RouteGroup {
 
 /** How a route is published, alone or with others. */
 export interface Publication {
-  /** The service at the relay, and the target that it has: the id of the route that leads. */
+  /** The service at the relay, and the name of the target that it has. */
   readonly service: string;
-  /** The name of the leading route's own target where something chooses by path. */
-  readonly leadTarget: string;
-  /** Keys of the other bindings that have routes at these hostnames. */
-  readonly others: readonly string[];
+  /** Of the service; in the order of the oldest route. */
+  readonly hostnames: readonly string[];
+  /** The key of the binding that has their DNS records. */
+  readonly recordsOf: string;
   /** Whether one of the routes has a target. */
   readonly isServed: boolean;
   /** What chooses by path, as the agents' targets file has it; absent for a route that is alone. */
@@ -100,41 +100,81 @@ function placeOf({ spec }: Tunnel, hostname: string): string {
   return `${registration.api?.endpoint ?? url} ${hostname}`;
 }
 
+/** What the routes of a group are compiled with. */
+export interface GroupContext {
+  /** Whether the route with this id has a target. */
+  readonly hasTarget: (id: string) => boolean;
+  /** Whether an accepted route has this id. */
+  readonly isAccepted: (id: string) => boolean;
+  readonly digest: Digest;
+}
+
 /**
- * Publishes a group: says which route leads, and what chooses by path.
+ * Publishes a group.
  *
- * What chooses has the leading route's id, so that the relay's service stays as it is while routes
- * join and leave. A route whose service is there already leads on.
- *
- * @param hasTarget Whether the route with this id has a target. Paths of one that has none lead
- *   nowhere, and not to another route.
+ * Paths of a route without a target lead nowhere, and not to another route.
  */
-export function publicationOf(
-  group: RouteGroup,
-  hasTarget: (id: string) => boolean,
-  digest: Digest,
-): Publication {
-  const { members } = group;
-  const lead = members.find(isRegistered) ?? members[0]!;
-  const { namespace = "", name } = lead.object.metadata;
-  const leadTarget = nameOf([lead.id, namespace, name, lead.spec.name], digest);
-  const paths = members.map(({ id, spec: { path = wholePath } }): TargetPath => ({
-    ...path,
-    ...hasTarget(id) && { target: id === lead.id ? leadTarget : id },
-  }));
+export function publicationOf({ tunnel, members }: RouteGroup, context: GroupContext): Publication {
+  const { hasTarget } = context;
+  const [first] = members as [AskingRoute];
+  const service = serviceOf(tunnel, members, context);
+  const { hostnames } = first.spec;
   const isServed = members.some(({ id }) => hasTarget(id));
-  const keys = new Set(members.map(({ object }) => keyOf(object.metadata)));
-  keys.delete(keyOf(lead.object.metadata));
+  const paths = members.map((route): TargetPath => ({
+    ...route.spec.path ?? wholePath,
+    ...hasTarget(route.id) && { target: targetBehind(route, service, context) },
+  }));
+  const withRecords = members.find(({ object }) =>
+    statusOf(object).dns?.some(({ name }) => hostnames.includes(name))
+  );
   return {
-    service: lead.id,
-    leadTarget,
-    others: [...keys],
+    service,
+    hostnames,
+    recordsOf: keyOf((withRecords ?? first).object.metadata),
     isServed,
-    ...hasPaths(group) && isServed && { choice: { name: lead.id, kind: "http", paths } },
+    ...hasPaths({ tunnel, members }) && isServed &&
+      { choice: { name: service, kind: "http" as const, paths } },
   };
 }
 
-function isRegistered({ id, object }: AskingRoute): boolean {
-  const { registered = [] } = (object["status"] ?? {}) as BindingStatus;
-  return registered.some(({ service }) => service === id);
+/** The name of a route's own target where something chooses by path. */
+export function targetBehind(
+  { id, spec, object }: AskingRoute,
+  service: string,
+  { digest }: Pick<GroupContext, "digest">,
+): string {
+  const { namespace = "", name } = object.metadata;
+  return id === service ? nameOf([id, namespace, name, spec.name], digest) : id;
+}
+
+/** The hostname by which a service is found in what bindings have at relays. */
+export function mainHostname(hostnames: readonly string[]): string {
+  return [...hostnames].sort()[0]!;
+}
+
+/**
+ * The service of a group: one that is at the relay already stays, though the route that it was made
+ * for may have gone, so that nothing of it ends when routes come and go.
+ */
+function serviceOf(
+  { key }: Tunnel,
+  members: readonly AskingRoute[],
+  { isAccepted }: Pick<GroupContext, "isAccepted">,
+): string {
+  const [{ id: own, spec }] = members as [AskingRoute];
+  const hostname = mainHostname(spec.hostnames);
+  const isElsewhere = (service: string) =>
+    isAccepted(service) && !members.some(({ id }) => id === service);
+  for (const { id, object } of members) {
+    const found = statusOf(object).registered?.find((it) =>
+      it.tunnel === key &&
+      (it.service === id || (it.hostname === hostname && !isElsewhere(it.service)))
+    );
+    if (found) return found.service;
+  }
+  return own;
+}
+
+function statusOf(object: KubeObject): BindingStatus {
+  return (object["status"] ?? {}) as BindingStatus;
 }

@@ -8,7 +8,7 @@ import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_bind
 import { no, type Verdict, yes } from "./conditions.ts";
 import { acceptRoute } from "./route_acceptance.ts";
 import { type AccessByBinding, accessFor, accessOf, type RouteAccess } from "./route_access.ts";
-import { HostnameGroups, type Publication, publicationOf } from "./route_groups.ts";
+import { HostnameGroups, type Publication, publicationOf, targetBehind } from "./route_groups.ts";
 import {
   type Backend,
   type BackendSources,
@@ -45,7 +45,7 @@ export interface Target {
 /** What became of one route. */
 export interface CompiledRoute {
   readonly spec: RouteSpec;
-  /** Its name as a target, and as a service at the relay where it leads those of its hostnames. */
+  /** Its name as a target and as a service at the relay, unless its publication has others. */
   readonly id: string;
   readonly accepted: Verdict;
   readonly resolved: Verdict;
@@ -126,16 +126,23 @@ function publish(
   digest: Digest,
 ): ReadonlyMap<string, Published> {
   const published = new Map<string, Published>();
+  const accepted = new Set([...groups.all()].flatMap(({ members }) => members.map(({ id }) => id)));
   for (const group of groups.all()) {
     const { targets, choices } = tables.get(group.tunnel.key)!;
-    const publication = publicationOf(group, (id) => targets.has(id), digest);
-    const { choice, service, leadTarget } = publication;
-    const lead = targets.get(service);
+    const context = {
+      hasTarget: (id: string) => targets.has(id),
+      isAccepted: (id: string) => accepted.has(id),
+      digest,
+    };
+    const publication = publicationOf(group, context);
+    const { choice, service } = publication;
     if (choice) choices.set(service, choice);
-    if (choice && lead) targets.set(service, { ...lead, name: leadTarget });
-    for (const { id } of group.members) {
-      const target = targets.get(id);
-      published.set(id, { publication, ...target && { target } });
+    for (const route of group.members) {
+      const name = choice ? targetBehind(route, service, context) : service;
+      const own = targets.get(route.id);
+      const target = own && { ...own, name };
+      if (target) targets.set(route.id, target);
+      published.set(route.id, { publication, ...target && { target } });
     }
   }
   return published;
@@ -153,7 +160,7 @@ function tableOf({ targets, choices, backends, ...rest }: MutableTable): TunnelT
 interface MutableTable extends TargetTexts {
   /** By the route's id. */
   readonly targets: Map<string, Target>;
-  /** By the id of the route that leads. */
+  /** By the service's name. */
   readonly choices: Map<string, PathTarget>;
   /** By the route's id. */
   readonly backends: Map<string, Backend>;

@@ -142,38 +142,82 @@ Deno.test("paths come and go without a change at the relay, whatever the order o
   assert.deepEqual(writes().length, count, writes().join());
 });
 
-Deno.test("when the route that has the service goes, the next one gets the hostname at once", async () => {
+Deno.test("the service of a hostname stays when the binding goes that it was made for", async () => {
+  const cluster = withServices("api", "docs");
+  cluster.putBinding("web", [pathRoute("web")]);
+  cluster.putBinding("api", [pathRoute("api", { value: "/api" })]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "web");
+  await cluster.ready(tunnelBindings, "api");
+  const before = [...cluster.relay.services];
+  const [[service]] = before as [[string, unknown]];
+  cluster.kube.remove(tunnelBindings, "apps", "web");
+  await untilPaths(cluster, { "Prefix /api": "api" });
+  await cluster.ready(tunnelBindings, "api");
+  // Its routes may change as well, and one that is alone has the whole hostname.
+  cluster.putBinding("api", [pathRoute("docs")]);
+  await eventually(
+    () => cluster.targets().map((it) => it["address"]).join() === "docs.apps.svc:80",
+    "the other Service alone",
+    60_000,
+  );
+  await cluster.ready(tunnelBindings, "api");
+  assert.equal(cluster.targets()[0]!["name"], service);
+  assert.deepEqual([...cluster.relay.services], before);
+  assert.deepEqual(cluster.relay.calls.filter((call) => call.startsWith("DELETE")), []);
+  // The route that it was made for may come back.
+  cluster.putBinding("web", [pathRoute("web", { value: "/web" })]);
+  await cluster.ready(tunnelBindings, "web");
+  await untilPaths(cluster, { "Prefix /": "docs", "Prefix /web": "web" });
+  assert.deepEqual([...cluster.relay.services], before);
+  for (const name of ["api", "web"]) cluster.kube.remove(tunnelBindings, "apps", name);
+  await eventually(() => cluster.kube.all(tunnelBindings).length === 0, "the bindings to go");
+  assert.equal(cluster.relay.services.size, 0);
+});
+
+Deno.test("a route that leaves a hostname takes its own service to the next one, and the others stay", async () => {
   const cluster = withServices("api");
   cluster.putBinding("web", [pathRoute("web")]);
   cluster.putBinding("api", [pathRoute("api", { value: "/api" })]);
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "web");
   await cluster.ready(tunnelBindings, "api");
-  const [first] = [...cluster.relay.services.keys()];
-  cluster.kube.remove(tunnelBindings, "apps", "web");
+  cluster.putBinding("web", [{ ...pathRoute("web"), hostnames: ["web.example.com"] }]);
+  const hostnames = () => [...cluster.relay.services.values()].map((it) => String(it["hostnames"]));
   await eventually(
-    () => [...cluster.relay.services.keys()].join() !== first && cluster.relay.services.size === 1,
-    "another service",
+    () => hostnames().sort().join() === `${hostname},web.example.com`,
+    () => `a service for each hostname; there are ${hostnames()}`,
     60_000,
   );
-  const [second] = [...cluster.relay.services.keys()];
-  assert.deepEqual(pathsOf(cluster, second), { "Prefix /api": "api" });
+  await cluster.ready(tunnelBindings, "web");
   await cluster.ready(tunnelBindings, "api");
-  // The same within one binding.
-  cluster.putBinding("api", [pathRoute("other", { value: "/api" }, { service: "api" })]);
-  await eventually(
-    () => ![first, second].includes([...cluster.relay.services.keys()].join()),
-    "the renamed route's service",
-    60_000,
-  );
+  assert.deepEqual(pathsOf(cluster), { "Prefix /api": "api" });
+});
+
+Deno.test("a shared hostname is published neither without a policy nor without a Service", async () => {
+  const cluster = withServices("api");
+  cluster.putBinding("web", [pathRoute("web")]);
+  cluster.putBinding("api", [pathRoute("api", { value: "/api" })]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "web");
   await cluster.ready(tunnelBindings, "api");
-  assert.equal(cluster.relay.services.size, 1);
+  cluster.putTunnel({ defaultPolicy: undefined });
+  await until(cluster, "web/web", "Programmed", "PolicyMissing");
+  await until(cluster, "api/api", "Programmed", "PolicyMissing");
+  await eventually(() => cluster.relay.services.size === 0, "no service", 60_000);
+  cluster.putTunnel();
+  await cluster.ready(tunnelBindings, "web");
+  await cluster.ready(tunnelBindings, "api");
+  for (const name of ["web", "api"]) cluster.kube.remove(services, "apps", name);
+  await until(cluster, "web/web", "Programmed", "NotResolved");
+  await until(cluster, "api/api", "Programmed", "NotResolved");
+  await eventually(() => cluster.relay.services.size === 0, "no service", 60_000);
 });
 
 Deno.test("a hostname is taken over though the relay's refusal arrives after it has become free", async () => {
   const cluster = withServices("api");
   cluster.putBinding("web", [pathRoute("web")]);
-  cluster.putBinding("api", [pathRoute("api", { value: "/api" })]);
+  cluster.putBinding("api", [pathRoute("api")]);
   let refusals = 0;
   const relay = (fetch: RelayFetch): RelayFetch => async (url, init, ca) => {
     const isService = url.includes("/services/");
@@ -190,7 +234,7 @@ Deno.test("a hostname is taken over though the relay's refusal arrives after it 
   };
   await using _ = cluster.start({ relay });
   await cluster.ready(tunnelBindings, "web");
-  await cluster.ready(tunnelBindings, "api");
+  await until(cluster, "api/api", "Accepted", "Conflicted");
   cluster.kube.remove(tunnelBindings, "apps", "web");
   await eventually(() => cluster.relay.services.size === 1 && refusals > 0, "the service", 60_000);
   await cluster.ready(tunnelBindings, "api");

@@ -142,6 +142,7 @@ export const bindingStatus = z.object({
     tunnel: z.string(),
     endpoint: z.string(),
     policy: z.string().optional(),
+    hostname: z.string().optional(),
   })).max(256).optional().describe("What the relay may hold for this binding"),
   dns: z.array(z.object({
     name: z.string(),
