@@ -81,15 +81,15 @@ export class AgentSessions {
   }
 
   async #ask(tunnel: Tunnel, id: string, ready: number): Promise<Known> {
-    const found = await this.#context.accesses.find(tunnel);
-    if ("fault" in found) throw new RelayUnreachable(found.fault.message, askMs);
-    const { key } = tunnel;
-    const print = JSON.stringify([found.access.endpoint, id, ready]);
+    const { key, spec } = tunnel;
+    const print = JSON.stringify([spec?.relay.registration.api?.endpoint, id, ready]);
     const last = this.#known.get(key);
     const known = last?.print === print ? last : undefined;
     const askedMs = performance.now();
     const isOld = this.#stale.has(key) || (known && isEarly(known, ready));
     if (known && askedMs - known.askedMs < (isOld ? this.#minAskMs : askMs)) return known;
+    const found = await this.#context.accesses.find(tunnel);
+    if ("fault" in found) throw new RelayUnreachable(found.fault.message, askMs);
     // What changes while the relay is asked makes the answer an old one.
     this.#stale.delete(key);
     try {

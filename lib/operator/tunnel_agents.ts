@@ -113,28 +113,9 @@ export class TunnelAgents {
    */
   async ensure(tunnel: ReadableTunnel, id: string, token: AgentToken): Promise<AgentsState> {
     const table = this.table(tunnel);
-    const { spec: { agent } } = tunnel;
+    const { agent } = tunnel.spec;
     const { settings, digest } = this.#context;
-    const { proxy, fault } = await this.#mounted(tunnel);
-    // Agents may reach what a table names before they have the table.
-    if (!fault) {
-      const policy = networkPolicy(tunnel, table, proxy);
-      await ensureOptional(this.#context, networkPolicies, "networkPolicies", tunnel, policy);
-    }
-    // What the table names is there before it.
-    await this.#credentials.ensure(tunnel, table);
-    const routes = routesConfigMap(tunnel, table);
-    await ensureOwned(this.#context, configMaps, "configMaps", tunnel, routes);
-    const wanted = agentDeployment(tunnel, { image: agent.image ?? settings.agentImage });
-    const deployment = await ensureOwned(
-      this.#context,
-      deployments,
-      "deployments",
-      tunnel,
-      wanted,
-    );
-    const budget = disruptionBudget(tunnel);
-    await ensureOptional(this.#context, podDisruptionBudgets, "budgets", tunnel, budget);
+    const { deployment, fault } = await this.#make(tunnel, table);
     const pods = this.#podsOf(tunnel);
     await this.#hurryToken(pods, token);
     await this.#credentials.hurry(tunnel, pods);
@@ -164,6 +145,30 @@ export class TunnelAgents {
       isRolledOut: isRolledOut(deployment),
       againMs: Math.min(againMs, found?.againMs ?? Infinity),
     };
+  }
+
+  /** Makes all objects of the agents. */
+  async #make(
+    tunnel: ReadableTunnel,
+    table: TunnelTable,
+  ): Promise<{ readonly deployment: KubeObject; readonly fault: Verdict | undefined }> {
+    const context = this.#context;
+    const { proxy, fault } = await this.#mounted(tunnel);
+    // Agents may reach what a table names before they have the table.
+    if (!fault) {
+      const policy = networkPolicy(tunnel, table, proxy);
+      await ensureOptional(context, networkPolicies, "networkPolicies", tunnel, policy);
+    }
+    // What the table names is there before it.
+    await this.#credentials.ensure(tunnel, table);
+    const routes = routesConfigMap(tunnel, table);
+    await ensureOwned(context, configMaps, "configMaps", tunnel, routes);
+    const image = tunnel.spec.agent.image ?? context.settings.agentImage;
+    const wanted = agentDeployment(tunnel, { image });
+    const deployment = await ensureOwned(context, deployments, "deployments", tunnel, wanted);
+    const budget = disruptionBudget(tunnel);
+    await ensureOptional(context, podDisruptionBudgets, "budgets", tunnel, budget);
+    return { deployment, fault };
   }
 
   /** What the relay says of the agents; undefined where it can't be asked. */

@@ -36,7 +36,8 @@ import { eventually } from "../support/deadline.ts";
 import { FakeKube } from "../support/fake_kube.ts";
 import { FakeRelay } from "../support/fake_relay.ts";
 
-export const endpoint = "https://relay.test:8444";
+const mainHost = "relay.test";
+export const endpoint = `https://${mainHost}:8444`;
 
 export function digest(text: string): string {
   return createHash("sha256").update(text).digest("hex");
@@ -86,7 +87,7 @@ export class Cluster {
   readonly injected = new Map<string, number>();
 
   constructor() {
-    this.relay.sessions = (id) => this.#sessions(this.relay, "relay.test", id);
+    this.relay.sessions = (id) => this.#sessions(this.relay, mainHost, id);
     for (const name of ["apps", "infra", "ops"]) this.kube.put(namespaces, { metadata: { name } });
     for (const namespace of ["apps", "ops"]) {
       this.kube.put(secrets, {
@@ -217,7 +218,11 @@ export class Cluster {
   /** Of each Deployment with a relay: the digest of its agents' token, and how many of its pods are ready. */
   *#agents(host: string): Generator<{ readonly digest: string; readonly ready: number }> {
     for (const { metadata: { name, namespace }, ...rest } of this.kube.all(deployments)) {
-      if (!JSON.stringify(rest).includes(`"--server=wss://${host}/connect"`)) continue;
+      const isAt = (host: string) =>
+        JSON.stringify(rest).includes(`"--server=wss://${host}/connect"`);
+      // Agents that go to none of the others are at the first relay.
+      const others = [...this.#relays.keys()].map((address) => address.split(":")[0]!);
+      if (host === mainHost ? others.some(isAt) : !isAt(host)) continue;
       const secret = this.kube.read(secrets, namespace, `${name}-token`);
       const { token } = (secret?.["data"] ?? {}) as { token?: string };
       const { readyReplicas = 0 } = (rest["status"] ?? {}) as { readyReplicas?: number };

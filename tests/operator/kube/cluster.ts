@@ -442,6 +442,17 @@ export class OperatorWorld implements AsyncDisposable {
     return { status: response.status, text: await response.text() };
   }
 
+  /** Adds a cluster at the relay. @returns the answer's status */
+  async putEntry(id: string, entry: unknown): Promise<number> {
+    const response = await fetch(`${this.adminUrl}/admin/v1/clusters/${id}`, {
+      method: "PUT",
+      headers: { authorization: `Bearer ${adminToken}`, "content-type": "application/json" },
+      body: JSON.stringify(entry),
+    });
+    await response.text();
+    return response.status;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
     await this.#kubelet;

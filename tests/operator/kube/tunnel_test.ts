@@ -120,6 +120,33 @@ kubeTest("what is edited by hand comes back, and other managers' fields stay", a
 });
 
 kubeTest(
+  "an entry in a Secret lets the tunnel in at the relay; no token leaves the cluster",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    const operator = await world.startOperator();
+    world.startKubelet();
+    const { spec } = world.tunnel() as unknown as { spec: { relay: object } };
+    const registration = { secret: { name: "entry" } };
+    await world.putTunnel({ relay: { ...spec.relay, registration } });
+    await world.condition(tunnels, "main", "Registered", "EntryWritten");
+    const { data } = await world.client.get(secrets, { namespace, name: "entry" }) as unknown as {
+      data: Record<string, string>;
+    };
+    const { id, ...entry } = JSON.parse(atob(data["cluster.json"]!));
+    assert.equal(id, "apps-main");
+    // As the relay's operator does with what is given to them.
+    assert.equal(await world.putEntry(id, entry), 201);
+    await world.condition(tunnels, "main", "Ready", "Ready");
+    await world.condition(tunnels, "main", "Connected", "PodsReady");
+    const secret = await world.client.get(secrets, { namespace, name: "main-agent-token" });
+    const token = atob((secret["data"] as { token: string }).token);
+    const given = Object.values(data).map(atob).join("\n");
+    const text = given + await kube.everything() + operator.logText() + world.agentLogs();
+    for (const secret of [token, btoa(token)]) assert.equal(text.includes(secret), false);
+  },
+);
+
+kubeTest(
   "agents and operator reach the relay through a proxy, whose password nothing shows",
   async (kube) => {
     await using world = await OperatorWorld.start(kube);
