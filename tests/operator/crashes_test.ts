@@ -5,6 +5,7 @@ import {
   assertNothingLeft,
   assertSameEnd,
   assertTwoAgree,
+  isPrepared,
   isReady,
   type Story,
 } from "./crash_stories.ts";
@@ -24,7 +25,7 @@ function putShared(cluster: Cluster): void {
 }
 
 function story(more: Partial<Story> & Pick<Story, "name" | "act">): Story {
-  return { cluster: () => new Cluster(), before: putBoth, isDone: isReady, ...more };
+  return { cluster: () => new Cluster(), before: putBoth, isPrepared, isDone: isReady, ...more };
 }
 
 function serviceNames({ relay }: Cluster): string[] {
@@ -235,6 +236,7 @@ const cloudStories: readonly Story[] = [
     isDone: (cluster: Cluster) => isReady(cluster) && records(cluster).length === 0,
   },
 ].map((it) => ({
+  isPrepared,
   before(cluster) {
     putDns(cluster, "relay.example.net");
     cluster.putBinding("shop", routes);

@@ -107,6 +107,11 @@ export class Management {
     };
   }
 
+  /** Whether nothing is left to do at the moment; for tests. */
+  get isSettled(): boolean {
+    return this.#isActing && this.#queue.isIdle;
+  }
+
   /** Resolves when everything has been listed once. */
   async synced(): Promise<void> {
     await this.#world.synced();

@@ -52,6 +52,9 @@ export class RegisteredClusters {
     const token = registeredBy === undefined ? undefined : this.#tokens.specOf(registeredBy);
     if (registeredBy === undefined || !token) return;
     if (id.length > maxIdCharacters) return await this.#reportLong(registeredBy, id);
+    // What the view shows may have been deleted since, with its Cluster.
+    const { relays, view } = this.#context;
+    if (!view?.access || !await relays.find(view.access, "clusters", id)) return;
     const name = nameOf(id, digest);
     try {
       const created = await client.create(clusters, {

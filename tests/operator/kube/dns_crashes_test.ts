@@ -3,7 +3,13 @@ import { secrets } from "../../../lib/kube/resources.ts";
 import { tunnelBindings } from "../../../lib/operator/api/crds.ts";
 import { dnsEndpoints } from "../../../lib/operator/dns/dns_endpoint.ts";
 import { dnsExchange } from "../../../lib/runtime/deno/dns_exchange.ts";
-import { assertNothingLeft, assertSameEnd, isReady, type Story } from "../crash_stories.ts";
+import {
+  assertNothingLeft,
+  assertSameEnd,
+  isPrepared,
+  isReady,
+  type Story,
+} from "../crash_stories.ts";
 import { Cluster, route } from "../harness.ts";
 import { Bind, hasBind, otherZone, zone } from "./bind.ts";
 
@@ -142,6 +148,7 @@ Deno.test({
           zones.putTunnel(cluster);
           zones.putBinding(cluster, ["web", "api"]);
         },
+        isPrepared,
         act: (cluster) => act(cluster, zones),
         isDone: (cluster) => isReady(cluster) && isDone(knownOf(cluster), cluster),
         ownName: zones.label,
