@@ -28,9 +28,9 @@ export function addStatusRoutes({ status, people, audit }: StatusParts, on: On):
     answer(exchange, 200, { ...rest, clusters: shown, streams: streams.map(streamJson) });
   });
   on("GET", "/agents", async ({ exchange, scope, query }) => {
-    const { clusters } = await status.read(scope);
+    const { clusters, relays } = await status.read(scope);
     const agents = clusters.flatMap((cluster) => cluster.agents);
-    answer(exchange, 200, shownPage(agents, agentJson, query));
+    answer(exchange, 200, { ...shownPage(agents, agentJson, query), relays: relays.length });
   });
   on("GET", "/streams", async ({ exchange, scope, query }) => {
     const { streams } = await status.read(scope);

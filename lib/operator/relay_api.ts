@@ -84,6 +84,13 @@ export type RelayCollection = "clusters" | "services" | "policies";
 /** What a PUT came to: in force, or waiting until somebody at the relay accepts it. */
 export type PutOutcome = "accepted" | "pending";
 
+/** Agents' sessions. */
+export interface AgentList {
+  readonly items: readonly Readonly<Record<string, unknown>>[];
+  /** Relays that share their agents; undefined if the relay does not tell. */
+  readonly relays: number | undefined;
+}
+
 /** What the API calls run with. */
 export interface RelayApiOptions {
   readonly fetch: RelayFetch;
@@ -148,14 +155,14 @@ export class RelayApi {
 
   /** How many requests and connections of a service are under way, at all relays. @throws as {@link put} does */
   async openRequests(access: RelayAccess, cluster: string, service: string): Promise<number> {
-    const items = await this.#items(access, `${pathOf("clusters", cluster)}/streams`);
+    const { items } = await this.#list(access, `${pathOf("clusters", cluster)}/streams`);
     return items.filter((item) => item["service"] === service).length;
   }
 
   /** The sessions of a cluster's agents, at all relays. @throws as {@link put} does */
   async sessions(access: RelayAccess, id: string): Promise<readonly AgentSession[]> {
     const path = `${pathOf("clusters", id)}/sessions`;
-    const items = await this.#items(access, path);
+    const { items } = await this.#list(access, path);
     return items.map(({ id, instance, tokenName }) => ({
       id: String(id),
       tokenName: String(tokenName),
@@ -166,16 +173,25 @@ export class RelayApi {
   /** Reads a list: all that the token sees. @throws as {@link put} does */
   async list(
     access: RelayAccess,
-    collection: RelayCollection | "agents",
+    collection: RelayCollection,
   ): Promise<readonly Readonly<Record<string, unknown>>[]> {
-    return await this.#items(access, `/admin/v1/${collection}`);
+    return (await this.#list(access, `/admin/v1/${collection}`)).items;
   }
 
-  async #items(access: RelayAccess, path: string): Promise<readonly Record<string, unknown>[]> {
+  /** Reads all agents' sessions, and how many relays have them. @throws as {@link put} does */
+  async agents(access: RelayAccess): Promise<AgentList> {
+    const { items, body: { relays } } = await this.#list(access, "/admin/v1/agents");
+    return { items, relays: typeof relays === "number" ? relays : undefined };
+  }
+
+  async #list(access: RelayAccess, path: string): Promise<{
+    items: readonly Readonly<Record<string, unknown>>[];
+    body: Readonly<Record<string, unknown>>;
+  }> {
     const { body } = await this.#call(access, "GET", path, undefined, maxListBytes);
     const { items } = body;
     if (!Array.isArray(items)) throw this.#failed(access.endpoint, "the answer is not a list");
-    return items as Record<string, unknown>[];
+    return { items: items as Record<string, unknown>[], body };
   }
 
   /**

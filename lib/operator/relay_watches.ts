@@ -22,6 +22,8 @@ export interface RelayChange {
 export interface RelayWatchesOptions {
   readonly fetch: RelayFetch;
   readonly changed: (change: RelayChange) => void;
+  /** A watch has ended, or could not begin; it is tried again. */
+  readonly ended?: () => void;
   readonly log: Log;
   readonly firstBackoffMs?: number;
   readonly maxBackoffMs?: number;
@@ -89,6 +91,8 @@ export class RelayWatches {
           reason: messageOf(error),
         });
       }
+      if (signal.aborted) return;
+      this.#options.ended?.();
       failures++;
       await delay(jitteredMs(failures, { firstMs: firstBackoffMs, maxMs: maxBackoffMs }), signal);
     }

@@ -56,6 +56,7 @@ export class Hub {
         fetch: wrap.relay?.(this.relay.fetch) ?? this.relay.fetch,
         ...{ firstBackoffMs: 10, maxBackoffMs: 50 },
       }),
+      watchRelay: wrap.relay?.(this.relay.fetch) ?? this.relay.fetch,
       settings: {
         namespace: "hub",
         argocdServer: relayUrl,
@@ -64,6 +65,7 @@ export class Hub {
         relaySecret: "relay-tls",
         relaySelector: "app.kubernetes.io/name=culvert-relay",
         pollMs: 10,
+        resyncMs: 3_600_000,
         checkMs: 20,
         goneMs: 50,
         orphanMs: 600_000,

@@ -3,7 +3,13 @@ import assert from "node:assert/strict";
 import { events, secrets } from "../../lib/kube/resources.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
-import { assertNothingLeft, assertSameEnd, isReady, type Story } from "./crash_stories.ts";
+import {
+  assertNothingLeft,
+  assertSameEnd,
+  isPrepared,
+  isReady,
+  type Story,
+} from "./crash_stories.ts";
 import { Cluster, route } from "./harness.ts";
 
 function specAt(host: string, tokenRef: unknown = { name: "relay-api" }) {
@@ -174,6 +180,7 @@ Deno.test("a Tunnel that turns from the admin API to a token of the relay's leav
 const others = new WeakMap<Cluster, ReturnType<Cluster["addRelay"]>>();
 
 const story: Story = {
+  isPrepared,
   name: "a Tunnel moves to another relay",
   cluster() {
     const cluster = new Cluster();

@@ -23,6 +23,8 @@ export class FakeRelay {
   readonly policies = new Map<string, Entry>();
   /** Agents' sessions, as the API lists them. */
   agents: readonly Entry[] = [];
+  /** How many relays share their agents, if this one tells. */
+  relays: number | undefined;
   /** Method and path of each call, in order. */
   readonly calls: string[] = [];
   isAway = false;
@@ -111,7 +113,11 @@ export class FakeRelay {
     const token = this.tokens.get((headers["authorization"] ?? "").replace("Bearer ", ""));
     if (!token) return answer(401, { error: { code: "unauthorized", message: "unknown token" } });
     const list = /^\/admin\/v1\/([a-z]+)$/.exec(pathname)?.[1];
-    if (list !== undefined) return answer(200, { items: this.#list(list) });
+    if (list !== undefined) {
+      const { relays } = this;
+      const items = this.#list(list);
+      return answer(200, { items, ...list === "agents" && relays !== undefined && { relays } });
+    }
     const [, collection = "", id = ""] = /^\/admin\/v1\/([a-z]+)\/(.+)$/.exec(pathname) ?? [];
     const [, sessionsOf] = /^clusters\/([^/]+)\/sessions$/.exec(`${collection}/${id}`) ?? [];
     if (sessionsOf !== undefined) {

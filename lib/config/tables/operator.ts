@@ -172,7 +172,7 @@ export const operatorTable = {
     kind: duration({ min: "1ms" }),
     default: "10m",
     description:
-      "How often the operator writes entries at relays again, which also renews their leases",
+      "How often the operator writes entries at relays again, which also renews their leases, and reads the relay's lists though nothing has changed",
     chart: { name: "resync" },
   },
   cloudflareApi: {
@@ -238,7 +238,7 @@ export const operatorTable = {
     kind: duration({ min: "1ms" }),
     default: "5s",
     description:
-      "How often the operator asks the relay's admin API for registered clusters and connected agents",
+      "How often at most the operator reads registered clusters and connected agents at the relay's admin API, whose watch tells it of changes; with several relays, and until the relay has read what was written for it, no less often either",
   },
   injection: {
     name: "injection",

@@ -99,6 +99,7 @@ export class ClusterReconciler {
     if (view.clusters.get(cluster.id)?.isConfigured) return { verdict: yes("Programmed") };
     const leftMs = takeMs - (performance.now() - writtenMs);
     if (leftMs > 0) {
+      view.expect(cluster.id, performance.now() + leftMs);
       return { verdict: unknown("Programming", "The relay is about to read it"), againMs: leftMs };
     }
     const message = "The relay has not taken the entry; see its log, and whether it has mounted " +

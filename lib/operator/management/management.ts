@@ -9,7 +9,7 @@ import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
 import { observedQueue, type OperatorObserver } from "../observed_queue.ts";
 import { isSameButStatus } from "../operator.ts";
-import type { RelayApi } from "../relay_api.ts";
+import type { RelayApi, RelayFetch } from "../relay_api.ts";
 import type { Digest } from "../route_table.ts";
 import { type Followed, managementKinds, World } from "../world.ts";
 import { isDestination, ownerOfSecret } from "./argocd.ts";
@@ -28,6 +28,8 @@ import { RelayView } from "./relay_view.ts";
 export interface ManagementOptions {
   readonly client: KubeClient;
   readonly relays: RelayApi;
+  /** For the relay's watch, which has no time limit. */
+  readonly watchRelay: RelayFetch;
   readonly settings: ManagementSettings;
   readonly watchNamespaces: readonly string[];
   readonly digest: Digest;
@@ -42,8 +44,10 @@ export interface ManagementOptions {
   readonly firstBackoffMs?: number;
 }
 
-/** How long to wait before the relay's credentials are read again after a fault. */
-const credentialsRetryMs = 1_000;
+/** How long to wait before what the rest depends on is tried again. */
+const firstRetryMs = 1_000;
+/** For the relay's first answer; whatever needs none goes on then. */
+const firstAnswerMs = 5_000;
 
 /** One operator of the relay's side. */
 export class Management {
@@ -127,12 +131,20 @@ export class Management {
     const isOver = untilAborted(signal);
     // What has not been listed yet must not pass for absent.
     await Promise.race([this.#world.synced(), isOver]);
-    await this.#readCredentials(signal);
-    if (signal.aborted) return;
+    const { namespace } = this.#options.settings;
+    while (!signal.aborted && !await this.#begin(() => this.#context.credentials.refresh())) {
+      await delay(firstRetryMs, signal);
+    }
+    const { view } = this.#context;
+    // An answer that is still missing must not pass for a relay that is away: the operator's token first.
+    if (view) await this.#begin(() => this.#tokens.reconcile(namespace));
+    const viewing = view?.run(signal);
+    if (view) await this.#firstAnswer(view, signal);
+    if (signal.aborted) return await viewing;
     this.#isActing = true;
     this.#addAll();
     this.#queue.start();
-    await Promise.all([isOver, this.#context.view?.run(signal)]);
+    await Promise.all([isOver, viewing]);
     this.#isActing = false;
     await this.#queue.stop();
   }
@@ -143,23 +155,30 @@ export class Management {
     await this.#relaySecrets.removeAll(namespace);
   }
 
-  async #readCredentials(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await this.#context.credentials.refresh();
-        return;
-      } catch (error) {
-        const reason = messageOf(error);
-        this.#options.log.warn("Could not read the relay's credentials", { reason });
-        await delay(credentialsRetryMs, signal);
-      }
+  async #firstAnswer(view: RelayView, signal: AbortSignal): Promise<void> {
+    const isHere = new AbortController();
+    const tooLate = delay(firstAnswerMs, AbortSignal.any([signal, isHere.signal]));
+    await Promise.race([view.asked, tooLate]);
+    isHere.abort();
+  }
+
+  /** Does what the rest depends on. @returns whether it is done */
+  async #begin(work: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.#options.log.warn("Could not begin", { reason: messageOf(error) });
+      return false;
     }
   }
 
   #viewOf(endpoint: string, credentials: RelayCredentials): RelayView {
-    const { relays, settings: { pollMs }, log } = this.#options;
+    const { relays, watchRelay, settings: { pollMs, resyncMs }, log, firstBackoffMs } =
+      this.#options;
     return new RelayView({
-      ...{ relays, pollMs, log },
+      ...{ relays, fetch: watchRelay, pollMs, resyncMs, log },
+      ...firstBackoffMs !== undefined && { firstBackoffMs },
       access: () => {
         const token = this.#tokens.ownToken;
         const { ca: caPem, pair } = credentials.known ?? {};
@@ -205,6 +224,7 @@ export class Management {
     }
     for (const secret of this.#world.values("argocdSecrets")) this.#addOwner(secret);
     this.#queue.add("credentials:");
+    this.#queue.add("registrations:");
   }
 
   #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {

@@ -24,7 +24,10 @@ export interface ManagementSettings {
   readonly relaySecret: string | undefined;
   /** Selects the relay's pods, which are to read their files at once. */
   readonly relaySelector: string;
+  /** How often the relay is asked where its watch does not tell everything. */
   readonly pollMs: number;
+  /** How often it is asked though its watch tells everything. */
+  readonly resyncMs: number;
   /** How often Secrets are looked at that nothing tells about. */
   readonly checkMs: number;
   /** How long a registered cluster may be missing at the relay before its Cluster goes. */

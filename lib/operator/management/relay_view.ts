@@ -1,7 +1,17 @@
-/** What the relay has: entries that were registered through its admin API, and agents. */
+/**
+ * What the relay has: entries that were registered through its admin API, and agents. Its watch tells
+ * that something has changed; then its lists are read.
+ */
 import { delay } from "../../kube/delay.ts";
 import type { Log } from "../../log.ts";
-import { type RelayAccess, RelayApi, RelayRefusal, RelayUnreachable } from "../relay_api.ts";
+import {
+  type RelayAccess,
+  RelayApi,
+  type RelayFetch,
+  RelayRefusal,
+  RelayUnreachable,
+} from "../relay_api.ts";
+import { type RelayChange, RelayWatches } from "../relay_watches.ts";
 
 /** A cluster at the relay. */
 export interface RelayCluster {
@@ -30,11 +40,22 @@ export interface RelayViewOptions {
   /** Called with the ids of which something has changed; with none when the relay is up or away. */
   readonly changed: (ids?: ReadonlySet<string>) => void;
   readonly policiesChanged: () => void;
+  /** For watches. */
+  readonly fetch: RelayFetch;
+  /** At most so often the lists are read, and while a watch does not tell everything, no less often. */
   readonly pollMs: number;
+  /** They are read again after this, though the watch has told of nothing. */
+  readonly resyncMs: number;
   readonly log: Log;
+  readonly firstBackoffMs?: number;
 }
 
-/** Asks the relay now and then, while {@link run} runs. */
+/** Between two times that the lists are read. */
+const minPauseMs = 100;
+/** So many times as long as they take, nothing is read. */
+const restFactor = 10;
+
+/** Follows the relay, while {@link run} runs. */
 export class RelayView {
   readonly #options: RelayViewOptions;
   #clusters = new Map<string, RelayCluster>();
@@ -46,6 +67,12 @@ export class RelayView {
   #fault: string | undefined = "the relay has not been asked yet";
   #isInTrouble = false;
   #hasAnswered = false;
+  /** Relays that share their agents. */
+  #relays: number | undefined;
+  /** By id: until when the relay may take to read an entry. */
+  readonly #expectedUntilMs = new Map<string, number>();
+  #isWanted = false;
+  readonly #asked = Promise.withResolvers<void>();
   #wake: (() => void) | undefined;
 
   constructor(options: RelayViewOptions) {
@@ -67,6 +94,11 @@ export class RelayView {
 
   agents(id: string): readonly RelayAgent[] {
     return this.#agents.get(id) ?? [];
+  }
+
+  /** Resolves when the relay has answered, or could not be asked, for the first time. */
+  get asked(): Promise<void> {
+    return this.#asked.promise;
   }
 
   /** Whether there is something to go by, old as it may be. */
@@ -101,19 +133,63 @@ export class RelayView {
     this.refresh();
   }
 
-  /** Has the relay asked now. */
+  /** An entry has been written for the relay to read, which no watch tells of: it is looked for. */
+  expect(id: string, untilMs: number): void {
+    this.#expectedUntilMs.set(id, untilMs);
+    this.refresh();
+  }
+
+  /** Has the relay asked soon. */
   refresh(): void {
+    this.#isWanted = true;
     this.#wake?.();
   }
 
-  /** Asks until the signal is aborted. */
+  /** Follows until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
+    const { fetch, log, firstBackoffMs, pollMs } = this.#options;
+    const watches = new RelayWatches({
+      fetch,
+      changed: ({ kind }: RelayChange) => kind === "services" || this.refresh(),
+      // Whether the relay is away, its lists tell.
+      ended: () => this.refresh(),
+      log,
+      ...firstBackoffMs !== undefined && { firstBackoffMs },
+    });
     while (!signal.aborted) {
+      this.#isWanted = false;
+      const beganMs = performance.now();
       const waitMs = await this.#ask();
-      const woken = new AbortController();
-      this.#wake = () => woken.abort();
-      await delay(waitMs, AbortSignal.any([signal, woken.signal]));
+      this.#asked.resolve();
+      const { access } = this;
+      watches.follow(access && this.#fault === undefined ? [access] : []);
+      // Changes that come one after the other are read together: lists of thousands take their time.
+      const tookMs = performance.now() - beganMs;
+      const pauseMs = Math.min(waitMs, pollMs, Math.max(minPauseMs, restFactor * tookMs));
+      await delay(pauseMs, signal);
+      await this.#untilWanted(waitMs - pauseMs, signal);
     }
+    await watches.stop();
+  }
+
+  async #untilWanted(ms: number, signal: AbortSignal): Promise<void> {
+    if (this.#isWanted || ms <= 0) return;
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    await delay(ms, AbortSignal.any([signal, woken.signal]));
+    this.#wake = undefined;
+  }
+
+  /** How long what was read may stand, if nothing tells otherwise. */
+  get #restMs(): number {
+    const { pollMs, resyncMs } = this.#options;
+    const nowMs = performance.now();
+    for (const [id, untilMs] of this.#expectedUntilMs) {
+      const isOver = untilMs <= nowMs || this.#clusters.get(id)?.isConfigured;
+      if (isOver) this.#expectedUntilMs.delete(id);
+    }
+    // A watch does not tell of the agents of other relays.
+    return this.#relays === 1 && this.#expectedUntilMs.size === 0 ? resyncMs : pollMs;
   }
 
   /** @returns when to ask again */
@@ -125,19 +201,20 @@ export class RelayView {
     try {
       const [clusters, agents, policies] = await Promise.all([
         relays.list(known, "clusters"),
-        relays.list(known, "agents"),
+        relays.agents(known),
         relays.list(known, "policies"),
       ]);
       this.#takePolicies(policies.map(({ name }) => String(name)));
       this.#hasAnswered = true;
       const isCurrent = ({ id }: RelayCluster) => (this.#droppedMs.get(id) ?? 0) < beganMs;
-      this.#take(clusters.map(clusterOf).filter(isCurrent), agents);
+      this.#relays = agents.relays;
+      this.#take(clusters.map(clusterOf).filter(isCurrent), agents.items);
       for (const [id, atMs] of this.#droppedMs) {
         if (atMs < beganMs) this.#droppedMs.delete(id);
       }
       if (this.#isInTrouble) log.info("The relay's admin API answers again");
       this.#isInTrouble = false;
-      return pollMs;
+      return this.#restMs;
     } catch (error) {
       if (!(error instanceof RelayUnreachable) && !(error instanceof RelayRefusal)) throw error;
       const wasUp = this.#fault === undefined;

@@ -28,6 +28,7 @@ export function makeManagement(
       relaySecret: options.relaySecret,
       relaySelector: options.relaySelector,
       pollMs: options.pollMs,
+      resyncMs: options.resyncMs,
       ...{ checkMs, goneMs, orphanMs },
     },
     watchNamespaces: options.watchNamespaces,

@@ -106,7 +106,8 @@ export function makeOperator(
     ...{ instance, log, metrics, isDraining },
   });
   const management = makeManagement(options, {
-    ...{ client, relays, digest, newToken, checkMs, orphanMs, instance, log, metrics, isDraining },
+    ...{ client, relays, watchRelay: fetchRelay, digest, newToken, checkMs, orphanMs },
+    ...{ instance, log, metrics, isDraining },
   });
   const controllers = controllersOf(options, operator, management);
   const injection: Injection = new Injection({
