@@ -32,6 +32,11 @@ export function isNotFound(error: unknown): boolean {
   return error instanceof KubeError && error.status === 404;
 }
 
+/** There is no right to do that. */
+export function isForbidden(error: unknown): boolean {
+  return error instanceof KubeError && error.status === 403;
+}
+
 /** The object has changed since it was read, or is there already. */
 export function isConflict(error: unknown): boolean {
   return error instanceof KubeError && error.status === 409;

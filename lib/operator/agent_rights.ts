@@ -3,7 +3,7 @@
  * spec names. A Tunnel gives rights in its namespace, and a ClusterTunnel in the cluster, so nobody
  * gets a right outside of where the tunnel's author works.
  */
-import { KubeError } from "../kube/errors.ts";
+import { isForbidden } from "../kube/errors.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import {
   clusterRoleBindings,
@@ -137,8 +137,4 @@ export function notPermitted(clusterRole: string): Verdict {
   const message = `The operator may not bind ClusterRole ${clusterRole}; ` +
     "agentClusterRoles of its chart (--agent-cluster-roles) must have it";
   return no("Forbidden", message);
-}
-
-function isForbidden(error: unknown): boolean {
-  return error instanceof KubeError && error.status === 403;
 }

@@ -1,7 +1,7 @@
 /** Ends an operator's responsibility for its objects, so that nothing holds them once it is gone. */
 import type { KubeClient } from "../kube/client.ts";
 import { delay } from "../kube/delay.ts";
-import { isConflict, isNotFound, isPermanent } from "../kube/errors.ts";
+import { isConflict, isForbidden, isNotFound, isPermanent } from "../kube/errors.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Condition, KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
@@ -47,6 +47,7 @@ export class Drain {
   readonly #options: DrainOptions;
   /** What was last said of each object, by its title. */
   readonly #said = new Map<string, string>();
+  readonly #skipped = new Set<string>();
   /** Of all objects that were seen, drained or not. */
   readonly #namespaces: Set<string>;
 
@@ -119,19 +120,37 @@ export class Drain {
   }
 
   async #list(resource: Resource): Promise<readonly KubeObject[]> {
-    const { client, namespaces } = this.#options;
+    const { namespaces } = this.#options;
     if (namespaces.length > 0 && !resource.isNamespaced) return [];
     const scopes = namespaces.length === 0 ? [undefined] : namespaces;
+    const lists = await Promise.all(scopes.map((namespace) => this.#listIn(resource, namespace)));
+    return lists.flat();
+  }
+
+  async #listIn(
+    resource: Resource,
+    namespace: string | undefined,
+  ): Promise<readonly KubeObject[]> {
     try {
-      const lists = await Promise.all(
-        scopes.map((namespace) => client.list(resource, { namespace })),
-      );
-      return lists.flatMap(({ items }) => items);
+      return (await this.#options.client.list(resource, { namespace })).items;
     } catch (error) {
       // The kind is not installed, or not any more.
       if (isNotFound(error)) return [];
-      throw error;
+      // The rights in a namespace go with the namespace.
+      if (namespace === undefined || !isForbidden(error)) throw error;
+      this.#skip(resource, namespace);
+      return [];
     }
+  }
+
+  #skip({ plural }: Resource, namespace: string): void {
+    const place = `${plural} in ${namespace}`;
+    if (this.#skipped.has(place)) return;
+    this.#skipped.add(place);
+    this.#options.log.warn("There is no right to list objects, which are left as they are", {
+      resource: plural,
+      namespace,
+    });
   }
 
   #isUndrained({ metadata }: KubeObject): boolean {
@@ -160,11 +179,12 @@ export class Drain {
     for (const { resource, object } of left) {
       const title = titleOf(resource, object);
       titles.add(title);
-      const isDeleted = object.metadata.deletionTimestamp !== undefined;
-      const reason = isDeleted ? reasonOf(object) : "not begun";
+      const reason = reasonOf(object);
       if (this.#said.get(title) === reason) continue;
       this.#said.set(title, reason);
-      if (isDeleted) log.info("Waits for an object", { object: title, reason, left: left.length });
+      if (reason !== notBegun) {
+        log.info("Waits for an object", { object: title, reason, left: left.length });
+      }
     }
     for (const title of [...this.#said.keys()]) {
       if (titles.has(title)) continue;
@@ -173,6 +193,8 @@ export class Drain {
     }
   }
 }
+
+const notBegun = "not begun";
 
 /** Names what is left: at most so many objects. */
 const maxNames = 5;
@@ -189,7 +211,7 @@ export function leftText(left: readonly Undrained[]): string {
 /** Why an object is not drained: what its conditions say, or what it still has outside. */
 function reasonOf(object: KubeObject): string {
   const { deletionTimestamp } = object.metadata;
-  if (deletionTimestamp === undefined) return "not deleted";
+  if (deletionTimestamp === undefined) return notBegun;
   const { conditions = [], registered = [], dns = [] } = (object["status"] ?? {}) as
     & BindingStatus
     & { readonly conditions?: readonly Condition[] };

@@ -154,6 +154,16 @@ Deno.test("a drain leaves other namespaces, other finalizers and unknown kinds a
   assert.deepEqual(await drainOf(cluster, "delete").drain.run(never), []);
 });
 
+Deno.test("a watched namespace that is gone, and its Roles with it, does not end a drain", async () => {
+  const cluster = await published();
+  cluster.kube.intercept = ({ path }) =>
+    path.includes("/namespaces/gone/") ? new Response("{}", { status: 403 }) : undefined;
+  const { drain, log } = drainOf(cluster, "retain", undefined, ["gone", "apps"]);
+  assert.deepEqual(await drain.run(never), []);
+  assert.deepEqual(held(cluster, tunnels, "home"), []);
+  assert.match(log.lines.join("\n"), /no right to list .*"namespace":"gone"/);
+});
+
 /** A hub with a Cluster of each kind in Argo CD, after an operator that has gone. */
 async function hubWithClusters(): Promise<Hub> {
   const hub = new Hub();
