@@ -48,6 +48,10 @@ const serviceSpecs: Readonly<Record<string, ServiceSpec>> = {
     ports: [{ port: 80, targetPort: "http" }, { port: 90, targetPort: 9090 }],
   },
   "apps/blue": { selector: { app: "web", color: "blue" }, ports: [{ port: 80, targetPort: 7070 }] },
+  "apps/deep": {
+    selector: { app: "web", color: "green" },
+    ports: [{ port: 80, targetPort: 4040 }],
+  },
   "apps/db": {
     clusterIP: "None",
     selector: { app: "db" },
@@ -60,6 +64,8 @@ const serviceSpecs: Readonly<Record<string, ServiceSpec>> = {
 /** Where the agents' connections end, as kube-proxy and DNS lead them: `IP:PORT`. */
 function dialed(cluster: Cluster): Set<string> {
   const ends = cluster.targets().flatMap(({ address }) => {
+    // A target that chooses among others by path dials nothing itself.
+    if (address === undefined) return [];
     const [, name, namespace, port] = /^(.+)\.(.+)\.svc:(\d+)$/.exec(String(address))!;
     const spec = cluster.kube.read(services, namespace, name!)!["spec"] as ServiceSpec;
     const own = pods.filter((pod) =>
@@ -75,7 +81,7 @@ function dialed(cluster: Cluster): Set<string> {
   return new Set(ends);
 }
 
-const candidates = [80, 90, 5000, 5432, 6060, 7070, 8081, 8082, 9090];
+const candidates = [80, 90, 4040, 5000, 5432, 6060, 7070, 8081, 8082, 9090];
 
 /** Where the policy lets them. */
 function allowed(cluster: Cluster): Set<string> {
@@ -108,6 +114,7 @@ Deno.test("agents may reach the pods that their table dials, and no other port o
     route("web", "web.example.com", backend("web", 80)),
     route("more", "more.example.com", backend("web", 90)),
     route("blue", "blue.example.com", backend("blue", 80)),
+    route("below", "web.example.com", { ...backend("deep", 80), path: { value: "/deep" } }),
     route("db", "db.example.com", { ...backend("db", 5000), protocol: "tcp" }),
   ]);
   cluster.kube.put(tunnelBindings, {
@@ -120,10 +127,10 @@ Deno.test("agents may reach the pods that their table dials, and no other port o
   await using running = cluster.start();
   await cluster.ready();
   await eventually(() => running.operator.isSettled, "the operator to settle");
-  assert.equal(cluster.targets().length, 5);
+  assert.equal(cluster.targets().filter(({ address }) => address !== undefined).length, 6);
   assert.deepEqual([...dialed(cluster)].sort(), [
-    ...["10.1.0.1:7070", "10.1.0.1:8081", "10.1.0.1:9090", "10.1.0.2:8082", "10.1.0.2:9090"],
-    ...["10.1.0.3:5432", "10.1.0.4:8081"],
+    ...["10.1.0.1:7070", "10.1.0.1:8081", "10.1.0.1:9090", "10.1.0.2:4040", "10.1.0.2:8082"],
+    ...["10.1.0.2:9090", "10.1.0.3:5432", "10.1.0.4:8081"],
   ]);
   assert.deepEqual([...allowed(cluster)].sort(), [...dialed(cluster)].sort());
 
@@ -158,7 +165,7 @@ async function policyWith(
   const cluster = new Cluster();
   cluster.putTunnel({ agent: { networkPolicy: { enabled: true, ...networkPolicy } }, ...more });
   await using _ = cluster.start();
-  await cluster.ready();
+  await eventually(() => policyOf(cluster) !== undefined, "the policy");
   return policyOf(cluster)!;
 }
 
