@@ -4,7 +4,7 @@ import { secrets } from "../kube/resources.ts";
 import { credentialsAnnotation, credentialsSecret, type ReadableTunnel } from "./agent_objects.ts";
 import { annotatePods } from "./annotate_pods.ts";
 import type { Context } from "./context.ts";
-import { ensureOwned } from "./owned_objects.ts";
+import { ensureOwned, isOwnedBy } from "./owned_objects.ts";
 import type { TunnelTable } from "./route_table.ts";
 
 /** The credentials of all tunnels. */
@@ -27,7 +27,8 @@ export class AgentCredentials {
     const { namespace, name } = wanted.metadata;
     if (table.credentials.size === 0) {
       const there = await this.#context.client.find(secrets, { namespace, name });
-      if (there?.["data"] === undefined) return;
+      const isOurs = there && isOwnedBy(there, tunnel);
+      if (!isOurs || there["data"] === undefined) return;
     }
     const { metadata } = await ensureOwned(this.#context, secrets, undefined, tunnel, wanted);
     const { resourceVersion: version = "" } = metadata;

@@ -38,7 +38,7 @@ export function namesOf({ resource, name }: Tunnel): {
     agent: `${base}-agent`,
     token: `${base}-agent-token`,
     routes: `${base}-routes`,
-    credentials: `${base}-credentials`,
+    credentials: `${base}-agent-credentials`,
   };
 }
 

@@ -79,7 +79,7 @@ const stories: readonly Story[] = [
         routes[1],
       ]),
     isDone(cluster) {
-      const copy = cluster.kube.read(secrets, "apps", "home-credentials")?.["data"];
+      const copy = cluster.kube.read(secrets, "apps", "home-agent-credentials")?.["data"];
       const [file] = Object.keys(copy ?? {});
       return isReady(cluster) && file !== undefined &&
         cluster.targets().some(({ credential }) =>

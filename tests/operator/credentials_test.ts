@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { configMaps, deployments, pods, secrets, services } from "../../lib/kube/resources.ts";
 import { readTargets } from "../../lib/config/entries/targets.ts";
-import { clusterTunnels, tunnelBindings } from "../../lib/operator/api/crds.ts";
+import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, conditionsOf, route, tunnelSpec } from "./harness.ts";
 
@@ -29,7 +29,7 @@ function withCredential(more: Record<string, unknown> = {}) {
 }
 
 /** What agents find in their folder of credentials, by the name of the file. */
-function credentials(cluster: Cluster, namespace = "apps", name = "home-credentials") {
+function credentials(cluster: Cluster, namespace = "apps", name = "home-agent-credentials") {
   const secret = cluster.kube.read(secrets, namespace, name);
   const entries = Object.entries((secret?.["data"] ?? {}) as Record<string, string>);
   return Object.fromEntries(entries.map(([file, text]) => [file, atob(text)]));
@@ -54,7 +54,7 @@ Deno.test("a route's credential is in one Secret of the tunnel's, from which its
   const [target] = cluster.targets() as { name: string; credential: { file: string } }[];
   assert.deepEqual(credentials(cluster), { [target!.name]: token });
   assert.deepEqual(target!.credential, { file: `/etc/culvert/credentials/${target!.name}` });
-  const copy = cluster.kube.read(secrets, "apps", "home-credentials")!;
+  const copy = cluster.kube.read(secrets, "apps", "home-agent-credentials")!;
   assert.equal(copy.metadata.ownerReferences?.[0]?.kind, "Tunnel");
   assert.equal(copy.metadata.labels?.["culvert.dev/tunnel"], "home");
   const elsewhere = cluster.kube.state() as [string, unknown][];
@@ -75,7 +75,7 @@ Deno.test("agents find credentials where their targets file says, and no pod is 
   cluster.putBinding("shop", [route("main", "shop.example.com")]);
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "shop");
-  assert.equal(cluster.kube.read(secrets, "apps", "home-credentials"), undefined);
+  assert.equal(cluster.kube.read(secrets, "apps", "home-agent-credentials"), undefined);
   const before = cluster.kube.read(deployments, "apps", "home-agent")!;
   const uids = cluster.kube.all(pods).map(({ metadata }) => metadata.uid);
   putSecret(cluster, token);
@@ -95,7 +95,7 @@ Deno.test("agents find credentials where their targets file says, and no pod is 
   const [, folder, file] = /^(.*)\/([^/]+)$/.exec(target!.credential!.file)!;
   const mount = agent!.volumeMounts.find(({ mountPath }) => mountPath === folder)!;
   const { secret } = volumes.find(({ name }) => name === mount.name)!;
-  assert.deepEqual(secret, { secretName: "home-credentials", optional: true });
+  assert.deepEqual(secret, { secretName: "home-agent-credentials", optional: true });
   assert.deepEqual(Object.keys(credentials(cluster)), [file]);
 });
 
@@ -105,6 +105,22 @@ interface PodSpec {
     readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
   }[];
 }
+
+Deno.test("somebody else's Secret of the name stays as it is, and troubles no tunnel without credentials", async () => {
+  const cluster = new Cluster();
+  cluster.kube.put(secrets, {
+    metadata: { name: "home-agent-credentials", namespace: "apps" },
+    data: { password: btoa("theirs") },
+  });
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  putSecret(cluster, token);
+  cluster.putBinding("shop", [withCredential()]);
+  await cluster.condition(tunnels, "home", "AgentAvailable", "Conflict");
+  assert.deepEqual(credentials(cluster), { password: "theirs" });
+});
 
 Deno.test("a changed credential reaches the agents at once, and pods tell nothing of it", async () => {
   const cluster = new Cluster();
@@ -117,7 +133,8 @@ Deno.test("a changed credential reaches the agents at once, and pods tell nothin
   putSecret(cluster, other);
   await eventually(() => Object.values(credentials(cluster))[0] === other, "the new credential");
   assert.deepEqual(cluster.targets(), targets, "the table stays");
-  const { resourceVersion } = cluster.kube.read(secrets, "apps", "home-credentials")!.metadata;
+  const { resourceVersion } =
+    cluster.kube.read(secrets, "apps", "home-agent-credentials")!.metadata;
   const told = () =>
     cluster.kube.all(pods).map(({ metadata }) => metadata.annotations?.["culvert.dev/credentials"]);
   await eventually(
@@ -218,10 +235,10 @@ Deno.test("a credential stays in its namespace: another one's Tunnel does not ge
   );
   assert.match(message, /must not be copied to namespace apps: name a Tunnel of namespace infra/);
   assert.equal(cluster.relay.services.size, 0);
-  assert.equal(cluster.kube.read(secrets, "apps", "home-credentials"), undefined);
+  assert.equal(cluster.kube.read(secrets, "apps", "home-agent-credentials"), undefined);
   bind({ kind: "ClusterTunnel", name: "shared" });
   await cluster.ready(tunnelBindings, "shop", "infra");
-  assert.deepEqual(Object.values(credentials(cluster, "ops", "cluster-shared-credentials")), [
+  assert.deepEqual(Object.values(credentials(cluster, "ops", "cluster-shared-agent-credentials")), [
     token,
   ]);
 });

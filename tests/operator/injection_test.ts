@@ -128,7 +128,7 @@ Deno.test("a pod gets a native sidecar with the tunnel's relay, token and routes
   assert.match(JSON.stringify(operations), /"configMap":\{"name":"home-routes"\}/);
   const [volume] = (operations[1]!.value as { name: string }[])
     .filter(({ name }) => name === "culvert-credentials");
-  const secret = { secretName: "home-credentials", optional: true };
+  const secret = { secretName: "home-agent-credentials", optional: true };
   assert.deepEqual(volume, { name: "culvert-credentials", secret });
   assert.match(
     JSON.stringify(container),
