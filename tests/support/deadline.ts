@@ -4,7 +4,7 @@
  */
 
 /** Default deadline of one wait; generous, because test files share few cores. */
-export const DEFAULT_DEADLINE_MS = 20_000;
+export const DEFAULT_DEADLINE_MS = 60_000;
 
 /** Thrown when what a test waited for did not happen in time. */
 export class DeadlineError extends Error {
