@@ -4,25 +4,12 @@ import { includes, stamped } from "./agent_objects.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns/dns_endpoint.ts";
+import { type DnsPlan, planDns } from "./dns/dns_plan.ts";
 import { DnsCredentials } from "./dns/dns_credentials.ts";
 import { type KeptRecord, placeOf } from "./dns/kept_records.ts";
 import { SilentServers } from "./dns/silent_servers.ts";
-import { type DnsRecord, isName, ownerName, ownerText, recordDataOf } from "./dns/records.ts";
 import type { DnsOutcome } from "./dns/rfc2136.ts";
 import type { CompiledBinding } from "./route_table.ts";
-
-/** What a binding is to have. */
-export interface DnsPlan {
-  readonly provider: "None" | "ExternalDNS" | "RFC2136" | "Cloudflare";
-  /** For external-dns. */
-  readonly records: readonly DnsRecord[];
-  /** For a zone. */
-  readonly kept: readonly KeptRecord[];
-  /** Why some hostnames get no record. */
-  readonly fault: Verdict | undefined;
-  /** What is there stays as it is: nobody knows what it should be. */
-  readonly isUndecided?: boolean;
-}
 
 /** What came of it. */
 export interface DnsResult {
@@ -82,46 +69,12 @@ export class DnsKeeper {
     return { outcome: { kind: "pending" }, untilMs: performance.now() + this.#pendingMs };
   }
 
-  /** Which records a binding's hostnames are to have: those of routes that its tunnel accepts. */
-  async plan({ tunnel, routes, object }: CompiledBinding): Promise<DnsPlan> {
-    const dns = tunnel?.spec?.dns;
-    const provider = dns?.provider ?? "None";
-    if (!tunnel || !dns || provider === "None") {
-      return { provider: "None", records: [], kept: [], fault: undefined };
-    }
-    // Of routes that share hostnames, one binding has the records.
-    const own = keyOf(object.metadata);
-    const names = routes.filter(({ publication }) => publication?.recordsOf === own)
-      .flatMap(({ spec }) => spec.hostnames);
-    const data = recordDataOf(dns.target ?? "");
-    if (!data) {
-      const fault = no("TargetInvalid", `dns.target ${dns.target} is no name and no IP address`);
-      return { provider, records: [], kept: [], fault, isUndecided: true };
-    }
-    const records = [...new Set(names)].map((name): DnsRecord => ({ name, ...data, ttl: dns.ttl }));
-    if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
-    const { secretRef } = dns;
-    const zone = (dns.zone ?? "").replace(/\.$/, "");
-    // A record at Cloudflare has no server of its own.
-    const server = provider === "RFC2136" ? dns.server ?? "" : "";
-    const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
-    const faults = records.map((record) => impossible(record, zone, provider));
-    const owner = ownerText(
-      await this.#context.accesses.ownerOf(tunnel),
-      `tunnelbinding/${keyOf(object.metadata)}`,
-    );
-    const secret = `${tunnel.home}/${secretRef?.name}`;
-    // What takes records away is kept before there are any.
-    await this.#credentials.keep(secret);
-    const keep = dns.policy === "UpsertOnly" && { keep: true };
-    return {
-      provider,
-      records: [],
-      kept: records.filter((_, index) => !faults[index]).map((record) => (
-        { ...record, zone, server, secret, owner, ...keep, ...proxied }
-      )),
-      fault: faults.find((fault) => fault),
-    };
+  /** As {@link planDns}. */
+  async plan(compiled: CompiledBinding): Promise<DnsPlan> {
+    return await planDns(compiled, {
+      ownerOf: (tunnel) => this.#context.accesses.ownerOf(tunnel),
+      keepCredentials: (secret) => this.#credentials.keep(secret),
+    });
   }
 
   /**
@@ -331,24 +284,6 @@ export class DnsKeeper {
     world.learn("dnsEndpoints", written);
     return { verdict: stateOf(written), againMs: Infinity };
   }
-}
-
-/** Why a zone can't have a record; undefined if it can. */
-function impossible(
-  { name, type }: DnsRecord,
-  zone: string,
-  provider: DnsPlan["provider"],
-): Verdict | undefined {
-  if (name !== zone && !name.endsWith(`.${zone}`)) {
-    return no("NotInZone", `${name} is not in the zone ${zone}`);
-  }
-  if (!isName(ownerName(name))) {
-    return no("NameTooLong", `${name} is too long: its owner's record is at ${ownerName(name)}`);
-  }
-  // Cloudflare resolves such a CNAME itself, and answers with addresses.
-  if (name !== zone || type !== "CNAME" || provider === "Cloudflare") return undefined;
-  const why = `${name} is the apex of its zone, where a CNAME can't be (RFC 1034 section 3.6.2)`;
-  return no("ApexNeedsAddress", `${why}: set dns.target to an IP address`);
 }
 
 function nameOf({ name, zone }: KeptRecord): string {

@@ -1,0 +1,88 @@
+/** Which DNS records a binding is to have. */
+import { keyOf } from "../../kube/objects.ts";
+import { no, type Verdict } from "../conditions.ts";
+import type { CompiledBinding } from "../route_table.ts";
+import type { Tunnel } from "../tunnels.ts";
+import type { KeptRecord } from "./kept_records.ts";
+import { type DnsRecord, isName, ownerName, ownerText, recordDataOf } from "./records.ts";
+
+/** What a binding is to have. */
+export interface DnsPlan {
+  readonly provider: "None" | "ExternalDNS" | "RFC2136" | "Cloudflare";
+  /** For external-dns. */
+  readonly records: readonly DnsRecord[];
+  /** For a zone. */
+  readonly kept: readonly KeptRecord[];
+  /** Why some hostnames get no record. */
+  readonly fault: Verdict | undefined;
+  /** What is there stays as it is: nobody knows what it should be. */
+  readonly isUndecided?: boolean;
+}
+
+/** What a plan is made with. */
+export interface PlanParts {
+  /** Who owns a tunnel's records. */
+  readonly ownerOf: (tunnel: Tunnel) => Promise<string>;
+  /** Keeps what takes records away, before there are any. @param secret `NAMESPACE/NAME` */
+  readonly keepCredentials: (secret: string) => Promise<void>;
+}
+
+/** Which records a binding's hostnames are to have: those of routes that its tunnel accepts. */
+export async function planDns(
+  { tunnel, routes, object }: CompiledBinding,
+  { ownerOf, keepCredentials }: PlanParts,
+): Promise<DnsPlan> {
+  const dns = tunnel?.spec?.dns;
+  const provider = dns?.provider ?? "None";
+  if (!tunnel || !dns || provider === "None") {
+    return { provider: "None", records: [], kept: [], fault: undefined };
+  }
+  // Of routes that share hostnames, one binding has the records.
+  const own = keyOf(object.metadata);
+  const names = routes.filter(({ publication }) => publication?.recordsOf === own)
+    .flatMap(({ spec }) => spec.hostnames);
+  const data = recordDataOf(dns.target ?? "");
+  if (!data) {
+    const fault = no("TargetInvalid", `dns.target ${dns.target} is no name and no IP address`);
+    return { provider, records: [], kept: [], fault, isUndecided: true };
+  }
+  const records = [...new Set(names)].map((name): DnsRecord => ({ name, ...data, ttl: dns.ttl }));
+  if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
+  const { secretRef } = dns;
+  const zone = (dns.zone ?? "").replace(/\.$/, "");
+  // A record at Cloudflare has no server of its own.
+  const server = provider === "RFC2136" ? dns.server ?? "" : "";
+  const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
+  const faults = records.map((record) => impossible(record, zone, provider));
+  const owner = ownerText(await ownerOf(tunnel), `tunnelbinding/${own}`);
+  const secret = `${tunnel.home}/${secretRef?.name}`;
+  // What takes records away is kept before there are any.
+  await keepCredentials(secret);
+  const keep = dns.policy === "UpsertOnly" && { keep: true };
+  return {
+    provider,
+    records: [],
+    kept: records.filter((_, index) => !faults[index]).map((record) => (
+      { ...record, zone, server, secret, owner, ...keep, ...proxied }
+    )),
+    fault: faults.find((fault) => fault),
+  };
+}
+
+/** Why a zone can't have a record; undefined if it can. */
+function impossible(
+  { name, type }: DnsRecord,
+  zone: string,
+  provider: DnsPlan["provider"],
+): Verdict | undefined {
+  if (name !== zone && !name.endsWith(`.${zone}`)) {
+    return no("NotInZone", `${name} is not in the zone ${zone}`);
+  }
+  if (!isName(ownerName(name))) {
+    return no("NameTooLong", `${name} is too long: its owner's record is at ${ownerName(name)}`);
+  }
+  // Cloudflare resolves such a CNAME itself, and answers with addresses.
+  if (name !== zone || type !== "CNAME" || provider === "Cloudflare") return undefined;
+  const why = `${name} is the apex of its zone, where a CNAME can't be (RFC 1034 section 3.6.2)`;
+  return no("ApexNeedsAddress", `${why}: set dns.target to an IP address`);
+}
