@@ -252,30 +252,55 @@ Deno.test("a relay that can't be asked, or answers nonsense, takes no Cluster wi
   ok(hub.secret("argocd", secretName));
 });
 
+/** A value with its base64 texts decoded besides, however deep they are. */
+function decoded(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.replaceAll(/"[A-Za-z0-9+/=]{8,}"/g, (encoded) => {
+    try {
+      return `${encoded} ${atob(encoded.slice(1, -1))}`;
+    } catch {
+      return encoded;
+    }
+  });
+}
+
 Deno.test("no object, Event or log line holds a token but the Secrets that are for it", async () => {
   const hub = new Hub();
   const { log, ...running } = hub.start();
   await using _ = running;
-  hub.putToken("edge");
+  hub.putToken("edge", { autoAccept: false });
   hub.putCluster("by-hand");
-  hub.relay.clusters.set("edge-1", entry());
+  hub.relay.clusters.set("edge-1", entry({ accepted: false }));
+  hub.relay.clusters.set("by-hand", { source: "configuration" });
+  await hub.condition("edge-1", "Ready", "PendingAcceptance");
+  const spec = hub.kube.read(clusters, "hub", "edge-1")!["spec"] as object;
+  hub.kube.put(clusters, {
+    metadata: { name: "edge-1", namespace: "hub" },
+    spec: { ...spec, accepted: true },
+  });
   await hub.condition("edge-1", "ArgoCDReady", "Synced");
   await hub.condition("by-hand", "ArgoCDReady", "Synced");
-  const meant = ["edge-registration", "culvert-relay-operator-token", "relay-tls"];
-  const others = hub.kube.state() as [string, unknown][];
-  for (const [key, object] of others) {
-    if (meant.some((name) => key.endsWith(`/${name}`))) continue;
-    const text = JSON.stringify(object).replaceAll(
-      /"[A-Za-z0-9+/=]{8,}"/g,
-      (encoded) => {
-        try {
-          return `${encoded} ${atob(encoded.slice(1, -1))}`;
-        } catch {
-          return encoded;
-        }
-      },
-    );
-    ok(!text.includes("made-token"), key);
+  hub.relay.isAway = true;
+  await hub.condition("edge-1", "Connected", "RelayUnreachable");
+  hub.relay.isAway = false;
+  hub.relay.tokens.clear();
+  await hub.condition("edge-1", "Connected", "RelayUnreachable");
+  hub.kube.remove(clusters, "hub", "by-hand");
+  await eventually(() => !hub.kube.read(clusters, "hub", "by-hand"), "the Cluster to go");
+
+  const tokens = {
+    [hub.secret("hub", "edge-registration")!["token"]!]: ["hub/edge-registration"],
+    [hub.secret("hub", "culvert-relay-operator-token")!["token"]!]: [
+      "hub/culvert-relay-operator-token",
+    ],
+    // Argo CD gets it with each cluster.
+    "argo-token": ["argocd/culvert-cluster-edge-1", "hub/relay-tls"],
+  };
+  const objects = hub.kube.state() as [string, unknown][];
+  for (const [token, secretNames] of Object.entries(tokens)) {
+    const holders = objects.filter(([, object]) => decoded(object).includes(token))
+      .map(([key]) => key);
+    deepEqual(holders, secretNames.map((name) => `secrets ${name}`));
+    ok(!JSON.stringify(log).includes(token), "a log line");
   }
-  ok(!JSON.stringify(log).includes("made-token"));
 });
