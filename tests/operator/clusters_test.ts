@@ -1,6 +1,7 @@
 /** Clusters: entries of the relay, and Argo CD's Secrets. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { clusters, tunnels } from "../../lib/operator/api/crds.ts";
+import { clustersSecretNames } from "../../lib/operator/management/cluster_shards.ts";
 import { argocdApplications } from "../../lib/operator/management/argocd.ts";
 import { events, pods, secrets } from "../../lib/kube/resources.ts";
 import { eventually } from "../support/deadline.ts";
@@ -327,4 +328,25 @@ Deno.test("a Cluster whose policy the relay does not have holds up no other", as
   hub.relay.policies.set("staff", {});
   await hub.condition("edge-1", "Accepted", "Accepted");
   await eventually(() => "edge-1" in hub.entries(), "the entry");
+});
+
+Deno.test("clusters go on in further Secrets, and one without room is told so", async () => {
+  const hub = new Hub();
+  // One entry for each Secret.
+  await using _ = hub.start({ relayAdminUrl: undefined, maxSecretBytes: 300 });
+  const names = clustersSecretNames.map((_, index) => `edge-${index}`);
+  for (const name of names) {
+    hub.putCluster(name, { argocd: { enabled: false } });
+    await hub.condition(name, "Ready", "Ready");
+  }
+  for (const [index, name] of clustersSecretNames.entries()) {
+    deepEqual(Object.keys(hub.secret("hub", name)!), [`edge-${index}.json`]);
+  }
+  hub.putCluster("late");
+  const { message } = await hub.condition("late", "Ready", "SecretsFull");
+  match(message, /culvert-relay-clusters-8 have no room/);
+  await hub.condition("edge-0", "Ready", "Ready");
+  hub.kube.remove(clusters, "hub", "edge-3");
+  await hub.condition("late", "Ready", "Ready");
+  deepEqual(Object.keys(hub.secret("hub", "culvert-relay-clusters-4")!), ["late.json"]);
 });

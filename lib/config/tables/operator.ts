@@ -238,7 +238,7 @@ export const operatorTable = {
     kind: duration({ min: "1ms" }),
     default: "5s",
     description:
-      "How often at most the operator reads registered clusters and connected agents at the relay's admin API, whose watch tells it of changes; with several relays, and until the relay has read what was written for it, no less often either",
+      "How often the operator reads the clusters and agents of the relay's admin API where its watch does not report everything: with several relays, until the relay has read what was written for it, and while it cannot be reached",
   },
   injection: {
     name: "injection",

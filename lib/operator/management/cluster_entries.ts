@@ -153,7 +153,11 @@ export class ClusterEntries {
   ): Promise<void> {
     const place = this.#placeOf(namespace);
     const present = new Map([...there].map(([name, { files }]) => [name, files]));
-    const { files, leftOut } = allot(wanted, present);
+    const { files, leftOut } = allot(
+      wanted,
+      present,
+      this.#context.settings.maxSecretBytes,
+    );
     // What moves to another Secret must not be missing in between.
     const gains = ([name, inSecret]: [string, Files]) =>
       [...inSecret.keys()].some((file) => !present.get(name)?.has(file));

@@ -32,6 +32,8 @@ export interface ManagementSettings {
   readonly checkMs: number;
   /** How long a registered cluster may be missing at the relay before its Cluster goes. */
   readonly goneMs: number;
+  /** Room for clusters in one Secret, for tests to lessen. */
+  readonly maxSecretBytes?: number;
   /** How long a clean-up may be refused before the object is let go. */
   readonly orphanMs: number;
 }

@@ -42,7 +42,7 @@ export interface RelayViewOptions {
   readonly policiesChanged: () => void;
   /** For watches. */
   readonly fetch: RelayFetch;
-  /** At most so often the lists are read, and while a watch does not tell everything, no less often. */
+  /** How often the lists are read where a watch does not tell everything. */
   readonly pollMs: number;
   /** They are read again after this, though the watch has told of nothing. */
   readonly resyncMs: number;
