@@ -1,7 +1,7 @@
 /** Routes that come, change and go at a tunnel that serves others meanwhile. */
 import assert from "node:assert/strict";
 import type { KubeObject } from "../../../lib/kube/objects.ts";
-import { pods, secrets } from "../../../lib/kube/resources.ts";
+import { configMaps, pods, secrets } from "../../../lib/kube/resources.ts";
 import { eventually } from "../../support/deadline.ts";
 import {
   accessPolicies,
@@ -123,6 +123,14 @@ async function answers(world: OperatorWorld, name: string, statuses: readonly nu
   );
 }
 
+/** The text of the agents' targets file. */
+async function tableOf({ client }: OperatorWorld): Promise<string> {
+  const { data } = await client.get(configMaps, { namespace, name: "main-routes" }) as unknown as {
+    data: Record<string, string>;
+  };
+  return data["targets.yaml"]!;
+}
+
 /** What tells agents' pods from others, their start among it. */
 async function podsOf(world: OperatorWorld): Promise<unknown> {
   const { items } = await world.client.list(pods, { namespace });
@@ -156,8 +164,12 @@ kubeTest(
     await download.until("three");
 
     await world.client.delete(tunnelBindings, { namespace, name: "second" }, metadata.uid!);
-    // The agents' "no such target" until the download has ended, then the relay's "no such host".
-    await answers(world, "second", [502, 421]);
+    // The operator has looked at the deletion, and the agents' next table has the first route alone.
+    await eventually(
+      async () => !(await tableOf(world)).includes("second-main"),
+      "the route to leave the table",
+      patienceMs,
+    );
     backend.write("four ");
     await Promise.all([watch.until("four"), download.until("four")]);
     backend.end();
