@@ -113,6 +113,8 @@ export class DnsKeeper {
     }
     const others = await this.removeAll(unwanted.filter((record) => !names.has(nameOf(record))));
     const left = [...inTheWay, ...others];
+    // The status will say that they are gone.
+    this.#forgetRemovals(unwanted.filter((record) => !left.includes(record)));
     for (const record of left) {
       againMs = Math.min(
         againMs,
@@ -133,7 +135,7 @@ export class DnsKeeper {
     }
   }
 
-  /** Takes records away. @returns those that may still be there */
+  /** Takes records away, and knows which are gone until all of them are. @returns those left */
   async removeAll(records: readonly KeptRecord[]): Promise<readonly KeptRecord[]> {
     const left: KeptRecord[] = [];
     for (const record of records) {
@@ -147,7 +149,12 @@ export class DnsKeeper {
       this.#removals++;
       if (this.#forgetTaken(record)) this.#freed(record.name);
     }
+    if (left.length === 0) this.#forgetRemovals(records);
     return left;
+  }
+
+  #forgetRemovals(records: readonly KeptRecord[]): void {
+    for (const record of records) this.#jobs.delete(`remove ${placeOf(record)}`);
   }
 
   /** Has others ask again for a name that was taken. @returns whether there are any */
@@ -171,7 +178,8 @@ export class DnsKeeper {
         this.#context.digest(JSON.stringify([record, token])),
         () => cloudflare.remove({ name: record.zone, token }, record, record.owner),
       );
-      if (job.outcome) this.#jobs.delete(key);
+      // What is gone stays known until all are: else it would be asked for again meanwhile.
+      if (job.outcome && job.outcome.kind !== "done") this.#jobs.delete(key);
       return job.outcome;
     }
     const zone = await this.#credentials.zone(record);
@@ -194,6 +202,7 @@ export class DnsKeeper {
 
   async #putAtCloudflare(record: KeptRecord): Promise<Answer> {
     const key = placeOf(record);
+    this.#forgetRemovals([record]);
     const token = await this.#credentials.token(record);
     const digest = this.#context.digest(JSON.stringify([record, token]));
     const last = this.#answers.get(key);
