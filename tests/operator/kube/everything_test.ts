@@ -10,8 +10,6 @@ import { argocdToken, Everything, other } from "./everything.ts";
 import { hub } from "./hub.ts";
 import { kubeTest, type OwnKube } from "./own_kube.ts";
 
-const operatorUser = "system:serviceaccount:culvert:culvert-operator";
-
 /** One API server does for all of these: they take their time to begin. */
 kubeTest(
   "with everything in use, the operator is idle, keeps secrets, and leaves nothing",
@@ -25,10 +23,6 @@ kubeTest(
   },
   hasBind,
 );
-
-async function requestsOf(kube: OwnKube): Promise<readonly AuditEntry[]> {
-  return (await kube.audit()).filter(({ user }) => user.username === operatorUser);
-}
 
 function isWrite({ verb, objectRef }: AuditEntry): boolean {
   return !["get", "list", "watch"].includes(verb) && objectRef?.resource !== "leases";
@@ -47,7 +41,7 @@ async function writesNothingWhenIdle(all: Everything, kube: OwnKube): Promise<vo
   let since = { write: "", puts: 0, time: 0 };
   await eventually(
     async () => {
-      const written = (await requestsOf(kube)).filter(isWrite);
+      const written = (await kube.auditOf()).filter(isWrite);
       const last = written.at(-1);
       const write = `${last?.verb} ${last?.requestURI} ${last?.requestReceivedTimestamp}`;
       if (write !== since.write) since = { write, puts: await puts(), time: Date.now() };
@@ -56,7 +50,7 @@ async function writesNothingWhenIdle(all: Everything, kube: OwnKube): Promise<vo
     () => `${resyncs} resyncs without a write; the last was ${since.write}`,
     2 * patienceMs,
   );
-  const requests = await requestsOf(kube);
+  const requests = await kube.auditOf();
   const lists = requests.filter(({ verb, requestReceivedTimestamp }) =>
     verb === "list" && Date.parse(requestReceivedTimestamp) >= since.time
   );

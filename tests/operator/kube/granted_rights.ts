@@ -3,6 +3,7 @@ import type { KubeClient } from "../../../lib/kube/client.ts";
 import type { KubeObject } from "../../../lib/kube/objects.ts";
 import type { Resource } from "../../../lib/kube/resources.ts";
 import type { AuditEntry } from "./audit_log.ts";
+import type { Account } from "./own_kube.ts";
 
 /** One verb on one kind, as a rule grants it. */
 export interface Right {
@@ -45,7 +46,7 @@ const bindings = [
 /** Everything that a ServiceAccount may do. */
 export async function rightsOf(
   client: KubeClient,
-  account: { readonly namespace: string; readonly name: string },
+  account: Account,
 ): Promise<Right[]> {
   const rights: Right[] = [];
   for (const resource of bindings) {

@@ -32,6 +32,15 @@ export function kubeTest(
   });
 }
 
+/** A ServiceAccount. */
+export interface Account {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** As whom the operator runs, by its chart. */
+export const operatorAccount: Account = { namespace: "culvert", name: "culvert-operator" };
+
 /** One API server. */
 export class OwnKube implements AsyncDisposable {
   readonly #home: string;
@@ -84,6 +93,12 @@ export class OwnKube implements AsyncDisposable {
   /** The requests since {@link startAudit}. */
   audit(): Promise<AuditEntry[]> {
     return readAudit(this.#home);
+  }
+
+  /** Those of a ServiceAccount: the operator's unless said. */
+  async auditOf({ namespace, name }: Account = operatorAccount): Promise<readonly AuditEntry[]> {
+    const username = `system:serviceaccount:${namespace}:${name}`;
+    return (await this.audit()).filter(({ user }) => user.username === username);
   }
 
   /** Kills the API server and starts it anew with the same etcd, its options and further ones. */

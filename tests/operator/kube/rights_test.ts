@@ -27,9 +27,7 @@ import { namespace, patienceMs } from "./cluster.ts";
 import { Everything, other } from "./everything.ts";
 import { rightsOf, unusedRights } from "./granted_rights.ts";
 import { hub } from "./hub.ts";
-import { kubeTest, type OwnKube } from "./own_kube.ts";
-
-const account = { namespace: "culvert", name: "culvert-operator" };
+import { kubeTest, operatorAccount, type OwnKube } from "./own_kube.ts";
 
 /** external-dns's kind, without its schema. */
 const endpointsKind = {
@@ -58,11 +56,6 @@ const definitions: Resource = {
   ...{ group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition" },
   ...{ plural: "customresourcedefinitions", isNamespaced: false },
 };
-
-async function requestsOf(kube: OwnKube): Promise<readonly AuditEntry[]> {
-  const user = `system:serviceaccount:${account.namespace}:${account.name}`;
-  return (await kube.audit()).filter(({ user: { username } }) => username === user);
-}
 
 /** All that an operator does in its life. */
 async function live(all: Everything): Promise<void> {
@@ -226,9 +219,9 @@ async function assertRights(
   await live(all);
   if (watched.length === 0) await liveWide(all);
   await end(all);
-  const rights = await rightsOf(client, account);
+  const rights = await rightsOf(client, operatorAccount);
   close();
-  const requests = await requestsOf(kube);
+  const requests = await kube.auditOf();
   assert.deepEqual(told(requests, ({ responseStatus }) => responseStatus?.code === 403), []);
   assert.deepEqual(told(requests, ({ objectRef }) => !objectRef), paths);
   const lists = told(
