@@ -25,6 +25,7 @@ export interface Listing {
 export const automaticTtl = 1;
 const minTtl = 60;
 
+/** A record in the form in which the API takes it; the TTL of a proxied one is Cloudflare's. */
 export function wantedOf({ name, type, target, ttl, proxied = false }: CloudflareRecord) {
   return {
     ...{ type, name, content: target, proxied },
@@ -32,6 +33,7 @@ export function wantedOf({ name, type, target, ttl, proxied = false }: Cloudflar
   };
 }
 
+/** Whether a record is as it is to be. */
 export function isSame(there: ApiRecord, wanted: ReturnType<typeof wantedOf>): boolean {
   return there.type === wanted.type && isSameTarget(there.content, wanted.content) &&
     there.ttl === wanted.ttl && (there.proxied ?? false) === wanted.proxied;
@@ -52,16 +54,19 @@ export function asciiName(name: string): string {
   return wildcard + (URL.parse(`http://${rest}/`)?.hostname ?? rest);
 }
 
+/** Whether a zone has given a name, or one above it, to other name servers. */
 export function isDelegated({ byName }: Listing, name: string, zone: string): boolean {
   return [name, ...namesBetween(name, zone)].some((it) =>
     it !== zone && byName.get(it)?.some(({ type }) => type === "NS")
   );
 }
 
+/** What a name points at. */
 export function addressesIn({ byName }: Listing, name: string): readonly ApiRecord[] {
   return (byName.get(name) ?? []).filter(({ type }) => ["A", "AAAA", "CNAME"].includes(type));
 }
 
+/** The record that says whose a name is. */
 export function ownerIn({ byName }: Listing, name: string): ApiRecord | undefined {
   return (byName.get(ownerName(name)) ?? []).find(({ type }) => type === "TXT");
 }
