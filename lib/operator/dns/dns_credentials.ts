@@ -20,8 +20,9 @@ export class DnsCredentials {
     this.#accesses = accesses;
   }
 
-  /** Has what takes records away kept, before there are any. */
+  /** Has what takes records away kept, before there are any; as it is now, for those records. */
   async keep(secret: string): Promise<void> {
+    this.#recent.delete(secret);
     await this.#read(secret);
   }
 
