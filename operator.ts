@@ -22,9 +22,11 @@ await runProgram(program, async (options) => {
   for (const warning of options.warnings) log.warn(warning);
   const parts = makeOperator(options, log);
   const { controllers, leader, metrics } = parts;
-  let isSynced = false;
   const { injection } = parts;
-  const fault = () => isSynced ? injection.fault : "not all is listed yet";
+  const fault = () => {
+    const unlisted = controllers.flatMap((controller) => controller.unlisted);
+    return unlisted.length > 0 ? `not listed yet: ${unlisted.join(", ")}` : injection.fault;
+  };
   const health = await serveHealth(options, { fault, metrics }, log);
   await injection.start();
   log.info("Starting", {
@@ -35,8 +37,6 @@ await runProgram(program, async (options) => {
   });
   const stop = new AbortController();
   const watching = controllers.map((controller) => controller.watch(stop.signal));
-  void Promise.all(controllers.map((controller) => controller.synced()))
-    .then(() => isSynced = true);
   const injecting = injection.run(stop.signal);
   const leading = leader.run(stop.signal, async (signal) => {
     const acting = controllers.map((controller) => controller.act(signal));

@@ -6,7 +6,7 @@ import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import type { KubeClient, Selection } from "./client.ts";
 import { delay, jitteredMs } from "./delay.ts";
-import { isExpired, isNotFound, KubeError } from "./errors.ts";
+import { isExpired, isNotFound, KubeError, KubeUnreachable } from "./errors.ts";
 import { type KubeMetrics, noKubeMetrics } from "./metrics.ts";
 import { keyOf, type KubeObject, partsOf } from "./objects.ts";
 import type { Resource } from "./resources.ts";
@@ -25,6 +25,8 @@ export interface CacheOptions<Kept extends KubeObject> {
   readonly metrics?: KubeMetrics;
   /** Whether the kind may be missing from the cluster: then there are no objects, and no errors. */
   readonly isOptional?: boolean;
+  /** What to do about a kind that is missing, for the log. */
+  readonly hint?: string;
   readonly timing?: CacheTiming;
 }
 
@@ -78,6 +80,12 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     return this.#isMissing;
   }
 
+  /** As `kubectl` has it: `tunnels.culvert.dev`. */
+  get title(): string {
+    const { plural, group } = this.#options.resource;
+    return group === "" ? plural : `${plural}.${group}`;
+  }
+
   get size(): number {
     return this.#objects.size;
   }
@@ -108,7 +116,7 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     while (!signal.aborted) {
       const before = performance.now();
       try {
-        version ??= await this.#list();
+        version ??= await this.#list(signal);
         for await (const next of this.#follow(version, signal)) {
           version = next;
           failures = 0;
@@ -141,8 +149,8 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     if (!this.#isInTrouble && why === "error") {
       this.#isInTrouble = true;
       log.warn("Can't follow objects of the API server; trying again", {
-        resource: resource.plural,
-        error: messageOf(error),
+        resource: this.title,
+        error: isNotFound(error) ? this.#missing() : messageOf(error),
       });
     }
     const retryAfterMs = error instanceof KubeError ? error.retryAfterMs ?? 0 : 0;
@@ -150,9 +158,15 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     await delay(Math.max(retryAfterMs, jitteredMs(failures, { firstMs, maxMs })), signal);
   }
 
-  async #list(): Promise<string> {
+  #missing(): string {
+    const { hint } = this.#options;
+    return `The API server has no such kind${hint === undefined ? "" : `; ${hint}`}`;
+  }
+
+  async #list(signal: AbortSignal): Promise<string> {
     const { client, resource, selection } = this.#options;
     const { items, resourceVersion } = await client.list(resource, selection);
+    if (items.length === 0 && !this.#isSynced) await this.#confirmEmptiness(signal);
     const present = new Set(items.map(({ metadata }) => keyOf(metadata)));
     // Whoever stands between may have left something out: each absence is confirmed on its own.
     for (const key of [...this.#objects.keys()].filter((key) => !present.has(key))) {
@@ -163,6 +177,23 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     this.#markSynced();
     this.#recovered();
     return resourceVersion;
+  }
+
+  /**
+   * Nothing is known yet that could be asked for by name, so a watch from the beginning tells whether
+   * there is something: it begins with all objects that there are.
+   *
+   * @throws if there is something after all
+   */
+  async #confirmEmptiness(signal: AbortSignal): Promise<void> {
+    const { client, resource, selection = {} } = this.#options;
+    const events = client.watch(resource, selection, {
+      ...{ resourceVersion: "0", timeoutSeconds: 1, silenceMs: this.#timing.silenceMs, signal },
+    });
+    for await (const { type } of events) {
+      if (type !== "ADDED") continue;
+      throw new KubeUnreachable(`A list of ${this.title} is empty, and there are some`);
+    }
   }
 
   async #confirmAbsence(key: string): Promise<void> {
@@ -232,9 +263,7 @@ export class Cache<Kept extends KubeObject = KubeObject> {
   #recovered(): void {
     if (!this.#isInTrouble) return;
     this.#isInTrouble = false;
-    this.#options.log.info("Following objects of the API server again", {
-      resource: this.#options.resource.plural,
-    });
+    this.#options.log.info("Following objects of the API server again", { resource: this.title });
   }
 }
 

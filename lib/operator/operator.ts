@@ -163,9 +163,9 @@ export class Operator {
     return { tunnels: this.#tunnels.size, bindings: this.#table.bindings.size };
   }
 
-  /** Resolves when everything has been listed once. */
-  async synced(): Promise<void> {
-    await this.#world.synced();
+  /** Kinds that have not been listed yet. */
+  get unlisted(): readonly string[] {
+    return this.#world.unlisted;
   }
 
   /** Follows the cluster until the signal is aborted; changes nothing. */

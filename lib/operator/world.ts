@@ -26,7 +26,7 @@ import {
   tunnels,
 } from "./api/crds.ts";
 import { argocdApplications, clusterSecretSelector } from "./management/argocd.ts";
-import { hostnamesAnnotation } from "./api/schema.ts";
+import { group, hostnamesAnnotation } from "./api/schema.ts";
 
 /** What a world is made from. */
 export interface WorldOptions {
@@ -200,6 +200,12 @@ export class World {
     await Promise.all(this.#all().map((cache) => cache.synced));
   }
 
+  /** Kinds that have not been listed yet. */
+  get unlisted(): readonly string[] {
+    const titles = this.#all().filter(({ isSynced }) => !isSynced).map(({ title }) => title);
+    return [...new Set(titles)];
+  }
+
   get(kind: Followed, key: string): KubeObject | undefined {
     for (const cache of this.#caches.get(kind)!) {
       const object = cache.get(key);
@@ -246,6 +252,7 @@ function cacheOf(
     changed: (_key, after, before) => changed(kind, after, before),
     log,
     ...isOptional && { isOptional },
+    ...resource.group === group && { hint: "install the chart culvert-crds" },
     ...metrics && { metrics },
     ...timing && { timing },
   });

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { configMaps } from "../../lib/kube/resources.ts";
 import { eventually } from "../support/deadline.ts";
 import { failure } from "../support/fake_kube.ts";
-import { configMap, countedMetrics, fakeCluster, quickTiming, runningCache } from "./kube_setup.ts";
+import {
+  configMap,
+  countedMetrics,
+  fakeCluster,
+  keptLog,
+  quickTiming,
+  runningCache,
+} from "./kube_setup.ts";
 
 Deno.test("a cache lists page by page, then follows what changes", async () => {
   const { kube, client } = fakeCluster(undefined, { pageSize: 2 });
@@ -119,6 +126,35 @@ Deno.test("an object that a list leaves out is gone only if a look at it alone s
   kube.remove(configMaps, "apps", "b");
   await eventually(() => running.told.includes("gone apps/b"), "the one that is gone");
   assert.ok(running.cache.get("apps/a"));
+});
+
+Deno.test("a first list that is empty counts only if there is nothing to watch", async () => {
+  const { kube, client } = fakeCluster();
+  kube.put(configMaps, configMap("a"));
+  let lists = 0;
+  kube.intercept = (request) => {
+    if (!request.query.has("limit")) return undefined;
+    lists++;
+    return Response.json({ kind: "ConfigMapList", metadata: { resourceVersion: "9" }, items: [] });
+  };
+  await using running = runningCache(client);
+  await eventually(() => lists >= 3, "three lists");
+  assert.equal(running.cache.isSynced, false);
+  kube.intercept = undefined;
+  await running.cache.synced;
+  assert.ok(running.cache.get("apps/a"));
+});
+
+Deno.test("the log says what to do about a kind that must be there and is not", async () => {
+  const { kube, client } = fakeCluster();
+  kube.intercept = () => failure(404, "NotFound", "the server could not find it");
+  const log = keptLog();
+  await using running = runningCache(client, { log, hint: "install it" });
+  await eventually(() => kube.requests.length > 3, "further tries");
+  assert.deepEqual(log.lines.filter((line) => line.includes("no such kind; install it")).length, 1);
+  assert.equal(running.cache.isSynced, false);
+  kube.intercept = undefined;
+  await running.cache.synced;
 });
 
 Deno.test("a kind that the cluster lacks has no objects, and is found when it appears", async () => {

@@ -243,6 +243,7 @@ export class FakeKube {
     signal: AbortSignal,
   ): Response {
     const since = Number(query.get("resourceVersion"));
+    if (since === 0) return this.#beginning(resource, namespace, query);
     const selector = query.get("labelSelector") ?? "";
     const encoder = new TextEncoder();
     const watchers = this.#watchers;
@@ -276,6 +277,19 @@ export class FakeKube {
       },
     });
     return new Response(body);
+  }
+
+  /** A watch without a version begins with everything that there is; this one ends there. */
+  #beginning(
+    resource: Resource,
+    namespace: string | undefined,
+    query: URLSearchParams,
+  ): Response {
+    const lines = this.all(resource).filter((object) =>
+      (namespace === undefined || object.metadata.namespace === namespace) &&
+      selects(query.get("labelSelector") ?? "", object)
+    ).map((object) => `${JSON.stringify({ type: "ADDED", object })}\n`);
+    return new Response(lines.join(""));
   }
 
   #store(resource: Resource, given: Stored, before: Stored | undefined): Stored {

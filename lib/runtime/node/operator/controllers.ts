@@ -43,7 +43,8 @@ export function leaseName({ controllers }: OperatorOptions): string {
 /** What works on the cluster, as far as the process starts and stops it. */
 export interface Controller {
   readonly depth: number;
-  synced(): Promise<void>;
+  /** Kinds that have not been listed yet. */
+  readonly unlisted: readonly string[];
   watch(signal: AbortSignal): Promise<void>;
   act(signal: AbortSignal): Promise<void>;
 }
