@@ -48,6 +48,8 @@ export class OperatorWorld implements AsyncDisposable {
   readonly #hosts: string[] = [];
   readonly #credentials = new Set<string>();
   operator: Program | undefined;
+  /** Where operators reach the API server, if something stands between. */
+  apiServer: string | undefined;
   #healthPort = 0;
   #kubelet: Promise<void> | undefined;
   #isOver = false;
@@ -71,7 +73,11 @@ export class OperatorWorld implements AsyncDisposable {
   }
 
   /** @param hostnames Those that the operator's token at the relay is for. */
-  static async start(kube: OwnKube, hostnames: readonly string[] = ["*"]): Promise<OperatorWorld> {
+  static async start(
+    kube: OwnKube,
+    hostnames: readonly string[] = ["*"],
+    { hasKinds = true } = {},
+  ): Promise<OperatorWorld> {
     const folder = await Deno.makeTempDir({ prefix: "culvert-operator-" });
     const { client, close } = kube.client();
     const tokens = [{ name: "ops", token: adminToken, clusters: ["apps-*"], hostnames }];
@@ -88,7 +94,13 @@ export class OperatorWorld implements AsyncDisposable {
       webPort: Number((await addressOf(relay, "web")).split(":").at(-1)),
     });
     await world.#prepare();
+    if (hasKinds) await world.installKinds();
     return world;
+  }
+
+  /** The chart with the operator's kinds. */
+  async installKinds(): Promise<void> {
+    await this.apply(await this.helm("culvert-crds", []));
   }
 
   async #prepare(): Promise<void> {
@@ -96,7 +108,6 @@ export class OperatorWorld implements AsyncDisposable {
     await this.client.create(namespaces, { metadata: { name: "culvert" } });
     // Pods need it, and there is no controller manager to make it.
     await this.client.create(serviceAccounts, { metadata: { name: "default", namespace } });
-    await this.apply(await this.helm("culvert-crds", []));
     await this.client.create(secrets, {
       metadata: { name: "relay-api", namespace },
       stringData: { token: adminToken },
@@ -134,7 +145,7 @@ export class OperatorWorld implements AsyncDisposable {
       /^kind: (\w*Role|ServiceAccount)/m.test(text)
     );
     await this.apply(rights.join("---\n"));
-    const kubeconfig = await this.#operatorKubeconfig();
+    const kubeconfig = await this.#kubeconfigOf("operator");
     this.operator = Program.start("operator.ts", [
       ...["--kubeconfig", kubeconfig, "--namespace", "culvert", "--log-format", "json"],
       ...["--health-addr", "127.0.0.1:0", ...roles ? [JSON.parse(roles)] : [], ...args],
@@ -143,21 +154,30 @@ export class OperatorWorld implements AsyncDisposable {
     return this.operator;
   }
 
-  async #operatorKubeconfig(): Promise<string> {
-    const kubectl = ["--kubeconfig", this.kube.kubeconfig, "-n", "culvert", "create", "token"];
-    const token = (await must("kubectl", [...kubectl, "culvert-operator"])).trim();
+  /** With a token of its own, in a file beside it. */
+  async #kubeconfigOf(name: string): Promise<string> {
+    await this.renewToken(name);
     const { clusters } = parseConfig(await Deno.readTextFile(this.kube.kubeconfig));
-    const path = `${this.#folder}/operator.conf`;
+    const cluster = { ...clusters, ...this.apiServer !== undefined && { server: this.apiServer } };
+    const path = `${this.#folder}/${name}.conf`;
     await Deno.writeTextFile(
       path,
       JSON.stringify({
-        clusters: [{ name: "c", cluster: clusters }],
-        users: [{ name: "u", user: { token } }],
+        clusters: [{ name: "c", cluster }],
+        users: [{ name: "u", user: { tokenFile: `${name}.token` } }],
         contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
         "current-context": "c",
       }),
     );
     return path;
+  }
+
+  /** Replaces an operator's token, as kubelet does in a pod. @returns the new one */
+  async renewToken(name = "operator"): Promise<string> {
+    const token = (await this.kubectl("-n", "culvert", "create", "token", "culvert-operator"))
+      .trim();
+    await replaceFile(`${this.#folder}/${name}.token`, token);
+    return token;
   }
 
   /** `operator drain`, with the rights of the chart's Job. */
@@ -175,8 +195,9 @@ export class OperatorWorld implements AsyncDisposable {
 
   /** A second replica. */
   async anotherOperator(args: readonly string[] = []): Promise<Program> {
+    const kubeconfig = await this.#kubeconfigOf("another");
     const program = Program.start("operator.ts", [
-      ...["--kubeconfig", `${this.#folder}/operator.conf`, "--namespace", "culvert"],
+      ...["--kubeconfig", kubeconfig, "--namespace", "culvert"],
       ...["--log-format", "json", "--health-addr", "127.0.0.1:0", ...args],
     ]);
     this.#others.push(program);

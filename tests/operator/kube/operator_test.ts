@@ -304,28 +304,3 @@ kubeTest("the API server refuses what an object shows to be wrong", async (kube)
   await assert.rejects(world.putTunnel({ id: "two" }), /id is immutable/);
   await refusesForeignHostnames(world);
 });
-
-kubeTest(
-  "a replica whose leader is killed acts within the Lease's time, and a frozen one writes nothing",
-  async (kube) => {
-    await using world = await OperatorWorld.start(kube);
-    const first = await world.startOperator();
-    const second = await world.anotherOperator();
-    await world.putTunnel();
-    await world.condition(tunnels, "main", "AgentAvailable", "Starting");
-    Deno.kill(first.pid, "SIGSTOP");
-    await second.waitForLog(({ message }) => message === "Leads", { timeoutMs: patienceMs });
-    await world.putTunnel({ agent: { replicas: 3 } });
-    await world.replicas(3);
-    Deno.kill(first.pid, "SIGCONT");
-    await first.waitForLog(
-      ({ message }) => message?.startsWith("Leads no longer") ?? false,
-      { timeoutMs: patienceMs },
-    );
-    await world.putTunnel({ agent: { replicas: 2 } });
-    await world.replicas(2);
-    await second.kill();
-    await world.putTunnel({ agent: { replicas: 4 } });
-    await world.replicas(4);
-  },
-);
