@@ -6,7 +6,13 @@ import type { FoundAccess } from "./relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { AccessRules } from "./route_access.ts";
 import { RelayPolicies, type RelayPolicy } from "./relay_policies.ts";
-import { ownerOfServices, refused, unreachable, type WantedService } from "./relay_services.ts";
+import {
+  ownerOfServices,
+  refusalMs,
+  refused,
+  unreachable,
+  type WantedService,
+} from "./relay_services.ts";
 import { mainHostname, type Publication, serviceSettings } from "./route_groups.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import { idOf, type Tunnel } from "./tunnels.ts";
@@ -19,12 +25,20 @@ export interface BindingPlan {
   readonly verdicts: ReadonlyMap<string, Verdict>;
   /** Services of which nothing can be said now: what is at the relay stays. */
   readonly undecided: ReadonlySet<string>;
+  /** After how many milliseconds the relay is to be asked again; infinite if it has said all. */
+  readonly againMs: number;
 }
 
 /** What is known of a tunnel's registration; undefined before the relay was asked. */
 export type Registration = (tunnelKey: string) => Verdict | undefined;
 
 type PublishedRoute = CompiledRoute & { readonly publication: Publication };
+
+/** Why a policy has no name yet, and when to ask for one again. */
+interface PolicyFault {
+  readonly fault: Verdict;
+  readonly againMs: number;
+}
 
 /** Plans bindings. */
 export class BindingPlans {
@@ -43,6 +57,7 @@ export class BindingPlans {
     const wanted = new Map<string, WantedService>();
     const verdicts = new Map<string, Verdict>();
     const undecided = new Set<string>();
+    let againMs = Infinity;
     const api = tunnel?.spec?.relay.registration.api;
     const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
     for (const route of routes) {
@@ -62,12 +77,13 @@ export class BindingPlans {
         const want = await this.#want(published, tunnel!, object, { ...found, policy });
         if ("fault" in want) {
           verdicts.set(name, want.fault);
+          againMs = Math.min(againMs, want.againMs);
           // A route whose own policy is impossible must not go on under another one.
           if (want.fault.reason === "RelayUnreachable") undecided.add(publication.service);
         } else wanted.set(name, want);
       }
     }
-    return { wanted, verdicts, undecided };
+    return { wanted, verdicts, undecided, againMs };
   }
 
   /** The service of a route, and its own policy if AccessPolicies are about it. */
@@ -76,7 +92,7 @@ export class BindingPlans {
     tunnel: Tunnel,
     object: KubeObject,
     { access, owner, policy }: { access: RelayAccess; owner: string; policy: string | undefined },
-  ): Promise<WantedService | { readonly fault: Verdict }> {
+  ): Promise<WantedService | PolicyFault> {
     const rules = route.access?.rules ?? [];
     const servicesOwner = this.#ownerOf(owner, object);
     const own = rules.length === 0
@@ -99,13 +115,14 @@ export class BindingPlans {
     rules: readonly AccessRules[],
     access: RelayAccess,
     owner: string,
-  ): Promise<RelayPolicy | { readonly fault: Verdict }> {
+  ): Promise<RelayPolicy | PolicyFault> {
     try {
-      return await this.#policies.of(access, publication.service, rules, owner);
+      const policy = await this.#policies.of(access, publication.service, rules, owner);
+      return "fault" in policy ? { ...policy, againMs: refusalMs } : policy;
     } catch (error) {
-      if (error instanceof RelayRefusal) return { fault: refused(error) };
+      if (error instanceof RelayRefusal) return { fault: refused(error), againMs: refusalMs };
       if (!(error instanceof RelayUnreachable)) throw error;
-      return { fault: unreachable(access, error) };
+      return { fault: unreachable(access, error), againMs: error.retryAfterMs };
     }
   }
 

@@ -106,7 +106,7 @@ export class BindingReconciler {
     // What is about to be at the relay and in DNS is written down first.
     const current = await this.#record(object, all, records);
     const verdicts = new Map(plan.verdicts);
-    let again = Infinity;
+    let again = plan.againMs;
     for (const [route, want] of plan.wanted) {
       const { verdict, untilMs } = await this.#services.put(want);
       if (!verdicts.has(route)) verdicts.set(route, verdict);

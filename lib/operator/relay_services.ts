@@ -31,7 +31,7 @@ export interface Answer {
   readonly untilMs: number;
 }
 
-const refusalMs = 5 * 60_000;
+export const refusalMs = 5 * 60_000;
 /** A change at the relay that is told so soon after a PUT is that PUT's. */
 const ownChangeMs = 5_000;
 

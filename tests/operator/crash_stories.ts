@@ -1,7 +1,13 @@
 /** Operators that are killed between any two writes, whatever they write to. */
 import assert from "node:assert/strict";
-import { namespaces, secrets } from "../../lib/kube/resources.ts";
-import { accessPolicies, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { isDeepStrictEqual } from "node:util";
+import { namespaces, secrets, services } from "../../lib/kube/resources.ts";
+import {
+  accessPolicies,
+  clusterTunnels,
+  tunnelBindings,
+  tunnels,
+} from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
 import type { FakeKube } from "../support/fake_kube.ts";
 import type { FakeRelay } from "../support/fake_relay.ts";
@@ -184,13 +190,17 @@ export async function assertNothingLeft(story: Story): Promise<void> {
   await afterEachWrite(writes, async (count) => {
     const cluster = await died(story, count);
     const { kube, relay } = cluster;
-    for (const resource of [secrets, accessPolicies, tunnelBindings, tunnels]) {
+    for (const { metadata } of kube.all(clusterTunnels)) {
+      kube.remove(clusterTunnels, undefined, metadata.name);
+    }
+    for (const resource of [secrets, services, accessPolicies, tunnelBindings, tunnels]) {
       for (const { metadata } of kube.all(resource)) {
         if (metadata.namespace === "apps") kube.remove(resource, "apps", metadata.name);
       }
     }
     await using running = cluster.start();
-    const isGone = () => kube.all(tunnels).length + kube.all(tunnelBindings).length === 0;
+    const isGone = () =>
+      [clusterTunnels, tunnels, tunnelBindings].every((kind) => kube.all(kind).length === 0);
     await settled(running, isGone, `all to be gone, killed after write ${count} of ${writes}`);
     const left = [relay.clusters, relay.services, relay.policies].flatMap((it) => [...it.keys()]);
     assert.deepEqual(left, [], `at the relay, killed after write ${count} of ${writes}`);
@@ -203,6 +213,83 @@ export async function assertNothingLeft(story: Story): Promise<void> {
       `in DNS, killed after write ${count} of ${writes}`,
     );
   });
+}
+
+/** The relay is away while a user acts; once it has returned, the end is the same. */
+export async function assertSameEndAfterAbsence<World extends CrashWorld>(
+  story: Story<World>,
+): Promise<void> {
+  const { state } = await calmEnd(story);
+  const cluster = await prepared(story);
+  await using running = cluster.start();
+  await eventually(() => running.operator.isSettled, "the operator to settle", patienceMs);
+  const { relay } = cluster;
+  relay.isAway = true;
+  relay.endWatches();
+  story.act(cluster);
+  const tries = relay.calls.length;
+  // Some stories are the cluster's alone.
+  const isMissed = () => relay.calls.length > tries + 3 || story.isDone(cluster);
+  await eventually(isMissed, "the relay to be missed", patienceMs);
+  relay.isAway = false;
+  await comesTo(running, cluster, story, state);
+}
+
+/** Each write is made, and its answer lost once; the end is the same. */
+export async function assertSameEndWithLostAnswers<World extends CrashWorld>(
+  story: Story<World>,
+): Promise<void> {
+  const { state } = await calmEnd(story);
+  const cluster = await prepared(story);
+  await using running = cluster.start(forgetful());
+  story.act(cluster);
+  await comesTo(running, cluster, story, state);
+}
+
+/** Waits for an end: what failed is tried again later. */
+async function comesTo<World extends CrashWorld>(
+  running: RunningProgram,
+  cluster: World,
+  story: Story<World>,
+  state: unknown,
+): Promise<void> {
+  await settled(running, () => story.isDone(cluster), story.name);
+  const isSame = async () => isDeepStrictEqual(await stateOf(cluster, story), state);
+  await eventually(isSame, `${story.name}: the same end`, patienceMs).catch(() => {});
+  assert.deepEqual(await stateOf(cluster, story), state);
+}
+
+/** Loses the answer to each write that is new. */
+function forgetful(): Wrap {
+  const seen = new Set<string>();
+  const lose = (...parts: readonly unknown[]) => {
+    const key = JSON.stringify(parts);
+    if (seen.has(key)) return;
+    seen.add(key);
+    throw new TypeError("the connection was closed");
+  };
+  return {
+    kube: (fetch) => async (path, init) => {
+      const response = await fetch(path, init);
+      if (init.method !== "GET") lose(init.method, path);
+      return response;
+    },
+    relay: (fetch) => async (url, init, ca) => {
+      const response = await fetch(url, init, ca);
+      if (init.method !== "GET") lose(init.method, url, init.body);
+      return response;
+    },
+    cloudflare: (fetch) => async (url, init) => {
+      const response = await fetch(url, init);
+      if (init.method !== "GET") lose(init.method, url, init.body);
+      return response;
+    },
+    dns: (exchange) => async (server, message) => {
+      const answer = await exchange(server, message);
+      lose(server, message.length);
+      return answer;
+    },
+  };
 }
 
 /** Two operators act on a story at once, and come to the same end as one. */

@@ -1,15 +1,22 @@
 import { secrets } from "../../lib/kube/resources.ts";
-import { accessPolicies, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import {
+  accessPolicies,
+  clusterTunnels,
+  tunnelBindings,
+  tunnels,
+} from "../../lib/operator/api/crds.ts";
 import { FakeCloudflare } from "../support/fake_cloudflare.ts";
 import {
   assertNothingLeft,
   assertSameEnd,
+  assertSameEndAfterAbsence,
+  assertSameEndWithLostAnswers,
   assertTwoAgree,
   isPrepared,
   isReady,
   type Story,
 } from "./crash_stories.ts";
-import { Cluster, digest, route } from "./harness.ts";
+import { Cluster, digest, route, tunnelSpec } from "./harness.ts";
 
 const routes = [route("main", "shop.example.com"), route("api", "api.example.com")];
 
@@ -146,6 +153,63 @@ const stories: readonly Story[] = [
     },
   }),
   story({
+    name: "annotations of a Service change",
+    before(cluster) {
+      cluster.putTunnel();
+      cluster.putService("web", {
+        annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "web.example.com" },
+      });
+    },
+    act: (cluster) =>
+      cluster.putService("web", {
+        annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "www.example.com" },
+      }),
+    isDone: (cluster) =>
+      isReady(cluster) &&
+      JSON.stringify([...cluster.relay.services.values()]).includes("www.example.com"),
+  }),
+  story({
+    name: "annotations of a Service are taken off",
+    before(cluster) {
+      putBoth(cluster);
+      cluster.putService("web", {
+        annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "web.example.com" },
+      });
+    },
+    act: (cluster) => cluster.putService("web"),
+    isDone: (cluster) =>
+      isReady(cluster) && cluster.relay.services.size === 2 &&
+      cluster.kube.all(tunnelBindings).length === 1,
+  }),
+  story({
+    name: "a binding goes to a ClusterTunnel",
+    before(cluster) {
+      putBoth(cluster);
+      cluster.kube.put(clusterTunnels, {
+        metadata: { name: "shared" },
+        spec: tunnelSpec({ allowedBindings: { namespaces: "All" } }),
+      });
+    },
+    act: (cluster) => cluster.putBinding("shop", routes, { kind: "ClusterTunnel", name: "shared" }),
+    isDone: (cluster) =>
+      isReady(cluster) && cluster.relay.services.size === 2 &&
+      [...cluster.relay.services.values()].every((it) => it["cluster"] === "shared"),
+  }),
+  story({
+    name: "an AccessPolicy goes",
+    before(cluster) {
+      putBoth(cluster);
+      cluster.kube.put(accessPolicies, {
+        metadata: { name: "staff", namespace: "apps" },
+        spec: { targetRefs: [{ name: "shop" }], any: [{ emailDomain: "example.com" }] },
+      });
+    },
+    act: (cluster) => cluster.kube.remove(accessPolicies, "apps", "staff"),
+    isDone: (cluster) =>
+      isReady(cluster) && cluster.relay.policies.size === 0 &&
+      [...cluster.relay.services.values()].every(({ policy }) => policy === "staff"),
+  }),
+  story({
     name: "Tunnel and binding are deleted",
     act(cluster) {
       cluster.kube.remove(tunnelBindings, "apps", "shop");
@@ -156,6 +220,12 @@ const stories: readonly Story[] = [
 ];
 
 for (const it of stories) {
+  Deno.test(`the relay is away while ${it.name}: the end is the same`, async () => {
+    await assertSameEndAfterAbsence(it);
+  });
+  Deno.test(`the answer to each write is lost while ${it.name}: the end is the same`, async () => {
+    await assertSameEndWithLostAnswers(it);
+  });
   Deno.test(`the operator is killed after any write while ${it.name}: the end is the same`, async () => {
     await assertSameEnd(it);
   });
@@ -245,6 +315,10 @@ const cloudStories: readonly Story[] = [
   cluster: cloudCluster,
   outside: (cluster) => Promise.resolve(records(cluster)),
 }));
+
+Deno.test("the answer to each write is lost while the target of records at Cloudflare changes", async () => {
+  await assertSameEndWithLostAnswers(cloudStories[0]!);
+});
 
 for (const it of cloudStories) {
   Deno.test(`the operator is killed after any write while ${it.name}: the end is the same`, async () => {
