@@ -101,8 +101,10 @@ export class Leader {
     await acting;
     if (signal.aborted) return await this.#release();
     if (this.#other === undefined) {
-      log.warn("Leads no longer: the Lease was not renewed in time", { identity });
-    } else log.warn("Leads no longer: another holds the Lease", { identity, holder: this.#other });
+      log.warn("No longer the leader: the Lease was not renewed in time", { identity });
+    } else {
+      log.warn("No longer the leader: another holds the Lease", { identity, holder: this.#other });
+    }
   }
 
   /** When the signal is aborted, others do not get the Lease before this time is over. */

@@ -156,7 +156,7 @@ export function routesParts(
     {
       name: `${prefix}credentials`,
       path: credentialsFolder,
-      // The first credential of a route must not replace pods.
+      // A route's first credential must not restart pods.
       source: { secret: { secretName: credentials, optional: true } },
     },
   ];

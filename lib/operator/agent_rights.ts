@@ -80,7 +80,7 @@ export class AgentRights {
     }
   }
 
-  /** Takes away what the spec does not ask for any more, or may not. @returns why it could not */
+  /** Deletes bindings that the spec no longer asks for, or may not. @returns why it could not */
   async withdraw(tunnel: ReadableTunnel): Promise<Verdict | undefined> {
     const { clusterRole, serviceAccountName } = tunnel.spec.kubernetesApi ?? {};
     const isPermitted = clusterRole !== undefined && this.permits(clusterRole);
@@ -94,7 +94,7 @@ export class AgentRights {
       return undefined;
     } catch (error) {
       if (!isForbidden(error)) throw error;
-      return no("Forbidden", `The operator may not take away ${resource.kind} ${at.name}`);
+      return no("Forbidden", `The operator may not delete ${resource.kind} ${at.name}`);
     }
   }
 
@@ -132,7 +132,7 @@ export class AgentRights {
   }
 }
 
-/** What a tunnel is told whose role may not be bound. */
+/** The condition of a tunnel whose role may not be bound. */
 export function notPermitted(clusterRole: string): Verdict {
   const message = `The operator may not bind ClusterRole ${clusterRole}; ` +
     "agentClusterRoles of its chart (--agent-cluster-roles) must have it";

@@ -4,7 +4,7 @@ import type { Context } from "./context.ts";
 import { type AgentSession, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
 import type { Tunnel } from "./tunnels.ts";
 
-/** A relay of several tells those who watch of its own agents alone, so it is asked from time to time. */
+/** With several relays, a watch reports the agents of one only, so they are listed from time to time. */
 const askMs = 60_000;
 /** Agents are ready when they are connected, and a moment later the relay lists them. */
 const lagMs = 10_000;
@@ -90,7 +90,7 @@ export class AgentSessions {
     if (known && askedMs - known.askedMs < (isOld ? this.#minAskMs : askMs)) return known;
     const found = await this.#context.accesses.find(tunnel);
     if ("fault" in found) throw new RelayUnreachable(found.fault.message, askMs);
-    // What changes while the relay is asked makes the answer an old one.
+    // If something changes during the request, the answer is outdated.
     this.#stale.delete(key);
     try {
       const sessions = await this.#context.relays.sessions(found.access, id);

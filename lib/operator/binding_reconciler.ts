@@ -31,7 +31,7 @@ export interface TunnelStates {
 /** Has bindings reconciled again, by their keys. */
 export type LookAgain = (bindingKeys: Iterable<string>) => void;
 
-/** How often what could not be cleaned up is tried again. */
+/** How often a failed clean-up is retried. */
 const maxRetryMs = 2_000;
 
 /** Reconciles bindings. */
@@ -234,7 +234,7 @@ export class BindingReconciler {
       action: "Finalize",
       note: `${what} was left: ${reason}`,
     });
-    this.#context.log.warn("What a binding had outside was left", {
+    this.#context.log.warn("A binding's services and records were left behind", {
       binding: titleOf(tunnelBindings, object),
       name: what,
       reason,

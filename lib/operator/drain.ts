@@ -1,4 +1,4 @@
-/** Ends an operator's responsibility for its objects, so that nothing holds them once it is gone. */
+/** Removes the operator's finalizers before it is uninstalled, so that its objects can be deleted. */
 import type { KubeClient } from "../kube/client.ts";
 import { delay } from "../kube/delay.ts";
 import { isConflict, isForbidden, isNotFound, isPermanent } from "../kube/errors.ts";
@@ -11,7 +11,10 @@ import { finalizer } from "./api/schema.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { releaseObject, titleOf } from "./context.ts";
 
-/** `retain`: objects stay, without our finalizer. `delete`: they go, with all that they have outside. */
+/**
+ * `retain`: objects stay, without our finalizer. `delete`: they are deleted, with their entries at relays
+ * and their DNS records.
+ */
 export type DrainPolicy = "retain" | "delete";
 
 /** What a drain runs with. */
@@ -22,9 +25,9 @@ export interface DrainOptions {
   /** Empty for all namespaces, and cluster-wide kinds besides. */
   readonly namespaces: readonly string[];
   readonly policy: DrainPolicy;
-  /** Namespaces that may have something to forget, whether they have objects or not. */
+  /** Namespaces for which {@link forget} is called, whether they have objects or not. */
   readonly homes: readonly string[];
-  /** Deletes what the operator has made for itself in a namespace, or about one. */
+  /** Deletes what the operator has created for itself in a namespace, or about one. */
   readonly forget: (namespace: string) => Promise<void>;
   readonly events: EventRecorder;
   readonly log: Log;
@@ -40,12 +43,11 @@ export interface Undrained {
 const defaultPollMs = 1_000;
 
 /**
- * Drains. Objects that are being deleted are left to the reconcilers, which run beside it and take away
- * what is outside the cluster.
+ * Drains. The reconcilers, which run at the same time, clean up the objects that are being deleted.
  */
 export class Drain {
   readonly #options: DrainOptions;
-  /** What was last said of each object, by its title. */
+  /** The reason that was last logged for each object, by its title. */
   readonly #said = new Map<string, string>();
   readonly #skipped = new Set<string>();
   /** Of all objects that were seen, drained or not. */
@@ -88,14 +90,16 @@ export class Drain {
         for (const it of left) await this.#begin(it);
       } catch (error) {
         if (isPermanent(error)) throw error;
-        this.#options.log.warn("The drain goes on after a fault", { error: messageOf(error) });
+        this.#options.log.warn("Part of the drain failed; trying again", {
+          error: messageOf(error),
+        });
       }
       if (signal.aborted) return await this.find();
       await delay(this.#options.pollMs ?? defaultPollMs, signal);
     }
   }
 
-  /** Takes our finalizer off what could not be cleaned up, and says so in Events. */
+  /** Removes our finalizer from objects that could not be cleaned up, and reports each in an Event. */
   async force(left: readonly Undrained[]): Promise<void> {
     const { client, events, log } = this.#options;
     for (const { resource, object } of left) {
@@ -104,10 +108,10 @@ export class Drain {
         type: "Warning",
         reason: "Orphaned",
         action: "Drain",
-        note: `The operator is uninstalled before this was cleaned up: ${reason}`,
+        note: `The operator was uninstalled before clean-up finished: ${reason}`,
       });
       await releaseObject(client, resource, object);
-      log.warn("An object was let go before it was cleaned up", {
+      log.warn("Removed the finalizer of an object before its clean-up finished", {
         object: titleOf(resource, object),
         reason,
       });
@@ -134,9 +138,9 @@ export class Drain {
     try {
       return (await this.#options.client.list(resource, { namespace })).items;
     } catch (error) {
-      // The kind is not installed, or not any more.
+      // The kind is not installed.
       if (isNotFound(error)) return [];
-      // The rights in a namespace go with the namespace.
+      // A deleted namespace takes its Roles with it.
       if (namespace === undefined || !isForbidden(error)) throw error;
       this.#skip(resource, namespace);
       return [];
@@ -147,7 +151,7 @@ export class Drain {
     const place = `${plural} in ${namespace}`;
     if (this.#skipped.has(place)) return;
     this.#skipped.add(place);
-    this.#options.log.warn("There is no right to list objects, which are left as they are", {
+    this.#options.log.warn("Not permitted to list objects; leaving them as they are", {
       resource: plural,
       namespace,
     });
@@ -167,12 +171,12 @@ export class Drain {
       if (policy === "retain") return await releaseObject(client, resource, object);
       await client.delete(resource, { name, namespace }, uid);
     } catch (error) {
-      // It changed meanwhile: the next round has it as it is then.
+      // It changed meanwhile; the next round reads it again.
       if (!isConflict(error)) throw error;
     }
   }
 
-  /** One line for each object whose state is another than before. */
+  /** Logs one line for each object whose state has changed. */
   #report(left: readonly Undrained[]): void {
     const { log } = this.#options;
     const titles = new Set<string>();
@@ -183,7 +187,7 @@ export class Drain {
       if (this.#said.get(title) === reason) continue;
       this.#said.set(title, reason);
       if (reason !== notBegun) {
-        log.info("Waits for an object", { object: title, reason, left: left.length });
+        log.info("Waiting for an object", { object: title, reason, left: left.length });
       }
     }
     for (const title of [...this.#said.keys()]) {
@@ -199,7 +203,7 @@ const notBegun = "not begun";
 /** Names what is left: at most so many objects. */
 const maxNames = 5;
 
-/** One line about what is left, for the end. */
+/** What is left, in one line. */
 export function leftText(left: readonly Undrained[]): string {
   const names = left.slice(0, maxNames).map(({ resource, object }) =>
     `${titleOf(resource, object)} (${reasonOf(object)})`
@@ -208,7 +212,7 @@ export function leftText(left: readonly Undrained[]): string {
   return [...names, ...more].join("; ");
 }
 
-/** Why an object is not drained: what its conditions say, or what it still has outside. */
+/** Why an object is not drained: its condition, or its remaining services and records. */
 function reasonOf(object: KubeObject): string {
   const { deletionTimestamp } = object.metadata;
   if (deletionTimestamp === undefined) return notBegun;

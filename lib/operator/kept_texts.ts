@@ -1,7 +1,7 @@
 /**
- * What clean-up needs of users' Secrets and ConfigMaps. A namespace that is deleted takes them with it
- * before what they are for, so the last texts are kept beside the operator: one Secret for each
- * namespace, which goes with the namespace's last Tunnel, or with the namespace.
+ * Copies of users' Secrets and ConfigMaps that clean-up needs. A deleted namespace loses them before its
+ * Tunnels and bindings, so the operator keeps the last texts in its own namespace: one Secret for each
+ * namespace, which is deleted after the namespace's last Tunnel, or after the namespace.
  */
 import { base64Of } from "../base64.ts";
 import type { KubeClient } from "../kube/client.ts";
@@ -48,7 +48,7 @@ export class KeptTexts {
     this.#options = options;
   }
 
-  /** Keeps a text, before anything is made that must be taken away with it; undefined keeps none. */
+  /** Keeps a text, before anything is created whose deletion needs it; undefined keeps none. */
   async keep(namespace: string, ref: CaRef, text: string | undefined): Promise<void> {
     const kept = await this.#of(namespace);
     const place = this.#placeOf(ref);
@@ -70,7 +70,7 @@ export class KeptTexts {
     return (await this.#of(namespace)).texts.get(this.#placeOf(ref));
   }
 
-  /** Nothing of a namespace has to be taken away any more. */
+  /** Nothing of a namespace needs clean-up any more. */
   async forget(namespace: string): Promise<void> {
     const { secretUid } = await this.#of(namespace);
     await this.#inTurn(namespace, async () => {
@@ -110,7 +110,7 @@ export class KeptTexts {
     }
     const { uid = "" } = (await client.find(namespaces, { name: namespace }))?.metadata ?? {};
     const secret = await this.#find(namespace);
-    // Another namespace of the same name must not get what the one before it had.
+    // A new namespace of the same name must not get the texts of the old one.
     const isSame = secret?.metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
     const places = isSame ? Object.keys((secret?.["data"] ?? {}) as object) : [];
     const texts = new Map(places.map((place) => [place, secretText(secret, place)!]));
@@ -129,8 +129,8 @@ export class KeptTexts {
 
   #warn(namespace: string, error: unknown): void {
     this.#options.log.warn(
-      "Credentials can't be kept: what a deleted namespace has at relays and in DNS will be left if " +
-        "the operator is away meanwhile",
+      "Credentials can't be kept: if the namespace is deleted while the operator is down, its entries at " +
+        "relays and its DNS records will stay",
       { namespace, error: messageOf(error) },
     );
   }

@@ -121,9 +121,11 @@ export function resolve(spec: RouteSpec, context: ResolutionContext): Resolution
   const ca = caRef && sources.ca({ namespace, ...caRef });
   if (ca && "fault" in ca) return ca;
   const { serverName } = spec.tls ?? {};
-  // Agents take no table with such a name, which would hold up the routes of others.
+  // Agents refuse a table with such a name, which would block the routes of others.
   if (serverName !== undefined && parseHost(serverName) === undefined) {
-    const message = `tls.serverName ${JSON.stringify(serverName)} is no host name or IP address`;
+    const message = `tls.serverName ${
+      JSON.stringify(serverName)
+    } is neither a host name nor an IP address`;
     return { fault: no("ServerNameInvalid", message) };
   }
   const cas = [...context.table?.files.values() ?? []];

@@ -26,8 +26,8 @@ export function credentialNotRead({ namespace, name }: TextPath): Verdict {
 }
 
 /**
- * Reads the CA of a Service's certificate. Agents take no table with a CA that they can't use, so that
- * one must not hold up the routes of others.
+ * Reads the CA of a Service's certificate. Agents refuse a table with a CA that they can't use, so such
+ * a CA must not get into it: it would block the routes of others.
  *
  * @param faultOf What is wrong with the text, as a relative clause.
  * @throws {KubeError}

@@ -154,7 +154,7 @@ export class TunnelAgents {
   ): Promise<{ readonly deployment: KubeObject; readonly fault: Verdict | undefined }> {
     const context = this.#context;
     const { proxy, fault } = await this.#mounted(tunnel);
-    // Agents may reach what a table names before they have the table.
+    // The NetworkPolicy allows new routes before agents get them.
     if (!fault) {
       const policy = networkPolicy(tunnel, table, proxy);
       await ensureOptional(context, networkPolicies, "networkPolicies", tunnel, policy);
@@ -181,7 +181,7 @@ export class TunnelAgents {
     return await this.#sessions.look(tunnel, id, ready);
   }
 
-  /** What pods refer to. Those without it do not start; those that run go on. */
+  /** What pods refer to. New pods need it to start; running pods continue. */
   async #mounted(
     { home, spec: { relay: { caRef, clientCertRef, proxyRef } } }: ReadableTunnel,
   ): Promise<{ readonly proxy?: Proxy | undefined; readonly fault?: Verdict }> {
@@ -196,7 +196,7 @@ export class TunnelAgents {
     }
   }
 
-  /** Kubelet takes a minute to look at Secrets by itself. */
+  /** By itself, kubelet takes a minute to read Secrets again. */
   async #hurryToken(pods: readonly KubeObject[], token: AgentToken): Promise<void> {
     if (token.digests.length <= 1) return;
     const print = token.digest.slice(0, 16);

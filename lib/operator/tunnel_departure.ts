@@ -1,4 +1,4 @@
-/** Takes away what tunnels that are deleted have outside the cluster. */
+/** Deletes what deleted tunnels have outside the cluster. */
 import { endpointOf } from "./api/relay.ts";
 import { finalizer } from "./api/schema.ts";
 import { no } from "./conditions.ts";
@@ -23,7 +23,7 @@ interface Left {
 
 const maxRetryMs = 2_000;
 
-/** How often what could not be cleaned up is tried again. */
+/** How often a failed clean-up is retried. */
 export function retryMs({ settings }: Pick<Context, "settings">): number {
   return Math.min(maxRetryMs, settings.checkMs);
 }
@@ -43,7 +43,7 @@ export class TunnelDepartures {
     const { object, status, spec } = tunnel;
     const finalizers = object.metadata.finalizers ?? [];
     if (!finalizers.includes(finalizer)) return undefined;
-    // Bindings give up what they have at the relay first, or leave it where it is to stay.
+    // Bindings first delete what they have at the relay, or leave what is to stay.
     if (this.#hasBindings(tunnel.key) && !isOrphaned(this.#context, object)) {
       return retryMs(this.#context);
     }
@@ -58,7 +58,7 @@ export class TunnelDepartures {
     return undefined;
   }
 
-  /** Takes the entry off all relays. @returns when to try again; undefined when it is done */
+  /** Deletes the entry at all relays. @returns when to try again; undefined when it is done */
   async #unregister(tunnel: Tunnel, id: string): Promise<number | undefined> {
     if (tunnel.status.endpoint === undefined && !tunnel.status.formerRelays) return undefined;
     const left = await this.#deleteAll(tunnel, id);
@@ -68,7 +68,7 @@ export class TunnelDepartures {
       return retryMs(this.#context);
     }
     for (const it of left) await this.#abandon(tunnel, id, it);
-    // Whoever goes on from here does not need the relay's token again.
+    // From here on, nobody needs the relay's token.
     const nowhere = { endpoint: undefined, place: undefined, formerRelays: undefined };
     await this.#parts.statuses.record(tunnel, nowhere);
     return undefined;

@@ -1,6 +1,6 @@
 /**
- * Tunnels that go from one relay to another. What a tunnel has at the relay before goes once its
- * agents are connected at the new one; until then, the status says where it is.
+ * Moves Tunnels between relays. What a tunnel has at its former relay is deleted once its agents are
+ * connected to the new one; until then, the status names the former relay.
  */
 import { endpointOf, type FormerRelay, type RelayPlace } from "./api/relay.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
@@ -12,7 +12,7 @@ import type { Tunnel } from "./tunnels.ts";
 /** More former relays than these are not remembered. */
 const maxFormer = 8;
 
-/** What a move is decided by. */
+/** The facts that decide about a move. */
 export interface Arrival {
   /** The tunnel's id, which is the same at all relays. */
   readonly id: string;
@@ -29,7 +29,7 @@ export function placesOf(
 ): Pick<TunnelStatus, "endpoint" | "place" | "formerRelays"> {
   const isElsewhere = (before: Pick<RelayPlace, "endpoint">) =>
     now === undefined || endpointOf(before) !== endpointOf(now);
-  // An operator from before has not written down how it got there.
+  // Older operators did not record how they reached the relay.
   const last = endpoint === undefined ? undefined : place ?? (now && { ...now, endpoint });
   const former = [...formerRelays, ...last ? [last] : []].filter(isElsewhere).slice(-maxFormer);
   return {
@@ -58,7 +58,7 @@ export function standingAt({ spec, status, isDeleted }: Tunnel, endpoint: string
   return isDeleted ? "leaving" : "former";
 }
 
-/** Takes tunnels off the relays where they were. */
+/** Deletes tunnels from their former relays. */
 export class TunnelMoves {
   readonly #context: Context;
 
@@ -66,7 +66,7 @@ export class TunnelMoves {
     this.#context = context;
   }
 
-  /** Goes on with a move. @returns the relays where the tunnel still has something */
+  /** Continues a move. @returns the relays where the tunnel still has something */
   async advance(tunnel: Tunnel, arrival: Arrival): Promise<readonly FormerRelay[]> {
     const left: FormerRelay[] = [];
     for (const before of tunnel.status.formerRelays ?? []) {
@@ -78,7 +78,7 @@ export class TunnelMoves {
     return left;
   }
 
-  /** Takes a tunnel that is deleted off a relay where it was. @returns why it could not */
+  /** Deletes a deleted tunnel's entry at a former relay. @returns why it could not */
   async withdraw(tunnel: Tunnel, id: string, before: FormerRelay): Promise<string | undefined> {
     return await this.#asking(tunnel, before, async ({ access, owner }) => {
       await this.#context.relays.delete(access, "clusters", id, owner);
@@ -105,7 +105,7 @@ export class TunnelMoves {
       }
       after = { ...after, isLeft: true };
     }
-    // Bindings take their services off first; the relay would refuse.
+    // The relay refuses while the bindings' services exist.
     if (!isLate && this.#hasServicesAt(tunnel.key, before)) return after;
     const fault = await this.withdraw(tunnel, id, before);
     if (fault === undefined) return undefined;

@@ -161,7 +161,7 @@ Deno.test("a target that is no address leaves the records that are there", async
   await cluster.ready(tunnelBindings, "shop");
   cluster.putTunnel({ dns: { ...dns, target: "2001:db8" } });
   const { message } = await cluster.condition(tunnelBindings, "shop", "DNSReady", "TargetInvalid");
-  assert.match(message, /dns.target 2001:db8 is no name and no IP address/);
+  assert.match(message, /dns.target 2001:db8 is neither a name nor an IP address/);
   assert.deepEqual(api.contents("A", "shop.example.com"), ["192.0.2.7"]);
   cluster.putTunnel({ dns: { ...dns, target: "2001:db8::8" } });
   await cluster.ready(tunnelBindings, "shop");

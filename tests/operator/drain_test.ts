@@ -117,7 +117,7 @@ Deno.test("what can't be cleaned up is named with its reason, and let go with an
   const late = new AbortController();
   const running = drain.run(late.signal);
   await eventually(
-    () => log.lines.some((line) => line.includes("Waits for an object")),
+    () => log.lines.some((line) => line.includes("Waiting for an object")),
     "the drain to say what it waits for",
   );
   late.abort();
@@ -161,7 +161,7 @@ Deno.test("a watched namespace that is gone, and its Roles with it, does not end
   const { drain, log } = drainOf(cluster, "retain", undefined, ["gone", "apps"]);
   assert.deepEqual(await drain.run(never), []);
   assert.deepEqual(held(cluster, tunnels, "home"), []);
-  assert.match(log.lines.join("\n"), /no right to list .*"namespace":"gone"/);
+  assert.match(log.lines.join("\n"), /Not permitted to list .*"namespace":"gone"/);
 });
 
 /** A hub with a Cluster of each kind in Argo CD, after an operator that has gone. */

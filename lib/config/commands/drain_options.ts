@@ -37,7 +37,8 @@ const table = {
     group: "Drain",
     kind: boolean,
     default: "false",
-    description: "When the time is over, remove the finalizers of what is left, with an Event " +
+    description:
+      "After --timeout, remove the finalizers of the objects that are left, with an Event " +
       "`Orphaned` for each, and end with code 0",
   },
   dryRun: {
@@ -57,11 +58,11 @@ export const drainProgram = {
   version,
   usage: "[options]",
   summary:
-    "Prepares the end of an operator, running or not: afterwards no object has a finalizer " +
-    "that nobody removes. Takes the operator's Lease, so that a running operator pauses, and cleans " +
-    "up what is being deleted. It is for the Tunnels, ClusterTunnels and TunnelBindings of the " +
+    "Prepares the operator's uninstallation, whether it runs or not: removes its finalizers, so " +
+    "that objects can be deleted without it. Holds the operator's Lease meanwhile, so that a running " +
+    "operator pauses, and cleans up what is being deleted. It is for the Tunnels, ClusterTunnels and TunnelBindings of the " +
     "namespaces that the operator watches; with --controllers clusters, for Clusters and " +
-    "RegistrationTokens. Give it the operator's own options. For two minutes after the end, a " +
+    "RegistrationTokens. Takes the operator's own options. For two minutes after the end, a " +
     "running operator stays paused, for you to uninstall it; then it works again.",
   options: table,
   examples: [
@@ -71,14 +72,14 @@ export const drainProgram = {
       command: "operator drain --policy delete",
     },
     {
-      title: "The operator is gone already, and its finalizers hold a namespace",
+      title: "The operator is already gone, and its finalizers block a namespace",
       command: "operator drain --kubeconfig ~/.kube/config --namespace culvert --force \\\n" +
         "      --timeout 30s",
     },
   ],
   exitCodes: [
-    { code: 0, meaning: "Nothing is left, or --force let it go" },
-    { code: 1, meaning: "The time was over, or the API server refused it; names what is left" },
+    { code: 0, meaning: "Nothing is left, or --force removed the last finalizers" },
+    { code: 1, meaning: "Timed out, or the API server refused a request; names what is left" },
     { code: 2, meaning: "Did not begin: a wrong option or file" },
   ],
 } as const satisfies CommandProgram<typeof table>;

@@ -57,7 +57,7 @@ export const accessPolicyStatus = z.object({
   ancestors: z.array(z.object({
     ancestorRef: targetRef,
     conditions: conditions.optional(),
-  })).max(16).optional().describe("What became of each of targetRefs"),
+  })).max(16).optional().describe("Whether each of targetRefs exists and is subject to the policy"),
   conditions: conditions.optional(),
 });
 

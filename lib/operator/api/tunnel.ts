@@ -50,17 +50,19 @@ const agent = withRules(
       .describe("Port of the agent's health listener; 0 is none, and then no probes"),
     pdb: z.boolean().default(true)
       .describe("Make a PodDisruptionBudget when there are two agents or more"),
-    networkPolicy: networkPolicy.prefault({}).describe("Who the agents' pods may speak with"),
+    networkPolicy: networkPolicy.prefault({}).describe("A NetworkPolicy for the agents' pods"),
   }),
   {
     rule: "!self.hostNetwork || !has(self.networkPolicy) || !self.networkPolicy.enabled",
-    message: "agent.networkPolicy has no effect on agents with hostNetwork: use one of both",
+    message: "agent.networkPolicy has no effect on agents with hostNetwork: use one of the two",
   },
 );
 
 const sidecar = z.object({
   healthPort: z.int().min(1).max(65535).default(18081)
-    .describe("Port of the health listener; pods' annotation culvert.dev/health-port goes before"),
+    .describe(
+      "Port of the health listener; the pod's annotation culvert.dev/health-port takes precedence",
+    ),
   resources: passedOn.optional().describe("Default: agent.resources"),
   hostnames: z.array(hostnamePattern).min(1).max(64).optional()
     .describe("Hostnames that pods may ask for with the annotation culvert.dev/hostname"),
@@ -133,9 +135,9 @@ const goDuration = z.string().min(2).max(16).regex(/^([0-9]+(s|m|h))+$/);
 
 const tokenRotation = withRules(
   z.object({
-    every: goDuration.describe("How old the agents' token gets, such as 720h"),
+    every: goDuration.describe("How long a token is used before it is replaced, such as 720h"),
     overlap: goDuration.default("10m")
-      .describe("How long the relay takes the token before it, at least"),
+      .describe("How long, at least, the relay still accepts the previous token"),
   }),
   {
     rule: "duration(self.every) >= duration('1m') && duration(self.every) > duration(self.overlap)",
@@ -161,9 +163,9 @@ export const tunnelSpec = withRules(
       .describe("The relay's policy for routes that name none; public lets everybody in"),
     dns: dns.prefault({ provider: "None" }),
     tokenRotation: tokenRotation.optional()
-      .describe("Replace the agents' token by schedule; no request fails and no agent restarts"),
+      .describe("Replace the agents' token on a schedule; no request fails and no agent restarts"),
     deletionPolicy: z.enum(["Delete", "Retain"]).default("Delete")
-      .describe("Retain leaves entry and records when the object is deleted"),
+      .describe("Retain keeps entries at the relay and DNS records when the object is deleted"),
     paused: z.boolean().default(false).describe("Change nothing for this tunnel"),
   }),
   {
@@ -185,7 +187,7 @@ export const tunnelStatus = z.object({
   observedGeneration: z.int().optional(),
   id: z.string().optional(),
   endpoint: z.string().optional().describe("Where the tunnel is registered"),
-  place: api.optional().describe("How the operator gets there"),
+  place: api.optional().describe("How the operator reaches it"),
   formerRelays: z.array(formerRelay).max(8).optional()
     .describe("Where the tunnel was registered before, and may still be"),
   clusterRole: z.string().optional()

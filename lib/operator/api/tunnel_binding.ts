@@ -28,10 +28,10 @@ const authorization = withRules(
     secretRef: z.object({ name: objectName, key: dataKey.default("token") })
       .describe("A Secret in the binding's namespace with the label culvert.dev/use=true"),
     header: z.string().min(1).max(64).regex(CREDENTIAL_HEADER).optional()
-      .describe("The field that carries it; Authorization unless given"),
+      .describe("The header field that carries it; default: Authorization"),
     scheme: z.string().max(64).regex(CREDENTIAL_SCHEME).optional()
       .describe(
-        "The word before it; Bearer with Authorization and none with other fields, unless given",
+        "The word before it; default: Bearer with Authorization, none with other fields",
       ),
   }),
   {
@@ -78,7 +78,7 @@ const route = withRules(
       }),
     }),
     protocol: z.enum(["http", "https", "tcp"]).default("http")
-      .describe("How the agent speaks with the Service"),
+      .describe("The protocol between the agent and the Service"),
     tls: z.object({
       caRef: z.object({ name: objectName, key: dataKey.default("ca.crt") }).optional()
         .describe("A ConfigMap with the CA of the Service's certificate; without it, public CAs"),
@@ -92,7 +92,9 @@ const route = withRules(
     policy: policyName.optional()
       .describe("The relay's policy: who may use the route; public lets everybody in"),
     provider: policyName.optional()
-      .describe("The relay's provider that vouches for people there; its usual one unless given"),
+      .describe(
+        "The relay's identity provider for the route; default: the relay's default provider",
+      ),
     audience: z.string().min(1).max(1024).regex(/^[\x21-\x7e]+$/).optional()
       .describe("What the JWT of an access proxy in front must be for"),
     host: z.enum(["public", "target"]).default("public")
@@ -108,11 +110,11 @@ const route = withRules(
   },
   {
     rule: "!has(self.path) || (self.protocol != 'tcp' && self.host == 'public')",
-    message: "path needs protocol http or https, and has no use beside host: target",
+    message: "path needs protocol http or https, and host must not be target",
   },
   {
     rule: "!has(self.authorization) || self.protocol != 'tcp'",
-    message: "authorization has no use for protocol: tcp, whose bytes pass as they are",
+    message: "authorization needs protocol http or https",
   },
   {
     rule: "self.protocol != 'tcp' || " +

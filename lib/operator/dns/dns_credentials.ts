@@ -11,7 +11,7 @@ const freshMs = 1_000;
 
 type Texts = Partial<Record<typeof keys[number], string>>;
 
-/** Reads Secrets when they are needed; those that are gone stand as they were last. */
+/** Reads Secrets when they are needed; for deleted ones, uses the last known texts. */
 export class DnsCredentials {
   readonly #accesses: RelayAccesses;
   readonly #recent = new Map<string, { readonly atMs: number; readonly texts: Texts }>();
@@ -20,7 +20,7 @@ export class DnsCredentials {
     this.#accesses = accesses;
   }
 
-  /** Has what takes records away kept, before there are any; as it is now, for those records. */
+  /** Keeps the current credentials for clean-up, before there are records. */
   async keep(secret: string): Promise<void> {
     this.#recent.delete(secret);
     await this.#read(secret);

@@ -15,7 +15,7 @@ export interface DnsPlan {
   readonly kept: readonly KeptRecord[];
   /** Why some hostnames get no record. */
   readonly fault: Verdict | undefined;
-  /** What is there stays as it is: nobody knows what it should be. */
+  /** Existing records stay: it is not known what they should be. */
   readonly isUndecided?: boolean;
 }
 
@@ -23,7 +23,7 @@ export interface DnsPlan {
 export interface PlanParts {
   /** Who owns a tunnel's records. */
   readonly ownerOf: (tunnel: Tunnel) => Promise<string>;
-  /** Keeps what takes records away, before there are any. @param secret `NAMESPACE/NAME` */
+  /** Keeps the credentials for clean-up, before there are records. @param secret `NAMESPACE/NAME` */
   readonly keepCredentials: (secret: string) => Promise<void>;
 }
 
@@ -43,7 +43,10 @@ export async function planDns(
     .flatMap(({ spec }) => spec.hostnames);
   const data = recordDataOf(dns.target ?? "");
   if (!data) {
-    const fault = no("TargetInvalid", `dns.target ${dns.target} is no name and no IP address`);
+    const fault = no(
+      "TargetInvalid",
+      `dns.target ${dns.target} is neither a name nor an IP address`,
+    );
     return { provider, records: [], kept: [], fault, isUndecided: true };
   }
   const records = [...new Set(names)].map((name): DnsRecord => ({ name, ...data, ttl: dns.ttl }));
@@ -56,7 +59,7 @@ export async function planDns(
   const faults = records.map((record) => impossible(record, zone, provider));
   const owner = ownerText(await ownerOf(tunnel), `tunnelbinding/${own}`);
   const secret = `${tunnel.home}/${secretRef?.name}`;
-  // What takes records away is kept before there are any.
+  // Credentials for the clean-up are kept before there are records.
   await keepCredentials(secret);
   const keep = dns.policy === "UpsertOnly" && { keep: true };
   return {

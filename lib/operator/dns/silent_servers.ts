@@ -1,4 +1,4 @@
-/** Name servers that do not answer: they are left alone for a while, and hold up nobody. */
+/** Pauses requests to name servers that do not answer. */
 import type { DnsOutcome } from "./rfc2136.ts";
 
 interface Pause {
@@ -7,21 +7,21 @@ interface Pause {
 }
 
 /**
- * Remembers which servers were silent. Each question to one takes its whole timeout: with hundreds of
- * records, nothing else would be done meanwhile.
+ * Remembers which servers did not answer. Each request to one takes the whole timeout: with hundreds of
+ * records, it would block everything else.
  */
 export class SilentServers {
   readonly #pauseMs: number;
   readonly #nowMs: () => number;
   readonly #pauses = new Map<string, Pause>();
 
-  /** @param pauseMs How long a server is left alone. */
+  /** @param pauseMs How long no request is sent to a server that did not answer. */
   constructor(pauseMs: number, nowMs: () => number = () => performance.now()) {
     this.#pauseMs = pauseMs;
     this.#nowMs = nowMs;
   }
 
-  /** Asks a server, or answers what came of it last time, if that was nothing and not long ago. */
+  /** Sends a request, or returns the last outcome if the server is paused. */
   async unlessSilent(server: string, ask: () => Promise<DnsOutcome>): Promise<DnsOutcome> {
     const pause = this.#pauses.get(server);
     if (pause && this.#nowMs() < pause.untilMs) return pause.outcome;

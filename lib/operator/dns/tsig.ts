@@ -127,11 +127,11 @@ export async function readAnswer(
     }
     if (count !== records || name !== key.name.toLowerCase().replace(/\.$/, "")) break;
     const error = await verify(answer.subarray(0, start), reader, key, requestMac);
-    // Nobody has signed it: success is not believed.
+    // Not signed, so a success can't be trusted.
     if (number === 0 && error !== 0) break;
     return { code, detail: tsigErrors[error] };
   }
-  // A server that does not know the key can't sign: its refusal is believed, success is not.
+  // A server that does not know the key can't sign: a refusal is trusted, a success is not.
   if (number !== 0) return { code };
   throw new DnsFault("The answer is not signed");
 }

@@ -178,7 +178,7 @@ export class CertificateKeeper {
     if (kept.length === trusted.length) return;
     await this.#write(state, { ...state.keys, trusted: kept });
     await this.#trust(state);
-    this.#options.log.info("Took old CAs of the webhook away");
+    this.#options.log.info("Removed old CAs of the webhook");
   }
 
   /** Whether every replica that works has had the time to look at the Secret. */

@@ -37,7 +37,7 @@ interface Place {
   verdicts: ClusterTable["verdicts"];
 }
 
-/** Until Clusters that were in no list have been compiled. */
+/** Until Clusters that a list left out have been compiled. */
 const soonMs = 10;
 const fullMessage =
   `The Secrets ${clustersSecretNames[0]} to ${clustersSecretNames.at(-1)} have no ` +

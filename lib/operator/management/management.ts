@@ -168,7 +168,7 @@ export class Management {
       await work();
       return true;
     } catch (error) {
-      this.#options.log.warn("Could not begin", { reason: messageOf(error) });
+      this.#options.log.warn("Could not start; trying again", { reason: messageOf(error) });
       return false;
     }
   }

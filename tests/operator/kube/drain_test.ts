@@ -54,7 +54,7 @@ kubeTest(
     assert.equal(await drain.ended(patienceMs), 0);
     assert.deepEqual(await atRelay(world), []);
     assert.equal(await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", "name"), "");
-    await operator.waitForLog(({ message }) => message.startsWith("Leads no longer"));
+    await operator.waitForLog(({ message }) => message.startsWith("No longer the leader"));
     const lease = await world.client.get(leases, {
       namespace: "culvert",
       name: "culvert-operator",
@@ -130,15 +130,15 @@ kubeTest(
       `{"data":{"token":"${token}"}}`,
     );
     await using interrupted = world.drain(["--policy", "delete"]);
-    await interrupted.waitForLog(({ message }) => message === "Waits for an object");
+    await interrupted.waitForLog(({ message }) => message === "Waiting for an object");
     assert.equal(await interrupted.stop(), 1);
     const said = (await interrupted.completeLog()).at(-1)!.message;
-    assert.equal(said, "operator: Interrupted; the operator goes on");
+    assert.equal(said, "operator: Interrupted; the operator continues");
     await operator.waitForLogs(2, ({ message }) => message === "Leads", { timeoutMs: patienceMs });
     await using drain = world.drain(["--policy", "delete", "--timeout", "40s"]);
     assert.equal(await drain.ended(patienceMs), 1);
     const last = (await drain.completeLog()).at(-1)!.message;
-    assert.match(last, /^operator: The time is over, and these are left: .*Tunnel apps\/main/);
+    assert.match(last, /^operator: Timed out; these objects are left: .*Tunnel apps\/main/);
     await using forced = world.drain(["--policy", "delete", "--timeout", "40s", "--force"]);
     assert.equal(await forced.ended(patienceMs), 0);
     assert.equal(await world.kubectl("get", "tunnels,tunnelbindings", "-A", "-o", "name"), "");

@@ -57,7 +57,7 @@ kubeTest(
     const [changes, writes] = [changesAtRelay(world), await writesOf(kube, 1)];
     freezing.thaw();
     await first.waitForLog(
-      ({ message }) => message?.startsWith("Leads no longer") ?? false,
+      ({ message }) => message?.startsWith("No longer the leader") ?? false,
       { timeoutMs: patienceMs },
     );
     await looksAtLease(kube, 1);

@@ -114,8 +114,8 @@ async function drained(
   await Promise.all(watching);
   return output ?? failed(
     late.signal.aborted
-      ? "The time was over before the operator's Lease could be taken"
-      : "Interrupted; the operator goes on",
+      ? "Timed out waiting for the operator's Lease"
+      : "Interrupted; the operator continues",
   );
 }
 
@@ -124,9 +124,9 @@ async function ended(
   { isForced, work }: { readonly isForced: boolean; readonly work: Drain },
 ): Promise<CommandOutput> {
   if (left.length === 0) return { text: "Drained: nothing is left\n", warnings: [] };
-  if (!isForced) return failed(`The time is over, and these are left: ${leftText(left)}`);
+  if (!isForced) return failed(`Timed out; these objects are left: ${leftText(left)}`);
   await work.force(left);
-  return { text: "", warnings: [`Let go before it was cleaned up: ${leftText(left)}`] };
+  return { text: "", warnings: [`Removed finalizers before clean-up finished: ${leftText(left)}`] };
 }
 
 function failed(message: string): CommandOutput {
