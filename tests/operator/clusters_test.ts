@@ -120,6 +120,20 @@ Deno.test("a Secret that was changed by hand, or deleted, is put right", async (
   await eventually(() => "edge-1" in hub.entries(), "the entries to come back");
 });
 
+Deno.test("the relay reads no entry that a backup or somebody else has put into its Secret", async () => {
+  const hub = new Hub();
+  await using _ = hub.start({ relayAdminUrl: undefined });
+  hub.putCluster("edge-1");
+  await hub.condition("edge-1", "Ready", "Ready");
+  const secret = hub.kube.read(secrets, "hub", "culvert-relay-clusters")!;
+  const foreign = { "gone.json": btoa('{"id":"gone"}') };
+  hub.kube.put(secrets, { ...secret, data: { ...secret["data"] as object, ...foreign } });
+  await eventually(
+    () => JSON.stringify(Object.keys(hub.entries())) === '["edge-1"]',
+    () => `the entry to go; there are ${Object.keys(hub.entries())}`,
+  );
+});
+
 Deno.test("new credentials of the relay get into the Secrets", async () => {
   const hub = new Hub();
   await using _ = hub.start({ relayAdminUrl: undefined });

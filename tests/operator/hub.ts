@@ -43,6 +43,10 @@ export class Hub {
   ): AsyncDisposable & {
     readonly management: Management;
     readonly log: ReturnType<typeof keptLog>;
+    /** Another replica leads from now on. */
+    readonly resign: () => Promise<void>;
+    /** This one leads again. */
+    readonly lead: () => void;
   } {
     const client = new KubeClient({
       fetch: wrap.kube?.(this.kube.fetch) ?? this.kube.fetch,
@@ -85,13 +89,23 @@ export class Hub {
       firstBackoffMs: 5,
     });
     const stop = new AbortController();
-    const running = [management.watch(stop.signal), management.act(stop.signal)];
+    const watching = management.watch(stop.signal);
+    let term = new AbortController();
+    let acting = Promise.resolve();
+    const resign = async () => {
+      term.abort();
+      await acting;
+    };
+    const lead = () => {
+      term = new AbortController();
+      acting = management.act(AbortSignal.any([stop.signal, term.signal]));
+    };
+    lead();
     return {
-      management,
-      log,
+      ...{ management, log, resign, lead },
       async [Symbol.asyncDispose]() {
         stop.abort();
-        await Promise.all(running);
+        await Promise.all([watching, acting]);
       },
     };
   }

@@ -57,6 +57,11 @@ export class ClusterEntries {
     this.#argocd = argocd;
   }
 
+  /** This replica begins to act: another one may have written since. */
+  begin(): void {
+    this.#places.clear();
+  }
+
   /** Clusters of the namespace have changed: they are compiled anew when they are asked for. */
   forget(namespace: string): void {
     this.#tables.delete(namespace);

@@ -141,6 +141,7 @@ export class Management {
     const viewing = view?.run(signal);
     if (view) await this.#firstAnswer(view, signal);
     if (signal.aborted) return await viewing;
+    this.#entries.begin();
     this.#isActing = true;
     this.#addAll();
     this.#queue.start();

@@ -70,7 +70,9 @@ export class RelaySecrets {
       type: "Opaque",
       data: secretData(Object.fromEntries(sorted)),
     }, digest);
-    if (!there || !isSame(there.object, wanted)) await client.apply(secrets, wanted);
+    if (!there || !isSame(there.object, wanted)) {
+      await this.#removeOthers(await client.apply(secrets, wanted), files);
+    }
     const print = digest(JSON.stringify(sorted)).slice(0, 16);
     const key = `${namespace}/${name}`;
     if (this.#written.get(key) === print) return;
@@ -86,6 +88,15 @@ export class RelaySecrets {
       if (there?.metadata.labels?.[managedByLabel] !== manager) continue;
       await client.delete(secrets, { namespace, name }, there.metadata.uid!);
     }
+  }
+
+  /** The relay reads each key; an apply leaves those that a backup or somebody else has put there. */
+  async #removeOthers({ metadata, ...rest }: KubeObject, files: Files): Promise<void> {
+    const keys = Object.keys((rest["data"] ?? {}) as object).filter((key) => !files.has(key));
+    if (keys.length === 0) return;
+    const { namespace, name } = metadata;
+    const data = Object.fromEntries(keys.map((key) => [key, null]));
+    await this.#context.client.merge(secrets, { namespace, name }, { data });
   }
 
   /** Changes the metadata of the relay's pods, so that kubelet looks at their volumes now. */
