@@ -110,8 +110,8 @@ const defaultMaxBackoffMs = 45_000;
 const maxAnswerBytes = 1024 * 1024;
 /** Of lists: 10,000 clusters with three agents each have about half. */
 const maxListBytes = 32 * 1024 * 1024;
-/** An endpoint that nothing names any more needs no memory. */
-const maxEndpoints = 1_024;
+/** A way that nothing names any more needs no memory. */
+const maxWays = 1_024;
 
 interface Trouble {
   failures: number;
@@ -121,6 +121,7 @@ interface Trouble {
 /** Calls to the APIs of all relays. One that does not answer is left alone for a while. */
 export class RelayApi {
   readonly #options: RelayApiOptions;
+  /** By {@link wayOf}. */
   readonly #troubles = new Map<string, Trouble>();
 
   constructor(options: RelayApiOptions) {
@@ -190,7 +191,7 @@ export class RelayApi {
   }> {
     const { body } = await this.#call(access, "GET", path, undefined, maxListBytes);
     const { items } = body;
-    if (!Array.isArray(items)) throw this.#failed(access.endpoint, "the answer is not a list");
+    if (!Array.isArray(items)) throw this.#failed(access, "the answer is not a list");
     return { items: items as Record<string, unknown>[], body };
   }
 
@@ -222,7 +223,7 @@ export class RelayApi {
     maxBytes = maxAnswerBytes,
   ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
     const { endpoint, token, ...tls } = access;
-    this.#refuseWhileInTrouble(endpoint);
+    this.#refuseWhileInTrouble(access);
     if (method !== "GET") this.#options.mayWrite?.();
     const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
     let status: number;
@@ -243,40 +244,46 @@ export class RelayApi {
       });
     } catch (error) {
       answered(method, "error");
-      throw this.#failed(endpoint, reasonOf(error));
+      throw this.#failed(access, reasonOf(error));
     }
     answered(method, String(status));
     if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
-      throw this.#failed(endpoint, `the relay answered with status ${status}`);
+      throw this.#failed(access, `the relay answered with status ${status}`);
     }
-    this.#troubles.delete(endpoint);
+    this.#troubles.delete(wayOf(access));
     if (status < 300) return { status, body };
     throw new RelayRefusal(status, codeOf(body), refusalText(body, status), allowedIn(body));
   }
 
-  #refuseWhileInTrouble(endpoint: string): void {
-    const trouble = this.#troubles.get(endpoint);
+  #refuseWhileInTrouble(access: RelayAccess): void {
+    const trouble = this.#troubles.get(wayOf(access));
     const waitMs = (trouble?.untilMs ?? 0) - performance.now();
     if (waitMs > 0) throw new RelayUnreachable("the relay has not answered lately", waitMs);
   }
 
-  #failed(endpoint: string, reason: string): RelayUnreachable {
+  #failed(access: RelayAccess, reason: string): RelayUnreachable {
     const {
       firstBackoffMs = defaultFirstBackoffMs,
       maxBackoffMs = defaultMaxBackoffMs,
       random = Math.random,
     } = this.#options;
-    const known = this.#troubles.get(endpoint);
-    if (!known && this.#troubles.size >= maxEndpoints) this.#troubles.clear();
+    const way = wayOf(access);
+    const known = this.#troubles.get(way);
+    if (!known && this.#troubles.size >= maxWays) this.#troubles.clear();
     const nowMs = performance.now();
     // Requests that were under way together failed together.
     const isNew = !known || nowMs >= known.untilMs;
     const failures = (known?.failures ?? 0) + Number(isNew);
     const bound = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures - 1, 20));
     const waitMs = bound / 2 + random() * bound / 2;
-    if (isNew) this.#troubles.set(endpoint, { failures, untilMs: nowMs + waitMs });
+    if (isNew) this.#troubles.set(way, { failures, untilMs: nowMs + waitMs });
     return new RelayUnreachable(reason, waitMs);
   }
+}
+
+/** How a relay is reached. Whoever names a proxy or CA that does not work is in trouble alone. */
+function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
+  return JSON.stringify([endpoint, caPem, pair, proxy]);
 }
 
 function pathOf(collection: RelayCollection, name: string): string {
