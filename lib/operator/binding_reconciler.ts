@@ -86,7 +86,7 @@ export class BindingReconciler {
     const compiled = this.#context.routes().bindings.get(key);
     // A compilation is under way, and asks again.
     if (!compiled?.spec || compiled.object.metadata.uid !== object.metadata.uid) return undefined;
-    if (compiled.tunnel?.spec?.paused) return undefined;
+    if (compiled.tunnel?.spec?.paused && !compiled.tunnel.isDeleted) return undefined;
     return await this.#publish(object, compiled);
   }
 

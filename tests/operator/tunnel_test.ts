@@ -564,6 +564,19 @@ Deno.test("a paused Tunnel is left as it is", async () => {
   assert.equal(cluster.kube.all(deployments).length, 0);
 });
 
+Deno.test("a paused Tunnel that is deleted takes its bindings' services along", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  cluster.putTunnel({ paused: true });
+  await cluster.condition(tunnels, "home", "Ready", "Paused");
+  cluster.kube.remove(tunnels, "apps", "home");
+  await eventually(() => !cluster.kube.read(tunnels, "apps", "home"), "the Tunnel to go");
+  assert.deepEqual([cluster.relay.services.size, cluster.relay.clusters.size], [0, 0]);
+});
+
 Deno.test("the endpoint is written down before anything is at the relay", async () => {
   const cluster = new Cluster();
   const seen: unknown[] = [];
