@@ -5,6 +5,7 @@
 import { type PathRule, pathRuleKey } from "../domain/path_rules.ts";
 import type { PathTarget, TargetPath } from "../domain/target.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { endpointOf } from "./api/relay.ts";
 import type { BindingStatus, RouteSpec } from "./api/tunnel_binding.ts";
 import type { AskingRoute } from "./route_acceptance.ts";
 import { type Digest, nameOf } from "./route_names.ts";
@@ -97,7 +98,7 @@ export class HostnameGroups {
 
 function placeOf({ spec }: Tunnel, hostname: string): string {
   const { registration, url } = spec!.relay;
-  return `${registration.api?.endpoint ?? url} ${hostname}`;
+  return `${registration.api ? endpointOf(registration.api) : url} ${hostname}`;
 }
 
 /** What the routes of a group are compiled with. */
