@@ -200,7 +200,7 @@ export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
     this.#pathsNotServed.remove({ target });
   }
 
-  /** A request's path leads nowhere. */
+  /** A request's path matches none of the target's. */
   pathNotServed(target: string): void {
     if (this.#pathTargets.has(target)) this.#pathsNotServed.inc({ target });
   }

@@ -1,4 +1,4 @@
-/** A target that stands for others: the path of each request says which of them serves it. */
+/** A target with paths: the path of each request selects the target that serves it. */
 import { PathRules } from "../domain/path_rules.ts";
 import type { PathTarget } from "../domain/target.ts";
 import { pathOf } from "../http1/request_target.ts";
@@ -7,7 +7,7 @@ import type { Stream } from "../protocol/stream.ts";
 import { type ChoosingContext, serve, type ServeContext } from "./serve.ts";
 import { requestFailed, type Target, type TargetHost } from "./target.ts";
 
-/** Serves streams by the targets that there were when it was made. */
+/** Serves streams with the targets that existed when it was created. */
 export class PathChoice {
   readonly config: PathTarget;
   readonly #serving: ChoosingContext;
@@ -18,7 +18,7 @@ export class PathChoice {
     const { name, paths } = config;
     const servingOf = (target: string): ServeContext => {
       const { serving, config: { host: address } } = targets.get(target)!;
-      // A relay that puts the target's name into Host puts the name in there that it asks for.
+      // A relay that writes a target into Host writes the name that it requests.
       return { ...serving, hosts: { name, address } };
     };
     const rules = new PathRules<ServeContext | null>(
@@ -33,7 +33,7 @@ export class PathChoice {
       choose: ({ target }) => {
         const found = rules.find(pathOf(target));
         if (found) return found;
-        throw new StreamError("path_not_served", "None of the target's paths leads there");
+        throw new StreamError("path_not_served", "No path of the target matches");
       },
     };
   }
