@@ -1,5 +1,5 @@
 /** Services that ask for a hostname by annotations: each gets a TunnelBinding that it owns. */
-import { keyOf, type KubeObject } from "../kube/objects.ts";
+import { keyOf, type KubeObject, partsOf } from "../kube/objects.ts";
 import { services } from "../kube/resources.ts";
 import { includes, stamped } from "./agent_objects.ts";
 import { tunnelBindings } from "./api/crds.ts";
@@ -24,10 +24,10 @@ export class ServiceAnnotations {
   /** Makes, changes or deletes the binding of a Service. */
   async reconcile(key: string): Promise<undefined> {
     const { world, client } = this.#context;
-    const service = world.get("services", key);
+    const there = world.get("bindings", bindingKey(key));
+    const service = world.get("services", key) ?? (there && await this.#unlisted(key));
     const asksForOne = service && service.metadata.deletionTimestamp === undefined &&
       annotation(service, "tunnel") !== undefined;
-    const there = world.get("bindings", bindingKey(key));
     if (!asksForOne) {
       const [first] = service ? ownAnnotations(service).filter((name) => known.has(name)) : [];
       if (first !== undefined && service!.metadata.deletionTimestamp === undefined) {
@@ -46,6 +46,15 @@ export class ServiceAnnotations {
       return await this.#warn(service, "Conflict", note);
     }
     await this.#apply(service, found, there);
+  }
+
+  /** A Service that a list has left out still has its binding. */
+  async #unlisted(key: string): Promise<KubeObject | undefined> {
+    const { world, client } = this.#context;
+    const service = await client.find(services, partsOf(key));
+    if (!service) return undefined;
+    world.learn("services", service);
+    return world.get("services", key);
   }
 
   async #apply(service: KubeObject, spec: unknown, there: KubeObject | undefined): Promise<void> {

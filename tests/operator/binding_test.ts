@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { KubeObject } from "../../lib/kube/objects.ts";
 import {
   configMaps,
   deployments,
@@ -456,6 +457,35 @@ Deno.test("annotations of a Service make a binding that it owns, and the Service
     "the binding to go with the Service",
   );
   assert.equal(cluster.relay.services.size, 0);
+});
+
+Deno.test("the binding of a Service that the first list leaves out stays", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putService("web", {
+    annotations: { "culvert.dev/tunnel": "home", "culvert.dev/hostname": "web.example.com" },
+  });
+  cluster.putService("other");
+  {
+    await using _ = cluster.start();
+    await cluster.ready(tunnelBindings, "service-web");
+  }
+  const uid = () => cluster.kube.read(tunnelBindings, "apps", "service-web")?.metadata.uid;
+  const before = uid();
+  await using _ = cluster.start({
+    kube: (fetch) => async (path, init) => {
+      const response = await fetch(path, init);
+      if (!/\/services\?(?!.*watch=)/.test(path)) return response;
+      const list = await response.json();
+      const isShown = ({ metadata }: KubeObject) => metadata.name !== "web";
+      return Response.json({ ...list, items: list.items.filter(isShown) });
+    },
+  });
+  const backend = { service: { name: "other", port: 80 } };
+  cluster.putBinding("later", [route("main", "later.example.com", { backend })]);
+  await cluster.ready(tunnelBindings, "later");
+  assert.equal(uid(), before);
+  await cluster.ready(tunnelBindings, "service-web");
 });
 
 Deno.test("each annotation of a Service gets into its binding", async () => {
