@@ -6,6 +6,7 @@ import type { CaRef, ProxyRef } from "./api/relay.ts";
 import type { TunnelSpec } from "./api/tunnel.ts";
 import { credentialsFolder, targetsFolder } from "./route_resolution.ts";
 import { targetsText, type TunnelTable } from "./route_table.ts";
+import { secretData } from "./secret_text.ts";
 import type { Tunnel } from "./tunnels.ts";
 
 /** A tunnel whose spec could be read. */
@@ -136,12 +137,11 @@ export function routesConfigMap(tunnel: Tunnel, table: TunnelTable): KubeObject 
 
 /** The credentials that agents add to requests for routes' Services. */
 export function credentialsSecret(tunnel: Tunnel, { credentials }: TunnelTable): KubeObject {
-  const data = [...credentials].map(([file, text]) => [file, btoa(text)] as const)
-    .sort(([one], [other]) => one < other ? -1 : 1);
+  const sorted = [...credentials].sort(([one], [other]) => one < other ? -1 : 1);
   return {
     metadata: metadataOf(tunnel, namesOf(tunnel).credentials),
     type: "Opaque",
-    data: Object.fromEntries(data),
+    data: secretData(Object.fromEntries(sorted)),
   };
 }
 

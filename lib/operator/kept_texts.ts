@@ -3,7 +3,6 @@
  * Tunnels and bindings, so the operator keeps the last texts in its own namespace: one Secret for each
  * namespace, which is deleted after the namespace's last Tunnel, or after the namespace.
  */
-import { base64Of } from "../base64.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { isPermanent } from "../kube/errors.ts";
 import type { KubeObject } from "../kube/objects.ts";
@@ -13,7 +12,7 @@ import { messageOf } from "../message_of.ts";
 import { managedByLabel, manager } from "./api/schema.ts";
 import type { CaRef } from "./api/relay.ts";
 import type { Digest } from "./route_table.ts";
-import { secretText } from "./secret_text.ts";
+import { secretData, secretText } from "./secret_text.ts";
 
 /** What texts are kept with. */
 export interface KeptTextsOptions {
@@ -151,7 +150,7 @@ export class KeptTexts {
         ownerReferences: [owner],
       },
       type: "Opaque",
-      data: Object.fromEntries([...kept.texts].map(([place, text]) => [place, base64Of(text)])),
+      data: secretData(Object.fromEntries(kept.texts)),
     });
     kept.secretUid = written.metadata.uid;
   }

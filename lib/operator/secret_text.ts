@@ -1,4 +1,5 @@
 /** Texts in Secrets. */
+import { base64Of } from "../base64.ts";
 import type { KubeObject } from "../kube/objects.ts";
 
 /** A key of a Secret as text. */
@@ -8,4 +9,11 @@ export function secretText(secret: KubeObject | undefined, key: string): string 
   if (encoded === undefined) return undefined;
   const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
   return new TextDecoder().decode(bytes);
+}
+
+/** Texts as a Secret's `data` has them: with `stringData`, the API server would keep omitted keys. */
+export function secretData(texts: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(texts).map(([key, text]) => [key, base64Of(text)]),
+  );
 }

@@ -1,4 +1,5 @@
 /** The Secret that holds the webhook's CA and certificate, and the configuration that trusts them. */
+import { base64Of } from "../../base64.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import { certificatesIn, type KeyPair } from "./authority.ts";
@@ -49,9 +50,9 @@ export function secretOf(
     metadata: { ...before?.metadata, ...at, labels },
     type: "Opaque",
     data: {
-      ...ca && { [fields.caCert]: encoded(ca.cert), [fields.caKey]: encoded(ca.key) },
-      ...leaf && { [fields.leafCert]: encoded(leaf.cert), [fields.leafKey]: encoded(leaf.key) },
-      [fields.trusted]: encoded(trusted.join("")),
+      ...ca && { [fields.caCert]: base64Of(ca.cert), [fields.caKey]: base64Of(ca.key) },
+      ...leaf && { [fields.leafCert]: base64Of(leaf.cert), [fields.leafKey]: base64Of(leaf.key) },
+      [fields.trusted]: base64Of(trusted.join("")),
     },
   };
 }
@@ -104,13 +105,9 @@ export function trusting(configuration: KubeObject, cas: readonly string[]): Kub
     metadata: { name, uid, ...resourceVersion !== undefined && { resourceVersion } },
     webhooks: webhooksOf(configuration).map(({ name }) => ({
       name,
-      clientConfig: { caBundle: encoded(cas.join("")) },
+      clientConfig: { caBundle: base64Of(cas.join("")) },
     })),
   };
-}
-
-function encoded(text: string): string {
-  return new TextEncoder().encode(text).toBase64();
 }
 
 function decoded(base64: string | undefined): string {

@@ -7,7 +7,7 @@ import type { ArgocdSpec } from "../api/cluster.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import type { Digest } from "../route_table.ts";
 import type { ArgocdCredentials } from "./relay_credentials.ts";
-import { secretData } from "./secret_data.ts";
+import { secretData } from "../secret_text.ts";
 
 /** Argo CD's Applications. */
 export const argocdApplications: Resource = {

@@ -11,7 +11,7 @@ import {
 import { managedByLabel, manager } from "../api/schema.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { conditionsWithReady, writeStatus } from "../context.ts";
-import { secretText } from "../secret_text.ts";
+import { secretData, secretText } from "../secret_text.ts";
 import {
   type AdminTokenEntry,
   entryOf,
@@ -29,7 +29,6 @@ import {
   ownTokenSecretName,
   type RelaySecrets,
 } from "./relay_secrets.ts";
-import { secretData } from "./secret_data.ts";
 
 const tokenKey = "token";
 /** A token that has expired is looked at again within this time; timers hold no more. */

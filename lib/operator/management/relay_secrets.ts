@@ -4,10 +4,9 @@ import { pods, secrets } from "../../kube/resources.ts";
 import { stamped } from "../agent_objects.ts";
 import { annotatePods } from "../annotate_pods.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
-import { secretText } from "../secret_text.ts";
+import { secretData, secretText } from "../secret_text.ts";
 import { clustersSecretNames, type Files } from "./cluster_shards.ts";
 import type { ManagementContext } from "./management_context.ts";
-import { secretData } from "./secret_data.ts";
 
 /** The tokens of the relay's admin API. */
 export const adminTokensSecretName = "culvert-relay-admin-tokens";
