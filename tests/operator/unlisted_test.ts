@@ -9,8 +9,13 @@ import { Hub } from "./hub.ts";
 /** Clusters, RegistrationTokens, Argo CD's Secrets and Applications. */
 const kinds = 4;
 
-/** Has lists of a kind come out empty. */
-function hide(hub: Hub, { plural, group, version, kind }: Resource, lists = Infinity): void {
+/** Has lists of a kind leave out all objects but one. */
+function hide(
+  hub: Hub,
+  resource: Resource,
+  { but, lists = Infinity }: { readonly but?: string; readonly lists?: number } = {},
+): void {
+  const { plural, group, version, kind } = resource;
   let count = 0;
   hub.kube.intercept = ({ method, path, query }) => {
     const isList = method === "GET" && path.endsWith(`/${plural}`) && !query.has("watch");
@@ -24,7 +29,7 @@ function hide(hub: Hub, { plural, group, version, kind }: Resource, lists = Infi
       apiVersion: `${group}/${version}`,
       kind: `${kind}List`,
       metadata,
-      items: [],
+      items: hub.kube.all(resource).filter((item) => item.metadata.name === but),
     });
   };
 }
@@ -38,15 +43,16 @@ function written(hub: Hub, name: string): string[][] {
 
 Deno.test("Clusters that the first list leaves out keep their entries", async () => {
   const hub = new Hub();
+  hub.putCluster("edge-0");
   hub.putCluster("edge-1");
   hub.putCluster("edge-2", { id: "another-id" });
   {
     await using _ = hub.start({ relayAdminUrl: undefined });
-    for (const name of ["edge-1", "edge-2"]) await hub.condition(name, "Ready", "Ready");
+    for (const name of ["edge-0", "edge-1", "edge-2"]) await hub.condition(name, "Ready", "Ready");
   }
   const before = hub.entries();
   const count = written(hub, "culvert-relay-clusters").length;
-  hide(hub, clusters);
+  hide(hub, clusters, { but: "edge-0" });
   await using _ = hub.start({ relayAdminUrl: undefined });
   await eventually(() => hub.kube.openWatches === kinds, "all to be listed");
   hub.putCluster("edge-3");
@@ -61,16 +67,19 @@ Deno.test("Clusters that the first list leaves out keep their entries", async ()
 Deno.test("RegistrationTokens that the first list leaves out stay at the relay", async () => {
   const hub = new Hub();
   hub.putToken("edge");
+  hub.putToken("listed");
   {
     await using _ = hub.start();
-    await hub.condition("edge", "Ready", "Ready", registrationTokens);
+    for (const name of ["edge", "listed"]) {
+      await hub.condition(name, "Ready", "Ready", registrationTokens);
+    }
   }
   const count = written(hub, "culvert-relay-admin-tokens").length;
-  hide(hub, registrationTokens);
+  hide(hub, registrationTokens, { but: "listed" });
   await using _ = hub.start();
   await eventually(() => hub.kube.openWatches === kinds, "all to be listed");
   hub.putToken("more");
-  await eventually(() => hub.adminTokens().length === 3, "the new token");
+  await eventually(() => hub.adminTokens().length === 4, "the new token");
   for (const [text = ""] of written(hub, "culvert-relay-admin-tokens").slice(count)) {
     ok(text.includes('"edge"'), text);
   }
@@ -84,7 +93,7 @@ Deno.test("Applications that the first list leaves out keep a Cluster that they 
     await hub.condition("edge-1", "Ready", "Ready");
   }
   hub.putApplication("app", { name: "edge-1" });
-  hide(hub, argocdApplications, 1);
+  hide(hub, argocdApplications, { lists: 1 });
   hub.kube.remove(clusters, "hub", "edge-1");
   await using _ = hub.start({ relayAdminUrl: undefined });
   await hub.condition("edge-1", "ArgoCDReady", "InUse");
