@@ -113,21 +113,48 @@ export class RelayServices {
   async #ask(
     access: RelayAccess,
     service: string,
-    entry: unknown,
+    entry: WantedService["entry"],
     policy: RelayPolicy | undefined,
   ): Promise<{ verdict: Verdict; forMs: number }> {
-    const { relays, settings } = this.#context;
+    const { settings } = this.#context;
     try {
       if (policy) {
         const fault = await this.#putPolicy(access, service, policy);
         if (fault) return { verdict: fault, forMs: refusalMs };
       }
-      await relays.put(access, "services", service, entry);
-      return { verdict: yes("Programmed"), forMs: settings.resyncMs };
+      const refusal = await this.#putService(access, service, entry);
+      return refusal
+        ? { verdict: refused(refusal), forMs: refusalMs }
+        : { verdict: yes("Programmed"), forMs: settings.resyncMs };
     } catch (error) {
       if (error instanceof RelayRefusal) return { verdict: refused(error), forMs: refusalMs };
       if (!(error instanceof RelayUnreachable)) throw error;
       return { verdict: unreachable(access, error), forMs: error.retryAfterMs };
+    }
+  }
+
+  /**
+   * Puts the entry of a service. If the relay refuses it, the service must not remain published under a
+   * policy that the route does not have any more.
+   *
+   * @returns why it was refused
+   */
+  async #putService(
+    access: RelayAccess,
+    service: string,
+    entry: WantedService["entry"],
+  ): Promise<RelayRefusal | undefined> {
+    const { relays } = this.#context;
+    try {
+      await relays.put(access, "services", service, entry);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) || error.status === 401) throw error;
+      const there = await relays.find(access, "services", service);
+      if (there && there["policy"] !== entry["policy"]) {
+        await relays.delete(access, "services", service, String(entry["owner"]));
+      }
+      return error;
     }
   }
 

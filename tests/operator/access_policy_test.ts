@@ -238,3 +238,34 @@ Deno.test("an AccessPolicy of a tunnel whose relay has its own configuration say
   await using _ = cluster.start();
   await cluster.condition(accessPolicies, "staff", "Accepted", "NotEnforced");
 });
+
+Deno.test("a route whose new policy the relay refuses is not published under the one before", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const publish = (policy: string) =>
+    cluster.putBinding("shop", [route("main", "shop.example.com", { policy })]);
+  publish("public");
+  let known = ["public"];
+  await using _ = cluster.start({
+    relay: (fetch) => (url, init, tls) => {
+      const isPut = init.method === "PUT" && url.includes("/services/");
+      if (!isPut || known.includes(JSON.parse(init.body!).policy)) return fetch(url, init, tls);
+      const error = { code: "invalid", message: "there is no such policy" };
+      return Promise.resolve(Response.json({ error }, { status: 422 }));
+    },
+  });
+  await cluster.ready(tunnelBindings, "shop");
+  publish("staf");
+  await cluster.condition(tunnelBindings, "shop", "Programmed", "Refused");
+  assert.equal(cluster.relay.services.size, 0);
+  publish("public");
+  await cluster.ready(tunnelBindings, "shop");
+  putPolicy(cluster, "staff", [{ token: "ci" }]);
+  await cluster.condition(tunnelBindings, "shop", "Programmed", "Refused");
+  assert.equal(cluster.relay.services.size, 0);
+  known = ["staff"];
+  publish("staff");
+  cluster.kube.remove(accessPolicies, "apps", "staff");
+  await cluster.ready(tunnelBindings, "shop");
+  assert.equal(service(cluster)["policy"], "staff");
+});
