@@ -61,7 +61,7 @@ export class RouteDelivery {
   }
 
   /**
-   * Hurries the table to the agents, and asks them whether they serve it.
+   * Speeds up the delivery of the table to the agents, and asks them whether they serve it.
    *
    * @param agents Their pods.
    * @param isElsewhere All agents are in users' pods, where kubelet renews the table by itself.
@@ -105,7 +105,7 @@ export class RouteDelivery {
         const count = `${late.length} of ${ready.length} agents`;
         const refused = answers.find((it) => it?.refused?.hash === hash)?.refused;
         delivery.verdict = refused
-          ? no("NotTaken", `${count} keep the routes before: ${refused.reason}`)
+          ? no("NotTaken", `${count} still serve the previous routes: ${refused.reason}`)
           : ageMs > takeMs
           ? no("NotTaken", `${count} still serve other routes; see their logs`)
           : unknown("Programming", `${count} are about to take the routes`);

@@ -1,6 +1,6 @@
 /**
- * Routes that share their hostnames and are told apart by path. They are one service at the relay,
- * which has one target; the agent chooses among the routes' own targets by the path.
+ * Routes with the same hostnames and different paths. They share one service at the relay, which has one
+ * target; the agent selects one of the routes' own targets by the path.
  */
 import { type PathRule, pathRuleKey } from "../domain/path_rules.ts";
 import type { PathTarget, TargetPath } from "../domain/target.ts";
@@ -113,7 +113,7 @@ export interface GroupContext {
 /**
  * Publishes a group.
  *
- * Paths of a route without a target lead nowhere, and not to another route.
+ * Requests to the path of a route without a target get 404, not another route's target.
  */
 export function publicationOf({ tunnel, members }: RouteGroup, context: GroupContext): Publication {
   const { hasTarget } = context;

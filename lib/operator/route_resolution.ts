@@ -51,7 +51,7 @@ export interface Backend {
   readonly port: number | string;
 }
 
-/** What a route leads to, or why it leads nowhere. */
+/** The target of a route, or why it has none. */
 export type Resolution =
   | {
     readonly address: string;
@@ -79,7 +79,27 @@ export interface ResolutionContext {
 
 /** Finds the Service of a route, and what else its target needs. */
 export function resolve(spec: RouteSpec, context: ResolutionContext): Resolution {
-  const { namespace, sources } = context;
+  const found = findBackend(spec, context);
+  if ("fault" in found) return found;
+  const ca = findCa(spec, context);
+  if (ca && "fault" in ca) return ca;
+  const fault = serverNameFault(spec);
+  if (fault) return { fault };
+  const credential = findCredential(spec, context);
+  if (credential && "fault" in credential) return credential;
+  return { ...found, caPem: ca?.text, credential: credential?.text };
+}
+
+interface FoundBackend {
+  readonly address: string;
+  readonly backend: Backend;
+}
+
+/** The Service and its port, or why the route may not use them. */
+function findBackend(
+  spec: RouteSpec,
+  { namespace, sources }: ResolutionContext,
+): FoundBackend | { readonly fault: Verdict } {
   const { name, port } = spec.backend.service;
   const service = sources.service(`${namespace}/${name}`);
   const backendNotFound = (what: string) => ({ fault: no("BackendNotFound", what) });
@@ -109,38 +129,35 @@ export function resolve(spec: RouteSpec, context: ResolutionContext): Resolution
   const isHeadless = clusterIP === "None";
   const number = isHeadless && typeof found.targetPort === "number" ? found.targetPort : found.port;
   const hasSelector = selector !== undefined && Object.keys(selector).length > 0;
-  // A name of a port means nothing where there is no selector, and the pods' own port is dialed
-  // where there is no address between.
+  // Without a selector, a port's name resolves to nothing; a headless Service has no address of its
+  // own, so agents dial the pods' port.
   const isDirect = isHeadless || (!hasSelector && typeof found.targetPort === "string");
   const backend = {
     namespace,
     ...hasSelector && { selector },
     port: isDirect ? number : found.targetPort ?? number,
   };
-  const caRef = spec.tls?.caRef;
-  const ca = caRef && sources.ca({ namespace, ...caRef });
-  if (ca && "fault" in ca) return ca;
-  const { serverName } = spec.tls ?? {};
-  // Agents refuse a table with such a name, which would block the routes of others.
-  if (serverName !== undefined && parseHost(serverName) === undefined) {
-    const message = `tls.serverName ${
-      JSON.stringify(serverName)
-    } is neither a host name nor an IP address`;
-    return { fault: no("ServerNameInvalid", message) };
-  }
-  const cas = [...context.table?.files.values() ?? []];
-  if (ca && !cas.includes(ca.text) && !fits(ca.text, cas)) {
-    const message = `The CAs of a tunnel's routes have more than ${maxFilesCharacters} characters`;
-    return { fault: no("CaInvalid", message) };
-  }
-  const credential = findCredential(spec, context);
-  if (credential && "fault" in credential) return credential;
-  return {
-    address: `${name}.${namespace}.svc:${number}`,
-    backend,
-    caPem: ca?.text,
-    credential: credential?.text,
-  };
+  return { address: `${name}.${namespace}.svc:${number}`, backend };
+}
+
+/** The CA of the Service's certificate; undefined for a route that names none. */
+function findCa(
+  { tls }: RouteSpec,
+  { namespace, table, sources }: ResolutionContext,
+): NamedText | undefined {
+  const ca = tls?.caRef && sources.ca({ namespace, ...tls.caRef });
+  if (!ca || "fault" in ca) return ca;
+  const cas = [...table?.files.values() ?? []];
+  if (cas.includes(ca.text) || fits(ca.text, cas)) return ca;
+  const message = `The CAs of a tunnel's routes have more than ${maxFilesCharacters} characters`;
+  return { fault: no("CaInvalid", message) };
+}
+
+/** Agents refuse a table with such a name, which would block the routes of others. */
+function serverNameFault({ tls: { serverName } = {} }: RouteSpec): Verdict | undefined {
+  if (serverName === undefined || parseHost(serverName) !== undefined) return undefined;
+  const name = JSON.stringify(serverName);
+  return no("ServerNameInvalid", `tls.serverName ${name} is neither a host name nor an IP address`);
 }
 
 /** A route's credential, or why it may not have it: without it, the route is not served. */

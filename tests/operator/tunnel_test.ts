@@ -687,7 +687,7 @@ Deno.test("routes that the agents refuse are NotTaken with the agents' reason, u
   cluster.putTunnel();
   await using _ = cluster.start();
   const { message } = await cluster.condition(tunnels, "home", "RoutesProgrammed", "NotTaken");
-  assert.match(message, /^2 of 2 agents keep the routes before: .*is no certificate$/);
+  assert.match(message, /^2 of 2 agents still serve the previous routes: .*is no certificate$/);
   cluster.refusal = undefined;
   await cluster.ready();
 });
