@@ -7,7 +7,7 @@ import { no, type Verdict } from "./conditions.ts";
 import { KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";
 import type { RelayAccess } from "./relay_api.ts";
-import { secretText } from "./secret_text.ts";
+import { dataValue, secretText } from "./secret_text.ts";
 import type { Tunnel } from "./tunnels.ts";
 
 /** An access, and who owns what is put by it. */
@@ -209,8 +209,6 @@ function formerKey(tunnelKey: string, place: Pick<RelayPlace, "endpoint">): stri
 }
 
 function textIn(object: KubeObject, { kind, key }: CaRef): string | undefined {
-  const text = kind === "Secret"
-    ? secretText(object, key)
-    : (object["data"] as Record<string, string> | undefined)?.[key];
+  const text = kind === "Secret" ? secretText(object, key) : dataValue(object, key);
   return text?.trim() || undefined;
 }

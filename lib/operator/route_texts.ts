@@ -7,7 +7,7 @@ import { configMaps, type Resource, secrets } from "../kube/resources.ts";
 import { useLabel } from "./api/schema.ts";
 import { no, type Verdict } from "./conditions.ts";
 import type { NamedText, TextPath } from "./named_texts.ts";
-import { secretText } from "./secret_text.ts";
+import { dataValue, secretText } from "./secret_text.ts";
 
 /** The longest credential, in characters: it is a part of each request's head. */
 const maxCredentialCharacters = 4_096;
@@ -38,7 +38,7 @@ export async function readCa(
   faultOf: (text: string) => string | undefined,
 ): Promise<NamedText> {
   return await read(client, configMaps, path, (object) => {
-    const text = (object?.["data"] as Record<string, string> | undefined)?.[path.key];
+    const text = dataValue(object, path.key);
     if (text === undefined) return { fault: no("CaNotFound", missing("ConfigMap", path)) };
     const fault = text.length > maxCaCharacters
       ? `which has more than ${maxCaCharacters} characters`

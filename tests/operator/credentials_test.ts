@@ -143,6 +143,30 @@ Deno.test("a changed credential reaches the agents at once, and pods tell nothin
   );
 });
 
+Deno.test("a key that every object of the language has holds up no route", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  putSecret(cluster, token);
+  cluster.kube.put(configMaps, { metadata: { name: "ca", namespace: "apps" }, data: {} });
+  const secretRef = { name: "shop-token", key: "constructor" };
+  const tls = { caRef: { name: "ca", key: "__proto__" } };
+  cluster.putBinding("shop", [
+    withCredential({ secretRef }),
+    route("tls", "tls.example.com", { protocol: "https", tls }),
+  ]);
+  await using _ = cluster.start();
+  cluster.putBinding("other", [route("main", "other.example.com")]);
+  await cluster.ready(tunnelBindings, "other");
+  const binding = cluster.kube.read(tunnelBindings, "apps", "shop")!;
+  const { routes } = binding["status"] as {
+    routes: { conditions: { type: string; reason: string }[] }[];
+  };
+  assert.deepEqual(
+    routes.map(({ conditions }) => conditions.find(({ type }) => type === "ResolvedRefs")!.reason),
+    ["CredentialNotFound", "CaNotFound"],
+  );
+});
+
 Deno.test("a credential that can't be had keeps its route off the relay, and says why without it", async (t) => {
   const cluster = new Cluster();
   cluster.putTunnel();
