@@ -1,5 +1,6 @@
 /** Texts that routes name: keys of ConfigMaps and Secrets, which are looked up by name. */
 import type { Verdict } from "./conditions.ts";
+import { KubeError, KubeUnreachable } from "../kube/errors.ts";
 import type { Context } from "./context.ts";
 
 /** A text, or why there is none. */
@@ -82,13 +83,16 @@ export class NamedTexts {
   async #read(id: string): Promise<void> {
     if (this.#reading.has(id)) return;
     this.#reading.add(id);
+    const before = this.#texts.get(id);
     try {
       const text = await this.#options.read(JSON.parse(id));
-      const before = this.#texts.get(id);
       this.#texts.set(id, text);
       if (JSON.stringify(before) !== JSON.stringify(text)) this.#options.changed();
-    } catch {
-      // The API server is away: the last text stays, and the timer tries again.
+    } catch (error) {
+      // While the API server is away, the last text stays. A fault of this program must not hold up all.
+      if (before || error instanceof KubeError || error instanceof KubeUnreachable) return;
+      this.#texts.set(id, { fault: this.#options.unread(JSON.parse(id)) });
+      this.#options.changed();
     } finally {
       this.#reading.delete(id);
     }
