@@ -1,4 +1,4 @@
-/** What the relay is to have for a binding's routes, and why there is nothing for the others. */
+/** The services that the relay should have for a binding's routes, and why other routes have none. */
 import type { KubeObject } from "../kube/objects.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
@@ -64,7 +64,7 @@ export class BindingPlans {
       const { spec: { name }, publication } = route;
       const decided = this.#obstacle(route, tunnel);
       if (decided) verdicts.set(name, decided);
-      // What publishes others must be there even if this route itself leads nowhere.
+      // The service is needed for the group's other routes, even if this route has no target.
       const isAtRelay = publication?.isServed && !this.#unpublished(route, tunnel!);
       if (!isAtRelay) continue;
       const delay = this.#delay(tunnel!, found!);
@@ -126,7 +126,7 @@ export class BindingPlans {
     }
   }
 
-  /** Why a route is not to be published; undefined if nothing is in its way. */
+  /** Why a route can't be published; undefined if it can. */
   #obstacle(route: CompiledRoute, tunnel: Tunnel | undefined): Verdict | undefined {
     const { accepted, resolved } = route;
     if (accepted.status !== "True") return no("NotAccepted", accepted.message);

@@ -28,7 +28,7 @@ export interface TunnelStates {
   serves(tunnelKey: string, target: unknown): boolean;
 }
 
-/** Has bindings reconciled again, by their keys. */
+/** Queues bindings for reconciliation, by their keys. */
 export type LookAgain = (bindingKeys: Iterable<string>) => void;
 
 /** How often a failed clean-up is retried. */
@@ -167,7 +167,7 @@ export class BindingReconciler {
     unwanted: readonly Registered[],
     { wanted = [], drains }: {
       readonly wanted?: readonly Registered[];
-      /** Whether what is under way may end first. */
+      /** Whether requests in flight may finish first. */
       readonly drains: (service: string) => boolean;
     },
   ): Promise<readonly Registered[]> {

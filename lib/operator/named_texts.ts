@@ -1,4 +1,4 @@
-/** Texts that routes name: keys of ConfigMaps and Secrets, which are looked up by name. */
+/** Texts that routes refer to: keys of ConfigMaps and Secrets, read by name. */
 import type { Verdict } from "./conditions.ts";
 import { KubeError, KubeUnreachable } from "../kube/errors.ts";
 import type { Context } from "./context.ts";
@@ -18,9 +18,9 @@ export interface NamedTextsOptions {
   readonly settings: Pick<Context["settings"], "checkMs">;
   /** Reads one. @throws while the API server can't be asked */
   readonly read: (path: TextPath) => Promise<NamedText>;
-  /** What is said of a text until the first look at it is over. */
+  /** The verdict until a text has been read for the first time. */
   readonly unread: (path: TextPath) => Verdict;
-  /** Called when a text is another one than before. */
+  /** Called when a text has changed. */
   readonly changed: () => void;
 }
 
@@ -28,8 +28,8 @@ export interface NamedTextsOptions {
 const maxEntries = 1_024;
 
 /**
- * Reads texts by name, and again from time to time: there is no right to list all of them. A look
- * never waits; after it, {@link isComplete} tells whether everything that was asked for is known.
+ * Reads texts by name, and again at intervals, because the operator may not list them. Looking up a text
+ * never waits; {@link isComplete} says whether all requested texts are known.
  */
 export class NamedTexts {
   readonly #options: NamedTextsOptions;
@@ -64,7 +64,7 @@ export class NamedTexts {
     return [...this.#used].every((id) => this.#texts.has(id));
   }
 
-  /** Forgets what has not been asked for since the last call. */
+  /** Forgets texts that nobody has requested since the last call. */
   keepUsed(): void {
     for (const id of this.#texts.keys()) if (!this.#used.has(id)) this.#texts.delete(id);
     this.#used.clear();
@@ -89,7 +89,7 @@ export class NamedTexts {
       this.#texts.set(id, text);
       if (JSON.stringify(before) !== JSON.stringify(text)) this.#options.changed();
     } catch (error) {
-      // While the API server is away, the last text stays. A fault of this program must not hold up all.
+      // While the API server can't be reached, the last text stays. A bug must not block all routes.
       if (before || error instanceof KubeError || error instanceof KubeUnreachable) return;
       this.#texts.set(id, { fault: this.#options.unread(JSON.parse(id)) });
       this.#options.changed();

@@ -1,6 +1,6 @@
 /**
- * The NetworkPolicy of a tunnel's agents: what they need, as far as it is known. A policy judges a
- * connection to a Service by the pod that it reaches, so Services are told by their pods.
+ * The NetworkPolicy of a tunnel's agents: what they need, as far as it is known. A policy applies to the
+ * pod that a connection reaches, so rules for a Service select its pods.
  */
 import type { KubeObject } from "../kube/objects.ts";
 import { metadataOf, namesOf, podLabels, type ReadableTunnel } from "./agent_objects.ts";
@@ -12,7 +12,7 @@ type Peer = Readonly<Record<string, unknown>>;
 
 interface EgressRule {
   readonly ports: readonly Port[];
-  /** Everybody where it is left out. */
+  /** Default: everybody. */
   readonly to?: readonly Peer[];
 }
 
@@ -38,7 +38,7 @@ export function networkPolicy(
     spec: {
       podSelector: { matchLabels: podLabels(tunnel) },
       policyTypes: ["Ingress", "Egress"],
-      // Probes, metrics, and the operator, which asks for the table that is served.
+      // Probes, metrics, and the operator, which asks which table the agent serves.
       ...healthPort > 0 && {
         ingress: [{ ports: [tcp(healthPort)], ...ingressFrom && { from: ingressFrom } }],
       },
@@ -61,7 +61,7 @@ function toBlocks(cidrs: readonly string[] | undefined): Pick<EgressRule, "to"> 
   return cidrs ? { to: cidrs.map((cidr) => ({ ipBlock: { cidr } })) } : {};
 }
 
-/** Where a WebSocket URL leads to. */
+/** The host and port of a WebSocket URL. */
 function portOf(url: string): number {
   const { port, protocol } = new URL(url);
   return port === "" ? protocol === "wss:" ? 443 : 80 : Number(port);

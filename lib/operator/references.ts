@@ -1,10 +1,10 @@
-/** What a Tunnel's spec names: texts in Secrets and ConfigMaps, read by name and checked. */
+/** Reads and checks the Secrets and ConfigMaps that a Tunnel's spec refers to. */
 import { formatProxy, type Proxy, proxyOrNone } from "../config/proxy.ts";
 import type { CaRef, ClientCertRef, ProxyRef, TokenRef } from "./api/relay.ts";
 import { no, type Verdict } from "./conditions.ts";
 import type { RelayProxy } from "./relay_api.ts";
 
-/** What is referred to is not there, or is not what it should be. */
+/** A referenced object is missing or invalid. */
 export class ReferenceFault extends Error {
   override readonly name = "ReferenceFault";
   readonly verdict: Verdict;
@@ -22,8 +22,8 @@ export interface CertificatePair {
 }
 
 /**
- * Reads keys of a Secret or ConfigMap, without white space at the texts' ends. Keys that are not
- * there, or empty, are left out.
+ * Reads keys of a Secret or ConfigMap, without surrounding white space. Missing and empty keys are left
+ * out.
  */
 export type ReadTexts = <Key extends string>(
   namespace: string,

@@ -10,7 +10,7 @@ import type { RelayAccess } from "./relay_api.ts";
 import { dataValue, secretText } from "./secret_text.ts";
 import type { Tunnel } from "./tunnels.ts";
 
-/** An access, and who owns what is put by it. */
+/** An access, and the owner of the entries that are written through it. */
 export interface OwnedAccess {
   readonly access: RelayAccess;
   readonly owner: string;
@@ -21,7 +21,7 @@ export type FoundAccess = OwnedAccess | { readonly fault: Verdict };
 
 /** What accesses are read with. */
 export interface RelayAccessesOptions extends KeptTextsOptions {
-  /** Whether Tunnels or bindings may need what is kept of a namespace. */
+  /** Whether Tunnels or bindings of a namespace may still need its kept texts. */
   readonly isNeeded: (namespace: string) => boolean;
 }
 
@@ -68,8 +68,8 @@ export class RelayAccesses {
   }
 
   /**
-   * The access to a relay where a tunnel was before: as it was reached then, since its Secret may
-   * have a token of the new relay by now.
+   * The access to a former relay, with the credentials of that time: the Secret may have the new relay's
+   * token by now.
    */
   async former(tunnel: Tunnel, place: RelayPlace): Promise<FoundAccess> {
     const known = this.#former.get(formerKey(tunnel.key, place));
@@ -126,12 +126,12 @@ export class RelayAccesses {
     }
   }
 
-  /** A Tunnel or binding of a namespace is gone: what was kept for it goes, unless others need it. */
+  /** A Tunnel or binding is gone: deletes the namespace's kept texts, unless others need them. */
   async release(namespace: string): Promise<void> {
     if (!this.#options.isNeeded(namespace)) await this.#kept.forget(namespace);
   }
 
-  /** Nothing of a namespace is cleaned up any more, whatever is left. */
+  /** Deletes the kept texts of a namespace, even if something is left to clean up. */
   async forgetKept(namespace: string): Promise<void> {
     await this.#kept.forget(namespace);
   }

@@ -1,4 +1,4 @@
-/** What bindings have at relays: services with their policies, put there and taken off again. */
+/** Creates and deletes the bindings' services and policies at relays. */
 import type { KubeObject } from "../kube/objects.ts";
 import { endpointOf } from "./api/relay.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
@@ -27,7 +27,7 @@ export interface Answer {
   readonly digest: string;
   readonly verdict: Verdict;
   readonly saidMs: number;
-  /** Until then it is not asked again. */
+  /** Until then, the relay is not asked again. */
   readonly untilMs: number;
 }
 
@@ -35,25 +35,25 @@ export const refusalMs = 5 * 60_000;
 /** A change at the relay that is told so soon after a PUT is that PUT's. */
 const ownChangeMs = 5_000;
 
-/** How long requests of a service that agents serve no more may take to their end. */
+/** How long requests in flight may take to finish after agents have dropped the service. */
 const drainMs = 30_000;
 
-/** How a service is taken off. */
+/** How a service is deleted. */
 export interface Removal {
-  /** It stays under another policy, and loses this one alone. */
+  /** The service stays under another policy; only this policy is deleted. */
   readonly isReplaced: boolean;
-  /** Its target is gone, so that nothing new comes: what is under way may run to its end. */
+  /** Agents have dropped its target and refuse new requests; those in flight may finish. */
   readonly drains: boolean;
 }
 
-/** Puts services and takes them off. */
+/** Creates and deletes services. */
 export class RelayServices {
   readonly #context: Context;
   /** By endpoint and service. */
   readonly #answers = new Map<string, Answer>();
-  /** By endpoint and service: since when it is to go. */
+  /** By endpoint and service: since when it is to be deleted. */
   readonly #leaving = new Map<string, number>();
-  /** How often services have gone from relays. */
+  /** How many services have been deleted at relays. */
   #removals = 0;
 
   constructor(context: Context) {
@@ -102,7 +102,7 @@ export class RelayServices {
     if (last?.digest === digest && performance.now() < last.untilMs) return last;
     const removals = this.#removals;
     const { verdict, forMs } = await this.#ask(access, service, entry, policy);
-    // What was in the way may have gone meanwhile: then nobody tells of it any more.
+    // The conflicting service may have been deleted during the request, which no later change reports.
     const isOld = verdict.reason === "Conflict" && removals !== this.#removals;
     const saidMs = performance.now();
     const kept = { digest, verdict, saidMs, untilMs: saidMs + (isOld ? 0 : forMs) };
@@ -159,8 +159,8 @@ export class RelayServices {
   }
 
   /**
-   * Puts the policy of a service. If the relay refuses what it says, the service must not go on under
-   * the one before.
+   * Puts the policy of a service. If the relay refuses it, the service must not stay published under the
+   * previous policy.
    *
    * @returns why it was refused
    */
@@ -181,7 +181,7 @@ export class RelayServices {
   }
 
   /**
-   * Takes a service off its relay.
+   * Deletes a service at its relay.
    *
    * @param object The binding that it belongs to.
    * @returns why it may still be there; undefined once it is gone
@@ -212,7 +212,7 @@ export class RelayServices {
     }
   }
 
-  /** What is under way of a service that is to go; 0 when it has had its time. */
+  /** Requests in flight of a service that is to be deleted; 0 after the time limit. */
   async #openRequests(access: RelayAccess, service: string): Promise<number> {
     const { relays } = this.#context;
     const key = `${access.endpoint} ${service}`;
@@ -230,7 +230,7 @@ export class RelayServices {
     }
   }
 
-  /** Whether a service stays where its tunnel was until the tunnel has arrived elsewhere. */
+  /** Whether a service stays at a former relay until the tunnel's move is complete. */
   isWaiting(registered: Pick<Registered, "tunnel" | "endpoint">): boolean {
     return this.#standingOf(registered) === "former";
   }
@@ -284,7 +284,7 @@ export function union(
   return [...one, ...other.filter((it) => !one.some((known) => isSame(known, it)))];
 }
 
-/** What a relay's refusal comes to. */
+/** The verdict for a relay's refusal. */
 export function refused({ status, code, message }: RelayRefusal): Verdict {
   if (status === 409) return no("Conflict", message);
   if (status === 403) return no("HostnameNotPermitted", message);
@@ -292,7 +292,7 @@ export function refused({ status, code, message }: RelayRefusal): Verdict {
   return no("Refused", code === "" ? message : `${code}: ${message}`);
 }
 
-/** What it comes to that a relay can't be asked. */
+/** The verdict for a relay that can't be reached. */
 export function unreachable({ endpoint }: RelayAccess, { message }: RelayUnreachable): Verdict {
   return no("RelayUnreachable", `At ${endpoint}: ${message}`);
 }

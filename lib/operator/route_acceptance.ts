@@ -26,7 +26,7 @@ export interface AskingRoute {
   readonly access?: RouteAccess | undefined;
 }
 
-/** What it is accepted by. */
+/** The facts that decide about a route. */
 export interface AcceptanceContext {
   readonly sources: Pick<RouteSources, "namespace">;
   readonly groups: HostnameGroups;
@@ -52,7 +52,7 @@ export function acceptRoute(route: AskingRoute, context: AcceptanceContext): Ver
   }
   const before = found?.group;
   const group: RouteGroup = { tunnel, members: [...before?.members ?? [], route] };
-  // All paths of a hostname together are one target more.
+  // A hostname with paths needs one more target, which selects by path.
   const more = 1 + Number(hasPaths(group) && !(before && hasPaths(before)));
   if (targets.size + groups.pathGroupsOf(tunnel) + more > maxTargets) {
     return no("TooManyRoutes", `A tunnel has at most ${maxTargets} routes`);
@@ -86,7 +86,7 @@ function sharingFault(
       "routes of one hostname must have the same";
 }
 
-/** What the relay knows of hostnames alone. */
+/** Settings that the relay has for a hostname as a whole. */
 function sharedSettings(
   { spec, access }: AskingRoute,
   { spec: tunnel }: Tunnel,
@@ -105,7 +105,7 @@ function titleOf({ spec, object }: AskingRoute): string {
   return `route ${spec.name} of TunnelBinding ${keyOf(object.metadata)}`;
 }
 
-/** Why a route may not have one of its hostnames: its tunnel says so, or its namespace. */
+/** Why the tunnel or the namespace does not permit one of a route's hostnames. */
 function hostnameFault(
   { hostnames }: RouteSpec,
   { allowedBindings: { hostnames: ofTunnel } }: TunnelSpec,

@@ -15,7 +15,7 @@ export interface RouteAccess {
   readonly rules: readonly AccessRules[];
   /** The lowest of all policies; undefined where none has any. */
   readonly requestsPerSecond?: number;
-  /** One of them can't be enforced: the route is not to be used meanwhile. */
+  /** One of them can't be enforced, so the route must not be published. */
   readonly fault?: Verdict;
 }
 

@@ -119,7 +119,7 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
 
 type Published = Pick<CompiledRoute, "publication" | "target">;
 
-/** Publishes accepted routes, by their ids, and puts what chooses by path into the tables. */
+/** Publishes accepted routes, by their ids, and adds the targets with paths to the tables. */
 function publish(
   groups: HostnameGroups,
   tables: ReadonlyMap<string, MutableTable>,

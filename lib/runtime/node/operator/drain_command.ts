@@ -26,7 +26,7 @@ export const drainCommand: Command = commandOf({
   make: drain,
 });
 
-/** A running operator stays paused for so long afterwards: until it is uninstalled, or works again. */
+/** How long a running operator stays paused after a drain, so that it can be uninstalled. */
 const keepMs = 120_000;
 
 /** In the order of deletion: whoever has a token could register anew, and bindings need their tunnel. */

@@ -1,4 +1,4 @@
-/** What the operator's process is put together from. */
+/** The parts of the operator's process. */
 import { randomBytes } from "node:crypto";
 import process from "node:process";
 import type { OperatorOptions } from "../../../config/operator_options.ts";
@@ -24,7 +24,7 @@ import { Injection } from "./injection.ts";
 
 /** How often Secrets are looked at, which nothing tells about. */
 const checkMs = 10_000;
-/** A clean-up that is refused for longer leaves what it should have taken away. */
+/** After this time, a failing clean-up gives up, and an Event names what is left. */
 const orphanMs = 10 * 60_000;
 /** A Lease is renewed within its deadline, or not at all. */
 const leaseTimeoutMs = 5_000;
