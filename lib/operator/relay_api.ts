@@ -304,7 +304,8 @@ async function bodyOf(
   return {};
 }
 
-async function textOf(response: Response, maxBytes: number): Promise<string> {
+/** Reads an answer as text. @throws if it has more than `maxBytes` */
+export async function textOf(response: Response, maxBytes: number): Promise<string> {
   const length = Number(response.headers.get("content-length") ?? NaN);
   // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
   if (length <= maxBytes) return await response.text();
@@ -312,7 +313,7 @@ async function textOf(response: Response, maxBytes: number): Promise<string> {
   let text = "";
   for await (const chunk of response.body ?? []) {
     text += decoder.decode(chunk, { stream: true });
-    if (text.length > maxBytes) throw new Error("the relay's answer is too long");
+    if (text.length > maxBytes) throw new Error("the answer is too long");
   }
   return text + decoder.decode();
 }

@@ -1,5 +1,5 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
-import type { RelayFetch, RelayTls } from "../../operator/relay_api.ts";
+import { type RelayFetch, type RelayTls, textOf } from "../../operator/relay_api.ts";
 import type { ServedTable } from "../../operator/route_delivery.ts";
 
 /** CAs, client certificates and proxies that are in use at once; a client of each is kept. */
@@ -49,11 +49,11 @@ export async function probeTargets(
       signal: AbortSignal.timeout(probeTimeoutMs),
       redirect: "error",
     });
-    if (!response.ok || Number(response.headers.get("content-length") ?? 0) > maxProbeBytes) {
+    if (!response.ok) {
       await response.body?.cancel();
       return undefined;
     }
-    const { hash, refused } = await response.json() as {
+    const { hash, refused } = JSON.parse(await textOf(response, maxProbeBytes)) as {
       hash?: unknown;
       refused?: { hash?: unknown; reason?: unknown };
     };
