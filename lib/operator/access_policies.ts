@@ -1,4 +1,4 @@
-/** Tells AccessPolicies whether the routes that they are about are there. */
+/** Writes to the status of AccessPolicies whether their routes exist. */
 import type { Condition, KubeObject } from "../kube/objects.ts";
 import type { AccessPolicySpec, AccessPolicyStatus } from "./api/access_policy.ts";
 import { accessPolicies } from "./api/crds.ts";
@@ -8,7 +8,7 @@ import { policyFault, targetsOf } from "./route_access.ts";
 
 type TargetRef = AccessPolicySpec["targetRefs"][number];
 
-/** What is said of an AccessPolicy. */
+/** The verdicts on an AccessPolicy. */
 export interface PolicyVerdicts {
   readonly accepted: Verdict;
   /** Of each of its targets. */

@@ -1,4 +1,4 @@
-/** What a Deployment and the relay say of a tunnel's agents. */
+/** The agents of a tunnel, as its Deployment and the relay report them. */
 import type { KubeObject } from "../kube/objects.ts";
 import type { Connection } from "./agent_sessions.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";

@@ -49,7 +49,7 @@ export interface OperatorOptions {
   readonly caFault: (text: string) => string | undefined;
   readonly dns: Rfc2136;
   readonly cloudflare: Cloudflare;
-  /** Whether only what is being deleted is worked on, and nothing new is made. */
+  /** Whether only objects that are being deleted are reconciled, and nothing new is created. */
   readonly isDraining?: boolean;
   /** Names this replica in Events. */
   readonly instance: string;

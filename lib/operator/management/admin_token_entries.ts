@@ -34,7 +34,7 @@ export function entryOf(
   tokenSha256: string,
 ): AdminTokenEntry {
   const entry = { name, tokenSha256 };
-  // Whoever comes with it is told that nothing is in its scope, and not that it is unknown.
+  // Requests with it are refused because nothing is in its scope, not because it is unknown.
   if (isExpired(spec)) return { ...entry, clusters: [], hostnames: [] };
   return {
     ...entry,

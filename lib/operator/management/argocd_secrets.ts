@@ -90,7 +90,7 @@ export class ArgocdSecrets {
     return this.#secretsOf(owner).flatMap((secret) => this.#knownUsers(secret));
   }
 
-  /** The same before something is taken away: that there are none is asked for anew. */
+  /** The same before a deletion: that there are none is confirmed by a new request. */
   async confirmedUsersOf(owner: string): Promise<readonly string[]> {
     const users = this.#secretsOf(owner).map((secret) => this.#confirmedUsers(secret));
     return (await Promise.all(users)).flat();

@@ -34,7 +34,7 @@ export interface ManagementOptions {
   readonly watchNamespaces: readonly string[];
   readonly digest: Digest;
   readonly newToken: () => string;
-  /** Whether only what is being deleted is worked on, and nothing new is made. */
+  /** Whether only objects that are being deleted are reconciled, and nothing new is created. */
   readonly isDraining?: boolean;
   /** Names this replica in Events. */
   readonly instance: string;
@@ -299,7 +299,7 @@ export class Management {
     return again;
   }
 
-  /** A drain makes no Clusters, and works on those alone that are being deleted. */
+  /** A drain creates no Clusters, and reconciles only those that are being deleted. */
   #isLeftAlone(kind: string, name: string): boolean {
     const cluster = this.#world.get("clusters", name);
     return kind === "registrations" ||

@@ -24,15 +24,15 @@ export interface ManagementSettings {
   readonly relaySecret: string | undefined;
   /** Selects the relay's pods, which are to read their files at once. */
   readonly relaySelector: string;
-  /** How often the relay is asked where its watch does not tell everything. */
+  /** How often the relay is polled where its watch does not report everything. */
   readonly pollMs: number;
-  /** How often it is asked though its watch tells everything. */
+  /** How often it is polled even if its watch reports everything. */
   readonly resyncMs: number;
   /** How often Secrets are looked at that nothing tells about. */
   readonly checkMs: number;
   /** How long a registered cluster may be missing at the relay before its Cluster goes. */
   readonly goneMs: number;
-  /** Room for clusters in one Secret, for tests to lessen. */
+  /** Bytes for clusters in one Secret; tests set a lower value. */
   readonly maxSecretBytes?: number;
   /** How long a clean-up may be refused before the object is let go. */
   readonly orphanMs: number;

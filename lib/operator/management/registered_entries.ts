@@ -65,7 +65,7 @@ export class RegisteredEntries {
     if (entry) await relays.put(access, "clusters", id, { ...entry, accepted });
   }
 
-  /** Takes a registered cluster's entry off the relay. @returns why it could not */
+  /** Deletes a registered cluster's entry at the relay. @returns why it could not */
   async unregister(cluster: ReadCluster): Promise<string | undefined> {
     const { id } = cluster;
     const { view, relays } = this.#context;
@@ -85,7 +85,7 @@ export class RegisteredEntries {
     }
   }
 
-  /** Whether the relay's entry is a Cluster's to take away: one that has another's id has none. */
+  /** Whether a Cluster may delete the relay's entry: one that has another's id may not. */
   #hasRegistered({ id, key, spec, object }: ReadCluster): boolean {
     if (spec?.registrationToken === undefined || !isOfRelay(this.#context, object)) return false;
     const { world, settings } = this.#context;

@@ -1,6 +1,6 @@
 /**
- * What the relay has: entries that were registered through its admin API, and agents. Its watch tells
- * that something has changed; then its lists are read.
+ * What the relay has: entries that were registered through its admin API, and agents. When its watch
+ * reports a change, the lists are read again.
  */
 import { delay } from "../../kube/delay.ts";
 import type { Log } from "../../log.ts";
@@ -42,9 +42,9 @@ export interface RelayViewOptions {
   readonly policiesChanged: () => void;
   /** For watches. */
   readonly fetch: RelayFetch;
-  /** How often the lists are read where a watch does not tell everything. */
+  /** How often the lists are read where the watch does not report everything. */
   readonly pollMs: number;
-  /** They are read again after this, though the watch has told of nothing. */
+  /** They are read again after this time, even if the watch has reported nothing. */
   readonly resyncMs: number;
   readonly log: Log;
   readonly firstBackoffMs?: number;
@@ -52,7 +52,7 @@ export interface RelayViewOptions {
 
 /** Between two times that the lists are read. */
 const minPauseMs = 100;
-/** So many times as long as they take, nothing is read. */
+/** The pause after reading the lists, as a multiple of the time that reading took. */
 const restFactor = 10;
 
 /** Follows the relay, while {@link run} runs. */
@@ -62,7 +62,7 @@ export class RelayView {
   #agents = new Map<string, readonly RelayAgent[]>();
   #policies = new Set<string>();
   readonly #goneSinceMs = new Map<string, number>();
-  /** Ids that were taken off the relay, and when: an answer that is on its way may still have them. */
+  /** Ids that were deleted at the relay, and when: a response under way may still have them. */
   readonly #droppedMs = new Map<string, number>();
   #fault: string | undefined = "the relay has not been asked yet";
   #isInTrouble = false;
@@ -101,7 +101,7 @@ export class RelayView {
     return this.#asked.promise;
   }
 
-  /** Whether there is something to go by, old as it may be. */
+  /** Whether the relay has answered at all; the view may be outdated. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
   }
@@ -110,7 +110,7 @@ export class RelayView {
     return this.#policies.has(name);
   }
 
-  /** For how long an id that was there has been missing; undefined for one that is there. */
+  /** For how long a known id has been missing; undefined for one that is present. */
   missingMs(id: string): number | undefined {
     const sinceMs = this.#goneSinceMs.get(id);
     return sinceMs === undefined ? undefined : performance.now() - sinceMs;
@@ -126,14 +126,14 @@ export class RelayView {
     this.#goneSinceMs.delete(id);
   }
 
-  /** An entry was taken off the relay, or is given up. */
+  /** An entry was deleted at the relay, or is given up. */
   drop(id: string): void {
     this.#clusters.delete(id);
     this.#droppedMs.set(id, performance.now());
     this.refresh();
   }
 
-  /** An entry has been written for the relay to read, which no watch tells of: it is looked for. */
+  /** An entry has been written for the relay to read. No watch reports that, so the lists are polled. */
   expect(id: string, untilMs: number): void {
     this.#expectedUntilMs.set(id, untilMs);
     this.refresh();
@@ -151,7 +151,7 @@ export class RelayView {
     const watches = new RelayWatches({
       fetch,
       changed: ({ kind }: RelayChange) => kind === "services" || this.refresh(),
-      // Whether the relay is away, its lists tell.
+      // The lists show whether the relay can be reached.
       ended: () => this.refresh(),
       log,
       ...firstBackoffMs !== undefined && { firstBackoffMs },
@@ -163,7 +163,7 @@ export class RelayView {
       this.#asked.resolve();
       const { access } = this;
       watches.follow(access && this.#fault === undefined ? [access] : []);
-      // Changes that come one after the other are read together: lists of thousands take their time.
+      // Changes in quick succession are read together, because long lists take time.
       const tookMs = performance.now() - beganMs;
       const pauseMs = Math.min(waitMs, pollMs, Math.max(minPauseMs, restFactor * tookMs));
       await delay(pauseMs, signal);
@@ -180,7 +180,7 @@ export class RelayView {
     this.#wake = undefined;
   }
 
-  /** How long what was read may stand, if nothing tells otherwise. */
+  /** How long the lists stay valid if no change is reported. */
   get #restMs(): number {
     const { pollMs, resyncMs } = this.#options;
     const nowMs = performance.now();
@@ -188,7 +188,7 @@ export class RelayView {
       const isOver = untilMs <= nowMs || this.#clusters.get(id)?.isConfigured;
       if (isOver) this.#expectedUntilMs.delete(id);
     }
-    // A watch does not tell of the agents of other relays.
+    // A watch does not report the agents of other relays.
     return this.#relays === 1 && this.#expectedUntilMs.size === 0 ? resyncMs : pollMs;
   }
 
