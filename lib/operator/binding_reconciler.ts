@@ -59,7 +59,9 @@ export class BindingReconciler {
   /** Somebody has changed a service at a relay: it is put again, or others get its hostnames. */
   changedAtRelay(change: RelayChange): void {
     const services = this.#services.isForeignChange(change) ? [change.name] : [];
-    if (change.type === "DELETED") services.push(...this.#services.freed(change.endpoint));
+    if (change.type === "DELETED") {
+      services.push(...this.#services.freed(change.endpoint, change.way));
+    }
     this.#lookAgain(this.#bindingsOf(services));
   }
 

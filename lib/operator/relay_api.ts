@@ -282,7 +282,7 @@ export class RelayApi {
 }
 
 /** How a relay is reached. Whoever names a proxy or CA that does not work is in trouble alone. */
-function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
+export function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
   return JSON.stringify([endpoint, caPem, pair, proxy]);
 }
 

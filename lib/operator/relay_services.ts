@@ -5,7 +5,7 @@ import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import type { OwnedAccess } from "./relay_accesses.ts";
-import { type RelayAccess, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import { type RelayAccess, RelayRefusal, RelayUnreachable, wayOf } from "./relay_api.ts";
 import type { RelayPolicy } from "./relay_policies.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import type { Digest } from "./route_table.ts";
@@ -25,6 +25,8 @@ export interface WantedService {
 /** What the relay last answered for a service. */
 export interface Answer {
   readonly digest: string;
+  /** How it was asked, as {@link wayOf}. */
+  readonly way: string;
   readonly verdict: Verdict;
   readonly saidMs: number;
   /** Until then, the relay is not asked again. */
@@ -65,11 +67,12 @@ export class RelayServices {
    *
    * @returns whether it is one that was put from here, and by somebody else
    */
-  isForeignChange({ endpoint, name: service, type }: RelayChange): boolean {
+  isForeignChange({ endpoint, way, name: service, type }: RelayChange): boolean {
     const isGone = type === "DELETED";
     const key = `${endpoint} ${service}`;
     const known = this.#answers.get(key);
-    if (!known || (!isGone && performance.now() - known.saidMs < ownChangeMs)) return false;
+    if (known?.way !== way) return false;
+    if (!isGone && performance.now() - known.saidMs < ownChangeMs) return false;
     this.#answers.delete(key);
     return true;
   }
@@ -78,12 +81,14 @@ export class RelayServices {
    * A service is gone from a relay, and its hostnames with it: those that were refused for a conflict
    * are put again with the next look.
    *
+   * @param way How it was learned; undefined if it was removed from here.
    * @returns their names
    */
-  freed(endpoint: string): readonly string[] {
+  freed(endpoint: string, way?: string): readonly string[] {
     this.#removals++;
     const services: string[] = [];
-    for (const [key, { verdict }] of this.#answers) {
+    for (const [key, { verdict, way: asked }] of this.#answers) {
+      if (way !== undefined && way !== asked) continue;
       if (verdict.reason !== "Conflict" || !key.startsWith(`${endpoint} `)) continue;
       this.#answers.delete(key);
       services.push(key.slice(endpoint.length + 1));
@@ -105,7 +110,13 @@ export class RelayServices {
     // The conflicting service may have been deleted during the request, which no later change reports.
     const isOld = verdict.reason === "Conflict" && removals !== this.#removals;
     const saidMs = performance.now();
-    const kept = { digest, verdict, saidMs, untilMs: saidMs + (isOld ? 0 : forMs) };
+    const kept = {
+      digest,
+      way: wayOf(access),
+      verdict,
+      saidMs,
+      untilMs: saidMs + (isOld ? 0 : forMs),
+    };
     this.#answers.set(key, kept);
     return kept;
   }

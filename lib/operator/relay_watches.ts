@@ -7,11 +7,13 @@ import { jsonLines } from "../kube/json_lines.ts";
 import { SilenceDeadline } from "../kube/silence.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
-import type { RelayAccess, RelayFetch } from "./relay_api.ts";
+import { type RelayAccess, type RelayFetch, wayOf } from "./relay_api.ts";
 
 /** A change at a relay. */
 export interface RelayChange {
   readonly endpoint: string;
+  /** How it was learned, as {@link wayOf}: a proxy that somebody names may tell anything of a relay. */
+  readonly way: string;
   readonly kind: "clusters" | "services" | "policies" | "agents";
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
   /** The cluster's id; the name of a service or policy; the cluster of an agent. */
@@ -99,8 +101,8 @@ export class RelayWatches {
   }
 }
 
-function keyOf({ endpoint, token, caPem, pair, proxy }: RelayAccess): string {
-  return JSON.stringify([endpoint, token, caPem, pair, proxy]);
+function keyOf(access: RelayAccess): string {
+  return JSON.stringify([wayOf(access), access.token]);
 }
 
 /** One watch, begun again and again. */
@@ -117,6 +119,10 @@ class Watch {
   constructor(access: RelayAccess, options: RelayWatchesOptions) {
     this.#access = access;
     this.#options = options;
+  }
+
+  get #origin(): Pick<RelayChange, "endpoint" | "way"> {
+    return { endpoint: this.#access.endpoint, way: wayOf(this.#access) };
   }
 
   /** Follows until the relay ends it. */
@@ -189,7 +195,7 @@ class Watch {
       }
       if (type === "DELETED") this.#known.delete(key);
       else this.#remember(this.#known, key);
-      this.#options.changed({ endpoint: this.#access.endpoint, type, kind, name });
+      this.#options.changed({ ...this.#origin, type, kind, name });
     }
   }
 
@@ -207,8 +213,7 @@ class Watch {
     const tell = (key: string, type: RelayChange["type"]) => {
       const space = key.indexOf(" ");
       const kind = key.slice(0, space) as RelayChange["kind"];
-      const { endpoint } = this.#access;
-      this.#options.changed({ endpoint, type, kind, name: key.slice(space + 1) });
+      this.#options.changed({ ...this.#origin, type, kind, name: key.slice(space + 1) });
     };
     for (const key of this.#known) if (!listed.has(key)) tell(key, "DELETED");
     for (const key of listed) if (!this.#known.has(key)) tell(key, "ADDED");

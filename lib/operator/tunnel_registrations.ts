@@ -1,7 +1,7 @@
 /** The entries of tunnels at their relays' admin APIs, and what the relays last said of them. */
 import { no, type Verdict, yes } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import { type PutOutcome, RelayRefusal, RelayUnreachable } from "./relay_api.ts";
+import { type PutOutcome, RelayRefusal, RelayUnreachable, wayOf } from "./relay_api.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import type { Tunnel } from "./tunnels.ts";
 
@@ -17,7 +17,7 @@ interface Registration {
   /** Of entry, endpoint and token. */
   readonly digest: string;
   readonly verdict: Verdict;
-  /** Endpoint and id. */
+  /** {@link wayOf} and id. */
   readonly place: string;
   readonly saidMs: number;
   readonly untilMs: number;
@@ -55,8 +55,8 @@ export class TunnelRegistrations {
    *
    * @returns the keys of the tunnels that are about it
    */
-  changed({ endpoint, kind, type, name }: RelayChange): readonly string[] {
-    const own = [...this.#registrations].filter(([, { place }]) => place === `${endpoint} ${name}`);
+  changed({ way, kind, type, name }: RelayChange): readonly string[] {
+    const own = [...this.#registrations].filter(([, { place }]) => place === `${way} ${name}`);
     if (kind !== "clusters") return own.map(([key]) => key);
     for (const [key, known] of own) {
       const isGone = type === "DELETED";
@@ -92,7 +92,7 @@ export class TunnelRegistrations {
     const remember = (verdict: Verdict, forMs: number): Verdict => {
       const untilMs = performance.now() + forMs;
       const saidMs = performance.now();
-      const place = `${access.endpoint} ${id}`;
+      const place = `${wayOf(access)} ${id}`;
       this.#registrations.set(tunnel.key, { digest: said, verdict, place, saidMs, untilMs });
       this.#lost.delete(tunnel.key);
       return verdict;

@@ -63,8 +63,12 @@ export class Cluster {
   readonly relay = new FakeRelay();
   /** Others, by host and port. */
   readonly #relays = new Map<string, FakeRelay>();
-  readonly #fetchRelay: RelayFetch = (url, ...rest) =>
-    (this.#relays.get(new URL(url).host) ?? this.relay).fetch(url, ...rest);
+  /** What proxies make of relays, by the proxy's URL. */
+  readonly #proxied = new Map<string, FakeRelay>();
+  readonly #fetchRelay: RelayFetch = (url, init, tls) => {
+    const relay = this.#proxied.get(tls.proxy?.url ?? "") ?? this.#relays.get(new URL(url).host);
+    return (relay ?? this.relay).fetch(url, init, tls);
+  };
   /** Cloudflare's API. */
   cloudflare: CloudflareFetch = () => Promise.reject(new Error("there is no Cloudflare"));
   /** What answers DNS updates. */
@@ -190,6 +194,13 @@ export class Cluster {
     const relay = new FakeRelay();
     relay.sessions = (id) => this.#sessions(relay, host, id);
     this.#relays.set(`${host}:8444`, relay);
+    return relay;
+  }
+
+  /** A proxy that answers in place of relays. */
+  addProxy(url: string): FakeRelay {
+    const relay = new FakeRelay();
+    this.#proxied.set(url, relay);
     return relay;
   }
 

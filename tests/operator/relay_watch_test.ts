@@ -1,11 +1,11 @@
 /** What changes at the relay is seen at once, and not only with the next resync. */
 import assert from "node:assert/strict";
-import { events } from "../../lib/kube/resources.ts";
+import { configMaps, events, secrets } from "../../lib/kube/resources.ts";
 import { RelayWatches } from "../../lib/operator/relay_watches.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { keptLog } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";
-import { Cluster, conditionsOf, route } from "./harness.ts";
+import { Cluster, conditionsOf, endpoint, route } from "./harness.ts";
 
 async function watched(cluster: Cluster): Promise<void> {
   await eventually(() => cluster.relay.watches.size === 1, "one watch of the relay");
@@ -34,6 +34,34 @@ Deno.test("an entry that is deleted at the relay is NotFound at once, and put ag
   assert.deepEqual(reasons, ["NotFound", "Registered"]);
   const told = cluster.kube.all(events).filter(({ reason }) => reason === "NotFound");
   assert.equal(told.length, 1);
+});
+
+Deno.test("what somebody's proxy tells of the relay is about their own tunnel alone", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const proxy = cluster.addProxy("http://proxy.test:3128");
+  const data = { proxy: "http://proxy.test:3128" };
+  cluster.kube.put(configMaps, { metadata: { name: "proxy", namespace: "infra" }, data });
+  cluster.kube.put(secrets, {
+    metadata: { name: "relay-api", namespace: "infra" },
+    data: { token: btoa("admin-token") },
+  });
+  const tokenRef = { name: "relay-api", key: "token" };
+  const proxyRef = { kind: "ConfigMap", name: "proxy", key: "proxy" };
+  const registration = { api: { endpoint, tokenRef, proxyRef } };
+  const relay = { url: "wss://relay.test/connect", registration };
+  cluster.putTunnel({ relay }, "theirs", "infra");
+  await eventually(() => proxy.clusters.size === 1 && proxy.watches.size === 1, "their watch");
+  const before = cluster.relay.writes.length;
+  proxy.tell("DELETED", "clusters", { id: "apps-home" });
+  for (const name of cluster.relay.services.keys()) proxy.tell("DELETED", "services", { name });
+  proxy.lose("clusters", "infra-theirs");
+  await eventually(() => proxy.clusters.size === 1, "their own entry to be put again");
+  await cluster.ready(tunnelBindings, "shop");
+  assert.deepEqual(cluster.relay.writes.slice(before), []);
 });
 
 Deno.test("a service that is deleted at the relay is put again at once", async () => {
