@@ -66,14 +66,12 @@ class Watch implements AsyncDisposable {
     await new Promise((resolve) => setTimeout(resolve, 10 * intervalMs));
   }
 
-  close(): void {
-    this.#watched?.close();
+  async close(): Promise<void> {
+    await this.#watched?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.close();
-    // A look that was under way ends before its directory does.
-    await this.looks();
+    await this.close();
     await Deno.remove(this.directory, { recursive: true });
   }
 }
@@ -242,7 +240,7 @@ Deno.test("WatchedFiles says nothing once it is closed", async () => {
   await watch.write("a", "one");
   watch.begin(["a"]);
   await watch.untilReported("one");
-  watch.close();
+  await watch.close();
   await watch.write("a", "two");
   await watch.looks();
   deepEqual(watch.texts, ["one"]);

@@ -172,7 +172,7 @@ Deno.test("Changed pairs are taken one by one, and one that cannot be used leave
         await eventually(() => shown("four.test") !== undefined, "the folder to be back");
       });
     } finally {
-      certificates.close();
+      await certificates.close();
     }
   });
 });
@@ -210,7 +210,7 @@ Deno.test("A Secret that Kubernetes swaps is taken as a whole", async () => {
       await eventually(() => certificates.for("app.test")!.certPem !== before, "the new one");
       deepEqual(results, ["applied"]);
     } finally {
-      certificates.close();
+      await certificates.close();
     }
   });
 });

@@ -108,7 +108,7 @@ export async function withWebListener(
     try {
       await test({ server, port, ca, authority, folder, certificates, told });
     } finally {
-      certificates.close();
+      await certificates.close();
       server.close();
     }
   });

@@ -61,6 +61,8 @@ export class WatchedFiles {
   readonly #options: WatchedFilesOptions;
   readonly #intervalMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The last look, which may not be over. */
+  #looking: Promise<void> = Promise.resolve();
   #isClosed = false;
   /** How the files looked last; undefined when they could not be looked at. */
   #seen: FileListing | undefined;
@@ -76,13 +78,18 @@ export class WatchedFiles {
   constructor(options: WatchedFilesOptions) {
     this.#options = options;
     this.#intervalMs = options.intervalMs ?? defaultIntervalMs;
-    this.#timer = setTimeout(() => this.#begin(), this.#intervalMs);
+    this.#lookLater(() => this.#begin());
   }
 
-  /** Ends the watching: nothing is called from now on. */
-  close(): void {
+  /** Ends the watching: nothing is called from now on. Resolves when no file is read any more. */
+  async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    await this.#looking;
+  }
+
+  #lookLater(look: () => Promise<void>): void {
+    this.#timer = setTimeout(() => this.#looking = look(), this.#intervalMs);
   }
 
   /** The first look comes an interval after the start, and always reads: `known` may be old by then. */
@@ -100,7 +107,7 @@ export class WatchedFiles {
       this.#seen = this.#read = undefined;
       this.#unreadable(error);
     }
-    if (!this.#isClosed) this.#timer = setTimeout(() => this.#look(), this.#intervalMs);
+    if (!this.#isClosed) this.#lookLater(() => this.#look());
   }
 
   /** @throws {UnwatchableError} */

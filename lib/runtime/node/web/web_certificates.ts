@@ -68,6 +68,8 @@ export class WebCertificates {
   #warnings: readonly string[] = [];
   #folderFault: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The last look, which may not be over. */
+  #looking: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   private constructor(folder: string, nowMs: () => number) {
@@ -121,22 +123,28 @@ export class WebCertificates {
   follow(options: FollowOptions): void {
     options.metrics.configLoaded("web_certs");
     this.#logContests(options.log);
+    const look = async (): Promise<void> => {
+      try {
+        await this.#look(options);
+      } catch (error) {
+        reportFault("process", error);
+      }
+      if (!this.#isClosed) next();
+    };
     const next = (): void => {
-      this.#timer = setTimeout(async () => {
-        try {
-          await this.#look(options);
-        } catch (error) {
-          reportFault("process", error);
-        }
-        if (!this.#isClosed) next();
-      }, options.intervalMs ?? defaultIntervalMs);
+      this.#timer = setTimeout(
+        () => this.#looking = look(),
+        options.intervalMs ?? defaultIntervalMs,
+      );
     };
     next();
   }
 
-  close(): void {
+  /** Ends when no file is looked at any more. */
+  async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    await this.#looking;
   }
 
   /**
