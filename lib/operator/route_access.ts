@@ -1,7 +1,8 @@
 /** AccessPolicies as they apply to routes. */
+import type { z } from "zod";
 import { policySchema } from "../config/entries/policies.ts";
 import type { KubeObject } from "../kube/objects.ts";
-import { type AccessPolicySpec, accessPolicySpec, targetRefs } from "./api/access_policy.ts";
+import { type AccessPolicySpec, accessPolicySpec, targetRef } from "./api/access_policy.ts";
 import { no, type Verdict } from "./conditions.ts";
 
 /** Rules of one AccessPolicy: a caller must meet one of them. */
@@ -27,6 +28,12 @@ interface PolicyOfBinding {
   readonly fault: string | undefined;
 }
 
+/** A reference whose binding can be told, whatever else it has. */
+const bindingRef = targetRef.pick({ kind: true, name: true });
+
+/** In place of a binding's name: a policy that may be about each binding of its namespace. */
+const everyBinding = "*";
+
 /** AccessPolicies by the binding that they are about. */
 export type AccessByBinding = ReadonlyMap<string, readonly PolicyOfBinding[]>;
 
@@ -37,8 +44,8 @@ export function accessOf(policies: readonly KubeObject[]): AccessByBinding {
     if (metadata.deletionTimestamp !== undefined) continue;
     const { data } = accessPolicySpec.safeParse(spec);
     const fault = policyFault(spec);
-    for (const { name, route } of targetsOf(spec)) {
-      const key = `${metadata.namespace}/${name}`;
+    for (const { name = everyBinding, route } of scopesOf(spec)) {
+      const key = bindingKey(metadata, name);
       const list = access.get(key) ?? [];
       const entry = { policy: metadata.name, route, spec: data, fault };
       if (list.push(entry) === 1) access.set(key, list);
@@ -47,10 +54,28 @@ export function accessOf(policies: readonly KubeObject[]): AccessByBinding {
   return access;
 }
 
-/** What an AccessPolicy is about, as far as that can be read. */
+/** Those of an AccessPolicy's `targetRefs` that can be read. */
 export function targetsOf(spec: unknown): AccessPolicySpec["targetRefs"] {
-  const { targetRefs: given } = (spec ?? {}) as { targetRefs?: unknown };
-  return targetRefs.safeParse(given).data ?? [];
+  return refsOf(spec).flatMap((ref) => targetRef.safeParse(ref).data ?? []);
+}
+
+/**
+ * What an AccessPolicy may be about. A reference of a newer CRD counts for each route that it could
+ * mean: none of them must be open because this version can't read it.
+ */
+function scopesOf(spec: unknown): readonly Partial<z.output<typeof targetRef>>[] {
+  return refsOf(spec).map((ref) =>
+    targetRef.safeParse(ref).data ?? bindingRef.safeParse(ref).data ?? {}
+  );
+}
+
+function refsOf(spec: unknown): readonly unknown[] {
+  const { targetRefs } = (spec ?? {}) as { targetRefs?: unknown };
+  return Array.isArray(targetRefs) && targetRefs.length > 0 ? targetRefs : [undefined];
+}
+
+function bindingKey({ namespace }: KubeObject["metadata"], name: string): string {
+  return `${namespace}/${name}`;
 }
 
 /** Why an AccessPolicy can't be enforced; undefined if it can. */
@@ -71,10 +96,11 @@ export function policyFault(spec: unknown): string | undefined {
 /** What AccessPolicies say of a route; undefined where none is about it. */
 export function accessFor(
   access: AccessByBinding,
-  binding: string,
+  { metadata }: KubeObject,
   routeName: string,
 ): RouteAccess | undefined {
-  const policies = (access.get(binding) ?? [])
+  const policies = [metadata.name, everyBinding]
+    .flatMap((name) => access.get(bindingKey(metadata, name)) ?? [])
     .filter(({ route }) => route === undefined || route === routeName);
   if (policies.length === 0) return undefined;
   const faulty = policies.find(({ fault }) => fault !== undefined);

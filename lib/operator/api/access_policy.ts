@@ -27,19 +27,17 @@ const rule = withRules(
   },
 );
 
-const targetRef = z.object({
+/** One of the bindings that a policy is about. */
+export const targetRef = z.object({
   kind: z.enum(["TunnelBinding"]).default("TunnelBinding"),
   name: objectName.describe("A TunnelBinding of the policy's namespace"),
   route: z.string().min(1).max(63).optional().describe("One of its routes; without it, all"),
 });
 
-/** What a policy is about. */
-export const targetRefs = z.array(targetRef).min(1).max(16);
-
 /** What a policy asks for. */
 export const accessPolicySpec = withRules(
   z.object({
-    targetRefs,
+    targetRefs: z.array(targetRef).min(1).max(16),
     any: z.array(rule).min(1).max(32).optional()
       .describe("Callers that meet one of these rules may come in; without it, the route's policy"),
     requestsPerSecond: z.int().min(1).max(1_000_000).optional()
