@@ -18,11 +18,15 @@ export const pathPattern = /^\/(?:[A-Za-z0-9._~!$&'()*+,=:@/-]|%[0-9A-Fa-f]{2})*
 /** What no value has, as servers differ in how they read it. */
 export const unclearPath = /\/\/|\/\.\.?(?:\/|$)|%(?:2[EeFf5]|3[Bb]|5[Cc])/;
 
+/** Unreserved characters of RFC 3986 section 2.3, encoded: requests have them as they are. `.` is unclear. */
+export const encodedUnreserved = /%(?:2[Dd]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])/;
+
 /** What a value that does not fit one of them must be. */
 export const pathFaults = {
   start: 'must begin with "/"',
   pattern: 'must be a path as URLs have it, without "?", "#" and ";", and percent-encoded',
   unclear: 'must have no empty segment, no segment "." or "..", and no %2F, %5C, %3B, %2E or %25',
+  encoded: 'must have letters, digits, "-", "_" and "~" as they are, not percent-encoded',
 } as const;
 
 /** Why a value can't be a rule's, as what it must be; undefined for one that can. */
@@ -30,7 +34,8 @@ export function pathFault(value: string): string | undefined {
   if (!value.startsWith("/")) return pathFaults.start;
   if (value.length > maxPathCharacters) return `must have at most ${maxPathCharacters} characters`;
   if (!pathPattern.test(value)) return pathFaults.pattern;
-  return unclearPath.test(value) ? pathFaults.unclear : undefined;
+  if (unclearPath.test(value)) return pathFaults.unclear;
+  return encodedUnreserved.test(value) ? pathFaults.encoded : undefined;
 }
 
 /** What two rules have in common that no request could tell apart. */

@@ -110,6 +110,17 @@ Deno.test("a rule's value may be percent-encoded, and is found as it stands", ()
   assert.equal(pathRuleKey(prefix("/%61pi")), pathRuleKey(prefix("/api")));
 });
 
+/** RFC 3986 section 2.3. */
+const unreserved = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"];
+
+Deno.test("a character that must be percent-encoded, or may be, can be so in a rule's value", () => {
+  for (let code = 0; code < 256; code++) {
+    if ([...unreserved, ..."/\\;%"].includes(String.fromCharCode(code))) continue;
+    const value = `/a%${code.toString(16).padStart(2, "0")}`;
+    assert.equal(pathFault(value), undefined, value);
+  }
+});
+
 Deno.test("what can't be a rule's value is told, with what would be right", () => {
   const cases: [string, RegExp][] = [
     ["", /^must begin with "\/"$/],
@@ -121,6 +132,10 @@ Deno.test("what can't be a rule's value is told, with what would be right", () =
     ...["/a//b", "//", "/.", "/..", "/a/../b", "/a/./b", "/a%2Fb", "/a%2eb", "/%25", "/%5c"].map(
       (value): [string, RegExp] => [value, /^must have no empty segment/],
     ),
+    ...unreserved.filter((character) => character !== ".").flatMap((character) => {
+      const hex = character.charCodeAt(0).toString(16);
+      return [`/a%${hex}b`, `/%${hex.toUpperCase()}`];
+    }).map((value): [string, RegExp] => [value, /^must have letters, digits/]),
   ];
   for (const [value, fault] of cases) assert.match(pathFault(value) ?? "none", fault, value);
   for (const value of ["/", "/a", "/a/", "/.well-known/x", "/a..b/...", "/~u/@x:1", "/a%20b"]) {

@@ -6,6 +6,7 @@ import {
   FRAMING_FIELDS,
 } from "../../config/entries/targets.ts";
 import {
+  encodedUnreserved,
   maxPathCharacters,
   pathFault,
   pathFaults,
@@ -61,6 +62,10 @@ const path = withRules(
   {
     rule: `!self.value.matches(r"${unclearPath.source}")`,
     message: `path.value ${pathFaults.unclear}`,
+  },
+  {
+    rule: `!self.value.matches(r"${encodedUnreserved.source}")`,
+    message: `path.value ${pathFaults.encoded}`,
   },
 );
 

@@ -155,6 +155,10 @@ Deno.test("readTargets refuses paths that lead nowhere, twice to one place, or t
   ];
   const cases: [Record<string, unknown>[], string][] = [
     [[{ value: "api", target: "api" }], 'entry 1: value: must begin with "/"'],
+    [
+      [{ value: "/%61pi", target: "api" }],
+      'entry 1: value: must have letters, digits, "-", "_" and "~" as they are, not percent-encoded',
+    ],
     [[{ value: "/a?b", target: "api" }], "entry 1: value: must be a path as URLs have it"],
     [[{ type: "Regex", value: "/", target: "api" }], 'entry 1: type: must be "Prefix" or "Exact"'],
     [[{ value: "/", target: "API" }], "entry 1: target: must be 1 to 63 of the characters"],

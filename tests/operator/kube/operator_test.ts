@@ -213,6 +213,10 @@ const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
     () => bindingOf({ path: { value: "/a%252Fb" } }),
     /path\.value must have no empty segment/,
   ],
+  "a path with a letter that is encoded": [
+    () => bindingOf({ path: { value: "/%61pi" } }),
+    /path\.value must have letters, digits, "-", "_" and "~" as they are, not percent-encoded/,
+  ],
   "a path that is too long": [
     () => bindingOf({ path: { value: `/${"x".repeat(1_024)}` } }),
     /may not be (?:longer|more) than 1024/i,
