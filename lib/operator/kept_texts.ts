@@ -47,19 +47,28 @@ export class KeptTexts {
     this.#options = options;
   }
 
-  /** Keeps a text, before anything is created whose deletion needs it; undefined keeps none. */
-  async keep(namespace: string, ref: CaRef, text: string | undefined): Promise<void> {
+  /**
+   * Keeps texts of one object, before anything is created whose deletion needs them; undefined keeps
+   * none.
+   */
+  async keep(
+    namespace: string,
+    from: Pick<CaRef, "kind" | "name">,
+    texts: ReadonlyMap<string, string | undefined>,
+  ): Promise<void> {
     const kept = await this.#of(namespace);
-    const place = this.#placeOf(ref);
-    const before = kept.texts.get(place);
-    if (before === text) return;
-    setOrDelete(kept.texts, place, text);
+    const after = new Map(
+      [...texts].map(([key, text]) => [this.#placeOf({ ...from, key }), text]),
+    );
+    const before = new Map([...after.keys()].map((place) => [place, kept.texts.get(place)]));
+    if ([...after].every(([place, text]) => before.get(place) === text)) return;
+    setAll(kept.texts, after);
     if (namespace === this.#options.namespace) return;
     try {
       await this.#inTurn(namespace, () => this.#write(namespace, kept));
     } catch (error) {
       if (isPermanent(error)) return this.#warn(namespace, error);
-      setOrDelete(kept.texts, place, before);
+      setAll(kept.texts, before);
       throw error;
     }
   }
@@ -156,7 +165,12 @@ export class KeptTexts {
   }
 }
 
-function setOrDelete(texts: Map<string, string>, place: string, text: string | undefined): void {
-  if (text === undefined) texts.delete(place);
-  else texts.set(place, text);
+function setAll(
+  texts: Map<string, string>,
+  changes: ReadonlyMap<string, string | undefined>,
+): void {
+  for (const [place, text] of changes) {
+    if (text === undefined) texts.delete(place);
+    else texts.set(place, text);
+  }
 }

@@ -14,6 +14,8 @@ import type { Tunnel } from "./tunnels.ts";
 export interface OwnedAccess {
   readonly access: RelayAccess;
   readonly owner: string;
+  /** Of the Secret that the token is from. */
+  readonly tokenVersion: string | undefined;
 }
 
 /** An access, or why there is none. */
@@ -31,7 +33,7 @@ export class RelayAccesses {
   readonly #client: KubeClient;
   readonly #kept: KeptTexts;
   /** What specs refer to, as it is now. */
-  readonly references = new References((...from) => this.#texts(...from, "now"));
+  readonly references = new References(async (...from) => (await this.#read(...from, "now")).texts);
   /** The last access of each tunnel. */
   readonly #last = new Map<string, OwnedAccess>();
   /** By the tunnel's key and the endpoint: how it was reached when it was the tunnel's own. */
@@ -68,23 +70,31 @@ export class RelayAccesses {
   }
 
   /**
-   * The access to a former relay, with the credentials of that time: the Secret may have the new relay's
-   * token by now.
+   * The access to a former relay, with the credentials of that time. If the Secret has changed since,
+   * there is none: it may have the new relay's token, which is not for the former relay to see.
    */
   async former(tunnel: Tunnel, place: RelayPlace): Promise<FoundAccess> {
     const known = this.#former.get(formerKey(tunnel.key, place));
-    return known ?? await this.#at(tunnel, place, "last");
-  }
-
-  /** That access does not work any more. */
-  forgetFormer(tunnelKey: string, place: Pick<RelayPlace, "endpoint">): void {
-    this.#former.delete(formerKey(tunnelKey, place));
+    if (known) return known;
+    const found = await this.#at(tunnel, place, "last");
+    if ("fault" in found) return found;
+    const { tokenVersion } = place;
+    if (tokenVersion !== undefined && tokenVersion === found.tokenVersion) return found;
+    const secret = `${tunnel.home}/${place.tokenRef.name}`;
+    const message = `Secret ${secret} has changed since; its token is not sent there`;
+    return { fault: no("TokenChanged", message) };
   }
 
   async #at(tunnel: Tunnel, place: RelayPlace, use: "kept" | "last"): Promise<FoundAccess> {
     const { home } = tunnel;
     const { tokenRef, caRef, clientCertRef, proxyRef } = place;
-    const references = new References((...from) => this.#texts(...from, use));
+    let tokenVersion: string | undefined;
+    const references = new References(async (...from) => {
+      const { texts, version } = await this.#read(...from, use);
+      // The token is read first.
+      tokenVersion ??= version;
+      return texts;
+    });
     try {
       const token = await references.token(home, tokenRef);
       const caPem = caRef && await references.ca(home, caRef);
@@ -99,6 +109,7 @@ export class RelayAccesses {
           ...proxy && { proxy: relayProxyOf(proxy) },
         },
         owner: await this.ownerOf(tunnel),
+        tokenVersion,
       };
     } catch (error) {
       if (error instanceof ReferenceFault) return { fault: error.verdict };
@@ -142,7 +153,7 @@ export class RelayAccesses {
     name: string,
     keys: readonly Key[],
   ): Promise<Partial<Record<Key, string>>> {
-    return await this.#texts(namespace, { kind: "Secret", name }, keys, "last");
+    return (await this.#read(namespace, { kind: "Secret", name }, keys, "last")).texts;
   }
 
   /**
@@ -151,23 +162,27 @@ export class RelayAccesses {
    * @param use With `kept`, they are kept for clean-up; with `last`, those that were kept stand for
    *   what is gone, too.
    */
-  async #texts<Key extends string>(
+  async #read<Key extends string>(
     namespace: string,
     from: Pick<CaRef, "kind" | "name">,
     keys: readonly Key[],
     use: "now" | "kept" | "last",
-  ): Promise<Partial<Record<Key, string>>> {
+  ): Promise<VersionedTexts<Key>> {
     const { kind, name } = from;
     const object = await this.#find(namespace, from);
-    if (!object && use !== "last") return {};
+    if (!object && use !== "last") return { texts: {}, version: undefined };
+    const texts = new Map<string, string | undefined>();
+    for (const key of [...keys, versionKey]) {
+      const ref = { kind, name, key };
+      texts.set(key, object ? textIn(object, ref) : await this.#kept.last(namespace, ref));
+    }
+    if (object && use !== "now") await this.#kept.keep(namespace, { kind, name }, texts);
     const found: Partial<Record<Key, string>> = {};
     for (const key of keys) {
-      const ref = { kind, name, key };
-      const text = object ? textIn(object, ref) : await this.#kept.last(namespace, ref);
-      if (object && use !== "now") await this.#kept.keep(namespace, ref, text);
+      const text = texts.get(key);
       if (text !== undefined) found[key] = text;
     }
-    return found;
+    return { texts: found, version: texts.get(versionKey) };
   }
 
   async #find(
@@ -208,7 +223,18 @@ function formerKey(tunnelKey: string, place: Pick<RelayPlace, "endpoint">): stri
   return `${tunnelKey} ${endpointOf(place)}`;
 }
 
+/** Stands for the version of an object; no key of `data` has a space. */
+const versionKey = "its version";
+
+/** Texts of one object, and its version when they were read. */
+interface VersionedTexts<Key extends string> {
+  readonly texts: Partial<Record<Key, string>>;
+  readonly version: string | undefined;
+}
+
 function textIn(object: KubeObject, { kind, key }: CaRef): string | undefined {
+  const { uid, resourceVersion } = object.metadata;
+  if (key === versionKey) return `${uid}/${resourceVersion}`;
   const text = kind === "Secret" ? secretText(object, key) : dataValue(object, key);
   return text?.trim() || undefined;
 }

@@ -30,7 +30,9 @@ export function placesOf(
   const isElsewhere = (before: Pick<RelayPlace, "endpoint">) =>
     now === undefined || endpointOf(before) !== endpointOf(now);
   // Older operators did not record how they reached the relay.
-  const last = endpoint === undefined ? undefined : place ?? (now && { ...now, endpoint });
+  const last = endpoint === undefined
+    ? undefined
+    : place ?? (now && { ...now, endpoint, tokenVersion: undefined });
   const former = [...formerRelays, ...last ? [last] : []].filter(isElsewhere).slice(-maxFormer);
   return {
     endpoint: now?.endpoint,
@@ -152,10 +154,7 @@ export class TunnelMoves {
     } catch (error) {
       if (error instanceof RelayUnreachable) return error.message;
       if (!(error instanceof RelayRefusal)) throw error;
-      if (error.status === 404) return undefined;
-      // The Secret may have another token by now.
-      if (error.status === 401) accesses.forgetFormer(tunnel.key, before);
-      return error.message;
+      return error.status === 404 ? undefined : error.message;
     }
   }
 

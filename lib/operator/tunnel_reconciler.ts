@@ -150,10 +150,11 @@ export class TunnelReconciler {
     const { resource, object, status, spec: { relay: { registration: { api } } } } = tunnel;
     if (!api && status.endpoint === undefined) return;
     const isHeld = object.metadata.finalizers?.includes(finalizer) ?? false;
-    const places = { id, ...placesOf(status, api) };
-    if (isHeld && this.#statuses.says(tunnel, places)) return;
+    const found = api && await this.#context.accesses.find(tunnel);
     // Without an access, nothing gets to the relay.
-    if (api && "fault" in await this.#context.accesses.find(tunnel)) return;
+    if (found && "fault" in found) return;
+    const place = api && { ...api, tokenVersion: found?.tokenVersion };
+    const places = { id, ...placesOf(status, place) };
     if (!isHeld) await holdObject(this.#context, resource, kindOf(tunnel), object);
     await this.#statuses.record(tunnel, places);
   }

@@ -10,7 +10,7 @@ import {
   isReady,
   type Story,
 } from "./crash_stories.ts";
-import { Cluster, route } from "./harness.ts";
+import { Cluster, route, type Wrap } from "./harness.ts";
 
 function specAt(host: string, tokenRef: unknown = { name: "relay-api" }) {
   const registration = { api: { endpoint: `https://${host}:8444`, tokenRef } };
@@ -141,6 +141,92 @@ Deno.test("the token of the relay before is used there, though its Secret has an
   cluster.putTunnel(specAt("other.test"));
   await arrived(cluster, "other.test");
   assert.equal(cluster.relay.clusters.size, 0);
+});
+
+/** A cluster whose Tunnel has one Secret for two relays that know other tokens. */
+function withOneSecret() {
+  const cluster = new Cluster();
+  const other = cluster.addRelay("other.test");
+  other.tokens.set("other-token", { prefixes: [""], suffixes: [""] });
+  /** Requests to the first relay with the other one's token. */
+  const told: string[] = [];
+  const wrap: Wrap = {
+    settings: { orphanMs: 1_500 },
+    relay: (fetch) => async (url, init, tls) => {
+      const isOthers = new Headers(init.headers).get("authorization")?.includes("other-token");
+      if (isOthers && new URL(url).host === "relay.test:8444") told.push(`${init.method} ${url}`);
+      return await fetch(url, init, tls);
+    },
+  };
+  const changeToken = () =>
+    cluster.kube.put(secrets, {
+      metadata: { name: "relay-api", namespace: "apps" },
+      data: { token: btoa("other-token") },
+    });
+  const orphaned = async () => {
+    const isThere = () => cluster.kube.all(events).some(({ reason }) => reason === "Orphaned");
+    await eventually(isThere, "the Event", 60_000);
+    const event = cluster.kube.all(events).find(({ reason }) => reason === "Orphaned");
+    return String(event!["note"]);
+  };
+  cluster.putTunnel();
+  return { cluster, other, told, wrap, changeToken, orphaned };
+}
+
+Deno.test("after a restart, the relay before is not told the token of the new one", async () => {
+  const { cluster, told, wrap, changeToken, orphaned } = withOneSecret();
+  {
+    await using _ = cluster.start(wrap);
+    await cluster.ready();
+  }
+  changeToken();
+  cluster.putTunnel(specAt("other.test"));
+  await using _ = cluster.start(wrap);
+  const note = await orphaned();
+  assert.match(
+    note,
+    /apps-home at https:\/\/relay\.test:8444 was left: Secret apps\/relay-api has/,
+  );
+  await arrived(cluster, "other.test");
+  assert.deepEqual(told, []);
+});
+
+Deno.test("a relay before that refuses its token is not told the token of the new one", async () => {
+  const { cluster, other, told, wrap, changeToken, orphaned } = withOneSecret();
+  await using _ = cluster.start(wrap);
+  await cluster.ready();
+  const { sessions } = other;
+  other.sessions = () => [];
+  cluster.putTunnel(specAt("other.test"));
+  await eventually(() => other.clusters.size === 1, "the entry at the new relay");
+  cluster.relay.tokens.clear();
+  changeToken();
+  other.sessions = sessions;
+  assert.match(await orphaned(), /apps-home at https:\/\/relay\.test:8444 was left/);
+  await arrived(cluster, "other.test");
+  assert.deepEqual(told, []);
+});
+
+Deno.test("the new relay's token that was kept for clean-up is not told to the one before", async () => {
+  const { cluster, other, told, wrap, changeToken, orphaned } = withOneSecret();
+  other.sessions = () => [];
+  {
+    await using _ = cluster.start(wrap);
+    await cluster.ready();
+  }
+  changeToken();
+  cluster.putTunnel(specAt("other.test"));
+  {
+    await using _ = cluster.start({ ...wrap, settings: {} });
+    await eventually(() => other.clusters.size === 1, "the entry at the new relay");
+  }
+  cluster.kube.remove(secrets, "apps", "relay-api");
+  cluster.kube.remove(tunnels, "apps", "home");
+  await using _ = cluster.start(wrap);
+  assert.match(await orphaned(), /apps-home at https:\/\/relay\.test:8444 was left/);
+  await eventually(() => cluster.kube.all(tunnels).length === 0, "the Tunnel to go", 60_000);
+  assert.equal(other.clusters.size, 0);
+  assert.deepEqual(told, []);
 });
 
 Deno.test("a Tunnel that is deleted on the way leaves nothing at either relay", async () => {

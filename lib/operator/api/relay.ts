@@ -51,8 +51,15 @@ const registration = withRules(
   },
 );
 
-/** A relay where a tunnel was before, and how the operator gets there. */
-export const formerRelay = api.extend({
+/** A relay where a tunnel is registered, and how the operator gets there. */
+export const relayPlace = api.extend({
+  tokenVersion: z.string().optional().describe(
+    "uid/resourceVersion of the Secret whose token is used there",
+  ),
+});
+
+/** A relay where a tunnel was before. */
+export const formerRelay = relayPlace.extend({
   since: z.string().optional().describe("When agents were connected at the relay after it"),
   isLeft: z.boolean().optional().describe("Whether what the tunnel has there is being withdrawn"),
 });
@@ -105,7 +112,7 @@ export type ProxyRef = z.output<typeof proxyRef>;
 export type ClientCertRef = z.output<typeof clientCertRef>;
 export type TokenRef = z.output<typeof tokenRef>;
 /** Where a tunnel is registered, and how the operator gets there. */
-export type RelayPlace = z.output<typeof api>;
+export type RelayPlace = z.output<typeof relayPlace>;
 /** An endpoint as requests have it: without a slash at its end. */
 export function endpointOf({ endpoint }: Pick<RelayPlace, "endpoint">): string {
   return endpoint.replace(/\/+$/, "");

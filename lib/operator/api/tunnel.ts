@@ -1,7 +1,7 @@
 /** Tunnel and ClusterTunnel: a way from a relay into this cluster. */
 import { z } from "zod";
 import { networkPolicy } from "./network_policy.ts";
-import { api, formerRelay, relay } from "./relay.ts";
+import { formerRelay, relay, relayPlace } from "./relay.ts";
 import {
   conditions,
   hostnamePattern,
@@ -187,7 +187,7 @@ export const tunnelStatus = z.object({
   observedGeneration: z.int().optional(),
   id: z.string().optional(),
   endpoint: z.string().optional().describe("Where the tunnel is registered"),
-  place: api.optional().describe("How the operator reaches it"),
+  place: relayPlace.optional().describe("How the operator reaches it"),
   formerRelays: z.array(formerRelay).max(8).optional()
     .describe("Where the tunnel was registered before, and may still be"),
   clusterRole: z.string().optional()
