@@ -39,7 +39,7 @@ export class ServiceAnnotations {
       return void await client.delete(tunnelBindings, { name, namespace }, uid);
     }
     const found = specOf(service);
-    if (typeof found === "string") return await this.#warn(service, "InvalidAnnotation", found);
+    if (typeof found === "string") return await this.#warnInvalid(service, found, there);
     if (there && !isOwnedBy(there, service)) {
       const note =
         `TunnelBinding ${there.metadata.name} is there already and is not this Service's`;
@@ -76,8 +76,20 @@ export class ServiceAnnotations {
       const { status } = error as { status?: number };
       // The API server's rules are those of every TunnelBinding.
       if (status !== 422) throw error;
-      await this.#warn(service, "InvalidAnnotation", (error as Error).message);
+      await this.#warnInvalid(service, (error as Error).message, there);
     }
+  }
+
+  /** Says also that a binding stays: users may expect that the other annotations have been applied. */
+  async #warnInvalid(
+    service: KubeObject,
+    fault: string,
+    there: KubeObject | undefined,
+  ): Promise<undefined> {
+    const stays = there && isOwnedBy(there, service)
+      ? `; TunnelBinding ${there.metadata.name} stays as it was, with its policy`
+      : "";
+    await this.#warn(service, "InvalidAnnotation", `${fault}${stays}`);
   }
 
   async #warn(service: KubeObject, reason: string, note: string): Promise<undefined> {

@@ -569,6 +569,31 @@ Deno.test("a misspelled annotation of a Service publishes nothing, and one witho
   assert.equal(cluster.kube.read(tunnelBindings, "apps", "service-typo"), undefined);
 });
 
+Deno.test("annotations that become wrong leave the binding as it was, and the Event says so", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const publish = (more: Record<string, string>) =>
+    cluster.putService("web", {
+      annotations: {
+        ...{ "culvert.dev/tunnel": "home", "culvert.dev/hostname": "web.example.com" },
+        ...more,
+      },
+    });
+  publish({ "culvert.dev/policy": "public" });
+  await using running = cluster.start();
+  await cluster.ready(tunnelBindings, "service-web");
+  publish({ "culvert.dev/polcy": "staff" });
+  const note = () =>
+    cluster.kube.all(events).find(({ reason }) => reason === "InvalidAnnotation")?.["note"];
+  await eventually(() => note() !== undefined, "an Event");
+  assert.match(
+    String(note()),
+    /^There is no annotation culvert\.dev\/polcy; .+; TunnelBinding service-web stays as it was, with its policy$/,
+  );
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  assert.deepEqual([...cluster.relay.services.values()].map(({ policy }) => policy), ["public"]);
+});
+
 Deno.test("wrong annotations are one Event, and take over nobody's binding", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();
