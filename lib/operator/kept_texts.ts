@@ -23,9 +23,16 @@ export interface KeptTextsOptions {
   readonly log: Log;
 }
 
+const keptPrefix = `${manager}-kept-`;
+
 /** The Secret for a namespace's texts. */
 export function keptSecretName(namespace: string): string {
-  return `${manager}-kept-${namespace}`;
+  return `${keptPrefix}${namespace}`;
+}
+
+/** Whether a Secret's name is one of {@link keptSecretName}. */
+export function isKeptSecret(name: string): boolean {
+  return name.startsWith(keptPrefix);
 }
 
 /** What one namespace has. */

@@ -4,7 +4,7 @@ import type { KubeObject } from "../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../kube/resources.ts";
 import { type CaRef, endpointOf, type RelayPlace, type TokenRef } from "./api/relay.ts";
 import { no, type Verdict } from "./conditions.ts";
-import { KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
+import { isKeptSecret, KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";
 import type { RelayAccess } from "./relay_api.ts";
 import { dataValue, secretText } from "./secret_text.ts";
@@ -189,6 +189,8 @@ export class RelayAccesses {
     namespace: string,
     { kind, name }: Pick<CaRef, "kind" | "name">,
   ): Promise<KubeObject | undefined> {
+    // Other namespaces' credentials: for specs in the operator's namespace they are not there.
+    if (kind === "Secret" && isKeptSecret(name)) return undefined;
     const resource = kind === "Secret" ? secrets : configMaps;
     return await this.#client.find(resource, { namespace, name });
   }

@@ -1,7 +1,7 @@
 /** Proxies and client certificates on the way to the relay, of agents and of the operator. */
 import assert from "node:assert/strict";
 import { configMaps, deployments, events, secrets } from "../../lib/kube/resources.ts";
-import { tunnels } from "../../lib/operator/api/crds.ts";
+import { clusterTunnels, tunnels } from "../../lib/operator/api/crds.ts";
 import type { RelayTls } from "../../lib/operator/relay_api.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, endpoint, tunnelSpec } from "./harness.ts";
@@ -161,3 +161,38 @@ for (const { relay, reason, message } of faults) {
     assert.deepEqual(cluster.relay.calls, []);
   });
 }
+
+Deno.test("a tunnel of the operator's namespace can't use what is kept of other namespaces", async (t) => {
+  const cluster = new Cluster();
+  cluster.putTunnel({}, "victim");
+  await using _ = cluster.start();
+  await cluster.ready(tunnels, "victim");
+  const name = "culvert-operator-kept-apps";
+  const [key] = Object.keys(cluster.kube.read(secrets, "ops", name)!["data"] as object);
+  const { url } = tunnelSpec()["relay"] as { url: string };
+  const tokenRef = { name, key };
+  const theft = { kind: "Secret", name, key };
+  const cases: [string, Record<string, unknown>, string, string][] = [
+    ["the admin API's token", specOf({}, { tokenRef }), "Registered", "TokenMissing"],
+    [
+      "an agent's token",
+      { relay: { url, registration: { existing: { tokenRef } } } },
+      ...["Registered", "TokenMissing"] as const,
+    ],
+    ["a proxy", specOf({}, { proxyRef: theft }), "Registered", "ProxyMissing"],
+    ["a CA of agents", specOf({ caRef: theft }), "AgentAvailable", "CaMissing"],
+  ];
+  for (const [what, spec, type, reason] of cases) {
+    await t.step(what, async () => {
+      for (const [resource, namespace] of [[tunnels, "ops"], [clusterTunnels, null]] as const) {
+        const at = namespace === null ? {} : { namespace };
+        cluster.kube.put(resource, {
+          metadata: { name: "thief", ...at },
+          spec: tunnelSpec(spec),
+        });
+        const found = await cluster.condition(resource, "thief", type, reason, namespace);
+        assert.equal(found.message, `There is no Secret ops/${name} with the key ${key}`);
+      }
+    });
+  }
+});
