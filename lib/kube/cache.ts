@@ -6,7 +6,8 @@ import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import type { KubeClient, Selection } from "./client.ts";
 import { delay, jitteredMs } from "./delay.ts";
-import { isExpired, isNotFound, KubeError, KubeUnreachable } from "./errors.ts";
+import { isExpired, isNotFound, KubeError } from "./errors.ts";
+import { isNewer, watchedFirst } from "./first_list.ts";
 import { type KubeMetrics, noKubeMetrics } from "./metrics.ts";
 import { keyOf, type KubeObject, partsOf } from "./objects.ts";
 import type { Resource } from "./resources.ts";
@@ -164,36 +165,27 @@ export class Cache<Kept extends KubeObject = KubeObject> {
   }
 
   async #list(signal: AbortSignal): Promise<string> {
-    const { client, resource, selection } = this.#options;
-    const { items, resourceVersion } = await client.list(resource, selection);
-    if (items.length === 0 && !this.#isSynced) await this.#confirmEmptiness(signal);
-    const present = new Set(items.map(({ metadata }) => keyOf(metadata)));
+    const { client, resource, selection, log } = this.#options;
+    const { silenceMs } = this.#timing;
+    const list = await client.list(resource, selection);
+    const present = new Set(list.items.map(({ metadata }) => keyOf(metadata)));
+    if (!this.#isSynced || this.#isMissing) {
+      const first = { client, resource, selection, title: this.title, log, silenceMs, signal };
+      for await (const object of watchedFirst(list, first)) {
+        this.#put(object);
+        // The list can't have this state, and no other confirmation is needed.
+        if (isNewer(object, list)) present.add(keyOf(object.metadata));
+      }
+    }
     // Whoever stands between may have left something out: each absence is confirmed on its own.
     for (const key of [...this.#objects.keys()].filter((key) => !present.has(key))) {
       await this.#confirmAbsence(key);
     }
-    for (const item of items) this.#put(item);
+    for (const item of list.items) this.#put(item);
     this.#isMissing = false;
     this.#markSynced();
     this.#recovered();
-    return resourceVersion;
-  }
-
-  /**
-   * Nothing is known yet that could be asked for by name, so a watch from the beginning tells whether
-   * there is something: it begins with all objects that there are.
-   *
-   * @throws if there is something after all
-   */
-  async #confirmEmptiness(signal: AbortSignal): Promise<void> {
-    const { client, resource, selection = {} } = this.#options;
-    const events = client.watch(resource, selection, {
-      ...{ resourceVersion: "0", timeoutSeconds: 1, silenceMs: this.#timing.silenceMs, signal },
-    });
-    for await (const { type } of events) {
-      if (type !== "ADDED") continue;
-      throw new KubeUnreachable(`A list of ${this.title} is empty, and there are some`);
-    }
+    return list.resourceVersion;
   }
 
   async #confirmAbsence(key: string): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { configMaps } from "../../lib/kube/resources.ts";
 import { eventually } from "../support/deadline.ts";
-import { failure } from "../support/fake_kube.ts";
+import { failure, type FakeKube } from "../support/fake_kube.ts";
 import {
   configMap,
   countedMetrics,
@@ -143,6 +143,87 @@ Deno.test("a first list that is empty counts only if there is nothing to watch",
   kube.intercept = undefined;
   await running.cache.synced;
   assert.ok(running.cache.get("apps/a"));
+});
+
+/** Has the first list leave out objects, in the version before them or a later one. */
+function leaveOut(kube: FakeKube, names: readonly string[], resourceVersion: string): void {
+  kube.intercept = ({ query }) => {
+    if (!query.has("limit")) return undefined;
+    const items = kube.all(configMaps).filter(({ metadata }) => !names.includes(metadata.name));
+    return Response.json({ kind: "ConfigMapList", metadata: { resourceVersion }, items });
+  };
+}
+
+Deno.test("what a first list leaves out is there once a watch and a look at it alone show it", async () => {
+  const { kube, client } = fakeCluster();
+  for (const name of ["a", "b", "c"]) kube.put(configMaps, configMap(name));
+  leaveOut(kube, ["b"], "99");
+  await using running = runningCache(client);
+  await running.cache.synced;
+  assert.deepEqual([...running.cache.values()].map(({ metadata }) => metadata.name).sort(), [
+    ...["a", "b", "c"],
+  ]);
+  assert.equal(kube.requests.filter(({ query }) => query.has("limit")).length, 1);
+  assert.equal(kube.requests.filter(({ path }) => path.endsWith("/configmaps/b")).length, 1);
+});
+
+Deno.test("what the watch after a first list shows in a newer state needs no look at it", async () => {
+  const { kube, client } = fakeCluster();
+  for (const name of ["a", "b"]) kube.put(configMaps, configMap(name));
+  leaveOut(kube, ["b"], kube.read(configMaps, "apps", "a")!.metadata.resourceVersion!);
+  await using running = runningCache(client);
+  await running.cache.synced;
+  assert.ok(running.cache.get("apps/b"));
+  assert.equal(kube.requests.filter(({ path }) => path.endsWith("/configmaps/b")).length, 0);
+});
+
+Deno.test("what the watch after a first list shows, and is gone, is not there", async () => {
+  const { kube, client } = fakeCluster();
+  for (const name of ["a", "gone"]) kube.put(configMaps, configMap(name));
+  const old = kube.read(configMaps, "apps", "gone")!;
+  kube.remove(configMaps, "apps", "gone");
+  kube.intercept = ({ query }) => {
+    if (query.get("resourceVersion") !== "0") return undefined;
+    const objects = [...kube.all(configMaps), old];
+    return new Response(
+      objects.map((object) => `${JSON.stringify({ type: "ADDED", object })}\n`).join(""),
+    );
+  };
+  await using running = runningCache(client);
+  await running.cache.synced;
+  assert.deepEqual([...running.cache.values()].map(({ metadata }) => metadata.name), ["a"]);
+});
+
+Deno.test("a first list that the watch can't confirm counts, and the log says so", async () => {
+  const { kube, client } = fakeCluster();
+  for (const name of ["a", "b"]) kube.put(configMaps, configMap(name));
+  kube.intercept = ({ query }) =>
+    query.get("resourceVersion") === "0" ? new Response("") : undefined;
+  const log = keptLog();
+  await using running = runningCache(client, { log });
+  await running.cache.synced;
+  assert.equal(running.cache.size, 2);
+  assert.deepEqual(log.lines, [
+    "warn: Can't confirm that the first list of objects is complete; going on with it " +
+    '{"resource":"configmaps","listed":2,"notSeenByWatch":2}',
+  ]);
+});
+
+Deno.test("a first list does not count while the watch after it fails", async () => {
+  const { kube, client } = fakeCluster();
+  for (const name of ["a", "b"]) kube.put(configMaps, configMap(name));
+  let watches = 0;
+  kube.intercept = ({ query }) => {
+    if (query.get("resourceVersion") !== "0") return undefined;
+    watches++;
+    return failure(500, "InternalError", "etcd is away");
+  };
+  await using running = runningCache(client);
+  await eventually(() => watches >= 3, "three watches");
+  assert.equal(running.cache.isSynced, false);
+  kube.intercept = undefined;
+  await running.cache.synced;
+  assert.equal(running.cache.size, 2);
 });
 
 Deno.test("the log says what to do about a kind that must be there and is not", async () => {

@@ -1,4 +1,7 @@
-/** Lists of the API server that leave something out, when the operator starts: nothing is taken away. */
+/**
+ * Lists of the API server that leave something out when the operator starts, and watches that do not
+ * show it either: nothing is taken away.
+ */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { clusters, registrationTokens } from "../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../lib/operator/management/argocd.ts";
@@ -18,6 +21,8 @@ function hide(
   const { plural, group, version, kind } = resource;
   let count = 0;
   hub.kube.intercept = ({ method, path, query }) => {
+    const isFirstWatch = path.endsWith(`/${plural}`) && query.get("resourceVersion") === "0";
+    if (isFirstWatch && lists === Infinity) return new Response("");
     const isList = method === "GET" && path.endsWith(`/${plural}`) && !query.has("watch");
     if (!isList || ++count > lists) return undefined;
     // Watches go on from here, so they don't tell of what is hidden.
