@@ -11,6 +11,7 @@ import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { BindingNamespaces } from "./binding_namespaces.ts";
 import { BindingReconciler } from "./binding_reconciler.ts";
 import { type Serves, servesRoute } from "./binding_status.ts";
 import type { Context, OperatorSettings } from "./context.ts";
@@ -72,6 +73,7 @@ export class Operator {
   readonly #bindings: BindingReconciler;
   readonly #annotations: ServiceAnnotations;
   readonly #policies: AccessPolicies;
+  readonly #namespaces: BindingNamespaces;
   readonly #cas: NamedTexts;
   readonly #credentials: NamedTexts;
   readonly #watches: RelayWatches;
@@ -116,6 +118,7 @@ export class Operator {
       tunnel: (key) => this.#tunnels.get(key),
     };
     const changed = () => this.#compileSoon();
+    this.#namespaces = new BindingNamespaces({ context: this.#context, changed });
     this.#cas = new NamedTexts({
       ...{ settings, changed, unread: caNotRead },
       read: (path) => readCa(client, path, options.caFault),
@@ -190,6 +193,7 @@ export class Operator {
     this.#isActing = false;
     clearTimeout(this.#compileTimer);
     this.#compileTimer = undefined;
+    this.#namespaces.stop();
     this.#cas.stop();
     this.#credentials.stop();
     this.#watched = -1;
@@ -327,20 +331,21 @@ export class Operator {
         this.#tunnels.set(tunnel.key, tunnel);
       }
     }
+    this.#namespaces.begin();
     const table = compileRoutes({
       tunnels: this.#tunnels,
       bindings: this.#world.values("bindings"),
       policies: this.#world.values("policies"),
       service: (key) => this.#world.get("services", key),
-      namespace: (name) => this.#world.get("namespaces", name)?.metadata,
+      namespace: (name) => this.#namespaces.get(name),
       ca: (path) => this.#cas.get(path),
       credential: (path) => this.#credentials.get(path),
       idPrefix: settings.idPrefix,
     }, digest);
     // What has not been read yet must not pass for missing.
-    if (!this.#cas.isComplete || !this.#credentials.isComplete) return;
-    this.#cas.keepUsed();
-    this.#credentials.keepUsed();
+    const sources = [this.#namespaces, this.#cas, this.#credentials];
+    if (!sources.every(({ isComplete }) => isComplete)) return;
+    for (const source of sources) source.keepUsed();
     this.#table = table;
     this.#addChanges(digest);
     if (this.#hasStarted) return;

@@ -116,7 +116,9 @@ function hostnameFault(
   if (outside !== undefined) {
     return `${outside} is none of the tunnel's allowedBindings.hostnames: ${ofTunnel!.join(", ")}`;
   }
-  const text = sources.namespace(namespace)?.annotations?.[hostnamesAnnotation];
+  const found = sources.namespace(namespace);
+  if (found === "absent") return `There is no namespace ${namespace}`;
+  const text = found?.annotations?.[hostnamesAnnotation];
   const ofNamespace = text?.split(",").map((pattern) => pattern.trim());
   const foreign = ofNamespace && hostnames.find((name) => !isPermitted(name, ofNamespace));
   return foreign === undefined

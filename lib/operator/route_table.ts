@@ -5,6 +5,7 @@
 import { namesBehindPaths, type PathTarget } from "../domain/target.ts";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "./api/tunnel_binding.ts";
+import type { NamespaceFacts } from "./binding_namespaces.ts";
 import { no, type Verdict, yes } from "./conditions.ts";
 import { acceptRoute } from "./route_acceptance.ts";
 import { type AccessByBinding, accessFor, accessOf, type RouteAccess } from "./route_access.ts";
@@ -28,8 +29,8 @@ export interface RouteSources extends BackendSources {
   readonly tunnels: ReadonlyMap<string, Tunnel>;
   readonly bindings: Iterable<KubeObject>;
   readonly policies: Iterable<KubeObject>;
-  /** Labels and annotations of a namespace; undefined when they are not known. */
-  namespace(name: string): Pick<KubeObject["metadata"], "labels" | "annotations"> | undefined;
+  /** A namespace; `absent` where there is none, undefined where namespaces are not followed. */
+  namespace(name: string): NamespaceFacts | "absent" | undefined;
   readonly idPrefix: string;
 }
 
@@ -231,7 +232,8 @@ function admit(
   );
   if (namespaces === "All") return yes("Accepted");
   if (namespaces === "Same") return tunnel.home === namespace ? yes("Accepted") : refused;
-  const labels = sources.namespace(namespace)?.labels ?? {};
+  const found = sources.namespace(namespace);
+  const { labels = {} } = found === "absent" ? {} : found ?? {};
   const isSelected = Object.entries(selector?.matchLabels ?? {})
     .every(([label, value]) => labels[label] === value);
   return isSelected ? yes("Accepted") : refused;

@@ -9,9 +9,9 @@ import {
   secrets,
   services,
 } from "../../lib/kube/resources.ts";
-import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
-import { Cluster, digest, route } from "./harness.ts";
+import { Cluster, digest, route, tunnelSpec, type Wrap } from "./harness.ts";
 
 interface RouteStatus {
   readonly name: string;
@@ -695,4 +695,65 @@ Deno.test("a hostname outside its namespace's is refused by the operator, and ac
   permit("");
   await routeCondition(cluster, "good", "Accepted", "HostnameNotPermitted");
   await eventually(() => cluster.relay.services.size === 0, "the services to go", 60_000);
+});
+
+/** A fake API server whose lists and watches of namespaces lack `apps`, and how it is read by name. */
+function withoutNamespace(read: (next: () => Promise<Response>) => Promise<Response>): Wrap {
+  return {
+    kube: (fetch) => async (path, init) => {
+      const { pathname, searchParams } = new URL(path, "https://kube.test");
+      if (pathname === "/api/v1/namespaces/apps") return await read(() => fetch(path, init));
+      if (pathname !== "/api/v1/namespaces") return await fetch(path, init);
+      if (searchParams.get("watch") === "true") throw new TypeError("the connection was refused");
+      const list = await (await fetch(path, init)).json() as { items: KubeObject[] };
+      const items = list.items.filter(({ metadata }) => metadata.name !== "apps");
+      return Response.json({ ...list, items });
+    },
+  };
+}
+
+Deno.test("a namespace that is not listed yet limits hostnames all the same, and takes no route away", async () => {
+  const cluster = new Cluster();
+  cluster.kube.put(namespaces, {
+    metadata: { name: "apps", annotations: { "culvert.dev/hostnames": "*.a.example.com" } },
+  });
+  cluster.putTunnel();
+  cluster.putBinding("good", [route("main", "web.a.example.com")]);
+  {
+    await using _ = cluster.start();
+    await cluster.ready(tunnelBindings, "good");
+  }
+  const [service] = cluster.relay.services.keys();
+  cluster.putBinding("bad", [route("main", "web.b.example.com")]);
+  const before = cluster.relay.calls.length;
+  let failures = 5;
+  await using _ = cluster.start(withoutNamespace(async (next) => {
+    if (failures-- > 0) throw new TypeError("the connection was closed");
+    return await next();
+  }));
+  await routeCondition(cluster, "bad", "Accepted", "HostnameNotPermitted");
+  await cluster.ready(tunnelBindings, "good");
+  const changes = cluster.relay.calls.slice(before).filter((call) => /^(PUT|DELETE)/.test(call));
+  const services = changes.filter((call) => call.includes("/services/"));
+  assert.deepEqual(
+    services.filter((call) => !call.startsWith(`PUT /admin/v1/services/${service}`)),
+    [],
+  );
+  assert.equal(cluster.targets().length, 1);
+});
+
+Deno.test("a binding in a namespace that the API server does not have gets no hostname", async () => {
+  const cluster = new Cluster();
+  cluster.kube.put(clusterTunnels, {
+    metadata: { name: "edge" },
+    spec: tunnelSpec({ allowedBindings: { namespaces: "All" } }),
+  });
+  const tunnelRef = { kind: "ClusterTunnel", name: "edge" };
+  cluster.putBinding("shop", [route("main", "shop.example.com")], tunnelRef);
+  const failure = { kind: "Status", code: 404, reason: "NotFound", message: "not found" };
+  await using _ = cluster.start(
+    withoutNamespace(() => Promise.resolve(Response.json(failure, { status: 404 }))),
+  );
+  await routeCondition(cluster, "shop", "Accepted", "HostnameNotPermitted");
+  assert.equal(cluster.relay.services.size, 0);
 });
