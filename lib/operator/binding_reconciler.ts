@@ -5,7 +5,7 @@ import { tunnelBindings } from "./api/crds.ts";
 import { finalizer } from "./api/schema.ts";
 import type { BindingSpec, BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingPlans } from "./binding_plan.ts";
-import { routesStatus } from "./binding_status.ts";
+import { routesStatus, unreadableVerdict } from "./binding_status.ts";
 import type { Verdict } from "./conditions.ts";
 import {
   conditionsWithReady,
@@ -87,9 +87,24 @@ export class BindingReconciler {
     if (object.metadata.deletionTimestamp !== undefined) return await this.#finalize(object);
     const compiled = this.#context.routes().bindings.get(key);
     // A compilation is under way, and asks again.
-    if (!compiled?.spec || compiled.object.metadata.uid !== object.metadata.uid) return undefined;
+    if (!compiled || compiled.object.metadata.uid !== object.metadata.uid) return undefined;
+    if (!compiled.spec) return await this.#reportUnreadable(object, compiled);
     if (compiled.tunnel?.spec?.paused && !compiled.tunnel.isDeleted) return undefined;
     return await this.#publish(object, compiled);
+  }
+
+  /** None of its routes is in the agents' table; what clean-up needs stays in the status. */
+  async #reportUnreadable(object: KubeObject, compiled: CompiledBinding): Promise<undefined> {
+    const { generation } = object.metadata;
+    if (compiled.object.metadata.generation !== generation) return;
+    const { registered, dns, hostnames } = statusOf(object);
+    await writeStatus(this.#context, tunnelBindings, "bindings", object, {
+      ...generation !== undefined && { observedGeneration: generation },
+      ...registered && { registered },
+      ...dns && { dns },
+      ...hostnames !== undefined && { hostnames },
+      conditions: conditionsWithReady({ Accepted: unreadableVerdict(object) }, object),
+    });
   }
 
   async #publish(object: KubeObject, compiled: CompiledBinding): Promise<number | undefined> {

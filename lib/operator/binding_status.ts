@@ -1,6 +1,7 @@
 /** What a binding's status says of its routes. */
-import type { BindingStatus, RouteSpec } from "./api/tunnel_binding.ts";
-import { conditionsOf, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
+import type { KubeObject } from "../kube/objects.ts";
+import { bindingSpec, type BindingStatus, type RouteSpec } from "./api/tunnel_binding.ts";
+import { conditionsOf, no, readyOf, unknown, type Verdict, yes } from "./conditions.ts";
 import type { CompiledBinding, CompiledRoute } from "./route_table.ts";
 import type { Tunnel } from "./tunnels.ts";
 
@@ -11,6 +12,12 @@ export type Serves = (tunnelKey: string, target: unknown) => boolean;
 export interface RoutesStatus {
   readonly routes: NonNullable<BindingStatus["routes"]>;
   readonly summary: Readonly<Record<"Accepted" | "ResolvedRefs" | "Programmed", Verdict>>;
+}
+
+/** Why a binding can't be worked on: its CRD is of another version. */
+export function unreadableVerdict({ spec }: KubeObject): Verdict {
+  const [issue] = bindingSpec.safeParse(spec).error?.issues ?? [];
+  return no("InvalidSpec", `The spec can't be read: ${issue?.path.join(".")} ${issue?.message}`);
 }
 
 /** @param verdicts By the route's name: what came of it at the relay. */

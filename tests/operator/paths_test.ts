@@ -354,6 +354,32 @@ Deno.test("a binding of another namespace has no path of a hostname", async () =
   assert.equal(cluster.targets().length, 1);
 });
 
+Deno.test("a binding that an older CRD let through says what is wrong, and is deleted with all it has", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const publish = (value: string) =>
+    cluster.putBinding("shop", [route("main", hostname, { path: { value } })]);
+  publish("/abc");
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  publish("/%61bc");
+  const { message } = await cluster.condition(tunnelBindings, "shop", "Accepted", "InvalidSpec");
+  assert.equal(
+    message,
+    'The spec can\'t be read: routes.0.path.value must have letters, digits, "-", "_" and "~" ' +
+      "as they are, not percent-encoded",
+  );
+  await cluster.condition(tunnelBindings, "shop", "Ready", "InvalidSpec");
+  publish("/abc");
+  await cluster.ready(tunnelBindings, "shop");
+  publish("/%61bc");
+  await cluster.condition(tunnelBindings, "shop", "Accepted", "InvalidSpec");
+  cluster.kube.remove(tunnelBindings, "apps", "shop");
+  const find = () => cluster.kube.read(tunnelBindings, "apps", "shop");
+  await eventually(() => find() === undefined, "the binding to go");
+  assert.equal(cluster.relay.services.size, 0);
+});
+
 Deno.test("an AccessPolicy of one path is one of all, or its route is not published", async () => {
   const cluster = withServices("api");
   const policy = (...targetRefs: unknown[]): KubeObject =>
