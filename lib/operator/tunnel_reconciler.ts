@@ -85,7 +85,8 @@ export class TunnelReconciler {
       return again;
     }
     if (!isReadable(tunnel)) {
-      const verdicts = { Accepted: no("InvalidSpec", "The spec can't be read; upgrade the CRDs") };
+      const message = `The spec can't be read; upgrade the CRDs (${tunnel.specFault})`;
+      const verdicts = { Accepted: no("InvalidSpec", message) };
       await this.#statuses.write(tunnel, verdicts, {});
       return undefined;
     }

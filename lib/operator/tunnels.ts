@@ -1,4 +1,5 @@
 /** Tunnels and ClusterTunnels as this program sees them: one thing of two kinds. */
+import type { z } from "zod";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
@@ -15,6 +16,8 @@ export interface Tunnel {
   readonly home: string;
   /** Undefined when this program can't read it, as with an older definition of the kind. */
   readonly spec: TunnelSpec | undefined;
+  /** Why it can't. */
+  readonly specFault?: string;
   readonly status: TunnelStatus;
   readonly isDeleted: boolean;
 }
@@ -40,17 +43,22 @@ export function readTunnel(
   operatorNamespace: string,
 ): Tunnel {
   const { metadata } = object;
-  const { success, data } = tunnelSpec.safeParse(object["spec"]);
+  const { data, error } = tunnelSpec.safeParse(object["spec"]);
   return {
     key: tunnelKey(resource, metadata),
     resource,
     object,
     name: metadata.name,
     home: metadata.namespace ?? operatorNamespace,
-    spec: success ? data : undefined,
+    spec: data,
+    ...error && { specFault: faultOf(error.issues) },
     status: (object["status"] ?? {}) as TunnelStatus,
     isDeleted: metadata.deletionTimestamp !== undefined,
   };
+}
+
+function faultOf([issue]: readonly z.core.$ZodIssue[]): string {
+  return issue ? `${["spec", ...issue.path].join(".")}: ${issue.message}` : "spec";
 }
 
 const maxIdCharacters = 63;

@@ -280,3 +280,25 @@ Deno.test("another's NetworkPolicy of the same name stays as it is", async () =>
   await cluster.condition(tunnels, "home", "AgentAvailable", "Conflict");
   assert.deepEqual(policyOf(cluster)!["spec"], theirs["spec"]);
 });
+
+for (const url of ["wss://[", "wss://relay.test:99999/connect", "wss://[::zz]/connect"]) {
+  Deno.test(`a relay.url that is no URL is InvalidSpec: ${url}`, async () => {
+    const cluster = new Cluster();
+    const { relay } = tunnelSpec() as { relay: object };
+    cluster.putTunnel({ ...isOn, relay: { ...relay, url } });
+    await using _ = cluster.start();
+    const { message } = await cluster.condition(tunnels, "home", "Ready", "InvalidSpec");
+    assert.match(message, /spec\.relay\.url: must have a host, and a port up to 65535/);
+  });
+}
+
+for (const endpoint of ["https://[", "https://relay.test:99999"]) {
+  Deno.test(`an endpoint that is no URL is InvalidSpec: ${endpoint}`, async () => {
+    const cluster = new Cluster();
+    const api = { endpoint, tokenRef: { name: "relay-api" } };
+    cluster.putTunnel({ relay: { url: "wss://relay.test/connect", registration: { api } } });
+    await using _ = cluster.start();
+    const { message } = await cluster.condition(tunnels, "home", "Ready", "InvalidSpec");
+    assert.match(message, /spec\.relay\.registration\.api\.endpoint: must have a host/);
+  });
+}

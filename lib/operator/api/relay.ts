@@ -23,9 +23,21 @@ const proxyRef = z.object({
   key: dataKey.default("proxy"),
 });
 
+const urlFault = "must have a host, and a port up to 65535 if it has one";
+
+/** A URL that this program can read; the API server checks less with {@link hostAndPort}. */
+function urlOf(pattern: RegExp): z.ZodType<string> {
+  return z.string().min(1).max(2048).regex(pattern)
+    .refine((text) => URL.canParse(text), urlFault);
+}
+
+/** A name or an IPv6 address, and a port; for CEL, which has RE2. */
+const hostAndPort = "([^]/?#@%: []+|[[][0-9A-Fa-f:.]+[]])(:([0-9]{1,4}|[1-5][0-9]{4}|" +
+  "6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])?)?(/|$)";
+
 /** `spec.relay.registration.api` of both kinds. */
 export const api = z.object({
-  endpoint: z.string().min(1).max(2048).regex(/^https?:\/\/[^/?#@]+\/?$/)
+  endpoint: urlOf(/^https?:\/\/[^/?#@]+\/?$/)
     .describe("The relay's admin listener: https://HOST:PORT"),
   tokenRef: tokenRef.describe("The token for the relay's admin API (--admin-tokens)"),
   caRef: caRef.optional().describe("CA of the admin listener's certificate, in PEM"),
@@ -67,7 +79,7 @@ export const formerRelay = relayPlace.extend({
 /** `spec.relay` of both kinds. */
 export const relay = withRules(
   z.object({
-    url: z.string().min(1).max(2048).regex(/^wss?:\/\/[^?#@]+$/)
+    url: urlOf(/^wss?:\/\/[^?#@]+$/)
       .describe("WebSocket URL of the relay's public listener: wss://HOST[:PORT]/connect"),
     caRef: caRef.optional().describe(
       "CA of the relay's certificate, in PEM; without it, public CAs",
@@ -86,6 +98,15 @@ export const relay = withRules(
       ),
     registration,
   }),
+  {
+    rule: `self.url.matches('^wss?://${hostAndPort}')`,
+    message: `relay.url ${urlFault}`,
+  },
+  {
+    rule: "!has(self.registration.api) || " +
+      `self.registration.api.endpoint.matches('^https?://${hostAndPort}')`,
+    message: `relay.registration.api.endpoint ${urlFault}`,
+  },
   {
     rule: "self.url.startsWith('wss://') || self.allowInsecure",
     message: "relay.url must begin with wss://, or relay.allowInsecure must be true",

@@ -152,6 +152,30 @@ const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
     },
     /relay.clientCertRef needs a relay.url that begins with wss:\/\//,
   ],
+  "a relay URL without a host": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: { relay: object } };
+      return tunnelOf({ ...spec, relay: { ...spec.relay, url: "wss://[" } });
+    },
+    /relay\.url must have a host, and a port up to 65535/,
+  ],
+  "a relay URL whose port is none": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: { relay: object } };
+      const url = "wss://relay.example.com:99999/connect";
+      return tunnelOf({ ...spec, relay: { ...spec.relay, url } });
+    },
+    /relay\.url must have a host, and a port up to 65535/,
+  ],
+  "an endpoint whose port is none": [
+    (world) => {
+      const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
+      const { api } = spec.relay["registration"] as { api: object };
+      const registration = { api: { ...api, endpoint: "https://relay.example.com:65536" } };
+      return tunnelOf({ ...spec, relay: { ...spec.relay, registration } });
+    },
+    /endpoint must have a host, and a port up to 65535/,
+  ],
   "a client certificate for an API without TLS": [
     (world) => {
       const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
