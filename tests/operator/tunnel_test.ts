@@ -355,7 +355,11 @@ Deno.test("a namespace that is deleted while the operator is away leaves nothing
     await using _ = cluster.start();
     await cluster.ready();
     const kept = cluster.kube.read(secrets, "ops", "culvert-operator-kept-apps");
-    assert.deepEqual(Object.values(kept?.["data"] as object), [btoa("admin-token")]);
+    const { uid, resourceVersion } = cluster.kube.read(secrets, "apps", "relay-api")!.metadata;
+    assert.deepEqual(
+      Object.values(kept?.["data"] as object).map((text) => atob(text)),
+      ["admin-token", `${uid}/${resourceVersion}`],
+    );
   }
   cluster.kube.remove(secrets, "apps", "relay-api");
   cluster.kube.remove(tunnels, "apps", "home");
