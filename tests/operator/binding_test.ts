@@ -704,7 +704,11 @@ function withoutNamespace(read: (next: () => Promise<Response>) => Promise<Respo
       const { pathname, searchParams } = new URL(path, "https://kube.test");
       if (pathname === "/api/v1/namespaces/apps") return await read(() => fetch(path, init));
       if (pathname !== "/api/v1/namespaces") return await fetch(path, init);
-      if (searchParams.get("watch") === "true") throw new TypeError("the connection was refused");
+      if (searchParams.get("watch") === "true") {
+        // The first list is compared with this watch; it shows no namespace either.
+        if (searchParams.get("resourceVersion") === "0") return new Response("");
+        throw new TypeError("the connection was refused");
+      }
       const list = await (await fetch(path, init)).json() as { items: KubeObject[] };
       const items = list.items.filter(({ metadata }) => metadata.name !== "apps");
       return Response.json({ ...list, items });
