@@ -24,6 +24,8 @@ import type { OwnKube } from "./own_kube.ts";
 
 /** What happens on a busy machine takes its time. */
 export const patienceMs = 120_000;
+/** How long a command may take: kubectl waits until what it deletes is gone. */
+const commandMs = 300_000;
 
 export const adminToken = "admin-token-of-operators-0123456789";
 export const namespace = "apps";
@@ -538,7 +540,7 @@ export const accessPolicies = kind("AccessPolicy", "accesspolicies");
 export const tunnelBindings = kind("TunnelBinding", "tunnelbindings");
 
 async function must(program: string, args: readonly string[], stdin = ""): Promise<string> {
-  const options = { stdin, env: tools, timeoutMs: patienceMs };
+  const options = { stdin, env: tools, timeoutMs: commandMs };
   const { code, stdout, stderr } = await run(program, args, options);
   if (code !== 0) throw new Error(`${program} ${args.join(" ")}: ${stderr}`);
   return stdout;

@@ -88,7 +88,7 @@ kubeTest(
     assert.equal(await last.ended(patienceMs), 0);
     await next.stop();
     const crds = (await world.kubectl("get", "crds", "-o", "name")).trim().split("\n");
-    await world.kubectl("delete", ...crds, "--timeout=100s");
+    await world.kubectl("delete", ...crds, "--timeout=280s");
     await using again = world.drain([]);
     assert.equal(await again.ended(patienceMs), 0, "there is nothing to drain without the kinds");
   },
@@ -101,7 +101,7 @@ kubeTest(
     await world.startOperator();
     await published(world);
     const crds = (await world.kubectl("get", "crds", "-o", "name")).trim().split("\n");
-    await world.kubectl("delete", ...crds, "--timeout=100s");
+    await world.kubectl("delete", ...crds, "--timeout=280s");
     await eventually(
       async () => (await atRelay(world)).length === 0,
       "the relay to be empty",
@@ -218,7 +218,7 @@ kubeTest(
     });
     await world.startOperator();
     await world.condition(tunnels, "main", "Registered", "Registered");
-    await world.kubectl("-n", namespace, "delete", "tunnel", "main", "--timeout=100s");
+    await world.kubectl("-n", namespace, "delete", "tunnel", "main", "--timeout=280s");
     assert.deepEqual(await atRelay(world), []);
   },
 );
