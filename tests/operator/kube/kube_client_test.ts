@@ -22,7 +22,8 @@ kubeTest(
     });
     const { cache, told } = running;
     const has = (name: string) => cache.get(`apps/${name}`) !== undefined;
-    await eventually(() => has("a") && has("c"), "the list", patienceMs);
+    await cache.synced;
+    assert.ok(has("a") && has("c"));
 
     await kube.freeze();
     await eventually(() => metrics.ends.includes("silent"), "the watch to be given up", patienceMs);
