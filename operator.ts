@@ -21,8 +21,7 @@ await runProgram(program, async (options) => {
   logUncaughtErrors(log);
   for (const warning of options.warnings) log.warn(warning);
   const parts = makeOperator(options, log);
-  const { controllers, leader, metrics } = parts;
-  const { injection } = parts;
+  const { controllers, leader, metrics, injection } = parts;
   const fault = () => {
     const unlisted = controllers.flatMap((controller) => controller.unlisted);
     return unlisted.length > 0 ? `not listed yet: ${unlisted.join(", ")}` : injection.fault;

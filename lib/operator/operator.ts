@@ -99,15 +99,9 @@ export class Operator {
       ...cacheTiming && { timing: cacheTiming },
     });
     this.#context = {
-      ...{
-        client,
-        relays,
-        settings,
-        digest,
-        log,
-        dns: options.dns,
-        cloudflare: options.cloudflare,
-      },
+      ...{ client, relays, settings, digest, log },
+      dns: options.dns,
+      cloudflare: options.cloudflare,
       world: this.#world,
       accesses: new RelayAccesses({
         ...{ client, namespace: settings.namespace, digest, log },

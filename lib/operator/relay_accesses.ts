@@ -2,7 +2,7 @@
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../kube/resources.ts";
-import { type CaRef, endpointOf, type RelayPlace, type TokenRef } from "./api/relay.ts";
+import { type CaRef, endpointOf, type RelayPlace } from "./api/relay.ts";
 import { no, type Verdict } from "./conditions.ts";
 import { isKeptSecret, KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";
@@ -193,17 +193,6 @@ export class RelayAccesses {
     if (kind === "Secret" && isKeptSecret(name)) return undefined;
     const resource = kind === "Secret" ? secrets : configMaps;
     return await this.#client.find(resource, { namespace, name });
-  }
-
-  /** The text of a Secret's key, without white space at its ends. */
-  async token(namespace: string, { name, key }: TokenRef): Promise<string | undefined> {
-    return await this.text(namespace, { kind: "Secret", name, key });
-  }
-
-  /** The text of a key, without white space at its ends. */
-  async text(namespace: string, ref: CaRef): Promise<string | undefined> {
-    const object = await this.#find(namespace, ref);
-    return object && textIn(object, ref);
   }
 
   /**

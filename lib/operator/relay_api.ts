@@ -2,6 +2,7 @@
 
 import { within } from "../kube/delay.ts";
 import { messageOf } from "../message_of.ts";
+import { textOf } from "./response_text.ts";
 
 /** What a relay's listener is verified with, and what is shown to it. */
 export interface RelayTls {
@@ -302,20 +303,6 @@ async function bodyOf(
     // Not from a relay, or no body at all: the status has to do.
   }
   return {};
-}
-
-/** Reads an answer as text. @throws if it has more than `maxBytes` */
-export async function textOf(response: Response, maxBytes: number): Promise<string> {
-  const length = Number(response.headers.get("content-length") ?? NaN);
-  // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
-  if (length <= maxBytes) return await response.text();
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of response.body ?? []) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > maxBytes) throw new Error("the answer is too long");
-  }
-  return text + decoder.decode();
 }
 
 function codeOf(body: Readonly<Record<string, unknown>>): string {

@@ -42,12 +42,11 @@ export function accessOf(policies: readonly KubeObject[]): AccessByBinding {
   const access = new Map<string, PolicyOfBinding[]>();
   for (const { metadata, spec } of policies) {
     if (metadata.deletionTimestamp !== undefined) continue;
-    const { data } = accessPolicySpec.safeParse(spec);
-    const fault = policyFault(spec);
+    const read = readPolicy(spec);
     for (const { name = everyBinding, route } of scopesOf(spec)) {
       const key = bindingKey(metadata, name);
       const list = access.get(key) ?? [];
-      const entry = { policy: metadata.name, route, spec: data, fault };
+      const entry = { policy: metadata.name, route, ...read };
       if (list.push(entry) === 1) access.set(key, list);
     }
   }
@@ -80,10 +79,21 @@ function bindingKey({ namespace }: KubeObject["metadata"], name: string): string
 
 /** Why an AccessPolicy can't be enforced; undefined if it can. */
 export function policyFault(spec: unknown): string | undefined {
-  const { success, data } = accessPolicySpec.safeParse(spec);
-  if (!success) return "The spec can't be read; upgrade the operator, or the CRDs";
-  if (!data.any) return undefined;
-  const [issue] = policySchema.safeParse({ name: "access", any: data.any }).error?.issues ?? [];
+  return readPolicy(spec).fault;
+}
+
+function readPolicy(spec: unknown): Pick<PolicyOfBinding, "spec" | "fault"> {
+  const { data } = accessPolicySpec.safeParse(spec);
+  return {
+    spec: data,
+    fault: data ? rulesFault(data) : "The spec can't be read; upgrade the operator, or the CRDs",
+  };
+}
+
+/** What is wrong with the first rule that the relay would refuse. */
+function rulesFault({ any }: AccessPolicySpec): string | undefined {
+  if (!any) return undefined;
+  const [issue] = policySchema.safeParse({ name: "access", any }).error?.issues ?? [];
   if (!issue) return undefined;
   // [any, 1, address]
   const [, index, key] = issue.path;

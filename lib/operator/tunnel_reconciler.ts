@@ -5,10 +5,12 @@ import { messageOf } from "../message_of.ts";
 import { apiServerTarget, entrySecret, type ReadableTunnel } from "./agent_objects.ts";
 import { AgentRights, notPermitted } from "./agent_rights.ts";
 import { type AgentToken, AgentTokens, tokenName, tokenSecretPath } from "./agent_tokens.ts";
+import type { TokenRef } from "./api/relay.ts";
 import { finalizer } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { no, unknown, type Verdict, yes } from "./conditions.ts";
 import { type Context, holdObject } from "./context.ts";
+import { ReferenceFault } from "./references.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
 import { askedNames } from "./route_table.ts";
@@ -203,16 +205,7 @@ export class TunnelReconciler {
   ): Promise<AgentToken | undefined> {
     const { registration } = tunnel.spec.relay;
     if (registration.existing) {
-      const { name, key } = registration.existing.tokenRef;
-      const token = await this.#context.accesses.token(tunnel.home, { name, key });
-      progress.verdicts = {
-        Registered: token === undefined
-          ? no("TokenMissing", `There is no Secret ${tunnel.home}/${name} with the key ${key}`)
-          : yes("ExistingToken", "The relay's configuration has the entry"),
-      };
-      if (token === undefined) return undefined;
-      const digest = this.#context.digest(token);
-      return { digest, digests: [digest] };
+      return await this.#existingToken(tunnel, registration.existing.tokenRef, progress);
     }
     const at = tokenSecretPath(tunnel);
     const secret = await this.#context.client.find(secrets, at);
@@ -230,6 +223,24 @@ export class TunnelReconciler {
       tokenDigests: [...found.digests],
     };
     return found;
+  }
+
+  async #existingToken(
+    { home }: ReadableTunnel,
+    ref: TokenRef,
+    progress: Progress,
+  ): Promise<AgentToken | undefined> {
+    const { accesses, digest: digestOf } = this.#context;
+    try {
+      const digest = digestOf(await accesses.references.token(home, ref));
+      const message = "The relay's configuration has the entry";
+      progress.verdicts = { Registered: yes("ExistingToken", message) };
+      return { digest, digests: [digest] };
+    } catch (error) {
+      if (!(error instanceof ReferenceFault)) throw error;
+      progress.verdicts = { Registered: error.verdict };
+      return undefined;
+    }
   }
 
   /** Registers the tunnel. @returns what came of it */

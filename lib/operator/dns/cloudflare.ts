@@ -3,6 +3,7 @@
  * updates; but the API can't make a change conditional, so that it is looked at right before.
  */
 import { messageOf } from "../../message_of.ts";
+import { textOf } from "../response_text.ts";
 import {
   addressesIn,
   type ApiRecord,
@@ -277,7 +278,7 @@ export class Cloudflare {
       ...body !== undefined && { body: JSON.stringify(body) },
       signal: AbortSignal.timeout(timeoutMs),
     });
-    const text = await limitedText(response);
+    const text = await textOf(response, maxAnswerBytes, "Cloudflare's answer");
     if (response.status === 429) {
       this.#blockedUntilMs.set(token, this.#nowMs() + blockedMs);
       throw new Error("Cloudflare was asked too often; it is left alone for five minutes");
@@ -291,16 +292,6 @@ export class Cloudflare {
     const what = `Cloudflare answered ${String(reason).slice(0, 200)}`;
     throw response.status < 500 && response.status >= 400 ? new Refusal(what) : new Error(what);
   }
-}
-
-async function limitedText(response: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of response.body ?? []) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > maxAnswerBytes) throw new Error("Cloudflare's answer is too long");
-  }
-  return text + decoder.decode();
 }
 
 function parsed(text: string): Readonly<Record<string, unknown>> {

@@ -1,5 +1,6 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
-import { type RelayFetch, type RelayTls, textOf } from "../../operator/relay_api.ts";
+import type { RelayFetch, RelayTls } from "../../operator/relay_api.ts";
+import { textOf } from "../../operator/response_text.ts";
 import type { ServedTable } from "../../operator/route_delivery.ts";
 
 /** CAs, client certificates and proxies that are in use at once; a client of each is kept. */

@@ -1,0 +1,24 @@
+/** Answers of relays, agents and DNS providers as text, within a limit. */
+
+/**
+ * Reads an answer as text.
+ *
+ * @param what Whose answer it is, for the error
+ * @throws if it has more than `maxBytes`
+ */
+export async function textOf(
+  response: Response,
+  maxBytes: number,
+  what = "the answer",
+): Promise<string> {
+  const length = Number(response.headers.get("content-length") ?? NaN);
+  // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
+  if (length <= maxBytes) return await response.text();
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > maxBytes) throw new Error(`${what} is too long`);
+  }
+  return text + decoder.decode();
+}
