@@ -22,8 +22,8 @@ const table = {
     kind: choice("POLICY", ["retain", "delete"]),
     default: "retain",
     description:
-      "`retain`: objects stay and agents keep running, and so do entries at relays and " +
-      "DNS records; only the finalizers go. `delete`: all goes",
+      "`retain`: removes only the finalizers; objects, agents, entries at relays and DNS records " +
+      "stay. `delete`: deletes the objects with all of these",
   },
   timeout: {
     name: "timeout",
@@ -58,12 +58,13 @@ export const drainProgram = {
   version,
   usage: "[options]",
   summary:
-    "Prepares the operator's uninstallation, whether it runs or not: removes its finalizers, so " +
-    "that objects can be deleted without it. Holds the operator's Lease meanwhile, so that a running " +
-    "operator pauses, and cleans up what is being deleted. It is for the Tunnels, ClusterTunnels and TunnelBindings of the " +
-    "namespaces that the operator watches; with --controllers clusters, for Clusters and " +
-    "RegistrationTokens. Takes the operator's own options. For two minutes after the end, a " +
-    "running operator stays paused, for you to uninstall it; then it works again.",
+    "Run it before you uninstall the operator: it removes the operator's finalizers, so that objects " +
+    "can be deleted without it. It covers Tunnels, ClusterTunnels and TunnelBindings in the " +
+    "namespaces that the operator watches; with --controllers clusters, Clusters and " +
+    "RegistrationTokens. It takes the operator's own options, and works whether the operator runs " +
+    "or not. It cleans up what is being deleted, and holds the operator's Lease meanwhile, so that " +
+    "a running operator pauses. The operator stays paused for two minutes after the end, so that " +
+    "you can uninstall it, and then works again.",
   options: table,
   examples: [
     { title: "What there is to drain", command: "operator drain --policy delete --dry-run" },
