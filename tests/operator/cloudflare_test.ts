@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { secrets } from "../../lib/kube/resources.ts";
 import { tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { Cloudflare } from "../../lib/operator/dns/cloudflare.ts";
 import type { DnsRecord } from "../../lib/operator/dns/records.ts";
@@ -168,15 +167,9 @@ Deno.test("one name that Cloudflare refuses does not keep the others from their 
 });
 
 Deno.test("a binding's hostnames get records at Cloudflare, and lose them with it", async () => {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
-  const putToken = (token: string) =>
-    cluster.kube.put(secrets, {
-      metadata: { name: "cloudflare", namespace: "apps" },
-      data: { token: btoa(token) },
-    });
-  putToken("wrong");
+  const api = cluster.useCloudflare();
+  cluster.putCloudflareToken("wrong");
   cluster.putTunnel({
     dns: {
       ...{ provider: "Cloudflare", target: "relay.example.net", zone: api.zone, proxied: true },
@@ -186,7 +179,7 @@ Deno.test("a binding's hostnames get records at Cloudflare, and lose them with i
   cluster.putBinding("shop", [route("main", "shop.example.com"), route("all", "*.example.com")]);
   await using running = cluster.start();
   await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
-  putToken(api.token);
+  cluster.putCloudflareToken(api.token);
   cluster.putBinding("shop", [route("main", "shop.example.com"), route("api", "api.example.com")]);
   await cluster.ready(tunnelBindings, "shop");
   const [shop] = [...api.records.values()].filter(({ name }) => name === "shop.example.com");
@@ -203,13 +196,8 @@ Deno.test("a binding's hostnames get records at Cloudflare, and lose them with i
 });
 
 Deno.test("records that are looked at again and again cause no write to the API server", async () => {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
-  cluster.kube.put(secrets, {
-    metadata: { name: "cloudflare", namespace: "apps" },
-    data: { token: btoa(api.token) },
-  });
+  cluster.useCloudflare();
   cluster.putTunnel({
     dns: {
       ...{ provider: "Cloudflare", target: "relay.example.net", zone: "example.com" },

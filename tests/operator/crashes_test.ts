@@ -242,14 +242,8 @@ Deno.test("two operators that both act at once come to the same end", async () =
 const zones = new WeakMap<Cluster, FakeCloudflare>();
 
 function cloudCluster(): Cluster {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
-  zones.set(cluster, api);
-  cluster.kube.put(secrets, {
-    metadata: { name: "cloudflare", namespace: "apps" },
-    data: { token: btoa(api.token) },
-  });
+  zones.set(cluster, cluster.useCloudflare());
   return cluster;
 }
 

@@ -7,7 +7,6 @@ import { namesBetween, recordDataOf } from "../../lib/operator/dns/records.ts";
 import { SilentServers } from "../../lib/operator/dns/silent_servers.ts";
 import type { DnsOutcome } from "../../lib/operator/dns/rfc2136.ts";
 import { eventually } from "../support/deadline.ts";
-import { FakeCloudflare } from "../support/fake_cloudflare.ts";
 import { Cluster, conditionsOf, route, tunnelSpec } from "./harness.ts";
 
 Deno.test("a target is a name or an address in its canonical form, or nothing", () => {
@@ -92,13 +91,8 @@ Deno.test("a name server that hangs does not hold up hundreds of names, and rout
 });
 
 Deno.test("the Secret of many records is read once for all that are looked at together", async () => {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
-  cluster.kube.put(secrets, {
-    metadata: { name: "cloudflare", namespace: "apps" },
-    data: { token: btoa(api.token) },
-  });
+  const api = cluster.useCloudflare();
   let reads = 0;
   cluster.kube.intercept = ({ path }) => {
     if (path.includes("/secrets/cloudflare")) reads++;
@@ -115,14 +109,9 @@ Deno.test("the Secret of many records is read once for all that are looked at to
 });
 
 Deno.test("hostnames that can't have a record are named with the reason, and the others get theirs", async () => {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
+  const api = cluster.useCloudflare();
   putKey(cluster);
-  cluster.kube.put(secrets, {
-    metadata: { name: "cloudflare", namespace: "apps" },
-    data: { token: btoa(api.token) },
-  });
   const cases: Record<string, [string, string, RegExp]> = {
     apex: ["example.com", "ApexNeedsAddress", /apex of its zone.*set dns.target to an IP address/],
     outside: ["shop.example.org", "NotInZone", /shop.example.org is not in the zone example.com/],
@@ -147,13 +136,8 @@ Deno.test("hostnames that can't have a record are named with the reason, and the
 });
 
 Deno.test("a target that is no address leaves the records that are there", async () => {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
-  cluster.kube.put(secrets, {
-    metadata: { name: "cloudflare", namespace: "apps" },
-    data: { token: btoa(api.token) },
-  });
+  const api = cluster.useCloudflare();
   const dns = { provider: "Cloudflare", zone: api.zone, secretRef: { name: "cloudflare" } };
   cluster.putTunnel({ dns: { ...dns, target: "192.0.2.7" } });
   cluster.putBinding("shop", [route("main", "shop.example.com")]);
@@ -173,12 +157,9 @@ Deno.test("a target that is no address leaves the records that are there", async
 });
 
 Deno.test("a ClusterTunnel's records use the Secret in the operator's namespace, and no other", async () => {
-  const api = new FakeCloudflare();
   const cluster = new Cluster();
-  cluster.cloudflare = api.fetch;
-  const token = { data: { token: btoa(api.token) } };
   // A namespace that uses the tunnel can't put its own token there.
-  cluster.kube.put(secrets, { metadata: { name: "cloudflare", namespace: "apps" }, ...token });
+  const api = cluster.useCloudflare("apps");
   cluster.kube.put(clusterTunnels, {
     metadata: { name: "shared" },
     spec: tunnelSpec({
@@ -195,7 +176,7 @@ Deno.test("a ClusterTunnel's records use the Secret in the operator's namespace,
   const { message } = await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
   assert.match(message, /There is no Secret ops\/cloudflare with the key token/);
   assert.equal(api.calls.length, 0);
-  cluster.kube.put(secrets, { metadata: { name: "cloudflare", namespace: "ops" }, ...token });
+  cluster.putCloudflareToken(api.token, "ops");
   cluster.putBinding("shop", [route("main", "store.example.com")], tunnel);
   await cluster.ready(tunnelBindings, "shop");
   assert.deepEqual(api.contents("CNAME", "store.example.com"), ["relay.example.net"]);

@@ -32,6 +32,7 @@ import {
 } from "../../lib/kube/resources.ts";
 import type { AgentSession, RelayFetch } from "../../lib/operator/relay_api.ts";
 import { keptLog, quickTiming } from "../kube/kube_setup.ts";
+import { FakeCloudflare } from "../support/fake_cloudflare.ts";
 import { eventually } from "../support/deadline.ts";
 import { FakeKube } from "../support/fake_kube.ts";
 import { FakeRelay } from "../support/fake_relay.ts";
@@ -286,6 +287,21 @@ export class Cluster {
 
   putTunnel(spec: Record<string, unknown> = {}, name = "home", namespace = "apps"): KubeObject {
     return this.kube.put(tunnels, { metadata: { name, namespace }, spec: tunnelSpec(spec) });
+  }
+
+  /** A zone at Cloudflare, and the Secret `cloudflare` with the token for it. */
+  useCloudflare(namespace = "apps"): FakeCloudflare {
+    const api = new FakeCloudflare();
+    this.cloudflare = api.fetch;
+    this.putCloudflareToken(api.token, namespace);
+    return api;
+  }
+
+  putCloudflareToken(token: string, namespace = "apps"): void {
+    this.kube.put(secrets, {
+      metadata: { name: "cloudflare", namespace },
+      data: { token: btoa(token) },
+    });
   }
 
   putBinding(name: string, routes: readonly unknown[], tunnelRef: unknown = { name: "home" }) {

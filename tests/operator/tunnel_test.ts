@@ -165,11 +165,17 @@ Deno.test("a token's Secret that is deleted is made anew; the relay knows the di
   assert.ok(reported.includes("TokenReplaced"));
 });
 
-Deno.test("an id of another owner is a conflict: nothing is made or taken over, and it heals", async () => {
+/** A cluster with a Tunnel whose id somebody else has at the relay. */
+function withTakenId() {
   const cluster = new Cluster();
   const theirs = { owner: "somebody", tokens: [] };
   cluster.relay.clusters.set("apps-home", theirs);
   cluster.putTunnel();
+  return { cluster, theirs };
+}
+
+Deno.test("an id of another owner is a conflict: nothing is made or taken over, and it heals", async () => {
+  const { cluster, theirs } = withTakenId();
   await using _ = cluster.start();
   await cluster.condition(tunnels, "home", "Registered", "Conflict");
   assert.equal(cluster.kube.read(deployments, "apps", "home-agent"), undefined);
@@ -183,10 +189,7 @@ Deno.test("an id of another owner is a conflict: nothing is made or taken over, 
 });
 
 Deno.test("a Tunnel in conflict that is deleted leaves the other owner's entry", async () => {
-  const cluster = new Cluster();
-  const theirs = { owner: "somebody", tokens: [] };
-  cluster.relay.clusters.set("apps-home", theirs);
-  cluster.putTunnel();
+  const { cluster, theirs } = withTakenId();
   await using _ = cluster.start();
   await cluster.condition(tunnels, "home", "Registered", "Conflict");
   cluster.kube.remove(tunnels, "apps", "home");

@@ -1,29 +1,21 @@
 /** The relay's side of the operator as a program, with a real API server, a real relay and agents. */
 import { doesNotMatch, equal, ok } from "node:assert/strict";
 import type { Condition, KubeObject } from "../../../lib/kube/objects.ts";
-import { namespaces, type Resource, secrets } from "../../../lib/kube/resources.ts";
+import { type Resource, secrets } from "../../../lib/kube/resources.ts";
 import { clusters, registrationTokens } from "../../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../../lib/operator/management/argocd.ts";
 import { secretText } from "../../../lib/operator/secret_text.ts";
 import { eventually } from "../../support/deadline.ts";
 import { startAgent } from "../../support/programs.ts";
 import { OperatorWorld, patienceMs } from "./cluster.ts";
-import { agentToken, applications, hub, MountedRelay, sha256 } from "./hub.ts";
+import { agentToken, hub, MountedRelay, sha256 } from "./hub.ts";
 import { kubeTest } from "./own_kube.ts";
 
 kubeTest("an edge cluster registers, is accepted, connects and is in Argo CD", async (kube) => {
   await using world = await OperatorWorld.start(kube);
   const { client } = world;
-  await client.create(namespaces, { metadata: { name: "argocd" } });
-  await world.apply(JSON.stringify(applications));
-  await using stack = new AsyncDisposableStack();
-  const folder = await Deno.makeTempDir({ prefix: "culvert-hub-" });
-  stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const relay = stack.use(new MountedRelay(client, folder));
-  await world.startOperator(["--set", "controllers={clusters}"], [
-    ...["--controllers", "clusters", "--watch-namespaces", hub, "--relay-poll", "200ms"],
-    ...["--relay-admin-url", relay.adminUrl, "--argocd-server", "https://relay.test:8080"],
-  ]);
+  await using relay = await MountedRelay.besideArgocd(world);
+  await world.startOperator(["--set", "controllers={clusters}"], relay.operatorOptions);
   await relay.start();
   const put = async (resource: Resource, name: string, spec: unknown): Promise<KubeObject> =>
     await client.apply(resource, { metadata: { name, namespace: hub }, spec });

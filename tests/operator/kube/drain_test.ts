@@ -1,6 +1,6 @@
 /** An operator's end, with a real API server: nothing of it hangs, in whichever order things go. */
 import assert from "node:assert/strict";
-import { leases, namespaces, secrets } from "../../../lib/kube/resources.ts";
+import { leases, secrets } from "../../../lib/kube/resources.ts";
 import { clusters, registrationTokens } from "../../../lib/operator/api/crds.ts";
 import { secretText } from "../../../lib/operator/secret_text.ts";
 import { eventually } from "../../support/deadline.ts";
@@ -13,7 +13,7 @@ import {
   tunnelBindings,
   tunnels,
 } from "./cluster.ts";
-import { applications, hub, MountedRelay } from "./hub.ts";
+import { hub, MountedRelay } from "./hub.ts";
 import { kubeTest } from "./own_kube.ts";
 
 const deleting = ["--set", "drain.policy=Delete"];
@@ -152,17 +152,9 @@ kubeTest(
   async (kube) => {
     await using world = await OperatorWorld.start(kube);
     const { client } = world;
-    await client.create(namespaces, { metadata: { name: "argocd" } });
-    await world.apply(JSON.stringify(applications));
-    await using stack = new AsyncDisposableStack();
-    const folder = await Deno.makeTempDir({ prefix: "culvert-hub-" });
-    stack.defer(() => Deno.remove(folder, { recursive: true }));
-    const relay = stack.use(new MountedRelay(client, folder));
+    await using relay = await MountedRelay.besideArgocd(world);
     const values = ["--set", "controllers={clusters}", ...deleting];
-    const options = [
-      ...["--controllers", "clusters", "--watch-namespaces", hub, "--relay-poll", "200ms"],
-      ...["--relay-admin-url", relay.adminUrl, "--argocd-server", "https://relay.test:8080"],
-    ];
+    const options = relay.operatorOptions;
     await world.startOperator(values, options);
     await relay.start();
     await client.apply(registrationTokens, {

@@ -62,9 +62,7 @@ export class Everything implements AsyncDisposable {
     const bind = stack.use(await Bind.start());
     const cloudflare = new FakeCloudflare();
     const cloudflareUrl = stack.use(serve(cloudflare)).url;
-    const folder = await Deno.makeTempDir({ prefix: "culvert-hub-" });
-    stack.defer(() => Deno.remove(folder, { recursive: true }));
-    const relay = stack.use(new MountedRelay(world.client, folder));
+    const relay = stack.use(await MountedRelay.create(world.client));
     const port = freePort();
     const webhook = `https://127.0.0.1:${port}/mutate-pods`;
     const isWide = watched.length === 0;

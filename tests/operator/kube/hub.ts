@@ -1,12 +1,12 @@
 /** The relay's side of a cluster: a relay that has the operator's Secrets mounted, and Argo CD's kind. */
 import { createHash } from "node:crypto";
 import type { KubeClient } from "../../../lib/kube/client.ts";
-import { secrets } from "../../../lib/kube/resources.ts";
+import { namespaces, secrets } from "../../../lib/kube/resources.ts";
 import { secretText } from "../../../lib/operator/secret_text.ts";
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
 import { addressOf, Program } from "../../support/programs.ts";
-import { patienceMs } from "./cluster.ts";
+import { type OperatorWorld, patienceMs } from "./cluster.ts";
 
 /** Where the relay is. */
 export const hub = "culvert";
@@ -42,10 +42,29 @@ export class MountedRelay implements AsyncDisposable {
   #mounting: Promise<void> | undefined;
   #isOver = false;
 
-  constructor(client: KubeClient, folder: string) {
+  private constructor(client: KubeClient, folder: string) {
     this.#client = client;
     this.#folder = folder;
     this.adminUrl = `http://127.0.0.1:${this.#adminPort}`;
+  }
+
+  static async create(client: KubeClient): Promise<MountedRelay> {
+    return new MountedRelay(client, await Deno.makeTempDir({ prefix: "culvert-hub-" }));
+  }
+
+  /** One in a cluster that gets Argo CD's namespace and kind. */
+  static async besideArgocd(world: OperatorWorld): Promise<MountedRelay> {
+    await world.client.create(namespaces, { metadata: { name: "argocd" } });
+    await world.apply(JSON.stringify(applications));
+    return await MountedRelay.create(world.client);
+  }
+
+  /** Options of an operator beside it. */
+  get operatorOptions(): readonly string[] {
+    return [
+      ...["--controllers", "clusters", "--watch-namespaces", hub, "--relay-poll", "200ms"],
+      ...["--relay-admin-url", this.adminUrl, "--argocd-server", "https://relay.test:8080"],
+    ];
   }
 
   /** Starts it as soon as there are tokens for its admin API. */
@@ -111,6 +130,7 @@ export class MountedRelay implements AsyncDisposable {
     this.#isOver = true;
     await this.#mounting;
     await this.#program?.stop();
+    await Deno.remove(this.#folder, { recursive: true });
   }
 }
 

@@ -77,6 +77,15 @@ class Replicas {
   }
 }
 
+/** Has CA and certificate renewed as far as the new CA. @returns the keys before that */
+async function untilSecondCa(injection: InjectionWorld): ReturnType<InjectionWorld["keys"]> {
+  const before = await injection.keys();
+  await injection.makeDue();
+  const hasTwo = async () => (await injection.keys()).trusted.length > 1;
+  await eventually(hasTwo, "a second CA", patienceMs);
+  return before;
+}
+
 async function leaderOf(
   { client }: OperatorWorld,
   programs: readonly Program[],
@@ -123,13 +132,7 @@ kubeTest(
       assert.deepEqual(load.refusals, [], "after the Secret was deleted");
 
       // The leader ends in good order between the new CA and the new certificate.
-      before = await injection.keys();
-      await injection.makeDue();
-      await eventually(
-        async () => (await injection.keys()).trusted.length > 1,
-        "a second CA",
-        patienceMs,
-      );
+      before = await untilSecondCa(injection);
       const leader = await leaderOf(world, [first, second, third]);
       await leader.stop();
       await replicas.ready(2);
@@ -138,13 +141,7 @@ kubeTest(
       assert.deepEqual(load.refusals, [], "while the leader was replaced");
 
       // The next one is killed there: reviews that it had are lost, and no certificate is refused.
-      before = await injection.keys();
-      await injection.makeDue();
-      await eventually(
-        async () => (await injection.keys()).trusted.length > 1,
-        "a second CA",
-        patienceMs,
-      );
+      before = await untilSecondCa(injection);
       const others = [first, second, third].filter((it) => it !== leader);
       await (await leaderOf(world, others)).kill();
       await replicas.ready(1);
