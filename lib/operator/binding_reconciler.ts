@@ -3,7 +3,7 @@ import { keyOf, type KubeObject } from "../kube/objects.ts";
 import { isEqual } from "./agent_objects.ts";
 import { tunnelBindings } from "./api/crds.ts";
 import { finalizer } from "./api/schema.ts";
-import type { BindingSpec, BindingStatus } from "./api/tunnel_binding.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
 import { BindingPlans } from "./binding_plan.ts";
 import { routesStatus, unreadableVerdict } from "./binding_status.ts";
 import type { Verdict } from "./conditions.ts";
@@ -13,6 +13,7 @@ import {
   holdObject,
   isOrphaned,
   releaseObject,
+  retryMs,
   titleOf,
   writeStatus,
 } from "./context.ts";
@@ -21,6 +22,7 @@ import { DnsKeeper, type DnsResult } from "./dns_keeper.ts";
 import { isSame, type Registered, RelayServices, union } from "./relay_services.ts";
 import type { RelayChange } from "./relay_watches.ts";
 import type { CompiledBinding } from "./route_table.ts";
+import { boundTunnelKey } from "./tunnels.ts";
 
 /** What bindings ask of tunnels. */
 export interface TunnelStates {
@@ -30,9 +32,6 @@ export interface TunnelStates {
 
 /** Queues bindings for reconciliation, by their keys. */
 export type LookAgain = (bindingKeys: Iterable<string>) => void;
-
-/** How often a failed clean-up is retried. */
-const maxRetryMs = 2_000;
 
 /** Reconciles bindings. */
 export class BindingReconciler {
@@ -50,10 +49,6 @@ export class BindingReconciler {
     this.#dns = new DnsKeeper(context, (hostname) => lookAgain(this.#bindingsAt(hostname)));
     this.#plans = new BindingPlans(context, (tunnelKey) => tunnels.registration(tunnelKey));
     this.#services = new RelayServices(context);
-  }
-
-  get #retryMs(): number {
-    return Math.min(maxRetryMs, this.#context.settings.checkMs);
   }
 
   /** Somebody has changed a service at a relay: it is put again, or others get its hostnames. */
@@ -111,12 +106,8 @@ export class BindingReconciler {
     const plan = await this.#plans.of(compiled);
     const before = statusOf(object).registered ?? [];
     // Several routes may have one service.
-    const wanted = [
-      ...new Map(
-        [...plan.wanted.values()].map(({ registered }) => [registered.service, registered]),
-      )
-        .values(),
-    ];
+    const services = [...plan.wanted.values()].map(({ registered }) => registered);
+    const wanted = [...new Map(services.map((it) => [it.service, it])).values()];
     const all = union(before, wanted);
     const dnsPlan = await this.#dns.plan(compiled);
     const records = withIntended(statusOf(object).dns ?? [], dnsPlan.kept);
@@ -142,7 +133,7 @@ export class BindingReconciler {
       wanted,
       drains: (service) => !isTaken && !served.includes(service),
     });
-    if (left.length > 0) again = Math.min(again, this.#retryMs);
+    if (left.length > 0) again = Math.min(again, retryMs(this.#context));
     const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);
     const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : records);
     again = Math.min(again, dns.againMs);
@@ -265,7 +256,7 @@ export class BindingReconciler {
     const removed = this.#withoutRetained(registered);
     const left = await this.#removeAll(object, removed, { drains: () => true });
     const records = await this.#removeRecords(object);
-    if (left.length > 0 || !records) return this.#retryMs;
+    if (left.length > 0 || !records) return retryMs(this.#context);
     await releaseObject(this.#context.client, tunnelBindings, object);
     return undefined;
   }
@@ -273,7 +264,7 @@ export class BindingReconciler {
   /** Takes a binding's records away. @returns whether none is left, or it is time to give up */
   async #removeRecords(object: KubeObject): Promise<boolean> {
     const { dns = [] } = statusOf(object);
-    if (this.#isRetained(tunnelKeyOf(object))) return true;
+    if (this.#isRetained(boundTunnelKey(object))) return true;
     const left = await this.#dns.removeAll(dns);
     if (left.length === 0) return true;
     return this.#giveUp(object, left[0]!.name, "the name server can't be asked or refuses");
@@ -317,10 +308,4 @@ export class BindingReconciler {
 
 function statusOf(object: KubeObject): BindingStatus {
   return (object["status"] ?? {}) as BindingStatus;
-}
-
-/** The tunnel that a binding names. */
-function tunnelKeyOf({ metadata, spec }: KubeObject): string {
-  const { kind = "Tunnel", name, namespace = metadata.namespace } = (spec as BindingSpec).tunnelRef;
-  return kind === "ClusterTunnel" ? `${kind}/${name}` : `${kind}/${namespace}/${name}`;
 }

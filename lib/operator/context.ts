@@ -158,6 +158,13 @@ export function isOrphaned({ settings }: Context, { metadata }: KubeObject): boo
   return sinceMs >= settings.orphanMs;
 }
 
+const maxRetryMs = 2_000;
+
+/** How often a failed clean-up is retried. */
+export function retryMs({ settings }: Pick<Context, "settings">): number {
+  return Math.min(maxRetryMs, settings.checkMs);
+}
+
 /** For messages: `Tunnel apps/home`. */
 export function titleOf(resource: Resource, { metadata }: KubeObject): string {
   return `${resource.kind} ${keyOf(metadata)}`;

@@ -20,7 +20,7 @@ import {
   type TargetTls,
 } from "./route_resolution.ts";
 import { type Digest, nameOf } from "./route_names.ts";
-import { idOf, type Tunnel } from "./tunnels.ts";
+import { boundTunnelKey, idOf, type Tunnel } from "./tunnels.ts";
 
 export type { Digest };
 
@@ -186,7 +186,7 @@ function compileBinding(object: KubeObject, context: Context): CompiledBinding {
   if (!spec || object.metadata.deletionTimestamp !== undefined) {
     return { key, object, spec, tunnel: undefined, routes: [] };
   }
-  const tunnel = context.sources.tunnels.get(tunnelOf(spec, object));
+  const tunnel = context.sources.tunnels.get(boundTunnelKey(object));
   const admission = admit(object, spec, tunnel, context.sources);
   const routes = spec.routes.map((route) =>
     compileRoute(route, { ...context, object, tunnel, admission })
@@ -205,12 +205,6 @@ function specOf({ spec }: KubeObject): BindingSpec | undefined {
   const { data } = bindingSpec.safeParse(spec);
   readSpecs.set(spec, { spec: data });
   return data;
-}
-
-function tunnelOf({ tunnelRef }: BindingSpec, { metadata }: KubeObject): string {
-  return tunnelRef.kind === "ClusterTunnel"
-    ? `ClusterTunnel/${tunnelRef.name}`
-    : `Tunnel/${tunnelRef.namespace ?? metadata.namespace}/${tunnelRef.name}`;
 }
 
 /** Whether a binding may use its tunnel at all. */

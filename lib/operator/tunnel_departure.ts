@@ -1,8 +1,9 @@
 /** Deletes what deleted tunnels have outside the cluster. */
 import { endpointOf } from "./api/relay.ts";
 import { finalizer } from "./api/schema.ts";
+import { registeredOf } from "./api/tunnel_binding.ts";
 import { no } from "./conditions.ts";
-import { type Context, isOrphaned, releaseObject, titleOf } from "./context.ts";
+import { type Context, isOrphaned, releaseObject, retryMs, titleOf } from "./context.ts";
 import { placesOf, type TunnelMoves } from "./tunnel_moves.ts";
 import type { TunnelRegistrations } from "./tunnel_registrations.ts";
 import type { TunnelStatuses } from "./tunnel_status.ts";
@@ -21,13 +22,6 @@ interface Left {
   readonly fault: string;
 }
 
-const maxRetryMs = 2_000;
-
-/** How often a failed clean-up is retried. */
-export function retryMs({ settings }: Pick<Context, "settings">): number {
-  return Math.min(maxRetryMs, settings.checkMs);
-}
-
 /** Finalizes tunnels. */
 export class TunnelDepartures {
   readonly #context: Context;
@@ -44,7 +38,7 @@ export class TunnelDepartures {
     const finalizers = object.metadata.finalizers ?? [];
     if (!finalizers.includes(finalizer)) return undefined;
     // Bindings first delete what they have at the relay, or leave what is to stay.
-    if (this.#hasBindings(tunnel.key) && !isOrphaned(this.#context, object)) {
+    if (this.#hasServices(tunnel.key) && !isOrphaned(this.#context, object)) {
       return retryMs(this.#context);
     }
     if (spec?.deletionPolicy !== "Retain" && status.id !== undefined) {
@@ -104,13 +98,8 @@ export class TunnelDepartures {
     });
   }
 
-  #hasBindings(tunnelKey: string): boolean {
-    for (const binding of this.#context.world.values("bindings")) {
-      const { registered = [] } = (binding["status"] ?? {}) as {
-        registered?: readonly { readonly tunnel: string }[];
-      };
-      if (registered.some(({ tunnel }) => tunnel === tunnelKey)) return true;
-    }
-    return false;
+  #hasServices(tunnelKey: string): boolean {
+    return registeredOf(this.#context.world.values("bindings"))
+      .some(({ tunnel }) => tunnel === tunnelKey);
   }
 }

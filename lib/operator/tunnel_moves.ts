@@ -4,6 +4,7 @@
  */
 import { endpointOf, type FormerRelay, type RelayPlace } from "./api/relay.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
+import { registeredOf } from "./api/tunnel_binding.ts";
 import type { Context } from "./context.ts";
 import type { OwnedAccess } from "./relay_accesses.ts";
 import { RelayRefusal, RelayUnreachable } from "./relay_api.ts";
@@ -127,16 +128,9 @@ export class TunnelMoves {
   }
 
   #hasServicesAt(tunnelKey: string, before: FormerRelay): boolean {
-    for (const binding of this.#context.world.values("bindings")) {
-      const { registered = [] } = (binding["status"] ?? {}) as {
-        registered?: readonly { readonly tunnel: string; readonly endpoint: string }[];
-      };
-      const isThere = registered.some(({ tunnel, endpoint }) =>
-        tunnel === tunnelKey && endpoint === endpointOf(before)
-      );
-      if (isThere) return true;
-    }
-    return false;
+    return registeredOf(this.#context.world.values("bindings")).some(({ tunnel, endpoint }) =>
+      tunnel === tunnelKey && endpoint === endpointOf(before)
+    );
   }
 
   /** @returns why the relay could not be asked; that there is nothing is no fault */

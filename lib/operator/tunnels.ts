@@ -4,6 +4,7 @@ import { keyOf, type KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { type TunnelSpec, tunnelSpec, type TunnelStatus } from "./api/tunnel.ts";
+import type { BindingSpec } from "./api/tunnel_binding.ts";
 
 /** A tunnel of either kind. */
 export interface Tunnel {
@@ -34,6 +35,12 @@ export function resourceOfTunnel(key: string): Resource {
 
 export function tunnelKey(resource: Resource, metadata: KubeObject["metadata"]): string {
   return `${resource.kind}/${keyOf(metadata)}`;
+}
+
+/** The key of the tunnel that a TunnelBinding names. */
+export function boundTunnelKey({ metadata, spec }: KubeObject): string {
+  const { kind = "Tunnel", name, namespace = metadata.namespace } = (spec as BindingSpec).tunnelRef;
+  return kind === "ClusterTunnel" ? `${kind}/${name}` : `${kind}/${namespace}/${name}`;
 }
 
 /** Reads an object. @param operatorNamespace Where a ClusterTunnel's objects are. */

@@ -179,3 +179,10 @@ export const bindingStatus = z.object({
 export type BindingSpec = z.output<typeof bindingSpec>;
 export type BindingStatus = z.output<typeof bindingStatus>;
 export type RouteSpec = BindingSpec["routes"][number];
+
+/** What bindings have at relays, as their statuses say. */
+export function* registeredOf(
+  bindings: Iterable<{ readonly [field: string]: unknown }>,
+): Generator<NonNullable<BindingStatus["registered"]>[number]> {
+  for (const { status } of bindings) yield* ((status ?? {}) as BindingStatus).registered ?? [];
+}
