@@ -6,14 +6,14 @@ import { type Condition, keyOf, type KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
 import { conditionsOf, readyOf, type Verdict } from "./conditions.ts";
-import type { RelayAccesses } from "./relay_accesses.ts";
+import type { RelayAccesses } from "./relay/relay_accesses.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
-import type { RelayApi } from "./relay_api.ts";
-import type { Digest, RouteTable } from "./route_table.ts";
-import { isEqual } from "./agent_objects.ts";
+import type { RelayApi } from "./relay/relay_api.ts";
+import type { Digest, RouteTable } from "./routes/route_table.ts";
+import { isEqual } from "./agents/agent_objects.ts";
 import { finalizer } from "./api/schema.ts";
-import type { Tunnel } from "./tunnels.ts";
+import type { Tunnel } from "./tunnel.ts";
 import type { Followed, World } from "./world.ts";
 
 /** Settings of the operator. */

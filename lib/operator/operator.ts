@@ -6,33 +6,33 @@ import { EventRecorder } from "../kube/events.ts";
 import { keyOf, type KubeObject, partsOf } from "../kube/objects.ts";
 import type { WorkQueue } from "../kube/work_queue.ts";
 import type { Log } from "../log.ts";
-import { AccessPolicies } from "./access_policies.ts";
+import { AccessPolicies } from "./access_policies/access_policies.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
-import { BindingNamespaces } from "./binding_namespaces.ts";
-import { BindingReconciler } from "./binding_reconciler.ts";
-import { type Serves, servesRoute } from "./binding_status.ts";
+import { BindingNamespaces } from "./routes/binding_namespaces.ts";
+import { BindingReconciler } from "./bindings/binding_reconciler.ts";
+import { type Serves, servesRoute } from "./bindings/binding_status.ts";
 import type { Context, OperatorSettings } from "./context.ts";
-import { NamedTexts } from "./named_texts.ts";
+import { NamedTexts } from "./routes/named_texts.ts";
 import { observedQueue, type OperatorObserver } from "./observed_queue.ts";
-import { RelayAccesses } from "./relay_accesses.ts";
+import { RelayAccesses } from "./relay/relay_accesses.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
-import type { RelayApi, RelayFetch } from "./relay_api.ts";
-import { type RelayChange, RelayWatches } from "./relay_watches.ts";
+import type { RelayApi, RelayFetch } from "./relay/relay_api.ts";
+import { type RelayChange, RelayWatches } from "./relay/relay_watches.ts";
 import {
   type CompiledBinding,
   compileRoutes,
   type Digest,
   type RouteTable,
-} from "./route_table.ts";
-import { caNotRead, credentialNotRead, readCa, readCredential } from "./route_texts.ts";
-import { ServiceAnnotations, serviceOfBinding } from "./service_annotations.ts";
-import type { ProbeTargets } from "./route_delivery.ts";
-import { TunnelReconciler } from "./tunnel_reconciler.ts";
-import { readTunnel, type Tunnel, tunnelKey } from "./tunnels.ts";
+} from "./routes/route_table.ts";
+import { caNotRead, credentialNotRead, readCa, readCredential } from "./routes/route_texts.ts";
+import { ServiceAnnotations, serviceOfBinding } from "./bindings/service_annotations.ts";
+import type { ProbeTargets } from "./agents/route_delivery.ts";
+import { TunnelReconciler } from "./tunnels/tunnel_reconciler.ts";
+import { readTunnel, type Tunnel, tunnelKey } from "./tunnel.ts";
 import { type Followed, World } from "./world.ts";
 
 /** What an operator is made from. */

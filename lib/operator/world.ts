@@ -15,7 +15,7 @@ import {
   services,
 } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
-import { managedSelector } from "./agent_objects.ts";
+import { managedSelector } from "./agents/agent_objects.ts";
 import { dnsEndpoints } from "./dns/dns_endpoint.ts";
 import {
   accessPolicies,

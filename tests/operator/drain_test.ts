@@ -12,7 +12,7 @@ import {
 } from "../../lib/operator/api/crds.ts";
 import { finalizer } from "../../lib/operator/api/schema.ts";
 import { Drain, type DrainPolicy, leftText } from "../../lib/operator/drain.ts";
-import { keptSecretName } from "../../lib/operator/kept_texts.ts";
+import { keptSecretName } from "../../lib/operator/relay/kept_texts.ts";
 import type { Operator } from "../../lib/operator/operator.ts";
 import { keptLog } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";

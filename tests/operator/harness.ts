@@ -10,7 +10,7 @@ import { Operator, type OperatorOptions } from "../../lib/operator/operator.ts";
 import { Cloudflare, type CloudflareFetch } from "../../lib/operator/dns/cloudflare.ts";
 import { type DnsExchange, Rfc2136 } from "../../lib/operator/dns/rfc2136.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
-import { RelayApi } from "../../lib/operator/relay_api.ts";
+import { RelayApi } from "../../lib/operator/relay/relay_api.ts";
 import { KubeClient, type KubeFetch } from "../../lib/kube/client.ts";
 import type { Condition, KubeObject } from "../../lib/kube/objects.ts";
 import {
@@ -30,7 +30,7 @@ import {
   serviceAccounts,
   services,
 } from "../../lib/kube/resources.ts";
-import type { AgentSession, RelayFetch } from "../../lib/operator/relay_api.ts";
+import type { AgentSession, RelayFetch } from "../../lib/operator/relay/relay_api.ts";
 import { keptLog, quickTiming } from "../kube/kube_setup.ts";
 import { FakeCloudflare } from "../support/fake_cloudflare.ts";
 import { eventually } from "../support/deadline.ts";

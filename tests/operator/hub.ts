@@ -2,7 +2,7 @@
 import { clusters, registrationTokens } from "../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../lib/operator/management/argocd.ts";
 import { Management, type ManagementOptions } from "../../lib/operator/management/management.ts";
-import { RelayApi } from "../../lib/operator/relay_api.ts";
+import { RelayApi } from "../../lib/operator/relay/relay_api.ts";
 import { KubeClient } from "../../lib/kube/client.ts";
 import type { Condition, KubeObject } from "../../lib/kube/objects.ts";
 import { events, leases, pods, type Resource, secrets } from "../../lib/kube/resources.ts";

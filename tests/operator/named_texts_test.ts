@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { KubeUnreachable } from "../../lib/kube/errors.ts";
 import { no } from "../../lib/operator/conditions.ts";
-import { NamedTexts } from "../../lib/operator/named_texts.ts";
+import { NamedTexts } from "../../lib/operator/routes/named_texts.ts";
 import { eventually } from "../support/deadline.ts";
 
 Deno.test("a text that can't be read for a fault of the program is missing, and holds up no other", async () => {

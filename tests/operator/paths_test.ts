@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { accessPolicies, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { no } from "../../lib/operator/conditions.ts";
-import { compileRoutes, type RouteSources } from "../../lib/operator/route_table.ts";
-import { readTunnel } from "../../lib/operator/tunnels.ts";
+import { compileRoutes, type RouteSources } from "../../lib/operator/routes/route_table.ts";
+import { readTunnel } from "../../lib/operator/tunnel.ts";
 import type { KubeObject } from "../../lib/kube/objects.ts";
 import { events, services } from "../../lib/kube/resources.ts";
-import type { RelayFetch } from "../../lib/operator/relay_api.ts";
+import type { RelayFetch } from "../../lib/operator/relay/relay_api.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, conditionsOf, digest, endpoint, route } from "./harness.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { RelayApi, RelayUnreachable } from "../../lib/operator/relay_api.ts";
+import { RelayApi, RelayUnreachable } from "../../lib/operator/relay/relay_api.ts";
 import { endpoint } from "./harness.ts";
 
 Deno.test("a proxy, CA or certificate that does not work holds up nobody else at the relay", async () => {

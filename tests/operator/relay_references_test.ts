@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { configMaps, deployments, events, secrets } from "../../lib/kube/resources.ts";
 import { clusterTunnels, tunnels } from "../../lib/operator/api/crds.ts";
-import type { RelayTls } from "../../lib/operator/relay_api.ts";
+import type { RelayTls } from "../../lib/operator/relay/relay_api.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, endpoint, tunnelSpec } from "./harness.ts";
 

@@ -1,7 +1,7 @@
 /** What changes at the relay is seen at once, and not only with the next resync. */
 import assert from "node:assert/strict";
 import { configMaps, events, secrets } from "../../lib/kube/resources.ts";
-import { RelayWatches } from "../../lib/operator/relay_watches.ts";
+import { RelayWatches } from "../../lib/operator/relay/relay_watches.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { keptLog } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";

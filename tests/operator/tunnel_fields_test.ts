@@ -6,12 +6,12 @@ import {
   disruptionBudget,
   type ReadableTunnel,
   selectorOf,
-} from "../../lib/operator/agent_objects.ts";
+} from "../../lib/operator/agents/agent_objects.ts";
 import { tunnels } from "../../lib/operator/api/crds.ts";
 import { tunnelSpec as schema } from "../../lib/operator/api/tunnel.ts";
 import { sidecarsOf } from "../../lib/operator/injection/sidecar.ts";
-import { networkPolicy } from "../../lib/operator/network_policy.ts";
-import { idOf, isReadable, readTunnel } from "../../lib/operator/tunnels.ts";
+import { networkPolicy } from "../../lib/operator/agents/network_policy.ts";
+import { idOf, isReadable, readTunnel } from "../../lib/operator/tunnel.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, endpoint, route, tunnelSpec } from "./harness.ts";

@@ -1,5 +1,5 @@
 /** A relay's admin API in this process: owners, scopes, conflicts, and a relay that is away. */
-import type { AgentSession, RelayFetch } from "../../lib/operator/relay_api.ts";
+import type { AgentSession, RelayFetch } from "../../lib/operator/relay/relay_api.ts";
 
 /** One token of the API. */
 export interface FakeAdminToken {

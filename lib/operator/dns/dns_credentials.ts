@@ -1,5 +1,5 @@
 /** Keys and tokens with which zones are changed, from the Secrets that Tunnels name. */
-import type { RelayAccesses } from "../relay_accesses.ts";
+import type { RelayAccesses } from "../relay/relay_accesses.ts";
 import type { KeptRecord } from "./kept_records.ts";
 import type { Zone } from "./rfc2136.ts";
 import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./tsig.ts";

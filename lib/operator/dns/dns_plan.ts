@@ -1,8 +1,8 @@
 /** Which DNS records a binding is to have. */
 import { keyOf } from "../../kube/objects.ts";
 import { no, type Verdict } from "../conditions.ts";
-import type { CompiledBinding } from "../route_table.ts";
-import type { Tunnel } from "../tunnels.ts";
+import type { CompiledBinding } from "../routes/route_table.ts";
+import type { Tunnel } from "../tunnel.ts";
 import type { KeptRecord } from "./kept_records.ts";
 import { type DnsRecord, isName, ownerName, ownerText, recordDataOf } from "./records.ts";
 

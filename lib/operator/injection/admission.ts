@@ -1,6 +1,6 @@
 /** The webhook: answers the API server's AdmissionReviews about pods that are to get an agent. */
 import { z } from "zod";
-import { readTunnel } from "../tunnels.ts";
+import { readTunnel } from "../tunnel.ts";
 import { tunnels } from "../api/crds.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { messageOf } from "../../message_of.ts";

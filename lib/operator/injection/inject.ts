@@ -1,5 +1,5 @@
 /** Puts an agent into a pod: a pure function from a pod and its Tunnel to a JSON Patch. */
-import type { ReadableTunnel } from "../agent_objects.ts";
+import type { ReadableTunnel } from "../agents/agent_objects.ts";
 import { objectName } from "../api/schema.ts";
 import {
   healthPortAnnotation,

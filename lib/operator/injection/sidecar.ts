@@ -5,8 +5,8 @@ import {
   relayParts,
   routesParts,
   uid,
-} from "../agent_objects.ts";
-import { targetsFolder } from "../route_resolution.ts";
+} from "../agents/agent_objects.ts";
+import { targetsFolder } from "../routes/route_resolution.ts";
 
 /** On a pod: the Tunnel of its namespace whose agent it gets. */
 export const injectLabel = "culvert.dev/inject";

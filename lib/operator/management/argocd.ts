@@ -2,10 +2,10 @@
 import { argocdConfig, argocdSecretName } from "../../domain/argocd_secret.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
-import { stamped } from "../agent_objects.ts";
+import { stamped } from "../agents/agent_objects.ts";
 import type { ArgocdSpec } from "../api/cluster.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
-import type { Digest } from "../route_table.ts";
+import type { Digest } from "../routes/route_table.ts";
 import type { ArgocdCredentials } from "./relay_credentials.ts";
 import { secretData } from "../secret_text.ts";
 

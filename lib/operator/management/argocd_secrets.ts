@@ -2,7 +2,7 @@
 import { isNotFound } from "../../kube/errors.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
-import { includes } from "../agent_objects.ts";
+import { includes } from "../agents/agent_objects.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import {
   applicationsOf,

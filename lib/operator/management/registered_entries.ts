@@ -1,6 +1,6 @@
 /** The entry of a cluster that has registered by itself: accepted by its Cluster, removed with it. */
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
-import { RelayRefusal, RelayUnreachable } from "../relay_api.ts";
+import { RelayRefusal, RelayUnreachable } from "../relay/relay_api.ts";
 import { type ReadCluster, readCluster } from "./cluster_table.ts";
 import {
   inNamespace,

@@ -1,8 +1,8 @@
 /** Secrets that the relay has mounted: made here, and never somebody else's. */
 import type { KubeObject } from "../../kube/objects.ts";
 import { pods, secrets } from "../../kube/resources.ts";
-import { stamped } from "../agent_objects.ts";
-import { annotatePods } from "../annotate_pods.ts";
+import { stamped } from "../agents/agent_objects.ts";
+import { annotatePods } from "../agents/annotate_pods.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import { secretData, secretText } from "../secret_text.ts";
 import { clustersSecretNames, type Files } from "./cluster_shards.ts";

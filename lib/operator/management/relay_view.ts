@@ -10,8 +10,8 @@ import {
   type RelayFetch,
   RelayRefusal,
   RelayUnreachable,
-} from "../relay_api.ts";
-import { type RelayChange, RelayWatches } from "../relay_watches.ts";
+} from "../relay/relay_api.ts";
+import { type RelayChange, RelayWatches } from "../relay/relay_watches.ts";
 
 /** A cluster at the relay. */
 export interface RelayCluster {

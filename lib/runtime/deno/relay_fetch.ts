@@ -1,7 +1,7 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
-import type { RelayFetch, RelayTls } from "../../operator/relay_api.ts";
+import type { RelayFetch, RelayTls } from "../../operator/relay/relay_api.ts";
 import { textOf } from "../../operator/response_text.ts";
-import type { ServedTable } from "../../operator/route_delivery.ts";
+import type { ServedTable } from "../../operator/agents/route_delivery.ts";
 
 /** CAs, client certificates and proxies that are in use at once; a client of each is kept. */
 const maxClients = 64;

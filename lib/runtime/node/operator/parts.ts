@@ -12,7 +12,7 @@ import { Rfc2136 } from "../../../operator/dns/rfc2136.ts";
 import type { Management } from "../../../operator/management/management.ts";
 import { OperatorMetrics } from "../../../operator/metrics.ts";
 import { Operator } from "../../../operator/operator.ts";
-import { RelayApi } from "../../../operator/relay_api.ts";
+import { RelayApi } from "../../../operator/relay/relay_api.ts";
 import { dnsExchange } from "../../deno/dns_exchange.ts";
 import { kubeFetch } from "../../deno/kube_fetch.ts";
 import { probeTargets, relayFetch } from "../../deno/relay_fetch.ts";

@@ -1,0 +1,81 @@
+/** Writes to the status of AccessPolicies whether their routes exist. */
+import type { Condition, KubeObject } from "../../kube/objects.ts";
+import type { AccessPolicySpec, AccessPolicyStatus } from "../api/access_policy.ts";
+import { accessPolicies } from "../api/crds.ts";
+import { conditionsOf, no, type Verdict, yes } from "../conditions.ts";
+import { conditionsWithReady, type Context, writeStatus } from "../context.ts";
+import { policyFault, targetsOf } from "./route_access.ts";
+
+type TargetRef = AccessPolicySpec["targetRefs"][number];
+
+/** The verdicts on an AccessPolicy. */
+export interface PolicyVerdicts {
+  readonly accepted: Verdict;
+  /** Of each of its targets. */
+  readonly targets: readonly { readonly ref: TargetRef; readonly accepted: Verdict }[];
+}
+
+/** Reconciles the status of AccessPolicies; what they say is compiled with the routes. */
+export class AccessPolicies {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Whether a policy can be enforced, and what it names is there. */
+  verdicts({ metadata, spec }: KubeObject): PolicyVerdicts {
+    const fault = policyFault(spec);
+    const invalid = fault === undefined ? undefined : no("Invalid", fault);
+    const targets = targetsOf(spec).map((ref) => ({
+      ref,
+      accepted: invalid ?? this.#verdictOf(metadata.namespace ?? "", ref),
+    }));
+    const faults = targets.map(({ accepted }) => accepted)
+      .filter(({ status }) => status !== "True");
+    const message = faults.map(({ message }) => message).join("; ");
+    const all = faults[0] ? no(faults[0].reason, message) : yes("Accepted");
+    return { accepted: invalid ?? all, targets };
+  }
+
+  #verdictOf(namespace: string, { name, route }: TargetRef): Verdict {
+    const binding = this.#context.routes().bindings.get(`${namespace}/${name}`);
+    if (!binding) {
+      const message = `There is no TunnelBinding ${name} in namespace ${namespace}`;
+      return no("TargetNotFound", message);
+    }
+    const { spec, tunnel } = binding;
+    if (route !== undefined && !spec?.routes.some((it) => it.name === route)) {
+      return no("TargetNotFound", `TunnelBinding ${name} has no route ${route}`);
+    }
+    if (!tunnel?.spec || tunnel.spec.relay.registration.api) return yes("Accepted");
+    const message = `TunnelBinding ${name}: its tunnel has no registration.api, so that the ` +
+      "relay's own configuration says who may use it";
+    return no("NotEnforced", message);
+  }
+
+  /** Writes the status of one. */
+  async reconcile(key: string): Promise<undefined> {
+    const policy = this.#context.world.get("policies", key);
+    if (!policy || policy.metadata.deletionTimestamp !== undefined) return;
+    const { generation } = policy.metadata;
+    const { ancestors = [] } = (policy["status"] ?? {}) as AccessPolicyStatus;
+    const { accepted, targets } = this.verdicts(policy);
+    await writeStatus(this.#context, accessPolicies, "policies", policy, {
+      ...generation !== undefined && { observedGeneration: generation },
+      ancestors: targets.map(({ ref, accepted }) => {
+        const known = ancestors.find(({ ancestorRef }) => isSameTarget(ancestorRef, ref));
+        const conditions = known?.conditions as Condition[] | undefined;
+        return {
+          ancestorRef: ref,
+          conditions: conditionsOf({ Accepted: accepted }, conditions, generation),
+        };
+      }),
+      conditions: conditionsWithReady({ Accepted: accepted }, policy),
+    });
+  }
+}
+
+function isSameTarget(one: TargetRef, other: TargetRef): boolean {
+  return one.kind === other.kind && one.name === other.name && one.route === other.route;
+}

@@ -1,0 +1,64 @@
+/** Policies at the relay that AccessPolicies become. */
+import { no, type Verdict } from "../conditions.ts";
+import type { Context } from "../context.ts";
+import { type RelayAccess, RelayRefusal } from "../relay/relay_api.ts";
+import type { AccessRules } from "./route_access.ts";
+
+/** A policy as the relay is to have it. */
+export interface RelayPolicy {
+  readonly name: string;
+  readonly entry: Readonly<Record<string, unknown>>;
+}
+
+const maxNameCharacters = 63;
+const digestCharacters = 16;
+/** Never a name in any token's scope: what the relay answers says which names are. */
+const probeName = "scope-of-this-token";
+
+/** Names policies, which begin with the name of the token that adds them. */
+export class RelayPolicies {
+  readonly #context: Pick<Context, "relays" | "digest">;
+  /** By endpoint and token: what the names of its policies begin with. */
+  readonly #prefixes = new Map<string, string>();
+
+  constructor(context: Pick<Context, "relays" | "digest">) {
+    this.#context = context;
+  }
+
+  /** The policy of a route. @throws as requests to the relay do */
+  async of(
+    access: RelayAccess,
+    routeId: string,
+    rules: readonly AccessRules[],
+    owner: string,
+  ): Promise<RelayPolicy | { readonly fault: Verdict }> {
+    const prefix = await this.#prefixOf(access);
+    const name = `${prefix}${this.#context.digest(routeId).slice(0, digestCharacters)}`;
+    if (name.length > maxNameCharacters || !/^[a-z0-9][a-z0-9-]*$/.test(name)) {
+      const message =
+        "AccessPolicies need an admin token whose name is at most 46 of a-z, 0-9 and -";
+      return { fault: no("PolicyNameImpossible", message) };
+    }
+    const [first, ...others] = rules;
+    const entry = others.length === 0 ? first! : { all: rules.map(({ any }) => ({ any })) };
+    return { name, entry: { ...entry, owner } };
+  }
+
+  /** Only the relay knows the token's name; it tells by refusing another one. */
+  async #prefixOf(access: RelayAccess): Promise<string> {
+    const key = this.#context.digest(JSON.stringify(access));
+    const known = this.#prefixes.get(key);
+    if (known !== undefined) return known;
+    try {
+      const probe = { any: [{ address: "192.0.2.1" }] };
+      await this.#context.relays.put(access, "policies", probeName, probe);
+      throw new RelayRefusal(409, "unexpected", "the relay took a policy outside every scope");
+    } catch (error) {
+      const [pattern] = error instanceof RelayRefusal && error.status === 403 ? error.allowed : [];
+      if (pattern === undefined) throw error;
+      const prefix = pattern.replace(/\*$/, "");
+      this.#prefixes.set(key, prefix);
+      return prefix;
+    }
+  }
+}

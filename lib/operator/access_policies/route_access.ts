@@ -1,0 +1,125 @@
+/** AccessPolicies as they apply to routes. */
+import type { z } from "zod";
+import { policySchema } from "../../config/entries/policies.ts";
+import type { KubeObject } from "../../kube/objects.ts";
+import { type AccessPolicySpec, accessPolicySpec, targetRef } from "../api/access_policy.ts";
+import { no, type Verdict } from "../conditions.ts";
+
+/** Rules of one AccessPolicy: a caller must meet one of them. */
+export interface AccessRules {
+  readonly any: NonNullable<AccessPolicySpec["any"]>;
+}
+
+/** What AccessPolicies say of a route. */
+export interface RouteAccess {
+  /** A caller must meet one rule of each; none leaves the route its own policy. */
+  readonly rules: readonly AccessRules[];
+  /** The lowest of all policies; undefined where none has any. */
+  readonly requestsPerSecond?: number;
+  /** One of them can't be enforced, so the route must not be published. */
+  readonly fault?: Verdict;
+}
+
+/** What one AccessPolicy says of a binding: of one route, or of all. */
+interface PolicyOfBinding {
+  readonly policy: string;
+  readonly route: string | undefined;
+  readonly spec: AccessPolicySpec | undefined;
+  readonly fault: string | undefined;
+}
+
+/** A reference whose binding can be told, whatever else it has. */
+const bindingRef = targetRef.pick({ kind: true, name: true });
+
+/** In place of a binding's name: a policy that may be about each binding of its namespace. */
+const everyBinding = "*";
+
+/** AccessPolicies by the binding that they are about. */
+export type AccessByBinding = ReadonlyMap<string, readonly PolicyOfBinding[]>;
+
+/** Reads AccessPolicies, in the order in which their rules are to stand. */
+export function accessOf(policies: readonly KubeObject[]): AccessByBinding {
+  const access = new Map<string, PolicyOfBinding[]>();
+  for (const { metadata, spec } of policies) {
+    if (metadata.deletionTimestamp !== undefined) continue;
+    const read = readPolicy(spec);
+    for (const { name = everyBinding, route } of scopesOf(spec)) {
+      const key = bindingKey(metadata, name);
+      const list = access.get(key) ?? [];
+      const entry = { policy: metadata.name, route, ...read };
+      if (list.push(entry) === 1) access.set(key, list);
+    }
+  }
+  return access;
+}
+
+/** Those of an AccessPolicy's `targetRefs` that can be read. */
+export function targetsOf(spec: unknown): AccessPolicySpec["targetRefs"] {
+  return refsOf(spec).flatMap((ref) => targetRef.safeParse(ref).data ?? []);
+}
+
+/**
+ * What an AccessPolicy may be about. A reference of a newer CRD counts for each route that it could
+ * mean: none of them must be open because this version can't read it.
+ */
+function scopesOf(spec: unknown): readonly Partial<z.output<typeof targetRef>>[] {
+  return refsOf(spec).map((ref) =>
+    targetRef.safeParse(ref).data ?? bindingRef.safeParse(ref).data ?? {}
+  );
+}
+
+function refsOf(spec: unknown): readonly unknown[] {
+  const { targetRefs } = (spec ?? {}) as { targetRefs?: unknown };
+  return Array.isArray(targetRefs) && targetRefs.length > 0 ? targetRefs : [undefined];
+}
+
+function bindingKey({ namespace }: KubeObject["metadata"], name: string): string {
+  return `${namespace}/${name}`;
+}
+
+/** Why an AccessPolicy can't be enforced; undefined if it can. */
+export function policyFault(spec: unknown): string | undefined {
+  return readPolicy(spec).fault;
+}
+
+function readPolicy(spec: unknown): Pick<PolicyOfBinding, "spec" | "fault"> {
+  const { data } = accessPolicySpec.safeParse(spec);
+  return {
+    spec: data,
+    fault: data ? rulesFault(data) : "The spec can't be read; upgrade the operator, or the CRDs",
+  };
+}
+
+/** What is wrong with the first rule that the relay would refuse. */
+function rulesFault({ any }: AccessPolicySpec): string | undefined {
+  if (!any) return undefined;
+  const [issue] = policySchema.safeParse({ name: "access", any }).error?.issues ?? [];
+  if (!issue) return undefined;
+  // [any, 1, address]
+  const [, index, key] = issue.path;
+  const place = key === undefined
+    ? `rule ${Number(index) + 1}`
+    : `rule ${Number(index) + 1}, ${String(key)}`;
+  return `any: ${place} ${issue.message}`;
+}
+
+/** What AccessPolicies say of a route; undefined where none is about it. */
+export function accessFor(
+  access: AccessByBinding,
+  { metadata }: KubeObject,
+  routeName: string,
+): RouteAccess | undefined {
+  const policies = [metadata.name, everyBinding]
+    .flatMap((name) => access.get(bindingKey(metadata, name)) ?? [])
+    .filter(({ route }) => route === undefined || route === routeName);
+  if (policies.length === 0) return undefined;
+  const faulty = policies.find(({ fault }) => fault !== undefined);
+  const rates = policies.flatMap(({ spec }) => spec?.requestsPerSecond ?? []);
+  return {
+    rules: policies.flatMap(({ spec }) => spec?.any ? [{ any: spec.any }] : []),
+    ...rates.length > 0 && { requestsPerSecond: Math.min(...rates) },
+    ...faulty && {
+      fault: no("AccessPolicyInvalid", `AccessPolicy ${faulty.policy}: ${faulty.fault}`),
+    },
+  };
+}

@@ -1,0 +1,47 @@
+/** Keeps the Secret with the credentials that a tunnel's agents add to requests. */
+import type { KubeObject } from "../../kube/objects.ts";
+import { secrets } from "../../kube/resources.ts";
+import { credentialsAnnotation, credentialsSecret, type ReadableTunnel } from "./agent_objects.ts";
+import { annotatePods } from "./annotate_pods.ts";
+import type { Context } from "../context.ts";
+import { ensureOwned, isOwnedBy } from "./owned_objects.ts";
+import type { TunnelTable } from "../routes/route_table.ts";
+
+/** The credentials of all tunnels. */
+export class AgentCredentials {
+  readonly #context: Context;
+  /** By tunnel: the version of its Secret, and whether agents' pods are to be told of it. */
+  readonly #versions = new Map<string, { readonly version: string; readonly isNews: boolean }>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  forget(tunnelKey: string): void {
+    this.#versions.delete(tunnelKey);
+  }
+
+  /** Makes the Secret what the table says. A tunnel that never had a credential gets none. */
+  async ensure(tunnel: ReadableTunnel, table: TunnelTable): Promise<void> {
+    const wanted = credentialsSecret(tunnel, table);
+    const { namespace, name } = wanted.metadata;
+    if (table.credentials.size === 0) {
+      const there = await this.#context.client.find(secrets, { namespace, name });
+      const isOurs = there && isOwnedBy(there, tunnel);
+      if (!isOurs || there["data"] === undefined) return;
+    }
+    const { metadata } = await ensureOwned(this.#context, secrets, undefined, tunnel, wanted);
+    const { resourceVersion: version = "" } = metadata;
+    const last = this.#versions.get(tunnel.key);
+    if (last?.version === version) return;
+    // A digest of the Secret would tell of its content to those who may read pods.
+    this.#versions.set(tunnel.key, { version, isNews: last !== undefined });
+  }
+
+  /** Has kubelet renew the mounts of a Secret that has changed since the first look. */
+  async hurry({ key }: ReadableTunnel, pods: readonly KubeObject[]): Promise<void> {
+    const last = this.#versions.get(key);
+    if (!last?.isNews) return;
+    await annotatePods(this.#context.client, pods, credentialsAnnotation, last.version);
+  }
+}

@@ -1,0 +1,68 @@
+/** Objects that belong to a tunnel: made as wanted, unless somebody else's have their names. */
+import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import type { Resource } from "../../kube/resources.ts";
+import { includes, namesOf, stamped } from "./agent_objects.ts";
+import type { Context } from "../context.ts";
+import type { Tunnel } from "../tunnel.ts";
+import type { Followed } from "../world.ts";
+
+/** What objects are made with. */
+export type OwnerContext = Pick<Context, "client" | "world" | "digest">;
+
+/** Somebody else's object has the name that one of ours would have. */
+export class NotOurs extends Error {
+  override readonly name = "NotOurs";
+}
+
+/** Whether the tunnel owns an object. */
+export function isOwnedBy({ metadata }: KubeObject, { object }: Tunnel): boolean {
+  const { uid } = object.metadata;
+  return metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
+}
+
+export function notOurs({ kind }: Resource, name: string): NotOurs {
+  return new NotOurs(`${kind} ${name} is there already and belongs to somebody else`);
+}
+
+/**
+ * Applies an object with the name of the tunnel's agents, or deletes it where none is wanted.
+ *
+ * @throws {NotOurs}
+ */
+export async function ensureOptional(
+  context: OwnerContext,
+  resource: Resource,
+  kind: Followed,
+  tunnel: Tunnel,
+  wanted: KubeObject | undefined,
+): Promise<void> {
+  if (wanted) {
+    await ensureOwned(context, resource, kind, tunnel, wanted);
+    return;
+  }
+  const at = { namespace: tunnel.home, name: namesOf(tunnel).agent };
+  const there = context.world.get(kind, keyOf(at));
+  if (!there || !isOwnedBy(there, tunnel)) return;
+  await context.client.delete(resource, at, there.metadata.uid!);
+}
+
+/** Applies an object unless it is there as wanted. @throws {NotOurs} */
+export async function ensureOwned(
+  context: OwnerContext,
+  resource: Resource,
+  kind: Followed | undefined,
+  tunnel: Tunnel,
+  wanted: KubeObject,
+): Promise<KubeObject> {
+  const object = stamped(wanted, context.digest);
+  const { namespace, name } = object.metadata;
+  const cached = kind && context.world.get(kind, keyOf(object.metadata));
+  const there = cached ?? await context.client.find(resource, { namespace, name });
+  if (there && !isOwnedBy(there, tunnel)) throw notOurs(resource, name);
+  // A Secret's text is not what it is read as; its digest stands for it.
+  const { stringData: _, ...visible } = object;
+  if (there && includes(there, visible)) return there;
+  const written = await context.client.apply(resource, object);
+  if (kind) context.world.learn(kind, written);
+  return written;
+}

@@ -1,0 +1,332 @@
+/** A relay's admin API, as far as the operator needs it. */
+
+import { within } from "../../kube/delay.ts";
+import { messageOf } from "../../message_of.ts";
+import { textOf } from "../response_text.ts";
+
+/** What a relay's listener is verified with, and what is shown to it. */
+export interface RelayTls {
+  /** CA of the listener's certificate; public CAs alone without. */
+  readonly caPem?: string | undefined;
+  /** A client certificate, for listeners that ask for one; PEM. */
+  readonly pair?: { readonly cert: string; readonly key: string } | undefined;
+  /** An HTTP proxy on the way; without it, the environment's. */
+  readonly proxy?: RelayProxy | undefined;
+}
+
+/** An HTTP proxy. */
+export interface RelayProxy {
+  /** Without credentials. */
+  readonly url: string;
+  /** Secrets. */
+  readonly basicAuth?: { readonly username: string; readonly password: string };
+}
+
+/** Sends one request. */
+export type RelayFetch = (
+  url: string,
+  init: {
+    readonly method: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body?: string;
+    readonly signal: AbortSignal;
+  },
+  tls: RelayTls,
+) => Promise<Response>;
+
+/** How one tunnel reaches its relay's API. */
+export interface RelayAccess extends RelayTls {
+  /** Without a slash at the end. */
+  readonly endpoint: string;
+  readonly token: string;
+}
+
+/** One connection of an agent to a relay. */
+export interface AgentSession {
+  /** Unique among all relays. */
+  readonly id: string;
+  /** Names the agent's process, which may have several sessions. */
+  readonly instance?: string;
+  /** The token by which it is connected. */
+  readonly tokenName: string;
+}
+
+/** The relay refused; asking again the same will be refused again. */
+export class RelayRefusal extends Error {
+  override readonly name = "RelayRefusal";
+  readonly status: number;
+  readonly code: string;
+  /** What would be in the token's scope, if the relay says so. */
+  readonly allowed: readonly string[];
+
+  constructor(status: number, code: string, message: string, allowed: readonly string[] = []) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.allowed = allowed;
+  }
+}
+
+/** The relay could not be asked, or could not answer now. */
+export class RelayUnreachable extends Error {
+  override readonly name = "RelayUnreachable";
+  /** When the next try is worth it. */
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** What is registered under a name. */
+export type RelayCollection = "clusters" | "services" | "policies";
+
+/** What a PUT came to: in force, or waiting until somebody at the relay accepts it. */
+export type PutOutcome = "accepted" | "pending";
+
+/** Agents' sessions. */
+export interface AgentList {
+  readonly items: readonly Readonly<Record<string, unknown>>[];
+  /** Relays that share their agents; undefined if the relay does not tell. */
+  readonly relays: number | undefined;
+}
+
+/** What the API calls run with. */
+export interface RelayApiOptions {
+  readonly fetch: RelayFetch;
+  /** Called before each request that changes something; throws if this process must not. */
+  readonly mayWrite?: () => void;
+  readonly answered?: (method: string, code: string) => void;
+  readonly timeoutMs?: number;
+  readonly firstBackoffMs?: number;
+  readonly maxBackoffMs?: number;
+  readonly random?: () => number;
+}
+
+const defaultTimeoutMs = 10_000;
+const defaultFirstBackoffMs = 1_000;
+/** A relay that returns is asked again within a minute. */
+const defaultMaxBackoffMs = 45_000;
+const maxAnswerBytes = 1024 * 1024;
+/** Of lists: 10,000 clusters with three agents each have about half. */
+const maxListBytes = 32 * 1024 * 1024;
+/** A way that nothing names any more needs no memory. */
+const maxWays = 1_024;
+
+interface Trouble {
+  failures: number;
+  untilMs: number;
+}
+
+/** Calls to the APIs of all relays. One that does not answer is left alone for a while. */
+export class RelayApi {
+  readonly #options: RelayApiOptions;
+  /** By {@link wayOf}. */
+  readonly #troubles = new Map<string, Trouble>();
+
+  constructor(options: RelayApiOptions) {
+    this.#options = options;
+  }
+
+  /** Puts an entry, new or changed. @throws {RelayRefusal | RelayUnreachable} */
+  async put(
+    access: RelayAccess,
+    collection: RelayCollection,
+    name: string,
+    entry: unknown,
+  ): Promise<PutOutcome> {
+    const { status } = await this.#call(access, "PUT", pathOf(collection, name), entry);
+    return status === 202 ? "pending" : "accepted";
+  }
+
+  /** Reads an entry; undefined if there is none. @throws as {@link put} does */
+  async find(
+    access: RelayAccess,
+    collection: RelayCollection,
+    name: string,
+  ): Promise<Readonly<Record<string, unknown>> | undefined> {
+    try {
+      const { body } = await this.#call(access, "GET", pathOf(collection, name));
+      return body;
+    } catch (error) {
+      if (error instanceof RelayRefusal && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** How many requests and connections of a service are under way, at all relays. @throws as {@link put} does */
+  async openRequests(access: RelayAccess, cluster: string, service: string): Promise<number> {
+    const { items } = await this.#list(access, `${pathOf("clusters", cluster)}/streams`);
+    return items.filter((item) => item["service"] === service).length;
+  }
+
+  /** The sessions of a cluster's agents, at all relays. @throws as {@link put} does */
+  async sessions(access: RelayAccess, id: string): Promise<readonly AgentSession[]> {
+    const path = `${pathOf("clusters", id)}/sessions`;
+    const { items } = await this.#list(access, path);
+    return items.map(({ id, instance, tokenName }) => ({
+      id: String(id),
+      tokenName: String(tokenName),
+      ...typeof instance === "string" && { instance },
+    }));
+  }
+
+  /** Reads a list: all that the token sees. @throws as {@link put} does */
+  async list(
+    access: RelayAccess,
+    collection: RelayCollection,
+  ): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    return (await this.#list(access, `/admin/v1/${collection}`)).items;
+  }
+
+  /** Reads all agents' sessions, and how many relays have them. @throws as {@link put} does */
+  async agents(access: RelayAccess): Promise<AgentList> {
+    const { items, body: { relays } } = await this.#list(access, "/admin/v1/agents");
+    return { items, relays: typeof relays === "number" ? relays : undefined };
+  }
+
+  async #list(access: RelayAccess, path: string): Promise<{
+    items: readonly Readonly<Record<string, unknown>>[];
+    body: Readonly<Record<string, unknown>>;
+  }> {
+    const { body } = await this.#call(access, "GET", path, undefined, maxListBytes);
+    const { items } = body;
+    if (!Array.isArray(items)) throw this.#failed(access, "the answer is not a list");
+    return { items: items as Record<string, unknown>[], body };
+  }
+
+  /**
+   * Deletes an entry if it has this owner; another's stays, and that there is none is no error.
+   *
+   * @throws as {@link put} does
+   */
+  async delete(
+    access: RelayAccess,
+    collection: RelayCollection,
+    name: string,
+    owner: string | undefined,
+  ): Promise<void> {
+    const entry = await this.find(access, collection, name);
+    if (!entry || entry["owner"] !== owner) return;
+    try {
+      await this.#call(access, "DELETE", pathOf(collection, name));
+    } catch (error) {
+      if (!(error instanceof RelayRefusal) || error.status !== 404) throw error;
+    }
+  }
+
+  async #call(
+    access: RelayAccess,
+    method: string,
+    path: string,
+    value?: unknown,
+    maxBytes = maxAnswerBytes,
+  ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
+    const { endpoint, token, ...tls } = access;
+    this.#refuseWhileInTrouble(access);
+    if (method !== "GET") this.#options.mayWrite?.();
+    const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
+    let status: number;
+    let body: Readonly<Record<string, unknown>>;
+    try {
+      [status, body] = await within(timeoutMs, async (signal) => {
+        const response = await this.#options.fetch(endpoint + path, {
+          method,
+          headers: {
+            accept: "application/json",
+            authorization: `Bearer ${token}`,
+            ...value !== undefined && { "content-type": "application/json" },
+          },
+          ...value !== undefined && { body: JSON.stringify(value) },
+          signal,
+        }, tls);
+        return [response.status, await bodyOf(response, maxBytes)] as const;
+      });
+    } catch (error) {
+      answered(method, "error");
+      throw this.#failed(access, reasonOf(error));
+    }
+    answered(method, String(status));
+    if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
+      throw this.#failed(access, `the relay answered with status ${status}`);
+    }
+    this.#troubles.delete(wayOf(access));
+    if (status < 300) return { status, body };
+    throw new RelayRefusal(status, codeOf(body), refusalText(body, status), allowedIn(body));
+  }
+
+  #refuseWhileInTrouble(access: RelayAccess): void {
+    const trouble = this.#troubles.get(wayOf(access));
+    const waitMs = (trouble?.untilMs ?? 0) - performance.now();
+    if (waitMs > 0) throw new RelayUnreachable("the relay has not answered lately", waitMs);
+  }
+
+  #failed(access: RelayAccess, reason: string): RelayUnreachable {
+    const {
+      firstBackoffMs = defaultFirstBackoffMs,
+      maxBackoffMs = defaultMaxBackoffMs,
+      random = Math.random,
+    } = this.#options;
+    const way = wayOf(access);
+    const known = this.#troubles.get(way);
+    if (!known && this.#troubles.size >= maxWays) this.#troubles.clear();
+    const nowMs = performance.now();
+    // Requests that were under way together failed together.
+    const isNew = !known || nowMs >= known.untilMs;
+    const failures = (known?.failures ?? 0) + Number(isNew);
+    const bound = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures - 1, 20));
+    const waitMs = bound / 2 + random() * bound / 2;
+    if (isNew) this.#troubles.set(way, { failures, untilMs: nowMs + waitMs });
+    return new RelayUnreachable(reason, waitMs);
+  }
+}
+
+/** How a relay is reached. Whoever names a proxy or CA that does not work is in trouble alone. */
+export function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
+  return JSON.stringify([endpoint, caPem, pair, proxy]);
+}
+
+function pathOf(collection: RelayCollection, name: string): string {
+  return `/admin/v1/${collection}/${encodeURIComponent(name)}`;
+}
+
+async function bodyOf(
+  response: Response,
+  maxBytes: number,
+): Promise<Readonly<Record<string, unknown>>> {
+  const text = await textOf(response, maxBytes);
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+  } catch {
+    // Not from a relay, or no body at all: the status has to do.
+  }
+  return {};
+}
+
+function codeOf(body: Readonly<Record<string, unknown>>): string {
+  const { code } = (body["error"] ?? {}) as { code?: unknown };
+  return typeof code === "string" ? code : "";
+}
+
+function allowedIn(body: Readonly<Record<string, unknown>>): readonly string[] {
+  const { allowed } = (body["error"] ?? {}) as { allowed?: unknown };
+  return Array.isArray(allowed) ? allowed.map(String) : [];
+}
+
+const maxMessageCharacters = 512;
+
+function refusalText(body: Readonly<Record<string, unknown>>, status: number): string {
+  const { message } = (body["error"] ?? {}) as { message?: unknown };
+  return typeof message === "string" && message !== ""
+    ? message.slice(0, maxMessageCharacters)
+    : `the relay answered with status ${status}`;
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof DOMException && error.name === "TimeoutError") {
+    return "the relay did not answer in time";
+  }
+  return `the relay can't be reached: ${messageOf(error)}`;
+}

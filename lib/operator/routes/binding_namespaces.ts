@@ -1,0 +1,100 @@
+/**
+ * Namespaces of bindings. The watch of namespaces may be behind that of bindings: a namespace that the
+ * caches lack is read by name, as nothing may be permitted, or taken away, before it is known.
+ */
+import type { KubeObject } from "../../kube/objects.ts";
+import { namespaces } from "../../kube/resources.ts";
+import { messageOf } from "../../message_of.ts";
+import type { Context } from "../context.ts";
+
+/** What routes depend on. */
+export type NamespaceFacts = Pick<KubeObject["metadata"], "labels" | "annotations">;
+
+/** What namespaces are looked up with. */
+export interface BindingNamespacesOptions {
+  readonly context: Pick<Context, "client" | "world" | "settings" | "log">;
+  /** Called when another look may tell more. */
+  readonly changed: () => void;
+}
+
+/** Looks them up; a look never waits. */
+export class BindingNamespaces {
+  readonly #options: BindingNamespacesOptions;
+  readonly #reading = new Set<string>();
+  /** The API server does not have them. */
+  #absent = new Set<string>();
+  /** What this round of looks has asked for and the caches lack. */
+  #asked = new Set<string>();
+  #isLooking = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: BindingNamespacesOptions) {
+    this.#options = options;
+  }
+
+  /** Begins a round of looks. */
+  begin(): void {
+    this.#isLooking = true;
+    this.#asked = new Set();
+  }
+
+  /**
+   * A namespace; `absent` where the cluster does not have it. Undefined where namespaces are not
+   * followed, and until it has been read.
+   */
+  get(name: string): NamespaceFacts | "absent" | undefined {
+    const { world } = this.#options.context;
+    const known = world.get("namespaces", name)?.metadata;
+    if (known || !world.isWide) return known;
+    this.#asked.add(name);
+    if (this.#absent.has(name)) return "absent";
+    void this.#read(name);
+    return undefined;
+  }
+
+  /** Whether all that this round has asked for is known. */
+  get isComplete(): boolean {
+    return this.#asked.isSubsetOf(this.#absent);
+  }
+
+  /** Forgets what this round has not asked for. */
+  keepUsed(): void {
+    this.#absent = this.#asked;
+  }
+
+  /** Reads nothing any more until the next round. */
+  stop(): void {
+    this.#isLooking = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async #read(name: string): Promise<void> {
+    if (this.#reading.has(name)) return;
+    this.#reading.add(name);
+    const { context: { client, world }, changed } = this.#options;
+    try {
+      const found = await client.find(namespaces, { name });
+      if (found) world.learn("namespaces", found);
+      else this.#absent.add(name);
+      changed();
+    } catch (error) {
+      this.#readLater(name, error);
+    } finally {
+      this.#reading.delete(name);
+    }
+  }
+
+  #readLater(name: string, error: unknown): void {
+    const { context: { settings, log }, changed } = this.#options;
+    if (!this.#isLooking || this.#timer !== undefined) return;
+    log.warn("A binding's namespace can't be read; all routes stay as they are until then", {
+      namespace: name,
+      error: messageOf(error),
+    });
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      changed();
+    }, settings.checkMs);
+  }
+}

@@ -1,0 +1,285 @@
+/**
+ * The route table: what bindings ask for, compiled into the targets of each tunnel's agents and the
+ * services at its relay. Another source of routes would be compiled into the same table.
+ */
+import { namesBehindPaths, type PathTarget } from "../../domain/target.ts";
+import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { type BindingSpec, bindingSpec, type RouteSpec } from "../api/tunnel_binding.ts";
+import type { NamespaceFacts } from "./binding_namespaces.ts";
+import { no, type Verdict, yes } from "../conditions.ts";
+import { acceptRoute } from "./route_acceptance.ts";
+import {
+  type AccessByBinding,
+  accessFor,
+  accessOf,
+  type RouteAccess,
+} from "../access_policies/route_access.ts";
+import { HostnameGroups, type Publication, publicationOf, targetBehind } from "./route_groups.ts";
+import {
+  type Backend,
+  type BackendSources,
+  partsOf,
+  resolve,
+  type TargetCredential,
+  type TargetTexts,
+  type TargetTls,
+} from "./route_resolution.ts";
+import { type Digest, nameOf } from "./route_names.ts";
+import { boundTunnelKey, idOf, type Tunnel } from "../tunnel.ts";
+
+export type { Digest };
+
+/** What routes are compiled from. */
+export interface RouteSources extends BackendSources {
+  readonly tunnels: ReadonlyMap<string, Tunnel>;
+  readonly bindings: Iterable<KubeObject>;
+  readonly policies: Iterable<KubeObject>;
+  /** A namespace; `absent` where there is none, undefined where namespaces are not followed. */
+  namespace(name: string): NamespaceFacts | "absent" | undefined;
+  readonly idPrefix: string;
+}
+
+/** One target, as the agent's targets file has it. */
+export interface Target {
+  readonly name: string;
+  readonly address: string;
+  readonly kind?: "tcp";
+  readonly tls?: TargetTls;
+  readonly credential?: TargetCredential;
+}
+
+/** What became of one route. */
+export interface CompiledRoute {
+  readonly spec: RouteSpec;
+  /** Its name as a target and as a service at the relay, unless its publication has others. */
+  readonly id: string;
+  readonly accepted: Verdict;
+  readonly resolved: Verdict;
+  readonly target?: Target;
+  /** There for accepted routes. */
+  readonly publication?: Publication;
+  /** What AccessPolicies say of it; undefined where there is none. */
+  readonly access?: RouteAccess | undefined;
+}
+
+/** What became of one binding. */
+export interface CompiledBinding {
+  readonly key: string;
+  readonly object: KubeObject;
+  readonly spec: BindingSpec | undefined;
+  readonly tunnel: Tunnel | undefined;
+  readonly routes: readonly CompiledRoute[];
+}
+
+/** What one tunnel's agents serve. */
+export interface TunnelTable {
+  readonly targets: readonly (Target | PathTarget)[];
+  /** What the targets lead to. */
+  readonly backends: readonly Backend[];
+  /** Files beside the targets file, by name. */
+  readonly files: ReadonlyMap<string, string>;
+  /** Credentials of targets, by the names of their files; they are in no other object than a Secret. */
+  readonly credentials: ReadonlyMap<string, string>;
+}
+
+/** Nothing is served. */
+export const emptyTable: TunnelTable = {
+  targets: [],
+  backends: [],
+  files: new Map(),
+  credentials: new Map(),
+};
+
+/** Everything compiled. */
+export interface RouteTable {
+  readonly bindings: ReadonlyMap<string, CompiledBinding>;
+  readonly tunnels: ReadonlyMap<string, TunnelTable>;
+}
+
+/** Compiles all routes. Older bindings win over younger ones. */
+export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable {
+  const bindings = new Map<string, CompiledBinding>();
+  const tables = new Map<string, MutableTable>();
+  for (const key of sources.tunnels.keys()) {
+    tables.set(key, {
+      ...{ targets: new Map(), choices: new Map(), backends: new Map() },
+      ...{ files: new Map(), credentials: new Map() },
+    });
+  }
+  const groups = new HostnameGroups();
+  const access = accessOf(byAge(sources.policies));
+  for (const object of byAge(sources.bindings)) {
+    const compiled = compileBinding(object, { sources, digest, tables, groups, access });
+    bindings.set(compiled.key, compiled);
+  }
+  const published = publish(groups, tables, digest);
+  for (const [key, binding] of bindings) {
+    const routes = binding.routes.map((route) =>
+      route.accepted.status === "True" ? { ...route, ...published.get(route.id) } : route
+    );
+    bindings.set(key, { ...binding, routes });
+  }
+  const tunnels = [...tables].map(([key, table]): [string, TunnelTable] => [key, tableOf(table)]);
+  return { bindings, tunnels: new Map(tunnels) };
+}
+
+type Published = Pick<CompiledRoute, "publication" | "target">;
+
+/** Publishes accepted routes, by their ids, and adds the targets with paths to the tables. */
+function publish(
+  groups: HostnameGroups,
+  tables: ReadonlyMap<string, MutableTable>,
+  digest: Digest,
+): ReadonlyMap<string, Published> {
+  const published = new Map<string, Published>();
+  const accepted = new Set([...groups.all()].flatMap(({ members }) => members.map(({ id }) => id)));
+  for (const group of groups.all()) {
+    const { targets, choices } = tables.get(group.tunnel.key)!;
+    const context = {
+      hasTarget: (id: string) => targets.has(id),
+      isAccepted: (id: string) => accepted.has(id),
+      digest,
+    };
+    const publication = publicationOf(group, context);
+    const { choice, service } = publication;
+    if (choice) choices.set(service, choice);
+    for (const route of group.members) {
+      const name = choice ? targetBehind(route, service, context) : service;
+      const own = targets.get(route.id);
+      const target = own && { ...own, name };
+      if (target) targets.set(route.id, target);
+      published.set(route.id, { publication, ...target && { target } });
+    }
+  }
+  return published;
+}
+
+function tableOf({ targets, choices, backends, ...rest }: MutableTable): TunnelTable {
+  const all = [...targets.values(), ...choices.values()];
+  return {
+    targets: all.sort((one, other) => one.name < other.name ? -1 : 1),
+    backends: [...backends.keys()].sort().map((id) => backends.get(id)!),
+    ...rest,
+  };
+}
+
+interface MutableTable extends TargetTexts {
+  /** By the route's id. */
+  readonly targets: Map<string, Target>;
+  /** By the service's name. */
+  readonly choices: Map<string, PathTarget>;
+  /** By the route's id. */
+  readonly backends: Map<string, Backend>;
+}
+
+interface Context {
+  readonly sources: RouteSources;
+  readonly digest: Digest;
+  readonly tables: ReadonlyMap<string, MutableTable>;
+  readonly groups: HostnameGroups;
+  readonly access: AccessByBinding;
+}
+
+function byAge(bindings: Iterable<KubeObject>): KubeObject[] {
+  const rank = ({ metadata }: KubeObject) => `${metadata.creationTimestamp} ${keyOf(metadata)}`;
+  return [...bindings].sort((a, b) => rank(a) < rank(b) ? -1 : 1);
+}
+
+function compileBinding(object: KubeObject, context: Context): CompiledBinding {
+  const key = keyOf(object.metadata);
+  const spec = specOf(object);
+  if (!spec || object.metadata.deletionTimestamp !== undefined) {
+    return { key, object, spec, tunnel: undefined, routes: [] };
+  }
+  const tunnel = context.sources.tunnels.get(boundTunnelKey(object));
+  const admission = admit(object, spec, tunnel, context.sources);
+  const routes = spec.routes.map((route) =>
+    compileRoute(route, { ...context, object, tunnel, admission })
+  );
+  return { key, object, spec, tunnel, routes };
+}
+
+/** What has been read of objects that are still there. */
+const readSpecs = new WeakMap<object, { readonly spec: BindingSpec | undefined }>();
+
+/** A binding's spec, read once for each version of the object. */
+function specOf({ spec }: KubeObject): BindingSpec | undefined {
+  if (typeof spec !== "object" || spec === null) return undefined;
+  const known = readSpecs.get(spec);
+  if (known) return known.spec;
+  const { data } = bindingSpec.safeParse(spec);
+  readSpecs.set(spec, { spec: data });
+  return data;
+}
+
+/** Whether a binding may use its tunnel at all. */
+function admit(
+  { metadata: { namespace = "" } }: KubeObject,
+  { tunnelRef }: BindingSpec,
+  tunnel: Tunnel | undefined,
+  sources: RouteSources,
+): Verdict {
+  if (!tunnel) {
+    return no("TunnelNotFound", `There is no ${tunnelRef.kind} ${JSON.stringify(tunnelRef.name)}`);
+  }
+  if (!tunnel.spec) return no("TunnelInvalid", "The tunnel's spec can't be read");
+  if (tunnel.isDeleted) return no("TunnelDeleted", "The tunnel is being deleted");
+  const { namespaces, selector } = tunnel.spec.allowedBindings;
+  const refused = no(
+    "NotAllowedByTunnel",
+    `The tunnel takes no bindings of namespace ${namespace} (allowedBindings.namespaces: ${namespaces})`,
+  );
+  if (namespaces === "All") return yes("Accepted");
+  if (namespaces === "Same") return tunnel.home === namespace ? yes("Accepted") : refused;
+  const found = sources.namespace(namespace);
+  const { labels = {} } = found === "absent" ? {} : found ?? {};
+  const isSelected = Object.entries(selector?.matchLabels ?? {})
+    .every(([label, value]) => labels[label] === value);
+  return isSelected ? yes("Accepted") : refused;
+}
+
+interface RouteContext extends Context {
+  readonly object: KubeObject;
+  readonly tunnel: Tunnel | undefined;
+  readonly admission: Verdict;
+}
+
+function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
+  const { tunnel, object, digest, sources, tables } = context;
+  const { namespace = "", name } = object.metadata;
+  const tunnelId = tunnel ? idOf(tunnel, sources.idPrefix) : "";
+  const id = nameOf([tunnelId, namespace, name, spec.name], digest);
+  const asked = accessFor(context.access, object, spec.name);
+  const access = asked && { access: asked };
+  const table = tunnel && tables.get(tunnel.key);
+  const { groups, admission } = context;
+  const accepted = acceptRoute({ spec, id, object, ...access }, {
+    ...{ sources, groups, tunnel, admission },
+    targets: table?.targets,
+  });
+  const found = resolve(spec, { namespace, tunnel, table, sources });
+  const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");
+  if (accepted.status !== "True" || "fault" in found || !table) {
+    return { spec, id, accepted, resolved, ...access };
+  }
+  const target: Target = {
+    name: id,
+    address: found.address,
+    ...spec.protocol === "tcp" && { kind: "tcp" as const },
+    ...partsOf(spec, id, found, table, digest),
+  };
+  table.targets.set(id, target);
+  table.backends.set(id, found.backend);
+  return { spec, id, accepted, resolved, target, ...access };
+}
+
+/** Names of the targets that a relay may ask for. */
+export function askedNames({ targets }: Pick<TunnelTable, "targets">): string[] {
+  const behind = namesBehindPaths(targets.filter((target) => "paths" in target));
+  return targets.map(({ name }) => name).filter((name) => !behind.has(name));
+}
+
+/** The text of the targets file. */
+export function targetsText({ targets }: Pick<TunnelTable, "targets">): string {
+  return `${JSON.stringify({ targets }, undefined, 1)}\n`;
+}
