@@ -20,7 +20,7 @@ const pages = [
   "runtimes.md",
   "tcp.md",
   "command-line.md",
-  "operator.md",
+  "operator-monitoring.md",
 ];
 
 const argocdHealth = "deploy/helm/culvert-operator/files/argocd-cm.yaml";

@@ -1,4 +1,4 @@
-/** What a real Argo CD makes of a Tunnel's conditions, with the settings that docs/operator.md gives it. */
+/** What a real Argo CD makes of a Tunnel's conditions, with the settings that docs/operator-monitoring.md gives it. */
 import { equal, ok } from "node:assert/strict";
 import { parse } from "yaml";
 import { clusterTest, fromEnvironment } from "../e2e/environment.ts";
@@ -14,14 +14,14 @@ import { repositoryRoot } from "./tools.ts";
 const adminToken = "admin-token-of-operators-0123456789";
 const patience = { timeoutMs: 240_000 };
 
-/** The settings of Argo CD in docs/operator.md, and the command that adds them. */
+/** The settings of Argo CD in docs/operator-monitoring.md, and the command that adds them. */
 async function documented(): Promise<
   { settings: { readonly data: Record<string, string> }; command: readonly string[] }
 > {
-  const page = await Deno.readTextFile(`${repositoryRoot}docs/operator.md`);
+  const page = await Deno.readTextFile(`${repositoryRoot}docs/operator-monitoring.md`);
   const [, yaml] = /<!-- generated:argocd-health -->\n\n```yaml\n([\s\S]*?)```/.exec(page) ?? [];
   const [, command] = /```sh\nkubectl (-n argocd patch configmap [\s\S]*?)```/.exec(page) ?? [];
-  ok(yaml !== undefined && command !== undefined, "docs/operator.md has both");
+  ok(yaml !== undefined && command !== undefined, "docs/operator-monitoring.md has both");
   return { settings: parse(yaml), command: command.replaceAll("\\\n", " ").trim().split(/\s+/) };
 }
 

@@ -128,7 +128,7 @@ export const operatorTable = {
     kind: listOf(clusterRole),
     description:
       "ClusterRoles that `kubernetesApi.clusterRole` of Tunnels may name; whoever may create Tunnels in a namespace can have them there, and whoever may create ClusterTunnels, in the whole cluster",
-    see: "operator.md#rights",
+    see: "operator-security.md#permissions",
     chart: {
       name: "agentClusterRoles",
       note: "The chart then lets the operator bind these, and no others.",
@@ -248,7 +248,7 @@ export const operatorTable = {
     default: "off",
     description:
       "How pods with the label `culvert.dev/inject` get an agent: from this program's `webhook`, or by a MutatingAdmissionPolicy (`policy`) that the chart installs",
-    see: "operator.md#sidecars",
+    see: "operator-injection.md",
   },
   webhookAddr: {
     name: "webhook-addr",
