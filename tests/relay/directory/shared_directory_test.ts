@@ -1,9 +1,7 @@
 import { deepEqual, ok } from "node:assert/strict";
 import { type Claim, DirectoryError } from "../../../lib/relay/directory/directory.ts";
-import {
-  type DirectoryTiming,
-  SharedDirectory,
-} from "../../../lib/relay/directory/shared_directory.ts";
+import type { DirectoryTiming } from "../../../lib/relay/directory/directory_timing.ts";
+import { SharedDirectory } from "../../../lib/relay/directory/shared_directory.ts";
 import type { Store } from "../../../lib/relay/directory/store.ts";
 import { eventually } from "../../support/deadline.ts";
 

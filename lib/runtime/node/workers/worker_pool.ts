@@ -13,7 +13,7 @@ import type {
 } from "../../../workers/messages.ts";
 import { wholeReadiness } from "../../../workers/whole_readiness.ts";
 import type { Readiness } from "../../../relay/readiness.ts";
-import { relayKey } from "../../../relay/directory/shared_directory.ts";
+import { relayKey } from "../../../relay/directory/store_keys.ts";
 import type { StopSignal } from "../program.ts";
 import { PortClaims } from "./port_claims.ts";
 import { RestartDelay } from "./restart_delay.ts";
