@@ -1,4 +1,7 @@
 /** The text of whatever was thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  // Why `fetch` failed is in the cause alone.
+  const isBare = error.message === "fetch failed" && error.cause instanceof Error;
+  return isBare ? (error.cause as Error).message : error.message;
 }

@@ -1,5 +1,6 @@
 /** The admin API as the relay's commands use it. */
 import type { AdminTarget } from "../config/commands/admin_options.ts";
+import { messageOf } from "../message_of.ts";
 import type { CommandOutput, CommandTools } from "./command.ts";
 
 /** For an answer, in milliseconds. */
@@ -46,7 +47,7 @@ export class AdminClient {
       });
       text = await response.text();
     } catch (error) {
-      throw new AdminFailure(`Could not reach ${url}: ${reasonOf(error)}`);
+      throw new AdminFailure(`Could not reach ${url}: ${messageOf(error)}`);
     }
     const value = parse(text);
     if (response.ok && value !== undefined) return value;
@@ -89,10 +90,4 @@ function parse(text: string): Json {
   } catch {
     return undefined;
   }
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-  return error.message + cause;
 }

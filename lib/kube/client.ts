@@ -2,6 +2,7 @@
  * A client of the Kubernetes API: the verbs that this program needs, each bounded in time and size.
  * How bytes reach the API server is passed in.
  */
+import { messageOf } from "../message_of.ts";
 import { delay, within } from "./delay.ts";
 import { KubeError, KubeUnreachable } from "./errors.ts";
 import { jsonLines } from "./json_lines.ts";
@@ -393,15 +394,9 @@ async function errorOf(response: Response): Promise<KubeError> {
   return new KubeError(response.status, reason, message, retryAfterMs);
 }
 
-/** What fetch threw, with what made it do so. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
-}
-
 function unreachable(error: unknown): Error {
   if (error instanceof KubeUnreachable) return error;
   const isTimeout = error instanceof DOMException && error.name === "TimeoutError";
-  const message = isTimeout ? "The API server did not answer in time" : reasonOf(error);
+  const message = isTimeout ? "The API server did not answer in time" : messageOf(error);
   return new KubeUnreachable(message, { cause: error });
 }

@@ -54,7 +54,19 @@ Deno.test("requests go through the proxy with its credentials, and show the clie
       const through = { caPem, pair, proxy: proxyAt(proxy.address, password) };
       assert.equal(await get(url, through), "the relay");
       assert.match(proxy.heads[0]!, /^CONNECT relay\.test:8444 /);
-      await assert.rejects(get(url, { ...through, pair: undefined }), "without a certificate");
+      const bare = get(url, { ...through, pair: undefined });
+      await assert.rejects(
+        bare,
+        /demands? a client certificate, and the operator has none for it$/,
+      );
+      const stranger = await (await Authority.create(folder, "strangers")).issue("x", "DNS:x");
+      const strange = { cert: await read(stranger.certPath), key: await read(stranger.keyPath) };
+      await assert.rejects(
+        get(url, { ...through, pair: strange }),
+        /--caller-ca must hold the CA of the operator's client certificate$/,
+      );
+      const untrusting = get(url, { ...through, caPem: await read(stranger.certPath) });
+      await assert.rejects(untrusting, /ca\.crt must hold the CA of the relay's certificate$/);
       const wrong = { ...through, proxy: proxyAt(proxy.address, "wrong-password") };
       await assert.rejects(get(url, wrong), (error: Error) => {
         const text = Deno.inspect(error);

@@ -1,7 +1,9 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
+import { messageOf } from "../../message_of.ts";
+import type { ServedTable } from "../../operator/agents/route_delivery.ts";
 import type { RelayFetch, RelayTls } from "../../operator/relay/relay_api.ts";
 import { textOf } from "../../operator/response_text.ts";
-import type { ServedTable } from "../../operator/agents/route_delivery.ts";
+import { advised, type TlsAdvice } from "../tls_advice.ts";
 
 /** CAs, client certificates and proxies that are in use at once; a client of each is kept. */
 const maxClients = 64;
@@ -28,12 +30,38 @@ export function relayFetch(): RelayFetch {
     clients.set(print, client);
     return client;
   };
-  return async (url, init, tls) =>
-    await fetch(url, {
-      ...init,
-      redirect: "error",
-      ...(tls.caPem !== undefined || tls.pair || tls.proxy) && { client: clientOf(tls) },
-    });
+  return async (url, init, tls) => {
+    try {
+      return await fetch(url, {
+        ...init,
+        redirect: "error",
+        ...(tls.caPem !== undefined || tls.pair || tls.proxy) && { client: clientOf(tls) },
+      });
+    } catch (error) {
+      if (init.signal.aborted) throw error;
+      throw new Error(failureText(messageOf(error), url, tls), { cause: error });
+    }
+  };
+}
+
+const tlsAdvice: TlsAdvice = {
+  notTls: "a listener without TLS is reached by http://",
+  unknownCa: "ca.crt must hold the CA of the relay's certificate",
+  otherName: "the endpoint must have a name of the relay's certificate",
+  dates: "renew the relay's certificate, or set the clock",
+};
+
+/** What went wrong, and what mends it. @param message The runtime's own. */
+function failureText(message: string, url: string, { pair }: RelayTls): string {
+  if (/received fatal alert: CertificateRequired/.test(message)) {
+    return "it demands a client certificate, and the operator has none for it";
+  }
+  const isEnd = /received fatal alert|close_notify|reset by peer/.test(message);
+  if (!isEnd || !url.startsWith("https:")) return advised(message, tlsAdvice);
+  // A listener ends the connection because of a certificate, and its alert may get lost.
+  return pair
+    ? "it ended the connection; its --caller-ca must hold the CA of the operator's client certificate"
+    : "it ended the connection; it may demand a client certificate, and the operator has none for it";
 }
 
 const probeTimeoutMs = 2_000;
