@@ -12,12 +12,12 @@ import { Bind, zone } from "../operator/kube/bind.ts";
 import { Authority } from "../support/certificates.ts";
 import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
+import { withName } from "../support/host_names.ts";
 import { addressOf, startRelay } from "../support/programs.ts";
 import { entriesAt } from "../support/relay_entries.ts";
 import { imageRepository, imageTag } from "./build_images.ts";
 import { everythingIn } from "./everything.ts";
 import { follow, readGuide, type Replacements } from "./guide.ts";
-import { withName } from "./host_names.ts";
 
 const page = "docs/operator.md";
 const guide = "From helm install to a Service at a hostname";
@@ -71,7 +71,7 @@ class Site implements AsyncDisposable {
       { hostname: "127.0.0.1", port: 0, onListen() {} },
       () => new Response("from the Service"),
     ));
-    stack.use(await withName("127.0.0.1 web.shop.svc\n"));
+    stack.use(await withName("web.shop.svc"));
     await Deno.writeTextFile(`${folder}/admin.token`, `${adminToken}\n`);
     await Deno.writeTextFile(`${folder}/tsig.secret`, `${bind.secret}\n`);
     await Deno.writeTextFile(`${folder}/values.json`, JSON.stringify(valuesOfTest()));

@@ -6,9 +6,9 @@ import { KubeClient } from "../e2e/kube_client.ts";
 import { scratchFolder, scratchName } from "../e2e/scratch.ts";
 import { eventually } from "../support/deadline.ts";
 import { freePort } from "../support/free_port.ts";
+import { withName } from "../support/host_names.ts";
 import { addressOf, startRelay } from "../support/programs.ts";
 import { imageRepository, imageTag } from "./build_images.ts";
-import { withName } from "./host_names.ts";
 
 const adminToken = "admin-token-of-operators-0123456789";
 const patience = { timeoutMs: 240_000 };
@@ -47,7 +47,7 @@ clusterTest(
       { hostname: "127.0.0.1", port: 0, onListen() {} },
       () => new Response("from the Service"),
     ));
-    stack.use(await withName(`127.0.0.1 web.${namespace}.svc\n`));
+    stack.use(await withName(`web.${namespace}.svc`));
 
     await client.output(["create", "namespace", namespace]);
     stack.defer(async () => {

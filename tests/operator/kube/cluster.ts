@@ -19,6 +19,7 @@ import {
 import { run } from "../../e2e/command.ts";
 import { eventually } from "../../support/deadline.ts";
 import { freePort } from "../../support/free_port.ts";
+import { withName } from "../../support/host_names.ts";
 import { addressOf, Program, type RunningRelay, startRelay } from "../../support/programs.ts";
 import type { OwnKube } from "./own_kube.ts";
 
@@ -29,12 +30,24 @@ const commandMs = 300_000;
 
 export const adminToken = "admin-token-of-operators-0123456789";
 export const namespace = "apps";
-/** Services' names are looked up by agents, which are programs on this machine. */
-const hostsFile = "/etc/hosts";
 /** The targets file names files there; their names are the routes', which tests make their own. */
 const credentialsFolder = "/etc/culvert/credentials";
 
 const tools = { PATH: `${Deno.env.get("PATH")}:${Deno.env.get("HOME")}/.cache/kube/bin` };
+
+/**
+ * Options of a relay with an admin API, which takes {@link adminToken}.
+ *
+ * @param folder Where it keeps what it is given.
+ * @param hostnames Those that the token is for.
+ */
+export function adminArgs(folder: string, hostnames: readonly string[] = ["*"]): readonly string[] {
+  const tokens = [{ name: "ops", token: adminToken, clusters: ["apps-*"], hostnames }];
+  return [
+    ...["--admin-addr", "127.0.0.1:0", "--state", `${folder}/state`],
+    ...["--admin-tokens", JSON.stringify(tokens)],
+  ];
+}
 
 /** Everything that runs. */
 export class OperatorWorld implements AsyncDisposable {
@@ -47,11 +60,14 @@ export class OperatorWorld implements AsyncDisposable {
   readonly #folder: string;
   readonly #agents = new Map<string, Program>();
   readonly #others: Program[] = [];
-  readonly #hosts: string[] = [];
+  /** Services' names, which agents look up as programs on this machine. */
+  readonly #hosts = new Map<string, AsyncDisposable>();
   readonly #credentials = new Set<string>();
   operator: Program | undefined;
   /** Where operators reach the API server, if something stands between. */
   apiServer: string | undefined;
+  /** How often what stands for a kubelet looks. */
+  lookMs = 200;
   #healthPort = 0;
   #kubelet: Promise<void> | undefined;
   #isOver = false;
@@ -82,13 +98,9 @@ export class OperatorWorld implements AsyncDisposable {
   ): Promise<OperatorWorld> {
     const folder = await Deno.makeTempDir({ prefix: "culvert-operator-" });
     const { client, close } = kube.client();
-    const tokens = [{ name: "ops", token: adminToken, clusters: ["apps-*"], hostnames }];
     const relay = await startRelay({
       clusters: [],
-      args: [
-        ...["--admin-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0"],
-        ...["--admin-tokens", JSON.stringify(tokens), "--state", `${folder}/state`],
-      ],
+      args: [...adminArgs(folder, hostnames), "--web-addr", "127.0.0.1:0"],
     });
     const world = new OperatorWorld({
       ...{ kube, client, close, relay, folder },
@@ -258,11 +270,8 @@ export class OperatorWorld implements AsyncDisposable {
       metadata: { name, namespace, annotations },
       spec: { ports: [{ name: "http", port }], selector: { app: name } },
     });
-    const line = `127.0.0.1 ${name}.${namespace}.svc\n`;
-    const text = await Deno.readTextFile(hostsFile);
-    if (text.includes(line)) return;
-    this.#hosts.push(line);
-    await Deno.writeTextFile(hostsFile, line, { append: true });
+    const host = `${name}.${namespace}.svc`;
+    if (!this.#hosts.has(host)) this.#hosts.set(host, await withName(host));
   }
 
   /** Runs agents for the Deployments that there are. */
@@ -281,7 +290,7 @@ export class OperatorWorld implements AsyncDisposable {
       } catch (error) {
         if (!this.#isOver) console.error(`kubelet of the test: ${error}`);
       }
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, this.lookMs));
     }
   }
 
@@ -483,9 +492,7 @@ export class OperatorWorld implements AsyncDisposable {
     for (const program of this.#agents.values()) await program.stop();
     await this.relay.stop();
     this.#close();
-    const text = await Deno.readTextFile(hostsFile);
-    const rest = this.#hosts.reduce((rest, line) => rest.replace(line, ""), text);
-    if (rest !== text) await Deno.writeTextFile(hostsFile, rest);
+    for (const host of this.#hosts.values()) await host[Symbol.asyncDispose]();
     for (const file of this.#credentials) await Deno.remove(`${credentialsFolder}/${file}`);
     await Deno.remove(this.#folder, { recursive: true });
   }
