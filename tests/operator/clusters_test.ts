@@ -61,6 +61,33 @@ Deno.test("of two Clusters with one id, token or hostname, the older counts", as
   }
 });
 
+Deno.test("the Secret of a Cluster that is being deleted makes way for the next one of its id", async () => {
+  const hub = new Hub();
+  hub.putCluster("first", { id: "edge" });
+  hub.putCluster("second", { id: "edge" });
+  const isReady = Promise.withResolvers<void>();
+  await using _ = hub.start({ relayAdminUrl: undefined }, {
+    kube: (fetch) => async (path, init) => {
+      const isSecret = path.endsWith("/secrets/culvert-cluster-edge");
+      if (isSecret && init.method === "DELETE") {
+        await hub.condition("second", "ArgoCDReady", "Conflict");
+      }
+      const releases = path.includes("/clusters/first") && init.body?.includes('"finalizers":[]');
+      if (releases) await isReady.promise;
+      return await fetch(path, init);
+    },
+  });
+  await hub.condition("first", "Ready", "Ready");
+  await hub.condition("second", "Accepted", "Conflict");
+  hub.kube.remove(clusters, "hub", "first");
+  try {
+    await hub.condition("second", "Ready", "Ready");
+  } finally {
+    isReady.resolve();
+  }
+  await eventually(() => !hub.kube.read(clusters, "hub", "first"), "the first Cluster to go");
+});
+
 Deno.test("Argo CD gets a Secret with name, server, credentials and labels, which follow", async () => {
   const hub = new Hub();
   await using _ = hub.start({ relayAdminUrl: undefined });

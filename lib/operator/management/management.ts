@@ -103,6 +103,11 @@ export class Management {
     return this.#queue.depth;
   }
 
+  /** Keys that wait because their namespace has its share of the workers. */
+  get heldBack(): number {
+    return this.#queue.heldBack;
+  }
+
   /** How many Clusters and RegistrationTokens there are. */
   get counts(): { readonly clusters: number; readonly registrationTokens: number } {
     return {
@@ -244,6 +249,7 @@ export class Management {
         return this.#queue.add("registrations:");
       case "argocdSecrets":
         for (const secret of [after, before]) if (secret) this.#addOwner(secret);
+        if (!after) this.#addNamesakes(before!);
         return;
       case "applications":
         for (const application of [after, before]) if (application) this.#addUsed(application);
@@ -253,11 +259,13 @@ export class Management {
   /** A Secret concerns the Cluster that it was made for, and those that it stands in the way of. */
   #addOwner(secret: KubeObject): void {
     const owner = ownerOfSecret(secret);
-    if (owner !== undefined) {
-      this.#addCluster(owner);
-      // There may be thousands, which stand in nobody's way.
-      if (this.#world.get("clusters", owner)) return;
-    }
+    if (owner !== undefined) this.#addCluster(owner);
+    // There may be thousands of Clusters' own, which stand in nobody's way.
+    if (owner === undefined || !this.#world.get("clusters", owner)) this.#addNamesakes(secret);
+  }
+
+  /** Clusters with the name or the server of a Secret wait until it is gone. */
+  #addNamesakes(secret: KubeObject): void {
     const [name, server] = [String(secret["name"]), String(secret["server"])];
     for (const object of this.#world.values("clusters")) {
       const { id, key } = readCluster(object);
