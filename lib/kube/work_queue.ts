@@ -1,5 +1,6 @@
 /** Keys that have to be worked on: each once at a time, again later when it failed. */
 import { jitteredMs } from "./delay.ts";
+import { FairKeys } from "./fair_keys.ts";
 
 /** What a queue runs with. */
 export interface WorkQueueOptions {
@@ -9,21 +10,27 @@ export interface WorkQueueOptions {
   readonly failed: (key: string, error: unknown) => boolean;
   /** Keys that are worked on at once. */
   readonly workers?: number;
+  /** Keys whose work may be slow together: they share {@link workersPerGroup}. Without it, all do. */
+  readonly groupOf?: (key: string) => string;
+  /** Keys of one group that are worked on at once. */
+  readonly workersPerGroup?: number;
   readonly firstBackoffMs?: number;
   readonly maxBackoffMs?: number;
 }
 
-const defaultWorkers = 4;
+const defaultWorkers = 32;
+const defaultWorkersPerGroup = 4;
 const defaultFirstBackoffMs = 250;
 const defaultMaxBackoffMs = 16 * 60_000;
 
 /**
  * Deduplicates keys. A key that is added while it is worked on is worked on once more afterwards.
- * Bounded by the number of different keys: those of objects that are there.
+ * Bounded by the number of different keys: those of objects that are there. Work that waits for a peer
+ * without an answer slows only its own group.
  */
 export class WorkQueue {
   readonly #options: WorkQueueOptions;
-  readonly #ready = new Set<string>();
+  readonly #ready: FairKeys;
   readonly #running = new Set<string>();
   readonly #again = new Set<string>();
   readonly #timers = new Map<string, { timer: ReturnType<typeof setTimeout>; atMs: number }>();
@@ -33,11 +40,20 @@ export class WorkQueue {
 
   constructor(options: WorkQueueOptions) {
     this.#options = options;
+    this.#ready = new FairKeys({
+      groupOf: options.groupOf ?? (() => ""),
+      maxPerGroup: options.workersPerGroup ?? defaultWorkersPerGroup,
+    });
   }
 
   /** Keys that wait for a worker. */
   get depth(): number {
     return this.#ready.size;
+  }
+
+  /** Those of them that wait because their group has its share of the workers. */
+  get heldBack(): number {
+    return this.#ready.heldBack;
   }
 
   /** Whether nothing is worked on or could be now; timers may be running. */
@@ -93,9 +109,8 @@ export class WorkQueue {
   #next(): void {
     const max = this.#options.workers ?? defaultWorkers;
     while (!this.#isStopped && this.#running.size < max) {
-      const [key] = this.#ready;
+      const key = this.#ready.take();
       if (key === undefined) return;
-      this.#ready.delete(key);
       this.#running.add(key);
       void this.#run(key);
     }
@@ -111,6 +126,7 @@ export class WorkQueue {
       if (!isPermanent && !this.#isStopped) this.#retry(key);
     } finally {
       this.#running.delete(key);
+      this.#ready.done(key);
       if (this.#again.delete(key) && !this.#isStopped) this.#ready.add(key);
       if (this.#running.size === 0) {
         this.#idle.resolve();

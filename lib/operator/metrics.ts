@@ -8,6 +8,7 @@ import type { OperatorObserver } from "./observed_queue.ts";
 export interface OperatorStats {
   readonly leads: boolean;
   readonly depth: number;
+  readonly heldBack: number;
   readonly tunnels: number;
   readonly bindings: number;
   readonly clusters: number;
@@ -85,6 +86,11 @@ export class OperatorMetrics implements OperatorObserver {
       "culvert_operator_queue_depth",
       "Objects that wait to be worked on.",
       () => stats().depth,
+    );
+    gauge(
+      "culvert_operator_queue_held_back",
+      "Objects that wait because work on others of their namespace, or of their ClusterTunnel, is slow.",
+      () => stats().heldBack,
     );
     gauge("culvert_operator_tunnels", "Tunnels and ClusterTunnels.", () => stats().tunnels);
     gauge("culvert_operator_clusters", "Clusters.", () => stats().clusters);

@@ -24,6 +24,7 @@ export function observedQueue(
   { reconcile, log, metrics, firstBackoffMs }: ObservedQueueOptions,
 ): WorkQueue {
   return new WorkQueue({
+    groupOf,
     async work(key) {
       const beganMs = performance.now();
       const { kind, name } = partsOf(key);
@@ -42,6 +43,16 @@ export function observedQueue(
     },
     ...firstBackoffMs !== undefined && { firstBackoffMs },
   });
+}
+
+/**
+ * Who an object belongs to: a namespace, whose users say which relays and name servers its work waits
+ * for. Each ClusterTunnel is a group of its own.
+ */
+function groupOf(key: string): string {
+  const { kind, name } = partsOf(key);
+  if (kind !== "tunnel") return name.split("/")[0]!;
+  return name.startsWith("Tunnel/") ? name.split("/")[1]! : name;
 }
 
 function partsOf(key: string): { readonly kind: string; readonly name: string } {

@@ -155,6 +155,11 @@ export class Operator {
     return this.#queue.depth;
   }
 
+  /** Keys that wait because their namespace has its share of the workers. */
+  get heldBack(): number {
+    return this.#queue.heldBack;
+  }
+
   /** How many of each kind there are. */
   get counts(): { readonly tunnels: number; readonly bindings: number } {
     return { tunnels: this.#tunnels.size, bindings: this.#table.bindings.size };

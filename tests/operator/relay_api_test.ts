@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { delay } from "../../lib/kube/delay.ts";
 import { RelayApi, RelayUnreachable } from "../../lib/operator/relay/relay_api.ts";
 import { endpoint } from "./harness.ts";
 
@@ -21,4 +22,43 @@ Deno.test("a proxy, CA or certificate that does not work holds up nobody else at
   for (const tls of ways) await assert.rejects(() => put(tls), RelayUnreachable);
   assert.equal(await put({}), "accepted");
   await assert.rejects(() => put(ways[0]!), /has not answered lately/);
+});
+
+Deno.test("a relay that did not answer is tried with one request, and the others do not wait with it", async () => {
+  let asked = 0;
+  let answer = Promise.withResolvers<Response>();
+  const relays = new RelayApi({
+    fetch: () => {
+      asked++;
+      return answer.promise;
+    },
+    ...{ firstBackoffMs: 1, maxBackoffMs: 1 },
+  });
+  const access = { endpoint, token: "token" };
+  const put = () => relays.put(access, "clusters", "home", {});
+  const first = put();
+  answer.reject(new TypeError("no answer"));
+  await assert.rejects(first, RelayUnreachable);
+  await delay(2);
+  answer = Promise.withResolvers();
+  const trial = put();
+  await assert.rejects(put, /has not answered lately/);
+  assert.equal(asked, 2);
+  answer.resolve(Response.json({}));
+  assert.equal(await trial, "accepted");
+  assert.equal(await put(), "accepted");
+});
+
+Deno.test("a wrong token that the relay does not want to hear of holds up no other token", async () => {
+  const relays = new RelayApi({
+    fetch: (_url, { headers }) =>
+      Promise.resolve(
+        headers["authorization"] === "Bearer right"
+          ? Response.json({})
+          : Response.json({ error: { code: "too_many_failures" } }, { status: 429 }),
+      ),
+  });
+  const put = (token: string) => relays.put({ endpoint, token }, "clusters", "home", {});
+  await assert.rejects(() => put("wrong"), RelayUnreachable);
+  assert.equal(await put("right"), "accepted");
 });

@@ -199,8 +199,9 @@ export class RelayView {
     if (!known) return pollMs;
     const beganMs = performance.now();
     try {
-      const [clusters, agents, policies] = await Promise.all([
-        relays.list(known, "clusters"),
+      // A relay that has not answered is tried with one request.
+      const clusters = await relays.list(known, "clusters");
+      const [agents, policies] = await Promise.all([
         relays.agents(known),
         relays.list(known, "policies"),
       ]);

@@ -113,13 +113,20 @@ const maxAnswerBytes = 1024 * 1024;
 const maxListBytes = 32 * 1024 * 1024;
 /** A way that nothing names any more needs no memory. */
 const maxWays = 1_024;
+/** A token that the relay does not know, and does not want to be asked about more often. */
+const wrongTokenMs = 30_000;
 
 interface Trouble {
-  failures: number;
-  untilMs: number;
+  readonly failures: number;
+  readonly untilMs: number;
+  /** Whether a request is under way that will show whether the relay answers again. */
+  isTried: boolean;
 }
 
-/** Calls to the APIs of all relays. One that does not answer is left alone for a while. */
+/**
+ * Calls to the APIs of all relays. One that does not answer is left alone for a while; then one request
+ * tries it, so that no others wait with it.
+ */
 export class RelayApi {
   readonly #options: RelayApiOptions;
   /** By {@link wayOf}. */
@@ -224,8 +231,8 @@ export class RelayApi {
     maxBytes = maxAnswerBytes,
   ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
     const { endpoint, token, ...tls } = access;
-    this.#refuseWhileInTrouble(access);
     if (method !== "GET") this.#options.mayWrite?.();
+    this.#refuseWhileInTrouble(access);
     const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
     let status: number;
     let body: Readonly<Record<string, unknown>>;
@@ -248,6 +255,10 @@ export class RelayApi {
       throw this.#failed(access, reasonOf(error));
     }
     answered(method, String(status));
+    if (status === 429 && codeOf(body) === "too_many_failures") {
+      // Other tokens are answered.
+      throw new RelayUnreachable(refusalText(body, status), wrongTokenMs);
+    }
     if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
       throw this.#failed(access, `the relay answered with status ${status}`);
     }
@@ -257,9 +268,15 @@ export class RelayApi {
   }
 
   #refuseWhileInTrouble(access: RelayAccess): void {
+    const { firstBackoffMs = defaultFirstBackoffMs } = this.#options;
     const trouble = this.#troubles.get(wayOf(access));
-    const waitMs = (trouble?.untilMs ?? 0) - performance.now();
-    if (waitMs > 0) throw new RelayUnreachable("the relay has not answered lately", waitMs);
+    if (!trouble) return;
+    const waitMs = trouble.untilMs - performance.now();
+    if (waitMs > 0 || trouble.isTried) {
+      const retryMs = waitMs > 0 ? waitMs : firstBackoffMs;
+      throw new RelayUnreachable("the relay has not answered lately", retryMs);
+    }
+    trouble.isTried = true;
   }
 
   #failed(access: RelayAccess, reason: string): RelayUnreachable {
@@ -270,14 +287,17 @@ export class RelayApi {
     } = this.#options;
     const way = wayOf(access);
     const known = this.#troubles.get(way);
-    if (!known && this.#troubles.size >= maxWays) this.#troubles.clear();
+    if (!known && this.#troubles.size >= maxWays) {
+      const [oldest] = this.#troubles.keys() as unknown as [string];
+      this.#troubles.delete(oldest);
+    }
     const nowMs = performance.now();
     // Requests that were under way together failed together.
     const isNew = !known || nowMs >= known.untilMs;
     const failures = (known?.failures ?? 0) + Number(isNew);
     const bound = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures - 1, 20));
     const waitMs = bound / 2 + random() * bound / 2;
-    if (isNew) this.#troubles.set(way, { failures, untilMs: nowMs + waitMs });
+    if (isNew) this.#troubles.set(way, { failures, untilMs: nowMs + waitMs, isTried: false });
     return new RelayUnreachable(reason, waitMs);
   }
 }

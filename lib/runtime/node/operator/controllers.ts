@@ -43,6 +43,7 @@ export function leaseName({ controllers }: OperatorOptions): string {
 /** What works on the cluster, as far as the process starts and stops it. */
 export interface Controller {
   readonly depth: number;
+  readonly heldBack: number;
   /** Kinds that have not been listed yet. */
   readonly unlisted: readonly string[];
   watch(signal: AbortSignal): Promise<void>;

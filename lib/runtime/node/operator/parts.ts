@@ -60,6 +60,7 @@ export function makeOperator(
   const metrics: OperatorMetrics = new OperatorMetrics(new PrometheusInstruments(), () => ({
     leads: leader.leads,
     depth: controllers.reduce((sum, { depth }) => sum + depth, 0),
+    heldBack: controllers.reduce((sum, { heldBack }) => sum + heldBack, 0),
     ...operator.counts,
     ...management?.counts ?? { clusters: 0, registrationTokens: 0 },
     webhookExpiresMs: injection.expiresMs,
