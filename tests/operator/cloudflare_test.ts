@@ -116,6 +116,34 @@ Deno.test("429 with one token does not pause another one", async () => {
   assert.deepEqual(await put(free.token), { kind: "done" });
 });
 
+Deno.test("a token is used for the changes of those who have it alone", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client(api);
+  const wrong = { ...zone, token: "another-tenants-token" };
+  const names = ["one", "two"].map((name) => record(name));
+  const outcomes = await Promise.all([
+    dns.put(wrong, names[0]!, theirs),
+    dns.put(zone, names[1]!, ours),
+  ]);
+  assert.deepEqual(outcomes.map(({ kind }) => kind), ["refused", "done"]);
+  // The zone has been listed with the right one by now.
+  assert.equal((await dns.put(wrong, record("three"), theirs)).kind, "refused");
+  assert.equal((await dns.remove(wrong, names[1]!, ours)).kind, "refused");
+  assert.deepEqual(
+    [...api.records.values()].filter(({ type }) => type === "CNAME").map(({ name }) => name),
+    ["two.example.com"],
+  );
+});
+
+Deno.test("a change made with one token is seen with all tokens of the zone", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client(api);
+  const other = { ...zone, token: api.addToken("second-token") };
+  assert.equal((await dns.put(other, record("first"), theirs)).kind, "done");
+  assert.equal((await dns.put(zone, record("web"), ours)).kind, "done");
+  assert.equal((await dns.put(other, record("web"), theirs)).kind, "taken");
+});
+
 Deno.test("a name is the same in punycode, in capitals, and with a dot at its target's end", async () => {
   const api = new FakeCloudflare();
   const { dns, zone } = client(api);

@@ -16,10 +16,17 @@ export class FakeCloudflare {
   readonly calls: string[] = [];
   readonly token = "cloudflare-token-0123456789";
   readonly zone = "example.com";
+  readonly #tokens = new Set([this.token]);
   /** Answers the next call in place of the API. */
   intercept: ((method: string, path: string) => Response | undefined) | undefined;
   largestBatch = 0;
   #ids = 0;
+
+  /** Gives a further token the zone. */
+  addToken(token: string): string {
+    this.#tokens.add(token);
+    return token;
+  }
 
   /** Puts a record there as somebody else would. */
   put(type: string, name: string, content: string): StoredRecord {
@@ -41,7 +48,7 @@ export class FakeCloudflare {
     this.calls.push(`${method} ${path}${searchParams.size > 0 ? `?${searchParams}` : ""}`);
     const answer = this.intercept?.(method, path);
     if (answer) return answer;
-    if (headers["authorization"] !== `Bearer ${this.token}`) {
+    if (!this.#tokens.has(headers["authorization"]?.replace("Bearer ", "") ?? "")) {
       return failed(403, 9109, "Unauthorized to access requested resource");
     }
     if (path === "/zones") {

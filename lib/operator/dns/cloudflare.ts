@@ -57,6 +57,16 @@ interface Group {
   readonly reject: (error: unknown) => void;
 }
 
+/** What is known of a zone by one token, and done with it. What another token may see and do is another's. */
+interface ZoneState {
+  readonly name: string;
+  id: string | undefined;
+  listing: { readonly atMs: number; readonly records: Promise<Listing> } | undefined;
+  /** Changes that go together. */
+  queue: Group[];
+  usedMs: number;
+}
+
 /** What runs a client of the API. */
 export interface CloudflareOptions {
   readonly fetch: CloudflareFetch;
@@ -90,10 +100,8 @@ class Refusal extends Error {
 export class Cloudflare {
   readonly #options: CloudflareOptions;
   readonly #nowMs: () => number;
-  readonly #zoneIds = new Map<string, string>();
-  readonly #listings = new Map<string, { atMs: number; listing: Promise<Listing> }>();
-  /** By zone: changes that go together. */
-  readonly #queues = new Map<string, Group[]>();
+  /** By zone and token. */
+  readonly #zones = new Map<string, ZoneState>();
   /** By token: nothing is asked before. */
   readonly #blockedUntilMs = new Map<string, number>();
 
@@ -149,19 +157,19 @@ export class Cloudflare {
   #submit(zone: CloudflareZone, changes: readonly ApiChange[]): Promise<void> {
     if (changes.length === 0) return Promise.resolve();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const queue = this.#queues.get(zone.name) ?? [];
+    const state = this.#stateOf(zone);
+    const { queue } = state;
     if (queue.length >= maxWaiting) throw new Error("Too many changes wait for Cloudflare");
     queue.push({ changes, resolve, reject });
-    this.#queues.set(zone.name, queue);
     if (queue.length === 1) {
-      setTimeout(() => void this.#flush(zone), this.#options.batchMs ?? defaultBatchMs);
+      setTimeout(() => void this.#flush(zone, state), this.#options.batchMs ?? defaultBatchMs);
     }
     return promise;
   }
 
-  async #flush(zone: CloudflareZone): Promise<void> {
-    const queue = this.#queues.get(zone.name) ?? [];
-    this.#queues.delete(zone.name);
+  async #flush(zone: CloudflareZone, state: ZoneState): Promise<void> {
+    const { queue } = state;
+    state.queue = [];
     let batch: Group[] = [];
     let count = 0;
     for (const group of queue) {
@@ -196,8 +204,10 @@ export class Cloudflare {
     const path = `/zones/${await this.#idOf(zone)}/dns_records/batch`;
     this.#options.mayWrite?.();
     await this.#ask(zone, "POST", path, body);
-    // The list is read again, for what is looked at next.
-    this.#listings.delete(zone.name);
+    // The list is read again, for what is looked at next, by whichever token.
+    for (const state of this.#zones.values()) {
+      if (state.name === zone.name) state.listing = undefined;
+    }
   }
 
   async #outcome(work: () => Promise<DnsOutcome>, zone: CloudflareZone): Promise<DnsOutcome> {
@@ -205,7 +215,7 @@ export class Cloudflare {
       return await work();
     } catch (error) {
       // What is known of the zone may be wrong.
-      this.#listings.delete(zone.name);
+      this.#stateOf(zone).listing = undefined;
       const reason = messageOf(error);
       return { kind: error instanceof Refusal ? "refused" : "unreachable", reason };
     }
@@ -213,12 +223,40 @@ export class Cloudflare {
 
   /** The zone's records: one list for all that ask at the same time. */
   #list(zone: CloudflareZone): Promise<Listing> {
-    const { listMs = defaultListMs } = this.#options;
-    const known = this.#listings.get(zone.name);
-    if (known && this.#nowMs() - known.atMs < listMs) return known.listing;
-    const listing = this.#listAnew(zone);
-    this.#listings.set(zone.name, { atMs: this.#nowMs(), listing });
-    return listing;
+    const state = this.#stateOf(zone);
+    const atMs = this.#nowMs();
+    if (state.listing && atMs - state.listing.atMs < this.#listMs) return state.listing.records;
+    const records = this.#listAnew(zone);
+    state.listing = { atMs, records };
+    return records;
+  }
+
+  get #listMs(): number {
+    return this.#options.listMs ?? defaultListMs;
+  }
+
+  #block(token: string): void {
+    const nowMs = this.#nowMs();
+    for (const [other, untilMs] of this.#blockedUntilMs) {
+      if (untilMs <= nowMs) this.#blockedUntilMs.delete(other);
+    }
+    this.#blockedUntilMs.set(token, nowMs + blockedMs);
+  }
+
+  #stateOf({ name, token }: CloudflareZone): ZoneState {
+    const key = JSON.stringify([name, token]);
+    const usedMs = this.#nowMs();
+    const known = this.#zones.get(key);
+    if (known) {
+      known.usedMs = usedMs;
+      return known;
+    }
+    for (const [other, { queue, usedMs: lastMs }] of this.#zones) {
+      if (queue.length === 0 && usedMs - lastMs >= this.#listMs) this.#zones.delete(other);
+    }
+    const state = { name, id: undefined, listing: undefined, queue: [], usedMs };
+    this.#zones.set(key, state);
+    return state;
   }
 
   async #listAnew(zone: CloudflareZone): Promise<Listing> {
@@ -249,14 +287,14 @@ export class Cloudflare {
   }
 
   async #idOf(zone: CloudflareZone): Promise<string> {
-    const known = this.#zoneIds.get(zone.name);
-    if (known !== undefined) return known;
+    const state = this.#stateOf(zone);
+    if (state.id !== undefined) return state.id;
     const { result } = await this.#ask(zone, "GET", `/zones?name=${encodeURIComponent(zone.name)}`);
     const [first] = Array.isArray(result) ? result as { id?: unknown }[] : [];
     if (typeof first?.id !== "string") {
       throw new Refusal(`The token sees no zone ${zone.name} at Cloudflare`);
     }
-    this.#zoneIds.set(zone.name, first.id);
+    state.id = first.id;
     return first.id;
   }
 
@@ -280,7 +318,7 @@ export class Cloudflare {
     });
     const text = await textOf(response, maxAnswerBytes, "Cloudflare's answer");
     if (response.status === 429) {
-      this.#blockedUntilMs.set(token, this.#nowMs() + blockedMs);
+      this.#block(token);
       throw new Error("Cloudflare was asked too often; it is left alone for five minutes");
     }
     const answer = parsed(text);
