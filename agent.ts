@@ -10,12 +10,12 @@ import {
   parseAgentCheckOptions,
   parseAgentOptions,
 } from "./lib/config/agent_options.ts";
-import { formatProxy } from "./lib/config/proxy.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
 import { PrometheusInstruments } from "./lib/runtime/node/prometheus.ts";
 import { defaultConnectionTimeouts } from "./lib/net/http_connection.ts";
+import { RelayProxy } from "./lib/runtime/node/agent/relay_proxy.ts";
 import { RelayToken } from "./lib/runtime/node/agent/relay_token.ts";
 import { singleDialer } from "./lib/runtime/node/agent/single_target.ts";
 import { AgentTargets } from "./lib/runtime/node/agent/targets.ts";
@@ -47,7 +47,7 @@ const checkCommand: Command = commandOf({
     const tlsFiles = await TlsFiles.load(tlsFilesOf(options));
     const targets = await AgentTargets.load(options, singleDialer(options, tlsFiles));
     const results = await Promise.all([
-      runChecks(relayChecks(relayOf(options, options.token, tlsFiles))),
+      runChecks(relayChecks(relayOf(options, options, tlsFiles))),
       ...checkedTargets(options, targets).map((target) => runChecks(targetChecks(target))),
     ]);
     const warnings = [...options.warnings, ...tlsFiles.warnings, ...targets.warnings];
@@ -66,7 +66,8 @@ await runProgram(program, async (options) => {
   for (const warning of [...tlsFiles.warnings, ...targets.warnings]) log.warn(warning);
   const tracer = await denoTracer(version);
   const token = new RelayToken(options);
-  const agent = createAgent(options, { token, tlsFiles, targets, log, tracer });
+  const proxy = new RelayProxy(options);
+  const agent = createAgent(options, { token, proxy, tlsFiles, targets, log, tracer });
   let health: HttpServer | undefined;
   if (options.healthAddr) {
     health = new HttpServer({
@@ -96,6 +97,7 @@ await runProgram(program, async (options) => {
   tlsFiles.follow({ metrics: agent.metrics, log, replaced: () => expiry.look() });
   targets.follow({ agent, metrics: agent.metrics, log, replaced: () => expiry.look() });
   token.follow({ agent, metrics: agent.metrics, log });
+  proxy.follow({ agent, metrics: agent.metrics, log });
   const running = agent.run();
 
   const signal = await Promise.race([untilSignalled(), failureOf(running)]);
@@ -116,7 +118,7 @@ async function failureOf(running: Promise<void>): Promise<never> {
 
 /** The files of the agent's TLS. Those for the relay change together. */
 function tlsFilesOf(
-  { serverTls, proxy, targetTls }: AgentOptions,
+  { serverTls, proxyCa, targetTls }: AgentOptions,
 ): TlsFileGroup<AgentConfigSource>[] {
   const { caPath, caPem, certPath, certPem, keyPath, keyPem } = serverTls;
   return [
@@ -128,7 +130,7 @@ function tlsFilesOf(
         ...given("key", "client-key", keyPath, keyPem),
       ],
     },
-    { source: "proxy_tls", files: given("ca", "proxy-ca-cert", proxy?.caPath, proxy?.caPem) },
+    { source: "proxy_tls", files: given("ca", "proxy-ca-cert", proxyCa?.path, proxyCa?.pem) },
     { source: "target_tls", files: given("ca", "ca-cert", targetTls?.caPath, targetTls?.caPem) },
   ];
 }
@@ -140,6 +142,7 @@ function given(kind: PemKind, option: string, path?: string, pem?: string): TlsF
 /** What an agent is made of besides its options. */
 interface AgentParts {
   readonly token: RelayToken;
+  readonly proxy: RelayProxy;
   readonly tlsFiles: TlsFiles<AgentConfigSource>;
   readonly targets: AgentTargets;
   readonly log: Log;
@@ -148,12 +151,12 @@ interface AgentParts {
 
 function createAgent(
   options: AgentOptions,
-  { token, tlsFiles, targets, log, tracer }: AgentParts,
+  { token, proxy, tlsFiles, targets, log, tracer }: AgentParts,
 ): Agent {
-  const { serverUrl: url, proxy } = options;
+  const { serverUrl: url } = options;
   return new Agent({
     serverUrl: url,
-    proxy: proxy && formatProxy(proxy),
+    proxy: () => proxy.title,
     tracer,
     table: targets.table,
     maxRetryMs: options.maxRetryMs,
@@ -164,14 +167,17 @@ function createAgent(
     poolIdleTimeoutMs: options.poolIdleTimeoutMs,
     version,
     instruments: new PrometheusInstruments(),
-    dialRelay: (signal) => dialRelay(relayOf(options, token.value, tlsFiles), signal),
+    dialRelay: (signal) => {
+      const access = { token: token.value, proxy: proxy.value };
+      return dialRelay(relayOf(options, access, tlsFiles), signal);
+    },
   }, log);
 }
 
-/** The relay, with what the token's file and the TLS files hold now. */
+/** The relay, with what the files of token, proxy and TLS hold now. */
 function relayOf(
-  { serverUrl: url, serverTls: { serverName }, proxy }: AgentOptions,
-  token: string,
+  { serverUrl: url, serverTls: { serverName } }: AgentOptions,
+  { token, proxy }: Pick<AgentOptions, "token" | "proxy">,
   tlsFiles: TlsFiles<AgentConfigSource>,
 ): RelayDialOptions {
   return {

@@ -148,6 +148,11 @@ export class Agent {
     for (const link of this.#links) link.renew();
   }
 
+  /** Connects at once wherever there is no session, as when the proxy on the way has changed. */
+  hurry(): void {
+    for (const link of this.#links) link.hurry();
+  }
+
   #opened(stream: Stream, target: string, kind: string): void {
     if (this.targets.serve(stream, target, kind)) return;
     const peer = new URL(this.#config.serverUrl).host;

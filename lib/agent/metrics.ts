@@ -20,11 +20,12 @@ export interface AgentStats {
 }
 
 /**
- * What is read again when its files change: TLS with the relay, with the proxy, with the target of
- * `--target`; the file of `--targets`; TLS with the targets in there.
+ * What is read again when its files change: the token; the proxy; TLS with the relay, with the proxy,
+ * with the target of `--target`; the file of `--targets`; TLS with the targets in there.
  */
 export type AgentConfigSource =
   | "token"
+  | "proxy"
   | "relay_tls"
   | "proxy_tls"
   | "target_tls"

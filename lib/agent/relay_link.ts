@@ -17,8 +17,8 @@ import { RelayConnectionError, RelayRefusedError } from "./relay_errors.ts";
 export interface LinkConfig {
   /** The relay's URL, for the log. */
   serverUrl: string;
-  /** The proxy's on the way there, without credentials. */
-  proxy?: string | undefined;
+  /** The URL of the proxy that a connection opened now goes through, without credentials. */
+  proxy?: () => string | undefined;
   /** The longest wait between attempts, in milliseconds. */
   maxRetryMs: number;
   /** Connects to the relay. @throws {RelayRefusedError} when the relay says no. */
@@ -115,6 +115,13 @@ export class RelayLink {
     else this.#waiting.abort();
   }
 
+  /** Tries again now, with no attempt counted, unless a session is up. */
+  hurry(): void {
+    if (this.isConnected) return;
+    this.#attempt = 0;
+    this.#waiting.abort();
+  }
+
   /**
    * The relay would end a session whose connection has the number of a newer one.
    *
@@ -139,7 +146,7 @@ export class RelayLink {
   /** One session, until it ends or drains. @returns how long to wait before the next attempt. */
   async #connectOnce(): Promise<number> {
     const { serverUrl: server, proxy, dialRelay } = this.#host.config;
-    const about = { server, proxy, connection: this.#connection };
+    const about = { server, proxy: proxy?.(), connection: this.#connection };
     this.#log[this.#hasTried ? "debug" : "info"]("Connecting to relay", about);
     this.#hasTried = true;
     const startMs = performance.now();
@@ -149,15 +156,15 @@ export class RelayLink {
       return await this.#runSession(socket, startMs, renewals);
     } catch (error) {
       if (this.#host.stopped.aborted) return 0;
-      const delayMs = this.#failed(error, startMs);
+      const delayMs = this.#failed(error, startMs, about.proxy);
       // The credentials were those from before.
       return renewals === this.#renewals ? delayMs : 0;
     }
   }
 
   /** Says why there is no session. @returns how long to wait before the next attempt. */
-  #failed(error: unknown, startMs: number): number {
-    const { serverUrl: server, proxy, maxRetryMs } = this.#host.config;
+  #failed(error: unknown, startMs: number, proxy: string | undefined): number {
+    const { serverUrl: server, maxRetryMs } = this.#host.config;
     const retryAfterMs = error instanceof RelayRefusedError ? error.details.retryAfterMs ?? 0 : 0;
     // What a relay asks for holds within the agent's own limit.
     const atLeast = (ms: number): number => Math.max(ms, Math.min(retryAfterMs, maxRetryMs));
@@ -284,21 +291,14 @@ export class RelayLink {
     if (typeof end === "number") return end;
     // The next attempt may be far off when this session ends.
     if (end === "renewed") {
-      ended.then(() => this.#hurry());
+      ended.then(() => this.hurry());
       return 0;
     }
     this.#log.info("The relay is draining; connecting anew", { connection: this.#connection });
     // It may take none anew until it is gone, and then be back at once: no use to wait on.
-    ended.then(() => this.#hurry());
+    ended.then(() => this.hurry());
     // It may be gone soon; its successor is there already.
     return this.#random() * 200;
-  }
-
-  /** Tries again now, with no attempt counted, unless a session is up. */
-  #hurry(): void {
-    if (this.isConnected) return;
-    this.#attempt = 0;
-    this.#waiting.abort();
   }
 
   /** Has sessions drain as soon as a newer one serves. */

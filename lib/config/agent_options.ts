@@ -20,7 +20,7 @@ import {
   parseOptions,
   type ReadOptions,
 } from "./options/options.ts";
-import { type Proxy, proxyFromEnvironment } from "./proxy.ts";
+import { checkedProxy, type Proxy, proxyFromEnvironment } from "./proxy.ts";
 import { agentCheckProgram, agentProgram, type agentTable } from "./tables/agent.ts";
 
 /** Options that become a part of something else: of {@link ServerTls}, say. */
@@ -29,7 +29,7 @@ const composed = [
   ...["token", "tokenFile"] as const,
   ...["serverCaCert", "serverName", "clientCert", "clientKey"] as const,
   "allowInsecureServer",
-  ...["proxy", "proxyCaCert"] as const,
+  ...["proxy", "proxyFile", "proxyCaCert"] as const,
   ...["target", "targets", "saTokenPath", "caCert"] as const,
   ...["tlsServerName", "insecure", "plainTarget"] as const,
 ] as const;
@@ -48,7 +48,11 @@ export interface AgentOptions extends PlainOptions {
   /** TLS with the relay; has no use when `serverUrl` is `ws://`. */
   readonly serverTls: ServerTls;
   /** The HTTP proxy on the way to the relay; undefined is none. */
-  readonly proxy?: RelayProxy | undefined;
+  readonly proxy?: Proxy | undefined;
+  /** Where it was read, if it was in a file. */
+  readonly proxyFile?: FileText | undefined;
+  /** CA of an `https://` proxy's certificate; without it, the public ones that Deno brings count. */
+  readonly proxyCa?: CertificateFile | undefined;
   /** The target that the options describe; undefined if there are those of the file alone. */
   readonly target?: TargetAddress | undefined;
   /** TLS with that target; undefined is plain TCP. */
@@ -82,11 +86,10 @@ export interface ServerTls {
   readonly keyPem?: string | undefined;
 }
 
-/** The proxy, and how the agent verifies it if it is reached by TLS. */
-export interface RelayProxy extends Proxy {
-  /** CA of the proxy's certificate; without it, the public ones that Deno brings count. */
-  readonly caPath?: string | undefined;
-  readonly caPem?: string | undefined;
+/** A file of certificates; PEM text as it was at start. */
+export interface CertificateFile {
+  readonly path: string;
+  readonly pem: string;
 }
 
 /** How the agent verifies the target; PEM text as it was at start. */
@@ -136,7 +139,7 @@ function build(read: Read, env: Environment): AgentOptions {
   const { values } = read;
   const token = readToken(read);
   refusePlainServer(read);
-  const { proxy, warnings } = readProxy(read, env);
+  const { warnings, ...proxy } = readProxy(read, env);
   const targets = readTargetsOption(read);
   const single = targets ? readTargetBesideFile(read) : readTarget(read);
   refuseUnclearClaims(read, { single, targets });
@@ -145,7 +148,7 @@ function build(read: Read, env: Environment): AgentOptions {
     serverUrl: withPath(values.server),
     ...token,
     serverTls: readServerTls(read),
-    ...(proxy && { proxy }),
+    ...proxy,
     ...single.options,
     ...(targets && { targets }),
     warnings: [
@@ -308,19 +311,31 @@ function readServerTls({ values, origins }: Read): ServerTls {
   return { ...(serverName !== undefined && { serverName }), ...ca, ...own };
 }
 
-/** The option's proxy, or the environment's. */
-function readProxy({ values, origins }: Read, env: Environment): {
-  readonly proxy?: RelayProxy;
-  readonly warnings: readonly string[];
-} {
-  const { proxy, warnings } = values.proxy === undefined
-    ? proxyFromEnvironment(env, values.server)
-    : { proxy: values.proxy, warnings: [] };
-  if (proxy === undefined || proxy === "none") return { warnings };
-  const caPath = values.proxyCaCert;
-  if (caPath === undefined || !proxy.isTls) return { proxy, warnings };
-  const caPem = readCertificateFile({ origin: origins.proxyCaCert, path: caPath });
-  return { proxy: { ...proxy, caPath, caPem }, warnings };
+type ProxyOptions = Pick<AgentOptions, "proxy" | "proxyFile" | "proxyCa" | "warnings">;
+
+/** The proxy of the options, or the environment's; and its CA, where it may have to be verified. */
+function readProxy(read: Read, env: Environment): ProxyOptions {
+  const { values: { proxyCaCert: path }, origins } = read;
+  const found = readProxyAlone(read, env);
+  // A file may name an https:// proxy later.
+  if (path === undefined || !(found.proxy?.isTls || found.proxyFile)) return found;
+  const pem = readCertificateFile({ origin: origins.proxyCaCert, path });
+  return { ...found, proxyCa: { path, pem } };
+}
+
+function readProxyAlone({ values, origins }: Read, env: Environment): ProxyOptions {
+  const { proxy, proxyFile: path } = values;
+  if (path !== undefined) {
+    const { proxyFile: origin } = origins;
+    if (proxy !== undefined) {
+      throw new ConfigError(`${origin} can't go with --proxy; give one of them`);
+    }
+    const text = readTextFile({ origin, path });
+    const found = checkedProxy(text, `${origin}: what was read`);
+    return { ...found && { proxy: found }, proxyFile: { path, text }, warnings: [] };
+  }
+  if (proxy === undefined) return proxyFromEnvironment(env, values.server);
+  return { ...proxy !== "none" && { proxy }, warnings: [] };
 }
 
 function readTargetTls({ values, origins }: Read): TargetTls | undefined {

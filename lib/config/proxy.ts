@@ -1,6 +1,6 @@
 /**
- * The HTTP proxy on the agent's way to its relay: `--proxy`, or the variables that Go's and curl's
- * programs share (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY).
+ * The HTTP proxy on the agent's way to its relay: `--proxy`, `--proxy-file`, or the variables that Go's
+ * and curl's programs share (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY).
  */
 import { z } from "zod";
 import { ConfigError } from "./config_error.ts";
@@ -64,6 +64,20 @@ function parseProxy(text: string): Proxy | string {
   if (url.username === "" && url.password === "") return proxy;
   const authorization = authorizationOf(url);
   return authorization === undefined ? CREDENTIALS_FAULT : { ...proxy, authorization };
+}
+
+/**
+ * Takes a proxy from a text that may end in a line break, as a file does. Undefined is none: the text
+ * is `none`.
+ *
+ * @throws {ConfigError} for what is no proxy's URL; the message has nothing of the text
+ */
+export function checkedProxy(text: string, origin: string): Proxy | undefined {
+  const found = text.replace(/[\r\n]+$/, "");
+  if (found === "none") return undefined;
+  const proxy = /[\r\n]/.test(found) ? PROXY_EXPECTED : parseProxy(found);
+  if (typeof proxy === "object") return proxy;
+  throw new ConfigError(`${origin} ${proxy}`);
 }
 
 /** Undefined when the credentials can't be decoded, or not be sent (RFC 7617 section 2). */

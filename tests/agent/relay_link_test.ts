@@ -69,3 +69,21 @@ Deno.test("an agent whose token was refused does not wait if there is a new one 
   dials[0]!.reject(new RelayRefusedError(401, { retryAfterMs: 3_600_000 }));
   await eventually(() => dials.length === 2, "a dial with the new token");
 });
+
+Deno.test("an agent that waits connects at once when told that the way there has changed", async () => {
+  await using running = startAgent();
+  const { agent, dials } = running;
+  await eventually(() => dials.length === 1, "the first dial");
+  dials[0]!.reject(new RelayRefusedError(503, { retryAfterMs: 3_600_000 }));
+  await eventually(() => {
+    agent.hurry();
+    return dials.length === 2;
+  }, "the second dial");
+  const socket = new ClosingSocket();
+  dials[1]!.resolve(socket);
+  await eventually(() => agent.isConnected, "the session");
+  agent.hurry();
+  equal(socket.closedWith, undefined, "a session that is up stays");
+  socket.close(1001, "The relay goes");
+  await eventually(() => dials.length === 3, "the dial after that session, and no other");
+});

@@ -280,14 +280,48 @@ Deno.test("--proxy-ca-cert is read for an https:// proxy", () => {
   using scratch = new ScratchDirectory();
   const caPath = scratch.write("ca.crt", CERTIFICATE_PEM);
   const args = ["--proxy", "https://proxy", "--proxy-ca-cert", caPath];
-  assert.deepEqual(proxyWith({}, { args }), {
-    ...{ isTls: true, hostname: "proxy", port: 443 },
-    ...{ caPath, caPem: CERTIFICATE_PEM },
-  });
+  assert.deepEqual(agentWith({}, { args }).proxyCa, { path: caPath, pem: CERTIFICATE_PEM });
   const message = refusalOf(() =>
     proxyWith({ HTTPS_PROXY: "https://proxy" }, { args: ["--proxy-ca-cert", "/no/such.crt"] })
   );
   assert.match(message, /^Option --proxy-ca-cert names "\/no\/such\.crt", which cannot be read/);
+});
+
+Deno.test("--proxy-file holds what --proxy takes, and comes before the environment", async (t) => {
+  using scratch = new ScratchDirectory();
+  const env = { HTTPS_PROXY: "http://other:1", NO_PROXY: "*" };
+  const file = (text: string) => ({ PROXY_FILE: scratch.write("proxy", text), ...env });
+  const credentials = { authorization: basic("user:hunter2") };
+  const cases: readonly (readonly [string, Proxy | undefined])[] = [
+    ["http://user:hunter2@proxy:3128", { ...plain("proxy", 3128), ...credentials }],
+    ["proxy:3128\r\n", plain("proxy", 3128)],
+    ["none\n", undefined],
+  ];
+  for (const [text, proxy] of cases) {
+    await t.step(JSON.stringify(text), () => assert.deepEqual(proxyWith(file(text)), proxy));
+  }
+  const options = agentWith(file("http://proxy:1\n"));
+  assert.equal(options.proxyFile?.text, "http://proxy:1\n");
+  const bad = ["", "\n", "http://hunter2:1\nhttp://b:1", "ftp://user:hunter2@proxy", " none"];
+  for (const text of bad) {
+    await t.step(`not ${JSON.stringify(text)}`, () => {
+      const message = refusalOf(() => agentWith(file(text)));
+      assert.match(message, /^Environment variable PROXY_FILE: what was read must be the URL of /);
+      assert.doesNotMatch(message, /hunter2/);
+    });
+  }
+  const caPath = scratch.write("ca.crt", CERTIFICATE_PEM);
+  const { proxyCa } = agentWith({ ...file("none"), PROXY_CA_CERT: caPath });
+  assert.deepEqual(proxyCa, { path: caPath, pem: CERTIFICATE_PEM }, "an https:// one may follow");
+  const both = { ...file("none"), PROXY: "http://proxy:1" };
+  assert.equal(
+    refusalOf(() => agentWith(both)),
+    "Environment variable PROXY_FILE can't go with --proxy; give one of them",
+  );
+  assert.match(
+    refusalOf(() => agentWith({ PROXY_FILE: "/no/such" })),
+    /^Environment variable PROXY_FILE names "\/no\/such", which .*there is no such file/,
+  );
 });
 
 Deno.test("formatProxy shows no credentials", () => {

@@ -54,6 +54,11 @@ export class ConnectProxy implements AsyncDisposable {
     return new ConnectProxy(options, server, address);
   }
 
+  /** Ends the connections that are open; new ones are accepted. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   /** Connections of clients that are open now. */
   get openConnections(): number {
     return this.#sockets.size;
@@ -62,7 +67,7 @@ export class ConnectProxy implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = once(this.#server, "close");
     this.#server.close();
-    for (const socket of this.#sockets) socket.destroy();
+    this.cut();
     await closed;
   }
 

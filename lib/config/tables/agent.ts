@@ -122,6 +122,14 @@ export const agentTable = {
       "HTTP proxy on the way to the relay, `http://` or `https://`, with credentials as `http://USER:PASSWORD@HOST:PORT`; without it, `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count; `none` is no proxy, whatever they say",
     see: "configuration.md#through-a-proxy",
   },
+  proxyFile: {
+    name: "proxy-file",
+    env: "PROXY_FILE",
+    group: "Relay",
+    kind: path,
+    description:
+      "File that holds the proxy's URL, or `none`, instead; when it changes, the agent uses the new proxy from its next connection on, and an open session stays",
+  },
   proxyCaCert: {
     name: "proxy-ca-cert",
     env: "PROXY_CA_CERT",

@@ -93,6 +93,7 @@ const AGENT_ENVIRONMENT = {
   "client-key": "CLIENT_KEY",
   "allow-insecure-server": "ALLOW_INSECURE_SERVER",
   "proxy": "PROXY",
+  "proxy-file": "PROXY_FILE",
   "proxy-ca-cert": "PROXY_CA_CERT",
   "connections": "CONNECTIONS",
   "target": "TARGET",

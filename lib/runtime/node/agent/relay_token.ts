@@ -6,8 +6,8 @@ import { checkedToken } from "../../../config/commands/access_options.ts";
 import type { Log } from "../../../log.ts";
 import { followConfig } from "../followed_config.ts";
 
-/** Where a new token is used, and told of. */
-export interface RelayTokenHost {
+/** Where a new token or proxy is used, and told of. */
+export interface RelayAccessHost {
   readonly agent: Agent;
   readonly metrics: AgentMetrics;
   readonly log: Log;
@@ -29,7 +29,7 @@ export class RelayToken {
   }
 
   /** Has the agent connect anew whenever the file holds another token. */
-  follow({ agent, metrics, log }: RelayTokenHost): void {
+  follow({ agent, metrics, log }: RelayAccessHost): void {
     const file = this.#file;
     if (!file) return;
     followConfig<AgentConfigSource>({
