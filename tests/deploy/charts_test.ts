@@ -327,6 +327,32 @@ Deno.test("culvert-agent: the token is a file, so that a new one makes no new po
   });
 });
 
+Deno.test("culvert-agent: the proxy is a file, so that a new one makes no new pods", async () => {
+  const needed = ["--set", "serverURL=wss://relay.example.com/connect,existingSecret=t"];
+  const deploymentWith = async (...more: string[]) =>
+    only(await manifests("agent", [...needed, ...more]), "Deployment");
+  const podOf = (text: string) => parse(text, { version: "1.1" }).spec.template.spec;
+  const secretOf = ({ volumes }: { volumes: { name: string; secret: unknown }[] }) =>
+    volumes.find(({ name }) => name === "proxy")?.secret;
+  const first = await deploymentWith("--set", "proxy.url=http://one.example.com:3128");
+  equal(first, await deploymentWith("--set", "proxy.url=http://two.example.com:3128"));
+  deepEqual(secretOf(podOf(first)), {
+    ...{ secretName: "culvert-agent-token", defaultMode: 0o440 },
+    items: [{ key: "proxy", path: "proxy" }],
+  });
+  const { containers: [agent] } = podOf(first);
+  ok(agent.args.includes("--proxy-file=/etc/culvert/proxy/proxy"));
+  equal(agent.env, undefined);
+  const theirs = podOf(await deploymentWith("--set", "proxy.existingSecret=way-out"));
+  deepEqual(secretOf(theirs), {
+    ...{ secretName: "way-out", defaultMode: 0o440 },
+    items: [{ key: "url", path: "proxy" }],
+  });
+  const more = ["--set", "proxy.existingSecret=p,extraEnvFrom[0].secretRef.name=more"];
+  const { containers: [besides] } = podOf(await deploymentWith(...more));
+  deepEqual(besides.env, ["TOKEN", "PROXY"].map((name) => ({ name, value: "" })));
+});
+
 Deno.test("culvert-agent: a token in extraEnv or extraArgs is the only one, and none in extraEnvFrom counts", async () => {
   const own = [
     'extraEnv=[{"name":"TOKEN","value":"0123456789abcdef"}]',
