@@ -143,15 +143,18 @@ Deno.test("a sidecar reaches the relay as the tunnel's agents do: proxy and clie
       relay: { ...known, proxyRef: { name: "way-out" }, clientCertRef: { name: "agent-tls" } },
     },
   });
-  const { args, env } = await webhook.container();
+  const { args } = await webhook.container();
   assert.ok(args.includes("--client-cert=/etc/culvert/relay-client/tls.crt"));
-  assert.deepEqual(env[1], {
-    name: "PROXY",
-    valueFrom: { secretKeyRef: { name: "way-out", key: "proxy" } },
-  });
+  assert.ok(args.includes("--proxy-file=/etc/culvert/relay-proxy/proxy"));
   const { operations } = await webhook.answer();
-  const volume = { name: "culvert-relay-client", secret: { secretName: "agent-tls" } };
-  assert.ok(JSON.stringify(operations).includes(JSON.stringify(volume)));
+  const proxy = { secretName: "way-out", items: [{ key: "proxy", path: "proxy" }] };
+  const volumes = [
+    { name: "culvert-relay-client", secret: { secretName: "agent-tls" } },
+    { name: "culvert-relay-proxy", secret: proxy },
+  ];
+  for (const volume of volumes) {
+    assert.ok(JSON.stringify(operations).includes(JSON.stringify(volume)), volume.name);
+  }
 });
 
 Deno.test("what a pod has already stays where it is, and the agent comes behind it", async () => {

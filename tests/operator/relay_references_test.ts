@@ -21,7 +21,7 @@ function specOf(relay: Record<string, unknown>, api: Record<string, unknown> = {
 }
 
 interface PodSpec {
-  readonly containers: readonly { readonly args: readonly string[]; readonly env?: unknown }[];
+  readonly containers: readonly { readonly args: readonly string[] }[];
   readonly volumes: readonly { readonly name: string }[];
 }
 
@@ -32,7 +32,7 @@ function podOf({ kube }: Cluster): PodSpec {
   return spec.template.spec;
 }
 
-Deno.test("agents get the proxy as a variable that refers to its Secret; only Secrets have the password", async () => {
+Deno.test("agents read the proxy from a file, its Secret's; only Secrets have the password", async () => {
   const cluster = new Cluster();
   putSecret(cluster, "way-out", { proxy: proxyUrl });
   const said: RelayTls[] = [];
@@ -45,10 +45,12 @@ Deno.test("agents get the proxy as a variable that refers to its Secret; only Se
     },
   });
   await cluster.ready();
-  assert.deepEqual(podOf(cluster).containers[0]!.env, [{
-    name: "PROXY",
-    valueFrom: { secretKeyRef: { name: "way-out", key: "proxy" } },
-  }]);
+  const { containers: [container], volumes } = podOf(cluster);
+  assert.ok(container!.args.includes("--proxy-file=/etc/culvert/relay-proxy/proxy"));
+  assert.deepEqual(volumes.find(({ name }) => name === "relay-proxy"), {
+    name: "relay-proxy",
+    secret: { secretName: "way-out", items: [{ key: "proxy", path: "proxy" }] },
+  });
   const basicAuth = { username: "user", password };
   assert.deepEqual(said[0]!.proxy, { url: "http://proxy.test:3128", basicAuth });
   const { kube, relay } = cluster;
@@ -64,15 +66,15 @@ Deno.test("a proxy may be in a ConfigMap", async () => {
   const cluster = new Cluster();
   cluster.kube.put(configMaps, {
     metadata: { name: "net", namespace: "apps" },
-    data: { http: "proxy.test:3128" },
+    data: { http: "proxy.test:3128\n" },
   });
   cluster.putTunnel(specOf({ proxyRef: { kind: "ConfigMap", name: "net", key: "http" } }));
   await using _ = cluster.start();
   await cluster.ready();
-  assert.deepEqual(podOf(cluster).containers[0]!.env, [{
-    name: "PROXY",
-    valueFrom: { configMapKeyRef: { name: "net", key: "http" } },
-  }]);
+  assert.deepEqual(podOf(cluster).volumes.find(({ name }) => name === "relay-proxy"), {
+    name: "relay-proxy",
+    configMap: { name: "net", items: [{ key: "http", path: "proxy" }] },
+  });
 });
 
 Deno.test("agents mount their client certificate, and the operator shows its own to the admin API", async () => {

@@ -113,19 +113,19 @@ const effects: Readonly<Record<string, Effect>> = {
   "relay.proxyRef.kind": {
     value: "ConfigMap",
     besides: { "relay.proxyRef.name": "net" },
-    look: pod,
-    shows: `"configMapKeyRef":{"name":"net","key":"proxy"}`,
+    look: volumes,
+    shows: `"configMap":{"name":"net","items":[{"key":"proxy","path":"proxy"}]}`,
   },
   "relay.proxyRef.name": {
     value: "net",
-    look: pod,
-    shows: `{"name":"PROXY","valueFrom":{"secretKeyRef":{"name":"net","key":"proxy"}}}`,
+    look: volumes,
+    shows: `{"secretName":"net","items":[{"key":"proxy","path":"proxy"}]}`,
   },
   "relay.proxyRef.key": {
     value: "url",
     besides: { "relay.proxyRef.name": "net" },
-    look: pod,
-    shows: `{"name":"net","key":"url"}`,
+    look: volumes,
+    shows: `{"secretName":"net","items":[{"key":"url","path":"proxy"}]}`,
   },
   "relay.allowInsecure": {
     value: true,
@@ -250,7 +250,7 @@ const elsewhere: Readonly<Record<string, readonly [file: string, name: string]>>
   ],
   "relay.registration.api.proxyRef": [
     "relay_references_test.ts",
-    "agents get the proxy as a variable that refers to its Secret; only Secrets have the password",
+    "agents read the proxy from a file, its Secret's; only Secrets have the password",
   ],
   "relay.registration.secret": [
     "tunnel_test.ts",

@@ -250,7 +250,6 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
       image,
       ...agent.imagePullPolicy && { imagePullPolicy: agent.imagePullPolicy },
       args: argsOf(tunnel, relay.args),
-      ...relay.env.length > 0 && { env: relay.env },
       securityContext: containerSecurity,
       ...agent.resources && { resources: agent.resources },
       ...health && {
@@ -268,18 +267,14 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
 const relayCaFolder = "/etc/culvert/relay-ca";
 const relayTokenFolder = "/etc/culvert/relay-token";
 const clientCertFolder = "/etc/culvert/relay-client";
+const proxyFolder = "/etc/culvert/relay-proxy";
 
-function caVolume({ kind, name, key }: CaRef): Record<string, unknown> {
-  const items = [{ key, path: "ca.crt" }];
+/** A folder with one key of a Secret or ConfigMap as the file `path`. */
+function fileVolume({ kind, name, key }: CaRef | ProxyRef, path: string): Record<string, unknown> {
+  const items = [{ key, path }];
   return kind === "Secret"
     ? { secret: { secretName: name, items } }
     : { configMap: { name, items } };
-}
-
-/** The proxy's URL may hold a password: it is in no object but the one that the spec names. */
-function proxyVariable({ kind, name, key }: ProxyRef): unknown {
-  const source = kind === "Secret" ? "secretKeyRef" : "configMapKeyRef";
-  return { name: "PROXY", valueFrom: { [source]: { name, key } } };
 }
 
 /** The Secret's key that holds the agents' token. */
@@ -293,7 +288,6 @@ function tokenKeyOf(
 /** What any agent of a tunnel needs to reach the relay, in whichever pod it runs. */
 export interface RelayParts {
   readonly args: readonly string[];
-  readonly env: readonly unknown[];
   readonly mounts: readonly unknown[];
   readonly volumes: readonly { readonly name: string; readonly [key: string]: unknown }[];
 }
@@ -306,16 +300,23 @@ export function relayParts(tunnel: ReadableTunnel, prefix: string): RelayParts {
   const folders: [string, string, Record<string, unknown>][] = [
     ["relay-token", relayTokenFolder, token],
   ];
-  if (relay.caRef) folders.push(["relay-ca", relayCaFolder, caVolume(relay.caRef)]);
+  if (relay.caRef) {
+    folders.push(["relay-ca", relayCaFolder, fileVolume(relay.caRef, "ca.crt")]);
+  }
   if (relay.clientCertRef) {
     const secret = { secretName: relay.clientCertRef.name };
     folders.push(["relay-client", clientCertFolder, { secret }]);
   }
+  // The URL may hold a password: it is in no object but the one that the spec names.
+  if (relay.proxyRef) {
+    folders.push(["relay-proxy", proxyFolder, fileVolume(relay.proxyRef, "proxy")]);
+  }
   return {
     args: [
       `--server=${relay.url}`,
-      // Unlike a variable, a file follows the Secret.
+      // Unlike variables, files follow their Secrets.
       `--token-file=${relayTokenFolder}/token`,
+      ...relay.proxyRef ? [`--proxy-file=${proxyFolder}/proxy`] : [],
       ...relay.allowInsecure && relay.url.startsWith("ws://") ? ["--allow-insecure-server"] : [],
       ...relay.caRef ? [`--server-ca-cert=${relayCaFolder}/ca.crt`] : [],
       ...relay.serverName !== undefined ? [`--server-name=${relay.serverName}`] : [],
@@ -323,7 +324,6 @@ export function relayParts(tunnel: ReadableTunnel, prefix: string): RelayParts {
         ? [`--client-cert=${clientCertFolder}/tls.crt`, `--client-key=${clientCertFolder}/tls.key`]
         : [],
     ],
-    env: relay.proxyRef ? [proxyVariable(relay.proxyRef)] : [],
     mounts: folders.map(([name, mountPath]) => ({
       ...{ name: prefix + name, mountPath, readOnly: true },
     })),

@@ -84,7 +84,6 @@ function sidecar(tunnel: ReadableTunnel, agentImage: string, parts: Parts): Side
       args: [...relay.args, ...parts.args, "--log-format=json", ...agent.extraArgs ?? []],
       env: [
         { name: "HEALTH_ADDR", value: `:${sidecar.healthPort}` },
-        ...relay.env,
         ...parts.env,
       ],
       ports: [{ name: healthPortName, containerPort: sidecar.healthPort, protocol: "TCP" }],

@@ -1,5 +1,6 @@
 /** Reads and checks the Secrets and ConfigMaps that a Tunnel's spec refers to. */
-import { formatProxy, type Proxy, proxyOrNone } from "../../config/proxy.ts";
+import { checkedProxy, formatProxy, type Proxy } from "../../config/proxy.ts";
+import { messageOf } from "../../message_of.ts";
 import type { CaRef, ClientCertRef, ProxyRef, TokenRef } from "../api/relay.ts";
 import { no, type Verdict } from "../conditions.ts";
 import type { RelayProxy } from "./relay_api.ts";
@@ -59,17 +60,18 @@ export class References {
   }
 
   /**
-   * A proxy; undefined where the text is `none`, as the agent's option `--proxy` has it.
+   * A proxy; undefined where the text is `none`, as the agent's option `--proxy-file` has it.
    *
    * @throws {ReferenceFault} `ProxyMissing`, `ProxyInvalid`; the message has nothing of the text
    */
   async proxy(namespace: string, ref: ProxyRef): Promise<Proxy | undefined> {
     const text = await this.#text("ProxyMissing", namespace, ref);
-    const { data, error } = proxyOrNone.schema.safeParse(text);
-    if (!error) return data === "none" ? undefined : data;
     const { kind, name, key } = ref;
-    const reason = error.issues[0]?.message ?? "is no URL";
-    throw new ReferenceFault("ProxyInvalid", `${kind} ${namespace}/${name}: ${key} ${reason}`);
+    try {
+      return checkedProxy(text, `${kind} ${namespace}/${name}: ${key}`);
+    } catch (error) {
+      throw new ReferenceFault("ProxyInvalid", messageOf(error));
+    }
   }
 
   async #text(reason: string, namespace: string, ref: CaRef): Promise<string> {

@@ -336,13 +336,6 @@ export class OperatorWorld implements AsyncDisposable {
         // Pods have addresses of their own.
         .replace(/^--health-addr=:/, `--health-addr=${pod.ip}:`)
     );
-    const env: Record<string, string> = {};
-    for (const { name, valueFrom: { secretKeyRef } = {} } of container!.env ?? []) {
-      if (!secretKeyRef) continue;
-      const at = { namespace: pod.namespace, name: secretKeyRef.name };
-      const { data } = await this.client.get(secrets, at) as { data?: Record<string, string> };
-      env[name] = atob(data?.[secretKeyRef.key] ?? "");
-    }
     await this.client.create(pods, {
       metadata: {
         ...metadata,
@@ -351,7 +344,7 @@ export class OperatorWorld implements AsyncDisposable {
       },
       spec: { containers: [{ name: "agent", image: container!.image }] },
     });
-    this.#agents.set(pod.name, Program.start("agent.ts", args, env));
+    this.#agents.set(pod.name, Program.start("agent.ts", args));
   }
 
   /** Writes down whether an agent is ready. */
@@ -511,12 +504,6 @@ interface PodTemplate {
     readonly containers: readonly {
       readonly image: string;
       readonly args: readonly string[];
-      readonly env?: readonly {
-        readonly name: string;
-        readonly valueFrom?: {
-          readonly secretKeyRef?: { readonly name: string; readonly key: string };
-        };
-      }[];
     }[];
     readonly volumes: readonly {
       readonly name: string;

@@ -147,17 +147,20 @@ kubeTest(
 );
 
 kubeTest(
-  "agents and operator reach the relay through a proxy, whose password nothing shows",
+  "agents and operator reach the relay through a proxy, which may change, and whose password nothing shows",
   async (kube) => {
     await using world = await OperatorWorld.start(kube);
     const password = "proxy-password-0123456789";
     const authorization = `Basic ${btoa(`user:${password}`)}`;
     const upstream = new URL(world.relay.connectUrl).host;
     await using agents = await ConnectProxy.start({ upstream, authorization });
-    await world.client.create(secrets, {
-      metadata: { name: "way-out", namespace },
-      stringData: { proxy: `http://user:${password}@${agents.address}` },
-    });
+    await using others = await ConnectProxy.start({ upstream, authorization });
+    const goThrough = ({ address }: ConnectProxy) =>
+      world.client.apply(secrets, {
+        metadata: { name: "way-out", namespace },
+        stringData: { proxy: `http://user:${password}@${address}` },
+      });
+    await goThrough(agents);
     const operator = await world.startOperator();
     world.startKubelet();
     const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
@@ -170,6 +173,18 @@ kubeTest(
     });
     await world.condition(tunnels, "main", "Ready", "Ready");
     assert.match(agents.heads[0]!, /^CONNECT relay\.test:8443 /);
+    const podNames = async () =>
+      (await world.client.list(pods, { namespace })).items.map(({ metadata }) => metadata.name);
+    const before = await podNames();
+    await goThrough(others);
+    await eventually(
+      () => world.agentLogs().includes(`http://${others.address}`),
+      "the agent to have the new proxy",
+      patienceMs,
+    );
+    agents.cut();
+    await eventually(() => others.heads.length > 0, "a connection through it", patienceMs);
+    assert.deepEqual([agents.heads.length, await podNames()], [1, before]);
     const objects = await kube.everything();
     const text = objects + await world.metrics() + operator.logText() + world.agentLogs();
     for (const secret of [password, btoa(`user:${password}`)]) {
