@@ -3,13 +3,24 @@
 /** Where a claim stands: its name, or the names that lead to it through objects. */
 export type ClaimPath = string | readonly string[];
 
+/** Which requests a rule admits; without one of these, whichever. */
+export interface RuleScope {
+  /** Case-sensitive; `CONNECT` for upgrades. */
+  readonly methods?: readonly string[] | undefined;
+  /** Exact paths, or beginnings that end in `/`. */
+  readonly paths?: readonly string[] | undefined;
+}
+
 /** A rule as the configuration writes it. */
 export type RuleEntry =
-  | { readonly claim: ClaimPath; readonly value: string; readonly provider?: string | undefined }
-  | { readonly emailDomain: string; readonly provider?: string | undefined }
-  | { readonly token: string }
-  | { readonly certificate: string }
-  | { readonly address: string };
+  & RuleScope
+  & (
+    | { readonly claim: ClaimPath; readonly value: string; readonly provider?: string | undefined }
+    | { readonly emailDomain: string; readonly provider?: string | undefined }
+    | { readonly token: string }
+    | { readonly certificate: string }
+    | { readonly address: string }
+  );
 
 /** Rules of which all, or one, must match. */
 export type RuleSetEntry =
@@ -31,6 +42,11 @@ export function ruleEntriesOf(set: RuleSetEntry): RuleEntry[] {
 /** Whether an entry is a set of rules. */
 export function isSet(entry: RuleEntry | RuleSetEntry): entry is RuleSetEntry {
   return "any" in entry || "all" in entry;
+}
+
+/** The keys of a rule's scope that it has. */
+export function scopeKeysOf({ methods, paths }: RuleScope): string[] {
+  return [...methods ? ["methods"] : [], ...paths ? ["paths"] : []];
 }
 
 /** Whether a rule can only be met by somebody for whom a provider vouches. */

@@ -1,9 +1,10 @@
 /** The attributes of a caller that policies decide by. */
 import type { ClaimNames } from "../domain/provider.ts";
+import type { Asked } from "./asked.ts";
 import { type Claims, groupsOf, meets, pathOf, valuesOf } from "./claims.ts";
 import type { PersonRule } from "./rule.ts";
 
-/** A caller's attributes, as its request shows them. */
+/** A caller's attributes, as its request shows them, and what it asks for. */
 export interface CallerAttributes {
   /** The client's address. */
   readonly address: string;
@@ -13,6 +14,8 @@ export interface CallerAttributes {
   readonly token?: string | undefined;
   /** What an identity provider says about the caller. */
   readonly verifiedClaims?: VerifiedClaims | undefined;
+  /** What it asks for. */
+  readonly asked: Asked;
 }
 
 /** What an identity provider says about a person: its claims, or the rules that they met. */

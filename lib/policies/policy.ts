@@ -9,6 +9,7 @@ import {
   type RuleSetEntry,
 } from "../domain/policy.ts";
 import { pathOf } from "./claims.ts";
+import { isInScope } from "./asked.ts";
 import type { CallerAttributes } from "./caller_attributes.ts";
 import { isAboutPerson, type PersonRule, type Rule, type RuleSet } from "./rule.ts";
 
@@ -31,11 +32,17 @@ export class Policy {
   readonly #rules: RuleSet;
   /** All rules, in the order in which they stand. */
   readonly rules: readonly Rule[];
+  /** Whether a rule is about some methods only. */
+  readonly hasMethods: boolean;
+  /** Whether a rule is about some paths only. */
+  readonly hasPaths: boolean;
 
   private constructor(name: string, rules: RuleSet) {
     this.name = name;
     this.#rules = rules;
     this.rules = rulesOf(rules);
+    this.hasMethods = this.rules.some(({ scope }) => scope.methods);
+    this.hasPaths = this.rules.some(({ scope }) => scope.paths);
   }
 
   /** Lets everybody in. */
@@ -68,9 +75,16 @@ export class Policy {
     return holds(this.#rules, (rule) => matches(rule, attributes));
   }
 
-  /** Whether whoever shows this would be let in if they also met all rules that could be met. */
+  /**
+   * Whether whoever shows this would be let in if they also met all rules that could be met; none can
+   * be that is about other requests.
+   */
   couldAllow(attributes: CallerAttributes, couldBeMet: (rule: Rule) => boolean): boolean {
-    return holds(this.#rules, (rule) => couldBeMet(rule) || matches(rule, attributes));
+    return holds(
+      this.#rules,
+      (rule) =>
+        isInScope(rule.scope, attributes.asked) && (couldBeMet(rule) || isMetBy(rule, attributes)),
+    );
   }
 }
 
@@ -84,11 +98,14 @@ async function toSet(entry: RuleSetEntry, provider: string): Promise<RuleSet> {
 }
 
 async function toRule(entry: RuleEntry, usual: string): Promise<Rule> {
+  const { methods, paths } = entry;
+  const scope = { methods, paths };
   if ("claim" in entry) {
     const { value, provider = usual } = entry;
     const path = pathOf(entry.claim);
     return {
       kind: "claim",
+      scope,
       id: await digest("claim", provider, ...path, value),
       provider,
       path,
@@ -100,16 +117,17 @@ async function toRule(entry: RuleEntry, usual: string): Promise<Rule> {
     const domain = entry.emailDomain.toLowerCase();
     return {
       kind: "emailDomain",
+      scope,
       id: await digest("emailDomain", provider, domain),
       provider,
       domain,
     };
   }
-  if ("token" in entry) return { kind: "token", name: entry.token };
-  if ("certificate" in entry) return { kind: "certificate", name: entry.certificate };
+  if ("token" in entry) return { kind: "token", scope, name: entry.token };
+  if ("certificate" in entry) return { kind: "certificate", scope, name: entry.certificate };
   const ranges = AddressRanges.parse(entry.address);
   if (!ranges) throw new RangeError("A rule's address is not a range");
-  return { kind: "address", text: entry.address, ranges };
+  return { kind: "address", scope, text: entry.address, ranges };
 }
 
 /** Bytes of a rule's id: sessions hold ids, and cookies are short. */
@@ -132,7 +150,12 @@ function holds({ kind, members }: RuleSet, isMet: (rule: Rule) => boolean): bool
   return kind === "any" ? members.some(holdsOne) : members.every(holdsOne);
 }
 
-function matches(
+function matches(rule: Rule, attributes: CallerAttributes): boolean {
+  return isInScope(rule.scope, attributes.asked) && isMetBy(rule, attributes);
+}
+
+/** Whether somebody meets a rule, whatever they ask for. */
+function isMetBy(
   rule: Rule,
   { address, certificateNames, token, verifiedClaims }: CallerAttributes,
 ): boolean {

@@ -1,13 +1,19 @@
 /** What a policy asks for: single rules, and sets of them. */
 import type { AddressRanges } from "../domain/address_ranges.ts";
+import type { RuleScope } from "../domain/policy.ts";
+
+/** What rules of every kind have. */
+interface ScopedRule {
+  readonly scope: RuleScope;
+}
 
 /** A rule about what a provider says of somebody. */
 export type PersonRule = ClaimRule | EmailRule;
 
 /** Demands a value of a claim. */
-export interface ClaimRule {
+export interface ClaimRule extends ScopedRule {
   readonly kind: "claim";
-  /** Digest of the rule's content and provider. */
+  /** Digest of what it demands of the provider, which no scope changes. */
   readonly id: string;
   readonly provider: string;
   readonly path: readonly string[];
@@ -16,9 +22,9 @@ export interface ClaimRule {
 }
 
 /** Demands a verified e-mail address in a domain. */
-export interface EmailRule {
+export interface EmailRule extends ScopedRule {
   readonly kind: "emailDomain";
-  /** Digest of the rule's content and provider. */
+  /** Digest of what it demands of the provider, which no scope changes. */
   readonly id: string;
   readonly provider: string;
   /** In lower case. */
@@ -26,19 +32,19 @@ export interface EmailRule {
 }
 
 /** Demands one of the tokens of `--caller-tokens`. */
-export interface TokenRule {
+export interface TokenRule extends ScopedRule {
   readonly kind: "token";
   readonly name: string;
 }
 
 /** Demands a client certificate with a name. */
-export interface CertificateRule {
+export interface CertificateRule extends ScopedRule {
   readonly kind: "certificate";
   readonly name: string;
 }
 
 /** Demands a client address in a range. */
-export interface AddressRule {
+export interface AddressRule extends ScopedRule {
   readonly kind: "address";
   readonly text: string;
   readonly ranges: AddressRanges;
@@ -69,9 +75,18 @@ const texts = new WeakMap<Rule, string>();
 export function describeRule(rule: Rule): string {
   const known = texts.get(rule);
   if (known !== undefined) return known;
-  const text = textOf(rule);
+  const text = [textOf(rule), ...scopeTexts(rule.scope)].join(", ");
   texts.set(rule, text);
   return text;
+}
+
+/** A scope in words: `with GET or HEAD`, `at /metrics or below /api/`. */
+export function scopeTexts({ methods, paths }: RuleScope): string[] {
+  const places = paths?.map((path) => `${path.endsWith("/") ? "below" : "at"} ${path}`);
+  return [
+    ...methods ? [`with ${methods.join(" or ")}`] : [],
+    ...places ? [places.join(" or ")] : [],
+  ];
 }
 
 function textOf(rule: Rule): string {

@@ -3,7 +3,7 @@
  * request and refuses callers without a credential for it, so that they cannot wake the object. The
  * object checks the same credentials again and does everything else.
  */
-import { type Field, field } from "../http1/head.ts";
+import { type Field, field, type RequestHead } from "../http1/head.ts";
 import type { Service } from "../domain/service.ts";
 import type { Peer } from "../net/exchange.ts";
 import { targetOf } from "../net/fetch_exchange.ts";
@@ -14,6 +14,7 @@ import { refuseCluster } from "./callers/callers.ts";
 import { callerUnknown, clusterNotAvailable, errorResponse, notAHandshake } from "./errors.ts";
 import type { Relay } from "./relay.ts";
 import { clusterRouteOf, isOwnPath } from "./route.ts";
+import { askedBy } from "./people/asked_request.ts";
 import { isAnonymous } from "./services/anonymous_paths.ts";
 import { canonicalHost } from "./services/canonical_host.ts";
 
@@ -26,12 +27,15 @@ export async function admitAtEdge(
   const target = targetOf(request.url);
   const fields = [...request.headers].map(([name, value]) => field(name, value));
   const path = target.split("?", 1)[0];
+  const { method } = request;
   // The object would see a GET.
   const upgrade = request.headers.get("upgrade")?.toLowerCase();
-  if (upgrade === "websocket" && request.method !== "GET") return errorResponse(notAHandshake);
+  if (upgrade === "websocket" && method !== "GET") return errorResponse(notAHandshake);
   const host = canonicalHost(new URL(request.url).host);
   const service = host === undefined ? undefined : relay.services.table.find(host)?.service;
-  if (service) return await serviceCluster(relay, service, host!, { target, fields }, peer);
+  if (service) {
+    return await serviceCluster(relay, service, host!, { method, target, minor: 1, fields }, peer);
+  }
   if (path === "/connect") return await agentsCluster(relay, fields, peer);
   if (path === "/healthz") return new Response("ok");
   const cluster = clusterRouteOf(target)?.cluster;
@@ -44,12 +48,14 @@ async function serviceCluster(
   relay: Relay,
   service: Service,
   hostname: string,
-  head: { readonly target: string; readonly fields: readonly Field[] },
+  head: Pick<RequestHead, "method" | "target" | "minor" | "fields">,
   peer: Peer,
 ): Promise<string | Response> {
-  const isOpen = isOwnPath(head.target) || isAnonymous(service, head.target);
+  const isOpen = isOwnPath(head.target) || isAnonymous(service, head.target, head.fields);
   if (!isOpen && service.corsOrigins.length === 0) {
-    const identity = await relay.services.authorizer.identify(service, hostname, { head, peer });
+    const asked = askedBy(head, head.target);
+    const request = { head, peer };
+    const identity = await relay.services.authorizer.identify(service, hostname, request, asked);
     if (identity instanceof Denial) return errorResponse(identity.answer, head);
   }
   const isKnown = relay.config.clusters.some(({ id }) => id === service.cluster);

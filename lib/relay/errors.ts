@@ -52,6 +52,44 @@ export const policyDenied: RelayError = {
 };
 
 /**
+ * A policy lets a caller in with other requests.
+ *
+ * @param scopes Which those are: `with GET or HEAD`
+ */
+export function requestDenied(scopes: string): RelayError {
+  return {
+    status: 403,
+    reason: "Forbidden",
+    code: "request_denied",
+    message: `the policy lets this caller in only ${scopes}`,
+  };
+}
+
+/** A path that servers read differently, where a policy has rules about paths. */
+export const ambiguousPath: RelayError = {
+  status: 400,
+  reason: "Bad Request",
+  code: "ambiguous_path",
+  message: "the policy has rules about paths, and servers could take this path for another one",
+};
+
+/**
+ * A field that changes a request's method or path for some targets, where a policy has rules about them.
+ *
+ * @param name The field's, in lower case.
+ */
+export function overrideRefused(name: string): RelayError {
+  return {
+    status: 400,
+    reason: "Bad Request",
+    code: "override_refused",
+    message:
+      "the policy has rules about methods or paths, and the request has a header that could " +
+      `change them: ${name}`,
+  };
+}
+
+/**
  * A caller stands for nobody in a cluster whose entry maps callers, or asks for more than it maps.
  *
  * @param why What is missing; made ASCII here.

@@ -22,6 +22,9 @@ function realAnswers(): Map<string, string> {
   answers.set(impersonation.code, String(impersonation.status));
   const refused = relayErrors.impersonationRefused("");
   answers.set(refused.code, String(refused.status));
+  for (const error of [relayErrors.requestDenied(""), relayErrors.overrideRefused("")]) {
+    answers.set(error.code, String(error.status));
+  }
   const { code: edgeCode, status } = relayErrors.notConfigured("");
   answers.set(edgeCode, String(status));
   // `HttpConnection` answers these itself, before there is a request (RFC 9112 and 6585).

@@ -23,10 +23,16 @@ for (const home of homes) {
       ...more,
     });
     const services = {
-      policies: [{ name: "nobody", any: [{ address: "192.0.2.1" }] }],
+      policies: [{ name: "nobody", any: [{ address: "192.0.2.1" }] }, {
+        name: "reads",
+        any: ["0.0.0.0/0", "::/0"].map((address) => ({
+          ...{ address, methods: ["GET"], paths: ["/api/"] },
+        })),
+      }],
       services: [
         service("app", "public", { headers: { set: { "X-Frame-Options": "DENY" } } }),
         service("closed", "nobody"),
+        service("reads", "reads"),
         { ...service("ghost", "public"), cluster: "ghost" },
       ],
     };
@@ -51,6 +57,12 @@ for (const home of homes) {
     equal(statusOf(await get(relay.address, "app.test", "/tunnel/edge/x")), 200);
     equal(statusOf(await get(relay.address, "app.test", "/connect")), 200);
     ok([401, 403].includes(statusOf(await get(relay.address, "closed.test"))));
+    const reads = async (path: string, method = "GET") =>
+      statusOf(await get(relay.address, "reads.test", path, [], method));
+    equal(await reads("/api/x"), 200);
+    equal(await reads("/api/x", "DELETE"), 403);
+    equal(await reads("/x"), 403);
+    equal(await reads("/api%2Fx"), 400);
     equal(statusOf(await get(relay.address, "ghost.test")), 502);
     equal(statusOf(await get(relay.address, "other.test")), 404);
     equal(statusOf(await get(relay.address, "other.test", "/tunnel/edge/x")), 401);

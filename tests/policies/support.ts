@@ -12,7 +12,11 @@ export const oidcNames: ClaimNames = {
 };
 
 /** Nobody, from an address. */
-export const nobody: CallerAttributes = { address: "192.0.2.7", certificateNames: [] };
+export const nobody: CallerAttributes = {
+  address: "192.0.2.7",
+  certificateNames: [],
+  asked: "anything",
+};
 
 /** Somebody for whom the provider `corp` vouches. */
 export function person(claims: Claims, names: ClaimNames = oidcNames): CallerAttributes {

@@ -271,6 +271,38 @@ Deno.test("People sign in to services of a real relay, and what they may do ends
     await eventually(async () => (await browser.open(`${app}/`)).status === 403, "the policy");
   });
 
+  await t.step("a person whose rule is about other requests is told which", async () => {
+    const { text, services } = system;
+    const rule = "emailDomain: example.com, methods: [GET], paths: [/docs/]";
+    await Deno.writeTextFile(services, text.replace("emailDomain: example.com", rule));
+    await eventually(
+      async () => (await browser.open(`${app}/docs/x`)).status === 200,
+      "the policy",
+    );
+    const page = await browser.open(`${app}/x`);
+    assert.equal(page.status, 403);
+    assert.match(page.text, /lets you in only with GET, below \/docs\/\./);
+    const headers = { "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin" };
+    const answer = await browser.send(`${app}/docs/x`, { method: "DELETE", headers });
+    assert.equal(answer.status, 403);
+    const { message, missing } = JSON.parse(answer.text).error;
+    assert.match(message, /lets this account in only with GET, below \/docs\/$/);
+    assert.deepEqual(missing, ["a verified e-mail address at example.com, with GET, below /docs/"]);
+    assert.equal((await upgrade(app)).status, 403);
+    const ambiguous = await browser.send(`${app}/docs/%252e%252e/x`, { headers });
+    assert.equal(ambiguous.status, 400);
+    // Signing in helps with what a rule is about, and with nothing else.
+    const stranger = new SocketBrowser();
+    const statusFor = async (method: string, path: string) =>
+      (await stranger.send(`${app}${path}`, { method, headers })).status;
+    assert.equal(await statusFor("GET", "/docs/x"), 401);
+    assert.equal(await statusFor("DELETE", "/docs/x"), 403);
+    assert.equal(await statusFor("GET", "/x"), 403);
+    const whoami = await browser.send(`${app}/.culvert/whoami`, { headers });
+    assert.equal(JSON.parse(whoami.text).allowed, true);
+    assert.match((await browser.open(`${login}/`)).text, /app\.localhost/);
+  });
+
   await t.step("no log line has a code, a state, a cookie or a token", async () => {
     const log = JSON.stringify(await system.relay.completeLog());
     assert.doesNotMatch(log, /eyJ|culvert-dev|state=|code=/);

@@ -7,10 +7,12 @@ import {
   publicPolicy,
   ruleEntriesOf,
   type RuleEntry,
+  scopeKeysOf,
 } from "../../domain/policy.ts";
 import { callerJwtProvider, type Provider } from "../../domain/provider.ts";
 import { ConfigError } from "../config_error.ts";
 import { entryOf } from "./json_entries.ts";
+import { pathList } from "./path_list.ts";
 
 /** What a policy may be called. */
 export const policyName: z.ZodType<string> = z.string("must be 1 to 63 of a-z, 0-9 and -")
@@ -24,10 +26,15 @@ const ADDRESS_EXPECTED = "must be an address or a range such as 10.0.0.0/8";
 const RULES_EXPECTED = "must be a list of at least one rule";
 const RULE_KEYS = ["claim", "emailDomain", "token", "certificate", "address"] as const;
 const RULE_EXPECTED = `must be an object with one of ${RULE_KEYS.join(", ")}`;
+const METHOD_EXPECTED = "must be a method in upper case, such as GET";
+const METHODS_EXPECTED = "must be a list of 1 to 32 methods";
+const PATHS_EXPECTED = "must list a path; without paths, a rule is for all of them";
 const SETS_EXPECTED = "must have either any or all";
 
 /** Rules in one set. */
 const maxRules = 64;
+/** Methods or paths of one rule. */
+const maxScope = 32;
 
 const claimName = z.string(CLAIM_EXPECTED).min(1, CLAIM_EXPECTED).max(253, CLAIM_EXPECTED);
 
@@ -37,6 +44,18 @@ export const claimPath: z.ZodType<string | string[]> = z.union(
   CLAIM_EXPECTED,
 );
 
+const method = z.string(METHOD_EXPECTED).regex(/^[A-Z][A-Z-]{0,31}$/, METHOD_EXPECTED);
+
+/** Which requests a rule admits. */
+const scopeShape = {
+  methods: z.array(method, METHODS_EXPECTED).min(1, METHODS_EXPECTED).max(
+    maxScope,
+    METHODS_EXPECTED,
+  )
+    .exactOptional(),
+  paths: pathList(maxScope).min(1, PATHS_EXPECTED).exactOptional(),
+};
+
 const name = z.string(NAME_EXPECTED).regex(/^[\x21-\x7e]{1,253}$/, NAME_EXPECTED);
 const provider = policyName.exactOptional();
 
@@ -45,18 +64,21 @@ const ruleSchemas = {
     claim: claimPath,
     value: z.string(VALUE_EXPECTED).min(1, VALUE_EXPECTED).max(1024, VALUE_EXPECTED),
     provider,
+    ...scopeShape,
   }, RULE_EXPECTED),
   emailDomain: entryOf({
     emailDomain: z.string(DOMAIN_EXPECTED)
       .regex(/^(?=.{1,253}$)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*$/, DOMAIN_EXPECTED)
       .transform((domain) => domain.toLowerCase()),
     provider,
+    ...scopeShape,
   }, RULE_EXPECTED),
-  token: entryOf({ token: name }, RULE_EXPECTED),
-  certificate: entryOf({ certificate: name }, RULE_EXPECTED),
+  token: entryOf({ token: name, ...scopeShape }, RULE_EXPECTED),
+  certificate: entryOf({ certificate: name, ...scopeShape }, RULE_EXPECTED),
   address: entryOf({
     address: z.string(ADDRESS_EXPECTED)
       .refine((text) => !text.includes(",") && AddressRanges.parse(text), ADDRESS_EXPECTED),
+    ...scopeShape,
   }, RULE_EXPECTED),
 };
 
@@ -154,10 +176,10 @@ export interface PolicyUse {
   readonly where: string;
   readonly policy: string;
   /**
-   * What the relay can see of who comes: of `requests` everything; of a `connection` the address, and a
-   * client certificate where `hasCertificates`.
+   * What the relay can see of who comes: of `requests` everything; where they show `credentials` all but
+   * methods and paths; of a `connection` the address, and a client certificate where `hasCertificates`.
    */
-  readonly sees: "requests" | "connection";
+  readonly sees: "requests" | "credentials" | "connection";
   readonly hasCertificates?: boolean;
   /** Whom rules about people are about that name no provider; undefined where nobody vouches. */
   readonly provider: string | undefined;
@@ -184,7 +206,8 @@ export function checkPolicyUse(
     );
   }
   const entries = ruleEntriesOf(entry);
-  refuseInvisible(use, entries, source);
+  if (use.sees !== "requests") refuseScopes(entry, `${source}: ${use.where}`);
+  if (use.sees === "connection") refuseInvisible(use, entries, source);
   const isUnvouched = use.provider === undefined &&
     entries.some((rule) => isPersonRule(rule) && providerOf(rule) === undefined);
   if (!isUnvouched) return;
@@ -194,8 +217,24 @@ export function checkPolicyUse(
   );
 }
 
+/**
+ * Checks that a policy has no rules about methods and paths.
+ *
+ * @param place names in messages what it is for
+ * @throws {ConfigError}
+ */
+export function refuseScopes(policy: PolicyEntry, place: string): void {
+  const [key] = ruleEntriesOf(policy).flatMap(scopeKeysOf);
+  if (key === undefined) return;
+  throw new ConfigError(
+    `${place}: policy ${
+      JSON.stringify(policy.name)
+    } has a rule with ${key}, and there are no requests ` +
+      "that could meet it; it can have rules without methods and paths",
+  );
+}
+
 function refuseInvisible(use: PolicyUse, entries: readonly RuleEntry[], source: string): void {
-  if (use.sees === "requests") return;
   const visible = use.hasCertificates ? ["address", "certificate"] : ["address"];
   const other = entries.find((rule) => !visible.some((key) => key in rule));
   if (!other) return;

@@ -23,7 +23,14 @@ import { covers, hostnames } from "./hostnames.ts";
 import { entryOf, parseJson } from "./json_entries.ts";
 import { identitySchema } from "./identity.ts";
 import { loginSchema } from "./login.ts";
-import { checkPolicies, checkPolicyUse, policyName, policySchema } from "./policies.ts";
+import { pathList } from "./path_list.ts";
+import {
+  checkPolicies,
+  checkPolicyUse,
+  policyName,
+  policySchema,
+  refuseScopes,
+} from "./policies.ts";
 import { checkAudience, checkProviders, providerSchema } from "./providers.ts";
 import { type Listening, refuseSharedPorts } from "./service_ports.ts";
 import { targetName } from "./target_name.ts";
@@ -79,8 +86,6 @@ const HEADER_EXPECTED = "must be the name of a header field";
 const VALUE_EXPECTED = "must be printable ASCII without spaces at its ends";
 const AUDIENCE_EXPECTED = "must be the claim aud of the JWTs, 1 to 1024 printable characters";
 const RECENT_EXPECTED = "must be a whole number from 0 to 1000";
-const PATH_EXPECTED =
-  'must be a path such as "/manifest.json", or one that ends in "/" for all below';
 const ORIGIN_EXPECTED = "must be an origin such as https://app.example.com, without a path";
 
 /** Fields that frame a response, and those that only culvert or the app may set. */
@@ -112,12 +117,6 @@ const origin = z.string(ORIGIN_EXPECTED).refine((text) => {
   return url !== null && /^https?:$/.test(url.protocol) && url.origin === text;
 }, ORIGIN_EXPECTED);
 
-/** Anything that two readers could take for different paths is no path here. */
-const anonymousPath = z.string(PATH_EXPECTED)
-  .regex(/^\/(?!\/)[\w.~!$&'()*+,=:@/-]*$/, PATH_EXPECTED)
-  .refine((path) => !/\/\.{1,2}(?:\/|$)|\/\//.test(path), PATH_EXPECTED)
-  .refine((path) => !path.startsWith("/.culvert"), "is one of culvert's own paths");
-
 /** The keys of a service. */
 export const serviceShape = {
   name: policyName,
@@ -130,7 +129,7 @@ export const serviceShape = {
   audience: z.string(AUDIENCE_EXPECTED).regex(/^[\x21-\x7e]{1,1024}$/, AUDIENCE_EXPECTED)
     .exactOptional(),
   identity: identitySchema.exactOptional(),
-  anonymousPaths: z.array(anonymousPath, "must be a list of paths").max(64).exactOptional(),
+  anonymousPaths: pathList(64).exactOptional(),
   serviceWorkers: z.boolean("must be true or false").exactOptional(),
   frame: z.array(origin, "must be a list of origins").exactOptional(),
   host: z.enum(["public", "target"], 'must be "public" or "target"').exactOptional(),
@@ -254,7 +253,11 @@ function checkService(
   { policies, providers, context }: ServiceSurroundings,
 ): void {
   const where = `service "${name}"`;
-  const sees = kind === "tls" || listen !== undefined ? "connection" : "requests";
+  const sees = kind === "tls" || listen !== undefined
+    ? "connection"
+    : kind === "tcp"
+    ? "credentials"
+    : "requests";
   const from = place.slice(0, place.indexOf(", entry"));
   const hasCertificates = listenTls === true && context.serverTls === "mutual";
   checkPolicyUse({ where, policy, sees, hasCertificates, provider }, policies, from);
@@ -350,10 +353,12 @@ function checkLogin(
   if (provider !== undefined && !providers.some(({ name }) => name === provider)) {
     throw new ConfigError(`${source}: login: provider: there is no provider "${provider}"`);
   }
-  const isThere = statusPolicy === undefined || policies.some(({ name }) => name === statusPolicy);
-  if (!isThere) {
+  if (statusPolicy === undefined) return;
+  const entry = policies.find(({ name }) => name === statusPolicy);
+  if (!entry) {
     throw new ConfigError(`${source}: login: statusPolicy: there is no policy "${statusPolicy}"`);
   }
+  refuseScopes(entry, `${source}: login: statusPolicy`);
 }
 
 /** Wildcards may cover it: the login host is asked for by its own name, and comes first. */

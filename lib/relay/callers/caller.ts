@@ -79,6 +79,8 @@ export type DenialReason =
   | "host"
   /** A policy does not let the caller in. */
   | "policy"
+  /** A policy has rules about methods or paths, and a target may see others than the relay does. */
+  | "unclear_request"
   /** A known caller asked for a cluster that it may not reach. */
   | "cluster";
 

@@ -154,18 +154,25 @@ export interface DeniedProps {
   readonly service: string;
   readonly missing: readonly string[];
   readonly tellsGroups: boolean;
+  /** The requests with which they would be let in, in words. */
+  readonly otherRequests?: string | undefined;
   /** Signs in again, as somebody else. */
   readonly switchUrl: string;
   readonly requestId: string | undefined;
 }
 
 /** The page of somebody whom a policy does not let in. */
-export function Denied(
-  { username, provider, service, missing, tellsGroups, switchUrl, requestId }: DeniedProps,
-) {
+export function Denied(props: DeniedProps) {
+  const { username, provider, service, missing, tellsGroups, otherRequests } = props;
   return (
     <>
-      <p>You are signed in, but the policy of this service does not let you in.</p>
+      <p>
+        {otherRequests === undefined
+          ? "You are signed in, but the policy of this service does not let you in."
+          : `You are signed in, but the policy of this service lets you in only ${
+            visible(otherRequests, 600)
+          }.`}
+      </p>
       <dl>
         <dt>Account</dt>
         <dd>
@@ -187,9 +194,9 @@ export function Denied(
         </p>
       )}
       <div class="actions">
-        <a class="button" href={switchUrl}>Use another account</a>
+        <a class="button" href={props.switchUrl}>Use another account</a>
       </div>
-      <RequestId id={requestId} />
+      <RequestId id={props.requestId} />
     </>
   );
 }

@@ -1,6 +1,7 @@
 /** What a resource requires of its callers, and the grant of a caller that meets it. */
 import type { Peer } from "../../net/exchange.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
+import type { Asked } from "../../policies/asked.ts";
 import type { CallerAttributes } from "../../policies/caller_attributes.ts";
 import type { Caller, Grant } from "../callers/caller.ts";
 
@@ -13,13 +14,18 @@ export interface AccessRequirements {
   readonly audience?: string | undefined;
 }
 
-/** The attributes of a caller that a policy may use. */
-export function attributesOf(caller: Caller, { address, certificate }: Peer): CallerAttributes {
+/** The attributes of a caller that a policy may use, and what it asks for. */
+export function attributesOf(
+  caller: Caller,
+  { address, certificate }: Peer,
+  asked: Asked,
+): CallerAttributes {
   return {
     address,
     certificateNames: certificate?.names.filter(isPrintableName) ?? [],
     token: caller.kind === "token" ? caller.name : undefined,
     verifiedClaims: caller.person?.verifiedClaims,
+    asked,
   };
 }
 

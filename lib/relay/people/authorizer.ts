@@ -2,15 +2,18 @@
 import { anyName } from "../../domain/name_patterns.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { publicPolicy } from "../../domain/policy.ts";
-import type { Decision } from "../../policies/policy.ts";
-import { describeRule, isAboutCredential } from "../../policies/rule.ts";
+import type { Asked } from "../../policies/asked.ts";
+import type { CallerAttributes } from "../../policies/caller_attributes.ts";
+import type { Decision, Policy } from "../../policies/policy.ts";
+import { describeRule, isAboutCredential, scopeTexts } from "../../policies/rule.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest, Callers } from "../callers/callers.ts";
 import { anyCertificate } from "../callers/certificates.ts";
 import { readCredential, readOwnCredential } from "../callers/credential.ts";
 import { isAmbient } from "../callers/caller_methods.ts";
-import { callerUnknown, policyDenied } from "../errors.ts";
+import { callerUnknown, policyDenied, requestDenied } from "../errors.ts";
 import { type AccessRequirements, PolicyGrant, withGrant } from "./access_requirements.ts";
+import { refuseUnclear } from "./asked_request.ts";
 import type { People } from "./people.ts";
 
 /** A service or a cluster that a policy protects, as configured when a request comes. */
@@ -22,6 +25,15 @@ export interface ProtectedResource {
   readonly authorization: "culvert" | "app";
   /** The hostname that was asked for; undefined to ask what somebody may open by whatever credential. */
   readonly hostname?: string | undefined;
+  readonly asked: Asked;
+}
+
+/** What a policy says of a caller besides its no. */
+export interface DenialContext {
+  /** Whether some credential would let in somebody who showed none. */
+  readonly isHelped: boolean;
+  readonly otherRequests?: string | undefined;
+  readonly asked: Asked;
 }
 
 /** A caller whom a policy does not let in, and what it lacks. */
@@ -32,12 +44,14 @@ export class PolicyDenial extends Denial {
   readonly missing: readonly string[];
   /** The provider did not tell the person's groups, which a rule asks for. */
   readonly lacksGroups: boolean;
+  /** The requests with which the policy would let the caller in, in words; undefined for none. */
+  readonly otherRequests: string | undefined;
+  readonly asked: Asked;
 
-  /** @param isHelped Whether some credential would let in somebody who showed none. */
   constructor(
     caller: Caller,
     { missing }: Decision & { readonly isAllowed: false },
-    isHelped = false,
+    { isHelped, otherRequests, asked }: DenialContext,
   ) {
     const isKnown = caller.kind !== "network";
     const lacksGroups = caller.person?.verifiedClaims.tellsGroups === false &&
@@ -51,12 +65,18 @@ export class PolicyDenial extends Denial {
       : undefined;
     super(
       asksForCredential ? "missing" : "policy",
-      asksForCredential ? callerUnknown : policyDenied,
+      asksForCredential
+        ? callerUnknown
+        : otherRequests === undefined
+        ? policyDenied
+        : requestDenied(otherRequests),
       detail,
     );
     this.caller = isKnown ? caller : undefined;
     this.missing = rules;
     this.lacksGroups = lacksGroups;
+    this.otherRequests = otherRequests;
+    this.asked = asked;
   }
 }
 
@@ -110,21 +130,23 @@ export class Authorizer {
   #letIn(
     identity: Identity,
     resource: ProtectedResource,
-    { peer }: CallerRequest,
+    { head, peer }: CallerRequest,
     needsCluster: boolean,
   ): Identity {
     if (identity instanceof Denial) return identity;
-    const { hostname } = resource;
+    const { hostname, requirements, asked } = resource;
     if (hostname !== undefined && identity.boundTo?.has(hostname) === false) return otherHost;
-    const attributes = this.#people.attributes(identity, peer, resource.requirements);
-    const decision = this.#people.decide(resource.requirements, attributes);
+    const policy = this.#people.policyOf(requirements);
+    const unclear = policy && refuseUnclear(policy, asked, head.fields);
+    if (unclear) return unclear;
+    const attributes = this.#people.attributes(identity, peer, requirements, asked);
+    const decision = this.#people.decide(requirements, attributes);
     if (!decision.isAllowed) {
-      const isHelped = this.#people.couldAllow(
-        resource.requirements,
-        attributes,
-        isAboutCredential,
-      );
-      return new PolicyDenial(identity, decision, isHelped);
+      return new PolicyDenial(identity, decision, {
+        isHelped: this.#people.couldAllow(requirements, attributes, isAboutCredential),
+        otherRequests: policy && otherRequestsOf(policy, attributes),
+        asked,
+      });
     }
     const isLetIn = () => {
       const requirements = resource.currentRequirements();
@@ -133,6 +155,18 @@ export class Authorizer {
     const grant = new PolicyGrant(identity, isLetIn, needsCluster);
     return withGrant(identity, grant, decision.met.map(describeRule));
   }
+}
+
+/** Characters of what a caller is told about other requests, at most. */
+const maxScopeText = 400;
+
+/** The requests with which a policy lets somebody in whom it does not let in with this one, in words. */
+function otherRequestsOf(policy: Policy, attributes: CallerAttributes): string | undefined {
+  const decision = policy.decide({ ...attributes, asked: "anything" });
+  if (!decision.isAllowed) return undefined;
+  const scopes = decision.met.map(({ scope }) => scopeTexts(scope).join(", ")).filter((it) => it);
+  const text = [...new Set(scopes)].join("; ");
+  return text.length > maxScopeText ? `${text.slice(0, maxScopeText)}...` : text;
 }
 
 /** Whoever signed in for a program was told the hosts for which its token is. */

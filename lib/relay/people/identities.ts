@@ -1,7 +1,6 @@
 /** What agents and applications are told about a caller: signed, in plain headers, or not at all. */
 import { identityNames, type IdentityRules, type IdentityValue } from "../../domain/identity.ts";
 import { type Field, field } from "../../http1/head.ts";
-import type { Peer } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import { isAnonymous } from "../callers/caller_methods.ts";
@@ -81,7 +80,7 @@ export class Identities {
         ? impersonationRefused("the caller has no name")
         : { fields: [], hides };
     }
-    const groups = this.#groupsOf(caller, request.peer, place);
+    const groups = this.#groupsOf(caller, place);
     const plain = rules.headers.map(([name, value]) =>
       field(name, plainValue(caller, groups, value))
     );
@@ -100,24 +99,24 @@ export class Identities {
   /** Whom a caller stands for now, or why for nobody; undefined where nobody is impersonated. */
   clusterIdentity(
     caller: Caller,
-    { head, peer }: CallerRequest,
+    { head }: CallerRequest,
     place: IdentityPlace,
   ): ClusterIdentity | RelayError | undefined {
     const { rules: { impersonate: map }, requirements } = place;
     if (!map) return undefined;
     if (isAnonymous(caller.kind)) return impersonationRefused("the caller has no name");
-    const { verifiedClaims } = this.#people.attributes(caller, peer, requirements);
+    const verifiedClaims = this.#people.verifiedClaims(caller, requirements);
     const accepted = map.providers ?? place.providers ?? [requirements.provider];
     if (verifiedClaims && !accepted.includes(verifiedClaims.provider)) {
       return impersonationRefused("the map is not for people of the caller's identity provider");
     }
-    const identity = clusterIdentityOf(caller, map, this.#groupsOf(caller, peer, place));
+    const identity = clusterIdentityOf(caller, map, this.#groupsOf(caller, place));
     if ("status" in identity) return identity;
     return narrowed(identity, caller.person?.username ?? caller.name, head.fields);
   }
 
-  #groupsOf(caller: Caller, peer: Peer, { requirements, rules }: IdentityPlace): readonly string[] {
-    const { verifiedClaims } = this.#people.attributes(caller, peer, requirements);
+  #groupsOf(caller: Caller, { requirements, rules }: IdentityPlace): readonly string[] {
+    const verifiedClaims = this.#people.verifiedClaims(caller, requirements);
     if (!verifiedClaims) return [];
     const personRules = this.#people.policyOf(requirements)?.personRules ?? [];
     return verifiedClaims.groupsFor(

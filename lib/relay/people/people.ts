@@ -4,7 +4,12 @@ import { callerJwtProvider, type JwtHeaderProvider, type Provider } from "../../
 import type { Clock } from "../../jwt/clock.ts";
 import { IssuerKeys, type KeysEvents } from "../../jwt/keys.ts";
 import type { Peer } from "../../net/exchange.ts";
-import { type CallerAttributes, TokenClaims } from "../../policies/caller_attributes.ts";
+import type { Asked } from "../../policies/asked.ts";
+import {
+  type CallerAttributes,
+  TokenClaims,
+  type VerifiedClaims,
+} from "../../policies/caller_attributes.ts";
 import { Policies } from "../../policies/policies.ts";
 import type { Decision, Policy } from "../../policies/policy.ts";
 import type { Rule } from "../../policies/rule.ts";
@@ -202,18 +207,29 @@ export class People {
     return provider?.kind === "oidc" ? this.sessions?.identify(request, requirements) : undefined;
   }
 
-  /** What is known of a caller at something guarded. */
-  attributes(caller: Caller, peer: Peer, requirements: AccessRequirements): CallerAttributes {
-    const attributes = attributesOf(caller, peer);
+  /** What is known of a caller at something guarded, and what it asks for. */
+  attributes(
+    caller: Caller,
+    peer: Peer,
+    requirements: AccessRequirements,
+    asked: Asked,
+  ): CallerAttributes {
+    const attributes = attributesOf(caller, peer, asked);
+    const verifiedClaims = this.verifiedClaims(caller, requirements);
+    return verifiedClaims === attributes.verifiedClaims
+      ? attributes
+      : { ...attributes, verifiedClaims };
+  }
+
+  /** What a provider says of a caller at something guarded; undefined where none does. */
+  verifiedClaims(caller: Caller, requirements: AccessRequirements): VerifiedClaims | undefined {
+    const verifiedClaims = caller.person?.verifiedClaims;
     const provider = this.provider(requirements.provider);
-    const { verifiedClaims } = attributes;
     // Programs may bring JWTs of the very issuer at which people sign in.
     const isSameIssuer = verifiedClaims instanceof TokenClaims &&
       verifiedClaims.provider === callerJwtProvider && provider !== undefined &&
       provider.issuer === this.#context.callerIssuer;
-    return isSameIssuer
-      ? { ...attributes, verifiedClaims: verifiedClaims.as(provider.name, provider.claims) }
-      : attributes;
+    return isSameIssuer ? verifiedClaims.as(provider.name, provider.claims) : verifiedClaims;
   }
 
   /** What the policy of something guarded says now; a policy that is gone lets nobody in. */

@@ -54,7 +54,12 @@ function mayOpen(relay: Relay, service: Service, { caller, provider, address }: 
   const requirements = { policy, provider: service.provider, audience };
   const isKnown = service.provider === provider && service.kind !== "tls";
   const peer = { address, isTls: true };
-  const attributes = relay.people.attributes(isKnown ? caller : stranger, peer, requirements);
+  const attributes = relay.people.attributes(
+    isKnown ? caller : stranger,
+    peer,
+    requirements,
+    "anything",
+  );
   return relay.people.allows(requirements, attributes) &&
     (service.kind === "http" || allowsAddress(service, address));
 }

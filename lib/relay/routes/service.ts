@@ -22,6 +22,7 @@ import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../services/anonymous_paths.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight, preflightOf } from "../services/cors.ts";
+import { askedBy } from "../people/asked_request.ts";
 import { PolicyDenial } from "../people/authorizer.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
@@ -98,8 +99,15 @@ function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<vo
     followed(relay, exchange, route);
     return answerPreflight(exchange, preflight);
   }
-  if (isAnonymous(service, route.path)) return receive(relay, exchange, route, anybody);
-  const identity = relay.services.authorizer.identify(service, route.hostname, exchange);
+  if (isAnonymous(service, route.path, exchange.head.fields)) {
+    return receive(relay, exchange, route, anybody);
+  }
+  const identity = relay.services.authorizer.identify(
+    service,
+    route.hostname,
+    exchange,
+    askedBy(exchange.head, route.path),
+  );
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }

@@ -78,6 +78,7 @@ function openTcp(
     route.service!,
     route.hostname,
     withoutCookies(exchange),
+    "connection",
   );
   if (!(identity instanceof Promise)) return receive(relay, env, route, identity);
   return identity.then((identity) => receive(relay, env, route, identity));

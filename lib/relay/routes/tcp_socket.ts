@@ -19,7 +19,12 @@ export function serveSocket(
     host: route.hostname,
     upgrade: rawUpgrade,
   });
-  const identity = relay.services.authorizer.identify(route.service!, route.hostname, exchange);
+  const identity = relay.services.authorizer.identify(
+    route.service!,
+    route.hostname,
+    exchange,
+    "connection",
+  );
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));
 }

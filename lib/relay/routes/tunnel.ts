@@ -9,6 +9,7 @@ import type { Relay } from "../relay.ts";
 import { type ClusterRoute, clusterRouteOf } from "../route.ts";
 import { publicPolicy } from "../../domain/policy.ts";
 import { policyDenied, type RelayError } from "../errors.ts";
+import { askedBy } from "../people/asked_request.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import { boundToIdentity, callerIdentity, refuseIdentity } from "./caller_identity.ts";
 import { destinationOf } from "./destination.ts";
@@ -74,7 +75,7 @@ function receive(
 function narrowed(
   relay: Relay,
   exchange: Exchange,
-  { cluster }: ClusterRoute,
+  { cluster, path }: ClusterRoute,
   caller: Caller,
 ): Identity {
   const { authorizer, people, clusters, config: { callers } } = relay;
@@ -90,7 +91,8 @@ function narrowed(
   };
   const requirements = currentRequirements();
   if (!requirements) return notForPeople;
-  const resource = { requirements, currentRequirements, authorization: "culvert" } as const;
+  const asked = askedBy(exchange.head, path);
+  const resource = { requirements, currentRequirements, authorization: "culvert", asked } as const;
   return authorizer.narrow(caller, resource, exchange);
 }
 

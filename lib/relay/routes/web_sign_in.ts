@@ -94,13 +94,19 @@ export class WebSignIn {
     const caller = service && this.reader.callerOf(session);
     if (!service || !caller) return { isAllowed: false, missing: [], tellsGroups: true };
     const requirements = requirementsOf(service);
-    const attributes = people.attributes(caller, { address, isTls: true }, requirements);
+    const attributes = people.attributes(
+      caller,
+      { address, isTls: true },
+      requirements,
+      "anything",
+    );
     const decision = people.decide(requirements, attributes);
     // The connection to the service's own host may differ; there the policy decides again.
     const isAllowed = decision.isAllowed ||
       people.couldAllow(requirements, attributes, isAboutConnection);
     if (isAllowed) return { isAllowed: true, rules: [] };
-    const { missing, lacksGroups } = new PolicyDenial(caller, decision);
+    const asked = "anything";
+    const { missing, lacksGroups } = new PolicyDenial(caller, decision, { isHelped: false, asked });
     return { isAllowed: false, missing, tellsGroups: !lacksGroups };
   }
 
@@ -112,7 +118,7 @@ export class WebSignIn {
     const peer = { address, isTls: true };
     return people.allows(
       requirements,
-      people.attributes(this.reader.callerOf(session), peer, requirements),
+      people.attributes(this.reader.callerOf(session), peer, requirements, "connection"),
     );
   }
 
@@ -169,10 +175,11 @@ export class WebSignIn {
     if (site?.provider === undefined) return false;
     if (denial instanceof PolicyDenial && denial.caller?.kind === "session") {
       const id = denial.caller.person!.sessionId;
-      const { missing, lacksGroups } = denial;
+      const { missing, lacksGroups, otherRequests } = denial;
       const session = this.signIn.current(id);
       if (!session) return this.#demand(exchange, site);
-      const verdict = { isAllowed: false, missing, tellsGroups: !lacksGroups } as const;
+      const tellsGroups = !lacksGroups;
+      const verdict = { isAllowed: false, missing, tellsGroups, otherRequests } as const;
       this.#send(exchange, denyAccess(this.signIn, site, exchange, session, verdict, requestId));
       return true;
     }
@@ -183,13 +190,13 @@ export class WebSignIn {
   #isHelped({ peer }: CallerRequest, hostname: string, denial: Denial): boolean {
     const service = this.#relay.services.table.find(hostname)?.service;
     if (!service || !(denial instanceof PolicyDenial)) return false;
-    const { caller = nobody } = denial;
+    const { caller = nobody, asked } = denial;
     if (caller.kind !== "network" && caller.kind !== "certificate") return false;
     const { people } = this.#relay;
     const requirements = requirementsOf(service);
     return people.couldAllow(
       requirements,
-      people.attributes(caller, peer, requirements),
+      people.attributes(caller, peer, requirements, asked),
       (rule) => isAboutPerson(rule) && rule.provider === requirements.provider,
     );
   }

@@ -17,7 +17,12 @@ export function whoamiHandler(relay: Relay): (c: Context<RelayEnv>) => Promise<R
   return async function whoami({ env: { exchange, service: route, alreadyAnswered } }) {
     if (!isRead(exchange)) return alreadyAnswered;
     const service = route!.service!;
-    const identity = await relay.services.authorizer.identify(service, route!.hostname, exchange);
+    const identity = await relay.services.authorizer.identify(
+      service,
+      route!.hostname,
+      exchange,
+      "anything",
+    );
     const refused = refuseCredential(relay, exchange, route!, identity);
     if (refused) return alreadyAnswered;
     answerJson(exchange, {
@@ -38,7 +43,12 @@ export function servicesHandler(relay: Relay): (c: Context<RelayEnv>) => Promise
     if (!isRead(exchange)) return alreadyAnswered;
     const { authorizer, table } = relay.services;
     // One that is known to nobody is told so, and not shown what is public instead.
-    const own = await authorizer.identify(route!.service!, route!.hostname, exchange);
+    const own = await authorizer.identify(
+      route!.service!,
+      route!.hostname,
+      exchange,
+      "anything",
+    );
     if (refuseCredential(relay, exchange, route!, own)) return alreadyAnswered;
     const open = [];
     for (const service of table.services) {

@@ -1,20 +1,23 @@
 /** Paths of a service that anybody may use. */
+import { isAmbiguousPath, listsPath } from "../../domain/paths.ts";
+import type { Field } from "../../http1/head.ts";
+import { pathOverride } from "../../http1/overrides.ts";
 import type { Service } from "../../domain/service.ts";
+import { withoutQuery } from "../route.ts";
 
 /**
- * Whether a path is one that anybody may use. It is compared as it was sent, without its query: the
- * target gets it as it was sent too, and one that it might take for another is not let in.
+ * Whether a request is for a path that anybody may use. The target gets it as it was sent, and one that
+ * it might take for another is not let in.
+ *
+ * @param target Path and query.
  */
-export function isAnonymous({ anonymousPaths }: Service, target: string): boolean {
+export function isAnonymous(
+  { anonymousPaths }: Service,
+  target: string,
+  fields: readonly Field[],
+): boolean {
   if (!anonymousPaths || anonymousPaths.length === 0) return false;
-  const path = /^[^?]*/.exec(target)![0];
-  if (isAmbiguous(path)) return false;
-  return anonymousPaths.some((allowed) =>
-    allowed.endsWith("/") ? path.startsWith(allowed) : path === allowed
-  );
-}
-
-/** Dot segments, empty segments, parameters, and all that has to be decoded. */
-function isAmbiguous(path: string): boolean {
-  return /[%;#\\]|\/\/|\/\.{1,2}(?:\/|$)/.test(path);
+  const path = withoutQuery(target);
+  return listsPath(anonymousPaths, path) && !isAmbiguousPath(path) &&
+    pathOverride(fields) === undefined;
 }

@@ -1,5 +1,6 @@
 /** Who may use a service. */
 import type { Service } from "../../domain/service.ts";
+import type { Asked } from "../../policies/asked.ts";
 import type { Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import type { Authorizer, ProtectedResource } from "../people/authorizer.ts";
@@ -8,13 +9,18 @@ import type { ServiceTable } from "./service_table.ts";
 
 /** Decides by the service's policy. */
 export interface ServiceAuthorizer {
-  /** Who asks, or why they are not let in; a promise only where something has to be looked up. */
+  /**
+   * Who asks, or why they are not let in; a promise only where something has to be looked up.
+   *
+   * @param asked What they ask for, which need not be the request.
+   */
   identify(
     service: Service,
     hostname: string,
     request: CallerRequest,
+    asked: Asked,
   ): Identity | Promise<Identity>;
-  /** The same, whichever of the services the credential is for. */
+  /** Who could ask for anything, whichever of the services the credential is for. */
   wouldIdentify(
     service: Service,
     hostname: string,
@@ -36,8 +42,9 @@ export class PolicyAuthorizer implements ServiceAuthorizer {
     service: Service,
     hostname: string,
     request: CallerRequest,
+    asked: Asked,
   ): Identity | Promise<Identity> {
-    const resource = { ...this.#resourceOf(service, hostname), hostname };
+    const resource = { ...this.#resourceOf(service, hostname, asked), hostname };
     return this.#authorizer.identify(resource, request);
   }
 
@@ -46,10 +53,10 @@ export class PolicyAuthorizer implements ServiceAuthorizer {
     hostname: string,
     request: CallerRequest,
   ): Identity | Promise<Identity> {
-    return this.#authorizer.identify(this.#resourceOf(service, hostname), request);
+    return this.#authorizer.identify(this.#resourceOf(service, hostname, "anything"), request);
   }
 
-  #resourceOf(service: Service, hostname: string): ProtectedResource {
+  #resourceOf(service: Service, hostname: string, asked: Asked): ProtectedResource {
     return {
       requirements: requirementsOf(service),
       currentRequirements: () => {
@@ -57,6 +64,7 @@ export class PolicyAuthorizer implements ServiceAuthorizer {
         return now?.name === service.name ? requirementsOf(now) : undefined;
       },
       authorization: service.authorization,
+      asked,
     };
   }
 }

@@ -70,7 +70,9 @@ export async function denyAccess(
 ): Promise<Response> {
   const kind = requestKind({ ...head, minor: 1 });
   if (kind === "other") {
-    const message = decision.tellsGroups
+    const message = decision.otherRequests !== undefined
+      ? `the policy of this service lets this account in only ${decision.otherRequests}`
+      : decision.tellsGroups
       ? "the policy of this service does not let this account in"
       : "the policy of this service does not let this account in; its provider has not told its groups";
     return jsonError(403, "policy", message, { missing: decision.missing });
@@ -84,15 +86,15 @@ export async function denyAccess(
 export function deniedPage(
   site: Site,
   session: SessionRecord,
-  { missing, tellsGroups }: AccessDecision & { readonly isAllowed: false },
+  { missing, tellsGroups, otherRequests }: AccessDecision & { readonly isAllowed: false },
   switchUrl: string,
   more: { readonly cookies?: readonly string[]; readonly requestId?: string | undefined } = {},
 ): Response {
   const { username, provider } = session;
   return page(
-    "You may not open this service",
+    otherRequests === undefined ? "You may not open this service" : "You may not do this",
     <Denied
-      {...{ username, provider, missing, tellsGroups, switchUrl }}
+      {...{ username, provider, missing, tellsGroups, otherRequests, switchUrl }}
       service={site.service}
       requestId={more.requestId}
     />,

@@ -23,6 +23,8 @@ export type AccessDecision =
     readonly missing: readonly string[];
     /** Whether the provider told the person's groups at all. */
     readonly tellsGroups: boolean;
+    /** The requests with which the policy would let them in: `with GET or HEAD`; undefined for none. */
+    readonly otherRequests?: string | undefined;
   };
 
 /** What of a request sign-in looks at. */

@@ -44,7 +44,7 @@ Deno.test("policies: rules of every kind are read, with one level of sets within
       { claim: "groups", value: "platform" },
       { claim: ["realm_access", "roles"], value: "admin*", provider: "corp" },
       { emailDomain: "Example.COM" },
-      { token: "ci" },
+      { token: "ci", methods: ["GET", "CONNECT"], paths: ["/", "/metrics", "/api/v1:x/"] },
       { all: [{ certificate: "laptop-*" }, { address: "10.0.0.0/8" }] },
     ],
   };
@@ -94,7 +94,42 @@ for (
     [
       "a rule with a key of another kind",
       { name: "x", any: [{ token: "a", provider: "corp" }] },
-      'any: 0: unknown key "provider"; known are token',
+      'any: 0: unknown key "provider"; known are token, methods, paths',
+    ],
+    [
+      "a method in lower case",
+      { name: "x", any: [{ token: "a", methods: ["GET", "post"] }] },
+      "any: 0: methods: 1: must be a method in upper case, such as GET",
+    ],
+    [
+      "one method without a list",
+      { name: "x", any: [{ token: "a", methods: "GET" }] },
+      "any: 0: methods: must be a list of 1 to 32 methods",
+    ],
+    [
+      "no methods",
+      { name: "x", any: [{ token: "a", methods: [] }] },
+      "any: 0: methods: must be a list of 1 to 32 methods",
+    ],
+    [
+      "no paths",
+      { name: "x", any: [{ token: "a", paths: [] }] },
+      "any: 0: paths: must list a path; without paths, a rule is for all of them",
+    ],
+    ...["api/", "/a/../b", "/a//b", "/a/*", "/a;b", "/a?b", "/a%20b", "/a#b", "", "https://a/b"]
+      .map((
+        path,
+      ) =>
+        [
+          `the path "${path}"`,
+          { name: "x", any: [{ token: "a", paths: [path] }] },
+          'any: 0: paths: 0: must be a path such as "/manifest.json", or one that ends in "/" for all below',
+        ] as const
+      ),
+    [
+      "a path of culvert's own",
+      { name: "x", any: [{ token: "a", paths: ["/.culvert/tcp"] }] },
+      "any: 0: paths: 0: is one of culvert's own paths",
     ],
     [
       "sets three levels deep",
@@ -126,14 +161,18 @@ for (
 const person: PolicyEntry = { name: "staff", any: [{ claim: "groups", value: "staff" }] };
 const place: PolicyEntry = { name: "office", all: [{ address: "10.0.0.0/8" }] };
 const laptop: PolicyEntry = { name: "laptop", all: [{ certificate: "laptop" }] };
-const policies = [person, place, laptop];
+const reading: PolicyEntry = {
+  name: "reading",
+  any: [{ token: "ci" }, { all: [{ address: "10.0.0.0/8", methods: ["GET"] }] }],
+};
+const policies = [person, place, laptop, reading];
 
 for (
   const [what, use, fault] of [
     [
       "one that is not there",
       { policy: "stafff", sees: "requests", provider: "corp" },
-      'policy: there is no policy "stafff"; there are staff, office, laptop, public',
+      'policy: there is no policy "stafff"; there are staff, office, laptop, reading, public',
     ],
     [
       "people, and nobody vouches for them",
@@ -149,6 +188,16 @@ for (
       "certificates, where there are none",
       { policy: "laptop", sees: "connection", provider: undefined },
       'policy "laptop" has a rule about certificate, which the relay cannot see there; it can be "public", or have rules about address',
+    ],
+    [
+      "methods, where there are no requests",
+      { policy: "reading", sees: "credentials", provider: undefined },
+      'policy "reading" has a rule with methods, and there are no requests that could meet it; it can have rules without methods and paths',
+    ],
+    [
+      "methods, at requests",
+      { policy: "reading", sees: "requests", provider: undefined },
+      undefined,
     ],
     ["certificates, where there are some", {
       policy: "laptop",

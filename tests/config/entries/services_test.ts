@@ -105,6 +105,11 @@ Deno.test("readServices refuses a wrong entry by file, number, name and key", ()
       dashboardWith({ kind: "tcp", host: "target" }),
       `${place}: host: is for services of kind http`,
     ],
+    [
+      dashboardWith({ anonymousPaths: ["/public/*"] }),
+      `${place}: anonymousPaths: entry 1: must be a path such as "/manifest.json", or one that ` +
+      'ends in "/" for all below',
+    ],
     [[dashboard, dashboard], /entry 1 \("dashboard"\) and File 1, entry 2 .* have the same name/],
     [
       [dashboard, { ...dashboard, name: "other", hostnames: ["DASH.example.COM"] }],
@@ -254,4 +259,27 @@ Deno.test("checkTogether knows policies of clusters, and services of clusters th
   );
   const warnings = checkTogether([], read(dashboard), context);
   assert.match(warnings[0]!, /"dashboard" is for cluster "dev", which is not among the clusters/);
+});
+
+Deno.test("a policy with methods or paths is for HTTP alone", () => {
+  const policies = [{ name: "reads", any: [{ token: "ci", paths: ["/api/"] }] }];
+  const faultOf = (more: object) =>
+    refusalOf(() => readAll({ policies, services: [{ ...dashboard, policy: "reads", ...more }] }));
+  const rest =
+    "has a rule with paths, and there are no requests that could meet it; it can have rules without " +
+    "methods and paths";
+  const expected = `File 1: service "dashboard": policy "reads" ${rest}`;
+  assert.equal(faultOf({ kind: "tcp" }), expected);
+  assert.equal(faultOf({ kind: "tls" }), expected);
+  assert.equal(faultOf({ kind: "tcp", listen: "127.0.0.1:15432" }), expected);
+  const login = { host: "login.example.com", statusPolicy: "reads" };
+  const provider = { name: "corp", kind: "oidc", issuer: "https://idp.test", clientId: "culvert" };
+  assert.equal(
+    refusalOf(() => readAll({ policies, login, providers: [provider] })),
+    `File 1: login: statusPolicy: policy "reads" ${rest}`,
+  );
+  assert.equal(
+    readAll({ policies, services: [{ ...dashboard, policy: "reads" }] }).services.length,
+    1,
+  );
 });

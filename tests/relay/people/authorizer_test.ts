@@ -97,6 +97,7 @@ class Site {
       requirements,
       currentRequirements: () => requirements,
       authorization: "culvert",
+      asked: "anything",
     } as const;
     return await this.authorizer.identify(resource, request);
   }
@@ -211,6 +212,7 @@ Deno.test("a JWT in a header is verified once in a minute for each application",
     requirements,
     currentRequirements: () => requirements,
     authorization: "app",
+    asked: "anything",
   } as const;
   assert.ok(site.authorizer.identify(resource, request) instanceof Promise);
   await site.authorizer.identify(resource, request);
