@@ -132,7 +132,13 @@ export class OperatorWorld implements AsyncDisposable {
   async helm(chart: string, args: readonly string[]): Promise<string> {
     const folder = new URL(`../../../deploy/helm/${chart}`, import.meta.url).pathname;
     const all = ["template", "culvert-operator", folder, "--namespace", "culvert", ...args];
-    return await must("helm", [...all, "--kube-version", "1.34.0"]);
+    return await must("helm", [...all, "--kube-version", await this.#version()]);
+  }
+
+  /** What Helm asks the API server when it installs a chart. */
+  async #version(): Promise<string> {
+    const { gitVersion } = JSON.parse(await this.kubectl("get", "--raw", "/version"));
+    return gitVersion;
   }
 
   async apply(manifests: string): Promise<void> {

@@ -12,6 +12,7 @@ import { create, namesOf, pod, refusal, startAgentOf } from "./injected_pods.ts"
 import { startOtherWebhook } from "./other_webhook.ts";
 import { kubeTest } from "./own_kube.ts";
 
+const group = "admissionregistration.k8s.io";
 const agentImage = "culvert-agent:test";
 
 /** What the webhook would make of a pod. */
@@ -56,6 +57,20 @@ function specOf(pod: KubeObject): unknown {
   return JSON.parse(text.replaceAll(/kube-api-access-[a-z0-9]+/g, "kube-api-access"));
 }
 
+/** The API version of the chart's MutatingAdmissionPolicy. */
+function mutatingVersionOf(rendered: string): string | undefined {
+  return /^apiVersion: (\S+)\nkind: MutatingAdmissionPolicy$/m.exec(rendered)?.[1];
+}
+
+/** The newest version in which the API server has MutatingAdmissionPolicies. */
+async function newestMutatingVersion(world: OperatorWorld): Promise<string | undefined> {
+  for (const version of ["v1", "v1beta1"]) {
+    const list = await world.kubectl("get", "--raw", `/apis/${group}/${version}`);
+    if (list.includes('"mutatingadmissionpolicies"')) return `${group}/${version}`;
+  }
+  return undefined;
+}
+
 kubeTest(
   "the policy makes of a pod what the webhook would, and refuses what it would",
   async (kube) => {
@@ -67,6 +82,7 @@ kubeTest(
       /kind: \w+AdmissionPolicy/.test(text)
     );
     assert.equal(policies.length, 4);
+    assert.equal(mutatingVersionOf(rendered), await newestMutatingVersion(world));
     await world.apply(policies.join("---\n"));
     await world.startOperator(values, ["--injection", "policy", "--agent-image", agentImage]);
     await world.putTunnel({

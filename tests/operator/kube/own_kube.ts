@@ -1,6 +1,6 @@
 /**
  * An API server and etcd of a test file's own, to be frozen and killed: started by the tools' `kube`,
- * without a node. Needs KUBE_TOOLS.
+ * without a node. Needs KUBE_TOOLS. KUBE_APISERVER names the program of an API server of another version.
  */
 import { kubeFetch } from "../../../lib/runtime/deno/kube_fetch.ts";
 import { readKubeConnection } from "../../../lib/config/kube_connection.ts";
@@ -11,6 +11,7 @@ import { type AuditEntry, auditOptions, readAudit } from "./audit_log.ts";
 
 const startTimeoutMs = 240_000;
 const binaries = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
+const apiServer = Deno.env.get("KUBE_APISERVER");
 
 /**
  * Registers a test that needs an API server; ignored where there are no tools.
@@ -45,6 +46,7 @@ export const operatorAccount: Account = { namespace: "culvert", name: "culvert-o
 export class OwnKube implements AsyncDisposable {
   readonly #home: string;
   readonly #port: number;
+  #binaries = binaries;
   #apiserver: Deno.ChildProcess | undefined;
   #controllers: Deno.ChildProcess | undefined;
 
@@ -57,6 +59,7 @@ export class OwnKube implements AsyncDisposable {
     const home = await Deno.makeTempDir({ prefix: "culvert-kube-" });
     const kube = new OwnKube(home, freePort());
     try {
+      if (apiServer !== undefined) await kube.#replaceApiServer(apiServer);
       await kube.#tool("up");
       return kube;
     } catch (error) {
@@ -177,13 +180,23 @@ export class OwnKube implements AsyncDisposable {
     return Number(await Deno.readTextFile(`${this.#home}/run/apiserver.pid`));
   }
 
+  /** Has the tools start this API server beside their other programs. */
+  async #replaceApiServer(program: string): Promise<void> {
+    this.#binaries = `${this.#home}/bin`;
+    await Deno.mkdir(this.#binaries);
+    for await (const { name } of Deno.readDir(binaries)) {
+      const original = name === "kube-apiserver" ? program : `${binaries}/${name}`;
+      await Deno.symlink(original, `${this.#binaries}/${name}`);
+    }
+  }
+
   async #tool(word: "up" | "down"): Promise<void> {
     const tools = Deno.env.get("KUBE_TOOLS");
     const command = new Deno.Command(`${tools}/kube`, {
       args: [word],
       env: {
         KUBE_HOME: this.#home,
-        KUBE_BIN: binaries,
+        KUBE_BIN: this.#binaries,
         KUBE_PORT: String(this.#port),
         KUBE_NODE: "0",
       },
