@@ -65,11 +65,15 @@ const presets: readonly Preset[] = [
       '[{"apiGroups":[""],"resources":["pods"],"verbs":["get","list"]}]}',
     allowed: [
       "impersonate-on:user-info:list pods",
+      "impersonate-on:user-info:get /apis/apps/v1",
+      "impersonate-on:user-info:create selfsubjectreviews.authentication.k8s.io",
+      "impersonate-on:user-info:create selfsubjectaccessreviews.authorization.k8s.io",
     ],
     denied: [
       "impersonate groups/ops",
       "impersonate users/corp:ann",
       "impersonate-on:user-info:list secrets",
+      "impersonate-on:user-info:get /metrics",
       `list pods ${own}`,
     ],
   },
