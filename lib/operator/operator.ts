@@ -28,7 +28,14 @@ import {
   type Digest,
   type RouteTable,
 } from "./routes/route_table.ts";
-import { caNotRead, credentialNotRead, readCa, readCredential } from "./routes/route_texts.ts";
+import {
+  caNotRead,
+  caUnreadable,
+  credentialNotRead,
+  credentialUnreadable,
+  readCa,
+  readCredential,
+} from "./routes/route_texts.ts";
 import { ServiceAnnotations, serviceOfBinding } from "./bindings/service_annotations.ts";
 import type { ProbeTargets } from "./agents/route_delivery.ts";
 import { TunnelReconciler } from "./tunnels/tunnel_reconciler.ts";
@@ -114,11 +121,11 @@ export class Operator {
     const changed = () => this.#compileSoon();
     this.#namespaces = new BindingNamespaces({ context: this.#context, changed });
     this.#cas = new NamedTexts({
-      ...{ settings, changed, unread: caNotRead },
+      ...{ settings, changed, unread: caNotRead, unreadable: caUnreadable },
       read: (path) => readCa(client, path, options.caFault),
     });
     this.#credentials = new NamedTexts({
-      ...{ settings, changed, unread: credentialNotRead },
+      ...{ settings, changed, unread: credentialNotRead, unreadable: credentialUnreadable },
       read: (path) => readCredential(client, path),
     });
     this.#watches = new RelayWatches({
@@ -356,9 +363,9 @@ export class Operator {
   #addChanges(digest: Digest): void {
     const prints = new Map<string, string>();
     for (const [key, tunnel] of this.#tunnels) {
-      const { targets, backends, files, credentials } = this.#table.tunnels.get(key)!;
+      const { targets, backends, files, credentials, held } = this.#table.tunnels.get(key)!;
       const { metadata: { uid, generation } } = tunnel.object;
-      const table = [targets, backends, [...files], [...credentials]];
+      const table = [targets, backends, [...files], [...credentials], [...held]];
       const print = JSON.stringify([uid, generation, tunnel.isDeleted, table]);
       prints.set(`tunnel:${key}`, digest(print));
     }

@@ -11,7 +11,7 @@ import {
 } from "../../lib/kube/resources.ts";
 import { clusterTunnels, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { eventually } from "../support/deadline.ts";
-import { Cluster, digest, route, tunnelSpec, type Wrap } from "./harness.ts";
+import { Cluster, digest, route, tunnelSpec, withoutNamespace } from "./harness.ts";
 
 interface RouteStatus {
   readonly name: string;
@@ -696,25 +696,6 @@ Deno.test("a hostname outside its namespace's is refused by the operator, and ac
   await routeCondition(cluster, "good", "Accepted", "HostnameNotPermitted");
   await eventually(() => cluster.relay.services.size === 0, "the services to go", 60_000);
 });
-
-/** A fake API server whose lists and watches of namespaces lack `apps`, and how it is read by name. */
-function withoutNamespace(read: (next: () => Promise<Response>) => Promise<Response>): Wrap {
-  return {
-    kube: (fetch) => async (path, init) => {
-      const { pathname, searchParams } = new URL(path, "https://kube.test");
-      if (pathname === "/api/v1/namespaces/apps") return await read(() => fetch(path, init));
-      if (pathname !== "/api/v1/namespaces") return await fetch(path, init);
-      if (searchParams.get("watch") === "true") {
-        // The first list is compared with this watch; it shows no namespace either.
-        if (searchParams.get("resourceVersion") === "0") return new Response("");
-        throw new TypeError("the connection was refused");
-      }
-      const list = await (await fetch(path, init)).json() as { items: KubeObject[] };
-      const items = list.items.filter(({ metadata }) => metadata.name !== "apps");
-      return Response.json({ ...list, items });
-    },
-  };
-}
 
 Deno.test("a namespace that is not listed yet limits hostnames all the same, and takes no route away", async () => {
   const cluster = new Cluster();

@@ -354,6 +354,25 @@ export interface Wrap {
   readonly isDraining?: boolean;
 }
 
+/** A fake API server whose lists and watches of namespaces lack `apps`, and how it is read by name. */
+export function withoutNamespace(read: (next: () => Promise<Response>) => Promise<Response>): Wrap {
+  return {
+    kube: (fetch) => async (path, init) => {
+      const { pathname, searchParams } = new URL(path, "https://kube.test");
+      if (pathname === "/api/v1/namespaces/apps") return await read(() => fetch(path, init));
+      if (pathname !== "/api/v1/namespaces") return await fetch(path, init);
+      if (searchParams.get("watch") === "true") {
+        // The first list is compared with this watch; it shows no namespace either.
+        if (searchParams.get("resourceVersion") === "0") return new Response("");
+        throw new TypeError("the connection was refused");
+      }
+      const list = await (await fetch(path, init)).json() as { items: KubeObject[] };
+      const items = list.items.filter(({ metadata }) => metadata.name !== "apps");
+      return Response.json({ ...list, items });
+    },
+  };
+}
+
 export interface RunningOperator extends AsyncDisposable {
   readonly operator: Operator;
   readonly log: ReturnType<typeof keptLog>;

@@ -1,23 +1,27 @@
 import assert from "node:assert/strict";
-import { KubeUnreachable } from "../../lib/kube/errors.ts";
-import { no } from "../../lib/operator/conditions.ts";
+import { no, unknown } from "../../lib/operator/conditions.ts";
 import { NamedTexts } from "../../lib/operator/routes/named_texts.ts";
 import { eventually } from "../support/deadline.ts";
 
-Deno.test("a text that can't be read for a fault of the program is missing, and holds up no other", async () => {
-  const path = (name: string) => ({ namespace: "apps", name, key: "token" });
-  const unread = no("NotRead", "not read yet");
+Deno.test("a text that can't be read says why until it can, and holds up no other", async () => {
+  const path = { namespace: "apps", name: "odd", key: "token" };
+  let isOdd = true;
   const texts = new NamedTexts({
     settings: { checkMs: 5 },
-    unread: () => unread,
+    unread: () => no("NotRead", "not read yet"),
+    unreadable: (_path, reason) => unknown("Unreadable", reason),
     changed: () => {},
-    read: ({ name }) =>
-      Promise.reject(name === "odd" ? new TypeError("odd") : new KubeUnreachable("away")),
+    read: () => isOdd ? Promise.reject(new TypeError("odd")) : Promise.resolve({ text: "even" }),
   });
-  texts.get(path("odd"));
-  await eventually(() => texts.isComplete, "the fault to be known");
-  assert.deepEqual(texts.get(path("odd")), { fault: unread });
-  texts.get(path("away"));
+  assert.deepEqual(texts.get(path), { fault: no("NotRead", "not read yet") });
   assert.equal(texts.isComplete, false);
+  await eventually(() => texts.isComplete, "the fault to be known");
+  assert.deepEqual(texts.get(path), { fault: unknown("Unreadable", "odd") });
+  texts.keepUsed();
+  isOdd = false;
+  await eventually(() => "text" in texts.get(path), "the text");
+  isOdd = true;
+  await eventually(() => texts.isComplete, "the text to stay");
+  assert.deepEqual(texts.get(path), { text: "even" });
   texts.stop();
 });

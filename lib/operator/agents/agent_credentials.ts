@@ -23,12 +23,16 @@ export class AgentCredentials {
 
   /** Makes the Secret what the table says. A tunnel that never had a credential gets none. */
   async ensure(tunnel: ReadableTunnel, table: TunnelTable): Promise<void> {
-    const wanted = credentialsSecret(tunnel, table);
-    const { namespace, name } = wanted.metadata;
-    if (table.credentials.size === 0) {
+    const { held } = table;
+    const own = credentialsSecret(tunnel, table);
+    const { namespace, name } = own.metadata;
+    let wanted = own;
+    if (table.credentials.size === 0 || held.size > 0) {
       const there = await this.#context.client.find(secrets, { namespace, name });
-      const isOurs = there && isOwnedBy(there, tunnel);
-      if (!isOurs || there["data"] === undefined) return;
+      const data = there && isOwnedBy(there, tunnel) ? there["data"] : undefined;
+      if (table.credentials.size === 0 && data === undefined) return;
+      const kept = Object.entries(data ?? {}).filter(([key]) => held.has(key));
+      wanted = { ...own, data: { ...Object.fromEntries(kept), ...own["data"] as object } };
     }
     const { metadata } = await ensureOwned(this.#context, secrets, undefined, tunnel, wanted);
     const { resourceVersion: version = "" } = metadata;

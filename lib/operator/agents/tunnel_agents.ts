@@ -28,6 +28,7 @@ import { networkPolicy } from "./network_policy.ts";
 import { ensureOptional, ensureOwned, isOwnedBy } from "./owned_objects.ts";
 import { ReferenceFault } from "../relay/references.ts";
 import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
+import { withHeld } from "../routes/held_routes.ts";
 import { emptyTable, targetsText, type TunnelTable } from "../routes/route_table.ts";
 import type { Tunnel } from "../tunnel.ts";
 
@@ -91,7 +92,9 @@ export class TunnelAgents {
 
   /** What the agents are to serve. */
   table(tunnel: Tunnel): TunnelTable {
-    return this.#context.routes().tunnels.get(tunnel.key) ?? emptyTable;
+    const { world, routes } = this.#context;
+    const there = world.get("configMaps", `${tunnel.home}/${namesOf(tunnel).routes}`);
+    return withHeld(routes().tunnels.get(tunnel.key) ?? emptyTable, there);
   }
 
   /** Whether there is a Deployment already. */

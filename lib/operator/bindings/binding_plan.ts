@@ -1,5 +1,6 @@
 /** The services that the relay should have for a binding's routes, and why other routes have none. */
 import type { KubeObject } from "../../kube/objects.ts";
+import type { BindingStatus } from "../api/tunnel_binding.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import type { FoundAccess } from "../relay/relay_accesses.ts";
@@ -61,12 +62,16 @@ export class BindingPlans {
     const api = tunnel?.spec?.relay.registration.api;
     const found = tunnel && api ? await this.#context.accesses.find(tunnel) : undefined;
     for (const route of routes) {
-      const { spec: { name }, publication } = route;
+      const { spec: { name }, publication, held = [] } = route;
       const decided = this.#obstacle(route, tunnel);
       if (decided) verdicts.set(name, decided);
       // The service is needed for the group's other routes, even if this route has no target.
-      const isAtRelay = publication?.isServed && !this.#unpublished(route, tunnel!);
-      if (!isAtRelay) continue;
+      const mayBeAtRelay = (publication || held.length > 0) && !this.#unpublished(route, tunnel!);
+      if (!mayBeAtRelay) continue;
+      for (const service of held) undecided.add(service);
+      // What is there of a held route follows its policy.
+      const isThere = held.length > 0 && isRegistered(object, publication?.service);
+      if (!publication?.isServed && !(publication && isThere)) continue;
       const delay = this.#delay(tunnel!, found!);
       if (delay) {
         verdicts.set(name, decided ?? delay);
@@ -129,8 +134,8 @@ export class BindingPlans {
   /** Why a route can't be published; undefined if it can. */
   #obstacle(route: CompiledRoute, tunnel: Tunnel | undefined): Verdict | undefined {
     const { accepted, resolved } = route;
-    if (accepted.status !== "True") return no("NotAccepted", accepted.message);
-    if (resolved.status !== "True") return no("NotResolved", resolved.message);
+    if (accepted.status !== "True") return { ...accepted, reason: "NotAccepted" };
+    if (resolved.status !== "True") return { ...resolved, reason: "NotResolved" };
     return this.#unpublished(route, tunnel!);
   }
 
@@ -178,4 +183,9 @@ export class BindingPlans {
   #ownerOf(tunnelOwner: string, object: KubeObject): string {
     return ownerOfServices(tunnelOwner, object, this.#context.digest);
   }
+}
+
+function isRegistered({ status }: KubeObject, service: string | undefined): boolean {
+  const { registered = [] } = (status ?? {}) as BindingStatus;
+  return registered.some((it) => it.service === service);
 }

@@ -37,6 +37,8 @@ export async function planDns(
   if (!tunnel || !dns || provider === "None") {
     return { provider: "None", records: [], kept: [], fault: undefined };
   }
+  const undecided = routes.find(({ held, publication }) => held && !publication)?.accepted;
+  if (undecided) return { provider, records: [], kept: [], fault: undecided, isUndecided: true };
   // Of routes that share hostnames, one binding has the records.
   const own = keyOf(object.metadata);
   const names = routes.filter(({ publication }) => publication?.recordsOf === own)

@@ -23,6 +23,8 @@ export class BindingNamespaces {
   readonly #reading = new Set<string>();
   /** The API server does not have them. */
   #absent = new Set<string>();
+  /** The last time that they were asked for, the API server did not tell. */
+  readonly #unreadable = new Set<string>();
   /** What this round of looks has asked for and the caches lack. */
   #asked = new Set<string>();
   #isLooking = false;
@@ -39,27 +41,28 @@ export class BindingNamespaces {
   }
 
   /**
-   * A namespace; `absent` where the cluster does not have it. Undefined where namespaces are not
-   * followed, and until it has been read.
+   * A namespace; `absent` where the cluster does not have it, `unreadable` while the API server does not
+   * tell. Undefined where namespaces are not followed, and until it has been asked for.
    */
-  get(name: string): NamespaceFacts | "absent" | undefined {
+  get(name: string): NamespaceFacts | "absent" | "unreadable" | undefined {
     const { world } = this.#options.context;
     const known = world.get("namespaces", name)?.metadata;
     if (known || !world.isWide) return known;
     this.#asked.add(name);
     if (this.#absent.has(name)) return "absent";
     void this.#read(name);
-    return undefined;
+    return this.#unreadable.has(name) ? "unreadable" : undefined;
   }
 
-  /** Whether all that this round has asked for is known. */
+  /** Whether all that this round has asked for is known, or known to be unreadable. */
   get isComplete(): boolean {
-    return this.#asked.isSubsetOf(this.#absent);
+    return this.#asked.isSubsetOf(this.#absent.union(this.#unreadable));
   }
 
   /** Forgets what this round has not asked for. */
   keepUsed(): void {
-    this.#absent = this.#asked;
+    this.#absent = this.#asked.intersection(this.#absent);
+    for (const name of this.#unreadable) if (!this.#asked.has(name)) this.#unreadable.delete(name);
   }
 
   /** Reads nothing any more until the next round. */
@@ -77,6 +80,7 @@ export class BindingNamespaces {
       const found = await client.find(namespaces, { name });
       if (found) world.learn("namespaces", found);
       else this.#absent.add(name);
+      this.#unreadable.delete(name);
       changed();
     } catch (error) {
       this.#readLater(name, error);
@@ -87,11 +91,16 @@ export class BindingNamespaces {
 
   #readLater(name: string, error: unknown): void {
     const { context: { settings, log }, changed } = this.#options;
-    if (!this.#isLooking || this.#timer !== undefined) return;
-    log.warn("A binding's namespace can't be read; all routes stay as they are until then", {
-      namespace: name,
-      error: messageOf(error),
-    });
+    if (!this.#isLooking) return;
+    if (!this.#unreadable.has(name)) {
+      log.warn("A binding's namespace can't be read; its routes stay as they are until then", {
+        namespace: name,
+        error: messageOf(error),
+      });
+      this.#unreadable.add(name);
+      changed();
+    }
+    if (this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       changed();

@@ -1,6 +1,6 @@
 /** Texts that routes refer to: keys of ConfigMaps and Secrets, read by name. */
 import type { Verdict } from "../conditions.ts";
-import { KubeError, KubeUnreachable } from "../../kube/errors.ts";
+import { messageOf } from "../../message_of.ts";
 import type { Context } from "../context.ts";
 
 /** A text, or why there is none. */
@@ -20,6 +20,8 @@ export interface NamedTextsOptions {
   readonly read: (path: TextPath) => Promise<NamedText>;
   /** The verdict until a text has been read for the first time. */
   readonly unread: (path: TextPath) => Verdict;
+  /** The verdict on one that never could be read: its status is Unknown. */
+  readonly unreadable: (path: TextPath, reason: string) => Verdict;
   /** Called when a text has changed. */
   readonly changed: () => void;
 }
@@ -34,6 +36,8 @@ const maxEntries = 1_024;
 export class NamedTexts {
   readonly #options: NamedTextsOptions;
   readonly #texts = new Map<string, NamedText>();
+  /** Why texts could not be read that were never read before. */
+  readonly #unreadable = new Map<string, string>();
   readonly #reading = new Set<string>();
   /** What has been asked for since the last {@link keepUsed}. */
   readonly #used = new Set<string>();
@@ -45,7 +49,7 @@ export class NamedTexts {
 
   /** The text as it was last read. */
   get(path: TextPath): NamedText {
-    const { settings, unread } = this.#options;
+    const { settings, unread, unreadable } = this.#options;
     this.#timer ??= setInterval(() => this.#readAll(), settings.checkMs);
     const id = JSON.stringify(path);
     if (!this.#used.has(id) && this.#used.size >= maxEntries) {
@@ -55,18 +59,23 @@ export class NamedTexts {
     }
     this.#used.add(id);
     const text = this.#texts.get(id);
-    if (!text) void this.#read(id);
-    return text ?? { fault: unread(path) };
+    if (text) return text;
+    const reason = this.#unreadable.get(id);
+    if (reason !== undefined) return { fault: unreadable(path, reason) };
+    void this.#read(id);
+    return { fault: unread(path) };
   }
 
-  /** Whether all texts that were asked for have been read. */
+  /** Whether all texts that were asked for have been read, or could not be read. */
   get isComplete(): boolean {
-    return [...this.#used].every((id) => this.#texts.has(id));
+    return [...this.#used].every((id) => this.#texts.has(id) || this.#unreadable.has(id));
   }
 
   /** Forgets texts that nobody has requested since the last call. */
   keepUsed(): void {
-    for (const id of this.#texts.keys()) if (!this.#used.has(id)) this.#texts.delete(id);
+    for (const known of [this.#texts, this.#unreadable]) {
+      for (const id of known.keys()) if (!this.#used.has(id)) known.delete(id);
+    }
     this.#used.clear();
   }
 
@@ -77,7 +86,8 @@ export class NamedTexts {
   }
 
   #readAll(): void {
-    for (const id of new Set([...this.#texts.keys(), ...this.#used])) void this.#read(id);
+    const ids = [...this.#texts.keys(), ...this.#unreadable.keys(), ...this.#used];
+    for (const id of new Set(ids)) void this.#read(id);
   }
 
   async #read(id: string): Promise<void> {
@@ -87,11 +97,14 @@ export class NamedTexts {
     try {
       const text = await this.#options.read(JSON.parse(id));
       this.#texts.set(id, text);
+      this.#unreadable.delete(id);
       if (JSON.stringify(before) !== JSON.stringify(text)) this.#options.changed();
     } catch (error) {
-      // While the API server can't be reached, the last text stays. A bug must not block all routes.
-      if (before || error instanceof KubeError || error instanceof KubeUnreachable) return;
-      this.#texts.set(id, { fault: this.#options.unread(JSON.parse(id)) });
+      // What was read once stays.
+      if (before) return;
+      const reason = messageOf(error);
+      if (this.#unreadable.get(id) === reason) return;
+      this.#unreadable.set(id, reason);
       this.#options.changed();
     } finally {
       this.#reading.delete(id);

@@ -3,7 +3,7 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { hostnamesAnnotation } from "../api/schema.ts";
 import type { TunnelSpec } from "../api/tunnel.ts";
 import type { RouteSpec } from "../api/tunnel_binding.ts";
-import { no, type Verdict, yes } from "../conditions.ts";
+import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import {
   hasPaths,
   type HostnameGroups,
@@ -24,6 +24,8 @@ export interface AskingRoute {
   readonly id: string;
   readonly object: KubeObject;
   readonly access?: RouteAccess | undefined;
+  /** Why it can't be said now whether it is accepted: it has its hostnames until then. */
+  readonly undecided?: Verdict | undefined;
 }
 
 /** The facts that decide about a route. */
@@ -35,30 +37,55 @@ export interface AcceptanceContext {
   readonly admission: Verdict;
   /** Of the tunnel, by name. */
   readonly targets: ReadonlyMap<string, unknown> | undefined;
+  /** How many of the tunnel's routes stay as they are, and may have targets. */
+  readonly held: number;
 }
 
 /** Accepts a route, which then has its hostnames or its path of them. Older routes come first. */
 export function acceptRoute(route: AskingRoute, context: AcceptanceContext): Verdict {
   const { tunnel, admission, groups, sources, targets } = context;
-  if (admission.status !== "True" || !tunnel?.spec || !targets) return admission;
+  if (admission.status === "False" || !tunnel?.spec || !targets) return admission;
   const { spec, id, object } = route;
   const outside = hostnameFault(spec, tunnel.spec, object.metadata, sources);
   if (outside !== undefined) return no("HostnameNotPermitted", outside);
   const found = groups.find(tunnel, spec.hostnames);
   const fault = found && sharingFault(route, tunnel, found);
-  if (fault !== undefined) return no("Conflicted", fault);
+  if (fault !== undefined) {
+    const doubt = found!.group.members.find((other) => other.undecided)?.undecided;
+    return doubt
+      ? unknown(doubt.reason, `${fault}, if that is accepted: ${doubt.message}`)
+      : no("Conflicted", fault);
+  }
   if (targets.has(id)) {
     return no("Conflicted", "Another route has the same name; rename this one");
   }
   const before = found?.group;
-  const group: RouteGroup = { tunnel, members: [...before?.members ?? [], route] };
+  const undecided = undecidedOf(object.metadata, context);
+  const group: RouteGroup = {
+    tunnel,
+    members: [...before?.members ?? [], { ...route, undecided }],
+  };
   // A hostname with paths needs one more target, which selects by path.
   const more = 1 + Number(hasPaths(group) && !(before && hasPaths(before)));
-  if (targets.size + groups.pathGroupsOf(tunnel) + more > maxTargets) {
+  if (targets.size + context.held + groups.pathGroupsOf(tunnel) + more > maxTargets) {
     return no("TooManyRoutes", `A tunnel has at most ${maxTargets} routes`);
   }
   groups.put(group, before);
-  return yes("Accepted");
+  return undecided ?? yes("Accepted");
+}
+
+/** Why a namespace says nothing about its routes. */
+export function namespaceUnreadable(namespace: string): Verdict {
+  const message = `Namespace ${namespace} can't be read; what is published stays as it is`;
+  return unknown("NamespaceUnreadable", message);
+}
+
+function undecidedOf(
+  { namespace = "" }: KubeObject["metadata"],
+  { admission, sources }: AcceptanceContext,
+): Verdict | undefined {
+  if (admission.status === "Unknown") return admission;
+  return sources.namespace(namespace) === "unreadable" ? namespaceUnreadable(namespace) : undefined;
 }
 
 /** Why a route may not be at the hostnames of an older one. */
@@ -117,6 +144,8 @@ function hostnameFault(
     return `${outside} is none of the tunnel's allowedBindings.hostnames: ${ofTunnel!.join(", ")}`;
   }
   const found = sources.namespace(namespace);
+  // What can't be read is decided later.
+  if (found === "unreadable") return undefined;
   if (found === "absent") return `There is no namespace ${namespace}`;
   const text = found?.annotations?.[hostnamesAnnotation];
   const ofNamespace = text?.split(",").map((pattern) => pattern.trim());

@@ -59,7 +59,11 @@ export type Resolution =
     readonly caPem: string | undefined;
     readonly credential: string | undefined;
   }
-  | { readonly fault: Verdict };
+  | {
+    readonly fault: Verdict;
+    /** Where the Service is known, and something else is missing. */
+    readonly backend?: Backend;
+  };
 
 interface ServicePort {
   readonly name?: string;
@@ -82,11 +86,12 @@ export function resolve(spec: RouteSpec, context: ResolutionContext): Resolution
   const found = findBackend(spec, context);
   if ("fault" in found) return found;
   const ca = findCa(spec, context);
-  if (ca && "fault" in ca) return ca;
+  const { backend } = found;
+  if (ca && "fault" in ca) return { ...ca, backend };
   const fault = serverNameFault(spec);
-  if (fault) return { fault };
+  if (fault) return { fault, backend };
   const credential = findCredential(spec, context);
-  if (credential && "fault" in credential) return credential;
+  if (credential && "fault" in credential) return { ...credential, backend };
   return { ...found, caPem: ca?.text, credential: credential?.text };
 }
 

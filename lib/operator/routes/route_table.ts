@@ -7,7 +7,8 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "../api/tunnel_binding.ts";
 import type { NamespaceFacts } from "./binding_namespaces.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
-import { acceptRoute } from "./route_acceptance.ts";
+import { namesOfHeld } from "./held_routes.ts";
+import { acceptRoute, namespaceUnreadable } from "./route_acceptance.ts";
 import {
   type AccessByBinding,
   accessFor,
@@ -34,8 +35,11 @@ export interface RouteSources extends BackendSources {
   readonly tunnels: ReadonlyMap<string, Tunnel>;
   readonly bindings: Iterable<KubeObject>;
   readonly policies: Iterable<KubeObject>;
-  /** A namespace; `absent` where there is none, undefined where namespaces are not followed. */
-  namespace(name: string): NamespaceFacts | "absent" | undefined;
+  /**
+   * A namespace; `absent` where there is none, `unreadable` while the API server does not tell, undefined
+   * where namespaces are not followed.
+   */
+  namespace(name: string): NamespaceFacts | "absent" | "unreadable" | undefined;
   readonly idPrefix: string;
 }
 
@@ -60,6 +64,8 @@ export interface CompiledRoute {
   readonly publication?: Publication;
   /** What AccessPolicies say of it; undefined where there is none. */
   readonly access?: RouteAccess | undefined;
+  /** Names of targets and services that stay as they are, because something can't be read now. */
+  readonly held?: readonly string[];
 }
 
 /** What became of one binding. */
@@ -80,6 +86,8 @@ export interface TunnelTable {
   readonly files: ReadonlyMap<string, string>;
   /** Credentials of targets, by the names of their files; they are in no other object than a Secret. */
   readonly credentials: ReadonlyMap<string, string>;
+  /** Names of targets and credentials that agents keep as they have them. */
+  readonly held: ReadonlySet<string>;
 }
 
 /** Nothing is served. */
@@ -88,6 +96,7 @@ export const emptyTable: TunnelTable = {
   backends: [],
   files: new Map(),
   credentials: new Map(),
+  held: new Set(),
 };
 
 /** Everything compiled. */
@@ -103,7 +112,7 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
   for (const key of sources.tunnels.keys()) {
     tables.set(key, {
       ...{ targets: new Map(), choices: new Map(), backends: new Map() },
-      ...{ files: new Map(), credentials: new Map() },
+      ...{ files: new Map(), credentials: new Map(), held: new Set(), heldRoutes: new Set() },
     });
   }
   const groups = new HostnameGroups();
@@ -134,12 +143,18 @@ function publish(
   const published = new Map<string, Published>();
   const accepted = new Set([...groups.all()].flatMap(({ members }) => members.map(({ id }) => id)));
   for (const group of groups.all()) {
-    const { targets, choices } = tables.get(group.tunnel.key)!;
+    const { targets, choices, held, heldRoutes } = tables.get(group.tunnel.key)!;
     const context = {
       hasTarget: (id: string) => targets.has(id),
       isAccepted: (id: string) => accepted.has(id),
       digest,
     };
+    // Routes of one hostname are chosen by one target.
+    if (group.members.some(({ id }) => heldRoutes.has(id))) {
+      for (const member of group.members) {
+        for (const name of namesOfHeld(member, group.tunnel.key, digest)) held.add(name);
+      }
+    }
     const publication = publicationOf(group, context);
     const { choice, service } = publication;
     if (choice) choices.set(service, choice);
@@ -154,8 +169,10 @@ function publish(
   return published;
 }
 
-function tableOf({ targets, choices, backends, ...rest }: MutableTable): TunnelTable {
-  const all = [...targets.values(), ...choices.values()];
+function tableOf(
+  { targets, choices, backends, heldRoutes: _, ...rest }: MutableTable,
+): TunnelTable {
+  const all = [...targets.values(), ...choices.values()].filter(({ name }) => !rest.held.has(name));
   return {
     targets: all.sort((one, other) => one.name < other.name ? -1 : 1),
     backends: [...backends.keys()].sort().map((id) => backends.get(id)!),
@@ -170,6 +187,10 @@ interface MutableTable extends TargetTexts {
   readonly choices: Map<string, PathTarget>;
   /** By the route's id. */
   readonly backends: Map<string, Backend>;
+  /** By name, as {@link TunnelTable.held}. */
+  readonly held: Set<string>;
+  /** By the route's id: those that can't be resolved, or accepted, now. */
+  readonly heldRoutes: Set<string>;
 }
 
 interface Context {
@@ -232,6 +253,7 @@ function admit(
   if (namespaces === "All") return yes("Accepted");
   if (namespaces === "Same") return tunnel.home === namespace ? yes("Accepted") : refused;
   const found = sources.namespace(namespace);
+  if (found === "unreadable") return namespaceUnreadable(namespace);
   const { labels = {} } = found === "absent" ? {} : found ?? {};
   const isSelected = Object.entries(selector?.matchLabels ?? {})
     .every(([label, value]) => labels[label] === value);
@@ -256,9 +278,19 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   const accepted = acceptRoute({ spec, id, object, ...access }, {
     ...{ sources, groups, tunnel, admission },
     targets: table?.targets,
+    held: table?.heldRoutes.size ?? 0,
   });
   const found = resolve(spec, { namespace, tunnel, table, sources });
   const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");
+  const isHeld = accepted.status !== "False" &&
+    [accepted, resolved].some(({ status }) => status === "Unknown");
+  if (isHeld && table) {
+    const held = namesOfHeld({ spec, id, object }, tunnel.key, digest);
+    table.heldRoutes.add(id);
+    for (const name of held) table.held.add(name);
+    if (found.backend) table.backends.set(id, found.backend);
+    return { spec, id, accepted, resolved, held, ...access };
+  }
   if (accepted.status !== "True" || "fault" in found || !table) {
     return { spec, id, accepted, resolved, ...access };
   }

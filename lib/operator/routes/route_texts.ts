@@ -5,7 +5,7 @@ import { KubeError } from "../../kube/errors.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { configMaps, type Resource, secrets } from "../../kube/resources.ts";
 import { useLabel } from "../api/schema.ts";
-import { no, type Verdict } from "../conditions.ts";
+import { no, unknown, type Verdict } from "../conditions.ts";
 import type { NamedText, TextPath } from "./named_texts.ts";
 import { dataValue, secretText } from "../secret_text.ts";
 
@@ -23,6 +23,20 @@ export function caNotRead({ namespace, name }: TextPath): Verdict {
 /** Why there is no credential yet. */
 export function credentialNotRead({ namespace, name }: TextPath): Verdict {
   return no("CredentialNotFound", `Secret ${namespace}/${name} has not been read yet`);
+}
+
+/** Why there may be a CA, and what it is can't be said. */
+export function caUnreadable({ namespace, name }: TextPath, reason: string): Verdict {
+  return unreadable("CaUnreadable", `ConfigMap ${namespace}/${name}`, reason);
+}
+
+/** Why there may be a credential, and what it is can't be said. */
+export function credentialUnreadable({ namespace, name }: TextPath, reason: string): Verdict {
+  return unreadable("CredentialUnreadable", `Secret ${namespace}/${name}`, reason);
+}
+
+function unreadable(reason: string, title: string, why: string): Verdict {
+  return unknown(reason, `${title} can't be read, and the route stays as it is: ${why}`);
 }
 
 /**
