@@ -8,7 +8,7 @@ import { kubeTest } from "./own_kube.ts";
 const secretName = "main-agent-token";
 
 /** Requests one after the other, until it is told to stop. */
-class Load {
+class Load implements AsyncDisposable {
   answered = 0;
   readonly failures: unknown[] = [];
   readonly #over: Promise<void>;
@@ -29,6 +29,12 @@ class Load {
   async stop(): Promise<void> {
     this.#isStopping = true;
     await this.#over;
+  }
+
+  /** Ends before the cluster does: a test that fails must fail for its own reason. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopping = true;
+    await Promise.allSettled([this.#over]);
   }
 }
 
@@ -59,7 +65,7 @@ kubeTest(
     };
     const [pids, uids] = [world.agentPids(), await world.podUids()];
     const [old] = await tokens();
-    const load = new Load(world, "web.example.com");
+    await using load = new Load(world, "web.example.com");
     await eventually(() => load.answered > 10, "the load to be answered", patienceMs);
     await world.client.merge(secrets, { namespace, name: secretName }, {
       metadata: { annotations: { "culvert.dev/token-since": "2020-01-01T00:00:00.000Z" } },

@@ -15,7 +15,7 @@ import { kubeTest } from "./own_kube.ts";
 const lifetimes = ["--webhook-cert-lifetime", "100s", "--webhook-ca-lifetime", "1h"];
 
 /** Creates pods without a pause, and keeps what the API server says of those that it refuses. */
-class PodLoad {
+class PodLoad implements AsyncDisposable {
   readonly refusals: string[] = [];
   created = 0;
   readonly #creators: readonly Promise<void>[];
@@ -47,6 +47,12 @@ class PodLoad {
   async stop(): Promise<void> {
     this.#isOver = true;
     await Promise.all(this.#creators);
+  }
+
+  /** Ends before the cluster does: a test that fails must fail for its own reason. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
+    await Promise.allSettled(this.#creators);
   }
 }
 
@@ -109,7 +115,7 @@ kubeTest(
       const first = world.operator!;
       await replicas.add(first);
       await replicas.ready(1);
-      const load = new PodLoad(world.client);
+      await using load = new PodLoad(world.client);
       const second = await replicas.start();
       const third = await replicas.start();
       await replicas.ready(3);
