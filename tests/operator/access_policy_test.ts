@@ -194,6 +194,20 @@ Deno.test("a route is off the relay while an AccessPolicy of it can't be enforce
       /^AccessPolicy staff: any: rule 1 must be an object with one of/,
     ],
     [
+      "a rule with a limit that this operator does not know",
+      { any: [{ token: "ci", hours: "9-17" }] },
+      "AccessPolicyInvalid",
+      "Invalid",
+      /^AccessPolicy staff: any: rule 1 unknown key "hours"/,
+    ],
+    [
+      "a path that servers read differently",
+      { any: [{ token: "ci", paths: ["/api/", "/public/../x"] }] },
+      "AccessPolicyInvalid",
+      "Invalid",
+      /^AccessPolicy staff: any: rule 1, paths must be a path such as/,
+    ],
+    [
       "a spec that it can't read",
       { any: "everybody" },
       "AccessPolicyInvalid",
@@ -255,6 +269,29 @@ Deno.test("a route is off the relay while an AccessPolicy of it can't be enforce
   }
   await cluster.ready(tunnelBindings, "shop");
   assert.equal(service(cluster)["policy"], "public");
+});
+
+Deno.test("an AccessPolicy's methods and paths become the relay's, and are none for a TCP route", async () => {
+  const cluster = new Cluster();
+  cluster.putTunnel();
+  const web = route("main", "shop.example.com");
+  cluster.putBinding("shop", [web]);
+  const any = [{ token: "ci" }, { emailDomain: "example.com", methods: ["GET"], paths: ["/api/"] }];
+  putPolicy(cluster, "staff", any);
+  await using _ = cluster.start();
+  await cluster.ready(accessPolicies, "staff");
+  await policyIs(cluster, { any });
+  cluster.putBinding("shop", [web, route("db", "db.example.com", { protocol: "tcp" })]);
+  const text = "a rule has methods, and route db is TCP, which has none";
+  const { message } = await cluster.condition(
+    ...[tunnelBindings, "shop", "Programmed", "AccessPolicyInvalid"] as const,
+  );
+  assert.match(message, new RegExp(`AccessPolicy staff: ${text}`));
+  const accepted = await cluster.condition(accessPolicies, "staff", "Accepted", "Invalid");
+  assert.equal(accepted.message, `TunnelBinding shop: ${text}`);
+  putPolicy(cluster, "staff", any, { route: "main" });
+  await cluster.ready(accessPolicies, "staff");
+  await eventually(() => cluster.relay.services.size === 2, "both services");
 });
 
 Deno.test("an AccessPolicy of a tunnel whose relay has its own configuration says that it is not enforced", async () => {

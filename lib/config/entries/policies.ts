@@ -34,7 +34,9 @@ const SETS_EXPECTED = "must have either any or all";
 /** Rules in one set. */
 const maxRules = 64;
 /** Methods or paths of one rule. */
-const maxScope = 32;
+export const maxScope = 32;
+/** What a method is made of; methods are case-sensitive (RFC 9110 section 9.1). */
+export const methodPattern = /^[A-Z][A-Z-]{0,31}$/;
 
 const claimName = z.string(CLAIM_EXPECTED).min(1, CLAIM_EXPECTED).max(253, CLAIM_EXPECTED);
 
@@ -44,7 +46,7 @@ export const claimPath: z.ZodType<string | string[]> = z.union(
   CLAIM_EXPECTED,
 );
 
-const method = z.string(METHOD_EXPECTED).regex(/^[A-Z][A-Z-]{0,31}$/, METHOD_EXPECTED);
+const method = z.string(METHOD_EXPECTED).regex(methodPattern, METHOD_EXPECTED);
 
 /** Which requests a rule admits. */
 const scopeShape = {

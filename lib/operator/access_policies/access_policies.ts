@@ -4,7 +4,7 @@ import type { AccessPolicySpec, AccessPolicyStatus } from "../api/access_policy.
 import { accessPolicies } from "../api/crds.ts";
 import { conditionsOf, no, type Verdict, yes } from "../conditions.ts";
 import { conditionsWithReady, type Context, writeStatus } from "../context.ts";
-import { policyFault, targetsOf } from "./route_access.ts";
+import { policyFault, routeFault, targetsOf } from "./route_access.ts";
 
 type TargetRef = AccessPolicySpec["targetRefs"][number];
 
@@ -29,7 +29,7 @@ export class AccessPolicies {
     const invalid = fault === undefined ? undefined : no("Invalid", fault);
     const targets = targetsOf(spec).map((ref) => ({
       ref,
-      accepted: invalid ?? this.#verdictOf(metadata.namespace ?? "", ref),
+      accepted: invalid ?? this.#verdictOf(metadata.namespace ?? "", ref, spec as AccessPolicySpec),
     }));
     const faults = targets.map(({ accepted }) => accepted)
       .filter(({ status }) => status !== "True");
@@ -38,7 +38,7 @@ export class AccessPolicies {
     return { accepted: invalid ?? all, targets };
   }
 
-  #verdictOf(namespace: string, { name, route }: TargetRef): Verdict {
+  #verdictOf(namespace: string, { name, route }: TargetRef, policy: AccessPolicySpec): Verdict {
     const binding = this.#context.routes().bindings.get(`${namespace}/${name}`);
     if (!binding) {
       const message = `There is no TunnelBinding ${name} in namespace ${namespace}`;
@@ -48,6 +48,9 @@ export class AccessPolicies {
     if (route !== undefined && !spec?.routes.some((it) => it.name === route)) {
       return no("TargetNotFound", `TunnelBinding ${name} has no route ${route}`);
     }
+    const [fault] = (spec?.routes ?? []).filter((it) => route === undefined || it.name === route)
+      .flatMap((it) => routeFault(policy, it) ?? []);
+    if (fault !== undefined) return no("Invalid", `TunnelBinding ${name}: ${fault}`);
     if (!tunnel?.spec || tunnel.spec.relay.registration.api) return yes("Accepted");
     const message = `TunnelBinding ${name}: its tunnel has no registration.api, so that the ` +
       "relay's own configuration says who may use it";

@@ -1,8 +1,10 @@
 /** AccessPolicies as they apply to routes. */
 import type { z } from "zod";
 import { policySchema } from "../../config/entries/policies.ts";
+import { scopeKeysOf } from "../../domain/policy.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { type AccessPolicySpec, accessPolicySpec, targetRef } from "../api/access_policy.ts";
+import type { RouteSpec } from "../api/tunnel_binding.ts";
 import { no, type Verdict } from "../conditions.ts";
 
 /** Rules of one AccessPolicy: a caller must meet one of them. */
@@ -86,13 +88,18 @@ function readPolicy(spec: unknown): Pick<PolicyOfBinding, "spec" | "fault"> {
   const { data } = accessPolicySpec.safeParse(spec);
   return {
     spec: data,
-    fault: data ? rulesFault(data) : "The spec can't be read; upgrade the operator, or the CRDs",
+    fault: data ? rulesFault(spec) : "The spec can't be read; upgrade the operator, or the CRDs",
   };
 }
 
-/** What is wrong with the first rule that the relay would refuse. */
-function rulesFault({ any }: AccessPolicySpec): string | undefined {
-  if (!any) return undefined;
+/**
+ * What is wrong with the first rule that the relay would refuse.
+ *
+ * @param spec As it is: without a key that only newer versions know, a rule would admit more.
+ */
+function rulesFault(spec: unknown): string | undefined {
+  const { any } = spec as { any?: unknown };
+  if (any === undefined) return undefined;
   const [issue] = policySchema.safeParse({ name: "access", any }).error?.issues ?? [];
   if (!issue) return undefined;
   // [any, 1, address]
@@ -103,17 +110,27 @@ function rulesFault({ any }: AccessPolicySpec): string | undefined {
   return `any: ${place} ${issue.message}`;
 }
 
+/** Why a policy can't be enforced at a route, which it could be at others; undefined if it can. */
+export function routeFault(
+  { any = [] }: Pick<AccessPolicySpec, "any">,
+  { name, protocol }: Pick<RouteSpec, "name" | "protocol">,
+): string | undefined {
+  const [key] = protocol === "tcp" ? any.flatMap(scopeKeysOf) : [];
+  return key && `a rule has ${key}, and route ${name} is TCP, which has none`;
+}
+
 /** What AccessPolicies say of a route; undefined where none is about it. */
 export function accessFor(
   access: AccessByBinding,
   { metadata }: KubeObject,
-  routeName: string,
+  spec: Pick<RouteSpec, "name" | "protocol">,
 ): RouteAccess | undefined {
   const policies = [metadata.name, everyBinding]
     .flatMap((name) => access.get(bindingKey(metadata, name)) ?? [])
-    .filter(({ route }) => route === undefined || route === routeName);
+    .filter(({ route }) => route === undefined || route === spec.name);
   if (policies.length === 0) return undefined;
-  const faulty = policies.find(({ fault }) => fault !== undefined);
+  const [faulty] = policies.map((it) => ({ ...it, fault: it.fault ?? routeFault(it.spec!, spec) }))
+    .filter(({ fault }) => fault !== undefined);
   const rates = policies.flatMap(({ spec }) => spec?.requestsPerSecond ?? []);
   return {
     rules: policies.flatMap(({ spec }) => spec?.any ? [{ any: spec.any }] : []),

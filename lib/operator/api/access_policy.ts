@@ -1,5 +1,8 @@
 /** AccessPolicy: who may use routes of bindings, compiled into policies of the relay. */
 import { z } from "zod";
+import { maxScope, methodPattern } from "../../config/entries/policies.ts";
+import { listedPathPattern } from "../../config/entries/path_list.ts";
+import { maxPathCharacters } from "../../domain/path_rules.ts";
 import { conditions, objectName, withRules } from "./schema.ts";
 
 const rule = withRules(
@@ -14,6 +17,11 @@ const rule = withRules(
     address: z.string().min(1).max(64).optional().describe("An IP address or a range"),
     provider: z.string().min(1).max(63).optional()
       .describe("Who vouches for the person: a provider of the relay's services"),
+    methods: z.array(z.string().regex(methodPattern)).min(1).max(maxScope).optional()
+      .describe("Methods of the requests that the rule admits, CONNECT for upgrades; default: all"),
+    paths: z.array(z.string().max(maxPathCharacters).regex(listedPathPattern)).min(1).max(maxScope)
+      .optional()
+      .describe("Their paths; one that ends in / includes all below it; default: all"),
   }),
   {
     rule:

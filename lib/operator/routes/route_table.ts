@@ -271,7 +271,7 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   const { namespace = "", name } = object.metadata;
   const tunnelId = tunnel ? idOf(tunnel, sources.idPrefix) : "";
   const id = nameOf([tunnelId, namespace, name, spec.name], digest);
-  const asked = accessFor(context.access, object, spec.name);
+  const asked = accessFor(context.access, object, spec);
   const access = asked && { access: asked };
   const table = tunnel && tables.get(tunnel.key);
   const { groups, admission } = context;

@@ -277,10 +277,10 @@ kubeTest(
     await world.putService("backend", backend.addr.port);
     await bind(world, "shop");
     await world.condition(tunnelBindings, "shop", "Ready", "Ready");
-    const put = async (name: string, address: string) =>
+    const put = async (name: string, address: string, more = {}) =>
       await world.client.apply(accessPolicies, {
         metadata: { name, namespace },
-        spec: { targetRefs: [{ name: "shop", route: "main" }], any: [{ address }] },
+        spec: { targetRefs: [{ name: "shop", route: "main" }], any: [{ address, ...more }] },
       });
     await put("here", "127.0.0.0/8");
     await world.condition(accessPolicies, "here", "Ready", "Ready");
@@ -293,6 +293,14 @@ kubeTest(
     assert.equal(JSON.parse(denied.text).error.code, "policy_denied");
     assert.equal(asked, before, "the Service was not asked");
     await world.client.delete(accessPolicies, { namespace, name: "elsewhere" }, metadata.uid!);
+    await answers(world, "shop", [200]);
+    await put("here", "127.0.0.0/8", { methods: ["POST"], paths: ["/"] });
+    await answers(world, "shop", [403]);
+    const other = await world.web("shop.example.com");
+    assert.equal(JSON.parse(other.text).error.code, "request_denied");
+    await assert.rejects(put("here", "127.0.0.0/8", { methods: ["get"] }), /methods/);
+    await assert.rejects(put("here", "127.0.0.0/8", { paths: ["/a?b"] }), /paths/);
+    await put("here", "127.0.0.0/8", { methods: ["GET"], paths: ["/"] });
     await answers(world, "shop", [200]);
     await put("here", "203.0.113.0/33");
     await world.condition(tunnelBindings, "shop", "Programmed", "AccessPolicyInvalid");
