@@ -17,7 +17,12 @@ export type RuleEntry =
   & (
     | { readonly claim: ClaimPath; readonly value: string; readonly provider?: string | undefined }
     | { readonly emailDomain: string; readonly provider?: string | undefined }
-    | { readonly token: string }
+    | {
+      /** One of `--caller-tokens`, or, beside a digest, what the token is called in logs. */
+      readonly token: string;
+      /** In hexadecimal. */
+      readonly tokenSha256?: string | undefined;
+    }
     | { readonly certificate: string }
     | { readonly address: string }
   );

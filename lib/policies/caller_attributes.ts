@@ -12,6 +12,8 @@ export interface CallerAttributes {
   readonly certificateNames: readonly string[];
   /** The name of its token, if it is one of `--caller-tokens`. */
   readonly token?: string | undefined;
+  /** The digest of its token, in hexadecimal, if the token is one that the policy itself has. */
+  readonly tokenSha256?: string | undefined;
   /** What an identity provider says about the caller. */
   readonly verifiedClaims?: VerifiedClaims | undefined;
   /** What it asks for. */

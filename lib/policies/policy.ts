@@ -11,7 +11,7 @@ import {
 import { pathOf } from "./claims.ts";
 import { isInScope } from "./asked.ts";
 import type { CallerAttributes } from "./caller_attributes.ts";
-import { isAboutPerson, type PersonRule, type Rule, type RuleSet } from "./rule.ts";
+import { isAboutPerson, type PersonRule, type Rule, type RuleSet, type TokenRule } from "./rule.ts";
 
 /** What a policy says. */
 export type Decision =
@@ -32,6 +32,8 @@ export class Policy {
   readonly #rules: RuleSet;
   /** All rules, in the order in which they stand. */
   readonly rules: readonly Rule[];
+  /** Those of its rules that have a token of their own. */
+  readonly ownTokens: readonly (TokenRule & { readonly sha256: string })[];
   /** Whether a rule is about some methods only. */
   readonly hasMethods: boolean;
   /** Whether a rule is about some paths only. */
@@ -41,6 +43,7 @@ export class Policy {
     this.name = name;
     this.#rules = rules;
     this.rules = rulesOf(rules);
+    this.ownTokens = this.rules.filter(hasOwnToken);
     this.hasMethods = this.rules.some(({ scope }) => scope.methods);
     this.hasPaths = this.rules.some(({ scope }) => scope.paths);
   }
@@ -88,6 +91,10 @@ export class Policy {
   }
 }
 
+function hasOwnToken(rule: Rule): rule is TokenRule & { readonly sha256: string } {
+  return rule.kind === "token" && rule.sha256 !== undefined;
+}
+
 async function toSet(entry: RuleSetEntry, provider: string): Promise<RuleSet> {
   const kind = "any" in entry ? "any" : "all";
   const entries = "any" in entry ? entry.any : entry.all;
@@ -123,7 +130,9 @@ async function toRule(entry: RuleEntry, usual: string): Promise<Rule> {
       domain,
     };
   }
-  if ("token" in entry) return { kind: "token", scope, name: entry.token };
+  if ("token" in entry) {
+    return { kind: "token", scope, name: entry.token, sha256: entry.tokenSha256 };
+  }
   if ("certificate" in entry) return { kind: "certificate", scope, name: entry.certificate };
   const ranges = AddressRanges.parse(entry.address);
   if (!ranges) throw new RangeError("A rule's address is not a range");
@@ -157,14 +166,16 @@ function matches(rule: Rule, attributes: CallerAttributes): boolean {
 /** Whether somebody meets a rule, whatever they ask for. */
 function isMetBy(
   rule: Rule,
-  { address, certificateNames, token, verifiedClaims }: CallerAttributes,
+  { address, certificateNames, token, tokenSha256, verifiedClaims }: CallerAttributes,
 ): boolean {
   switch (rule.kind) {
     case "claim":
     case "emailDomain":
       return verifiedClaims?.meets(rule) ?? false;
     case "token":
-      return token !== undefined && new NamePatterns([rule.name]).matches(token);
+      return rule.sha256 !== undefined
+        ? rule.sha256 === tokenSha256
+        : token !== undefined && new NamePatterns([rule.name]).matches(token);
     case "certificate": {
       const wanted = new NamePatterns([rule.name]);
       return certificateNames.some((name) => wanted.matches(name));

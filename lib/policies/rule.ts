@@ -31,10 +31,12 @@ export interface EmailRule extends ScopedRule {
   readonly domain: string;
 }
 
-/** Demands one of the tokens of `--caller-tokens`. */
+/** Demands one of the tokens of `--caller-tokens`, or the one that the rule itself has. */
 export interface TokenRule extends ScopedRule {
   readonly kind: "token";
   readonly name: string;
+  /** Digest of the rule's own, in hexadecimal. */
+  readonly sha256?: string | undefined;
 }
 
 /** Demands a client certificate with a name. */

@@ -271,12 +271,16 @@ Deno.test("a route is off the relay while an AccessPolicy of it can't be enforce
   assert.equal(service(cluster)["policy"], "public");
 });
 
-Deno.test("an AccessPolicy's methods and paths become the relay's, and are none for a TCP route", async () => {
+Deno.test("an AccessPolicy's methods, paths and digests become the relay's, and are none for a TCP route", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();
   const web = route("main", "shop.example.com");
   cluster.putBinding("shop", [web]);
-  const any = [{ token: "ci" }, { emailDomain: "example.com", methods: ["GET"], paths: ["/api/"] }];
+  const any = [{ token: "ci", tokenSha256: "0a".repeat(32) }, {
+    emailDomain: "example.com",
+    methods: ["GET"],
+    paths: ["/api/"],
+  }];
   putPolicy(cluster, "staff", any);
   await using _ = cluster.start();
   await cluster.ready(accessPolicies, "staff");

@@ -1,5 +1,6 @@
 /** Rules with methods and paths, with the real programs. */
 import { deepEqual, equal, match } from "node:assert/strict";
+import { hashToken } from "../../lib/relay/digests.ts";
 import { within } from "../support/deadline.ts";
 import { startAgent } from "../support/programs.ts";
 import { openConnection } from "../support/raw_connection.ts";
@@ -18,6 +19,9 @@ const tokens = ["viewer", "editor"].map((name) => ({
   ...{ name, token: `token-of-the-${name}-0123456789`, clusters: ["*"] },
 }));
 
+const robot = "token-of-the-robot-0123456789";
+const tokenSha256 = await hashToken(robot);
+
 function file(target: string, editor: object = {}): string {
   return JSON.stringify({
     services: [
@@ -27,7 +31,11 @@ function file(target: string, editor: object = {}): string {
     policies: [
       {
         name: "app",
-        any: [{ token: "viewer", methods: ["GET"], paths: ["/api/"] }, {
+        any: [{ token: "robot", tokenSha256, methods: ["GET"] }, {
+          token: "viewer",
+          methods: ["GET"],
+          paths: ["/api/"],
+        }, {
           token: "editor",
           ...editor,
         }],
@@ -95,6 +103,15 @@ Deno.test("rules with methods and paths decide at a hostname and under a cluster
     deepEqual(await tunnel("POST /x", "editor"), [200, "POST /x HTTP/1.1"]);
   });
 
+  await t.step("a policy's own token opens its services, and no cluster's path", async () => {
+    deepEqual(await ask("GET /x", "robot"), [200, "GET /x HTTP/1.1"]);
+    equal((await ask("POST /x", "robot"))[0], 403);
+    equal((await ask("GET /x", "robot", "plain.test"))[0], 401);
+    const { internalAddress: address } = relay;
+    equal(statusOf(await get(address, address, "/tunnel/dev/x", bearer("robot"))), 401);
+    await relay.waitForLog(({ caller, status }) => caller === "app/robot" && status === 200);
+  });
+
   await t.step("what is open ends when its rule is about other methods", async () => {
     await using connection = await openConnection(webAddress);
     await connection.write(
@@ -103,5 +120,7 @@ Deno.test("rules with methods and paths decide at a hostname and under a cluster
     equal(statusOf(await within(readHead(connection.reader), "the head of what is held")), 200);
     await Deno.writeTextFile(path, file(target.address, { methods: ["POST"] }));
     await within(connection.closed, "the end of what is held");
+    const log = JSON.stringify(await relay.completeLog());
+    equal(log.includes(robot) || log.includes(tokenSha256), false);
   });
 });

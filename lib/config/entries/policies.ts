@@ -12,6 +12,7 @@ import {
 import { callerJwtProvider, type Provider } from "../../domain/provider.ts";
 import { ConfigError } from "../config_error.ts";
 import { entryOf } from "./json_entries.ts";
+import { tokenSha256 } from "./token_schemas.ts";
 import { pathList } from "./path_list.ts";
 
 /** What a policy may be called. */
@@ -75,7 +76,14 @@ const ruleSchemas = {
     provider,
     ...scopeShape,
   }, RULE_EXPECTED),
-  token: entryOf({ token: name, ...scopeShape }, RULE_EXPECTED),
+  token: entryOf({
+    token: name,
+    tokenSha256: tokenSha256.exactOptional(),
+    ...scopeShape,
+  }, RULE_EXPECTED).refine((rule) => rule.tokenSha256 === undefined || !rule.token.endsWith("*"), {
+    path: ["token"],
+    error: "must be the token's name for logs, without a *, beside tokenSha256",
+  }),
   certificate: entryOf({ certificate: name, ...scopeShape }, RULE_EXPECTED),
   address: entryOf({
     address: z.string(ADDRESS_EXPECTED)
@@ -101,6 +109,7 @@ export const rule: z.ZodType<RuleEntry> = z.unknown().transform((value, context)
 });
 
 function describeUnknown(value: unknown): string {
+  if (hasKey(value, "tokenSha256")) return "needs token as well, which names it in logs";
   const nests = hasKey(value, "any") || hasKey(value, "all");
   return nests ? "has rules within rules within rules; one level is possible" : RULE_EXPECTED;
 }
@@ -149,7 +158,7 @@ export const policySchema: z.ZodType<PolicyEntry> = entryOf(
   "must be an object with name, and any or all",
 ).superRefine(checkPolicyKeys) as unknown as z.ZodType<PolicyEntry>;
 
-function hasKey(value: unknown, key: RuleKey | "any" | "all"): boolean {
+function hasKey(value: unknown, key: RuleKey | "tokenSha256" | "any" | "all"): boolean {
   return typeof value === "object" && value !== null && Object.hasOwn(value, key);
 }
 

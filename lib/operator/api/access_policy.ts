@@ -11,7 +11,11 @@ const rule = withRules(
     value: z.string().min(1).max(1024).optional().describe("The claim's value"),
     emailDomain: z.string().min(1).max(253).optional()
       .describe("The domain of a person's verified address"),
-    token: z.string().min(1).max(253).optional().describe("The name of a caller's token"),
+    token: z.string().min(1).max(253).optional().describe(
+      "The name of a caller's token at the relay, or of the rule's own",
+    ),
+    tokenSha256: z.string().regex(/^[0-9A-Fa-f]{64}$/).optional()
+      .describe("Digest of the rule's own token, which token then names in logs"),
     certificate: z.string().min(1).max(253).optional()
       .describe("A name in a caller's client certificate"),
     address: z.string().min(1).max(64).optional().describe("An IP address or a range"),
@@ -29,6 +33,10 @@ const rule = withRules(
     message: "a rule has one of claim, emailDomain, token, certificate and address",
   },
   { rule: "has(self.claim) == has(self.value)", message: "claim and value go together" },
+  {
+    rule: "!has(self.tokenSha256) || has(self.token)",
+    message: "tokenSha256 needs token, which names it in logs",
+  },
   {
     rule: "!has(self.provider) || has(self.claim) || has(self.emailDomain)",
     message: "provider belongs to claim or emailDomain",

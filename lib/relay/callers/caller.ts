@@ -18,6 +18,8 @@ export interface Caller {
   readonly person?: Person | undefined;
   /** The hosts, and paths `/tunnel/ID`, that its credential is for; absent where it is for all. */
   readonly boundTo?: ReadonlySet<string> | undefined;
+  /** The digest of its token, in hexadecimal, if a policy itself has it; absent for all others. */
+  readonly tokenSha256?: string | undefined;
   /** The rules of a policy that let it in, in words; absent where no policy was asked. */
   readonly met?: readonly string[] | undefined;
 }

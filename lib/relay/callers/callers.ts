@@ -203,6 +203,11 @@ export class Callers {
     return this.byCredential(readCredential(head.fields));
   }
 
+  /** The digest by which a token is looked for. */
+  digest(token: string): Uint8Array | Promise<Uint8Array> {
+    return this.#digest(token);
+  }
+
   /**
    * Says whose token a request came with, whatever else callers are asked for.
    *

@@ -23,7 +23,8 @@ export function attributesOf(
   return {
     address,
     certificateNames: certificate?.names.filter(isPrintableName) ?? [],
-    token: caller.kind === "token" ? caller.name : undefined,
+    token: caller.kind === "token" && caller.tokenSha256 === undefined ? caller.name : undefined,
+    tokenSha256: caller.tokenSha256,
     verifiedClaims: caller.person?.verifiedClaims,
     asked,
   };

@@ -9,12 +9,13 @@ import { describeRule, isAboutCredential, scopeTexts } from "../../policies/rule
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest, Callers } from "../callers/callers.ts";
 import { anyCertificate } from "../callers/certificates.ts";
-import { readCredential, readOwnCredential } from "../callers/credential.ts";
+import { type Credential, readCredential, readOwnCredential } from "../callers/credential.ts";
 import { isAmbient } from "../callers/caller_methods.ts";
 import { callerUnknown, policyDenied, requestDenied } from "../errors.ts";
 import { type AccessRequirements, PolicyGrant, withGrant } from "./access_requirements.ts";
 import { refuseUnclear } from "./asked_request.ts";
 import type { People } from "./people.ts";
+import { policyTokens } from "./policy_tokens.ts";
 
 /** A service or a cluster that a policy protects, as configured when a request comes. */
 export interface ProtectedResource {
@@ -113,12 +114,26 @@ export class Authorizer {
     const credential = resource.authorization === "culvert"
       ? readCredential(fields)
       : readOwnCredential(fields);
-    const shown = this.#callers.byCredential(credential) ??
+    const shown = this.#byCredential(resource, credential) ??
       this.#people.ambient(request, resource.requirements);
     // A cookie of a session that has ended names nobody, as if it were not there.
     return shown instanceof Promise
       ? shown.then((identity) => identity ?? this.#certified(request) ?? nobody)
       : shown ?? this.#certified(request) ?? nobody;
+  }
+
+  /** A policy's own tokens are good here alone; the lists of callers know all others. */
+  #byCredential(
+    { requirements }: ProtectedResource,
+    credential: Credential,
+  ): Identity | Promise<Identity> | undefined {
+    const policy = this.#people.policyOf(requirements);
+    const tokens = policy && policyTokens(policy);
+    if (!tokens || credential.kind !== "bearer") return this.#callers.byCredential(credential);
+    const find = (digest: Uint8Array) =>
+      tokens.find(digest) ?? this.#callers.byCredential(credential)!;
+    const digest = this.#callers.digest(credential.token);
+    return digest instanceof Promise ? digest.then(find) : find(digest);
   }
 
   #certified({ peer: { certificate } }: CallerRequest): Identity | undefined {

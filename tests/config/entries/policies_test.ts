@@ -94,7 +94,22 @@ for (
     [
       "a rule with a key of another kind",
       { name: "x", any: [{ token: "a", provider: "corp" }] },
-      'any: 0: unknown key "provider"; known are token, methods, paths',
+      'any: 0: unknown key "provider"; known are token, tokenSha256, methods, paths',
+    ],
+    [
+      "a digest without the token's name",
+      { name: "x", any: [{ tokenSha256: "0".repeat(64) }] },
+      "any: 0: needs token as well, which names it in logs",
+    ],
+    [
+      "a digest beside a pattern",
+      { name: "x", any: [{ token: "ci*", tokenSha256: "0".repeat(64) }] },
+      "any: 0: token: must be the token's name for logs, without a *, beside tokenSha256",
+    ],
+    [
+      "a token in the place of its digest",
+      { name: "x", any: [{ token: "ci", tokenSha256: "secret" }] },
+      "any: 0: tokenSha256: must be the token's SHA-256 in 64 hexadecimal digits",
     ],
     [
       "a method in lower case",
