@@ -16,7 +16,7 @@ import { callerForbidden, callerUnknown } from "../errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates } from "./certificates.ts";
 import { type Clock, systemClock } from "../../jwt/clock.ts";
-import { accessTokenPrefix, type Credential, readCredential } from "./credential.ts";
+import { type Credential, readCredential, sealedIn } from "./credential.ts";
 import { Hosts } from "./hosts.ts";
 import { looksLikeJwt } from "../../jwt/verify.ts";
 import { JwtVerifier } from "./jwt.ts";
@@ -110,9 +110,8 @@ export class Callers {
 
   #signedIn(credential: Credential): Identity | Promise<Identity> | undefined {
     if (credential.kind !== "bearer" || !this.signedIn) return undefined;
-    const { token } = credential;
-    if (!token.startsWith(accessTokenPrefix)) return undefined;
-    return this.signedIn.identifyToken(token.slice(accessTokenPrefix.length));
+    const sealed = sealedIn(credential.token);
+    return sealed === undefined ? undefined : this.signedIn.identifyToken(sealed);
   }
 
   /** Hashes the tokens and builds the parts. */

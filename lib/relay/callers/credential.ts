@@ -20,6 +20,16 @@ const scheme = /^Bearer +([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/i;
  */
 export const accessTokenPrefix = "culvert_";
 
+/**
+ * What the sealed text of such a token is, behind the prefix, or nothing. `relay token` makes tokens of
+ * the same beginning for the lists of callers: those have no dots, as JWE has (RFC 7516 section 7.1).
+ */
+export function sealedIn(token: string): string | undefined {
+  return token.startsWith(accessTokenPrefix) && token.includes(".")
+    ? token.slice(accessTokenPrefix.length)
+    : undefined;
+}
+
 /** The field in which a caller can always hand its token to culvert, whoever reads `Authorization`. */
 const ownKey = "culvert-authorization";
 

@@ -83,6 +83,26 @@ Deno.test("Callers remembers an accepted token, whatever connection it comes ove
   assert.equal(await told(callers.identify(request(peer))), "missing");
 });
 
+Deno.test("Callers knows a listed token that begins as those of people's programs do", async () => {
+  const ci = { ...one, token: "culvert_made-by-relay-token" };
+  const callers = await Callers.create({ mode: "known", tokens: [ci] }, { digest });
+  const asked: string[] = [];
+  callers.signedIn = {
+    identifyToken(sealed) {
+      asked.push(sealed);
+      return callers.identify(request(plainPeer()));
+    },
+  };
+  assert.equal(await told(callers.identify(request(plainPeer(), ci.token))), "token one");
+  assert.equal(
+    await told(callers.identify(request(plainPeer(), "culvert_other"))),
+    "unknown_token",
+  );
+  assert.deepEqual(asked, []);
+  await callers.identify(request(plainPeer(), "culvert_a.b.c.d.e"));
+  assert.deepEqual(asked, ["a.b.c.d.e"]);
+});
+
 Deno.test("Callers looks at a token again after a minute, on whatever clock", async () => {
   const clock = new Clock();
   const callers = await Callers.create({ mode: "known", tokens: [one] }, { clock, digest });

@@ -3,7 +3,7 @@ import type { Hono } from "hono";
 import { type Field, getField } from "../../../http1/head.ts";
 import { cookieNames } from "../../relay_cookies.ts";
 import { redirectUri, secretsOf } from "../attempts.ts";
-import { accessTokenPrefix, readCredential } from "../../callers/credential.ts";
+import { readCredential, sealedIn } from "../../callers/credential.ts";
 import {
   json,
   jsonError,
@@ -54,10 +54,8 @@ export function programPages(app: Hono<{ Bindings: OwnRequest }>, signIn: SignIn
 async function answerWhoami(signIn: SignIn, fields: readonly Field[]): Promise<Response> {
   const credential = readCredential(fields);
   if (credential.kind === "none") return json(200, { signedIn: false });
-  const token = credential.kind === "bearer" ? credential.token : "";
-  const claims = token.startsWith(accessTokenPrefix)
-    ? await signIn.openAccess(token.slice(accessTokenPrefix.length))
-    : undefined;
+  const sealed = credential.kind === "bearer" ? sealedIn(credential.token) : undefined;
+  const claims = sealed === undefined ? undefined : await signIn.openAccess(sealed);
   const session = claims && await signIn.session(claims["sid"] as string);
   if (!session?.client) return jsonError(401, "unauthorized", "the token does not count any more");
   return json(200, { signedIn: true, name: session.username });
