@@ -14,13 +14,19 @@ export class FakeCloudflare {
   readonly records = new Map<string, StoredRecord>();
   /** Method and path of each call. */
   readonly calls: string[] = [];
-  readonly token = "cloudflare-token-0123456789";
-  readonly zone = "example.com";
-  readonly #tokens = new Set([this.token]);
+  readonly token: string;
+  readonly zone: string;
+  readonly #tokens: Set<string>;
   /** Answers the next call in place of the API. */
   intercept: ((method: string, path: string) => Response | undefined) | undefined;
   largestBatch = 0;
   #ids = 0;
+
+  constructor({ zone = "example.com", token = "cloudflare-token-0123456789" } = {}) {
+    this.zone = zone;
+    this.token = token;
+    this.#tokens = new Set([token]);
+  }
 
   /** Gives a further token the zone. */
   addToken(token: string): string {
@@ -88,6 +94,28 @@ export class FakeCloudflare {
     for (const [id, record] of next) this.records.set(id, record);
     return succeeded({ deletes, puts, posts });
   }
+}
+
+/** Serves zones at one URL; each has a token of its own. */
+export function serveCloudflare(
+  ...zones: readonly [FakeCloudflare, ...FakeCloudflare[]]
+): AsyncDisposable & { readonly url: string } {
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    async (request) => {
+      const headers = Object.fromEntries(request.headers);
+      const meant = zones.find(({ token }) => headers["authorization"] === `Bearer ${token}`);
+      return await (meant ?? zones[0]).fetch(request.url, {
+        ...{ method: request.method, headers },
+        ...request.method !== "GET" && { body: await request.text() },
+        signal: new AbortController().signal,
+      });
+    },
+  );
+  return {
+    url: `http://127.0.0.1:${server.addr.port}/client/v4`,
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
 }
 
 function succeeded(result: unknown, info?: unknown): Response {

@@ -35,6 +35,11 @@ export interface AuditEntry {
   readonly stageTimestamp: string;
 }
 
+/** Whether a request changes anything but a Lease, which is renewed for ever. */
+export function isWrite({ verb, objectRef }: AuditEntry): boolean {
+  return !["get", "list", "watch"].includes(verb) && objectRef?.resource !== "leases";
+}
+
 /** Leases with their text, because it says who holds them; everything else without, Secrets too. */
 const policy = {
   apiVersion: "audit.k8s.io/v1",

@@ -12,17 +12,19 @@ import {
   tunnels,
 } from "../../../lib/operator/api/crds.ts";
 import { eventually } from "../../support/deadline.ts";
-import { FakeCloudflare } from "../../support/fake_cloudflare.ts";
+import { FakeCloudflare, serveCloudflare } from "../../support/fake_cloudflare.ts";
 import { freePort } from "../../support/free_port.ts";
-import { addressOf } from "../../support/programs.ts";
+import { addressOf, type RunningAgent, startAgent } from "../../support/programs.ts";
 import { Bind, zone } from "./bind.ts";
 import { namespace, OperatorWorld, patienceMs } from "./cluster.ts";
-import { applications, hub, MountedRelay, sha256 } from "./hub.ts";
+import { agentToken, applications, hub, MountedRelay, sha256 } from "./hub.ts";
 import { create, pod } from "./injected_pods.ts";
 import type { OwnKube } from "./own_kube.ts";
 
 /** A second namespace, with a tunnel that has no agents. */
 export const other = "other";
+/** Three tunnels, four services and two policies are put again with each resync. */
+export const entriesAtRelay = 9;
 export const argocdToken = "argocd-token-0123456789abcdef";
 
 /** All of it. */
@@ -55,13 +57,18 @@ export class Everything implements AsyncDisposable {
    *
    * @param watched The only namespaces that the operator works in; it injects no agents then, as a
    *   webhook's configuration is cluster-wide.
+   * @param resync How often entries at the relay are written again; undefined leaves the default.
    */
-  static async start(kube: OwnKube, watched: readonly string[] = []): Promise<Everything> {
+  static async start(
+    kube: OwnKube,
+    { watched = [], resync }: { readonly watched?: readonly string[]; readonly resync?: string } =
+      {},
+  ): Promise<Everything> {
     await using stack = new AsyncDisposableStack();
     const world = stack.use(await OperatorWorld.start(kube));
     const bind = stack.use(await Bind.start());
     const cloudflare = new FakeCloudflare();
-    const cloudflareUrl = stack.use(serve(cloudflare)).url;
+    const cloudflareUrl = stack.use(serveCloudflare(cloudflare)).url;
     const relay = stack.use(await MountedRelay.create(world.client));
     const port = freePort();
     const webhook = `https://127.0.0.1:${port}/mutate-pods`;
@@ -71,7 +78,8 @@ export class Everything implements AsyncDisposable {
       : `watchNamespaces={${watched}}`;
     const values = ["--set", `controllers={tunnels,clusters},agentClusterRoles={view},${where}`];
     const args = [
-      ...["--controllers", "tunnels,clusters", "--resync", "2s", "--cloudflare-api", cloudflareUrl],
+      ...["--controllers", "tunnels,clusters", "--cloudflare-api", cloudflareUrl],
+      ...resync === undefined ? [] : ["--resync", resync],
       ...isWide
         ? ["--injection", "webhook", "--webhook-addr", `127.0.0.1:${port}`]
         : ["--watch-namespaces", watched.join(",")],
@@ -112,6 +120,31 @@ export class Everything implements AsyncDisposable {
     await this.ready(tunnelBindings, other, "shop", "DNSReady");
     await this.ready(tunnels, other, "main", "Registered");
     await this.ready(accessPolicies, namespace, "staff");
+  }
+
+  /** Starts an agent of the cluster that has registered itself, and waits until its Cluster says so. */
+  async connectEdge(): Promise<RunningAgent> {
+    const agent = await startAgent({
+      relayUrl: `ws://${await this.#relay.addressOf("public")}/connect`,
+      token: `${agentToken}-edge-1`,
+      target: "127.0.0.1:1",
+    });
+    await this.ready(clusters, hub, "edge-1");
+    return agent;
+  }
+
+  /** Has what stands for kubelets look so seldom. */
+  lookEvery(ms: number): void {
+    this.world.lookMs = this.#relay.lookMs = ms;
+  }
+
+  /** How many entries of tunnels, services and policies the operator has put at the relay. */
+  async relayPuts(): Promise<number> {
+    const lines = (await this.world.metrics()).split("\n");
+    return lines.filter((line) =>
+      line.startsWith('culvert_operator_relay_requests_total{method="PUT"')
+    )
+      .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
   }
 
   /** Stops the operator, in order. */
@@ -266,21 +299,4 @@ export class Everything implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
-}
-
-function serve(cloudflare: FakeCloudflare): AsyncDisposable & { readonly url: string } {
-  const server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen() {} },
-    async (request) =>
-      await cloudflare.fetch(request.url, {
-        method: request.method,
-        headers: Object.fromEntries(request.headers),
-        ...request.method !== "GET" && { body: await request.text() },
-        signal: new AbortController().signal,
-      }),
-  );
-  return {
-    url: `http://127.0.0.1:${server.addr.port}/client/v4`,
-    [Symbol.asyncDispose]: () => server.shutdown(),
-  };
 }

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { namespaces, secrets } from "../../../lib/kube/resources.ts";
 import { tunnels } from "../../../lib/operator/api/crds.ts";
 import { eventually } from "../../support/deadline.ts";
-import type { AuditEntry } from "./audit_log.ts";
+import { isWrite } from "./audit_log.ts";
 import { hasBind, zone } from "./bind.ts";
 import { adminToken, namespace, patienceMs } from "./cluster.ts";
-import { argocdToken, Everything, other } from "./everything.ts";
+import { argocdToken, entriesAtRelay, Everything, other } from "./everything.ts";
 import { hub } from "./hub.ts";
 import { kubeTest, type OwnKube } from "./own_kube.ts";
 
@@ -16,7 +16,7 @@ kubeTest(
   async (kube) => {
     await kube.startAudit();
     kube.startControllers(["namespace-controller", "garbage-collector-controller"]);
-    await using all = await Everything.start(kube);
+    await using all = await Everything.start(kube, { resync: "2s" });
     await writesNothingWhenIdle(all, kube);
     await showsNoSecret(all, kube);
     await leavesNothing(all);
@@ -24,28 +24,16 @@ kubeTest(
   hasBind,
 );
 
-function isWrite({ verb, objectRef }: AuditEntry): boolean {
-  return !["get", "list", "watch"].includes(verb) && objectRef?.resource !== "leases";
-}
-
 async function writesNothingWhenIdle(all: Everything, kube: OwnKube): Promise<void> {
-  const puts = async () => {
-    const lines = (await all.world.metrics()).split("\n");
-    return lines.filter((line) =>
-      line.startsWith('culvert_operator_relay_requests_total{method="PUT"')
-    )
-      .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
-  };
-  // Three tunnels, four services and two policies are put again with each resync.
-  const resyncs = 10, entries = 9;
+  const resyncs = 10;
   let since = { write: "", puts: 0, time: 0 };
   await eventually(
     async () => {
       const written = (await kube.auditOf()).filter(isWrite);
       const last = written.at(-1);
       const write = `${last?.verb} ${last?.requestURI} ${last?.requestReceivedTimestamp}`;
-      if (write !== since.write) since = { write, puts: await puts(), time: Date.now() };
-      return await puts() - since.puts >= resyncs * entries;
+      if (write !== since.write) since = { write, puts: await all.relayPuts(), time: Date.now() };
+      return await all.relayPuts() - since.puts >= resyncs * entriesAtRelay;
     },
     () => `${resyncs} resyncs without a write; the last was ${since.write}`,
     2 * patienceMs,

@@ -127,7 +127,7 @@ export class OwnKube implements AsyncDisposable {
         client.get({ ...path, isNamespaced: false }, { name: "default" })
           .then(() => true, () => false),
       "the API server to answer again",
-      60_000,
+      startTimeoutMs,
     );
     close();
   }

@@ -215,7 +215,7 @@ async function assertRights(
   await kube.startAudit();
   const { client, close } = kube.client();
   await client.create(definitions, endpointsKind);
-  await using all = await Everything.start(kube, watched);
+  await using all = await Everything.start(kube, { watched, resync: "2s" });
   await live(all);
   if (watched.length === 0) await liveWide(all);
   await end(all);
