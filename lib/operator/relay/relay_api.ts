@@ -119,6 +119,8 @@ const wrongTokenMs = 30_000;
 interface Trouble {
   readonly failures: number;
   readonly untilMs: number;
+  /** Why the last request failed: those that are not sent meanwhile fail for the same. */
+  readonly reason: string;
   /** Whether a request is under way that will show whether the relay answers again. */
   isTried: boolean;
 }
@@ -273,8 +275,7 @@ export class RelayApi {
     if (!trouble) return;
     const waitMs = trouble.untilMs - performance.now();
     if (waitMs > 0 || trouble.isTried) {
-      const retryMs = waitMs > 0 ? waitMs : firstBackoffMs;
-      throw new RelayUnreachable("the relay has not answered lately", retryMs);
+      throw new RelayUnreachable(trouble.reason, waitMs > 0 ? waitMs : firstBackoffMs);
     }
     trouble.isTried = true;
   }
@@ -297,7 +298,9 @@ export class RelayApi {
     const failures = (known?.failures ?? 0) + Number(isNew);
     const bound = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures - 1, 20));
     const waitMs = bound / 2 + random() * bound / 2;
-    if (isNew) this.#troubles.set(way, { failures, untilMs: nowMs + waitMs, isTried: false });
+    if (isNew) {
+      this.#troubles.set(way, { failures, untilMs: nowMs + waitMs, reason, isTried: false });
+    }
     return new RelayUnreachable(reason, waitMs);
   }
 }
