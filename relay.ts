@@ -48,7 +48,7 @@ await runProgram(program, async (given) => {
   const worker = await Worker.join();
   if (given.workers > 1 && !worker) return await runWorkers(given);
   giveUpStartingPrograms();
-  const options: RelaySetup = worker?.setup(given) ?? given;
+  const options: RelaySetup = worker ? { ...worker.optionsFrom(given), worker } : given;
   const log = setUpLog({
     ...{ program: "relay", level: options.logLevel, format: options.logFormat },
     worker: worker?.log,

@@ -1,7 +1,5 @@
 /** The admin API: one Hono app for its listener. */
 import { type Context, Hono } from "hono";
-import { nameKeys } from "../config/entries/api_entries.ts";
-import { type EntryKind, entryKinds } from "../domain/admin.ts";
 import type { StatusSource } from "../domain/status.ts";
 import type { Log } from "../log.ts";
 import type { Exchange } from "../net/exchange.ts";
@@ -11,13 +9,11 @@ import type { PeopleSessions } from "../relay/signin/people_sessions.ts";
 import { requestIdLine, requestIdOf } from "../relay/forward/request_id.ts";
 import { answer, answerError } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
+import type { ApiRequest, Handler } from "./api_request.ts";
 import type { AdminAudit } from "./audit.ts";
 import type { AdminAuth } from "./auth.ts";
-import { isUnchanged, readConditions } from "./conditions.ts";
-import type { Changed } from "./entries.ts";
-import { type EntryOperations, type EntryRequest, shown } from "./operations.ts";
-import { pageOf } from "./page.ts";
-import { readJson } from "./request_body.ts";
+import { addEntryRoutes } from "./entry_routes.ts";
+import type { EntryOperations } from "./operations.ts";
 import type { Scope } from "./scope.ts";
 import { openApi } from "./openapi.ts";
 import { addStatusRoutes } from "./status_routes.ts";
@@ -40,19 +36,6 @@ export interface AdminApi {
   /** Answers what is no path of the API's: pages. @returns whether it does */
   readonly pages?: ((exchange: Exchange, auth: AdminAuth) => Promise<boolean>) | undefined;
 }
-
-/** A request to the API, and whose it is. */
-export interface ApiRequest {
-  readonly exchange: Exchange;
-  readonly scope: Scope;
-  readonly requestId: string;
-  readonly param: (name: string) => string;
-  readonly query: (name: string) => string | undefined;
-  /** Whether its token still counts, for answers that take long. */
-  readonly isStillAllowed: () => boolean;
-}
-
-type Handler = (request: ApiRequest) => Promise<void>;
 
 const prefix = "/admin/v1";
 
@@ -144,90 +127,4 @@ function notAllowed(methods: ReadonlyMap<string, Handler>): ApiError {
   const allow = [...methods.keys()].flatMap((it) => it === "GET" ? ["GET", "HEAD"] : it);
   const message = `this path takes ${allow.join(", ")}`;
   return new ApiError(405, "method_not_allowed", message, {}, { Allow: allow.join(", ") });
-}
-
-/** Adds a path of the API. */
-export type On = (method: string, path: string, handler: Handler) => void;
-
-function addEntryRoutes({ operations, audit }: AdminApi, on: On): void {
-  for (const kind of entryKinds) {
-    on("GET", `/${kind}`, ({ exchange, scope, query }) => {
-      const { key } = nameKeys[kind];
-      const entries = operations.list(scope, kind, query("owner"));
-      answer(exchange, 200, pageOf(entries, (entry) => String(entry[key]), query));
-      return Promise.resolve();
-    });
-    on("GET", `/${kind}/:name`, ({ exchange, scope, param }) => {
-      const { entry, etag } = operations.get({ scope, kind, name: param("name") });
-      const headers = etag === undefined ? {} : { ETag: etag };
-      const conditions = readConditions(exchange.head.fields);
-      const isSame = etag !== undefined && isUnchanged(conditions, etag);
-      answer(exchange, isSame ? 304 : 200, isSame ? undefined : entry, headers);
-      return Promise.resolve();
-    });
-    on("PUT", `/${kind}/:name`, async (request) => {
-      const asked = entryRequest(kind, request);
-      operations.check(asked);
-      const entry = operations.read(asked, await readJson(request.exchange));
-      const changed = await audited(
-        audit,
-        request,
-        "put",
-        asked,
-        () => operations.put(asked, entry),
-      );
-      answerChanged(request.exchange, changed);
-    });
-    on("DELETE", `/${kind}/:name`, async (request) => {
-      const asked = entryRequest(kind, request);
-      operations.check(asked);
-      const owner = request.query("owner");
-      const { before } = await audited(
-        audit,
-        request,
-        "delete",
-        asked,
-        () => operations.delete(asked, owner),
-      );
-      answer(request.exchange, 200, shown(before!.stored));
-    });
-    on("POST", `/${kind}/:name/renew`, async (request) => {
-      const asked = entryRequest(kind, request);
-      operations.check(asked);
-      const { lease, after } = await audited(
-        audit,
-        request,
-        "renew",
-        asked,
-        () => operations.renew(asked),
-      );
-      const leaseEnds = new Date(lease.endsMs).toISOString();
-      const body = { leaseSeconds: lease.seconds, leaseEnds };
-      answer(request.exchange, 200, body, { ETag: after!.etag });
-    });
-  }
-}
-
-/** Changes an entry between the two records of the audit log. */
-async function audited<Result extends Changed>(
-  audit: AdminAudit,
-  request: ApiRequest,
-  action: "put" | "delete" | "renew",
-  asked: EntryRequest,
-  change: () => Promise<Result>,
-): Promise<Result> {
-  await audit.allow(request, action, asked);
-  const changed = await change().catch(audit.refused(request, action, asked));
-  audit.done(request, action, asked, changed);
-  return changed;
-}
-
-function entryRequest(kind: EntryKind, { exchange, scope, param }: ApiRequest): EntryRequest {
-  return { scope, kind, name: param("name"), conditions: readConditions(exchange.head.fields) };
-}
-
-function answerChanged(exchange: Exchange, { before, after }: Changed): void {
-  const { stored, etag } = after!;
-  const status = !stored.isAccepted ? 202 : before ? 200 : 201;
-  answer(exchange, status, shown(stored), { ETag: etag });
 }

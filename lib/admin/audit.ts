@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import type { Peer } from "../net/exchange.ts";
 import type { Audit, AuditRecord } from "../relay/telemetry/audit.ts";
 import { ApiError } from "./api_error.ts";
-import type { ApiRequest } from "./app.ts";
+import type { ApiRequest } from "./api_request.ts";
 import type { Changed } from "./entries.ts";
 
 /** What is done. */

@@ -5,7 +5,7 @@ import type { MoreServices } from "../config/entries/services.ts";
 import { ApiError } from "./api_error.ts";
 import { type ClusterIndex, indexed } from "./cluster_index.ts";
 import type { Configuration } from "./configuration.ts";
-import type { HeldEntry } from "./held_entries.ts";
+import type { HeldEntry } from "./held_entry.ts";
 
 /** What an entry is checked against. */
 export interface CheckContext {

@@ -11,7 +11,8 @@ import { ApiError, storeUnavailable } from "./api_error.ts";
 import type { Configuration } from "./configuration.ts";
 import { type DigestText, etagOf } from "./etag.ts";
 import type { EntryChange, EntryStore } from "./entry_store.ts";
-import { type EntriesView, HeldEntries, type HeldEntry } from "./held_entries.ts";
+import { type EntriesView, HeldEntries } from "./held_entries.ts";
+import type { HeldEntry } from "./held_entry.ts";
 
 /** What an entry is to be, from what it is; undefined to delete it. @throws {ApiError} if it may not be */
 export type Plan = (before: HeldEntry | undefined, view: EntriesView) => StoredEntry | undefined;

@@ -2,7 +2,8 @@
 import type { EntryBody } from "../domain/admin.ts";
 import type { ClusterEntry, ClusterToken } from "../domain/cluster.ts";
 import type { PolicyEntry } from "../domain/policy.ts";
-import type { Hostname, Service } from "../domain/service.ts";
+import type { Hostname } from "../domain/hostname.ts";
+import type { Service } from "../domain/service.ts";
 
 /** Says that an entry can't be changed through the API. */
 const source = { source: "configuration" } as const;

@@ -6,13 +6,7 @@ import { type CheckContext, checkEntry, checkPort } from "./check_entry.ts";
 import { ClusterIndex, indexed } from "./cluster_index.ts";
 import type { Configuration, EntriesInUse } from "./configuration.ts";
 import { type DigestText, etagOf } from "./etag.ts";
-
-/** An entry as it is stored, and as the relay uses it. */
-export interface HeldEntry {
-  readonly stored: StoredEntry;
-  readonly usable: UsableEntries[EntryKind];
-  readonly etag: string;
-}
+import type { HeldEntry } from "./held_entry.ts";
 
 /** What a change asks of the entries before it. */
 export interface EntriesView {

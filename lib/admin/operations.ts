@@ -7,7 +7,8 @@ import { configured } from "./check_entry.ts";
 import { checkConditions, type Conditions } from "./conditions.ts";
 import type { Configuration } from "./configuration.ts";
 import type { AdminEntries, Changed } from "./entries.ts";
-import type { EntriesView, HeldEntry } from "./held_entries.ts";
+import type { EntriesView } from "./held_entries.ts";
+import type { HeldEntry } from "./held_entry.ts";
 import type { Scope } from "./scope.ts";
 
 /** An entry that a request is for, and whose request it is. */

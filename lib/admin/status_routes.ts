@@ -3,7 +3,7 @@ import type { ClusterStatus, StatusSource } from "../domain/status.ts";
 import type { PeopleSessions } from "../relay/signin/people_sessions.ts";
 import { answer } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
-import type { ApiRequest, On } from "./app.ts";
+import type { ApiRequest, On } from "./api_request.ts";
 import type { AdminAudit } from "./audit.ts";
 import { pageOf, type QueryOf } from "./page.ts";
 import type { Scope } from "./scope.ts";

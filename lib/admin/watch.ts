@@ -5,7 +5,7 @@ import type { Exchange } from "../net/exchange.ts";
 import type { RelayMetrics } from "../relay/telemetry/metrics.ts";
 import { answer } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
-import type { ApiRequest } from "./app.ts";
+import type { ApiRequest } from "./api_request.ts";
 import type { AdminEvent, EventLog } from "./event_log.ts";
 import type { Scope } from "./scope.ts";
 

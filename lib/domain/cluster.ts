@@ -1,7 +1,7 @@
 /** Clusters and their agents' tokens, as every room speaks of them. */
+import type { Hostname } from "./hostname.ts";
 import type { ImpersonationMap } from "./identity.ts";
 import type { LimitValues } from "./limits.ts";
-import type { Hostname } from "./service.ts";
 
 /** One cluster that a relay serves. */
 export interface Cluster {

@@ -1,5 +1,5 @@
 /** Where people sign in, and for how long. */
-import type { Hostname } from "./service.ts";
+import type { Hostname } from "./hostname.ts";
 
 /** The key `login` of the services files. */
 export interface Login {

@@ -1,6 +1,7 @@
 /** Services: what a relay publishes at hostnames of their own. */
 import { AddressRanges } from "./address_ranges.ts";
 import type { Impersonation } from "./cluster.ts";
+import type { Hostname } from "./hostname.ts";
 import type { IdentityRules } from "./identity.ts";
 import type { LimitValues } from "./limits.ts";
 
@@ -12,14 +13,6 @@ export type ServiceKind = (typeof serviceKinds)[number];
 
 /** The policy of a service that anybody may use. */
 export const PUBLIC_POLICY = "public";
-
-/** A hostname as the configuration has it. */
-export interface Hostname {
-  /** In lower case, without a port; `*.` in front stands for one label. */
-  readonly name: string;
-  /** For URLs that the relay makes; undefined for the scheme's own. */
-  readonly port: number | undefined;
-}
 
 /** One service. */
 export interface Service {

@@ -1,5 +1,6 @@
 /** Whether a relay is ready for requests: what `/readyz` answers. */
-import type { Relay } from "./relay.ts";
+import type { Registry } from "./agents/registry.ts";
+import type { Directory } from "./directory/directory.ts";
 
 /** What readiness depends on. */
 export interface ReadinessFacts {
@@ -15,6 +16,14 @@ export interface ReadinessFacts {
   readonly hasServingAgent: boolean;
 }
 
+/** A relay, as far as it matters here. */
+interface ReadyRelay {
+  readonly isStopping: boolean;
+  /** Undefined for a relay on its own. */
+  readonly peers: { readonly directory: Pick<Directory, "isSettled" | "isUp"> } | undefined;
+  readonly registry: Pick<Registry, "size" | "isReady">;
+}
+
 /** What `/readyz` answers. */
 export interface Readiness {
   readonly status: 200 | 503;
@@ -22,7 +31,7 @@ export interface Readiness {
 }
 
 /** What a relay's readiness depends on, now. */
-export function readinessFacts({ isStopping, peers, registry }: Relay): ReadinessFacts {
+export function readinessFacts({ isStopping, peers, registry }: ReadyRelay): ReadinessFacts {
   return {
     isStopping,
     directory: peers && { isSettled: peers.directory.isSettled, isUp: peers.directory.isUp },

@@ -37,11 +37,11 @@ import { Assertions } from "./people/assertions.ts";
 import { Identities } from "./people/identities.ts";
 import { People, type PeopleConfig } from "./people/people.ts";
 import type { Route } from "./route.ts";
-import type { WebSignIn } from "./routes/web_sign_in.ts";
 import { PolicyAuthorizer } from "./services/service_authorizer.ts";
 import { changesOf, type ServiceChanges } from "./services/service_changes.ts";
 import { ServiceTable } from "./services/service_table.ts";
 import { Services } from "./services/services.ts";
+import type { RelaySignIn } from "./signin/relay_sign_in.ts";
 import { History } from "./status/history.ts";
 import { RecentRequests } from "./status/recent_requests.ts";
 import { LocalStatus } from "./status/relay_status.ts";
@@ -142,7 +142,7 @@ export class Relay {
   /** Providers and policies. */
   readonly people: People;
   /** Where people sign in; undefined if they do not. */
-  signIn: WebSignIn | undefined;
+  signIn: RelaySignIn | undefined;
   /** Asks policies about callers. */
   readonly authorizer: Authorizer;
   /** Signs who callers are. */

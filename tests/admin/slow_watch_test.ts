@@ -1,6 +1,6 @@
 /** Clients that watch and do not read. */
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
-import type { ApiRequest } from "../../lib/admin/app.ts";
+import type { ApiRequest } from "../../lib/admin/api_request.ts";
 import { type AdminEvent, EventLog } from "../../lib/admin/event_log.ts";
 import { Watches } from "../../lib/admin/watch.ts";
 

@@ -6,7 +6,7 @@ import type { Relay } from "../../lib/relay/relay.ts";
  * they find that no request waits.
  */
 export function stopTimers({ forwardLimits, responseTimeouts, peers }: Relay): void {
-  const ofPeers = peers ? [peers.acceptances, peers.repeatableAcceptances] : [];
+  const ofPeers = peers ? [peers.parts.acceptances, peers.parts.repeatableAcceptances] : [];
   const all = [responseTimeouts.of("any"), forwardLimits.transfers, ...ofPeers];
   for (const deadlines of all) deadlines.check();
 }

@@ -1,6 +1,6 @@
 /** Hostnames of services, and of what agents may claim. */
 import { z } from "zod";
-import type { Hostname } from "../../domain/service.ts";
+import type { Hostname } from "../../domain/hostname.ts";
 
 const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const PATTERN = new RegExp(`^((?:\\*\\.)?${LABEL}(?:\\.${LABEL})*)(?::(\\d{1,5}))?$`);

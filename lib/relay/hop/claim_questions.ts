@@ -9,7 +9,7 @@ import { noIdentity } from "../people/identities.ts";
 import type { ServiceRoute } from "../route.ts";
 import { HopAttempt } from "./hop_attempt.ts";
 import { encodeHopRequest } from "./hop_fields.ts";
-import type { PeerRouting } from "./peer_routing.ts";
+import type { RoutingParts } from "./routing_parts.ts";
 
 /** Questions that are open at once; whoever asks for certificates asks again. */
 const maxOpen = 64;
@@ -19,10 +19,10 @@ const here: Peer = { address: "", isTls: false };
 
 /** Asks for one relay. */
 export class ClaimQuestions {
-  readonly #routing: PeerRouting;
+  readonly #routing: RoutingParts;
   readonly #open = new Counter();
 
-  constructor(routing: PeerRouting) {
+  constructor(routing: RoutingParts) {
     this.#routing = routing;
   }
 

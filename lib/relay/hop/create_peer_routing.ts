@@ -5,7 +5,8 @@ import type { LookupResult } from "../directory/lookups.ts";
 import { SharedDirectory } from "../directory/shared_directory.ts";
 import type { Store } from "../directory/store.ts";
 import type { ForwardLimits } from "../forward/forward.ts";
-import { type HopResult, PeerRouting } from "./peer_routing.ts";
+import { PeerRouting } from "./peer_routing.ts";
+import type { HopResult } from "./routing_parts.ts";
 import type { DialPeer } from "./peers.ts";
 import { RelayTokens } from "./relay_tokens.ts";
 
@@ -67,7 +68,7 @@ export function createPeerRouting(
       log.warn("Could not forward to another relay", { relay: name, url, reason });
     },
   });
-  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: routing.waiting.count }));
+  counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: routing.waitingRequests }));
   return routing;
 }
 

@@ -18,7 +18,7 @@ import type { Route } from "../route.ts";
 import { HopAttempt, type HopAttemptEnd } from "./hop_attempt.ts";
 import type { HopChannel } from "./hop_channel.ts";
 import { encodeHopRequest } from "./hop_fields.ts";
-import type { PeerRouting } from "./peer_routing.ts";
+import type { RoutingParts } from "./routing_parts.ts";
 import { sessionWaitMs } from "./session_wait.ts";
 
 /** A request that no session of this relay can take, or only one whose agent does not answer. */
@@ -42,7 +42,7 @@ export interface HandOffRequest {
 
 /** One request, until a relay has taken it or none is left. */
 export class HandOff {
-  readonly #routing: PeerRouting;
+  readonly #routing: RoutingParts;
   readonly #request: HandOffRequest;
   /** It may be sent again though another relay may have had its head. */
   readonly #isRepeatable: boolean;
@@ -59,7 +59,7 @@ export class HandOff {
   /** Neither this nor its channel has anything to do any more. */
   readonly #ended: () => void;
 
-  constructor(routing: PeerRouting, request: HandOffRequest, ended: () => void) {
+  constructor(routing: RoutingParts, request: HandOffRequest, ended: () => void) {
     this.#routing = routing;
     this.#ended = ended;
     this.#request = request;

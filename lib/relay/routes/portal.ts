@@ -1,5 +1,6 @@
 /** What the portal shows: the services that the policies of now let somebody open. */
-import { allowsAddress, type Hostname, type Service } from "../../domain/service.ts";
+import type { Hostname } from "../../domain/hostname.ts";
+import { allowsAddress, type Service } from "../../domain/service.ts";
 import { anyName } from "../../domain/name_patterns.ts";
 import type { Caller } from "../callers/caller.ts";
 import { DirectoryError } from "../directory/directory.ts";
@@ -106,8 +107,8 @@ async function heldElsewhere(
 ): Promise<"yes" | "no" | "unknown"> {
   if (!peers) return "no";
   try {
-    const holders = await peers.lookups.findAnew(cluster);
-    return holders.some(({ relay }) => relay !== peers.relay) ? "yes" : "no";
+    const holders = await peers.findHolders(cluster);
+    return holders.length > 0 ? "yes" : "no";
   } catch (error) {
     if (error instanceof DirectoryError) return "unknown";
     throw error;

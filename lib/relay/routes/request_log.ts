@@ -1,16 +1,36 @@
 /** What is logged of a request, and what its span says. */
-import type { ExchangeEnd } from "../../net/exchange.ts";
+import type { RequestHead } from "../../http1/head.ts";
+import type { ExchangeEnd, Peer } from "../../net/exchange.ts";
 import { type Span, spanMethod, type Tracer } from "../../trace.ts";
+import type { Registration } from "../agents/registry.ts";
+import type { Caller } from "../callers/caller.ts";
 import { isAnonymous } from "../callers/caller_methods.ts";
 import { clusterNotAvailable, type RelayError } from "../errors.ts";
-import { withoutQuery } from "../route.ts";
-import type { RequestContext } from "./request_context.ts";
+import type { Relay } from "../relay.ts";
+import { type Route, withoutQuery } from "../route.ts";
+
+/** A request, as its lines and its span tell of it. */
+export interface LoggedRequest {
+  readonly relay: Pick<Relay, "log" | "rateLimitedLog" | "limits">;
+  readonly source: { readonly head: Pick<RequestHead, "method" | "fields">; readonly peer: Peer };
+  readonly route: Route;
+  readonly cluster: string;
+  readonly requestId: string;
+  readonly caller: Caller | undefined;
+  readonly denialReason: string | undefined;
+  readonly code: string | undefined;
+  readonly span: Span | undefined;
+  readonly registration: Registration | undefined;
+  readonly fromRelay: string | undefined;
+  readonly toRelay: string | undefined;
+  readonly retries: number;
+}
 
 /** Writes the lines of one request. */
 export class RequestLog {
-  readonly #request: RequestContext;
+  readonly #request: LoggedRequest;
 
-  constructor(request: RequestContext) {
+  constructor(request: LoggedRequest) {
     this.#request = request;
   }
 

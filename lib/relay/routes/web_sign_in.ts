@@ -26,6 +26,7 @@ import { StatusPages } from "./status/status_pages.tsx";
 import { demandSignIn, denyAccess, signInUrl } from "../signin/answers.tsx";
 import { loginApp } from "../signin/login_app.tsx";
 import type { OwnRequest } from "../signin/own_request.ts";
+import type { RelaySignIn } from "../signin/relay_sign_in.ts";
 import { serviceApp } from "../signin/service_app.tsx";
 import { SessionReader } from "../signin/session_reader.ts";
 import type { SessionRecord } from "../signin/sessions.ts";
@@ -46,7 +47,7 @@ function isAboutConnection({ kind }: Rule): boolean {
 const foreignWorker = new Denial("cross_site", workerRefused);
 
 /** Joins sign-in to a relay. */
-export class WebSignIn {
+export class WebSignIn implements RelaySignIn {
   readonly signIn: SignIn;
   readonly reader: SessionReader;
   readonly #relay: Relay;
@@ -110,7 +111,6 @@ export class WebSignIn {
     return { isAllowed: false, missing, tellsGroups: !lacksGroups };
   }
 
-  /** Whether `login.statusPolicy` lets somebody see the relay's status. */
   maySeeStatus(session: SessionRecord, address: string): boolean {
     const { people } = this.#relay;
     if (people.statusPolicy === undefined) return false;
@@ -122,12 +122,10 @@ export class WebSignIn {
     );
   }
 
-  /** Whether a host is the one where people sign in. @param host in canonical form */
   isLoginHost(host: string | undefined): boolean {
     return host === this.signIn.loginHostname;
   }
 
-  /** Where somebody signs in to the service at a hostname; undefined if that is nowhere, or no help to them. */
   signInUrlFor(request: CallerRequest, hostname: string, identity: Identity): string | undefined {
     const site = this.siteOf(hostname);
     if (site?.provider === undefined) return undefined;
@@ -135,7 +133,6 @@ export class WebSignIn {
     return isUnknown && !this.#isHelped(request, hostname, identity) ? undefined : signInUrl(site);
   }
 
-  /** Answers what comes for the login host. */
   async answerLogin(exchange: Exchange): Promise<void> {
     const requestId = requestIdOf(exchange.head.fields);
     exchange.answerField = requestIdLine(requestId);
@@ -148,7 +145,6 @@ export class WebSignIn {
     await answerWith(exchange, await this.#loginApp.fetch(request, { fields, address, requestId }));
   }
 
-  /** Answers one of culvert's own paths at a service's host. */
   async answerOwnPath(exchange: Exchange, { hostname }: ServiceRoute): Promise<void> {
     const site = this.siteOf(hostname);
     const requestId = requestIdOf(exchange.head.fields);
@@ -160,11 +156,6 @@ export class WebSignIn {
     await answerWith(exchange, await this.#serviceApp.fetch(request, env));
   }
 
-  /**
-   * Answers somebody who is not let in, if signing in would change that or a page says more.
-   *
-   * @returns whether it does
-   */
   answer(
     exchange: Exchange,
     { hostname }: ServiceRoute,
@@ -213,7 +204,6 @@ export class WebSignIn {
     });
   }
 
-  /** A service worker could read and withhold what signs somebody in. */
   refuseWorker(
     { serviceWorkers, policy }: Service,
     { fields }: Pick<RequestHead, "fields">,

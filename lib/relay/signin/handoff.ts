@@ -5,9 +5,9 @@
 import type { JWTPayload } from "jose";
 import type { Field } from "../../http1/head.ts";
 import { cookieNames } from "../relay_cookies.ts";
+import type { LoginHost } from "./login_host.ts";
 import { isReturnPath } from "./return_path.ts";
 import type { SessionRecord } from "./sessions.ts";
-import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
 import { beginTransaction, digestOf, randomText, transactionMs } from "./transactions.ts";
 
@@ -47,10 +47,10 @@ export interface Code {
 
 /** Seals and opens them. */
 export class Handoff {
-  readonly #signIn: SignIn;
+  readonly #login: LoginHost;
 
-  constructor(signIn: SignIn) {
-    this.#signIn = signIn;
+  constructor(login: LoginHost) {
+    this.#login = login;
   }
 
   /** Where a browser is sent that has to sign in, and the cookies that go with that. */
@@ -60,7 +60,7 @@ export class Handoff {
     path: string,
     selects = false,
   ): Promise<{ readonly url: string; readonly cookies: readonly string[] }> {
-    const { clock, keys } = this.#signIn.context;
+    const { clock, keys } = this.#login.context;
     const { id, secret, cookies } = beginTransaction(
       cookieNames(site.origin),
       fields,
@@ -73,22 +73,22 @@ export class Handoff {
       bind: await digestOf(secret),
       ...selects && { sel: true },
     };
-    const { loginOrigin, loginHostname } = this.#signIn;
+    const { loginOrigin, loginHostname } = this.#login;
     const sealed = await keys.seal("start", loginHostname, claims, transactionMs);
     return { url: `${loginOrigin}/.culvert/start?r=${sealed}`, cookies };
   }
 
   /** @returns nothing for a text that is not sealed, is too old, or names no service in force now */
   async openStart(sealed: string): Promise<Start | undefined> {
-    const { keys } = this.#signIn.context;
-    const claims = await keys.open("start", this.#signIn.loginHostname, sealed);
+    const { keys } = this.#login.context;
+    const claims = await keys.open("start", this.#login.loginHostname, sealed);
     return claims && this.#startOf(claims);
   }
 
   /** Seals a start once more, for another account; its cookie is in the browser. */
   async again(start: Start): Promise<string> {
-    const { keys } = this.#signIn.context;
-    return await keys.seal("start", this.#signIn.loginHostname, {
+    const { keys } = this.#login.context;
+    return await keys.seal("start", this.#login.loginHostname, {
       host: start.site.hostname,
       path: start.path,
       txn: start.transaction,
@@ -99,8 +99,8 @@ export class Handoff {
 
   /** Seals what comes back from the provider as `state`. */
   async state(start: Start, provider: string, id: string, login: LoginTransaction) {
-    const { keys } = this.#signIn.context;
-    return await keys.seal("state", this.#signIn.loginHostname, {
+    const { keys } = this.#login.context;
+    return await keys.seal("state", this.#login.loginHostname, {
       host: start.site.hostname,
       path: start.path,
       txn: start.transaction,
@@ -115,8 +115,8 @@ export class Handoff {
 
   /** @returns nothing as {@link openStart} does */
   async openState(sealed: string): Promise<State | undefined> {
-    const { keys } = this.#signIn.context;
-    const claims = await keys.open("state", this.#signIn.loginHostname, sealed);
+    const { keys } = this.#login.context;
+    const claims = await keys.open("state", this.#login.loginHostname, sealed);
     const start = claims && this.#startOf(claims);
     if (!start) return undefined;
     const [id, provider, loginTransaction, loginBinding] = texts(
@@ -131,7 +131,7 @@ export class Handoff {
 
   /** The URL that brings somebody back to the service. */
   async codeUrl(start: Start, session: SessionRecord): Promise<string> {
-    const { keys } = this.#signIn.context;
+    const { keys } = this.#login.context;
     const code = await keys.seal("code", start.site.hostname, {
       id: randomText(12),
       sid: session.id,
@@ -144,7 +144,7 @@ export class Handoff {
 
   /** @returns nothing for a code of another host, one that is too old, or none */
   async openCode(site: Site, sealed: string): Promise<Code | undefined> {
-    const claims = await this.#signIn.context.keys.open("code", site.hostname, sealed);
+    const claims = await this.#login.context.keys.open("code", site.hostname, sealed);
     if (!claims) return undefined;
     const [id, session, path, transaction, binding] = texts(
       claims,
@@ -160,9 +160,9 @@ export class Handoff {
 
   #startOf(claims: JWTPayload): Start | undefined {
     const [host, path, transaction, binding] = texts(claims, "host", "path", "txn", "bind");
-    const { loginHostname, context } = this.#signIn;
+    const { loginHostname, context } = this.#login;
     const [provider] = texts(claims, "prv");
-    const site = host === loginHostname ? this.#signIn.loginSite(provider) : context.siteOf(host);
+    const site = host === loginHostname ? this.#login.loginSite(provider) : context.siteOf(host);
     if (!site || site.kind === "tls" || site.provider === undefined) return undefined;
     return {
       site,

@@ -52,6 +52,11 @@ export function jsonError(
   return json(status, { error: { code, message, ...more } }, headers);
 }
 
+/** The answer to a form that another page sent. */
+export function foreignForm(): Response {
+  return jsonError(403, "cross_site", "the form comes from another site's page");
+}
+
 /** Bytes of a form that is sent to the relay itself. */
 const maxFormBytes = 16 * 1024;
 

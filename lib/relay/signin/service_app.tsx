@@ -1,7 +1,7 @@
 /** The relay's own pages at a service's host: all of them below `/.culvert/`. */
 import { type Context, Hono } from "hono";
 import { cookieNames } from "../relay_cookies.ts";
-import { jsonError, redirect, type SiteRequest } from "./own_request.ts";
+import { foreignForm, jsonError, redirect, type SiteRequest } from "./own_request.ts";
 import { assetPaths, assetResponse } from "../pages/assets.ts";
 import { Action, Notice, page } from "../pages/page.tsx";
 import { isReturnPath } from "./return_path.ts";
@@ -63,11 +63,6 @@ export function signOutOrigins({ loginOrigin, providers }: SignIn): string[] {
   const issuers = providers.map(({ config }) => new URL(config.issuer).origin);
   // Plain HTTP is for loopback.
   return [loginOrigin, "https:", ...issuers.filter((origin) => origin.startsWith("http:"))];
-}
-
-/** The answer to a form that another page sent. */
-export function foreignForm(): Response {
-  return jsonError(403, "cross_site", "the form comes from another site's page");
 }
 
 async function callback(signIn: SignIn, c: Context<SiteEnv>): Promise<Response> {

@@ -10,6 +10,7 @@ import type { Clock } from "../../jwt/clock.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { cookieNames, readCookie, setCookie } from "../relay_cookies.ts";
 import { Handoff } from "./handoff.ts";
+import type { LoginHost } from "./login_host.ts";
 import { type OidcClient, OidcProvider, type VerifiedSignIn } from "./oidc_provider.ts";
 import { OpenedSeals } from "./opened_seals.ts";
 import { PeopleSessions } from "./people_sessions.ts";
@@ -76,7 +77,7 @@ function sessionIn(claims: JWTPayload | undefined): string | undefined {
 }
 
 /** Sign-in for the services of a relay. */
-export class SignIn {
+export class SignIn implements LoginHost {
   readonly context: SignInContext;
   readonly handoff: Handoff;
   /** For operators. */

@@ -13,13 +13,19 @@ import type {
   StatusSource,
   StreamStatus,
 } from "../../domain/status.ts";
-import { type Registration, serves } from "../agents/registry.ts";
+import type { Log } from "../../log.ts";
+import type { Settings } from "../../protocol/settings.ts";
+import type { Disconnects } from "../agents/disconnects.ts";
+import { type Registration, type Registry, serves } from "../agents/registry.ts";
 import { isAnonymous } from "../callers/caller_methods.ts";
-import type { Relay } from "../relay.ts";
+import type { Directory } from "../directory/directory.ts";
 import { withoutQuery } from "../route.ts";
+import type { Services } from "../services/services.ts";
+import type { MetricHistory } from "../telemetry/metric_history.ts";
 import { type EntryFacts, noEntryFacts } from "./entry_facts.ts";
 import { Follower } from "./follower.ts";
 import { type EndableKind, type OtherRelays, together } from "./other_relays.ts";
+import type { RecentRequests } from "./recent_requests.ts";
 import { everything, scoped } from "./scope.ts";
 import type { UnderWay } from "./under_way.ts";
 
@@ -29,15 +35,34 @@ export const endedByAdmin = "ended_by_admin";
 /** How often a picture of several relays is taken anew, in milliseconds. */
 const othersMs = 5_000;
 
+/** A relay, as its status tells of it. */
+export interface ReportedRelay {
+  readonly config: { readonly version: string };
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly startedMs: number;
+  readonly isStopping: boolean;
+  /** The configuration's changes, counted. */
+  readonly changes: number;
+  readonly registry: Registry;
+  readonly disconnects: Disconnects;
+  readonly clusters: ReadonlyMap<string, ClusterEntry>;
+  readonly services: Services;
+  readonly underWay: ReadonlySet<UnderWay>;
+  readonly recentRequests: RecentRequests;
+  readonly metrics: { readonly history: MetricHistory };
+  readonly peers: { readonly directory: Pick<Directory, "isUp"> } | undefined;
+}
+
 /** Reads one relay, and the others where there are any. */
 export class LocalStatus implements StatusSource {
-  readonly #relay: Relay;
+  readonly #relay: ReportedRelay;
   /** What the admin API knows of entries. */
   facts: EntryFacts = noEntryFacts;
   /** Relays that share a directory with this one. */
   others: OtherRelays | undefined;
 
-  constructor(relay: Relay) {
+  constructor(relay: ReportedRelay) {
     this.#relay = relay;
   }
 

@@ -10,7 +10,7 @@ import { CloseCode } from "../../protocol/errors.ts";
 import { endReason, type SessionEnd } from "../../protocol/session_end.ts";
 import type { RetryReason } from "../forward/retry_rules.ts";
 import type { LookupResult } from "../directory/lookups.ts";
-import type { HopResult } from "../hop/peer_routing.ts";
+import type { HopResult } from "../hop/routing_parts.ts";
 import type { Registry } from "../agents/registry.ts";
 
 /** What is read again when its files change. */

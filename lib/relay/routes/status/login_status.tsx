@@ -7,10 +7,10 @@ import { Notice, page } from "../../pages/page.tsx";
 import { Account } from "../../pages/portal.tsx";
 import { scriptPath } from "../../pages/status/script.ts";
 import { jsonError, redirect } from "../../signin/own_request.ts";
+import type { RelaySignIn } from "../../signin/relay_sign_in.ts";
 import { requestKind } from "../../signin/request_kind.ts";
 import { signOutOrigins } from "../../signin/service_app.tsx";
 import type { SessionRecord } from "../../signin/sessions.ts";
-import type { WebSignIn } from "../web_sign_in.ts";
 import { StatusPages } from "./status_pages.tsx";
 import type { StatusViewer } from "./viewer.ts";
 
@@ -21,7 +21,7 @@ export function isLoginStatus({ head: { target } }: Exchange): boolean {
 
 /** Answers it. */
 export async function answerLoginStatus(
-  web: WebSignIn,
+  web: RelaySignIn,
   pages: StatusPages,
   exchange: Exchange,
   requestId: string,
@@ -39,7 +39,7 @@ export async function answerLoginStatus(
   await pages.answer(exchange, viewerOf(web, exchange, session), signIn.loginOrigin);
 }
 
-function demandSignIn({ signIn: { loginOrigin } }: WebSignIn, { head }: Exchange): Response {
+function demandSignIn({ signIn: { loginOrigin } }: RelaySignIn, { head }: Exchange): Response {
   if (requestKind(head) !== "page") {
     return jsonError(401, "sign_in_required", "sign in to see the status");
   }
@@ -48,7 +48,7 @@ function demandSignIn({ signIn: { loginOrigin } }: WebSignIn, { head }: Exchange
 }
 
 function refuse(
-  { signIn }: WebSignIn,
+  { signIn }: RelaySignIn,
   { head }: Exchange,
   { username, provider, id }: SessionRecord,
   requestId: string,
@@ -68,7 +68,7 @@ function refuse(
   });
 }
 
-function viewerOf(web: WebSignIn, exchange: Exchange, session: SessionRecord): StatusViewer {
+function viewerOf(web: RelaySignIn, exchange: Exchange, session: SessionRecord): StatusViewer {
   const { signIn } = web;
   const { head: { fields }, peer: { address } } = exchange;
   const { username, id } = session;

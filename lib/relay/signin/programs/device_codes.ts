@@ -2,8 +2,8 @@
  * Sign-ins of programs whose person has a browser on another machine (RFC 8628): the person types a
  * code at the login host, and the program asks every few seconds what has become of it.
  */
+import type { LoginHost } from "../login_host.ts";
 import type { SharedStore } from "../shared_sessions.ts";
-import type { SignIn } from "../sign_in.ts";
 import { randomText } from "../transactions.ts";
 import type { ProgramRequest } from "./program_request.ts";
 
@@ -107,11 +107,11 @@ const codeLength = 8;
 
 /** Begins and ends them. */
 export class DeviceCodes {
-  readonly #signIn: SignIn;
+  readonly #login: LoginHost;
   readonly #store: DeviceStore;
 
-  constructor(signIn: SignIn, store: DeviceStore) {
-    this.#signIn = signIn;
+  constructor(login: LoginHost, store: DeviceStore) {
+    this.#login = login;
     this.#store = store;
   }
 
@@ -154,12 +154,12 @@ export class DeviceCodes {
   }
 
   async #sealed(claims: Record<string, unknown>): Promise<string> {
-    const { context: { keys }, loginHostname } = this.#signIn;
+    const { context: { keys }, loginHostname } = this.#login;
     return await keys.seal("device", loginHostname, claims, deviceMs);
   }
 
   async #opened(sealed: string): Promise<Readonly<Record<string, unknown>> | undefined> {
-    const { context: { keys }, loginHostname } = this.#signIn;
+    const { context: { keys }, loginHostname } = this.#login;
     return await keys.open("device", loginHostname, sealed);
   }
 }

@@ -5,6 +5,7 @@ import { cookieNames } from "../../relay_cookies.ts";
 import { redirectUri, secretsOf } from "../attempts.ts";
 import { readCredential, sealedIn } from "../../callers/credential.ts";
 import {
+  foreignForm,
   json,
   jsonError,
   type OwnRequest,
@@ -14,7 +15,6 @@ import {
 } from "../own_request.ts";
 import { Notice, page } from "../../pages/page.tsx";
 import { providerFailed } from "../provider_failed.tsx";
-import { foreignForm } from "../service_app.tsx";
 import type { SessionRecord } from "../sessions.ts";
 import { auditedSession } from "../sign_in_audit.ts";
 import { type SignIn, SignInRefusal } from "../sign_in.ts";

@@ -20,7 +20,6 @@ import {
 } from "../../deno/standard_streams.ts";
 import type { StopSignal } from "../program.ts";
 import type { PortSharing } from "../relay/service_ports.ts";
-import type { RelaySetup } from "../relay/setup.ts";
 import { messageLine, takeMessages } from "./message_lines.ts";
 
 /** Set in the environment of a process that a parent has started as a worker. */
@@ -137,7 +136,7 @@ export class Worker implements PortSharing {
   }
 
   /** The options of all, as this worker uses them. */
-  setup(options: RelayOptions): RelaySetup {
+  optionsFrom(options: RelayOptions): RelayOptions {
     const { ports, tokens, assertionKey } = this.#welcome;
     const bound = (address: ListenAddress, option: string): ListenAddress =>
       ports[option] === undefined ? address : { ...address, port: ports[option] };
@@ -147,7 +146,6 @@ export class Worker implements PortSharing {
     if (directory) this.#hopAddress = { ...internalAddr, port: hopPort };
     return {
       ...options,
-      worker: this,
       addr: bound(addr, "addr"),
       internalAddr: bound(internalAddr, "internal-addr"),
       ...webAddr && { webAddr: bound(webAddr, "web-addr") },
