@@ -1,6 +1,6 @@
 /** What people's sessions take of memory, in a process of their own. */
-import { MemorySessions } from "../../lib/relay/signin/memory_sessions.ts";
-import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
+import { MemorySessions } from "../../lib/relay/signin/sessions/memory_sessions.ts";
+import type { SessionRecord } from "../../lib/relay/signin/sessions/sessions.ts";
 import { OpenedSeals } from "../../lib/relay/signin/opened_seals.ts";
 import { SessionKeys } from "../../lib/relay/signin/seals.ts";
 import { outputOf } from "./subprocess.ts";

@@ -2,8 +2,8 @@
 import type { Log } from "../../lib/log.ts";
 import { BoundedStore } from "../../lib/relay/directory/bounded_store.ts";
 import { SessionKeys } from "../../lib/relay/signin/seals.ts";
-import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
-import { SharedSessions } from "../../lib/relay/signin/shared_sessions.ts";
+import type { SessionRecord } from "../../lib/relay/signin/sessions/sessions.ts";
+import { SharedSessions } from "../../lib/relay/signin/sessions/shared_sessions.ts";
 import { redisStore } from "../../lib/runtime/node/redis_store.ts";
 import { eventually } from "../support/deadline.ts";
 

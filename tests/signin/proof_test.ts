@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { freshMs, SignIn } from "../../lib/relay/signin/sign_in.ts";
-import type { SessionRecord } from "../../lib/relay/signin/sessions.ts";
+import type { SessionRecord } from "../../lib/relay/signin/sessions/sessions.ts";
 import { World } from "./world.ts";
 
 async function recordOf(keepsProof: boolean, lifetimeMs: number): Promise<SessionRecord> {

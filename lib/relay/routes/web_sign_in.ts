@@ -29,7 +29,7 @@ import type { OwnRequest } from "../signin/own_request.ts";
 import type { RelaySignIn } from "../signin/relay_sign_in.ts";
 import { serviceApp } from "../signin/service_app.tsx";
 import { SessionReader } from "../signin/session_reader.ts";
-import type { SessionRecord } from "../signin/sessions.ts";
+import type { SessionRecord } from "../signin/sessions/sessions.ts";
 import type { SignIn } from "../signin/sign_in.ts";
 import type { AccessDecision, Site } from "../signin/site.ts";
 

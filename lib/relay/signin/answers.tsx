@@ -4,7 +4,7 @@ import { Denied, Notice, page } from "../pages/page.tsx";
 import { jsonError, redirect } from "./own_request.ts";
 import { requestKind } from "./request_kind.ts";
 import { returnPathOf } from "./return_path.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 
 /** Where somebody signs in by hand: `access` and scripts are told this URL. */

@@ -7,7 +7,7 @@ import type { Field } from "../../http1/head.ts";
 import { cookieNames } from "../relay_cookies.ts";
 import type { LoginHost } from "./login_host.ts";
 import { isReturnPath } from "./return_path.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import type { Site } from "./site.ts";
 import { beginTransaction, digestOf, randomText, transactionMs } from "./transactions.ts";
 

@@ -17,7 +17,7 @@ import { type ListRequest, listRequest, type PageOfList } from "../pages/pager.t
 import { Account, Portal, type PortalService } from "../pages/portal.tsx";
 import { ProviderError } from "./provider_error.ts";
 import { failed, logoutPage, signOutOrigins } from "./service_app.tsx";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import { auditedSession } from "./sign_in_audit.ts";
 import { type SignIn, SignInRefusal } from "./sign_in.ts";
 import { beginTransaction, digestOf, forget, randomText, secretOf } from "./transactions.ts";

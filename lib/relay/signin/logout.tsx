@@ -4,7 +4,7 @@ import { type CookieNames, setCookie } from "../relay_cookies.ts";
 import { ProviderError } from "./provider_error.ts";
 import { Notice, page } from "../pages/page.tsx";
 import { redirect } from "./own_request.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import { auditedSession } from "./sign_in_audit.ts";
 import type { SignIn } from "./sign_in.ts";
 

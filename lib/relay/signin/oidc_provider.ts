@@ -22,7 +22,7 @@ import {
 } from "openid-client";
 import type { Clock } from "../../jwt/clock.ts";
 import { ProviderError, providerErrorOf } from "./provider_error.ts";
-import type { SessionProof } from "./sessions.ts";
+import type { SessionProof } from "./sessions/sessions.ts";
 
 /** What the provider's clock and this machine's may differ by, in seconds. */
 export const leewaySeconds = 30;

@@ -1,6 +1,6 @@
 /** People's sessions as their operators see them, and how operators end them. */
 import type { Log } from "../../log.ts";
-import type { SessionQuery, Sessions, UsedSession } from "./sessions.ts";
+import type { SessionQuery, Sessions, UsedSession } from "./sessions/sessions.ts";
 import type { SignInAudit } from "./sign_in_audit.ts";
 
 /** A session in which somebody has signed in: no token, no cookie, no group. */

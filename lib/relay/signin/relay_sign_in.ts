@@ -5,7 +5,7 @@ import type { Exchange } from "../../net/exchange.ts";
 import type { Denial, Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import type { ServiceRoute } from "../route.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 
 /** `WebSignIn` of `lib/relay/routes` is one. */

@@ -5,7 +5,7 @@ import { foreignForm, jsonError, redirect, type SiteRequest } from "./own_reques
 import { assetPaths, assetResponse } from "../pages/assets.ts";
 import { Action, Notice, page } from "../pages/page.tsx";
 import { isReturnPath } from "./return_path.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 import { digestOf, forget, secretOf } from "./transactions.ts";
 import { endSession } from "./logout.tsx";

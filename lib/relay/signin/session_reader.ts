@@ -8,7 +8,7 @@ import type { PersonRule } from "../../policies/rule.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import { callerUnknown } from "../errors.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
 

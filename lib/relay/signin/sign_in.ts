@@ -16,7 +16,7 @@ import { OpenedSeals } from "./opened_seals.ts";
 import { PeopleSessions } from "./people_sessions.ts";
 import { ProviderError } from "./provider_error.ts";
 import type { SessionKeys } from "./seals.ts";
-import type { SessionClient, SessionRecord, Sessions } from "./sessions.ts";
+import type { SessionClient, SessionRecord, Sessions } from "./sessions/sessions.ts";
 import type { AccessDecision, DecideAccess, Site } from "./site.ts";
 import { DeviceCodes, type DeviceStore } from "./programs/device_codes.ts";
 import { auditedSession, type SignInAudit } from "./sign_in_audit.ts";

@@ -1,5 +1,5 @@
 /** What the audit log says of signing in and out: these decisions are no requests of a service. */
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 
 /** What is decided about a person or a session. */
 export type SignInEvent = "sign_in" | "handover" | "sign_out" | "session_ended";

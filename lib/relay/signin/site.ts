@@ -1,6 +1,6 @@
 /** What sign-in knows of the services and of who asks for them. */
 import type { Field, RequestHead } from "../../http1/head.ts";
-import type { SessionRecord } from "./sessions.ts";
+import type { SessionRecord } from "./sessions/sessions.ts";
 
 /** A service at one of its hostnames. */
 export interface Site {

@@ -10,7 +10,7 @@ import { jsonError, redirect } from "../../signin/own_request.ts";
 import type { RelaySignIn } from "../../signin/relay_sign_in.ts";
 import { requestKind } from "../../signin/request_kind.ts";
 import { signOutOrigins } from "../../signin/service_app.tsx";
-import type { SessionRecord } from "../../signin/sessions.ts";
+import type { SessionRecord } from "../../signin/sessions/sessions.ts";
 import { StatusPages } from "./status_pages.tsx";
 import type { StatusViewer } from "./viewer.ts";
 

@@ -3,7 +3,7 @@
  * code at the login host, and the program asks every few seconds what has become of it.
  */
 import type { LoginHost } from "../login_host.ts";
-import type { SharedStore } from "../shared_sessions.ts";
+import type { SharedStore } from "../sessions/session_store.ts";
 import { randomText } from "../transactions.ts";
 import type { ProgramRequest } from "./program_request.ts";
 

@@ -15,7 +15,7 @@ import {
 } from "../own_request.ts";
 import { Notice, page } from "../../pages/page.tsx";
 import { providerFailed } from "../provider_failed.tsx";
-import type { SessionRecord } from "../sessions.ts";
+import type { SessionRecord } from "../sessions/sessions.ts";
 import { auditedSession } from "../sign_in_audit.ts";
 import { type SignIn, SignInRefusal } from "../sign_in.ts";
 import { beginTransaction, digestOf, forget, randomText, secretOf } from "../transactions.ts";

@@ -1,7 +1,7 @@
 /** What is sealed on a program's way to its tokens. */
 import type { JWTPayload } from "jose";
 import { accessTokenPrefix } from "../../callers/credential.ts";
-import type { SessionRecord } from "../sessions.ts";
+import type { SessionRecord } from "../sessions/sessions.ts";
 import type { SignIn } from "../sign_in.ts";
 import { randomText, transactionMs } from "../transactions.ts";
 import type { ProgramRequest } from "./program_request.ts";

@@ -1,6 +1,6 @@
 /** What programs ask for tokens (RFC 6749 sections 4.1.3 and 6), and to end them (RFC 7009). */
 import { json, readForm } from "../own_request.ts";
-import type { SessionRecord } from "../sessions.ts";
+import type { SessionRecord } from "../sessions/sessions.ts";
 import type { SignIn } from "../sign_in.ts";
 import { ProgramSeals } from "./program_seals.ts";
 

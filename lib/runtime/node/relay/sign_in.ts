@@ -17,10 +17,10 @@ import {
   SharedDevices,
 } from "../../../relay/signin/programs/device_codes.ts";
 import { sessionKeyBytes, SessionKeys } from "../../../relay/signin/seals.ts";
-import { MemorySessions } from "../../../relay/signin/memory_sessions.ts";
-import type { Sessions } from "../../../relay/signin/sessions.ts";
+import { MemorySessions } from "../../../relay/signin/sessions/memory_sessions.ts";
+import type { Sessions } from "../../../relay/signin/sessions/sessions.ts";
 import type { SignInAudit } from "../../../relay/signin/sign_in_audit.ts";
-import { SharedSessions } from "../../../relay/signin/shared_sessions.ts";
+import { SharedSessions } from "../../../relay/signin/sessions/shared_sessions.ts";
 import { SignIn, type SignInOptions } from "../../../relay/signin/sign_in.ts";
 import { followConfig } from "../followed_config.ts";
 import type { WatchedFiles } from "../watched_files.ts";

@@ -1,24 +1,26 @@
 /** Sessions of a relay that shares them with no other. */
 import { RecordMemory } from "./record_memory.ts";
 import {
-  type FoundSessions,
   isMeant,
+  marksOf,
+  marksOfLogout,
+  personKey,
+  setKeysOf,
+  setKeysOfLogout,
+  userKey,
+} from "./session_sets.ts";
+import {
+  type FoundSessions,
   type Issued,
   type LoggedOut,
   logoutRememberedMs,
-  marksOf,
-  marksOfLogout,
   maxHostsOfSession,
   maxSessionsOfPerson,
-  personKey,
   type SessionQuery,
   type SessionRecord,
   type Sessions,
-  setKeysOf,
-  setKeysOfLogout,
   successorMs,
   type UsedSession,
-  userKey,
 } from "./sessions.ts";
 
 /** Things used up, logouts and successors that are remembered, each. */
