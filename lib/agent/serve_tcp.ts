@@ -3,7 +3,8 @@ import { ByteBuffer } from "../bytes/byte_buffer.ts";
 import type { ByteSocket } from "../net/byte_socket.ts";
 import { pipe } from "../net/pipe.ts";
 import { StreamError } from "../protocol/errors.ts";
-import type { Stream, StreamEvents } from "../protocol/stream.ts";
+import type { Stream } from "../protocol/stream.ts";
+import type { StreamEvents } from "../protocol/stream_events.ts";
 
 /** What serving a TCP stream needs. */
 export interface ServeTcpContext {

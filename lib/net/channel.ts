@@ -1,6 +1,6 @@
 /** What carries one request and its answer: a stream of the tunnel, or a connection to another relay. */
 import type { StreamError } from "../protocol/errors.ts";
-import type { StreamEvents } from "../protocol/stream.ts";
+import type { StreamEvents } from "../protocol/stream_events.ts";
 
 /** A two-way byte channel with half-close and backpressure; a `Stream` is one. */
 export interface Channel {

@@ -1,6 +1,6 @@
 /** A channel whose far end is still being connected: what arrives meanwhile waits for its listener. */
 import { StreamError } from "../protocol/errors.ts";
-import type { StreamEvents } from "../protocol/stream.ts";
+import type { StreamEvents } from "../protocol/stream_events.ts";
 import type { Channel } from "./channel.ts";
 
 /** How connecting went. One of them is called, once. */

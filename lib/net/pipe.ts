@@ -1,6 +1,6 @@
 /** Joins a raw connection and a channel, mostly a stream of the tunnel, with half-close and backpressure both ways. */
 import { StreamError } from "../protocol/errors.ts";
-import type { StreamEvents } from "../protocol/stream.ts";
+import type { StreamEvents } from "../protocol/stream_events.ts";
 import { type ByteSocket, whenSent } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
 

@@ -1,6 +1,6 @@
 /** Splices two channels together, with half-close and backpressure both ways. */
 import { StreamError } from "../protocol/errors.ts";
-import type { StreamEvents } from "../protocol/stream.ts";
+import type { StreamEvents } from "../protocol/stream_events.ts";
 import type { Channel } from "./channel.ts";
 
 /** What a splice tells its owner. */

@@ -4,7 +4,7 @@
  */
 import { StreamError } from "../protocol/errors.ts";
 import type { MessageSocket } from "../protocol/socket.ts";
-import type { StreamEvents } from "../protocol/stream.ts";
+import type { StreamEvents } from "../protocol/stream_events.ts";
 import type { Channel } from "./channel.ts";
 
 /** The WebSocket subprotocol. */

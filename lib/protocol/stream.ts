@@ -1,35 +1,10 @@
 /** One logical two-way byte channel of a session. */
-import { concat, freeCallback, noBytes } from "../bytes/bytes.ts";
+import { concat, noBytes } from "../bytes/bytes.ts";
 import { ProtocolError, StreamError } from "./errors.ts";
 import { FrameType } from "./frame.ts";
 import { ReceiveWindow } from "./receive_window.ts";
-
-/**
- * What a stream's owner does with what arrives; called while a message is read, so they must be
- * quick. One that throws ends its stream with `internal`, and is told so by `failed`.
- */
-export interface StreamEvents {
-  /**
-   * Bytes from the peer. Once they are dealt with, `Stream.consumed` must be told.
-   *
-   * @param free Frees the bytes' memory, where that can be done; to be called or not, but not
-   * within this call.
-   */
-  data(bytes: Uint8Array, free?: () => void): void;
-  /** The peer sends no more bytes; ours may still go out. */
-  end(): void;
-  /**
-   * The peer wants no more of ours. After `end` that harms nothing that has arrived; without it
-   * the stream was given up half way.
-   */
-  closed(): void;
-  /** The stream, or its whole session, ended with an error. */
-  failed(error: StreamError): void;
-  /** After `write` has returned false: there is room again. */
-  drained(): void;
-  /** Relays only, on a stream of a kind that is confirmed: the agent has connected to the target. */
-  connected?(): void;
-}
+import { SendQueue } from "./send_queue.ts";
+import { silent, type StreamEvents } from "./stream_events.ts";
 
 /** What a stream asks of its session. */
 export interface StreamHost {
@@ -67,31 +42,13 @@ export interface StreamHost {
 const minHighWaterBytes = 16 * 1024;
 const maxHighWaterBytes = 512 * 1024;
 
-/** Half-sent bytes are copied where that frees this share of them; for less, every Credit would cost a copy. */
-const worthCopyingShare = 0.25;
-
 /** Without windows, what a peer has sent by the time that it hears of a Close: its socket's buffers. */
 const version1LateBytes = 16 * 1024 * 1024;
-
-const silent: StreamEvents = {
-  data() {},
-  end() {},
-  closed() {},
-  failed() {},
-  drained() {},
-};
 
 /** A slice of a stream's bytes on its way into a frame. */
 export interface OutgoingSlice {
   type: number;
   payload: Uint8Array;
-}
-
-/** Bytes whose memory their writer wants back. */
-interface PendingFree {
-  /** Where they end among all that was written. */
-  readonly end: number;
-  readonly free: () => void;
 }
 
 /**
@@ -117,14 +74,9 @@ export class Stream {
   /** The peer has closed or failed the stream. */
   #isPeerGone = false;
   #isOver = false;
-  #queue: Uint8Array[] = [];
-  #queueHead = 0;
-  #queuedBytes = 0;
-  /** Bytes that have left the queue. */
-  #dequeuedBytes = 0;
-  /** {@link #dequeuedBytes} when credit was last looked at. */
-  #dequeuedBefore = 0;
-  #pendingFrees: PendingFree[] = [];
+  readonly #queue = new SendQueue();
+  /** Bytes that had left the queue when credit was last looked at. */
+  #takenBefore = 0;
   #sendCredit: number;
   #highWaterBytes = minHighWaterBytes;
   #wantsDrain = false;
@@ -155,7 +107,7 @@ export class Stream {
 
   /** Bytes that wait for credit or for their turn. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   /** Once it is over: bytes that its peer may still send, until it hears of that. */
@@ -188,12 +140,10 @@ export class Stream {
   write(bytes: Uint8Array, free?: () => void): boolean {
     if (this.#isOver || this.#isSendClosed) return true;
     if (bytes.length > 0) {
-      this.#queue.push(bytes);
-      this.#queuedBytes += bytes.length;
-      if (free) this.#pendingFrees.push({ end: this.#dequeuedBytes + this.#queuedBytes, free });
+      this.#queue.push(bytes, free);
       if (this.#sendState !== "held") this.#host.wake(this);
     }
-    this.#wantsDrain = this.#queuedBytes >= this.#highWaterBytes;
+    this.#wantsDrain = this.#queue.bytes >= this.#highWaterBytes;
     return !this.#wantsDrain;
   }
 
@@ -282,27 +232,27 @@ export class Stream {
   startSending(): void {
     if (this.#sendState !== "held") return;
     this.#sendState = "open";
-    if (this.#queuedBytes > 0) this.#host.wake(this);
+    if (this.#queue.bytes > 0) this.#host.wake(this);
   }
 
   /** Takes the next slice to send, at most `maxBytes`, or nothing when it must wait. */
   nextSlice(maxBytes: number): OutgoingSlice | undefined {
     if (this.#isOver || this.#sendState === "held") return undefined;
     if (this.#opening) return this.#firstSlice(this.#opening, maxBytes);
-    if (this.#queuedBytes === 0) return this.#lastWord();
+    if (this.#queue.bytes === 0) return this.#lastWord();
     const isWindowed = this.#host.version > 1;
     const limit = isWindowed ? Math.min(maxBytes, this.#sendCredit) : maxBytes;
     if (limit === 0) {
       this.#stalled();
       return undefined;
     }
-    const payload = this.#dequeue(limit);
+    const payload = this.#queue.take(limit);
     this.#host.carried();
     if (isWindowed) {
       this.#sendCredit -= payload.length;
-      if (this.#sendCredit === 0 && this.#queuedBytes > 0) this.#stalled();
+      if (this.#sendCredit === 0 && this.#queue.bytes > 0) this.#stalled();
     }
-    const isLast = this.#queuedBytes === 0 && isWindowed &&
+    const isLast = this.#queue.bytes === 0 && isWindowed &&
       (this.#sendState === "ending" || this.#sendState === "finishing");
     if (!isLast) return { type: FrameType.Data, payload };
     this.#endSent();
@@ -313,7 +263,7 @@ export class Stream {
   get hasMore(): boolean {
     if (this.#isOver || this.#sendState === "held") return false;
     if (this.#opening) return true;
-    if (this.#queuedBytes === 0) return this.#sendState !== "open" && this.#sendState !== "ended";
+    if (this.#queue.bytes === 0) return this.#sendState !== "open" && this.#sendState !== "ended";
     return !this.#isOutOfCredit;
   }
 
@@ -324,30 +274,13 @@ export class Stream {
 
   /** What was taken is in a message now, which has a copy of it. */
   copied(): void {
-    if (this.#pendingFrees.length === 0) return;
+    if (!this.#queue.hasPendingFrees) return;
     try {
-      while (this.#pendingFrees[0] && this.#pendingFrees[0].end <= this.#dequeuedBytes) {
-        this.#pendingFrees.shift()!.free();
-      }
-      if (this.#isOutOfCredit) this.#keepOnlyRest();
+      this.#queue.freeTaken();
+      if (this.#isOutOfCredit) this.#queue.keepOnlyRest();
     } catch (error) {
       this.crash(error);
     }
-  }
-
-  /** Copies what is left of bytes that are half sent: they may lie here for as long as nobody reads. */
-  #keepOnlyRest(): void {
-    const rest = this.#queue[this.#queueHead];
-    const pending = this.#pendingFrees[0];
-    if (rest === undefined || pending?.end !== this.#dequeuedBytes + rest.length) return;
-    const sentBytes = rest.buffer.byteLength - rest.length;
-    if (sentBytes < rest.length * worthCopyingShare) return;
-    // A copy indeed: `slice` of Node's Buffer is none.
-    const copy = this.#queue[this.#queueHead] = new Uint8Array(rest);
-    const free = freeCallback(copy);
-    if (free) this.#pendingFrees[0] = { end: pending.end, free };
-    else this.#pendingFrees.shift();
-    pending.free();
   }
 
   /**
@@ -355,14 +288,10 @@ export class Stream {
    * is none: what came now would only lie here, and for how long is up to whoever reads.
    */
   notifyDrained(): void {
-    if (!this.#wantsDrain || this.#isOver || this.#queuedBytes > this.#highWaterBytes / 2) return;
+    if (!this.#wantsDrain || this.#isOver || this.#queue.bytes > this.#highWaterBytes / 2) return;
     if (this.#isOutOfCredit) return;
     this.#wantsDrain = false;
-    try {
-      this.#events.drained();
-    } catch (error) {
-      this.crash(error);
-    }
+    this.#tell("drained");
   }
 
   /** @param free As for {@link StreamEvents.data}. */
@@ -389,7 +318,7 @@ export class Stream {
     this.receiveData(payload, free);
     if (this.#isOver) return;
     this.#hasPeerEnded = true;
-    this.#tellEnd();
+    this.#tell("end");
     // After both Ends a Close that is still to go would say nothing new.
     if (this.#sendState === "ended" || this.#sendState === "closing") this.#over();
   }
@@ -398,11 +327,7 @@ export class Stream {
   receiveConnected(): void {
     if (!this.#awaitsConnected) return;
     this.#awaitsConnected = false;
-    try {
-      this.#events.connected?.();
-    } catch (error) {
-      this.crash(error);
-    }
+    this.#tell("connected");
   }
 
   receiveCredit(bytes: number): void {
@@ -412,7 +337,7 @@ export class Stream {
     }
     this.#isStalled = false;
     this.#highWaterBytes = Math.min(maxHighWaterBytes, Math.max(this.#highWaterBytes, bytes));
-    if (this.#queuedBytes > 0) this.#host.wake(this);
+    if (this.#queue.bytes > 0) this.#host.wake(this);
     else this.notifyDrained();
   }
 
@@ -429,9 +354,9 @@ export class Stream {
    * @param times How many times that which was sent since the last call it needs.
    */
   returnCredit(least: number, times: number): void {
-    const sent = this.#dequeuedBytes - this.#dequeuedBefore;
-    this.#dequeuedBefore = this.#dequeuedBytes;
-    const wanted = Math.max(least, Math.ceil(times * sent), this.#queuedBytes);
+    const sent = this.#queue.takenBytes - this.#takenBefore;
+    this.#takenBefore = this.#queue.takenBytes;
+    const wanted = Math.max(least, Math.ceil(times * sent), this.#queue.bytes);
     if (this.#isOver || this.#opening || this.#sendCredit <= 2 * wanted) return;
     const unused = this.#sendCredit - wanted;
     this.#sendCredit = wanted;
@@ -449,7 +374,7 @@ export class Stream {
     this.#over();
     if (isEndOfBytes) {
       this.#hasPeerEnded = true;
-      this.#tellEnd();
+      this.#tell("end");
     }
     try {
       this.#events.closed();
@@ -460,7 +385,7 @@ export class Stream {
 
   receiveError(error: StreamError): void {
     this.#consumeHeld(this.#heldBytes);
-    if (this.#opening || this.#sendState === "held") this.#unsent = this.#queue;
+    if (this.#opening || this.#sendState === "held") this.#unsent = this.#queue.items;
     this.#isPeerGone = true;
     this.#over();
     this.#tellFailed(error);
@@ -485,9 +410,9 @@ export class Stream {
     this.#host.crashed(this, error);
   }
 
-  #tellEnd(): void {
+  #tell(event: "connected" | "drained" | "end"): void {
     try {
-      this.#events.end();
+      this.#events[event]?.();
     } catch (error) {
       this.crash(error);
     }
@@ -509,9 +434,9 @@ export class Stream {
   #firstSlice(target: Uint8Array, maxBytes: number): OutgoingSlice {
     this.#opening = undefined;
     const room = Math.min(maxBytes - target.length, this.#sendCredit);
-    const first = this.#queuedBytes > 0 && room > 0 ? this.#dequeue(room) : noBytes;
+    const first = this.#queue.bytes > 0 && room > 0 ? this.#queue.take(room) : noBytes;
     this.#sendCredit -= first.length;
-    if (this.#sendCredit === 0 && this.#queuedBytes > 0) this.#stalled();
+    if (this.#sendCredit === 0 && this.#queue.bytes > 0) this.#stalled();
     return { type: FrameType.Open, payload: concat(target, first) };
   }
 
@@ -546,35 +471,11 @@ export class Stream {
     this.#host.heldChanged(-bytes);
   }
 
-  #dequeue(maxBytes: number): Uint8Array {
-    const head = this.#queue[this.#queueHead]!;
-    let payload = head;
-    if (head.length > maxBytes) {
-      payload = head.subarray(0, maxBytes);
-      this.#queue[this.#queueHead] = head.subarray(maxBytes);
-    } else {
-      this.#queueHead++;
-      if (this.#queueHead === this.#queue.length) {
-        this.#queue.length = 0;
-        this.#queueHead = 0;
-      } else if (this.#queueHead > 64) {
-        this.#queue.splice(0, this.#queueHead);
-        this.#queueHead = 0;
-      }
-    }
-    this.#queuedBytes -= payload.length;
-    this.#dequeuedBytes += payload.length;
-    return payload;
-  }
-
   #over(): void {
     if (this.#isOver) return;
     this.#isOver = true;
     if (this.#opening) this.#host.withdraw(this);
-    this.#queue = [];
-    this.#queueHead = 0;
-    this.#queuedBytes = 0;
-    this.#pendingFrees = [];
+    this.#queue.clear();
     this.#window.close();
     this.#host.forget(this);
   }

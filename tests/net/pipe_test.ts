@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { pipe, type PipeOptions } from "../../lib/net/pipe.ts";
 import type { Channel } from "../../lib/net/channel.ts";
 import { StreamError } from "../../lib/protocol/errors.ts";
-import type { StreamEvents } from "../../lib/protocol/stream.ts";
+import type { StreamEvents } from "../../lib/protocol/stream_events.ts";
 import {
   agentSettings,
   relaySettings,

@@ -5,7 +5,7 @@ import { ConnectingChannel } from "../../lib/net/connecting_channel.ts";
 import type { Channel } from "../../lib/net/channel.ts";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import type { MessageSocket, TunnelSocketEvents } from "../../lib/protocol/socket.ts";
-import type { StreamEvents } from "../../lib/protocol/stream.ts";
+import type { StreamEvents } from "../../lib/protocol/stream_events.ts";
 
 /** A WebSocket that does nothing by itself, and remembers what it was told. */
 class FakeSocket implements MessageSocket {

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { StreamError } from "../../lib/protocol/errors.ts";
 import { Session } from "../../lib/protocol/session.ts";
-import type { Stream, StreamEvents } from "../../lib/protocol/stream.ts";
+import type { Stream } from "../../lib/protocol/stream.ts";
+import type { StreamEvents } from "../../lib/protocol/stream_events.ts";
 import { agentSettings, ManualSocket, relaySettings, StreamLog } from "./session_setup.ts";
 import { type Frame, frame, open, patterned, T } from "./wire.ts";
 

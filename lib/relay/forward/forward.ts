@@ -25,7 +25,7 @@ import { HeadReader } from "../../http1/head_reader.ts";
 import type { Channel } from "../../net/channel.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { StreamError } from "../../protocol/errors.ts";
-import type { StreamEvents } from "../../protocol/stream.ts";
+import type { StreamEvents } from "../../protocol/stream_events.ts";
 import type { Span } from "../../trace.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadline, Deadlines } from "../limits/deadlines.ts";

@@ -3,7 +3,7 @@ import { noBytes } from "../../bytes/bytes.ts";
 import type { Channel } from "../../net/channel.ts";
 import type { UpstreamConnection, UpstreamPool } from "../../net/upstream_pool.ts";
 import { StreamError } from "../../protocol/errors.ts";
-import type { StreamEvents } from "../../protocol/stream.ts";
+import type { StreamEvents } from "../../protocol/stream_events.ts";
 
 /** Bytes that the consumer may hold before the connection is read no further, and when it goes on. */
 const highWaterBytes = 256 * 1024;

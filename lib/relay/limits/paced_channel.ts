@@ -1,7 +1,7 @@
 /** A channel whose bytes, both ways, keep within bandwidths. */
 import type { Channel } from "../../net/channel.ts";
 import type { StreamError } from "../../protocol/errors.ts";
-import type { StreamEvents } from "../../protocol/stream.ts";
+import type { StreamEvents } from "../../protocol/stream_events.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 
 /**
