@@ -1,4 +1,5 @@
 /** The streams of a session, by id. */
+import { maxStreamId } from "./frame.ts";
 import type { Stream } from "./stream.ts";
 
 /** Slots at first; they double as streams need them. */
@@ -14,10 +15,19 @@ const minSlots = 64;
 export class StreamTable {
   #slots: (Stream | undefined)[] = emptySlots(minSlots);
   #size = 0;
+  #nextId = 1;
 
   /** How many streams there are. */
   get size(): number {
     return this.#size;
+  }
+
+  /** The next id that no stream has, after those that were given out before. */
+  takeId(): number {
+    while (this.get(this.#nextId)) this.#nextId = this.#nextId % maxStreamId + 1;
+    const id = this.#nextId;
+    this.#nextId = id % maxStreamId + 1;
+    return id;
   }
 
   /** The stream with this id. */
