@@ -3,7 +3,10 @@ import type { Log } from "../../lib/log.ts";
 import { MemorySessions } from "../../lib/relay/signin/sessions/memory_sessions.ts";
 import { PeopleSessions } from "../../lib/relay/signin/people_sessions.ts";
 import { RecordMemory } from "../../lib/relay/signin/sessions/record_memory.ts";
-import { maxSessionsOfPerson, type SessionRecord } from "../../lib/relay/signin/sessions/sessions.ts";
+import {
+  maxSessionsOfPerson,
+  type SessionRecord,
+} from "../../lib/relay/signin/sessions/sessions.ts";
 
 const issuer = "https://idp.example.net";
 const hour = 3_600_000;

@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import type { Log } from "../../lib/log.ts";
 import { SessionKeys } from "../../lib/relay/signin/seals.ts";
 import { PeopleSessions } from "../../lib/relay/signin/people_sessions.ts";
-import { maxSessionsOfPerson, type SessionRecord } from "../../lib/relay/signin/sessions/sessions.ts";
+import {
+  maxSessionsOfPerson,
+  type SessionRecord,
+} from "../../lib/relay/signin/sessions/sessions.ts";
 import { SharedSessions } from "../../lib/relay/signin/sessions/shared_sessions.ts";
 import { redisStore } from "../../lib/runtime/node/redis_store.ts";
 import { eventually } from "../support/deadline.ts";
