@@ -26,6 +26,7 @@ import {
   tunnels,
 } from "./api/crds.ts";
 import { argocdApplications, clusterSecretSelector } from "./management/argocd.ts";
+import { clusterProfiles } from "./management/cluster_profile.ts";
 import { group, hostnamesAnnotation } from "./api/schema.ts";
 
 /** What a world is made from. */
@@ -37,6 +38,8 @@ export interface WorldOptions {
   readonly kinds?: readonly Followed[];
   /** Where Argo CD is. */
   readonly argocdNamespaces?: readonly string[];
+  /** Where ClusterProfiles are. */
+  readonly clusterProfileNamespaces?: readonly string[];
   readonly changed: (kind: Followed, after: KubeObject | undefined, before?: KubeObject) => void;
   readonly log: Log;
   readonly metrics?: KubeMetrics;
@@ -60,15 +63,16 @@ export type Followed =
   | "clusters"
   | "registrationTokens"
   | "argocdSecrets"
-  | "applications";
+  | "applications"
+  | "clusterProfiles";
 
 interface Follow {
   readonly resource: Resource;
   /** Only what is made here. */
   readonly isManaged?: true;
   readonly labelSelector?: string;
-  /** Only in Argo CD's namespaces. */
-  readonly isArgocds?: true;
+  /** Only in these namespaces, whatever is watched. */
+  readonly scope?: "argocdNamespaces" | "clusterProfileNamespaces";
   readonly keep?: (object: KubeObject) => KubeObject;
   /** The cluster may lack the kind. */
   readonly isOptional?: true;
@@ -92,14 +96,19 @@ const follows: Readonly<Record<Followed, Follow>> = {
   argocdSecrets: {
     resource: secrets,
     labelSelector: clusterSecretSelector,
-    isArgocds: true,
+    scope: "argocdNamespaces",
     keep: briefClusterSecret,
   },
   applications: {
     resource: argocdApplications,
-    isArgocds: true,
+    scope: "argocdNamespaces",
     isOptional: true,
     keep: briefApplication,
+  },
+  clusterProfiles: {
+    resource: clusterProfiles,
+    scope: "clusterProfileNamespaces",
+    isOptional: true,
   },
 };
 
@@ -109,6 +118,7 @@ export const managementKinds: readonly Followed[] = [
   "registrationTokens",
   "argocdSecrets",
   "applications",
+  "clusterProfiles",
 ];
 
 const tunnelKinds = (Object.keys(follows) as Followed[])
@@ -173,13 +183,13 @@ export class World {
   readonly #caches = new Map<Followed, readonly Cache[]>();
 
   constructor(options: WorldOptions) {
-    const { watchNamespaces, argocdNamespaces = [], kinds = tunnelKinds } = options;
+    const { watchNamespaces, kinds = tunnelKinds } = options;
     this.isWide = watchNamespaces.length === 0;
     for (const kind of kinds) {
       const follow = follows[kind];
       const isLeftOut = !this.isWide && clusterWide.includes(kind);
-      const scopes = follow.isArgocds
-        ? argocdNamespaces
+      const scopes = follow.scope
+        ? options[follow.scope] ?? []
         : this.isWide
         ? [undefined]
         : watchNamespaces;

@@ -23,7 +23,7 @@ const charts: readonly ChartName[] = ["relay", "agent", "operator"];
 const valuesFolder = fileURLToPath(new URL("values/", import.meta.url));
 
 /** Namespaces that values files and examples name; a server-side dry run wants them there. */
-const namespaces = ["culvert", "argocd", "cert-manager", "shop", "blog"];
+const namespaces = ["culvert", "argocd", "fleet", "cert-manager", "shop", "blog"];
 
 const parsers = {
   relay: parseRelayOptions,

@@ -150,6 +150,22 @@ Deno.test("culvert-operator: it may bind the ClusterRoles of agentClusterRoles, 
   }
 });
 
+Deno.test("culvert-operator: it may write ClusterProfiles in clusterProfileNamespaces, and nowhere else", async () => {
+  const kinds = /clusterprofiles/;
+  const clusters = "controllers={clusters}";
+  doesNotMatch(JSON.stringify(await rendered("culvert-operator", clusters)), kinds);
+  const places = "clusterProfileNamespaces={fleet,other}";
+  doesNotMatch(JSON.stringify(await rendered("culvert-operator", places)), kinds);
+  const manifests = await rendered("culvert-operator", clusters, places);
+  const roles = manifests.filter(({ rules }) => kinds.test(JSON.stringify(rules ?? [])));
+  deepEqual(roles.map(({ kind, metadata }) => [kind, metadata.namespace]), [
+    ["Role", "fleet"],
+    ["Role", "other"],
+  ]);
+  deepEqual([...verbsOf(roles, "clusterprofiles/status")], ["patch"]);
+  equal(verbsOf(roles, "secrets").size, 0);
+});
+
 Deno.test("culvert-operator: with watchNamespaces there are Roles there, and nothing cluster-wide", async () => {
   const manifests = await rendered("culvert-operator", "watchNamespaces={shop,blog}");
   equal(manifests.some(({ kind }) => kind.startsWith("ClusterRole")), false);

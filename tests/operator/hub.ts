@@ -1,6 +1,7 @@
 /** The relay's side of the operator on a fake cluster, with a fake relay and Argo CD's kinds. */
 import { clusters, registrationTokens } from "../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../lib/operator/management/argocd.ts";
+import { clusterProfiles } from "../../lib/operator/management/cluster_profile.ts";
 import { Management, type ManagementOptions } from "../../lib/operator/management/management.ts";
 import { RelayApi } from "../../lib/operator/relay/relay_api.ts";
 import { KubeClient } from "../../lib/kube/client.ts";
@@ -17,7 +18,8 @@ export const relayUrl = "https://relay.test:8080";
 /** A cluster with a relay's namespace, `hub`, and Argo CD's. */
 export class Hub {
   readonly kube = new FakeKube([
-    ...[clusters, registrationTokens, argocdApplications, secrets, pods, events, leases],
+    ...[clusters, registrationTokens, argocdApplications, clusterProfiles],
+    ...[secrets, pods, events, leases],
   ]);
   readonly relay = new FakeRelay();
   #tokens = 0;
@@ -65,6 +67,7 @@ export class Hub {
         namespace: "hub",
         argocdServer: relayUrl,
         argocdNamespaces: ["argocd"],
+        clusterProfileNamespaces: ["fleet"],
         relayAdminUrl: endpoint,
         relaySecret: "relay-tls",
         relaySelector: "app.kubernetes.io/name=culvert-relay",

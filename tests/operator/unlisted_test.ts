@@ -9,8 +9,8 @@ import { type Resource, secrets } from "../../lib/kube/resources.ts";
 import { eventually } from "../support/deadline.ts";
 import { Hub } from "./hub.ts";
 
-/** Clusters, RegistrationTokens, Argo CD's Secrets and Applications. */
-const kinds = 4;
+/** Clusters, RegistrationTokens, Argo CD's Secrets and Applications, ClusterProfiles. */
+const kinds = 5;
 
 /** Has lists of a kind leave out all objects but one. */
 function hide(

@@ -217,7 +217,7 @@ export const operatorTable = {
     group: "Clusters",
     kind: relayUrl,
     description:
-      "The relay's internal listener as Argo CD reaches it; without it, port 8080 of `culvert-relay-internal` in the operator's namespace",
+      "The relay's internal listener as Argo CD and readers of ClusterProfiles reach it; without it, port 8080 of `culvert-relay-internal` in the operator's namespace",
     chart: { name: "argocdServer" },
   },
   argocdNamespaces: {
@@ -230,6 +230,15 @@ export const operatorTable = {
     description:
       "Namespaces of Argo CD in which the operator may create cluster Secrets; the first is the default",
     chart: { name: "argocdNamespaces" },
+  },
+  clusterProfileNamespaces: {
+    name: "cluster-profile-namespaces",
+    env: "CLUSTER_PROFILE_NAMESPACES",
+    group: "Clusters",
+    kind: listOf(namespace),
+    description:
+      "Namespaces in which the operator may create ClusterProfiles; the first is the default; without it, nowhere",
+    chart: { name: "clusterProfileNamespaces" },
   },
   pollMs: {
     name: "relay-poll",

@@ -1,4 +1,4 @@
-/** Cluster: a cluster that a relay admits, and its entry in Argo CD. */
+/** Cluster: a cluster that a relay admits, its entry in Argo CD, and its ClusterProfile. */
 import { z } from "zod";
 import {
   conditions,
@@ -35,6 +35,29 @@ export const argocdSpec = z.object({
     .describe("With namespaces: whether Argo CD may manage cluster-wide resources too"),
   keepWhileInUse: z.boolean().default(true)
     .describe("Keep Secret and entry of a deleted Cluster until no Application uses it"),
+});
+
+/** Labels of ClusterProfiles that are not the user's to set. */
+const reservedOfProfiles =
+  "!self.exists(key, key.startsWith('culvert.dev/') || key == 'x-k8s.io/cluster-manager' || key == 'app.kubernetes.io/managed-by')";
+
+/** How a cluster is in the cluster inventory. */
+export const clusterProfileSpec = z.object({
+  enabled: z.boolean().default(true).describe("Publish the cluster as a ClusterProfile"),
+  namespace: objectName.optional().describe(
+    "Where the ClusterProfile is: one of --cluster-profile-namespaces; default: the first of them",
+  ),
+  displayName: z.string().min(1).max(253).optional()
+    .describe("A name for people; default: the Cluster's name"),
+  labels: withRules(labelMap.meta({ maxProperties: 64 }), {
+    rule: reservedOfProfiles,
+    message:
+      "labels of culvert.dev, app.kubernetes.io/managed-by and x-k8s.io/cluster-manager are the operator's",
+  }).optional().describe("Labels of the ClusterProfile, to select clusters by"),
+  accessProvider: z.string().min(1).max(63).regex(/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/)
+    .default("culvert").describe(
+      "Name in status.accessProviders, by which clients find the credential plugin to use",
+    ),
 });
 
 const token = z.object({
@@ -76,6 +99,8 @@ export const clusterSpec = withRules(
       bytesPerSecond: z.int().min(0).optional(),
     }).optional().describe("In place of the relay's limits; 0 is no limit"),
     argocd: argocdSpec.prefault({ enabled: false }).describe("What Argo CD is to have of it"),
+    clusterProfile: clusterProfileSpec.prefault({ enabled: false })
+      .describe("How it is in the cluster inventory (multicluster.x-k8s.io)"),
   }),
   {
     rule: "has(self.tokens) && size(self.tokens) > 0 || has(self.registrationToken)",
@@ -106,6 +131,7 @@ export const clusterStatus = z.object({
   id: z.string().optional(),
   argocdNamespace: z.string().optional().describe("Where the Argo CD Secret is"),
   argocdSecret: z.string().optional(),
+  clusterProfile: z.string().optional().describe("The ClusterProfile: NAMESPACE/NAME"),
   agents: z.array(z.object({
     name: z.string(),
     version: z.string().optional(),
@@ -120,3 +146,4 @@ export const clusterStatus = z.object({
 export type ClusterSpec = z.output<typeof clusterSpec>;
 export type ClusterStatus = z.output<typeof clusterStatus>;
 export type ArgocdSpec = z.output<typeof argocdSpec>;
+export type ClusterProfileSpec = z.output<typeof clusterProfileSpec>;

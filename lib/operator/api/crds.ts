@@ -118,7 +118,8 @@ export const ownKinds: readonly OwnKind[] = [
     resource: clusters,
     singular: "cluster",
     shortNames: [],
-    description: "A cluster that the relay admits, and its entry in Argo CD; on the relay's side",
+    description:
+      "A cluster that the relay admits, its entry in Argo CD and its ClusterProfile; on the relay's side",
     spec: clusterSpec,
     status: clusterStatus,
     rules: [{

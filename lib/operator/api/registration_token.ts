@@ -1,6 +1,6 @@
 /** RegistrationToken: lets other clusters register at the relay, within bounds. */
 import { z } from "zod";
-import { argocdSpec } from "./cluster.ts";
+import { argocdSpec, clusterProfileSpec } from "./cluster.ts";
 import { conditions, withRules } from "./schema.ts";
 
 const idPrefix = z.string().min(1).max(200).regex(/^[A-Za-z0-9][A-Za-z0-9._-]*\*?$/);
@@ -25,6 +25,8 @@ export const registrationTokenSpec = withRules(
     ),
     argocd: argocdSpec.prefault({ enabled: false })
       .describe("What Argo CD is to have of clusters that register; copied into their Clusters"),
+    clusterProfile: clusterProfileSpec.prefault({ enabled: false })
+      .describe("How such clusters are in the cluster inventory; copied into their Clusters"),
   }),
   {
     rule:

@@ -4,8 +4,8 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
 import { stamped } from "../agents/agent_objects.ts";
 import type { ArgocdSpec } from "../api/cluster.ts";
-import { managedByLabel, manager } from "../api/schema.ts";
 import type { Digest } from "../routes/route_table.ts";
+import { ownerMarks, ownerOf } from "./cluster_owner.ts";
 import type { ArgocdCredentials } from "./relay_credentials.ts";
 import { secretData } from "../secret_text.ts";
 
@@ -21,11 +21,6 @@ export const argocdApplications: Resource = {
 const typeLabel = "argocd.argoproj.io/secret-type";
 /** Selects Argo CD's cluster Secrets, whoever made them. */
 export const clusterSecretSelector = `${typeLabel}=cluster`;
-/** On Secrets that the operator made: whose Cluster it is. */
-export const ownerLabel = "culvert.dev/owner";
-/** The same as a key: `NAMESPACE/NAME`, which a label can't hold. */
-const ownerAnnotation = "culvert.dev/owner";
-const maxLabelCharacters = 63;
 
 /** What one cluster's Secret is made of. */
 export interface SecretParts {
@@ -53,6 +48,7 @@ export async function argocdSecret(parts: SecretParts, digest: Digest): Promise<
     ...isHttps && { tls: credentials },
   });
   const { namespaces = [] } = spec;
+  const { labels, annotations } = ownerMarks(owner, digest);
   return stamped({
     metadata: {
       name: await argocdSecretName(id),
@@ -60,10 +56,9 @@ export async function argocdSecret(parts: SecretParts, digest: Digest): Promise<
       labels: {
         ...spec.labels,
         [typeLabel]: "cluster",
-        [managedByLabel]: manager,
-        [ownerLabel]: ownerLabelOf(owner, digest),
+        ...labels,
       },
-      annotations: { ...spec.annotations, [ownerAnnotation]: owner },
+      annotations: { ...spec.annotations, ...annotations },
     },
     type: "Opaque",
     data: secretData({
@@ -77,18 +72,6 @@ export async function argocdSecret(parts: SecretParts, digest: Digest): Promise<
       ...spec.project !== undefined && { project: spec.project },
     }),
   }, digest);
-}
-
-function ownerLabelOf(owner: string, digest: Digest): string {
-  const text = owner.replace("/", ".");
-  return text.length <= maxLabelCharacters ? text : digest(owner).slice(0, maxLabelCharacters);
-}
-
-/** The Cluster for which the operator made a Secret; undefined for somebody else's. */
-export function ownerOfSecret({ metadata }: KubeObject): string | undefined {
-  const isOurs = metadata.labels?.[ownerLabel] !== undefined &&
-    metadata.labels[managedByLabel] === manager;
-  return isOurs ? metadata.annotations?.[ownerAnnotation] : undefined;
 }
 
 /** Names of the Applications that use a Secret's cluster. */
@@ -115,7 +98,7 @@ export function rivalOf(
 ): string | undefined {
   const server = serverOf({ relayUrl, id });
   for (const secret of secrets) {
-    if (secret.metadata.namespace !== namespace || ownerOfSecret(secret) === owner) continue;
+    if (secret.metadata.namespace !== namespace || ownerOf(secret) === owner) continue;
     if (secret["server"] === server || secret["name"] === id) return keyOf(secret.metadata);
   }
   return undefined;

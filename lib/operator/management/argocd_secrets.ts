@@ -4,16 +4,16 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
 import { includes } from "../agents/agent_objects.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
-import {
-  applicationsOf,
-  argocdApplications,
-  argocdSecret,
-  ownerOfSecret,
-  rivalOf,
-  serverOf,
-} from "./argocd.ts";
+import { applicationsOf, argocdApplications, argocdSecret, rivalOf, serverOf } from "./argocd.ts";
+import { ownerOf } from "./cluster_owner.ts";
 import type { ReadCluster } from "./cluster_table.ts";
-import { isOfRelay, type ManagementContext, notOfRelay } from "./management_context.ts";
+import {
+  isOfRelay,
+  type ManagementContext,
+  namespaceFor,
+  notOfRelay,
+  relayUrlOf,
+} from "./management_context.ts";
 
 /** Applications that a message names. */
 const maxNames = 5;
@@ -40,18 +40,17 @@ export class ArgocdSecrets {
     if (!argocd.enabled) return await this.remove(cluster.key, argocd.keepWhileInUse);
     if (!isOfRelay(this.#context, cluster.object)) return await this.#refuse(cluster);
     const { settings, credentials, world, client, digest } = this.#context;
-    const namespace = argocd.namespace ?? settings.argocdNamespaces[0];
-    if (namespace === undefined || !settings.argocdNamespaces.includes(namespace)) {
-      const allowed = settings.argocdNamespaces.join(", ") || "none";
-      return verdict(no("NamespaceNotAllowed", `--argocd-namespaces has ${allowed}`));
-    }
+    const place = namespaceFor(argocd.namespace, {
+      option: "--argocd-namespaces",
+      allowed: settings.argocdNamespaces,
+    });
+    if ("verdict" in place) return place;
+    const { namespace } = place;
     const known = credentials.known;
-    if (!known) {
-      return verdict(no("CredentialsMissing", `There is no Secret ${credentials.title}`));
-    }
+    if (!known) return verdict(credentials.missing);
     const parts = {
       ...{ owner: cluster.key, id: cluster.id, namespace, spec: argocd, credentials: known },
-      relayUrl: settings.argocdServer ?? defaultServer(settings.namespace, known.ca !== undefined),
+      relayUrl: relayUrlOf(settings, known),
     };
     const rival = rivalOf(parts, world.values("argocdSecrets"));
     if (rival !== undefined) {
@@ -62,7 +61,7 @@ export class ArgocdSecrets {
     const cached = world.get("argocdSecrets", key);
     // Only Argo CD's Secrets are in the cache: another kind of Secret may have the name.
     const there = cached ?? await client.find(secrets, wanted.metadata);
-    if (there && ownerOfSecret(there) !== cluster.key) {
+    if (there && ownerOf(there) !== cluster.key) {
       return verdict(no("Conflict", `Secret ${key} is there already and is not ours`));
     }
     if (!cached || !isAsWanted(cached, wanted, parts)) {
@@ -117,7 +116,7 @@ export class ArgocdSecrets {
 
   #secretsOf(owner: string): KubeObject[] {
     return [...this.#context.world.values("argocdSecrets")]
-      .filter((secret) => ownerOfSecret(secret) === owner);
+      .filter((secret) => ownerOf(secret) === owner);
   }
 
   /** Takes away all Secrets of a cluster but one. @returns one that is in use and stays */
@@ -148,11 +147,6 @@ export function inUse(users: readonly string[]): Verdict {
 
 function verdict(it: Verdict | undefined): ArgocdOutcome {
   return { verdict: it };
-}
-
-/** The internal listener of the chart culvert-relay, in the operator's namespace. */
-function defaultServer(namespace: string, hasCa: boolean): string {
-  return `${hasCa ? "https" : "http"}://culvert-relay-internal.${namespace}.svc:8080`;
 }
 
 /** The cache keeps no credentials: the digest of what was applied stands for them. */

@@ -1,4 +1,4 @@
-/** Makes a Cluster what its spec says: its entry at the relay, and its Secret in Argo CD. */
+/** Makes a Cluster what its spec says: its entry at the relay, its Secret in Argo CD, its ClusterProfile. */
 import { isConflict } from "../../kube/errors.ts";
 import { partsOf } from "../../kube/objects.ts";
 import { finalizer } from "../api/schema.ts";
@@ -8,6 +8,7 @@ import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import { conditionsWithReady, holdObject, releaseObject, writeStatus } from "../context.ts";
 import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
 import type { ClusterEntries } from "./cluster_entries.ts";
+import type { ClusterProfiles, ProfileOutcome } from "./cluster_profiles.ts";
 import { type ReadCluster, readCluster } from "./cluster_table.ts";
 import { isOfRelay, type ManagementContext } from "./management_context.ts";
 import { RegisteredEntries } from "./registered_entries.ts";
@@ -24,6 +25,7 @@ const maxAgents = 100;
 interface Progress {
   readonly verdicts: Readonly<Record<string, Verdict>>;
   readonly argocdSecret?: string | undefined;
+  readonly clusterProfile?: string | undefined;
   readonly againMs?: number | undefined;
 }
 
@@ -32,12 +34,21 @@ export class ClusterReconciler {
   readonly #context: ManagementContext;
   readonly #entries: ClusterEntries;
   readonly #argocd: ArgocdSecrets;
+  readonly #profiles: ClusterProfiles;
   readonly #registered: RegisteredEntries;
 
-  constructor(context: ManagementContext, entries: ClusterEntries, argocd: ArgocdSecrets) {
+  constructor(
+    context: ManagementContext,
+    { entries, argocd, profiles }: {
+      readonly entries: ClusterEntries;
+      readonly argocd: ArgocdSecrets;
+      readonly profiles: ClusterProfiles;
+    },
+  ) {
     this.#context = context;
     this.#entries = entries;
     this.#argocd = argocd;
+    this.#profiles = profiles;
     this.#registered = new RegisteredEntries(context);
   }
 
@@ -72,16 +83,29 @@ export class ClusterReconciler {
     const ArgoCDReady = argocd.verdict ??
       (cluster.spec!.argocd.enabled ? no("NotAccepted", Accepted.message) : undefined);
     const Connected = this.#connected(cluster);
+    const profile = await this.#ensureProfile(cluster, Accepted, Connected);
     return {
       verdicts: {
         Accepted,
         Programmed,
         ...Connected && { Connected },
         ...ArgoCDReady && { ArgoCDReady },
+        ...profile.verdict && { ClusterProfileReady: profile.verdict },
       },
       argocdSecret: argocd.secret,
-      againMs,
+      clusterProfile: profile.profile,
+      againMs: earlier(againMs, profile.againMs),
     };
+  }
+
+  async #ensureProfile(
+    cluster: ReadCluster,
+    { status, message }: Verdict,
+    connected: Verdict | undefined,
+  ): Promise<ProfileOutcome> {
+    if (status === "True") return await this.#profiles.ensure(cluster, connected);
+    await this.#profiles.remove(cluster.key);
+    return cluster.spec!.clusterProfile.enabled ? { verdict: no("NotAccepted", message) } : {};
   }
 
   async #program(
@@ -119,7 +143,8 @@ export class ClusterReconciler {
   /** What is outside the namespace, or at the relay, must be taken away. @returns false if it is gone */
   async #ensureFinalizer(cluster: ReadCluster): Promise<boolean> {
     const { object, spec } = cluster;
-    const needsOne = spec!.argocd.enabled || spec!.registrationToken !== undefined;
+    const needsOne = spec!.argocd.enabled || spec!.clusterProfile.enabled ||
+      spec!.registrationToken !== undefined;
     if (!needsOne || object.metadata.finalizers?.includes(finalizer)) return true;
     try {
       await holdObject(this.#context, clusters, "clusters", object);
@@ -137,8 +162,9 @@ export class ClusterReconciler {
     const keepWhileInUse = spec?.argocd.keepWhileInUse ?? true;
     const users = keepWhileInUse ? await this.#argocd.confirmedUsersOf(cluster.key) : [];
     if (users.length > 0) {
-      const { argocdSecret } = cluster.status;
-      await this.#writeStatus(cluster, { verdicts: { ArgoCDReady: inUse(users) }, argocdSecret });
+      const { argocdSecret, clusterProfile } = cluster.status;
+      const verdicts = { ArgoCDReady: inUse(users) };
+      await this.#writeStatus(cluster, { verdicts, argocdSecret, clusterProfile });
       return undefined;
     }
     const fault = await this.#registered.unregister(cluster);
@@ -151,6 +177,7 @@ export class ClusterReconciler {
       this.#context.view?.drop(cluster.id);
     }
     await this.#argocd.remove(cluster.key, keepWhileInUse);
+    await this.#profiles.remove(cluster.key);
     await releaseObject(this.#context.client, clusters, object);
     return undefined;
   }
@@ -169,10 +196,11 @@ export class ClusterReconciler {
     });
   }
 
-  /** Secrets of a Cluster that went without its finalizer. */
+  /** What is left of a Cluster that went without its finalizer. */
   async #collect(key: string): Promise<number | undefined> {
     if (await this.#context.client.find(clusters, partsOf(key))) return undefined;
     await this.#argocd.remove(key, true);
+    await this.#profiles.remove(key);
     return undefined;
   }
 
@@ -187,6 +215,7 @@ export class ClusterReconciler {
       ...generation !== undefined && { observedGeneration: generation },
       id,
       ...progress.argocdSecret !== undefined && { argocdSecret: progress.argocdSecret },
+      ...progress.clusterProfile !== undefined && { clusterProfile: progress.clusterProfile },
       ...connection(before, agents),
     };
     try {
@@ -198,6 +227,11 @@ export class ClusterReconciler {
       if (!isConflict(error)) throw error;
     }
   }
+}
+
+/** The shorter of two waits; undefined is none. */
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? one ?? other : Math.min(one, other);
 }
 
 /** What the status says of agents; while the relay can't be asked, what it said before. */

@@ -12,8 +12,10 @@ import { isSameButStatus } from "../operator.ts";
 import type { RelayApi, RelayFetch } from "../relay/relay_api.ts";
 import type { Digest } from "../routes/route_table.ts";
 import { type Followed, managementKinds, World } from "../world.ts";
-import { isDestination, ownerOfSecret } from "./argocd.ts";
+import { isDestination } from "./argocd.ts";
 import { ArgocdSecrets } from "./argocd_secrets.ts";
+import { ownerOf } from "./cluster_owner.ts";
+import { ClusterProfiles } from "./cluster_profiles.ts";
 import { ClusterEntries } from "./cluster_entries.ts";
 import { ClusterReconciler } from "./cluster_reconciler.ts";
 import { readCluster } from "./cluster_table.ts";
@@ -70,6 +72,7 @@ export class Management {
       watchNamespaces: options.watchNamespaces,
       kinds: managementKinds,
       argocdNamespaces: settings.argocdNamespaces,
+      clusterProfileNamespaces: settings.clusterProfileNamespaces,
       changed: (kind, after, before) => this.#changed(kind, after, before),
       log,
       ...options.metrics && { metrics: options.metrics },
@@ -88,7 +91,10 @@ export class Management {
     const argocd = new ArgocdSecrets(this.#context);
     this.#tokens = new RegistrationTokens(this.#context, relaySecrets);
     this.#entries = new ClusterEntries(this.#context, relaySecrets, argocd);
-    this.#clusters = new ClusterReconciler(this.#context, this.#entries, argocd);
+    const profiles = new ClusterProfiles(this.#context);
+    this.#clusters = new ClusterReconciler(this.#context, {
+      ...{ entries: this.#entries, argocd, profiles },
+    });
     this.#registered = new RegisteredClusters(this.#context, this.#tokens, argocd);
     this.#queue = observedQueue({
       reconcile: (kind, name) => this.#reconcile(kind, name),
@@ -229,6 +235,7 @@ export class Management {
       this.#queue.add(`cluster:${keyOf(metadata)}`);
     }
     for (const secret of this.#world.values("argocdSecrets")) this.#addOwner(secret);
+    for (const profile of this.#world.values("clusterProfiles")) this.#addProfiled(profile);
     this.#queue.add("credentials:");
     this.#queue.add("registrations:");
   }
@@ -251,6 +258,8 @@ export class Management {
         for (const secret of [after, before]) if (secret) this.#addOwner(secret);
         if (!after) this.#addNamesakes(before!);
         return;
+      case "clusterProfiles":
+        return this.#addProfiled((after ?? before)!);
       case "applications":
         for (const application of [after, before]) if (application) this.#addUsed(application);
     }
@@ -258,7 +267,7 @@ export class Management {
 
   /** A Secret concerns the Cluster that it was made for, and those that it stands in the way of. */
   #addOwner(secret: KubeObject): void {
-    const owner = ownerOfSecret(secret);
+    const owner = ownerOf(secret);
     if (owner !== undefined) this.#addCluster(owner);
     // There may be thousands of Clusters' own, which stand in nobody's way.
     if (owner === undefined || !this.#world.get("clusters", owner)) this.#addNamesakes(secret);
@@ -273,10 +282,16 @@ export class Management {
     }
   }
 
+  /** A ClusterProfile concerns the Cluster that it was made for, and the one that wants its name. */
+  #addProfiled(profile: KubeObject): void {
+    const namesake = `${this.#options.settings.namespace}/${profile.metadata.name}`;
+    for (const key of [ownerOf(profile) ?? namesake, namesake]) this.#queue.add(`cluster:${key}`);
+  }
+
   /** An Application concerns the Cluster whose Secret it names. */
   #addUsed(application: KubeObject): void {
     for (const secret of this.#world.values("argocdSecrets")) {
-      const owner = ownerOfSecret(secret);
+      const owner = ownerOf(secret);
       if (owner === undefined || !isDestination(secret, application)) continue;
       this.#addCluster(owner);
       this.#queue.add("registrations:");

@@ -7,17 +7,19 @@ import { no, type Verdict } from "../conditions.ts";
 import type { RelayApi } from "../relay/relay_api.ts";
 import type { Digest } from "../routes/route_table.ts";
 import type { World } from "../world.ts";
-import type { RelayCredentials } from "./relay_credentials.ts";
+import type { ArgocdCredentials, RelayCredentials } from "./relay_credentials.ts";
 import type { RelayView } from "./relay_view.ts";
 
 /** Settings of the relay's side. */
 export interface ManagementSettings {
   /** The relay's namespace, in which clusters that register get their Clusters. */
   readonly namespace: string;
-  /** The relay's internal listener for Argo CD, without a slash at the end. */
+  /** The relay's internal listener for Argo CD and readers of ClusterProfiles, without a slash at the end. */
   readonly argocdServer: string | undefined;
   /** Where Argo CD is; the first is the default. */
   readonly argocdNamespaces: readonly string[];
+  /** Where ClusterProfiles may be; the first is the default. */
+  readonly clusterProfileNamespaces: readonly string[];
   /** The relay's admin API, without a slash at the end. */
   readonly relayAdminUrl: string | undefined;
   /** The Secret with CA, client certificate and token for the relay. */
@@ -74,6 +76,26 @@ export function notOfRelay(
     "NamespaceNotAllowed",
     `${what} must be in the operator's namespace, ${settings.namespace}`,
   );
+}
+
+/** The relay's internal listener; unless given, that of the chart culvert-relay beside the operator. */
+export function relayUrlOf(
+  { argocdServer, namespace }: Pick<ManagementSettings, "argocdServer" | "namespace">,
+  { ca }: ArgocdCredentials,
+): string {
+  const scheme = ca === undefined ? "http" : "https";
+  return argocdServer ?? `${scheme}://culvert-relay-internal.${namespace}.svc:8080`;
+}
+
+/** Which namespace an object goes to: the one asked for, or else the first that is allowed. */
+export function namespaceFor(
+  wanted: string | undefined,
+  { option, allowed }: { readonly option: string; readonly allowed: readonly string[] },
+): { readonly namespace: string } | { readonly verdict: Verdict } {
+  const namespace = wanted ?? allowed[0];
+  if (namespace !== undefined && allowed.includes(namespace)) return { namespace };
+  const message = `${option} has ${allowed.join(", ") || "none"}`;
+  return { verdict: no("NamespaceNotAllowed", message) };
 }
 
 /** Objects of a kind in one namespace. */

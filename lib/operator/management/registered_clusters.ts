@@ -69,6 +69,7 @@ export class RegisteredClusters {
           accepted: isAccepted,
           ...targetAddr !== undefined && { targets: [targetAddr] },
           argocd: token.argocd,
+          ...token.clusterProfile.enabled && { clusterProfile: token.clusterProfile },
         },
       });
       world.learn("clusters", created);

@@ -1,6 +1,7 @@
 /** How Argo CD and the operator verify the relay, and what they show to it: a Secret of the user's. */
 import type { KubeClient } from "../../kube/client.ts";
 import { secrets } from "../../kube/resources.ts";
+import { no, type Verdict } from "../conditions.ts";
 import { secretText } from "../secret_text.ts";
 
 /** What Argo CD shows to the relay, and how it verifies it. */
@@ -28,9 +29,10 @@ export class RelayCredentials {
     return this.#at ? this.#known : {};
   }
 
-  /** `NAMESPACE/NAME` of the Secret, for messages. */
-  get title(): string {
-    return this.#at ? `${this.#at.namespace}/${this.#at.name}` : "";
+  /** What a Cluster that needs the Secret is told while it is missing. */
+  get missing(): Verdict {
+    const { namespace = "", name = "" } = this.#at ?? {};
+    return no("CredentialsMissing", `There is no Secret ${namespace}/${name}`);
   }
 
   /** Reads the Secret again. @returns whether it has changed */

@@ -430,12 +430,18 @@ export class OperatorWorld implements AsyncDisposable {
     return [...this.#agents.values()].map((program) => program.logText()).join("\n");
   }
 
-  /** Waits for a condition. */
-  async condition(resource: Resource, name: string, type: string, reason: string): Promise<void> {
+  /** Waits for a condition. @param at The object's namespace. */
+  async condition(
+    resource: Resource,
+    name: string,
+    type: string,
+    reason: string,
+    at = namespace,
+  ): Promise<void> {
     let last: Condition | undefined;
     await eventually(
       async () => {
-        const object = await this.client.find(resource, { namespace, name });
+        const object = await this.client.find(resource, { namespace: at, name });
         const { conditions = [] } = (object?.["status"] ?? {}) as { conditions?: Condition[] };
         last = conditions.find((condition) => condition.type === type);
         return last?.reason === reason;

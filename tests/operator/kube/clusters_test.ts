@@ -1,6 +1,6 @@
 /** The relay's side of the operator as a program, with a real API server, a real relay and agents. */
 import { doesNotMatch, equal, ok } from "node:assert/strict";
-import type { Condition, KubeObject } from "../../../lib/kube/objects.ts";
+import type { KubeObject } from "../../../lib/kube/objects.ts";
 import { type Resource, secrets } from "../../../lib/kube/resources.ts";
 import { clusters, registrationTokens } from "../../../lib/operator/api/crds.ts";
 import { argocdApplications } from "../../../lib/operator/management/argocd.ts";
@@ -19,19 +19,8 @@ kubeTest("an edge cluster registers, is accepted, connects and is in Argo CD", a
   await relay.start();
   const put = async (resource: Resource, name: string, spec: unknown): Promise<KubeObject> =>
     await client.apply(resource, { metadata: { name, namespace: hub }, spec });
-  const becomes = async (resource: Resource, name: string, type: string, reason: string) => {
-    let last: Condition | undefined;
-    await eventually(
-      async () => {
-        const object = await client.find(resource, { namespace: hub, name });
-        const { conditions = [] } = (object?.["status"] ?? {}) as { conditions?: Condition[] };
-        last = conditions.find((condition) => condition.type === type);
-        return last?.reason === reason;
-      },
-      () => `${type} of ${name} to be ${reason}; it is ${JSON.stringify(last)}`,
-      patienceMs,
-    );
-  };
+  const becomes = (resource: Resource, name: string, type: string, reason: string) =>
+    world.condition(resource, name, type, reason, hub);
   const argocdSecret = (id: string) =>
     client.find(secrets, { namespace: "argocd", name: `culvert-cluster-${id}` });
   const token = { idPrefixes: ["edge-"], maxClusters: 1, autoAccept: false };
@@ -120,6 +109,12 @@ kubeTest(
         { tokens, argocd: { labels: { "culvert.dev/owner": "me" } } },
         /are the operator's/,
       ],
+      [
+        "Cluster",
+        { tokens, clusterProfile: { labels: { "x-k8s.io/cluster-manager": "me" } } },
+        /are the operator's/,
+      ],
+      ["Cluster", { tokens, clusterProfile: { accessProvider: "two words" } }, /accessProvider/],
       ["RegistrationToken", { idPrefixes: [] }, /idPrefixes/],
       ["RegistrationToken", { idPrefixes: ["a"], leaseDuration: "5s" }, /from 10s to 720h/],
       ["RegistrationToken", { idPrefixes: ["a"], expires: "soon" }, /expires/],

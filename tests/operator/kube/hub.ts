@@ -32,6 +32,105 @@ export const applications = {
   },
 };
 
+/** A list whose entries are told apart by one field. */
+function mapList(key: string, properties: Record<string, unknown>): unknown {
+  return {
+    type: "array",
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": [key],
+    items: { type: "object", required: [key], properties },
+  };
+}
+
+const text = { type: "string" };
+
+/**
+ * The kind ClusterProfile with the fields that the operator writes, as strict as cluster-inventory-api's
+ * definition of v1alpha1: a field that is not in here would be dropped.
+ */
+export const clusterProfileKind = {
+  apiVersion: "apiextensions.k8s.io/v1",
+  kind: "CustomResourceDefinition",
+  metadata: {
+    name: "clusterprofiles.multicluster.x-k8s.io",
+    annotations: { "api-approved.kubernetes.io": "unapproved, for a test" },
+  },
+  spec: {
+    group: "multicluster.x-k8s.io",
+    scope: "Namespaced",
+    names: { plural: "clusterprofiles", singular: "clusterprofile", kind: "ClusterProfile" },
+    versions: [{
+      name: "v1alpha1",
+      served: true,
+      storage: true,
+      subresources: { status: {} },
+      schema: {
+        openAPIV3Schema: {
+          type: "object",
+          required: ["spec"],
+          properties: {
+            spec: {
+              type: "object",
+              required: ["clusterManager"],
+              properties: {
+                displayName: text,
+                clusterManager: {
+                  type: "object",
+                  required: ["name"],
+                  properties: { name: text },
+                  "x-kubernetes-validations": [{
+                    rule: "self == oldSelf",
+                    message: "immutable",
+                  }],
+                },
+              },
+            },
+            status: {
+              type: "object",
+              properties: {
+                accessProviders: mapList("name", {
+                  name: text,
+                  cluster: {
+                    type: "object",
+                    required: ["server"],
+                    properties: {
+                      server: text,
+                      "certificate-authority-data": { type: "string", format: "byte" },
+                      "tls-server-name": text,
+                      extensions: {
+                        type: "array",
+                        items: {
+                          type: "object",
+                          required: ["extension", "name"],
+                          properties: {
+                            name: text,
+                            extension: {
+                              type: "object",
+                              "x-kubernetes-preserve-unknown-fields": true,
+                            },
+                          },
+                        },
+                      },
+                    },
+                  },
+                }),
+                conditions: mapList("type", {
+                  type: text,
+                  status: { type: "string", enum: ["True", "False", "Unknown"] },
+                  reason: { type: "string", minLength: 1 },
+                  message: text,
+                  observedGeneration: { type: "integer", format: "int64" },
+                  lastTransitionTime: { type: "string", format: "date-time" },
+                }),
+              },
+            },
+          },
+        },
+      },
+    }],
+  },
+};
+
 /** A relay that has the operator's Secrets mounted: this copies them as a kubelet would. */
 export class MountedRelay implements AsyncDisposable {
   readonly #client: KubeClient;

@@ -136,7 +136,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{/* What it does where Argo CD is. */}}
-{{- define "culvert-operator.argocdRules" -}}
+{{- define "culvert-operator.argocd-rules" -}}
 # To see Secrets that somebody else has made for a cluster; there is no right to list some of them.
 - apiGroups: [""]
   resources: [secrets]
@@ -144,6 +144,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [argoproj.io]
   resources: [applications]
   verbs: [get, list, watch]
+{{- end }}
+
+{{/* What it does where ClusterProfiles are. */}}
+{{- define "culvert-operator.cluster-profiles-rules" -}}
+# All are listed, to see those of other cluster managers that have a Cluster's name.
+- apiGroups: [multicluster.x-k8s.io]
+  resources: [clusterprofiles]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [multicluster.x-k8s.io]
+  resources: [clusterprofiles/status]
+  verbs: [patch]
 {{- end }}
 
 {{/* All that it does in the namespaces that it works in. */}}

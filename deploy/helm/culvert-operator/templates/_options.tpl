@@ -15,6 +15,7 @@ extraArgs, which name an option themselves, win. */}}
   (list "relay-selector" .Values.relaySelector)
   (list "argocd-server" .Values.argocdServer)
   (list "argocd-namespaces" .Values.argocdNamespaces)
+  (list "cluster-profile-namespaces" .Values.clusterProfileNamespaces)
   (list "log-level" .Values.logLevel)
   (list "log-format" .Values.logFormat)
 }}

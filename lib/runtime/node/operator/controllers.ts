@@ -24,6 +24,7 @@ export function makeManagement(
       namespace: options.namespace,
       argocdServer: withoutSlash(options.argocdServer),
       argocdNamespaces: [...new Set(options.argocdNamespaces ?? [])],
+      clusterProfileNamespaces: [...new Set(options.clusterProfileNamespaces ?? [])],
       relayAdminUrl: withoutSlash(options.relayAdminUrl),
       relaySecret: options.relaySecret,
       relaySelector: options.relaySelector,
