@@ -78,7 +78,7 @@ await runProgram(program, async (options) => {
       turnedAway: (limit, peer) =>
         agent.rateLimitedLog.debug("Refused a connection", { limit, peer }),
       deafened: () =>
-        log.error("A listener accepted nothing any more, and was opened anew", {
+        log.error("Reopened a listener that accepted no connections", {
           listener: "health",
         }),
       fault: (error) => {

@@ -66,7 +66,7 @@ async function serveHealth(
     connections: { max: maxHealthConnections, maxPerAddress: 0 },
     turnedAway: (limit, peer) => log.debug("Refused a connection", { limit, peer }),
     deafened: () =>
-      log.error("A listener accepted nothing any more, and was opened anew", {
+      log.error("Reopened a listener that accepted no connections", {
         listener: "health",
       }),
     fault: (error) => {

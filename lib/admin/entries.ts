@@ -274,7 +274,7 @@ export class AdminEntries implements EntriesView {
 
   #notUsable(error: unknown): ApiError {
     const reason = messageOf(error);
-    this.#context.log.error("Could not use a change of the admin API; it was taken back", {
+    this.#context.log.error("Could not apply a change of the admin API; rolled it back", {
       reason,
     });
     return new ApiError(422, "unusable", `the relay can't use the entry: ${reason}`);
@@ -284,7 +284,7 @@ export class AdminEntries implements EntriesView {
     if (error instanceof ApiError) return error;
     const { log, store } = this.#context;
     this.unstorableMs = Date.now();
-    log.error("Could not store a change of the admin API; what is in use stays", {
+    log.error("Could not store a change of the admin API; entries in use stay", {
       store: store.name,
       reason: messageOf(error),
     });
@@ -327,7 +327,7 @@ export class AdminEntries implements EntriesView {
     try {
       return { stored, usable: readBody(kind, name, body).usable, etag };
     } catch (error) {
-      this.#context.log.error("Left out a stored entry that is not valid", {
+      this.#context.log.error("Ignored a stored entry that is not valid", {
         ...{ store: this.#context.store.name, kind, name, reason: messageOf(error) },
       });
       return undefined;

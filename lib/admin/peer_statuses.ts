@@ -59,7 +59,7 @@ export class PeerStatuses implements OtherRelays {
     try {
       peers = await this.#peers();
     } catch {
-      // The directory is away, which the picture of this relay says.
+      // The directory is unavailable, which the picture of this relay says.
       return [];
     }
     return await Promise.all(peers.map(async (peer) => {

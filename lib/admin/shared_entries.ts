@@ -272,7 +272,7 @@ export class SharedEntries implements EntryStore {
   #away(error: unknown): void {
     if (this.#isAway) return;
     this.#isAway = true;
-    this.#log.error("The store of the admin API is away; entries in use stay", {
+    this.#log.error("The store of the admin API is unavailable; entries in use stay", {
       reason: messageOf(error),
     });
   }
@@ -280,7 +280,7 @@ export class SharedEntries implements EntryStore {
   #there(): void {
     if (!this.#isAway) return;
     this.#isAway = false;
-    this.#log.info("The store of the admin API is there again");
+    this.#log.info("The store of the admin API is available again");
   }
 }
 

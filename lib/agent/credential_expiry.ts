@@ -56,11 +56,11 @@ export class CredentialExpiry {
     const { endMs } = this.#life;
     const facts = { ...about, expires: new Date(endMs).toISOString() };
     if (endMs <= now) {
-      log.error("The agent's token for its target has expired; give a new one", facts);
+      log.error("The token for the target has expired; replace it", facts);
       return;
     }
     const hours = Math.floor((endMs - now) / 3_600_000);
-    log.warn("The agent's token for its target expires soon; give a new one", { ...facts, hours });
+    log.warn("The token for the target expires soon; replace it", { ...facts, hours });
   }
 
   #nowMs(): number {

@@ -294,7 +294,7 @@ export class RelayLink {
       ended.then(() => this.hurry());
       return 0;
     }
-    this.#log.info("The relay is draining; connecting anew", { connection: this.#connection });
+    this.#log.info("The relay is draining; reconnecting", { connection: this.#connection });
     // It may take none anew until it is gone, and then be back at once: no use to wait on.
     ended.then(() => this.hurry());
     // It may be gone soon; its successor is there already.

@@ -31,9 +31,9 @@ export const relayProgram: Program<typeof relayTable> = {
   ],
   summary:
     "The public side of culvert, a reverse tunnel. Agents beside a Kubernetes API server or " +
-    "any other HTTP service dial in over WebSocket and wait; callers reach the service through " +
+    "any other HTTP service connect over WebSocket and wait; callers reach the service through " +
     "the relay at http://RELAY-INTERNAL/tunnel/{id}/PATH. The relay drops the caller's " +
-    "credentials, and the agent puts in its own.",
+    "credentials, and the agent adds its own.",
   options: relayTable,
   chart: "culvert-relay",
   examples: [

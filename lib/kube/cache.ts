@@ -149,7 +149,7 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     if (isExpired(error) && failures === 1) return;
     if (!this.#isInTrouble && why === "error") {
       this.#isInTrouble = true;
-      log.warn("Can't follow objects of the API server; trying again", {
+      log.warn("Can't watch objects of the API server; trying again", {
         resource: this.title,
         error: isNotFound(error) ? this.#missing() : messageOf(error),
       });
@@ -255,7 +255,7 @@ export class Cache<Kept extends KubeObject = KubeObject> {
   #recovered(): void {
     if (!this.#isInTrouble) return;
     this.#isInTrouble = false;
-    this.#options.log.info("Following objects of the API server again", { resource: this.title });
+    this.#options.log.info("Watching objects of the API server again", { resource: this.title });
   }
 }
 

@@ -59,7 +59,7 @@ export class EventRecorder {
       });
     } catch (error) {
       if (isConflict(error)) return;
-      this.#log.debug("An Event could not be written", { object: name, error: String(error) });
+      this.#log.debug("Could not write an Event", { object: name, error: String(error) });
     }
   }
 }

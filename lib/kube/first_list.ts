@@ -53,7 +53,7 @@ export async function* watchedFirst(
     if (performance.now() > endMs) break;
   }
   if (unseen.size === 0 || signal.aborted) return;
-  log.warn("Can't confirm that the first list of objects is complete; going on with it", {
+  log.warn("Can't confirm that the first list of objects is complete; continuing with it", {
     ...{ resource: title, listed: items.length, notSeenByWatch: unseen.size },
   });
 }

@@ -142,7 +142,7 @@ export class Leader {
       return true;
     } catch (error) {
       if (!isConflict(error)) {
-        this.#options.log.debug("The Lease could not be renewed", { error: String(error) });
+        this.#options.log.debug("Could not renew the Lease", { error: String(error) });
       }
       return this.leads;
     }
@@ -207,7 +207,7 @@ export class Leader {
         await this.#write(lease, { heldMs: this.#keepMs });
       }
     } catch (error) {
-      this.#options.log.debug("The Lease could not be given back", { error: String(error) });
+      this.#options.log.debug("Could not release the Lease", { error: String(error) });
     }
     this.#renewedMs = -Infinity;
   }

@@ -46,7 +46,7 @@ export function readinessOf(
   excludesAgents: boolean,
 ): Readiness {
   if (isStopping) return notReady("the relay is shutting down");
-  // A moment later it can serve what others hold; if the directory is away, it need not wait for it.
+  // A moment later it can serve what others hold; if the directory is unavailable, it need not wait for it.
   if (directory?.isSettled === false) return notReady("the directory has not answered yet");
   // Who decides whether agents may come here must not wait for one: they would never come.
   if (excludesAgents) return { status: 200, text: "ok" };
@@ -56,7 +56,9 @@ export function readinessOf(
     if (!hasServingAgent) return notReady("all agents are draining");
   }
   // What this relay holds it still serves: to take it away would only make things worse.
-  if (directory && !directory.isUp) return { status: 200, text: "ok, but the directory is away\n" };
+  if (directory && !directory.isUp) {
+    return { status: 200, text: "ok, but the directory is unavailable\n" };
+  }
   return { status: 200, text: "ok" };
 }
 

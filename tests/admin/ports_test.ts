@@ -57,7 +57,7 @@ Deno.test("a stored service whose port was taken meanwhile does not keep the rel
     const taken = Deno.listen({ hostname: "127.0.0.1", port: Number(port.text.split(":")[1]) });
     await using world = await AdminWorld.start({ STATE: state });
     const told = world.lines.filter(({ message }) =>
-      message === "A service of the admin API has no port"
+      message === "Could not open the port of a service of the admin API"
     );
     deepEqual(told.map(({ level, fields }) => [level, fields["service"]]), [["error", "db"]]);
     const policy = { any: [{ claim: "groups", value: "x" }] };

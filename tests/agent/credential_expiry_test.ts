@@ -4,8 +4,8 @@ import { CredentialExpiry } from "../../lib/agent/credential_expiry.ts";
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 const startMs = Date.parse("2030-01-01T00:00:00Z");
-const soon = "The agent's token for its target expires soon; give a new one";
-const over = "The agent's token for its target has expired; give a new one";
+const soon = "The token for the target expires soon; replace it";
+const over = "The token for the target has expired; replace it";
 
 function encode(value: unknown): string {
   return btoa(typeof value === "string" ? value : JSON.stringify(value))

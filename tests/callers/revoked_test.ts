@@ -23,7 +23,7 @@ const tokens = {
 };
 type Name = keyof typeof tokens;
 
-const message = "Breaking off a request: its caller may not go on";
+const message = "Breaking off a request: its caller is no longer authorized";
 
 /** The target's part of a watch: an answer that goes on and on. */
 const watch: Script = async ({ connection }) => {

@@ -343,7 +343,7 @@ Deno.test("a tokens file that changes counts at once, a broken one does not", as
         async () => {
           await put(`[{"name": "new", "token": "${tokens.hashed}", "clu`);
           const line = await tunnel.relay.waitForLog(({ message }) =>
-            message === "Refused a changed configuration; what was in use stays"
+            message === "Refused a changed configuration; the previous one stays in use"
           );
           match(
             String(line.reason),

@@ -86,7 +86,7 @@ Deno.test({
     await Promise.all([holder, other].map((relay) => untilInDirectory(relay, 2)));
     for (const relay of [holder, other]) {
       const away = await relay.waitForLog(({ message }) =>
-        message.startsWith("The directory is away")
+        message.startsWith("The directory is unavailable")
       );
       assert.match(String(away.reason), /^READONLY/);
     }

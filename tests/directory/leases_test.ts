@@ -209,7 +209,7 @@ redisTest("values that no relay writes are ignored, with a line in the log", asy
     const answer = await call(other.internalAddress, "GET /tunnel/one/");
     assert.equal(answer.text, "ok");
     await other.waitForLog(({ message, level }) =>
-      level === "warn" && message === "Ignored what is in the directory: no relay writes that"
+      level === "warn" && message === "Ignored an entry in the directory that no relay has written"
     );
     await redis.ask("SET", clusterKey("two"), "a string, where a hash should be");
     const none = await call(other.internalAddress, "GET /tunnel/two/");
@@ -226,7 +226,7 @@ redisTest(
       assert.equal(forwarded.text, "ok");
       await redis.stop();
       for (const relay of [holder, other]) {
-        await relay.waitForLog(({ message }) => message.startsWith("The directory is away"));
+        await relay.waitForLog(({ message }) => message.startsWith("The directory is unavailable"));
         await eventually(
           async () => await metric(relay, 'culvert_directory_up{directory="redis"}') === 0,
           "the metric to say so",
@@ -234,7 +234,7 @@ redisTest(
       }
       const ready = await call(holder.internalAddress, "GET /readyz");
       assert.equal(ready.status, 200);
-      assert.equal(ready.text, "ok, but the directory is away\n");
+      assert.equal(ready.text, "ok, but the directory is unavailable\n");
       assert.equal((await call(holder.internalAddress, "GET /tunnel/one/")).text, "ok");
       assert.equal(
         (await call(other.internalAddress, "GET /tunnel/one/")).text,
@@ -252,7 +252,7 @@ redisTest(
       const ready2 = await call(holder.internalAddress, "GET /readyz");
       assert.equal(ready2.text, "ok");
       const log = await relayLogUpToNow(holder);
-      const away = log.filter(({ message }) => message.startsWith("The directory is away"));
+      const away = log.filter(({ message }) => message.startsWith("The directory is unavailable"));
       const reasons = away.map(({ reason }) => reason);
       assert.deepEqual([...new Set(reasons)], reasons, "each reason is said once");
     });
@@ -276,7 +276,7 @@ redisTest("a Redis that does not answer holds up no request", async () => {
   assert.equal(answer.status, 503);
   assert.equal(codeIn(answer.text), "directory_unavailable");
   assert.equal((await call(relay.internalAddress, "GET /tunnel/one/")).text, "ok");
-  await relay.waitForLog(({ message }) => message.startsWith("The directory is away"));
+  await relay.waitForLog(({ message }) => message.startsWith("The directory is unavailable"));
   // The old connection stays frozen: the relay has to notice, and to make a new one.
   line.thaw();
   await untilInDirectory(relay, 2);

@@ -220,7 +220,7 @@ async function wasOn(
 ): Promise<boolean> {
   if (relay === through) return true;
   if (method === "GET") return false;
-  const isUp = ({ message }: LogLine) => message === "The directory is there";
+  const isUp = ({ message }: LogLine) => message === "The directory is available";
   const { relay: name } = await through.waitForLog(isUp);
   const log = await relay.completeLog();
   return log.some((line) => line.request_id === id && line.to_relay === name);

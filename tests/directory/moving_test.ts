@@ -32,7 +32,7 @@ Deno.test({
     // It has nowhere to go until the request has come.
     balancer.upstreams = [];
     const stopped = leaving.stop();
-    await agent.waitForLog(({ message }) => message === "The relay is draining; connecting anew");
+    await agent.waitForLog(({ message }) => message === "The relay is draining; reconnecting");
     const answer = fetch(`${fresh.tunnelUrl("moved")}/`);
     await eventually(
       async () => await metric(fresh, "culvert_waiting_requests") === 1,

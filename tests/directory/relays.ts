@@ -54,7 +54,7 @@ export async function startPeer(options: PeerOptions): Promise<RunningRelay> {
 
 /** Waits for a relay's `times`-th word that the directory is there. */
 export async function untilInDirectory(relay: RunningRelay, times = 1): Promise<void> {
-  await relay.waitForLogs(times, ({ message }) => message === "The directory is there");
+  await relay.waitForLogs(times, ({ message }) => message === "The directory is available");
 }
 
 /** The value of a metric's series, as Prometheus would read it; 0 when there is none. */

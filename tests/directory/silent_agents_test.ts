@@ -263,7 +263,7 @@ silenceTest(
 );
 
 silenceTest(
-  "an agent that does not answer is asked when the directory is away",
+  "an agent that does not answer is asked when the directory is unavailable",
   1,
   async ({ redis, relays: [silent], line }) => {
     line.freeze();
@@ -311,6 +311,6 @@ silenceTest(
     await using _agent = await connectKnown(redis, found, "agent", "second");
     equal(await bodyOf(reading), "second");
     await untilEqual(() => metric(left, 'culvert_request_retries_total{reason="session_lost"}'), 1);
-    equal(left.log.lines.filter(({ message }) => message === "Sending a request again").length, 1);
+    equal(left.log.lines.filter(({ message }) => message === "Retrying a request").length, 1);
   },
 );

@@ -46,7 +46,7 @@ Deno.test("commands.md: the commands are those of relay --help", () => {
 for (const [word, parse] of commands) {
   Deno.test(`commands.md: the table of ${word} has the options of its --help`, () => {
     const help = helpOf(parse);
-    const signatures = [...help.matchAll(/^ {2}(--[a-z-]+(?: [A-Z|:-]+)?|[A-Z|]+) {2,}\S/gm)]
+    const signatures = [...help.matchAll(/^ {2}(--[a-z-]+(?: [A-Z|:-]+)?|[A-Z|]+)$/gm)]
       .map((match) => match[1]!);
     const real = signatures.filter((signature) => signature !== "--version");
     const written = tableAfter(page, `## ${word}`).map((row) => code(row["option"]!));

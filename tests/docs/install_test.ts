@@ -62,7 +62,8 @@ function valueNames(values: Record<string, unknown>, schema: Schema, prefix = ""
 Deno.test("docs: the charts' values in `yaml` blocks are the charts'", () => {
   let count = 0;
   for (const { text, info } of pages.flatMap((page) => blocks(page))) {
-    if (info !== "yaml") continue;
+    // Fragments of the operator's kinds, which operator_pages_test.ts reads.
+    if (info !== "yaml" || text.startsWith("# spec of ")) continue;
     const values: Record<string, unknown> = parse(text);
     const schema = schemas.find(({ properties }) =>
       Object.keys(values).every((key) => properties?.[key])

@@ -14,7 +14,7 @@ type ClusterName = typeof clusters[number];
 const takeOverMs = 60_000;
 const ofOneRequest: ReadonlySet<string> = new Set([
   "Request failed",
-  "Could not store a change of the admin API; what is in use stays",
+  "Could not store a change of the admin API; entries in use stay",
 ]);
 
 /** An answer to a caller: which cluster's target gave it, or the relay's code. */
@@ -145,7 +145,7 @@ export class Relays implements AsyncDisposable {
   /** While the store is away: what runs goes on, and what needs the store is told so. */
   async assertAway(): Promise<void> {
     for (const relay of [this.first, this.second]) {
-      await relay.waitForLog(({ message }) => message.startsWith("The directory is away"));
+      await relay.waitForLog(({ message }) => message.startsWith("The directory is unavailable"));
       await eventually(
         async () => await metric(relay, 'culvert_directory_up{directory="redis"}') === 0,
         "the metric to say so",

@@ -36,13 +36,13 @@ function startAt(directory: string, env: Record<string, string>): Promise<Runnin
 
 async function isThere(directory: string, caPath: string): Promise<void> {
   await using relay = await startAt(directory, { DENO_CERT: caPath });
-  await relay.waitForLog(({ message }) => message === "The directory is there");
+  await relay.waitForLog(({ message }) => message === "The directory is available");
 }
 
 /** A relay's words for why it cannot use a store. */
 async function isAway(directory: string, reason: RegExp, env: Record<string, string> = {}) {
   await using relay = await startAt(directory, env);
-  const isAway = (message: string) => message.startsWith("The directory is away");
+  const isAway = (message: string) => message.startsWith("The directory is unavailable");
   const line = await relay.waitForLog(({ message }) => isAway(message));
   match(String(line.reason), reason);
 }

@@ -204,7 +204,7 @@ Deno.test("a first list that the watch can't confirm counts, and the log says so
   await running.cache.synced;
   assert.equal(running.cache.size, 2);
   assert.deepEqual(log.lines, [
-    "warn: Can't confirm that the first list of objects is complete; going on with it " +
+    "warn: Can't confirm that the first list of objects is complete; continuing with it " +
     '{"resource":"configmaps","listed":2,"notSeenByWatch":2}',
   ]);
 });

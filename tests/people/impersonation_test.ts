@@ -260,7 +260,7 @@ Deno.test("other assertion keys sign and are published once their file changes, 
   );
   await Deno.writeTextFile(`${setup.folder}/private.pem`, "no key");
   const refused = await setup.relay.waitForLog(({ message }) =>
-    message === "Refused a changed configuration; what was in use stays"
+    message === "Refused a changed configuration; the previous one stays in use"
   );
   match(String(refused.reason), /must hold private EC keys/);
   equal(statusOf(await setup.ask([bearer])), 200);

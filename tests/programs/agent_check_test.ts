@@ -436,5 +436,5 @@ Deno.test("agent check ends with 2 for a wrong option, and teaches itself by --h
   equal(help.code, 0);
   match(help.stdout, /^Usage: agent check --server URL/);
   match(help.stdout, /1 {2}Something failed/);
-  match((await runProgram("agent.ts", ["--help"])).stdout, /\n {2}agent check {2}Try the way/);
+  match((await runProgram("agent.ts", ["--help"])).stdout, /\n {2}agent check {2}Test the conn/);
 });

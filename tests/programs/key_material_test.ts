@@ -10,7 +10,7 @@ import { CLUSTER, secrets } from "../isolation/tunnel.ts";
 import { SecretMount } from "./secret_mount.ts";
 
 const read = (path: string) => Deno.readTextFile(path);
-const refused = "Refused a changed configuration; what was in use stays";
+const refused = "Refused a changed configuration; the previous one stays in use";
 const damaged = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 const utf16 = (text: string) => Uint8Array.from(`\xff\xfe${[...text].join("\0")}\0`, codeOf);
 const codeOf = (character: string) => character.charCodeAt(0);

@@ -123,7 +123,7 @@ const isReload = (result: "applied" | "refused") => ({ message }: { message: str
   message ===
     (result === "applied"
       ? "Configuration reloaded"
-      : "Refused a changed configuration; what was in use stays");
+      : "Refused a changed configuration; the previous one stays in use");
 
 /** An end that is not the agent's own doing: it would be one when the agent stops. */
 const isLostSession = ({ message, level }: LogLine) =>
@@ -464,7 +464,7 @@ Deno.test("an agent whose client certificate ends soon is asked to show its rene
       await Deno.copyFile(renewed.certPath, pair.certPath);
     });
     await relay.waitForLog(({ message }) =>
-      message === "Agent's certificate ends soon; asked it to connect anew"
+      message === "Agent's certificate expires soon; asked it to reconnect"
     );
     await relay.waitForLogs(2, ({ message }) => message === "Agent connected");
     equal(await askAnew(relay, caller), "relay");

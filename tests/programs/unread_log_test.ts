@@ -91,7 +91,7 @@ Deno.test("a relay whose log nobody reads goes on, and says later what was lost"
   const reader = relay.child.stderr.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   const told = () =>
-    [...text.matchAll(/^.*"Log lines could not be written, and are lost".*\n/mg)]
+    [...text.matchAll(/^.*"Lost log lines that could not be written".*\n/mg)]
       .reduce((sum, [line]) => sum + JSON.parse(line).lines, 0);
   await within(
     (async () => {

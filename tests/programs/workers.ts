@@ -39,7 +39,7 @@ export async function startWorkers(
 
 /** A worker's start, which its parent logs. */
 export function isStart({ message }: LogLine): boolean {
-  return message === "A worker is running";
+  return message === "Worker started";
 }
 
 /** Whether a process is there: one that has ended and was not waited for is not. */

@@ -123,7 +123,7 @@ test("a worker that is killed takes its own requests with it and no others, and 
   const held = await Promise.all(placed.map(async (it) => ({ ...it, end: await beginHeld(it) })));
   Deno.kill(relay.pids.get(victim)!, "SIGKILL");
   await relay.waitForLog(({ message, worker }) =>
-    message === "A worker has ended; it is started again" && worker === victim
+    message === "Worker exited; restarting it" && worker === victim
   );
   target.release();
   const whole = held.filter(({ worker }) => worker !== victim);

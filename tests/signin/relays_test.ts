@@ -77,7 +77,7 @@ services: [${service("app")}, ${service("other")}]
         env: { RELAY_TOKEN: relayToken },
       }),
     );
-    await relay.waitForLog(({ message }) => message === "The directory is there");
+    await relay.waitForLog(({ message }) => message === "The directory is available");
     relays.push(relay);
   }
   stack.use(
@@ -331,7 +331,7 @@ Deno.test({
         await relays.redis.stop();
         for (const relay of relays.relays) {
           await relay.waitForLog(({ message }) =>
-            message === "The store of people's sessions is away"
+            message === "The store of people's sessions is unavailable"
           );
         }
         const page = await balanced(relays).open(`${app}/`);
@@ -340,7 +340,7 @@ Deno.test({
         await relays.redis.start();
         for (const relay of relays.relays) {
           await relay.waitForLog(({ message }) =>
-            message === "The store of people's sessions is there again"
+            message === "The store of people's sessions is available again"
           );
         }
         await eventually(

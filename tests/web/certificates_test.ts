@@ -151,7 +151,7 @@ Deno.test("Changed pairs are taken one by one, and one that cannot be used leave
           equal(results.at(-1), "refused");
           match(
             lines.at(-1)!,
-            /^Refused a web certificate; what was in use stays .*two\.(?:crt|key)/,
+            /^Refused a web certificate; the previous one stays in use .*two\.(?:crt|key)/,
           );
           equal(shown("two.test"), before);
           ok(shown("one.test") && shown("three.test"));
@@ -160,7 +160,7 @@ Deno.test("Changed pairs are taken one by one, and one that cannot be used leave
       await t.step("both files gone", async () => {
         await Deno.remove(`${folder}/two.crt`);
         await eventually(() => shown("two.test") === undefined, "the pair to be dropped");
-        match(lines.join("\n"), /Dropped a web certificate whose files are gone .*"two"/);
+        match(lines.join("\n"), /Removed a web certificate whose files are gone .*"two"/);
       });
       await t.step("the folder gone", async () => {
         const count = results.length;

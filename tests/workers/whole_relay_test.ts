@@ -37,7 +37,7 @@ Deno.test("wholeReadiness: a directory counts as there when all workers have it"
   const away = { ...ready, directory: { isSettled: true, isUp: false } };
   equal(wholeReadiness([settled, settled], false).status, 200);
   equal(wholeReadiness([settled, unsettled], false).text, "the directory has not answered yet\n");
-  equal(wholeReadiness([settled, away], false).text, "ok, but the directory is away\n");
+  equal(wholeReadiness([settled, away], false).text, "ok, but the directory is unavailable\n");
 });
 
 Deno.test("mergedMetrics puts the samples of one name together, and says whose each is", () => {

@@ -99,7 +99,7 @@ export const accessTable = {
     kind: clusterId,
     isArgument: true,
     isRequired: true,
-    description: "The cluster's id, as it stands in the relay's clusters file",
+    description: "The cluster's id, as in the relay's clusters file",
   },
   server: {
     name: "server",
@@ -121,8 +121,8 @@ export const accessTable = {
     name: "tls-server-name",
     group: "Relay",
     kind: hostName,
-    description: "Name that the relay's certificate must hold, where it is another than the host " +
-      "in `--server`, as through a port-forward",
+    description:
+      "Name that the relay's certificate must hold, if it differs from the host in `--server`, as through a port-forward",
   },
   clientCert: {
     name: "client-cert",
@@ -142,8 +142,8 @@ export const accessTable = {
     group: "Caller",
     kind: token,
     isSecret: true,
-    description: "A token of the relay's `--caller-tokens`, or a JWT; others on this machine can " +
-      "see it, so rather use `--token-file`",
+    description:
+      "A token of the relay's `--caller-tokens`, or a JWT; other users of the machine can see it, so prefer `--token-file`",
   },
   tokenFile: {
     name: "token-file",

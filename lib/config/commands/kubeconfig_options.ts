@@ -52,8 +52,7 @@ const table = {
     name: "login",
     group: "Sign-in",
     kind: httpService,
-    description:
-      "Have kubectl ask `access kubectl-token` for a token of the person who signs in: " +
+    description: "Let kubectl ask `access kubectl-token` for a token of the person who signs in: " +
       "the relay's login host, or its URL. With `--service`, that service's own hostname will do",
     see: "command-line.md#kubectl-for-people",
   },
@@ -100,12 +99,9 @@ export const kubeconfigProgram = {
   title: "Print a kubeconfig for kubectl, Helm and others to reach a cluster through the relay",
   version,
   usage: "CLUSTER --server URL|--service HOSTNAME [options]",
-  summary:
-    "Prints a kubeconfig with which kubectl, Helm and whatever else reads one reach a cluster " +
-    "through the relay, at URL/tunnel/CLUSTER. Certificates, key and token are in it, so it is a " +
-    "secret if they are, and it needs no other file. It has the caller's credential for the " +
-    "relay, never one of the cluster. kubectl sends a token over https:// only. With --login it " +
-    "holds no credential: kubectl has its user sign in.",
+  summary: "Prints a kubeconfig with which kubectl, Helm and other clients reach a cluster " +
+    "through the relay, at URL/tunnel/CLUSTER. It contains the certificates, key and token: keep it secret. It has the caller's credential for the " +
+    "relay, never one of the cluster. kubectl sends a token over https:// only. With --login it holds no credential, and kubectl asks its user to sign in.",
   options: table,
   examples: [
     {

@@ -63,11 +63,11 @@ const table = {
 export const tokenProgram = {
   name: "relay token",
   word: "token",
-  title: "Make a token and its SHA-256, or hash a token",
+  title: "Create a token and its SHA-256, or hash a token",
   version,
   usage: "[options]",
   summary:
-    "Makes a token of 256 random bits, and its SHA-256. The token goes to the agent, in TOKEN or " +
+    "Creates a token of 256 random bits, and its SHA-256. The token goes to the agent, in TOKEN or " +
     "in the Secret of the chart culvert-agent, and nowhere else. The SHA-256 goes to the relay, " +
     "as tokenSha256 in its clusters file or in the values of the chart culvert-relay: whoever " +
     "reads it can't connect with it. Tokens of callers (--caller-tokens) are made the same way.",

@@ -1,15 +1,17 @@
-/** The text of `--help`: everything that a user needs to run a program, within 100 columns. */
+/** The text of `--help`: everything that a user needs to run a program, within 80 columns. */
 import { defaultOf, type Option, placeholderOf, type Program } from "./option_table.ts";
 
-const WIDTH = 100;
+const WIDTH = 80;
 const INDENT = "  ";
+/** In front of an option's description, which begins a line of its own. */
+const DESCRIPTION_INDENT = "      ";
 /** Stands for a space at which no line may break, until the line is done. */
 const UNBROKEN_SPACE = "\u00a0";
 
 /** Writes a program's help text, without a line break at its end. */
 export function helpText(program: Program): string {
   const sections = [
-    `Usage: ${program.name} ${program.usage}`,
+    usageLines(program),
     wrap(program.summary, WIDTH).join("\n"),
     ...commandSections(program),
     wrap(notation(Object.values(program.options)), WIDTH).join("\n"),
@@ -21,6 +23,16 @@ export function helpText(program: Program): string {
     ),
   ];
   return sections.join("\n\n");
+}
+
+/** Each line of `usage` is a way to start the program. */
+function usageLines({ name, usage }: Program): string {
+  const start = "Usage: ";
+  const indent = " ".repeat(start.length);
+  return usage.split("\n").flatMap((way, index) => {
+    const [first = "", ...rest] = wrap(`${name} ${way}`, WIDTH - start.length - INDENT.length);
+    return [(index === 0 ? start : indent) + first, ...rest.map((line) => indent + INDENT + line)];
+  }).join("\n");
 }
 
 /** A description without the backticks of its code. */
@@ -62,8 +74,12 @@ function optionSections(program: Program): string[] {
     ["-h, --help", "Print this text and stop"],
     ["--version", "Print the version and stop"],
   ]);
-  const widest = Math.max(...[...groups.values()].flat().map(([left]) => left.length));
-  return [...groups].map(([title, rows]) => section(title, columns(rows, widest)));
+  return [...groups].map(([title, rows]) => section(title, rows.flatMap(optionLines)));
+}
+
+function optionLines([signature, description]: readonly [string, string]): string[] {
+  const described = wrap(description, WIDTH - DESCRIPTION_INDENT.length);
+  return [INDENT + signature, ...described.map((line) => DESCRIPTION_INDENT + line)];
 }
 
 function signature(option: Option<unknown>): string {
@@ -81,19 +97,24 @@ function provenance(option: Option<unknown>): string {
   return ` (${facts.map((fact) => fact.replaceAll(" ", UNBROKEN_SPACE)).join("; ")})`;
 }
 
+/** A command that is too long continues on further lines, as a shell reads them. */
 function exampleLines({ title, command }: { title: string; command: string }): string[] {
-  return [`# ${title}`, command].map((line) => INDENT + line);
+  const lines = command.replaceAll(/ \\\n +/g, " ").split("\n").flatMap((line) => {
+    const whole = line.replaceAll(/(--[\w-]+) (?=[^-|&])/g, `$1${UNBROKEN_SPACE}`);
+    const parts = wrap(whole, WIDTH - DESCRIPTION_INDENT.length - " \\".length);
+    return parts.join(` \\\n${DESCRIPTION_INDENT.slice(INDENT.length)}`).split("\n");
+  });
+  return [...wrap(title, WIDTH - INDENT.length - "# ".length).map((line) => `# ${line}`), ...lines]
+    .map((line) => INDENT + line);
 }
 
 function section(title: string, lines: readonly string[]): string {
   return [`${title}:`, ...lines].join("\n");
 }
 
-/** Two columns: the left one as wide as `leftWidth`, the right one wrapped beside it. */
-function columns(
-  rows: readonly (readonly [string, string])[],
-  leftWidth = Math.max(...rows.map(([left]) => left.length)),
-): string[] {
+/** Two columns: the left one as wide as its widest text, the right one wrapped beside it. */
+function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const leftWidth = Math.max(...rows.map(([left]) => left.length));
   const margin = INDENT.length + leftWidth + INDENT.length;
   return rows.flatMap(([left, right]) =>
     wrap(right, WIDTH - margin).map((line, index) => {

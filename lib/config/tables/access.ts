@@ -63,8 +63,7 @@ export const dialTable = {
     group: "Connection",
     kind: targetAddress,
     description:
-      "Connect to this address instead of the one that DNS has for the hostname; TLS still asks " +
-      "for the hostname",
+      "Connect to this address instead of the hostname's; TLS still verifies the hostname",
   },
   ca: {
     name: "ca",
@@ -193,11 +192,10 @@ export const accessTcpProgram = {
   word: "tcp",
   title: "Open a local port that leads to a TCP service",
   version,
-  usage: "HOSTNAME|URL --listen ADDRESS|--stdio [options], or access tcp --file FILE [options]",
+  usage: "HOSTNAME|URL --listen ADDRESS|--stdio [options]\n--file FILE [options]",
   summary: "Listens on a local port and carries each connection to a TCP service behind culvert, " +
     "in a WebSocket of its own. Before it listens it asks the relay whether the service is there " +
-    "and the token is good. When a connection ends early it prints the reason. It goes on when the " +
-    "relay is away: connections that come meanwhile wait for it for a few seconds.",
+    "and the token is good. When a connection ends early it prints the reason. While the relay is unavailable, new connections wait for it for a few seconds.",
   options: accessTcpTable,
   examples: [
     {
@@ -221,8 +219,8 @@ export const accessHttpProgram = {
   version,
   usage: "HOSTNAME|URL --listen ADDRESS [options]",
   summary: "Listens on a local port and forwards HTTP requests to a service behind culvert, each " +
-    "with the token. Programs of this machine need no token then. It takes requests for localhost, " +
-    "127.0.0.1 and [::1] only, and none that another site's page has sent.",
+    "with the token. Programs on this machine then need no token. It accepts requests for localhost, " +
+    "127.0.0.1 and [::1] only, and refuses those of other sites' pages.",
   options: accessHttpTable,
   examples: [
     {

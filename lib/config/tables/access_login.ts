@@ -83,8 +83,7 @@ export const accessLogoutTable = {
     group: "Arguments",
     isArgument: true,
     kind: httpService,
-    description: "The service, by the name with which `access login` had it; without it, " +
-      "everything that was signed in to",
+    description: "The service, as given to `access login`; without it, all services",
   },
   ...dialTable,
 } as const satisfies OptionTable;
@@ -112,8 +111,7 @@ export const accessLoginProgram = {
   version,
   usage: "HOSTNAME|URL,… [options]",
   summary: "Opens a browser in which you sign in, and keeps the token in tokens.json, in " +
-    "$XDG_CONFIG_HOME/culvert or ~/.config/culvert. The token is for the hosts named and " +
-    "counts for 15 minutes; the other commands renew it until the session ends.",
+    "$XDG_CONFIG_HOME/culvert or ~/.config/culvert. The token is valid for the named hosts and for 15 minutes; the other commands renew it until the session ends.",
   options: accessLoginTable,
   examples: [
     { title: "Two services, one sign-in", command: "access login dash.example.com,pg.example.com" },
@@ -138,7 +136,7 @@ export const accessLogoutProgram = {
   usage: "[HOSTNAME|URL] [options]",
   summary:
     "Ends the session at the relay and everything that is open in it, and removes the token " +
-    "from this machine. Sessions of browsers go on.",
+    "from this machine. Browser sessions continue.",
   options: accessLogoutTable,
   examples: [
     { title: "One service", command: "access logout pg.example.com" },
@@ -155,8 +153,7 @@ export const accessKubectlTokenProgram = {
   version,
   usage: "HOSTNAME|URL [options]",
   summary: "Prints an ExecCredential of client.authentication.k8s.io/v1 with your token. If " +
-    "you are not signed in, it has you sign in first; whatever it has to say goes to standard " +
-    "error. kubectl runs it by itself with a kubeconfig of relay kubeconfig --login. Several " +
+    "you are not signed in, it starts a sign-in first; messages go to standard error. kubectl runs it by itself with a kubeconfig of relay kubeconfig --login. Several " +
     "kubectl at once open one browser.",
   options: accessKubectlTokenTable,
   examples: [

@@ -42,8 +42,7 @@ export const adminTable = {
     kind: path,
     placeholder: "DIR",
     description:
-      "Folder in which the relay keeps what is added through the admin API; made if it is " +
-      "not there. With `--directory`, Redis keeps it instead",
+      "Folder in which the relay keeps what is added through the admin API; created if missing. With `--directory`, Redis keeps it instead",
     see: "admin.md#state",
   },
 } as const satisfies OptionTable;

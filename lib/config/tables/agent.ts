@@ -110,7 +110,7 @@ export const agentTable = {
     group: "Relay",
     kind: boolean,
     default: "false",
-    description: "Allow `ws://`, which shows the token to everybody on the way; for tests only",
+    description: "Allow `ws://`, which exposes the token to the network; for tests only",
   },
   proxy: {
     name: "proxy",
@@ -145,7 +145,7 @@ export const agentTable = {
     kind: integer({ min: 1, max: 16 }),
     default: "1",
     description:
-      "Sessions kept up at once; with several relays behind one name, 2 or more end on different relays, and losing a relay costs nothing; needs relays that speak version 2",
+      "Sessions kept open at once; with several relays behind one name, 2 or more end on different relays, and losing a relay costs nothing; needs relays that speak version 2",
     see: "high-availability.md#several-relays",
     chart: { name: "connections" },
   },
@@ -156,7 +156,7 @@ export const agentTable = {
     kind: targetAddress,
     default: "kubernetes.default.svc:443",
     description:
-      "The API server or HTTP service behind this agent; without `--targets`, the only address that it dials",
+      "The API server or HTTP service behind this agent; without `--targets`, the only address that it connects to",
   },
   targets: {
     name: "targets",
@@ -287,7 +287,7 @@ export const agentTable = {
 export const agentCheckProgram: CommandProgram<typeof agentTable> = {
   name: "agent check",
   word: "check",
-  title: "Try the way to relay and target with the agent's own options, and say what is wrong",
+  title: "Test the connections to relay and target with the agent's options, and say what is wrong",
   version,
   usage: "--server URL --token TOKEN [options]",
   summary: "Takes the agent's options and environment, and prints one line for each thing that " +
@@ -322,7 +322,7 @@ export const agentProgram: Program<typeof agentTable> = {
   usage: "--server URL --token TOKEN [options]",
   commands: [agentCheckProgram],
   summary: "The inner side of culvert, a reverse tunnel. Runs beside a Kubernetes API server or " +
-    "any other service, dials out to a relay over WebSocket and waits. It sends the requests that " +
+    "any other service, connects to a relay over WebSocket and waits. It sends the requests that " +
     "come through the tunnel to its target, each with a credential read from disk, which never " +
     "leaves the cluster. With a targets file it serves several services by name, TCP too.",
   options: agentTable,

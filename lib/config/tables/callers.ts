@@ -77,7 +77,7 @@ export const callerTable = {
     env: "CALLER_JWT_ISSUER",
     group: "Callers",
     kind: issuerName,
-    description: "Accept JWTs of this issuer (claim `iss`, compared letter by letter); needs the " +
+    description: "Accept JWTs of this issuer (claim `iss`, compared exactly); needs the " +
       "three options that follow",
     isEdgeSetting: true,
   },

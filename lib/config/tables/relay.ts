@@ -76,7 +76,7 @@ export const relayTable = {
     kind: path,
     placeholder: "DIR",
     description:
-      "Folder with the certificates of `--web-addr`: pairs `NAME.crt` and `NAME.key`, or folders with `tls.crt` and `tls.key` as Kubernetes mounts Secrets. Each client sees the one for the name that it asks for; changed files are taken while the relay runs",
+      "Folder with the certificates of `--web-addr`: pairs `NAME.crt` and `NAME.key`, or folders with `tls.crt` and `tls.key` as Kubernetes mounts Secrets. Each client sees the one for the name that it asks for; changed files are reloaded",
     see: "services.md#certificates",
   },
   webRelayHost: {
@@ -105,7 +105,7 @@ export const relayTable = {
     kind: boolean,
     default: "false",
     description:
-      "Each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2, and is closed if it does not; needs `--trusted-proxies`",
+      "Require a header of the PROXY protocol, version 1 or 2, on each connection from a trusted proxy; needs `--trusted-proxies`",
     see: "recipes.md#behind-a-proxy",
     chart: { name: "proxyProtocol" },
   },
@@ -137,7 +137,7 @@ export const relayTable = {
     group: "Services",
     kind: path,
     description:
-      "Keys that seal the cookies of people who sign in, as the path of a file: one key of 32 bytes in base64 a line, the first one seals, all of them open; read again when it changes. Without it the relay makes one at start, so cookies end with it; required with `--directory` where people sign in",
+      "Keys that seal the cookies of people who sign in, as the path of a file: one key of 32 bytes in base64 a line, the first one seals, all of them open; read again when it changes. Without it the relay creates one at start, so cookies end with it; required with `--directory` where people sign in",
     see: "people.md#signing-in",
   },
   assertionKeys: {
@@ -146,7 +146,7 @@ export const relayTable = {
     group: "Services",
     kind: path,
     description:
-      "Private keys that sign who callers are, for applications and agents, as the path of a PEM file with EC keys on P-256: the first one signs, all are published at `/.culvert/jwks.json`; read again when it changes. Without it the relay makes one at start; required with `--directory` where anything is signed",
+      "Private keys that sign who callers are, for applications and agents, as the path of a PEM file with EC keys on P-256: the first one signs, all are published at `/.culvert/jwks.json`; read again when it changes. Without it the relay creates one at start; required with `--directory` where anything is signed",
     see: "people.md#identity-for-applications",
   },
   ...callerTable,
@@ -179,7 +179,7 @@ export const relayTable = {
     group: "TLS",
     kind: path,
     description:
-      "CA certificates in PEM for callers alone, and for other relays; `--tls-client-ca` then counts for agents alone; needs `--tls-cert` and `--tls-key`",
+      "CA certificates in PEM for callers alone, and for other relays; `--tls-client-ca` then applies to agents only; needs `--tls-cert` and `--tls-key`",
   },
   workers: workersOption,
   ...directoryTable,
@@ -247,7 +247,7 @@ export const relayTable = {
     kind: choice("POLICY", ["open", "closed"]),
     default: "closed",
     description:
-      "What happens to requests that the audit log can't record: `closed` refuses them, `open` lets them go on",
+      "What happens to requests that the audit log can't record: `closed` refuses them, `open` lets them through",
     chart: { name: "auditFail" },
   },
   ...logTable,

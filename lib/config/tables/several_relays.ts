@@ -91,7 +91,8 @@ export const directoryTable = {
     group: "Several relays",
     kind: relayToken,
     isSecret: true,
-    description: "Token by which relays know each other, the same for all of them, 16 to 1024 " +
+    description:
+      "Token with which relays authenticate to each other, the same for all of them, 16 to 1024 " +
       "printable characters; better in the environment",
   },
   relayTokenFile: {

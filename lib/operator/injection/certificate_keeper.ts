@@ -125,7 +125,7 @@ export class CertificateKeeper {
     // What is trusted stays so: replicas may show a certificate of it.
     const others = keys.trusted.length > 0 ? keys.trusted : trustedBy(state.configuration);
     await this.#write(state, { ...keys, ca, trusted: [ca.cert, ...this.#current(others)] });
-    this.#options.log.info("Made a CA for the webhook");
+    this.#options.log.info("Created a CA for the webhook");
     return ca;
   }
 

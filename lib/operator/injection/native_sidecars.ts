@@ -32,7 +32,7 @@ export class NativeSidecars {
       try {
         await this.#ask();
       } catch (error) {
-        this.#log.debug("The API server's version could not be read", { error: String(error) });
+        this.#log.debug("Could not read the API server's version", { error: String(error) });
       }
       if (this.#isNative) return;
       await delay(this.#isNative === undefined ? retryMs : recheckMs, signal);

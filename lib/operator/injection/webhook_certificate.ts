@@ -46,7 +46,7 @@ export class WebhookCertificate {
         await this.step();
       } catch (error) {
         // What is shown may well be good: readiness goes by what was last known.
-        this.#options.log.debug("The webhook's certificate could not be looked at", {
+        this.#options.log.debug("Could not check the webhook's certificate", {
           error: String(error),
         });
       }
@@ -69,7 +69,7 @@ export class WebhookCertificate {
       if (fault === undefined) {
         use(leaf);
         this.#shown = leaf;
-        log.info("The webhook shows a new certificate");
+        log.info("The webhook uses a new certificate");
       }
     }
     this.#report(

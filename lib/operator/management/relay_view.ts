@@ -220,7 +220,9 @@ export class RelayView {
       if (!(error instanceof RelayUnreachable) && !(error instanceof RelayRefusal)) throw error;
       const wasUp = this.#fault === undefined;
       this.#fault = `At ${known.endpoint}: ${error.message}`;
-      if (!this.#isInTrouble) log.warn("Can't ask the relay's admin API", { reason: this.#fault });
+      if (!this.#isInTrouble) {
+        log.warn("Can't reach the relay's admin API", { reason: this.#fault });
+      }
       this.#isInTrouble = true;
       if (wasUp) this.#options.changed();
       return error instanceof RelayUnreachable ? Math.max(pollMs, error.retryAfterMs) : pollMs;

@@ -93,7 +93,7 @@ export class BindingNamespaces {
     const { context: { settings, log }, changed } = this.#options;
     if (!this.#isLooking) return;
     if (!this.#unreadable.has(name)) {
-      log.warn("A binding's namespace can't be read; its routes stay as they are until then", {
+      log.warn("Can't read a binding's namespace; its routes stay as they are", {
         namespace: name,
         error: messageOf(error),
       });

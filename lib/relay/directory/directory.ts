@@ -53,21 +53,21 @@ export interface Directory {
    * @param url Origin of its internal listener, as the other relays reach it.
    */
   open(url: string): void;
-  /** Makes a session known until it is withdrawn; kept and repeated while the directory is away. */
+  /** Makes a session known until it is withdrawn; kept and repeated while the directory is unavailable. */
   claim(claim: Claim): void;
   /** Takes a claim back; one that was not made changes nothing. */
   withdraw(claim: Claim): void;
   /**
    * The other relays that hold sessions of a cluster, the newest session's first.
    *
-   * @throws {DirectoryError} when the directory is away or too slow.
+   * @throws {DirectoryError} when the directory is unavailable or too slow.
    */
   find(cluster: string): Promise<readonly Holder[]>;
   /**
    * Whether a session of a cluster has left a relay within the last seconds: it is likely to be on
    * its way to another, though nobody holds it.
    *
-   * @throws {DirectoryError} when the directory is away or too slow.
+   * @throws {DirectoryError} when the directory is unavailable or too slow.
    */
   isMoving(cluster: string): Promise<boolean>;
   /** Takes back all claims, and takes no more; others can still be found. */

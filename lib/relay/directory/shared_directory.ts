@@ -106,7 +106,7 @@ export class SharedDirectory implements Directory {
   }
 
   async #asked<T>(question: () => Promise<T>): Promise<T> {
-    if (!this.isUp) throw new DirectoryError("The directory is away");
+    if (!this.isUp) throw new DirectoryError("The directory is unavailable");
     try {
       return await question();
     } catch (error) {

@@ -80,16 +80,16 @@ function reportTo(
   let nextInvalidMs = 0;
   return {
     away: (reason) => {
-      log.error("The directory is away; other relays' sessions can't be looked up", { reason });
+      log.error("The directory is unavailable; can't look up sessions of other relays", { reason });
     },
-    back: (sessions) => log[level]("The directory is there", { relay: name, sessions }),
+    back: (sessions) => log[level]("The directory is available", { relay: name, sessions }),
     failed: () => counts.directoryFailed(),
     heldElsewhere,
     invalid: (what) => {
       counts.directoryFailed();
       if (performance.now() < nextInvalidMs) return;
       nextInvalidMs = performance.now() + invalidLogMs;
-      log.warn("Ignored what is in the directory: no relay writes that", { what });
+      log.warn("Ignored an entry in the directory that no relay has written", { what });
     },
   };
 }

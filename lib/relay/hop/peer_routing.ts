@@ -76,7 +76,7 @@ export class PeerRouting {
     try {
       await this.findHolders(cluster);
     } catch {
-      // The directory is away, and says so itself: what is here has to do.
+      // The directory is unavailable, and says so itself: what is here has to do.
     }
   }
 

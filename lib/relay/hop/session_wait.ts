@@ -62,7 +62,7 @@ export class SessionWaits {
         const holders = await this.#options.find(cluster);
         if (holders.length > 0) return holders;
       } catch {
-        // The directory is away, and says so itself; the agent may still come here.
+        // The directory is unavailable, and says so itself; the agent may still come here.
       }
     } while (performance.now() < endMs);
     return undefined;

@@ -6,7 +6,7 @@ import { Table } from "./table.tsx";
 import { utc, When } from "./time.tsx";
 import { visible } from "./visible.ts";
 
-/** Whether a service's requests would find an agent; `unknown` while the directory is away. */
+/** Whether a service's requests would find an agent; `unknown` while the directory is unavailable. */
 export type Connection = "connected" | "away" | "lacks target" | "unknown";
 
 /** A service that somebody may open. */

@@ -167,7 +167,7 @@ export class AgentSession {
   #renew(): void {
     // A version 1 agent can't be asked.
     if (this.#session.version === 1) return;
-    this.#relay.log.info("Agent's certificate ends soon; asked it to connect anew", this.#about);
+    this.#relay.log.info("Agent's certificate expires soon; asked it to reconnect", this.#about);
     this.#session.announceDrain();
   }
 

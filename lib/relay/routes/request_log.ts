@@ -41,7 +41,7 @@ export class RequestLog {
 
   /** It is sent through another session, or to another relay. */
   sentAgain(reason: string, detail: string, instance?: string): void {
-    this.#log.info("Sending a request again", { ...this.#about(), reason, detail, instance });
+    this.#log.info("Retrying a request", { ...this.#about(), reason, detail, instance });
   }
 
   /** It is ended while it is under way. */
@@ -54,7 +54,7 @@ export class RequestLog {
     if (code === "ended_by_admin") {
       return this.#log.warn("Breaking off a request: an administrator ended it", about);
     }
-    this.#log.warn("Breaking off a request: its caller may not go on", about);
+    this.#log.warn("Breaking off a request: its caller is no longer authorized", about);
   }
 
   /** It is over. */

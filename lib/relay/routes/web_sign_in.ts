@@ -199,7 +199,7 @@ export class WebSignIn implements RelaySignIn {
 
   #send(exchange: Exchange, response: Promise<Response>): void {
     response.then((response) => answerWith(exchange, response)).catch((error) => {
-      this.#relay.log.error("A page of the relay's own failed", { error: error?.name });
+      this.#relay.log.error("Could not serve one of the relay's own pages", { error: error?.name });
       exchange.abort();
     });
   }

@@ -43,7 +43,7 @@ async function isEndedEverywhere(
     return true;
   } catch (error) {
     const reason = messageOf(error);
-    log.error("Signed out on this relay only: the store of sessions is away", {
+    log.error("Signed out on this relay only: the store of sessions is unavailable", {
       user,
       provider,
       session: id,

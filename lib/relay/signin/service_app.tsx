@@ -41,7 +41,7 @@ export function serviceApp(signIn: SignIn): Hono<SiteEnv> {
 /** A bug: the person is told that it is none of theirs, and the log what it is. */
 export function failed(signIn: SignIn, error: Error): Response {
   // The message may cite what was asked for; the stack's first place says where it was.
-  signIn.context.log.error("A page of the relay's own failed", {
+  signIn.context.log.error("Could not serve one of the relay's own pages", {
     error: error.name,
     at: error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))?.trim(),
   });

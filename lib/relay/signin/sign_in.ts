@@ -261,7 +261,7 @@ export class SignIn implements LoginHost {
   #notKept({ provider, id: session }: SessionRecord, error: unknown): undefined {
     // The message may cite what was to be kept.
     const name = error instanceof Error ? error.name : typeof error;
-    this.context.log.error("Could not keep what a refresh has changed; the request is refused", {
+    this.context.log.error("Could not store a refreshed session; refused the request", {
       provider,
       session,
       error: name,
@@ -290,10 +290,10 @@ export class SignIn implements LoginHost {
       if (!(error instanceof ProviderError)) throw error;
       const about = { provider: record.provider, session: record.id, reason: error.message };
       if (error.kind !== "ended") {
-        log.warn("Could not refresh a session; it goes on", about);
+        log.warn("Could not refresh a session; it continues", about);
         return await this.#keep(latest, clock.nowMs() + retryMs);
       }
-      log.info("A session has ended: its provider does not renew it", about);
+      log.info("Ended a session: its provider refused to refresh it", about);
       this.context.audit?.("session_ended", { ...auditedSession(record), reason: error.message });
       await sessions.end(record.id);
       return undefined;

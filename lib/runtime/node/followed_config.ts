@@ -54,7 +54,7 @@ export function followConfig<Source extends string>(
     },
     failed({ message }) {
       metrics.configReloaded(source, "refused", message);
-      log.error("Refused a changed configuration; what was in use stays", {
+      log.error("Refused a changed configuration; the previous one stays in use", {
         source,
         reason: message,
       });

@@ -30,7 +30,7 @@ let writer: LineWriter | undefined;
 export function setUpLog(options: LogOptions): Log {
   const lines = writer = new LineWriter(options.write ?? writeToStandardError, {
     lost: (count) => processCounts.lostLogLines += count,
-    resumed: (lost) => log.error("Log lines could not be written, and are lost", { lines: lost }),
+    resumed: (lost) => log.error("Lost log lines that could not be written", { lines: lost }),
   });
   const log = lineLog(options.level, formatOf(options), (line, isUrgent) => {
     lines.write(line, isUrgent);

@@ -44,7 +44,7 @@ async function waitsForKinds(world: OperatorWorld): Promise<void> {
   assert.match(await readyz(), /^503 not listed yet: .*tunnels\.culvert\.dev/);
   await world.installKinds();
   await eventually(async () => await readyz() === "200 ok", "the kinds to be found", patienceMs);
-  const again = "Following objects of the API server again";
+  const again = "Watching objects of the API server again";
   await operator.waitForLogs(kinds.length, ({ message }) => message === again);
 }
 

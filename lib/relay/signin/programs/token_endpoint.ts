@@ -43,14 +43,17 @@ async function byCode(signIn: SignIn, form: URLSearchParams): Promise<SessionRec
   if (!grant) return "invalid_grant";
   const { log, sessions } = signIn.context;
   if (!await sessions.useOnce(`grant ${grant.id}`, grant.expiresMs)) {
-    log.warn("Refused a program's code", { reason: "used before", session: grant.session });
+    log.warn("Refused an authorization code", { reason: "used before", session: grant.session });
     return "invalid_grant";
   }
   const verifier = form.get("code_verifier") ?? "";
   const isSame = form.get("redirect_uri") === grant.redirectUri &&
     /^[\w.~-]{43,128}$/.test(verifier) && await challengeOf(verifier) === grant.challenge;
   if (!isSame) {
-    log.warn("Refused a program's code", { reason: "another program's", session: grant.session });
+    log.warn("Refused an authorization code", {
+      reason: "another program's",
+      session: grant.session,
+    });
     return "invalid_grant";
   }
   return await aliveSession(signIn, grant.session) ?? "invalid_grant";
@@ -79,7 +82,7 @@ async function byRefresh(signIn: SignIn, sealed: string): Promise<SessionRecord 
   if (!session) return "invalid_grant";
   const { log, sessions } = signIn.context;
   if (await sessions.useOnce(`refresh ${refresh.id}`, session.expiresMs)) return session;
-  log.warn("Ended a program's session: its refresh token came twice", {
+  log.warn("Ended a program's session: its refresh token was used twice", {
     user: session.username,
     session: session.id,
   });

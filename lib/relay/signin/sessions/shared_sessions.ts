@@ -375,12 +375,12 @@ export class SharedSessions implements Sessions {
     if (this.#isAway) return;
     this.#isAway = true;
     const reason = messageOf(error);
-    this.#context.log.error("The store of people's sessions is away", { reason });
+    this.#context.log.error("The store of people's sessions is unavailable", { reason });
   }
 
   #told(): void {
     if (!this.#isAway) return;
     this.#isAway = false;
-    this.#context.log.info("The store of people's sessions is there again");
+    this.#context.log.info("The store of people's sessions is available again");
   }
 }

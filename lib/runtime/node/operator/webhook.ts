@@ -118,7 +118,7 @@ export class Webhook {
         rateLimitedLog.debug("TLS handshake failed", about, { detail });
       },
       deafened: () =>
-        log.error("A listener accepted nothing any more, and was opened anew", {
+        log.error("Reopened a listener that accepted no connections", {
           listener: "webhook",
         }),
       fault: (error) => {

@@ -235,8 +235,7 @@ export class RelayListeners {
         metrics.http2Abused(reason);
         rateLimitedLog.warn("Ended an HTTP/2 connection", { listener, reason, peer });
       },
-      deafened: () =>
-        log.error("A listener accepted nothing any more, and was opened anew", { listener }),
+      deafened: () => log.error("Reopened a listener that accepted no connections", { listener }),
       fault: (error) => {
         countFault("request");
         log.error("Request handler failed", errorFields(error));

@@ -236,7 +236,7 @@ export class Published implements Configuration {
     const key = `${kind}/${name}`;
     leftOut.add(key);
     if (this.#leftOut.has(key)) return;
-    this.#relay.log.warn("Left out an entry of the admin API that does not go with the files", {
+    this.#relay.log.warn("Ignored an entry of the admin API that conflicts with the files", {
       ...{ kind, name, reason },
     });
   }

@@ -110,7 +110,10 @@ export class ServicePorts {
   #tellMissing(missing: ReadonlyMap<string, string>): void {
     for (const [service, reason] of missing) {
       if (this.#missing.has(service)) continue;
-      this.#relay.log.error("A service of the admin API has no port", { service, reason });
+      this.#relay.log.error("Could not open the port of a service of the admin API", {
+        service,
+        reason,
+      });
     }
     this.#missing = new Set(missing.keys());
   }
@@ -252,8 +255,7 @@ class ServicePort {
         const fields = { ...about(), reason, peer };
         this.#relay.rateLimitedLog.info("TLS handshake failed", fields, { detail });
       },
-      deafened: () =>
-        log.error("A listener accepted nothing any more, and was opened anew", about()),
+      deafened: () => log.error("Reopened a listener that accepted no connections", about()),
     }, (connection) => this.#accept(connection));
   }
 

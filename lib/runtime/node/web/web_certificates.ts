@@ -244,7 +244,7 @@ export class WebCertificates {
       if (before?.fault === now.fault) return false;
       metrics.configReloaded("web_certs", "refused", now.fault);
       const isOldInUse = before?.certificate !== undefined;
-      log.error("Refused a web certificate; what was in use stays", {
+      log.error("Refused a web certificate; the previous one stays in use", {
         ...{ pair: seen.name, reason: now.fault, in_use: isOldInUse },
       });
       return false;
@@ -252,7 +252,7 @@ export class WebCertificates {
     this.#known.set(seen.name, now);
     metrics.configReloaded("web_certs", "applied");
     const { dnsNames, notAfter } = now.certificate;
-    log.info("Took a web certificate", {
+    log.info("Loaded a web certificate", {
       ...{ pair: seen.name, names: listed(dnsNames), expires: notAfter.toISOString() },
     });
     return true;
@@ -267,7 +267,7 @@ export class WebCertificates {
     this.#known.delete(name);
     if (!wasInUse) return false;
     metrics.configReloaded("web_certs", "applied");
-    log.info("Dropped a web certificate whose files are gone", { pair: name });
+    log.info("Removed a web certificate whose files are gone", { pair: name });
     return true;
   }
 
@@ -276,7 +276,7 @@ export class WebCertificates {
     if (reason === this.#folderFault) return;
     this.#folderFault = reason;
     metrics.configReloaded("web_certs", "refused", reason);
-    log.error("Can't read the web certificates; what was in use stays", { reason });
+    log.error("Can't read the web certificates; the previous ones stay in use", { reason });
   }
 
   #logContests(log: Log): void {

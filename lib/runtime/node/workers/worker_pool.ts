@@ -154,7 +154,7 @@ export class WorkerPool {
       if (this.#isStopping) return;
       const waitMs = delay.next();
       this.#context.restarted();
-      this.#context.log.error("A worker has ended; it is started again", {
+      this.#context.log.error("Worker exited; restarting it", {
         ...{ worker: index + 1, pid: process.pid, code, signal, wait_ms: waitMs },
       });
       await new Promise((resolve) => setTimeout(resolve, waitMs));
@@ -173,7 +173,7 @@ export class WorkerPool {
     );
     process.listening.then(() => {
       clearTimeout(timer);
-      log.info("A worker is running", { worker: index + 1, pid: process.pid });
+      log.info("Worker started", { worker: index + 1, pid: process.pid });
     }, () => clearTimeout(timer));
     void process.exited.then(() => this.#forget(process));
     const own = { ...welcome, worker: index + 1, ports: this.#ports };
@@ -255,7 +255,7 @@ export class WorkerPool {
         const { message: reason } = error as Error;
         if (process.hasExited) return;
         const worker = this.#numberOf(process);
-        this.#context.log.warn("A worker has not taken a change in time", { worker, reason });
+        this.#context.log.warn("Worker did not apply a change in time", { worker, reason });
       }
     }));
   }
@@ -316,7 +316,7 @@ export class WorkerPool {
 
   #end(process: WorkerProcess, reason: string): void {
     if (process.hasExited) return;
-    this.#context.log.error("A worker does not answer, and is ended", {
+    this.#context.log.error("Worker does not respond; killing it", {
       ...{ worker: this.#numberOf(process), pid: process.pid, reason },
     });
     process.kill();
