@@ -78,3 +78,44 @@ Deno.test("requests go through the proxy with its credentials, and show the clie
     }
   });
 });
+
+Deno.test(
+  "however many CAs others use, a watch goes on, and a client in use keeps its connection",
+  {
+    sanitizeResources: false,
+  },
+  async () => {
+    await withFolder(async (folder) => {
+      const { caPath } = await Authority.create(folder, "relay");
+      const pem = await Deno.readTextFile(caPath);
+      const watch = Promise.withResolvers<ReadableStreamDefaultController<Uint8Array>>();
+      await using server = Deno.serve(
+        { hostname: "127.0.0.1", port: 0, onListen() {} },
+        ({ url }, { remoteAddr }) =>
+          url.endsWith("/watch")
+            ? new Response(new ReadableStream({ start: watch.resolve }))
+            : new Response(String((remoteAddr as Deno.NetAddr).port)),
+      );
+      const fetchIt = relayFetch();
+      const ask = (path: string, caPem: string) =>
+        fetchIt(`http://127.0.0.1:${server.addr.port}${path}`, {
+          method: "GET",
+          headers: {},
+          signal: AbortSignal.timeout(60_000),
+        }, { caPem });
+      const port = async (caPem: string) => await (await ask("/port", caPem)).text();
+      const watched = await ask("/watch", `# watched\n${pem}`);
+      const ports = new Set<string>();
+      for (let count = 0; count < 200; count++) {
+        if (count % 30 === 0) ports.add(await port(`# in use\n${pem}`));
+        await port(`# another's ${count}\n${pem}`);
+      }
+      assert.equal(ports.size, 1);
+      const controller = await watch.promise;
+      controller.enqueue(new TextEncoder().encode("a change"));
+      controller.close();
+      assert.equal(await watched.text(), "a change");
+    assert.equal(ports.size, 1);
+    });
+  },
+);

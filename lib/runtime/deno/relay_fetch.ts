@@ -14,11 +14,16 @@ export function relayFetch(): RelayFetch {
   const clientOf = ({ caPem, pair, proxy }: RelayTls): Deno.HttpClient => {
     const print = JSON.stringify([caPem, pair, proxy]);
     const known = clients.get(print);
-    if (known) return known;
+    if (known) {
+      // The last one that was used is the last in the map.
+      clients.delete(print);
+      clients.set(print, known);
+      return known;
+    }
     if (clients.size >= maxClients) {
-      // The oldest goes: CAs change rarely, and a client is made anew in no time.
-      const [[oldest, client]] = clients as unknown as [[string, Deno.HttpClient]];
-      clients.delete(oldest);
+      // Whoever names many CAs makes others connect anew at worst: what is under way goes on.
+      const [[unused, client]] = clients as unknown as [[string, Deno.HttpClient]];
+      clients.delete(unused);
       client.close();
     }
     const client = Deno.createHttpClient({
