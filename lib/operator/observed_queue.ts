@@ -4,6 +4,7 @@ import type { KubeMetrics } from "../kube/metrics.ts";
 import { WorkQueue } from "../kube/work_queue.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
+import { ownerOfTunnel } from "./tunnel.ts";
 
 /** What the operator counts besides what its client does. */
 export interface OperatorObserver extends KubeMetrics {
@@ -51,8 +52,7 @@ export function observedQueue(
  */
 function groupOf(key: string): string {
   const { kind, name } = partsOf(key);
-  if (kind !== "tunnel") return name.split("/")[0]!;
-  return name.startsWith("Tunnel/") ? name.split("/")[1]! : name;
+  return kind === "tunnel" ? ownerOfTunnel(name) : name.split("/")[0]!;
 }
 
 function partsOf(key: string): { readonly kind: string; readonly name: string } {

@@ -33,6 +33,11 @@ export function resourceOfTunnel(key: string): Resource {
   return key.startsWith("ClusterTunnel/") ? clusterTunnels : tunnels;
 }
 
+/** Who a tunnel belongs to, by its key: a namespace, or nobody but the ClusterTunnel itself. */
+export function ownerOfTunnel(key: string): string {
+  return key.startsWith("ClusterTunnel/") ? key : key.split("/")[1]!;
+}
+
 export function tunnelKey(resource: Resource, metadata: KubeObject["metadata"]): string {
   return `${resource.kind}/${keyOf(metadata)}`;
 }

@@ -1,7 +1,9 @@
 /** What changes at the relay is seen at once, and not only with the next resync. */
 import assert from "node:assert/strict";
 import { configMaps, events, secrets } from "../../lib/kube/resources.ts";
+import type { RelayFetch } from "../../lib/operator/relay/relay_api.ts";
 import { RelayWatches } from "../../lib/operator/relay/relay_watches.ts";
+import { NameBudget } from "../../lib/operator/relay/watched_names.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { keptLog } from "../kube/kube_setup.ts";
 import { eventually } from "../support/deadline.ts";
@@ -145,10 +147,110 @@ Deno.test("a relay that tells of objects without end is given up, and asked agai
     },
     changed() {},
     log,
-    firstBackoffMs: 1,
+    ...{ firstBackoffMs: 1, maxBackoffMs: 1 },
   });
   watching.follow([{ endpoint: "https://relay.test", token: "token" }]);
   await eventually(() => watches >= 2, "a second watch");
   await watching.stop();
   assert.match(JSON.stringify(log), /more than 100000 objects/);
+});
+
+/** Relays by their hosts, of which each lists names, and tells of further ones when it is asked to. */
+class Relays {
+  readonly #bodies = new Map<string, ReadableStreamDefaultController<Uint8Array>>();
+  readonly #names: Readonly<Record<string, readonly string[]>>;
+
+  constructor(names: Readonly<Record<string, readonly string[]>>) {
+    this.#names = names;
+  }
+
+  readonly fetch: RelayFetch = (url) => {
+    const { host } = new URL(url);
+    const start = (body: ReadableStreamDefaultController<Uint8Array>) => {
+      this.#bodies.set(host, body);
+      this.tell(host, ...this.#names[host] ?? []);
+      body.enqueue(new TextEncoder().encode(`{"type":"BOOKMARK","version":"1"}\n`));
+    };
+    return Promise.resolve(new Response(new ReadableStream({ start })));
+  };
+
+  tell(host: string, ...ids: readonly string[]): void {
+    const lines = ids.map((id) =>
+      `${JSON.stringify({ type: "ADDED", kind: "clusters", object: { id } })}\n`
+    );
+    this.#bodies.get(host)!.enqueue(new TextEncoder().encode(lines.join("")));
+  }
+}
+
+function namesOf(prefix: string, count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => `${prefix}${index}`);
+}
+
+function followed(relays: Relays, budget: NameBudget) {
+  const log = keptLog();
+  const seen: string[] = [];
+  const watching = new RelayWatches({
+    fetch: relays.fetch,
+    changed: ({ name }) => seen.push(name),
+    ...{ log, budget, firstBackoffMs: 1, maxBackoffMs: 3_600_000 },
+  });
+  const access = (host: string) => ({ endpoint: `https://${host}`, token: "token" });
+  return { log, seen, watching, access };
+}
+
+function ended(log: ReturnType<typeof keptLog>, host: string): boolean {
+  return log.lines.some((line) =>
+    line.includes("Can't watch a relay") && line.includes(`https://${host}`)
+  );
+}
+
+Deno.test("a relay that tells of more than there is memory for ends its own watch, and says so", async () => {
+  const relays = new Relays({ "small.test": ["one"], "large.test": namesOf("large", 1_000) });
+  const { log, seen, watching, access } = followed(relays, new NameBudget({ maxBytes: 10_000 }));
+  watching.follow([access("small.test")]);
+  await eventually(() => seen.includes("one"), "the small relay's name");
+  watching.follow([access("small.test"), access("large.test")]);
+  await eventually(() => ended(log, "large.test"), "the end of the large relay's watch");
+  relays.tell("small.test", "two");
+  await eventually(() => seen.includes("two"), "a change at the small relay");
+  assert.ok(!ended(log, "small.test"));
+  await watching.stop();
+});
+
+Deno.test("the watch that has most of the memory makes room for others", async () => {
+  const relays = new Relays({ "large.test": namesOf("large", 100), "small.test": ["one"] });
+  const budget = new NameBudget({ maxBytes: 10_000 });
+  const { log, seen, watching, access } = followed(relays, budget);
+  watching.follow([access("large.test")]);
+  await eventually(() => seen.includes("large99"), "the large relay's names");
+  watching.follow([access("large.test"), access("small.test")]);
+  await eventually(() => seen.includes("one"), "the small relay's name");
+  relays.tell("small.test", ...namesOf("small", 60));
+  await eventually(() => seen.includes("small59"), "all names of the small relay");
+  await eventually(() => ended(log, "large.test"), "the end of the large relay's watch");
+  assert.ok(!ended(log, "small.test"));
+  await watching.stop();
+  assert.equal(budget.used, 0);
+});
+
+Deno.test("a namespace with more relays than are watched leaves watches to others", async () => {
+  const cluster = new Cluster();
+  const put = (number: number) => {
+    const name = `token-${number}`;
+    const data = { token: btoa("admin-token") };
+    cluster.kube.put(secrets, { metadata: { name, namespace: "infra" }, data });
+    cluster.addAlias(`relay-${number}.test`);
+    const api = { endpoint: `https://relay-${number}.test:8444`, tokenRef: { name, key: "token" } };
+    const relay = { url: "wss://relay.test/connect", registration: { api } };
+    cluster.putTunnel({ relay }, `many-${number}`, "infra");
+  };
+  for (let number = 0; number < 70; number++) put(number);
+  await using _ = cluster.start({ settings: { checkMs: 1_000 } });
+  await eventually(() => cluster.relay.watches.size === 64, "as many watches as there may be");
+  const other = cluster.addRelay("other.test");
+  const tokenRef = { name: "relay-api", key: "token" };
+  const api = { endpoint: "https://other.test:8444", tokenRef };
+  cluster.putTunnel({ relay: { url: "wss://other.test/connect", registration: { api } } });
+  await eventually(() => other.watches.size === 1, "the other namespace's watch");
+  assert.equal(cluster.relay.watches.size, 63);
 });

@@ -115,7 +115,7 @@ Deno.test(
       controller.enqueue(new TextEncoder().encode("a change"));
       controller.close();
       assert.equal(await watched.text(), "a change");
-    assert.equal(ports.size, 1);
+      assert.equal(ports.size, 1);
     });
   },
 );

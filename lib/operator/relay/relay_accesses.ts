@@ -1,4 +1,5 @@
 /** How each tunnel reaches its relay's admin API: endpoint, token, certificates and proxy, as they are now. */
+import { FairKeys } from "../../kube/fair_keys.ts";
 import type { KubeClient } from "../../kube/client.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { configMaps, namespaces, secrets } from "../../kube/resources.ts";
@@ -8,7 +9,7 @@ import { isKeptSecret, KeptTexts, type KeptTextsOptions } from "./kept_texts.ts"
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";
 import type { RelayAccess } from "./relay_api.ts";
 import { dataValue, secretText } from "../secret_text.ts";
-import type { Tunnel } from "../tunnel.ts";
+import { ownerOfTunnel, type Tunnel } from "../tunnel.ts";
 
 /** An access, and the owner of the entries that are written through it. */
 export interface OwnedAccess {
@@ -122,9 +123,13 @@ export class RelayAccesses {
     return this.#last.get(tunnelKey);
   }
 
-  /** The accesses of all tunnels. */
+  /** The accesses of all tunnels; namespaces take turns. */
   *all(): Generator<RelayAccess> {
-    for (const { access } of this.#last.values()) yield access;
+    const turns = new FairKeys({ groupOf: ownerOfTunnel, maxPerGroup: Infinity });
+    for (const key of this.#last.keys()) turns.add(key);
+    for (let key = turns.take(); key !== undefined; key = turns.take()) {
+      yield this.#last.get(key)!.access;
+    }
   }
 
   /** A tunnel is gone, and nothing of it is left at the relay. */

@@ -8,6 +8,7 @@ import { SilenceDeadline } from "../../kube/silence.ts";
 import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
 import { type RelayAccess, type RelayFetch, wayOf } from "./relay_api.ts";
+import { NameBudget, TooManyNames, tooManyText, WatchedNames } from "./watched_names.ts";
 
 /** A change at a relay. */
 export interface RelayChange {
@@ -31,6 +32,8 @@ export interface RelayWatchesOptions {
   readonly maxBackoffMs?: number;
   /** A watch without a byte for so long is dead; bookmarks come each 10 s. */
   readonly silenceMs?: number;
+  /** For the names that all watches together remember. */
+  readonly budget?: NameBudget;
 }
 
 /** Watches at once; tunnels at further relays wait for their resync. */
@@ -39,30 +42,31 @@ const defaultFirstBackoffMs = 1_000;
 const defaultMaxBackoffMs = 60_000;
 const defaultSilenceMs = 45_000;
 const answerMs = 10_000;
-/** Whoever makes a Tunnel says which relay is followed: what one relay tells takes so much memory at most. */
-const maxNames = 100_000;
 const maxNameCharacters = 512;
 
 /** One watch for each relay and token. */
 export class RelayWatches {
   readonly #options: RelayWatchesOptions;
+  readonly #budget: NameBudget;
   readonly #watches = new Map<string, AbortController>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(options: RelayWatchesOptions) {
     this.#options = options;
+    this.#budget = options.budget ?? new NameBudget();
   }
 
-  /** Follows these and no others. */
+  /** Follows these and no others: the first of them, if there are too many. */
   follow(accesses: Iterable<RelayAccess>): void {
-    const wanted = new Map([...accesses].map((access) => [keyOf(access), access]));
+    const all = new Map([...accesses].map((access) => [keyOf(access), access]));
+    const wanted = new Map([...all].slice(0, maxWatches));
     for (const [key, stop] of this.#watches) {
       if (wanted.has(key)) continue;
       stop.abort();
       this.#watches.delete(key);
     }
     for (const [key, access] of wanted) {
-      if (this.#watches.has(key) || this.#watches.size >= maxWatches) continue;
+      if (this.#watches.has(key)) continue;
       const stop = new AbortController();
       this.#watches.set(key, stop);
       const running = this.#run(access, stop.signal).finally(() => this.#running.delete(running));
@@ -79,24 +83,33 @@ export class RelayWatches {
   async #run(access: RelayAccess, signal: AbortSignal): Promise<void> {
     const { firstBackoffMs = defaultFirstBackoffMs, maxBackoffMs = defaultMaxBackoffMs } =
       this.#options;
-    const watch = new Watch(access, this.#options);
+    using watch = new Watch(access, this.#options, this.#budget);
     for (let failures = 0; !signal.aborted;) {
+      let isTooMuch = false;
       try {
         await watch.once(signal);
-        failures = watch.hasHeard ? 0 : failures;
       } catch (error) {
         if (signal.aborted) return;
-        failures = watch.hasHeard ? 0 : failures;
-        // The relay's own requests tell of it in conditions.
-        this.#options.log.debug("A watch of a relay ended", {
-          endpoint: access.endpoint,
-          reason: messageOf(error),
-        });
+        isTooMuch = error instanceof TooManyNames;
+        this.#reportEnd(access, error);
       }
       if (signal.aborted) return;
+      // To list everything again takes the relay and the operator time.
+      failures = isTooMuch ? Infinity : watch.hasHeard ? 0 : failures;
       this.#options.ended?.();
       failures++;
       await delay(jitteredMs(failures, { firstMs: firstBackoffMs, maxMs: maxBackoffMs }), signal);
+    }
+  }
+
+  #reportEnd({ endpoint }: RelayAccess, error: unknown): void {
+    const { log } = this.#options;
+    const fields = { endpoint, reason: messageOf(error) };
+    if (error instanceof TooManyNames) {
+      log.warn("Can't watch a relay; its changes are seen with the next resync", fields);
+    } else {
+      // The relay's own requests tell of it in conditions.
+      log.debug("A watch of a relay ended", fields);
     }
   }
 }
@@ -112,13 +125,35 @@ class Watch {
   /** Behind which to go on. */
   #version: string | undefined;
   /** What there was when it was last listed, to tell what has gone meanwhile. */
-  #known = new Set<string>();
+  #known: WatchedNames;
+  /** What is listed now. */
+  #listing: WatchedNames;
+  #fail: ((error: Error) => void) | undefined;
   /** Whether the last try got an answer. */
   hasHeard = false;
 
-  constructor(access: RelayAccess, options: RelayWatchesOptions) {
+  constructor(access: RelayAccess, options: RelayWatchesOptions, budget: NameBudget) {
     this.#access = access;
     this.#options = options;
+    const holder = { evict: () => this.#evict() };
+    this.#known = new WatchedNames(budget, holder);
+    this.#listing = new WatchedNames(budget, holder);
+  }
+
+  /** Begins anew the next time. */
+  #evict(): void {
+    this.#forget();
+    this.#fail?.(new TooManyNames(tooManyText));
+  }
+
+  #forget(): void {
+    this.#version = undefined;
+    this.#known.clear();
+    this.#listing.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.#forget();
   }
 
   get #origin(): Pick<RelayChange, "endpoint" | "way"> {
@@ -133,19 +168,22 @@ class Watch {
       this.#options.silenceMs ?? defaultSilenceMs,
       () => ended.abort(),
     );
-    const end = () => {
-      silence.fail(new Error("it was stopped"));
+    const fail = (error: Error) => {
+      silence.fail(error);
       ended.abort();
     };
+    const end = () => fail(new Error("it was stopped"));
+    this.#fail = fail;
     stopped.addEventListener("abort", end);
     try {
       const response = await this.#ask(ended, silence.failure);
       if (response === undefined) return;
       this.hasHeard = true;
       silence.heard();
-      const listed = this.#version === undefined ? new Set<string>() : undefined;
-      await this.#read(jsonLines(response.body, silence), listed);
+      await this.#read(jsonLines(response.body, silence), this.#version === undefined);
     } finally {
+      this.#fail = undefined;
+      this.#listing.clear();
       silence.stop();
       stopped.removeEventListener("abort", end);
       end();
@@ -176,13 +214,13 @@ class Watch {
     return undefined;
   }
 
-  async #read(lines: AsyncGenerator<unknown>, listed: Set<string> | undefined): Promise<void> {
-    let isListing = listed !== undefined;
+  async #read(lines: AsyncGenerator<unknown>, isNew: boolean): Promise<void> {
+    let isListing = isNew;
     for await (const line of lines) {
       const { type, kind, object, version } = line as Partial<Line>;
       if (typeof version === "string") this.#version = version;
       if (type === "BOOKMARK") {
-        if (isListing) this.#listed(listed!);
+        if (isListing) this.#listed();
         isListing = false;
         continue;
       }
@@ -190,7 +228,7 @@ class Watch {
       if (type === undefined || kind === undefined || name === undefined) continue;
       const key = `${kind} ${name}`;
       if (isListing) {
-        this.#remember(listed!, key);
+        this.#remember(this.#listing, key);
         continue;
       }
       if (type === "DELETED") this.#known.delete(key);
@@ -199,25 +237,28 @@ class Watch {
     }
   }
 
-  /** @throws when there are more than any relay has; then the watch begins anew */
-  #remember(names: Set<string>, name: string): void {
-    if (names.size >= maxNames && !names.has(name)) {
-      this.#version = undefined;
-      throw new Error(`the relay tells of more than ${maxNames} objects`);
+  /** @throws {TooManyNames} then the watch begins anew */
+  #remember(names: WatchedNames, name: string): void {
+    try {
+      names.add(name);
+    } catch (error) {
+      this.#forget();
+      throw error;
     }
-    names.add(name);
   }
 
   /** Tells what has come and gone since the last time that everything was told. */
-  #listed(listed: Set<string>): void {
+  #listed(): void {
     const tell = (key: string, type: RelayChange["type"]) => {
       const space = key.indexOf(" ");
       const kind = key.slice(0, space) as RelayChange["kind"];
       this.#options.changed({ ...this.#origin, type, kind, name: key.slice(space + 1) });
     };
-    for (const key of this.#known) if (!listed.has(key)) tell(key, "DELETED");
-    for (const key of listed) if (!this.#known.has(key)) tell(key, "ADDED");
-    this.#known = listed;
+    const [before, after] = [this.#known, this.#listing];
+    for (const key of before) if (!after.has(key)) tell(key, "DELETED");
+    for (const key of after) if (!before.has(key)) tell(key, "ADDED");
+    before.clear();
+    [this.#known, this.#listing] = [after, before];
   }
 }
 
