@@ -10,7 +10,7 @@ import { AccessPolicies } from "./access_policies/access_policies.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
-import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { type BindingStatus, registeredOf } from "./api/tunnel_binding.ts";
 import { BindingNamespaces } from "./routes/binding_namespaces.ts";
 import { BindingReconciler } from "./bindings/binding_reconciler.ts";
 import { type Serves, servesRoute } from "./bindings/binding_status.ts";
@@ -353,6 +353,9 @@ export class Operator {
     if (!sources.every(({ isComplete }) => isComplete)) return;
     for (const source of sources) source.keepUsed();
     this.#table = table;
+    const inUse = new Set([...registeredOf(this.#world.values("bindings"))].map((it) => it.tunnel));
+    this.#context.accesses.keepOnly((key) => this.#tunnels.has(key) || inUse.has(key));
+    this.#followRelays();
     this.#addChanges(digest);
     if (this.#hasStarted) return;
     this.#hasStarted = true;

@@ -4,6 +4,7 @@ import { endpointOf } from "../api/relay.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
+import { LastAnswers } from "../last_answers.ts";
 import type { OwnedAccess } from "../relay/relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable, wayOf } from "../relay/relay_api.ts";
 import type { RelayPolicy } from "../access_policies/relay_policies.ts";
@@ -52,9 +53,9 @@ export interface Removal {
 export class RelayServices {
   readonly #context: Context;
   /** By endpoint and service. */
-  readonly #answers = new Map<string, Answer>();
-  /** By endpoint and service: since when it is to be deleted. */
-  readonly #leaving = new Map<string, number>();
+  readonly #answers = new LastAnswers<Answer>();
+  /** By endpoint and service that is to be deleted: how long requests in flight may take. */
+  readonly #leaving = new LastAnswers<{ readonly untilMs: number }>();
   /** How many services have been deleted at relays. */
   #removals = 0;
 
@@ -227,9 +228,10 @@ export class RelayServices {
   async #openRequests(access: RelayAccess, service: string): Promise<number> {
     const { relays } = this.#context;
     const key = `${access.endpoint} ${service}`;
-    const sinceMs = this.#leaving.get(key) ?? performance.now();
-    this.#leaving.set(key, sinceMs);
-    if (performance.now() - sinceMs >= drainMs) return 0;
+    const nowMs = performance.now();
+    const { untilMs } = this.#leaving.get(key) ?? { untilMs: nowMs + drainMs };
+    this.#leaving.set(key, { untilMs });
+    if (nowMs >= untilMs) return 0;
     try {
       const entry = await relays.find(access, "services", service);
       if (!entry) return 0;

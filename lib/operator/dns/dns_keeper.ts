@@ -9,6 +9,7 @@ import { DnsCredentials } from "./dns_credentials.ts";
 import { type KeptRecord, placeOf } from "./kept_records.ts";
 import { SilentServers } from "./silent_servers.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
+import { LastAnswers } from "../last_answers.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
 
 /** What came of it. */
@@ -45,7 +46,7 @@ const missingMs = 30_000;
 /** Keeps records. */
 export class DnsKeeper {
   readonly #context: Context;
-  readonly #answers = new Map<string, Answer>();
+  readonly #answers = new LastAnswers<Answer>();
   readonly #credentials: DnsCredentials;
   readonly #jobs = new Map<string, Job>();
   readonly #pauses = new SilentServers(retryMs);
@@ -140,6 +141,7 @@ export class DnsKeeper {
     const left: KeptRecord[] = [];
     for (const record of records) {
       this.#answers.delete(placeOf(record));
+      this.#jobs.delete(`put ${placeOf(record)}`);
       if (record.keep) continue;
       const outcome = await this.#remove(record);
       if (outcome?.kind !== "done") {

@@ -142,6 +142,13 @@ export class RelayAccesses {
     }
   }
 
+  /** Forgets tunnels that nobody needs any more: some go without their clean-up. */
+  keepOnly(isNeeded: (tunnelKey: string) => boolean): void {
+    for (const key of new Set([...this.#last.keys(), ...this.#owners.keys()])) {
+      if (!isNeeded(key)) this.forget(key);
+    }
+  }
+
   /** A Tunnel or binding is gone: deletes the namespace's kept texts, unless others need them. */
   async release(namespace: string): Promise<void> {
     if (!this.#options.isNeeded(namespace)) await this.#kept.forget(namespace);
