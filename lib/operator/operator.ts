@@ -11,6 +11,7 @@ import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { tunnelLabel } from "./api/schema.ts";
 import type { TunnelStatus } from "./api/tunnel.ts";
 import { type BindingStatus, registeredOf } from "./api/tunnel_binding.ts";
+import type { Digest } from "./digest.ts";
 import { BindingNamespaces } from "./routes/binding_namespaces.ts";
 import { BindingReconciler } from "./bindings/binding_reconciler.ts";
 import { type Serves, servesRoute } from "./bindings/binding_status.ts";
@@ -22,12 +23,7 @@ import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi, RelayFetch } from "./relay/relay_api.ts";
 import { type RelayChange, RelayWatches } from "./relay/relay_watches.ts";
-import {
-  type CompiledBinding,
-  compileRoutes,
-  type Digest,
-  type RouteTable,
-} from "./routes/route_table.ts";
+import { type CompiledBinding, compileRoutes, type RouteTable } from "./routes/route_table.ts";
 import {
   caNotRead,
   caUnreadable,

@@ -23,8 +23,11 @@ export interface Tunnel {
   readonly isDeleted: boolean;
 }
 
+/** A tunnel whose spec could be read. */
+export type ReadableTunnel = Tunnel & { readonly spec: TunnelSpec };
+
 /** Whether the spec could be read. */
-export function isReadable(tunnel: Tunnel): tunnel is Tunnel & { readonly spec: TunnelSpec } {
+export function isReadable(tunnel: Tunnel): tunnel is ReadableTunnel {
   return tunnel.spec !== undefined;
 }
 

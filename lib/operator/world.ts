@@ -15,7 +15,6 @@ import {
   services,
 } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
-import { managedSelector } from "./agents/agent_objects.ts";
 import { dnsEndpoints } from "./dns/dns_endpoint.ts";
 import {
   accessPolicies,
@@ -27,7 +26,7 @@ import {
 } from "./api/crds.ts";
 import { argocdApplications, clusterSecretSelector } from "./management/argocd.ts";
 import { clusterProfiles } from "./management/cluster_profile.ts";
-import { group, hostnamesAnnotation } from "./api/schema.ts";
+import { group, hostnamesAnnotation, managedSelector } from "./api/schema.ts";
 
 /** What a world is made from. */
 export interface WorldOptions {

@@ -27,6 +27,7 @@ function floor(name: string, parent: string, columns: readonly string[]): Floor 
 const floors = [
   floor("lib", "lib", ["module", "contents", "knows", "imports from"]),
   floor("the relay", "lib/relay", ["module of the relay", "contents", "imports from"]),
+  floor("the operator", "lib/operator", ["module of the operator", "contents", "imports from"]),
 ];
 
 /** The folder below `parent` that a path is in. */

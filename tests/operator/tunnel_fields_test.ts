@@ -1,17 +1,13 @@
 /** Each field of a Tunnel has an effect: none is accepted and ignored. */
 import assert from "node:assert/strict";
 import { z } from "zod";
-import {
-  agentDeployment,
-  disruptionBudget,
-  type ReadableTunnel,
-  selectorOf,
-} from "../../lib/operator/agents/agent_objects.ts";
+import { selectorOf } from "../../lib/operator/agents/agent_metadata.ts";
+import { agentDeployment, disruptionBudget } from "../../lib/operator/agents/agent_objects.ts";
 import { tunnels } from "../../lib/operator/api/crds.ts";
 import { tunnelSpec as schema } from "../../lib/operator/api/tunnel.ts";
 import { sidecarsOf } from "../../lib/operator/injection/sidecar.ts";
 import { networkPolicy } from "../../lib/operator/agents/network_policy.ts";
-import { idOf, isReadable, readTunnel } from "../../lib/operator/tunnel.ts";
+import { idOf, isReadable, type ReadableTunnel, readTunnel } from "../../lib/operator/tunnel.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, endpoint, route, tunnelSpec } from "./harness.ts";

@@ -1,11 +1,16 @@
 /** Keeps the Secret with the credentials that a tunnel's agents add to requests. */
 import type { KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
-import { credentialsAnnotation, credentialsSecret, type ReadableTunnel } from "./agent_objects.ts";
+import { secretData } from "../secret_text.ts";
+import type { ReadableTunnel, Tunnel } from "../tunnel.ts";
+import { metadataOf, namesOf } from "./agent_metadata.ts";
 import { annotatePods } from "./annotate_pods.ts";
 import type { Context } from "../context.ts";
 import { ensureOwned, isOwnedBy } from "./owned_objects.ts";
 import type { TunnelTable } from "../routes/route_table.ts";
+
+/** On agents' pods: changes with routes' credentials, so that kubelet renews their mount at once. */
+const credentialsAnnotation = "culvert.dev/credentials";
 
 /** The credentials of all tunnels. */
 export class AgentCredentials {
@@ -48,4 +53,14 @@ export class AgentCredentials {
     if (!last?.isNews) return;
     await annotatePods(this.#context.client, pods, credentialsAnnotation, last.version);
   }
+}
+
+/** The credentials that agents add to requests for routes' Services. */
+function credentialsSecret(tunnel: Tunnel, { credentials }: TunnelTable): KubeObject {
+  const sorted = [...credentials].sort(([one], [other]) => one < other ? -1 : 1);
+  return {
+    metadata: metadataOf(tunnel, namesOf(tunnel).credentials),
+    type: "Opaque",
+    data: secretData(Object.fromEntries(sorted)),
+  };
 }

@@ -12,17 +12,12 @@ import {
   roleBindings,
   serviceAccounts,
 } from "../../kube/resources.ts";
-import {
-  includes,
-  metadataOf,
-  namesOf,
-  type ReadableTunnel,
-  serviceAccountOf,
-} from "./agent_objects.ts";
+import { includes } from "../applied.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
+import { metadataOf, namesOf, serviceAccountOf } from "./agent_metadata.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
-import type { Tunnel } from "../tunnel.ts";
+import type { ReadableTunnel, Tunnel } from "../tunnel.ts";
 
 /** Where the binding of a tunnel is. */
 function bindingPath(tunnel: Tunnel): { resource: Resource; namespace?: string; name: string } {

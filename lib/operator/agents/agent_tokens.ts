@@ -1,14 +1,9 @@
 /** The agents' tokens of tunnels: made, replaced by schedule, and taken off once nobody uses them. */
 import type { KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
-import {
-  includes,
-  namesOf,
-  type ReadableTunnel,
-  tokenSecret,
-  tokenSecretFrame,
-  tokenSinceAnnotation,
-} from "./agent_objects.ts";
+import { includes } from "../applied.ts";
+import type { ReadableTunnel, Tunnel } from "../tunnel.ts";
+import { metadataOf, namesOf } from "./agent_metadata.ts";
 import { durationMs } from "../api/tunnel.ts";
 import type { Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
@@ -32,6 +27,8 @@ export interface AgentTokensOptions {
   readonly hasAgents: boolean;
 }
 
+/** On the token's Secret: since when it holds this token. */
+const tokenSinceAnnotation = "culvert.dev/token-since";
 /** The entry at a relay has at most so many tokens besides the one that agents are given. */
 const maxOlderTokens = 3;
 /** Where no relay can be asked who uses a token, it is admitted for so long after the next one. */
@@ -198,4 +195,16 @@ function isOld({ spec: { tokenRotation } }: ReadableTunnel, secret: KubeObject |
 /** The Secret of a tunnel's token. */
 export function tokenSecretPath(tunnel: ReadableTunnel) {
   return { namespace: tunnel.home, name: namesOf(tunnel).token };
+}
+
+/** The agents' token. */
+function tokenSecret(tunnel: Tunnel, token: string, since: Date): KubeObject {
+  const { metadata, ...frame } = tokenSecretFrame(tunnel);
+  const annotations = { [tokenSinceAnnotation]: since.toISOString() };
+  return { ...frame, metadata: { ...metadata, annotations }, stringData: { token } };
+}
+
+/** That Secret without the token: what is applied again when somebody changes it. */
+function tokenSecretFrame(tunnel: Tunnel): KubeObject {
+  return { metadata: metadataOf(tunnel, namesOf(tunnel).token), type: "Opaque" };
 }

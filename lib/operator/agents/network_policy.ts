@@ -3,9 +3,10 @@
  * pod that a connection reaches, so rules for a Service select its pods.
  */
 import type { KubeObject } from "../../kube/objects.ts";
-import { metadataOf, namesOf, podLabels, type ReadableTunnel } from "./agent_objects.ts";
 import type { Backend } from "../routes/route_resolution.ts";
 import type { TunnelTable } from "../routes/route_table.ts";
+import type { ReadableTunnel } from "../tunnel.ts";
+import { metadataOf, namesOf, podLabels } from "./agent_metadata.ts";
 
 type Port = { readonly protocol: "TCP" | "UDP"; readonly port: number | string };
 type Peer = Readonly<Record<string, unknown>>;

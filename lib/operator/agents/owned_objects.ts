@@ -1,10 +1,11 @@
 /** Objects that belong to a tunnel: made as wanted, unless somebody else's have their names. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
-import { includes, namesOf, stamped } from "./agent_objects.ts";
+import { includes, stamped } from "../applied.ts";
 import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
 import type { Followed } from "../world.ts";
+import { namesOf } from "./agent_metadata.ts";
 
 /** What objects are made with. */
 export type OwnerContext = Pick<Context, "client" | "world" | "digest">;

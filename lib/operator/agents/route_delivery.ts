@@ -1,10 +1,11 @@
 /** Brings tables of routes to agents: tells kubelet of a new one, and asks the agents whether they serve it. */
 import type { KubeClient } from "../../kube/client.ts";
 import type { KubeObject } from "../../kube/objects.ts";
-import { type ReadableTunnel, routesAnnotation } from "./agent_objects.ts";
+import type { Digest } from "../digest.ts";
+import type { ReadableTunnel } from "../tunnel.ts";
 import { annotatePods } from "./annotate_pods.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
-import { type Digest, targetsText, type TunnelTable } from "../routes/route_table.ts";
+import { targetsText, type TunnelTable } from "../routes/route_table.ts";
 
 /** Asks an agent what it serves; undefined if it can't be asked. */
 export type ProbeTargets = (address: string, port: number) => Promise<ServedTable | undefined>;
@@ -26,6 +27,9 @@ export interface RouteDeliveryOptions {
   /** Agents that have not taken a table after this time have a problem. */
   readonly takeMs?: number;
 }
+
+/** On agents' pods: changes with the routes, so that kubelet renews their mount at once. */
+const routesAnnotation = "culvert.dev/routes";
 
 const defaultTakeMs = 60_000;
 

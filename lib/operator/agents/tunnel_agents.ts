@@ -7,16 +7,9 @@ import {
   podDisruptionBudgets,
 } from "../../kube/resources.ts";
 import { availability, connection, isRolledOut, statusOf } from "./agent_availability.ts";
+import { metadataOf, namesOf, selectorOf } from "./agent_metadata.ts";
 import { AgentSessions, type Connection } from "./agent_sessions.ts";
-import {
-  agentDeployment,
-  disruptionBudget,
-  namesOf,
-  type ReadableTunnel,
-  routesConfigMap,
-  selectorOf,
-  tokenAnnotation,
-} from "./agent_objects.ts";
+import { agentDeployment, disruptionBudget } from "./agent_objects.ts";
 import { AgentCredentials } from "./agent_credentials.ts";
 import type { AgentToken } from "./agent_tokens.ts";
 import { annotatePods } from "./annotate_pods.ts";
@@ -30,10 +23,13 @@ import { ReferenceFault } from "../relay/references.ts";
 import { type ProbeTargets, RouteDelivery } from "./route_delivery.ts";
 import { withHeld } from "../routes/held_routes.ts";
 import { emptyTable, targetsText, type TunnelTable } from "../routes/route_table.ts";
-import type { Tunnel } from "../tunnel.ts";
+import type { ReadableTunnel, Tunnel } from "../tunnel.ts";
 
 /** How often agents are asked for what they serve while they have not taken a table. */
 const probeMs = 1_000;
+
+/** On agents' pods: changes with the token, so that kubelet renews its mount at once. */
+const tokenAnnotation = "culvert.dev/token";
 
 /** What agents are made with. */
 export interface TunnelAgentsOptions {
@@ -219,4 +215,12 @@ export class TunnelAgents {
     const deployment = this.#context.world.get("deployments", key);
     return deployment && isOwnedBy(deployment, tunnel) ? deployment : undefined;
   }
+}
+
+/** The targets file and its CAs. */
+function routesConfigMap(tunnel: Tunnel, table: TunnelTable): KubeObject {
+  return {
+    metadata: metadataOf(tunnel, namesOf(tunnel).routes),
+    data: { "targets.yaml": targetsText(table), ...Object.fromEntries(table.files) },
+  };
 }

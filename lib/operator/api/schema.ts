@@ -13,10 +13,14 @@ export const hostnamesAnnotation = "culvert.dev/hostnames";
 export const useLabel = "culvert.dev/use";
 /** On everything that is made for a Tunnel; its value is the Tunnel's name. */
 export const tunnelLabel = "culvert.dev/tunnel";
+/** On everything that is made for a Tunnel or ClusterTunnel: which of the two it is. */
+export const tunnelKindLabel = "culvert.dev/tunnel-kind";
 /** On everything that is made here. */
 export const managedByLabel = "app.kubernetes.io/managed-by";
 /** Of {@link managedByLabel}, and of the fields in `managedFields`. */
 export const manager = "culvert-operator";
+/** Selects everything that is made here, for lists and watches. */
+export const managedSelector = `${managedByLabel}=${manager}`;
 
 /** A rule that the API server checks (CEL). */
 export interface Rule {

@@ -1,9 +1,9 @@
 /** Publishes a binding's routes at the relay of its tunnel, and takes off what is not wanted any more. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
-import { isEqual } from "../agents/agent_objects.ts";
 import { tunnelBindings } from "../api/crds.ts";
 import { finalizer } from "../api/schema.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
+import { isEqual } from "../applied.ts";
 import { BindingPlans } from "./binding_plan.ts";
 import { routesStatus, unreadableVerdict } from "./binding_status.ts";
 import type { Verdict } from "../conditions.ts";

@@ -4,12 +4,12 @@ import { endpointOf } from "../api/relay.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
+import type { Digest } from "../digest.ts";
 import { LastAnswers } from "../last_answers.ts";
 import type { OwnedAccess } from "../relay/relay_accesses.ts";
 import { type RelayAccess, RelayRefusal, RelayUnreachable, wayOf } from "../relay/relay_api.ts";
 import type { RelayPolicy } from "../access_policies/relay_policies.ts";
 import type { RelayChange } from "../relay/relay_watches.ts";
-import type { Digest } from "../routes/route_table.ts";
 import { type Standing, standingAt } from "../tunnels/tunnel_moves.ts";
 
 /** What a relay may have for a binding, as the binding's status has it. */

@@ -1,10 +1,10 @@
 /** Services that ask for a hostname by annotations: each gets a TunnelBinding that it owns. */
 import { keyOf, type KubeObject, partsOf } from "../../kube/objects.ts";
 import { services } from "../../kube/resources.ts";
-import { includes, stamped } from "../agents/agent_objects.ts";
 import { tunnelBindings } from "../api/crds.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import { bindingSpec } from "../api/tunnel_binding.ts";
+import { includes, stamped } from "../applied.ts";
 import type { Context } from "../context.ts";
 
 const prefix = "culvert.dev/";

@@ -1,6 +1,6 @@
 /** Keeps the DNS records of a binding's hostnames, by whichever provider its tunnel names. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
-import { includes, stamped } from "../agents/agent_objects.ts";
+import { includes, stamped } from "../applied.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns_endpoint.ts";

@@ -1,6 +1,6 @@
 /** Puts an agent into a pod: a pure function from a pod and its Tunnel to a JSON Patch. */
-import type { ReadableTunnel } from "../agents/agent_objects.ts";
 import { objectName } from "../api/schema.ts";
+import type { ReadableTunnel } from "../tunnel.ts";
 import {
   healthPortAnnotation,
   hostnameAnnotation,

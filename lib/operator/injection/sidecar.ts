@@ -1,12 +1,7 @@
 /** The agent that is put into users' pods: a pure function from a Tunnel to a container. */
-import {
-  containerSecurity,
-  type ReadableTunnel,
-  relayParts,
-  routesParts,
-  uid,
-} from "../agents/agent_objects.ts";
+import { containerSecurity, relayParts, routesParts, uid } from "../agents/agent_objects.ts";
 import { targetsFolder } from "../routes/route_resolution.ts";
+import type { ReadableTunnel } from "../tunnel.ts";
 
 /** On a pod: the Tunnel of its namespace whose agent it gets. */
 export const injectLabel = "culvert.dev/inject";

@@ -2,9 +2,9 @@
 import { argocdConfig, argocdSecretName } from "../../domain/argocd_secret.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
-import { stamped } from "../agents/agent_objects.ts";
 import type { ArgocdSpec } from "../api/cluster.ts";
-import type { Digest } from "../routes/route_table.ts";
+import { stamped } from "../applied.ts";
+import type { Digest } from "../digest.ts";
 import { ownerMarks, ownerOf } from "./cluster_owner.ts";
 import type { ArgocdCredentials } from "./relay_credentials.ts";
 import { secretData } from "../secret_text.ts";

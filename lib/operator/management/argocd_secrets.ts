@@ -2,7 +2,7 @@
 import { isNotFound } from "../../kube/errors.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
-import { includes } from "../agents/agent_objects.ts";
+import { includes } from "../applied.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { applicationsOf, argocdApplications, argocdSecret, rivalOf, serverOf } from "./argocd.ts";
 import { ownerOf } from "./cluster_owner.ts";

@@ -1,7 +1,7 @@
 /** Whose Cluster an object outside its namespace belongs to: a label to select by, and a key. */
 import type { KubeObject } from "../../kube/objects.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
-import type { Digest } from "../routes/route_table.ts";
+import type { Digest } from "../digest.ts";
 
 /** On objects that the operator made for a Cluster: `NAMESPACE.NAME`, or its digest. */
 export const ownerLabel = "culvert.dev/owner";

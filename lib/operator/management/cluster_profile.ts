@@ -5,10 +5,10 @@
 import { base64Of } from "../../base64.ts";
 import type { Condition, KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
-import { stamped } from "../agents/agent_objects.ts";
 import type { ClusterProfileSpec } from "../api/cluster.ts";
+import { stamped } from "../applied.ts";
 import { conditionsOf, unknown, type Verdict, yes } from "../conditions.ts";
-import type { Digest } from "../routes/route_table.ts";
+import type { Digest } from "../digest.ts";
 import { serverOf } from "./argocd.ts";
 import { ownerMarks } from "./cluster_owner.ts";
 import type { ArgocdCredentials } from "./relay_credentials.ts";

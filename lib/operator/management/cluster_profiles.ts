@@ -1,8 +1,7 @@
 /** The ClusterProfile of each Cluster: made, kept in step, and taken away. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
-import { includes, isEqual } from "../agents/agent_objects.ts";
+import { includes, isEqual } from "../applied.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
-import { ownerOf } from "./cluster_owner.ts";
 import {
   clusterProfile,
   clusterProfiles,
@@ -10,6 +9,7 @@ import {
   type ProfileParts,
   profileStatus,
 } from "./cluster_profile.ts";
+import { ownerOf } from "./cluster_owner.ts";
 import type { ReadCluster } from "./cluster_table.ts";
 import {
   isOfRelay,

@@ -1,9 +1,9 @@
 /** Secrets that the relay has mounted: made here, and never somebody else's. */
 import type { KubeObject } from "../../kube/objects.ts";
 import { pods, secrets } from "../../kube/resources.ts";
-import { stamped } from "../agents/agent_objects.ts";
 import { annotatePods } from "../agents/annotate_pods.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
+import { stamped } from "../applied.ts";
 import { secretData, secretText } from "../secret_text.ts";
 import { clustersSecretNames, type Files } from "./cluster_shards.ts";
 import type { ManagementContext } from "./management_context.ts";

@@ -11,7 +11,7 @@ import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import type { CaRef } from "../api/relay.ts";
-import type { Digest } from "../routes/route_table.ts";
+import type { Digest } from "../digest.ts";
 import { secretData, secretText } from "../secret_text.ts";
 
 /** What texts are kept with. */

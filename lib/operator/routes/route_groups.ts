@@ -7,8 +7,9 @@ import type { PathTarget, TargetPath } from "../../domain/target.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { endpointOf } from "../api/relay.ts";
 import type { BindingStatus, RouteSpec } from "../api/tunnel_binding.ts";
+import type { Digest } from "../digest.ts";
 import type { AskingRoute } from "./route_acceptance.ts";
-import { type Digest, nameOf } from "./route_names.ts";
+import { nameOf } from "./route_names.ts";
 import type { Tunnel } from "../tunnel.ts";
 
 /** Accepted routes with the same hostnames. */

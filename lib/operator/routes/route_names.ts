@@ -1,7 +1,5 @@
 /** Names of routes as targets and services, and of what belongs to them. */
-
-/** Digests names and texts. */
-export type Digest = (text: string) => string;
+import type { Digest } from "../digest.ts";
 
 const maxNameCharacters = 63;
 const digestCharacters = 16;

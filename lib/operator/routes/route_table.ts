@@ -5,6 +5,7 @@
 import { namesBehindPaths, type PathTarget } from "../../domain/target.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { type BindingSpec, bindingSpec, type RouteSpec } from "../api/tunnel_binding.ts";
+import type { Digest } from "../digest.ts";
 import type { NamespaceFacts } from "./binding_namespaces.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { namesOfHeld } from "./held_routes.ts";
@@ -25,10 +26,8 @@ import {
   type TargetTexts,
   type TargetTls,
 } from "./route_resolution.ts";
-import { type Digest, nameOf } from "./route_names.ts";
+import { nameOf } from "./route_names.ts";
 import { boundTunnelKey, idOf, type Tunnel } from "../tunnel.ts";
-
-export type { Digest };
 
 /** What routes are compiled from. */
 export interface RouteSources extends BackendSources {

@@ -2,7 +2,7 @@
 import { isConflict, isNamespaceTerminating, isPermanent } from "../../kube/errors.ts";
 import { secrets } from "../../kube/resources.ts";
 import { messageOf } from "../../message_of.ts";
-import { apiServerTarget, entrySecret, type ReadableTunnel } from "../agents/agent_objects.ts";
+import { apiServerTarget } from "../agents/agent_objects.ts";
 import { AgentRights, notPermitted } from "../agents/agent_rights.ts";
 import {
   type AgentToken,
@@ -20,11 +20,12 @@ import type { RelayChange } from "../relay/relay_watches.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "../agents/owned_objects.ts";
 import { askedNames } from "../routes/route_table.ts";
 import { TunnelAgents, type TunnelAgentsOptions } from "../agents/tunnel_agents.ts";
+import { entrySecret } from "./entry_secret.ts";
 import { TunnelDepartures } from "./tunnel_departure.ts";
 import { placesOf, TunnelMoves } from "./tunnel_moves.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
 import { kindOf, TunnelStatuses } from "./tunnel_status.ts";
-import { idOf, isReadable, type Tunnel } from "../tunnel.ts";
+import { idOf, isReadable, type ReadableTunnel, type Tunnel } from "../tunnel.ts";
 
 /** What is made besides what all reconcilers have. */
 export interface TunnelReconcilerOptions extends TunnelAgentsOptions {

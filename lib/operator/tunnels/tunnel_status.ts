@@ -1,7 +1,7 @@
 /** The status of tunnels: what clean-up needs is in it before there is anything to clean up. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
-import { isEqual } from "../agents/agent_objects.ts";
 import type { TunnelStatus } from "../api/tunnel.ts";
+import { isEqual } from "../applied.ts";
 import type { Verdict } from "../conditions.ts";
 import { conditionsWithReady, type Context, writeStatus } from "../context.ts";
 import { type Sidecars, sidecarsOf } from "../injection/sidecar.ts";

@@ -1,0 +1,2 @@
+/** A digest of a text, in hexadecimal. */
+export type Digest = (text: string) => string;
