@@ -171,7 +171,8 @@ function decodeBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
   }
 }
 
-function encodePem(label: string, der: Uint8Array): string {
+/** A block of PEM (RFC 7468). @param label As in `-----BEGIN CERTIFICATE-----`. */
+export function encodePem(label: string, der: Uint8Array): string {
   const lines = der.toBase64().match(/.{1,64}/g) ?? [];
   return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
 }

@@ -1,4 +1,5 @@
 /** Kinds of objects, and where the API server has them. */
+import { keyOf, type KubeObject } from "./objects.ts";
 
 /** One kind. */
 export interface Resource {
@@ -22,15 +23,16 @@ function namespaced(group: string, version: string, kind: string, plural: string
   return { group, version, kind, plural, isNamespaced: true };
 }
 
+function clusterWide(group: string, version: string, kind: string, plural: string): Resource {
+  return { group, version, kind, plural, isNamespaced: false };
+}
+
 export const secrets: Resource = namespaced("", "v1", "Secret", "secrets");
 export const configMaps: Resource = namespaced("", "v1", "ConfigMap", "configmaps");
 export const services: Resource = namespaced("", "v1", "Service", "services");
 export const pods: Resource = namespaced("", "v1", "Pod", "pods");
 export const serviceAccounts: Resource = namespaced("", "v1", "ServiceAccount", "serviceaccounts");
-export const namespaces: Resource = {
-  ...namespaced("", "v1", "Namespace", "namespaces"),
-  isNamespaced: false,
-};
+export const namespaces: Resource = clusterWide("", "v1", "Namespace", "namespaces");
 export const deployments: Resource = namespaced("apps", "v1", "Deployment", "deployments");
 export const podDisruptionBudgets: Resource = namespaced(
   "policy",
@@ -54,27 +56,28 @@ export const endpointSlices: Resource = namespaced(
 );
 const rbac = "rbac.authorization.k8s.io";
 export const roleBindings: Resource = namespaced(rbac, "v1", "RoleBinding", "rolebindings");
-export const clusterRoles: Resource = {
-  ...namespaced(rbac, "v1", "ClusterRole", "clusterroles"),
-  isNamespaced: false,
-};
-export const clusterRoleBindings: Resource = {
-  ...namespaced(rbac, "v1", "ClusterRoleBinding", "clusterrolebindings"),
-  isNamespaced: false,
-};
-export const mutatingWebhooks: Resource = {
-  ...namespaced(
-    "admissionregistration.k8s.io",
-    "v1",
-    "MutatingWebhookConfiguration",
-    "mutatingwebhookconfigurations",
-  ),
-  isNamespaced: false,
-};
+export const clusterRoles: Resource = clusterWide(rbac, "v1", "ClusterRole", "clusterroles");
+export const clusterRoleBindings: Resource = clusterWide(
+  rbac,
+  "v1",
+  "ClusterRoleBinding",
+  "clusterrolebindings",
+);
+export const mutatingWebhooks: Resource = clusterWide(
+  "admissionregistration.k8s.io",
+  "v1",
+  "MutatingWebhookConfiguration",
+  "mutatingwebhookconfigurations",
+);
 
 /** `v1` or `apps/v1`, as `apiVersion` has it. */
 export function apiVersionOf({ group, version }: Resource): string {
   return group === "" ? version : `${group}/${version}`;
+}
+
+/** For messages: `Tunnel apps/home`. */
+export function titleOf({ kind }: Resource, { metadata }: KubeObject): string {
+  return `${kind} ${keyOf(metadata)}`;
 }
 
 /** The path of an object, or of a collection when no name is given. */

@@ -1,21 +1,16 @@
 /** Removes the operator's finalizers before it is uninstalled, so that its objects can be deleted. */
+import type { DrainPolicy } from "../config/commands/drain_options.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { delay } from "../kube/delay.ts";
 import { isConflict, isForbidden, isNotFound, isPermanent } from "../kube/errors.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Condition, KubeObject } from "../kube/objects.ts";
-import type { Resource } from "../kube/resources.ts";
+import { type Resource, titleOf } from "../kube/resources.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import { finalizer } from "./api/schema.ts";
 import type { BindingStatus } from "./api/tunnel_binding.ts";
-import { releaseObject, titleOf } from "./context.ts";
-
-/**
- * `retain`: objects stay, without our finalizer. `delete`: they are deleted, with their entries at relays
- * and their DNS records.
- */
-export type DrainPolicy = "retain" | "delete";
+import { releaseObject, reportOrphaned } from "./finalizer.ts";
 
 /** What a drain runs with. */
 export interface DrainOptions {
@@ -104,9 +99,7 @@ export class Drain {
     const { client, events, log } = this.#options;
     for (const { resource, object } of left) {
       const reason = reasonOf(object);
-      await events.report(resource, object, {
-        type: "Warning",
-        reason: "Orphaned",
+      await reportOrphaned(events, resource, object, {
         action: "Drain",
         note: `The operator was uninstalled before clean-up finished: ${reason}`,
       });

@@ -1,5 +1,5 @@
 /** Texts in Secrets and ConfigMaps. */
-import { base64Of } from "../base64.ts";
+import { base64Of, textOfBase64 } from "../base64.ts";
 import type { KubeObject } from "../kube/objects.ts";
 
 /** The value of a key of `data`. Every JavaScript object also has `constructor` and the like. */
@@ -11,9 +11,7 @@ export function dataValue(object: KubeObject | undefined, key: string): string |
 /** A key of a Secret as text. */
 export function secretText(secret: KubeObject | undefined, key: string): string | undefined {
   const encoded = dataValue(secret, key);
-  if (encoded === undefined) return undefined;
-  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
-  return new TextDecoder().decode(bytes);
+  return encoded === undefined ? undefined : textOfBase64(encoded);
 }
 
 /** Texts as a Secret's `data` has them: with `stringData`, the API server would keep omitted keys. */

@@ -1,4 +1,5 @@
 /** What this program knows of the cluster: caches of the kinds that it follows. */
+import { textOfBase64 } from "../base64.ts";
 import { Cache, type CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeMetrics } from "../kube/metrics.ts";
@@ -159,7 +160,7 @@ function briefClusterSecret({ metadata, ...rest }: KubeObject): KubeObject {
   const data = (rest["data"] ?? {}) as Readonly<Record<string, string>>;
   const text = (key: string) => {
     try {
-      return atob(data[key] ?? "");
+      return textOfBase64(data[key] ?? "");
     } catch {
       return "";
     }

@@ -11,7 +11,8 @@ import {
   tunnels,
 } from "../../lib/operator/api/crds.ts";
 import { finalizer } from "../../lib/operator/api/schema.ts";
-import { Drain, type DrainPolicy, leftText } from "../../lib/operator/drain.ts";
+import type { DrainPolicy } from "../../lib/config/commands/drain_options.ts";
+import { Drain, leftText } from "../../lib/operator/drain.ts";
 import { keptSecretName } from "../../lib/operator/relay/kept_texts.ts";
 import type { Operator } from "../../lib/operator/operator.ts";
 import { keptLog } from "../kube/kube_setup.ts";

@@ -6,9 +6,17 @@ import { type Environment, type Parsed, parseOptions } from "../options/options.
 import { drainTitle, operatorTable } from "../tables/operator.ts";
 import { version } from "../version.ts";
 
+const policies = ["retain", "delete"] as const;
+
+/**
+ * `retain`: objects stay, without the operator's finalizer. `delete`: they are deleted, with their
+ * entries at relays and their DNS records.
+ */
+export type DrainPolicy = typeof policies[number];
+
 /** What a drain is asked for. */
 export interface DrainOptions {
-  readonly policy: "retain" | "delete";
+  readonly policy: DrainPolicy;
   readonly timeoutMs: number;
   readonly isForced: boolean;
   readonly isDryRun: boolean;
@@ -19,7 +27,7 @@ const table = {
   policy: {
     name: "policy",
     group: "Drain",
-    kind: choice("POLICY", ["retain", "delete"]),
+    kind: choice("POLICY", policies),
     default: "retain",
     description:
       "`retain`: removes only the finalizers; objects, agents, entries at relays and DNS records " +

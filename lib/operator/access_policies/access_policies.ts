@@ -3,7 +3,8 @@ import type { Condition, KubeObject } from "../../kube/objects.ts";
 import type { AccessPolicySpec, AccessPolicyStatus } from "../api/access_policy.ts";
 import { accessPolicies } from "../api/crds.ts";
 import { conditionsOf, no, type Verdict, yes } from "../conditions.ts";
-import { conditionsWithReady, type Context, writeStatus } from "../context.ts";
+import type { Context } from "../context.ts";
+import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { policyFault, routeFault, targetsOf } from "./route_access.ts";
 
 type TargetRef = AccessPolicySpec["targetRefs"][number];

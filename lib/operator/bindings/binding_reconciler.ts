@@ -1,22 +1,16 @@
 /** Publishes a binding's routes at the relay of its tunnel, and takes off what is not wanted any more. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { titleOf } from "../../kube/resources.ts";
 import { tunnelBindings } from "../api/crds.ts";
 import { finalizer } from "../api/schema.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
 import { isEqual } from "../applied.ts";
+import { holdObject, isOrphaned, releaseObject, reportOrphaned, retryMs } from "../finalizer.ts";
+import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { BindingPlans } from "./binding_plan.ts";
 import { routesStatus, unreadableVerdict } from "./binding_status.ts";
 import type { Verdict } from "../conditions.ts";
-import {
-  conditionsWithReady,
-  type Context,
-  holdObject,
-  isOrphaned,
-  releaseObject,
-  retryMs,
-  titleOf,
-  writeStatus,
-} from "../context.ts";
+import type { Context } from "../context.ts";
 import { type KeptRecord, withIntended } from "../dns/kept_records.ts";
 import { DnsKeeper, type DnsResult } from "../dns/dns_keeper.ts";
 import { isSame, type Registered, RelayServices, union } from "./relay_services.ts";
@@ -236,9 +230,7 @@ export class BindingReconciler {
   #giveUp(object: KubeObject, what: string, reason: string): boolean {
     if (object.metadata.deletionTimestamp === undefined) return false;
     if (!isOrphaned(this.#context, object)) return false;
-    void this.#context.events.report(tunnelBindings, object, {
-      type: "Warning",
-      reason: "Orphaned",
+    void reportOrphaned(this.#context.events, tunnelBindings, object, {
       action: "Finalize",
       note: `${what} was left: ${reason}`,
     });

@@ -16,6 +16,7 @@ import {
   id_SubjectAltName,
   id_SubjectKeyIdentifier,
 } from "pkijs";
+import { encodePem } from "../../config/pem.ts";
 
 /** A certificate and its key, in PEM. */
 export interface KeyPair {
@@ -230,19 +231,13 @@ async function generateKeys(): Promise<CryptoKeyPair> {
 }
 
 async function pairOf(certificate: Certificate, privateKey: CryptoKey): Promise<KeyPair> {
+  const pkcs8 = await crypto.subtle.exportKey("pkcs8", privateKey);
   return {
-    cert: pemOf("CERTIFICATE", certificate.toSchema(true).toBER(false)),
-    key: pemOf("PRIVATE KEY", await crypto.subtle.exportKey("pkcs8", privateKey)),
+    cert: encodePem("CERTIFICATE", new Uint8Array(certificate.toSchema(true).toBER(false))),
+    key: encodePem("PRIVATE KEY", new Uint8Array(pkcs8)),
   };
 }
 
-function pemOf(label: string, der: ArrayBuffer): string {
-  const text = new Uint8Array(der).toBase64();
-  const lines = text.match(/.{1,64}/g) ?? [];
-  return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
-}
-
 function derOf(pem: string): Uint8Array<ArrayBuffer> {
-  const text = atob(pem.replace(/-----[A-Z ]+-----/g, "").replace(/\s+/g, ""));
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  return Uint8Array.fromBase64(pem.replace(/-----[A-Z ]+-----/g, ""));
 }

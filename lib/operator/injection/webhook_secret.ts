@@ -1,5 +1,5 @@
 /** The Secret that holds the webhook's CA and certificate, and the configuration that trusts them. */
-import { base64Of } from "../../base64.ts";
+import { base64Of, textOfBase64 } from "../../base64.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import { certificatesIn, type KeyPair } from "./authority.ts";
@@ -112,7 +112,7 @@ export function trusting(configuration: KubeObject, cas: readonly string[]): Kub
 
 function decoded(base64: string | undefined): string {
   try {
-    return new TextDecoder().decode(Uint8Array.fromBase64(base64 ?? ""));
+    return textOfBase64(base64 ?? "");
   } catch {
     return "";
   }

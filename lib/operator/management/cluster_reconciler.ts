@@ -5,7 +5,8 @@ import { finalizer } from "../api/schema.ts";
 import type { ClusterStatus } from "../api/cluster.ts";
 import { clusters } from "../api/crds.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
-import { conditionsWithReady, holdObject, releaseObject, writeStatus } from "../context.ts";
+import { holdObject, isOrphaned, releaseObject, reportOrphaned } from "../finalizer.ts";
+import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
 import type { ClusterEntries } from "./cluster_entries.ts";
 import type { ClusterProfiles, ProfileOutcome } from "./cluster_profiles.ts";
@@ -168,7 +169,7 @@ export class ClusterReconciler {
       return undefined;
     }
     const fault = await this.#registered.unregister(cluster);
-    if (fault !== undefined && !this.#isOrphaned(cluster)) {
+    if (fault !== undefined && !isOrphaned(this.#context, object)) {
       await this.#writeStatus(cluster, { verdicts: { Programmed: no("CleanUpFailed", fault) } });
       return retryMs;
     }
@@ -182,15 +183,8 @@ export class ClusterReconciler {
     return undefined;
   }
 
-  #isOrphaned({ object }: ReadCluster): boolean {
-    const sinceMs = Date.now() - Date.parse(object.metadata.deletionTimestamp ?? "");
-    return sinceMs >= this.#context.settings.orphanMs;
-  }
-
   async #reportOrphan({ object, id }: ReadCluster, fault: string): Promise<void> {
-    await this.#context.events.report(clusters, object, {
-      type: "Warning",
-      reason: "Orphaned",
+    await reportOrphaned(this.#context.events, clusters, object, {
       action: "Finalize",
       note: `The entry ${id} was left at the relay: ${fault}`,
     });

@@ -1,7 +1,6 @@
 /** Clusters that have registered at the relay by themselves: each gets a Cluster, which goes with it. */
 import { isConflict } from "../../kube/errors.ts";
-import { registrationTokens } from "../api/crds.ts";
-import { clusters } from "../api/crds.ts";
+import { clusters, registrationTokens } from "../api/crds.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import type { ArgocdSecrets } from "./argocd_secrets.ts";
 import { type ReadCluster, readCluster } from "./cluster_table.ts";

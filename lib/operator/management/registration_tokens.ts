@@ -10,7 +10,7 @@ import {
 } from "../api/registration_token.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
-import { conditionsWithReady, writeStatus } from "../context.ts";
+import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { secretData, secretText } from "../secret_text.ts";
 import {
   type AdminTokenEntry,

@@ -1,4 +1,5 @@
 /** Reads and checks the Secrets and ConfigMaps that a Tunnel's spec refers to. */
+import { textOfBase64 } from "../../base64.ts";
 import { checkedProxy, formatProxy, type Proxy } from "../../config/proxy.ts";
 import { messageOf } from "../../message_of.ts";
 import type { CaRef, ClientCertRef, ProxyRef, TokenRef } from "../api/relay.ts";
@@ -94,7 +95,7 @@ export function relayProxyOf(proxy: Proxy): RelayProxy {
   const { authorization } = proxy;
   const url = formatProxy(proxy);
   if (authorization === undefined) return { url };
-  const bytes = Uint8Array.fromBase64(authorization.slice("Basic ".length));
-  const [username = "", ...password] = new TextDecoder().decode(bytes).split(":");
+  const credentials = textOfBase64(authorization.slice("Basic ".length));
+  const [username = "", ...password] = credentials.split(":");
   return { url, basicAuth: { username, password: password.join(":") } };
 }

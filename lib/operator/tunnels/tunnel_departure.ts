@@ -1,9 +1,11 @@
 /** Deletes what deleted tunnels have outside the cluster. */
+import { titleOf } from "../../kube/resources.ts";
 import { endpointOf } from "../api/relay.ts";
 import { finalizer } from "../api/schema.ts";
 import { registeredOf } from "../api/tunnel_binding.ts";
 import { no } from "../conditions.ts";
-import { type Context, isOrphaned, releaseObject, retryMs, titleOf } from "../context.ts";
+import type { Context } from "../context.ts";
+import { isOrphaned, releaseObject, reportOrphaned, retryMs } from "../finalizer.ts";
 import { placesOf, type TunnelMoves } from "./tunnel_moves.ts";
 import type { TunnelRegistrations } from "./tunnel_registrations.ts";
 import type { TunnelStatuses } from "./tunnel_status.ts";
@@ -86,9 +88,7 @@ export class TunnelDepartures {
   }
 
   async #abandon(tunnel: Tunnel, id: string, { endpoint, fault }: Left): Promise<void> {
-    await this.#context.events.report(tunnel.resource, tunnel.object, {
-      type: "Warning",
-      reason: "Orphaned",
+    await reportOrphaned(this.#context.events, tunnel.resource, tunnel.object, {
       action: "Finalize",
       note: `The entry ${id} at ${endpoint} was left: ${fault}`,
     });

@@ -6,6 +6,7 @@ import { endpointOf, type FormerRelay, type RelayPlace } from "../api/relay.ts";
 import type { TunnelStatus } from "../api/tunnel.ts";
 import { registeredOf } from "../api/tunnel_binding.ts";
 import type { Context } from "../context.ts";
+import { reportOrphaned } from "../finalizer.ts";
 import type { OwnedAccess } from "../relay/relay_accesses.ts";
 import { RelayRefusal, RelayUnreachable } from "../relay/relay_api.ts";
 import type { Tunnel } from "../tunnel.ts";
@@ -153,10 +154,7 @@ export class TunnelMoves {
   }
 
   async #abandon(tunnel: Tunnel, id: string, before: FormerRelay, fault: string) {
-    const { resource, object } = tunnel;
-    await this.#context.events.report(resource, object, {
-      type: "Warning",
-      reason: "Orphaned",
+    await reportOrphaned(this.#context.events, tunnel.resource, tunnel.object, {
       action: "Reconcile",
       note: `The entry ${id} at ${before.endpoint} was left: ${fault}`,
     });

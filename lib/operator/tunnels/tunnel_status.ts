@@ -3,8 +3,9 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { TunnelStatus } from "../api/tunnel.ts";
 import { isEqual } from "../applied.ts";
 import type { Verdict } from "../conditions.ts";
-import { conditionsWithReady, type Context, writeStatus } from "../context.ts";
+import type { Context } from "../context.ts";
 import { type Sidecars, sidecarsOf } from "../injection/sidecar.ts";
+import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { isReadable, type Tunnel } from "../tunnel.ts";
 import type { Followed } from "../world.ts";
 

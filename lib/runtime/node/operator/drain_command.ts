@@ -1,11 +1,15 @@
 /** `operator drain`. */
 import { type Command, commandOf, type CommandOutput } from "../../../commands/command.ts";
-import { type DrainOptions, parseDrainOptions } from "../../../config/commands/drain_options.ts";
+import {
+  type DrainOptions,
+  type DrainPolicy,
+  parseDrainOptions,
+} from "../../../config/commands/drain_options.ts";
 import type { OperatorOptions } from "../../../config/operator_options.ts";
 import { KubeError, KubeUnreachable } from "../../../kube/errors.ts";
 import { messageOf } from "../../../message_of.ts";
 import { EventRecorder } from "../../../kube/events.ts";
-import type { Resource } from "../../../kube/resources.ts";
+import { type Resource, titleOf } from "../../../kube/resources.ts";
 import {
   clusters,
   clusterTunnels,
@@ -13,7 +17,6 @@ import {
   tunnelBindings,
   tunnels,
 } from "../../../operator/api/crds.ts";
-import { titleOf } from "../../../operator/context.ts";
 import { Drain, leftText, type Undrained } from "../../../operator/drain.ts";
 import { flushLog, setUpLog } from "../log.ts";
 import { untilSignalled } from "../program.ts";
@@ -133,7 +136,7 @@ function failed(message: string): CommandOutput {
   return { text: "", warnings: [message], exitCode: 1 };
 }
 
-function dryRunText(found: readonly Undrained[], policy: DrainOptions["policy"]): CommandOutput {
+function dryRunText(found: readonly Undrained[], policy: DrainPolicy): CommandOutput {
   const lines = found.map(({ resource, object }) => {
     const isDeleted = object.metadata.deletionTimestamp !== undefined;
     const verb = isDeleted ? "wait for" : policy === "delete" ? "delete" : "release";

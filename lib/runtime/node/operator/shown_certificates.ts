@@ -1,6 +1,7 @@
 /** Asks all replicas of the webhook for the certificate that they show. */
 import { lookup } from "node:dns/promises";
 import { connect } from "node:tls";
+import { encodePem } from "../../../config/pem.ts";
 import type { KubeClient } from "../../../kube/client.ts";
 import type { KubeObject } from "../../../kube/objects.ts";
 import { endpointSlices } from "../../../kube/resources.ts";
@@ -90,7 +91,7 @@ function certificateOf({ host, port }: Endpoint): Promise<string | undefined> {
   const timer = setTimeout(() => socket.destroy(), timeoutMs);
   socket.on("secureConnect", () => {
     const { raw } = socket.getPeerCertificate();
-    resolve(raw && pemOf(raw));
+    resolve(raw && encodePem("CERTIFICATE", new Uint8Array(raw)));
     socket.destroy();
   });
   socket.on("error", () => resolve(undefined));
@@ -99,10 +100,4 @@ function certificateOf({ host, port }: Endpoint): Promise<string | undefined> {
     resolve(undefined);
   });
   return promise;
-}
-
-function pemOf(der: Uint8Array): string {
-  return `-----BEGIN CERTIFICATE-----\n${
-    new Uint8Array(der).toBase64()
-  }\n-----END CERTIFICATE-----\n`;
 }

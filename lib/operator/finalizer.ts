@@ -1,0 +1,76 @@
+/** The finalizer of our objects, and how long their clean-up may fail. */
+import type { KubeClient } from "../kube/client.ts";
+import { isConflict, isNotFound } from "../kube/errors.ts";
+import type { EventRecorder, EventText } from "../kube/events.ts";
+import type { KubeObject } from "../kube/objects.ts";
+import type { Resource } from "../kube/resources.ts";
+import { finalizer } from "./api/schema.ts";
+import type { Context } from "./context.ts";
+import type { Followed } from "./world.ts";
+
+/** Puts our finalizer on an object. */
+export async function holdObject(
+  { client, world }: Pick<Context, "client" | "world">,
+  resource: Resource,
+  kind: Followed,
+  { metadata }: KubeObject,
+): Promise<void> {
+  const { name, namespace, uid = "" } = metadata;
+  const finalizers = [finalizer];
+  const written = await client.apply(resource, {
+    metadata: { name, ...namespace !== undefined && { namespace }, uid, finalizers },
+  }, "finalizers");
+  world.learn(kind, written);
+}
+
+/** How often an object that changes meanwhile is read anew. */
+const maxReleases = 5;
+
+/** Takes our finalizer off an object, whoever put it there; those of others stay. */
+export async function releaseObject(
+  client: KubeClient,
+  resource: Resource,
+  { metadata }: KubeObject,
+): Promise<void> {
+  const { name, namespace } = metadata;
+  for (let tries = 1;; tries++) {
+    const found = await client.find(resource, { name, namespace });
+    const { uid, resourceVersion, finalizers = [] } = found?.metadata ?? {};
+    if (uid !== metadata.uid || !finalizers.includes(finalizer)) return;
+    const others = finalizers.filter((it) => it !== finalizer);
+    try {
+      const patch = { metadata: { resourceVersion, finalizers: others } };
+      await client.merge(resource, { name, namespace }, patch);
+      return;
+    } catch (error) {
+      if (isNotFound(error)) return;
+      if (!isConflict(error) || tries === maxReleases) throw error;
+    }
+  }
+}
+
+/** Whether the clean-up of a deleted object has failed for so long that the object is let go. */
+export function isOrphaned(
+  { settings }: { readonly settings: Pick<Context["settings"], "orphanMs"> },
+  { metadata }: KubeObject,
+): boolean {
+  const sinceMs = Date.now() - Date.parse(metadata.deletionTimestamp ?? "");
+  return sinceMs >= settings.orphanMs;
+}
+
+/** Reports in an Event what is left outside the cluster, where nobody will clean it up. */
+export async function reportOrphaned(
+  events: EventRecorder,
+  resource: Resource,
+  object: KubeObject,
+  { action, note }: Pick<EventText, "action" | "note">,
+): Promise<void> {
+  await events.report(resource, object, { type: "Warning", reason: "Orphaned", action, note });
+}
+
+const maxRetryMs = 2_000;
+
+/** How often a failed clean-up is retried. */
+export function retryMs({ settings }: Pick<Context, "settings">): number {
+  return Math.min(maxRetryMs, settings.checkMs);
+}
