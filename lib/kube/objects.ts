@@ -55,3 +55,16 @@ export function partsOf(key: string): { readonly namespace?: string; readonly na
     ? { name: key }
     : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
 }
+
+/** Whether a change is one of the status alone; both states are given where there are both. */
+export function isStatusChange(
+  after: KubeObject | undefined,
+  before: KubeObject | undefined,
+): boolean {
+  if (!after || !before) return false;
+  const [one, other] = [after.metadata, before.metadata];
+  return one.uid === other.uid && one.generation === other.generation &&
+    one.deletionTimestamp === other.deletionTimestamp &&
+    JSON.stringify([one.labels, one.annotations]) ===
+      JSON.stringify([other.labels, other.annotations]);
+}

@@ -16,8 +16,8 @@ export interface ObservedQueueOptions {
   /** @returns after how many milliseconds the key wants to be looked at again */
   readonly reconcile: (kind: string, name: string) => Promise<number | undefined>;
   readonly log: Log;
-  readonly metrics?: OperatorObserver;
-  readonly firstBackoffMs?: number;
+  readonly metrics?: OperatorObserver | undefined;
+  readonly firstBackoffMs?: number | undefined;
 }
 
 /** Makes a queue. */

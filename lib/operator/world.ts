@@ -2,6 +2,7 @@
 import { textOfBase64 } from "../base64.ts";
 import { Cache, type CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { untilAborted } from "../kube/delay.ts";
 import type { KubeMetrics } from "../kube/metrics.ts";
 import type { KubeObject } from "../kube/objects.ts";
 import {
@@ -42,8 +43,8 @@ export interface WorldOptions {
   readonly clusterProfileNamespaces?: readonly string[];
   readonly changed: (kind: Followed, after: KubeObject | undefined, before?: KubeObject) => void;
   readonly log: Log;
-  readonly metrics?: KubeMetrics;
-  readonly timing?: CacheTiming;
+  readonly metrics?: KubeMetrics | undefined;
+  readonly timing?: CacheTiming | undefined;
 }
 
 /** The kinds that are followed. */
@@ -205,9 +206,10 @@ export class World {
     await Promise.all(this.#all().map((cache) => cache.run(signal)));
   }
 
-  /** Resolves when every kind has been listed. */
-  async synced(): Promise<void> {
-    await Promise.all(this.#all().map((cache) => cache.synced));
+  /** Resolves when every kind has been listed, or the signal is aborted. */
+  async synced(signal?: AbortSignal): Promise<void> {
+    const all = Promise.all(this.#all().map((cache) => cache.synced));
+    await (signal ? Promise.race([all, untilAborted(signal)]) : all);
   }
 
   /** Kinds that have not been listed yet. */

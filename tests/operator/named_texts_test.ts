@@ -17,7 +17,7 @@ Deno.test("a text that can't be read says why until it can, and holds up no othe
   assert.equal(texts.isComplete, false);
   await eventually(() => texts.isComplete, "the fault to be known");
   assert.deepEqual(texts.get(path), { fault: unknown("Unreadable", "odd") });
-  texts.keepUsed();
+  texts.forgetUnused();
   isOdd = false;
   await eventually(() => "text" in texts.get(path), "the text");
   isOdd = true;

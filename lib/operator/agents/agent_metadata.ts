@@ -34,6 +34,17 @@ export function podLabels({ resource, name }: Tunnel): Record<string, string> {
   };
 }
 
+/** The key of the tunnel that an object was made for; undefined for other objects. */
+export function tunnelKeyOfLabels(
+  { namespace, labels = {} }: KubeObject["metadata"],
+): string | undefined {
+  const name = labels[tunnelLabel];
+  if (name === undefined) return undefined;
+  return labels[tunnelKindLabel] === "ClusterTunnel"
+    ? `ClusterTunnel/${name}`
+    : `Tunnel/${namespace}/${name}`;
+}
+
 /** The same as a text, for the scale subresource. */
 export function selectorOf(tunnel: Tunnel): string {
   return Object.entries(podLabels(tunnel)).map(([label, value]) => `${label}=${value}`).join(",");

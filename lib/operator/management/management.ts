@@ -1,16 +1,11 @@
 /** The relay's side of the operator: Clusters and RegistrationTokens, for the relay and for Argo CD. */
-import type { CacheTiming } from "../../kube/cache.ts";
-import type { KubeClient } from "../../kube/client.ts";
 import { delay, untilAborted } from "../../kube/delay.ts";
 import { EventRecorder } from "../../kube/events.ts";
-import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { isStatusChange, keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { WorkQueue } from "../../kube/work_queue.ts";
-import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
-import type { Digest } from "../digest.ts";
-import { observedQueue, type OperatorObserver } from "../observed_queue.ts";
-import { isSameButStatus } from "../operator.ts";
-import type { RelayApi, RelayFetch } from "../relay/relay_api.ts";
+import type { ControllerOptions } from "../controller.ts";
+import { observedQueue } from "../observed_queue.ts";
 import { type Followed, managementKinds, World } from "../world.ts";
 import { isDestination } from "./argocd.ts";
 import { ArgocdSecrets } from "./argocd_secrets.ts";
@@ -27,23 +22,8 @@ import { RelaySecrets } from "./relay_secrets.ts";
 import { RelayView } from "./relay_view.ts";
 
 /** What the relay's side is made from. */
-export interface ManagementOptions {
-  readonly client: KubeClient;
-  readonly relays: RelayApi;
-  /** For the relay's watch, which has no time limit. */
-  readonly watchRelay: RelayFetch;
+export interface ManagementOptions extends ControllerOptions {
   readonly settings: ManagementSettings;
-  readonly watchNamespaces: readonly string[];
-  readonly digest: Digest;
-  readonly newToken: () => string;
-  /** Whether only objects that are being deleted are reconciled, and nothing new is created. */
-  readonly isDraining?: boolean;
-  /** Names this replica in Events. */
-  readonly instance: string;
-  readonly log: Log;
-  readonly metrics?: OperatorObserver;
-  readonly cacheTiming?: CacheTiming;
-  readonly firstBackoffMs?: number;
 }
 
 /** How long to wait before what the rest depends on is tried again. */
@@ -66,17 +46,15 @@ export class Management {
 
   constructor(options: ManagementOptions) {
     this.#options = options;
-    const { client, relays, settings, digest, newToken, log, instance } = options;
+    const { client, relays, settings, digest, newToken, log, instance, metrics } = options;
     this.#world = new World({
-      client,
+      ...{ client, log, metrics },
       watchNamespaces: options.watchNamespaces,
       kinds: managementKinds,
       argocdNamespaces: settings.argocdNamespaces,
       clusterProfileNamespaces: settings.clusterProfileNamespaces,
       changed: (kind, after, before) => this.#changed(kind, after, before),
-      log,
-      ...options.metrics && { metrics: options.metrics },
-      ...options.cacheTiming && { timing: options.cacheTiming },
+      timing: options.cacheTiming,
     });
     const credentials = new RelayCredentials(client, settings.namespace, settings.relaySecret);
     const view = settings.relayAdminUrl === undefined
@@ -98,9 +76,7 @@ export class Management {
     this.#registered = new RegisteredClusters(this.#context, this.#tokens, argocd);
     this.#queue = observedQueue({
       reconcile: (kind, name) => this.#reconcile(kind, name),
-      log,
-      ...options.metrics && { metrics: options.metrics },
-      ...options.firstBackoffMs !== undefined && { firstBackoffMs: options.firstBackoffMs },
+      ...{ log, metrics, firstBackoffMs: options.firstBackoffMs },
     });
   }
 
@@ -139,9 +115,8 @@ export class Management {
 
   /** Acts on what there is until the signal is aborted: for the replica that leads. */
   async act(signal: AbortSignal): Promise<void> {
-    const isOver = untilAborted(signal);
     // What has not been listed yet must not pass for absent.
-    await Promise.race([this.#world.synced(), isOver]);
+    await this.#world.synced(signal);
     const { namespace } = this.#options.settings;
     while (!signal.aborted && !await this.#begin(() => this.#context.credentials.refresh())) {
       await delay(firstRetryMs, signal);
@@ -156,7 +131,7 @@ export class Management {
     this.#isActing = true;
     this.#addAll();
     this.#queue.start();
-    await Promise.all([isOver, viewing]);
+    await Promise.all([untilAborted(signal), viewing]);
     this.#isActing = false;
     await this.#queue.stop();
   }
@@ -189,8 +164,7 @@ export class Management {
     const { relays, watchRelay, settings: { pollMs, resyncMs }, log, firstBackoffMs } =
       this.#options;
     return new RelayView({
-      ...{ relays, fetch: watchRelay, pollMs, resyncMs, log },
-      ...firstBackoffMs !== undefined && { firstBackoffMs },
+      ...{ relays, fetch: watchRelay, pollMs, resyncMs, log, firstBackoffMs },
       access: () => {
         const token = this.#tokens.ownToken;
         const { ca: caPem, pair } = credentials.known ?? {};
@@ -242,16 +216,16 @@ export class Management {
 
   #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {
     const { namespace = "" } = (after ?? before)!.metadata;
-    if (kind === "clusters" && !isSameButStatus(after, before)) this.#entries.forget(namespace);
+    if (kind === "clusters" && !isStatusChange(after, before)) this.#entries.forget(namespace);
     if (!this.#isActing) return;
     switch (kind) {
       case "clusters":
-        if (isSameButStatus(after, before)) return;
+        if (isStatusChange(after, before)) return;
         this.#queue.add(`entries:${namespace}`);
         this.#queue.add(`cluster:${keyOf((after ?? before)!.metadata)}`);
         return this.#queue.add("registrations:");
       case "registrationTokens":
-        if (isSameButStatus(after, before)) return;
+        if (isStatusChange(after, before)) return;
         this.#queue.add(`tokens:${namespace}`);
         return this.#queue.add("registrations:");
       case "argocdSecrets":

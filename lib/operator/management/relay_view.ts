@@ -47,7 +47,7 @@ export interface RelayViewOptions {
   /** They are read again after this time, even if the watch has reported nothing. */
   readonly resyncMs: number;
   readonly log: Log;
-  readonly firstBackoffMs?: number;
+  readonly firstBackoffMs?: number | undefined;
 }
 
 /** Between two times that the lists are read. */
@@ -153,8 +153,7 @@ export class RelayView {
       changed: ({ kind }: RelayChange) => kind === "services" || this.refresh(),
       // The lists show whether the relay can be reached.
       ended: () => this.refresh(),
-      log,
-      ...firstBackoffMs !== undefined && { firstBackoffMs },
+      ...{ log, firstBackoffMs },
     });
     while (!signal.aborted) {
       this.#isWanted = false;

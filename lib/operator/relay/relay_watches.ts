@@ -28,7 +28,7 @@ export interface RelayWatchesOptions {
   /** A watch has ended, or could not begin; it is tried again. */
   readonly ended?: () => void;
   readonly log: Log;
-  readonly firstBackoffMs?: number;
+  readonly firstBackoffMs?: number | undefined;
   readonly maxBackoffMs?: number;
   /** A watch without a byte for so long is dead; bookmarks come each 10 s. */
   readonly silenceMs?: number;

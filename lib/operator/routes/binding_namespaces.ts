@@ -60,7 +60,7 @@ export class BindingNamespaces {
   }
 
   /** Forgets what this round has not asked for. */
-  keepUsed(): void {
+  forgetUnused(): void {
     this.#absent = this.#asked.intersection(this.#absent);
     for (const name of this.#unreadable) if (!this.#asked.has(name)) this.#unreadable.delete(name);
   }

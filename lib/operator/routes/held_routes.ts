@@ -7,7 +7,7 @@ import type { KubeObject } from "../../kube/objects.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
 import type { AskingRoute } from "./route_acceptance.ts";
 import { mainHostname, targetBehind } from "./route_groups.ts";
-import type { Digest } from "./route_names.ts";
+import type { Digest } from "../digest.ts";
 import type { Target, TunnelTable } from "./route_table.ts";
 
 /** What a route may have been called as a target and as a service, alone or with others. */

@@ -39,7 +39,7 @@ export class NamedTexts {
   /** Why texts could not be read that were never read before. */
   readonly #unreadable = new Map<string, string>();
   readonly #reading = new Set<string>();
-  /** What has been asked for since the last {@link keepUsed}. */
+  /** What has been asked for since the last {@link forgetUnused}. */
   readonly #used = new Set<string>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
@@ -72,7 +72,7 @@ export class NamedTexts {
   }
 
   /** Forgets texts that nobody has requested since the last call. */
-  keepUsed(): void {
+  forgetUnused(): void {
     for (const known of [this.#texts, this.#unreadable]) {
       for (const id of known.keys()) if (!this.#used.has(id)) known.delete(id);
     }

@@ -1,0 +1,26 @@
+/** Tunnels of both kinds, as the caches have them. */
+import { clusterTunnels, tunnels } from "./api/crds.ts";
+import { readTunnel, resourceOfTunnel, type Tunnel } from "./tunnel.ts";
+import type { World } from "./world.ts";
+
+/** All tunnels, by their keys. @param operatorNamespace Where ClusterTunnels' objects are. */
+export function cachedTunnels(world: World, operatorNamespace: string): Map<string, Tunnel> {
+  const all = [
+    ...[...world.values("tunnels")].map((object) => readTunnel(tunnels, object, operatorNamespace)),
+    ...[...world.values("clusterTunnels")]
+      .map((object) => readTunnel(clusterTunnels, object, operatorNamespace)),
+  ];
+  return new Map(all.map((tunnel) => [tunnel.key, tunnel]));
+}
+
+/** The tunnel with a key; undefined if there is none. */
+export function cachedTunnel(
+  world: World,
+  key: string,
+  operatorNamespace: string,
+): Tunnel | undefined {
+  const resource = resourceOfTunnel(key);
+  const kind = resource.isNamespaced ? "tunnels" : "clusterTunnels";
+  const object = world.get(kind, key.slice(key.indexOf("/") + 1));
+  return object && readTunnel(resource, object, operatorNamespace);
+}

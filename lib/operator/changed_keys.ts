@@ -1,0 +1,85 @@
+/** Which objects have to be reconciled because what they depend on has changed. */
+import { keyOf, type KubeObject } from "../kube/objects.ts";
+import type { AccessPolicies } from "./access_policies/access_policies.ts";
+import type { TunnelStates } from "./bindings/binding_reconciler.ts";
+import { servesRoute } from "./bindings/binding_status.ts";
+import type { Digest } from "./digest.ts";
+import type { CompiledBinding, RouteTable, TunnelTable } from "./routes/route_table.ts";
+import type { Tunnel } from "./tunnel.ts";
+
+/** What is compared. */
+export interface ChangedKeysOptions {
+  readonly digest: Digest;
+  readonly states: TunnelStates;
+  readonly policies: AccessPolicies;
+}
+
+/** What there is at one time. */
+export interface Compilation {
+  readonly tunnels: ReadonlyMap<string, Tunnel>;
+  readonly table: RouteTable;
+  readonly policies: Iterable<KubeObject>;
+}
+
+/** Compares compilations. */
+export class ChangedKeys {
+  readonly #options: ChangedKeysOptions;
+  /** By the queue's key: a digest of everything that its reconciliation depends on. */
+  #digests: ReadonlyMap<string, string> = new Map();
+
+  constructor(options: ChangedKeysOptions) {
+    this.#options = options;
+  }
+
+  /** Forgets the last compilation: with the next one, everything has changed. */
+  reset(): void {
+    this.#digests = new Map();
+  }
+
+  /** The queue's keys of what is new, gone, or another than in the last compilation. */
+  next({ tunnels, table, policies }: Compilation): readonly string[] {
+    const { digest } = this.#options;
+    const digests = new Map<string, string>();
+    for (const [key, tunnel] of tunnels) {
+      digests.set(`tunnel:${key}`, digest(inputsOfTunnel(tunnel, table.tunnels.get(key)!)));
+    }
+    for (const [key, binding] of table.bindings) {
+      digests.set(`binding:${key}`, digest(this.#inputsOfBinding(binding)));
+    }
+    for (const policy of policies) {
+      digests.set(`policy:${keyOf(policy.metadata)}`, digest(this.#inputsOfPolicy(policy)));
+    }
+    const before = this.#digests;
+    this.#digests = digests;
+    return [...new Set([...digests.keys(), ...before.keys()])]
+      .filter((key) => digests.get(key) !== before.get(key));
+  }
+
+  #inputsOfBinding({ object, routes, tunnel }: CompiledBinding): string {
+    const { states } = this.#options;
+    const { uid, generation, deletionTimestamp } = object.metadata;
+    const served = routes.map((route) =>
+      tunnel !== undefined &&
+      servesRoute(route, tunnel, (key, target) => states.serves(key, target))
+    );
+    return JSON.stringify([
+      ...[uid, generation, deletionTimestamp, routes, served],
+      ...[tunnel?.key, tunnel?.object.metadata.generation, tunnel?.isDeleted],
+      tunnel?.status.formerRelays,
+      tunnel !== undefined && states.registration(tunnel.key)?.reason,
+    ]);
+  }
+
+  #inputsOfPolicy(policy: KubeObject): string {
+    const { uid, generation } = policy.metadata;
+    return JSON.stringify([uid, generation, this.#options.policies.verdicts(policy)]);
+  }
+}
+
+function inputsOfTunnel(
+  { object: { metadata: { uid, generation } }, isDeleted }: Tunnel,
+  { targets, backends, files, credentials, held }: TunnelTable,
+): string {
+  const table = [targets, backends, [...files], [...credentials], [...held]];
+  return JSON.stringify([uid, generation, isDeleted, table]);
+}

@@ -1,0 +1,115 @@
+/** Compiles the route table from the caches, and again when something that it depends on has changed. */
+import { cachedTunnels } from "../cached_tunnels.ts";
+import type { Context } from "../context.ts";
+import type { Tunnel } from "../tunnel.ts";
+import { BindingNamespaces } from "./binding_namespaces.ts";
+import { NamedTexts } from "./named_texts.ts";
+import { compileRoutes, type RouteTable } from "./route_table.ts";
+import {
+  caNotRead,
+  caUnreadable,
+  credentialNotRead,
+  credentialUnreadable,
+  readCa,
+  readCredential,
+} from "./route_texts.ts";
+
+/** What a compiler works with. */
+export interface RouteCompilerOptions {
+  readonly context: Pick<Context, "client" | "world" | "settings" | "digest" | "log">;
+  /** What is wrong with the text of a CA, as a relative clause; undefined if agents can use it. */
+  readonly caFault: (text: string) => string | undefined;
+  /** Called when there is a new table. */
+  readonly compiled: () => void;
+}
+
+/** Changes that come in this time are compiled together: at most five tables a second. */
+const compileMs = 200;
+
+/** Has the newest table, while it runs. */
+export class RouteCompiler {
+  readonly #options: RouteCompilerOptions;
+  readonly #namespaces: BindingNamespaces;
+  readonly #cas: NamedTexts;
+  readonly #credentials: NamedTexts;
+  #tunnels: ReadonlyMap<string, Tunnel> = new Map();
+  #table: RouteTable = { bindings: new Map(), tunnels: new Map() };
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isRunning = false;
+
+  constructor(options: RouteCompilerOptions) {
+    this.#options = options;
+    const { context, caFault } = options;
+    const { client, settings } = context;
+    const changed = () => this.soon();
+    this.#namespaces = new BindingNamespaces({ context, changed });
+    this.#cas = new NamedTexts({
+      ...{ settings, changed, unread: caNotRead, unreadable: caUnreadable },
+      read: (path) => readCa(client, path, caFault),
+    });
+    this.#credentials = new NamedTexts({
+      ...{ settings, changed, unread: credentialNotRead, unreadable: credentialUnreadable },
+      read: (path) => readCredential(client, path),
+    });
+  }
+
+  /** The tunnels of the last compilation, by their keys. */
+  get tunnels(): ReadonlyMap<string, Tunnel> {
+    return this.#tunnels;
+  }
+
+  /** The newest table; empty before the first. */
+  get table(): RouteTable {
+    return this.#table;
+  }
+
+  /** Whether a compilation is due. */
+  get isDue(): boolean {
+    return this.#timer !== undefined;
+  }
+
+  /** Compiles for the first time. */
+  start(): void {
+    this.#isRunning = true;
+    this.#compile();
+  }
+
+  /** Something has changed. */
+  soon(): void {
+    if (!this.#isRunning) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#compile();
+    }, compileMs);
+  }
+
+  /** Compiles and reads nothing any more. */
+  stop(): void {
+    this.#isRunning = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const source of [this.#namespaces, this.#cas, this.#credentials]) source.stop();
+  }
+
+  #compile(): void {
+    const { context: { world, settings, digest }, compiled } = this.#options;
+    this.#tunnels = cachedTunnels(world, settings.namespace);
+    this.#namespaces.begin();
+    const table = compileRoutes({
+      tunnels: this.#tunnels,
+      bindings: world.values("bindings"),
+      policies: world.values("policies"),
+      service: (key) => world.get("services", key),
+      namespace: (name) => this.#namespaces.get(name),
+      ca: (path) => this.#cas.get(path),
+      credential: (path) => this.#credentials.get(path),
+      idPrefix: settings.idPrefix,
+    }, digest);
+    // What has not been read yet must not pass for missing.
+    const sources = [this.#namespaces, this.#cas, this.#credentials];
+    if (!sources.every(({ isComplete }) => isComplete)) return;
+    for (const source of sources) source.forgetUnused();
+    this.#table = table;
+    compiled();
+  }
+}
