@@ -16,7 +16,7 @@ import {
 } from "./options/address.ts";
 import { cleanVariable, type Environment, variableOf } from "./options/environment.ts";
 import { TARGET_EXPECTED } from "./options/kinds.ts";
-import type { OptionValues } from "./options/option_table.ts";
+import { type OptionValues, usagesOf } from "./options/option_table.ts";
 import { type Parsed, parseOptions, type ReadOptions } from "./options/options.ts";
 import { type Proxy, proxyFromEnvironment } from "./proxy.ts";
 import {
@@ -172,7 +172,9 @@ function buildTcp(read: ReadOptions<typeof accessTcpTable>, env: Environment): A
     return { ports: readPorts(values.file, origins.file, context), ...rest };
   }
   if (values.service === undefined) {
-    throw new ConfigError(`Argument HOSTNAME is required: access tcp ${accessTcpProgram.usage}`);
+    throw new ConfigError(
+      `Argument HOSTNAME is required: ${usagesOf(accessTcpProgram).join(", or ")}`,
+    );
   }
   if (values.stdio === (values.listen !== undefined)) {
     throw new ConfigError("Give either --listen ADDRESS or --stdio");

@@ -1,5 +1,5 @@
 /** The text of `--help`: everything that a user needs to run a program, within 80 columns. */
-import { defaultOf, type Option, placeholderOf, type Program } from "./option_table.ts";
+import { defaultOf, type Option, placeholderOf, type Program, usagesOf } from "./option_table.ts";
 
 const WIDTH = 80;
 const INDENT = "  ";
@@ -25,12 +25,11 @@ export function helpText(program: Program): string {
   return sections.join("\n\n");
 }
 
-/** Each line of `usage` is a way to start the program. */
-function usageLines({ name, usage }: Program): string {
+function usageLines(program: Program): string {
   const start = "Usage: ";
   const indent = " ".repeat(start.length);
-  return usage.split("\n").flatMap((way, index) => {
-    const [first = "", ...rest] = wrap(`${name} ${way}`, WIDTH - start.length - INDENT.length);
+  return usagesOf(program).flatMap((way, index) => {
+    const [first = "", ...rest] = wrap(way, WIDTH - start.length - INDENT.length);
     return [(index === 0 ? start : indent) + first, ...rest.map((line) => indent + INDENT + line)];
   }).join("\n");
 }

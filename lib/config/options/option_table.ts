@@ -128,7 +128,7 @@ export interface Program<Table extends OptionTable = OptionTable> {
   /** The word that starts it. */
   readonly name: string;
   readonly version: string;
-  /** The required part of the command line, for the usage line. */
+  /** The required part of the command line; a line for each way to start the program. */
   readonly usage: string;
   /** Words that may stand behind the program's name, for something else than what it is for. */
   readonly commands?: readonly CommandTitle[];
@@ -152,3 +152,8 @@ export interface CommandTitle {
 
 /** A command: a program of its own to those who read its help text. */
 export type CommandProgram<Table extends OptionTable> = Program<Table> & CommandTitle;
+
+/** The ways to start a program, each with its name. */
+export function usagesOf({ name, usage }: Pick<Program, "name" | "usage">): string[] {
+  return usage.split("\n").map((way) => `${name} ${way}`);
+}

@@ -18,6 +18,7 @@ import {
   type OptionValues,
   placeholderOf,
   type Program,
+  usagesOf,
 } from "./option_table.ts";
 
 /** What the user asked for. */
@@ -159,7 +160,7 @@ function readValue(option: Option<unknown>, { origin, text }: Given): unknown {
 function missing(program: Program, option: Option<unknown>): ConfigError {
   if (option.isArgument) {
     return new ConfigError(
-      `Argument ${option.name} is required: ${program.name} ${program.usage}`,
+      `Argument ${option.name} is required: ${usagesOf(program).join(", or ")}`,
     );
   }
   const usage = `--${option.name} ${placeholderOf(option)}`;
