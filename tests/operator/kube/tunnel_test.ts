@@ -1,5 +1,6 @@
 /** Tunnels on a real API server, with real agents: scale, edits by hand, a proxy, rights. */
 import assert from "node:assert/strict";
+import type { Condition } from "../../../lib/kube/objects.ts";
 import {
   deployments,
   pods,
@@ -8,9 +9,16 @@ import {
   secrets,
 } from "../../../lib/kube/resources.ts";
 import { run } from "../../e2e/command.ts";
+import {
+  Authority,
+  type KeyPairFiles,
+  loopbackFiles,
+  withFolder,
+} from "../../support/certificates.ts";
 import { ConnectProxy } from "../../support/connect_proxy.ts";
 import { eventually } from "../../support/deadline.ts";
-import { namespace, OperatorWorld, patienceMs, tunnels } from "./cluster.ts";
+import { addressOf, startRelay } from "../../support/programs.ts";
+import { adminArgs, namespace, OperatorWorld, patienceMs, tunnels } from "./cluster.ts";
 import { kubeTest, type OwnKube } from "./own_kube.ts";
 
 const autoscalers: Resource = {
@@ -147,7 +155,7 @@ kubeTest(
 );
 
 kubeTest(
-  "agents and operator reach the relay through a proxy, which may change, and whose password nothing shows",
+  "agents and operator reach relays through a proxy, which may change, whose password nothing shows, and with a client certificate",
   async (kube) => {
     await using world = await OperatorWorld.start(kube);
     const password = "proxy-password-0123456789";
@@ -190,8 +198,65 @@ kubeTest(
     for (const secret of [password, btoa(`user:${password}`)]) {
       assert.equal(text.includes(secret), false);
     }
+    await withFolder((folder) => showsCertificate(world, folder));
   },
 );
+
+/** A relay whose admin API asks for a client certificate gets the operator's, which has to be the right one. */
+async function showsCertificate(world: OperatorWorld, folder: string): Promise<void> {
+  const own = await loopbackFiles(folder);
+  const authority = await Authority.create(folder, "callers");
+  const stranger = await Authority.create(folder, "strangers");
+  await using relay = await startRelay({
+    clusters: [],
+    args: [
+      ...adminArgs(folder),
+      ...["--tls-cert", own.certPath, "--tls-key", own.keyPath, "--caller-ca", authority.caPath],
+    ],
+  });
+  const endpoint = `https://${await addressOf(relay, "admin")}`;
+  await world.client.create(secrets, {
+    metadata: { name: "relay-ca", namespace },
+    stringData: { "ca.crt": await Deno.readTextFile(own.caPath) },
+  });
+  const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
+  const put = async (name: string, more: Record<string, unknown>) => {
+    const api = {
+      ...{ endpoint, tokenRef: { name: "relay-api" }, ...more },
+      caRef: { kind: "Secret", name: "relay-ca" },
+    };
+    await world.client.apply(tunnels, {
+      metadata: { name, namespace },
+      spec: { ...spec, agent: { replicas: 0 }, relay: { ...spec.relay, registration: { api } } },
+    });
+  };
+  const putPair = async ({ certPath, keyPath }: KeyPairFiles) => {
+    await world.client.apply(secrets, {
+      metadata: { name: "operator-tls", namespace },
+      type: "kubernetes.io/tls",
+      stringData: {
+        "tls.crt": await Deno.readTextFile(certPath),
+        "tls.key": await Deno.readTextFile(keyPath),
+      },
+    });
+  };
+  await put("bare", {});
+  await world.condition(tunnels, "bare", "Registered", "RelayUnreachable");
+  await put("certified", { clientCertRef: { name: "operator-tls" } });
+  await world.condition(tunnels, "certified", "Registered", "ClientCertMissing");
+  await putPair(await stranger.issue("stranger", "DNS:operator"));
+  await world.condition(tunnels, "certified", "Registered", "RelayUnreachable");
+  await putPair(await authority.issue("operator", "DNS:operator"));
+  await world.condition(tunnels, "certified", "Registered", "Registered");
+  // The relay ends the connection of whoever has none, and its alert may get lost.
+  const { conditions } = (await world.client.get(tunnels, { namespace, name: "bare" }))[
+    "status"
+  ] as { conditions: readonly Condition[] };
+  assert.match(
+    conditions.find(({ type }) => type === "Registered")!.message,
+    /demands? a client certificate, and the operator has none for it$/,
+  );
+}
 
 kubeTest(
   "the chart's agentClusterRoles are what a Tunnel's ServiceAccount can be bound to",
