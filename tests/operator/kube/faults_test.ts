@@ -1,9 +1,19 @@
-/** The operator as a program while the API server is frozen, killed and compacted. */
+/** The operator as a program while the API server is frozen, killed and compacted, and while the relay is. */
 import assert from "node:assert/strict";
 import { delay } from "../../../lib/kube/delay.ts";
-import { configMaps, deployments, services } from "../../../lib/kube/resources.ts";
+import { configMaps, deployments, events, services } from "../../../lib/kube/resources.ts";
+import { withFolder } from "../../support/certificates.ts";
 import { eventually } from "../../support/deadline.ts";
-import { namespace, OperatorWorld, patienceMs, tunnelBindings, tunnels } from "./cluster.ts";
+import { addressOf, startRelay } from "../../support/programs.ts";
+import {
+  adminArgs,
+  namespace,
+  OperatorWorld,
+  patienceMs,
+  tunnelBindings,
+  tunnels,
+} from "./cluster.ts";
+import { assertListedOnce, frozenMs, listsIn } from "./frozen_kube.ts";
 import { kubeTest } from "./own_kube.ts";
 
 /** The sum of a metric's series that a pattern takes. */
@@ -24,26 +34,6 @@ async function bind(world: OperatorWorld, name: string): Promise<void> {
       }],
     },
   });
-}
-
-const frozenMs = 30_000;
-
-/** How often each collection has been listed. */
-function listsIn(metrics: string): ReadonlyMap<string, number> {
-  const series = metrics.matchAll(
-    /^culvert_operator_kube_lists_total\{resource="(\w+)"\} (\d+)$/gm,
-  );
-  return new Map([...series].map(([, resource = "", count]) => [resource, Number(count)]));
-}
-
-/** At most one more list of each kind; the one that the cluster lacks is looked for. */
-function assertListedOnce(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>) {
-  assert.ok(before.size > 5);
-  for (const [resource, count] of after) {
-    if (resource === "dnsendpoints") continue;
-    const more = count - (before.get(resource) ?? 0);
-    assert.ok(more <= 1, `${more} lists of ${resource}`);
-  }
 }
 
 kubeTest(
@@ -108,47 +98,63 @@ kubeTest(
   },
 );
 
+/** Several requests to the relay time out meanwhile, one after the other. */
+const relayFrozenMs = 60_000;
+/** A relay that is back is asked within this time. */
+const returnMs = 60_000;
+
 kubeTest(
-  "a settled operator writes nothing but its Lease, and 500 bindings need less than 256 MiB",
+  "a relay that is frozen keeps nothing else waiting, costs one Event, and leaves agents as they are",
   async (kube) => {
     await using world = await OperatorWorld.start(kube);
-    const operator = await world.startOperator();
+    const { client, relay: { program: { pid } } } = world;
+    await world.startOperator([], ["--resync", "5s"]);
     world.startKubelet();
     await world.putTunnel();
-    await world.client.apply(services, {
-      metadata: { name: "web", namespace },
-      spec: { ports: [{ name: "http", port: 80 }] },
-    });
     await world.condition(tunnels, "main", "Ready", "Ready");
-    const bareBytes = await operator.residentBytes();
-    const names = Array.from({ length: 500 }, (_, index) => `b${index}`);
-    await Promise.all(names.map((name) => bind(world, name)));
-    await eventually(
-      async () => {
-        const { items } = await world.client.list(tunnelBindings, { namespace });
-        return items.filter(({ status }) =>
-          (status as { conditions?: { type: string; status: string }[] } | undefined)?.conditions
-            ?.some((it) => it.type === "Ready" && it.status === "True")
-        ).length === names.length;
-      },
-      "500 bindings to be Ready",
-      5 * patienceMs,
+    const deployment = () => client.get(deployments, { namespace, name: "main-agent" });
+    const { metadata: { uid, generation } } = await deployment();
+    const [agents, uids] = [world.agentPids(), await world.podUids()];
+    const calls = async (pattern: RegExp) => sumOf(await world.metrics(), pattern);
+
+    await withFolder(async (folder) => {
+      await using other = await startRelay({ clusters: [], args: adminArgs(folder) });
+      const endpoint = `http://${await addressOf(other, "admin")}`;
+      Deno.kill(pid, "SIGSTOP");
+      try {
+        const frozen = delay(relayFrozenMs);
+        await world.condition(tunnels, "main", "Registered", "RelayUnreachable");
+        const failed = await calls(/relay_requests_total\{.*code="error"/);
+        await putElsewhere(world, "other", endpoint);
+        await world.condition(tunnels, "other", "Registered", "Registered");
+        await frozen;
+        const more = await calls(/relay_requests_total\{.*code="error"/) - failed;
+        assert.ok(more > 0 && more <= relayFrozenMs / 5_000, `${more} requests failed`);
+      } finally {
+        Deno.kill(pid, "SIGCONT");
+      }
+      const thawedMs = performance.now();
+      await world.condition(tunnels, "main", "Ready", "Ready");
+      const tookMs = performance.now() - thawedMs;
+      assert.ok(tookMs <= returnMs, `Ready after ${tookMs} ms`);
+    });
+    const warnings = (await client.list(events, { namespace })).items.filter((event) =>
+      event["type"] === "Warning" && (event["regarding"] as { name: string }).name === "main"
     );
-    const bytes = await operator.peakResidentBytes();
-    assert.ok(bytes < 256 * 1024 * 1024, `${bytes >> 20} MiB, ${bareBytes >> 20} before`);
-    const writes = async () =>
-      sumOf(
-        await world.metrics(),
-        /kube_requests_total\{verb="(apply|patch|create|update|delete)",resource="(?!leases|events)/,
-      );
-    const looks = async () =>
-      sumOf(await world.metrics(), /kube_requests_total\{verb="get",resource="secrets"/);
-    const [written, looked] = [await writes(), await looks()];
-    await eventually(
-      async () => await looks() > looked + 4,
-      "more looks at the Secrets",
-      patienceMs,
-    );
-    assert.equal(await writes(), written);
+    assert.deepEqual(warnings.map(({ reason }) => reason), ["RelayUnreachable"]);
+    assert.deepEqual([world.agentPids(), await world.podUids()], [agents, uids]);
+    const { metadata } = await deployment();
+    assert.deepEqual([metadata.uid, metadata.generation], [uid, generation]);
+    assert.equal(await calls(/relay_requests_total\{method="DELETE"/), 0);
   },
 );
+
+/** A Tunnel at another relay, without agents. */
+async function putElsewhere(world: OperatorWorld, name: string, endpoint: string): Promise<void> {
+  const { spec } = world.tunnel() as unknown as { spec: { relay: Record<string, unknown> } };
+  const registration = { api: { endpoint, tokenRef: { name: "relay-api" } } };
+  await world.client.apply(tunnels, {
+    metadata: { name, namespace },
+    spec: { ...spec, agent: { replicas: 0 }, relay: { ...spec.relay, registration } },
+  });
+}
