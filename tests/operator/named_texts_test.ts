@@ -25,3 +25,22 @@ Deno.test("a text that can't be read says why until it can, and holds up no othe
   assert.deepEqual(texts.get(path), { text: "even" });
   texts.stop();
 });
+
+Deno.test("a namespace that names many texts leaves room for those of others", async () => {
+  const texts = new NamedTexts({
+    settings: { checkMs: 3_600_000 },
+    unread: () => no("NotRead", "not read yet"),
+    unreadable: (_path, reason) => unknown("Unreadable", reason),
+    changed: () => {},
+    read: ({ name }) => Promise.resolve({ text: name }),
+  });
+  const look = (namespace: string, name: string) => texts.get({ namespace, name, key: "token" });
+  for (let number = 0; number < 2_000; number++) look("many", `${number}`);
+  look("few", "one");
+  await eventually(() => texts.isComplete, "all texts to be read");
+  assert.deepEqual(look("few", "one"), { text: "one" });
+  assert.deepEqual(look("many", "511"), { text: "511" });
+  const full = "TunnelBindings of namespace many name more than 512 objects like this one";
+  assert.deepEqual(look("many", "512"), { fault: no("NotRead", full) });
+  texts.stop();
+});

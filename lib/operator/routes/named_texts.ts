@@ -28,6 +28,8 @@ export interface NamedTextsOptions {
 
 /** More than a cluster needs; the memory for them is bounded. */
 const maxEntries = 1_024;
+/** Of one namespace, so that it leaves room for others. */
+const maxPerNamespace = 512;
 
 /**
  * Reads texts by name, and again at intervals, because the operator may not list them. Looking up a text
@@ -41,6 +43,8 @@ export class NamedTexts {
   readonly #reading = new Set<string>();
   /** What has been asked for since the last {@link forgetUnused}. */
   readonly #used = new Set<string>();
+  /** How many of them are in which namespace. */
+  readonly #usedIn = new Map<string, number>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: NamedTextsOptions) {
@@ -52,12 +56,13 @@ export class NamedTexts {
     const { settings, unread, unreadable } = this.#options;
     this.#timer ??= setInterval(() => this.#readAll(), settings.checkMs);
     const id = JSON.stringify(path);
-    if (!this.#used.has(id) && this.#used.size >= maxEntries) {
-      const { reason, status } = unread(path);
-      const message = `TunnelBindings name more than ${maxEntries} objects like this one`;
-      return { fault: { reason, status, message } };
+    if (!this.#used.has(id)) {
+      const inNamespace = this.#usedIn.get(path.namespace) ?? 0;
+      const fault = fullText(this.#used.size, inNamespace, path.namespace);
+      if (fault !== undefined) return { fault: { ...unread(path), message: fault } };
+      this.#used.add(id);
+      this.#usedIn.set(path.namespace, inNamespace + 1);
     }
-    this.#used.add(id);
     const text = this.#texts.get(id);
     if (text) return text;
     const reason = this.#unreadable.get(id);
@@ -77,6 +82,7 @@ export class NamedTexts {
       for (const id of known.keys()) if (!this.#used.has(id)) known.delete(id);
     }
     this.#used.clear();
+    this.#usedIn.clear();
   }
 
   /** Reads nothing any more until the next look. */
@@ -110,4 +116,14 @@ export class NamedTexts {
       this.#reading.delete(id);
     }
   }
+}
+
+/** Why there is no room for one more; undefined if there is. */
+function fullText(used: number, inNamespace: number, namespace: string): string | undefined {
+  if (inNamespace >= maxPerNamespace) {
+    return `TunnelBindings of namespace ${namespace} name more than ${maxPerNamespace} objects like this one`;
+  }
+  return used >= maxEntries
+    ? `TunnelBindings name more than ${maxEntries} objects like this one`
+    : undefined;
 }
