@@ -74,17 +74,15 @@ for (const { name, parent, allowed } of floors) {
   });
 }
 
-/** Folders with circles that are still to be opened. */
-const withCircles = ["lib/operator/"];
-
 /** The files of `lib/` that each of them imports from, for types too. */
 function importedFiles(): Map<string, string[]> {
-  const files = sources("lib").filter((path) => !withCircles.some((it) => path.startsWith(it)));
-  return new Map(files.map((path) => {
-    const imports = readText(path).matchAll(/\bfrom "(\.[^"]+)"/g);
-    const targets = [...imports].map(([, target]) => new URL(target!, `file:///${path}`));
-    return [path, targets.map(({ pathname }) => pathname.slice(1))];
-  }));
+  return new Map(
+    sources("lib").map((path) => {
+      const imports = readText(path).matchAll(/\bfrom "(\.[^"]+)"/g);
+      const targets = [...imports].map(([, target]) => new URL(target!, `file:///${path}`));
+      return [path, targets.map(({ pathname }) => pathname.slice(1))];
+    }),
+  );
 }
 
 Deno.test("architecture.md: no files of lib import each other in a circle", () => {

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { accessPolicies, tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { no } from "../../lib/operator/conditions.ts";
-import { compileRoutes, type RouteSources } from "../../lib/operator/routes/route_table.ts";
+import { compileRoutes } from "../../lib/operator/routes/compile_routes.ts";
+import type { RouteSources } from "../../lib/operator/routes/route_sources.ts";
 import { readTunnel } from "../../lib/operator/tunnel.ts";
 import type { KubeObject } from "../../lib/kube/objects.ts";
 import { events, services } from "../../lib/kube/resources.ts";

@@ -5,8 +5,7 @@
 import type { PathTarget } from "../../domain/target.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
-import type { AskingRoute } from "./route_acceptance.ts";
-import { mainHostname, targetBehind } from "./route_groups.ts";
+import { type AskingRoute, mainHostname, targetBehind } from "./route_groups.ts";
 import type { Digest } from "../digest.ts";
 import type { Target, TunnelTable } from "./route_table.ts";
 

@@ -1,7 +1,6 @@
 /** Texts that routes refer to: keys of ConfigMaps and Secrets, read by name. */
 import type { Verdict } from "../conditions.ts";
 import { messageOf } from "../../message_of.ts";
-import type { Context } from "../context.ts";
 
 /** A text, or why there is none. */
 export type NamedText = { readonly text: string } | { readonly fault: Verdict };
@@ -15,7 +14,10 @@ export interface TextPath {
 
 /** What texts of one sort are read with. */
 export interface NamedTextsOptions {
-  readonly settings: Pick<Context["settings"], "checkMs">;
+  readonly settings: {
+    /** How often texts are read again. */
+    readonly checkMs: number;
+  };
   /** Reads one. @throws while the API server can't be asked */
   readonly read: (path: TextPath) => Promise<NamedText>;
   /** The verdict until a text has been read for the first time. */

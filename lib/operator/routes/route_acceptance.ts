@@ -5,28 +5,18 @@ import type { TunnelSpec } from "../api/tunnel.ts";
 import type { RouteSpec } from "../api/tunnel_binding.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import {
+  type AskingRoute,
   hasPaths,
   type HostnameGroups,
   keyOfPath,
   type RouteGroup,
   serviceSettings,
 } from "./route_groups.ts";
-import type { RouteAccess } from "../access_policies/route_access.ts";
-import type { RouteSources } from "./route_table.ts";
 import type { Tunnel } from "../tunnel.ts";
+import type { RouteSources } from "./route_sources.ts";
 
 /** As many as an agent takes. */
 export const maxTargets = 1_000;
-
-/** A route that asks to be accepted. */
-export interface AskingRoute {
-  readonly spec: RouteSpec;
-  readonly id: string;
-  readonly object: KubeObject;
-  readonly access?: RouteAccess | undefined;
-  /** Why it can't be said now whether it is accepted: it has its hostnames until then. */
-  readonly undecided?: Verdict | undefined;
-}
 
 /** The facts that decide about a route. */
 export interface AcceptanceContext {

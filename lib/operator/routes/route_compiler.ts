@@ -3,8 +3,9 @@ import { cachedTunnels } from "../cached_tunnels.ts";
 import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
 import { BindingNamespaces } from "./binding_namespaces.ts";
+import { compileRoutes } from "./compile_routes.ts";
 import { NamedTexts } from "./named_texts.ts";
-import { compileRoutes, type RouteTable } from "./route_table.ts";
+import type { RouteTable } from "./route_table.ts";
 import {
   caNotRead,
   caUnreadable,

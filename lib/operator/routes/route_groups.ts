@@ -5,12 +5,23 @@
 import { type PathRule, pathRuleKey } from "../../domain/path_rules.ts";
 import type { PathTarget, TargetPath } from "../../domain/target.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import type { RouteAccess } from "../access_policies/route_access.ts";
 import { endpointOf } from "../api/relay.ts";
 import type { BindingStatus, RouteSpec } from "../api/tunnel_binding.ts";
+import type { Verdict } from "../conditions.ts";
 import type { Digest } from "../digest.ts";
-import type { AskingRoute } from "./route_acceptance.ts";
 import { nameOf } from "./route_names.ts";
 import type { Tunnel } from "../tunnel.ts";
+
+/** A route that asks to be accepted. */
+export interface AskingRoute {
+  readonly spec: RouteSpec;
+  readonly id: string;
+  readonly object: KubeObject;
+  readonly access?: RouteAccess | undefined;
+  /** Why it can't be said now whether it is accepted: it has its hostnames until then. */
+  readonly undecided?: Verdict | undefined;
+}
 
 /** Accepted routes with the same hostnames. */
 export interface RouteGroup {
