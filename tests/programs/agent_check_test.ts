@@ -284,7 +284,10 @@ Deno.test("agent check goes through the proxy, and finds what is wrong with it",
     await t.step("no proxy there", async () => {
       const result = await through("http://127.0.0.1:1");
       deepEqual([result.code, failuresOf(result)], [1, ["proxy connection"]]);
-      match(linesOf(result)["proxy connection"]!, /ECONNREFUSED.*--proxy or HTTPS_PROXY/);
+      match(
+        linesOf(result)["proxy connection"]!,
+        /ECONNREFUSED.*--proxy, --proxy-file or HTTPS_PROXY/,
+      );
     });
   });
 });

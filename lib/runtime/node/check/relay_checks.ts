@@ -39,7 +39,7 @@ export function relayChecks(options: RelayDialOptions): Check[] {
 function proxyChecks({ url, proxy }: RelayDialOptions): Check[] {
   const authority = formatAddress(addressOfUrl(new URL(url)));
   return [
-    ...reachChecks({ name: "proxy", ...proxy!, option: "--proxy or HTTPS_PROXY" }),
+    ...reachChecks({ name: "proxy", ...proxy!, option: "--proxy, --proxy-file or HTTPS_PROXY" }),
     {
       name: "proxy tunnel",
       async run(signal) {
