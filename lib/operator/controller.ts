@@ -27,3 +27,17 @@ export interface ControllerOptions {
   readonly cacheTiming?: CacheTiming;
   readonly firstBackoffMs?: number;
 }
+
+/** What works on the cluster, as far as the process starts and stops it. */
+export interface Controller {
+  /** Keys that wait to be worked on. */
+  readonly depth: number;
+  /** Keys that wait because their namespace has its share of the workers. */
+  readonly heldBack: number;
+  /** Kinds that have not been listed yet. */
+  readonly unlisted: readonly string[];
+  /** Follows the cluster until the signal is aborted; changes nothing. */
+  watch(signal: AbortSignal): Promise<void>;
+  /** Acts on what there is until the signal is aborted: for the replica that leads. */
+  act(signal: AbortSignal): Promise<void>;
+}

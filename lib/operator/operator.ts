@@ -11,7 +11,7 @@ import { BindingReconciler } from "./bindings/binding_reconciler.ts";
 import { cachedTunnel } from "./cached_tunnels.ts";
 import { ChangedKeys } from "./changed_keys.ts";
 import type { Context, OperatorSettings } from "./context.ts";
-import type { ControllerOptions } from "./controller.ts";
+import type { Controller, ControllerOptions } from "./controller.ts";
 import { observedQueue } from "./observed_queue.ts";
 import { needsCredentials } from "./relay/needed_credentials.ts";
 import { RelayAccesses } from "./relay/relay_accesses.ts";
@@ -36,7 +36,7 @@ export interface OperatorOptions extends ControllerOptions {
 }
 
 /** One operator. */
-export class Operator {
+export class Operator implements Controller {
   readonly #options: OperatorOptions;
   readonly #world: World;
   readonly #queue: WorkQueue;

@@ -4,7 +4,7 @@ import { EventRecorder } from "../../kube/events.ts";
 import { isStatusChange, keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { WorkQueue } from "../../kube/work_queue.ts";
 import { messageOf } from "../../message_of.ts";
-import type { ControllerOptions } from "../controller.ts";
+import type { Controller, ControllerOptions } from "../controller.ts";
 import { observedQueue } from "../observed_queue.ts";
 import { type Followed, managementKinds, World } from "../world.ts";
 import { isDestination } from "./argocd.ts";
@@ -32,7 +32,7 @@ const firstRetryMs = 1_000;
 const firstAnswerMs = 5_000;
 
 /** One operator of the relay's side. */
-export class Management {
+export class Management implements Controller {
   readonly #options: ManagementOptions;
   readonly #context: ManagementContext;
   readonly #world: World;

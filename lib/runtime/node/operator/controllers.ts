@@ -1,21 +1,59 @@
 /** What the operator's process works on: tunnels, clusters beside a relay, or both. */
 import type { OperatorOptions } from "../../../config/operator_options.ts";
 import { manager } from "../../../operator/api/schema.ts";
-import type { Operator } from "../../../operator/operator.ts";
-import { Management, type ManagementOptions } from "../../../operator/management/management.ts";
+import type { Controller, ControllerOptions } from "../../../operator/controller.ts";
+import { Cloudflare } from "../../../operator/dns/cloudflare.ts";
+import { Rfc2136 } from "../../../operator/dns/rfc2136.ts";
+import { Management } from "../../../operator/management/management.ts";
+import { Operator } from "../../../operator/operator.ts";
+import { dnsExchange } from "../../deno/dns_exchange.ts";
+import { probeTargets } from "../../deno/relay_fetch.ts";
+import { caFault } from "../key_material.ts";
 
+/** How often Secrets are looked at, which nothing tells about. */
+const checkMs = 10_000;
+/** After this time, a failing clean-up gives up, and an Event names what is left. */
+const orphanMs = 10 * 60_000;
 /** How long a registered cluster may be missing at the relay: longer than clusters take to put it again. */
 const goneMs = 15 * 60_000;
 
 /** What both sides are made from. */
-export type ManagementParts =
-  & Omit<ManagementOptions, "settings" | "watchNamespaces">
-  & { readonly checkMs: number; readonly orphanMs: number };
+export type ControllerParts = Omit<ControllerOptions, "watchNamespaces">;
+
+/** The tunnels' side. @param mayWrite Throws if this process must not change DNS records. */
+export function makeTunnels(
+  options: OperatorOptions,
+  parts: ControllerParts,
+  mayWrite: () => void,
+): Operator {
+  const baseUrl = withoutSlash(options.cloudflareApi);
+  return new Operator({
+    ...parts,
+    settings: {
+      namespace: options.namespace,
+      idPrefix: options.idPrefix ?? "",
+      agentImage: options.agentImage,
+      agentClusterRoles: options.agentClusterRoles,
+      hasInjectionPolicy: options.injection === "policy",
+      resyncMs: options.resyncMs,
+      ...{ checkMs, orphanMs },
+    },
+    watchNamespaces: options.watchNamespaces,
+    probe: probeTargets,
+    caFault,
+    dns: new Rfc2136({ exchange: dnsExchange, mayWrite }),
+    cloudflare: new Cloudflare({
+      fetch: (url, init) => globalThis.fetch(url, { ...init, redirect: "error" }),
+      ...baseUrl !== undefined && { baseUrl },
+      mayWrite,
+    }),
+  });
+}
 
 /** The relay's side, if the options ask for it. */
 export function makeManagement(
   options: OperatorOptions,
-  { checkMs, orphanMs, ...parts }: ManagementParts,
+  parts: ControllerParts,
 ): Management | undefined {
   if (!options.controllers.includes("clusters")) return undefined;
   return new Management({
@@ -39,16 +77,6 @@ export function makeManagement(
 /** Of the Lease: operators of both sides may run in one namespace. */
 export function leaseName({ controllers }: OperatorOptions): string {
   return controllers.includes("tunnels") ? manager : `${manager}-clusters`;
-}
-
-/** What works on the cluster, as far as the process starts and stops it. */
-export interface Controller {
-  readonly depth: number;
-  readonly heldBack: number;
-  /** Kinds that have not been listed yet. */
-  readonly unlisted: readonly string[];
-  watch(signal: AbortSignal): Promise<void>;
-  act(signal: AbortSignal): Promise<void>;
 }
 
 /** The controllers that the options ask for. */

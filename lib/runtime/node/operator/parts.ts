@@ -7,25 +7,24 @@ import { KubeClient } from "../../../kube/client.ts";
 import { Leader } from "../../../kube/leader.ts";
 import type { Log } from "../../../log.ts";
 import { manager } from "../../../operator/api/schema.ts";
-import { Cloudflare } from "../../../operator/dns/cloudflare.ts";
-import { Rfc2136 } from "../../../operator/dns/rfc2136.ts";
+import type { Controller } from "../../../operator/controller.ts";
 import type { Management } from "../../../operator/management/management.ts";
-import { OperatorMetrics } from "../../../operator/metrics.ts";
-import { Operator } from "../../../operator/operator.ts";
+import { OperatorMetrics, type OperatorStats } from "../../../operator/metrics.ts";
+import type { Operator } from "../../../operator/operator.ts";
 import { RelayApi } from "../../../operator/relay/relay_api.ts";
-import { dnsExchange } from "../../deno/dns_exchange.ts";
 import { kubeFetch } from "../../deno/kube_fetch.ts";
-import { probeTargets, relayFetch } from "../../deno/relay_fetch.ts";
-import { caFault } from "../key_material.ts";
+import { relayFetch } from "../../deno/relay_fetch.ts";
 import { PrometheusInstruments } from "../prometheus.ts";
 import { tokenDigest } from "../token_digest.ts";
-import { type Controller, controllersOf, leaseName, makeManagement } from "./controllers.ts";
+import {
+  type ControllerParts,
+  controllersOf,
+  leaseName,
+  makeManagement,
+  makeTunnels,
+} from "./controllers.ts";
 import { Injection } from "./injection.ts";
 
-/** How often Secrets are looked at, which nothing tells about. */
-const checkMs = 10_000;
-/** After this time, a failing clean-up gives up, and an Event names what is left. */
-const orphanMs = 10 * 60_000;
 /** A Lease is renewed within its deadline, or not at all. */
 const leaseTimeoutMs = 5_000;
 const agentTokenBytes = 32;
@@ -51,24 +50,16 @@ export function makeOperator(
   log: Log,
   { isDraining = false }: { readonly isDraining?: boolean } = {},
 ): OperatorParts {
-  const { connection, namespace } = options;
-  // A pod has its own name there.
-  const instance = `${process.env["HOSTNAME"] ?? (isDraining ? "drain" : "operator")}-${
-    randomBytes(4).toString("hex")
-  }`;
-  const { fetch, close } = kubeFetch(connection);
-  const metrics: OperatorMetrics = new OperatorMetrics(new PrometheusInstruments(), () => ({
-    leads: leader.leads,
-    depth: controllers.reduce((sum, { depth }) => sum + depth, 0),
-    heldBack: controllers.reduce((sum, { heldBack }) => sum + heldBack, 0),
-    ...operator.counts,
-    ...management?.counts ?? { clusters: 0, registrationTokens: 0 },
-    webhookExpiresMs: injection.expiresMs,
-    webhookReviewBytes: injection.reviewBytes,
-  }), version);
-  const leader: Leader = new Leader({
+  const instance = instanceName(isDraining ? "drain" : "operator");
+  const { fetch, close } = kubeFetch(options.connection);
+  const metrics: OperatorMetrics = new OperatorMetrics(
+    new PrometheusInstruments(),
+    () => statsOf(parts),
+    version,
+  );
+  const leader = new Leader({
     client: new KubeClient({ fetch, fieldManager: manager, metrics, timeoutMs: leaseTimeoutMs }),
-    ...{ namespace, name: leaseName(options), identity: instance, log },
+    ...{ namespace: options.namespace, name: leaseName(options), identity: instance, log },
     takesOver: isDraining,
   });
   // A replica that was frozen, or whose Lease another one has taken, must not finish what it began.
@@ -76,46 +67,53 @@ export function makeOperator(
     if (!leader.leads) throw new Error("This replica does not lead any more");
   };
   const client = new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite });
-  const fetchRelay = relayFetch();
-  const relays = new RelayApi({
-    fetch: fetchRelay,
-    mayWrite,
-    answered: (method, code) => metrics.relayAnswered(method, code),
-  });
-  const digest = (text: string) => tokenDigest(text).toHex();
-  const newToken = () => randomBytes(agentTokenBytes).toString("hex");
-  const operator: Operator = new Operator({
-    ...{ client, relays, watchRelay: fetchRelay, digest, newToken },
-    settings: {
-      namespace,
-      idPrefix: options.idPrefix ?? "",
-      agentImage: options.agentImage,
-      agentClusterRoles: options.agentClusterRoles,
-      hasInjectionPolicy: options.injection === "policy",
-      resyncMs: options.resyncMs,
-      ...{ checkMs, orphanMs },
-    },
-    watchNamespaces: options.watchNamespaces,
-    probe: probeTargets,
-    caFault,
-    dns: new Rfc2136({ exchange: dnsExchange, mayWrite }),
-    cloudflare: new Cloudflare({
-      fetch: (url, init) => globalThis.fetch(url, { ...init, redirect: "error" }),
-      ...options.cloudflareApi && { baseUrl: options.cloudflareApi.href.replace(/\/+$/, "") },
-      mayWrite,
-    }),
-    ...{ instance, log, metrics, isDraining },
-  });
-  const management = makeManagement(options, {
-    ...{ client, relays, watchRelay: fetchRelay, digest, newToken, checkMs, orphanMs },
-    ...{ instance, log, metrics, isDraining },
-  });
+  const shared: ControllerParts = {
+    ...relayClients(metrics, mayWrite),
+    digest: (text) => tokenDigest(text).toHex(),
+    newToken: () => randomBytes(agentTokenBytes).toString("hex"),
+    ...{ client, instance, log, metrics, isDraining },
+  };
+  const operator = makeTunnels(options, shared, mayWrite);
+  const management = makeManagement(options, shared);
   const controllers = controllersOf(options, operator, management);
-  const injection: Injection = new Injection({
+  const injection = new Injection({
     ...{ options, client, fetch, log },
     tunnel: (namespace, name) => operator.findTunnel(namespace, name),
     admitted: (result) => metrics.admitted(result),
     webhookRefused: (reason) => metrics.webhookRefused(reason),
   });
-  return { client, instance, operator, management, controllers, leader, metrics, injection, close };
+  const parts: OperatorParts = {
+    ...{ client, instance, operator, management, controllers, leader, metrics, injection, close },
+  };
+  return parts;
+}
+
+/** A name that no other process has. @param otherwise Begins it outside a pod. */
+function instanceName(otherwise: string): string {
+  // A pod has its own name there.
+  const host = process.env["HOSTNAME"] ?? otherwise;
+  return `${host}-${randomBytes(4).toString("hex")}`;
+}
+
+function relayClients(
+  metrics: OperatorMetrics,
+  mayWrite: () => void,
+): Pick<ControllerParts, "relays" | "watchRelay"> {
+  const fetch = relayFetch();
+  const answered = (method: string, code: string) => metrics.relayAnswered(method, code);
+  return { relays: new RelayApi({ fetch, mayWrite, answered }), watchRelay: fetch };
+}
+
+function statsOf(
+  { leader, controllers, operator, management, injection }: OperatorParts,
+): OperatorStats {
+  return {
+    leads: leader.leads,
+    depth: controllers.reduce((sum, { depth }) => sum + depth, 0),
+    heldBack: controllers.reduce((sum, { heldBack }) => sum + heldBack, 0),
+    ...operator.counts,
+    ...management?.counts ?? { clusters: 0, registrationTokens: 0 },
+    webhookExpiresMs: injection.expiresMs,
+    webhookReviewBytes: injection.reviewBytes,
+  };
 }
