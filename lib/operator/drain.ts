@@ -141,9 +141,9 @@ export class Drain {
   }
 
   #skip({ plural }: Resource, namespace: string): void {
-    const place = `${plural} in ${namespace}`;
-    if (this.#skipped.has(place)) return;
-    this.#skipped.add(place);
+    const collection = `${plural} in ${namespace}`;
+    if (this.#skipped.has(collection)) return;
+    this.#skipped.add(collection);
     this.#options.log.warn("Not permitted to list objects; leaving them as they are", {
       resource: plural,
       namespace,

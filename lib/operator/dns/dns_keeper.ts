@@ -6,7 +6,7 @@ import type { Context } from "../context.ts";
 import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns_endpoint.ts";
 import { type DnsPlan, planDns } from "./dns_plan.ts";
 import { DnsCredentials } from "./dns_credentials.ts";
-import { type KeptRecord, placeOf } from "./kept_records.ts";
+import { type KeptRecord, recordKey } from "./kept_records.ts";
 import { SilentServers } from "./silent_servers.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 import { LastAnswers } from "../last_answers.ts";
@@ -93,9 +93,9 @@ export class DnsKeeper {
     const faults: Verdict[] = [];
     const kept: KeptRecord[] = [];
     let againMs = endpoint ? endpoint.againMs : Infinity;
-    const places = new Set(plan.kept.map(placeOf));
+    const keys = new Set(plan.kept.map(recordKey));
     const names = new Set(plan.kept.map(nameOf));
-    const unwanted = known.filter((record) => !places.has(placeOf(record)));
+    const unwanted = known.filter((record) => !keys.has(recordKey(record)));
     // A name has to be given up by one owner before another can have it. Two servers may be one with
     // two addresses: what is taken off there is put anew.
     const former = unwanted.filter((record) => names.has(nameOf(record)));
@@ -107,7 +107,9 @@ export class DnsKeeper {
       );
       const { outcome, untilMs } = isBlocked ? this.#pending() : await this.#put(record);
       const isMade = outcome.kind === "done";
-      kept.push(isMade ? record : known.find((it) => placeOf(it) === placeOf(record)) ?? record);
+      kept.push(
+        isMade ? record : known.find((it) => recordKey(it) === recordKey(record)) ?? record,
+      );
       const verdict = verdictOf(record, outcome);
       if (verdict.status !== "True") faults.push(verdict);
       againMs = Math.min(againMs, Math.max(100, untilMs - performance.now()));
@@ -119,7 +121,7 @@ export class DnsKeeper {
     for (const record of left) {
       againMs = Math.min(
         againMs,
-        this.#jobs.has(`remove ${placeOf(record)}`) ? this.#pendingMs : retryMs,
+        this.#jobs.has(`remove ${recordKey(record)}`) ? this.#pendingMs : retryMs,
       );
     }
     const verdict = plan.provider === "None"
@@ -132,7 +134,7 @@ export class DnsKeeper {
   #forgetAnswers(records: readonly KeptRecord[], removed: readonly KeptRecord[]): void {
     const names = new Set(removed.map(nameOf));
     for (const record of records) {
-      if (names.has(nameOf(record))) this.#answers.delete(placeOf(record));
+      if (names.has(nameOf(record))) this.#answers.delete(recordKey(record));
     }
   }
 
@@ -140,8 +142,8 @@ export class DnsKeeper {
   async removeAll(records: readonly KeptRecord[]): Promise<readonly KeptRecord[]> {
     const left: KeptRecord[] = [];
     for (const record of records) {
-      this.#answers.delete(placeOf(record));
-      this.#jobs.delete(`put ${placeOf(record)}`);
+      this.#answers.delete(recordKey(record));
+      this.#jobs.delete(`put ${recordKey(record)}`);
       if (record.keep) continue;
       const outcome = await this.#remove(record);
       if (outcome?.kind !== "done") {
@@ -156,14 +158,14 @@ export class DnsKeeper {
   }
 
   #forgetRemovals(records: readonly KeptRecord[]): void {
-    for (const record of records) this.#jobs.delete(`remove ${placeOf(record)}`);
+    for (const record of records) this.#jobs.delete(`remove ${recordKey(record)}`);
   }
 
   /** Has others ask again for a name that was taken. @returns whether there are any */
   #forgetTaken({ server, zone, name }: KeptRecord): boolean {
-    const place = placeOf({ server, zone, name });
+    const prefix = recordKey({ server, zone, name });
     const taken = [...this.#answers].filter(([key, { outcome }]) =>
-      outcome.kind === "taken" && key.startsWith(place)
+      outcome.kind === "taken" && key.startsWith(prefix)
     );
     for (const [key] of taken) this.#answers.delete(key);
     return taken.length > 0;
@@ -174,7 +176,7 @@ export class DnsKeeper {
       const token = await this.#credentials.token(record);
       if (token === undefined) return undefined;
       const { cloudflare } = this.#context;
-      const key = `remove ${placeOf(record)}`;
+      const key = `remove ${recordKey(record)}`;
       const job = this.#job(
         key,
         this.#context.digest(JSON.stringify([record, token])),
@@ -203,7 +205,7 @@ export class DnsKeeper {
   }
 
   async #putAtCloudflare(record: KeptRecord): Promise<Answer> {
-    const key = placeOf(record);
+    const key = recordKey(record);
     this.#forgetRemovals([record]);
     const token = await this.#credentials.token(record);
     const digest = this.#context.digest(JSON.stringify([record, token]));
@@ -225,11 +227,11 @@ export class DnsKeeper {
     if (!outcome && last?.digest === digest) return { ...last, untilMs: pending.untilMs };
     if (!outcome) return { digest, ...pending };
     this.#jobs.delete(`put ${key}`);
-    return this.#keep(key, { digest, outcome }, job?.removals);
+    return this.#remember(key, { digest, outcome }, job?.removals);
   }
 
   /** @param removals How many there had been when the name was looked at. */
-  #keep(
+  #remember(
     key: string,
     { digest, outcome }: { readonly digest: string; readonly outcome: DnsOutcome },
     removals: number | undefined,
@@ -249,7 +251,7 @@ export class DnsKeeper {
 
   async #put(record: KeptRecord): Promise<Answer> {
     if (record.server === "") return await this.#putAtCloudflare(record);
-    const key = placeOf(record);
+    const key = recordKey(record);
     const zone = await this.#credentials.zone(record);
     const digest = this.#context.digest(
       JSON.stringify([record, typeof zone === "string" ? zone : [...zone.key.secret]]),
@@ -263,7 +265,7 @@ export class DnsKeeper {
         record.server,
         () => this.#context.dns.put(zone, record, record.owner),
       );
-    return this.#keep(key, { digest, outcome }, removals);
+    return this.#remember(key, { digest, outcome }, removals);
   }
 
   /** The DNSEndpoint of a binding; undefined where there is none and is to be none. */

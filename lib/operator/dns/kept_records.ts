@@ -9,7 +9,7 @@ export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
 const maxFormer = 4;
 
 /** One name in one zone; behind that, its owner. */
-export function placeOf(
+export function recordKey(
   { name, zone, server, owner = "" }: Pick<KeptRecord, "name" | "zone" | "server"> & {
     readonly owner?: string;
   },
@@ -25,11 +25,11 @@ export function withIntended(
   before: readonly KeptRecord[],
   intended: readonly KeptRecord[],
 ): readonly KeptRecord[] {
-  const known = new Map(before.map((record) => [placeOf(record), record]));
-  const places = new Set(intended.map(placeOf));
+  const known = new Map(before.map((record) => [recordKey(record), record]));
+  const keys = new Set(intended.map(recordKey));
   return [
-    ...intended.map((record) => remembering(record, known.get(placeOf(record)))),
-    ...before.filter((record) => !places.has(placeOf(record))),
+    ...intended.map((record) => remembering(record, known.get(recordKey(record)))),
+    ...before.filter((record) => !keys.has(recordKey(record))),
   ];
 }
 

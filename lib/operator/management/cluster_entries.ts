@@ -24,7 +24,7 @@ interface WrittenFile {
 }
 
 /** What is known of a namespace's Secrets. */
-interface Place {
+interface WrittenEntries {
   /** Those that are looked at. */
   secrets: readonly string[];
   /** By the name of the file. */
@@ -49,7 +49,7 @@ export class ClusterEntries {
   readonly #relaySecrets: RelaySecrets;
   readonly #argocd: ArgocdSecrets;
   readonly #tables = new Map<string, ClusterTable>();
-  readonly #places = new Map<string, Place>();
+  readonly #entries = new Map<string, WrittenEntries>();
 
   constructor(context: ManagementContext, relaySecrets: RelaySecrets, argocd: ArgocdSecrets) {
     this.#context = context;
@@ -59,7 +59,7 @@ export class ClusterEntries {
 
   /** This replica begins to act: another one may have written since. */
   begin(): void {
-    this.#places.clear();
+    this.#entries.clear();
   }
 
   /** Clusters of the namespace have changed: they are compiled anew when they are asked for. */
@@ -79,7 +79,7 @@ export class ClusterEntries {
   ): { readonly verdict: Verdict; readonly writtenMs: number } {
     const { namespace = "" } = cluster.object.metadata;
     const file = fileOf(cluster);
-    const { fault, leftOut, written } = this.#placeOf(namespace);
+    const { fault, leftOut, written } = this.#entriesOf(namespace);
     if (fault !== undefined) return { verdict: no("Conflict", fault), writtenMs: 0 };
     if (leftOut.has(file)) return { verdict: no("SecretsFull", fullMessage), writtenMs: 0 };
     const there = written.get(file);
@@ -93,22 +93,22 @@ export class ClusterEntries {
     namespace: string,
   ): Promise<{ readonly keys: readonly string[]; readonly again: number | undefined }> {
     const { files, verdicts } = this.#table(namespace);
-    const place = this.#placeOf(namespace);
-    const before = { ...place };
+    const entries = this.#entriesOf(namespace);
+    const before = { ...entries };
     try {
       const there = await this.#read(namespace);
       // Without a Cluster there is no relay to write for, unless it has had some.
       if (verdicts.size === 0 && there.size === 0) return { keys: [], again: undefined };
       if (await this.#findUnlisted(namespace, there, files)) return { keys: [], again: soonMs };
       await this.#write(namespace, files, there);
-      place.fault = undefined;
+      entries.fault = undefined;
     } catch (error) {
       if (!(error instanceof ForeignSecret)) throw error;
-      place.fault = error.message;
+      entries.fault = error.message;
     }
-    const hasChanged = before.fault !== place.fault || before.written !== place.written ||
-      !isSameSet(before.leftOut, place.leftOut);
-    place.verdicts = verdicts;
+    const hasChanged = before.fault !== entries.fault || before.written !== entries.written ||
+      !isSameSet(before.leftOut, entries.leftOut);
+    entries.verdicts = verdicts;
     const keys = [...verdicts].filter(([key, verdict]) =>
       hasChanged || before.verdicts.get(key)?.reason !== verdict.reason
     ).map(([key]) => key);
@@ -117,9 +117,9 @@ export class ClusterEntries {
 
   /** The Secrets that are there: at first all, later those in use. */
   async #read(namespace: string): Promise<Map<string, MountedSecret>> {
-    const place = this.#placeOf(namespace);
+    const entries = this.#entriesOf(namespace);
     const there = new Map<string, MountedSecret>();
-    for (const name of place.secrets) {
+    for (const name of entries.secrets) {
       const secret = await this.#relaySecrets.read(namespace, name);
       if (secret) there.set(name, secret);
     }
@@ -156,7 +156,7 @@ export class ClusterEntries {
     wanted: Files,
     there: ReadonlyMap<string, MountedSecret>,
   ): Promise<void> {
-    const place = this.#placeOf(namespace);
+    const entries = this.#entriesOf(namespace);
     const present = new Map([...there].map(([name, { files }]) => [name, files]));
     const { files, leftOut } = allot(
       wanted,
@@ -171,38 +171,38 @@ export class ClusterEntries {
       const known = there.get(name) ?? await this.#relaySecrets.read(namespace, name);
       await this.#relaySecrets.write(namespace, name, inSecret, known);
     }
-    place.secrets = [...files.keys()];
-    place.leftOut = leftOut;
-    this.#remember(place, files);
+    entries.secrets = [...files.keys()];
+    entries.leftOut = leftOut;
+    this.#remember(entries, files);
   }
 
   /** Keeps what was written, as it was if nothing has changed. */
-  #remember(place: Place, files: ReadonlyMap<string, Files>): void {
+  #remember(entries: WrittenEntries, files: ReadonlyMap<string, Files>): void {
     const written = new Map<string, WrittenFile>();
     let hasChanged = false;
     for (const [secret, inSecret] of files) {
       for (const [file, text] of inSecret) {
-        const before = place.written.get(file);
+        const before = entries.written.get(file);
         const isSame = before?.text === text && before.secret === secret;
         written.set(file, isSame ? before : { text, secret, atMs: performance.now() });
         hasChanged ||= !isSame;
       }
     }
-    if (hasChanged || written.size !== place.written.size) place.written = written;
+    if (hasChanged || written.size !== entries.written.size) entries.written = written;
   }
 
-  #placeOf(namespace: string): Place {
-    const known = this.#places.get(namespace);
+  #entriesOf(namespace: string): WrittenEntries {
+    const known = this.#entries.get(namespace);
     if (known) return known;
-    const place: Place = {
+    const entries: WrittenEntries = {
       secrets: clustersSecretNames,
       written: new Map(),
       leftOut: new Set(),
       fault: undefined,
       verdicts: new Map(),
     };
-    this.#places.set(namespace, place);
-    return place;
+    this.#entries.set(namespace, entries);
+    return entries;
   }
 
   #table(namespace: string): ClusterTable {

@@ -65,10 +65,10 @@ export class KeptTexts {
   ): Promise<void> {
     const kept = await this.#of(namespace);
     const after = new Map(
-      [...texts].map(([key, text]) => [this.#placeOf({ ...from, key }), text]),
+      [...texts].map(([key, text]) => [this.#fieldOf({ ...from, key }), text]),
     );
-    const before = new Map([...after.keys()].map((place) => [place, kept.texts.get(place)]));
-    if ([...after].every(([place, text]) => before.get(place) === text)) return;
+    const before = new Map([...after.keys()].map((field) => [field, kept.texts.get(field)]));
+    if ([...after].every(([field, text]) => before.get(field) === text)) return;
     setAll(kept.texts, after);
     if (namespace === this.#options.namespace) return;
     try {
@@ -82,7 +82,7 @@ export class KeptTexts {
 
   /** The last text of a key that was kept. */
   async last(namespace: string, ref: CaRef): Promise<string | undefined> {
-    return (await this.#of(namespace)).texts.get(this.#placeOf(ref));
+    return (await this.#of(namespace)).texts.get(this.#fieldOf(ref));
   }
 
   /** Nothing of a namespace needs clean-up any more. */
@@ -101,7 +101,7 @@ export class KeptTexts {
     this.#kept.clear();
   }
 
-  #placeOf({ kind, name, key }: CaRef): string {
+  #fieldOf({ kind, name, key }: CaRef): string {
     return this.#options.digest(JSON.stringify([kind, name, key]));
   }
 
@@ -127,8 +127,8 @@ export class KeptTexts {
     const secret = await this.#find(namespace);
     // A new namespace of the same name must not get the texts of the old one.
     const isSame = secret?.metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
-    const places = isSame ? Object.keys((secret?.["data"] ?? {}) as object) : [];
-    const texts = new Map(places.map((place) => [place, secretText(secret, place)!]));
+    const fields = isSame ? Object.keys((secret?.["data"] ?? {}) as object) : [];
+    const texts = new Map(fields.map((field) => [field, secretText(secret, field)!]));
     return { uid, texts, secretUid: secret?.metadata.uid };
   }
 
@@ -176,8 +176,8 @@ function setAll(
   texts: Map<string, string>,
   changes: ReadonlyMap<string, string | undefined>,
 ): void {
-  for (const [place, text] of changes) {
-    if (text === undefined) texts.delete(place);
-    else texts.set(place, text);
+  for (const [field, text] of changes) {
+    if (text === undefined) texts.delete(field);
+    else texts.set(field, text);
   }
 }

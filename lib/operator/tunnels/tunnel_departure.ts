@@ -6,7 +6,7 @@ import { registeredOf } from "../api/tunnel_binding.ts";
 import { no } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { isOrphaned, releaseObject, reportOrphaned, retryMs } from "../finalizer.ts";
-import { placesOf, type TunnelMoves } from "./tunnel_moves.ts";
+import { relaysOf, type TunnelMoves } from "./tunnel_moves.ts";
 import type { TunnelRegistrations } from "./tunnel_registrations.ts";
 import type { TunnelStatuses } from "./tunnel_status.ts";
 import type { Tunnel } from "../tunnel.ts";
@@ -74,7 +74,7 @@ export class TunnelDepartures {
   async #deleteAll(tunnel: Tunnel, id: string): Promise<readonly Left[]> {
     const { spec, status } = tunnel;
     const api = spec?.relay.registration.api;
-    const { formerRelays = [] } = spec ? placesOf(status, api) : status;
+    const { formerRelays = [] } = spec ? relaysOf(status, api) : status;
     const faults: [string, string | undefined][] = [];
     const isHere = status.endpoint !== undefined &&
       (!spec || (api && endpointOf(api) === endpointOf({ endpoint: status.endpoint })));

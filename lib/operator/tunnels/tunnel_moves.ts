@@ -25,7 +25,7 @@ export interface Arrival {
 }
 
 /** What the status is to say of a tunnel's relays before anything is put at the one of its spec. */
-export function placesOf(
+export function relaysOf(
   { endpoint, place, formerRelays = [] }: TunnelStatus,
   now: RelayPlace | undefined,
 ): Pick<TunnelStatus, "endpoint" | "place" | "formerRelays"> {

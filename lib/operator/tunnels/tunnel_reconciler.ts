@@ -23,7 +23,7 @@ import { askedNames } from "../routes/route_table.ts";
 import { TunnelAgents, type TunnelAgentsOptions } from "../agents/tunnel_agents.ts";
 import { entrySecret } from "./entry_secret.ts";
 import { TunnelDepartures } from "./tunnel_departure.ts";
-import { placesOf, TunnelMoves } from "./tunnel_moves.ts";
+import { relaysOf, TunnelMoves } from "./tunnel_moves.ts";
 import { TunnelRegistrations } from "./tunnel_registrations.ts";
 import { kindOf, TunnelStatuses } from "./tunnel_status.ts";
 import { idOf, isReadable, type ReadableTunnel, type Tunnel } from "../tunnel.ts";
@@ -164,9 +164,9 @@ export class TunnelReconciler {
     // Without an access, nothing gets to the relay.
     if (found && "fault" in found) return;
     const place = api && { ...api, tokenVersion: found?.tokenVersion };
-    const places = { id, ...placesOf(status, place) };
+    const relays = { id, ...relaysOf(status, place) };
     if (!isHeld) await holdObject(this.#context, resource, kindOf(tunnel), object);
-    await this.#statuses.record(tunnel, places);
+    await this.#statuses.record(tunnel, relays);
   }
 
   /** Takes away what the tunnel has at relays where it was before. @returns when to look again */

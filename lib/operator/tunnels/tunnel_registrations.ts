@@ -18,7 +18,7 @@ interface Registration {
   readonly digest: string;
   readonly verdict: Verdict;
   /** {@link wayOf} and id. */
-  readonly place: string;
+  readonly entryKey: string;
   readonly saidMs: number;
   readonly untilMs: number;
 }
@@ -56,7 +56,9 @@ export class TunnelRegistrations {
    * @returns the keys of the tunnels that are about it
    */
   changed({ way, kind, type, name }: RelayChange): readonly string[] {
-    const own = [...this.#registrations].filter(([, { place }]) => place === `${way} ${name}`);
+    const own = [...this.#registrations].filter(([, { entryKey }]) =>
+      entryKey === `${way} ${name}`
+    );
     if (kind !== "clusters") return own.map(([key]) => key);
     for (const [key, known] of own) {
       const isGone = type === "DELETED";
@@ -92,8 +94,8 @@ export class TunnelRegistrations {
     const remember = (verdict: Verdict, forMs: number): Verdict => {
       const untilMs = performance.now() + forMs;
       const saidMs = performance.now();
-      const place = `${wayOf(access)} ${id}`;
-      this.#registrations.set(tunnel.key, { digest: said, verdict, place, saidMs, untilMs });
+      const entryKey = `${wayOf(access)} ${id}`;
+      this.#registrations.set(tunnel.key, { digest: said, verdict, entryKey, saidMs, untilMs });
       this.#lost.delete(tunnel.key);
       return verdict;
     };
