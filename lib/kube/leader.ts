@@ -52,7 +52,7 @@ export class Leader {
   #mayOust: boolean;
   /** Whether it was, from one that may not know yet. */
   #hasOusted = false;
-  #keepMs = 0;
+  #reservedMs = 0;
   /** Who held the Lease when it was last read, if it was another. */
   #other: string | undefined;
   #seen: { readonly version: string; readonly atMs: number; readonly isFree: boolean } | undefined;
@@ -108,8 +108,8 @@ export class Leader {
   }
 
   /** When the signal is aborted, others do not get the Lease before this time is over. */
-  keep(ms: number): void {
-    this.#keepMs = ms;
+  reserve(ms: number): void {
+    this.#reservedMs = ms;
   }
 
   /** A holder that can't renew acts until its deadline. */
@@ -135,7 +135,7 @@ export class Leader {
       }
       const written = await this.#write(lease, { heldMs: this.#timing.leaseMs });
       if (this.#mayOust) this.#hasOusted = lease !== undefined && this.#isHeldByOther(lease);
-      // Once: who takes the Lease from this one keeps it.
+      // Once: who takes the Lease from this one may hold it.
       this.#mayOust = false;
       this.#note(written, false);
       this.#renewedMs = beganMs;
@@ -204,7 +204,7 @@ export class Leader {
     try {
       const lease = await this.#read();
       if (lease && specOf(lease).holderIdentity === this.#options.identity) {
-        await this.#write(lease, { heldMs: this.#keepMs });
+        await this.#write(lease, { heldMs: this.#reservedMs });
       }
     } catch (error) {
       this.#options.log.debug("Could not release the Lease", { error: String(error) });

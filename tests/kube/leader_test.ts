@@ -90,7 +90,7 @@ Deno.test("who takes the Lease over acts after the one before has stopped, and k
     () => one.log.lines.some((line) => /another holds the Lease.*"holder":"drain"/.test(line)),
     "it to say who holds the Lease",
   );
-  drain.leader.keep(3_600_000);
+  drain.leader.reserve(3_600_000);
   await drain.stop();
   const { spec } = kube.read(leases, "ops", "lock") as unknown as { spec: Record<string, unknown> };
   assert.deepEqual([spec.holderIdentity, spec.leaseDurationSeconds], ["drain", 3_600]);

@@ -9,9 +9,9 @@ import {
   makeAuthority,
 } from "../../lib/operator/injection/authority.ts";
 import {
-  CertificateKeeper,
+  CertificateRotation,
   type CertificateSettings,
-} from "../../lib/operator/injection/certificate_keeper.ts";
+} from "../../lib/operator/injection/certificate_rotation.ts";
 import { WebhookCertificate } from "../../lib/operator/injection/webhook_certificate.ts";
 import {
   readKeys,
@@ -37,11 +37,11 @@ class World {
   nowMs = Date.UTC(2026, 0, 1);
   /** Whether another replica has not taken the newest certificate yet. */
   isAnotherLate = false;
-  #keeper: CertificateKeeper;
+  #rotation: CertificateRotation;
 
   constructor() {
     this.putConfiguration("https://127.0.0.1:9443/mutate-pods");
-    this.#keeper = this.keeper();
+    this.#rotation = this.rotation();
     this.replica = new WebhookCertificate({
       ...{ client: this.client(), settings, log: keptLog(), nowMs: () => this.nowMs },
       use: (leaf) => this.shown.push(leaf),
@@ -52,8 +52,8 @@ class World {
     return new KubeClient({ fetch, fieldManager: "culvert-operator" });
   }
 
-  keeper(fetch?: KubeFetch): CertificateKeeper {
-    return new CertificateKeeper({
+  rotation(fetch?: KubeFetch): CertificateRotation {
+    return new CertificateRotation({
       ...{ client: this.client(fetch), settings, log: keptLog(), nowMs: () => this.nowMs },
       allShow: async (_configuration, ca) =>
         !this.isAnotherLate && await isIssuedBy(this.shown.at(-1)?.cert ?? "", ca),
@@ -69,12 +69,12 @@ class World {
 
   /** Another replica leads from now on. */
   changeLeader(): void {
-    this.#keeper = this.keeper();
+    this.#rotation = this.rotation();
   }
 
   /** Both replicas look once; what is shown is trusted whenever somebody could ask. */
   async look(): Promise<void> {
-    await this.#keeper.step();
+    await this.#rotation.step();
     await this.assertTrusted();
     await this.replica.step();
     await this.assertTrusted();
@@ -162,7 +162,7 @@ Deno.test("a leader that was overtaken can't have the API server forget its foll
   world.kube.remove(secrets, "ops", "culvert-operator-webhook");
   const held = Promise.withResolvers<void>();
   const isHeld = Promise.withResolvers<void>();
-  const slow = world.keeper(async (path, init) => {
+  const slow = world.rotation(async (path, init) => {
     if (init.method === "PATCH") {
       isHeld.resolve();
       await held.promise;
@@ -268,7 +268,7 @@ Deno.test("a leader that ends between any two writes is followed by one that goe
   for (let writes = 0; writes < 7; writes++) {
     const world = new World();
     let left = writes;
-    const dying = world.keeper((path, init) => {
+    const dying = world.rotation((path, init) => {
       if (init.method !== "GET" && left-- <= 0) return Promise.reject(new Error("It has ended"));
       return world.kube.fetch(path, init);
     });

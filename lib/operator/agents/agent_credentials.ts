@@ -1,4 +1,4 @@
-/** Keeps the Secret with the credentials that a tunnel's agents add to requests. */
+/** Makes the Secret with the credentials that a tunnel's agents add to requests. */
 import type { KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
 import { secretData } from "../secret_text.ts";

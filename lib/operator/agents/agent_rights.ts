@@ -41,7 +41,7 @@ function bindingOf(tunnel: ReadableTunnel, clusterRole: string): KubeObject {
   };
 }
 
-/** Keeps ServiceAccounts and bindings of tunnels. */
+/** Makes and deletes the ServiceAccounts and role bindings of tunnels. */
 export class AgentRights {
   readonly #context: Context;
 

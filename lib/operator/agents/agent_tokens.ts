@@ -17,7 +17,7 @@ export interface AgentToken {
   readonly digests: readonly string[];
 }
 
-/** What a tunnel's token is kept with. */
+/** What a tunnel's token is made with. */
 export interface AgentTokensOptions {
   readonly context: Context;
   readonly newToken: () => string;
@@ -39,7 +39,7 @@ export function tokenName(digest: string): string {
   return `t-${digest.slice(0, 8)}`;
 }
 
-/** Keeps the tokens of all tunnels. */
+/** Makes and rotates the tokens of all tunnels. */
 export class AgentTokens {
   /** Tokens that are in no Secret yet; the same one for as long as the relay refuses it. */
   readonly #new = new Map<string, string>();
@@ -59,8 +59,8 @@ export class AgentTokens {
     options: AgentTokensOptions,
   ): Promise<AgentToken | undefined> {
     const { context, register, hasAgents } = options;
-    const kept = secretText(secret, "token");
-    const current = kept === undefined ? undefined : context.digest(kept);
+    const token = secretText(secret, "token");
+    const current = token === undefined ? undefined : context.digest(token);
     const older = await this.#older(tunnel, secret, current, context);
     const isDue = current !== undefined && older.length === 0 && isOld(tunnel, secret);
     const next = current === undefined || isDue ? this.#newToken(tunnel.key, options) : undefined;

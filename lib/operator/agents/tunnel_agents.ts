@@ -50,7 +50,7 @@ export interface AgentsState {
   readonly againMs: number;
 }
 
-/** Keeps the agents of all tunnels. */
+/** Makes and follows the agents of all tunnels. */
 export class TunnelAgents {
   readonly #context: Context;
   readonly #delivery: RouteDelivery;

@@ -12,7 +12,7 @@ import { routesStatus, unreadableVerdict } from "./binding_status.ts";
 import type { Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type KeptRecord, withIntended } from "../dns/kept_records.ts";
-import { DnsKeeper, type DnsResult } from "../dns/dns_keeper.ts";
+import { DnsReconciler, type DnsResult } from "../dns/dns_reconciler.ts";
 import { isSame, type Registered, RelayServices, union } from "./relay_services.ts";
 import type { RelayChange } from "../relay/relay_watches.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
@@ -31,7 +31,7 @@ export type LookAgain = (bindingKeys: Iterable<string>) => void;
 export class BindingReconciler {
   readonly #context: Context;
   readonly #tunnels: TunnelStates;
-  readonly #dns: DnsKeeper;
+  readonly #dns: DnsReconciler;
   readonly #plans: BindingPlans;
   readonly #services: RelayServices;
   readonly #lookAgain: LookAgain;
@@ -40,7 +40,7 @@ export class BindingReconciler {
     this.#context = context;
     this.#tunnels = tunnels;
     this.#lookAgain = lookAgain;
-    this.#dns = new DnsKeeper(context, (hostname) => lookAgain(this.#bindingsAt(hostname)));
+    this.#dns = new DnsReconciler(context, (hostname) => lookAgain(this.#bindingsAt(hostname)));
     this.#plans = new BindingPlans(context, (tunnelKey) => tunnels.registration(tunnelKey));
     this.#services = new RelayServices(context);
   }

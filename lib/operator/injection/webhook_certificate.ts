@@ -4,7 +4,7 @@ import type { KubeClient } from "../../kube/client.ts";
 import { mutatingWebhooks, secrets } from "../../kube/resources.ts";
 import type { Log } from "../../log.ts";
 import { factsOf, isIssuedBy, isPair, type KeyPair } from "./authority.ts";
-import { type CertificateSettings, lookMs, secretNameOf } from "./certificate_keeper.ts";
+import { type CertificateSettings, lookMs, secretNameOf } from "./certificate_rotation.ts";
 import { namesIn, readKeys, trustedBy } from "./webhook_secret.ts";
 
 /** What follows the certificate. */

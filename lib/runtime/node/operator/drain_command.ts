@@ -30,7 +30,7 @@ export const drainCommand: Command = commandOf({
 });
 
 /** How long a running operator stays paused after a drain, so that it can be uninstalled. */
-const keepMs = 120_000;
+const reservedMs = 120_000;
 
 /** In the order of deletion: whoever has a token could register anew, and bindings need their tunnel. */
 const kindsOf: Readonly<Record<"tunnels" | "clusters", readonly Resource[]>> = {
@@ -105,7 +105,7 @@ async function drained(
       const left = await work.run(AbortSignal.any([term, late.signal]));
       const isOver = left.length === 0 || late.signal.aborted;
       if (isOver) output = await ended(left, { isForced, work });
-      if (output && output.exitCode === undefined) leader.keep(keepMs);
+      if (output && output.exitCode === undefined) leader.reserve(reservedMs);
     } catch (error) {
       output = failed(messageOf(error));
     }

@@ -5,9 +5,9 @@ import type { KubeObject } from "../../../kube/objects.ts";
 import type { Log } from "../../../log.ts";
 import type { AdmissionParts, AdmissionResult } from "../../../operator/injection/admission.ts";
 import {
-  CertificateKeeper,
+  CertificateRotation,
   type CertificateSettings,
-} from "../../../operator/injection/certificate_keeper.ts";
+} from "../../../operator/injection/certificate_rotation.ts";
 import { NativeSidecars } from "../../../operator/injection/native_sidecars.ts";
 import { allShow } from "./shown_certificates.ts";
 import { RateLimitedLog } from "../../../rate_limited_log.ts";
@@ -36,7 +36,7 @@ const maxLookups = 32;
 export class Injection {
   readonly #options: InjectionOptions;
   readonly #native: NativeSidecars;
-  readonly #keeper: CertificateKeeper;
+  readonly #rotation: CertificateRotation;
   readonly #rateLimitedLog: RateLimitedLog;
   #lookups = 0;
   #isLeaving = false;
@@ -47,7 +47,7 @@ export class Injection {
     const { client, log } = options;
     this.#rateLimitedLog = new RateLimitedLog(log);
     this.#native = new NativeSidecars(options.fetch, log);
-    this.#keeper = new CertificateKeeper({
+    this.#rotation = new CertificateRotation({
       ...{ client, settings: this.#certificates, log },
       allShow: (configuration, ca) => allShow(client, configuration, ca),
     });
@@ -99,7 +99,7 @@ export class Injection {
 
   /** Renews certificates until the signal is aborted: for the replica that leads. */
   async lead(signal: AbortSignal): Promise<void> {
-    if (this.#webhook) await this.#keeper.run(signal);
+    if (this.#webhook) await this.#rotation.run(signal);
   }
 
   /** Says that it is not ready, and goes on until those who choose replicas know. */

@@ -23,7 +23,7 @@ import {
   webhookPath,
 } from "../../../operator/injection/admission.ts";
 import { issue, makeAuthority } from "../../../operator/injection/authority.ts";
-import type { CertificateSettings } from "../../../operator/injection/certificate_keeper.ts";
+import type { CertificateSettings } from "../../../operator/injection/certificate_rotation.ts";
 import { WebhookCertificate } from "../../../operator/injection/webhook_certificate.ts";
 import { HttpServer } from "../http_server.ts";
 import { listenOn } from "../program.ts";

@@ -1,4 +1,4 @@
-/** Keeps the DNS records of a binding's hostnames, by whichever provider its tunnel names. */
+/** Makes the DNS records of a binding's hostnames, by whichever provider its tunnel names. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { includes, stamped } from "../applied.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
@@ -43,8 +43,8 @@ const retryMs = 10_000;
 /** A kind that is installed later is found after this time. */
 const missingMs = 30_000;
 
-/** Keeps records. */
-export class DnsKeeper {
+/** Makes and deletes the DNS records of all bindings. */
+export class DnsReconciler {
   readonly #context: Context;
   readonly #answers = new LastAnswers<Answer>();
   readonly #credentials: DnsCredentials;

@@ -29,8 +29,8 @@ export interface CertificateSettings {
   readonly leafMs: number;
 }
 
-/** What a keeper works with. */
-export interface CertificateKeeperOptions {
+/** What a rotation works with. */
+export interface CertificateRotationOptions {
   readonly client: KubeClient;
   readonly settings: CertificateSettings;
   /** Whether every replica shows a certificate of this CA to the API server's clients. */
@@ -58,9 +58,9 @@ export function secretNameOf({ configuration }: CertificateSettings): string {
   return `${configuration}-webhook`;
 }
 
-/** The replica that leads has one. */
-export class CertificateKeeper {
-  readonly #options: CertificateKeeperOptions;
+/** Rotates the certificates; only the replica that leads runs it. */
+export class CertificateRotation {
+  readonly #options: CertificateRotationOptions;
   readonly #nowMs: () => number;
   /** Since when this replica has seen the API server trust a CA. */
   #trusted: { readonly ca: string; readonly sinceMs: number } | undefined;
@@ -68,12 +68,12 @@ export class CertificateKeeper {
   #issued: { readonly leaf: string; readonly sinceMs: number } | undefined;
   #lastFault = "";
 
-  constructor(options: CertificateKeeperOptions) {
+  constructor(options: CertificateRotationOptions) {
     this.#options = options;
     this.#nowMs = options.nowMs ?? Date.now;
   }
 
-  /** Keeps certificates until the signal is aborted. */
+  /** Makes and renews certificates until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { settings, log } = this.#options;
     this.#trusted = undefined;
