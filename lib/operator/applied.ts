@@ -15,7 +15,7 @@ export function stamped(object: KubeObject, digest: Digest): KubeObject {
   return { ...object, metadata: { ...metadata, annotations } };
 }
 
-/** Whether two values say the same; absent and undefined are the same. */
+/** Whether two values are equal; absent and undefined fields are. */
 export function isEqual(one: unknown, other: unknown): boolean {
   return includes(one, other) && includes(other, one);
 }

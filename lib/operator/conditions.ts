@@ -1,4 +1,4 @@
-/** Conditions of our objects: what they say now, with the times of what they said before. */
+/** Conditions (KEP-1623) of our objects: their verdicts, and when their status last changed. */
 import type { Condition } from "../kube/objects.ts";
 
 /** What one condition says. */
@@ -21,7 +21,7 @@ export function unknown(reason: string, message: string): Verdict {
   return { status: "Unknown", reason, message };
 }
 
-/** Conditions as they go into a status. A condition that says the same keeps its time. */
+/** Conditions for a status; `lastTransitionTime` changes only with the status. */
 export function conditionsOf(
   verdicts: Readonly<Record<string, Verdict>>,
   before: readonly Condition[] | undefined,
@@ -38,7 +38,7 @@ export function conditionsOf(
   });
 }
 
-/** The first that is not True, as the reason of a summary. */
+/** Sums conditions up: the first that is False, else the first that is Unknown, else True. */
 export function readyOf(verdicts: Readonly<Record<string, Verdict>>): Verdict {
   const faults = Object.entries(verdicts).filter(([, { status }]) => status !== "True");
   const [first] = faults.filter(([, { status }]) => status === "False").concat(faults);

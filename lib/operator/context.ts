@@ -1,4 +1,4 @@
-/** What all reconcilers work with. */
+/** What the tunnels' reconcilers share: clients, caches and settings. */
 import type { KubeClient } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Log } from "../log.ts";
@@ -21,13 +21,13 @@ export interface OperatorSettings {
   readonly agentClusterRoles: readonly string[];
   /** Whether Tunnels' status says what is added to pods, for a MutatingAdmissionPolicy. */
   readonly hasInjectionPolicy?: boolean;
-  /** How often what is at relays and in DNS is looked at again. */
+  /** How often entries at relays and DNS records are checked. */
   readonly resyncMs: number;
-  /** How often Secrets are looked at that nothing tells about. */
+  /** How often Secrets are read that the operator may not watch. */
   readonly checkMs: number;
-  /** How long agents may take to serve new routes; a minute unless given. */
+  /** How long agents may take to serve new routes, 60,000 by default. */
   readonly takeMs?: number;
-  /** How long a clean-up may be refused before the object is let go. */
+  /** How long clean-up may fail before the finalizer is removed anyway. */
   readonly orphanMs: number;
 }
 

@@ -38,6 +38,6 @@ export interface Controller {
   readonly unlisted: readonly string[];
   /** Follows the cluster until the signal is aborted; changes nothing. */
   watch(signal: AbortSignal): Promise<void>;
-  /** Acts on what there is until the signal is aborted: for the replica that leads. */
+  /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   act(signal: AbortSignal): Promise<void>;
 }

@@ -8,7 +8,7 @@ import { finalizer } from "./api/schema.ts";
 import type { Context } from "./context.ts";
 import type { Followed } from "./world.ts";
 
-/** Puts our finalizer on an object. */
+/** Adds our finalizer to an object. @throws {KubeError} */
 export async function holdObject(
   { client, world }: Pick<Context, "client" | "world">,
   resource: Resource,
@@ -23,10 +23,10 @@ export async function holdObject(
   world.learn(kind, written);
 }
 
-/** How often an object that changes meanwhile is read anew. */
+/** How often the removal is retried after conflicting writes. */
 const maxReleases = 5;
 
-/** Takes our finalizer off an object, whoever put it there; those of others stay. */
+/** Removes our finalizer from an object, and no other one. @throws {KubeError} */
 export async function releaseObject(
   client: KubeClient,
   resource: Resource,
@@ -49,7 +49,7 @@ export async function releaseObject(
   }
 }
 
-/** Whether the clean-up of a deleted object has failed for so long that the object is let go. */
+/** Whether clean-up of a deleted object has failed for longer than `orphanMs`. */
 export function isOrphaned(
   { settings }: { readonly settings: Pick<Context["settings"], "orphanMs"> },
   { metadata }: KubeObject,
@@ -70,7 +70,7 @@ export async function reportOrphaned(
 
 const maxRetryMs = 2_000;
 
-/** How often a failed clean-up is retried. */
+/** Milliseconds until a failed clean-up is retried. */
 export function retryMs({ settings }: Pick<Context, "settings">): number {
   return Math.min(maxRetryMs, settings.checkMs);
 }

@@ -10,7 +10,7 @@ import type { Followed } from "./world.ts";
 /** What a status is written with. */
 export type StatusContext = Pick<Context, "client" | "world" | "events">;
 
-/** Applies a status if it says something new, and reports what became of `Ready`. */
+/** Applies a status unless it is unchanged, and reports changes of `Ready` as Events. */
 export async function writeStatus(
   context: StatusContext,
   resource: Resource,
@@ -50,7 +50,7 @@ async function reportReady(
   const text: EventText = now.status === "True"
     ? { type: "Normal", reason: "Ready", action: "Reconcile", note: "Ready" }
     : { type: "Warning", reason: now.reason, action: "Reconcile", note: now.message };
-  // What only takes its time is no news.
+  // An Unknown status is transient.
   if (now.status === "Unknown") return;
   await events.report(resource, object, text);
 }

@@ -1,4 +1,4 @@
-/** The operator: follows what is in the cluster, compiles routes, and has reconcilers do the rest. */
+/** The tunnels' controller: watches the cluster, compiles routes, and queues work for the reconcilers. */
 import { untilAborted } from "../kube/delay.ts";
 import { EventRecorder } from "../kube/events.ts";
 import { isStatusChange, keyOf, type KubeObject, partsOf } from "../kube/objects.ts";
@@ -25,7 +25,7 @@ import { TunnelReconciler } from "./tunnels/tunnel_reconciler.ts";
 import { type Tunnel, tunnelKey } from "./tunnel.ts";
 import { type Followed, World } from "./world.ts";
 
-/** What an operator is made from. */
+/** What an {@link Operator} is made from. */
 export interface OperatorOptions extends ControllerOptions {
   readonly settings: OperatorSettings;
   readonly probe: ProbeTargets;
@@ -35,7 +35,7 @@ export interface OperatorOptions extends ControllerOptions {
   readonly cloudflare: Cloudflare;
 }
 
-/** One operator. */
+/** Controls Tunnels, ClusterTunnels, TunnelBindings and AccessPolicies. */
 export class Operator implements Controller {
   readonly #options: OperatorOptions;
   readonly #world: World;
@@ -48,7 +48,7 @@ export class Operator implements Controller {
   readonly #compiler: RouteCompiler;
   readonly #changedKeys: ChangedKeys;
   readonly #watches: RelayWatches;
-  /** Of the accesses that are watched. */
+  /** The version of the accesses that are watched; -1 before the first. */
   #watched = -1;
   #isActing = false;
   #hasStarted = false;
@@ -135,7 +135,7 @@ export class Operator implements Controller {
     await this.#world.run(signal);
   }
 
-  /** Acts on what there is until the signal is aborted: for the replica that leads. */
+  /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   async act(signal: AbortSignal): Promise<void> {
     // What has not been listed yet must not pass for absent.
     await this.#world.synced(signal);
@@ -154,18 +154,18 @@ export class Operator implements Controller {
     await Promise.all([this.#queue.stop(), this.#watches.stop()]);
   }
 
-  /** A Tunnel as it is now: one that the caches do not have yet is asked for. */
+  /** The newest state of a Tunnel; one that the caches lack is read from the API server. */
   async findTunnel(namespace: string, name: string): Promise<KubeObject | undefined> {
     const known = this.#world.get("tunnels", keyOf({ namespace, name }));
     return known ?? await this.#options.client.find(tunnels, { namespace, name });
   }
 
-  /** Deletes what is kept for the clean-up of a namespace's objects. */
+  /** Deletes the credentials that were kept to clean up after a namespace's objects. */
   async forget(namespace: string): Promise<void> {
     await this.#context.accesses.forgetKept(namespace);
   }
 
-  /** Whether nothing is left to do at the moment; for tests. */
+  /** Whether no work is queued, running or due; for tests. */
   get isSettled(): boolean {
     return this.#hasStarted && !this.#compiler.isDue && this.#queue.isIdle;
   }
@@ -182,7 +182,7 @@ export class Operator implements Controller {
       }
       case "bindings":
         this.#addOwningService(object);
-        // A deletion does not wait for a compilation.
+        // Finalizing does not need a new compilation.
         if (object.metadata.deletionTimestamp !== undefined) this.#addBinding(object);
         if (isStatusChange(after, before)) return;
         return this.#compiler.soon();
@@ -207,7 +207,7 @@ export class Operator implements Controller {
     }
   }
 
-  /** Follows the relays of all tunnels, as they are reached now. */
+  /** Watches the relays of all tunnels with their current credentials. */
   #followRelays(): void {
     const { accesses } = this.#context;
     if (!this.#isActing || this.#watched === accesses.version) return;
@@ -247,7 +247,7 @@ export class Operator implements Controller {
     this.#queue.add(`binding:${keyOf(metadata)}`);
   }
 
-  /** Asks for work on what is another than in the last compilation. */
+  /** Queues what has changed since the last compilation. */
   #compiled(): void {
     const { tunnels, table } = this.#compiler;
     const inUse = new Set([...registeredOf(this.#world.values("bindings"))].map((it) => it.tunnel));
@@ -274,7 +274,7 @@ export class Operator implements Controller {
     const before = this.#tunnelReconciler.registration(name)?.reason;
     const again = await this.#tunnelReconciler.reconcile(tunnel);
     this.#followRelays();
-    // Its bindings wait for that.
+    // The tunnel's bindings depend on its registration.
     if (before !== this.#tunnelReconciler.registration(name)?.reason) this.#compiler.soon();
     return again;
   }
@@ -285,13 +285,13 @@ export class Operator implements Controller {
     return again;
   }
 
-  /** Of an object that is gone. */
+  /** Lets go of the credentials that only this deleted object needed. */
   async #releaseOf(key: string): Promise<void> {
     const { namespace } = partsOf(key);
     if (namespace !== undefined) await this.#context.accesses.release(namespace);
   }
 
-  /** A drain makes nothing, and works on those alone that are being deleted. */
+  /** A drain reconciles only objects that are being deleted. */
   #isLeftAlone(kind: string, name: string): boolean {
     if (kind !== "binding" && kind !== "tunnel") return true;
     const object = kind === "binding"

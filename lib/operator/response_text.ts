@@ -12,7 +12,7 @@ export async function textOf(
   what = "the answer",
 ): Promise<string> {
   const length = Number(response.headers.get("content-length") ?? NaN);
-  // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
+  // Reading in chunks would hold 64 KiB for each answer until the next garbage collection.
   if (length <= maxBytes) return await response.text();
   const decoder = new TextDecoder();
   let text = "";

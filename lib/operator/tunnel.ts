@@ -1,4 +1,4 @@
-/** Tunnels and ClusterTunnels as this program sees them: one thing of two kinds. */
+/** Tunnels and ClusterTunnels, which most of the operator treats alike. */
 import type { z } from "zod";
 import { keyOf, type KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
@@ -51,7 +51,7 @@ export function boundTunnelKey({ metadata, spec }: KubeObject): string {
   return kind === "ClusterTunnel" ? `${kind}/${name}` : `${kind}/${namespace}/${name}`;
 }
 
-/** Reads an object. @param operatorNamespace Where a ClusterTunnel's objects are. */
+/** Parses an object. @param operatorNamespace Where a ClusterTunnel's agents run. */
 export function readTunnel(
   resource: Resource,
   object: KubeObject,
@@ -78,7 +78,7 @@ function faultOf([issue]: readonly z.core.$ZodIssue[]): string {
 
 const maxIdCharacters = 63;
 
-/** The id at the relay: the one that was recorded, the spec's, or one made of the tunnel's name. */
+/** The id at the relay: the recorded one, else the spec's, else one derived from the name. */
 export function idOf({ status, spec, object, name }: Tunnel, prefix: string): string {
   if (status.id !== undefined) return status.id;
   if (spec?.id !== undefined) return spec.id;

@@ -1,4 +1,4 @@
-/** What this program knows of the cluster: caches of the kinds that it follows. */
+/** The watched state of the cluster: a cache for each kind and namespace. */
 import { textOfBase64 } from "../base64.ts";
 import { Cache, type CacheTiming } from "../kube/cache.ts";
 import type { KubeClient } from "../kube/client.ts";
@@ -30,12 +30,12 @@ import { argocdApplications, clusterSecretSelector } from "./management/argocd.t
 import { clusterProfiles } from "./management/cluster_profile.ts";
 import { group, hostnamesAnnotation, managedSelector } from "./api/schema.ts";
 
-/** What a world is made from. */
+/** What a {@link World} is made from. */
 export interface WorldOptions {
   readonly client: KubeClient;
-  /** Namespaces that are watched; none is all, and cluster-wide kinds besides. */
+  /** Namespaces that are watched; empty for all of them and cluster-wide kinds. */
   readonly watchNamespaces: readonly string[];
-  /** Which kinds are followed; without it, those of the tunnels' side. */
+  /** The kinds to watch; by default, those of the tunnels' controller. */
   readonly kinds?: readonly Followed[];
   /** Where Argo CD is. */
   readonly argocdNamespaces?: readonly string[];
@@ -125,7 +125,7 @@ export const managementKinds: readonly Followed[] = [
 const tunnelKinds = (Object.keys(follows) as Followed[])
   .filter((kind) => !managementKinds.includes(kind));
 
-/** A cluster's Services and pods are many: what nobody asks for is not kept. */
+/** There may be thousands of Services and pods: fields that nobody reads are dropped. */
 function briefService({ metadata, ...rest }: KubeObject): KubeObject {
   const { type, ports, clusterIP, selector } = (rest["spec"] ?? {}) as Record<string, unknown>;
   const annotations = Object.entries(metadata.annotations ?? {})
@@ -156,7 +156,7 @@ function briefNamespace({ metadata }: KubeObject): KubeObject {
   return { metadata: { name, uid, resourceVersion, labels, annotations } };
 }
 
-/** Credentials are not kept: who a Secret's cluster is says everything. */
+/** Drops the credentials: the cluster's name and server are all that is read. */
 function briefClusterSecret({ metadata, ...rest }: KubeObject): KubeObject {
   const data = (rest["data"] ?? {}) as Readonly<Record<string, string>>;
   const text = (key: string) => {
@@ -235,9 +235,9 @@ export class World {
     for (const cache of this.#caches.get(kind)!) yield* cache.values();
   }
 
-  /** Takes over what a write has just come to, ahead of the watch. */
+  /** Stores the result of a write, ahead of the watch. */
   learn(kind: Followed, object: KubeObject): void {
-    // Another namespace's cache would never hear that the object is gone.
+    // In another namespace's cache, the object would stay after its deletion.
     this.#caches.get(kind)!.find((cache) => cache.covers(object))?.learn(object);
   }
 

@@ -57,7 +57,7 @@ export class AgentRights {
     return this.#context.settings.agentClusterRoles.includes(clusterRole);
   }
 
-  /** Binds the role that the spec names, which must be permitted. Before, the status has to say that there may be a binding. */
+  /** Binds the permitted role that the spec names; the status must record the role before. */
   async ensure(tunnel: ReadableTunnel, clusterRole: string): Promise<Verdict> {
     try {
       if (tunnel.spec.kubernetesApi?.serviceAccountName === undefined) {

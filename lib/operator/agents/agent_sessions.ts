@@ -1,4 +1,4 @@
-/** Which agents tunnels have, as their relays list them: those in users' pods too. */
+/** The connected agents of tunnels, injected ones included, as their relays list them. */
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type AgentSession, RelayRefusal, RelayUnreachable } from "../relay/relay_api.ts";
@@ -6,9 +6,9 @@ import type { Tunnel } from "../tunnel.ts";
 
 /** With several relays, a watch reports the agents of one only, so they are listed from time to time. */
 const askMs = 60_000;
-/** Agents are ready when they are connected, and a moment later the relay lists them. */
+/** How long a relay may take to list agents that are ready. */
 const lagMs = 10_000;
-/** A relay is asked about one tunnel this often at most. */
+/** The shortest time between two requests about one tunnel. */
 const minAskMs = 1_000;
 
 /** What a relay says of a tunnel's agents. */
@@ -90,7 +90,7 @@ export class AgentSessions {
     if (known && askedMs - known.askedMs < (isOld ? this.#minAskMs : askMs)) return known;
     const found = await this.#context.accesses.find(tunnel);
     if ("fault" in found) throw new RelayUnreachable(found.fault.message, askMs);
-    // If something changes during the request, the answer is outdated.
+    // A change during the request makes the answer stale again.
     this.#stale.delete(key);
     try {
       const sessions = await this.#context.relays.sessions(found.access, id);

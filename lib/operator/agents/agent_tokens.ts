@@ -69,7 +69,7 @@ export class AgentTokens {
     // The relay knows a token before any agent does.
     const registered = await register(digests.slice(0, 1 + maxOlderTokens));
     const isKnown = registered.status === "True";
-    // What runs goes on while the relay can't be asked; a token that it does not know would end that.
+    // Running agents continue while the relay is unreachable; an unknown token would disconnect them.
     const mayGoOn = registered.reason === "RelayUnreachable" && current !== undefined && hasAgents;
     if (!isKnown) return mayGoOn ? { digest: current, digests: [current, ...older] } : undefined;
     if (next !== undefined) await this.#put(tunnel, next, { before: secret, isDue, context });

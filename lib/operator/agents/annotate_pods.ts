@@ -1,10 +1,10 @@
-/** Has kubelet renew what pods mount. */
+/** Makes kubelet update mounted Secrets and ConfigMaps without delay. */
 import type { KubeClient } from "../../kube/client.ts";
 import { isNotFound } from "../../kube/errors.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { pods } from "../../kube/resources.ts";
 
-/** Changes pods' metadata, so that kubelet looks at their volumes now and not within a minute. */
+/** Annotates pods: kubelet syncs a changed pod's volumes at once, others within a minute or two. */
 export async function annotatePods(
   client: KubeClient,
   objects: readonly KubeObject[],
@@ -18,7 +18,7 @@ export async function annotatePods(
     try {
       await client.merge(pods, { namespace, name }, patch);
     } catch (error) {
-      // It has gone meanwhile.
+      // The pod was deleted meanwhile.
       if (!isNotFound(error)) throw error;
     }
   }

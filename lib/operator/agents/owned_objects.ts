@@ -1,4 +1,4 @@
-/** Objects that belong to a tunnel: made as wanted, unless somebody else's have their names. */
+/** Applies objects that a tunnel owns, unless their names are taken by objects of others. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
 import { includes, stamped } from "../applied.ts";
@@ -47,7 +47,7 @@ export async function ensureOptional(
   await context.client.delete(resource, at, there.metadata.uid!);
 }
 
-/** Applies an object unless it is there as wanted. @throws {NotOurs} */
+/** Applies an object unless it is up to date. @throws {NotOurs} if the tunnel does not own it */
 export async function ensureOwned(
   context: OwnerContext,
   resource: Resource,
@@ -60,7 +60,7 @@ export async function ensureOwned(
   const cached = kind && context.world.get(kind, keyOf(object.metadata));
   const there = cached ?? await context.client.find(resource, { namespace, name });
   if (there && !isOwnedBy(there, tunnel)) throw notOurs(resource, name);
-  // A Secret's text is not what it is read as; its digest stands for it.
+  // The API server turns stringData into data; the digest in the annotation covers it.
   const { stringData: _, ...visible } = object;
   if (there && includes(there, visible)) return there;
   const written = await context.client.apply(resource, object);

@@ -1,4 +1,4 @@
-/** Brings tables of routes to agents: tells kubelet of a new one, and asks the agents whether they serve it. */
+/** Delivers route tables to agents: makes kubelet update their mount, and probes what they serve. */
 import type { KubeClient } from "../../kube/client.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import type { Digest } from "../digest.ts";
@@ -24,7 +24,7 @@ export interface RouteDeliveryOptions {
   readonly probe: ProbeTargets;
   /** The agents of a tunnel have taken a table: bindings may say so. */
   readonly served: (tunnelKey: string) => void;
-  /** Agents that have not taken a table after this time have a problem. */
+  /** Milliseconds after which agents that do not serve a table are reported. */
   readonly takeMs?: number;
 }
 

@@ -25,7 +25,7 @@ import { withHeld } from "../routes/held_routes.ts";
 import { emptyTable, targetsText, type TunnelTable } from "../routes/route_table.ts";
 import type { ReadableTunnel, Tunnel } from "../tunnel.ts";
 
-/** How often agents are asked for what they serve while they have not taken a table. */
+/** How often agents are probed while they do not serve the newest table. */
 const probeMs = 1_000;
 
 /** On agents' pods: changes with the token, so that kubelet renews its mount at once. */

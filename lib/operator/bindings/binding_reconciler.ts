@@ -1,4 +1,4 @@
-/** Publishes a binding's routes at the relay of its tunnel, and takes off what is not wanted any more. */
+/** Publishes a binding's routes as services at its tunnel's relay, and deletes unwanted services. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { titleOf } from "../../kube/resources.ts";
 import { tunnelBindings } from "../api/crds.ts";
@@ -45,7 +45,7 @@ export class BindingReconciler {
     this.#services = new RelayServices(context);
   }
 
-  /** Somebody has changed a service at a relay: it is put again, or others get its hostnames. */
+  /** A service has changed at a relay: queues the bindings that own it or wait for its hostnames. */
   changedAtRelay(change: RelayChange): void {
     const services = this.#services.isForeignChange(change) ? [change.name] : [];
     if (change.type === "DELETED") {
@@ -82,7 +82,7 @@ export class BindingReconciler {
     return await this.#publish(object, compiled);
   }
 
-  /** None of its routes is in the agents' table; what clean-up needs stays in the status. */
+  /** Reports a spec that can't be parsed; what clean-up needs stays in the status. */
   async #reportUnreadable(object: KubeObject, compiled: CompiledBinding): Promise<undefined> {
     const { generation } = object.metadata;
     if (compiled.object.metadata.generation !== generation) return;
@@ -105,7 +105,7 @@ export class BindingReconciler {
     const all = union(before, wanted);
     const dnsPlan = await this.#dns.plan(compiled);
     const records = withIntended(statusOf(object).dns ?? [], dnsPlan.kept);
-    // What is about to be at the relay and in DNS is written down first.
+    // The status records services and DNS records before they are created.
     const current = await this.#record(object, all, records);
     const verdicts = new Map(plan.verdicts);
     let again = plan.againMs;
@@ -135,7 +135,7 @@ export class BindingReconciler {
     return again === Infinity ? undefined : again;
   }
 
-  /** Writes down what is or will be at the relay, and puts the finalizer on. */
+  /** Records what is or will be outside the cluster, and adds the finalizer. */
   async #record(
     object: KubeObject,
     all: readonly Registered[],
@@ -163,7 +163,7 @@ export class BindingReconciler {
     return written;
   }
 
-  /** Takes services off their relays. @returns those that are still there */
+  /** Deletes services at relays. @returns those that could not be deleted */
   async #removeAll(
     object: KubeObject,
     unwanted: readonly Registered[],
@@ -226,7 +226,7 @@ export class BindingReconciler {
     );
   }
 
-  /** What can't be cleaned up is let go after a while. @returns whether it is time */
+  /** Gives clean-up up after `orphanMs`. @returns whether it has */
   #giveUp(object: KubeObject, what: string, reason: string): boolean {
     if (object.metadata.deletionTimestamp === undefined) return false;
     if (!isOrphaned(this.#context, object)) return false;
@@ -253,7 +253,7 @@ export class BindingReconciler {
     return undefined;
   }
 
-  /** Takes a binding's records away. @returns whether none is left, or it is time to give up */
+  /** Deletes a binding's DNS records. @returns whether none is left, or clean-up has timed out */
   async #removeRecords(object: KubeObject): Promise<boolean> {
     const { dns = [] } = statusOf(object);
     if (this.#isRetained(boundTunnelKey(object))) return true;

@@ -98,7 +98,7 @@ export class Management implements Controller {
     };
   }
 
-  /** Whether nothing is left to do at the moment; for tests. */
+  /** Whether no work is queued, running or due; for tests. */
   get isSettled(): boolean {
     return this.#isActing && this.#queue.isIdle;
   }
@@ -113,7 +113,7 @@ export class Management implements Controller {
     await this.#world.run(signal);
   }
 
-  /** Acts on what there is until the signal is aborted: for the replica that leads. */
+  /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   async act(signal: AbortSignal): Promise<void> {
     // What has not been listed yet must not pass for absent.
     await this.#world.synced(signal);

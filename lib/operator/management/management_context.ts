@@ -30,13 +30,13 @@ export interface ManagementSettings {
   readonly pollMs: number;
   /** How often it is polled even if its watch reports everything. */
   readonly resyncMs: number;
-  /** How often Secrets are looked at that nothing tells about. */
+  /** How often Secrets are read that the operator may not watch. */
   readonly checkMs: number;
   /** How long a registered cluster may be missing at the relay before its Cluster goes. */
   readonly goneMs: number;
   /** Bytes for clusters in one Secret; tests set a lower value. */
   readonly maxSecretBytes?: number;
-  /** How long a clean-up may be refused before the object is let go. */
+  /** How long clean-up may fail before the finalizer is removed anyway. */
   readonly orphanMs: number;
 }
 

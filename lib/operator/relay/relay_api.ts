@@ -4,13 +4,13 @@ import { within } from "../../kube/delay.ts";
 import { messageOf } from "../../message_of.ts";
 import { textOf } from "../response_text.ts";
 
-/** What a relay's listener is verified with, and what is shown to it. */
+/** TLS settings and proxy for connections to a relay. */
 export interface RelayTls {
-  /** CA of the listener's certificate; public CAs alone without. */
+  /** CA of the listener's certificate, PEM; public CAs by default. */
   readonly caPem?: string | undefined;
   /** A client certificate, for listeners that ask for one; PEM. */
   readonly pair?: { readonly cert: string; readonly key: string } | undefined;
-  /** An HTTP proxy on the way; without it, the environment's. */
+  /** An HTTP proxy to connect through; by default, the environment's. */
   readonly proxy?: RelayProxy | undefined;
 }
 
@@ -51,7 +51,7 @@ export interface AgentSession {
   readonly tokenName: string;
 }
 
-/** The relay refused; asking again the same will be refused again. */
+/** The relay refused a request, and will refuse it again unless something changes. */
 export class RelayRefusal extends Error {
   override readonly name = "RelayRefusal";
   readonly status: number;
@@ -70,7 +70,7 @@ export class RelayRefusal extends Error {
 /** The relay could not be asked, or could not answer now. */
 export class RelayUnreachable extends Error {
   override readonly name = "RelayUnreachable";
-  /** When the next try is worth it. */
+  /** Milliseconds until a retry makes sense. */
   readonly retryAfterMs: number;
 
   constructor(message: string, retryAfterMs: number) {
@@ -111,7 +111,7 @@ const defaultMaxBackoffMs = 45_000;
 const maxAnswerBytes = 1024 * 1024;
 /** Of lists: 10,000 clusters with three agents each have about half. */
 const maxListBytes = 32 * 1024 * 1024;
-/** A way that nothing names any more needs no memory. */
+/** Failing relays that are remembered. */
 const maxWays = 1_024;
 /** A token that the relay does not know, and does not want to be asked about more often. */
 const wrongTokenMs = 30_000;
@@ -305,7 +305,7 @@ export class RelayApi {
   }
 }
 
-/** How a relay is reached. Whoever names a proxy or CA that does not work is in trouble alone. */
+/** Identifies how a relay is reached, so that a wrong proxy or CA does not affect other tunnels. */
 export function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
   return JSON.stringify([endpoint, caPem, pair, proxy]);
 }

@@ -122,7 +122,7 @@ function keyOf(access: RelayAccess): string {
 class Watch {
   readonly #access: RelayAccess;
   readonly #options: RelayWatchesOptions;
-  /** Behind which to go on. */
+  /** The version to resume after. */
   #version: string | undefined;
   /** What there was when it was last listed, to tell what has gone meanwhile. */
   #known: WatchedNames;

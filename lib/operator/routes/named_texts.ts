@@ -1,4 +1,4 @@
-/** Texts that routes refer to: keys of ConfigMaps and Secrets, read by name. */
+/** Keys of ConfigMaps and Secrets that routes refer to, read by name. */
 import type { Verdict } from "../conditions.ts";
 import { messageOf } from "../../message_of.ts";
 
@@ -28,7 +28,7 @@ export interface NamedTextsOptions {
   readonly changed: () => void;
 }
 
-/** More than a cluster needs; the memory for them is bounded. */
+/** Bounds the memory for texts; more than a cluster needs. */
 const maxEntries = 1_024;
 /** Of one namespace, so that it leaves room for others. */
 const maxPerNamespace = 512;
@@ -108,7 +108,7 @@ export class NamedTexts {
       this.#unreadable.delete(id);
       if (JSON.stringify(before) !== JSON.stringify(text)) this.#options.changed();
     } catch (error) {
-      // What was read once stays.
+      // A text that was read once stays until it can be read again.
       if (before) return;
       const reason = messageOf(error);
       if (this.#unreadable.get(id) === reason) return;

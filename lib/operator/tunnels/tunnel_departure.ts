@@ -24,7 +24,7 @@ interface Left {
   readonly fault: string;
 }
 
-/** Finalizes tunnels. */
+/** Cleans up after deleted tunnels, and removes their finalizers. */
 export class TunnelDepartures {
   readonly #context: Context;
   readonly #parts: TunnelDepartureParts;
@@ -39,7 +39,7 @@ export class TunnelDepartures {
     const { object, status, spec } = tunnel;
     const finalizers = object.metadata.finalizers ?? [];
     if (!finalizers.includes(finalizer)) return undefined;
-    // Bindings first delete what they have at the relay, or leave what is to stay.
+    // Bindings delete or retain their services first.
     if (this.#hasServices(tunnel.key) && !isOrphaned(this.#context, object)) {
       return retryMs(this.#context);
     }

@@ -11,7 +11,7 @@ import type { OwnedAccess } from "../relay/relay_accesses.ts";
 import { RelayRefusal, RelayUnreachable } from "../relay/relay_api.ts";
 import type { Tunnel } from "../tunnel.ts";
 
-/** More former relays than these are not remembered. */
+/** Former relays that the status remembers. */
 const maxFormer = 8;
 
 /** The facts that decide about a move. */
@@ -55,7 +55,7 @@ export function standingAt({ spec, status, isDeleted }: Tunnel, endpoint: string
   if (former) return former.isLeft || isDeleted ? "leaving" : "former";
   const api = spec?.relay.registration.api;
   if (!spec || (api && endpointOf(api) === endpoint)) return "own";
-  // That it moves is not written down yet.
+  // The move is not in the status yet.
   const isLast = status.endpoint !== undefined &&
     endpointOf({ endpoint: status.endpoint }) === endpoint;
   if (!isLast) return "none";
@@ -70,7 +70,7 @@ export class TunnelMoves {
     this.#context = context;
   }
 
-  /** Continues a move. @returns the relays where the tunnel still has something */
+  /** Continues a move. @returns the former relays that still have something of the tunnel */
   async advance(tunnel: Tunnel, arrival: Arrival): Promise<readonly FormerRelay[]> {
     const left: FormerRelay[] = [];
     for (const before of tunnel.status.formerRelays ?? []) {
@@ -134,7 +134,7 @@ export class TunnelMoves {
     );
   }
 
-  /** @returns why the relay could not be asked; that there is nothing is no fault */
+  /** @returns why the relay could not be asked; 404 counts as success */
   async #asking(
     tunnel: Tunnel,
     before: FormerRelay,

@@ -1,4 +1,4 @@
-/** Makes a tunnel what its spec says: its entry at the relay, its token, its agents, their routes. */
+/** Reconciles a tunnel: its entry at the relay, its token, its agents and their routes. */
 import { isConflict, isNamespaceTerminating, isPermanent } from "../../kube/errors.ts";
 import { secrets } from "../../kube/resources.ts";
 import { messageOf } from "../../message_of.ts";
@@ -141,7 +141,7 @@ export class TunnelReconciler {
     return Math.max(100, Math.min(again, waitMs));
   }
 
-  /** That the entry is gone is told before it is put again, which may be refused. */
+  /** Reports a lost entry before registering it again, which may be refused. */
   async #writeLost(tunnel: ReadableTunnel, { status }: Progress): Promise<void> {
     const { conditions = [], tokenSecret, routes, routesHash } = tunnel.status;
     const others = conditions.filter(({ type }) => !["Ready", "Registered"].includes(type))
@@ -155,13 +155,13 @@ export class TunnelReconciler {
     });
   }
 
-  /** What clean-up needs is kept and written down before there is anything to clean up. */
+  /** Records what clean-up needs before anything is created at the relay. */
   async #prepare(tunnel: ReadableTunnel, id: string): Promise<void> {
     const { resource, object, status, spec: { relay: { registration: { api } } } } = tunnel;
     if (!api && status.endpoint === undefined) return;
     const isHeld = object.metadata.finalizers?.includes(finalizer) ?? false;
     const found = api && await this.#context.accesses.find(tunnel);
-    // Without an access, nothing gets to the relay.
+    // Without credentials, nothing is created at the relay.
     if (found && "fault" in found) return;
     const place = api && { ...api, tokenVersion: found?.tokenVersion };
     const relays = { id, ...relaysOf(status, place) };
@@ -169,7 +169,7 @@ export class TunnelReconciler {
     await this.#statuses.record(tunnel, relays);
   }
 
-  /** Takes away what the tunnel has at relays where it was before. @returns when to look again */
+  /** Cleans up at former relays. @returns milliseconds until the next try; Infinity if done */
   async #leave(tunnel: ReadableTunnel, progress: Progress, isRolledOut: boolean): Promise<number> {
     if ((tunnel.status.formerRelays ?? []).length === 0) return Infinity;
     const isConnected = progress.verdicts["Connected"]?.status === "True";
@@ -179,7 +179,7 @@ export class TunnelReconciler {
     return formerRelays ? retryMs(this.#context) : Infinity;
   }
 
-  /** What callers of `kubernetesApi` may do. */
+  /** Binds the ClusterRole for callers of `kubernetesApi`. */
   async #grant(tunnel: ReadableTunnel, progress: Progress): Promise<void> {
     const { kubernetesApi: { clusterRole } = {} } = tunnel.spec;
     if (clusterRole === undefined) return;
@@ -193,7 +193,7 @@ export class TunnelReconciler {
     };
   }
 
-  /** Takes away what they may not do any more. */
+  /** Deletes role bindings that the spec no longer allows. */
   async #withdraw(tunnel: ReadableTunnel, progress: Progress): Promise<void> {
     if (tunnel.status.clusterRole === undefined) return;
     const fault = await this.#rights.withdraw(tunnel);

@@ -1,4 +1,4 @@
-/** The status of tunnels: what clean-up needs is in it before there is anything to clean up. */
+/** Writes the status of tunnels, which records what clean-up needs. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { TunnelStatus } from "../api/tunnel.ts";
 import { isEqual } from "../applied.ts";
@@ -14,7 +14,7 @@ export function kindOf({ resource }: Tunnel): Followed {
   return resource.isNamespaced ? "tunnels" : "clusterTunnels";
 }
 
-/** What one look at a tunnel has not found out is left as it was. */
+/** Fields that stay as they are unless a reconciliation sets them. */
 const kept = ["id", "endpoint", "place", "formerRelays", "clusterRole", "tokenDigests"] as const;
 
 /** Writes them. */
@@ -31,7 +31,7 @@ export class TunnelStatuses {
     return this.#context.world.get(kindOf(tunnel), key) ?? tunnel.object;
   }
 
-  /** Whether the status says something. */
+  /** Whether the status has these fields. */
   says(tunnel: Tunnel, what: TunnelStatus): boolean {
     const status = (this.latest(tunnel)["status"] ?? {}) as TunnelStatus;
     return Object.entries(what).every(([field, value]) =>
@@ -39,7 +39,7 @@ export class TunnelStatuses {
     );
   }
 
-  /** Writes something down, unless it is there already. */
+  /** Writes fields of the status, unless it has them already. */
   async record(tunnel: Tunnel, what: TunnelStatus): Promise<void> {
     if (this.says(tunnel, what)) return;
     const object = this.latest(tunnel);
@@ -52,7 +52,7 @@ export class TunnelStatuses {
     this.#context.world.learn(kindOf(tunnel), written);
   }
 
-  /** Writes what has been found out. A field that is given as undefined goes. */
+  /** Writes the whole status. A field that is undefined is removed. */
   async write(
     tunnel: Tunnel,
     verdicts: Readonly<Record<string, Verdict>>,
