@@ -27,33 +27,33 @@ export class KubeUnreachable extends Error {
   override readonly name = "KubeUnreachable";
 }
 
-/** There is no such object, or no such kind. */
+/** The object or kind does not exist (404). */
 export function isNotFound(error: unknown): boolean {
   return error instanceof KubeError && error.status === 404;
 }
 
-/** There is no right to do that. */
+/** The request is not permitted (403). */
 export function isForbidden(error: unknown): boolean {
   return error instanceof KubeError && error.status === 403;
 }
 
-/** The object has changed since it was read, or is there already. */
+/** The object has changed since it was read, or exists already (409). */
 export function isConflict(error: unknown): boolean {
   return error instanceof KubeError && error.status === 409;
 }
 
-/** A create was refused because the namespace is being deleted. */
+/** A create was refused (403) because the namespace is being deleted. */
 export function isNamespaceTerminating(error: unknown): boolean {
   return error instanceof KubeError && error.status === 403 &&
     error.message.includes("because it is being terminated");
 }
 
-/** The resource version is too old: etcd has been compacted since. */
+/** The resource version is too old (410): etcd has been compacted since. */
 export function isExpired(error: unknown): boolean {
   return error instanceof KubeError && error.status === 410;
 }
 
-/** The same request will be answered the same until somebody changes something. */
+/** Repeating the request is useless until something changes. */
 export function isPermanent(error: unknown): boolean {
   return error instanceof KubeError && [400, 403, 405, 413, 415, 422].includes(error.status);
 }

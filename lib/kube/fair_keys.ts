@@ -1,6 +1,6 @@
 /** Keys that wait for a worker. Groups take turns, and each has a bounded share of the workers. */
 
-/** What decides whose turn it is. */
+/** How keys are grouped. */
 export interface FairKeysOptions {
   readonly groupOf: (key: string) => string;
   /** Keys of one group that are worked on at once. */

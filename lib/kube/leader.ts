@@ -1,4 +1,4 @@
-/** Which of several replicas acts: the one that holds a Lease. */
+/** Leader election by a Lease: of several replicas, only its holder acts. */
 import type { Log } from "../log.ts";
 import type { KubeClient } from "./client.ts";
 import { delay } from "./delay.ts";
@@ -8,7 +8,7 @@ import { leases } from "./resources.ts";
 
 /** What an election runs with. */
 export interface LeaderOptions {
-  /** A client without a guard: the Lease is what the guard is about. */
+  /** A client whose writes do not depend on the Lease. */
   readonly client: KubeClient;
   readonly namespace: string;
   readonly name: string;
@@ -25,9 +25,9 @@ export interface LeaderOptions {
 
 /** As client-go has them: 15, 10 and 2 seconds. */
 export interface LeaderTiming {
-  /** Others wait so long for a renewal before they take the Lease. */
+  /** How long others wait for a renewal before they take the Lease. */
   readonly leaseMs: number;
-  /** The holder stops to act so long after its last renewal. */
+  /** How long after its last renewal the holder stops acting. */
   readonly renewDeadlineMs: number;
   readonly retryMs: number;
 }
@@ -107,7 +107,7 @@ export class Leader {
     }
   }
 
-  /** When the signal is aborted, others do not get the Lease before this time is over. */
+  /** Reserves the Lease: after the end of {@link run}, others can't take it for `ms` milliseconds. */
   reserve(ms: number): void {
     this.#reservedMs = ms;
   }

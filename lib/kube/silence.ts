@@ -28,7 +28,7 @@ export class SilenceDeadline {
     return this.#failure.promise;
   }
 
-  /** Something has come: the time begins anew. */
+  /** Restarts the time: something was received. */
   readonly heard = (): void => {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
@@ -37,7 +37,7 @@ export class SilenceDeadline {
     }, this.#silenceMs);
   };
 
-  /** Has readers wait no longer. */
+  /** Rejects {@link failure}. */
   fail(error: Error): void {
     this.#failure.reject(error);
   }

@@ -1,6 +1,6 @@
 /** A bound on what happens at once. */
 
-/** So many at a time; others wait in turn. */
+/** A semaphore: runs a bounded number at a time; others wait in turn. */
 export class Slots {
   readonly #max: number;
   readonly #waiting: (() => void)[] = [];

@@ -1,12 +1,12 @@
-/** Keys that have to be worked on: each once at a time, again later when it failed. */
+/** A queue of keys to reconcile: each runs once at a time, and is retried with backoff. */
 import { jitteredMs } from "./delay.ts";
 import { FairKeys } from "./fair_keys.ts";
 
 /** What a queue runs with. */
 export interface WorkQueueOptions {
-  /** Works on a key. Returns after how many milliseconds it wants to be asked again, if at all. */
+  /** Works on a key. @returns milliseconds until it is due again; undefined for never */
   readonly work: (key: string) => Promise<number | undefined>;
-  /** A key's work threw. Returns true if trying again is of no use before something changes. */
+  /** Called when a key's work threw. @returns whether a retry is useless until something changes */
   readonly failed: (key: string, error: unknown) => boolean;
   /** Keys that are worked on at once. */
   readonly workers?: number;
@@ -61,13 +61,13 @@ export class WorkQueue {
     return this.#ready.size === 0 && this.#running.size === 0;
   }
 
-  /** Begins to work on what has been added. */
+  /** Starts the workers. */
   start(): void {
     this.#isStopped = false;
     this.#next();
   }
 
-  /** Begins nothing more, and resolves when what is worked on is done. */
+  /** Starts no more work, drops what is queued, and resolves when running work is done. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     for (const { timer } of this.#timers.values()) clearTimeout(timer);
@@ -78,7 +78,7 @@ export class WorkQueue {
     if (this.#running.size > 0) await this.#idle.promise;
   }
 
-  /** Asks for work on a key as soon as possible. */
+  /** Queues a key at once. */
   add(key: string): void {
     this.#cancel(key);
     if (this.#running.has(key)) this.#again.add(key);
@@ -86,7 +86,7 @@ export class WorkQueue {
     this.#next();
   }
 
-  /** Asks for work on a key after a time, or before if it was to be earlier already. */
+  /** Queues a key after `ms` milliseconds, unless it is due earlier already. */
   addAfter(key: string, ms: number): void {
     const atMs = performance.now() + ms;
     const planned = this.#timers.get(key);

@@ -137,7 +137,7 @@ export class Operator implements Controller {
 
   /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   async act(signal: AbortSignal): Promise<void> {
-    // What has not been listed yet must not pass for absent.
+    // A kind that has not been listed yet must not count as empty.
     await this.#world.synced(signal);
     if (signal.aborted) return;
     this.#isActing = true;

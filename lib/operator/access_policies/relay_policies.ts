@@ -12,7 +12,7 @@ export interface RelayPolicy {
 
 const maxNameCharacters = 63;
 const digestCharacters = 16;
-/** Never a name in any token's scope: what the relay answers says which names are. */
+/** A name outside every token's scope: the relay's refusal lists the permitted ones. */
 const probeName = "scope-of-this-token";
 
 /** Names policies, which begin with the name of the token that adds them. */
@@ -44,7 +44,7 @@ export class RelayPolicies {
     return { name, entry: { ...entry, owner } };
   }
 
-  /** Only the relay knows the token's name; it tells by refusing another one. */
+  /** Only the relay knows the token's name, and says it when it refuses another one. */
   async #prefixOf(access: RelayAccess): Promise<string> {
     const key = this.#context.digest(JSON.stringify(access));
     const known = this.#prefixes.get(key);

@@ -96,7 +96,7 @@ class Refusal extends Error {
   override readonly name = "Refusal";
 }
 
-/** Changes records. Each zone is listed once for all records that are looked at together. */
+/** Changes records. Each zone is listed once for all records that are checked together. */
 export class Cloudflare {
   readonly #options: CloudflareOptions;
   readonly #nowMs: () => number;
@@ -110,7 +110,7 @@ export class Cloudflare {
     this.#nowMs = options.nowMs ?? (() => performance.now());
   }
 
-  /** Makes a record what it should be, if the name is free or this owner's. */
+  /** Creates or changes a record if its name is free or has this owner. */
   async put(zone: CloudflareZone, record: CloudflareRecord, owner: string): Promise<DnsOutcome> {
     return await this.#outcome(async () => {
       const listing = await this.#list(zone);

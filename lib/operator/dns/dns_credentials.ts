@@ -6,7 +6,7 @@ import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./tsig.ts";
 
 /** What Secrets have: of a TSIG key, and for the API of a provider. */
 const keys = ["keyname", "secret", "algorithm", "token"] as const;
-/** Hundreds of records that are looked at together need one look at their Secret. */
+/** Hundreds of records that are checked together read their Secret once. */
 const freshMs = 1_000;
 
 type Texts = Partial<Record<typeof keys[number], string>>;

@@ -12,7 +12,7 @@ import type { DnsOutcome } from "./rfc2136.ts";
 import { LastAnswers } from "../last_answers.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
 
-/** What came of it. */
+/** The outcome of a synchronization. */
 export interface DnsResult {
   /** Undefined where there is no provider. */
   readonly verdict: Verdict | undefined;
@@ -27,7 +27,7 @@ interface Answer {
   readonly untilMs: number;
 }
 
-/** A change at Cloudflare, which waits for others to go with it. */
+/** A change at Cloudflare, which is sent in a batch with others. */
 interface Job {
   readonly digest: string;
   /** How many removals there had been when it began. */
@@ -35,12 +35,12 @@ interface Job {
   outcome: DnsOutcome | undefined;
 }
 
-/** A change that waits for others is looked at again after this time. */
+/** The longest time until a pending change is checked again. */
 const maxPendingMs = 1_000;
 
 const refusalMs = 60_000;
 const retryMs = 10_000;
-/** A kind that is installed later is found after this time. */
+/** How often a missing kind is looked for. */
 const missingMs = 30_000;
 
 /** Makes and deletes the DNS records of all bindings. */
@@ -79,7 +79,7 @@ export class DnsReconciler {
   }
 
   /**
-   * Makes records what they should be.
+   * Creates, changes and deletes a binding's records.
    *
    * @param known What the binding's status says: the records of the plan, and others, which go.
    */
@@ -130,7 +130,7 @@ export class DnsReconciler {
     return { verdict, kept: [...kept, ...left], againMs };
   }
 
-  /** Has records be asked about anew whose names have lost others. */
+  /** Forgets answers about names that have lost records, so that they are asked about again. */
   #forgetAnswers(records: readonly KeptRecord[], removed: readonly KeptRecord[]): void {
     const names = new Set(removed.map(nameOf));
     for (const record of records) {
@@ -161,7 +161,7 @@ export class DnsReconciler {
     for (const record of records) this.#jobs.delete(`remove ${recordKey(record)}`);
   }
 
-  /** Has others ask again for a name that was taken. @returns whether there are any */
+  /** Forgets that a name was taken. @returns whether any binding was refused for that */
   #forgetTaken({ server, zone, name }: KeptRecord): boolean {
     const prefix = recordKey({ server, zone, name });
     const taken = [...this.#answers].filter(([key, { outcome }]) =>
@@ -182,7 +182,7 @@ export class DnsReconciler {
         this.#context.digest(JSON.stringify([record, token])),
         () => cloudflare.remove({ name: record.zone, token }, record, record.owner),
       );
-      // What is gone stays known until all are: else it would be asked for again meanwhile.
+      // A deleted record stays known until all are, so that its deletion is not repeated.
       if (job.outcome && job.outcome.kind !== "done") this.#jobs.delete(key);
       return job.outcome;
     }
@@ -223,7 +223,7 @@ export class DnsReconciler {
     } as const;
     const outcome = job ? job.outcome : refused;
     const pending = this.#pending();
-    // A record that is looked at again is what it was, until it is known to be another.
+    // While a record is checked again, its last outcome counts.
     if (!outcome && last?.digest === digest) return { ...last, untilMs: pending.untilMs };
     if (!outcome) return { digest, ...pending };
     this.#jobs.delete(`put ${key}`);
@@ -236,7 +236,7 @@ export class DnsReconciler {
     { digest, outcome }: { readonly digest: string; readonly outcome: DnsOutcome },
     removals: number | undefined,
   ): Answer {
-    // What was in the way may have gone since: then nobody tells of it any more.
+    // The conflicting record may have been deleted since, which no later change reports.
     const isOld = outcome.kind === "taken" && removals !== this.#removals;
     const forMs = isOld ? this.#pendingMs : this.#forMs(outcome);
     const answer = { digest, outcome, untilMs: performance.now() + forMs };

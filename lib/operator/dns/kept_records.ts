@@ -1,14 +1,14 @@
-/** Records as a binding's status has them: all that is needed to take them away again. */
+/** Records as a binding's status has them: what their deletion needs. */
 import type { BindingStatus } from "../api/tunnel_binding.ts";
 import type { RecordData } from "./records.ts";
 
-/** One record that may be there for a binding. */
+/** A record that may exist for a binding. */
 export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
 
-/** How much of what a name has pointed at is remembered. */
+/** Former targets that are remembered for a name. */
 const maxFormer = 4;
 
-/** One name in one zone; behind that, its owner. */
+/** Identifies a record: server, zone and name, followed by its owner. */
 export function recordKey(
   { name, zone, server, owner = "" }: Pick<KeptRecord, "name" | "zone" | "server"> & {
     readonly owner?: string;

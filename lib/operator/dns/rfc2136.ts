@@ -37,7 +37,7 @@ export class Rfc2136 {
     this.#nowMs = options.nowMs ?? (() => Date.now());
   }
 
-  /** Makes a record what it should be, if the name is free or this owner's. */
+  /** Creates or changes a record if its name is free or has this owner. */
   async put(zone: Zone, record: DnsRecord, owner: string): Promise<DnsOutcome> {
     const owned = txtData(owner);
     const own = ownerName(record.name);

@@ -41,11 +41,11 @@ export interface CertificateRotationOptions {
 
 /** Renewed when a third of the lifetime is left. */
 const renewalShare = 3;
-/** Clocks of API servers may be behind. */
+/** Backdates certificates, for API servers whose clocks are behind. */
 const maxBackdateMs = 5 * 60_000;
 const maxSettleMs = 60_000;
 const maxStepMs = 10_000;
-/** A look may fail, and API servers and balancers learn late of what is not ready. */
+/** Failed checks to allow for, and API servers and load balancers that see unready pods late. */
 const looksToTakeOver = 3;
 
 /** How often keys and configuration are looked at: far more often than certificates are renewed. */
@@ -62,7 +62,7 @@ export function secretNameOf({ configuration }: CertificateSettings): string {
 export class CertificateRotation {
   readonly #options: CertificateRotationOptions;
   readonly #nowMs: () => number;
-  /** Since when this replica has seen the API server trust a CA. */
+  /** The CA that this replica has seen the API server trust, and since when. */
   #trusted: { readonly ca: string; readonly sinceMs: number } | undefined;
   /** Since when this replica has known that a certificate is in the Secret. */
   #issued: { readonly leaf: string; readonly sinceMs: number } | undefined;
@@ -93,7 +93,7 @@ export class CertificateRotation {
     }
   }
 
-  /** Does all that can be done now. */
+  /** Takes all steps that are possible now. */
   async step(): Promise<void> {
     const { client, settings } = this.#options;
     const { namespace, configuration: name } = settings;

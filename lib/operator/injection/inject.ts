@@ -13,7 +13,7 @@ import {
 
 const maxShownCharacters = 63;
 
-/** As much of a pod as is looked into. */
+/** The fields of a pod that are read. */
 export interface Pod {
   readonly metadata?: {
     readonly labels?: Readonly<Record<string, string>>;

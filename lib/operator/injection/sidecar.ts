@@ -12,7 +12,7 @@ export const hostnameAnnotation = "culvert.dev/hostname";
 /** On a pod: the port of its agent's health listener, where the Tunnel's is taken. */
 export const healthPortAnnotation = "culvert.dev/health-port";
 
-/** By this name an injected container is known. */
+/** The name of the injected container. */
 export const sidecarName = "culvert-agent";
 
 /** What a pod gets. */

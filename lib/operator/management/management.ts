@@ -1,4 +1,4 @@
-/** The relay's side of the operator: Clusters and RegistrationTokens, for the relay and for Argo CD. */
+/** The controller beside a relay: Clusters and RegistrationTokens, for the relay and for Argo CD. */
 import { delay, untilAborted } from "../../kube/delay.ts";
 import { EventRecorder } from "../../kube/events.ts";
 import { isStatusChange, keyOf, type KubeObject } from "../../kube/objects.ts";
@@ -26,12 +26,12 @@ export interface ManagementOptions extends ControllerOptions {
   readonly settings: ManagementSettings;
 }
 
-/** How long to wait before what the rest depends on is tried again. */
+/** Until a failed start is retried. */
 const firstRetryMs = 1_000;
-/** For the relay's first answer; whatever needs none goes on then. */
+/** The longest wait for the relay's first answer. */
 const firstAnswerMs = 5_000;
 
-/** One operator of the relay's side. */
+/** Controls Clusters and RegistrationTokens. */
 export class Management implements Controller {
   readonly #options: ManagementOptions;
   readonly #context: ManagementContext;
@@ -115,14 +115,14 @@ export class Management implements Controller {
 
   /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   async act(signal: AbortSignal): Promise<void> {
-    // What has not been listed yet must not pass for absent.
+    // A kind that has not been listed yet must not count as empty.
     await this.#world.synced(signal);
     const { namespace } = this.#options.settings;
     while (!signal.aborted && !await this.#begin(() => this.#context.credentials.refresh())) {
       await delay(firstRetryMs, signal);
     }
     const { view } = this.#context;
-    // An answer that is still missing must not pass for a relay that is away: the operator's token first.
+    // The view needs the operator's token: without it, the relay would seem unreachable.
     if (view) await this.#begin(() => this.#tokens.reconcile(namespace));
     const viewing = view?.run(signal);
     if (view) await this.#firstAnswer(view, signal);
@@ -149,7 +149,7 @@ export class Management implements Controller {
     isHere.abort();
   }
 
-  /** Does what the rest depends on. @returns whether it is done */
+  /** Does a step of the start. @returns whether it succeeded */
   async #begin(work: () => Promise<unknown>): Promise<boolean> {
     try {
       await work();
@@ -239,7 +239,7 @@ export class Management implements Controller {
     }
   }
 
-  /** A Secret concerns the Cluster that it was made for, and those that it stands in the way of. */
+  /** Queues the Cluster that a Secret was made for, or those whose name or server it takes. */
   #addOwner(secret: KubeObject): void {
     const owner = ownerOf(secret);
     if (owner !== undefined) this.#addCluster(owner);

@@ -17,7 +17,7 @@ export const adminTokensKey = "tokens.json";
 /** On the relay's pods: changes with the files, so that kubelet renews their mount at once. */
 const filesAnnotation = "culvert.dev/relay-files";
 
-/** A Secret of this name is there, and is somebody else's. */
+/** A Secret of this name exists, and is not ours. */
 export class ForeignSecret extends Error {
   override readonly name = "ForeignSecret";
 }
@@ -79,7 +79,7 @@ export class RelaySecrets {
     this.#written.set(key, print);
   }
 
-  /** Deletes all of them that are ours. */
+  /** Deletes all Secrets of ours. */
   async removeAll(namespace: string): Promise<void> {
     const { client } = this.#context;
     for (const name of [...clustersSecretNames, adminTokensSecretName, ownTokenSecretName]) {

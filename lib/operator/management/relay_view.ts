@@ -50,7 +50,7 @@ export interface RelayViewOptions {
   readonly firstBackoffMs?: number | undefined;
 }
 
-/** Between two times that the lists are read. */
+/** The shortest pause between two reads of the lists. */
 const minPauseMs = 100;
 /** The pause after reading the lists, as a multiple of the time that reading took. */
 const restFactor = 10;
@@ -116,7 +116,7 @@ export class RelayView {
     return sinceMs === undefined ? undefined : performance.now() - sinceMs;
   }
 
-  /** Counts the time for which an id is missing that this process has never seen. */
+  /** Starts counting how long an id is missing that this process has never seen. */
   miss(id: string): void {
     if (this.#clusters.has(id) || this.#goneSinceMs.has(id)) return;
     this.#goneSinceMs.set(id, performance.now());
@@ -139,7 +139,7 @@ export class RelayView {
     this.refresh();
   }
 
-  /** Has the relay asked soon. */
+  /** Reads the lists soon. */
   refresh(): void {
     this.#isWanted = true;
     this.#wake?.();

@@ -13,11 +13,11 @@ export type NamespaceFacts = Pick<KubeObject["metadata"], "labels" | "annotation
 /** What namespaces are looked up with. */
 export interface BindingNamespacesOptions {
   readonly context: Pick<Context, "client" | "world" | "settings" | "log">;
-  /** Called when another look may tell more. */
+  /** Called when a namespace has been read, or should be looked up again. */
   readonly changed: () => void;
 }
 
-/** Looks them up; a look never waits. */
+/** Looks namespaces up, without waiting. */
 export class BindingNamespaces {
   readonly #options: BindingNamespacesOptions;
   readonly #reading = new Set<string>();
@@ -34,7 +34,7 @@ export class BindingNamespaces {
     this.#options = options;
   }
 
-  /** Begins a round of looks. */
+  /** Begins a round of lookups. */
   begin(): void {
     this.#isLooking = true;
     this.#asked = new Set();
@@ -65,7 +65,7 @@ export class BindingNamespaces {
     for (const name of this.#unreadable) if (!this.#asked.has(name)) this.#unreadable.delete(name);
   }
 
-  /** Reads nothing any more until the next round. */
+  /** Stops reading until the next round. */
   stop(): void {
     this.#isLooking = false;
     clearTimeout(this.#timer);

@@ -87,7 +87,7 @@ export class NamedTexts {
     this.#usedIn.clear();
   }
 
-  /** Reads nothing any more until the next look. */
+  /** Stops reading until the next {@link get}. */
   stop(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;

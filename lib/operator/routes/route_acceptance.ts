@@ -31,7 +31,7 @@ export interface AcceptanceContext {
   readonly held: number;
 }
 
-/** Accepts a route, which then has its hostnames or its path of them. Older routes come first. */
+/** Accepts a route, which then owns its hostnames, or its path of them. Older routes come first. */
 export function acceptRoute(route: AskingRoute, context: AcceptanceContext): Verdict {
   const { tunnel, admission, groups, sources, targets } = context;
   if (admission.status === "False" || !tunnel?.spec || !targets) return admission;

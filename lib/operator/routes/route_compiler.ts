@@ -1,4 +1,4 @@
-/** Compiles the route table from the caches, and again when something that it depends on has changed. */
+/** Compiles the route table from the caches, and again when its sources have changed. */
 import { cachedTunnels } from "../cached_tunnels.ts";
 import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
@@ -27,7 +27,7 @@ export interface RouteCompilerOptions {
 /** Changes that come in this time are compiled together: at most five tables a second. */
 const compileMs = 200;
 
-/** Has the newest table, while it runs. */
+/** Holds the newest table. */
 export class RouteCompiler {
   readonly #options: RouteCompilerOptions;
   readonly #namespaces: BindingNamespaces;
@@ -75,7 +75,7 @@ export class RouteCompiler {
     this.#compile();
   }
 
-  /** Something has changed. */
+  /** A source has changed: compiles again within {@link compileMs}. */
   soon(): void {
     if (!this.#isRunning) return;
     this.#timer ??= setTimeout(() => {
@@ -84,7 +84,7 @@ export class RouteCompiler {
     }, compileMs);
   }
 
-  /** Compiles and reads nothing any more. */
+  /** Stops compiling, and reading texts and namespaces. */
   stop(): void {
     this.#isRunning = false;
     clearTimeout(this.#timer);
@@ -106,7 +106,7 @@ export class RouteCompiler {
       credential: (path) => this.#credentials.get(path),
       idPrefix: settings.idPrefix,
     }, digest);
-    // What has not been read yet must not pass for missing.
+    // A source that has not been read yet must not count as missing.
     const sources = [this.#namespaces, this.#cas, this.#credentials];
     if (!sources.every(({ isComplete }) => isComplete)) return;
     for (const source of sources) source.forgetUnused();
