@@ -250,7 +250,9 @@ Deno.test("what files have counts before what the API has", () =>
     await world.published.replaceClusters([file]);
     equal(world.relay.clusters.get("dev")!.targetAddr, "file:1");
     ok(world.relay.clusters.has("other"));
-    const left = world.lines.find(({ message }) => message.startsWith("Left out an entry"));
+    const left = world.lines.find(({ message }) =>
+      message.startsWith("Ignored an entry of the admin API")
+    );
     equal(left?.fields["name"], "dev");
     await world.published.replaceClusters([]);
     equal(world.relay.clusters.get("dev")!.targetAddr, "target.example:443", "it is back");
