@@ -59,7 +59,9 @@ Deno.test("A store that fails during a refresh refuses the request, and nothing 
     // What is open looks at its session without waiting for the refresh.
     assert.ok(world.signIn.current(id));
     assert.equal(await status(browser), 401, refreshing);
-    const told = world.lines.filter(({ message }) => message.startsWith("Could not store a refreshed session"));
+    const told = world.lines.filter(({ message }) =>
+      message.startsWith("Could not store a refreshed session")
+    );
     assert.ok(told.length > 0, refreshing);
     for (const { error, session } of told) assert.deepEqual([error, session], ["TypeError", id]);
     assert.doesNotMatch(JSON.stringify(told), /refresh-token/);
