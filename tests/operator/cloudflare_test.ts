@@ -35,59 +35,8 @@ Deno.test("300 names take a few calls, and no batch has more than 200 changes", 
   assert.equal(api.records.size, 150 + 600);
 });
 
-Deno.test("names that come one after the other are gathered longer, and the zone is not listed again", async () => {
-  const api = new FakeCloudflare();
-  const { dns, zone } = client(api);
-  await dns.put(zone, record("first"), ours);
-  const puts: Promise<unknown>[] = [];
-  const beganMs = performance.now();
-  for (let index = 0; index < 300; index++) {
-    puts.push(dns.put(zone, record(`name${index}`), ours));
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  await Promise.all(puts);
-  const elapsedMs = performance.now() - beganMs;
-  const batches = api.calls.filter((call) => call.startsWith("POST")).length;
-  // After 1, 2, 4 and 8 ms, each is gathered for 10 ms.
-  assert.ok(batches <= elapsedMs / 10 + 6, `${batches} batches in ${elapsedMs} ms`);
-  assert.deepEqual(api.calls.filter((call) => call.includes("dns_records?")).length, 1);
-  assert.equal(api.records.size, 602);
-});
-
-Deno.test("what a batch has made is known without another list, if its answer says so", async (t) => {
-  const api = new FakeCloudflare();
-  const { dns, zone } = client(api);
-  const lists = () => api.calls.filter((call) => call.includes("dns_records?")).length;
-  await t.step("made, changed and removed with one list", async () => {
-    assert.deepEqual(await dns.put(zone, record("web"), ours), { kind: "done" });
-    assert.deepEqual(await dns.put(zone, record("web"), theirs), { kind: "taken" });
-    const changed = record("web", "relay2.example.net");
-    assert.deepEqual(await dns.put(zone, changed, ours), { kind: "done" });
-    assert.deepEqual(api.contents("CNAME", "web.example.com"), ["relay2.example.net"]);
-    assert.deepEqual(await dns.remove(zone, changed, ours), { kind: "done" });
-    assert.equal(api.records.size, 0);
-    assert.deepEqual(await dns.put(zone, record("web"), theirs), { kind: "done" });
-    assert.equal(lists(), 1);
-  });
-  await t.step("an answer without the records has the zone listed again", async () => {
-    const { fetch } = api;
-    const silent = new Cloudflare({
-      fetch: async (url, init) => {
-        const response = await fetch(url, init);
-        return init.method === "POST" ? Response.json({ success: true, result: {} }) : response;
-      },
-      batchMs: 1,
-    });
-    const before = lists();
-    assert.deepEqual(await silent.put(zone, record("api"), ours), { kind: "done" });
-    assert.deepEqual(await silent.put(zone, record("api"), theirs), { kind: "taken" });
-    assert.equal(lists(), before + 2);
-  });
-});
-
 Deno.test("a record on the second page is found, and left alone if it is another's", async () => {
   const api = new FakeCloudflare();
-  api.maxPerPage = 100;
   for (let index = 0; index < 120; index++) api.put("A", `other${index}.example.com`, "192.0.2.1");
   const { dns, zone } = client(api);
   assert.deepEqual(await dns.put(zone, record("other119"), ours), { kind: "taken" });

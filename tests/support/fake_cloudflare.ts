@@ -20,7 +20,6 @@ export class FakeCloudflare {
   /** Answers the next call in place of the API. */
   intercept: ((method: string, path: string) => Response | undefined) | undefined;
   largestBatch = 0;
-  maxPerPage = Infinity;
   #ids = 0;
 
   constructor({ zone = "example.com", token = "cloudflare-token-0123456789" } = {}) {
@@ -63,9 +62,7 @@ export class FakeCloudflare {
       return succeeded(isHere ? [{ id: "z1", name: this.zone }] : [], { total_pages: 1 });
     }
     if (path === "/zones/z1/dns_records" && method === "GET") {
-      const page = Number(searchParams.get("page"));
-      // Whoever asks for more than the API gives gets less.
-      const size = Math.min(Number(searchParams.get("per_page")), this.maxPerPage);
+      const [page, size] = [Number(searchParams.get("page")), Number(searchParams.get("per_page"))];
       const all = [...this.records.values()];
       const pages = Math.max(1, Math.ceil(all.length / size));
       return succeeded(all.slice((page - 1) * size, page * size), { page, total_pages: pages });
@@ -85,19 +82,17 @@ export class FakeCloudflare {
       if (!next.delete(id)) return failed(404, 81044, "Record does not exist");
     }
     for (const record of puts) next.set(record.id, record);
-    const added: StoredRecord[] = [];
     for (const record of posts) {
       const isTaken = [...next.values()].some((it) =>
         it.name === record.name && it.type !== "TXT" && record.type !== "TXT"
       );
       if (isTaken) return failed(400, 81053, "A record with that host already exists");
       const id = `r${++this.#ids}`;
-      added.push({ ...record, id });
-      next.set(id, added.at(-1)!);
+      next.set(id, { ...record, id });
     }
     this.records.clear();
     for (const [id, record] of next) this.records.set(id, record);
-    return succeeded({ deletes, puts, posts: added });
+    return succeeded({ deletes, puts, posts });
   }
 }
 

@@ -7,6 +7,7 @@ import { textOf } from "../response_text.ts";
 import {
   addressesIn,
   type ApiRecord,
+  asciiName,
   automaticTtl,
   type CloudflareRecord,
   isDelegated,
@@ -14,13 +15,9 @@ import {
   isSameTarget,
   isText,
   type Listing,
-  listingOf,
-  type MadeChanges,
-  madeChanges,
   ownerIn,
   quoted,
   wantedOf,
-  withChanges,
 } from "./cloudflare_records.ts";
 import { type OldRecord, ownerName } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
@@ -67,9 +64,6 @@ interface ZoneState {
   listing: { readonly atMs: number; readonly records: Promise<Listing> } | undefined;
   /** Changes that go together. */
   queue: Group[];
-  /** How long the next ones are gathered. */
-  gatherMs: number;
-  sentMs: number;
   usedMs: number;
 }
 
@@ -81,21 +75,18 @@ export interface CloudflareOptions {
   readonly nowMs?: () => number;
   /** How long a zone's list is good for. */
   readonly listMs?: number;
-  /** How long the first changes are gathered; as long as more come, up to 10 times as long. */
+  /** How long changes are gathered. */
   readonly batchMs?: number;
 }
 
 const defaultBaseUrl = "https://api.cloudflare.com/client/v4";
-const perPage = 1_000;
-/** Of a zone; the largest plans take more. */
-const maxRecords = 10_000;
+const perPage = 100;
+const maxPages = 100;
 const timeoutMs = 15_000;
 /** Who asks too often is blocked for so long. */
 const blockedMs = 5 * 60_000;
 const defaultListMs = 30_000;
 const defaultBatchMs = 1_000;
-/** How many times as long later changes are gathered. */
-const maxGatherFactor = 10;
 /** Changes in one batch: what the smallest plan takes. */
 const maxBatch = 200;
 const maxWaiting = 10_000;
@@ -171,23 +162,14 @@ export class Cloudflare {
     if (queue.length >= maxWaiting) throw new Error("Too many changes wait for Cloudflare");
     queue.push({ changes, resolve, reject });
     if (queue.length === 1) {
-      setTimeout(() => void this.#flush(zone, state), this.#gatherMs(state));
+      setTimeout(() => void this.#flush(zone, state), this.#options.batchMs ?? defaultBatchMs);
     }
     return promise;
-  }
-
-  /** Calls are limited: names that come one after the other wait longer, and go together. */
-  #gatherMs(state: ZoneState): number {
-    const firstMs = this.#options.batchMs ?? defaultBatchMs;
-    const isBusy = this.#nowMs() - state.sentMs < state.gatherMs;
-    state.gatherMs = isBusy ? Math.min(2 * state.gatherMs, maxGatherFactor * firstMs) : firstMs;
-    return state.gatherMs;
   }
 
   async #flush(zone: CloudflareZone, state: ZoneState): Promise<void> {
     const { queue } = state;
     state.queue = [];
-    state.sentMs = this.#nowMs();
     let batch: Group[] = [];
     let count = 0;
     for (const group of queue) {
@@ -221,29 +203,10 @@ export class Cloudflare {
     for (const { kind, record } of changes) (body[kind] ??= []).push(record);
     const path = `/zones/${await this.#idOf(zone)}/dns_records/batch`;
     this.#options.mayWrite?.();
-    const { result } = await this.#ask(zone, "POST", path, body);
-    const made = madeChanges(result);
-    const isWhole = (Object.keys(body) as (keyof MadeChanges)[]).every((kind) =>
-      made?.[kind].length === body[kind]!.length
-    );
-    this.#learn(zone, isWhole ? made : undefined);
-  }
-
-  /**
-   * Applies a batch to the list that its token has; it is read again by other tokens, and if the answer
-   * does not say what there is now.
-   */
-  #learn(zone: CloudflareZone, made: MadeChanges | undefined): void {
-    const own = this.#stateOf(zone);
+    await this.#ask(zone, "POST", path, body);
+    // The list is read again, for what is looked at next, by whichever token.
     for (const state of this.#zones.values()) {
-      if (state.name !== zone.name) continue;
-      const { listing } = state;
-      state.listing = undefined;
-      if (state !== own || !listing || !made) continue;
-      const records = listing.records.then((before) => withChanges(before, made));
-      // Whoever had the zone listed hears that it failed.
-      records.catch(() => {});
-      state.listing = { ...listing, records };
+      if (state.name === zone.name) state.listing = undefined;
     }
   }
 
@@ -291,25 +254,25 @@ export class Cloudflare {
     for (const [other, { queue, usedMs: lastMs }] of this.#zones) {
       if (queue.length === 0 && usedMs - lastMs >= this.#listMs) this.#zones.delete(other);
     }
-    const state = {
-      ...{ name, id: undefined, listing: undefined, queue: [], usedMs },
-      ...{ gatherMs: 0, sentMs: -Infinity },
-    };
+    const state = { name, id: undefined, listing: undefined, queue: [], usedMs };
     this.#zones.set(key, state);
     return state;
   }
 
   async #listAnew(zone: CloudflareZone): Promise<Listing> {
-    const records: ApiRecord[] = [];
+    const byName = new Map<string, ApiRecord[]>();
     for (let page = 1, pages = 1; page <= pages; page++) {
+      if (page > maxPages) {
+        throw new Refusal(`The zone has more than ${maxPages * perPage} records`);
+      }
       const found = await this.#page(zone, page);
       pages = found.pages;
-      records.push(...found.result);
-      if (records.length > maxRecords) {
-        throw new Refusal(`The zone has more than ${maxRecords} records`);
+      for (const record of found.result) {
+        const name = asciiName(record.name);
+        byName.set(name, [...byName.get(name) ?? [], record]);
       }
     }
-    return listingOf(records);
+    return { byName };
   }
 
   async #page(zone: CloudflareZone, page: number): Promise<Page> {

@@ -18,46 +18,7 @@ export interface ApiRecord {
 
 /** All records of a zone. */
 export interface Listing {
-  readonly byName: ReadonlyMap<string, readonly ApiRecord[]>;
-}
-
-/** What a batch has changed, as the API answers it. */
-export interface MadeChanges {
-  readonly deletes: readonly { readonly id: string }[];
-  readonly puts: readonly ApiRecord[];
-  readonly posts: readonly ApiRecord[];
-}
-
-/** Groups records by their names. */
-export function listingOf(records: Iterable<ApiRecord>): Listing {
-  return { byName: Map.groupBy(records, ({ name }) => asciiName(name)) };
-}
-
-/** Reads a batch's answer; undefined if it does not say what there is now. */
-export function madeChanges(result: unknown): MadeChanges | undefined {
-  const { deletes, puts, posts } = (result ?? {}) as Partial<Record<string, unknown>>;
-  const made = [deletes, puts, posts].map((records) => records ?? []);
-  const areWhole = made.every((records) => Array.isArray(records) && records.every(hasId)) &&
-    made.slice(1).every((records) => (records as unknown[]).every(isRecord));
-  if (!areWhole) return undefined;
-  const [gone, changed, added] = made as [ApiRecord[], ApiRecord[], ApiRecord[]];
-  return { deletes: gone, puts: changed, posts: added };
-}
-
-function hasId(record: unknown): boolean {
-  return typeof (record as { id?: unknown } | null)?.id === "string";
-}
-
-function isRecord(record: unknown): boolean {
-  const { type, name, content } = record as Partial<Record<string, unknown>>;
-  return [type, name, content].every((text) => typeof text === "string");
-}
-
-/** A zone's list after a batch, whether it was read before the batch or after it. */
-export function withChanges({ byName }: Listing, { deletes, puts, posts }: MadeChanges): Listing {
-  const replaced = new Set([...deletes, ...puts, ...posts].map(({ id }) => id));
-  const others = [...byName.values()].flat().filter(({ id }) => !replaced.has(id));
-  return listingOf([...others, ...puts, ...posts]);
+  readonly byName: Map<string, ApiRecord[]>;
 }
 
 /** Cloudflare's word for "automatic". */
