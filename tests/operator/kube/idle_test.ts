@@ -1,6 +1,6 @@
 /**
- * Ten minutes of nothing, at default settings. In a file of its own, which `deno task test:operator`
- * starts first: it waits while the others work.
+ * Ten minutes of nothing, at default settings. A task of its own, `deno task test:idle`: on a busy
+ * machine agents lose their relay, which is written.
  */
 import { deepEqual } from "node:assert/strict";
 import { delay } from "../../../lib/kube/delay.ts";
@@ -15,7 +15,7 @@ import { kubeTest, type OwnKube } from "./own_kube.ts";
 const idleMs = 10 * 60_000;
 /** Whatever still follows from what was put has been written when so long nothing was. */
 const settledMs = 20_000;
-/** How often the test itself looks, at most: others need the processor. */
+/** How often the test itself looks, at most. */
 const lookMs = 5_000;
 
 kubeTest(
