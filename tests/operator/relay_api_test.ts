@@ -67,3 +67,20 @@ Deno.test("a wrong token that the relay does not want to hear of holds up no oth
   await assert.rejects(() => put("wrong"), RelayUnreachable);
   assert.equal(await put("right"), "accepted");
 });
+
+Deno.test("a relay that answers again is asked again, though its first answer refuses a wrong token", async () => {
+  const answers = [
+    () => Promise.reject(new TypeError("no answer")),
+    () => Promise.resolve(Response.json({ error: { code: "too_many_failures" } }, { status: 429 })),
+    () => Promise.resolve(Response.json({})),
+  ];
+  const relays = new RelayApi({
+    fetch: () => answers.shift()!(),
+    ...{ firstBackoffMs: 1, maxBackoffMs: 1 },
+  });
+  const put = (token: string) => relays.put({ endpoint, token }, "clusters", "home", {});
+  await assert.rejects(() => put("right"), RelayUnreachable);
+  await delay(2);
+  await assert.rejects(() => put("wrong"), RelayUnreachable);
+  assert.equal(await put("right"), "accepted");
+});

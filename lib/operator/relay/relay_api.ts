@@ -259,6 +259,7 @@ export class RelayApi {
     answered(method, String(status));
     if (status === 429 && codeOf(body) === "too_many_failures") {
       // Other tokens are answered.
+      this.#troubles.delete(wayOf(access));
       throw new RelayUnreachable(refusalText(body, status), wrongTokenMs);
     }
     if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
