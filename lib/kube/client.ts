@@ -2,6 +2,7 @@
  * A client of the Kubernetes API: the verbs that this program needs, each bounded in time and size.
  * How bytes reach the API server is passed in.
  */
+import type { ApiRequest } from "../api_request.ts";
 import { messageOf } from "../message_of.ts";
 import { delay, within } from "./delay.ts";
 import { KubeError, KubeUnreachable } from "./errors.ts";
@@ -13,15 +14,7 @@ import { SilenceDeadline } from "./silence.ts";
 import { Slots } from "./slots.ts";
 
 /** Sends one request to the API server. `path` begins with `/` and has the query. */
-export type KubeFetch = (path: string, init: KubeRequest) => Promise<Response>;
-
-/** As much of a request as the client needs. */
-export interface KubeRequest {
-  readonly method: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
-  readonly signal: AbortSignal;
-}
+export type KubeFetch = (path: string, init: ApiRequest) => Promise<Response>;
 
 /** What a client runs with. */
 export interface KubeClientOptions {

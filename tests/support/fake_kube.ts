@@ -3,7 +3,8 @@
  * pages, watches with bookmarks, server-side apply, status subresources, finalizers, owner references;
  * and the faults of a real one, on demand.
  */
-import type { KubeFetch, KubeRequest } from "../../lib/kube/client.ts";
+import type { ApiRequest } from "../../lib/api_request.ts";
+import type { KubeFetch } from "../../lib/kube/client.ts";
 import type { KubeObject, ObjectMeta } from "../../lib/kube/objects.ts";
 import { apiVersionOf, type Resource } from "../../lib/kube/resources.ts";
 
@@ -16,7 +17,7 @@ export interface SeenRequest {
 }
 
 /** What answers instead of the server; undefined lets the request through. */
-export type Intercept = (request: SeenRequest, init: KubeRequest) =>
+export type Intercept = (request: SeenRequest, init: ApiRequest) =>
   | Response
   | Promise<Response | undefined>
   | undefined;
@@ -138,7 +139,7 @@ export class FakeKube {
     return this.#watchers.size;
   }
 
-  #answer(request: SeenRequest, init: KubeRequest): Response {
+  #answer(request: SeenRequest, init: ApiRequest): Response {
     const match =
       /^\/(?:api|apis\/([^/]+))\/([^/]+)(?:\/namespaces\/([^/]+)(?=\/))?\/([^/]+)(?:\/([^/]+))?(?:\/(status|scale))?$/
         .exec(request.path);

@@ -3,6 +3,7 @@
  * updates; but the API can't make a change conditional, so that it is looked at right before.
  */
 import { messageOf } from "../../message_of.ts";
+import type { ApiRequest } from "../../api_request.ts";
 import { textOf } from "../response_text.ts";
 import {
   addressesIn,
@@ -25,12 +26,7 @@ import type { DnsOutcome } from "./rfc2136.ts";
 /** Sends a request to the API. */
 export type CloudflareFetch = (
   url: string,
-  init: {
-    readonly method: string;
-    readonly headers: Readonly<Record<string, string>>;
-    readonly body?: string;
-    readonly signal: AbortSignal;
-  },
+  init: ApiRequest,
 ) => Promise<Response>;
 
 /** A zone, and who may change it. */

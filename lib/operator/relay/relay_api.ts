@@ -1,7 +1,7 @@
 /** A relay's admin API, as far as the operator needs it. */
-
-import { within } from "../../kube/delay.ts";
+import { jitteredMs, within } from "../../kube/delay.ts";
 import { messageOf } from "../../message_of.ts";
+import type { ApiRequest } from "../../api_request.ts";
 import { textOf } from "../response_text.ts";
 
 /** TLS settings and proxy for connections to a relay. */
@@ -25,12 +25,7 @@ export interface RelayProxy {
 /** Sends one request. */
 export type RelayFetch = (
   url: string,
-  init: {
-    readonly method: string;
-    readonly headers: Readonly<Record<string, string>>;
-    readonly body?: string;
-    readonly signal: AbortSignal;
-  },
+  init: ApiRequest,
   tls: RelayTls,
 ) => Promise<Response>;
 
@@ -297,8 +292,7 @@ export class RelayApi {
     // Requests that were under way together failed together.
     const isNew = !known || nowMs >= known.untilMs;
     const failures = (known?.failures ?? 0) + Number(isNew);
-    const bound = Math.min(maxBackoffMs, firstBackoffMs * 2 ** Math.min(failures - 1, 20));
-    const waitMs = bound / 2 + random() * bound / 2;
+    const waitMs = jitteredMs(failures, { firstMs: firstBackoffMs, maxMs: maxBackoffMs }, random);
     if (isNew) {
       this.#troubles.set(way, { failures, untilMs: nowMs + waitMs, reason, isTried: false });
     }
