@@ -6,7 +6,8 @@ import { connect } from "node:tls";
 import { KubeClient } from "../../lib/kube/client.ts";
 import { mutatingWebhooks, secrets } from "../../lib/kube/resources.ts";
 import type { OperatorOptions } from "../../lib/config/operator_options.ts";
-import { maxReviewBytes } from "../../lib/operator/injection/admission.ts";
+import { type AdmissionResult, maxReviewBytes } from "../../lib/operator/injection/admission.ts";
+import type { Log } from "../../lib/log.ts";
 import { RateLimitedLog } from "../../lib/rate_limited_log.ts";
 import { Injection } from "../../lib/runtime/node/operator/injection.ts";
 import { Webhook, type WebhookLimits } from "../../lib/runtime/node/operator/webhook.ts";
@@ -15,7 +16,7 @@ import { eventually, within } from "../support/deadline.ts";
 import { FakeKube } from "../support/fake_kube.ts";
 import { freePort } from "../support/free_port.ts";
 import { RawConnection } from "../support/raw_connection.ts";
-import { readResponse, statusOf } from "../support/raw_http.ts";
+import { fieldValues, readResponse, statusOf } from "../support/raw_http.ts";
 
 const dayMs = 24 * 3_600_000;
 const address = { hostname: "127.0.0.1", port: 0 };
@@ -141,11 +142,13 @@ Deno.test("one address can't have all connections", async () => {
   assert.deepEqual(listener.refusals, ["connections"]);
 });
 
-Deno.test("refused and failed reviews are logged a few times, and then counted", async () => {
-  const log = keptLog();
-  const port = freePort();
-  const results: string[] = [];
-  const injection = new Injection({
+/** The injection of a whole replica, which finds no Tunnel. */
+function injectionOn(
+  port: number,
+  log: Log,
+  admitted: (result: AdmissionResult) => void = () => {},
+): Injection {
+  return new Injection({
     options: {
       ...{ injection: "webhook", agentImage: "agent:test", namespace: "ops" },
       ...{ webhookAddr: { ...address, port }, webhookConfig: "culvert-operator" },
@@ -154,10 +157,39 @@ Deno.test("refused and failed reviews are logged a few times, and then counted",
     client: kubeClient(),
     fetch: () => Promise.resolve(Response.json({ major: "1", minor: "34" })),
     tunnel: () => Promise.resolve(undefined),
-    admitted: (result) => results.push(result),
+    admitted,
     webhookRefused() {},
     log,
   });
+}
+
+Deno.test("a replica that leaves answers, and has API servers close each connection after that", async () => {
+  const port = freePort();
+  const injection = injectionOn(port, keptLog());
+  await injection.start();
+  await using reused = await connectTo(port);
+  await reused.write(head(review().length) + review());
+  assert.deepEqual(
+    fieldValues(await within(readResponse(reused.reader), "an answer"), "connection"),
+    [],
+  );
+  const leaving = injection.leave();
+  await using late = await connectTo(port);
+  for (const caller of [reused, late]) {
+    await caller.write(head(review().length) + review());
+    const response = await within(readResponse(caller.reader), "an answer");
+    assert.equal(statusOf(response), 200);
+    assert.deepEqual(fieldValues(response, "connection"), ["close"]);
+  }
+  await leaving;
+  await injection.close();
+});
+
+Deno.test("refused and failed reviews are logged a few times, and then counted", async () => {
+  const log = keptLog();
+  const port = freePort();
+  const results: string[] = [];
+  const injection = injectionOn(port, log, (result) => void results.push(result));
   await injection.start();
   const stop = new AbortController();
   const running = injection.run(stop.signal);

@@ -106,6 +106,7 @@ export class Injection {
   async leave(): Promise<void> {
     if (!this.#webhook) return;
     this.#isLeaving = true;
+    this.#webhook.leave();
     await new Promise((resolve) => setTimeout(resolve, leaveMs));
   }
 

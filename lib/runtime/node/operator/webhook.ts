@@ -140,6 +140,14 @@ export class Webhook {
     await this.certificate.run(signal);
   }
 
+  /**
+   * Goes on, but has API servers close each connection after its next review: one that they reuse
+   * while it closes would fail a review, which they don't send again.
+   */
+  leave(): void {
+    this.#server.leave();
+  }
+
   /** Answers what is under way, and nothing more. */
   async close(graceMs: number): Promise<void> {
     this.#server.stopAccepting();
