@@ -5,9 +5,11 @@ import { secrets } from "../../lib/kube/resources.ts";
 import { clusterTunnels, tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { namesBetween, recordDataOf } from "../../lib/operator/dns/records.ts";
 import { SilentServers } from "../../lib/operator/dns/silent_servers.ts";
-import type { DnsOutcome } from "../../lib/operator/dns/rfc2136.ts";
+import type { DnsOutcome, Zone } from "../../lib/operator/dns/rfc2136.ts";
 import { eventually } from "../support/deadline.ts";
 import { Cluster, conditionsOf, route, tunnelSpec } from "./harness.ts";
+
+const encoder = new TextEncoder();
 
 Deno.test("a target is a name or an address in its canonical form, or nothing", () => {
   const cases: [string, string | undefined][] = [
@@ -37,23 +39,40 @@ Deno.test("names between a hostname and its zone are those that could be delegat
   assert.deepEqual(namesBetween("example.com", "example.com"), []);
 });
 
-Deno.test("a silent name server is left alone for a while, and others are not", async () => {
+function zoneAt(server: string, { name = "example.com", secret = "one" } = {}): Zone {
+  const key = {
+    name: "culvert",
+    algorithm: "hmac-sha256",
+    secret: encoder.encode(secret),
+  } as const;
+  return { name, server, key };
+}
+
+Deno.test("what a name server does not answer is asked again after a while, and all else goes on", async () => {
   let nowMs = 0;
   const servers = new SilentServers(10_000, () => nowMs);
-  const asked: string[] = [];
-  const ask = (server: string, outcome: DnsOutcome) =>
-    servers.unlessSilent(server, () => {
-      asked.push(server);
+  let asked = 0;
+  const ask = (zone: Zone, outcome: DnsOutcome) =>
+    servers.unlessSilent(zone, () => {
+      asked++;
       return Promise.resolve(outcome);
     });
   const silent: DnsOutcome = { kind: "unreachable", reason: "no answer" };
-  assert.equal(await ask("one", silent), silent);
-  assert.equal(await ask("one", { kind: "done" }), silent);
-  assert.deepEqual(await ask("two", { kind: "done" }), { kind: "done" });
-  assert.deepEqual(asked, ["one", "two"]);
+  const done: DnsOutcome = { kind: "done" };
+  assert.equal(await ask(zoneAt("ns"), silent), silent);
+  assert.equal(await ask(zoneAt("ns"), done), silent);
+  assert.equal(asked, 1);
+  const others = [
+    zoneAt("other"),
+    zoneAt("ns", { name: "example.org" }),
+    zoneAt("ns", { secret: "two" }),
+  ];
+  for (const other of others) assert.equal(await ask(other, done), done);
+  assert.equal(asked, 4);
+  assert.equal(await ask(zoneAt("ns"), done), silent, "others' answers do not end a pause");
   nowMs = 10_000;
-  assert.deepEqual(await ask("one", { kind: "done" }), { kind: "done" });
-  assert.deepEqual(await ask("one", { kind: "done" }), { kind: "done" });
+  assert.equal(await ask(zoneAt("ns"), done), done);
+  assert.equal(await ask(zoneAt("ns"), done), done);
 });
 
 function rfc2136(more: Record<string, unknown> = {}) {
@@ -63,9 +82,9 @@ function rfc2136(more: Record<string, unknown> = {}) {
   };
 }
 
-function putKey({ kube }: Cluster): void {
-  const data = { keyname: btoa("culvert"), secret: btoa(btoa("x".repeat(32))) };
-  kube.put(secrets, { metadata: { name: "tsig", namespace: "apps" }, data });
+function putKey({ kube }: Cluster, namespace = "apps", keyname = "culvert"): void {
+  const data = { keyname: btoa(keyname), secret: btoa(btoa("x".repeat(32))) };
+  kube.put(secrets, { metadata: { name: "tsig", namespace }, data });
 }
 
 Deno.test("a name server that hangs does not hold up hundreds of names, and routes are published", async () => {
@@ -89,6 +108,41 @@ Deno.test("a name server that hangs does not hold up hundreds of names, and rout
   }
   assert.ok(exchanges < 48, `${exchanges} questions about 48 names`);
 });
+
+Deno.test("a name server that is silent for one tenant's key is asked by others at once", async () => {
+  const cluster = new Cluster();
+  putKey(cluster);
+  putKey(cluster, "infra", "dropped");
+  let refusals = 0;
+  cluster.exchange = (_, message) => {
+    if (isSignedBy(message, "dropped")) return Promise.reject(new Error("no answer in time"));
+    refusals++;
+    return Promise.resolve(refusalOf(message));
+  };
+  for (const namespace of ["infra", "apps"]) {
+    cluster.putTunnel({ dns: rfc2136() }, "home", namespace);
+  }
+  cluster.putBinding("shop", [route("main", "infra.example.com")], { name: "home" }, "infra");
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Unreachable", "infra");
+  assert.equal(refusals, 0);
+  cluster.putBinding("shop", [route("main", "apps.example.com")]);
+  const found = () =>
+    conditionsOf(cluster.kube.read(tunnelBindings, "apps", "shop"))
+      .find(({ type }) => type === "DNSReady");
+  await eventually(() => found() !== undefined, "the first word about the other tenant's record");
+  assert.match(found()!.message, /apps.example.com: The name server answered REFUSED/);
+});
+
+function isSignedBy(message: Uint8Array, keyname: string): boolean {
+  return new TextDecoder().decode(message).includes(keyname);
+}
+
+/** An answer without a signature, which only a refusal may be. */
+function refusalOf(message: Uint8Array): Uint8Array {
+  const refused = 5;
+  return Uint8Array.of(message[0]!, message[1]!, 0xa8, refused, ...Array(8).fill(0));
+}
 
 Deno.test("the Secret of many records is read once for all that are looked at together", async () => {
   const cluster = new Cluster();

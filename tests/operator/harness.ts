@@ -304,9 +304,14 @@ export class Cluster {
     });
   }
 
-  putBinding(name: string, routes: readonly unknown[], tunnelRef: unknown = { name: "home" }) {
+  putBinding(
+    name: string,
+    routes: readonly unknown[],
+    tunnelRef: unknown = { name: "home" },
+    namespace = "apps",
+  ): KubeObject {
     return this.kube.put(tunnelBindings, {
-      metadata: { name, namespace: "apps" },
+      metadata: { name, namespace },
       spec: { tunnelRef, routes },
     });
   }

@@ -189,7 +189,7 @@ export class DnsReconciler {
     const zone = await this.#credentials.zone(record);
     if (typeof zone === "string") return undefined;
     return await this.#pauses.unlessSilent(
-      record.server,
+      zone,
       () => this.#context.dns.remove(zone, record, record.owner),
     );
   }
@@ -262,7 +262,7 @@ export class DnsReconciler {
     const outcome: DnsOutcome = typeof zone === "string"
       ? { kind: "refused", reason: zone }
       : await this.#pauses.unlessSilent(
-        record.server,
+        zone,
         () => this.#context.dns.put(zone, record, record.owner),
       );
     return this.#remember(key, { digest, outcome }, removals);
