@@ -1,4 +1,5 @@
 /** Browsers in which somebody has given a token of the admin API. */
+import { setNewest } from "../set_newest.ts";
 
 /** For how long a browser needs no token again, in milliseconds. */
 export const browserSessionMs = 8 * 3_600_000;
@@ -27,10 +28,8 @@ export class BrowserSessions {
   begin(digest: Uint8Array): string {
     const id = crypto.getRandomValues(new Uint8Array(idBytes))
       .toBase64({ alphabet: "base64url", omitPadding: true });
-    if (this.#sessions.size >= maxSessions) {
-      this.#sessions.delete(this.#sessions.keys().next().value!);
-    }
-    this.#sessions.set(id, { digest, expiresMs: this.#nowMs() + browserSessionMs });
+    const session = { digest, expiresMs: this.#nowMs() + browserSessionMs };
+    setNewest(this.#sessions, id, session, maxSessions);
     return id;
   }
 

@@ -1,6 +1,7 @@
 /** Answers of the directory, kept until they prove wrong. */
 import type { Directory, Holder } from "./directory.ts";
 import type { Moves } from "./moves.ts";
+import { setNewest } from "../../set_newest.ts";
 
 /** Clusters whose holders are remembered; the one that was looked up first makes room. */
 const maxKept = 100_000;
@@ -105,8 +106,6 @@ export class Lookups {
   }
 
   #keep(cluster: string, holders: readonly Holder[]): void {
-    this.#kept.delete(cluster);
-    if (this.#kept.size >= maxKept) this.#kept.delete(this.#kept.keys().next().value!);
-    this.#kept.set(cluster, { holders, untilMs: this.#nowMs() + newMs });
+    setNewest(this.#kept, cluster, { holders, untilMs: this.#nowMs() + newMs }, maxKept);
   }
 }

@@ -1,4 +1,5 @@
 /** Clusters whose sessions have left where they were a moment ago: they are likely to be back soon. */
+import { setNewest } from "../../set_newest.ts";
 
 /** Clusters that are remembered; the one that moved first makes room. */
 const maxMoves = 100_000;
@@ -17,9 +18,7 @@ export class Moves {
 
   /** A cluster's session is not where it was. */
   begin(cluster: string): void {
-    this.#untilMs.delete(cluster);
-    if (this.#untilMs.size >= maxMoves) this.#untilMs.delete(this.#untilMs.keys().next().value!);
-    this.#untilMs.set(cluster, this.#nowMs() + this.#forMs);
+    setNewest(this.#untilMs, cluster, this.#nowMs() + this.#forMs, maxMoves);
   }
 
   /** A session of the cluster is here. */

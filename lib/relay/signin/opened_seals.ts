@@ -2,6 +2,7 @@
 import type { JWTPayload } from "jose";
 import type { Clock } from "../../jwt/clock.ts";
 import type { Purpose, SessionKeys } from "./seals.ts";
+import { setNewest } from "../../set_newest.ts";
 
 /** Texts that are remembered; the one that was opened first makes room. */
 const maxOpened = 20_000;
@@ -70,10 +71,8 @@ export class OpenedSeals {
       return await this.#openSealed(key, purpose, hostname, sealed);
     }
     if (typeof claims?.["sid"] !== "string") return undefined;
-    this.#opened.delete(key);
-    if (this.#opened.size >= maxOpened) this.#opened.delete(this.#opened.keys().next().value!);
     const untilMs = Math.min(clock.nowMs() + openedMs, claims.exp! * 1_000);
-    this.#opened.set(key, { claims, untilMs });
+    setNewest(this.#opened, key, { claims, untilMs }, maxOpened);
     return claims;
   }
 }

@@ -28,35 +28,17 @@ export class PrometheusInstruments implements Instruments {
   }
 
   observeCounter<L extends string = never>(
-    { name, help, labels = [] }: Description<L>,
+    description: Description<L>,
     read: (sample: Sample<L>) => void,
   ): void {
-    new Counter({
-      name,
-      help,
-      labelNames: labels,
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        read((value, labels) => labels ? this.inc(labels, value) : this.inc(value));
-      },
-    });
+    new Counter(this.#observed(description, read));
   }
 
   observeGauge<L extends string = never>(
-    { name, help, labels = [] }: Description<L>,
+    description: Description<L>,
     read: (sample: Sample<L>) => void,
   ): void {
-    new Gauge({
-      name,
-      help,
-      labelNames: labels,
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        read((value, labels) => labels ? this.inc(labels, value) : this.inc(value));
-      },
-    });
+    new Gauge(this.#observed(description, read));
   }
 
   observeHistogram(
@@ -66,5 +48,18 @@ export class PrometheusInstruments implements Instruments {
     read: () => Iterable<readonly [value: string, latency: Latency]>,
   ): void {
     this.#histograms.push(() => histogramText({ name, help, label }, read()));
+  }
+
+  #observed<L extends string>(
+    { name, help, labels = [] }: Description<L>,
+    read: (sample: Sample<L>) => void,
+  ) {
+    return {
+      ...{ name, help, labelNames: labels, registers: [this.#registry] },
+      collect(this: Counter<L> | Gauge<L>) {
+        this.reset();
+        read((value, labels) => labels ? this.inc(labels, value) : this.inc(value));
+      },
+    };
   }
 }

@@ -1,6 +1,7 @@
 /** Sessions that have ended, in case the store has not heard of that, or has lost it. */
 import type { RecentFacts } from "./recent_facts.ts";
 import type { SessionStore } from "./session_store.ts";
+import { setNewest } from "../../../set_newest.ts";
 
 /** Ended sessions that are remembered. */
 const maxEnded = 10_000;
@@ -32,9 +33,7 @@ export class EndedSessions {
   }
 
   #remember(id: string, isStored: boolean): void {
-    this.#ended.delete(id);
-    if (this.#ended.size >= maxEnded) this.#ended.delete(this.#ended.keys().next().value!);
-    this.#ended.set(id, isStored);
+    setNewest(this.#ended, id, isStored, maxEnded);
   }
 
   /** Ends a session in the store. @returns whether it was there */

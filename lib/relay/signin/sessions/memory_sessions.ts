@@ -22,6 +22,7 @@ import {
   successorMs,
   type UsedSession,
 } from "./sessions.ts";
+import { setNewest } from "../../../set_newest.ts";
 
 /** Things used up, logouts and successors that are remembered, each. */
 const maxRemembered = 100_000;
@@ -213,9 +214,7 @@ export class MemorySessions implements Sessions {
     value: Value,
     untilMs: number,
   ): void {
-    map.delete(key);
-    if (map.size >= maxRemembered) map.delete(map.keys().next().value!);
-    map.set(key, { value, untilMs });
+    setNewest(map, key, { value, untilMs }, maxRemembered);
   }
 
   #recall<Value>(map: Map<string, Remembered<Value>>, key: string): Value | undefined {
