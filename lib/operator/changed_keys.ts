@@ -1,6 +1,6 @@
 /** Which objects have to be reconciled because what they depend on has changed. */
-import { keyOf, type KubeObject } from "../kube/objects.ts";
 import type { AccessPolicies } from "./access_policies/access_policies.ts";
+import type { ReadPolicy } from "./access_policies/read_policy.ts";
 import type { TunnelStates } from "./bindings/binding_reconciler.ts";
 import { servesRoute } from "./bindings/binding_status.ts";
 import type { Digest } from "./digest.ts";
@@ -18,7 +18,6 @@ export interface ChangedKeysOptions {
 export interface Compilation {
   readonly tunnels: ReadonlyMap<string, Tunnel>;
   readonly table: RouteTable;
-  readonly policies: Iterable<KubeObject>;
 }
 
 /** Compares compilations. */
@@ -37,7 +36,7 @@ export class ChangedKeys {
   }
 
   /** The queue's keys of what is new, gone, or another than in the last compilation. */
-  next({ tunnels, table, policies }: Compilation): readonly string[] {
+  next({ tunnels, table }: Compilation): readonly string[] {
     const { digest } = this.#options;
     const digests = new Map<string, string>();
     for (const [key, tunnel] of tunnels) {
@@ -46,8 +45,8 @@ export class ChangedKeys {
     for (const [key, binding] of table.bindings) {
       digests.set(`binding:${key}`, digest(this.#inputsOfBinding(binding)));
     }
-    for (const policy of policies) {
-      digests.set(`policy:${keyOf(policy.metadata)}`, digest(this.#inputsOfPolicy(policy)));
+    for (const [key, policy] of table.policies) {
+      digests.set(`policy:${key}`, digest(this.#inputsOfPolicy(policy)));
     }
     const before = this.#digests;
     this.#digests = digests;
@@ -70,9 +69,10 @@ export class ChangedKeys {
     ]);
   }
 
-  #inputsOfPolicy(policy: KubeObject): string {
-    const { uid, generation } = policy.metadata;
-    return JSON.stringify([uid, generation, this.#options.policies.verdicts(policy)]);
+  #inputsOfPolicy(policy: ReadPolicy): string {
+    const { uid, generation } = policy.object.metadata;
+    const verdicts = this.#options.policies.verdicts(policy);
+    return JSON.stringify([uid, generation, verdicts, policy.tokens]);
   }
 }
 

@@ -253,8 +253,7 @@ export class Operator implements Controller {
     const inUse = new Set([...registeredOf(this.#world.values("bindings"))].map((it) => it.tunnel));
     this.#context.accesses.keepOnly((key) => tunnels.has(key) || inUse.has(key));
     this.#followRelays();
-    const policies = this.#world.values("policies");
-    for (const key of this.#changedKeys.next({ tunnels, table, policies })) this.#queue.add(key);
+    for (const key of this.#changedKeys.next({ tunnels, table })) this.#queue.add(key);
     if (this.#hasStarted) return;
     this.#hasStarted = true;
     this.#queue.start();

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { no, unknown } from "../../lib/operator/conditions.ts";
-import { NamedTexts } from "../../lib/operator/routes/named_texts.ts";
+import { NamedTexts } from "../../lib/operator/named_texts.ts";
 import { eventually } from "../support/deadline.ts";
 
 Deno.test("a text that can't be read says why until it can, and holds up no other", async () => {
   const path = { namespace: "apps", name: "odd", key: "token" };
   let isOdd = true;
   const texts = new NamedTexts({
+    user: "TunnelBindings",
     settings: { checkMs: 5 },
     unread: () => no("NotRead", "not read yet"),
     unreadable: (_path, reason) => unknown("Unreadable", reason),
@@ -28,6 +29,7 @@ Deno.test("a text that can't be read says why until it can, and holds up no othe
 
 Deno.test("a namespace that names many texts leaves room for those of others", async () => {
   const texts = new NamedTexts({
+    user: "TunnelBindings",
     settings: { checkMs: 3_600_000 },
     unread: () => no("NotRead", "not read yet"),
     unreadable: (_path, reason) => unknown("Unreadable", reason),

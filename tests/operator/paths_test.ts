@@ -311,6 +311,7 @@ Deno.test("a tunnel has no more targets than an agent takes, with those that cho
     namespace: () => undefined,
     ca: () => ({ fault: no("CaNotFound", "") }),
     credential: () => ({ fault: no("CredentialNotFound", "") }),
+    callerToken: () => ({ fault: no("TokenNotFound", "") }),
     idPrefix: "",
   };
   const { bindings, tunnels: tables } = compileRoutes(sources, digest);

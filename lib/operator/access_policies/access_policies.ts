@@ -1,17 +1,20 @@
-/** Writes to the status of AccessPolicies whether their routes exist. */
-import type { Condition, KubeObject } from "../../kube/objects.ts";
+/** Writes to the status of AccessPolicies whether their routes and Secrets exist. */
+import type { Condition } from "../../kube/objects.ts";
 import type { AccessPolicySpec, AccessPolicyStatus } from "../api/access_policy.ts";
 import { accessPolicies } from "../api/crds.ts";
 import { conditionsOf, no, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { conditionsWithReady, writeStatus } from "../object_status.ts";
-import { policyFault, routeFault, targetsOf } from "./route_access.ts";
+import type { ReadPolicy } from "./read_policy.ts";
+import { routeFault, targetsOf } from "./route_access.ts";
 
 type TargetRef = AccessPolicySpec["targetRefs"][number];
 
 /** The verdicts on an AccessPolicy. */
 export interface PolicyVerdicts {
   readonly accepted: Verdict;
+  /** Of the Secrets that its rules name. */
+  readonly resolved: Verdict;
   /** Of each of its targets. */
   readonly targets: readonly { readonly ref: TargetRef; readonly accepted: Verdict }[];
 }
@@ -25,8 +28,7 @@ export class AccessPolicies {
   }
 
   /** Whether a policy can be enforced, and what it names is there. */
-  verdicts({ metadata, spec }: KubeObject): PolicyVerdicts {
-    const fault = policyFault(spec);
+  verdicts({ object: { metadata, spec }, fault, resolved }: ReadPolicy): PolicyVerdicts {
     const invalid = fault === undefined ? undefined : no("Invalid", fault);
     const targets = targetsOf(spec).map((ref) => ({
       ref,
@@ -36,7 +38,7 @@ export class AccessPolicies {
       .filter(({ status }) => status !== "True");
     const message = faults.map(({ message }) => message).join("; ");
     const all = faults[0] ? no(faults[0].reason, message) : yes("Accepted");
-    return { accepted: invalid ?? all, targets };
+    return { accepted: invalid ?? all, resolved, targets };
   }
 
   #verdictOf(namespace: string, { name, route }: TargetRef, policy: AccessPolicySpec): Verdict {
@@ -62,9 +64,13 @@ export class AccessPolicies {
   async reconcile(key: string): Promise<undefined> {
     const policy = this.#context.world.get("policies", key);
     if (!policy || policy.metadata.deletionTimestamp !== undefined) return;
-    const { generation } = policy.metadata;
+    const { generation, uid } = policy.metadata;
+    const read = this.#context.routes().policies.get(key);
+    // A compilation is under way, and asks again.
+    if (!read || read.object.metadata.uid !== uid) return;
+    if (read.object.metadata.generation !== generation) return;
     const { ancestors = [] } = (policy["status"] ?? {}) as AccessPolicyStatus;
-    const { accepted, targets } = this.verdicts(policy);
+    const { accepted, resolved, targets } = this.verdicts(read);
     await writeStatus(this.#context, accessPolicies, "policies", policy, {
       ...generation !== undefined && { observedGeneration: generation },
       ancestors: targets.map(({ ref, accepted }) => {
@@ -75,7 +81,8 @@ export class AccessPolicies {
           conditions: conditionsOf({ Accepted: accepted }, conditions, generation),
         };
       }),
-      conditions: conditionsWithReady({ Accepted: accepted }, policy),
+      ...read.tokens.length > 0 && { tokens: read.tokens },
+      conditions: conditionsWithReady({ Accepted: accepted, ResolvedRefs: resolved }, policy),
     });
   }
 }

@@ -1,15 +1,15 @@
 /** AccessPolicies as they apply to routes. */
 import type { z } from "zod";
-import { policySchema } from "../../config/entries/policies.ts";
 import { scopeKeysOf } from "../../domain/policy.ts";
 import type { KubeObject } from "../../kube/objects.ts";
-import { type AccessPolicySpec, accessPolicySpec, targetRef } from "../api/access_policy.ts";
+import { type AccessPolicySpec, targetRef } from "../api/access_policy.ts";
 import type { RouteSpec } from "../api/tunnel_binding.ts";
 import { no, type Verdict } from "../conditions.ts";
+import type { ReadPolicy, RelayRule } from "./read_policy.ts";
 
 /** Rules of one AccessPolicy: a caller must meet one of them. */
 export interface AccessRules {
-  readonly any: NonNullable<AccessPolicySpec["any"]>;
+  readonly any: readonly RelayRule[];
 }
 
 /** What AccessPolicies say of a route. */
@@ -23,11 +23,9 @@ export interface RouteAccess {
 }
 
 /** What one AccessPolicy says of a binding: of one route, or of all. */
-interface PolicyOfBinding {
+interface PolicyOfBinding extends Pick<ReadPolicy, "spec" | "rules" | "fault"> {
   readonly policy: string;
   readonly route: string | undefined;
-  readonly spec: AccessPolicySpec | undefined;
-  readonly fault: string | undefined;
 }
 
 /** A reference whose binding can be told, whatever else it has. */
@@ -39,13 +37,13 @@ const everyBinding = "*";
 /** AccessPolicies by the binding that they are about. */
 export type AccessByBinding = ReadonlyMap<string, readonly PolicyOfBinding[]>;
 
-/** Reads AccessPolicies, in the order in which their rules are to stand. */
-export function accessOf(policies: readonly KubeObject[]): AccessByBinding {
+/** AccessPolicies by binding, in the order in which their rules are to stand. */
+export function accessOf(policies: readonly ReadPolicy[]): AccessByBinding {
   const access = new Map<string, PolicyOfBinding[]>();
-  for (const { metadata, spec } of policies) {
-    if (metadata.deletionTimestamp !== undefined) continue;
-    const read = readPolicy(spec);
-    for (const { name = everyBinding, route } of scopesOf(spec)) {
+  for (const { object: { metadata, spec: given }, spec, rules, fault, resolved } of policies) {
+    const isEmpty = fault === undefined && rules?.length === 0;
+    const read = { spec, rules, fault: isEmpty ? `no rule is left; ${resolved.message}` : fault };
+    for (const { name = everyBinding, route } of scopesOf(given)) {
       const key = bindingKey(metadata, name);
       const list = access.get(key) ?? [];
       const entry = { policy: metadata.name, route, ...read };
@@ -79,37 +77,6 @@ function bindingKey({ namespace }: KubeObject["metadata"], name: string): string
   return `${namespace}/${name}`;
 }
 
-/** Why an AccessPolicy can't be enforced; undefined if it can. */
-export function policyFault(spec: unknown): string | undefined {
-  return readPolicy(spec).fault;
-}
-
-function readPolicy(spec: unknown): Pick<PolicyOfBinding, "spec" | "fault"> {
-  const { data } = accessPolicySpec.safeParse(spec);
-  return {
-    spec: data,
-    fault: data ? rulesFault(spec) : "The spec can't be read; upgrade the operator, or the CRDs",
-  };
-}
-
-/**
- * What is wrong with the first rule that the relay would refuse.
- *
- * @param spec As it is: without a key that only newer versions know, a rule would admit more.
- */
-function rulesFault(spec: unknown): string | undefined {
-  const { any } = spec as { any?: unknown };
-  if (any === undefined) return undefined;
-  const [issue] = policySchema.safeParse({ name: "access", any }).error?.issues ?? [];
-  if (!issue) return undefined;
-  // [any, 1, address]
-  const [, index, key] = issue.path;
-  const place = key === undefined
-    ? `rule ${Number(index) + 1}`
-    : `rule ${Number(index) + 1}, ${String(key)}`;
-  return `any: ${place} ${issue.message}`;
-}
-
 /** Why a policy can't be enforced at a route, which it could be at others; undefined if it can. */
 export function routeFault(
   { any = [] }: Pick<AccessPolicySpec, "any">,
@@ -133,7 +100,7 @@ export function accessFor(
     .filter(({ fault }) => fault !== undefined);
   const rates = policies.flatMap(({ spec }) => spec?.requestsPerSecond ?? []);
   return {
-    rules: policies.flatMap(({ spec }) => spec?.any ? [{ any: spec.any }] : []),
+    rules: policies.flatMap(({ rules }) => rules ? [{ any: rules }] : []),
     ...rates.length > 0 && { requestsPerSecond: Math.min(...rates) },
     ...faulty && {
       fault: no("AccessPolicyInvalid", `AccessPolicy ${faulty.policy}: ${faulty.fault}`),

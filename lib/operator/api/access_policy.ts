@@ -3,7 +3,15 @@ import { z } from "zod";
 import { maxScope, methodPattern } from "../../config/entries/policies.ts";
 import { listedPathPattern } from "../../config/entries/path_list.ts";
 import { maxPathCharacters } from "../../domain/path_rules.ts";
-import { conditions, objectName, withRules } from "./schema.ts";
+import { conditions, dataKey, objectName, useLabel, withRules } from "./schema.ts";
+
+/** Where a caller's token is. */
+export const callerTokenRef = z.object({
+  name: objectName.describe(
+    `A Secret in the policy's namespace with the label ${useLabel}=true`,
+  ),
+  key: dataKey.default("token").describe("The Secret's key"),
+});
 
 const rule = withRules(
   z.object({
@@ -16,6 +24,9 @@ const rule = withRules(
     ),
     tokenSha256: z.string().regex(/^[0-9A-Fa-f]{64}$/).optional()
       .describe("Digest of the rule's own token, which token then names in logs"),
+    tokenRef: callerTokenRef.optional().describe(
+      "The rule's own token, of which the relay gets the digest; token then names it in logs",
+    ),
     certificate: z.string().min(1).max(253).optional()
       .describe("A name in a caller's client certificate"),
     address: z.string().min(1).max(64).optional().describe("An IP address or a range"),
@@ -36,6 +47,14 @@ const rule = withRules(
   {
     rule: "!has(self.tokenSha256) || has(self.token)",
     message: "tokenSha256 needs token, which names it in logs",
+  },
+  {
+    rule: "!has(self.tokenRef) || has(self.token)",
+    message: "tokenRef needs token, which names it in logs",
+  },
+  {
+    rule: "!has(self.tokenRef) || !has(self.tokenSha256)",
+    message: "a rule has one of tokenSha256 and tokenRef",
   },
   {
     rule: "!has(self.provider) || has(self.claim) || has(self.emailDomain)",
@@ -72,8 +91,11 @@ export const accessPolicyStatus = z.object({
     ancestorRef: targetRef,
     conditions: conditions.optional(),
   })).max(16).optional().describe("Whether each of targetRefs exists and is subject to the policy"),
+  tokens: z.array(callerTokenRef.extend({ tokenSha256: z.string() })).max(32).optional()
+    .describe("Digests of the rules' tokens, which count while the Secrets can't be read"),
   conditions: conditions.optional(),
 });
 
+export type CallerTokenRef = z.output<typeof callerTokenRef>;
 export type AccessPolicyStatus = z.output<typeof accessPolicyStatus>;
 export type AccessPolicySpec = z.output<typeof accessPolicySpec>;

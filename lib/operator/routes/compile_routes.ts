@@ -6,6 +6,7 @@ import type { Digest } from "../digest.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { namesOfHeld } from "./held_routes.ts";
 import { acceptRoute, namespaceUnreadable } from "./route_acceptance.ts";
+import { readPolicy } from "../access_policies/read_policy.ts";
 import { type AccessByBinding, accessFor, accessOf } from "../access_policies/route_access.ts";
 import { HostnameGroups, publicationOf, targetBehind } from "./route_groups.ts";
 import { type Backend, partsOf, resolve, type TargetTexts } from "./route_resolution.ts";
@@ -31,7 +32,10 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
     });
   }
   const groups = new HostnameGroups();
-  const access = accessOf(byAge(sources.policies));
+  const policies = byAge(sources.policies)
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map((policy) => readPolicy(policy, (path) => sources.callerToken(path)));
+  const access = accessOf(policies);
   for (const object of byAge(sources.bindings)) {
     const compiled = compileBinding(object, { sources, digest, tables, groups, access });
     bindings.set(compiled.key, compiled);
@@ -44,7 +48,11 @@ export function compileRoutes(sources: RouteSources, digest: Digest): RouteTable
     bindings.set(key, { ...binding, routes });
   }
   const tunnels = [...tables].map(([key, table]): [string, TunnelTable] => [key, tableOf(table)]);
-  return { bindings, tunnels: new Map(tunnels) };
+  return {
+    bindings,
+    tunnels: new Map(tunnels),
+    policies: new Map(policies.map((policy) => [keyOf(policy.object.metadata), policy])),
+  };
 }
 
 type Published = Pick<CompiledRoute, "publication" | "target">;

@@ -4,14 +4,17 @@ import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
 import { BindingNamespaces } from "./binding_namespaces.ts";
 import { compileRoutes } from "./compile_routes.ts";
-import { NamedTexts } from "./named_texts.ts";
+import { NamedTexts } from "../named_texts.ts";
 import type { RouteTable } from "./route_table.ts";
 import {
+  callerTokenNotRead,
+  callerTokenUnreadable,
   caNotRead,
   caUnreadable,
   credentialNotRead,
   credentialUnreadable,
   readCa,
+  readCallerToken,
   readCredential,
 } from "./route_texts.ts";
 
@@ -33,24 +36,32 @@ export class RouteCompiler {
   readonly #namespaces: BindingNamespaces;
   readonly #cas: NamedTexts;
   readonly #credentials: NamedTexts;
+  /** Digests of callers' tokens. */
+  readonly #callerTokens: NamedTexts;
   #tunnels: ReadonlyMap<string, Tunnel> = new Map();
-  #table: RouteTable = { bindings: new Map(), tunnels: new Map() };
+  #table: RouteTable = { bindings: new Map(), tunnels: new Map(), policies: new Map() };
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isRunning = false;
 
   constructor(options: RouteCompilerOptions) {
     this.#options = options;
     const { context, caFault } = options;
-    const { client, settings } = context;
+    const { client, settings, digest } = context;
     const changed = () => this.soon();
+    const ofBindings = { settings, changed, user: "TunnelBindings" };
     this.#namespaces = new BindingNamespaces({ context, changed });
     this.#cas = new NamedTexts({
-      ...{ settings, changed, unread: caNotRead, unreadable: caUnreadable },
+      ...{ ...ofBindings, unread: caNotRead, unreadable: caUnreadable },
       read: (path) => readCa(client, path, caFault),
     });
     this.#credentials = new NamedTexts({
-      ...{ settings, changed, unread: credentialNotRead, unreadable: credentialUnreadable },
+      ...{ ...ofBindings, unread: credentialNotRead, unreadable: credentialUnreadable },
       read: (path) => readCredential(client, path),
+    });
+    this.#callerTokens = new NamedTexts({
+      ...{ settings, changed, user: "AccessPolicies" },
+      ...{ unread: callerTokenNotRead, unreadable: callerTokenUnreadable },
+      read: (path) => readCallerToken(client, path, digest),
     });
   }
 
@@ -89,7 +100,12 @@ export class RouteCompiler {
     this.#isRunning = false;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const source of [this.#namespaces, this.#cas, this.#credentials]) source.stop();
+    for (const source of this.#sources) source.stop();
+  }
+
+  /** What is read by name. */
+  get #sources(): readonly (BindingNamespaces | NamedTexts)[] {
+    return [this.#namespaces, this.#cas, this.#credentials, this.#callerTokens];
   }
 
   #compile(): void {
@@ -104,12 +120,12 @@ export class RouteCompiler {
       namespace: (name) => this.#namespaces.get(name),
       ca: (path) => this.#cas.get(path),
       credential: (path) => this.#credentials.get(path),
+      callerToken: (path) => this.#callerTokens.get(path),
       idPrefix: settings.idPrefix,
     }, digest);
     // A source that has not been read yet must not count as missing.
-    const sources = [this.#namespaces, this.#cas, this.#credentials];
-    if (!sources.every(({ isComplete }) => isComplete)) return;
-    for (const source of sources) source.forgetUnused();
+    if (!this.#sources.every(({ isComplete }) => isComplete)) return;
+    for (const source of this.#sources) source.forgetUnused();
     this.#table = table;
     compiled();
   }

@@ -3,7 +3,7 @@ import type { KubeObject } from "../../kube/objects.ts";
 import { parseHost } from "../../config/options/address.ts";
 import type { RouteSpec } from "../api/tunnel_binding.ts";
 import { no, type Verdict } from "../conditions.ts";
-import type { NamedText, TextPath } from "./named_texts.ts";
+import type { NamedText, TextPath } from "../named_texts.ts";
 import type { Tunnel } from "../tunnel.ts";
 
 /** Where routes' backends are found. */

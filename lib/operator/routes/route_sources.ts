@@ -2,6 +2,7 @@
 import type { KubeObject } from "../../kube/objects.ts";
 import type { Tunnel } from "../tunnel.ts";
 import type { NamespaceFacts } from "./binding_namespaces.ts";
+import type { NamedText, TextPath } from "../named_texts.ts";
 import type { BackendSources } from "./route_resolution.ts";
 
 /** What routes are compiled from. */
@@ -14,5 +15,7 @@ export interface RouteSources extends BackendSources {
    * where namespaces are not followed.
    */
   namespace(name: string): NamespaceFacts | "absent" | "unreadable" | undefined;
+  /** Digest of a token of callers, or why there is none. */
+  callerToken(path: TextPath): NamedText;
   readonly idPrefix: string;
 }

@@ -6,6 +6,7 @@ import { namesBehindPaths, type PathTarget } from "../../domain/target.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import type { BindingSpec, RouteSpec } from "../api/tunnel_binding.ts";
 import type { Verdict } from "../conditions.ts";
+import type { ReadPolicy } from "../access_policies/read_policy.ts";
 import type { RouteAccess } from "../access_policies/route_access.ts";
 import type { Publication } from "./route_groups.ts";
 import type { Backend, TargetCredential, TargetTls } from "./route_resolution.ts";
@@ -71,6 +72,8 @@ export const emptyTable: TunnelTable = {
 export interface RouteTable {
   readonly bindings: ReadonlyMap<string, CompiledBinding>;
   readonly tunnels: ReadonlyMap<string, TunnelTable>;
+  /** AccessPolicies that are not being deleted. */
+  readonly policies: ReadonlyMap<string, ReadPolicy>;
 }
 
 /** Names of the targets that a relay may ask for. */

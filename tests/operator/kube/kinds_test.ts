@@ -144,6 +144,18 @@ const objects: Record<string, [(world: OperatorWorld) => unknown, RegExp]> = {
     /path needs protocol http or https/,
   ],
   "a hostname that is none": [() => bindingOf({ hostnames: ["not a name"] }), /should match/],
+  "a digest and a reference for one token": [
+    () => policyOf({ token: "ci", tokenRef: { name: "ci" }, tokenSha256: "0a".repeat(32) }),
+    /a rule has one of tokenSha256 and tokenRef/,
+  ],
+  "a token without a name for logs": [
+    () => policyOf({ address: "10.0.0.0/8", tokenRef: { name: "ci" } }),
+    /tokenRef needs token, which names it in logs/,
+  ],
+  "a token in another namespace": [
+    () => policyOf({ token: "ci", tokenRef: { name: "ci", namespace: "infra" } }),
+    /strict decoding error|unknown field/,
+  ],
   "a URL as backend": [
     () => bindingOf({ backend: { url: "http://10.0.0.1" } }),
     /backend.service|strict decoding error|unknown field/,
@@ -173,6 +185,15 @@ function bindingOf(route: Record<string, unknown>): Record<string, unknown> {
         ...route,
       }],
     },
+  };
+}
+
+function policyOf(rule: Record<string, unknown>): Record<string, unknown> {
+  return {
+    apiVersion: "culvert.dev/v1alpha1",
+    kind: "AccessPolicy",
+    metadata: { name: "bad", namespace },
+    spec: { targetRefs: [{ name: "shop" }], any: [rule] },
   };
 }
 

@@ -307,3 +307,56 @@ kubeTest(
     await answers(world, "shop", [421]);
   },
 );
+
+kubeTest(
+  "a caller's token from a Secret lets its callers in until the Secret has another",
+  async (kube) => {
+    await using world = await OperatorWorld.start(kube);
+    await using backend = new Backend();
+    const operator = await world.startOperator();
+    world.startKubelet();
+    await world.putTunnel();
+    await world.putService("backend", backend.port);
+    await bind(world, "shop");
+    const [first, second] = [`first-${crypto.randomUUID()}`, `second-${crypto.randomUUID()}`];
+    const put = async (token: string) =>
+      await world.client.apply(secrets, {
+        metadata: { name: "ci", namespace, labels: { "culvert.dev/use": "true" } },
+        data: { token: btoa(token) },
+      });
+    await world.client.apply(accessPolicies, {
+      metadata: { name: "ci", namespace },
+      spec: {
+        targetRefs: [{ name: "shop" }],
+        any: [{ token: "nightly", tokenRef: { name: "ci" } }],
+      },
+    });
+    await world.condition(accessPolicies, "ci", "ResolvedRefs", "TokenNotFound");
+    await world.condition(tunnelBindings, "shop", "Programmed", "AccessPolicyInvalid");
+    await put(first);
+    await world.condition(accessPolicies, "ci", "Ready", "Ready");
+    const ask = async (token: string) => {
+      const caller = { authorization: `Bearer ${token}` };
+      const { status, text } = await world.web("shop.example.com", "/", caller);
+      assert.equal(text.includes(token), false, "the Service gets no caller's token");
+      return status;
+    };
+    const admits = async (inside: string, outside: string) => {
+      let last: readonly number[] = [];
+      await eventually(
+        async () => String(last = [await ask(inside), await ask(outside)]) === "200,401",
+        () => `200 and 401, not ${last}`,
+        patienceMs,
+      );
+    };
+    await admits(first, second);
+    await put(second);
+    await admits(second, first);
+    const objects = await world.client.list(accessPolicies, { namespace });
+    const { text: policies } = await world.admin("policies");
+    const told = [JSON.stringify(objects), policies, operator.logText(), world.agentLogs()].join();
+    for (const token of [first, second]) {
+      assert.equal(told.includes(token) || told.includes(btoa(token)), false);
+    }
+  },
+);

@@ -1,6 +1,6 @@
-/** Keys of ConfigMaps and Secrets that routes refer to, read by name. */
-import type { Verdict } from "../conditions.ts";
-import { messageOf } from "../../message_of.ts";
+/** Keys of ConfigMaps and Secrets that specs refer to, read by name. */
+import type { Verdict } from "./conditions.ts";
+import { messageOf } from "../message_of.ts";
 
 /** A text, or why there is none. */
 export type NamedText = { readonly text: string } | { readonly fault: Verdict };
@@ -18,6 +18,8 @@ export interface NamedTextsOptions {
     /** How often texts are read again. */
     readonly checkMs: number;
   };
+  /** Whose texts they are, in the plural. */
+  readonly user: string;
   /** Reads one. @throws while the API server can't be asked */
   readonly read: (path: TextPath) => Promise<NamedText>;
   /** The verdict until a text has been read for the first time. */
@@ -55,12 +57,12 @@ export class NamedTexts {
 
   /** The text as it was last read. */
   get(path: TextPath): NamedText {
-    const { settings, unread, unreadable } = this.#options;
+    const { settings, unread, unreadable, user } = this.#options;
     this.#timer ??= setInterval(() => this.#readAll(), settings.checkMs);
     const id = JSON.stringify(path);
     if (!this.#used.has(id)) {
       const inNamespace = this.#usedIn.get(path.namespace) ?? 0;
-      const fault = fullText(this.#used.size, inNamespace, path.namespace);
+      const fault = fullText(user, this.#used.size, inNamespace, path.namespace);
       if (fault !== undefined) return { fault: { ...unread(path), message: fault } };
       this.#used.add(id);
       this.#usedIn.set(path.namespace, inNamespace + 1);
@@ -121,11 +123,16 @@ export class NamedTexts {
 }
 
 /** Why there is no room for one more; undefined if there is. */
-function fullText(used: number, inNamespace: number, namespace: string): string | undefined {
+function fullText(
+  user: string,
+  used: number,
+  inNamespace: number,
+  namespace: string,
+): string | undefined {
   if (inNamespace >= maxPerNamespace) {
-    return `TunnelBindings of namespace ${namespace} name more than ${maxPerNamespace} objects like this one`;
+    return `${user} of namespace ${namespace} name more than ${maxPerNamespace} objects like this one`;
   }
   return used >= maxEntries
-    ? `TunnelBindings name more than ${maxEntries} objects like this one`
+    ? `${user} name more than ${maxEntries} objects like this one`
     : undefined;
 }
