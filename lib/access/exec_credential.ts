@@ -15,10 +15,10 @@ export function askedVersion(info: string | undefined): string {
   try {
     value = JSON.parse(info);
   } catch {
-    throw new RangeError("is no JSON");
+    throw new RangeError("is not JSON");
   }
   const result = infoSchema.safeParse(value);
-  if (!result.success) throw new RangeError("is no ExecCredential");
+  if (!result.success) throw new RangeError("is not an ExecCredential");
   const { apiVersion } = result.data;
   if (apiVersions.includes(apiVersion)) return apiVersion;
   throw new RangeError(`asks for ${JSON.stringify(apiVersion)}; use ${apiVersions.join(" or ")}`);

@@ -33,7 +33,7 @@ const notAProxy: RelayError = {
   status: 400,
   reason: "Bad Request",
   code: "bad_request",
-  message: "access http is no proxy: ask it for a path",
+  message: "access http is not a proxy: send it a path, not a URL",
 };
 
 const otherHost: RelayError = {

@@ -56,7 +56,7 @@ export function refusalOf(answer: Answer, service: string): ServiceError {
 
 function adviceFor(status: number): string {
   if (status === 401) return "; give a valid token with --token-file or CULVERT_TOKEN";
-  if (status === 404) return "; the relay may be too old, or what answers is no culvert relay";
+  if (status === 404) return "; the relay may be too old, or the server is not a culvert relay";
   return "";
 }
 

@@ -16,7 +16,7 @@ export function readServices(answer: Answer, name: string): readonly OpenService
   if (answer.status !== 200) throw refusalOf(answer, name);
   const services = parseServices(answer.body);
   if (services) return services;
-  throw new ServiceError(`${name}: what answers is no culvert relay`, { status: answer.status });
+  throw new ServiceError(`${name}: the server is not a culvert relay`, { status: answer.status });
 }
 
 function parseServices(body: string): OpenService[] | undefined {

@@ -35,7 +35,7 @@ export function checkWhoami(answer: Answer, name: string, kind: "tcp" | "http"):
   if (answer.status !== 200) throw refusalOf(answer, name);
   const whoami = parseWhoami(answer.body);
   if (!whoami) {
-    throw new ServiceError(`${name}: what answers is no culvert relay`, { status: answer.status });
+    throw new ServiceError(`${name}: the server is not a culvert relay`, { status: answer.status });
   }
   if (whoami.kind !== kind) throw otherKind(name, whoami.kind, kind);
   if (needsSignIn(whoami)) {

@@ -40,7 +40,7 @@ export function checkConditions({ ifMatch, ifNoneMatch }: Conditions, etag: stri
     throw failed(etag === undefined ? "there is no such entry" : `the entry's ETag is ${etag}`);
   }
   if (ifNoneMatch !== undefined && matchesWeakly(ifNoneMatch, etag)) {
-    throw failed("there is such an entry already");
+    throw failed("the entry already exists");
   }
 }
 

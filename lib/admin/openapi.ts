@@ -39,7 +39,7 @@ const pageParameters = [
     ...parameter("limit", "query", "Items of a page"),
     schema: { type: "integer", minimum: 1, maximum: 1_000 },
   },
-  parameter("continue", "query", "What the page before has given"),
+  parameter("continue", "query", "The value that the previous page gave"),
 ];
 
 const json = (schema: object) => ({ content: { "application/json": { schema } } });

@@ -57,5 +57,5 @@ function keyIn(text: string | undefined): string | undefined {
   } catch {
     // Said below.
   }
-  throw new ApiError(400, "bad_request", "continue must be what the page before has given");
+  throw new ApiError(400, "bad_request", "continue must be the value that the previous page gave");
 }

@@ -24,7 +24,9 @@ export async function readJson(exchange: Exchange): Promise<unknown> {
   } catch (error) {
     if (error instanceof ConfigError) throw new ApiError(400, "bad_request", error.message);
     // Nested so deeply that the parser gave up.
-    if (error instanceof RangeError) throw new ApiError(400, "bad_request", "the body is too deep");
+    if (error instanceof RangeError) {
+      throw new ApiError(400, "bad_request", "the body is nested too deeply");
+    }
     throw error;
   }
 }

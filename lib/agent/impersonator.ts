@@ -88,7 +88,7 @@ export class Impersonator {
   }
 
   async #verify(token: string, requiredClaims: readonly string[]) {
-    if (!looksLikeJwt(token)) throw new ProofError("the proof is no JWT");
+    if (!looksLikeJwt(token)) throw new ProofError("the proof is not a JWT");
     const { issuer, audience } = this.#demands;
     const payload = await verifyJwt(token, this.#context.find, {
       ...{ issuer, audience, requiredClaims, nowMs: this.#context.nowMs() },
@@ -96,7 +96,7 @@ export class Impersonator {
     });
     if (!(payload instanceof JwtRefusal)) return payload;
     const { fault, detail } = payload;
-    throw new ProofError(`the proof does not count: ${detail ?? fault}`);
+    throw new ProofError(`the proof is not valid: ${detail ?? fault}`);
   }
 
   #check(user: string, groups: readonly string[]): void {

@@ -112,7 +112,7 @@ export class Targets {
     }
     stream.fail(
       target
-        ? new StreamError("kind_not_supported", "the target is of another kind")
+        ? new StreamError("kind_not_supported", "the target has another kind")
         : new StreamError("forbidden", "address not allowed"),
     );
     return target !== undefined;

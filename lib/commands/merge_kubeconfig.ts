@@ -38,7 +38,7 @@ export function mergeKubeconfig(before: string, entries: Kubeconfig, source: str
   const root = document.contents;
   const kind = isMap(root) ? root.get("kind") : undefined;
   if (!isMap(root) || (kind !== undefined && kind !== "Config")) {
-    throw new ConfigError(`${source} is no kubeconfig: it must be a mapping of kind Config`);
+    throw new ConfigError(`${source} is not a kubeconfig: it must be a mapping of kind Config`);
   }
   root.flow = false;
   refuseOthers(root, entries, source);

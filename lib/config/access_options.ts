@@ -297,7 +297,9 @@ function isLocalName(hostname: string): boolean {
 function refuseTlsFiles(tls: AccessTlsFiles, url: URL): void {
   const option = tls.ca !== undefined ? "ca" : tls.cert !== undefined ? "client-cert" : undefined;
   if (option === undefined) return;
-  throw new ConfigError(`Option --${option} has no use for ${url.origin}, which is not https://`);
+  throw new ConfigError(
+    `Option --${option} does not apply to ${url.origin}, which is not https://`,
+  );
 }
 
 const portSchema = entryOf({

@@ -25,7 +25,7 @@ export function personOptions(env: Environment): PersonOptions | undefined {
 export function tokenDirectory(env: Environment): string {
   const directory = directoryIn(env);
   if (directory !== undefined) return directory;
-  throw new ConfigError("There is no place for tokens: set XDG_CONFIG_HOME, as HOME is not set");
+  throw new ConfigError("There is no folder for tokens: set HOME or XDG_CONFIG_HOME");
 }
 
 /** `$XDG_CONFIG_HOME/culvert`, and its like on Windows. */

@@ -66,9 +66,9 @@ function refuseOpenListener(
 ): void {
   if (hasTls || hasProxies || isLoopback(addr.hostname)) return;
   throw new ConfigError(
-    `${origins.adminAddr} is ${JSON.stringify(formatAddress(addr))}, which others reach: without ` +
-      "TLS (--tls-cert) it must be on loopback, such as 127.0.0.1:9443, or name the proxies in front " +
-      "in --trusted-proxies",
+    `${origins.adminAddr} is ${JSON.stringify(formatAddress(addr))}, which other machines can ` +
+      "reach; without TLS (--tls-cert), listen on loopback, such as 127.0.0.1:9443, or name the " +
+      "proxies in front in --trusted-proxies",
   );
 }
 

@@ -25,7 +25,7 @@ export function parseAssertionKeys(text: string, path: string): JsonWebKey[] {
   }
   const keys = blocks.map((block, index) => toJwk(block, `${source}, key ${index + 1}`));
   const twin = keys.findIndex(({ x }, index) => keys.findIndex((key) => key.x === x) < index);
-  if (twin !== -1) throw new ConfigError(`${source}, key ${twin + 1}: is the same as one before`);
+  if (twin !== -1) throw new ConfigError(`${source}, key ${twin + 1}: repeats an earlier one`);
   return keys;
 }
 

@@ -145,7 +145,7 @@ function modeOf(
   if (given.length > 0) return "known";
   if (demandsCertificate || isLoopback(address.hostname)) return "open";
   throw new ConfigError(
-    `${origin} is ${JSON.stringify(formatAddress(address))}, which others can ` +
+    `${origin} is ${JSON.stringify(formatAddress(address))}, which other machines can ` +
       "reach, and nothing says who may call; add --caller-tokens, " +
       "--caller-jwt-issuer or --tls-client-ca, listen on 127.0.0.1, or say --callers open to let " +
       "everybody in who reaches it",

@@ -45,23 +45,23 @@ function whyUseless(entry: string): string | undefined {
   if (entry.includes("/")) {
     const [, base = "", bits = ""] = /^\[?([^\]/]*)\]?\/(\d{1,3})$/.exec(entry) ?? [];
     const isNetwork = Number(bits) <= (addressOf(base)?.length ?? -1) * 8;
-    return bits !== "" && isNetwork ? undefined : "is no network such as 10.0.0.0/8";
+    return bits !== "" && isNetwork ? undefined : "is not a network such as 10.0.0.0/8";
   }
   const [, bracketed, bare, port] =
     /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/.exec(bracketIpv6(entry)) ??
       [];
   const name = bracketed ?? bare;
   if (name === undefined) return "is neither a host nor an address";
-  if (port !== undefined && !isPort(port)) return "has a port that is none";
+  if (port !== undefined && !isPort(port)) return "has an invalid port";
   if (addressOf(name) !== undefined) return undefined;
   // A host whose last label is a number is an address, or nothing (WHATWG URL, "ends in a number").
-  if (/(?:^|\.)\d+\.?$/.test(name)) return "is no IP address";
+  if (/(?:^|\.)\d+\.?$/.test(name)) return "is not an IP address";
   if (/\P{ASCII}/u.test(name)) return "is not ASCII; write it as xn--…";
   const labels = name.replace(/^\*?\./, "").replace(/\.$/, "");
   if (labels.includes("*")) {
     return 'has "*" within it; give .example.com, or a network such as 10.0.0.0/8';
   }
-  return /^[\w-]+(?:\.[\w-]+)*$/.test(labels) ? undefined : "is no host name";
+  return /^[\w-]+(?:\.[\w-]+)*$/.test(labels) ? undefined : "is not a host name";
 }
 
 function isPort(text: string): boolean {

@@ -254,11 +254,9 @@ function refuseOpenWebListener({ values, origins }: Read): void {
   }
   if (webCerts !== undefined || trustedProxies || isLoopback(webAddr.hostname)) return;
   throw new ConfigError(
-    `${origins.webAddr} is ${
-      JSON.stringify(formatAddress(webAddr))
-    }, which others reach: without ` +
-      "certificates (--web-certs) it must be on loopback, such as 127.0.0.1:8081, or name the proxies " +
-      "in front in --trusted-proxies",
+    `${origins.webAddr} is ${JSON.stringify(formatAddress(webAddr))}, which other machines can ` +
+      "reach; without certificates (--web-certs), listen on loopback, such as 127.0.0.1:8081, or " +
+      "name the proxies in front in --trusted-proxies",
   );
 }
 

@@ -50,7 +50,7 @@ const formExpected = "must be redis://[USER:PASSWORD@]HOST:PORT[/NUMBER], " +
   "redis+cluster://[USER:PASSWORD@]HOST:PORT,…, with rediss in place of redis for TLS";
 const sentinelExpected = "must be redis+sentinel://[USER:PASSWORD@]HOST:PORT,…/PRIMARY[/NUMBER] " +
   "(rediss+sentinel:// for TLS): Sentinels' addresses, and the name under which they monitor the " +
-  "primary; behind it, only ?sentinel-user=USER and sentinel-password=PASSWORD";
+  "primary, followed by nothing but ?sentinel-user=USER and sentinel-password=PASSWORD";
 const clusterExpected = "must be redis+cluster://[USER:PASSWORD@]HOST:PORT,… (rediss+cluster:// " +
   "for TLS): the addresses of one or more nodes, and nothing behind them";
 

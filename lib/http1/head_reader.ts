@@ -74,7 +74,7 @@ interface HeadForm<Head> {
 const requestForm: HeadForm<RequestHead> = {
   begin: "",
   notHttp: faults.requestLine,
-  tls: "TLS where plain HTTP is spoken",
+  tls: "TLS on a listener for plain HTTP",
   bareLine: faults.requestLine,
   parse(startLine, fields) {
     const methodEnd = startLine.indexOf(" ");

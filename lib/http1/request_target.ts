@@ -71,7 +71,7 @@ function hostOf({ fields, minor }: RequestHead): string | undefined {
     count++;
   }
   if (count > 1 || (count === 0 && minor === 1)) {
-    throw new HeadError(400, "Host must come exactly once");
+    throw new HeadError(400, "Host must appear exactly once");
   }
   if (host && host !== lastGoodHost) {
     if (!isHost(host)) throw new HeadError(400, "Host is malformed");

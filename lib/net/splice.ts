@@ -93,7 +93,7 @@ class End implements StreamEvents {
   closed(): void {
     if (this.#splice.isOver) return;
     if (this.#hasEnded) this.#finish();
-    else this.failed(new StreamError("reset", "The other side gave the connection up"));
+    else this.failed(new StreamError("reset", "The other side abandoned the connection"));
   }
 
   failed(error: StreamError): void {

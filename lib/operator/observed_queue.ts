@@ -38,7 +38,7 @@ export function observedQueue(
       metrics?.reconciled(partsOf(key).kind, "failed", 0);
       const reason = messageOf(error);
       // Somebody else was faster: the next look sees what they did.
-      if (isConflict(error)) log.debug("An object changed meanwhile", { key, reason });
+      if (isConflict(error)) log.debug("Another write changed an object first", { key, reason });
       else log.warn("Could not reconcile", { key, reason });
       return isPermanent(error);
     },

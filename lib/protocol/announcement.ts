@@ -111,6 +111,6 @@ function decode<T>(
 
 function refuseTwins(keyName: string, names: readonly string[]): void {
   if (new Set(names).size < names.length) {
-    throw new ProtocolError(`Announce: ${keyName}: one name stands there twice`);
+    throw new ProtocolError(`Announce: ${keyName}: a name is listed twice`);
   }
 }

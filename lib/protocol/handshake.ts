@@ -78,7 +78,7 @@ export class Handshake {
   }
 
   receiveSettings(payload: Uint8Array): void {
-    if (this.#peer) throw new ProtocolError("Settings came twice");
+    if (this.#peer) throw new ProtocolError("Duplicate Settings");
     if (this.#isVersion1) throw new ProtocolError("Settings must be the first frame");
     const { role, offersVersion2 } = this.#options;
     if (role === "relay" && !offersVersion2) return;

@@ -70,7 +70,7 @@ export const ambiguousPath: RelayError = {
   status: 400,
   reason: "Bad Request",
   code: "ambiguous_path",
-  message: "the policy has rules about paths, and servers could take this path for another one",
+  message: "the policy has rules about paths, and servers may read this path differently",
 };
 
 /**
@@ -133,7 +133,7 @@ export const identityTooLarge: RelayError = {
   status: 500,
   reason: "Internal Server Error",
   code: "identity_too_large",
-  message: "what the application is to be told about the caller is too long: too many groups",
+  message: "the assertion about the caller is too long: too many groups",
 };
 
 /** The request asks to act for somebody else, and the cluster's entry does not say what to do then. */
@@ -228,14 +228,14 @@ export const loopDetected: RelayError = {
   status: 508,
   reason: "Loop Detected",
   code: "loop",
-  message: "the request came back to the relay: the cluster's target leads to this relay again",
+  message: "the request came back to the relay: the cluster's target leads back to this relay",
 };
 
 /** The request has been through more proxies than `Via` may name. */
 export const tooManyHops: RelayError = {
   ...loopDetected,
   code: "too_many_hops",
-  message: "the request has been through too many proxies (Via): it may go round in a circle",
+  message: "the request has been through too many proxies (Via): it may be in a loop",
 };
 
 /** Unknown cluster or absent agent: a caller must not learn which (argocd-cluster-proxy). */
@@ -292,7 +292,7 @@ export const methodNotAllowed: RelayError = {
   status: 405,
   reason: "Method Not Allowed",
   code: "get_only",
-  message: "this path is for GET",
+  message: "this path takes only GET",
   allow: "GET, HEAD",
 };
 
@@ -346,7 +346,7 @@ export const directoryAway: RelayError = {
   status: 503,
   reason: "Service Unavailable",
   code: "directory_unavailable",
-  message: "the relays' directory can't be asked just now",
+  message: "the relays' directory is unavailable",
   retryAfterSeconds: 1,
 };
 

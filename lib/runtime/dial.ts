@@ -42,7 +42,7 @@ export async function dialForStream<T>(
   try {
     return await withTimeout(bounds, late, (signal) => attempt(either = signal));
   } catch (error) {
-    if (bounds.signal.aborted) throw new StreamError("reset", "The request was given up");
+    if (bounds.signal.aborted) throw new StreamError("reset", "The request was cancelled");
     if (either.aborted) throw late;
     if (error instanceof StreamError) throw error;
     throw failure(error instanceof Error ? error : new Error(String(error)));

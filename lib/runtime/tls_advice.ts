@@ -61,7 +61,7 @@ const remedies: Partial<Readonly<Record<TlsFault, string>>> = {
   version1: "issue it anew with extensions, as with openssl x509 -req -extfile",
   caAsServer: "give the server a certificate of its own, or make a self-signed one with " +
     "openssl req -x509 -addext basicConstraints=critical,CA:FALSE",
-  nameless: "issue it anew with subjectAltName=DNS:NAME, or IP:ADDRESS; its CN does not count",
+  nameless: "issue it anew with subjectAltName=DNS:NAME, or IP:ADDRESS; its CN is ignored",
   usage: "issue it with extendedKeyUsage=serverAuth, or without that extension",
   issuance: "have it issued by a CA that may",
   criticalExtension: "issue it without that extension, or not critical",
@@ -113,7 +113,7 @@ const kinds: readonly (readonly [TlsFault, RegExp, string?])[] = [
     /NameConstraintViolation/,
     "a CA in its chain may not issue for its names (nameConstraints)",
   ],
-  ["issuance", /EndEntityUsedAsCa/, "what has issued its certificate is no CA"],
+  ["issuance", /EndEntityUsedAsCa/, "the issuer of its certificate is not a CA"],
   ["nameless", /certificate is not valid for any names/, "its certificate has no subjectAltName"],
   ["unknownCa", /UnknownIssuer|unable to verify|unable to get .*issuer|self.signed certificate/],
   [

@@ -135,9 +135,9 @@ export class MessageReader {
       }
     } else if (opcode > Opcode.Binary) throw protocolError("Unknown data frame");
     else if (opcode === Opcode.Continuation && !this.#message) {
-      throw protocolError("A continuation of nothing");
+      throw protocolError("A continuation frame continues no message");
     } else if (opcode !== Opcode.Continuation && this.#message) {
-      throw protocolError("A new message inside another");
+      throw protocolError("A new message begins before the last one has ended");
     }
     this.#opcode = opcode;
     this.#isFinal = isFinal;

@@ -143,7 +143,10 @@ Deno.test("access does not listen where the relay refuses, and says why in one s
       },
       says: /needs a sign-in: .* or sign in at https:\/\/login\.example\.com\/start/,
     },
-    { answer: { status: 200, body: { hello: "world" } }, says: /what answers is no culvert relay/ },
+    {
+      answer: { status: 200, body: { hello: "world" } },
+      says: /the server is not a culvert relay/,
+    },
   ];
   for (const { answer, says } of cases) {
     await t.step(String(says), async () => {

@@ -71,7 +71,7 @@ Deno.test("the agent impersonates nobody without a proof that counts, inside its
   const cases: [string, [string, string][], RegExp][] = [
     ["no proof", [], /no Culvert-Identity/],
     ["two", [["Culvert-Identity", jwt], ["Culvert-Identity", jwt]], /more than one/],
-    ["no JWT", [["Culvert-Identity", "ann"]], /no JWT/],
+    ["no JWT", [["Culvert-Identity", "ann"]], /not a JWT/],
     ["under a folded name", [["Culvert_Identity", jwt]], /no Culvert-Identity/],
     ["expired", [["Culvert-Identity", await sign(ann, { exp: "-31s" })]], /expired/],
     ["for another host", [["Culvert-Identity", await sign(ann, { aud: "x" })]], /aud is "x"/],

@@ -385,7 +385,7 @@ Deno.test("serve refuses what is not valid HTTP and asks the target nothing", as
   const wrong: [string, string][] = [
     ["GET /\r\n\r\n", "Request line is malformed"],
     [request("GET", "/", "A : b"), "Header name is not a token"],
-    [request("GET", "/").replace("Host: target:1\r\n", ""), "Host must come exactly once"],
+    [request("GET", "/").replace("Host: target:1\r\n", ""), "Host must appear exactly once"],
     [
       request("POST", "/", "Content-Length: 1", "Transfer-Encoding: chunked"),
       "Both Transfer-Encoding and Content-Length are there",
@@ -408,7 +408,7 @@ Deno.test("serve refuses an answer that is not valid HTTP", async () => {
     ["HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "Header name is not a token"],
     [
       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-      "Content-Length came twice with different values",
+      "Duplicate Content-Length with different values",
     ],
     [
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",

@@ -112,8 +112,8 @@ Deno.test("relay kubeconfig --merge changes the file that a link leads to", asyn
 Deno.test("relay kubeconfig --merge leaves alone what is no kubeconfig, in one line without its text", async () => {
   using scratch = new ScratchDirectory();
   const cases = [
-    ["kind: Secret\n", /is no kubeconfig: it must be a mapping of kind Config$/],
-    ["- a\n- secret\n", /is no kubeconfig/],
+    ["kind: Secret\n", /is not a kubeconfig: it must be a mapping of kind Config$/],
+    ["- a\n- secret\n", /is not a kubeconfig/],
     ["clusters:\n  secret: [\n", /is not YAML, at line \d+, column \d+$/],
     ["clusters: []\nclusters: [secret]\n", /has a key twice, at line 2, column 1$/],
     ["clusters: secret\n", /: clusters must be a list$/],

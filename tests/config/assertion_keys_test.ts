@@ -30,7 +30,7 @@ Deno.test("--assertion-keys takes keys in both forms of PEM, in their order", as
 
 Deno.test("--assertion-keys refuses another curve, and a key twice, without quoting it", async () => {
   const one = pemOf("pkcs8");
-  const cases = [[pemOf("pkcs8", "P-384"), /key 1 must hold/], [one + one, /key 2: is the same/]];
+  const cases = [[pemOf("pkcs8", "P-384"), /key 1 must hold/], [one + one, /key 2: repeats/]];
   for (const [text, fault] of cases as [string, RegExp][]) {
     await withFile(text, (path) => {
       assert.throws(() => readAssertionKeys(path, "Option --assertion-keys"), (error) => {

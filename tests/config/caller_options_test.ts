@@ -43,7 +43,8 @@ function withTls(test: (args: Record<string, string>) => void): void {
 }
 
 Deno.test("a relay that others reach does not start until it is told who may call", () => {
-  const add = "which others can reach, and nothing says who may call; add --caller-tokens, " +
+  const add =
+    "which other machines can reach, and nothing says who may call; add --caller-tokens, " +
     "--caller-jwt-issuer or --tls-client-ca, listen on 127.0.0.1, or say --callers open to let " +
     "everybody in who reaches it";
   assertRefusal({}, `Default of option --internal-addr is ":8080", ${add}`);

@@ -110,7 +110,7 @@ Deno.test("parseRelayOptions refuses a directory, an address or a token that can
         `password, write ${code} for it`,
     );
   }
-  const advertise = "must be http://HOST:PORT or https://HOST:PORT and nothing behind it";
+  const advertise = "must be http://HOST:PORT or https://HOST:PORT and nothing after it";
   for (const url of ["10.0.0.5:8080", "ws://h:1", "http://h:1/path", "http://h:1?q"]) {
     const refusal = refusalOf(() => run(["--advertise", url]));
     assert.ok(refusal.startsWith(`Option --advertise ${advertise}, but is `), refusal);
@@ -124,7 +124,7 @@ Deno.test("parseRelayOptions refuses a directory, an address or a token that can
 Deno.test("parseRelayOptions says what Sentinels' and a Cluster's addresses must be", () => {
   const sentinel = "must be redis+sentinel://[USER:PASSWORD@]HOST:PORT,…/PRIMARY[/NUMBER] " +
     "(rediss+sentinel:// for TLS): Sentinels' addresses, and the name under which they monitor " +
-    "the primary; behind it, only ?sentinel-user=USER and sentinel-password=PASSWORD";
+    "the primary, followed by nothing but ?sentinel-user=USER and sentinel-password=PASSWORD";
   for (
     const rest of [
       "",

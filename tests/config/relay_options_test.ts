@@ -217,8 +217,8 @@ Deno.test("parseRelayOptions refuses certificateName unless agents must show a c
   for (const args of [[], tls]) {
     assertRefused(
       () => run(["-clusters", clusters, ...args], {}),
-      'Option --clusters, entry 1 ("prod"): certificateName: needs --tls-client-ca, as agents ' +
-        "show no certificate without",
+      'Option --clusters, entry 1 ("prod"): certificateName: needs --tls-client-ca, without which ' +
+        "agents show no certificate",
     );
   }
   const mutual = [...tls, "-tls-client-ca", scratch.write("ca.crt", CERTIFICATE_PEM)];

@@ -73,7 +73,7 @@ Deno.test("--web-addr without certificates is for loopback, or for proxies that 
   for (const address of [":8081", "0.0.0.0:8081", "192.0.2.1:8081", "relay.example.com:8081"]) {
     assert.match(
       refusalOf(() => run("-web-addr", address)),
-      /without certificates .*must be on loopback/,
+      /without certificates .*listen on loopback/,
     );
   }
   assert.match(

@@ -200,12 +200,12 @@ const reasons: Readonly<Record<string, readonly [text: string, reason: string]>>
   ],
   "two lengths": [
     withFields("Content-Length: 5", "Content-Length: 4"),
-    "Content-Length came twice with different values",
+    "Duplicate Content-Length with different values",
   ],
   "no length": [withFields("Content-Length: x"), "Content-Length is not a number"],
   "two codings": [
     withFields("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
-    "Transfer-Encoding came twice",
+    "Duplicate Transfer-Encoding",
   ],
   "chunked twice": [
     withFields("Transfer-Encoding: chunked, chunked"),

@@ -184,7 +184,7 @@ Deno.test("Via names the relay to the target, and ends a request that comes back
         const answer = await tunnel.ask(requestHead("GET", tunnelled("/x"), [`Via: ${via}`]));
         equal(statusOf(answer), 508);
         const told = "the request came back to the relay: " +
-          "the cluster's target leads to this relay again";
+          "the cluster's target leads back to this relay";
         equal(bodyText(answer), errorText(508, "loop", told));
       }
       const similar = [`Via: 1.1 ${own}0`, `Via: 1.1 x (${own})`];

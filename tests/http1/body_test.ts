@@ -105,15 +105,15 @@ const BOTH = "400 Both Transfer-Encoding and Content-Length are there";
 const AMBIGUOUS: [string[], string][] = [
   [["Content-Length: 5", "Transfer-Encoding: chunked"], BOTH],
   [["Transfer-Encoding: chunked", "Content-Length: 0"], BOTH],
-  [["Content-Length: 5", "Content-Length: 5"], "400 Content-Length came twice"],
-  [["Content-Length: 5", "content-length: 6"], "400 Content-Length came twice"],
+  [["Content-Length: 5", "Content-Length: 5"], "400 Duplicate Content-Length"],
+  [["Content-Length: 5", "content-length: 6"], "400 Duplicate Content-Length"],
   [
     ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
-    "400 Transfer-Encoding came twice",
+    "400 Duplicate Transfer-Encoding",
   ],
   [
     ["Transfer-Encoding: identity", "transfer-encoding: chunked"],
-    "400 Transfer-Encoding came twice",
+    "400 Duplicate Transfer-Encoding",
   ],
   [["Content-Length: 5, 5"], NOT_A_NUMBER],
   [["Content-Length:"], NOT_A_NUMBER],
@@ -153,7 +153,7 @@ Deno.test("responseFraming refuses what could be read in two ways, whatever it a
     if (lines[0] === lines[1]?.replace("content", "Content")) continue;
     for (const method of ["GET", "HEAD"]) {
       const found = outcome(() => framingOfResponse(lines, 200, method));
-      const differs = refusal === "400 Content-Length came twice";
+      const differs = refusal === "400 Duplicate Content-Length";
       const wanted = differs ? `${refusal} with different values` : refusal;
       assert.equal(found, wanted, `${method}: ${lines.join(" | ")}`);
     }

@@ -140,16 +140,16 @@ Deno.test("HttpConnection takes a request that comes byte by byte through a narr
 Deno.test("HttpConnection refuses what is not valid HTTP, says why and closes", async () => {
   const cases: [string, string, string][] = [
     ["GET /\r\n\r\n", "400 Bad Request", "Request line is malformed"],
-    [get("/").replace("Host: relay\r\n", ""), "400 Bad Request", "Host must come exactly once"],
+    [get("/").replace("Host: relay\r\n", ""), "400 Bad Request", "Host must appear exactly once"],
     [
       get("/").replace("Host: relay", "Host: a\r\nhost: b"),
       "400 Bad Request",
-      "Host must come exactly once",
+      "Host must appear exactly once",
     ],
     [
       "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
       "400 Bad Request",
-      "Host must come exactly once",
+      "Host must appear exactly once",
     ],
     [
       "GET / HTTP/1.1\nHost: a\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -161,7 +161,7 @@ Deno.test("HttpConnection refuses what is not valid HTTP, says why and closes", 
       "400 Bad Request",
       "Both Transfer-Encoding and Content-Length are there",
     ],
-    [post(5, "Content-Length: 5"), "400 Bad Request", "Content-Length came twice"],
+    [post(5, "Content-Length: 5"), "400 Bad Request", "Duplicate Content-Length"],
     [
       post(5, "A : b"),
       "400 Bad Request",
@@ -172,7 +172,7 @@ Deno.test("HttpConnection refuses what is not valid HTTP, says why and closes", 
       "501 Not Implemented",
       "Transfer-Encoding is not supported; must be chunked",
     ],
-    ["\x16\x03\x01\x02\x00", "400 Bad Request", "TLS where plain HTTP is spoken"],
+    ["\x16\x03\x01\x02\x00", "400 Bad Request", "TLS on a listener for plain HTTP"],
     ["CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "501 Not Implemented", "CONNECT is not supported"],
     [
       "GET / HTTP/2.0\r\nHost: a\r\n\r\n",

@@ -154,7 +154,7 @@ const refusals: readonly Refusal[] = [
     script: "relay.ts",
     args: ["-addr", "127.0.0.1:0", "-internal-addr", "0.0.0.0:0", "-clusters", clusters],
     says:
-      /^Option --internal-addr is "0\.0\.0\.0:0", which others can reach, .* --caller-tokens, .*--callers open/,
+      /^Option --internal-addr is "0\.0\.0\.0:0", which other machines can reach, .* --caller-tokens, .*--callers open/,
   },
   {
     what: "a caller without a token",

@@ -100,7 +100,7 @@ Deno.test("an agent whose --server leads elsewhere says what it must be", async 
       match(String(line.reason), says);
     });
   }
-  await relay.waitForLog(({ reason }) => reason === "TLS where plain HTTP is spoken");
+  await relay.waitForLog(({ reason }) => reason === "TLS on a listener for plain HTTP");
 });
 
 Deno.test("an agent that is there before its relay connects when that comes, and again after restarts", async () => {

@@ -229,7 +229,7 @@ Deno.test("a cluster that is bound to a certificate's name takes an agent with n
     const end = await holder.waitForLog(({ message }) => message === "Disconnected from relay");
     deepEqual([end.code, end.reason], [
       1008,
-      "The client certificate is not the cluster's any more",
+      "The cluster no longer accepts the client certificate",
     ]);
     await refused.waitForLog(({ message }) => message === "Connected to relay");
     await assertNoSecrets(relay, holder, refused);

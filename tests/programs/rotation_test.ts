@@ -273,7 +273,7 @@ Deno.test("the relay's certificate, key and client CA are replaced without a fai
           });
           equal(await askAnew(relay, newCaller), "second");
           equal(await isRefused(relay, oldCaller), true);
-          const expected = "The session's certificate is not trusted any more";
+          const expected = "The session's certificate is no longer trusted";
           for (const version of versions) {
             equal((await resume(version)).isAnswered, false, version);
           }

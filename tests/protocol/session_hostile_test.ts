@@ -120,7 +120,7 @@ const BROKEN: [string, Uint8Array[], string][] = [
   [
     "a second Settings",
     [frame(T.Settings, 0, "{}")],
-    "Settings came twice (Settings frame on stream 0 of 2 bytes)",
+    "Duplicate Settings (Settings frame on stream 0 of 2 bytes)",
   ],
   [
     "a message without a header",

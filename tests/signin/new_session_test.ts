@@ -114,6 +114,6 @@ Deno.test("A logout that comes while somebody signs in ends what they sign in to
   };
   const page = await browser.open(`${app}/`);
   assert.equal(page.answer.status, 403);
-  assert.match(await page.answer.text(), /signed out meanwhile/);
+  assert.match(await page.answer.text(), /signed out in the meantime/);
   assert.equal(world.sessions.size, 0);
 });

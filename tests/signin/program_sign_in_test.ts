@@ -144,7 +144,7 @@ Deno.test("A request that is no program's of this machine is refused with a sent
     [{ response_type: "token" }, /no code/],
     [{ machine: "a\nb" }, /which program on which machine/],
     [{ host: undefined }, /1 to 32 hosts/],
-    [{ host: "nobody.example.com" }, /no service here/],
+    [{ host: "nobody.example.com" }, /not a service/],
     [{ host: "/tunnel/*" }, /names no host/],
     [{ host: "https://app.example.com" }, /names no host/],
   ];

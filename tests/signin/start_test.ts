@@ -46,7 +46,7 @@ for (
       name: "A login host on plain HTTP that others reach",
       text: file("login: { host: login.example.com }"),
       args: ["-web-addr", "0.0.0.0:0"],
-      message: /--web-addr is "0\.0\.0\.0:0", which others reach: without certificates/,
+      message: /--web-addr is "0\.0\.0\.0:0", which other machines can reach; without certificates/,
     },
     {
       name: "A provider on plain HTTP that is not on this machine",

@@ -259,7 +259,7 @@ Deno.test("A relay refuses a web listener whose certificates cannot be used", as
       [
         "on every address without certificates",
         ["-web-addr", ":0"],
-        /Option --web-addr is ":0".* \(--web-certs\) it must be on loopback/,
+        /Option --web-addr is ":0".* \(--web-certs\), listen on loopback/,
       ],
       [
         "certificates without a listener",

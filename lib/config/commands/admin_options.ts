@@ -134,7 +134,7 @@ export const statusProgram = {
   version,
   usage: "--admin-url URL --admin-token-file FILE [options]",
   summary: "Shows, through the admin API, how many agents, services and streams the relays have, " +
-    "which clusters have no agent, and which limits were met.",
+    "which clusters have no agent, and which limits were reached.",
   options: adminTable,
   examples: [{ title: "What a relay has", command: `relay status ${relayAt}` }],
   exitCodes,
@@ -339,6 +339,6 @@ function demandSubject(action: string, name: string | undefined, given: string |
     throw new ConfigError(`Argument ${name} is required: ${action} ${name}`);
   }
   if (name === undefined && given !== undefined) {
-    throw new ConfigError(`Action ${action} takes no argument behind it`);
+    throw new ConfigError(`Action ${action} takes no argument after it`);
   }
 }

@@ -88,7 +88,7 @@ const table = {
     kind: boolean,
     default: "false",
     description: "Instead of printing it, put it in your own kubeconfig and make its context the " +
-      "current one: the first file of `KUBECONFIG` that is there, else `~/.kube/config`",
+      "current one: the first existing file of `KUBECONFIG`, else `~/.kube/config`",
   },
 } as const satisfies OptionTable;
 
@@ -211,7 +211,7 @@ function ownKubeconfig(env: Environment): string {
   const home = variableOf(env, "HOME") || variableOf(env, "USERPROFILE");
   if (!home) {
     throw new ConfigError(
-      "Option --merge finds no kubeconfig: set KUBECONFIG to its path, as HOME is not set",
+      "Option --merge finds no kubeconfig: set HOME, or KUBECONFIG to its path",
     );
   }
   return joinPath(joinPath(home, ".kube"), "config");

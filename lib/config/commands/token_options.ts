@@ -83,7 +83,7 @@ export const tokenProgram = {
       command: "(umask 077; relay token --json > dev.json); jq -r .tokenSha256 dev.json",
     },
     {
-      title: "The SHA-256 of a token that there is already",
+      title: "The SHA-256 of an existing token",
       command: "relay token --stdin < tunnel.token",
     },
   ],

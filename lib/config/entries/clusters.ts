@@ -329,8 +329,8 @@ function refuseCertificateNames(placed: readonly PlacedEntry[]): void {
   const bound = placed.find(({ entry }) => entry.certificateNames !== undefined);
   if (!bound) return;
   throw new ConfigError(
-    `${placeOf(bound)}: certificateName: needs --tls-client-ca, as agents show no certificate ` +
-      "without",
+    `${placeOf(bound)}: certificateName: needs --tls-client-ca, without which agents show ` +
+      "no certificate",
   );
 }
 

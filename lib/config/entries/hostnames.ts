@@ -27,7 +27,7 @@ export const hostnames: z.ZodType<Hostname[]> = z.array(hostname, HOSTNAMES_EXPE
     const names = list.map(({ name }) => name);
     const index = names.findIndex((name, at) => names.indexOf(name) < at);
     if (index === -1) return;
-    const message = `is ${JSON.stringify(names[index])} again; case does not count`;
+    const message = `is ${JSON.stringify(names[index])} again; case is ignored`;
     context.addIssue({ code: "custom", path: [index], message });
   });
 

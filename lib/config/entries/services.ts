@@ -439,7 +439,7 @@ function refuseTwins(placed: readonly PlacedService[]): void {
       if (other) {
         throw new ConfigError(
           `${other.place} and ${here.place} have the same hostname ${JSON.stringify(name)}; ` +
-            "case does not count",
+            "case is ignored",
         );
       }
       byHostname.set(name, here);

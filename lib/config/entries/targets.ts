@@ -49,7 +49,7 @@ const tlsSchema = entryOf({
   if (tls.cert !== undefined && tls.key === undefined) fault("cert", "needs key as well");
   if (tls.key !== undefined && tls.cert === undefined) fault("key", "needs cert as well");
   if (tls.insecure && tls.ca !== undefined) {
-    fault("insecure", "verifies nothing, so that ca has no use; give one of them");
+    fault("insecure", "verifies nothing, so ca has no effect; give one of them");
   }
 });
 
@@ -103,7 +103,7 @@ const targetSchema = entryOf({
     ? [["credential", "impersonate"], "for kind tcp, whose bytes pass as they are"]
     : [[], ""];
   for (const key of unused as readonly (keyof typeof target)[]) {
-    if (target[key] !== undefined) fault(key, `has no use ${why}; remove it`);
+    if (target[key] !== undefined) fault(key, `has no effect ${why}; remove it`);
   }
 }).transform(({ paths, address, ...rest }): TargetEntry =>
   paths ? { name: rest.name, kind: "http", paths } : { ...rest, address: address! }
@@ -148,7 +148,7 @@ function faultOfPaths({ paths }: PathTarget, targets: readonly TargetEntry[]): s
     if (path.target === undefined) continue;
     const found = targets.find(({ name }) => name === path.target);
     const what = `entry ${index + 1}: target: ${JSON.stringify(path.target)}`;
-    if (!found) return `${what} is no target of this file`;
+    if (!found) return `${what} is not a target in this file`;
     if (found.paths) return `${what} has paths itself; name a target with an address`;
     if (found.kind !== "http") return `${what} is of kind ${found.kind}, which has no paths`;
   }

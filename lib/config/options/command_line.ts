@@ -139,7 +139,7 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
   if (index === 0 && program.commands !== undefined) {
     const words = program.commands.map(({ word }) => word).join(", ");
     return new ConfigError(
-      `Unexpected argument 1: it is no option, and no command, which are ${words}. ` +
+      `Unexpected argument 1: neither an option nor a command. Commands are ${words}. ` +
         `Run ${program.name} --help`,
     );
   }

@@ -48,7 +48,7 @@ function commandSections({ name, commands = [] }: Program): string[] {
 /** How options are written, as far as this program has such. */
 function notation(options: readonly Option<unknown>[]): string {
   return [
-    "An option is written --name VALUE or --name=VALUE; one dash will do.",
+    "An option is written --name VALUE or --name=VALUE; a single dash also works.",
     options.some(({ env }) => env !== undefined)
       ? "It may be given in the environment as well; the command line comes first, then the " +
         "environment, then the default."
@@ -70,8 +70,8 @@ function optionSections(program: Program): string[] {
     groups.set(option.group, rows);
   }
   groups.set("Help", [
-    ["-h, --help", "Print this text and stop"],
-    ["--version", "Print the version and stop"],
+    ["-h, --help", "Print this text and exit"],
+    ["--version", "Print the version and exit"],
   ]);
   return [...groups].map(([title, rows]) => section(title, rows.flatMap(optionLines)));
 }

@@ -137,7 +137,7 @@ export const relayTable = {
     group: "Services",
     kind: path,
     description:
-      "Keys that seal the cookies of people who sign in, as the path of a file: one key of 32 bytes in base64 a line, the first one seals, all of them open; read again when it changes. Without it the relay creates one at start, so cookies end with it; required with `--directory` where people sign in",
+      "File of the keys that encrypt the cookies of people who sign in, one key of 32 bytes in base64 a line: the first one encrypts, all of them decrypt; read again when it changes. Without it, the relay creates a key at start, and sign-ins end with the process; required with `--directory` where people sign in",
     see: "people.md#signing-in",
   },
   assertionKeys: {
@@ -146,7 +146,7 @@ export const relayTable = {
     group: "Services",
     kind: path,
     description:
-      "Private keys that sign who callers are, for applications and agents, as the path of a PEM file with EC keys on P-256: the first one signs, all are published at `/.culvert/jwks.json`; read again when it changes. Without it the relay creates one at start; required with `--directory` where anything is signed",
+      "PEM file of the private keys (EC on P-256) that sign who callers are, for applications and agents: the first one signs, all are published at `/.culvert/jwks.json`; read again when it changes. Without it the relay creates one at start; required with `--directory` where anything is signed",
     see: "people.md#identity-for-applications",
   },
   ...callerTable,

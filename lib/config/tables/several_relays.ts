@@ -30,7 +30,7 @@ const advertisedUrl: Kind<string> = {
       if (!url || !["http:", "https:"].includes(url.protocol)) return undefined;
       return url.href === `${url.origin}/` ? url.origin : undefined;
     },
-    "must be http://HOST:PORT or https://HOST:PORT and nothing behind it",
+    "must be http://HOST:PORT or https://HOST:PORT and nothing after it",
   ),
 };
 

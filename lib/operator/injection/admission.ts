@@ -92,7 +92,7 @@ export async function replyTo(
   if (typeof bytes === "string") return failed(...faults[bytes]);
   const { success, data } = reviewSchema.safeParse(parsed(bytes));
   if (!success) {
-    return failed(400, "The body is no AdmissionReview (admission.k8s.io/v1) of a pod");
+    return failed(400, "The body is not an AdmissionReview (admission.k8s.io/v1) of a pod");
   }
   try {
     return { status: 200, body: reviewed(data.request, await answerTo(data.request, parts)) };

@@ -186,7 +186,7 @@ export class ClusterReconciler {
   async #reportOrphan({ object, id }: ReadCluster, fault: string): Promise<void> {
     await reportOrphaned(this.#context.events, clusters, object, {
       action: "Finalize",
-      note: `The entry ${id} was left at the relay: ${fault}`,
+      note: `The entry ${id} was left behind at the relay: ${fault}`,
     });
   }
 

@@ -146,7 +146,7 @@ export class TunnelReconciler {
     const { conditions = [], tokenSecret, routes, routesHash } = tunnel.status;
     const others = conditions.filter(({ type }) => !["Ready", "Registered"].includes(type))
       .map(({ type, status, reason, message }) => [type, { status, reason, message }]);
-    const lost = no("NotFound", "The relay does not have the entry any more; it is put again");
+    const lost = no("NotFound", "The entry is gone from the relay; the operator restores it");
     await this.#statuses.write(tunnel, { Registered: lost, ...Object.fromEntries(others) }, {
       ...status,
       ...tokenSecret !== undefined && { tokenSecret },
@@ -290,7 +290,7 @@ function faultVerdict(error: unknown): Verdict {
   if (error instanceof NotOurs) return no("Conflict", error.message);
   if (isPermanent(error)) return no("Invalid", (error as Error).message);
   const isWaiting = isConflict(error);
-  return isWaiting ? unknown("Retrying", "An object changed meanwhile") : unknown(
+  return isWaiting ? unknown("Retrying", "Another write changed an object first") : unknown(
     "ApiServerError",
     messageOf(error),
   );

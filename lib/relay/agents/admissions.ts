@@ -230,5 +230,5 @@ const reasons: Readonly<Record<Misfit["kind"] | Admission["brief"], string>> = {
   unknown_token: "The cluster or its token was removed",
   expired: "The token has expired",
   certificate_expired: "The client certificate has expired",
-  certificate: "The client certificate is not the cluster's any more",
+  certificate: "The cluster no longer accepts the client certificate",
 };

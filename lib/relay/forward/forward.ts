@@ -223,7 +223,7 @@ class ExchangeForwarder implements Transfer, StreamEvents {
 
   idled(): void {
     const isCallerLate = !this.#isStreamFull && !this.#exchange.isBodyDone;
-    this.#fail(isCallerLate ? bodyTimeout : transferTimeout, `Nothing moves: ${this.stuck}`);
+    this.#fail(isCallerLate ? bodyTimeout : transferTimeout, `No progress: ${this.stuck}`);
   }
 
   /** Bytes of the answer. */

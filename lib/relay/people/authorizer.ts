@@ -62,7 +62,7 @@ export class PolicyDenial extends Denial {
     const detail = lacksGroups
       ? "groups not told by the provider"
       : !asksForCredential
-      ? `not met: ${rules.join("; ") || "there is no such policy any more"}`
+      ? `not met: ${rules.join("; ") || "the policy no longer exists"}`
       : undefined;
     super(
       asksForCredential ? "missing" : "policy",

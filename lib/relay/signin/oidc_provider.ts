@@ -199,7 +199,7 @@ export class OidcProvider {
       const claims = tokens.claims();
       const subject = claims?.sub ?? known?.subject;
       if (subject === undefined || (known && subject !== known.subject)) {
-        throw new ProviderError("ended", "the token is another person's");
+        throw new ProviderError("ended", "the token belongs to another person");
       }
       const nowSeconds = this.#clock.nowMs() / 1_000;
       const skewSeconds = claims ? Math.round(claims.iat - nowSeconds) : 0;

@@ -70,7 +70,7 @@ export class SignInRefusal {
   }
 }
 
-const signedOutMeanwhile = new SignInRefusal("the account has been signed out meanwhile");
+const signedOutMeanwhile = new SignInRefusal("the account was signed out in the meantime");
 
 function sessionIn(claims: JWTPayload | undefined): string | undefined {
   return claims?.["sid"] as string | undefined;

@@ -165,7 +165,7 @@ export class AuditFile implements AuditLog {
     if (this.#state === "stuck") return this.#broken(new Error("Given up"), from);
     this.#writeSome(bytes.subarray(from)).then(
       (count) => {
-        if (count === 0) return this.#broken(new Error("Nothing more was taken"), from);
+        if (count === 0) return this.#broken(new Error("The disk took no more bytes"), from);
         if (from + count < bytes.length) return this.#write(bytes, from + count);
         this.#isTorn = false;
         this.#finished(undefined);

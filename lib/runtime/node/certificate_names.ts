@@ -99,7 +99,7 @@ function versionOf(der: Uint8Array, members: readonly Element[]): number {
   if (!isVersioned(members)) return 1;
   const [number] = elements(der, members[0]!);
   if (number?.tag !== tags.integer || number.end - number.start !== 1) {
-    throw new RangeError("A version that is none");
+    throw new RangeError("The version is invalid");
   }
   return der[number.start]! + 1;
 }

@@ -46,7 +46,7 @@ function elementAt(der: Uint8Array, at: number, limit: number): Element {
     length = length * 256 + (der[at + 2 + index] ?? 0);
   }
   const start = at + 2 + lengthBytes;
-  if (start + length > limit) throw new RangeError("An element is longer than what it stands in");
+  if (start + length > limit) throw new RangeError("An element is longer than the one around it");
   return { tag: der[at]!, from: at, start, end: start + length };
 }
 

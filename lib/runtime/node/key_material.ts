@@ -169,8 +169,8 @@ function requirePair({ chain, certificates, key, privateKey }: {
     throw fault(
       chain,
       `whose first certificate is ${subjectOf(certificates[0]!)}, but the key's is the ` +
-        `${ordinalOf(index)}, ${subjectOf(certificates[index]!)}: put that one first, and behind ` +
-        "it those of the CAs that issued it",
+        `${ordinalOf(index)}, ${subjectOf(certificates[index]!)}: put that one first, then those ` +
+        "of the CAs that issued it",
     );
   }
   const unsupported = unsupportedKey(privateKey);

@@ -126,7 +126,7 @@ function checkAnswer({ headers }: IncomingMessage, accept: string, protocol?: st
   throw new Error(
     protocol === undefined
       ? "The 101 has a Sec-WebSocket-Protocol, though none was offered"
-      : `The 101 does not agree to the subprotocol ${protocol}`,
+      : `The 101 does not accept the subprotocol ${protocol}`,
   );
 }
 

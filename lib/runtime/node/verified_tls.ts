@@ -247,7 +247,7 @@ function unknownCa(
   }
   const issuer = leaf.subject === leaf.issuer
     ? "is self-signed"
-    : `is issued by ${printable(lineOf(leaf.issuer))}, which is no CA that is trusted`;
+    : `is issued by ${printable(lineOf(leaf.issuer))}, which is not a trusted CA`;
   return fault("unknownCa", `its certificate ${ofSubject(leaf)} ${issuer}`);
 }
 

@@ -161,7 +161,7 @@ async function withToken({ adminUrl, browser }: Site): Promise<void> {
     equal(cookie?.httpOnly, true);
     equal(cookie?.sameSite, "Strict");
     await page.goto(`${adminUrl}/status/end?what=agent&id=gone`);
-    match(await page.content(), /It is not there any more/);
+    match(await page.content(), /It no longer exists/);
     await Promise.all([
       page.waitForNavigation({ waitUntil: "load" }),
       page.click('form[action="/status/sign-out"] button'),

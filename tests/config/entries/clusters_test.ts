@@ -286,8 +286,8 @@ Deno.test("readClusters takes certificate names only where agents must show a ce
   ]);
   assertRefused(
     () => readClusters(text, SOURCE, { demandsCertificate: false }),
-    `${SOURCE}, entry 1 ("prod"): certificateName: needs --tls-client-ca, as agents show no ` +
-      "certificate without",
+    `${SOURCE}, entry 1 ("prod"): certificateName: needs --tls-client-ca, without which agents ` +
+      "show no certificate",
   );
   for (const certificateName of ["", [], 7, {}, null]) {
     assertRefused(

@@ -45,7 +45,7 @@ Deno.test("readServices takes YAML and JSON, and no services at all", () => {
   const yaml = `
 services:
   - name: dashboard
-    hostnames: ["*.Example.COM:8443"]   # case does not count
+    hostnames: ["*.Example.COM:8443"]   # case is ignored
     cluster: dev
     target: headlamp.headlamp.svc:80
     policy: public
@@ -114,11 +114,11 @@ Deno.test("readServices refuses a wrong entry by file, number, name and key", ()
     [
       [dashboard, { ...dashboard, name: "other", hostnames: ["DASH.example.COM"] }],
       'File 1, entry 1 ("dashboard") and File 1, entry 2 ("other") have the same hostname ' +
-      '"dash.example.com"; case does not count',
+      '"dash.example.com"; case is ignored',
     ],
     [
       dashboardWith({ hostnames: ["a.test", "A.test"] }),
-      `${place}: hostnames: entry 2: is "a.test" again; case does not count`,
+      `${place}: hostnames: entry 2: is "a.test" again; case is ignored`,
     ],
   ];
   for (const [services, message] of cases) {

@@ -249,7 +249,7 @@ Deno.test("--help lays out groups, wraps descriptions and keeps facts together",
       "      Colour of the thing, which may be any colour as long as it is red or blue",
       "      (env COLOUR; default red)",
     ].join("\n"),
-    "Help:\n  -h, --help\n      Print this text and stop\n  --version\n      Print the version and stop",
+    "Help:\n  -h, --help\n      Print this text and exit\n  --version\n      Print the version and exit",
     "Examples:\n  # Paint\n  paint --colour red",
     "Exit codes:\n  0  Painted",
   ]);

@@ -414,7 +414,7 @@ Deno.test("a program of commands alone tells them, in its help and to who asks f
   assert.match(help.text, /\n {2}prog list {2}List all\n {2}prog show {2}Show one\n/);
   assertRefused(
     () => parseOptions(parts, ["remove"], {}),
-    "Unexpected argument 1: it is no option, and no command, which are list, show. Run prog --help",
+    "Unexpected argument 1: neither an option nor a command. Commands are list, show. Run prog --help",
   );
   assertRefused(
     () => parseOptions(parts, ["lsit"], {}),

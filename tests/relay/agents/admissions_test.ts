@@ -108,7 +108,7 @@ Deno.test("Admissions.replace puts out who would not be let in any more, and say
   assert.deepEqual(setup.ended, [
     "token of removed: The cluster or its token was removed",
     "token of moved: The cluster or its token was removed",
-    "token of bound: The client certificate is not the cluster's any more",
+    "token of bound: The cluster no longer accepts the client certificate",
   ]);
 });
 

@@ -25,7 +25,7 @@ const timeoutMs = 10_000;
 /** Tries a service once. */
 export async function checkService(relay: Relay, name: string): Promise<CheckResult> {
   const route = relay.services.table.routeByName(name);
-  if (!route) return unreached("There is no such service any more.");
+  if (!route) return unreached("The service no longer exists.");
   const registration = relay.registry.pickServing(route.cluster, { route });
   if (!registration) return unreached(whyNot(relay, route));
   const startMs = performance.now();

@@ -139,7 +139,7 @@ export class StatusPages {
       return notThere(c, "There is nothing of this kind to end.");
     }
     const facts = await ending.facts(await this.#read(c), this.#relay, id);
-    if (!facts) return notThere(c, "It is not there any more.");
+    if (!facts) return notThere(c, "It no longer exists.");
     const { text, label, what } = ending;
     return await this.#confirm(c, ending.title, {
       ...{ text, label, facts },
@@ -172,7 +172,7 @@ export class StatusPages {
     if (isEnded === "unrecorded") {
       return notThere(c, "The audit log can't be written. Nothing was done.", 503);
     }
-    if (!isEnded) return notThere(c, "It is not there any more.");
+    if (!isEnded) return notThere(c, "It no longer exists.");
     const headers = new Headers(ownHeaders as [string, string][]);
     headers.set("Location", statusPath);
     return new Response(null, { status: 303, headers });
@@ -193,7 +193,7 @@ export class StatusPages {
   async #ownForm(c: Context<StatusEnv>): Promise<URLSearchParams | Response> {
     const { viewer: { browserSecret }, exchange: { head: { fields } } } = c.env;
     const form = await readForm(c.req.raw);
-    if (!form) return notThere(c, "This is no form of this page.", 400);
+    if (!form) return notThere(c, "This page has no such form.", 400);
     if (browserSecret === undefined) return form;
     const site = getField(fields, "sec-fetch-site");
     const isForeign = site !== undefined && site !== "same-origin" && site !== "none";

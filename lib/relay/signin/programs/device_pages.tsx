@@ -16,14 +16,14 @@ export async function answerDeviceAuthorization(
   const { devices } = signIn;
   if (!devices) return json(400, { error: "unauthorized_client" });
   const form = await readForm(sent);
-  const request = form ? readNamed(form) : new ProgramFault("is no form");
+  const request = form ? readNamed(form) : new ProgramFault("is not a form");
   const fault = request instanceof ProgramFault ? request : check(request);
   if (request instanceof ProgramFault || fault) {
     const { message } = fault ?? request as ProgramFault;
     return json(400, { error: "invalid_request", error_description: `the request ${message}` });
   }
   const codes = await devices.begin(request);
-  if (!codes) return jsonError(429, "too_many", "too many programs wait for their users");
+  if (!codes) return jsonError(429, "too_many", "too many sign-ins on other devices are pending");
   return json(200, {
     device_code: codes.deviceCode,
     user_code: shownCode(codes.userCode),

@@ -57,7 +57,7 @@ async function answerWhoami(signIn: SignIn, fields: readonly Field[]): Promise<R
   const sealed = credential.kind === "bearer" ? sealedIn(credential.token) : undefined;
   const claims = sealed === undefined ? undefined : await signIn.openAccess(sealed);
   const session = claims && await signIn.session(claims["sid"] as string);
-  if (!session?.client) return jsonError(401, "unauthorized", "the token does not count any more");
+  if (!session?.client) return jsonError(401, "unauthorized", "the token is no longer valid");
   return json(200, { signedIn: true, name: session.username });
 }
 
@@ -119,7 +119,7 @@ export function providerOf(signIn: SignIn, { hosts }: ProgramRequest): string | 
       continue;
     }
     const site = signIn.context.siteOf(host);
-    if (!site) return new ProgramFault(`names ${host}, which is no service here`);
+    if (!site) return new ProgramFault(`names ${host}, which is not a service of this relay`);
     if (site.kind === "tls" || site.provider === undefined) {
       return new ProgramFault(`names ${host}, to which nobody signs in here`);
     }

@@ -35,7 +35,7 @@ export async function requestTokens(
   const answer = await postForm(service, "/.culvert/token", new URLSearchParams(form), signal);
   if (answer.status !== 200) throw errorOf(answer, service.name);
   const result = tokensSchema.safeParse(jsonOf(answer));
-  if (!result.success) throw new ServiceError(`${service.name}: what answers is no culvert relay`);
+  if (!result.success) throw new ServiceError(`${service.name}: the server is not a culvert relay`);
   const { access_token, expires_in, refresh_token, username } = result.data;
   return {
     origin: service.origin,
@@ -80,7 +80,7 @@ export async function beginDevice(
   }
   if (answer.status !== 200) throw refusalOf(answer, service.name);
   const result = deviceSchema.safeParse(value);
-  if (!result.success) throw new ServiceError(`${service.name}: what answers is no culvert relay`);
+  if (!result.success) throw new ServiceError(`${service.name}: the server is not a culvert relay`);
   const { device_code, user_code, verification_uri, interval } = result.data;
   return {
     deviceCode: device_code,
@@ -112,7 +112,7 @@ function errorOf(answer: Answer, name: string): ServiceError {
 
 const sentences: Readonly<Record<string, string>> = {
   access_denied: "the sign-in was refused",
-  expired_token: "nobody has signed in in time",
+  expired_token: "nobody signed in before the code expired",
 };
 
 function jsonOf({ body }: Answer): unknown {

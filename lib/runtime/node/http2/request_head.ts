@@ -86,7 +86,7 @@ function split(raw: readonly string[], { maxBytes, maxFields }: HeadLimits) {
 }
 
 function addPseudo(pseudo: Map<string, string>, name: string, value: string): void {
-  if (pseudo.has(name)) throw new HeadError(400, `${name} came twice`);
+  if (pseudo.has(name)) throw new HeadError(400, `Duplicate ${name}`);
   if (name === ":protocol") throw new HeadError(501, "Extended CONNECT is not supported");
   pseudo.set(name, value);
 }
@@ -104,7 +104,7 @@ function checked(name: string, value: string): Field {
 /** `:authority` is the host; a `Host` beside it must say the same (RFC 9113 section 8.3.1). */
 function hostOf(authority: string | undefined, fields: Field[]): string {
   const hosts = fields.filter(({ key }) => key === "host");
-  if (hosts.length > 1) throw new HeadError(400, "Host came twice");
+  if (hosts.length > 1) throw new HeadError(400, "Duplicate Host");
   const host = hosts[0]?.value;
   if (host !== undefined) fields.splice(fields.indexOf(hosts[0]!), 1);
   const chosen = authority ?? host;

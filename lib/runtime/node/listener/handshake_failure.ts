@@ -42,8 +42,8 @@ export function handshakeFailure(
   // With a certificate that is not trusted, Node tells why here, and "socket hang up" as the error.
   const { authorizationError } = socket;
   if (authorizationError) {
-    const detail = `${authorizationError}: the certificate leads to no CA that counts for this ` +
-      `listener, is not for clients (extendedKeyUsage), is X.509 version 1, or is not valid at ${
+    const detail = `${authorizationError}: the certificate does not lead to a CA that this ` +
+      `listener accepts, is not for clients (extendedKeyUsage), is X.509 version 1, or is not valid at ${
         iso(Date.now())
       }, as this machine's ` +
       "clock says";

@@ -108,7 +108,7 @@ export class SingleTlsAcceptor implements TlsAcceptor {
     let certificate;
     try {
       if (socket.isSessionReused() && !this.isStillTrusted(socket)) {
-        throw new Error("The session's certificate is not trusted any more");
+        throw new Error("The session's certificate is no longer trusted");
       }
       const { raw } = socket.getPeerCertificate();
       const expiresMs = Date.parse(new X509Certificate(raw).validTo);

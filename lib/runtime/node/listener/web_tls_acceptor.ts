@@ -63,7 +63,7 @@ export class WebTlsAcceptor implements TlsAcceptor {
 
 /** Why a handshake fails that asks for this name. */
 export function noCertificateFor(name: string): string {
-  return `No certificate is for ${JSON.stringify(name)}`;
+  return `There is no certificate for ${JSON.stringify(name)}`;
 }
 
 /** What a client asked for (RFC 6066 section 3). */

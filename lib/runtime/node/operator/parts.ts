@@ -64,7 +64,7 @@ export function makeOperator(
   });
   // A replica that was frozen, or whose Lease another one has taken, must not finish what it began.
   const mayWrite = () => {
-    if (!leader.leads) throw new Error("This replica does not lead any more");
+    if (!leader.leads) throw new Error("This replica is no longer the leader");
   };
   const client = new KubeClient({ fetch, fieldManager: manager, metrics, mayWrite });
   const shared: ControllerParts = {

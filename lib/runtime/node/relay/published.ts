@@ -128,7 +128,7 @@ export class Published implements Configuration {
   checkCluster(cluster: ClusterEntry, more: MoreServices): void {
     if (cluster.certificateNames && !this.#demandsCertificate) {
       throw new ConfigError(
-        "Clusters: certificateName: needs --tls-client-ca, as agents show no certificate without",
+        "Clusters: certificateName: needs --tls-client-ca, without which agents show no certificate",
       );
     }
     checkTogether([cluster], this.#together(more), this.#context);
