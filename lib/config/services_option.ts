@@ -1,6 +1,7 @@
 /** `--services`, apart from files, and what belongs together of services and clusters. */
 import type { ClusterEntry } from "../domain/cluster.ts";
 import type { ImpersonationMap } from "../domain/identity.ts";
+import { type PolicyEntry, ruleEntriesOf } from "../domain/policy.ts";
 import { callerJwtProvider } from "../domain/provider.ts";
 import { ConfigError } from "./config_error.ts";
 import { checkPolicyUse } from "./entries/policies.ts";
@@ -83,7 +84,28 @@ export function checkTogether(
     `Service "${name}" is for cluster "${cluster}", which is not among the clusters: ` +
     "its requests get 502"
   );
-  return [...unserved, ...boundless(clusters, services)];
+  return [
+    ...unserved,
+    ...boundless(clusters, services),
+    ...tokensForServicesAlone(clusters, policies),
+  ];
+}
+
+/** Policies' own tokens where clusters name the policy: they identify nobody under `/tunnel/`. */
+function tokensForServicesAlone(
+  clusters: readonly ClusterEntry[],
+  policies: readonly PolicyEntry[],
+): string[] {
+  const users = Map.groupBy(clusters, ({ callerPolicy }) => callerPolicy);
+  return policies.flatMap((policy) => {
+    const [first, ...others] = users.get(policy.name) ?? [];
+    const own = ruleEntriesOf(policy).find((rule) => "tokenSha256" in rule);
+    if (!first || !own || !("token" in own)) return [];
+    const where = `Cluster "${first.id}"${others.length > 0 ? ` and ${others.length} more` : ""}`;
+    return `${where}: callerPolicy: the token "${own.token}" of policy "${policy.name}" opens ` +
+      "services only, and not /tunnel/; to admit it there, put it into --caller-tokens, and " +
+      "leave out the rule's tokenSha256";
+  });
 }
 
 /**

@@ -261,6 +261,26 @@ Deno.test("checkTogether knows policies of clusters, and services of clusters th
   assert.match(warnings[0]!, /"dashboard" is for cluster "dev", which is not among the clusters/);
 });
 
+Deno.test("checkTogether warns of a policy's own token where clusters have the policy", () => {
+  const ids = ["dev", "test", "prod"];
+  const callerPolicy = "reports";
+  const named = clusters(
+    ...ids.map((id) => ({ ...entry, id, token: `${id}-token-0123456789`, callerPolicy })),
+  );
+  const own = { token: "nightly", tokenSha256: "0a".repeat(32) };
+  const check = (any: unknown[]) =>
+    checkTogether(named, readAll({ policies: [{ name: callerPolicy, any }] }), context);
+  assert.deepEqual(check([{ token: "ci" }, { address: "10.0.0.0/8" }]), []);
+  assert.deepEqual(check([{ address: "10.0.0.0/8" }, own]), [
+    'Cluster "dev" and 2 more: callerPolicy: the token "nightly" of policy "reports" opens services ' +
+    "only, and not /tunnel/; to admit it there, put it into --caller-tokens, and leave out the " +
+    "rule's tokenSha256",
+  ]);
+  const nested = { name: callerPolicy, all: [{ address: "10.0.0.0/8" }, { any: [own] }] };
+  const [warning] = checkTogether(named.slice(0, 1), readAll({ policies: [nested] }), context);
+  assert.match(warning!, /^Cluster "dev": callerPolicy: the token "nightly" of policy "reports"/);
+});
+
 Deno.test("a policy with methods or paths is for HTTP alone", () => {
   const policies = [{ name: "reads", any: [{ token: "ci", paths: ["/api/"] }] }];
   const faultOf = (more: object) =>
