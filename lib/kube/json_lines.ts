@@ -6,6 +6,8 @@ const maxLineCharacters = 16 * 1024 * 1024;
 
 /** What goes on beside the reading. */
 export interface LinesOptions {
+  /** Characters of one line at most; 16 Mi unless given. */
+  readonly maxCharacters?: number;
   /** Called with each chunk. */
   readonly heard: () => void;
   /** Rejects when nobody should wait any longer. */
@@ -15,7 +17,7 @@ export interface LinesOptions {
 /** The values of a body's lines, as they arrive. A last line without its end is a cut. */
 export async function* jsonLines(
   body: ReadableStream<Uint8Array> | null,
-  { heard, failure }: LinesOptions,
+  { heard, failure, maxCharacters = maxLineCharacters }: LinesOptions,
 ): AsyncGenerator<unknown> {
   if (body === null) return;
   const reader = chunksOf(body);
@@ -26,12 +28,16 @@ export async function* jsonLines(
       const value = await Promise.race([reader.read(), failure]);
       if (value === undefined) break;
       heard();
-      const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
-      rest = lines.pop()!;
-      if (rest.length > maxLineCharacters) {
-        throw new KubeUnreachable(`A line has more than ${maxLineCharacters} characters`);
+      const [first, ...others] = decoder.decode(value, { stream: true }).split("\n");
+      // Only what is new is searched: a long line comes in many pieces.
+      rest += first!;
+      for (const next of others) {
+        if (rest !== "") yield parsed(rest);
+        rest = next;
       }
-      for (const line of lines) if (line !== "") yield parsed(line);
+      if (rest.length > maxCharacters) {
+        throw new KubeUnreachable(`A line has more than ${maxCharacters} characters`);
+      }
     }
     if (rest !== "") throw new KubeUnreachable("The watch broke off within a line");
   } finally {

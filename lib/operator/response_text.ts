@@ -11,9 +11,8 @@ export async function textOf(
   maxBytes: number,
   what = "the answer",
 ): Promise<string> {
-  const length = Number(response.headers.get("content-length") ?? NaN);
   // Reading in chunks would hold 64 KiB for each answer until the next garbage collection.
-  if (length <= maxBytes) return await response.text();
+  if (lengthOf(response) <= maxBytes) return await response.text();
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of response.body ?? []) {
@@ -21,4 +20,10 @@ export async function textOf(
     if (text.length > maxBytes) throw new Error(`${what} is too long`);
   }
   return text + decoder.decode();
+}
+
+/** NaN where it is not known: the length of a compressed answer says nothing of its text's. */
+function lengthOf({ headers }: Response): number {
+  if (headers.has("content-encoding")) return NaN;
+  return Number(headers.get("content-length") ?? NaN);
 }

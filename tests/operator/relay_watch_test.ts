@@ -168,6 +168,31 @@ Deno.test("a relay that tells of objects without end is given up, and asked agai
   assert.match(JSON.stringify(log), /more than 100000 objects/);
 });
 
+Deno.test("a line without end of a relay's watch is not kept", async () => {
+  const log = keptLog();
+  const piece = new TextEncoder().encode("x".repeat(64 * 1024));
+  let pieces = 0;
+  let watches = 0;
+  const watching = new RelayWatches({
+    fetch: () => {
+      watches++;
+      const pull = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+        pieces++;
+        controller.enqueue(piece);
+      };
+      return Promise.resolve(new Response(new ReadableStream({ pull })));
+    },
+    changed() {},
+    log,
+    ...{ firstBackoffMs: 1, maxBackoffMs: 1 },
+  });
+  watching.follow([{ endpoint: "https://relay.test", token: "token" }]);
+  await eventually(() => watches >= 2, "a second watch");
+  await watching.stop();
+  assert.match(JSON.stringify(log), /A line has more than 1048576 characters/);
+  assert.ok(pieces <= watches * 20, `${pieces} pieces in ${watches} watches`);
+});
+
 /** Relays by their hosts, of which each lists names, and tells of further ones when it is asked to. */
 class Relays {
   readonly #bodies = new Map<string, ReadableStreamDefaultController<Uint8Array>>();

@@ -104,8 +104,14 @@ const defaultFirstBackoffMs = 1_000;
 /** A relay that returns is asked again within a minute. */
 const defaultMaxBackoffMs = 45_000;
 const maxAnswerBytes = 1024 * 1024;
-/** Of lists: 10,000 clusters with three agents each have about half. */
+/** Of lists of the operator's own relay: 10,000 clusters with three agents each have about half. */
 const maxListBytes = 32 * 1024 * 1024;
+/** Items that a page of a tunnel's list may have; each with its path is about 1 KiB. */
+const perPage = 200;
+/** Pages of one list: a tunnel has no more agents, nor requests under way, than fit in these. */
+const maxPages = 50;
+/** Of what a relay says in an agent's session: it is kept for each. */
+const maxSessionCharacters = 512;
 /** Failing relays that are remembered. */
 const maxWays = 1_024;
 /** A token that the relay does not know, and does not want to be asked about more often. */
@@ -161,22 +167,27 @@ export class RelayApi {
 
   /** How many requests and connections of a service are under way, at all relays. @throws as {@link put} does */
   async openRequests(access: RelayAccess, cluster: string, service: string): Promise<number> {
-    const { items } = await this.#list(access, `${pathOf("clusters", cluster)}/streams`);
-    return items.filter((item) => item["service"] === service).length;
+    let count = 0;
+    for await (const items of this.#pages(access, `${pathOf("clusters", cluster)}/streams`)) {
+      count += items.filter((item) => item["service"] === service).length;
+    }
+    return count;
   }
 
   /** The sessions of a cluster's agents, at all relays. @throws as {@link put} does */
   async sessions(access: RelayAccess, id: string): Promise<readonly AgentSession[]> {
-    const path = `${pathOf("clusters", id)}/sessions`;
-    const { items } = await this.#list(access, path);
-    return items.map(({ id, instance, tokenName }) => ({
-      id: String(id),
-      tokenName: String(tokenName),
-      ...typeof instance === "string" && { instance },
-    }));
+    const sessions: AgentSession[] = [];
+    for await (const items of this.#pages(access, `${pathOf("clusters", id)}/sessions`)) {
+      for (const item of items) {
+        const session = sessionOf(item);
+        if (!session) throw this.#failed(access, "the answer is not a list of sessions");
+        sessions.push(session);
+      }
+    }
+    return sessions;
   }
 
-  /** Reads a list: all that the token sees. @throws as {@link put} does */
+  /** Reads a list of the operator's own relay: all that the token sees. @throws as {@link put} does */
   async list(
     access: RelayAccess,
     collection: RelayCollection,
@@ -184,20 +195,40 @@ export class RelayApi {
     return (await this.#list(access, `/admin/v1/${collection}`)).items;
   }
 
-  /** Reads all agents' sessions, and how many relays have them. @throws as {@link put} does */
+  /** The same for all agents' sessions, and how many relays have them. @throws as {@link put} does */
   async agents(access: RelayAccess): Promise<AgentList> {
     const { items, body: { relays } } = await this.#list(access, "/admin/v1/agents");
     return { items, relays: typeof relays === "number" ? relays : undefined };
   }
 
-  async #list(access: RelayAccess, path: string): Promise<{
+  /** Reads a list page by page. Anybody's relay may answer: it must not fill the operator's memory. */
+  async *#pages(
+    access: RelayAccess,
+    path: string,
+  ): AsyncGenerator<readonly Readonly<Record<string, unknown>>[]> {
+    let query = `?limit=${perPage}`;
+    for (let page = 0; page < maxPages; page++) {
+      const { items, body } = await this.#list(access, path + query, maxAnswerBytes);
+      // A relay that knows no pages sends all at once.
+      if (items.length > perPage * maxPages) break;
+      yield items;
+      const { continue: next } = body;
+      if (typeof next !== "string") return;
+      query = `?limit=${perPage}&continue=${encodeURIComponent(next)}`;
+    }
+    throw this.#failed(access, `the list has more than ${perPage * maxPages} items`);
+  }
+
+  async #list(access: RelayAccess, path: string, maxBytes = maxListBytes): Promise<{
     items: readonly Readonly<Record<string, unknown>>[];
     body: Readonly<Record<string, unknown>>;
   }> {
-    const { body } = await this.#call(access, "GET", path, undefined, maxListBytes);
+    const { body } = await this.#call(access, "GET", path, undefined, maxBytes);
     const { items } = body;
-    if (!Array.isArray(items)) throw this.#failed(access, "the answer is not a list");
-    return { items: items as Record<string, unknown>[], body };
+    if (!Array.isArray(items) || !items.every(isObject)) {
+      throw this.#failed(access, "the answer is not a list");
+    }
+    return { items, body };
   }
 
   /**
@@ -307,6 +338,22 @@ export function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
 
 function pathOf(collection: RelayCollection, name: string): string {
   return `/admin/v1/${collection}/${encodeURIComponent(name)}`;
+}
+
+/** Undefined for what is no session. */
+function sessionOf(
+  { id, instance, tokenName }: Readonly<Record<string, unknown>>,
+): AgentSession | undefined {
+  if (!isShort(id) || !isShort(tokenName)) return undefined;
+  return { id, tokenName, ...isShort(instance) && { instance } };
+}
+
+function isObject(item: unknown): boolean {
+  return typeof item === "object" && item !== null;
+}
+
+function isShort(value: unknown): value is string {
+  return typeof value === "string" && value.length <= maxSessionCharacters;
 }
 
 async function bodyOf(

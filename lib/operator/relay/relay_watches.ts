@@ -43,6 +43,8 @@ const defaultMaxBackoffMs = 60_000;
 const defaultSilenceMs = 45_000;
 const answerMs = 10_000;
 const maxNameCharacters = 512;
+/** Of one line, which holds an entry or an agent; the API takes no entry that is longer. */
+const maxLineCharacters = 1024 * 1024;
 
 /** One watch for each relay and token. */
 export class RelayWatches {
@@ -180,7 +182,9 @@ class Watch {
       if (response === undefined) return;
       this.hasHeard = true;
       silence.heard();
-      await this.#read(jsonLines(response.body, silence), this.#version === undefined);
+      const { heard, failure } = silence;
+      const lines = jsonLines(response.body, { heard, failure, maxCharacters: maxLineCharacters });
+      await this.#read(lines, this.#version === undefined);
     } finally {
       this.#fail = undefined;
       this.#listing.clear();
