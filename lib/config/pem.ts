@@ -107,9 +107,9 @@ export function readPem(text: string): PemBlock[] {
   for (let index = 0; index < lines.length; index++) {
     const label = beginPattern.exec(lines[index]!)?.[1];
     if (label === undefined) continue;
-    const end = lines.findIndex((line, at) => at > index && line.startsWith("-----"));
+    const end = nextBoundary(lines, index + 1);
     const endLine = `-----END ${label}-----`;
-    if (end === -1 || isCut(lines[end]!, endLine)) throw brokenOff(label, index + 1);
+    if (end === undefined || isCut(lines[end]!, endLine)) throw brokenOff(label, index + 1);
     if (lines[end] !== endLine) {
       throw new PemError(
         `whose ${nounOf(label)} in line ${index + 1} has no line ${endLine}`,
@@ -120,6 +120,14 @@ export function readPem(text: string): PemBlock[] {
   }
   if (blocks.length > 0) return blocks;
   throw new PemError("which is not PEM: it must have a line that begins with -----BEGIN");
+}
+
+/** The next line that begins or ends a block. Each line is looked at once, however many blocks there are. */
+function nextBoundary(lines: readonly string[], from: number): number | undefined {
+  for (let index = from; index < lines.length; index++) {
+    if (lines[index]!.startsWith("-----")) return index;
+  }
+  return undefined;
 }
 
 function isCut(line: string, whole: string): boolean {

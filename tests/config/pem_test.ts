@@ -81,3 +81,8 @@ Deno.test("privateKeyOnly() refuses what is no usable key, and says what it is",
   ];
   for (const [text, says] of keys) throws(() => privateKeyOnly(text), { message: says });
 });
+
+Deno.test("a file may have many blocks: its lines are not searched again for each", () => {
+  const count = 100_000;
+  equal(readPem(block("CERTIFICATE").repeat(count)).length, count);
+});
