@@ -31,9 +31,11 @@ export interface NamedTextsOptions {
 }
 
 /** Bounds the memory for texts; more than a cluster needs. */
-const maxEntries = 1_024;
+export const maxEntries = 1_024;
 /** Of one namespace, so that it leaves room for others. */
 const maxPerNamespace = 512;
+/** Of all texts of one namespace: 20 lists of all public CAs. */
+const maxCharactersPerNamespace = 4 * 1_024 * 1_024;
 
 /**
  * Reads texts by name, and again at intervals, because the operator may not list them. Looking up a text
@@ -45,6 +47,8 @@ export class NamedTexts {
   /** Why texts could not be read that were never read before. */
   readonly #unreadable = new Map<string, string>();
   readonly #reading = new Set<string>();
+  /** Characters of texts, by namespace. */
+  readonly #charactersIn = new Map<string, number>();
   /** What has been asked for since the last {@link forgetUnused}. */
   readonly #used = new Set<string>();
   /** How many of them are in which namespace. */
@@ -82,9 +86,8 @@ export class NamedTexts {
 
   /** Forgets texts that nobody has requested since the last call. */
   forgetUnused(): void {
-    for (const known of [this.#texts, this.#unreadable]) {
-      for (const id of known.keys()) if (!this.#used.has(id)) known.delete(id);
-    }
+    for (const id of this.#unreadable.keys()) if (!this.#used.has(id)) this.#unreadable.delete(id);
+    for (const id of this.#texts.keys()) if (!this.#used.has(id)) this.#keep(id, undefined);
     this.#used.clear();
     this.#usedIn.clear();
   }
@@ -106,9 +109,9 @@ export class NamedTexts {
     const before = this.#texts.get(id);
     try {
       const text = await this.#options.read(JSON.parse(id));
-      this.#texts.set(id, text);
+      this.#keep(id, text);
       this.#unreadable.delete(id);
-      if (JSON.stringify(before) !== JSON.stringify(text)) this.#options.changed();
+      if (JSON.stringify(before) !== JSON.stringify(this.#texts.get(id))) this.#options.changed();
     } catch (error) {
       // A text that was read once stays until it can be read again.
       if (before) return;
@@ -120,6 +123,30 @@ export class NamedTexts {
       this.#reading.delete(id);
     }
   }
+
+  /** Keeps a text while its namespace has room for it; undefined forgets it. */
+  #keep(id: string, text: NamedText | undefined): void {
+    const path: TextPath = JSON.parse(id);
+    const { namespace } = path;
+    const inNamespace = (this.#charactersIn.get(namespace) ?? 0) - lengthOf(this.#texts.get(id));
+    const characters = inNamespace + lengthOf(text);
+    const isTooMuch = characters > maxCharactersPerNamespace;
+    this.#charactersIn.set(namespace, isTooMuch ? inNamespace : characters);
+    if (this.#charactersIn.get(namespace) === 0) this.#charactersIn.delete(namespace);
+    if (text === undefined) this.#texts.delete(id);
+    else this.#texts.set(id, isTooMuch ? this.#tooMuch(path) : text);
+  }
+
+  #tooMuch(path: TextPath): NamedText {
+    const { user } = this.#options;
+    const message = `What ${user} of namespace ${path.namespace} name like this has more ` +
+      `than ${maxCharactersPerNamespace} characters together`;
+    return { fault: { ...this.#options.unread(path), message } };
+  }
+}
+
+function lengthOf(text: NamedText | undefined): number {
+  return text && "text" in text ? text.text.length : 0;
 }
 
 /** Why there is no room for one more; undefined if there is. */

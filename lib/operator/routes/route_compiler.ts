@@ -4,7 +4,8 @@ import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
 import { BindingNamespaces } from "./binding_namespaces.ts";
 import { compileRoutes } from "./compile_routes.ts";
-import { NamedTexts } from "../named_texts.ts";
+import { maxEntries, NamedTexts } from "../named_texts.ts";
+import { remembered } from "./remembered.ts";
 import type { RouteTable } from "./route_table.ts";
 import {
   callerTokenNotRead,
@@ -48,11 +49,13 @@ export class RouteCompiler {
     const { context, caFault } = options;
     const { client, settings, digest } = context;
     const changed = () => this.soon();
+    // To look at a long CA takes up to half a second, and each is read again every 10 s.
+    const faultOf = remembered(caFault, digest, maxEntries);
     const ofBindings = { settings, changed, user: "TunnelBindings" };
     this.#namespaces = new BindingNamespaces({ context, changed });
     this.#cas = new NamedTexts({
       ...{ ...ofBindings, unread: caNotRead, unreadable: caUnreadable },
-      read: (path) => readCa(client, path, caFault),
+      read: (path) => readCa(client, path, faultOf),
     });
     this.#credentials = new NamedTexts({
       ...{ ...ofBindings, unread: credentialNotRead, unreadable: credentialUnreadable },

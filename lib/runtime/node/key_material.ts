@@ -128,9 +128,10 @@ export function caFault(text: string): string | undefined {
 }
 
 function damageOf(blocks: readonly PemBlock[]): string | undefined {
-  const damaged = blocks.findIndex((block) => !isLoadable(block));
+  const loadable = blocks.map(isLoadable);
+  const damaged = loadable.indexOf(false);
   if (damaged === -1) return undefined;
-  return blocks.every((block) => !isLoadable(block))
+  return !loadable.includes(true)
     ? "whose certificates are damaged"
     : `whose ${ordinalOf(damaged)} certificate of ${blocks.length} is damaged`;
 }
