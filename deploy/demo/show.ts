@@ -62,6 +62,6 @@ async function showTarget(tunnel: string): Promise<void> {
   answer          ${response.status} ${body}
 `);
   console.log(`Try it:
-  kubectl --server ${tunnel} get pods --all-namespaces
-  kubectl --server ${tunnel} auth whoami`);
+  kubectl --kubeconfig /dev/null --server ${tunnel} get pods --all-namespaces
+  kubectl --kubeconfig /dev/null --server ${tunnel} auth whoami`);
 }

@@ -45,6 +45,19 @@ Deno.test("parseRelayOptions takes an advertised IPv6 address with brackets or w
   assert.equal(advertised("http://abc:8080"), "http://abc:8080");
 });
 
+Deno.test("parseRelayOptions makes a pod's DNS name of its address and its namespace's domain", () => {
+  const advertised = (url: string) =>
+    run(["--directory", DIRECTORY, "--advertise", url], { RELAY_TOKEN: TOKEN }).directory
+      ?.advertise;
+  const domain = "culvert.pod.cluster.local";
+  assert.equal(advertised(`http://10.0.0.5.${domain}:8080`), `http://10-0-0-5.${domain}:8080`);
+  assert.equal(advertised(`http://fd00::a:5.${domain}:8080`), `http://fd00--a-5.${domain}:8080`);
+  assert.equal(advertised("http://10.0.0.5.a.pod:0"), "http://10-0-0-5.a.pod:0");
+  for (const other of ["10-0-0-5.a.pod", "relay-1.a.pod.cluster.local", "10.0.0.5"]) {
+    assert.equal(advertised(`http://${other}:8080`), `http://${other}:8080`);
+  }
+});
+
 Deno.test("parseRelayOptions refuses options of several relays that don't go together", () => {
   using scratch = new ScratchDirectory();
   const certPath = scratch.write("tls.crt", CERTIFICATE_PEM);

@@ -29,6 +29,8 @@ export interface PeerOptions {
   /** Holds the relays' tokens; without it all have {@link relayToken}. */
   readonly tokenFile?: string;
   readonly usesTls?: boolean;
+  /** What it advertises; 127.0.0.1 without it. */
+  readonly host?: string;
   /** Whether to wait until the directory knows it (the default). */
   readonly waitsForDirectory?: boolean;
 }
@@ -36,8 +38,8 @@ export interface PeerOptions {
 /** Starts a relay that advertises the port it listens on. */
 export async function startPeer(options: PeerOptions): Promise<RunningRelay> {
   const { directory, targets, args = [], tokenFile } = options;
-  const { usesTls = false, waitsForDirectory = true } = options;
-  const advertised = `${usesTls ? "https" : "http"}://127.0.0.1:0`;
+  const { usesTls = false, waitsForDirectory = true, host = "127.0.0.1" } = options;
+  const advertised = `${usesTls ? "https" : "http"}://${host}:0`;
   const relay = await startRelay({
     clusters: clustersFor(targets),
     args: ["--directory", directory, "--advertise", advertised, ...args],

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { bulkBytes, okWith, sha256 } from "../interop/contents.ts";
 import { Authority, type KeyPairFiles, withFolder } from "../support/certificates.ts";
+import { withName } from "../support/host_names.ts";
 import { type RunningRelay, startAgent } from "../support/programs.ts";
 import { hasRedis, Redis } from "../support/redis.ts";
 import { answering, startRawTarget } from "../support/target.ts";
@@ -78,6 +79,62 @@ async function forwardOverTls(hasCallerCa: boolean): Promise<void> {
       await saysWhy(relay);
     }));
   });
+}
+
+const podDomain = "culvert.pod.cluster.local";
+
+Deno.test({
+  name: "relays in pods forward by their pods' DNS names, which a wildcard certificate covers",
+  ignore: !hasRedis,
+  fn: () =>
+    withFolder(async (folder) => {
+      const authority = await Authority.create(folder, "relays");
+      const covering = await authority.issue("relay", `DNS:*.${podDomain},DNS:localhost`);
+      const other = await authority.issue("other", "DNS:relay.example.com,DNS:localhost");
+      await using _name = await withName(`127-0-0-1.${podDomain}`);
+      await using target = await startRawTarget(answering(() => okWith(content)));
+      await using redis = await Redis.start();
+      const start = (pair: KeyPairFiles): Promise<RunningRelay> =>
+        startPeer({
+          directory: redis.url,
+          targets: { one: target.address, two: target.address },
+          usesTls: true,
+          host: `127.0.0.1.${podDomain}`,
+          args: [
+            ...["--tls-cert", pair.certPath, "--tls-key", pair.keyPath],
+            ...["--relay-ca", authority.caPath, "--callers", "open", "--hosts", "localhost"],
+          ],
+        });
+      await using covered = await start(covering);
+      await using uncovered = await start(other);
+      const serve = (relay: RunningRelay, cluster: string) =>
+        startAgent({
+          relayUrl: `wss://localhost:${portOf(relay.publicAddress)}/connect`,
+          token: tokenOf(cluster),
+          target: target.address,
+          args: ["--server-ca-cert", authority.caPath],
+        });
+      await using _one = await serve(covered, "one");
+      await using _two = await serve(uncovered, "two");
+      await covered.waitForAgent("one");
+      await uncovered.waitForAgent("two");
+      using client = Deno.createHttpClient({
+        caCerts: [await Deno.readTextFile(authority.caPath)],
+      });
+      const get = (relay: RunningRelay, cluster: string) =>
+        fetch(`https://localhost:${portOf(relay.internalAddress)}/tunnel/${cluster}/`, { client });
+
+      const forwarded = await get(uncovered, "one");
+      assert.equal(forwarded.status, 200);
+      assert.equal(sha256(await forwarded.bytes()), sha256(content));
+      const refused = await get(covered, "two");
+      assert.equal(refused.status, 502, await refused.text());
+      await saysWhy(covered);
+    }),
+});
+
+function portOf(address: string): string {
+  return address.slice(address.lastIndexOf(":") + 1);
 }
 
 /** Waits until a relay's log says why it can't forward. */

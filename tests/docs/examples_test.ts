@@ -39,6 +39,25 @@ Deno.test("docs: YAML in `yaml` blocks can be read", () => {
   }
 });
 
+Deno.test("deploy: kubectl --server has a kubeconfig of its own, and sends nobody's credential", () => {
+  const printed = [...walkText("deploy"), ...pages];
+  const lines = printed.flatMap((path) => readText(path).split("\n").map((line) => [path, line]));
+  const calls = lines.filter(([, line]) => /kubectl[^`]* --server[ =]\S/.test(line!));
+  assert.notEqual(calls.length, 0);
+  for (const [path, line] of calls) assert.match(line!, /--kubeconfig /, path);
+});
+
+/** The paths of the files below a folder that print or explain commands. */
+function walkText(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(`../../${folder}`, import.meta.url))].flatMap(
+    ({ name, isDirectory }) => {
+      const path = `${folder}/${name}`;
+      if (isDirectory) return walkText(path);
+      return /\.(?:txt|tpl|ts|sh|ya?ml)$/.test(name) ? [path] : [];
+    },
+  );
+}
+
 for (const page of pages.filter((page) => blocks(page).some(({ info }) => info === "sh"))) {
   Deno.test({
     name: `${page}: a shell runs its examples, and no program refuses their options`,

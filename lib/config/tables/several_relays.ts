@@ -22,11 +22,27 @@ const directoryUrl: Kind<string> = {
 /** An IPv6 address without brackets, as Kubernetes tells a pod's, and a port. */
 const bareIpv6 = /^(https?:\/\/)([\da-f]*:[\da-f:]*)(:\d+)$/i;
 
+/** A pod's address in front of its namespace's domain, such as `10.0.0.5.culvert.pod.cluster.local`. */
+const podDomain =
+  /^(https?:\/\/)(\d+(?:\.\d+){3}|[\da-f:]*:[\da-f:]*)(\.[a-z\d-]+\.pod(?:\.[a-z\d.-]+)?(?::\d+)?)$/i;
+
+/**
+ * The DNS name of a pod, in which dashes replace the dots and colons of its address. Kubernetes tells
+ * a container the address only, and no certificate can contain addresses that change.
+ */
+function withPodName(text: string): string {
+  return text.replace(
+    podDomain,
+    (_, scheme: string, address: string, domain: string) =>
+      scheme + address.replaceAll(/[.:]/g, "-") + domain,
+  );
+}
+
 const advertisedUrl: Kind<string> = {
   placeholder: "URL",
   schema: parsedBy(
     (text) => {
-      const url = URL.parse(text.replace(bareIpv6, "$1[$2]$3"));
+      const url = URL.parse(withPodName(text).replace(bareIpv6, "$1[$2]$3"));
       if (!url || !["http:", "https:"].includes(url.protocol)) return undefined;
       return url.href === `${url.origin}/` ? url.origin : undefined;
     },
@@ -83,7 +99,9 @@ export const directoryTable = {
     group: "Several relays",
     kind: advertisedUrl,
     description: "URL of this relay's internal listener as the other relays reach it; port 0 " +
-      "stands for the port of `--internal-addr`",
+      "stands for the port of `--internal-addr`. A pod's address in front of `.NAMESPACE.pod.DOMAIN` " +
+      "becomes the pod's DNS name: `10.0.0.5.culvert.pod.cluster.local` is " +
+      "`10-0-0-5.culvert.pod.cluster.local`",
   },
   relayToken: {
     name: "relay-token",

@@ -7,7 +7,7 @@
 {{- if not .serverURL }}
 {{- $problems = append $problems "serverURL is missing: the relay's public listener, wss://HOST[:PORT]/connect" }}
 {{- else if and (hasPrefix "ws://" .serverURL) (not .allowInsecureServer) }}
-{{- $problems = append $problems (printf "serverURL is %s, and ws:// shows the token to everybody on the way: use wss://, or for tests allowInsecureServer=true" .serverURL) }}
+{{- $problems = append $problems (printf "serverURL is %s, and ws:// exposes the token to the network: use wss://, or for tests allowInsecureServer=true" .serverURL) }}
 {{- end }}
 {{- if and (hasPrefix "ws://" .serverURL) (or .tls.serverCASecret .tls.clientCertSecret) }}
 {{- $problems = append $problems "tls.serverCASecret and tls.clientCertSecret have no effect with ws://: use wss://, or remove them" }}
@@ -47,7 +47,7 @@
 {{- $problems = append $problems "plainTarget is true, so insecure and targetCASecret have no effect: remove them" }}
 {{- end }}
 {{- if and .insecure .targetCASecret }}
-{{- $problems = append $problems "insecure is true, so targetCASecret would not be looked at: use one" }}
+{{- $problems = append $problems "insecure is true, so targetCASecret has no effect: use one" }}
 {{- end }}
 {{- if and .proxy.url .proxy.existingSecret }}
 {{- $problems = append $problems "proxy.url and proxy.existingSecret are both set: use one" }}
@@ -58,7 +58,7 @@
 {{- $problems = append $problems "rbac.readOnly and rbac.clusterRole are both set: use one" }}
 {{- end }}
 {{- if and (or .readOnly .clusterRole) (ne (toJson .rules) $fullAccess) }}
-{{- $problems = append $problems (printf "rbac.rules is set, but %s goes before it: use one" (ternary "rbac.readOnly" "rbac.clusterRole" .readOnly)) }}
+{{- $problems = append $problems (printf "rbac.rules is set, but %s takes precedence: use one" (ternary "rbac.readOnly" "rbac.clusterRole" .readOnly)) }}
 {{- end }}
 {{- if and .impersonate.enabled (not .readOnly) (not .clusterRole) (eq (toJson .rules) $fullAccess) }}
 {{- $problems = append $problems "rbac.impersonate is enabled, but rbac.rules let the agent do everything by itself: set rbac.rules, to [] if all its targets at the API server impersonate" }}
@@ -77,7 +77,7 @@
 {{- end }}
 
 {{- if and (not (include "culvert-agent.seconds" .grace)) (kindIs "invalid" .terminationGracePeriodSeconds) }}
-{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it can't be worked out from grace=%s; give one that is longer" .grace) }}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it cannot be derived from grace=%s; give one that is longer" .grace) }}
 {{- end }}
 {{- if and (eq (int .healthPort) 0) .metrics.serviceMonitor.enabled }}
 {{- $problems = append $problems "metrics.serviceMonitor.enabled needs a healthPort" }}

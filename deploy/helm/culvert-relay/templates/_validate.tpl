@@ -29,10 +29,10 @@
 {{- $problems = append $problems "callers.tokens and callers.existingSecret are both set: use one" }}
 {{- end }}
 {{- if and (eq $callers.mode "known") (not $isKnown) (not $callersShow) }}
-{{- $problems = append $problems "callers.mode is known, but nobody is: set callers.tokens, callers.existingSecret, callers.certificates or callers.jwt" }}
+{{- $problems = append $problems "callers.mode is known, but no callers are configured: set callers.tokens, callers.existingSecret, callers.certificates or callers.jwt" }}
 {{- end }}
 {{- if and (eq $callers.mode "open") $isKnown }}
-{{- $problems = append $problems "callers.mode is open, but callers.tokens, existingSecret, certificates or jwt is set, which would not be asked for: set callers.mode=known, or remove them" }}
+{{- $problems = append $problems "callers.mode is open, but callers.tokens, existingSecret, certificates or jwt is set, which open ignores: set callers.mode=known, or remove them" }}
 {{- end }}
 {{- if and (not $callers.jwt.issuer) (or $callers.jwt.audience $callers.jwt.jwksUrl $callers.jwt.rules) }}
 {{- $problems = append $problems "callers.jwt.issuer is missing: callers.jwt.audience, jwksUrl and rules belong to an issuer" }}
@@ -54,11 +54,14 @@
 {{- if and (gt (int .replicas) 1) (not $hasDirectory) .readyWithoutAgents }}
 {{- $problems = append $problems (printf "replicas is %d without a directory: a request would find its agent on one of them only; set directory.url, or replicas=1, or readyWithoutAgents=false with agents that connect to all of them" (int .replicas)) }}
 {{- end }}
+{{- if and $hasDirectory (gt (int .replicas) 1) .directory.advertiseHost (not (contains "$(" .directory.advertiseHost)) }}
+{{- $problems = append $problems (printf "directory.advertiseHost is %s for all %d replicas: each needs a name of its own; set $(POD_IP).NAMESPACE.pod.cluster.local, or leave it empty for the pod's address" .directory.advertiseHost (int .replicas)) }}
+{{- end }}
 {{- if and .relayToken .relayTokenExistingSecret }}
 {{- $problems = append $problems "relayToken and relayTokenExistingSecret are both set: use one" }}
 {{- end }}
 {{- if and $hasDirectory (not (or .relayToken .relayTokenExistingSecret)) }}
-{{- $problems = append $problems "relayToken is missing: with a directory, replicas prove themselves to each other; set relayToken or relayTokenExistingSecret" }}
+{{- $problems = append $problems "relayToken is missing: with a directory, replicas authenticate to each other with it; set relayToken or relayTokenExistingSecret" }}
 {{- end }}
 {{- if and (not $hasDirectory) (or .relayToken .relayTokenExistingSecret) }}
 {{- $problems = append $problems "relayToken is set without a directory: set directory.url, or remove it" }}
@@ -76,7 +79,7 @@
 {{- end }}
 {{- if $.Values.existingClustersSecret.name }}
 {{- if $secrets }}
-{{- $problems = append $problems (printf "clusters[%d].%s is set with existingClustersSecret, which is used instead: leave id (and argocd) alone there" $index (first $secrets)) }}
+{{- $problems = append $problems (printf "clusters[%d].%s is set with existingClustersSecret, which is used instead: keep only id (and argocd) there" $index (first $secrets)) }}
 {{- end }}
 {{- else if ne (len $secrets) 1 }}
 {{- $problems = append $problems (printf "clusters[%d] (%s) must have one of token, tokenSha256 and tokens, but has %s" $index $cluster.id (join " and " $secrets | default "none")) }}
@@ -109,7 +112,7 @@
 {{- if kindIs "invalid" .terminationGracePeriodSeconds }}
 {{- range $key, $duration := dict "grace" .grace "drainDelay" $drainDelay }}
 {{- if not (include "culvert-relay.seconds" $duration) }}
-{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it can't be worked out from %s=%s; give one that is longer than grace and drainDelay" $key $duration) }}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds is missing: it cannot be derived from %s=%s; give one that is longer than grace and drainDelay" $key $duration) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -149,7 +152,7 @@
 {{- end }}
 {{- range $index, $provider := .providers }}
 {{- if $provider.clientSecret }}
-{{- $problems = append $problems (printf "providers[%d].clientSecret would stand in a ConfigMap: put it into a Secret, name that in providerSecrets, and its file in clientSecretFile" $index) }}
+{{- $problems = append $problems (printf "providers[%d].clientSecret would be stored in a ConfigMap: put it into a Secret, name that in providerSecrets, and its file in clientSecretFile" $index) }}
 {{- end }}
 {{- end }}
 {{- with .admin }}
@@ -158,7 +161,7 @@
 {{- $problems = append $problems "admin.tokensSecret is missing: name a Secret whose key tokens.json is the list of admin tokens" }}
 {{- end }}
 {{- if and (not $.Values.tls.enabled) (not $.Values.trustedProxies) }}
-{{- $problems = append $problems "admin.enabled is true without TLS, and tokens would pass in the clear: set tls.enabled, or in trustedProxies the addresses of the proxies that terminate TLS" }}
+{{- $problems = append $problems "admin.enabled is true without TLS, and tokens would cross the network unencrypted: set tls.enabled, or in trustedProxies the addresses of the proxies that terminate TLS" }}
 {{- end }}
 {{- if and .stateClaim $hasDirectory }}
 {{- $problems = append $problems "admin.stateClaim is set beside a directory, where Redis keeps what the API adds: remove one of them" }}
@@ -177,7 +180,7 @@
 {{- end }}
 {{- $terminates := or .ingress.enabled (and .gateway.enabled (eq .gateway.tlsMode "Terminate")) }}
 {{- if and $terminates .certSecrets }}
-{{- $problems = append $problems "web.certSecrets is set, but web.ingress or web.gateway terminates TLS and would speak plain HTTP with a listener that wants TLS: remove web.certSecrets, or set web.gateway.tlsMode=Passthrough" }}
+{{- $problems = append $problems "web.certSecrets is set, but web.ingress or web.gateway terminates TLS and would speak plain HTTP with a listener that requires TLS: remove web.certSecrets, or set web.gateway.tlsMode=Passthrough" }}
 {{- end }}
 {{- if and .gateway.enabled (eq .gateway.tlsMode "Passthrough") (not .certSecrets) }}
 {{- $problems = append $problems "web.gateway.tlsMode is Passthrough, but web.certSecrets is empty: nobody would speak TLS" }}
@@ -198,7 +201,7 @@
 {{- $problems = append $problems "gateway.tlsMode is Passthrough, but tls.enabled is false: nobody would speak TLS" }}
 {{- end }}
 {{- if and (eq .gateway.tlsMode "Terminate") .tls.enabled }}
-{{- $problems = append $problems "gateway.tlsMode is Terminate, but tls.enabled is true: the Gateway would speak plain HTTP with a relay that wants TLS, and agents' certificates would be lost; set gateway.tlsMode=Passthrough" }}
+{{- $problems = append $problems "gateway.tlsMode is Terminate, but tls.enabled is true: the Gateway would speak plain HTTP with a relay that requires TLS, and agents' certificates would be lost; set gateway.tlsMode=Passthrough" }}
 {{- end }}
 {{- if and (not .gateway.create) (not .gateway.parentRefs) }}
 {{- $problems = append $problems "gateway.parentRefs is missing: gateway.create is false" }}
