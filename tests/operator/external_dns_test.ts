@@ -114,6 +114,22 @@ Deno.test("a cluster without the kind DNSEndpoint has a condition that says so; 
   await cluster.condition(tunnelBindings, "shop", "Programmed", "Programmed");
 });
 
+Deno.test("a DNSEndpoint that has lost its label gets it back", async () => {
+  const cluster = new Cluster();
+  cluster.hasExternalDns = true;
+  cluster.putTunnel({ dns: { provider: "ExternalDNS", target: "relay.example.net" } });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  const { labels, ...metadata } = endpoint(cluster)!.metadata;
+  cluster.kube.put(dnsEndpoints, { ...endpoint(cluster)!, metadata: { ...metadata, labels: {} } });
+  await eventually(
+    () => JSON.stringify(endpoint(cluster)?.metadata.labels) === JSON.stringify(labels),
+    "the label to return",
+  );
+  await cluster.ready(tunnelBindings, "shop");
+});
+
 Deno.test("somebody else's DNSEndpoint of the name stays as it is", async () => {
   const cluster = new Cluster();
   cluster.kube.put(dnsEndpoints, {

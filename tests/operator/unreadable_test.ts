@@ -106,6 +106,21 @@ Deno.test("a Secret and a ConfigMap that can't be read leave their routes as the
   assert.deepEqual(agentsHave(cluster).credentials, before.credentials);
 });
 
+Deno.test("a table that has lost its label keeps the routes that can't be read", async () => {
+  const cluster = await published();
+  const before = agentsHave(cluster);
+  await using running = cluster.start(broken(["/secrets/shop-token", "/configmaps/shop-ca"]));
+  await cluster.condition(tunnelBindings, "shop", "ResolvedRefs", "CredentialUnreadable");
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  const label = "app.kubernetes.io/managed-by";
+  const routes = () => cluster.kube.read(configMaps, "apps", "home-routes")!;
+  const { labels = {}, ...metadata } = routes().metadata;
+  const { [label]: _, ...others } = labels;
+  cluster.kube.put(configMaps, { ...routes(), metadata: { ...metadata, labels: others } });
+  await eventually(() => routes().metadata.labels?.[label] !== undefined, "the label to return");
+  assert.deepEqual(agentsHave(cluster), before);
+});
+
 Deno.test("a new route whose Secret can't be read is not published, and says so", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();

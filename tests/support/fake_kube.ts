@@ -38,6 +38,7 @@ interface Change {
   readonly type: string;
   readonly plural: string;
   readonly object: KubeObject;
+  readonly before: KubeObject | undefined;
 }
 
 /** The server. */
@@ -321,7 +322,7 @@ export class FakeKube {
     if (isOver) this.#erase(resource, key, object);
     else {
       this.#objects.set(key, object);
-      this.#tell(before ? "MODIFIED" : "ADDED", resource, object);
+      this.#tell(before ? "MODIFIED" : "ADDED", resource, object, before);
     }
     return object;
   }
@@ -354,8 +355,8 @@ export class FakeKube {
     }
   }
 
-  #tell(type: string, resource: Resource, object: KubeObject): void {
-    const change = { version: this.#version, type, plural: resource.plural, object };
+  #tell(type: string, resource: Resource, object: KubeObject, before?: KubeObject): void {
+    const change = { version: this.#version, type, plural: resource.plural, object, before };
     this.#changes.push(change);
     for (const watcher of this.#watchers) tell(watcher, change);
   }
@@ -370,9 +371,20 @@ function withData(object: Stored): Stored {
 }
 
 function tell({ plural, namespace, selector, send }: Watcher, change: Change): void {
-  if (plural !== change.plural || !selects(selector, change.object)) return;
-  if (namespace !== undefined && namespace !== change.object.metadata.namespace) return;
-  send({ type: change.type, object: change.object });
+  const { type, object, before } = change;
+  if (plural !== change.plural) return;
+  if (namespace !== undefined && namespace !== object.metadata.namespace) return;
+  const isSelected = selects(selector, object);
+  if (type !== "MODIFIED") return isSelected ? send({ type, object }) : undefined;
+  // Objects come and go with the labels by which they are selected.
+  const wasSelected = before !== undefined && selects(selector, before);
+  if (isSelected) return send({ type: wasSelected ? type : "ADDED", object });
+  if (!wasSelected) return;
+  const { resourceVersion } = object.metadata;
+  send({
+    type: "DELETED",
+    object: { ...before, metadata: { ...before.metadata, resourceVersion } },
+  });
 }
 
 function selects(selector: string, { metadata }: KubeObject): boolean {

@@ -1,5 +1,5 @@
 /** A tunnel's agents: their Deployment, their routes, and what they say of both. */
-import type { KubeObject } from "../../kube/objects.ts";
+import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import {
   configMaps,
   deployments,
@@ -87,10 +87,14 @@ export class TunnelAgents {
   }
 
   /** What the agents are to serve. */
-  table(tunnel: Tunnel): TunnelTable {
-    const { world, routes } = this.#context;
-    const there = world.get("configMaps", `${tunnel.home}/${namesOf(tunnel).routes}`);
-    return withHeld(routes().tunnels.get(tunnel.key) ?? emptyTable, there);
+  async table(tunnel: Tunnel): Promise<TunnelTable> {
+    const { client, world, routes } = this.#context;
+    const table = routes().tunnels.get(tunnel.key) ?? emptyTable;
+    if (table.held.size === 0) return table;
+    const at = { namespace: tunnel.home, name: namesOf(tunnel).routes };
+    // The cache lacks a ConfigMap whose label somebody has removed.
+    const there = world.get("configMaps", keyOf(at)) ?? await client.find(configMaps, at);
+    return withHeld(table, there && isOwnedBy(there, tunnel) ? there : undefined);
   }
 
   /** Whether there is a Deployment already. */
@@ -111,7 +115,7 @@ export class TunnelAgents {
    * @param id The tunnel's id at the relay.
    */
   async ensure(tunnel: ReadableTunnel, id: string, token: AgentToken): Promise<AgentsState> {
-    const table = this.table(tunnel);
+    const table = await this.table(tunnel);
     const { agent } = tunnel.spec;
     const { settings, digest } = this.#context;
     const { deployment, fault } = await this.#make(tunnel, table);

@@ -276,18 +276,20 @@ export class DnsReconciler {
     const { client, world, digest } = this.#context;
     const { namespace = "", name } = object.metadata;
     const at = { namespace, name: dnsEndpointName(name) };
-    const there = world.get("dnsEndpoints", keyOf(at));
-    const isOurs = there?.metadata.ownerReferences?.some(({ uid }) => uid === object.metadata.uid);
+    const cached = world.get("dnsEndpoints", keyOf(at));
+    const isOurs = ({ metadata: { ownerReferences = [] } }: KubeObject) =>
+      ownerReferences.some(({ uid }) => uid === object.metadata.uid);
     if (provider !== "ExternalDNS" || records.length === 0) {
-      if (there && isOurs) await client.delete(dnsEndpoints, at, there.metadata.uid!);
+      if (cached && isOurs(cached)) await client.delete(dnsEndpoints, at, cached.metadata.uid!);
       return undefined;
     }
     if (world.isMissing("dnsEndpoints")) {
       const message = "The cluster has no kind DNSEndpoint; install external-dns' CRD";
       return { verdict: no("CRDMissing", message), againMs: missingMs };
     }
-    const other = there ? undefined : await client.find(dnsEndpoints, at);
-    if ((there && !isOurs) || other) {
+    // The cache lacks others' objects, and those whose label somebody has removed.
+    const there = cached ?? await client.find(dnsEndpoints, at);
+    if (there && !isOurs(there)) {
       const message = `DNSEndpoint ${at.name} is there already and belongs to somebody else`;
       return { verdict: no("Conflict", message), againMs: refusalMs };
     }

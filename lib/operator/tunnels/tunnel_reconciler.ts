@@ -265,7 +265,7 @@ export class TunnelReconciler {
       ...sidecar.hostnames && { hostnames: sidecar.hostnames, policy: tunnel.spec.defaultPolicy },
     };
     if (registration.secret) {
-      const targets = askedNames(this.#agents.table(tunnel));
+      const targets = askedNames(await this.#agents.table(tunnel));
       await ensureOwned(this.#context, secrets, undefined, tunnel, {
         ...entrySecret(tunnel, registration.secret.name, { id, ...entry }, targets),
       });
