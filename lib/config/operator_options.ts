@@ -1,7 +1,8 @@
 /** The operator's options: the command line, the environment and the kubeconfig. */
 import { ConfigError } from "./config_error.ts";
 import { deepFreeze } from "./freeze.ts";
-import { type KubeConnection, readKubeConnection } from "./kube_connection.ts";
+import { readKubeConnection } from "./kube_connection.ts";
+import type { KubeConnection } from "./kubeconfig.ts";
 import { type OptionValues, plainValues, type SetValues } from "./options/option_table.ts";
 import {
   type Environment,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readKubeConnection } from "../../lib/config/kube_connection.ts";
 import { ConfigError } from "../../lib/config/config_error.ts";
+import { CERTIFICATE_PEM } from "./support.ts";
 
 const server = "https://10.0.0.1:6443";
 
@@ -43,6 +44,22 @@ Deno.test("a kubeconfig tells server, credential and namespace", async () => {
   });
 });
 
+Deno.test("keys that are null or empty are not there, as for kubectl", async () => {
+  const connection = await withKubeconfig(
+    ({ cluster, user, context, file }) => {
+      cluster!["certificate-authority"] = "";
+      cluster!["proxy-url"] = null;
+      Object.assign(user!, { exec: null, username: "", tokenFile: "", "client-key-data": "" });
+      context!.namespace = "";
+      Object.assign(file!, { preferences: null });
+    },
+    (path) => readKubeConnection(path, origin, {}),
+  );
+  assert.deepEqual(connection, {
+    ...{ server, token: { token: "t0ken" }, namespace: "default", isInCluster: false },
+  });
+});
+
 const faults: Record<string, [(parts: Record<string, Record<string, unknown>>) => void, RegExp]> = {
   "a command that makes credentials": [({ user }) => user!.exec = { command: "x" }, /exec, which/],
   "a server without TLS": [({ cluster }) => cluster!.server = "http://10.0.0.1", /https:\/\/ URL/],
@@ -59,7 +76,27 @@ const faults: Record<string, [(parts: Record<string, Record<string, unknown>>) =
     ({ user }) => user!["client-certificate-data"] = btoa("x"),
     /go together/,
   ],
+  "a key that is no key": [
+    ({ user }) =>
+      Object.assign(user!, {
+        "client-certificate-data": btoa(CERTIFICATE_PEM),
+        "client-key-data": btoa(CERTIFICATE_PEM),
+      }),
+    /client-key-data has text which holds no private key/,
+  ],
   "another user to act as": [({ user }) => user!.as = "root", /user has as/],
+  "lists that are null": [
+    ({ file }) => Object.assign(file!, { clusters: null, users: null }),
+    /no cluster "c"/,
+  ],
+  "a CA that is no certificate": [
+    ({ cluster }) => cluster!["certificate-authority-data"] = btoa("x"),
+    /certificate-authority-data has text which is not PEM/,
+  ],
+  "a CA that is not base64": [
+    ({ cluster }) => cluster!["certificate-authority-data"] = "*",
+    /certificate-authority-data is not base64/,
+  ],
   "clusters that are no list": [({ file }) => file!.clusters = 7, /not a kubeconfig: clusters/],
 };
 

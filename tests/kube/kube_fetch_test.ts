@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { certificatesOnly } from "../../lib/config/pem.ts";
 import { kubeFetch } from "../../lib/runtime/deno/kube_fetch.ts";
+import { loopbackCertificate, withFolder } from "../support/certificates.ts";
 
 Deno.test("a ServiceAccount's token that is renewed on disk is in the next request", async () => {
   const path = await Deno.makeTempFile();
@@ -26,4 +28,33 @@ Deno.test("a ServiceAccount's token that is renewed on disk is in the next reque
   await Deno.remove(path);
   assert.equal(await seen(), "Bearer two", "a file that is away");
   close();
+});
+
+Deno.test("a CA that is being written anew counts once it is whole", async () => {
+  const { ca, cert, key } = await loopbackCertificate();
+  await withFolder(async (folder) => {
+    const path = `${folder}/ca.crt`;
+    await using server = Deno.serve(
+      // Each request opens a connection, on which the CA is looked at.
+      { hostname: "127.0.0.1", port: 0, cert, key, onListen() {} },
+      () => new Response("ok", { headers: { connection: "close" } }),
+    );
+    const { fetch, close } = kubeFetch({
+      server: `https://127.0.0.1:${server.addr.port}`,
+      ca: { pem: certificatesOnly(ca), path },
+      namespace: "culvert",
+      isInCluster: true,
+    }, 0);
+    const ask = async () => {
+      const signal = new AbortController().signal;
+      return await (await fetch("/api", { method: "GET", headers: {}, signal })).text();
+    };
+    for (const text of ["", ca.slice(0, ca.length / 2), ca]) {
+      await Deno.writeTextFile(path, text);
+      assert.equal(await ask(), "ok", `${text.length} characters`);
+    }
+    await Deno.remove(path);
+    assert.equal(await ask(), "ok", "a file that is away");
+    close();
+  });
 });

@@ -1,17 +1,22 @@
 /** Requests to the API server through Deno's `fetch`, with credentials that rotate on disk. */
-import type { KubeConnection } from "../../config/kube_connection.ts";
+import type { KubeConnection } from "../../config/kubeconfig.ts";
+import { certificatesOnly } from "../../config/pem.ts";
 import { readText } from "../../config/text_file.ts";
 import type { KubeFetch } from "../../kube/client.ts";
 
-const caAgeMs = 60_000;
+/** How often the CA is read again. */
+const defaultCaAgeMs = 60_000;
 
 /**
  * Connects to one API server. Uses HTTP/1.1: a request that was given up closes its connection, so
  * that the next one does not wait on a peer that is gone.
  */
-export function kubeFetch(connection: KubeConnection): { fetch: KubeFetch; close: () => void } {
+export function kubeFetch(
+  connection: KubeConnection,
+  caAgeMs = defaultCaAgeMs,
+): { fetch: KubeFetch; close: () => void } {
   const authorization = tokenReader(connection);
-  const clients = clientOf(connection);
+  const clients = clientOf(connection, caAgeMs);
   const fetchIt: KubeFetch = async (path, { headers, ...init }) => {
     const token = authorization();
     return await fetch(connection.server + path, {
@@ -39,7 +44,7 @@ function tokenReader({ token }: KubeConnection): () => string | undefined {
   };
 }
 
-function clientOf({ ca, cert, key }: KubeConnection): {
+function clientOf({ ca, cert, key }: KubeConnection, caAgeMs: number): {
   current: () => Deno.HttpClient;
   close: () => void;
 } {
@@ -59,7 +64,7 @@ function clientOf({ ca, cert, key }: KubeConnection): {
     current() {
       if (ca?.path === undefined || performance.now() - readMs < caAgeMs) return client;
       readMs = performance.now();
-      const now = readOr(ca.path, pem);
+      const now = certificatesOr(ca.path, pem);
       if (now === pem) return client;
       // Requests that are under way keep the old client until they end.
       pem = now;
@@ -70,10 +75,11 @@ function clientOf({ ca, cert, key }: KubeConnection): {
   };
 }
 
-function readOr(path: string, otherwise: string | undefined): string | undefined {
+/** What a file holds; while it can't be read, or is half written, what it held before. */
+function certificatesOr(path: string, before: string | undefined): string | undefined {
   try {
-    return readText(path);
+    return certificatesOnly(readText(path));
   } catch {
-    return otherwise;
+    return before;
   }
 }
