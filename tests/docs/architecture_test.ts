@@ -108,6 +108,23 @@ Deno.test("architecture.md: only runtime and config name modules of Node's, and 
   }
 });
 
+/** The folders in one of the project. */
+function foldersOf(parent: string): string[] {
+  const entries = [...Deno.readDirSync(new URL(`../../${parent}`, import.meta.url))];
+  return entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+}
+
+for (const parent of ["deploy", "tests"]) {
+  Deno.test(`architecture.md: the table of ${parent} has its folders`, () => {
+    const heading = `folder of \`${parent}/\``;
+    const named = table(page, [heading, "contents"]).flatMap((row) => codes(row[heading]!));
+    // Those that are named after a module test it.
+    const modules = parent === "tests" ? foldersOf("lib") : [];
+    const others = foldersOf(parent).filter((name) => !modules.includes(name));
+    assert.deepEqual(named.toSorted(), others.toSorted());
+  });
+}
+
 Deno.test("architecture.md: the files that it names are there", () => {
   const paths = codes(readText(page).replaceAll(/^```[\s\S]*?^```$/gm, "")).filter((path) =>
     /^(lib|tests|docs|deploy)\//.test(path)

@@ -89,7 +89,7 @@ const cases: Record<string, Case[]> = {
     agent2(batch(0, batch(0, open(1)))),
     agent2(batch(1, open(1))),
   ],
-  "Settings that are no JSON, over 64 KiB, incomplete, or out of range": [
+  "Settings that are not JSON, over 64 KiB, incomplete, or out of range": [
     agent1(encodeFrame(FrameType.Settings, 0, utf8("{"))),
     agent1(settings({ filler: "x".repeat(64 * 1024) })),
     agent1(settings({ window: undefined })),

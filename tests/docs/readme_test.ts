@@ -24,7 +24,7 @@ import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_opt
 import { parseTokenOptions } from "../../lib/config/commands/token_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { names } from "./documented_options.ts";
-import { anchorsOf, blocks, code, commands, exists, pages, readText, table } from "./markdown.ts";
+import { anchorsOf, code, commands, exists, pages, readText, table } from "./markdown.ts";
 
 interface DenoConfig {
   license: string;
@@ -159,14 +159,6 @@ Deno.test("docs: every link inside the project leads somewhere", () => {
       assert.ok(exists(file), `${page}: ${link}`);
       if (anchor !== undefined) assert.ok(anchorsOf(file).has(anchor), `${page}: ${link}`);
     }
-  }
-});
-
-Deno.test("development.md: what its layout names is there", () => {
-  const layout = blocks("docs/development.md").find(({ text }) => text.includes("lib/protocol"));
-  assert.ok(layout);
-  for (const line of layout.text.trimEnd().split("\n")) {
-    for (const path of line.split(/ {2,}/)[0]!.split(" ")) assert.ok(exists(path), path);
   }
 });
 
