@@ -1,6 +1,7 @@
 /** ClusterProfiles: how Clusters are in the cluster inventory. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { clusters, registrationTokens } from "../../lib/operator/api/crds.ts";
+import { argocdApplications } from "../../lib/operator/management/argocd.ts";
 import { clusterProfiles } from "../../lib/operator/management/cluster_profile.ts";
 import type { KubeObject } from "../../lib/kube/objects.ts";
 import { secrets } from "../../lib/kube/resources.ts";
@@ -212,6 +213,66 @@ Deno.test("a ClusterProfile goes with its Cluster, when it is not wanted, and wh
   await eventually(() => !hub.kube.read(clusters, "hub", "edge-1"), "the Cluster to go");
   ok(profile(hub)!.metadata.deletionTimestamp);
   letGo(hub, profile(hub)!);
+  equal(profile(hub), undefined);
+});
+
+/** Makes the Secret that Argo CD's integration makes from a profile, with the profile's labels. */
+function integrate(hub: Hub): void {
+  const [{ cluster }] = providersOf(hub) as [{ cluster: { server: string } }];
+  const { labels = {} } = profile(hub)!.metadata;
+  hub.kube.put(secrets, {
+    metadata: {
+      ...{ name: "cluster-edge-1", namespace: "argocd" },
+      labels: { ...labels, "argocd.argoproj.io/secret-type": "cluster" },
+    },
+    data: { name: btoa("edge-1"), server: btoa(cluster.server), config: btoa("{}") },
+  });
+}
+
+Deno.test("a ClusterProfile through which Applications use the cluster stays until they are gone", async () => {
+  const hub = new Hub();
+  await using running = hub.start(alone);
+  const use = () => hub.putApplication("shop", { name: "edge-1" });
+  const leave = () => hub.kube.remove(argocdApplications, "argocd", "shop");
+  const inUse = "1 Application uses the cluster: shop; it stays in Argo CD until they are gone";
+  const cases: [string, () => void][] = [
+    ["not wanted", () => hub.putCluster("edge-1", { ...on, clusterProfile: { enabled: false } })],
+    ["not accepted", () => hub.putCluster("edge-1", { ...on, accepted: false })],
+  ];
+  for (const [name, change] of cases) {
+    hub.putCluster("edge-1", on);
+    await hub.condition("edge-1", "ClusterProfileReady", "Published");
+    integrate(hub);
+    use();
+    await eventually(() => running.management.isSettled, "the Application to be known");
+    change();
+    equal((await hub.condition("edge-1", "ClusterProfileReady", "InUse")).message, inUse, name);
+    ok(profile(hub), name);
+    leave();
+    await eventually(() => !profile(hub), `the ClusterProfile to go that is ${name}`);
+  }
+  hub.putCluster("edge-1", on);
+  await hub.condition("edge-1", "ClusterProfileReady", "Published");
+  use();
+  hub.kube.remove(clusters, "hub", "edge-1");
+  equal((await hub.condition("edge-1", "ArgoCDReady", "InUse")).message, inUse);
+  ok(profile(hub));
+  ok("edge-1" in hub.entries(), "the relay still has the entry");
+  leave();
+  await eventually(() => !hub.kube.read(clusters, "hub", "edge-1"), "the Cluster to go");
+  equal(profile(hub), undefined);
+});
+
+Deno.test("with keepWhileInUse: false, a ClusterProfile goes though Applications use it", async () => {
+  const hub = new Hub();
+  await using running = hub.start(alone);
+  hub.putCluster("edge-1", { ...on, argocd: { enabled: false, keepWhileInUse: false } });
+  await hub.condition("edge-1", "ClusterProfileReady", "Published");
+  integrate(hub);
+  hub.putApplication("shop", { name: "edge-1" });
+  await eventually(() => running.management.isSettled, "the Application to be known");
+  hub.kube.remove(clusters, "hub", "edge-1");
+  await eventually(() => !hub.kube.read(clusters, "hub", "edge-1"), "the Cluster to go");
   equal(profile(hub), undefined);
 });
 

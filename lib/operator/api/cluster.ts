@@ -34,7 +34,9 @@ export const argocdSpec = z.object({
   clusterResources: z.boolean().default(false)
     .describe("With namespaces: whether Argo CD may manage cluster-wide resources too"),
   keepWhileInUse: z.boolean().default(true)
-    .describe("Keep Secret and entry of a deleted Cluster until no Application uses it"),
+    .describe(
+      "Keep Secret, entry and ClusterProfile of a deleted Cluster until no Application uses it",
+    ),
 });
 
 /** Labels of ClusterProfiles that are not the user's to set. */

@@ -6,6 +6,7 @@ import { includes } from "../applied.ts";
 import { no, type Verdict, yes } from "../conditions.ts";
 import { applicationsOf, argocdApplications, argocdSecret, rivalOf, serverOf } from "./argocd.ts";
 import { ownerOf } from "./cluster_owner.ts";
+import { serversOf } from "./cluster_profile.ts";
 import type { ReadCluster } from "./cluster_table.ts";
 import {
   isOfRelay,
@@ -84,15 +85,38 @@ export class ArgocdSecrets {
     return kept ? { verdict: inUse(kept.users), secret: kept.key } : verdict(undefined);
   }
 
-  /** Applications that are known to use a cluster's Secrets. */
+  /** Applications that are known to use a cluster, through its Secrets or its ClusterProfiles. */
   usersOf(owner: string): readonly string[] {
-    return this.#secretsOf(owner).flatMap((secret) => this.#knownUsers(secret));
+    return [...this.#secretsOf(owner), ...this.#profiledOf(owner)]
+      .flatMap((secret) => this.#knownUsers(secret));
   }
 
   /** The same before a deletion: that there are none is confirmed by a new request. */
   async confirmedUsersOf(owner: string): Promise<readonly string[]> {
-    const users = this.#secretsOf(owner).map((secret) => this.#confirmedUsers(secret));
-    return (await Promise.all(users)).flat();
+    return await this.#confirmedUsersOfAll([
+      ...this.#secretsOf(owner),
+      ...this.#profiledOf(owner),
+    ]);
+  }
+
+  /** Applications that use a cluster through its ClusterProfiles, confirmed. */
+  async confirmedProfileUsersOf(owner: string): Promise<readonly string[]> {
+    return await this.#confirmedUsersOfAll(this.#profiledOf(owner));
+  }
+
+  /** The Cluster that an Application uses through a Secret. */
+  ownerThrough(secret: KubeObject): string | undefined {
+    const own = ownerOf(secret);
+    if (own !== undefined) return own;
+    for (const profile of this.#context.world.values("clusterProfiles")) {
+      if (serversOf(profile).includes(secret["server"])) return ownerOf(profile);
+    }
+    return undefined;
+  }
+
+  async #confirmedUsersOfAll(secrets: readonly KubeObject[]): Promise<readonly string[]> {
+    const users = await Promise.all(secrets.map((secret) => this.#confirmedUsers(secret)));
+    return [...new Set(users.flat())];
   }
 
   #knownUsers(secret: KubeObject): readonly string[] {
@@ -119,6 +143,17 @@ export class ArgocdSecrets {
       .filter((secret) => ownerOf(secret) === owner);
   }
 
+  /** Secrets that others have made from a cluster's ClusterProfiles, and delete with them. */
+  #profiledOf(owner: string): KubeObject[] {
+    const { world } = this.#context;
+    const servers = new Set(
+      [...world.values("clusterProfiles")].filter((profile) => ownerOf(profile) === owner)
+        .flatMap(serversOf),
+    );
+    return [...world.values("argocdSecrets")]
+      .filter((secret) => ownerOf(secret) === undefined && servers.has(secret["server"]));
+  }
+
   /** Takes away all Secrets of a cluster but one. @returns one that is in use and stays */
   async #removeOthers(
     owner: string,
@@ -138,11 +173,11 @@ export class ArgocdSecrets {
   }
 }
 
-/** What a Secret in use is said to be. */
+/** What a cluster in use is said to be. */
 export function inUse(users: readonly string[]): Verdict {
   const names = users.slice(0, maxNames).join(", ") + (users.length > maxNames ? ", …" : "");
   const count = users.length === 1 ? "1 Application uses" : `${users.length} Applications use`;
-  return no("InUse", `${count} the cluster: ${names}; its Secret is kept until they are gone`);
+  return no("InUse", `${count} the cluster: ${names}; it stays in Argo CD until they are gone`);
 }
 
 function verdict(it: Verdict | undefined): ArgocdOutcome {

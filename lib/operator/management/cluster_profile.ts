@@ -88,6 +88,12 @@ export function ownStatusOf(profile: KubeObject, provider: string): ProfileStatu
   };
 }
 
+/** Where a profile says that its cluster is, by whatever access provider. */
+export function serversOf(profile: KubeObject): readonly unknown[] {
+  const { accessProviders = [] } = statusOf(profile);
+  return accessProviders.map(({ cluster }) => (cluster as { server?: unknown } | null)?.server);
+}
+
 function statusOf(profile: KubeObject): Partial<ProfileStatus> {
   return (profile["status"] ?? {}) as Partial<ProfileStatus>;
 }

@@ -9,6 +9,7 @@ import {
   type ProfileParts,
   profileStatus,
 } from "./cluster_profile.ts";
+import { type ArgocdSecrets, inUse } from "./argocd_secrets.ts";
 import { ownerOf } from "./cluster_owner.ts";
 import type { ReadCluster } from "./cluster_table.ts";
 import {
@@ -32,9 +33,11 @@ export interface ProfileOutcome {
 /** Reconciles the profiles. */
 export class ClusterProfiles {
   readonly #context: ManagementContext;
+  readonly #argocd: ArgocdSecrets;
 
-  constructor(context: ManagementContext) {
+  constructor(context: ManagementContext, argocd: ArgocdSecrets) {
     this.#context = context;
+    this.#argocd = argocd;
   }
 
   /**
@@ -43,10 +46,8 @@ export class ClusterProfiles {
    * @param connected Whether agents are connected; undefined where nobody can say.
    */
   async ensure(cluster: ReadCluster, connected: Verdict | undefined): Promise<ProfileOutcome> {
-    if (!cluster.spec!.clusterProfile.enabled) {
-      await this.remove(cluster.key);
-      return {};
-    }
+    const { clusterProfile: { enabled }, argocd: { keepWhileInUse } } = cluster.spec!;
+    if (!enabled) return await this.remove(cluster.key, keepWhileInUse);
     const parts = this.#partsOf(cluster, connected);
     if ("verdict" in parts) return parts;
     const { world, client, digest, settings } = this.#context;
@@ -69,9 +70,18 @@ export class ClusterProfiles {
     return { verdict: yes("Published", `In ClusterProfile ${key}`), profile: key };
   }
 
-  /** Takes away a cluster's profiles. */
-  async remove(owner: string): Promise<void> {
+  /**
+   * Takes away a cluster's profiles, unless Applications use it through one: Argo CD's integration deletes
+   * the Secret that it has made from a profile with the profile, whoever uses it.
+   */
+  async remove(owner: string, keepWhileInUse: boolean): Promise<ProfileOutcome> {
+    const users = keepWhileInUse ? await this.#argocd.confirmedProfileUsersOf(owner) : [];
+    const [profile] = this.#profilesOf(owner);
+    if (users.length > 0 && profile) {
+      return { verdict: inUse(users), profile: keyOf(profile.metadata) };
+    }
     await this.#removeOthers(owner, undefined);
+    return {};
   }
 
   #partsOf(
@@ -118,11 +128,14 @@ export class ClusterProfiles {
 
   /** Takes away all profiles of a cluster but one. */
   async #removeOthers(owner: string, wanted: string | undefined): Promise<void> {
-    const { client, world } = this.#context;
-    for (const profile of [...world.values("clusterProfiles")]) {
-      const { metadata } = profile;
-      if (ownerOf(profile) !== owner || keyOf(metadata) === wanted) continue;
-      await client.delete(clusterProfiles, metadata, metadata.uid!);
+    for (const { metadata } of this.#profilesOf(owner)) {
+      if (keyOf(metadata) === wanted) continue;
+      await this.#context.client.delete(clusterProfiles, metadata, metadata.uid!);
     }
+  }
+
+  #profilesOf(owner: string): KubeObject[] {
+    return [...this.#context.world.values("clusterProfiles")]
+      .filter((profile) => ownerOf(profile) === owner);
   }
 }

@@ -105,8 +105,10 @@ export class ClusterReconciler {
     connected: Verdict | undefined,
   ): Promise<ProfileOutcome> {
     if (status === "True") return await this.#profiles.ensure(cluster, connected);
-    await this.#profiles.remove(cluster.key);
-    return cluster.spec!.clusterProfile.enabled ? { verdict: no("NotAccepted", message) } : {};
+    const { clusterProfile, argocd } = cluster.spec!;
+    const kept = await this.#profiles.remove(cluster.key, argocd.keepWhileInUse);
+    if (kept.verdict || !clusterProfile.enabled) return kept;
+    return { verdict: no("NotAccepted", message) };
   }
 
   async #program(
@@ -178,7 +180,7 @@ export class ClusterReconciler {
       this.#context.view?.drop(cluster.id);
     }
     await this.#argocd.remove(cluster.key, keepWhileInUse);
-    await this.#profiles.remove(cluster.key);
+    await this.#profiles.remove(cluster.key, false);
     await releaseObject(this.#context.client, clusters, object);
     return undefined;
   }
@@ -194,7 +196,7 @@ export class ClusterReconciler {
   async #collect(key: string): Promise<number | undefined> {
     if (await this.#context.client.find(clusters, partsOf(key))) return undefined;
     await this.#argocd.remove(key, true);
-    await this.#profiles.remove(key);
+    await this.#profiles.remove(key, true);
     return undefined;
   }
 

@@ -38,6 +38,7 @@ export class Management implements Controller {
   readonly #world: World;
   readonly #queue: WorkQueue;
   readonly #relaySecrets: RelaySecrets;
+  readonly #argocd: ArgocdSecrets;
   readonly #tokens: RegistrationTokens;
   readonly #entries: ClusterEntries;
   readonly #clusters: ClusterReconciler;
@@ -66,10 +67,10 @@ export class Management implements Controller {
       events: new EventRecorder({ client, controller: "culvert.dev/clusters", instance, log }),
     };
     const relaySecrets = this.#relaySecrets = new RelaySecrets(this.#context);
-    const argocd = new ArgocdSecrets(this.#context);
+    const argocd = this.#argocd = new ArgocdSecrets(this.#context);
     this.#tokens = new RegistrationTokens(this.#context, relaySecrets);
     this.#entries = new ClusterEntries(this.#context, relaySecrets, argocd);
-    const profiles = new ClusterProfiles(this.#context);
+    const profiles = new ClusterProfiles(this.#context, argocd);
     this.#clusters = new ClusterReconciler(this.#context, {
       ...{ entries: this.#entries, argocd, profiles },
     });
@@ -262,11 +263,12 @@ export class Management implements Controller {
     for (const key of [ownerOf(profile) ?? namesake, namesake]) this.#queue.add(`cluster:${key}`);
   }
 
-  /** An Application concerns the Cluster whose Secret it names. */
+  /** An Application concerns the Cluster that it uses, through whichever Secret. */
   #addUsed(application: KubeObject): void {
     for (const secret of this.#world.values("argocdSecrets")) {
-      const owner = ownerOf(secret);
-      if (owner === undefined || !isDestination(secret, application)) continue;
+      if (!isDestination(secret, application)) continue;
+      const owner = this.#argocd.ownerThrough(secret);
+      if (owner === undefined) continue;
       this.#addCluster(owner);
       this.#queue.add("registrations:");
     }
