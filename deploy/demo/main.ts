@@ -11,13 +11,12 @@ import { startSampleTarget } from "./target.ts";
 
 const help = `Usage: deno task demo [options]
 
-Starts a sample target, a relay and an agent on free ports of the loopback interface, shows what
-happens to a request on its way, prints a URL to open in a browser and commands to copy, and stays
-until it is interrupted.
+Starts a sample target, a relay and an agent on free ports of the loopback interface, sends a request,
+prints a URL to open in a browser and commands to try, and runs until you press Ctrl+C.
 
 Options:
-  --once                 End after the show
-  --target HOST:PORT     Put this behind the agent instead of the sample target: an API server, say
+  --once                 Exit after the request
+  --target HOST:PORT     Serve this instead of the sample target, such as an API server
   --ca-cert FILE         CA of the target's certificate (with --target; without it: plain HTTP)
   --sa-token-path FILE   Token that the agent sends to the target (with --target)
   --help                 Print this text

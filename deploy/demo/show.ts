@@ -1,4 +1,4 @@
-/** What the demo prints: one request on its way, then commands to copy. */
+/** What the demo prints: a request through the tunnel, then commands to try. */
 
 /** What there is to show. */
 export interface Scene {
@@ -10,7 +10,7 @@ export interface Scene {
   page?: string;
 }
 
-/** Sends a request through the tunnel, tells what became of it, and prints what to try. */
+/** Sends a request through the tunnel, shows what arrived, and prints commands to try. */
 export async function show(scene: Scene): Promise<void> {
   console.log(`
   you ──▶ relay ◀══ one WebSocket, dialled by the agent ══ agent ──▶ target ${scene.target}
@@ -27,7 +27,7 @@ async function showSample(tunnel: string, page: string): Promise<void> {
   console.log(`GET ${tunnel}/echo?x=1
   you sent        Authorization: ${sent}
   the target got  Authorization: ${got}
-  answer          ${response.status}; the relay took your credential off, the agent put its own on
+  answer          ${response.status}; the relay removed your credential, and the agent added its own
 `);
   if (got === undefined || got === sent) {
     throw new Error("The target did not get the agent's credential in place of the caller's");

@@ -53,7 +53,7 @@ const table = {
     group: "Sign-in",
     kind: httpService,
     description: "Let kubectl ask `access kubectl-token` for a token of the person who signs in: " +
-      "the relay's login host, or its URL. With `--service`, that service's own hostname will do",
+      "the relay's login host, or its URL. With `--service`, that service's own hostname is enough",
     see: "command-line.md#kubectl-for-people",
   },
   loginCa: {

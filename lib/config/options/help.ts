@@ -50,11 +50,10 @@ function notation(options: readonly Option<unknown>[]): string {
   return [
     "An option is written --name VALUE or --name=VALUE; a single dash also works.",
     options.some(({ env }) => env !== undefined)
-      ? "It may be given in the environment as well; the command line comes first, then the " +
-        "environment, then the default."
+      ? "Environment variables set options too; the command line takes precedence over them."
       : "",
     options.some(({ kind }) => kind.isSwitch)
-      ? "An option without a value is switched off by --name=false."
+      ? "--name=false turns an option without a value off."
       : "",
     options.some((option) => placeholderOf(option) === "DURATION")
       ? "A DURATION is a number and its unit, or several: 500ms, 30s, 1m30s, 2h."

@@ -145,7 +145,7 @@ export const agentTable = {
     kind: integer({ min: 1, max: 16 }),
     default: "1",
     description:
-      "Sessions kept open at once; with several relays behind one name, 2 or more end on different relays, and losing a relay costs nothing; needs relays that speak version 2",
+      "Sessions kept open at once; with several relays behind one name, 2 or more go to different relays, so that the cluster stays reachable when one relay is lost; needs relays that speak version 2",
     see: "high-availability.md#several-relays",
     chart: { name: "connections" },
   },

@@ -52,8 +52,8 @@ export const scopeLimitTable = {
     kind: integer({ min: 0 }),
     placeholder: "BYTES",
     default: "0",
-    description: "Bytes per second over all clusters, both directions together; more than that " +
-      "waits; 0 is no limit",
+    description: "Bytes per second over all clusters, both directions together; further " +
+      "bytes wait; 0 is no limit",
     chart: { name: "bandwidth" },
     isEdgeSetting: true,
   },
@@ -115,9 +115,9 @@ export const idleTimeoutOption = {
   kind: duration({ min: "0" }),
   default: "5m",
   description:
-    "Time that a request's body, a response of known length, or bytes that the receiver " +
-    "does not take, may stand still; watches, followed logs and upgraded connections may be silent; " +
-    "0 is no limit",
+    "Longest time without progress in a request's body, in a response of known length, or in " +
+    "writing to a receiver; watches, followed logs and upgraded connections may be silent; 0 is no " +
+    "limit",
   chart: { name: "idleTimeout" },
   isEdgeSetting: true,
 } as const satisfies Option<number>;

@@ -115,7 +115,7 @@ export const operatorTable = {
     group: "Kubernetes",
     kind: listOf(namespace),
     description:
-      "Namespaces to work in, which needs Roles in these alone; without it, all, and ClusterTunnels too",
+      "Namespaces to work in, so that Roles in these suffice; without it, all namespaces, and ClusterTunnels",
     chart: {
       name: "watchNamespaces",
       note: "The chart then makes Roles in these namespaces instead of ClusterRoles.",
@@ -127,7 +127,7 @@ export const operatorTable = {
     group: "Kubernetes",
     kind: listOf(clusterRole),
     description:
-      "ClusterRoles that `kubernetesApi.clusterRole` of Tunnels may name; whoever may create Tunnels in a namespace can have them there, and whoever may create ClusterTunnels, in the whole cluster",
+      "ClusterRoles that `kubernetesApi.clusterRole` of Tunnels may name; whoever may create Tunnels in a namespace can obtain them there, and whoever may create ClusterTunnels, in the whole cluster",
     see: "operator-security.md#permissions",
     chart: {
       name: "agentClusterRoles",
@@ -162,7 +162,7 @@ export const operatorTable = {
     group: "Tunnels",
     kind: idPrefix,
     description:
-      "Begins the ids at the relay that Tunnels get by default; give each Kubernetes cluster its own",
+      "Prefix of Tunnels' default ids at the relay; give each Kubernetes cluster its own",
     chart: { name: "idPrefix" },
   },
   resyncMs: {
@@ -172,7 +172,7 @@ export const operatorTable = {
     kind: duration({ min: "1ms" }),
     default: "10m",
     description:
-      "How often the operator writes entries at relays again, which also renews their leases, and reads the relay's lists though nothing has changed",
+      "How often the operator writes its entries at relays again, which renews their leases, and reads the relay's lists again, even if nothing has changed",
     chart: { name: "resync" },
   },
   cloudflareApi: {

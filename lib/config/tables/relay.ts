@@ -76,7 +76,7 @@ export const relayTable = {
     kind: path,
     placeholder: "DIR",
     description:
-      "Folder with the certificates of `--web-addr`: pairs `NAME.crt` and `NAME.key`, or folders with `tls.crt` and `tls.key` as Kubernetes mounts Secrets. Each client sees the one for the name that it asks for; changed files are reloaded",
+      "Folder with the certificates of `--web-addr`: pairs `NAME.crt` and `NAME.key`, or folders with `tls.crt` and `tls.key` as Kubernetes mounts Secrets. Each client gets the certificate for the name that it asks for; changed files are reloaded",
     see: "services.md#certificates",
   },
   webRelayHost: {
