@@ -1,5 +1,5 @@
 /** The agent's metrics: argocd-cluster-proxy's names, and what it doesn't have. */
-import type { Counter, Gauge, Instruments } from "../instruments.ts";
+import type { Instruments } from "../instruments.ts";
 import { ProgramMetrics } from "../program_metrics.ts";
 import { streamErrorCodes } from "../protocol/errors.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";
@@ -34,139 +34,30 @@ export type AgentConfigSource =
 
 /** The metrics of one agent. */
 export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
-  readonly #reconnects: Counter;
-  readonly #disconnects: Counter<"reason">;
-  readonly #requests: Counter;
-  readonly #errors: Counter;
-  readonly #errorsByCode: Counter<"code">;
-  readonly #credentialRefusals: Counter;
-  readonly #targetRequests: Counter<"target">;
-  readonly #targetErrors: Counter<"target" | "code">;
-  readonly #targetRefusals: Counter<"target">;
-  readonly #pathsNotServed: Counter<"target">;
-  readonly #tcpConnections: Counter<"target">;
-  readonly #tcpBytes: Counter<"target" | "direction">;
+  readonly #metrics: ReturnType<typeof metricsOf>;
   /** Names that have series: those that are served now. */
   readonly #targets = new Set<string>();
   /** The same of those that stand for others. */
   readonly #pathTargets = new Set<string>();
-  readonly #credentials: Gauge<"name">;
 
   constructor(instruments: Instruments, stats: () => AgentStats, version: string) {
     super(instruments, "agent", version);
-    this.#reconnects = instruments.counter(
-      "agent_reconnects_total",
-      "Attempts to reach the relay again.",
-    );
-    this.#disconnects = instruments.counter(
-      "culvert_agent_disconnects_total",
-      "Sessions with the relay that ended, by reason.",
-      "reason",
-    );
-    this.#requests = instruments.counter(
-      "agent_upstream_requests_total",
-      "Requests that were forwarded to the target.",
-    );
-    this.#errors = instruments.counter(
-      "agent_upstream_errors_total",
-      "Requests that failed between agent and target.",
-    );
-    this.#errorsByCode = instruments.counter(
-      "agent_upstream_errors_by_code_total",
-      "Requests that failed between agent and target, by the protocol's error code.",
-      "code",
-    );
-    this.#credentialRefusals = instruments.counter(
-      "culvert_agent_credential_refusals_total",
-      "Answers of the target with status 401 to the agent's own credential.",
-    );
-    this.#credentials = instruments.gauge(
-      "culvert_agent_credential_not_after_timestamp_seconds",
-      "When the agent's token expires, in seconds since 1970, by its option's name; absent " +
-        "for a token that does not tell.",
-      "name",
-    );
-    this.#targetRequests = instruments.counter(
-      "culvert_agent_target_requests_total",
-      "Requests that were forwarded, by the target's name.",
-      "target",
-    );
-    this.#targetErrors = instruments.counter(
-      "culvert_agent_target_errors_total",
-      "Requests and connections that failed between agent and target, by the target's name " +
-        "and the protocol's error code.",
-      "target",
-      "code",
-    );
-    this.#targetRefusals = instruments.counter(
-      "culvert_agent_target_credential_refusals_total",
-      "Answers with status 401 to the agent's own credential, by the target's name.",
-      "target",
-    );
-    this.#pathsNotServed = instruments.counter(
-      "culvert_agent_paths_not_served_total",
-      "Requests whose path leads to none of a target's own, by the name of that with paths.",
-      "target",
-    );
-    this.#tcpConnections = instruments.counter(
-      "culvert_agent_tcp_connections_total",
-      "TCP connections to targets that were made for streams, by the target's name.",
-      "target",
-    );
-    instruments.observeGauge({
-      name: "culvert_agent_tcp_open_connections",
-      help: "TCP connections of streams that are open, by the target's name.",
-      labels: ["target"],
-    }, (sample) => {
-      for (const [target, count] of stats().openTcp) sample(count, { target });
-    });
-    this.#tcpBytes = instruments.counter(
-      "culvert_agent_tcp_bytes_total",
-      "Bytes of TCP streams that are over, by the target's name and by direction.",
-      "target",
-      "direction",
-    );
-    const gauge = (name: string, help: string, value: () => number): void =>
-      instruments.observeGauge({ name, help }, (sample) => sample(value()));
-    gauge(
-      "agent_connected",
-      "1 if a session with the relay is up, else 0.",
-      () => Number(stats().connections > 0),
-    );
-    gauge(
-      "agent_connections",
-      "Sessions with relays that are up and take new requests.",
-      () => stats().connections,
-    );
-    gauge(
-      "agent_open_streams",
-      "Requests and upgraded connections that are open.",
-      () => stats().openStreams,
-    );
-    gauge(
-      "agent_tunnel_round_trip_seconds",
-      "The last measured round trip to the relay.",
-      () => stats().roundTripMs / 1000,
-    );
-    gauge(
-      "agent_upstream_idle_connections",
-      "Idle connections to targets.",
-      () => stats().idleUpstreamConnections,
-    );
+    this.#metrics = metricsOf(instruments);
+    observeStats(instruments, stats);
   }
 
   reconnecting(): void {
-    this.#reconnects.inc();
+    this.#metrics.reconnects.inc();
   }
 
   disconnected(reason: SessionEndReason | "stopped"): void {
-    this.#disconnects.inc({ reason });
+    this.#metrics.disconnects.inc({ reason });
   }
 
   /** A target is served from now on. */
   targetAdded(target: string): void {
     this.#targets.add(target);
-    this.#targetRequests.inc({ target }, 0);
+    this.#metrics.targetRequests.inc({ target }, 0);
   }
 
   /**
@@ -175,69 +66,182 @@ export class AgentMetrics extends ProgramMetrics<AgentConfigSource> {
    * @param next What is served under its name from now on.
    */
   targetLeft(config: TargetConfig, next: TargetConfig | undefined): void {
-    if (!next?.credential) this.#credentials.remove({ name: credentialName(config) });
+    if (!next?.credential) this.#metrics.credentials.remove({ name: credentialName(config) });
     for (const key of ["ca", "cert"] as const) {
       this.certificateGone(certificateName(config.name, key));
     }
     if (next) return;
     const target = config.name;
     this.#targets.delete(target);
-    for (const metric of [this.#targetRequests, this.#targetRefusals, this.#tcpConnections]) {
+    for (
+      const metric of [
+        this.#metrics.targetRequests,
+        this.#metrics.targetRefusals,
+        this.#metrics.tcpConnections,
+      ]
+    ) {
       metric.remove({ target });
     }
-    for (const code of streamErrorCodes) this.#targetErrors.remove({ target, code });
-    for (const direction of directions) this.#tcpBytes.remove({ target, direction });
+    for (const code of streamErrorCodes) this.#metrics.targetErrors.remove({ target, code });
+    for (const direction of directions) this.#metrics.tcpBytes.remove({ target, direction });
   }
 
   /** A target that stands for others is served from now on. */
   pathTargetAdded(target: string): void {
     this.#pathTargets.add(target);
-    this.#pathsNotServed.inc({ target }, 0);
+    this.#metrics.pathsNotServed.inc({ target }, 0);
   }
 
   /** It is not any more: its series goes. */
   pathTargetLeft(target: string): void {
     this.#pathTargets.delete(target);
-    this.#pathsNotServed.remove({ target });
+    this.#metrics.pathsNotServed.remove({ target });
   }
 
   /** A request's path matches none of the target's. */
   pathNotServed(target: string): void {
-    if (this.#pathTargets.has(target)) this.#pathsNotServed.inc({ target });
+    if (this.#pathTargets.has(target)) this.#metrics.pathsNotServed.inc({ target });
   }
 
   forwarded(target: string): void {
-    this.#requests.inc();
-    if (this.#targets.has(target)) this.#targetRequests.inc({ target });
+    this.#metrics.requests.inc();
+    if (this.#targets.has(target)) this.#metrics.targetRequests.inc({ target });
   }
 
   failed(target: string, code: string): void {
-    this.#errors.inc();
-    this.#errorsByCode.inc({ code });
-    if (this.#targets.has(target)) this.#targetErrors.inc({ target, code });
+    this.#metrics.errors.inc();
+    this.#metrics.errorsByCode.inc({ code });
+    if (this.#targets.has(target)) this.#metrics.targetErrors.inc({ target, code });
   }
 
   /** A stream of TCP has its target. */
   tcpConnected(target: string): void {
-    if (this.#targets.has(target)) this.#tcpConnections.inc({ target });
+    if (this.#targets.has(target)) this.#metrics.tcpConnections.inc({ target });
   }
 
   /** A stream of TCP is over that had its target. */
   tcpClosed(target: string, toTarget: number, fromTarget: number): void {
     if (!this.#targets.has(target)) return;
-    this.#tcpBytes.inc({ target, direction: "to_target" }, toTarget);
-    this.#tcpBytes.inc({ target, direction: "from_target" }, fromTarget);
+    this.#metrics.tcpBytes.inc({ target, direction: "to_target" }, toTarget);
+    this.#metrics.tcpBytes.inc({ target, direction: "from_target" }, fromTarget);
   }
 
   /** The target answered 401 to the agent's own credential. */
   credentialRefused(target: string): void {
-    this.#credentialRefusals.inc();
-    if (this.#targets.has(target)) this.#targetRefusals.inc({ target });
+    this.#metrics.credentialRefusals.inc();
+    if (this.#targets.has(target)) this.#metrics.targetRefusals.inc({ target });
   }
 
   /** When an option's token expires, in seconds since 1970; undefined if it does not tell. */
   credentialExpires(name: string, seconds: number | undefined): void {
-    if (seconds === undefined) this.#credentials.remove({ name });
-    else this.#credentials.set({ name }, seconds);
+    if (seconds === undefined) this.#metrics.credentials.remove({ name });
+    else this.#metrics.credentials.set({ name }, seconds);
   }
+}
+
+function metricsOf(instruments: Instruments) {
+  return {
+    reconnects: instruments.counter(
+      "agent_reconnects_total",
+      "Attempts to reach the relay again.",
+    ),
+    disconnects: instruments.counter(
+      "culvert_agent_disconnects_total",
+      "Sessions with the relay that ended, by reason.",
+      "reason",
+    ),
+    requests: instruments.counter(
+      "agent_upstream_requests_total",
+      "Requests that were forwarded to the target.",
+    ),
+    errors: instruments.counter(
+      "agent_upstream_errors_total",
+      "Requests that failed between agent and target.",
+    ),
+    errorsByCode: instruments.counter(
+      "agent_upstream_errors_by_code_total",
+      "Requests that failed between agent and target, by the protocol's error code.",
+      "code",
+    ),
+    credentialRefusals: instruments.counter(
+      "culvert_agent_credential_refusals_total",
+      "Answers of the target with status 401 to the agent's own credential.",
+    ),
+    credentials: instruments.gauge(
+      "culvert_agent_credential_not_after_timestamp_seconds",
+      "When the agent's token expires, in seconds since 1970, by its option's name; absent " +
+        "for a token that does not tell.",
+      "name",
+    ),
+    targetRequests: instruments.counter(
+      "culvert_agent_target_requests_total",
+      "Requests that were forwarded, by the target's name.",
+      "target",
+    ),
+    targetErrors: instruments.counter(
+      "culvert_agent_target_errors_total",
+      "Requests and connections that failed between agent and target, by the target's name " +
+        "and the protocol's error code.",
+      "target",
+      "code",
+    ),
+    targetRefusals: instruments.counter(
+      "culvert_agent_target_credential_refusals_total",
+      "Answers with status 401 to the agent's own credential, by the target's name.",
+      "target",
+    ),
+    pathsNotServed: instruments.counter(
+      "culvert_agent_paths_not_served_total",
+      "Requests whose path leads to none of a target's own, by the name of that with paths.",
+      "target",
+    ),
+    tcpConnections: instruments.counter(
+      "culvert_agent_tcp_connections_total",
+      "TCP connections to targets that were made for streams, by the target's name.",
+      "target",
+    ),
+    tcpBytes: instruments.counter(
+      "culvert_agent_tcp_bytes_total",
+      "Bytes of TCP streams that are over, by the target's name and by direction.",
+      "target",
+      "direction",
+    ),
+  };
+}
+
+function observeStats(instruments: Instruments, stats: () => AgentStats): void {
+  instruments.observeGauge({
+    name: "culvert_agent_tcp_open_connections",
+    help: "TCP connections of streams that are open, by the target's name.",
+    labels: ["target"],
+  }, (sample) => {
+    for (const [target, count] of stats().openTcp) sample(count, { target });
+  });
+  const gauge = (name: string, help: string, value: () => number): void =>
+    instruments.observeGauge({ name, help }, (sample) => sample(value()));
+  gauge(
+    "agent_connected",
+    "1 if a session with the relay is up, else 0.",
+    () => Number(stats().connections > 0),
+  );
+  gauge(
+    "agent_connections",
+    "Sessions with relays that are up and take new requests.",
+    () => stats().connections,
+  );
+  gauge(
+    "agent_open_streams",
+    "Requests and upgraded connections that are open.",
+    () => stats().openStreams,
+  );
+  gauge(
+    "agent_tunnel_round_trip_seconds",
+    "The last measured round trip to the relay.",
+    () => stats().roundTripMs / 1000,
+  );
+  gauge(
+    "agent_upstream_idle_connections",
+    "Idle connections to targets.",
+    () => stats().idleUpstreamConnections,
+  );
 }

@@ -1,5 +1,5 @@
 /** The operator's metrics. */
-import type { Counter, Instruments } from "../instruments.ts";
+import type { Instruments } from "../instruments.ts";
 import { Latency } from "../latency.ts";
 import type { AdmissionResult } from "./injection/admission.ts";
 import type { OperatorObserver } from "./observed_queue.ts";
@@ -22,98 +22,19 @@ export interface OperatorStats {
 /** The metrics of one operator. */
 export class OperatorMetrics implements OperatorObserver {
   readonly #instruments: Instruments;
-  readonly #requests: Counter<"verb" | "resource" | "code">;
-  readonly #lists: Counter<"resource">;
-  readonly #watches: Counter<"resource" | "why">;
-  readonly #relayRequests: Counter<"method" | "code">;
-  readonly #reconciled: Counter<"kind" | "result">;
-  readonly #admissions: Counter<"result">;
-  readonly #webhookRefusals: Counter<"reason">;
+  readonly #counters: ReturnType<typeof countersOf>;
   readonly #durations = new Map<string, Latency>();
 
   constructor(instruments: Instruments, stats: () => OperatorStats, version: string) {
     this.#instruments = instruments;
-    this.#requests = instruments.counter(
-      "culvert_operator_kube_requests_total",
-      "Requests to the API server, by verb, resource and status code.",
-      "verb",
-      "resource",
-      "code",
-    );
-    this.#lists = instruments.counter(
-      "culvert_operator_kube_lists_total",
-      "Collections that were listed anew.",
-      "resource",
-    );
-    this.#watches = instruments.counter(
-      "culvert_operator_kube_watch_ends_total",
-      "Watches that ended: in order, by silence, as expired, or by an error.",
-      "resource",
-      "why",
-    );
-    this.#relayRequests = instruments.counter(
-      "culvert_operator_relay_requests_total",
-      "Requests to relays' admin APIs, by method and status code.",
-      "method",
-      "code",
-    );
-    this.#reconciled = instruments.counter(
-      "culvert_operator_reconciliations_total",
-      "Objects that were worked on, by kind and by result.",
-      "kind",
-      "result",
-    );
-    this.#admissions = instruments.counter(
-      "culvert_operator_admissions_total",
-      "Pods that the webhook was asked about, by result.",
-      "result",
-    );
-    this.#webhookRefusals = instruments.counter(
-      "culvert_operator_webhook_refusals_total",
-      "Connections and requests that the webhook refused before there was a review, by reason.",
-      "reason",
-    );
+    this.#counters = countersOf(instruments);
     instruments.observeHistogram(
       "culvert_operator_reconciliation_seconds",
       "How long work on an object took, by kind.",
       "kind",
       () => this.#durations,
     );
-    const gauge = (name: string, help: string, value: () => number): void =>
-      instruments.observeGauge({ name, help }, (sample) => sample(value()));
-    gauge("culvert_operator_leads", "1 while this replica acts, else 0.", () => +stats().leads);
-    gauge(
-      "culvert_operator_queue_depth",
-      "Objects that wait to be worked on.",
-      () => stats().depth,
-    );
-    gauge(
-      "culvert_operator_queue_held_back",
-      "Objects that wait because work on others of their namespace, or of their ClusterTunnel, is slow.",
-      () => stats().heldBack,
-    );
-    gauge("culvert_operator_tunnels", "Tunnels and ClusterTunnels.", () => stats().tunnels);
-    gauge("culvert_operator_clusters", "Clusters.", () => stats().clusters);
-    gauge(
-      "culvert_operator_registration_tokens",
-      "RegistrationTokens.",
-      () => stats().registrationTokens,
-    );
-    gauge("culvert_operator_bindings", "TunnelBindings.", () => stats().bindings);
-    instruments.observeGauge({
-      name: "culvert_operator_webhook_certificate_expiry_timestamp_seconds",
-      help: "When the certificate that the webhook shows expires, in seconds since 1970.",
-    }, (sample) => {
-      const { webhookExpiresMs } = stats();
-      if (webhookExpiresMs !== undefined) sample(webhookExpiresMs / 1_000);
-    });
-    instruments.observeGauge({
-      name: "culvert_operator_webhook_review_bytes",
-      help: "Bytes of the reviews that the webhook reads or answers now.",
-    }, (sample) => {
-      const { webhookReviewBytes } = stats();
-      if (webhookReviewBytes !== undefined) sample(webhookReviewBytes);
-    });
+    observeStats(instruments, stats);
     instruments.gauge(
       "culvert_build_info",
       "Always 1; the labels say which program this is.",
@@ -132,37 +53,120 @@ export class OperatorMetrics implements OperatorObserver {
   }
 
   requested(verb: string, resource: string, code: string): void {
-    this.#requests.inc({ verb, resource, code });
+    this.#counters.requests.inc({ verb, resource, code });
   }
 
   listed(resource: string): void {
-    this.#lists.inc({ resource });
+    this.#counters.lists.inc({ resource });
   }
 
   watchEnded(resource: string, why: "closed" | "silent" | "expired" | "error"): void {
-    this.#watches.inc({ resource, why });
+    this.#counters.watches.inc({ resource, why });
   }
 
   /** A relay's admin API answered, or did not. */
   relayAnswered(method: string, code: string): void {
-    this.#relayRequests.inc({ method, code });
+    this.#counters.relayRequests.inc({ method, code });
   }
 
   /** The webhook answered the API server. */
   admitted(result: AdmissionResult): void {
-    this.#admissions.inc({ result });
+    this.#counters.admissions.inc({ result });
   }
 
   /** The webhook refused a connection or a request before there was a review. */
   webhookRefused(reason: string): void {
-    this.#webhookRefusals.inc({ reason });
+    this.#counters.webhookRefusals.inc({ reason });
   }
 
   reconciled(kind: string, result: "done" | "retry" | "failed", seconds: number): void {
-    this.#reconciled.inc({ kind, result });
+    this.#counters.reconciled.inc({ kind, result });
     if (result === "failed") return;
     const latency = this.#durations.get(kind) ?? new Latency();
     this.#durations.set(kind, latency);
     latency.observe(seconds);
   }
+}
+
+function countersOf(instruments: Instruments) {
+  return {
+    requests: instruments.counter(
+      "culvert_operator_kube_requests_total",
+      "Requests to the API server, by verb, resource and status code.",
+      "verb",
+      "resource",
+      "code",
+    ),
+    lists: instruments.counter(
+      "culvert_operator_kube_lists_total",
+      "Collections that were listed anew.",
+      "resource",
+    ),
+    watches: instruments.counter(
+      "culvert_operator_kube_watch_ends_total",
+      "Watches that ended: in order, by silence, as expired, or by an error.",
+      "resource",
+      "why",
+    ),
+    relayRequests: instruments.counter(
+      "culvert_operator_relay_requests_total",
+      "Requests to relays' admin APIs, by method and status code.",
+      "method",
+      "code",
+    ),
+    reconciled: instruments.counter(
+      "culvert_operator_reconciliations_total",
+      "Objects that were worked on, by kind and by result.",
+      "kind",
+      "result",
+    ),
+    admissions: instruments.counter(
+      "culvert_operator_admissions_total",
+      "Pods that the webhook was asked about, by result.",
+      "result",
+    ),
+    webhookRefusals: instruments.counter(
+      "culvert_operator_webhook_refusals_total",
+      "Connections and requests that the webhook refused before there was a review, by reason.",
+      "reason",
+    ),
+  };
+}
+
+function observeStats(instruments: Instruments, stats: () => OperatorStats): void {
+  const gauge = (name: string, help: string, value: () => number): void =>
+    instruments.observeGauge({ name, help }, (sample) => sample(value()));
+  gauge("culvert_operator_leads", "1 while this replica acts, else 0.", () => +stats().leads);
+  gauge(
+    "culvert_operator_queue_depth",
+    "Objects that wait to be worked on.",
+    () => stats().depth,
+  );
+  gauge(
+    "culvert_operator_queue_held_back",
+    "Objects that wait because work on others of their namespace, or of their ClusterTunnel, is slow.",
+    () => stats().heldBack,
+  );
+  gauge("culvert_operator_tunnels", "Tunnels and ClusterTunnels.", () => stats().tunnels);
+  gauge("culvert_operator_clusters", "Clusters.", () => stats().clusters);
+  gauge(
+    "culvert_operator_registration_tokens",
+    "RegistrationTokens.",
+    () => stats().registrationTokens,
+  );
+  gauge("culvert_operator_bindings", "TunnelBindings.", () => stats().bindings);
+  instruments.observeGauge({
+    name: "culvert_operator_webhook_certificate_expiry_timestamp_seconds",
+    help: "When the certificate that the webhook shows expires, in seconds since 1970.",
+  }, (sample) => {
+    const { webhookExpiresMs } = stats();
+    if (webhookExpiresMs !== undefined) sample(webhookExpiresMs / 1_000);
+  });
+  instruments.observeGauge({
+    name: "culvert_operator_webhook_review_bytes",
+    help: "Bytes of the reviews that the webhook reads or answers now.",
+  }, (sample) => {
+    const { webhookReviewBytes } = stats();
+    if (webhookReviewBytes !== undefined) sample(webhookReviewBytes);
+  });
 }

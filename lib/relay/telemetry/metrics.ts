@@ -1,8 +1,9 @@
 /** The relay's metrics: argocd-cluster-proxy's names and labels, and what it doesn't have. */
-import type { Counter, Gauge, Instruments } from "../../instruments.ts";
+import type { Instruments } from "../../instruments.ts";
 import { ProgramMetrics } from "../../program_metrics.ts";
 import type { DenialReason } from "../callers/caller.ts";
 import type { RequestStats } from "./request_stats.ts";
+import { type RelayCounters, relayCounters } from "./relay_counters.ts";
 import { StatsByName } from "./stats_by_name.ts";
 import { MetricHistory } from "./metric_history.ts";
 import type { SessionStats } from "../../protocol/session_options.ts";
@@ -51,26 +52,9 @@ export interface MetricsParts {
 /** The metrics of one relay. */
 export class RelayMetrics extends ProgramMetrics<ConfigSource> {
   readonly history: MetricHistory = new MetricHistory();
+  readonly #counters: RelayCounters;
   readonly #clusters: StatsByName;
   readonly #services: StatsByName;
-  readonly #authFailures: Counter<"endpoint">;
-  readonly #authSlowed: Counter<"endpoint">;
-  readonly #refused: Counter<"reason">;
-  readonly #rateLimited: Counter;
-  readonly #limitHits: Counter<"limit">;
-  readonly #callersDenied: Counter<"reason">;
-  readonly #callerKeys: Counter<"result">;
-  readonly #callerKeysTime: Gauge;
-  readonly #auditFailures: Counter;
-  readonly #sessionsEnded: Counter<"code">;
-  readonly #directoryErrors: Counter;
-  readonly #lookups: Counter<"result">;
-  readonly #hops: Counter<"result">;
-  readonly #handshakeFailures: Counter<"reason">;
-  readonly #http2Abuse: Counter<"reason">;
-  readonly #proxyHeaders: Counter<"reason">;
-  readonly #sessionEnds: Counter<"reason">;
-  readonly #retries: Counter<"reason">;
   readonly #endedSessions: SessionStats = { bytesIn: 0, bytesOut: 0, windowStalls: 0 };
   readonly #connections = new Map<string, () => number>();
   readonly #followers = new Map<FollowerKind, Set<() => number>>();
@@ -78,94 +62,9 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
 
   constructor({ instruments, registry, version, nowMs = () => performance.now() }: MetricsParts) {
     super(instruments, "relay", version);
+    this.#counters = relayCounters(instruments);
     this.#clusters = new StatsByName(nowMs);
     this.#services = new StatsByName(nowMs);
-    this.#authFailures = instruments.counter(
-      "auth_failures_total",
-      "Refused credentials, by endpoint.",
-      "endpoint",
-    );
-    this.#authSlowed = instruments.counter(
-      "auth_failures_slowed_total",
-      "Refused credentials of addresses that had failed before: late answers and 429.",
-      "endpoint",
-    );
-    this.#refused = instruments.counter(
-      "proxy_refused_requests_total",
-      "Requests that were not valid HTTP, or for a host that no service has, by status.",
-      "reason",
-    );
-    this.#rateLimited = instruments.counter(
-      "proxy_rate_limited_total",
-      "Requests that met the relay's rate limit.",
-    );
-    this.#limitHits = instruments.counter(
-      "culvert_limit_hits_total",
-      "Times that a limit was met, by the name of its option.",
-      "limit",
-    );
-    this.#callersDenied = instruments.counter(
-      "culvert_callers_denied_total",
-      "Requests of callers that were not let in, by reason.",
-      "reason",
-    );
-    this.#callerKeys = instruments.counter(
-      "culvert_caller_keys_fetches_total",
-      "Attempts to fetch the keys of callers' issuer, by result.",
-      "result",
-    );
-    this.#callerKeysTime = instruments.gauge(
-      "culvert_caller_keys_fetched_timestamp_seconds",
-      "When the keys of callers' issuer were last fetched, in seconds since 1970; 0 for never.",
-    );
-    this.#auditFailures = instruments.counter(
-      "culvert_audit_failures_total",
-      "Audit records that could not be written.",
-    );
-    this.#sessionsEnded = instruments.counter(
-      "tunnel_sessions_ended_total",
-      "Agents' sessions that ended, by WebSocket close code.",
-      "code",
-    );
-    this.#directoryErrors = instruments.counter(
-      "culvert_directory_errors_total",
-      "Requests to the directory that failed, and values in it that no relay writes.",
-    );
-    this.#lookups = instruments.counter(
-      "culvert_directory_lookups_total",
-      "Look-ups of the relays that hold a cluster's sessions, by result.",
-      "result",
-    );
-    this.#hops = instruments.counter(
-      "culvert_forwarded_requests_total",
-      "Tries to have another relay answer a request, by result.",
-      "result",
-    );
-    this.#handshakeFailures = instruments.counter(
-      "culvert_tls_handshake_failures_total",
-      "TLS handshakes with the relay's listeners that failed, by reason.",
-      "reason",
-    );
-    this.#http2Abuse = instruments.counter(
-      "culvert_http2_connections_ended_total",
-      "HTTP/2 connections of the web listener that the relay ended because of what their client did.",
-      "reason",
-    );
-    this.#proxyHeaders = instruments.counter(
-      "culvert_proxy_headers_refused_total",
-      "Connections of trusted proxies without a valid PROXY header, by reason.",
-      "reason",
-    );
-    this.#sessionEnds = instruments.counter(
-      "culvert_session_ends_total",
-      "Agents' sessions that ended, by reason.",
-      "reason",
-    );
-    this.#retries = instruments.counter(
-      "culvert_request_retries_total",
-      "Requests that were sent through another session, by the reason why that was safe.",
-      "reason",
-    );
     this.#observeRequests(instruments);
     this.#observeRelay(instruments);
     this.#observeSessions(instruments, registry);
@@ -198,7 +97,7 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
 
   /** A request never came to be one. */
   requestRefused(status: number): void {
-    this.#refused.inc({ reason: String(status) });
+    this.#counters.refused.inc({ reason: String(status) });
     if (status === 408) this.limitHit("header-timeout");
     if (status === 431) this.limitHit("max-header-bytes");
   }
@@ -209,38 +108,38 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
    * @param limit The name of the limit's option, without its dashes, or a fixed name like those.
    */
   limitHit(limit: string): void {
-    this.#limitHits.inc({ limit });
+    this.#counters.limitHits.inc({ limit });
     this.history.limitHit(limit);
     // argocd-cluster-proxy's name for all limits on requests per second.
-    if (limit.endsWith("rate-limit")) this.#rateLimited.inc();
+    if (limit.endsWith("rate-limit")) this.#counters.rateLimited.inc();
   }
 
   /** A record of the audit log was lost. */
   auditFailed(): void {
-    this.#auditFailures.inc();
+    this.#counters.auditFailures.inc();
   }
 
   authFailed(endpoint: "connect" | "tunnel" | "admin"): void {
-    this.#authFailures.inc({ endpoint });
+    this.#counters.authFailures.inc({ endpoint });
   }
 
   authSlowed(endpoint: "connect" | "tunnel" | "admin"): void {
-    this.#authSlowed.inc({ endpoint });
+    this.#counters.authSlowed.inc({ endpoint });
   }
 
   /** A TLS handshake failed. @param reason One of a closed list. */
   tlsHandshakeFailed(reason: string): void {
-    this.#handshakeFailures.inc({ reason });
+    this.#counters.handshakeFailures.inc({ reason });
   }
 
   /** An HTTP/2 connection was ended because of what its client did. @param reason One of a closed list. */
   http2Abused(reason: string): void {
-    this.#http2Abuse.inc({ reason });
+    this.#counters.http2Abuse.inc({ reason });
   }
 
   /** A connection of a trusted proxy's did not begin with a PROXY header. @param reason One of a closed list. */
   proxyHeaderRefused(reason: string): void {
-    this.#proxyHeaders.inc({ reason });
+    this.#counters.proxyHeaders.inc({ reason });
   }
 
   override certificateExpires(name: string, seconds: number): void {
@@ -268,16 +167,16 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
   }
 
   requestRetried(reason: RetryReason): void {
-    this.#retries.inc({ reason });
+    this.#counters.retries.inc({ reason });
   }
 
   callerDenied(reason: DenialReason): void {
-    this.#callersDenied.inc({ reason });
+    this.#counters.callersDenied.inc({ reason });
   }
 
   callerKeysFetched(result: "ok" | "failed"): void {
-    this.#callerKeys.inc({ result });
-    if (result === "ok") this.#callerKeysTime.setToCurrentTime();
+    this.#counters.callerKeys.inc({ result });
+    if (result === "ok") this.#counters.callerKeysTime.setToCurrentTime();
   }
 
   /** Has the gauges about the directory show what it is like when Prometheus asks. */
@@ -297,20 +196,20 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
   }
 
   lookedUp(result: LookupResult): void {
-    this.#lookups.inc({ result });
+    this.#counters.lookups.inc({ result });
   }
 
   hopped(result: HopResult): void {
-    this.#hops.inc({ result });
+    this.#counters.hops.inc({ result });
   }
 
   directoryFailed(): void {
-    this.#directoryErrors.inc();
+    this.#counters.directoryErrors.inc();
   }
 
   sessionEnded(end: SessionEnd, stats: SessionStats): void {
-    this.#sessionsEnded.inc({ code: codeLabel(end.code) });
-    this.#sessionEnds.inc({ reason: endReason(end) });
+    this.#counters.sessionsEnded.inc({ code: codeLabel(end.code) });
+    this.#counters.sessionEnds.inc({ reason: endReason(end) });
     this.#endedSessions.bytesIn += stats.bytesIn;
     this.#endedSessions.bytesOut += stats.bytesOut;
     this.#endedSessions.windowStalls += stats.windowStalls;
