@@ -1,6 +1,9 @@
 /**
  * What a watch shows after the first list of a kind. Nothing is known yet that the list could lack, so a
  * watch from the beginning tells: it begins with all objects that there are.
+ *
+ * With `sendInitialEvents`, a bookmark would mark their end. API servers whose feature gate WatchList is
+ * off refuse it with 422, so that this way would be needed all the same.
  */
 import type { Log } from "../log.ts";
 import type { KubeClient, ObjectList, Selection } from "./client.ts";

@@ -168,11 +168,20 @@ export class Cluster {
     const operator = new Operator(options);
     const stop = new AbortController();
     const watching = operator.watch(stop.signal);
-    const acting = operator.act(stop.signal);
+    let term = new AbortController();
+    let acting = Promise.resolve();
+    const resign = async () => {
+      term.abort();
+      await acting;
+    };
+    const lead = () => {
+      term = new AbortController();
+      acting = operator.act(AbortSignal.any([stop.signal, term.signal]));
+    };
+    lead();
     const kubelet = setInterval(() => this.#kubelet(), 5);
     return {
-      operator,
-      log,
+      ...{ operator, log, resign, lead },
       async [Symbol.asyncDispose]() {
         stop.abort();
         clearInterval(kubelet);
@@ -381,6 +390,10 @@ export function withoutNamespace(read: (next: () => Promise<Response>) => Promis
 export interface RunningOperator extends AsyncDisposable {
   readonly operator: Operator;
   readonly log: ReturnType<typeof keptLog>;
+  /** Another replica leads from now on. */
+  readonly resign: () => Promise<void>;
+  /** This one leads again. */
+  readonly lead: () => void;
 }
 
 export function tunnelSpec(more: Record<string, unknown> = {}): Record<string, unknown> {

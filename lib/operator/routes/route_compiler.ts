@@ -2,22 +2,11 @@
 import { cachedTunnels } from "../cached_tunnels.ts";
 import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
-import { BindingNamespaces } from "./binding_namespaces.ts";
 import { compileRoutes } from "./compile_routes.ts";
-import { maxEntries, NamedTexts } from "../named_texts.ts";
+import { maxEntries } from "../named_texts.ts";
+import { type NamedSources, namedSources } from "./named_sources.ts";
 import { remembered } from "./remembered.ts";
 import type { RouteTable } from "./route_table.ts";
-import {
-  callerTokenNotRead,
-  callerTokenUnreadable,
-  caNotRead,
-  caUnreadable,
-  credentialNotRead,
-  credentialUnreadable,
-  readCa,
-  readCallerToken,
-  readCredential,
-} from "./route_texts.ts";
 
 /** What a compiler works with. */
 export interface RouteCompilerOptions {
@@ -34,11 +23,8 @@ const compileMs = 200;
 /** Holds the newest table. */
 export class RouteCompiler {
   readonly #options: RouteCompilerOptions;
-  readonly #namespaces: BindingNamespaces;
-  readonly #cas: NamedTexts;
-  readonly #credentials: NamedTexts;
-  /** Digests of callers' tokens. */
-  readonly #callerTokens: NamedTexts;
+  readonly #caFault: RouteCompilerOptions["caFault"];
+  #named: NamedSources;
   #tunnels: ReadonlyMap<string, Tunnel> = new Map();
   #table: RouteTable = { bindings: new Map(), tunnels: new Map(), policies: new Map() };
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -47,25 +33,9 @@ export class RouteCompiler {
   constructor(options: RouteCompilerOptions) {
     this.#options = options;
     const { context, caFault } = options;
-    const { client, settings, digest } = context;
-    const changed = () => this.soon();
     // To look at a long CA takes up to half a second, and each is read again every 10 s.
-    const faultOf = remembered(caFault, digest, maxEntries);
-    const ofBindings = { settings, changed, user: "TunnelBindings" };
-    this.#namespaces = new BindingNamespaces({ context, changed });
-    this.#cas = new NamedTexts({
-      ...{ ...ofBindings, unread: caNotRead, unreadable: caUnreadable },
-      read: (path) => readCa(client, path, faultOf),
-    });
-    this.#credentials = new NamedTexts({
-      ...{ ...ofBindings, unread: credentialNotRead, unreadable: credentialUnreadable },
-      read: (path) => readCredential(client, path),
-    });
-    this.#callerTokens = new NamedTexts({
-      ...{ settings, changed, user: "AccessPolicies" },
-      ...{ unread: callerTokenNotRead, unreadable: callerTokenUnreadable },
-      read: (path) => readCallerToken(client, path, digest),
-    });
+    this.#caFault = remembered(caFault, context.digest, maxEntries);
+    this.#named = this.#newSources();
   }
 
   /** The tunnels of the last compilation, by their keys. */
@@ -83,8 +53,10 @@ export class RouteCompiler {
     return this.#timer !== undefined;
   }
 
-  /** Compiles for the first time. */
+  /** Compiles for the first time, or again after {@link stop}. */
   start(): void {
+    // Another replica has followed the sources since: what was read before it may be old.
+    this.#named = this.#newSources();
     this.#isRunning = true;
     this.#compile();
   }
@@ -103,32 +75,34 @@ export class RouteCompiler {
     this.#isRunning = false;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const source of this.#sources) source.stop();
+    for (const source of Object.values(this.#named)) source.stop();
   }
 
-  /** What is read by name. */
-  get #sources(): readonly (BindingNamespaces | NamedTexts)[] {
-    return [this.#namespaces, this.#cas, this.#credentials, this.#callerTokens];
+  #newSources(): NamedSources {
+    const { context } = this.#options;
+    return namedSources({ context, caFault: this.#caFault, changed: () => this.soon() });
   }
 
   #compile(): void {
     const { context: { world, settings, digest }, compiled } = this.#options;
     this.#tunnels = cachedTunnels(world, settings.namespace);
-    this.#namespaces.begin();
+    const { namespaces, cas, credentials, callerTokens } = this.#named;
+    namespaces.begin();
     const table = compileRoutes({
       tunnels: this.#tunnels,
       bindings: world.values("bindings"),
       policies: world.values("policies"),
       service: (key) => world.get("services", key),
-      namespace: (name) => this.#namespaces.get(name),
-      ca: (path) => this.#cas.get(path),
-      credential: (path) => this.#credentials.get(path),
-      callerToken: (path) => this.#callerTokens.get(path),
+      namespace: (name) => namespaces.get(name),
+      ca: (path) => cas.get(path),
+      credential: (path) => credentials.get(path),
+      callerToken: (path) => callerTokens.get(path),
       idPrefix: settings.idPrefix,
     }, digest);
     // A source that has not been read yet must not count as missing.
-    if (!this.#sources.every(({ isComplete }) => isComplete)) return;
-    for (const source of this.#sources) source.forgetUnused();
+    const sources = Object.values(this.#named);
+    if (!sources.every(({ isComplete }) => isComplete)) return;
+    for (const source of sources) source.forgetUnused();
     this.#table = table;
     compiled();
   }
