@@ -250,7 +250,7 @@ const statusPaths = {
       responses: {
         200: { description: "Lines", content: { "application/x-ndjson": {} } },
         ...errors(),
-        410: { description: "since is too old: watch anew without it", ...json(ref("Error")) },
+        410: { description: "since is too old: watch again without it", ...json(ref("Error")) },
       },
     },
   },

@@ -44,7 +44,7 @@ export class Watches {
     }
     const since = query("since");
     if (since !== undefined && !this.#context.log.since(since)) {
-      const message = "the version is too old, or another relay's; watch anew without since";
+      const message = "the version is too old, or another relay's; watch again without since";
       throw new ApiError(410, "expired", message);
     }
     if (exchange.head.method === "HEAD") {

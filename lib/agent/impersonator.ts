@@ -78,9 +78,9 @@ export class Impersonator {
     const names: ClaimNames = { username, groups: "groups", verifiedEmail };
     const name = usernameOf(payload, names);
     if (typeof name === "object") {
-      throw new ProofError(`the provider's JWT names nobody: ${name.fault}`);
+      throw new ProofError(`the provider's JWT names no person: ${name.fault}`);
     }
-    if (!isPrintableName(name)) throw new ProofError("the provider's JWT names nobody");
+    if (!isPrintableName(name)) throw new ProofError("the provider's JWT names no person");
     const listed = single(fields, identityNames.groups);
     const groups = listed === "" ? [] : listed.split(",").map(decodeGroup);
     const { sid } = payload;

@@ -89,7 +89,7 @@ export class Leader {
     await this.#untilOthersStopped(signal);
     if (signal.aborted) return await this.#release();
     if (!this.leads) return;
-    log.info("Leads", { identity });
+    log.info("Became the leader", { identity });
     const lost = new AbortController();
     const acting = act(lost.signal);
     while (!signal.aborted && this.leads) {

@@ -99,7 +99,7 @@ function countersOf(instruments: Instruments) {
     ),
     lists: instruments.counter(
       "culvert_operator_kube_lists_total",
-      "Collections that were listed anew.",
+      "Full lists of a collection.",
       "resource",
     ),
     watches: instruments.counter(

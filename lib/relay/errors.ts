@@ -31,7 +31,7 @@ export const callerUnknown: RelayError = {
   status: 401,
   reason: "Unauthorized",
   code: "caller_unknown",
-  message: "the relay needs a valid credential of the caller",
+  message: "the caller needs a valid credential",
   challenge: "Bearer",
 };
 
@@ -117,7 +117,7 @@ export const relayCannotImpersonate: RelayError = {
   status: 502,
   reason: "Bad Gateway",
   code: "relay_cannot_impersonate",
-  message: "the relay with the agent is older and knows no impersonation; upgrade all relays",
+  message: "the relay that holds the agent is too old to impersonate; upgrade all relays",
 };
 
 /** The agent wants the provider's own JWT, which this caller did not come with. */
@@ -125,7 +125,7 @@ export const noProof: RelayError = {
   status: 403,
   reason: "Forbidden",
   code: "no_proof",
-  message: "the agent demands the provider's own JWT, and this caller did not come with one",
+  message: "the agent requires the provider's own JWT, and this caller has none",
 };
 
 /** What an application would be told of somebody is too long. */
@@ -152,7 +152,7 @@ export const crossSiteRefused: RelayError = {
   status: 403,
   reason: "Forbidden",
   code: "cross_site",
-  message: "the request comes from another site's page, and has no token of the caller",
+  message: "the request comes from another site's page and has no caller token",
 };
 
 /** The request names a host that is not the relay's. */
@@ -160,7 +160,7 @@ export const otherHost: RelayError = {
   status: 421,
   reason: "Misdirected Request",
   code: "other_host",
-  message: "the relay is not known by this name: --hosts lists its names",
+  message: "the relay does not accept this host: --hosts lists its names",
 };
 
 /** Callers' JWTs can't be verified now. It has no time for another try: kubectl would keep still about it. */
@@ -193,7 +193,7 @@ export const methodRefused: RelayError = {
   status: 405,
   reason: "Method Not Allowed",
   code: "method_not_allowed",
-  message: "the relay does not forward TRACE: its answer would hold the agent's credential",
+  message: "the relay does not forward TRACE: its response would contain the agent's credential",
   allow: allowedMethods,
 };
 
@@ -202,7 +202,7 @@ export const badRequest: RelayError = {
   status: 400,
   reason: "Bad Request",
   code: "bad_request",
-  message: "the request is not one that the relay's own pages take",
+  message: "the relay's own pages do not accept this request",
 };
 
 /** The relay's own pages are read and sent forms to, and nothing else. */
@@ -210,7 +210,7 @@ export const ownMethodRefused: RelayError = {
   status: 405,
   reason: "Method Not Allowed",
   code: "method_not_allowed",
-  message: "the relay's own pages take GET, HEAD and POST",
+  message: "the relay's own pages accept only GET, HEAD and POST",
   allow: "GET, HEAD, POST, OPTIONS",
 };
 
@@ -275,7 +275,7 @@ export const upgradeToTcp: RelayError = {
   status: 426,
   reason: "Upgrade Required",
   code: "not_http",
-  message: "this service speaks no HTTP: connect with culvert's access client",
+  message: "this service does not speak HTTP: connect with culvert's access client",
   upgrade: "websocket",
 };
 
@@ -292,7 +292,7 @@ export const methodNotAllowed: RelayError = {
   status: 405,
   reason: "Method Not Allowed",
   code: "get_only",
-  message: "this path takes only GET",
+  message: "this path accepts only GET",
   allow: "GET, HEAD",
 };
 
@@ -301,7 +301,7 @@ export const badTcpHandshake: RelayError = {
   status: 400,
   reason: "Bad Request",
   code: "bad_handshake",
-  message: "the WebSocket must be of version 13 and offer the subprotocol culvert.tcp.v1",
+  message: "the WebSocket handshake must have version 13 and offer the subprotocol culvert.tcp.v1",
 };
 
 /** An agent that does not speak what the service needs. */
@@ -309,7 +309,7 @@ export const kindNotSupported: RelayError = {
   status: 502,
   reason: "Bad Gateway",
   code: "kind_not_supported",
-  message: "the agent does not serve the target in the way that was asked for",
+  message: "the agent serves the target with another kind of stream",
 };
 
 /** The request asks to act for somebody else, and the service does not say what to do then. */
@@ -337,7 +337,7 @@ export const graceOver: RelayError = {
   status: 503,
   reason: "Service Unavailable",
   code: "stopping",
-  message: "the relay or the agent was stopped and did not wait any longer",
+  message: "the relay or the agent stopped before the request had finished",
   retryAfterSeconds: 1,
 };
 
@@ -389,7 +389,7 @@ export const bodyTimeout: RelayError = {
   reason: "Request Timeout",
   code: "idle",
   limit: "idle-timeout",
-  message: "the request's body stopped coming",
+  message: "the request's body stalled",
 };
 
 /** The target stopped taking the request's body, or sending its answer's, or the caller taking that. */
@@ -398,7 +398,7 @@ export const transferTimeout: RelayError = {
   reason: "Gateway Timeout",
   code: "idle_target",
   limit: "idle-timeout",
-  message: "the target takes no more of the request's body",
+  message: "the target stopped reading the request's body",
 };
 
 /** The request's body is over the relay's limit. */
@@ -407,7 +407,7 @@ export const bodyTooLarge: RelayError = {
   reason: "Content Too Large",
   code: "body_limit",
   limit: "max-body-bytes",
-  message: "the request's body is over the relay's limit",
+  message: "the request's body exceeds the relay's limit",
 };
 
 /** The target's answer is not HTTP as it must be. */
@@ -415,7 +415,7 @@ export const badResponse: RelayError = {
   status: 502,
   reason: "Bad Gateway",
   code: "bad_response",
-  message: "the target's answer is not valid HTTP",
+  message: "the target's response is not valid HTTP",
 };
 
 /** What an agent's error text begins with when it has found a target's answer malformed. */
@@ -458,7 +458,7 @@ export const responseTimeout: RelayError = {
   reason: "Gateway Timeout",
   code: "timeout",
   limit: "response-timeout",
-  message: "the target did not answer in time",
+  message: "the target did not respond in time",
 };
 
 /** What each reason that a stream can end with means to a caller. */
@@ -466,13 +466,13 @@ const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
   refused: badGateway("the target refused the connection"),
   unreachable: badGateway("the target can't be reached"),
   tls: badGateway("no trusted TLS connection to the target"),
-  protocol: badGateway("the target's answer is not valid HTTP"),
+  protocol: badGateway("the target's response is not valid HTTP"),
   reset: badGateway("the connection to the target broke"),
   internal: badGateway("the agent failed"),
   timeout: {
     status: 504,
     reason: "Gateway Timeout",
-    message: "the target did not answer in time",
+    message: "the target did not respond in time",
   },
   forbidden: {
     status: 403,
@@ -494,7 +494,7 @@ const byStreamError: Record<StreamErrorCode, Omit<RelayError, "code">> = {
     message: "the agent has no credential for the target",
   },
   kind_not_supported: badGateway(
-    "the agent does not serve the target in the way that was asked for",
+    "the agent serves the target with another kind of stream",
   ),
   path_not_served: {
     status: 404,

@@ -36,7 +36,7 @@ export interface TlsAdvice {
 export const targetTlsAdvice: TlsAdvice = {
   notTls: "a target without TLS wants --plain-target",
   unknownCa: "--ca-cert must hold the CA of the target's certificate",
-  otherName: "--tls-server-name can say a name that it has",
+  otherName: "--tls-server-name can set a name that it holds",
   dates: "renew it, or set the clock",
 };
 
@@ -44,7 +44,7 @@ export const targetTlsAdvice: TlsAdvice = {
 export const namedTargetTlsAdvice: TlsAdvice = {
   notTls: "a target without TLS must have no tls in the targets file",
   unknownCa: "tls.ca in the targets file must hold the CA of the target's certificate",
-  otherName: "tls.serverName in the targets file can say a name that it has",
+  otherName: "tls.serverName in the targets file can set a name that it holds",
   dates: "renew it, or set the clock",
 };
 
@@ -52,18 +52,18 @@ export const namedTargetTlsAdvice: TlsAdvice = {
 export const relayTlsAdvice: TlsAdvice = {
   notTls: "--advertise of the other relay must begin with http:// if it listens without TLS",
   unknownCa: "--relay-ca must hold the CA of the other relays' certificates",
-  otherName: "--advertise of the other relay must have a name of its certificate",
+  otherName: "--advertise of the other relay must be a name that its certificate holds",
   dates: "renew the other relay's --tls-cert, or set the clock",
 };
 
 /** What mends a certificate, whoever shows it. */
 const remedies: Partial<Readonly<Record<TlsFault, string>>> = {
-  version1: "issue it anew with extensions, as with openssl x509 -req -extfile",
+  version1: "reissue it with extensions, as with openssl x509 -req -extfile",
   caAsServer: "give the server a certificate of its own, or make a self-signed one with " +
     "openssl req -x509 -addext basicConstraints=critical,CA:FALSE",
-  nameless: "issue it anew with subjectAltName=DNS:NAME, or IP:ADDRESS; its CN is ignored",
+  nameless: "reissue it with subjectAltName=DNS:NAME, or IP:ADDRESS; its CN is ignored",
   usage: "issue it with extendedKeyUsage=serverAuth, or without that extension",
-  issuance: "have it issued by a CA that may",
+  issuance: "have a CA issue it that is allowed to",
   criticalExtension: "issue it without that extension, or not critical",
 };
 
@@ -90,7 +90,7 @@ export function iso(ms: number): string {
 
 /** Words of Deno's own TLS and of `node:tls`, which name the same failures differently. */
 const kinds: readonly (readonly [TlsFault, RegExp, string?])[] = [
-  ["notTls", /InvalidContentType/, "what answers is not TLS"],
+  ["notTls", /InvalidContentType/, "the server does not speak TLS"],
   ["version1", /UnsupportedCertVersion/, "its certificate is X.509 version 1"],
   ["caAsServer", /CaUsedAsEndEntity/, "its certificate is a CA's (basicConstraints CA:TRUE)"],
   [

@@ -150,7 +150,7 @@ Deno.test("an e-mail address in the provider's JWT names somebody only if it is 
   for (const claims of [{}, { email_verified: "true" }, { email_verified: false }]) {
     await assert.rejects(
       lines(strict, [await proofOf(claims), groups]),
-      /names nobody: the e-mail address is not verified/,
+      /names no person: the e-mail address is not verified/,
       JSON.stringify(claims),
     );
   }

@@ -7,7 +7,7 @@ import { CLUSTER, requestHead, tunnelled, withTunnel } from "../http/tunnel.ts";
 import { bearer, deniedCount } from "./setup.ts";
 import { untilEqual } from "../support/deadline.ts";
 
-const message = "the request comes from another site's page, and has no token of the caller";
+const message = "the request comes from another site's page and has no caller token";
 const foreign = "Origin: https://evil.example";
 const crossSite = "Sec-Fetch-Site: cross-site";
 const webSocket = [
@@ -109,7 +109,7 @@ Deno.test("an open relay on loopback answers to its own names alone, whatever a 
       await t.step(`refused: ${host}`, async () => {
         const answer = await ask(host);
         equal(statusOf(answer), 421);
-        const told = "the relay is not known by this name: --hosts lists its names";
+        const told = "the relay does not accept this host: --hosts lists its names";
         equal(bodyText(answer), errorText(421, "other_host", told));
       });
     }

@@ -20,7 +20,7 @@ export async function ask(
 
 /** Asserts that an answer is the relay's refusal of an unknown caller, byte for byte. */
 export function assertUnknown(answer: WireMessage, why: string): void {
-  const message = "the relay needs a valid credential of the caller";
+  const message = "the caller needs a valid credential";
   equal(bodyText(answer), errorText(401, "caller_unknown", message), why);
   equal(statusOf(answer), 401, why);
 }

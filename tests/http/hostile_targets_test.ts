@@ -267,7 +267,7 @@ Deno.test("an answer that is refused is refused at once, with a reason in the 50
         const response = await tunnel.ask(request);
         assertBadGateway(tunnel, response);
         const { message } = assertErrorText(bodyText(response), 502);
-        equal(message, `the target's answer is not valid HTTP: ${reason}`);
+        equal(message, `the target's response is not valid HTTP: ${reason}`);
         for (const { program } of [tunnel.relay, tunnel.agent]) {
           await program.waitForLog(
             (line) => line.request_id === id && JSON.stringify(line).includes(reason),

@@ -290,7 +290,7 @@ Deno.test("a cluster's own response timeout counts in place of the relay's", asy
     tunnel.scripts.set("/never", async ({ request }) => void await request());
     const answer = await tunnel.ask(requestHead("GET", tunnelled("/never")));
     equal(statusOf(answer), 504);
-    equal(bodyText(answer), errorText(504, "timeout", "the target did not answer in time"));
+    equal(bodyText(answer), errorText(504, "timeout", "the target did not respond in time"));
   }, { entry: { responseTimeout: "300ms" } });
   await withTunnel(async (tunnel) => {
     tunnel.scripts.set("/late", async ({ request, connection }) => {

@@ -31,7 +31,7 @@ Deno.test("a target that accepts and never answers", async (t) => {
       for (const answer of await Promise.all(silent)) {
         equal(statusOf(answer), 504);
         const { error } = JSON.parse(new TextDecoder().decode(answer.body));
-        deepEqual(error, { code: "timeout", message: "the target did not answer in time" });
+        deepEqual(error, { code: "timeout", message: "the target did not respond in time" });
       }
     });
 

@@ -162,7 +162,7 @@ const clustersTable = {
     group: "Cluster",
     kind: connectUrl,
     description: "Of `add`: the relay's address for agents, for the command that is printed; " +
-      "without it, wss://RELAY stands there",
+      "without it, the placeholder wss://RELAY",
   },
 } as const satisfies OptionTable;
 

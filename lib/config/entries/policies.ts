@@ -223,7 +223,7 @@ export function checkPolicyUse(
     entries.some((rule) => isPersonRule(rule) && providerOf(rule) === undefined);
   if (!isUnvouched) return;
   throw new ConfigError(
-    `${source}: ${use.where}: policy ${named} has rules about people, and nobody says who they are; ` +
+    `${source}: ${use.where}: policy ${named} has rules about people, and no provider identifies them; ` +
       "add a provider, or --caller-jwt-issuer",
   );
 }

@@ -147,7 +147,7 @@ export const serviceShape = {
       ALLOW_EXPECTED,
     ),
     "must be a list of addresses and ranges of them",
-  ).min(1, "must list an address; without it nobody could connect").exactOptional(),
+  ).min(1, "must list an address; without it, nobody could connect").exactOptional(),
   responseTimeout: z.string(TIMEOUT_EXPECTED).pipe(duration({ min: "0" }).schema).exactOptional(),
   limits: limitsSchema.exactOptional(),
   recentRequests: z.int(RECENT_EXPECTED).min(0, RECENT_EXPECTED).max(1_000, RECENT_EXPECTED)

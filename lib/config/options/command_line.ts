@@ -123,7 +123,7 @@ function unexpectedArgument({ program, argv, index, last }: Place): ConfigError 
   if (/^[\u2010-\u2015\u2212\uff0d]/.test(text)) {
     return new ConfigError(
       `Argument ${index + 1} begins with a dash that is not "-", as copied text often has; ` +
-        "type the option's dashes anew",
+        "type the option's dashes again",
     );
   }
   const { name, kind } = last?.option ?? {};

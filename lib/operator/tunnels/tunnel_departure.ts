@@ -92,7 +92,7 @@ export class TunnelDepartures {
       action: "Finalize",
       note: `The entry ${id} at ${endpoint} was left: ${fault}`,
     });
-    this.#context.log.warn("A tunnel's entry was left at its relay", {
+    this.#context.log.warn("A tunnel's entry was left behind at its relay", {
       tunnel: titleOf(tunnel.resource, tunnel.object),
       ...{ id, endpoint, reason: fault },
     });

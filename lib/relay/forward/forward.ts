@@ -214,9 +214,9 @@ class ExchangeForwarder implements Transfer, StreamEvents {
    * watch or a followed log, which have nothing to say for hours.
    */
   get stuck(): string | undefined {
-    if (this.#isStreamFull) return "the target takes no more of the request's body";
+    if (this.#isStreamFull) return "the target stopped reading the request's body";
     if (this.#unconsumed > 0) return "the caller takes no more of the answer";
-    if (!this.#exchange.isBodyDone) return "the request's body stopped coming";
+    if (!this.#exchange.isBodyDone) return "the request's body stalled";
     if (this.#body?.framing.kind === "length") return "the answer's body stopped coming";
     return undefined;
   }

@@ -138,7 +138,7 @@ function faultOf(claims: JWTPayload, typ: string | undefined): string | undefine
   const names = [sub, sid].filter((name) => name !== undefined);
   return names.length > 0 && names.every((name) => typeof name === "string")
     ? undefined
-    : "the token names nobody";
+    : "the token names no person";
 }
 
 function isObject(value: unknown): boolean {

@@ -30,7 +30,7 @@ const headLimits = { maxBytes: 16 * 1024, maxFields: 256 };
 const tlsAdvice: TlsAdvice = {
   notTls: "a proxy without TLS is http://",
   unknownCa: "--proxy-ca-cert must hold the CA of its certificate",
-  otherName: "--proxy must have a name of its certificate",
+  otherName: "--proxy must be a name that its certificate holds",
   dates: "renew it, or set the clock",
 };
 

@@ -136,7 +136,7 @@ function damageOf(blocks: readonly PemBlock[]): string | undefined {
     : `whose ${ordinalOf(damaged)} certificate of ${blocks.length} is damaged`;
 }
 
-const version1 = "is X.509 version 1, which TLS clients and servers refuse: issue it anew with " +
+const version1 = "is X.509 version 1, which TLS clients and servers refuse: reissue it with " +
   "extensions, as with openssl x509 -req -extfile";
 
 /** A root of version 1 does no harm behind the others: whoever verifies them has that CA already. */

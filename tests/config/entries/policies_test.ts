@@ -192,7 +192,7 @@ for (
     [
       "people, and nobody vouches for them",
       { policy: "staff", sees: "requests", provider: undefined },
-      'policy "staff" has rules about people, and nobody says who they are; add a provider, or --caller-jwt-issuer',
+      'policy "staff" has rules about people, and no provider identifies them; add a provider, or --caller-jwt-issuer',
     ],
     [
       "people, on a connection",

@@ -401,7 +401,7 @@ Deno.test("parseOptions names the dashes of copied text", () => {
     assertRefused(
       () => parse(["--name", "a", argument], {}),
       'Argument 3 begins with a dash that is not "-", as copied text often has; ' +
-        "type the option's dashes anew",
+        "type the option's dashes again",
     );
   }
 });

@@ -170,7 +170,9 @@ export class OperatorWorld implements AsyncDisposable {
       ...["--kubeconfig", kubeconfig, "--namespace", "culvert", "--log-format", "json"],
       ...["--health-addr", "127.0.0.1:0", ...roles ? [JSON.parse(roles)] : [], ...args],
     ]);
-    await this.operator.waitForLog(({ message }) => message === "Leads", { timeoutMs: patienceMs });
+    await this.operator.waitForLog(({ message }) => message === "Became the leader", {
+      timeoutMs: patienceMs,
+    });
     return this.operator;
   }
 

@@ -134,7 +134,9 @@ kubeTest(
     assert.equal(await interrupted.stop(), 1);
     const said = (await interrupted.completeLog()).at(-1)!.message;
     assert.equal(said, "operator: Interrupted; the operator continues");
-    await operator.waitForLogs(2, ({ message }) => message === "Leads", { timeoutMs: patienceMs });
+    await operator.waitForLogs(2, ({ message }) => message === "Became the leader", {
+      timeoutMs: patienceMs,
+    });
     await using drain = world.drain(["--policy", "delete", "--timeout", "40s"]);
     assert.equal(await drain.ended(patienceMs), 1);
     const last = (await drain.completeLog()).at(-1)!.message;

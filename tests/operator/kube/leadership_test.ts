@@ -34,7 +34,9 @@ kubeTest(
     await freezing.frozen;
     const frozenAtMs = performance.now();
 
-    await second.waitForLog(({ message }) => message === "Leads", { timeoutMs: patienceMs });
+    await second.waitForLog(({ message }) => message === "Became the leader", {
+      timeoutMs: patienceMs,
+    });
     await eventually(
       async () => await servicesOf(world) === bindings,
       "the other replica to go on",

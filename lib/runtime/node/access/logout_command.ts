@@ -28,7 +28,7 @@ async function logout(
       await revokeToken(serviceAt(signedIn.origin), signedIn.refreshToken, signal);
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
-      failures.push(`${error.message}; its session goes on until it expires`);
+      failures.push(`${error.message}; its session continues until it expires`);
     }
     // Who signs out has no use for it, whether the relay knows that or not.
     await store.change((cache) => without(cache, signedIn));

@@ -59,7 +59,7 @@ export function tlsOptions(name?: string): ConnectionOptions {
 const tlsAdvice: TlsAdvice = {
   notTls: "a Redis without TLS is redis://",
   unknownCa: "it must come from a public CA, or from one in the file that DENO_CERT names",
-  otherName: "--directory must have a name of its certificate",
+  otherName: "--directory must be a name that its certificate holds",
   dates: "renew it, or set the clock",
 };
 
