@@ -11,6 +11,8 @@ export interface OperatorStats {
   readonly heldBack: number;
   readonly tunnels: number;
   readonly bindings: number;
+  /** Records that wait to be made, checked or removed at Cloudflare. */
+  readonly cloudflareRecords: number;
   readonly clusters: number;
   readonly registrationTokens: number;
   /** When the webhook's certificate expires, in milliseconds since 1970; undefined without a webhook. */
@@ -69,6 +71,11 @@ export class OperatorMetrics implements OperatorObserver {
     this.#counters.relayRequests.inc({ method, code });
   }
 
+  /** Cloudflare's API answered, or did not. */
+  cloudflareAnswered(method: string, code: string): void {
+    this.#counters.cloudflareRequests.inc({ method, code });
+  }
+
   /** The webhook answered the API server. */
   admitted(result: AdmissionResult): void {
     this.#counters.admissions.inc({ result });
@@ -114,6 +121,12 @@ function countersOf(instruments: Instruments) {
       "method",
       "code",
     ),
+    cloudflareRequests: instruments.counter(
+      "culvert_operator_cloudflare_requests_total",
+      "Requests to Cloudflare's API, by method and status code.",
+      "method",
+      "code",
+    ),
     reconciled: instruments.counter(
       "culvert_operator_reconciliations_total",
       "Objects that were worked on, by kind and by result.",
@@ -155,6 +168,11 @@ function observeStats(instruments: Instruments, stats: () => OperatorStats): voi
     () => stats().registrationTokens,
   );
   gauge("culvert_operator_bindings", "TunnelBindings.", () => stats().bindings);
+  gauge(
+    "culvert_operator_cloudflare_records_waiting",
+    "Records that wait to be made, checked or removed at Cloudflare.",
+    () => stats().cloudflareRecords,
+  );
   instruments.observeGauge({
     name: "culvert_operator_webhook_certificate_expiry_timestamp_seconds",
     help: "When the certificate that the webhook shows expires, in seconds since 1970.",

@@ -12,6 +12,7 @@ import { cachedTunnel } from "./cached_tunnels.ts";
 import { ChangedKeys } from "./changed_keys.ts";
 import type { Context, OperatorSettings } from "./context.ts";
 import type { Controller, ControllerOptions } from "./controller.ts";
+import type { OperatorStats } from "./metrics.ts";
 import { observedQueue } from "./observed_queue.ts";
 import { needsCredentials } from "./relay/needed_credentials.ts";
 import { RelayAccesses } from "./relay/relay_accesses.ts";
@@ -95,6 +96,8 @@ export class Operator implements Controller {
       this.#context,
       this.#tunnelReconciler,
       (keys) => {
+        // Whoever acts next looks at all of them.
+        if (!this.#isActing) return;
         for (const key of keys) this.#queue.add(`binding:${key}`);
       },
     );
@@ -119,10 +122,11 @@ export class Operator implements Controller {
     return this.#queue.heldBack;
   }
 
-  /** How many of each kind there are. */
-  get counts(): { readonly tunnels: number; readonly bindings: number } {
+  /** How many of each kind there are, and how many records wait for Cloudflare. */
+  get counts(): Pick<OperatorStats, "tunnels" | "bindings" | "cloudflareRecords"> {
     const { tunnels, table } = this.#compiler;
-    return { tunnels: tunnels.size, bindings: table.bindings.size };
+    const cloudflareRecords = this.#options.cloudflare.waiting;
+    return { tunnels: tunnels.size, bindings: table.bindings.size, cloudflareRecords };
   }
 
   /** Kinds that have not been listed yet. */

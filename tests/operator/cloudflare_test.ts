@@ -1,21 +1,33 @@
 import assert from "node:assert/strict";
 import { tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { Cloudflare } from "../../lib/operator/dns/cloudflare.ts";
+import { realClock } from "../../lib/operator/dns/gathered.ts";
 import type { DnsRecord } from "../../lib/operator/dns/records.ts";
+import type { DnsOutcome } from "../../lib/operator/dns/rfc2136.ts";
 import { eventually } from "../support/deadline.ts";
 import { FakeCloudflare } from "../support/fake_cloudflare.ts";
+import { ManualClock } from "../support/manual_clock.ts";
 import { Cluster, route } from "./harness.ts";
 
 function record(name: string, target = "relay.example.net"): DnsRecord {
   return { name: `${name}.example.com`, type: "CNAME", target, ttl: 300 };
 }
 
-/** A client with a clock of the test's. */
-function client(api: FakeCloudflare) {
-  const clock = { ms: 0 };
-  const dns = new Cloudflare({ fetch: api.fetch, batchMs: 1, nowMs: () => clock.ms });
+const timing = { quietMs: 1, maxQuietMs: 1, maxMs: 1 };
+
+/** A client with a clock of the test's, which gathers for a real millisecond. */
+function client(api: Pick<FakeCloudflare, "fetch" | "zone" | "token">) {
+  const clock = { ms: 0, nowMs: () => clock.ms, after: realClock.after };
+  const dns = new Cloudflare({ fetch: api.fetch, timing, clock });
   const zone = { name: api.zone, token: api.token };
   return { dns, zone, clock };
+}
+
+/** A client with the operator's own timing, by a clock of the test's. */
+function clocked(api: FakeCloudflare) {
+  const clock = new ManualClock();
+  const dns = new Cloudflare({ fetch: api.fetch, clock });
+  return { dns, zone: { name: api.zone, token: api.token }, clock };
 }
 
 const ours = "heritage=culvert,culvert/owner=one,culvert/resource=tunnelbinding/apps/shop";
@@ -35,8 +47,139 @@ Deno.test("300 names take a few calls, and no batch has more than 200 changes", 
   assert.equal(api.records.size, 150 + 600);
 });
 
+Deno.test("300 names that come within a minute take ten calls, and so do 300 that go", async () => {
+  const api = new FakeCloudflare();
+  for (let index = 0; index < 150; index++) api.put("A", `other${index}.example.com`, "192.0.2.1");
+  const { dns, zone, clock } = clocked(api);
+  for (const change of ["put", "remove"] as const) {
+    const outcomes: Promise<DnsOutcome>[] = [];
+    const before = api.calls.length;
+    for (let index = 0; index < 300; index++) {
+      outcomes.push(dns[change](zone, record(`name${index}`), ours));
+      await clock.pass(200);
+    }
+    await clock.pass(15_000);
+    assert.ok((await Promise.all(outcomes)).every(({ kind }) => kind === "done"));
+    const calls = api.calls.slice(before);
+    assert.ok(calls.length <= 10, calls.join("\n"));
+    assert.equal(api.records.size, change === "put" ? 150 + 600 : 150);
+  }
+});
+
+Deno.test("a name alone is changed after a second", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone, clock } = clocked(api);
+  const outcome = dns.put(zone, record("web"), ours);
+  await clock.pass(999);
+  assert.deepEqual(api.calls, []);
+  await clock.pass(1);
+  assert.deepEqual(api.contents("CNAME", "web.example.com"), ["relay.example.net"]);
+  assert.deepEqual(await outcome, { kind: "done" });
+  assert.equal(dns.waiting, 0);
+});
+
+Deno.test("what a zone has is read right before each change", async (t) => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client(api);
+  const [claim, cname] = ["_culvert.web.example.com", "web.example.com"];
+  const idOf = (name: string) => [...api.records.values()].find((it) => it.name === name)!;
+  const read = () => dns.put(zone, record("read"), ours);
+  await dns.put(zone, record("web"), ours);
+  await t.step(
+    "a record that has become another owner's is neither changed nor removed",
+    async () => {
+      await read();
+      const { id, ...claimed } = idOf(claim);
+      api.records.set(id, { ...claimed, id, content: `"${theirs}"` });
+      const changed = record("web", "relay2.example.net");
+      assert.deepEqual(await dns.put(zone, changed, ours), { kind: "taken" });
+      assert.deepEqual(await dns.remove(zone, record("web"), ours), { kind: "done" });
+      assert.deepEqual(api.contents("CNAME", cname), ["relay.example.net"]);
+      api.records.set(id, { ...claimed, id });
+    },
+  );
+  await t.step("one that points elsewhere now stays", async () => {
+    await read();
+    const { id, ...pointing } = idOf(cname);
+    api.records.set(id, { ...pointing, id, content: "by-hand.example.net" });
+    assert.deepEqual(await dns.remove(zone, record("web"), ours), { kind: "done" });
+    assert.deepEqual(api.contents("CNAME", cname), ["by-hand.example.net"]);
+    assert.deepEqual(api.contents("TXT", claim), []);
+  });
+  await t.step(
+    "while many batches are sent, the zone is read again after five seconds",
+    async () => {
+      const { dns, zone, clock } = clocked(api);
+      const late = "name149.example.com";
+      api.intercept = (method, path) => {
+        // Another owner takes the last name while the first batches are under way.
+        if (method === "POST" && path.endsWith("batch") && api.contents("A", late).length === 0) {
+          clock.skip(6_000);
+          api.put("A", late, "192.0.2.1");
+        }
+        return undefined;
+      };
+      const outcomes = Array.from(
+        { length: 150 },
+        (_, index) => dns.put(zone, record(`name${index}`), ours),
+      );
+      await clock.pass(1_000);
+      const kinds = (await Promise.all(outcomes)).map(({ kind }) => kind);
+      assert.deepEqual([kinds.filter((it) => it === "done").length, kinds.at(-1)], [149, "taken"]);
+    },
+  );
+});
+
+Deno.test("what is wanted of one name at once is done one after the other, and each outcome is true", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client(api);
+  await dns.put(zone, record("web"), ours);
+  const outcomes = await Promise.all([
+    dns.put(zone, record("web"), theirs),
+    dns.put(zone, record("web", "relay2.example.net"), ours),
+    dns.remove(zone, record("web", "relay2.example.net"), ours),
+    dns.put(zone, record("web", "relay3.example.net"), theirs),
+    dns.put(zone, record("web"), ours),
+  ]);
+  assert.deepEqual(outcomes.map(({ kind }) => kind), ["taken", "done", "done", "done", "taken"]);
+  assert.deepEqual(api.contents("CNAME", "web.example.com"), ["relay3.example.net"]);
+  assert.deepEqual(api.contents("TXT", "_culvert.web.example.com"), [`"${theirs}"`]);
+});
+
+Deno.test("of two owners with two tokens who want a name at once, one has it", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client(api);
+  const other = { ...zone, token: api.addToken("second-token") };
+  const outcomes = await Promise.all([
+    dns.put(zone, { ...record("web", "192.0.2.1"), type: "A" }, ours),
+    dns.put(other, { ...record("web", "192.0.2.2"), type: "A" }, theirs),
+  ]);
+  assert.deepEqual(outcomes.map(({ kind }) => kind).sort(), ["done", "taken"]);
+  assert.equal(api.records.size, 2);
+});
+
+Deno.test("a batch whose answer is lost is looked at again, and nothing is made twice", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone } = client({
+    ...{ zone: api.zone, token: api.token },
+    async fetch(url, init) {
+      const answer = await api.fetch(url, init);
+      if (init.method === "POST" && api.calls.length <= 3) throw new Error("connection lost");
+      return answer;
+    },
+  });
+  const both = () => Promise.all(["one", "two"].map((name) => dns.put(zone, record(name), ours)));
+  const lost = { kind: "unreachable", reason: "connection lost" };
+  assert.deepEqual(await both(), [lost, lost]);
+  assert.equal(api.records.size, 4);
+  assert.deepEqual(await both(), [{ kind: "done" }, { kind: "done" }]);
+  assert.equal(api.records.size, 4);
+  assert.equal(api.calls.filter((call) => call.startsWith("POST")).length, 1);
+});
+
 Deno.test("a record on the second page is found, and left alone if it is another's", async () => {
   const api = new FakeCloudflare();
+  api.maxPerPage = 100;
   for (let index = 0; index < 120; index++) api.put("A", `other${index}.example.com`, "192.0.2.1");
   const { dns, zone } = client(api);
   assert.deepEqual(await dns.put(zone, record("other119"), ours), { kind: "taken" });
@@ -90,12 +233,17 @@ Deno.test("a list that fails or is none deletes nothing", async (t) => {
 Deno.test("429 pauses all calls with the token for five minutes", async () => {
   const api = new FakeCloudflare();
   const { dns, zone, clock } = client(api);
+  const blocked = (retryAfterMs: number) => ({
+    kind: "unreachable",
+    reason: "Cloudflare was asked too often; it is left alone for five minutes",
+    retryAfterMs,
+  });
   api.intercept = () => new Response("{}", { status: 429 });
-  assert.equal((await dns.put(zone, record("web"), ours)).kind, "unreachable");
+  assert.deepEqual(await dns.put(zone, record("web"), ours), blocked(300_000));
   api.intercept = undefined;
   const calls = api.calls.length;
   clock.ms += 4 * 60_000;
-  assert.equal((await dns.put(zone, record("web"), ours)).kind, "unreachable");
+  assert.deepEqual(await dns.put(zone, record("web"), ours), blocked(60_000));
   assert.equal(api.calls.length, calls);
   clock.ms += 60_001;
   assert.equal((await dns.put(zone, record("web"), ours)).kind, "done");
@@ -108,7 +256,7 @@ Deno.test("429 with one token does not pause another one", async () => {
   const dns = new Cloudflare({
     fetch: (url, init) =>
       (init.headers["authorization"] === authorization ? free : blocked).fetch(url, init),
-    batchMs: 1,
+    timing,
   });
   const put = (token: string) =>
     dns.put({ name: token === free.token ? free.zone : "example.net", token }, record("web"), ours);
@@ -194,6 +342,35 @@ Deno.test("one name that Cloudflare refuses does not keep the others from their 
   assert.deepEqual(api.contents("A", "late.example.com"), ["192.0.2.1"]);
 });
 
+Deno.test("names that Cloudflare refuses are found among others with few calls", async () => {
+  const api = new FakeCloudflare();
+  api.refuses = ({ name }) => name === "name40.example.com";
+  const { dns, zone } = client(api);
+  const put = (names: number) =>
+    Promise.all(Array.from({ length: names }, (_, at) => dns.put(zone, record(`name${at}`), ours)));
+  const kinds = (await put(100)).map(({ kind }) => kind);
+  assert.deepEqual(
+    kinds.flatMap((kind, at) => kind === "done" ? [] : [`${at} ${kind}`]),
+    ["40 refused"],
+  );
+  assert.ok(api.calls.length <= 17, api.calls.join("\n"));
+});
+
+Deno.test("if Cloudflare refuses all names, a few calls find out, and the other names are tried later", async () => {
+  const api = new FakeCloudflare();
+  api.refuses = () => true;
+  const { dns, zone } = client(api);
+  const outcomes = await Promise.all(
+    Array.from({ length: 100 }, (_, at) => dns.put(zone, record(`name${at}`), ours)),
+  );
+  assert.ok(api.calls.length <= 23, api.calls.join("\n"));
+  assert.equal(outcomes[0]!.kind, "refused");
+  assert.match(
+    JSON.stringify(outcomes[99]),
+    /"unreachable".*Other names .* may be refused: .*9999/,
+  );
+});
+
 Deno.test("a binding's hostnames get records at Cloudflare, and lose them with it", async () => {
   const cluster = new Cluster();
   const api = cluster.useCloudflare();
@@ -209,6 +386,8 @@ Deno.test("a binding's hostnames get records at Cloudflare, and lose them with i
   await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
   cluster.putCloudflareToken(api.token);
   cluster.putBinding("shop", [route("main", "shop.example.com"), route("api", "api.example.com")]);
+  // Its former routes may become ready first.
+  await eventually(() => api.contents("CNAME", "api.example.com").length > 0, "the new record");
   await cluster.ready(tunnelBindings, "shop");
   const [shop] = [...api.records.values()].filter(({ name }) => name === "shop.example.com");
   assert.equal(shop!.proxied, true);

@@ -7,7 +7,8 @@ import {
   tunnels,
 } from "../../lib/operator/api/crds.ts";
 import { Operator, type OperatorOptions } from "../../lib/operator/operator.ts";
-import { Cloudflare, type CloudflareFetch } from "../../lib/operator/dns/cloudflare.ts";
+import { Cloudflare } from "../../lib/operator/dns/cloudflare.ts";
+import type { CloudflareFetch } from "../../lib/operator/dns/cloudflare_api.ts";
 import { type DnsExchange, Rfc2136 } from "../../lib/operator/dns/rfc2136.ts";
 import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { RelayApi } from "../../lib/operator/relay/relay_api.ts";
@@ -158,8 +159,9 @@ export class Cluster {
       dns: new Rfc2136({ exchange: wrap.dns?.(this.#exchange) ?? this.#exchange }),
       cloudflare: new Cloudflare({
         fetch: wrap.cloudflare?.(this.#cloudflare) ?? this.#cloudflare,
-        batchMs: 20,
+        timing: { quietMs: 20, maxQuietMs: 20, maxMs: 100 },
       }),
+      ...wrap.metrics && { metrics: wrap.metrics },
       instance: "test",
       log,
       cacheTiming: quickTiming,
@@ -366,6 +368,7 @@ export interface Wrap {
   readonly dns?: (exchange: DnsExchange) => DnsExchange;
   readonly settings?: Partial<OperatorOptions["settings"]>;
   readonly isDraining?: boolean;
+  readonly metrics?: OperatorOptions["metrics"];
 }
 
 /** A fake API server whose lists and watches of namespaces lack `apps`, and how it is read by name. */

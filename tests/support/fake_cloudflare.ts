@@ -1,5 +1,5 @@
 /** The part of Cloudflare's API that keeps DNS records: zones, pages, batches, and its limits. */
-import type { CloudflareFetch } from "../../lib/operator/dns/cloudflare.ts";
+import type { CloudflareFetch } from "../../lib/operator/dns/cloudflare_api.ts";
 
 interface StoredRecord {
   readonly id: string;
@@ -20,6 +20,10 @@ export class FakeCloudflare {
   /** Answers the next call in place of the API. */
   intercept: ((method: string, path: string) => Response | undefined) | undefined;
   largestBatch = 0;
+  /** Whoever asks for more records on a page gets so many. */
+  maxPerPage = Infinity;
+  /** Which new records are refused, with code 9999. */
+  refuses: (record: StoredRecord) => boolean = () => false;
   #ids = 0;
 
   constructor({ zone = "example.com", token = "cloudflare-token-0123456789" } = {}) {
@@ -62,7 +66,8 @@ export class FakeCloudflare {
       return succeeded(isHere ? [{ id: "z1", name: this.zone }] : [], { total_pages: 1 });
     }
     if (path === "/zones/z1/dns_records" && method === "GET") {
-      const [page, size] = [Number(searchParams.get("page")), Number(searchParams.get("per_page"))];
+      const page = Number(searchParams.get("page"));
+      const size = Math.min(Number(searchParams.get("per_page")), this.maxPerPage);
       const all = [...this.records.values()];
       const pages = Math.max(1, Math.ceil(all.length / size));
       return succeeded(all.slice((page - 1) * size, page * size), { page, total_pages: pages });
@@ -83,6 +88,7 @@ export class FakeCloudflare {
     }
     for (const record of puts) next.set(record.id, record);
     for (const record of posts) {
+      if (this.refuses(record)) return failed(400, 9999, "This record is refused");
       const isTaken = [...next.values()].some((it) =>
         it.name === record.name && it.type !== "TXT" && record.type !== "TXT"
       );

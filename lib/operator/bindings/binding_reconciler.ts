@@ -40,7 +40,10 @@ export class BindingReconciler {
     this.#context = context;
     this.#tunnels = tunnels;
     this.#lookAgain = lookAgain;
-    this.#dns = new DnsReconciler(context, (hostname) => lookAgain(this.#bindingsAt(hostname)));
+    this.#dns = new DnsReconciler(context, {
+      settled: lookAgain,
+      freed: (hostname) => lookAgain(this.#bindingsAt(hostname)),
+    });
     this.#plans = new BindingPlans(context, (tunnelKey) => tunnels.registration(tunnelKey));
     this.#services = new RelayServices(context);
   }
@@ -247,19 +250,26 @@ export class BindingReconciler {
     const { registered = [] } = statusOf(object);
     const removed = this.#withoutRetained(registered);
     const left = await this.#removeAll(object, removed, { drains: () => true });
-    const records = await this.#removeRecords(object);
-    if (left.length > 0 || !records) return retryMs(this.#context);
+    const againMs = Math.min(
+      left.length > 0 ? retryMs(this.#context) : Infinity,
+      await this.#removeRecords(object),
+    );
+    if (againMs < Infinity) return againMs;
     await releaseObject(this.#context.client, tunnelBindings, object);
     return undefined;
   }
 
-  /** Deletes a binding's DNS records. @returns whether none is left, or clean-up has timed out */
-  async #removeRecords(object: KubeObject): Promise<boolean> {
+  /**
+   * Deletes a binding's DNS records.
+   *
+   * @returns after how many milliseconds to try again; infinite if none is left or clean-up has timed out
+   */
+  async #removeRecords(object: KubeObject): Promise<number> {
     const { dns = [] } = statusOf(object);
-    if (this.#isRetained(boundTunnelKey(object))) return true;
-    const left = await this.#dns.removeAll(dns);
-    if (left.length === 0) return true;
-    return this.#giveUp(object, left[0]!.name, "the name server can't be asked or refuses");
+    if (this.#isRetained(boundTunnelKey(object))) return Infinity;
+    const { left, fault, againMs } = await this.#dns.removeAll(dns, keyOf(object.metadata));
+    if (left.length === 0) return Infinity;
+    return fault && this.#giveUp(object, fault.name, fault.reason) ? Infinity : againMs;
   }
 
   #withoutRetained(registered: readonly Registered[]): readonly Registered[] {

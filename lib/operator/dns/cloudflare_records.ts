@@ -18,7 +18,12 @@ export interface ApiRecord {
 
 /** All records of a zone. */
 export interface Listing {
-  readonly byName: Map<string, ApiRecord[]>;
+  readonly byName: ReadonlyMap<string, readonly ApiRecord[]>;
+}
+
+/** Groups records by their names. */
+export function listingOf(records: Iterable<ApiRecord>): Listing {
+  return { byName: Map.groupBy(records, ({ name }) => asciiName(name)) };
 }
 
 /** Cloudflare's word for "automatic". */

@@ -21,7 +21,12 @@ export type DnsOutcome =
   /** Somebody else has the name. */
   | { readonly kind: "taken" }
   | { readonly kind: "refused"; readonly reason: string }
-  | { readonly kind: "unreachable"; readonly reason: string };
+  | {
+    readonly kind: "unreachable";
+    readonly reason: string;
+    /** It is known that asking again is of no use before. */
+    readonly retryAfterMs?: number;
+  };
 
 /** Updates of zones. */
 export class Rfc2136 {

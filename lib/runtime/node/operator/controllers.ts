@@ -20,11 +20,18 @@ const goneMs = 15 * 60_000;
 /** What both sides are made from. */
 export type ControllerParts = Omit<ControllerOptions, "watchNamespaces">;
 
-/** The tunnels' side. @param mayWrite Throws if this process must not change DNS records. */
+/** What the tunnels' side has for changes of DNS records. */
+export interface DnsParts {
+  /** Throws if this process must not change them. */
+  readonly mayWrite: () => void;
+  readonly cloudflareAnswered: (method: string, code: string) => void;
+}
+
+/** The tunnels' side. */
 export function makeTunnels(
   options: OperatorOptions,
   parts: ControllerParts,
-  mayWrite: () => void,
+  { mayWrite, cloudflareAnswered }: DnsParts,
 ): Operator {
   const baseUrl = withoutSlash(options.cloudflareApi);
   return new Operator({
@@ -46,6 +53,7 @@ export function makeTunnels(
       fetch: (url, init) => globalThis.fetch(url, { ...init, redirect: "error" }),
       ...baseUrl !== undefined && { baseUrl },
       mayWrite,
+      answered: cloudflareAnswered,
     }),
   });
 }

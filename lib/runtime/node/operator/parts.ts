@@ -73,7 +73,10 @@ export function makeOperator(
     newToken: () => randomBytes(agentTokenBytes).toString("hex"),
     ...{ client, instance, log, metrics, isDraining },
   };
-  const operator = makeTunnels(options, shared, mayWrite);
+  const operator = makeTunnels(options, shared, {
+    mayWrite,
+    cloudflareAnswered: (method, code) => metrics.cloudflareAnswered(method, code),
+  });
   const management = makeManagement(options, shared);
   const controllers = controllersOf(options, operator, management);
   const injection = new Injection({

@@ -1,0 +1,88 @@
+/** Gathers what comes one after the other, to handle it together. */
+
+/** How long things are gathered. */
+export interface GatherTiming {
+  /** They are handled once no other one has come for so long. */
+  readonly quietMs: number;
+  /** While they are handled again and again, it doubles each time, up to this. */
+  readonly maxQuietMs: number;
+  /** The first one waits no longer than this for others. */
+  readonly maxMs: number;
+}
+
+/** Time, which tests bring along. */
+export interface Clock {
+  readonly nowMs: () => number;
+  /** Calls `due` after `ms` milliseconds. @returns cancels it */
+  readonly after: (ms: number, due: () => void) => () => void;
+}
+
+export const realClock: Clock = {
+  nowMs: () => performance.now(),
+  after(ms, due) {
+    const timer = setTimeout(due, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Handles one lot at a time; what comes meanwhile is gathered for the next one. */
+export class Gathered<Item> {
+  readonly #timing: GatherTiming;
+  readonly #clock: Clock;
+  readonly #handle: (items: readonly Item[]) => Promise<void>;
+  #items: Item[] = [];
+  #firstMs = 0;
+  #lastMs = 0;
+  #quietMs: number;
+  #handledMs = -Infinity;
+  #isHandling = false;
+  #cancel = () => {};
+
+  /** @param handle Never rejects. */
+  constructor(
+    timing: GatherTiming,
+    clock: Clock,
+    handle: (items: readonly Item[]) => Promise<void>,
+  ) {
+    this.#timing = timing;
+    this.#clock = clock;
+    this.#handle = handle;
+    this.#quietMs = timing.quietMs;
+  }
+
+  /** Whether nothing is gathered or handled. */
+  get isIdle(): boolean {
+    return this.#items.length === 0 && !this.#isHandling;
+  }
+
+  add(item: Item): void {
+    this.#lastMs = this.#clock.nowMs();
+    if (this.#items.length === 0) this.#begin();
+    this.#items.push(item);
+    if (!this.#isHandling) this.#plan();
+  }
+
+  #begin(): void {
+    const { quietMs, maxQuietMs, maxMs } = this.#timing;
+    const isBusy = this.#lastMs - this.#handledMs < maxMs;
+    this.#quietMs = isBusy ? Math.min(2 * this.#quietMs, maxQuietMs) : quietMs;
+    this.#firstMs = this.#lastMs;
+  }
+
+  #plan(): void {
+    this.#cancel();
+    const dueMs = Math.min(this.#lastMs + this.#quietMs, this.#firstMs + this.#timing.maxMs);
+    const ms = Math.max(0, dueMs - this.#clock.nowMs());
+    this.#cancel = this.#clock.after(ms, () => void this.#handleAll());
+  }
+
+  async #handleAll(): Promise<void> {
+    const items = this.#items;
+    this.#items = [];
+    this.#isHandling = true;
+    await this.#handle(items);
+    this.#isHandling = false;
+    this.#handledMs = this.#clock.nowMs();
+    if (this.#items.length > 0) this.#plan();
+  }
+}
