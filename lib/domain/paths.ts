@@ -15,6 +15,12 @@ const plainPath = /^(?:\/[\w~!$&'()*+,=:@-][\w.~!$&'()*+,=:@-]*)*\/?$/;
 const unclear = /[\\;#]|\/\/|\/[.\s]+(?:\/|$)/;
 /** Encoded, they are separators to some servers, or decoded twice. */
 const encodedSeparators = /%(?:2[EeFf]|5[Cc])/;
+/**
+ * `¥`, `₩`, `⁄`, `∕` and `∖`: Windows turns them into separators where a program's code page lacks them
+ * ("best fit"). Names may have them, and what leads elsewhere has a segment of dots beside them.
+ */
+const bestFitSeparators = /[\u00a5\u20a9\u2044\u2215\u2216]/g;
+const dotSegment = /\/[.\s]+(?:\/|$)/;
 /** What has no place in a decoded path: it would be decoded again, end the path or be dropped from it. */
 const undecodable = /[%?\p{Cc}\p{Cf}]/u;
 
@@ -30,9 +36,11 @@ const undecodable = /[%?\p{Cc}\p{Cf}]/u;
 export function isAmbiguousPath(path: string): boolean {
   if (plainPath.test(path)) return false;
   if (/[^\x21-\x7e]/.test(path) || unclear.test(path) || encodedSeparators.test(path)) return true;
-  const text = decoded(path)?.normalize("NFKC");
-  return text === undefined || undecodable.test(text) || unclear.test(text) ||
-    slashesIn(text) !== slashesIn(path);
+  const sent = decoded(path);
+  if (sent === undefined) return true;
+  const text = sent.normalize("NFKC");
+  return undecodable.test(text) || unclear.test(text) || slashesIn(text) !== slashesIn(path) ||
+    dotSegment.test(sent.replace(bestFitSeparators, "/").normalize("NFKC"));
 }
 
 /** Undefined for what is no percent-encoded UTF-8, such as `%c0%ae`. */

@@ -36,6 +36,7 @@ const clear = [
     "/public/%E2%80%9C",
   ],
   ...["/public/x..y", "/public/~ann", "*"],
+  ...["/public/%C2%A5100", "/public/%C2%BD", "/public/1%E2%81%842", "/public/..a%C2%A5b"],
 ];
 
 for (const path of clear) {
@@ -68,6 +69,10 @@ const ambiguous = [
   ...["/public/%u002e%u002e/admin", "/public/%e0%80%ae", "/public/%ff"],
   // Compatibility forms: two dot leader, fullwidth full stop, solidus and reverse solidus.
   ...["/public/%E2%80%A5/admin", "/public/%EF%BC%8E%EF%BC%8E/admin", "/public/..%EF%BC%8Fadmin"],
+  // Separators by best fit: yen, won, fraction and division slash, set minus.
+  ...["/public/..%C2%A5admin", "/public/x%C2%A5..%C2%A5..", "/public/..%E2%82%A9..%E2%82%A9admin"],
+  ...["/public/..%E2%81%84admin", "/public/..%E2%88%95/admin", "/public/%E2%80%A5%C2%A5admin"],
+  ...["/public/..%E2%88%96admin"],
   ...["/public/%EF%BC%BC..", "/public/%EF%BC%85", "/public/%E2%84%80"],
   // Bytes that are no part of a URL.
   ...["/public/\u00c0\u00ae", "/public/\x85", "/public/a b"],
@@ -90,7 +95,8 @@ function resolved(path: string): string {
       }
     });
   const segments: string[] = [];
-  for (const segment of decode(decode(path)).normalize("NFKC").split(/[/\\]/)) {
+  const separators = /[/\\\u00a5\u20a9\u2044\u2215\u2216]/;
+  for (const segment of decode(decode(path)).normalize("NFKC").split(separators)) {
     const name = segment.split(/[;?#\0]/, 1)[0]!.trim();
     if (name === "..") segments.pop();
     else if (name !== "" && name !== ".") segments.push(name);
@@ -101,7 +107,8 @@ function resolved(path: string): string {
 Deno.test("no clear path below a beginning leads out of it, however a server resolves it", () => {
   const piece = fc.constantFrom(
     ...["/", ".", "..", "\\", ";", "%2e", "%2f", "%5C", "%25", "%00", "%20", "%3b", "%E2%80%A5"],
-    ...["%EF%BC%8F", "%c0%ae", "a", "x", "%61", "admin", "%C3%A9", "\u00ff", "%", "~", ":"],
+    ...["%C2%A5", "%E2%88%95", "%EF%BC%8F", "%c0%ae", "a", "x", "%61", "admin", "%C3%A9"],
+    ...["\u00ff", "%", "~", ":"],
   );
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
