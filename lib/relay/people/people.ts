@@ -58,7 +58,6 @@ export class People {
   #issuer: string | undefined;
   #statusPolicy: string | undefined;
   #callerProvider: string | undefined;
-  #hasPolicies = false;
   #headerNames: readonly string[] = [];
   #policies = Policies.none;
   /** By URL, so that a change of the configuration does not lose keys that are there. */
@@ -95,8 +94,6 @@ export class People {
     this.#statusPolicy = login?.statusPolicy;
     const { callerIssuer } = this.#context;
     this.#callerProvider = providers.find(({ issuer }) => issuer === callerIssuer)?.name;
-    // Once there were some, open requests are to end with theirs.
-    this.#hasPolicies ||= policies.length > 0;
     this.#headerNames = headers.map(({ header }) => header.toLowerCase());
     const before = this.#headers;
     const old = this.#providers;
@@ -151,11 +148,6 @@ export class People {
   /** The policy of those who may see the relay's status on the login host; without one, nobody may. */
   get statusPolicy(): string | undefined {
     return this.#statusPolicy;
-  }
-
-  /** Whether any policy but the public one can ever decide here. */
-  get hasPolicies(): boolean {
-    return this.#hasPolicies;
   }
 
   /** Names of the headers that have JWTs, in lower case: no target gets them. */

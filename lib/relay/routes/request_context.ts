@@ -230,7 +230,7 @@ export class RequestContext implements Audited, OpenRequest {
       caller_kind: caller?.kind,
       provider: caller?.person?.verifiedClaims.provider,
       session: caller?.person?.sessionId || undefined,
-      rules: caller?.met?.join(", "),
+      rules: caller?.met?.join(", ") || undefined,
       impersonated_user: this.identity.impersonation?.user,
       impersonated_groups: this.identity.impersonation?.groups.join(", "),
       address: peer.address,

@@ -22,6 +22,7 @@ import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";
 import { isAnonymous } from "../services/anonymous_paths.ts";
 import { canonicalHost } from "../services/canonical_host.ts";
 import { answerPreflight, preflightOf } from "../services/cors.ts";
+import { PolicyGrant } from "../people/access_requirements.ts";
 import { askedBy } from "../people/asked_request.ts";
 import { PolicyDenial } from "../people/authorizer.ts";
 import type { CallerIdentity } from "../people/identities.ts";
@@ -100,7 +101,7 @@ function open(relay: Relay, exchange: Exchange, route: ServiceRoute): Promise<vo
     return answerPreflight(exchange, preflight);
   }
   if (isAnonymous(service, route.path, exchange.head.fields)) {
-    return receive(relay, exchange, route, anybody);
+    return receive(relay, exchange, route, anonymousCaller(relay, exchange, route));
   }
   const identity = relay.services.authorizer.identify(
     service,
@@ -167,6 +168,19 @@ function serve(
         (told.impersonation ? undefined : impersonationRefusal(exchange, route)),
     answersItself: () => answersItself(exchange),
   });
+}
+
+/** Somebody who was asked for nothing, as long as the path is for everybody, or the service. */
+function anonymousCaller(
+  { services }: Relay,
+  { head: { fields } }: Exchange,
+  { hostname, name, path }: ServiceRoute,
+): Caller {
+  const isStillOpen = () => {
+    const service = services.table.find(hostname)?.service;
+    return service?.name === name && (!isGuarded(service) || isAnonymous(service, path, fields));
+  };
+  return { ...anybody, grant: new PolicyGrant(anybody, isStillOpen, false) };
 }
 
 /** Whether something is asked of who uses a service. */

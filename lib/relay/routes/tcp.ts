@@ -18,7 +18,7 @@ import {
 } from "../errors.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
-import { allowsAddress, PUBLIC_POLICY } from "../../domain/service.ts";
+import { allowsAddress, PUBLIC_POLICY, type Service } from "../../domain/service.ts";
 import { receiveTcp } from "./receive_tcp.ts";
 
 const pageRefused = new Denial("cross_site", crossSiteRefused);
@@ -73,20 +73,23 @@ function openTcp(
   if (getField(head.fields, "origin") !== undefined) {
     return receive(relay, env, route, pageRefused);
   }
-  if (!isAllowed(route, exchange.peer.address)) return receive(relay, env, route, addressRefused);
+  const isOpen = (service: Service) => isAllowed(service, exchange.peer.address);
+  const service = route.service!;
+  if (!isOpen(service)) return receive(relay, env, route, addressRefused);
   const identity = relay.services.authorizer.identify(
-    route.service!,
+    service,
     route.hostname,
     withoutCookies(exchange),
     "connection",
+    isOpen,
   );
   if (!(identity instanceof Promise)) return receive(relay, env, route, identity);
   return identity.then((identity) => receive(relay, env, route, identity));
 }
 
 /** Where the policy lets everybody in, `allow` is all that guards the target, whichever way they come. */
-function isAllowed({ service }: ServiceRoute, address: string): boolean {
-  return service?.policy !== PUBLIC_POLICY || allowsAddress(service, address);
+function isAllowed(service: Service, address: string): boolean {
+  return service.policy !== PUBLIC_POLICY || allowsAddress(service, address);
 }
 
 /** A cookie is no credential here: browsers add it by themselves. */

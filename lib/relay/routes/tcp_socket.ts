@@ -1,5 +1,6 @@
 /** Connections that come as they are: to a port of the relay's, or in TLS that it does not open. */
 import { type BareConnection, SocketExchange } from "../../net/socket_exchange.ts";
+import { allowsAddress } from "../../domain/service.ts";
 import type { Identity } from "../callers/caller.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
@@ -24,6 +25,8 @@ export function serveSocket(
     route.hostname,
     exchange,
     "connection",
+    // Its listener has refused other addresses.
+    (service) => allowsAddress(service, peer.address),
   );
   if (!(identity instanceof Promise)) return receive(relay, exchange, route, identity);
   return identity.then((identity) => receive(relay, exchange, route, identity));

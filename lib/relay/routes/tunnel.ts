@@ -78,14 +78,14 @@ function narrowed(
   { cluster, path }: ClusterRoute,
   caller: Caller,
 ): Identity {
-  const { authorizer, people, clusters, config: { callers } } = relay;
+  const { authorizer, people, config: { callers } } = relay;
   const isPerson = caller.kind === "access";
-  if (!people.hasPolicies && !isPerson) return caller;
   // Whoever can sign in is nobody yet: it takes a policy to open a cluster to people.
   const needsPolicy = isPerson && callers.mode !== "open";
   const provider = isPerson ? relay.signIn?.signIn.usualProvider : people.callerProvider;
   const currentRequirements = () => {
-    const policy = clusters.get(cluster)?.callerPolicy;
+    // Its entry as it is then: this is asked again while the request is open.
+    const policy = relay.clusters.get(cluster)?.callerPolicy;
     if (policy === undefined && needsPolicy) return undefined;
     return { policy: policy ?? publicPolicy, provider };
   };

@@ -13,12 +13,14 @@ export interface ServiceAuthorizer {
    * Who asks, or why they are not let in; a promise only where something has to be looked up.
    *
    * @param asked What they ask for, which need not be the request.
+   * @param isOpen What else the service, as it is later, must say of them for what they begin to go on.
    */
   identify(
     service: Service,
     hostname: string,
     request: CallerRequest,
     asked: Asked,
+    isOpen?: (service: Service) => boolean,
   ): Identity | Promise<Identity>;
   /** Who could ask for anything, whichever of the services the credential is for. */
   wouldIdentify(
@@ -43,8 +45,9 @@ export class PolicyAuthorizer implements ServiceAuthorizer {
     hostname: string,
     request: CallerRequest,
     asked: Asked,
+    isOpen?: (service: Service) => boolean,
   ): Identity | Promise<Identity> {
-    const resource = { ...this.#resourceOf(service, hostname, asked), hostname };
+    const resource = { ...this.#resourceOf(service, hostname, asked, isOpen), hostname };
     return this.#authorizer.identify(resource, request);
   }
 
@@ -56,12 +59,17 @@ export class PolicyAuthorizer implements ServiceAuthorizer {
     return this.#authorizer.identify(this.#resourceOf(service, hostname, "anything"), request);
   }
 
-  #resourceOf(service: Service, hostname: string, asked: Asked): ProtectedResource {
+  #resourceOf(
+    service: Service,
+    hostname: string,
+    asked: Asked,
+    isOpen: (service: Service) => boolean = () => true,
+  ): ProtectedResource {
     return {
       requirements: requirementsOf(service),
       currentRequirements: () => {
         const now = this.#tableNow().find(hostname)?.service;
-        return now?.name === service.name ? requirementsOf(now) : undefined;
+        return now?.name === service.name && isOpen(now) ? requirementsOf(now) : undefined;
       },
       authorization: service.authorization,
       asked,
