@@ -7,12 +7,19 @@ import { Scope } from "./scope.ts";
 export class AdminTokens {
   #table: DigestTable<Scope> = new DigestTable([]);
 
-  /** Hashes what is not hashed already, and uses these from now on. */
+  /**
+   * Hashes what is not hashed already, and uses these from now on. A token that may do the same as before
+   * keeps its scope, so that what it has begun can tell.
+   */
   async replace(tokens: readonly AdminToken[]): Promise<void> {
-    const entries = await Promise.all(tokens.map(async (token) => ({
-      digest: await digestOf(token),
-      value: new Scope(withoutSecret(token)),
-    })));
+    const names = tokens.map(({ name }) => name);
+    const before = this.#table;
+    const entries = await Promise.all(tokens.map(async (token) => {
+      const digest = await digestOf(token);
+      const known = before.find(digest);
+      const scope = new Scope(withoutSecret(token), names);
+      return { digest, value: known?.equals(scope) ? known : scope };
+    }));
     this.#table = new DigestTable(entries);
   }
 

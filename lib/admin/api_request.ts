@@ -9,7 +9,7 @@ export interface ApiRequest {
   readonly requestId: string;
   readonly param: (name: string) => string;
   readonly query: (name: string) => string | undefined;
-  /** Whether its token still counts, for answers that take long. */
+  /** Whether its token still counts, for the same as when it came: for what takes long. */
   readonly isStillAllowed: () => boolean;
 }
 

@@ -110,7 +110,7 @@ async function handle(
     scope = identified.scope;
     const handler = methods.get(method === "HEAD" ? "GET" : method);
     if (!handler) throw notAllowed(methods);
-    const isStillAllowed = (): boolean => api.auth.scopeOf(digest) !== undefined;
+    const isStillAllowed = (): boolean => api.auth.scopeOf(digest) === scope;
     await handler({ ...request, scope, isStillAllowed });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

@@ -3,6 +3,7 @@ import { nameKeys } from "../config/entries/api_entries.ts";
 import { type EntryKind, entryKinds } from "../domain/admin.ts";
 import type { Exchange } from "../net/exchange.ts";
 import { answer } from "./answer.ts";
+import { ApiError } from "./api_error.ts";
 import type { ApiRequest, On } from "./api_request.ts";
 import type { AdminAudit } from "./audit.ts";
 import { isUnchanged, readConditions } from "./conditions.ts";
@@ -37,7 +38,9 @@ export function addEntryRoutes({ operations, audit }: EntryParts, on: On): void 
     on("PUT", `/${kind}/:name`, async (request) => {
       const asked = entryRequest(kind, request);
       operations.check(asked);
-      const entry = operations.read(asked, await readJson(request.exchange));
+      const body = await readJson(request.exchange);
+      if (!request.isStillAllowed()) throw changedToken();
+      const entry = operations.read(asked, body);
       const changed = await audited(
         audit,
         request,
@@ -89,6 +92,11 @@ async function audited<Result extends Changed>(
   const changed = await change().catch(audit.refused(request, action, asked));
   audit.done(request, action, asked, changed);
   return changed;
+}
+
+/** A body may take half a minute. */
+function changedToken(): ApiError {
+  return new ApiError(401, "unauthorized", "the token has changed during the request");
 }
 
 function entryRequest(kind: EntryKind, { exchange, scope, param }: ApiRequest): EntryRequest {

@@ -9,10 +9,21 @@ import { ApiError } from "./api_error.ts";
 export class Scope implements StatusScope {
   readonly token: AdminToken;
   readonly #clusters: NamePatterns;
+  /** What the names of policies begin with that are another token's, though they begin with this one's. */
+  readonly #othersPrefixes: readonly string[];
 
-  constructor(token: AdminToken) {
+  /** @param names Of all tokens: `team` has no policy of `team-a`'s. */
+  constructor(token: AdminToken, names: readonly string[] = []) {
     this.token = token;
     this.#clusters = new NamePatterns(token.clusters);
+    this.#othersPrefixes = names.map(prefixOf)
+      .filter((prefix) => prefix !== this.policyPrefix && prefix.startsWith(this.policyPrefix));
+  }
+
+  /** Whether it allows just what another one does. */
+  equals(other: Scope): boolean {
+    const print = (scope: Scope) => JSON.stringify([scope.token, scope.#othersPrefixes]);
+    return print(this) === print(other);
   }
 
   /** Whether it may do everything. */
@@ -33,7 +44,7 @@ export class Scope implements StatusScope {
 
   /** Whether a policy is one of its own; names of others' policies are for those who see everything. */
   seesPolicy(name: string): boolean {
-    return name.startsWith(this.policyPrefix) || this.token.clusters.includes("*");
+    return this.#ownsPolicy(name) || this.token.clusters.includes("*");
   }
 
   /** Whether an entry, or an agent, may be seen. */
@@ -46,7 +57,12 @@ export class Scope implements StatusScope {
 
   /** What the names of policies begin with that it adds. */
   get policyPrefix(): string {
-    return `${this.token.name}-`;
+    return prefixOf(this.token.name);
+  }
+
+  #ownsPolicy(name: string): boolean {
+    return name.startsWith(this.policyPrefix) &&
+      !this.#othersPrefixes.some((prefix) => name.startsWith(prefix));
   }
 
   /** @throws {ApiError} unless an entry with this id or name may be asked for */
@@ -70,7 +86,13 @@ export class Scope implements StatusScope {
 
   #checkPolicy(name: string): void {
     const { policyPrefix } = this;
-    if (name.startsWith(policyPrefix)) return;
+    if (this.#ownsPolicy(name)) return;
+    const others = this.#othersPrefixes.find((prefix) => name.startsWith(prefix));
+    if (others !== undefined) {
+      throw outOfScope(`names that begin with ${quoted(others)} are for another token's policies`, [
+        `${policyPrefix}*`,
+      ]);
+    }
     throw outOfScope(`names of the token's policies begin with ${quoted(policyPrefix)}`, [
       `${policyPrefix}*`,
     ]);
@@ -93,6 +115,10 @@ export class Scope implements StatusScope {
       pattern === "*" || pattern === name || covers(pattern, name)
     );
   }
+}
+
+function prefixOf(name: string): string {
+  return `${name}-`;
 }
 
 function hostnamesIn({ hostnames }: Readonly<Record<string, unknown>>): string[] {

@@ -130,6 +130,7 @@ class Watch {
   /** Writes what is new; a client that does not read is told when it does, from the log. */
   #write(): void {
     if (this.#isFull || this.#isOver) return;
+    if (!this.#watcher.isStillAllowed()) return this.end();
     const events = this.#context.log.since(this.#version);
     // It has read so slowly that it has missed some.
     if (!events) return this.end();

@@ -1,5 +1,5 @@
 /** What a token may not do is refused, in every way in which it could be tried. */
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { AdminWorld, type Answer, entryFor, withState } from "./world.ts";
 
 const clusters = "/admin/v1/clusters";
@@ -222,4 +222,27 @@ Deno.test("the admin listener answers under an address, localhost and its own na
       const answer = await world.ask("GET", clusters, undefined, { headers: { Host: host } });
       equal(answer.status, status, host);
     }
+  }));
+
+Deno.test("a token whose name is the beginning of another's has none of its policies", () =>
+  withEntries(async (world) => {
+    const policy = { any: [{ address: "192.0.2.0/24" }] };
+    const ask = (as: string, method: string, path: string, body?: unknown) =>
+      world.ask(method, path, body, { as });
+    const staff = `${policies}/team-a-staff`;
+    equal((await ask("team-a", "PUT", staff, policy)).status, 201);
+    equal((await ask("team", "PUT", `${policies}/team-b-staff`, policy)).status, 201);
+    const open = { any: [{ address: "0.0.0.0/0" }] };
+    for (const [method, path] of [["PUT", staff], ["PUT", `${policies}/team-a-new`]] as const) {
+      const answer = await ask("team", method, path, open);
+      deepEqual(outcome(answer), outOfScope);
+      match(answer.body.error.message, /"team-a-" are for another token's policies/);
+    }
+    for (const method of ["GET", "DELETE"]) {
+      deepEqual(outcome(await ask("team", method, staff)), outOfScope);
+    }
+    const { body: { items } } = await ask("team", "GET", policies);
+    deepEqual(items.map(({ name }: { name: string }) => name), ["team-b-staff"]);
+    const { body: kept } = await ask("team-a", "GET", staff);
+    deepEqual(kept.any, policy.any);
   }));

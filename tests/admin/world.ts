@@ -23,6 +23,7 @@ export const adminTokens = [
   { name: "ops", clusters: ["*"], hostnames: ["*"], people: true },
   { name: "brief", clusters: ["l-*"], leaseSeconds: 60 },
   { name: "team-a", clusters: ["a-*"], hostnames: ["*.a.example.com", "a.example.com"] },
+  { name: "team", clusters: ["t-*"] },
   { name: "small", clusters: ["s-*"], hostnames: [], maxClusters: 2 },
   { name: "guest", clusters: ["g-*"], hostnames: [], autoAccept: false },
   { name: "past", clusters: ["*"], hostnames: ["*"], expires: "2020-01-01T00:00:00Z" },
