@@ -1,14 +1,14 @@
 /** Publishes a binding's routes as services at its tunnel's relay, and deletes unwanted services. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
-import { titleOf } from "../../kube/resources.ts";
 import { tunnelBindings } from "../api/crds.ts";
 import { finalizer } from "../api/schema.ts";
-import type { BindingStatus } from "../api/tunnel_binding.ts";
 import { isEqual } from "../applied.ts";
-import { holdObject, isOrphaned, releaseObject, reportOrphaned, retryMs } from "../finalizer.ts";
+import { holdObject, releaseObject, retryMs } from "../finalizer.ts";
 import { conditionsWithReady, writeStatus } from "../object_status.ts";
-import { BindingPlans } from "./binding_plan.ts";
-import { routesStatus, unreadableVerdict } from "./binding_status.ts";
+import { type BindingPlan, BindingPlans } from "./binding_plan.ts";
+import { routesStatus, statusOf, unreadableVerdict } from "./binding_status.ts";
+import { isGivenUp } from "./orphaned_binding.ts";
+import { ServiceRemoval } from "./service_removal.ts";
 import type { Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type KeptRecord, withIntended } from "../dns/kept_records.ts";
@@ -34,6 +34,7 @@ export class BindingReconciler {
   readonly #dns: DnsReconciler;
   readonly #plans: BindingPlans;
   readonly #services: RelayServices;
+  readonly #removal: ServiceRemoval;
   readonly #lookAgain: LookAgain;
 
   constructor(context: Context, tunnels: TunnelStates, lookAgain: LookAgain) {
@@ -46,6 +47,11 @@ export class BindingReconciler {
     });
     this.#plans = new BindingPlans(context, (tunnelKey) => tunnels.registration(tunnelKey));
     this.#services = new RelayServices(context);
+    this.#removal = new ServiceRemoval(
+      context,
+      this.#services,
+      (services) => lookAgain(this.#bindingsOf(services)),
+    );
   }
 
   /** A service has changed at a relay: queues the bindings that own it or wait for its hostnames. */
@@ -110,13 +116,7 @@ export class BindingReconciler {
     const records = withIntended(statusOf(object).dns ?? [], dnsPlan.kept);
     // The status records services and DNS records before they are created.
     const current = await this.#record(object, all, records);
-    const verdicts = new Map(plan.verdicts);
-    let again = plan.againMs;
-    for (const [route, want] of plan.wanted) {
-      const { verdict, untilMs } = await this.#services.put(want);
-      if (!verdicts.has(route)) verdicts.set(route, verdict);
-      again = Math.min(again, Math.max(100, untilMs - performance.now()));
-    }
+    const { verdicts, againMs } = await this.#putAll(plan);
     const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
     const isUndecided = (it: Registered) =>
       plan.undecided.has(it.service) || this.#services.isWaiting(it);
@@ -126,16 +126,30 @@ export class BindingReconciler {
     const served = compiled.routes.flatMap(({ publication }) =>
       publication?.isServed ? publication.service : []
     );
-    const left = await this.#removeAll(current, this.#withoutRetained(unwanted), {
+    const left = await this.#removal.removeAll(current, this.#withoutRetained(unwanted), {
       wanted,
       drains: (service) => !isTaken && !served.includes(service),
     });
-    if (left.length > 0) again = Math.min(again, retryMs(this.#context));
     const isRetained = compiled.tunnel !== undefined && this.#isRetained(compiled.tunnel.key);
     const dns = await this.#dns.sync(current, dnsPlan, isRetained ? [] : records);
-    again = Math.min(again, dns.againMs);
     await this.#writeStatus(current, compiled, verdicts, [...wanted, ...undecided, ...left], dns);
+    const leftMs = left.length > 0 ? retryMs(this.#context) : Infinity;
+    const again = Math.min(againMs, leftMs, dns.againMs);
     return again === Infinity ? undefined : again;
+  }
+
+  /** Puts a plan's services at the relay. */
+  async #putAll(
+    plan: BindingPlan,
+  ): Promise<{ readonly verdicts: ReadonlyMap<string, Verdict>; readonly againMs: number }> {
+    const verdicts = new Map(plan.verdicts);
+    let { againMs } = plan;
+    for (const [route, want] of plan.wanted) {
+      const { verdict, untilMs } = await this.#services.put(want);
+      if (!verdicts.has(route)) verdicts.set(route, verdict);
+      againMs = Math.min(againMs, Math.max(100, untilMs - performance.now()));
+    }
+    return { verdicts, againMs };
   }
 
   /** Records what is or will be outside the cluster, and adds the finalizer. */
@@ -166,90 +180,11 @@ export class BindingReconciler {
     return written;
   }
 
-  /** Deletes services at relays. @returns those that could not be deleted */
-  async #removeAll(
-    object: KubeObject,
-    unwanted: readonly Registered[],
-    { wanted = [], drains }: {
-      readonly wanted?: readonly Registered[];
-      /** Whether requests in flight may finish first. */
-      readonly drains: (service: string) => boolean;
-    },
-  ): Promise<readonly Registered[]> {
-    const left: Registered[] = [];
-    const isAwaited = this.#isAwaited(object);
-    for (const registered of unwanted) {
-      const isReplaced = wanted.some((it) =>
-        it.service === registered.service && it.endpoint === registered.endpoint
-      );
-      if (!isReplaced && this.#isKept(object, registered)) continue;
-      const mayDrain = !isAwaited && drains(registered.service);
-      const fault = await this.#services.remove(object, registered, {
-        isReplaced,
-        drains: mayDrain,
-      });
-      const isGone = fault === undefined || this.#giveUp(object, registered.service, fault);
-      if (isGone) this.#lookAgain(this.#bindingsOf(this.#services.freed(registered.endpoint)));
-      if (!isGone) left.push(registered);
-    }
-    return left;
-  }
-
-  /**
-   * Whether another binding has a service too, and takes it off when it does not want it any more. One
-   * that has a part in it, and does not want it, takes it off itself.
-   */
-  #isKept({ metadata }: KubeObject, { service, endpoint }: Registered): boolean {
-    const isOf = ({ routes }: CompiledBinding) =>
-      routes.some(({ publication }) => publication?.service === service);
-    const { bindings } = this.#context.routes();
-    const own = bindings.get(keyOf(metadata));
-    // What is being deleted may still be in the table.
-    if (own && metadata.deletionTimestamp === undefined && isOf(own)) return false;
-    return [...bindings.values()].some((it) => {
-      if (it === own || !isOf(it)) return false;
-      const { key } = it;
-      const other = this.#context.world.get("bindings", key);
-      return other !== undefined && other.metadata.deletionTimestamp === undefined &&
-        (statusOf(other).registered ?? []).some((it) =>
-          it.service === service && it.endpoint === endpoint
-        );
-    });
-  }
-
-  /** Whether another binding waits for hostnames that this one had. */
-  #isAwaited(object: KubeObject): boolean {
-    const own = keyOf(object.metadata);
-    const hostnames = new Set((statusOf(object).hostnames ?? "").split(","));
-    return [...this.#context.routes().bindings.values()].some(({ key, routes }) =>
-      key !== own &&
-      routes.some(({ accepted, spec }) =>
-        accepted.status === "True" && spec.hostnames.some((name) => hostnames.has(name))
-      )
-    );
-  }
-
-  /** Gives clean-up up after `orphanMs`. @returns whether it has */
-  #giveUp(object: KubeObject, what: string, reason: string): boolean {
-    if (object.metadata.deletionTimestamp === undefined) return false;
-    if (!isOrphaned(this.#context, object)) return false;
-    void reportOrphaned(this.#context.events, tunnelBindings, object, {
-      action: "Finalize",
-      note: `${what} was left: ${reason}`,
-    });
-    this.#context.log.warn("A binding's services and records were left behind", {
-      binding: titleOf(tunnelBindings, object),
-      name: what,
-      reason,
-    });
-    return true;
-  }
-
   async #finalize(object: KubeObject): Promise<number | undefined> {
     if (!object.metadata.finalizers?.includes(finalizer)) return undefined;
     const { registered = [] } = statusOf(object);
     const removed = this.#withoutRetained(registered);
-    const left = await this.#removeAll(object, removed, { drains: () => true });
+    const left = await this.#removal.removeAll(object, removed, { drains: () => true });
     const againMs = Math.min(
       left.length > 0 ? retryMs(this.#context) : Infinity,
       await this.#removeRecords(object),
@@ -269,7 +204,8 @@ export class BindingReconciler {
     if (this.#isRetained(boundTunnelKey(object))) return Infinity;
     const { left, fault, againMs } = await this.#dns.removeAll(dns, keyOf(object.metadata));
     if (left.length === 0) return Infinity;
-    return fault && this.#giveUp(object, fault.name, fault.reason) ? Infinity : againMs;
+    const isOver = fault && isGivenUp(this.#context, object, fault.name, fault.reason);
+    return isOver ? Infinity : againMs;
   }
 
   #withoutRetained(registered: readonly Registered[]): readonly Registered[] {
@@ -306,8 +242,4 @@ export class BindingReconciler {
       conditions: conditionsWithReady(parts, object),
     });
   }
-}
-
-function statusOf(object: KubeObject): BindingStatus {
-  return (object["status"] ?? {}) as BindingStatus;
 }

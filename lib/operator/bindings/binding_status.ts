@@ -14,6 +14,11 @@ export interface RoutesStatus {
   readonly summary: Readonly<Record<"Accepted" | "ResolvedRefs" | "Programmed", Verdict>>;
 }
 
+/** A binding's status; empty before the first. */
+export function statusOf(object: KubeObject): BindingStatus {
+  return (object["status"] ?? {}) as BindingStatus;
+}
+
 /** Why a binding can't be worked on: its CRD is of another version. */
 export function unreadableVerdict({ spec }: KubeObject): Verdict {
   const [issue] = bindingSpec.safeParse(spec).error?.issues ?? [];

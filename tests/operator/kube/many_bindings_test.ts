@@ -86,6 +86,8 @@ async function nameMany(
   await bind(world, "busy", { host: "busy.example.net", tunnel: "busy" });
   await world.condition(tunnelBindings, "busy", "DNSReady", "Unreachable");
   const asked = busy.calls.length;
+  const answered = 'culvert_operator_cloudflare_requests_total{method="GET",code="429"} 1';
+  assert.ok((await world.metrics()).includes(answered), answered);
 
   const hosts = new Map([
     ["wildcard", "*.wild.example.com"],
