@@ -2,7 +2,7 @@
 #
 #   docker build -f deploy/docker/access.Dockerfile -t culvert-access .
 #
-# The program is one file of JavaScript beside Deno: nothing is fetched at start, nothing is written but
+# The program is one file of JavaScript, run by Deno: nothing is downloaded at start, nothing is written but
 # the tokens of `access login`, and the final stage has no shell. A container's loopback is its own: let it listen on all interfaces
 # of the container, as with --listen :5432, and publish the port on loopback.
 
@@ -10,7 +10,7 @@
 ARG DENO_VERSION=2.9.6
 
 FROM docker.io/denoland/deno:${DENO_VERSION} AS build
-# "system" trusts the base image's own CAs: for a network that looks into TLS.
+# "system" trusts the base image's own CAs, for networks whose proxy intercepts TLS.
 ARG DENO_TLS_CA_STORE=mozilla
 WORKDIR /src
 # Dependencies first: this layer stays while deno.lock does.
@@ -34,7 +34,7 @@ COPY --from=build /out/access.js /app/access.js
 USER 65532:65532
 WORKDIR /app
 ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
-# Without --no-prompt, a permission that is missing would be asked for instead of refused.
+# Without --no-prompt, Deno would ask for a missing permission instead of refusing it.
 ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
             "--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-run", "--allow-sys=hostname", \
             "/app/access.js"]

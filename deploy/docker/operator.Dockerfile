@@ -2,14 +2,14 @@
 #
 #   docker build -f deploy/docker/operator.Dockerfile -t culvert-operator .
 #
-# The program is one file of JavaScript beside Deno: nothing is fetched at start, nothing is written,
-# and the final stage has no shell. Probes are the platform's: there is no HEALTHCHECK.
+# The program is one file of JavaScript, run by Deno: it downloads nothing at start and writes nothing,
+# and the final stage has no shell. There is no HEALTHCHECK: use the probes of your platform.
 
 # Both stages must have the same Deno: the one that the tests ran with.
 ARG DENO_VERSION=2.9.6
 
 FROM docker.io/denoland/deno:${DENO_VERSION} AS build
-# "system" trusts the base image's own CAs: for a network that looks into TLS.
+# "system" trusts the base image's own CAs, for networks whose proxy intercepts TLS.
 ARG DENO_TLS_CA_STORE=mozilla
 WORKDIR /src
 # Dependencies first: this layer stays while deno.lock does.
@@ -23,7 +23,7 @@ FROM docker.io/denoland/deno:distroless-${DENO_VERSION}
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="culvert-operator" \
-      org.opencontainers.image.description="Kubernetes operator of culvert, a reverse tunnel: makes tunnels of Tunnel resources" \
+      org.opencontainers.image.description="Kubernetes operator of culvert, a reverse tunnel: creates tunnels from Tunnel resources" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
@@ -36,6 +36,6 @@ WORKDIR /app
 ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 HEALTH_ADDR=:8083
 # Probes and metrics.
 EXPOSE 8083
-# Without --no-prompt, a permission that is missing would be asked for instead of refused.
+# Without --no-prompt, Deno would ask for a missing permission instead of refusing it.
 ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
             "--allow-net", "--allow-read", "--allow-env", "/app/operator.js"]

@@ -1,16 +1,16 @@
 #!/bin/sh
-# Certificates for mutual TLS with nothing but OpenSSL: a CA, and from it one for the relay, one for
-# an agent and one for Argo CD.
+# Certificates for mutual TLS, with OpenSSL alone: a CA, and certificates from it for the relay, an agent
+# and Argo CD.
 #
 #   certificates.sh FOLDER AGENT NAME...
 #
 # FOLDER  gets ca.crt, ca.key, relay.crt, relay.key, agent-AGENT.crt, agent-AGENT.key, argocd.crt and
-#         argocd.key. A CA that is there already is used again, so a second run renews the others, and
-#         one with another AGENT makes that one's certificate.
+#         argocd.key. An existing CA is used again, so a second run renews the others, and a run with
+#         another AGENT creates that agent's certificate.
 # AGENT   the common name of the agent's certificate: its cluster's id, as in certificateName
 # NAME    host names and IP addresses of the relay, as agents and callers write them
 #
-# The CA's key signs whoever may come in: keep ca.key off both clusters.
+# Anyone who has ca.key can issue certificates that the relay accepts: keep it off both clusters.
 set -eu
 
 readonly ca_days=3650 days=365

@@ -88,7 +88,8 @@ const table = {
     kind: boolean,
     default: "false",
     description: "Instead of printing it, put it in your own kubeconfig and make its context the " +
-      "current one: the first existing file of `KUBECONFIG`, else `~/.kube/config`",
+      "current one. It writes to the first existing file of `KUBECONFIG`, or its last, or " +
+      "`~/.kube/config`",
   },
 } as const satisfies OptionTable;
 
