@@ -2,9 +2,9 @@
 #
 #   docker build -f deploy/docker/access.Dockerfile -t culvert-access .
 #
-# The program is one file of JavaScript, run by Deno: nothing is downloaded at start, nothing is written but
-# the tokens of `access login`, and the final stage has no shell. A container's loopback is its own: let it listen on all interfaces
-# of the container, as with --listen :5432, and publish the port on loopback.
+# The program is one file of JavaScript, run by Deno: it downloads nothing at start, writes nothing but
+# the tokens of `access login`, and the final stage has no shell. A container's loopback is its own:
+# listen on all interfaces of the container, as with --listen :5432, and publish the port on loopback.
 
 # Both stages must have the same Deno: the one that the tests ran with.
 ARG DENO_VERSION=2.9.6
