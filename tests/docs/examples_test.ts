@@ -4,7 +4,7 @@ import { parse } from "yaml";
 import { names } from "./documented_options.ts";
 import { culvertCommand, denoTask, isProgramName } from "./examples/culvert_command.ts";
 import { ExampleShell, type Invocation } from "./examples/shell.ts";
-import { blocks, exists, pages, readText } from "./markdown.ts";
+import { blocks, exists, pages, readText, textFiles } from "./markdown.ts";
 
 const { tasks }: { tasks: Record<string, { command: string }> } = JSON.parse(readText("deno.json"));
 
@@ -40,23 +40,12 @@ Deno.test("docs: YAML in `yaml` blocks can be read", () => {
 });
 
 Deno.test("deploy: kubectl --server has a kubeconfig of its own, and sends nobody's credential", () => {
-  const printed = [...walkText("deploy"), ...pages];
+  const printed = [...textFiles("deploy"), ...pages];
   const lines = printed.flatMap((path) => readText(path).split("\n").map((line) => [path, line]));
   const calls = lines.filter(([, line]) => /kubectl[^`]* --server[ =]\S/.test(line!));
   assert.notEqual(calls.length, 0);
   for (const [path, line] of calls) assert.match(line!, /--kubeconfig /, path);
 });
-
-/** The paths of the files below a folder that print or explain commands. */
-function walkText(folder: string): string[] {
-  return [...Deno.readDirSync(new URL(`../../${folder}`, import.meta.url))].flatMap(
-    ({ name, isDirectory }) => {
-      const path = `${folder}/${name}`;
-      if (isDirectory) return walkText(path);
-      return /\.(?:txt|tpl|ts|sh|ya?ml)$/.test(name) ? [path] : [];
-    },
-  );
-}
 
 for (const page of pages.filter((page) => blocks(page).some(({ info }) => info === "sh"))) {
   Deno.test({

@@ -36,6 +36,15 @@ export function sources(...paths: string[]): string[] {
   });
 }
 
+/** The files of code and configuration below a folder of the project. */
+export function textFiles(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, root))].flatMap(({ name, isDirectory }) => {
+    const path = `${folder}/${name}`;
+    if (isDirectory) return textFiles(path);
+    return /\.(?:tsx?|txt|tpl|sh|ya?ml|Dockerfile)$/.test(name) ? [path] : [];
+  });
+}
+
 /** A table's rows, each a record from the column's heading to the cell's text. */
 export type Table = Record<string, string>[];
 
@@ -142,10 +151,15 @@ export function commands(page: string): string[] {
 
 /** The anchors that a page's headings make, as GitHub names them. */
 export function anchorsOf(page: string): Set<string> {
+  return new Set(headingsOf(page).map(anchorOf));
+}
+
+/** The texts of a page's headings. */
+export function headingsOf(page: string): string[] {
   const text = readText(page).replaceAll(/^```[\s\S]*?^```$/gm, "");
-  return new Set(
-    [...text.matchAll(/^#+ (.+)$/gm)].map((match) =>
-      match[1]!.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
-    ),
-  );
+  return [...text.matchAll(/^#+ (.+)$/gm)].map((match) => match[1]!);
+}
+
+function anchorOf(heading: string): string {
+  return heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
 }

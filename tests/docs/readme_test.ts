@@ -24,7 +24,17 @@ import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_opt
 import { parseTokenOptions } from "../../lib/config/commands/token_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { names } from "./documented_options.ts";
-import { anchorsOf, code, commands, exists, pages, readText, table } from "./markdown.ts";
+import {
+  anchorsOf,
+  code,
+  commands,
+  exists,
+  headingsOf,
+  pages,
+  readText,
+  table,
+  textFiles,
+} from "./markdown.ts";
 
 interface DenoConfig {
   license: string;
@@ -160,6 +170,25 @@ Deno.test("docs: every link inside the project leads somewhere", () => {
       if (anchor !== undefined) assert.ok(anchorsOf(file).has(anchor), `${page}: ${link}`);
     }
   }
+});
+
+Deno.test("docs: the pages and sections that the code names are there", () => {
+  let found = 0;
+  for (const path of [...textFiles("lib"), ...textFiles("deploy"), ...textFiles("tests")]) {
+    const named = readText(path).matchAll(
+      /\b(docs\/[a-z-]+\.md)(?:#([\p{L}\w-]+)|\)?,? "([^"\n]+)"(?=[).;:]))?/gu,
+    );
+    for (const [text, page, anchor, section] of named) {
+      found++;
+      assert.ok(exists(page!), `${path}: ${text}`);
+      if (anchor !== undefined) assert.ok(anchorsOf(page!).has(anchor), `${path}: ${text}`);
+      if (section === undefined) continue;
+      // The steps of a guide are numbered.
+      const headings = headingsOf(page!).map((heading) => heading.replace(/^\d+\. /, ""));
+      assert.ok(headings.includes(section), `${path}: ${text}`);
+    }
+  }
+  assert.ok(found > 100, `${found} were found`);
 });
 
 Deno.test("docs: lines of prose are at most 100 columns", () => {

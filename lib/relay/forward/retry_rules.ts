@@ -1,4 +1,4 @@
-/** Which requests may be sent a second time (docs/protocol.md, "Requests that are sent again"). */
+/** Which requests may be sent a second time (docs/protocol.md, "Retried requests"). */
 import { requestedUpgrade } from "../../http1/fields.ts";
 import { isRepeatable } from "../../http1/repeatable.ts";
 import type { Exchange } from "../../net/exchange.ts";
