@@ -11,7 +11,8 @@ import { type AuditEntry, auditOptions, readAudit } from "./audit_log.ts";
 
 const startTimeoutMs = 240_000;
 const binaries = Deno.env.get("KUBE_BIN") ?? `${Deno.env.get("HOME")}/.cache/kube/bin`;
-const apiServer = Deno.env.get("KUBE_APISERVER");
+/** Another API server than the tools' own. */
+export const apiServer = Deno.env.get("KUBE_APISERVER");
 
 /**
  * Registers a test that needs an API server; ignored where there are no tools.
