@@ -30,6 +30,21 @@ Deno.test("a ServiceAccount's token that is renewed on disk is in the next reque
   close();
 });
 
+Deno.test("a token that no header takes is not quoted", async () => {
+  const server = "http://127.0.0.1:1";
+  for (const token of ["secret\nline", "secret\u2603", "secr\u00e8t"]) {
+    const { fetch, close } = kubeFetch({
+      ...{ server, token: { token }, namespace: "culvert", isInCluster: false },
+    });
+    const signal = new AbortController().signal;
+    await assert.rejects(
+      () => fetch("/api", { method: "GET", headers: {}, signal }),
+      (error: Error) => /one line of visible ASCII/.test(error.message) && !/secr/.test(`${error}`),
+    );
+    close();
+  }
+});
+
 Deno.test("a CA that is being written anew counts once it is whole", async () => {
   const { ca, cert, key } = await loopbackCertificate();
   await withFolder(async (folder) => {

@@ -239,3 +239,30 @@ Deno.test("a ClusterTunnel's records use the Secret in the operator's namespace,
   await eventually(() => shop() === undefined, () => JSON.stringify(conditionsOf(shop())), 60_000);
   assert.equal(api.records.size, 0);
 });
+
+Deno.test("a Secret that holds no token and no key for DNS is not told of but by its name", async (t) => {
+  const secret = "secret-line-1\nsecret-line-2";
+  await t.step("Cloudflare", async () => {
+    const cluster = new Cluster();
+    const api = cluster.useCloudflare("apps");
+    cluster.putCloudflareToken(secret, "apps");
+    const dns = { provider: "Cloudflare", zone: api.zone, secretRef: { name: "cloudflare" } };
+    cluster.putTunnel({ dns: { ...dns, target: "relay.example.net" } });
+    cluster.putBinding("shop", [route("main", "shop.example.com")]);
+    await using running = cluster.start();
+    const { message } = await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
+    assert.match(message, /Key token of Secret apps\/cloudflare: the token must be one token of/);
+    assert.equal(JSON.stringify([message, running.log.lines]).includes("secret-line"), false);
+    assert.equal(api.calls.length, 0);
+  });
+  await t.step("a TSIG key's name", async () => {
+    const cluster = new Cluster();
+    putKey(cluster, "apps", secret);
+    cluster.putTunnel({ dns: rfc2136() });
+    cluster.putBinding("shop", [route("main", "shop.example.com")]);
+    await using running = cluster.start();
+    const { message } = await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
+    assert.match(message, /Secret apps\/tsig: keyname is not the name of a key$/);
+    assert.equal(JSON.stringify([message, running.log.lines]).includes("secret-line"), false);
+  });
+});

@@ -260,6 +260,35 @@ Deno.test("a quota, an unknown token and a wait for acceptance each have a reaso
   });
 });
 
+Deno.test("nothing of a Secret that holds no token is told, nor sent", async (t) => {
+  const cases = {
+    "must be one line": "first-secret-line\nsecond-secret-line",
+    "must be one line of": "secr\u00e8t-\u2603-secret",
+    "has more than 4096 characters": "secret".repeat(1_000),
+    "is in double quotes": '"secret-in-quotes"',
+    'begins with "Bearer"': "Bearer secret-token",
+  };
+  for (const [fault, text] of Object.entries(cases)) {
+    await t.step(fault, async () => {
+      const cluster = new Cluster();
+      const data = { token: new TextEncoder().encode(text).toBase64() };
+      cluster.kube.put(secrets, { metadata: { name: "relay-api", namespace: "apps" }, data });
+      cluster.putTunnel();
+      await using running = cluster.start();
+      const { message } = await cluster.condition(tunnels, "home", "Registered", "TokenInvalid");
+      const where = "Key token of Secret apps/relay-api: the token ";
+      assert.ok(message.startsWith(where + fault), message);
+      const told = JSON.stringify([
+        cluster.kube.all(tunnels),
+        cluster.kube.all(events),
+        running.log.lines,
+      ]);
+      assert.equal(/secret-|secr\u00e8t|secretsecret/.test(told), false, told);
+      assert.deepEqual(cluster.relay.calls, []);
+    });
+  }
+});
+
 Deno.test("a relay that is away leaves what runs alone, with one Event, and is found again", async () => {
   const cluster = new Cluster();
   cluster.putTunnel();

@@ -1,6 +1,8 @@
 /** Keys and tokens with which zones are changed, from the Secrets that Tunnels name. */
 import type { RelayAccesses } from "../relay/relay_accesses.ts";
 import type { KeptRecord } from "./kept_records.ts";
+import { bearerFault } from "../secret_text.ts";
+import { isName } from "./records.ts";
 import type { Zone } from "./rfc2136.ts";
 import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./tsig.ts";
 
@@ -26,12 +28,15 @@ export class DnsCredentials {
     await this.#read(secret);
   }
 
-  /** A token for the API of a DNS provider; undefined if there is none. */
-  async token({ secret }: KeptRecord): Promise<string | undefined> {
-    return (await this.#read(secret)).token;
+  /** A token for the API of a DNS provider, or why it can't be had; that has nothing of it. */
+  async token({ secret }: KeptRecord): Promise<{ readonly token: string } | string> {
+    const { token } = await this.#read(secret);
+    if (token === undefined) return `There is no Secret ${secret} with the key token`;
+    const fault = bearerFault(token);
+    return fault === undefined ? { token } : `Key token of Secret ${secret}: the token ${fault}`;
   }
 
-  /** The zone with its key, or why it can't be had. */
+  /** The zone with its key, or why it can't be had; that has nothing of the Secret. */
   async zone({ zone, server, secret }: KeptRecord): Promise<Zone | string> {
     const { keyname, secret: text, algorithm = "hmac-sha256" } = await this.#read(secret);
     if (keyname === undefined || text === undefined) {
@@ -41,12 +46,16 @@ export class DnsCredentials {
     if (!tsigAlgorithms.includes(known as TsigAlgorithm)) {
       return `Secret ${secret}: algorithm must be one of ${tsigAlgorithms.join(", ")}`;
     }
+    const name = keyname.replace(/\.$/, "");
+    if (!isName(name) || !/^[\x21-\x7e]+$/.test(name)) {
+      return `Secret ${secret}: keyname is not the name of a key`;
+    }
     const bytes = decoded(text);
     if (!bytes?.length) {
       return `Secret ${secret}: secret is not base64, as BIND's key files have it`;
     }
     const key: TsigKey = {
-      name: keyname.replace(/\.$/, ""),
+      name,
       algorithm: known as TsigAlgorithm,
       secret: bytes,
     };

@@ -127,10 +127,8 @@ export class RecordChanges {
     if (record.server === "") {
       const token = await this.#credentials.token(record);
       const digest = this.#context.digest(JSON.stringify([record, token]));
-      if (token === undefined) {
-        return { digest, fault: `There is no Secret ${record.secret} with the key token` };
-      }
-      const zone = { name: record.zone, token };
+      if (typeof token === "string") return { digest, fault: token };
+      const zone = { name: record.zone, ...token };
       const ask = (kind: Kind) => cloudflare[kind](zone, record, record.owner);
       return { digest, isGathered: true, ask };
     }

@@ -4,6 +4,7 @@ import { checkedProxy, formatProxy, type Proxy } from "../../config/proxy.ts";
 import { messageOf } from "../../message_of.ts";
 import type { CaRef, ClientCertRef, ProxyRef, TokenRef } from "../api/relay.ts";
 import { no, type Verdict } from "../conditions.ts";
+import { bearerFault } from "../secret_text.ts";
 import type { RelayProxy } from "./relay_api.ts";
 
 /** A referenced object is missing or invalid. */
@@ -41,9 +42,13 @@ export class References {
     this.#read = read;
   }
 
-  /** A token. @throws {ReferenceFault} `TokenMissing` */
+  /** A token. @throws {ReferenceFault} `TokenMissing`, `TokenInvalid`; the message has nothing of the text */
   async token(namespace: string, ref: TokenRef): Promise<string> {
-    return await this.#text("TokenMissing", namespace, { kind: "Secret", ...ref });
+    const text = await this.#text("TokenMissing", namespace, { kind: "Secret", ...ref });
+    const fault = bearerFault(text, "spaced");
+    if (fault === undefined) return text;
+    const where = `Key ${ref.key} of Secret ${namespace}/${ref.name}`;
+    throw new ReferenceFault("TokenInvalid", `${where}: the token ${fault}`);
   }
 
   /** CA certificates, PEM. @throws {ReferenceFault} `CaMissing` */

@@ -1,6 +1,5 @@
 /** What routes take from ConfigMaps and Secrets: CAs of Services, credentials for them, callers' tokens. */
 import { MIN_TOKEN_CHARACTERS } from "../../config/entries/token_schemas.ts";
-import { tokenFault } from "../../domain/token.ts";
 import type { KubeClient } from "../../kube/client.ts";
 import { KubeError } from "../../kube/errors.ts";
 import type { KubeObject } from "../../kube/objects.ts";
@@ -9,10 +8,7 @@ import { useLabel } from "../api/schema.ts";
 import { no, unknown, type Verdict } from "../conditions.ts";
 import type { Digest } from "../digest.ts";
 import type { NamedText, TextPath } from "../named_texts.ts";
-import { dataValue, secretText } from "../secret_text.ts";
-
-/** The longest credential, in characters: it is a part of each request's head. */
-const maxCredentialCharacters = 4_096;
+import { bearerFault, dataValue, secretText } from "../secret_text.ts";
 
 /** The longest CA bundle, in characters; public CAs together have 200 Ki. */
 const maxCaCharacters = 256 * 1_024;
@@ -85,7 +81,7 @@ export async function readCredential(client: KubeClient, path: TextPath): Promis
   return await readToken(client, path, {
     ...{ user: "routes", notFound: "CredentialNotFound", invalid: "CredentialInvalid" },
     textOf: (text) => text.trim(),
-    faultOf: credentialFault,
+    faultOf: bearerFault,
   });
 }
 
@@ -140,26 +136,13 @@ async function readToken(client: KubeClient, path: TextPath, use: TokenUse): Pro
 function callerTokenFault(text: string): string | undefined {
   const bare = text.trim();
   if (bare === text || bare === "") {
-    const fault = credentialFault(bare);
+    const fault = bearerFault(bare);
     if (fault !== undefined || text.length >= MIN_TOKEN_CHARACTERS) return fault;
     return `has fewer than ${MIN_TOKEN_CHARACTERS} characters, so that it can be guessed`;
   }
   return /[\r\n]$/.test(text)
     ? "ends with a line break; leave it out"
     : "has white space around it; leave it out";
-}
-
-/** What completes "the token …"; holds nothing of it. */
-function credentialFault(text: string): string | undefined {
-  if (text === "") return "is empty";
-  const fault = tokenFault(text);
-  if (fault !== undefined) return fault;
-  if (text.length > maxCredentialCharacters) {
-    return `has more than ${maxCredentialCharacters} characters`;
-  }
-  return /^[\x21-\x7e]+$/.test(text)
-    ? undefined
-    : "must be one token of visible ASCII characters, without spaces and line breaks within";
 }
 
 function missing(kind: string, { namespace, name, key }: TextPath): string {

@@ -19,6 +19,12 @@ export function kubeFetch(
   const clients = clientOf(connection, caAgeMs);
   const fetchIt: KubeFetch = async (path, { headers, ...init }) => {
     const token = authorization();
+    // What `fetch` says of a header that it can't send quotes it whole.
+    if (token !== undefined && !/^[\x20-\x7e]+$/.test(token)) {
+      throw new TypeError(
+        "The token for the API server must be one line of visible ASCII characters",
+      );
+    }
     return await fetch(connection.server + path, {
       ...init,
       headers: { ...headers, ...token !== undefined && { authorization: `Bearer ${token}` } },
