@@ -24,7 +24,7 @@ function client(api: Pick<FakeCloudflare, "fetch" | "zone" | "token">) {
 }
 
 /** A client with the operator's own timing, by a clock of the test's. */
-function clocked(api: FakeCloudflare) {
+function clocked(api: Pick<FakeCloudflare, "fetch" | "zone" | "token">) {
   const clock = new ManualClock();
   const dns = new Cloudflare({ fetch: api.fetch, clock });
   return { dns, zone: { name: api.zone, token: api.token }, clock };
@@ -64,6 +64,28 @@ Deno.test("300 names that come within a minute take ten calls, and so do 300 tha
     assert.ok(calls.length <= 10, calls.join("\n"));
     assert.equal(api.records.size, change === "put" ? 150 + 600 : 150);
   }
+});
+
+Deno.test("a token with 10,000 waiting changes keeps no other token from changing anything", async () => {
+  const api = new FakeCloudflare();
+  const { dns, zone, clock } = clocked({
+    ...{ zone: api.zone, token: api.token },
+    fetch: (url, init) =>
+      init.headers["authorization"]?.endsWith(api.token)
+        ? new Promise(() => {})
+        : api.fetch(url, init),
+  });
+  for (let index = 0; index < 10_000; index++) void dns.put(zone, record(`name${index}`), ours);
+  const second = { ...zone, token: api.addToken("second-token") };
+  const other = dns.put(second, record("web"), theirs);
+  assert.deepEqual(await dns.put(zone, record("more"), ours), {
+    kind: "unreachable",
+    reason: "Too many changes wait for Cloudflare",
+  });
+  assert.equal(dns.waiting, 10_001);
+  await clock.pass(1_000);
+  assert.deepEqual(await other, { kind: "done" });
+  assert.equal(dns.waiting, 10_000);
 });
 
 Deno.test("a name alone is changed after a second", async () => {

@@ -30,6 +30,8 @@ export interface CloudflareZone {
 interface ZoneState {
   id: string | undefined;
   readonly wishes: Gathered<OpenWish>;
+  /** How many of them are not settled. */
+  waiting: number;
   usedMs: number;
 }
 
@@ -48,7 +50,7 @@ export interface CloudflareOptions {
 const defaultTiming: GatherTiming = { quietMs: 1_000, maxQuietMs: 5_000, maxMs: 15_000 };
 /** A zone that nobody has asked for is forgotten. */
 const unusedMs = 10 * 60_000;
-/** Of all zones. */
+/** Of a zone with a token: others' do not count. */
 const maxWaiting = 10_000;
 
 /** Changes records. */
@@ -60,7 +62,6 @@ export class Cloudflare {
   readonly #zones = new Map<string, ZoneState>();
   /** By a zone's id: it is changed with one token at a time, so that what was read still holds. */
   readonly #turns = new Map<string, Slots>();
-  #waiting = 0;
 
   constructor(options: CloudflareOptions) {
     this.#options = options;
@@ -70,7 +71,7 @@ export class Cloudflare {
 
   /** Records that wait to be changed or looked at. */
   get waiting(): number {
-    return this.#waiting;
+    return [...this.#zones.values()].reduce((sum, { waiting }) => sum + waiting, 0);
   }
 
   /** Creates or changes a record if its name is free or has this owner. */
@@ -84,19 +85,20 @@ export class Cloudflare {
   }
 
   async #outcome(zone: CloudflareZone, wish: Wish): Promise<DnsOutcome> {
+    const state = this.#stateOf(zone);
     try {
       this.#api.mayAsk(zone.token);
-      if (this.#waiting >= maxWaiting) throw new Error("Too many changes wait for Cloudflare");
+      if (state.waiting >= maxWaiting) throw new Error("Too many changes wait for Cloudflare");
     } catch (error) {
       return outcomeOf(error);
     }
     const { promise, resolve } = Promise.withResolvers<DnsOutcome>();
-    this.#waiting++;
-    this.#stateOf(zone).wishes.add({ wish, settle: resolve });
+    state.waiting++;
+    state.wishes.add({ wish, settle: resolve });
     try {
       return await promise;
     } finally {
-      this.#waiting--;
+      state.waiting--;
     }
   }
 
@@ -137,6 +139,7 @@ export class Cloudflare {
     this.#forgetUnused();
     const state: ZoneState = {
       id: undefined,
+      waiting: 0,
       usedMs: this.#clock.nowMs(),
       wishes: new Gathered(
         this.#options.timing ?? defaultTiming,

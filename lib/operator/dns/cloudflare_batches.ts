@@ -64,23 +64,23 @@ function nextBatch(
 ): { readonly groups: readonly Group[]; readonly others: readonly OpenWish[] } {
   const groups: Group[] = [];
   const others: OpenWish[] = [];
-  const postponed = new Set(changed);
   let count = 0;
-  for (const open of wishes) {
+  for (const [index, open] of wishes.entries()) {
     const { name } = open.wish.record;
-    const decision = postponed.has(name) ? undefined : decide(open.wish, listing, zone);
-    if (decision && "outcome" in decision) {
-      open.settle(decision.outcome);
-      continue;
-    }
-    postponed.add(name);
-    const fits = decision && (count === 0 || count + decision.changes.length <= maxBatch);
-    if (!fits) {
+    if (changed.has(name)) {
       others.push(open);
       continue;
     }
-    groups.push({ ...open, changes: decision.changes });
-    count += decision.changes.length;
+    const decision = decide(open.wish, listing, zone);
+    if ("outcome" in decision) {
+      open.settle(decision.outcome);
+      continue;
+    }
+    const { changes } = decision;
+    const isFull = count > 0 && count + changes.length > maxBatch;
+    if (isFull) return { groups, others: [...others, ...wishes.slice(index)] };
+    groups.push({ ...open, changes });
+    count += changes.length;
     changed.add(name);
   }
   return { groups, others };
