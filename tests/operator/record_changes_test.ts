@@ -29,8 +29,10 @@ function changesOf() {
     digest: (text: string) => text,
     settings: { resyncMs: 3_600_000, checkMs: 10_000 },
   } as unknown as Context;
-  const credentials = { token: () => Promise.resolve("token") } as unknown as DnsCredentials;
-  const changes = new RecordChanges(context, credentials, {
+  const credentials: Pick<DnsCredentials, "token"> = {
+    token: () => Promise.resolve({ token: "token" }),
+  };
+  const changes = new RecordChanges(context, credentials as DnsCredentials, {
     settled: (keys) => heard.push(`settled ${[...keys]}`),
     freed: (name) => heard.push(`freed ${name}`),
   });
