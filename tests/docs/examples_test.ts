@@ -44,7 +44,7 @@ Deno.test("deploy: kubectl --server has a kubeconfig of its own, and sends nobod
   const lines = printed.flatMap((path) => readText(path).split("\n").map((line) => [path, line]));
   const calls = lines.filter(([, line]) => /kubectl[^`]* --server[ =]\S/.test(line!));
   assert.notEqual(calls.length, 0);
-  for (const [path, line] of calls) assert.match(line!, /--kubeconfig /, path);
+  for (const [path, line] of calls) assert.match(line!, /--kubeconfig /, path!);
 });
 
 for (const page of pages.filter((page) => blocks(page).some(({ info }) => info === "sh"))) {
