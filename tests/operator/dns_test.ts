@@ -1,7 +1,7 @@
 /** Which records a binding's hostnames get, and what is said of those that get none. */
 import assert from "node:assert/strict";
 import type { KubeObject } from "../../lib/kube/objects.ts";
-import { secrets } from "../../lib/kube/resources.ts";
+import { secrets, services } from "../../lib/kube/resources.ts";
 import { clusterTunnels, tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { namesBetween, recordDataOf } from "../../lib/operator/dns/records.ts";
 import { SilentServers } from "../../lib/operator/dns/silent_servers.ts";
@@ -265,4 +265,45 @@ Deno.test("a Secret that holds no token and no key for DNS is not told of but by
     assert.match(message, /Secret apps\/tsig: keyname is not the name of a key$/);
     assert.equal(JSON.stringify([message, running.log.lines]).includes("secret-line"), false);
   });
+});
+
+Deno.test("records that somebody writes into a binding's status are not taken off, being another's", async () => {
+  const cluster = new Cluster();
+  const api = cluster.useCloudflare();
+  const dns = { provider: "Cloudflare", zone: api.zone, secretRef: { name: "cloudflare" } };
+  cluster.putTunnel({
+    ...{ dns: { ...dns, target: "relay.example.net" } },
+    allowedBindings: { namespaces: "All" },
+  });
+  cluster.putBinding("shop", [route("main", "shop.example.com")]);
+  const made = () => api.contents("CNAME", "shop.example.com");
+  const tunnelRef = { name: "home", namespace: "apps" };
+  cluster.kube.put(services, {
+    ...cluster.putService("web"),
+    metadata: { name: "web", namespace: "infra" },
+  });
+  await using _ = cluster.start();
+  await cluster.ready(tunnelBindings, "shop");
+  assert.deepEqual(made(), ["relay.example.net"]);
+  const { status } = cluster.kube.read(tunnelBindings, "apps", "shop")!;
+  const { dns: stolen } = status as { dns: readonly unknown[] };
+  assert.equal(stolen.length, 1);
+  const forged = cluster.putBinding(
+    "evil",
+    [route("main", "evil.example.com")],
+    tunnelRef,
+    "infra",
+  );
+  cluster.kube.put(tunnelBindings, { ...forged, status: { dns: stolen } });
+  await eventually(
+    () => api.contents("CNAME", "evil.example.com").length === 1,
+    "the other binding's own record",
+  );
+  cluster.kube.remove(tunnelBindings, "infra", "evil");
+  await eventually(
+    () => cluster.kube.read(tunnelBindings, "infra", "evil") === undefined,
+    "the other binding to be gone",
+  );
+  assert.deepEqual(made(), ["relay.example.net"]);
+  assert.deepEqual(api.contents("CNAME", "evil.example.com"), []);
 });

@@ -2,6 +2,7 @@
 import type { KubeObject } from "../../kube/objects.ts";
 import { bindingSpec, type BindingStatus, type RouteSpec } from "../api/tunnel_binding.ts";
 import { conditionsOf, no, readyOf, unknown, type Verdict, yes } from "../conditions.ts";
+import { ownRecords } from "../dns/kept_records.ts";
 import type { CompiledBinding, CompiledRoute } from "../routes/route_table.ts";
 import type { Tunnel } from "../tunnel.ts";
 
@@ -14,9 +15,10 @@ export interface RoutesStatus {
   readonly summary: Readonly<Record<"Accepted" | "ResolvedRefs" | "Programmed", Verdict>>;
 }
 
-/** A binding's status; empty before the first. */
+/** A binding's status; empty before the first. Records that are not its own are left out. */
 export function statusOf(object: KubeObject): BindingStatus {
-  return (object["status"] ?? {}) as BindingStatus;
+  const status = (object["status"] ?? {}) as BindingStatus;
+  return status.dns ? { ...status, dns: ownRecords(object) } : status;
 }
 
 /** Why a binding can't be worked on: its CRD is of another version. */

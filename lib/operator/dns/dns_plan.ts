@@ -3,7 +3,7 @@ import { keyOf } from "../../kube/objects.ts";
 import { no, type Verdict } from "../conditions.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
 import type { Tunnel } from "../tunnel.ts";
-import type { KeptRecord } from "./kept_records.ts";
+import { type KeptRecord, resourceOf } from "./kept_records.ts";
 import { type DnsRecord, isName, ownerName, ownerText, recordDataOf } from "./records.ts";
 
 /** What a binding is to have. */
@@ -59,7 +59,7 @@ export async function planDns(
   const server = provider === "RFC2136" ? dns.server ?? "" : "";
   const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
   const faults = records.map((record) => impossible(record, zone, provider));
-  const owner = ownerText(await ownerOf(tunnel), `tunnelbinding/${own}`);
+  const owner = ownerText(await ownerOf(tunnel), resourceOf(object.metadata));
   const secret = `${tunnel.home}/${secretRef?.name}`;
   // Credentials for the clean-up are kept before there are records.
   await keepCredentials(secret);

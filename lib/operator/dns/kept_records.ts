@@ -1,9 +1,25 @@
 /** Records as a binding's status has them: what their deletion needs. */
+import { keyOf, type KubeObject, type ObjectMeta } from "../../kube/objects.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
-import type { RecordData } from "./records.ts";
+import { isOwnedBy, type RecordData } from "./records.ts";
 
 /** A record that may exist for a binding. */
 export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
+
+/**
+ * The records that a binding's status lists and that can be its own. Whoever may write statuses in one
+ * namespace must not have the operator take off another's records with that one's credentials: the owner
+ * names the binding, and nothing is taken off that has another owner.
+ */
+export function ownRecords({ metadata, status }: KubeObject): KeptRecord[] {
+  const { dns = [] } = (status ?? {}) as BindingStatus;
+  return dns.filter(({ owner }) => isOwnedBy(owner, resourceOf(metadata)));
+}
+
+/** A binding in the text that names the owner of its records. */
+export function resourceOf(metadata: ObjectMeta): string {
+  return `tunnelbinding/${keyOf(metadata)}`;
+}
 
 /** Former targets that are remembered for a name. */
 const maxFormer = 4;

@@ -57,5 +57,14 @@ export function ownerName(name: string): string {
 
 /** The text that says whose a record is. */
 export function ownerText(owner: string, resource: string): string {
-  return `heritage=culvert,culvert/owner=${owner},culvert/resource=${resource}`;
+  return `heritage=culvert,culvert/owner=${owner}${ofResource(resource)}`;
+}
+
+/** Whether such a text is about a resource. Neither names nor owners have a comma. */
+export function isOwnedBy(text: string, resource: string): boolean {
+  return text.endsWith(ofResource(resource));
+}
+
+function ofResource(resource: string): string {
+  return `,culvert/resource=${resource}`;
 }

@@ -1,6 +1,7 @@
 /** Which namespaces' credentials are still needed to clean up at relays and in DNS. */
 import type { TunnelStatus } from "../api/tunnel.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
+import { ownRecords } from "../dns/kept_records.ts";
 import type { World } from "../world.ts";
 
 /** Whether something may have to be deleted with the credentials of a namespace. */
@@ -10,9 +11,9 @@ export function needsCredentials(world: World, namespace: string): boolean {
       ((status ?? {}) as TunnelStatus).endpoint === undefined;
     if (metadata.namespace === namespace && !isOver) return true;
   }
-  for (const { status } of world.values("bindings")) {
-    const { dns = [], registered = [] } = (status ?? {}) as BindingStatus;
-    if (dns.some(({ secret }) => secret.startsWith(`${namespace}/`))) return true;
+  for (const binding of world.values("bindings")) {
+    const { registered = [] } = (binding["status"] ?? {}) as BindingStatus;
+    if (ownRecords(binding).some(({ secret }) => secret.startsWith(`${namespace}/`))) return true;
     if (registered.some(({ tunnel }) => tunnel.startsWith(`Tunnel/${namespace}/`))) return true;
   }
   return false;
