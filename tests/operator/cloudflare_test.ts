@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { Cloudflare } from "../../lib/operator/dns/cloudflare.ts";
-import { realClock } from "../../lib/operator/dns/gathered.ts";
+import { realClock } from "../../lib/operator/dns/batcher.ts";
 import type { DnsRecord } from "../../lib/operator/dns/records.ts";
 import type { DnsOutcome } from "../../lib/operator/dns/rfc2136.ts";
 import { eventually } from "../support/deadline.ts";

@@ -2,8 +2,8 @@
  * Records in zones at Cloudflare. Ownership is a TXT record, as in zones with dynamic updates; but the
  * API can't make a change conditional, so that the zone is read right before it is changed.
  *
- * Calls are limited for each user: 1,200 in five minutes. So what is wanted of a zone is gathered, and
- * one list of its records serves for all of it.
+ * Calls are limited for each user: 1,200 in five minutes. So changes of a zone are batched, and one list
+ * of its records serves for all of them.
  */
 import { Slots } from "../../kube/slots.ts";
 import { messageOf } from "../../message_of.ts";
@@ -14,11 +14,11 @@ import {
   CloudflareRefusal,
 } from "./cloudflare_api.ts";
 import type { CloudflareRecord } from "./cloudflare_records.ts";
-import type { Wish } from "./cloudflare_wishes.ts";
-import { type Clock, Gathered, type GatherTiming, realClock } from "./gathered.ts";
+import type { RecordChange } from "./cloudflare_plan.ts";
+import { Batcher, type BatchTiming, type Clock, realClock } from "./batcher.ts";
 import type { OldRecord } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
-import { fulfil, type OpenWish } from "./cloudflare_batches.ts";
+import { applyChanges, type PendingChange } from "./cloudflare_batches.ts";
 
 /** A zone, and who may change it. */
 export interface CloudflareZone {
@@ -29,7 +29,7 @@ export interface CloudflareZone {
 /** What is known of a zone by one token. What another token may see and do is another's. */
 interface ZoneState {
   id: string | undefined;
-  readonly wishes: Gathered<OpenWish>;
+  readonly changes: Batcher<PendingChange>;
   /** How many of them are not settled. */
   waiting: number;
   usedMs: number;
@@ -44,10 +44,10 @@ export interface CloudflareOptions {
   /** Called for each answer; `code` is its status, or `error` when there was none. */
   readonly answered?: (method: string, code: string) => void;
   readonly clock?: Clock;
-  readonly timing?: GatherTiming;
+  readonly timing?: BatchTiming;
 }
 
-const defaultTiming: GatherTiming = { quietMs: 1_000, maxQuietMs: 5_000, maxMs: 15_000 };
+const defaultTiming: BatchTiming = { quietMs: 1_000, maxQuietMs: 5_000, maxMs: 15_000 };
 /** A zone that nobody has asked for is forgotten. */
 const unusedMs = 10 * 60_000;
 /** Of a zone with a token: others' do not count. */
@@ -84,7 +84,7 @@ export class Cloudflare {
     return this.#outcome(zone, { kind: "remove", record, owner });
   }
 
-  async #outcome(zone: CloudflareZone, wish: Wish): Promise<DnsOutcome> {
+  async #outcome(zone: CloudflareZone, change: RecordChange): Promise<DnsOutcome> {
     const state = this.#stateOf(zone);
     try {
       this.#api.mayAsk(zone.token);
@@ -94,7 +94,7 @@ export class Cloudflare {
     }
     const { promise, resolve } = Promise.withResolvers<DnsOutcome>();
     state.waiting++;
-    state.wishes.add({ wish, settle: resolve });
+    state.changes.add({ change, settle: resolve });
     try {
       return await promise;
     } finally {
@@ -102,26 +102,26 @@ export class Cloudflare {
     }
   }
 
-  /** Fulfils wishes. Whichever are not settled when something fails share the fault. */
-  async #fulfil(zone: CloudflareZone, state: ZoneState, wishes: readonly OpenWish[]) {
+  /** Makes changes. Those that are not settled when a call fails get its error as their outcome. */
+  async #apply(zone: CloudflareZone, state: ZoneState, changes: readonly PendingChange[]) {
     try {
       state.id ??= await this.#api.zoneId(zone.token, zone.name);
       const { id } = state;
       await this.#turnsOf(id).run(() =>
-        fulfil(wishes, {
+        applyChanges(changes, {
           zone: zone.name,
           nowMs: this.#clock.nowMs,
           records: () => this.#api.records(zone.token, id),
-          batch: async (changes) => {
+          batch: async (operations) => {
             this.#options.mayWrite?.();
-            await this.#api.batch(zone.token, id, changes);
+            await this.#api.batch(zone.token, id, operations);
           },
         })
       );
     } catch (error) {
       // The zone may be another one with this name by now.
       state.id = undefined;
-      for (const { settle } of wishes) settle(outcomeOf(error));
+      for (const { settle } of changes) settle(outcomeOf(error));
     }
     state.usedMs = this.#clock.nowMs();
   }
@@ -141,10 +141,10 @@ export class Cloudflare {
       id: undefined,
       waiting: 0,
       usedMs: this.#clock.nowMs(),
-      wishes: new Gathered(
+      changes: new Batcher(
         this.#options.timing ?? defaultTiming,
         this.#clock,
-        (wishes) => this.#fulfil(zone, state, wishes),
+        (changes) => this.#apply(zone, state, changes),
       ),
     };
     this.#zones.set(key, state);
@@ -153,8 +153,8 @@ export class Cloudflare {
 
   #forgetUnused(): void {
     const beforeMs = this.#clock.nowMs() - unusedMs;
-    for (const [key, { wishes, usedMs }] of this.#zones) {
-      if (wishes.isIdle && usedMs < beforeMs) this.#zones.delete(key);
+    for (const [key, { changes, usedMs }] of this.#zones) {
+      if (changes.isIdle && usedMs < beforeMs) this.#zones.delete(key);
     }
     const ids = new Set([...this.#zones.values()].map(({ id }) => id));
     for (const id of this.#turns.keys()) if (!ids.has(id)) this.#turns.delete(id);

@@ -6,8 +6,8 @@ import { type ApiRecord, type Listing, listingOf } from "./cloudflare_records.ts
 /** Sends a request to the API. */
 export type CloudflareFetch = (url: string, init: ApiRequest) => Promise<Response>;
 
-/** A change as a batch has it. */
-export interface ApiChange {
+/** One operation of a batch, which the API makes in one transaction. */
+export interface BatchOperation {
   readonly kind: "deletes" | "puts" | "posts";
   readonly record: Readonly<Record<string, unknown>>;
 }
@@ -35,8 +35,8 @@ export class CloudflareBlocked extends Error {
   }
 }
 
-/** Changes in one batch: what the smallest plan takes. */
-export const maxBatch = 200;
+/** Operations in one batch: what the smallest plan takes. */
+export const maxOperations = 200;
 
 const defaultBaseUrl = "https://api.cloudflare.com/client/v4";
 /** The API takes up to 5,000,000, and tells how many pages there are if it gives fewer. */
@@ -92,10 +92,10 @@ export class CloudflareApi {
     return listingOf(records);
   }
 
-  /** Makes changes in one transaction. */
-  async batch(token: string, zoneId: string, changes: readonly ApiChange[]): Promise<void> {
+  /** Makes operations in one transaction. */
+  async batch(token: string, zoneId: string, operations: readonly BatchOperation[]): Promise<void> {
     const body: Record<string, unknown[]> = {};
-    for (const { kind, record } of changes) (body[kind] ??= []).push(record);
+    for (const { kind, record } of operations) (body[kind] ??= []).push(record);
     await this.#ask(token, "POST", `/zones/${zoneId}/dns_records/batch`, body);
   }
 

@@ -1,13 +1,13 @@
-/** Fulfils what is wanted of many names of one zone with few calls. */
+/** Makes changes of many names of one zone with few calls. */
 import { messageOf } from "../../message_of.ts";
-import { type ApiChange, CloudflareRefusal, maxBatch } from "./cloudflare_api.ts";
+import { type BatchOperation, CloudflareRefusal, maxOperations } from "./cloudflare_api.ts";
 import type { Listing } from "./cloudflare_records.ts";
-import { decide, type Wish } from "./cloudflare_wishes.ts";
+import { planChange, type RecordChange } from "./cloudflare_plan.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 
-/** A wish, and who waits for its outcome; only the first outcome counts. */
-export interface OpenWish {
-  readonly wish: Wish;
+/** A change, and who waits for its outcome; only the first outcome counts. */
+export interface PendingChange {
+  readonly change: RecordChange;
   readonly settle: (outcome: DnsOutcome) => void;
 }
 
@@ -17,13 +17,13 @@ export interface ZoneCalls {
   readonly zone: string;
   readonly nowMs: () => number;
   readonly records: () => Promise<Listing>;
-  /** Makes changes in one transaction. */
-  readonly batch: (changes: readonly ApiChange[]) => Promise<void>;
+  /** Makes operations in one transaction. */
+  readonly batch: (operations: readonly BatchOperation[]) => Promise<void>;
 }
 
-/** A wish that takes changes. */
-interface Group extends OpenWish {
-  readonly changes: readonly ApiChange[];
+/** A change that takes operations. */
+interface PlannedChange extends PendingChange {
+  readonly operations: readonly BatchOperation[];
 }
 
 /** After this time, the zone is read again before it is changed. */
@@ -32,81 +32,84 @@ const freshMs = 5_000;
 const maxSplits = 20;
 
 /**
- * Fulfils wishes. The zone is read right before, and again for a name that was changed since: what is
- * wanted of one name is done one after the other.
+ * Makes changes. The zone is read right before, and again for a name that was changed since: changes of
+ * one name are made one after the other.
  *
- * @throws when a call fails: nothing is known of those that are not settled then
+ * @throws when a call fails: nothing is known of the changes that are not settled then
  */
-export async function fulfil(wishes: readonly OpenWish[], calls: ZoneCalls): Promise<void> {
-  for (let left = wishes; left.length > 0;) {
+export async function applyChanges(
+  changes: readonly PendingChange[],
+  calls: ZoneCalls,
+): Promise<void> {
+  for (let left = changes; left.length > 0;) {
     const readMs = calls.nowMs();
     const listing = await calls.records();
     const changed = new Set<string>();
     let count: number;
     do {
       count = left.length;
-      const { groups, others } = nextBatch(left, listing, { zone: calls.zone, changed });
-      if (groups.length > 0) await send(groups, calls, { left: maxSplits });
+      const { planned, others } = nextBatch(left, listing, { zone: calls.zone, changed });
+      if (planned.length > 0) await send(planned, calls, { left: maxSplits });
       left = others;
     } while (left.length < count && calls.nowMs() - readMs < freshMs);
   }
 }
 
 /**
- * Takes as many wishes as fit into a batch, and settles those that need no change.
+ * Takes as many changes as fit into a batch, and settles those that need no operation.
  *
  * @param changed Names that are not any more as the listing has them; those of the batch are added.
  */
 function nextBatch(
-  wishes: readonly OpenWish[],
+  changes: readonly PendingChange[],
   listing: Listing,
   { zone, changed }: { readonly zone: string; readonly changed: Set<string> },
-): { readonly groups: readonly Group[]; readonly others: readonly OpenWish[] } {
-  const groups: Group[] = [];
-  const others: OpenWish[] = [];
+): { readonly planned: readonly PlannedChange[]; readonly others: readonly PendingChange[] } {
+  const planned: PlannedChange[] = [];
+  const others: PendingChange[] = [];
   let count = 0;
-  for (const [index, open] of wishes.entries()) {
-    const { name } = open.wish.record;
+  for (const [index, pending] of changes.entries()) {
+    const { name } = pending.change.record;
     if (changed.has(name)) {
-      others.push(open);
+      others.push(pending);
       continue;
     }
-    const decision = decide(open.wish, listing, zone);
-    if ("outcome" in decision) {
-      open.settle(decision.outcome);
+    const plan = planChange(pending.change, listing, zone);
+    if ("outcome" in plan) {
+      pending.settle(plan.outcome);
       continue;
     }
-    const { changes } = decision;
-    const isFull = count > 0 && count + changes.length > maxBatch;
-    if (isFull) return { groups, others: [...others, ...wishes.slice(index)] };
-    groups.push({ ...open, changes });
-    count += changes.length;
+    const { operations } = plan;
+    const isFull = count > 0 && count + operations.length > maxOperations;
+    if (isFull) return { planned, others: [...others, ...changes.slice(index)] };
+    planned.push({ ...pending, operations });
+    count += operations.length;
     changed.add(name);
   }
-  return { groups, others };
+  return { planned, others };
 }
 
-/** Sends changes in one transaction. What spoils it for all is found by sending each half alone. */
+/** Sends a batch. The API refuses all of it for one bad operation, which sending each half alone finds. */
 async function send(
-  groups: readonly Group[],
+  changes: readonly PlannedChange[],
   calls: ZoneCalls,
   splits: { left: number },
 ): Promise<void> {
   try {
-    await calls.batch(groups.flatMap(({ changes }) => changes));
-    for (const { settle } of groups) settle({ kind: "done" });
+    await calls.batch(changes.flatMap(({ operations }) => operations));
+    for (const { settle } of changes) settle({ kind: "done" });
   } catch (error) {
     if (!(error instanceof CloudflareRefusal)) throw error;
     const reason = messageOf(error);
-    if (groups.length === 1) return groups[0]!.settle({ kind: "refused", reason });
+    if (changes.length === 1) return changes[0]!.settle({ kind: "refused", reason });
     if (splits.left < 2) {
       const why = `Other names that were sent with it may be refused: ${reason}`;
-      for (const { settle } of groups) settle({ kind: "unreachable", reason: why });
+      for (const { settle } of changes) settle({ kind: "unreachable", reason: why });
       return;
     }
     splits.left -= 2;
-    const middle = Math.ceil(groups.length / 2);
-    await send(groups.slice(0, middle), calls, splits);
-    await send(groups.slice(middle), calls, splits);
+    const middle = Math.ceil(changes.length / 2);
+    await send(changes.slice(0, middle), calls, splits);
+    await send(changes.slice(middle), calls, splits);
   }
 }

@@ -19,16 +19,16 @@ export interface Answer {
 
 type Kind = "put" | "remove";
 
-/** How a record's provider is asked. */
-interface Way {
+/** The provider of a record. */
+interface Provider {
   readonly digest: string;
-  /** Whether it is asked with others, so that nobody waits for it. */
-  readonly isGathered: boolean;
+  /** Whether changes are batched, so that nobody waits for one. */
+  readonly isBatched: boolean;
   readonly ask: (kind: Kind) => Promise<DnsOutcome>;
 }
 
 /** Why a record's provider can't be asked. */
-interface NoWay {
+interface ProviderFault {
   readonly digest: string;
   readonly fault: string;
 }
@@ -99,30 +99,30 @@ export class RecordChanges {
 
   async #change(kind: Kind, record: KeptRecord, binding: string): Promise<Answer> {
     const key = recordKey(record);
-    const way = await this.#wayTo(record);
-    const { digest } = way;
+    const provider = await this.#providerOf(record);
+    const { digest } = provider;
     const answers = kind === "put" ? this.#made : this.#removed;
     const last = answers.get(key);
     const isLast = last?.digest === digest;
     if (isLast && performance.now() < last.untilMs) return last;
-    if ("fault" in way) {
+    if ("fault" in provider) {
       return this.#remember(kind, record, {
         digest,
-        outcome: { kind: "refused", reason: way.fault },
+        outcome: { kind: "refused", reason: provider.fault },
       });
     }
-    if (!way.isGathered) {
+    if (!provider.isBatched) {
       const removals = this.#removals;
-      const outcome = await way.ask(kind);
+      const outcome = await provider.ask(kind);
       return this.#remember(kind, record, { digest, outcome }, removals);
     }
-    this.#begin(kind, record, way, binding);
+    this.#begin(kind, record, provider, binding);
     // While a record is checked again, its last outcome counts.
     const outcome = isLast ? last.outcome : { kind: "pending" } as const;
     return { digest, outcome, untilMs: performance.now() + pendingMs };
   }
 
-  async #wayTo(record: KeptRecord): Promise<Way | NoWay> {
+  async #providerOf(record: KeptRecord): Promise<Provider | ProviderFault> {
     const { cloudflare, dns } = this.#context;
     if (record.server === "") {
       const token = await this.#credentials.token(record);
@@ -130,7 +130,7 @@ export class RecordChanges {
       if (typeof token === "string") return { digest, fault: token };
       const zone = { name: record.zone, ...token };
       const ask = (kind: Kind) => cloudflare[kind](zone, record, record.owner);
-      return { digest, isGathered: true, ask };
+      return { digest, isBatched: true, ask };
     }
     const zone = await this.#credentials.zone(record);
     const secret = typeof zone === "string" ? zone : [...zone.key.secret];
@@ -138,21 +138,21 @@ export class RecordChanges {
     if (typeof zone === "string") return { digest, fault: zone };
     const ask = (kind: Kind) =>
       this.#pauses.unlessSilent(zone, () => dns[kind](zone, record, record.owner));
-    return { digest, isGathered: false, ask };
+    return { digest, isBatched: false, ask };
   }
 
   /** Begins a change, unless one is under way; the binding is looked at after either. */
-  #begin(kind: Kind, record: KeptRecord, way: Way, binding: string): void {
+  #begin(kind: Kind, record: KeptRecord, provider: Provider, binding: string): void {
     const key = recordKey(record);
     const running = this.#jobs.get(key);
     if (running) {
       running.bindings.add(binding);
       return;
     }
-    const { digest } = way;
+    const { digest } = provider;
     const job: Job = { kind, digest, bindings: new Set([binding]) };
     this.#jobs.set(key, job);
-    void this.#settle(record, job, way.ask(kind));
+    void this.#settle(record, job, provider.ask(kind));
   }
 
   async #settle(record: KeptRecord, job: Job, asked: Promise<DnsOutcome>): Promise<void> {

@@ -1,16 +1,16 @@
-/** Gathers what comes one after the other, to handle it together. */
+/** Batches items that come one after the other, to handle them together. */
 
-/** How long things are gathered. */
-export interface GatherTiming {
-  /** They are handled once no other one has come for so long. */
+/** How long a batch waits for more items. */
+export interface BatchTiming {
+  /** It is handled once no other item has come for so long. */
   readonly quietMs: number;
-  /** While they are handled again and again, it doubles each time, up to this. */
+  /** While one batch follows another, `quietMs` doubles each time, up to this. */
   readonly maxQuietMs: number;
-  /** The first one waits no longer than this for others. */
+  /** The first item waits no longer than this for others. */
   readonly maxMs: number;
 }
 
-/** Time, which tests bring along. */
+/** Time; tests have their own. */
 export interface Clock {
   readonly nowMs: () => number;
   /** Calls `due` after `ms` milliseconds. @returns cancels it */
@@ -25,9 +25,9 @@ export const realClock: Clock = {
   },
 };
 
-/** Handles one lot at a time; what comes meanwhile is gathered for the next one. */
-export class Gathered<Item> {
-  readonly #timing: GatherTiming;
+/** Handles one batch at a time; items that come meanwhile are for the next one. */
+export class Batcher<Item> {
+  readonly #timing: BatchTiming;
   readonly #clock: Clock;
   readonly #handle: (items: readonly Item[]) => Promise<void>;
   #items: Item[] = [];
@@ -40,7 +40,7 @@ export class Gathered<Item> {
 
   /** @param handle Never rejects. */
   constructor(
-    timing: GatherTiming,
+    timing: BatchTiming,
     clock: Clock,
     handle: (items: readonly Item[]) => Promise<void>,
   ) {
@@ -50,7 +50,7 @@ export class Gathered<Item> {
     this.#quietMs = timing.quietMs;
   }
 
-  /** Whether nothing is gathered or handled. */
+  /** Whether no item waits or is handled. */
   get isIdle(): boolean {
     return this.#items.length === 0 && !this.#isHandling;
   }
