@@ -55,5 +55,11 @@ export function isExpired(error: unknown): boolean {
 
 /** Repeating the request is useless until something changes. */
 export function isPermanent(error: unknown): boolean {
-  return error instanceof KubeError && [400, 403, 405, 413, 415, 422].includes(error.status);
+  if (!(error instanceof KubeError)) return false;
+  return [400, 403, 405, 413, 415, 422].includes(error.status) || isMistyped(error);
+}
+
+/** API servers answer an apply with a field that the kind does not have with 500. */
+function isMistyped({ status, message }: KubeError): boolean {
+  return status === 500 && message.startsWith("failed to create typed patch object");
 }

@@ -14,7 +14,8 @@ export interface EventText {
   readonly note: string;
 }
 
-const maxNoteCharacters = 1_024;
+/** Of UTF-8, as the API server counts. */
+const maxNoteBytes = 1_024;
 
 /**
  * Reports events, each once: an Event's name is a digest of what it says, so that a restarted program
@@ -42,7 +43,7 @@ export class EventRecorder {
    */
   async report(resource: Resource, object: KubeObject, text: EventText): Promise<void> {
     const { name, namespace = "default", uid = "", resourceVersion } = object.metadata;
-    const note = text.note.slice(0, maxNoteCharacters);
+    const note = beginningOf(text.note, maxNoteBytes);
     const digest = await digestOf([uid, text.type, text.reason, text.action, note].join("\0"));
     try {
       await this.#client.create(events, {
@@ -62,6 +63,13 @@ export class EventRecorder {
       this.#log.debug("Could not write an Event", { object: name, error: String(error) });
     }
   }
+}
+
+/** As many whole characters of a text as have so many bytes. */
+function beginningOf(text: string, maxBytes: number): string {
+  const bytes = new Uint8Array(maxBytes);
+  const { read } = new TextEncoder().encodeInto(text, bytes);
+  return text.slice(0, read);
 }
 
 async function digestOf(text: string): Promise<string> {

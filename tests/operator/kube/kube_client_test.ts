@@ -1,7 +1,15 @@
 /** The client of the Kubernetes API against a real API server that is frozen, killed and compacted. */
 import assert from "node:assert/strict";
-import { configMaps, namespaces } from "../../../lib/kube/resources.ts";
-import { configMap, countedMetrics, quickTiming, runningCache } from "../../kube/kube_setup.ts";
+import { isPermanent } from "../../../lib/kube/errors.ts";
+import { EventRecorder } from "../../../lib/kube/events.ts";
+import { configMaps, deployments, events, namespaces } from "../../../lib/kube/resources.ts";
+import {
+  configMap,
+  countedMetrics,
+  keptLog,
+  quickTiming,
+  runningCache,
+} from "../../kube/kube_setup.ts";
 import { eventually } from "../../support/deadline.ts";
 import { kubeTest } from "./own_kube.ts";
 
@@ -76,3 +84,58 @@ kubeTest(
     other.close();
   },
 );
+
+kubeTest(
+  "an Event's note is cut where the API server takes it, whatever its characters",
+  async (kube) => {
+    const { client, close } = kube.client();
+    await client.create(namespaces, { metadata: { name: "apps" } });
+    const object = await client.create(configMaps, configMap("a"));
+    const log = keptLog();
+    const recorder = new EventRecorder({
+      client,
+      controller: "culvert.dev/test",
+      instance: "x",
+      log,
+    });
+    const notes = ["x", "\u00e9", "\u20ac", "\u{1f600}", "x\u{1f600}"].map((text) =>
+      text.repeat(1_100)
+    );
+    for (const note of notes) {
+      const text = { type: "Warning", action: "Try", reason: "Long", note } as const;
+      await recorder.report(configMaps, object, text);
+    }
+    const { items } = await client.list(events, { namespace: "apps" });
+    const kept = items.map(({ note }) => String(note));
+    assert.equal(kept.length, notes.length, JSON.stringify(log.lines));
+    for (const note of notes) {
+      const cut = kept.find((it) => note.startsWith(it))!;
+      assert.ok(cut.length > 200 && cut.isWellFormed(), cut);
+    }
+    close();
+  },
+);
+
+kubeTest("an apply with a field that its kind does not have is not repeated", async (kube) => {
+  const { client, close } = kube.client();
+  await client.create(namespaces, { metadata: { name: "apps" } });
+  const container = { name: "a", image: "a" };
+  const put = (spec: object) =>
+    client.apply(deployments, {
+      metadata: { name: "a", namespace: "apps" },
+      spec: {
+        selector: { matchLabels: { a: "a" } },
+        template: {
+          metadata: { labels: { a: "a" } },
+          spec: { containers: [container], ...spec },
+        },
+      },
+    });
+  for (const spec of [{ affinity: { near: [] } }, { tolerations: [{ taint: 1 }] }]) {
+    await assert.rejects(put(spec), (error: Error) => {
+      assert.match(error.message, /field not declared in schema/);
+      return isPermanent(error);
+    });
+  }
+  close();
+});
