@@ -14,7 +14,7 @@ import type { Context, OperatorSettings } from "./context.ts";
 import type { Controller, ControllerOptions } from "./controller.ts";
 import type { OperatorStats } from "./metrics.ts";
 import { observedQueue } from "./observed_queue.ts";
-import { needsCredentials } from "./relay/needed_credentials.ts";
+import { needsCredentials } from "./needed_credentials.ts";
 import { RelayAccesses } from "./relay/relay_accesses.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";

@@ -2,7 +2,7 @@
  * The real programs, and a line between them that drops everything without a word: a request that
  * waits is not left waiting, and agents come back on a line that works, with a request or without.
  */
-import { equal, match, ok } from "node:assert/strict";
+import { equal, ok } from "node:assert/strict";
 import { eventually, within } from "../support/deadline.ts";
 import { type LogLine, startAgent, startRelay } from "../support/programs.ts";
 import { readResponse, statusOf } from "../support/raw_http.ts";
@@ -17,6 +17,12 @@ const noticeMs = 30_000;
 const idleNoticeMs = 75_000;
 const idleCluster = "idle";
 const idleToken = "token-of-the-idle-cluster";
+
+/** For how long nothing had come, by the reason of a session's end. */
+function silentSeconds({ reason }: LogLine): number {
+  const [, seconds] = /^No frame for (\d+) s$/.exec(String(reason)) ?? [];
+  return Number(seconds ?? NaN);
+}
 
 Deno.test("a request on a line that has gone silent fails in seconds, and the agent dials anew", async () => {
   await using target = await startRawTarget(service);
@@ -56,7 +62,7 @@ Deno.test("a request on a line that has gone silent fails in seconds, and the ag
     const ended = await relay.waitForLog(({ message, cluster }) =>
       message === "Agent disconnected" && cluster === CLUSTER
     );
-    match(String(ended.reason), /^No frame for 1\d s$/);
+    ok(silentSeconds(ended) >= 10, String(ended.reason));
 
     const isSilent = async (address: string, name: string) => {
       const text = await (await fetch(`http://${address}/metrics`)).text();
@@ -80,12 +86,9 @@ Deno.test("a request on a line that has gone silent fails in seconds, and the ag
     const log = await relayLogUpToNow(relay);
     equal(log.some(isIdleOnes), false, "nobody waits for it, so it is given more time");
     const wait = { timeoutMs: idleNoticeMs };
-    match(String((await relay.waitForLog(isIdleOnes, wait)).reason), /^No frame for 4\d s$/);
-    await idle.waitForLog(
-      ({ message, reason }) =>
-        message === "Disconnected from relay" && /^No frame for 4\d s$/.test(String(reason)),
-      wait,
-    );
+    ok(silentSeconds(await relay.waitForLog(isIdleOnes, wait)) >= 45);
+    const isDisconnected = ({ message }: LogLine) => message === "Disconnected from relay";
+    ok(silentSeconds(await idle.waitForLog(isDisconnected, wait)) >= 45);
     const connected = async () => await metric(relay.internalAddress, "agents_connected") === 2;
     await eventually(connected, "both agents to be back", noticeMs);
   } catch (error) {

@@ -1,8 +1,8 @@
 /** Which namespaces' credentials are still needed to clean up at relays and in DNS. */
-import type { TunnelStatus } from "../api/tunnel.ts";
-import type { BindingStatus } from "../api/tunnel_binding.ts";
-import { ownRecords } from "../dns/kept_records.ts";
-import type { World } from "../world.ts";
+import type { TunnelStatus } from "./api/tunnel.ts";
+import type { BindingStatus } from "./api/tunnel_binding.ts";
+import { ownRecords } from "./dns/kept_records.ts";
+import type { World } from "./world.ts";
 
 /** Whether something may have to be deleted with the credentials of a namespace. */
 export function needsCredentials(world: World, namespace: string): boolean {
