@@ -4,8 +4,9 @@
  */
 import type { ApiRequest } from "../api_request.ts";
 import { messageOf } from "../message_of.ts";
+import { textOf } from "../response_text.ts";
 import { delay, within } from "./delay.ts";
-import { KubeError, KubeUnreachable } from "./errors.ts";
+import { isConflict, isNotFound, KubeError, KubeUnreachable } from "./errors.ts";
 import { jsonLines } from "./json_lines.ts";
 import { type KubeMetrics, noKubeMetrics } from "./metrics.ts";
 import type { KubeObject } from "./objects.ts";
@@ -101,7 +102,7 @@ export class KubeClient {
     try {
       return await this.get(resource, at);
     } catch (error) {
-      if (error instanceof KubeError && error.status === 404) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }
@@ -225,8 +226,8 @@ export class KubeClient {
         },
       });
     } catch (error) {
-      const isGone = error instanceof KubeError && [404, 409].includes(error.status);
-      if (!isGone) throw error;
+      // 409: another object has the name by now, with another uid.
+      if (!isNotFound(error) && !isConflict(error)) throw error;
     }
   }
 
@@ -333,7 +334,7 @@ function eventOf(line: unknown): WatchEvent {
 }
 
 async function jsonOf(response: Response): Promise<KubeObject> {
-  const text = await textOf(response);
+  const text = await bodyOf(response);
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null) return value as KubeObject;
@@ -343,35 +344,16 @@ async function jsonOf(response: Response): Promise<KubeObject> {
   throw new KubeUnreachable(`The answer with status ${response.status} is not a JSON object`);
 }
 
-async function textOf(response: Response): Promise<string> {
-  const length = Number(response.headers.get("content-length") ?? NaN);
-  // Read in chunks, each answer would hold 64 KiB until the next garbage collection.
-  if (length <= maxBodyBytes) {
-    try {
-      return await response.text();
-    } catch (error) {
-      throw unreachable(error);
-    }
-  }
-  const decoder = new TextDecoder();
-  let text = "";
-  let bytes = 0;
+async function bodyOf(response: Response): Promise<string> {
   try {
-    for await (const chunk of response.body ?? []) {
-      bytes += chunk.length;
-      if (bytes > maxBodyBytes) {
-        throw new KubeUnreachable(`The answer has more than ${maxBodyBytes} bytes`);
-      }
-      text += decoder.decode(chunk, { stream: true });
-    }
+    return await textOf(response, maxBodyBytes, "The answer");
   } catch (error) {
     throw unreachable(error);
   }
-  return text + decoder.decode();
 }
 
 async function errorOf(response: Response): Promise<KubeError> {
-  const text = await textOf(response);
+  const text = await bodyOf(response);
   let status: { reason?: unknown; message?: unknown } = {};
   try {
     status = JSON.parse(text) ?? {};

@@ -58,7 +58,7 @@ export class BindingReconciler {
   changedAtRelay(change: RelayChange): void {
     const services = this.#services.isForeignChange(change) ? [change.name] : [];
     if (change.type === "DELETED") {
-      services.push(...this.#services.freed(change.endpoint, change.way));
+      services.push(...this.#services.freed(change.endpoint, change.connection));
     }
     this.#lookAgain(this.#bindingsOf(services));
   }

@@ -7,7 +7,12 @@ import type { Context } from "../context.ts";
 import type { Digest } from "../digest.ts";
 import { LastAnswers } from "../last_answers.ts";
 import type { OwnedAccess } from "../relay/relay_accesses.ts";
-import { type RelayAccess, RelayRefusal, RelayUnreachable, wayOf } from "../relay/relay_api.ts";
+import {
+  connectionKey,
+  type RelayAccess,
+  RelayRefusal,
+  RelayUnreachable,
+} from "../relay/relay_api.ts";
 import type { RelayPolicy } from "../access_policies/relay_policies.ts";
 import type { RelayChange } from "../relay/relay_watches.ts";
 import { type Standing, standingAt } from "../tunnels/tunnel_moves.ts";
@@ -26,8 +31,8 @@ export interface WantedService {
 /** What the relay last answered for a service. */
 export interface Answer {
   readonly digest: string;
-  /** How it was asked, as {@link wayOf}. */
-  readonly way: string;
+  /** The {@link connectionKey} of the request. */
+  readonly connection: string;
   readonly verdict: Verdict;
   readonly saidMs: number;
   /** Until then, the relay is not asked again. */
@@ -68,11 +73,11 @@ export class RelayServices {
    *
    * @returns whether it is one that was put from here, and by somebody else
    */
-  isForeignChange({ endpoint, way, name: service, type }: RelayChange): boolean {
+  isForeignChange({ endpoint, connection, name: service, type }: RelayChange): boolean {
     const isGone = type === "DELETED";
     const key = `${endpoint} ${service}`;
     const known = this.#answers.get(key);
-    if (known?.way !== way) return false;
+    if (known?.connection !== connection) return false;
     if (!isGone && performance.now() - known.saidMs < ownChangeMs) return false;
     this.#answers.delete(key);
     return true;
@@ -82,14 +87,14 @@ export class RelayServices {
    * A service is gone from a relay, and its hostnames with it: those that were refused for a conflict
    * are put again with the next look.
    *
-   * @param way How it was learned; undefined if it was removed from here.
+   * @param connection Of the watch that told of it; undefined if this operator has removed it.
    * @returns their names
    */
-  freed(endpoint: string, way?: string): readonly string[] {
+  freed(endpoint: string, connection?: string): readonly string[] {
     this.#removals++;
     const services: string[] = [];
-    for (const [key, { verdict, way: asked }] of this.#answers) {
-      if (way !== undefined && way !== asked) continue;
+    for (const [key, { verdict, connection: asked }] of this.#answers) {
+      if (connection !== undefined && connection !== asked) continue;
       if (verdict.reason !== "Conflict" || !key.startsWith(`${endpoint} `)) continue;
       this.#answers.delete(key);
       services.push(key.slice(endpoint.length + 1));
@@ -113,7 +118,7 @@ export class RelayServices {
     const saidMs = performance.now();
     const kept = {
       digest,
-      way: wayOf(access),
+      connection: connectionKey(access),
       verdict,
       saidMs,
       untilMs: saidMs + (isOld ? 0 : forMs),

@@ -1,6 +1,6 @@
 /** The calls of Cloudflare's API that DNS records need. */
 import type { ApiRequest } from "../../api_request.ts";
-import { textOf } from "../response_text.ts";
+import { textOf } from "../../response_text.ts";
 import { type ApiRecord, type Listing, listingOf } from "./cloudflare_records.ts";
 
 /** Sends a request to the API. */

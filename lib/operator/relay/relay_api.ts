@@ -1,8 +1,9 @@
 /** A relay's admin API, as far as the operator needs it. */
 import { jitteredMs, within } from "../../kube/delay.ts";
 import { messageOf } from "../../message_of.ts";
+import { setNewest } from "../../set_newest.ts";
 import type { ApiRequest } from "../../api_request.ts";
-import { textOf } from "../response_text.ts";
+import { textOf } from "../../response_text.ts";
 
 /** TLS settings and proxy for connections to a relay. */
 export interface RelayTls {
@@ -107,23 +108,29 @@ const maxAnswerBytes = 1024 * 1024;
 /** Of lists of the operator's own relay: 10,000 clusters with three agents each have about half. */
 const maxListBytes = 32 * 1024 * 1024;
 /** Items that a page of a tunnel's list may have; each with its path is about 1 KiB. */
-const perPage = 200;
+const pageSize = 200;
 /** Pages of one list: a tunnel has no more agents, nor requests under way, than fit in these. */
 const maxPages = 50;
 /** Of what a relay says in an agent's session: it is kept for each. */
 const maxSessionCharacters = 512;
-/** Failing relays that are remembered. */
-const maxWays = 1_024;
+/** Failing connections that are remembered. */
+const maxBackoffs = 1_024;
 /** A token that the relay does not know, and does not want to be asked about more often. */
 const wrongTokenMs = 30_000;
 
-interface Trouble {
+interface Answer {
+  readonly status: number;
+  /** Empty if it is no JSON object. */
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+interface Backoff {
   readonly failures: number;
   readonly untilMs: number;
   /** Why the last request failed: those that are not sent meanwhile fail for the same. */
   readonly reason: string;
   /** Whether a request is under way that will show whether the relay answers again. */
-  isTried: boolean;
+  isProbing: boolean;
 }
 
 /**
@@ -132,8 +139,8 @@ interface Trouble {
  */
 export class RelayApi {
   readonly #options: RelayApiOptions;
-  /** By {@link wayOf}. */
-  readonly #troubles = new Map<string, Trouble>();
+  /** By {@link connectionKey}. */
+  readonly #backoffs = new Map<string, Backoff>();
 
   constructor(options: RelayApiOptions) {
     this.#options = options;
@@ -206,17 +213,17 @@ export class RelayApi {
     access: RelayAccess,
     path: string,
   ): AsyncGenerator<readonly Readonly<Record<string, unknown>>[]> {
-    let query = `?limit=${perPage}`;
+    let query = `?limit=${pageSize}`;
     for (let page = 0; page < maxPages; page++) {
       const { items, body } = await this.#list(access, path + query, maxAnswerBytes);
       // A relay that knows no pages sends all at once.
-      if (items.length > perPage * maxPages) break;
+      if (items.length > pageSize * maxPages) break;
       yield items;
       const { continue: next } = body;
       if (typeof next !== "string") return;
-      query = `?limit=${perPage}&continue=${encodeURIComponent(next)}`;
+      query = `?limit=${pageSize}&continue=${encodeURIComponent(next)}`;
     }
-    throw this.#failed(access, `the list has more than ${perPage * maxPages} items`);
+    throw this.#failed(access, `the list has more than ${pageSize * maxPages} items`);
   }
 
   async #list(access: RelayAccess, path: string, maxBytes = maxListBytes): Promise<{
@@ -257,16 +264,36 @@ export class RelayApi {
     path: string,
     value?: unknown,
     maxBytes = maxAnswerBytes,
-  ): Promise<{ status: number; body: Readonly<Record<string, unknown>> }> {
-    const { endpoint, token, ...tls } = access;
+  ): Promise<Answer> {
     if (method !== "GET") this.#options.mayWrite?.();
-    this.#refuseWhileInTrouble(access);
-    const { timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
-    let status: number;
-    let body: Readonly<Record<string, unknown>>;
+    this.#throwWhileBackingOff(access);
+    const { status, body } = await this.#send(access, method, path, value, maxBytes);
+    if (status === 429 && codeOf(body) === "too_many_failures") {
+      // Other tokens are answered.
+      this.#backoffs.delete(connectionKey(access));
+      throw new RelayUnreachable(refusalText(body, status), wrongTokenMs);
+    }
+    if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
+      throw this.#failed(access, `the relay answered with status ${status}`);
+    }
+    this.#backoffs.delete(connectionKey(access));
+    if (status < 300) return { status, body };
+    throw new RelayRefusal(status, codeOf(body), refusalText(body, status), allowedIn(body));
+  }
+
+  /** @throws {RelayUnreachable} if there is no whole answer in time */
+  async #send(
+    access: RelayAccess,
+    method: string,
+    path: string,
+    value: unknown,
+    maxBytes: number,
+  ): Promise<Answer> {
+    const { endpoint, token, ...tls } = access;
+    const { fetch, timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
     try {
-      [status, body] = await within(timeoutMs, async (signal) => {
-        const response = await this.#options.fetch(endpoint + path, {
+      const answer = await within(timeoutMs, async (signal) => {
+        const response = await fetch(endpoint + path, {
           method,
           headers: {
             accept: "application/json",
@@ -276,35 +303,25 @@ export class RelayApi {
           ...value !== undefined && { body: JSON.stringify(value) },
           signal,
         }, tls);
-        return [response.status, await bodyOf(response, maxBytes)] as const;
+        return { status: response.status, body: await bodyOf(response, maxBytes) };
       });
+      answered(method, String(answer.status));
+      return answer;
     } catch (error) {
       answered(method, "error");
       throw this.#failed(access, reasonOf(error));
     }
-    answered(method, String(status));
-    if (status === 429 && codeOf(body) === "too_many_failures") {
-      // Other tokens are answered.
-      this.#troubles.delete(wayOf(access));
-      throw new RelayUnreachable(refusalText(body, status), wrongTokenMs);
-    }
-    if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
-      throw this.#failed(access, `the relay answered with status ${status}`);
-    }
-    this.#troubles.delete(wayOf(access));
-    if (status < 300) return { status, body };
-    throw new RelayRefusal(status, codeOf(body), refusalText(body, status), allowedIn(body));
   }
 
-  #refuseWhileInTrouble(access: RelayAccess): void {
+  #throwWhileBackingOff(access: RelayAccess): void {
     const { firstBackoffMs = defaultFirstBackoffMs } = this.#options;
-    const trouble = this.#troubles.get(wayOf(access));
-    if (!trouble) return;
-    const waitMs = trouble.untilMs - performance.now();
-    if (waitMs > 0 || trouble.isTried) {
-      throw new RelayUnreachable(trouble.reason, waitMs > 0 ? waitMs : firstBackoffMs);
+    const backoff = this.#backoffs.get(connectionKey(access));
+    if (!backoff) return;
+    const waitMs = backoff.untilMs - performance.now();
+    if (waitMs > 0 || backoff.isProbing) {
+      throw new RelayUnreachable(backoff.reason, waitMs > 0 ? waitMs : firstBackoffMs);
     }
-    trouble.isTried = true;
+    backoff.isProbing = true;
   }
 
   #failed(access: RelayAccess, reason: string): RelayUnreachable {
@@ -313,26 +330,24 @@ export class RelayApi {
       maxBackoffMs = defaultMaxBackoffMs,
       random = Math.random,
     } = this.#options;
-    const way = wayOf(access);
-    const known = this.#troubles.get(way);
-    if (!known && this.#troubles.size >= maxWays) {
-      const [oldest] = this.#troubles.keys() as unknown as [string];
-      this.#troubles.delete(oldest);
-    }
+    const key = connectionKey(access);
+    const known = this.#backoffs.get(key);
     const nowMs = performance.now();
     // Requests that were under way together failed together.
     const isNew = !known || nowMs >= known.untilMs;
     const failures = (known?.failures ?? 0) + Number(isNew);
     const waitMs = jitteredMs(failures, { firstMs: firstBackoffMs, maxMs: maxBackoffMs }, random);
     if (isNew) {
-      this.#troubles.set(way, { failures, untilMs: nowMs + waitMs, reason, isTried: false });
+      setNewest(this.#backoffs, key, {
+        ...{ failures, untilMs: nowMs + waitMs, reason, isProbing: false },
+      }, maxBackoffs);
     }
     return new RelayUnreachable(reason, waitMs);
   }
 }
 
 /** Identifies how a relay is reached, so that a wrong proxy or CA does not affect other tunnels. */
-export function wayOf({ endpoint, caPem, pair, proxy }: RelayAccess): string {
+export function connectionKey({ endpoint, caPem, pair, proxy }: RelayAccess): string {
   return JSON.stringify([endpoint, caPem, pair, proxy]);
 }
 

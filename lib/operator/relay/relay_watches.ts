@@ -7,14 +7,14 @@ import { jsonLines } from "../../kube/json_lines.ts";
 import { SilenceDeadline } from "../../kube/silence.ts";
 import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
-import { type RelayAccess, type RelayFetch, wayOf } from "./relay_api.ts";
+import { connectionKey, type RelayAccess, type RelayFetch } from "./relay_api.ts";
 import { NameBudget, TooManyNames, tooManyText, WatchedNames } from "./watched_names.ts";
 
 /** A change at a relay. */
 export interface RelayChange {
   readonly endpoint: string;
-  /** How it was learned, as {@link wayOf}: a proxy that somebody names may tell anything of a relay. */
-  readonly way: string;
+  /** The {@link connectionKey} of the watch: behind a proxy of its own, a tunnel may see another relay. */
+  readonly connection: string;
   readonly kind: "clusters" | "services" | "policies" | "agents";
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
   /** The cluster's id; the name of a service or policy; the cluster of an agent. */
@@ -117,7 +117,7 @@ export class RelayWatches {
 }
 
 function keyOf(access: RelayAccess): string {
-  return JSON.stringify([wayOf(access), access.token]);
+  return JSON.stringify([connectionKey(access), access.token]);
 }
 
 /** One watch, begun again and again. */
@@ -158,8 +158,8 @@ class Watch {
     this.#forget();
   }
 
-  get #origin(): Pick<RelayChange, "endpoint" | "way"> {
-    return { endpoint: this.#access.endpoint, way: wayOf(this.#access) };
+  get #origin(): Pick<RelayChange, "endpoint" | "connection"> {
+    return { endpoint: this.#access.endpoint, connection: connectionKey(this.#access) };
   }
 
   /** Follows until the relay ends it. */

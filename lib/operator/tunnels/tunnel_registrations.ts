@@ -1,7 +1,12 @@
 /** The entries of tunnels at their relays' admin APIs, and what the relays last said of them. */
 import { no, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
-import { type PutOutcome, RelayRefusal, RelayUnreachable, wayOf } from "../relay/relay_api.ts";
+import {
+  connectionKey,
+  type PutOutcome,
+  RelayRefusal,
+  RelayUnreachable,
+} from "../relay/relay_api.ts";
 import type { RelayChange } from "../relay/relay_watches.ts";
 import type { Tunnel } from "../tunnel.ts";
 
@@ -17,7 +22,7 @@ interface Registration {
   /** Of entry, endpoint and token. */
   readonly digest: string;
   readonly verdict: Verdict;
-  /** {@link wayOf} and id. */
+  /** {@link connectionKey} and id. */
   readonly entryKey: string;
   readonly saidMs: number;
   readonly untilMs: number;
@@ -55,9 +60,9 @@ export class TunnelRegistrations {
    *
    * @returns the keys of the tunnels that are about it
    */
-  changed({ way, kind, type, name }: RelayChange): readonly string[] {
+  changed({ connection, kind, type, name }: RelayChange): readonly string[] {
     const own = [...this.#registrations].filter(([, { entryKey }]) =>
-      entryKey === `${way} ${name}`
+      entryKey === `${connection} ${name}`
     );
     if (kind !== "clusters") return own.map(([key]) => key);
     for (const [key, known] of own) {
@@ -94,7 +99,7 @@ export class TunnelRegistrations {
     const remember = (verdict: Verdict, forMs: number): Verdict => {
       const untilMs = performance.now() + forMs;
       const saidMs = performance.now();
-      const entryKey = `${wayOf(access)} ${id}`;
+      const entryKey = `${connectionKey(access)} ${id}`;
       this.#registrations.set(tunnel.key, { digest: said, verdict, entryKey, saidMs, untilMs });
       this.#lost.delete(tunnel.key);
       return verdict;

@@ -2,7 +2,7 @@
 import { messageOf } from "../../message_of.ts";
 import type { ServedTable } from "../../operator/agents/route_delivery.ts";
 import type { RelayFetch, RelayTls } from "../../operator/relay/relay_api.ts";
-import { textOf } from "../../operator/response_text.ts";
+import { textOf } from "../../response_text.ts";
 import { advised, type TlsAdvice } from "../tls_advice.ts";
 
 /** CAs, client certificates and proxies that are in use at once; a client of each is kept. */

@@ -1,10 +1,10 @@
-/** Answers of relays, agents and DNS providers as text, within a limit. */
+/** Answers of other servers as text, within a limit. */
 
 /**
  * Reads an answer as text.
  *
- * @param what Whose answer it is, for the error
- * @throws if it has more than `maxBytes`
+ * @param what Whose answer it is, for the error.
+ * @throws {Error} if it has more than `maxBytes`
  */
 export async function textOf(
   response: Response,
@@ -15,14 +15,16 @@ export async function textOf(
   if (lengthOf(response) <= maxBytes) return await response.text();
   const decoder = new TextDecoder();
   let text = "";
+  let bytes = 0;
   for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw new Error(`${what} has more than ${maxBytes} bytes`);
     text += decoder.decode(chunk, { stream: true });
-    if (text.length > maxBytes) throw new Error(`${what} is too long`);
   }
   return text + decoder.decode();
 }
 
-/** NaN where it is not known: the length of a compressed answer says nothing of its text's. */
+/** NaN if unknown: the length of a compressed answer says nothing of its text's. */
 function lengthOf({ headers }: Response): number {
   if (headers.has("content-encoding")) return NaN;
   return Number(headers.get("content-length") ?? NaN);
