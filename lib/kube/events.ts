@@ -1,8 +1,9 @@
 /** Events about objects, for `kubectl describe`. */
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import type { KubeClient } from "./client.ts";
 import { isConflict } from "./errors.ts";
-import type { KubeObject } from "./objects.ts";
+import { type KubeObject, microTimeNow } from "./objects.ts";
 import { apiVersionOf, events, type Resource } from "./resources.ts";
 
 /** What is reported of an object. */
@@ -36,11 +37,7 @@ export class EventRecorder {
     this.#log = options.log;
   }
 
-  /**
-   * Reports an event about an object. A failure is no more than a line in the log.
-   *
-   * @param namespace Where the Event goes; of cluster-wide objects, `default`.
-   */
+  /** Reports an event about an object, or logs why it can't. */
   async report(resource: Resource, object: KubeObject, text: EventText): Promise<void> {
     const { name, namespace = "default", uid = "", resourceVersion } = object.metadata;
     const note = beginningOf(text.note, maxNoteBytes);
@@ -49,7 +46,7 @@ export class EventRecorder {
       await this.#client.create(events, {
         metadata: { name: `${name.slice(0, 200)}.${digest}`, namespace },
         ...{ type: text.type, reason: text.reason, action: text.action, note },
-        eventTime: new Date().toISOString().replace("Z", "000Z"),
+        eventTime: microTimeNow(),
         reportingController: this.#controller,
         reportingInstance: this.#instance.slice(0, 128),
         regarding: {
@@ -60,7 +57,7 @@ export class EventRecorder {
       });
     } catch (error) {
       if (isConflict(error)) return;
-      this.#log.debug("Could not write an Event", { object: name, error: String(error) });
+      this.#log.debug("Could not write an Event", { object: name, error: messageOf(error) });
     }
   }
 }

@@ -1,9 +1,10 @@
 /** Leader election by a Lease: of several replicas, only its holder acts. */
 import type { Log } from "../log.ts";
+import { messageOf } from "../message_of.ts";
 import type { KubeClient } from "./client.ts";
 import { delay } from "./delay.ts";
 import { isConflict } from "./errors.ts";
-import type { KubeObject } from "./objects.ts";
+import { type KubeObject, microTimeNow } from "./objects.ts";
 import { leases } from "./resources.ts";
 
 /** What an election runs with. */
@@ -142,7 +143,7 @@ export class Leader {
       return true;
     } catch (error) {
       if (!isConflict(error)) {
-        this.#options.log.debug("Could not renew the Lease", { error: String(error) });
+        this.#options.log.debug("Could not renew the Lease", { error: messageOf(error) });
       }
       return this.leads;
     }
@@ -187,7 +188,7 @@ export class Leader {
   ): Promise<KubeObject> {
     const { client, namespace, name, identity } = this.#options;
     const before = lease ? specOf(lease) : {};
-    const now = new Date().toISOString().replace("Z", "000Z");
+    const now = microTimeNow();
     const isSame = before.holderIdentity === identity;
     const spec: LeaseSpec = {
       holderIdentity: heldMs > 0 ? identity : "",
@@ -207,7 +208,7 @@ export class Leader {
         await this.#write(lease, { heldMs: this.#reservedMs });
       }
     } catch (error) {
-      this.#options.log.debug("Could not release the Lease", { error: String(error) });
+      this.#options.log.debug("Could not release the Lease", { error: messageOf(error) });
     }
     this.#renewedMs = -Infinity;
   }

@@ -56,6 +56,17 @@ export function partsOf(key: string): { readonly namespace?: string; readonly na
     : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
 }
 
+/** Whether an object names another one as its owner. */
+export function isOwnedBy({ metadata }: KubeObject, { metadata: { uid } }: KubeObject): boolean {
+  return uid !== undefined &&
+    (metadata.ownerReferences ?? []).some((owner) => owner.uid === uid);
+}
+
+/** Now, as fields of Kubernetes' type MicroTime have it: in microseconds. */
+export function microTimeNow(): string {
+  return new Date().toISOString().replace("Z", "000Z");
+}
+
 /** Whether a change is one of the status alone; both states are given where there are both. */
 export function isStatusChange(
   after: KubeObject | undefined,

@@ -6,13 +6,13 @@ import type { KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
 import { finalizer } from "./api/schema.ts";
 import type { Context } from "./context.ts";
-import type { Followed } from "./world.ts";
+import type { WatchedKind } from "./world.ts";
 
 /** Adds our finalizer to an object. @throws {KubeError} */
 export async function holdObject(
   { client, world }: Pick<Context, "client" | "world">,
   resource: Resource,
-  kind: Followed,
+  kind: WatchedKind,
   { metadata }: KubeObject,
 ): Promise<void> {
   const { name, namespace, uid = "" } = metadata;

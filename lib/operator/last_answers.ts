@@ -1,11 +1,11 @@
-/** What relays and name servers last answered, by what it is about. */
+/** The last answers of relays and name servers, by what was asked. */
 
-/** Beyond this many, it is looked for answers that nobody renews. */
+/** With fewer answers, none is forgotten. */
 const firstCheck = 1_024;
-/** Whoever needs an answer renews it when its time is over; these are about objects that are gone. */
+/** An answer is renewed at `untilMs`. One that was not for so long is about an object that is gone. */
 const forgottenMs = 3_600_000;
 
-/** Forgets answers that nobody has renewed for an hour, as long as there are not few. */
+/** A map that forgets answers which were not renewed for an hour. */
 export class LastAnswers<Answer extends { readonly untilMs: number }> extends Map<string, Answer> {
   readonly #nowMs: () => number;
   #checkAt = firstCheck;

@@ -5,7 +5,7 @@ import type { Resource } from "../kube/resources.ts";
 import { isEqual } from "./applied.ts";
 import { conditionsOf, readyOf, type Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import type { Followed } from "./world.ts";
+import type { WatchedKind } from "./world.ts";
 
 /** What a status is written with. */
 export type StatusContext = Pick<Context, "client" | "world" | "events">;
@@ -14,13 +14,12 @@ export type StatusContext = Pick<Context, "client" | "world" | "events">;
 export async function writeStatus(
   context: StatusContext,
   resource: Resource,
-  kind: Followed,
+  kind: WatchedKind,
   object: KubeObject,
   status: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   const before = (object["status"] ?? {}) as { readonly conditions?: readonly Condition[] };
-  const wanted = { ...status };
-  if (isEqual(before, wanted)) return;
+  if (isEqual(before, status)) return;
   const { name, namespace, uid } = object.metadata;
   const written = await context.client.apply(resource, {
     metadata: {
@@ -28,7 +27,7 @@ export async function writeStatus(
       ...namespace !== undefined && { namespace },
       ...uid !== undefined && { uid },
     },
-    status: wanted,
+    status,
   }, "status");
   context.world.learn(kind, written);
   await reportReady(context, resource, object, before.conditions, status);

@@ -24,7 +24,7 @@ import type { ProbeTargets } from "./agents/route_delivery.ts";
 import { RouteCompiler } from "./routes/route_compiler.ts";
 import { TunnelReconciler } from "./tunnels/tunnel_reconciler.ts";
 import { type Tunnel, tunnelKey } from "./tunnel.ts";
-import { type Followed, World } from "./world.ts";
+import { type WatchedKind, World } from "./world.ts";
 
 /** What an {@link Operator} is made from. */
 export interface OperatorOptions extends ControllerOptions {
@@ -174,7 +174,7 @@ export class Operator implements Controller {
     return this.#hasStarted && !this.#compiler.isDue && this.#queue.isIdle;
   }
 
-  #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {
+  #changed(kind: WatchedKind, after: KubeObject | undefined, before: KubeObject | undefined): void {
     if (!this.#isActing) return;
     const object = (after ?? before)!;
     switch (kind) {

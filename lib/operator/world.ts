@@ -36,19 +36,19 @@ export interface WorldOptions {
   /** Namespaces that are watched; empty for all of them and cluster-wide kinds. */
   readonly watchNamespaces: readonly string[];
   /** The kinds to watch; by default, those of the tunnels' controller. */
-  readonly kinds?: readonly Followed[];
+  readonly kinds?: readonly WatchedKind[];
   /** Where Argo CD is. */
   readonly argocdNamespaces?: readonly string[];
   /** Where ClusterProfiles are. */
   readonly clusterProfileNamespaces?: readonly string[];
-  readonly changed: (kind: Followed, after: KubeObject | undefined, before?: KubeObject) => void;
+  readonly changed: (kind: WatchedKind, after: KubeObject | undefined, before?: KubeObject) => void;
   readonly log: Log;
   readonly metrics?: KubeMetrics | undefined;
   readonly timing?: CacheTiming | undefined;
 }
 
-/** The kinds that are followed. */
-export type Followed =
+/** The kinds that are listed and watched. */
+export type WatchedKind =
   | "tunnels"
   | "clusterTunnels"
   | "bindings"
@@ -79,7 +79,7 @@ interface Follow {
   readonly isOptional?: true;
 }
 
-const follows: Readonly<Record<Followed, Follow>> = {
+const follows: Readonly<Record<WatchedKind, Follow>> = {
   tunnels: { resource: tunnels },
   clusterTunnels: { resource: clusterTunnels },
   bindings: { resource: tunnelBindings },
@@ -114,7 +114,7 @@ const follows: Readonly<Record<Followed, Follow>> = {
 };
 
 /** The kinds of the relay's side. */
-export const managementKinds: readonly Followed[] = [
+export const managementKinds: readonly WatchedKind[] = [
   "clusters",
   "registrationTokens",
   "argocdSecrets",
@@ -122,7 +122,7 @@ export const managementKinds: readonly Followed[] = [
   "clusterProfiles",
 ];
 
-const tunnelKinds = (Object.keys(follows) as Followed[])
+const tunnelKinds = (Object.keys(follows) as WatchedKind[])
   .filter((kind) => !managementKinds.includes(kind));
 
 /** There may be thousands of Services and pods: fields that nobody reads are dropped. */
@@ -175,13 +175,13 @@ function briefApplication({ metadata, ...rest }: KubeObject): KubeObject {
   return { metadata: { name, namespace, uid, resourceVersion }, destination };
 }
 
-const clusterWide: readonly Followed[] = ["clusterTunnels", "namespaces"];
+const clusterWide: readonly WatchedKind[] = ["clusterTunnels", "namespaces"];
 
 /** The caches. */
 export class World {
   /** Whether all namespaces are followed, and kinds that are in none. */
   readonly isWide: boolean;
-  readonly #caches = new Map<Followed, readonly Cache[]>();
+  readonly #caches = new Map<WatchedKind, readonly Cache[]>();
 
   constructor(options: WorldOptions) {
     const { watchNamespaces, kinds = tunnelKinds } = options;
@@ -218,7 +218,7 @@ export class World {
     return [...new Set(titles)];
   }
 
-  get(kind: Followed, key: string): KubeObject | undefined {
+  get(kind: WatchedKind, key: string): KubeObject | undefined {
     for (const cache of this.#caches.get(kind)!) {
       const object = cache.get(key);
       if (object) return object;
@@ -227,16 +227,16 @@ export class World {
   }
 
   /** Whether the cluster lacks a kind. */
-  isMissing(kind: Followed): boolean {
+  isMissing(kind: WatchedKind): boolean {
     return this.#caches.get(kind)!.some((cache) => cache.isMissing);
   }
 
-  *values(kind: Followed): Generator<KubeObject> {
+  *values(kind: WatchedKind): Generator<KubeObject> {
     for (const cache of this.#caches.get(kind)!) yield* cache.values();
   }
 
   /** Stores the result of a write, ahead of the watch. */
-  learn(kind: Followed, object: KubeObject): void {
+  learn(kind: WatchedKind, object: KubeObject): void {
     // In another namespace's cache, the object would stay after its deletion.
     this.#caches.get(kind)!.find((cache) => cache.covers(object))?.learn(object);
   }
@@ -247,7 +247,7 @@ export class World {
 }
 
 function cacheOf(
-  kind: Followed,
+  kind: WatchedKind,
   { resource, isManaged, labelSelector, isOptional, keep = (object) => object }: Follow,
   namespace: string | undefined,
   { client, changed, log, metrics, timing }: WorldOptions,

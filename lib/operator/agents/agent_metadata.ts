@@ -34,6 +34,11 @@ export function podLabels({ resource, name }: Tunnel): Record<string, string> {
   };
 }
 
+/** {@link podLabels} as a label selector, for the scale subresource. */
+export function selectorOf(tunnel: Tunnel): string {
+  return Object.entries(podLabels(tunnel)).map(([label, value]) => `${label}=${value}`).join(",");
+}
+
 /** The key of the tunnel that an object was made for; undefined for other objects. */
 export function tunnelKeyOfLabels(
   { namespace, labels = {} }: KubeObject["metadata"],
@@ -43,11 +48,6 @@ export function tunnelKeyOfLabels(
   return labels[tunnelKindLabel] === "ClusterTunnel"
     ? `ClusterTunnel/${name}`
     : `Tunnel/${namespace}/${name}`;
-}
-
-/** The same as a text, for the scale subresource. */
-export function selectorOf(tunnel: Tunnel): string {
-  return Object.entries(podLabels(tunnel)).map(([label, value]) => `${label}=${value}`).join(",");
 }
 
 /** The tunnel as its objects' owner. */

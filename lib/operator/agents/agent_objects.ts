@@ -71,8 +71,8 @@ export function agentDeployment(tunnel: ReadableTunnel, parts: AgentParts): Kube
 }
 
 const terminationGraceSeconds = 40;
-/** As whom agents run. */
-export const uid = 65_532;
+/** The user and group that agents run as. */
+export const agentUid = 65_532;
 
 /** What every agent's container may do. */
 export const containerSecurity = {
@@ -103,7 +103,7 @@ function podSpec(tunnel: ReadableTunnel, { image }: AgentParts): unknown {
     terminationGracePeriodSeconds: terminationGraceSeconds,
     securityContext: {
       runAsNonRoot: true,
-      ...{ runAsUser: uid, runAsGroup: uid, fsGroup: uid },
+      ...{ runAsUser: agentUid, runAsGroup: agentUid, fsGroup: agentUid },
       seccompProfile: { type: "RuntimeDefault" },
     },
     containers: [{

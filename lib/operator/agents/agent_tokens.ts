@@ -1,4 +1,5 @@
 /** The agents' tokens of tunnels: made, replaced by schedule, and taken off once nobody uses them. */
+import type { EventText } from "../../kube/events.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { secrets } from "../../kube/resources.ts";
 import { includes } from "../applied.ts";
@@ -73,7 +74,7 @@ export class AgentTokens {
     const mayGoOn = registered.reason === "RelayUnreachable" && current !== undefined && hasAgents;
     if (!isKnown) return mayGoOn ? { digest: current, digests: [current, ...older] } : undefined;
     if (next !== undefined) await this.#put(tunnel, next, { before: secret, isDue, context });
-    else await this.#ensureFrame(tunnel, secret!, context);
+    else await this.#ensureMetadata(tunnel, secret!, context);
     this.#new.delete(tunnel.key);
     return { digest, digests };
   }
@@ -111,9 +112,8 @@ export class AgentTokens {
       context: Context;
     },
   ): Promise<void> {
-    const { client, events } = context;
+    const { client, digest } = context;
     const secret = tokenSecret(tunnel, token, new Date());
-    const { name } = secret.metadata;
     if (before) {
       const { resourceVersion = "", annotations = {} } = before.metadata;
       await client.update(secrets, {
@@ -128,34 +128,40 @@ export class AgentTokens {
     } else {
       await client.create(secrets, secret);
     }
-    if ((tunnel.status.tokenDigests ?? []).length === 0) return;
-    const about = tokenName(context.digest(token));
-    await events.report(
-      tunnel.resource,
-      tunnel.object,
-      isDue
-        ? {
-          type: "Normal",
-          reason: "TokenRotated",
-          action: "Reconcile",
-          note: `Secret ${name} holds a new token, ${about} at the relay`,
-        }
-        : {
-          type: "Warning",
-          reason: "TokenReplaced",
-          action: "Reconcile",
-          note: `Secret ${name} was gone or empty: agents get a new token`,
-        },
-    );
+    const isFirst = (tunnel.status.tokenDigests ?? []).length === 0;
+    if (isFirst) return;
+    await reportNewToken(tunnel, tokenName(digest(token)), isDue, context);
   }
 
   /** Labels and owner of the token's Secret, as they were made. */
-  async #ensureFrame(tunnel: ReadableTunnel, secret: KubeObject, { client }: Context) {
-    const frame = tokenSecretFrame(tunnel);
-    if (includes(secret, frame)) return;
+  async #ensureMetadata(tunnel: ReadableTunnel, secret: KubeObject, { client }: Context) {
+    const wanted = secretWithoutToken(tunnel);
+    if (includes(secret, wanted)) return;
     const { uid = "" } = secret.metadata;
-    await client.apply(secrets, { ...frame, metadata: { ...frame.metadata, uid } });
+    await client.apply(secrets, { ...wanted, metadata: { ...wanted.metadata, uid } });
   }
+}
+
+/** @param isDue Whether it was time for a new token; otherwise the Secret has lost the one before. */
+async function reportNewToken(
+  tunnel: ReadableTunnel,
+  nameAtRelay: string,
+  isDue: boolean,
+  { events }: Context,
+): Promise<void> {
+  const { name } = tokenSecretPath(tunnel);
+  const text: Pick<EventText, "type" | "reason" | "note"> = isDue
+    ? {
+      type: "Normal",
+      reason: "TokenRotated",
+      note: `Secret ${name} holds a new token, ${nameAtRelay} at the relay`,
+    }
+    : {
+      type: "Warning",
+      reason: "TokenReplaced",
+      note: `Secret ${name} was gone or empty: agents get a new token`,
+    };
+  await events.report(tunnel.resource, tunnel.object, { ...text, action: "Reconcile" });
 }
 
 /** Whether agents are connected, and none by one of these tokens. */
@@ -199,12 +205,12 @@ export function tokenSecretPath(tunnel: ReadableTunnel) {
 
 /** The agents' token. */
 function tokenSecret(tunnel: Tunnel, token: string, since: Date): KubeObject {
-  const { metadata, ...frame } = tokenSecretFrame(tunnel);
+  const { metadata, ...rest } = secretWithoutToken(tunnel);
   const annotations = { [tokenSinceAnnotation]: since.toISOString() };
-  return { ...frame, metadata: { ...metadata, annotations }, stringData: { token } };
+  return { ...rest, metadata: { ...metadata, annotations }, stringData: { token } };
 }
 
-/** That Secret without the token: what is applied again when somebody changes it. */
-function tokenSecretFrame(tunnel: Tunnel): KubeObject {
+/** The fields that are applied again when somebody changes them. */
+function secretWithoutToken(tunnel: Tunnel): KubeObject {
   return { metadata: metadataOf(tunnel, namesOf(tunnel).token), type: "Opaque" };
 }

@@ -62,7 +62,7 @@ function toBlocks(cidrs: readonly string[] | undefined): Pick<EgressRule, "to"> 
   return cidrs ? { to: cidrs.map((cidr) => ({ ipBlock: { cidr } })) } : {};
 }
 
-/** The host and port of a WebSocket URL. */
+/** The port of a WebSocket URL. */
 function portOf(url: string): number {
   const { port, protocol } = new URL(url);
   return port === "" ? protocol === "wss:" ? 443 : 80 : Number(port);

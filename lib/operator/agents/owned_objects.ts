@@ -1,10 +1,10 @@
 /** Applies objects that a tunnel owns, unless their names are taken by objects of others. */
-import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { isOwnedBy as isOwnedByObject, keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
 import { includes, stamped } from "../applied.ts";
 import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
-import type { Followed } from "../world.ts";
+import type { WatchedKind } from "../world.ts";
 import { namesOf } from "./agent_metadata.ts";
 
 /** What objects are made with. */
@@ -16,9 +16,8 @@ export class NotOurs extends Error {
 }
 
 /** Whether the tunnel owns an object. */
-export function isOwnedBy({ metadata }: KubeObject, { object }: Tunnel): boolean {
-  const { uid } = object.metadata;
-  return metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
+export function isOwnedBy(owned: KubeObject, { object }: Tunnel): boolean {
+  return isOwnedByObject(owned, object);
 }
 
 export function notOurs({ kind }: Resource, name: string): NotOurs {
@@ -33,7 +32,7 @@ export function notOurs({ kind }: Resource, name: string): NotOurs {
 export async function ensureOptional(
   context: OwnerContext,
   resource: Resource,
-  kind: Followed,
+  kind: WatchedKind,
   tunnel: Tunnel,
   wanted: KubeObject | undefined,
 ): Promise<void> {
@@ -51,7 +50,7 @@ export async function ensureOptional(
 export async function ensureOwned(
   context: OwnerContext,
   resource: Resource,
-  kind: Followed | undefined,
+  kind: WatchedKind | undefined,
   tunnel: Tunnel,
   wanted: KubeObject,
 ): Promise<KubeObject> {

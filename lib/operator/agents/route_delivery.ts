@@ -90,32 +90,35 @@ export class RouteDelivery {
       delivery.isServed = false;
       return delivery;
     }
-    const answers = await Promise.all(ready.map(async (pod) => {
-      const { podIP } = pod as { podIP?: string };
-      return healthPort === 0 || podIP === undefined
-        ? undefined
-        : await this.#options.probe(podIP, healthPort);
-    }));
+    const answers = await this.#probeAll(ready, healthPort);
     const late = ready.filter((_pod, index) => answers[index]?.hash !== hash);
+    if (late.length === 0) {
+      this.#markServed(tunnel.key, delivery, table, yes("Programmed"));
+      return delivery;
+    }
+    await annotatePods(this.#options.client, late, routesAnnotation, hash);
     const isAnswered = answers.some((it) => it !== undefined);
-    if (late.length === 0) this.#markServed(tunnel.key, delivery, table, yes("Programmed"));
-    else {
-      await annotatePods(this.#options.client, late, routesAnnotation, hash);
-      // Nobody can be asked; the annotation has told kubelet, which has had its time.
-      if (!isAnswered && (healthPort === 0 || ageMs > takeMs / 2)) {
-        const message = "The agents' health listeners can't be asked whether they have the routes";
-        this.#markServed(tunnel.key, delivery, table, yes("Unverified", message));
-      } else if (!delivery.isServed) {
-        const count = `${late.length} of ${ready.length} agents`;
-        const refused = answers.find((it) => it?.refused?.hash === hash)?.refused;
-        delivery.verdict = refused
-          ? no("NotTaken", `${count} still serve the previous routes: ${refused.reason}`)
-          : ageMs > takeMs
-          ? no("NotTaken", `${count} still serve other routes; see their logs`)
-          : unknown("Programming", `${count} are about to take the routes`);
-      }
+    // Nobody can be asked; the annotation has told kubelet, which has had its time.
+    if (!isAnswered && (healthPort === 0 || ageMs > takeMs / 2)) {
+      const message = "The agents' health listeners can't be asked whether they have the routes";
+      this.#markServed(tunnel.key, delivery, table, yes("Unverified", message));
+    } else if (!delivery.isServed) {
+      const count = `${late.length} of ${ready.length} agents`;
+      const refused = answers.find((it) => it?.refused?.hash === hash)?.refused;
+      delivery.verdict = lateVerdict(count, refused?.reason, ageMs > takeMs);
     }
     return delivery;
+  }
+
+  async #probeAll(
+    pods: readonly KubeObject[],
+    healthPort: number,
+  ): Promise<readonly (ServedTable | undefined)[]> {
+    return await Promise.all(pods.map(async (pod) => {
+      const { podIP } = pod as { podIP?: string };
+      if (healthPort === 0 || podIP === undefined) return undefined;
+      return await this.#options.probe(podIP, healthPort);
+    }));
   }
 
   #deliveryOf(tunnelKey: string, hash: string): Delivery {
@@ -140,4 +143,14 @@ export class RouteDelivery {
     this.#served.set(tunnelKey, new Set(targets));
     this.#options.served(tunnelKey);
   }
+}
+
+/** The verdict on agents that do not serve the newest table. @param count How many of them, for people. */
+function lateVerdict(count: string, refusal: string | undefined, isOverdue: boolean): Verdict {
+  if (refusal !== undefined) {
+    return no("NotTaken", `${count} still serve the previous routes: ${refusal}`);
+  }
+  return isOverdue
+    ? no("NotTaken", `${count} still serve other routes; see their logs`)
+    : unknown("Programming", `${count} are about to take the routes`);
 }

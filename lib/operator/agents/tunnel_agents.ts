@@ -7,7 +7,7 @@ import {
   podDisruptionBudgets,
 } from "../../kube/resources.ts";
 import { availability, connection, isRolledOut, statusOf } from "./agent_availability.ts";
-import { metadataOf, namesOf, selectorOf } from "./agent_metadata.ts";
+import { metadataOf, namesOf, podLabels, selectorOf } from "./agent_metadata.ts";
 import { AgentSessions, type Connection } from "./agent_sessions.ts";
 import { agentDeployment, disruptionBudget } from "./agent_objects.ts";
 import { AgentCredentials } from "./agent_credentials.ts";
@@ -207,10 +207,10 @@ export class TunnelAgents {
   }
 
   #podsOf(tunnel: Tunnel): readonly KubeObject[] {
-    const selector = selectorOf(tunnel).split(",").map((term) => term.split("="));
+    const selector = Object.entries(podLabels(tunnel));
     return [...this.#context.world.values("pods")].filter(({ metadata }) =>
       metadata.namespace === tunnel.home && metadata.deletionTimestamp === undefined &&
-      selector.every(([label = "", value]) => metadata.labels?.[label] === value)
+      selector.every(([label, value]) => metadata.labels?.[label] === value)
     );
   }
 

@@ -1,5 +1,6 @@
 /** Services that ask for a hostname by annotations: each gets a TunnelBinding that it owns. */
-import { keyOf, type KubeObject, partsOf } from "../../kube/objects.ts";
+import { KubeError } from "../../kube/errors.ts";
+import { isOwnedBy, keyOf, type KubeObject, partsOf } from "../../kube/objects.ts";
 import { services } from "../../kube/resources.ts";
 import { tunnelBindings } from "../api/crds.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
@@ -73,10 +74,9 @@ export class ServiceAnnotations {
     try {
       world.learn("bindings", await client.apply(tunnelBindings, wanted));
     } catch (error) {
-      const { status } = error as { status?: number };
-      // The API server's rules are those of every TunnelBinding.
-      if (status !== 422) throw error;
-      await this.#warnInvalid(service, (error as Error).message, there);
+      // The API server validates what this program can't: rules that compare fields.
+      if (!(error instanceof KubeError) || error.status !== 422) throw error;
+      await this.#warnInvalid(service, error.message, there);
     }
   }
 
@@ -109,25 +109,18 @@ function ownAnnotations({ metadata: { annotations = {} } }: KubeObject): string[
 }
 
 /** The name of a Service's binding. */
-export function bindingName(service: string): string {
+function bindingName(service: string): string {
   return `service-${service}`;
 }
 
 function bindingKey(service: string): string {
-  const slash = service.indexOf("/");
-  return keyOf({
-    namespace: service.slice(0, slash),
-    name: bindingName(service.slice(slash + 1)),
-  });
+  const { namespace, name } = partsOf(service);
+  return keyOf({ ...namespace !== undefined && { namespace }, name: bindingName(name) });
 }
 
 function isOfService({ metadata }: KubeObject): boolean {
   return metadata.labels?.[managedByLabel] === manager &&
     (metadata.ownerReferences ?? []).some(({ kind }) => kind === "Service");
-}
-
-function isOwnedBy({ metadata }: KubeObject, service: KubeObject): boolean {
-  return (metadata.ownerReferences ?? []).some(({ uid }) => uid === service.metadata.uid);
 }
 
 /** The Service whose binding this is, by its key. */

@@ -51,7 +51,7 @@ export function isSameTarget(one: string, other: string): boolean {
 }
 
 /** A name as it is asked for: the API may show one with letters of other alphabets. */
-export function asciiName(name: string): string {
+function asciiName(name: string): string {
   const lower = name.toLowerCase();
   // deno-lint-ignore no-control-regex
   if (/^[\x00-\x7f]*$/.test(lower)) return lower;

@@ -1,5 +1,5 @@
 /** Keeps the DNSEndpoint of a binding, where external-dns makes its records. */
-import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { isOwnedBy, keyOf, type KubeObject } from "../../kube/objects.ts";
 import { includes, stamped } from "../applied.ts";
 import { no, type Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
@@ -26,10 +26,10 @@ export async function syncEndpoint(
   const { namespace = "", name } = object.metadata;
   const at = { namespace, name: dnsEndpointName(name) };
   const cached = world.get("dnsEndpoints", keyOf(at));
-  const isOurs = ({ metadata: { ownerReferences = [] } }: KubeObject) =>
-    ownerReferences.some(({ uid }) => uid === object.metadata.uid);
   if (provider !== "ExternalDNS" || records.length === 0) {
-    if (cached && isOurs(cached)) await client.delete(dnsEndpoints, at, cached.metadata.uid!);
+    if (cached && isOwnedBy(cached, object)) {
+      await client.delete(dnsEndpoints, at, cached.metadata.uid!);
+    }
     return undefined;
   }
   if (world.isMissing("dnsEndpoints")) {
@@ -38,7 +38,7 @@ export async function syncEndpoint(
   }
   // The cache lacks others' objects, and those whose label somebody has removed.
   const there = cached ?? await client.find(dnsEndpoints, at);
-  if (there && !isOurs(there)) {
+  if (there && !isOwnedBy(there, object)) {
     const message = `DNSEndpoint ${at.name} is there already and belongs to somebody else`;
     return { verdict: no("Conflict", message), againMs: conflictMs };
   }

@@ -2,6 +2,7 @@
 import { delay } from "../../kube/delay.ts";
 import type { KubeFetch } from "../../kube/client.ts";
 import type { Log } from "../../log.ts";
+import { messageOf } from "../../message_of.ts";
 
 /** Kubernetes 1.29 is the first to have them without a feature gate. */
 const firstMinor = 29;
@@ -32,7 +33,7 @@ export class NativeSidecars {
       try {
         await this.#ask();
       } catch (error) {
-        this.#log.debug("Could not read the API server's version", { error: String(error) });
+        this.#log.debug("Could not read the API server's version", { error: messageOf(error) });
       }
       if (this.#isNative) return;
       await delay(this.#isNative === undefined ? retryMs : recheckMs, signal);

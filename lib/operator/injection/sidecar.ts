@@ -1,5 +1,5 @@
 /** The agent that is put into users' pods: a pure function from a Tunnel to a container. */
-import { containerSecurity, relayParts, routesParts, uid } from "../agents/agent_objects.ts";
+import { agentUid, containerSecurity, relayParts, routesParts } from "../agents/agent_objects.ts";
 import { targetsFolder } from "../routes/route_resolution.ts";
 import type { ReadableTunnel } from "../tunnel.ts";
 
@@ -89,7 +89,7 @@ function sidecar(tunnel: ReadableTunnel, agentImage: string, parts: Parts): Side
       securityContext: {
         ...containerSecurity,
         runAsNonRoot: true,
-        ...{ runAsUser: uid, runAsGroup: uid },
+        ...{ runAsUser: agentUid, runAsGroup: agentUid },
         seccompProfile: { type: "RuntimeDefault" },
       },
       ...resources && { resources },

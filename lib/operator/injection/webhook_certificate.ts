@@ -3,6 +3,7 @@ import { delay } from "../../kube/delay.ts";
 import type { KubeClient } from "../../kube/client.ts";
 import { mutatingWebhooks, secrets } from "../../kube/resources.ts";
 import type { Log } from "../../log.ts";
+import { messageOf } from "../../message_of.ts";
 import { factsOf, isIssuedBy, isPair, type KeyPair } from "./authority.ts";
 import { type CertificateSettings, lookMs, secretNameOf } from "./certificate_rotation.ts";
 import { namesIn, readKeys, trustedBy } from "./webhook_secret.ts";
@@ -47,7 +48,7 @@ export class WebhookCertificate {
       } catch (error) {
         // What is shown may well be good: readiness goes by what was last known.
         this.#options.log.debug("Could not check the webhook's certificate", {
-          error: String(error),
+          error: messageOf(error),
         });
       }
       await delay(lookMs(this.#options.settings), signal);

@@ -2,6 +2,7 @@
 import { ConfigError } from "../../config/config_error.ts";
 import { readAdminTokens } from "../../config/entries/admin_tokens.ts";
 import type { RegistrationTokenSpec } from "../api/registration_token.ts";
+import { durationMs } from "../api/tunnel.ts";
 
 /** The operator's own token of the relay's admin API. */
 export const ownTokenName = "culvert-operator";
@@ -43,7 +44,7 @@ export function entryOf(
     ...spec.maxClusters !== undefined && { maxClusters: spec.maxClusters },
     ...spec.expires !== undefined && { expires: spec.expires },
     ...!spec.autoAccept && { autoAccept: false },
-    ...spec.leaseDuration !== undefined && { leaseSeconds: secondsOf(spec.leaseDuration) },
+    ...spec.leaseDuration !== undefined && { leaseSeconds: durationMs(spec.leaseDuration) / 1_000 },
   };
 }
 
@@ -57,13 +58,6 @@ export function faultOf(name: string, spec: RegistrationTokenSpec): string | und
     if (!(error instanceof ConfigError)) throw error;
     return error.message;
   }
-}
-
-const secondsOfUnit: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600 };
-
-/** Seconds of `90s`, `5m` or `2h`. */
-function secondsOf(text: string): number {
-  return Number(text.slice(0, -1)) * secondsOfUnit[text.slice(-1)]!;
 }
 
 /** Whether a token has expired by now. */

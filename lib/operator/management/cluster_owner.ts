@@ -4,7 +4,7 @@ import { managedByLabel, manager } from "../api/schema.ts";
 import type { Digest } from "../digest.ts";
 
 /** On objects that the operator made for a Cluster: `NAMESPACE.NAME`, or its digest. */
-export const ownerLabel = "culvert.dev/owner";
+const ownerLabel = "culvert.dev/owner";
 /** The same as a key: `NAMESPACE/NAME`, which a label can't hold. */
 const ownerAnnotation = "culvert.dev/owner";
 const maxLabelCharacters = 63;

@@ -6,7 +6,7 @@ import type { WorkQueue } from "../../kube/work_queue.ts";
 import { messageOf } from "../../message_of.ts";
 import type { Controller, ControllerOptions } from "../controller.ts";
 import { observedQueue } from "../observed_queue.ts";
-import { type Followed, managementKinds, World } from "../world.ts";
+import { managementKinds, type WatchedKind, World } from "../world.ts";
 import { isDestination } from "./argocd.ts";
 import { ArgocdSecrets } from "./argocd_secrets.ts";
 import { ownerOf } from "./cluster_owner.ts";
@@ -215,7 +215,7 @@ export class Management implements Controller {
     this.#queue.add("registrations:");
   }
 
-  #changed(kind: Followed, after: KubeObject | undefined, before: KubeObject | undefined): void {
+  #changed(kind: WatchedKind, after: KubeObject | undefined, before: KubeObject | undefined): void {
     const { namespace = "" } = (after ?? before)!.metadata;
     if (kind === "clusters" && !isStatusChange(after, before)) this.#entries.forget(namespace);
     if (!this.#isActing) return;

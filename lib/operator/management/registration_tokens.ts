@@ -1,6 +1,6 @@
 /** RegistrationTokens: each has its token in a Secret, and all are the relay's admin tokens. */
 import { isConflict } from "../../kube/errors.ts";
-import { keyOf, type KubeObject } from "../../kube/objects.ts";
+import { isOwnedBy, keyOf, type KubeObject } from "../../kube/objects.ts";
 import { apiVersionOf, secrets } from "../../kube/resources.ts";
 import { registrationTokens } from "../api/crds.ts";
 import {
@@ -137,8 +137,7 @@ export class RegistrationTokens {
     }
     const at = { namespace, name: secretNameOf(name) };
     const there = await this.#context.client.find(secrets, at);
-    const isOurs = there?.metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
-    if (there && !isOurs) {
+    if (there && !isOwnedBy(there, object)) {
       const message = `Secret ${at.name} is there already and belongs to somebody else`;
       return { ...without, issued: no("Conflict", message) };
     }

@@ -1,4 +1,5 @@
 /** Answers about texts that are asked for again and again. */
+import { setNewest } from "../../set_newest.ts";
 import type { Digest } from "../digest.ts";
 
 /**
@@ -16,13 +17,7 @@ export function remembered<Answer>(
   return (text) => {
     const key = digest(text);
     const known = answers.get(key) ?? { answer: answerOf(text) };
-    // The last one that was asked about is the last in the map.
-    answers.delete(key);
-    answers.set(key, known);
-    if (answers.size > maxTexts) {
-      const [oldest] = answers.keys() as unknown as [string];
-      answers.delete(oldest);
-    }
+    setNewest(answers, key, known, maxTexts);
     return known.answer;
   };
 }

@@ -16,7 +16,7 @@ import type { Tunnel } from "../tunnel.ts";
 import type { RouteSources } from "./route_sources.ts";
 
 /** As many as an agent takes. */
-export const maxTargets = 1_000;
+const maxTargets = 1_000;
 
 /** The facts that decide about a route. */
 export interface AcceptanceContext {

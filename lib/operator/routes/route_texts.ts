@@ -1,7 +1,8 @@
 /** What routes take from ConfigMaps and Secrets: CAs of Services, credentials for them, callers' tokens. */
 import { MIN_TOKEN_CHARACTERS } from "../../config/entries/token_schemas.ts";
 import type { KubeClient } from "../../kube/client.ts";
-import { KubeError } from "../../kube/errors.ts";
+import { isForbidden } from "../../kube/errors.ts";
+import { messageOf } from "../../message_of.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import { configMaps, type Resource, secrets } from "../../kube/resources.ts";
 import { useLabel } from "../api/schema.ts";
@@ -159,8 +160,8 @@ async function read(
   try {
     return textOf(await client.find(resource, { namespace, name }));
   } catch (error) {
-    if (!(error instanceof KubeError) || error.status !== 403) throw error;
+    if (!isForbidden(error)) throw error;
     const title = `${resource.kind} ${namespace}/${name}`;
-    return { fault: no("RefNotPermitted", `${title} may not be read: ${error.message}`) };
+    return { fault: no("RefNotPermitted", `${title} may not be read: ${messageOf(error)}`) };
   }
 }

@@ -7,10 +7,10 @@ import type { Context } from "../context.ts";
 import { type Sidecars, sidecarsOf } from "../injection/sidecar.ts";
 import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { isReadable, type Tunnel } from "../tunnel.ts";
-import type { Followed } from "../world.ts";
+import type { WatchedKind } from "../world.ts";
 
 /** Where the caches have a tunnel. */
-export function kindOf({ resource }: Tunnel): Followed {
+export function kindOf({ resource }: Tunnel): WatchedKind {
   return resource.isNamespaced ? "tunnels" : "clusterTunnels";
 }
 
