@@ -56,26 +56,14 @@ export class Operator implements Controller {
 
   constructor(options: OperatorOptions) {
     this.#options = options;
-    const { client, relays, settings, digest, log, instance, metrics, firstBackoffMs } = options;
+    const { client, digest, log, metrics, firstBackoffMs } = options;
     this.#world = new World({
       ...{ client, log, metrics },
       watchNamespaces: options.watchNamespaces,
       changed: (kind, after, before) => this.#changed(kind, after, before),
       timing: options.cacheTiming,
     });
-    this.#context = {
-      ...{ client, relays, settings, digest, log },
-      dns: options.dns,
-      cloudflare: options.cloudflare,
-      world: this.#world,
-      accesses: new RelayAccesses({
-        ...{ client, namespace: settings.namespace, digest, log },
-        isNeeded: (namespace) => needsCredentials(this.#world, namespace),
-      }),
-      events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),
-      routes: () => this.#compiler.table,
-      tunnel: (key) => this.#compiler.tunnels.get(key),
-    };
+    this.#context = this.#contextOf(options);
     this.#compiler = new RouteCompiler({
       context: this.#context,
       caFault: options.caFault,
@@ -95,11 +83,7 @@ export class Operator implements Controller {
     this.#bindings = new BindingReconciler(
       this.#context,
       this.#tunnelReconciler,
-      (keys) => {
-        // Whoever acts next looks at all of them.
-        if (!this.#isActing) return;
-        for (const key of keys) this.#queue.add(`binding:${key}`);
-      },
+      (keys) => this.#addBindings(keys),
     );
     this.#annotations = new ServiceAnnotations(this.#context);
     this.#policies = new AccessPolicies(this.#context);
@@ -110,6 +94,28 @@ export class Operator implements Controller {
       reconcile: (kind, name) => this.#reconcile(kind, name),
       ...{ log, metrics, firstBackoffMs },
     });
+  }
+
+  #contextOf(
+    { client, relays, settings, digest, log, instance, dns, cloudflare }: OperatorOptions,
+  ): Context {
+    return {
+      ...{ client, relays, settings, digest, log, dns, cloudflare },
+      world: this.#world,
+      accesses: new RelayAccesses({
+        ...{ client, namespace: settings.namespace, digest, log },
+        isNeeded: (namespace) => needsCredentials(this.#world, namespace),
+      }),
+      events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),
+      routes: () => this.#compiler.table,
+      tunnel: (key) => this.#compiler.tunnels.get(key),
+    };
+  }
+
+  #addBindings(keys: Iterable<string>): void {
+    // Whoever acts next looks at all of them.
+    if (!this.#isActing) return;
+    for (const key of keys) this.#queue.add(`binding:${key}`);
   }
 
   /** Keys that wait to be worked on. */

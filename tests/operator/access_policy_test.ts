@@ -90,10 +90,7 @@ Deno.test("a deleted binding takes the policies of its services with it", async 
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "shop");
   cluster.kube.remove(tunnelBindings, "apps", "shop");
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
-    "the binding to go",
-  );
+  await cluster.gone(tunnelBindings, "shop");
   assert.equal(cluster.relay.services.size + cluster.relay.policies.size, 0);
 });
 

@@ -177,10 +177,7 @@ Deno.test("requests of a binding that is deleted run to their end, and nothing n
   assert.equal(relay.services.size, 1);
   assert.ok(cluster.kube.read(tunnelBindings, "apps", "shop"), "the binding waits");
   relay.streams = [];
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
-    "the binding to go",
-  );
+  await cluster.gone(tunnelBindings, "shop");
   assert.equal(relay.services.size, 0);
 });
 
@@ -217,10 +214,7 @@ Deno.test("a deleted binding takes its services with it", async () => {
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "shop");
   cluster.kube.remove(tunnelBindings, "apps", "shop");
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
-    "the binding to go",
-  );
+  await cluster.gone(tunnelBindings, "shop");
   assert.equal(cluster.relay.services.size, 0);
   await eventually(() => cluster.targets().length === 0, "the target to go");
 });
@@ -232,10 +226,7 @@ Deno.test("a Tunnel that goes first waits for its bindings' services, and the bi
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "shop");
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   assert.equal(cluster.relay.services.size, 0);
   assert.equal(cluster.relay.clusters.size, 0);
   await cluster.condition(tunnelBindings, "shop", "Accepted", "TunnelNotFound");
@@ -318,10 +309,7 @@ Deno.test("a hostname that is somebody else's at the relay is a conflict, and th
   await using _ = cluster.start();
   await routeCondition(cluster, "shop", "Programmed", "Conflict");
   cluster.kube.remove(tunnelBindings, "apps", "shop");
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "apps", "shop") === undefined,
-    "the binding to go",
-  );
+  await cluster.gone(tunnelBindings, "shop");
   assert.deepEqual([...cluster.relay.services.keys()], ["theirs"]);
 });
 
@@ -444,18 +432,12 @@ Deno.test("annotations of a Service make a binding that it owns, and the Service
   assert.equal(cluster.kube.read(services, "apps", "web")!.metadata.finalizers, undefined);
   const before = cluster.kube.read(services, "apps", "web")!;
   cluster.kube.put(services, { ...before, metadata: { ...before.metadata, annotations: {} } });
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "apps", "service-web") === undefined,
-    "the binding to go with the annotation",
-  );
+  await cluster.gone(tunnelBindings, "service-web");
   assert.equal(cluster.relay.services.size, 0);
   cluster.putService("web", { annotations });
   await cluster.ready(tunnelBindings, "service-web");
   cluster.kube.remove(services, "apps", "web");
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "apps", "service-web") === undefined,
-    "the binding to go with the Service",
-  );
+  await cluster.gone(tunnelBindings, "service-web");
   assert.equal(cluster.relay.services.size, 0);
 });
 

@@ -300,10 +300,7 @@ Deno.test("records that somebody writes into a binding's status are not taken of
     "the other binding's own record",
   );
   cluster.kube.remove(tunnelBindings, "infra", "evil");
-  await eventually(
-    () => cluster.kube.read(tunnelBindings, "infra", "evil") === undefined,
-    "the other binding to be gone",
-  );
+  await cluster.gone(tunnelBindings, "evil", "infra");
   assert.deepEqual(made(), ["relay.example.net"]);
   assert.deepEqual(api.contents("CNAME", "evil.example.com"), []);
 });

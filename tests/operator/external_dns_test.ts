@@ -150,10 +150,7 @@ Deno.test("a Tunnel with deletionPolicy Retain leaves its bindings' services at 
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "shop");
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   await cluster.condition(tunnelBindings, "shop", "Accepted", "TunnelNotFound");
   assert.equal(cluster.relay.services.size, 1);
   assert.equal(cluster.relay.clusters.size, 1);

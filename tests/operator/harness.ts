@@ -352,6 +352,14 @@ export class Cluster {
     return await this.condition(resource, name, "Ready", "Ready", namespace);
   }
 
+  /** Waits until there is no such object. */
+  async gone(resource: Resource, name: string, namespace = "apps"): Promise<void> {
+    await eventually(
+      () => this.kube.read(resource, namespace, name) === undefined,
+      `${resource.kind} ${namespace}/${name} to be gone`,
+    );
+  }
+
   /** The targets of a tunnel's agents. */
   targets(name = "home-routes", namespace = "apps"): readonly Record<string, unknown>[] {
     const routes = this.kube.read(configMaps, namespace, name);

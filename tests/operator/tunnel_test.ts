@@ -193,10 +193,7 @@ Deno.test("a Tunnel in conflict that is deleted leaves the other owner's entry",
   await using _ = cluster.start();
   await cluster.condition(tunnels, "home", "Registered", "Conflict");
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   assert.deepEqual(cluster.relay.clusters.get("apps-home"), theirs);
 });
 
@@ -342,10 +339,7 @@ Deno.test("a deleted Tunnel takes its entry with it, and its finalizer goes last
   await using _ = cluster.start();
   await cluster.ready();
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   assert.equal(cluster.relay.clusters.size, 0);
   assert.equal(cluster.kube.all(deployments).length, 0);
 });
@@ -356,10 +350,7 @@ Deno.test("a Tunnel with deletionPolicy Retain leaves its entry, and a new one o
   await using _ = cluster.start();
   await cluster.ready();
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   assert.equal(cluster.relay.clusters.size, 1);
   cluster.putTunnel();
   await cluster.ready();
@@ -373,10 +364,7 @@ Deno.test("a namespace that is deleted loses its relay token first, and leaves n
   cluster.kube.remove(secrets, "apps", "relay-api");
   cluster.kube.remove(namespaces, undefined, "apps");
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   assert.equal(cluster.relay.clusters.size, 0);
 });
 
@@ -396,10 +384,7 @@ Deno.test("a namespace that is deleted while the operator is away leaves nothing
   cluster.kube.remove(secrets, "apps", "relay-api");
   cluster.kube.remove(tunnels, "apps", "home");
   await using _ = cluster.start();
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
   assert.equal(cluster.relay.clusters.size, 0);
   assert.equal(cluster.kube.read(secrets, "ops", "culvert-operator-kept-apps"), undefined);
 });
@@ -445,10 +430,7 @@ Deno.test("a Tunnel without its relay's token can be deleted at once", async () 
   await using _ = cluster.start();
   await cluster.condition(tunnels, "home", "Registered", "TokenMissing");
   cluster.kube.remove(tunnels, "apps", "home");
-  await eventually(
-    () => cluster.kube.read(tunnels, "apps", "home") === undefined,
-    "the Tunnel to go",
-  );
+  await cluster.gone(tunnels, "home");
 });
 
 Deno.test("a clean-up that is refused for good lets the object go, and says what was left", async () => {

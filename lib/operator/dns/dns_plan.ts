@@ -1,5 +1,6 @@
 /** Which DNS records a binding is to have. */
 import { keyOf } from "../../kube/objects.ts";
+import type { TunnelSpec } from "../api/tunnel.ts";
 import { no, type Verdict } from "../conditions.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
 import type { Tunnel } from "../tunnel.ts";
@@ -39,34 +40,42 @@ export async function planDns(
   }
   const undecided = routes.find(({ held, publication }) => held && !publication)?.accepted;
   if (undecided) return { provider, records: [], kept: [], fault: undecided, isUndecided: true };
+  const data = recordDataOf(dns.target ?? "");
+  if (!data) {
+    const message = `dns.target ${dns.target} is neither a name nor an IP address`;
+    const fault = no("TargetInvalid", message);
+    return { provider, records: [], kept: [], fault, isUndecided: true };
+  }
   // Of routes that share hostnames, one binding has the records.
   const own = keyOf(object.metadata);
   const names = routes.filter(({ publication }) => publication?.recordsOf === own)
     .flatMap(({ spec }) => spec.hostnames);
-  const data = recordDataOf(dns.target ?? "");
-  if (!data) {
-    const fault = no(
-      "TargetInvalid",
-      `dns.target ${dns.target} is neither a name nor an IP address`,
-    );
-    return { provider, records: [], kept: [], fault, isUndecided: true };
-  }
   const records = [...new Set(names)].map((name): DnsRecord => ({ name, ...data, ttl: dns.ttl }));
   if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
-  const { secretRef } = dns;
+  const secret = `${tunnel.home}/${dns.secretRef?.name}`;
+  const owner = ownerText(await ownerOf(tunnel), resourceOf(object.metadata));
+  // Credentials for the clean-up are kept before there are records.
+  await keepCredentials(secret);
+  return { provider, records: [], ...recordsInZone(records, { dns, provider, secret, owner }) };
+}
+
+/** The records that the tunnel's zone is to have, and why it can't have others. */
+function recordsInZone(
+  records: readonly DnsRecord[],
+  { dns, provider, secret, owner }: {
+    readonly dns: NonNullable<TunnelSpec["dns"]>;
+    readonly provider: DnsPlan["provider"];
+    readonly secret: string;
+    readonly owner: string;
+  },
+): Pick<DnsPlan, "kept" | "fault"> {
   const zone = (dns.zone ?? "").replace(/\.$/, "");
   // A record at Cloudflare has no server of its own.
   const server = provider === "RFC2136" ? dns.server ?? "" : "";
   const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
-  const faults = records.map((record) => impossible(record, zone, provider));
-  const owner = ownerText(await ownerOf(tunnel), resourceOf(object.metadata));
-  const secret = `${tunnel.home}/${secretRef?.name}`;
-  // Credentials for the clean-up are kept before there are records.
-  await keepCredentials(secret);
   const keep = dns.policy === "UpsertOnly" && { keep: true };
+  const faults = records.map((record) => impossible(record, zone, provider));
   return {
-    provider,
-    records: [],
     kept: records.filter((_, index) => !faults[index]).map((record) => (
       { ...record, zone, server, secret, owner, ...keep, ...proxied }
     )),
