@@ -94,7 +94,7 @@ export const relayTable = {
     group: "Listeners",
     kind: addressRanges,
     description:
-      "Addresses of the proxies in front of the internal listener, such as `10.0.0.0/8,192.0.2.1`: the relay believes their `X-Forwarded-For` and `X-Forwarded-Proto`, for limits, logs, the audit log and the target",
+      "Addresses of the proxies in front of the internal, web and admin listeners, such as `10.0.0.0/8,192.0.2.1`: the relay believes their `X-Forwarded-For` and `X-Forwarded-Proto`, for limits, logs, the audit log and the target",
     see: "recipes.md#behind-a-proxy",
     chart: { name: "trustedProxies" },
   },
@@ -202,7 +202,7 @@ export const relayTable = {
     kind: integer({ min: 0, max: 1_000_000 }),
     default: "1024",
     description:
-      "Connections of one address to `--addr` that are not an agent's session yet; more are reset; 0 is no limit",
+      "Connections of one address to `--addr`, those of agents' sessions left out, and to `--web-addr` and `--admin-addr` without `--trusted-proxies`; more are reset; 0 is no limit",
     chart: { name: "maxConnectionsPerAddress" },
   },
   maxHeaderBytes: maxHeaderBytesOption,
