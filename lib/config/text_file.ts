@@ -2,7 +2,7 @@
  * Text as files really hold it: behind a byte order mark, in UTF-16 as `>` in PowerShell writes it, or
  * in no encoding at all. One place decides what is read and what is refused.
  */
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, statSync } from "node:fs";
 
 /** A mistyped path, or a device that never ends, must not fill the memory. */
 export const maxTextFileBytes = 16 * 1024 * 1024;
@@ -21,27 +21,77 @@ export interface TextRules {
   readonly invalid?: "refuse" | "replace";
 }
 
+/** Time for somebody to open a pipe for writing, in milliseconds: a shell may be about to. */
+const pipeWriterMs = 2_000;
+/** Time in which a pipe's writer must write something, in milliseconds. */
+const pipeSilenceMs = 60_000;
+/** Time between two looks at a pipe that has nothing to read, in milliseconds. */
+const pipeLookMs = 10;
+
 /**
- * Reads a file, or whatever can be read like one, up to {@link maxTextFileBytes}.
+ * Reads a file, or whatever can be read like one, up to {@link maxTextFileBytes}. It waits for the
+ * writer of a pipe, {@link pipeWriterMs} for one to come and {@link pipeSilenceMs} for what it writes.
  *
- * @throws {TextFileError} for what is no text, or too much; and the system's error otherwise
+ * @throws {TextFileError} for what is no text, too much, or a pipe that nobody writes to; and the
+ * system's error otherwise
  */
 export function readText(path: string, rules: TextRules = {}): string {
-  const file = openSync(path, "r");
+  const isPipe = statSync(path).isFIFO();
+  const { O_RDONLY, O_NONBLOCK } = constants;
+  const file = openSync(path, isPipe ? O_RDONLY | O_NONBLOCK : O_RDONLY);
   try {
-    return decodeText(readAll(file, maxTextFileBytes), rules);
+    return decodeText(readAll(file, maxTextFileBytes, isPipe ? pipeReader() : readPart), rules);
   } finally {
     closeSync(file);
   }
 }
 
+/** Fills a part of a file's content; 0 at the end. */
+type ReadPart = (file: number, part: Uint8Array) => number;
+
+function readPart(file: number, part: Uint8Array): number {
+  return readSync(file, part, 0, part.length, null);
+}
+
+/** Reads a pipe that is open with O_NONBLOCK. Without a writer it reads like one that has ended. */
+function pipeReader(): ReadPart {
+  let hadWriter = false;
+  return (file, part) => {
+    const beganMs = performance.now();
+    for (;;) {
+      const read = readIfReady(file, part);
+      hadWriter ||= read !== 0;
+      if (read !== undefined && (read > 0 || hadWriter)) return read;
+      const waitedMs = performance.now() - beganMs;
+      if (!hadWriter && waitedMs > pipeWriterMs) {
+        throw new TextFileError("is a pipe that nobody writes to; give a regular file");
+      }
+      if (waitedMs > pipeSilenceMs) {
+        const seconds = pipeSilenceMs / 1000;
+        throw new TextFileError(`is a pipe whose writer has written nothing for ${seconds} s`);
+      }
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pipeLookMs);
+    }
+  };
+}
+
+/** Undefined where there is nothing to read yet. */
+function readIfReady(file: number, part: Uint8Array): number | undefined {
+  try {
+    return readPart(file, part);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EAGAIN") return undefined;
+    throw error;
+  }
+}
+
 /** Reads an open file to its end. @throws {TextFileError} for more than `maxBytes` */
-export function readAll(file: number, maxBytes: number): Uint8Array {
+export function readAll(file: number, maxBytes: number, readNext: ReadPart = readPart): Uint8Array {
   const parts: Uint8Array[] = [];
   let length = 0;
   for (;;) {
     const part = new Uint8Array(64 * 1024);
-    const read = readSync(file, part, 0, part.length, null);
+    const read = readNext(file, part);
     if (read === 0) break;
     length += read;
     if (length > maxBytes) throw new TextFileError(`must end within ${maxBytes} bytes`);

@@ -76,6 +76,36 @@ Deno.test("readText ends at files that never do", () => {
   );
 });
 
+/** Makes a pipe, and runs a shell command that has its path in `$1`. */
+async function withPipe(command: string, run: (path: string) => void): Promise<void> {
+  using scratch = new ScratchDirectory();
+  const path = `${scratch.path}/pipe.json`;
+  assert.ok((await new Deno.Command("mkfifo", { args: [path] }).output()).success);
+  const writer = new Deno.Command("sh", { args: ["-c", command, "sh", path] }).spawn();
+  try {
+    run(path);
+  } finally {
+    await writer.status;
+  }
+}
+
+Deno.test("a pipe that an option names and nobody writes to is refused", () =>
+  withPipe("true", (path) => {
+    const which = (option: string) =>
+      `Option --${option} names ${JSON.stringify(path)}, ` +
+      "which is a pipe that nobody writes to; give a regular file";
+    assertRefused(() => parseRelayOptions(["--clusters", path], {}), which("clusters"));
+    const agent = ["--server", "wss://relay/connect", "--token-file", path];
+    assertRefused(() => parseAgentOptions(agent, {}), which("token-file"));
+  }));
+
+Deno.test("readText waits for the writer of a pipe, and for all that it writes", async () => {
+  const slow = 'exec 3>"$1"; sleep 0.2; echo a >&3; sleep 0.2; echo b >&3';
+  await withPipe(slow, (path) => assert.equal(readText(path), "a\nb\n"));
+  const much = 'head -c 300000 /dev/zero | tr "\\0" x >"$1"';
+  await withPipe(much, (path) => assert.equal(readText(path), "x".repeat(300_000)));
+});
+
 Deno.test("every file that an option names may have a byte order mark", () => {
   using scratch = new ScratchDirectory();
   const file = (name: string, text: string) => scratch.write(name, `\ufeff${text}`);
