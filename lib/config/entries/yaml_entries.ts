@@ -2,7 +2,7 @@
  * Files in YAML, or in JSON, which is YAML too, that hold lists of entries under keys of their own.
  * Reads text and knows no files.
  */
-import { type Document, parseDocument, type YAMLError } from "yaml";
+import { type Document, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import type { z } from "zod";
 import { ConfigError } from "../config_error.ts";
 
@@ -17,15 +17,54 @@ const MAX_ALIASES = 100;
  */
 export function parseYaml(text: string, source: string, expected: string): unknown {
   if (text.trim() === "") throw new ConfigError(`${source}: it is empty; it must be ${expected}`);
+  const lines = new LineCounter();
+  // Its own way to find lines, and keys that are there twice, takes the square of a file's size.
   const document = parseDocument(text, {
     version: "1.2",
-    uniqueKeys: true,
+    uniqueKeys: false,
     stringKeys: true,
     logLevel: "error",
+    prettyErrors: false,
+    lineCounter: lines,
   });
+  const fault = faultIn(document);
+  if (fault === undefined) return toValue(document, source);
+  const { line, col } = lines.linePos(fault.at);
+  const what = faultText(fault.code, `at line ${line}, column ${col}`);
+  throw new ConfigError(`${source}: ${what}; it must be ${expected}`);
+}
+
+/** What is wrong with a document, and where in the text. */
+interface YamlFault {
+  readonly code: string;
+  readonly at: number;
+}
+
+function faultIn(document: Document.Parsed): YamlFault | undefined {
   const [error] = document.errors;
-  if (error) throw new ConfigError(`${source}: ${faultOf(error)}; it must be ${expected}`);
-  return toValue(document, source);
+  if (error) return { code: error.code, at: error.pos[0] };
+  const at = repeatedKey(document);
+  return at === undefined ? undefined : { code: "DUPLICATE_KEY", at };
+}
+
+/** Where the first key is that its mapping has already. */
+function repeatedKey(document: Document.Parsed): number | undefined {
+  let found: number | undefined;
+  visit(document, {
+    Map(_key, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        if (seen.has(key.value)) {
+          found = key.range?.[0] ?? 0;
+          return visit.BREAK;
+        }
+        seen.add(key.value);
+      }
+      return undefined;
+    },
+  });
+  return found;
 }
 
 function toValue(document: Document, source: string): unknown {
@@ -38,13 +77,11 @@ function toValue(document: Document, source: string): unknown {
 }
 
 /** The parser's own message quotes the text, in which there may be a secret. */
-function faultOf({ code, linePos }: YAMLError): string {
-  const [position] = linePos ?? [];
-  const place = position === undefined ? "" : ` at line ${position.line}, column ${position.col}`;
-  if (code === "DUPLICATE_KEY") return `it has a key twice${place}; keep one`;
-  if (code === "MULTIPLE_DOCS") return `it holds a second document${place}; keep one`;
-  if (code === "TAB_AS_INDENT") return `it is indented with a tab${place}; use spaces`;
-  return `it is not YAML or JSON${place}`;
+function faultText(code: string, place: string): string {
+  if (code === "DUPLICATE_KEY") return `it has a key twice ${place}; keep one`;
+  if (code === "MULTIPLE_DOCS") return `it holds a second document ${place}; keep one`;
+  if (code === "TAB_AS_INDENT") return `it is indented with a tab ${place}; use spaces`;
+  return `it is not YAML or JSON ${place}`;
 }
 
 /**

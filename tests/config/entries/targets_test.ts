@@ -222,6 +222,19 @@ Deno.test("readTargets refuses what is no list of targets, and says where a text
       `: it has a key twice at line 2, column 1; keep one; it ${expected}`,
     ],
     [
+      "targets:\n  - {name: a, tls: {ca: x, ca: y}}\n",
+      `: it has a key twice at line 2, column 28; keep one; it ${expected}`,
+    ],
+    [
+      '{"targets": [],\n "\\u0074argets": []}',
+      `: it has a key twice at line 2, column 2; keep one; it ${expected}`,
+    ],
+    [
+      "targets: &a []\n'targets': *a\n",
+      `: it has a key twice at line 2, column 1; keep one; it ${expected}`,
+    ],
+    ["}".repeat(100_000), `: it is not YAML or JSON at line 1, column 1; it ${expected}`],
+    [
       "targets: []\n---\ntargets: []\n",
       `: it holds a second document at line 2, column 1; keep one; it ${expected}`,
     ],
