@@ -7,6 +7,8 @@ export interface AdminEvent {
   readonly kind: "clusters" | "services" | "policies" | "agents";
   /** The entry or session as it is, or was. */
   readonly object: Readonly<Record<string, unknown>>;
+  /** What a modified entry was before. */
+  readonly before?: Readonly<Record<string, unknown>>;
 }
 
 /** An event and its version. */

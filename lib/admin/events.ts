@@ -13,7 +13,11 @@ import { agentJson } from "./status_json.ts";
 export function watchEntries(entries: AdminEntries, log: EventLog): void {
   entries.onChanged = (kind, _name, { before, after }) => {
     if (before && after && before.etag === after.etag) return;
-    const type = !after ? "DELETED" : before ? "MODIFIED" : "ADDED";
+    if (before && after) {
+      const [was, object] = [before, after].map(({ stored }) => listed(stored));
+      return log.add({ type: "MODIFIED", kind, object: object!, before: was! });
+    }
+    const type = after ? "ADDED" : "DELETED";
     log.add({ type, kind, object: listed((after ?? before)!.stored) });
   };
 }

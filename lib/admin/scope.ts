@@ -26,6 +26,12 @@ export class Scope implements StatusScope {
     return print(this) === print(other);
   }
 
+  /** A text that is the same for scopes that see the same. */
+  get view(): string {
+    const { clusters, hostnames } = this.token;
+    return JSON.stringify([clusters, hostnames, this.policyPrefix, this.#othersPrefixes]);
+  }
+
   /** Whether it may do everything. */
   get isUnbounded(): boolean {
     const { clusters, hostnames } = this.token;

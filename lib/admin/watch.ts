@@ -6,12 +6,14 @@ import type { RelayMetrics } from "../relay/telemetry/metrics.ts";
 import { answer } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { ApiRequest } from "./api_request.ts";
+import type { DigestText } from "./etag.ts";
 import type { AdminEvent, EventLog } from "./event_log.ts";
 import type { Scope } from "./scope.ts";
 
 /** What a watch shows. */
 export interface WatchContext {
   readonly log: EventLog;
+  readonly digest: DigestText;
   /** All there is, for those who begin. */
   readonly snapshot: (scope: Scope) => AdminEvent[];
   readonly metrics: Pick<RelayMetrics, "limitHit" | "observeFollowers">;
@@ -23,6 +25,8 @@ export interface WatchContext {
 const bookmarkMs = 10_000;
 /** Watches at once. */
 const maxWatches = 256;
+/** Bytes of a digest that are enough to tell one token's scopes apart. */
+const viewBytes = 8;
 
 /** Serves watches until their clients leave, their tokens end or the relay stops. */
 export class Watches {
@@ -42,23 +46,35 @@ export class Watches {
         "Retry-After": "5",
       });
     }
-    const since = query("since");
-    if (since !== undefined && !this.#context.log.since(since)) {
-      const message = "the version is too old, or another relay's; watch again without since";
-      throw new ApiError(410, "expired", message);
-    }
+    const view = this.#viewOf(scope);
+    const since = this.#logVersion(query("since"), view);
     if (exchange.head.method === "HEAD") {
       answer(exchange, 200, undefined);
       return Promise.resolve();
     }
     const { promise, resolve } = Promise.withResolvers<void>();
-    const watch = new Watch(this.#context, { exchange, scope, since, isStillAllowed }, () => {
+    const watch = new Watch(this.#context, { exchange, scope, since, view, isStillAllowed }, () => {
       this.#open.delete(watch);
       resolve();
     });
     this.#open.add(watch);
     watch.begin();
     return promise;
+  }
+
+  /** Ends versions: behind the log's own, whoever sees more or less now has missed something. */
+  #viewOf(scope: Scope): string {
+    return `-${this.#context.digest(scope.view).subarray(0, viewBytes).toHex()}`;
+  }
+
+  /** A client's version as the log has it. @throws {ApiError} 410 */
+  #logVersion(since: string | undefined, view: string): string | undefined {
+    if (since === undefined) return undefined;
+    const version = since.endsWith(view) ? since.slice(0, -view.length) : "";
+    if (this.#context.log.since(version)) return version;
+    const message = "the version is too old, another relay's or another scope's; " +
+      "watch again without since";
+    throw new ApiError(410, "expired", message);
   }
 
   /** Ends all of them. */
@@ -71,6 +87,7 @@ interface Watcher {
   readonly exchange: Exchange;
   readonly scope: Scope;
   readonly since: string | undefined;
+  readonly view: string;
   readonly isStillAllowed: () => boolean;
 }
 
@@ -134,16 +151,18 @@ class Watch {
     const events = this.#context.log.since(this.#version);
     // It has read so slowly that it has missed some.
     if (!events) return this.end();
+    const { scope, view } = this.#watcher;
     for (const { version, event } of events) {
       this.#version = version;
-      if (!this.#watcher.scope.sees(event.kind, event.object)) continue;
-      this.#line({ ...event, version });
+      const seen = seenBy(scope, event);
+      if (!seen) continue;
+      this.#line({ ...seen, version: `${version}${view}` });
       if (this.#isFull) return;
     }
   }
 
   #bookmark(): void {
-    this.#line({ type: "BOOKMARK", version: this.#version });
+    this.#line({ type: "BOOKMARK", version: `${this.#version}${this.#watcher.view}` });
   }
 
   #line(value: object): void {
@@ -158,4 +177,12 @@ class Watch {
     this.#unfollow();
     this.#ended();
   }
+}
+
+/** An event as a scope sees it: an entry that comes into it is added, one that leaves it is deleted. */
+function seenBy(scope: Scope, { type, kind, object, before }: AdminEvent): AdminEvent | undefined {
+  const isSeen = scope.sees(kind, object);
+  const wasSeen = before === undefined ? isSeen : scope.sees(kind, before);
+  if (isSeen) return { type: wasSeen ? type : "ADDED", kind, object };
+  return before !== undefined && wasSeen ? { type: "DELETED", kind, object: before } : undefined;
 }

@@ -2,9 +2,11 @@
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
 import type { ApiRequest } from "../../lib/admin/api_request.ts";
 import { type AdminEvent, EventLog } from "../../lib/admin/event_log.ts";
+import { Scope } from "../../lib/admin/scope.ts";
 import { Watches } from "../../lib/admin/watch.ts";
+import { tokenDigest } from "../../lib/runtime/node/token_digest.ts";
 
-const seesAll = { sees: () => true } as unknown as ApiRequest["scope"];
+const seesAll = { sees: () => true, view: "all" } as unknown as ApiRequest["scope"];
 
 function event(number: number): AdminEvent {
   return { type: "MODIFIED", kind: "clusters", object: { id: `c${number}` } };
@@ -27,9 +29,9 @@ class SlowClient {
     finish: () => void (this.isFinished = true),
   };
 
-  request(since?: string): ApiRequest {
+  request(since?: string, scope = seesAll): ApiRequest {
     const query = (name: string) => name === "since" ? since : undefined;
-    const rest = { scope: seesAll, query, isStillAllowed: () => true };
+    const rest = { scope, query, isStillAllowed: () => true };
     return { exchange: this.exchange, ...rest } as unknown as ApiRequest;
   }
 
@@ -45,6 +47,7 @@ class World implements Disposable {
   count = (): number => -1;
   readonly watches = new Watches({
     log: this.log,
+    digest: tokenDigest,
     snapshot: () => [],
     isStopping: () => false,
     metrics: {
@@ -79,6 +82,24 @@ Deno.test("a watch that has fallen behind what is kept ends, and its version get
   equal(world.count(), 0);
   const { version } = client.lines.at(-1)!;
   throws(() => world.watches.serve(new SlowClient().request(version)), { status: 410 });
+});
+
+Deno.test("a version counts for the scope alone in which it was read", () => {
+  using world = new World();
+  const scopeOf = (clusters: readonly string[], names: readonly string[] = [], expiresMs = 1) =>
+    new Scope({
+      ...{ name: "team", clusters, hostnames: [], people: false, autoAccept: true, expiresMs },
+    }, names);
+  world.log.add(event(1));
+  const client = new SlowClient();
+  void world.watches.serve(client.request(undefined, scopeOf(["a-*"])));
+  const { version } = client.lines[0]!;
+  const goOn = (scope: Scope) => void world.watches.serve(new SlowClient().request(version, scope));
+  throws(() => goOn(scopeOf(["a-*", "c*"])), { status: 410 });
+  throws(() => goOn(scopeOf([])), { status: 410 });
+  throws(() => goOn(scopeOf(["a-*"], ["team-b"])), { status: 410 });
+  goOn(scopeOf(["a-*"], [], 2));
+  equal(world.count(), 2);
 });
 
 Deno.test("more watches than there may be get 429, and the metrics tell", async () => {

@@ -110,3 +110,32 @@ Deno.test("a watch shows what is in the token's scope", () =>
     equal((await watcher.next()).object.id, "a-one");
     await watcher.close();
   }));
+
+Deno.test("a service that a change brings into a token's scope is added, and deleted when it leaves", () =>
+  withState(async (state) => {
+    await using world = await AdminWorld.start({ STATE: state });
+    const service = "/admin/v1/services/shop";
+    const at = (hostname: string) => ({
+      ...{ name: "shop", cluster: "a-one", target: "t", hostnames: [hostname] },
+      policy: "public",
+    });
+    equal((await world.ask("PUT", path, entryFor("a-one"))).status, 201);
+    const put = async (hostname: string, status: number) => {
+      const answer = await world.ask("PUT", service, at(hostname));
+      equal(answer.status, status, JSON.stringify(answer.body));
+    };
+    await put("shop.b.example.com", 201);
+    const watcher = await Watcher.open(world, "", "team-a");
+    equal((await watcher.next()).object.id, "a-one");
+    equal((await watcher.next()).type, "BOOKMARK");
+    await put("shop.a.example.com", 200);
+    const come = await watcher.next();
+    deepEqual([come.type, come.object.hostnames], ["ADDED", ["shop.a.example.com"]]);
+    await put("other.a.example.com", 200);
+    const changed = await watcher.next();
+    deepEqual([changed.type, "before" in changed], ["MODIFIED", false]);
+    await put("secret.b.example.com", 200);
+    const gone = await watcher.next();
+    deepEqual([gone.type, gone.object.hostnames], ["DELETED", ["other.a.example.com"]]);
+    await watcher.close();
+  }));

@@ -76,6 +76,7 @@ export class RelayAdmin {
     worker?.watch({ own: () => agentsOf(relay), others });
     this.#watches = new Watches({
       log: events,
+      digest: tokenDigest,
       snapshot: (scope) => {
         const agents = [...agentsOf(relay), ...others.all];
         return snapshotOf({ entries, configuration, agents }, scope);
