@@ -46,20 +46,22 @@ export class Cluster implements AsyncDisposable {
     for (const [index, node] of this.replicas.entries()) {
       const id = await this.primaries[index]!.ask("CLUSTER", "MYID");
       await eventually(
-        async () => await node.ask("CLUSTER", "REPLICATE", id) === "+OK",
+        async () => await node.askOnce("CLUSTER", "REPLICATE", id) === "+OK",
         "a replica to know its primary",
       );
     }
     await this.#untilAll("cluster_state", "ok");
     await eventually(async () => {
-      const infos = await Promise.all(this.replicas.map((node) => node.ask("INFO", "replication")));
+      const infos = await Promise.all(
+        this.replicas.map((node) => node.askOnce("INFO", "replication")),
+      );
       return infos.every((info) => infoOf(info, "master_link_status") === "up");
     }, "the replicas to follow");
   }
 
   async #untilAll(name: string, value: string): Promise<void> {
     await eventually(async () => {
-      const infos = await Promise.all(this.nodes.map((node) => node.ask("CLUSTER", "INFO")));
+      const infos = await Promise.all(this.nodes.map((node) => node.askOnce("CLUSTER", "INFO")));
       return infos.every((info) => infoOf(info, name) === value);
     }, `${name} to be ${value} at all nodes`);
   }

@@ -43,7 +43,7 @@ for (const program of servers) {
         before.thaw();
       }
       await eventually(
-        async () => infoOf(await before.ask("INFO", "replication"), "role") === "slave",
+        async () => infoOf(await before.askOnce("INFO", "replication"), "role") === "slave",
         "the old primary to be a replica",
         60_000,
       );

@@ -25,7 +25,8 @@ export class Sentinels implements AsyncDisposable {
     const replica = await use({ program, args: ["--replicaof", "127.0.0.1", `${primary.port}`] });
     this.servers.push(primary, replica);
     await eventually(
-      async () => infoOf(await replica.ask("INFO", "replication"), "master_link_status") === "up",
+      async () =>
+        infoOf(await replica.askOnce("INFO", "replication"), "master_link_status") === "up",
       "the replica to follow",
     );
     for (let count = 0; count < 3; count++) {
@@ -41,7 +42,7 @@ export class Sentinels implements AsyncDisposable {
 
   async #areComplete(): Promise<boolean> {
     for (const sentinel of this.sentinels) {
-      const fields = (await sentinel.ask("SENTINEL", "MASTER", name)).split("\n");
+      const fields = (await sentinel.askOnce("SENTINEL", "MASTER", name)).split("\n");
       const field = (key: string) => fields[fields.indexOf(key) + 1];
       if (field("num-other-sentinels") !== "2" || field("num-slaves") !== "1") return false;
     }

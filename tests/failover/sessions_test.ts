@@ -17,7 +17,7 @@ Deno.test({
     for (const id of ids) ok(await two.sessions.find(id));
     const replica = store.servers[1]!;
     await eventually(
-      async () => await replica.ask("EXISTS", "culvert:people:session:s-19") === ":1",
+      async () => await replica.askOnce("EXISTS", "culvert:people:session:s-19") === ":1",
       "the replica to have them",
     );
 
