@@ -37,6 +37,7 @@ import { FakeCloudflare } from "../support/fake_cloudflare.ts";
 import { eventually } from "../support/deadline.ts";
 import { FakeKube } from "../support/fake_kube.ts";
 import { FakeRelay } from "../support/fake_relay.ts";
+import { LeadingController } from "./leading_controller.ts";
 
 const mainHost = "relay.test";
 export const endpoint = `https://${mainHost}:8444`;
@@ -168,27 +169,13 @@ export class Cluster {
       firstBackoffMs: 5,
     };
     const operator = new Operator(options);
-    const stop = new AbortController();
-    const watching = operator.watch(stop.signal);
-    let term = new AbortController();
-    let acting = Promise.resolve();
-    const resign = async () => {
-      term.abort();
-      await acting;
-    };
-    const lead = () => {
-      term = new AbortController();
-      acting = operator.act(AbortSignal.any([stop.signal, term.signal]));
-    };
-    lead();
+    const leading = new LeadingController(operator);
     const kubelet = setInterval(() => this.#kubelet(), 5);
     return {
-      ...{ operator, log, resign, lead },
+      ...{ operator, log, resign: leading.resign, lead: leading.lead },
       async [Symbol.asyncDispose]() {
-        stop.abort();
         clearInterval(kubelet);
-        await acting;
-        await watching;
+        await leading[Symbol.asyncDispose]();
       },
     };
   }

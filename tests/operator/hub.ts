@@ -12,6 +12,7 @@ import { eventually } from "../support/deadline.ts";
 import { FakeKube } from "../support/fake_kube.ts";
 import { FakeRelay } from "../support/fake_relay.ts";
 import { conditionsOf, digest, endpoint, type Wrap } from "./harness.ts";
+import { LeadingController } from "./leading_controller.ts";
 
 export const relayUrl = "https://relay.test:8080";
 
@@ -91,25 +92,10 @@ export class Hub {
       cacheTiming: quickTiming,
       firstBackoffMs: 5,
     });
-    const stop = new AbortController();
-    const watching = management.watch(stop.signal);
-    let term = new AbortController();
-    let acting = Promise.resolve();
-    const resign = async () => {
-      term.abort();
-      await acting;
-    };
-    const lead = () => {
-      term = new AbortController();
-      acting = management.act(AbortSignal.any([stop.signal, term.signal]));
-    };
-    lead();
+    const leading = new LeadingController(management);
     return {
-      ...{ management, log, resign, lead },
-      async [Symbol.asyncDispose]() {
-        stop.abort();
-        await Promise.all([watching, acting]);
-      },
+      ...{ management, log, resign: leading.resign, lead: leading.lead },
+      [Symbol.asyncDispose]: () => leading[Symbol.asyncDispose](),
     };
   }
 
