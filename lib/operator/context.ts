@@ -9,7 +9,7 @@ import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay/relay_api.ts";
 import type { RouteTable } from "./routes/route_table.ts";
 import type { Tunnel } from "./tunnel.ts";
-import type { World } from "./world.ts";
+import type { Caches } from "./caches.ts";
 
 /** Settings of the operator. */
 export interface OperatorSettings {
@@ -34,7 +34,7 @@ export interface OperatorSettings {
 /** Parts that reconcilers share. */
 export interface Context {
   readonly client: KubeClient;
-  readonly world: World;
+  readonly caches: Caches;
   readonly relays: RelayApi;
   readonly accesses: RelayAccesses;
   readonly events: EventRecorder;

@@ -6,11 +6,11 @@ import type { KubeObject } from "../kube/objects.ts";
 import type { Resource } from "../kube/resources.ts";
 import { finalizer } from "./api/schema.ts";
 import type { Context } from "./context.ts";
-import type { WatchedKind } from "./world.ts";
+import type { WatchedKind } from "./caches.ts";
 
 /** Adds our finalizer to an object. @throws {KubeError} */
 export async function holdObject(
-  { client, world }: Pick<Context, "client" | "world">,
+  { client, caches }: Pick<Context, "client" | "caches">,
   resource: Resource,
   kind: WatchedKind,
   { metadata }: KubeObject,
@@ -20,7 +20,7 @@ export async function holdObject(
   const written = await client.apply(resource, {
     metadata: { name, ...namespace !== undefined && { namespace }, uid, finalizers },
   }, "finalizers");
-  world.learn(kind, written);
+  caches.learn(kind, written);
 }
 
 /** How often the removal is retried after conflicting writes. */

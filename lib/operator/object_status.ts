@@ -5,10 +5,10 @@ import type { Resource } from "../kube/resources.ts";
 import { isEqual } from "./applied.ts";
 import { conditionsOf, readyOf, type Verdict } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import type { WatchedKind } from "./world.ts";
+import type { WatchedKind } from "./caches.ts";
 
 /** What a status is written with. */
-export type StatusContext = Pick<Context, "client" | "world" | "events">;
+export type StatusContext = Pick<Context, "client" | "caches" | "events">;
 
 /** Applies a status unless it is unchanged, and reports changes of `Ready` as Events. */
 export async function writeStatus(
@@ -29,7 +29,7 @@ export async function writeStatus(
     },
     status,
   }, "status");
-  context.world.learn(kind, written);
+  context.caches.learn(kind, written);
   await reportReady(context, resource, object, before.conditions, status);
 }
 

@@ -24,7 +24,7 @@ import type { ProbeTargets } from "./agents/route_delivery.ts";
 import { RouteCompiler } from "./routes/route_compiler.ts";
 import { TunnelReconciler } from "./tunnels/tunnel_reconciler.ts";
 import { type Tunnel, tunnelKey } from "./tunnel.ts";
-import { type WatchedKind, World } from "./world.ts";
+import { Caches, type WatchedKind } from "./caches.ts";
 
 /** What an {@link Operator} is made from. */
 export interface OperatorOptions extends ControllerOptions {
@@ -39,7 +39,7 @@ export interface OperatorOptions extends ControllerOptions {
 /** Controls Tunnels, ClusterTunnels, TunnelBindings and AccessPolicies. */
 export class Operator implements Controller {
   readonly #options: OperatorOptions;
-  readonly #world: World;
+  readonly #caches: Caches;
   readonly #queue: WorkQueue;
   readonly #context: Context;
   readonly #tunnelReconciler: TunnelReconciler;
@@ -57,7 +57,7 @@ export class Operator implements Controller {
   constructor(options: OperatorOptions) {
     this.#options = options;
     const { client, digest, log, metrics, firstBackoffMs } = options;
-    this.#world = new World({
+    this.#caches = new Caches({
       ...{ client, log, metrics },
       watchNamespaces: options.watchNamespaces,
       changed: (kind, after, before) => this.#changed(kind, after, before),
@@ -101,10 +101,10 @@ export class Operator implements Controller {
   ): Context {
     return {
       ...{ client, relays, settings, digest, log, dns, cloudflare },
-      world: this.#world,
+      caches: this.#caches,
       accesses: new RelayAccesses({
         ...{ client, namespace: settings.namespace, digest, log },
-        isNeeded: (namespace) => needsCredentials(this.#world, namespace),
+        isNeeded: (namespace) => needsCredentials(this.#caches, namespace),
       }),
       events: new EventRecorder({ client, controller: "culvert.dev/operator", instance, log }),
       routes: () => this.#compiler.table,
@@ -137,26 +137,26 @@ export class Operator implements Controller {
 
   /** Kinds that have not been listed yet. */
   get unlisted(): readonly string[] {
-    return this.#world.unlisted;
+    return this.#caches.unlisted;
   }
 
   /** Follows the cluster until the signal is aborted; changes nothing. */
   async watch(signal: AbortSignal): Promise<void> {
-    await this.#world.run(signal);
+    await this.#caches.run(signal);
   }
 
   /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   async act(signal: AbortSignal): Promise<void> {
     // A kind that has not been listed yet must not count as empty.
-    await this.#world.synced(signal);
+    await this.#caches.synced(signal);
     if (signal.aborted) return;
     this.#isActing = true;
     this.#context.accesses.begin();
     this.#changedKeys.reset();
     this.#hasStarted = false;
     this.#compiler.start();
-    for (const service of this.#world.values("services")) this.#addService(service);
-    for (const binding of this.#world.values("bindings")) this.#addOwningService(binding);
+    for (const service of this.#caches.values("services")) this.#addService(service);
+    for (const binding of this.#caches.values("bindings")) this.#addOwningService(binding);
     await untilAborted(signal);
     this.#isActing = false;
     this.#compiler.stop();
@@ -166,7 +166,7 @@ export class Operator implements Controller {
 
   /** The newest state of a Tunnel; one that the caches lack is read from the API server. */
   async findTunnel(namespace: string, name: string): Promise<KubeObject | undefined> {
-    const known = this.#world.get("tunnels", keyOf({ namespace, name }));
+    const known = this.#caches.get("tunnels", keyOf({ namespace, name }));
     return known ?? await this.#options.client.find(tunnels, { namespace, name });
   }
 
@@ -260,7 +260,9 @@ export class Operator implements Controller {
   /** Queues what has changed since the last compilation. */
   #compiled(): void {
     const { tunnels, table } = this.#compiler;
-    const inUse = new Set([...registeredOf(this.#world.values("bindings"))].map((it) => it.tunnel));
+    const inUse = new Set(
+      [...registeredOf(this.#caches.values("bindings"))].map((it) => it.tunnel),
+    );
     this.#context.accesses.keepOnly((key) => tunnels.has(key) || inUse.has(key));
     this.#followRelays();
     for (const key of this.#changedKeys.next({ tunnels, table })) this.#queue.add(key);
@@ -290,7 +292,7 @@ export class Operator implements Controller {
 
   async #reconcileBinding(key: string): Promise<number | undefined> {
     const again = await this.#bindings.reconcile(key);
-    if (!this.#world.get("bindings", key)) await this.#releaseOf(key);
+    if (!this.#caches.get("bindings", key)) await this.#releaseOf(key);
     return again;
   }
 
@@ -304,14 +306,14 @@ export class Operator implements Controller {
   #isLeftAlone(kind: string, name: string): boolean {
     if (kind !== "binding" && kind !== "tunnel") return true;
     const object = kind === "binding"
-      ? this.#world.get("bindings", name)
+      ? this.#caches.get("bindings", name)
       : this.#latest(name)?.object;
     return object !== undefined && object.metadata.deletionTimestamp === undefined;
   }
 
   /** A tunnel as the caches have it now, which may be newer than the last compilation. */
   #latest(key: string): Tunnel | undefined {
-    return cachedTunnel(this.#world, key, this.#options.settings.namespace);
+    return cachedTunnel(this.#caches, key, this.#options.settings.namespace);
   }
 }
 

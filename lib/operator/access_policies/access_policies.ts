@@ -62,7 +62,7 @@ export class AccessPolicies {
 
   /** Writes the status of one. */
   async reconcile(key: string): Promise<undefined> {
-    const policy = this.#context.world.get("policies", key);
+    const policy = this.#context.caches.get("policies", key);
     if (!policy || policy.metadata.deletionTimestamp !== undefined) return;
     const { generation, uid } = policy.metadata;
     const read = this.#context.routes().policies.get(key);

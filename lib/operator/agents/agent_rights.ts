@@ -107,7 +107,7 @@ export class AgentRights {
 
   /** With Roles in namespaces alone, the operator can't look. */
   async #isMissing(name: string): Promise<boolean> {
-    if (!this.#context.world.isWide) return false;
+    if (!this.#context.caches.isWide) return false;
     try {
       return await this.#context.client.find(clusterRoles, { name }) === undefined;
     } catch (error) {

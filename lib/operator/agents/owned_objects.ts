@@ -4,11 +4,11 @@ import type { Resource } from "../../kube/resources.ts";
 import { includes, stamped } from "../applied.ts";
 import type { Context } from "../context.ts";
 import type { Tunnel } from "../tunnel.ts";
-import type { WatchedKind } from "../world.ts";
+import type { WatchedKind } from "../caches.ts";
 import { namesOf } from "./agent_metadata.ts";
 
 /** What objects are made with. */
-export type OwnerContext = Pick<Context, "client" | "world" | "digest">;
+export type OwnerContext = Pick<Context, "client" | "caches" | "digest">;
 
 /** Somebody else's object has the name that one of ours would have. */
 export class NotOurs extends Error {
@@ -41,7 +41,7 @@ export async function ensureOptional(
     return;
   }
   const at = { namespace: tunnel.home, name: namesOf(tunnel).agent };
-  const there = context.world.get(kind, keyOf(at));
+  const there = context.caches.get(kind, keyOf(at));
   if (!there || !isOwnedBy(there, tunnel)) return;
   await context.client.delete(resource, at, there.metadata.uid!);
 }
@@ -56,13 +56,13 @@ export async function ensureOwned(
 ): Promise<KubeObject> {
   const object = stamped(wanted, context.digest);
   const { namespace, name } = object.metadata;
-  const cached = kind && context.world.get(kind, keyOf(object.metadata));
+  const cached = kind && context.caches.get(kind, keyOf(object.metadata));
   const there = cached ?? await context.client.find(resource, { namespace, name });
   if (there && !isOwnedBy(there, tunnel)) throw notOurs(resource, name);
   // The API server turns stringData into data; the digest in the annotation covers it.
   const { stringData: _, ...visible } = object;
   if (there && includes(there, visible)) return there;
   const written = await context.client.apply(resource, object);
-  if (kind) context.world.learn(kind, written);
+  if (kind) context.caches.learn(kind, written);
   return written;
 }

@@ -88,12 +88,12 @@ export class TunnelAgents {
 
   /** What the agents are to serve. */
   async table(tunnel: Tunnel): Promise<TunnelTable> {
-    const { client, world, routes } = this.#context;
+    const { client, caches, routes } = this.#context;
     const table = routes().tunnels.get(tunnel.key) ?? emptyTable;
     if (table.held.size === 0) return table;
     const at = { namespace: tunnel.home, name: namesOf(tunnel).routes };
     // The cache lacks a ConfigMap whose label somebody has removed.
-    const there = world.get("configMaps", keyOf(at)) ?? await client.find(configMaps, at);
+    const there = caches.get("configMaps", keyOf(at)) ?? await client.find(configMaps, at);
     return withHeld(table, there && isOwnedBy(there, tunnel) ? there : undefined);
   }
 
@@ -208,7 +208,7 @@ export class TunnelAgents {
 
   #podsOf(tunnel: Tunnel): readonly KubeObject[] {
     const selector = Object.entries(podLabels(tunnel));
-    return [...this.#context.world.values("pods")].filter(({ metadata }) =>
+    return [...this.#context.caches.values("pods")].filter(({ metadata }) =>
       metadata.namespace === tunnel.home && metadata.deletionTimestamp === undefined &&
       selector.every(([label, value]) => metadata.labels?.[label] === value)
     );
@@ -216,7 +216,7 @@ export class TunnelAgents {
 
   #deploymentOf(tunnel: Tunnel): KubeObject | undefined {
     const key = `${tunnel.home}/${namesOf(tunnel).agent}`;
-    const deployment = this.#context.world.get("deployments", key);
+    const deployment = this.#context.caches.get("deployments", key);
     return deployment && isOwnedBy(deployment, tunnel) ? deployment : undefined;
   }
 }

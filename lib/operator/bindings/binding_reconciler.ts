@@ -80,7 +80,7 @@ export class BindingReconciler {
 
   /** @returns after how many milliseconds the binding wants to be looked at again */
   async reconcile(key: string): Promise<number | undefined> {
-    const object = this.#context.world.get("bindings", key);
+    const object = this.#context.caches.get("bindings", key);
     if (!object) return undefined;
     if (object.metadata.deletionTimestamp !== undefined) return await this.#finalize(object);
     const compiled = this.#context.routes().bindings.get(key);
@@ -176,7 +176,7 @@ export class BindingReconciler {
         ...records.length > 0 && { dns: records },
       },
     }, "status");
-    this.#context.world.learn("bindings", written);
+    this.#context.caches.learn("bindings", written);
     return written;
   }
 

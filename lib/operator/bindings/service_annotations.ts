@@ -24,9 +24,9 @@ export class ServiceAnnotations {
 
   /** Makes, changes or deletes the binding of a Service. */
   async reconcile(key: string): Promise<undefined> {
-    const { world, client } = this.#context;
-    const there = world.get("bindings", bindingKey(key));
-    const service = world.get("services", key) ?? (there && await this.#unlisted(key));
+    const { caches, client } = this.#context;
+    const there = caches.get("bindings", bindingKey(key));
+    const service = caches.get("services", key) ?? (there && await this.#unlisted(key));
     const asksForOne = service && service.metadata.deletionTimestamp === undefined &&
       annotation(service, "tunnel") !== undefined;
     if (!asksForOne) {
@@ -51,15 +51,15 @@ export class ServiceAnnotations {
 
   /** A Service that a list has left out still has its binding. */
   async #unlisted(key: string): Promise<KubeObject | undefined> {
-    const { world, client } = this.#context;
+    const { caches, client } = this.#context;
     const service = await client.find(services, partsOf(key));
     if (!service) return undefined;
-    world.learn("services", service);
-    return world.get("services", key);
+    caches.learn("services", service);
+    return caches.get("services", key);
   }
 
   async #apply(service: KubeObject, spec: unknown, there: KubeObject | undefined): Promise<void> {
-    const { client, world, digest } = this.#context;
+    const { client, caches, digest } = this.#context;
     const { name, namespace = "", uid = "" } = service.metadata;
     const wanted = stamped({
       metadata: {
@@ -72,7 +72,7 @@ export class ServiceAnnotations {
     }, digest);
     if (there && includes(there, wanted)) return;
     try {
-      world.learn("bindings", await client.apply(tunnelBindings, wanted));
+      caches.learn("bindings", await client.apply(tunnelBindings, wanted));
     } catch (error) {
       // The API server validates what this program can't: rules that compare fields.
       if (!(error instanceof KubeError) || error.status !== 422) throw error;

@@ -67,7 +67,7 @@ export class ServiceRemoval {
     return [...bindings.values()].some((it) => {
       if (it === own || !isOf(it)) return false;
       const { key } = it;
-      const other = this.#context.world.get("bindings", key);
+      const other = this.#context.caches.get("bindings", key);
       return other !== undefined && other.metadata.deletionTimestamp === undefined &&
         (statusOf(other).registered ?? []).some((it) =>
           it.service === service && it.endpoint === endpoint

@@ -19,20 +19,20 @@ export interface EndpointResult {
 
 /** Makes, changes or deletes a binding's DNSEndpoint; undefined where there is none and is to be none. */
 export async function syncEndpoint(
-  { client, world, digest }: Context,
+  { client, caches, digest }: Context,
   object: KubeObject,
   { provider, records }: DnsPlan,
 ): Promise<EndpointResult | undefined> {
   const { namespace = "", name } = object.metadata;
   const at = { namespace, name: dnsEndpointName(name) };
-  const cached = world.get("dnsEndpoints", keyOf(at));
+  const cached = caches.get("dnsEndpoints", keyOf(at));
   if (provider !== "ExternalDNS" || records.length === 0) {
     if (cached && isOwnedBy(cached, object)) {
       await client.delete(dnsEndpoints, at, cached.metadata.uid!);
     }
     return undefined;
   }
-  if (world.isMissing("dnsEndpoints")) {
+  if (caches.isMissing("dnsEndpoints")) {
     const message = "The cluster has no kind DNSEndpoint; install external-dns' CRD";
     return { verdict: no("CRDMissing", message), againMs: missingMs };
   }
@@ -45,6 +45,6 @@ export async function syncEndpoint(
   const wanted = stamped(dnsEndpointOf(object, records), digest);
   if (there && includes(there, wanted)) return { verdict: stateOf(there), againMs: Infinity };
   const written = await client.apply(dnsEndpoints, wanted);
-  world.learn("dnsEndpoints", written);
+  caches.learn("dnsEndpoints", written);
   return { verdict: stateOf(written), againMs: Infinity };
 }

@@ -40,7 +40,7 @@ export class ArgocdSecrets {
     const argocd = cluster.spec!.argocd;
     if (!argocd.enabled) return await this.remove(cluster.key, argocd.keepWhileInUse);
     if (!isOfRelay(this.#context, cluster.object)) return await this.#refuse(cluster);
-    const { settings, credentials, world, client, digest } = this.#context;
+    const { settings, credentials, caches, client, digest } = this.#context;
     const place = namespaceFor(argocd.namespace, {
       option: "--argocd-namespaces",
       allowed: settings.argocdNamespaces,
@@ -53,20 +53,20 @@ export class ArgocdSecrets {
       ...{ owner: cluster.key, id: cluster.id, namespace, spec: argocd, credentials: known },
       relayUrl: relayUrlOf(settings, known),
     };
-    const rival = rivalOf(parts, world.values("argocdSecrets"));
+    const rival = rivalOf(parts, caches.values("argocdSecrets"));
     if (rival !== undefined) {
       return verdict(no("Conflict", `Secret ${rival} is for the same cluster and is not ours`));
     }
     const wanted = await argocdSecret(parts, digest);
     const key = keyOf(wanted.metadata);
-    const cached = world.get("argocdSecrets", key);
+    const cached = caches.get("argocdSecrets", key);
     // Only Argo CD's Secrets are in the cache: another kind of Secret may have the name.
     const there = cached ?? await client.find(secrets, wanted.metadata);
     if (there && ownerOf(there) !== cluster.key) {
       return verdict(no("Conflict", `Secret ${key} is there already and is not ours`));
     }
     if (!cached || !isAsWanted(cached, wanted, parts)) {
-      world.learn("argocdSecrets", await client.apply(secrets, wanted));
+      caches.learn("argocdSecrets", await client.apply(secrets, wanted));
     }
     await this.#removeOthers(cluster.key, argocd.keepWhileInUse, key);
     return { verdict: yes("Synced", `In Secret ${key}`), secret: key };
@@ -108,7 +108,7 @@ export class ArgocdSecrets {
   ownerThrough(secret: KubeObject): string | undefined {
     const own = ownerOf(secret);
     if (own !== undefined) return own;
-    for (const profile of this.#context.world.values("clusterProfiles")) {
+    for (const profile of this.#context.caches.values("clusterProfiles")) {
       if (serversOf(profile).includes(secret["server"])) return ownerOf(profile);
     }
     return undefined;
@@ -120,17 +120,17 @@ export class ArgocdSecrets {
   }
 
   #knownUsers(secret: KubeObject): readonly string[] {
-    return applicationsOf(secret, this.#context.world.values("applications"));
+    return applicationsOf(secret, this.#context.caches.values("applications"));
   }
 
   async #confirmedUsers(secret: KubeObject): Promise<readonly string[]> {
     const known = this.#knownUsers(secret);
     if (known.length > 0) return known;
-    const { world, client } = this.#context;
+    const { caches, client } = this.#context;
     const { namespace } = secret.metadata;
     try {
       const { items } = await client.list(argocdApplications, { namespace });
-      for (const application of items) world.learn("applications", application);
+      for (const application of items) caches.learn("applications", application);
     } catch (error) {
       // Without Argo CD there are no Applications.
       if (!isNotFound(error)) throw error;
@@ -139,18 +139,18 @@ export class ArgocdSecrets {
   }
 
   #secretsOf(owner: string): KubeObject[] {
-    return [...this.#context.world.values("argocdSecrets")]
+    return [...this.#context.caches.values("argocdSecrets")]
       .filter((secret) => ownerOf(secret) === owner);
   }
 
   /** Secrets that others have made from a cluster's ClusterProfiles, and delete with them. */
   #profiledOf(owner: string): KubeObject[] {
-    const { world } = this.#context;
+    const { caches } = this.#context;
     const servers = new Set(
-      [...world.values("clusterProfiles")].filter((profile) => ownerOf(profile) === owner)
+      [...caches.values("clusterProfiles")].filter((profile) => ownerOf(profile) === owner)
         .flatMap(serversOf),
     );
-    return [...world.values("argocdSecrets")]
+    return [...caches.values("argocdSecrets")]
       .filter((secret) => ownerOf(secret) === undefined && servers.has(secret["server"]));
   }
 

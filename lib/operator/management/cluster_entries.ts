@@ -135,16 +135,16 @@ export class ClusterEntries {
     there: ReadonlyMap<string, MountedSecret>,
     wanted: Files,
   ): Promise<boolean> {
-    const { world, client } = this.#context;
+    const { caches, client } = this.#context;
     const dropped = [...there.values()].flatMap(({ files }) => [...files])
       .filter(([file]) => !wanted.has(file))
       .flatMap(([file, text]) => clusterOfFile(file, text) ?? []);
     let isFound = false;
     for (const name of dropped) {
-      if (world.get("clusters", `${namespace}/${name}`)) continue;
+      if (caches.get("clusters", `${namespace}/${name}`)) continue;
       const object = await client.find(clusters, { namespace, name });
       if (!object) continue;
-      world.learn("clusters", object);
+      caches.learn("clusters", object);
       isFound = true;
     }
     if (isFound) this.forget(namespace);
@@ -221,7 +221,7 @@ export class ClusterEntries {
 
   /** A deleted Cluster counts while Applications use it: they could not be taken away otherwise. */
   #clusters(namespace: string): ReadCluster[] {
-    const objects: KubeObject[] = inNamespace(this.#context.world.values("clusters"), namespace);
+    const objects: KubeObject[] = inNamespace(this.#context.caches.values("clusters"), namespace);
     return objects.map(readCluster).filter((cluster) =>
       !cluster.isDeleted || (cluster.spec?.argocd.keepWhileInUse ?? true) &&
         this.#argocd.usersOf(cluster.key).length > 0

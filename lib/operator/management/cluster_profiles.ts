@@ -50,14 +50,14 @@ export class ClusterProfiles {
     if (!enabled) return await this.remove(cluster.key, keepWhileInUse);
     const parts = this.#partsOf(cluster, connected);
     if ("verdict" in parts) return parts;
-    const { world, client, digest, settings } = this.#context;
-    if (world.isMissing("clusterProfiles")) {
+    const { caches, client, digest, settings } = this.#context;
+    if (caches.isMissing("clusterProfiles")) {
       const message = "There is no kind ClusterProfile; install the CRD of cluster-inventory-api";
       return { verdict: no("CRDMissing", message), againMs: settings.checkMs };
     }
     const wanted = clusterProfile(parts, digest);
     const key = keyOf(wanted.metadata);
-    const cached = world.get("clusterProfiles", key);
+    const cached = caches.get("clusterProfiles", key);
     const there = cached ?? await client.find(clusterProfiles, wanted.metadata);
     if (there && ownerOf(there) !== cluster.key) {
       return { verdict: no("Conflict", `ClusterProfile ${key} is there already and is not ours`) };
@@ -115,7 +115,7 @@ export class ClusterProfiles {
   }
 
   async #writeStatus(parts: ProfileParts, made: KubeObject): Promise<void> {
-    const { client, world } = this.#context;
+    const { client, caches } = this.#context;
     const status = profileStatus(parts, made);
     const isWritten = isEqual(ownStatusOf(made, parts.spec.accessProvider), status);
     const { name, namespace } = parts;
@@ -123,7 +123,7 @@ export class ClusterProfiles {
     const written = isWritten
       ? made
       : await client.apply(clusterProfiles, { metadata, status: { ...status } }, "status");
-    world.learn("clusterProfiles", written);
+    caches.learn("clusterProfiles", written);
   }
 
   /** Takes away all profiles of a cluster but one. */
@@ -135,7 +135,7 @@ export class ClusterProfiles {
   }
 
   #profilesOf(owner: string): KubeObject[] {
-    return [...this.#context.world.values("clusterProfiles")]
+    return [...this.#context.caches.values("clusterProfiles")]
       .filter((profile) => ownerOf(profile) === owner);
   }
 }

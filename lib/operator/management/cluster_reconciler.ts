@@ -55,7 +55,7 @@ export class ClusterReconciler {
 
   /** @returns after how many milliseconds the cluster wants to be looked at again */
   async reconcile(key: string): Promise<number | undefined> {
-    const object = this.#context.world.get("clusters", key);
+    const object = this.#context.caches.get("clusters", key);
     if (!object) return await this.#collect(key);
     const cluster = readCluster(object);
     if (cluster.isDeleted) return await this.#finalize(cluster);

@@ -6,7 +6,7 @@ import type { WorkQueue } from "../../kube/work_queue.ts";
 import { messageOf } from "../../message_of.ts";
 import type { Controller, ControllerOptions } from "../controller.ts";
 import { observedQueue } from "../observed_queue.ts";
-import { managementKinds, type WatchedKind, World } from "../world.ts";
+import { Caches, managementKinds, type WatchedKind } from "../caches.ts";
 import { isDestination } from "./argocd.ts";
 import { ArgocdSecrets } from "./argocd_secrets.ts";
 import { ownerOf } from "./cluster_owner.ts";
@@ -35,7 +35,7 @@ const firstAnswerMs = 5_000;
 export class Management implements Controller {
   readonly #options: ManagementOptions;
   readonly #context: ManagementContext;
-  readonly #world: World;
+  readonly #caches: Caches;
   readonly #queue: WorkQueue;
   readonly #relaySecrets: RelaySecrets;
   readonly #argocd: ArgocdSecrets;
@@ -48,7 +48,7 @@ export class Management implements Controller {
   constructor(options: ManagementOptions) {
     this.#options = options;
     const { client, relays, settings, digest, newToken, log, instance, metrics } = options;
-    this.#world = new World({
+    this.#caches = new Caches({
       ...{ client, log, metrics },
       watchNamespaces: options.watchNamespaces,
       kinds: managementKinds,
@@ -63,7 +63,7 @@ export class Management implements Controller {
       : this.#viewOf(settings.relayAdminUrl, credentials);
     this.#context = {
       ...{ client, relays, settings, digest, newToken, log, credentials, view },
-      world: this.#world,
+      caches: this.#caches,
       events: new EventRecorder({ client, controller: "culvert.dev/clusters", instance, log }),
     };
     const relaySecrets = this.#relaySecrets = new RelaySecrets(this.#context);
@@ -94,8 +94,8 @@ export class Management implements Controller {
   /** How many Clusters and RegistrationTokens there are. */
   get counts(): { readonly clusters: number; readonly registrationTokens: number } {
     return {
-      clusters: [...this.#world.values("clusters")].length,
-      registrationTokens: [...this.#world.values("registrationTokens")].length,
+      clusters: [...this.#caches.values("clusters")].length,
+      registrationTokens: [...this.#caches.values("registrationTokens")].length,
     };
   }
 
@@ -106,18 +106,18 @@ export class Management implements Controller {
 
   /** Kinds that have not been listed yet. */
   get unlisted(): readonly string[] {
-    return this.#world.unlisted;
+    return this.#caches.unlisted;
   }
 
   /** Follows the cluster until the signal is aborted; changes nothing. */
   async watch(signal: AbortSignal): Promise<void> {
-    await this.#world.run(signal);
+    await this.#caches.run(signal);
   }
 
   /** Reconciles until the signal is aborted; only the replica that leads may run it. */
   async act(signal: AbortSignal): Promise<void> {
     // A kind that has not been listed yet must not count as empty.
-    await this.#world.synced(signal);
+    await this.#caches.synced(signal);
     const { namespace } = this.#options.settings;
     while (!signal.aborted && !await this.#begin(() => this.#context.credentials.refresh())) {
       await delay(firstRetryMs, signal);
@@ -189,7 +189,7 @@ export class Management implements Controller {
     if (!ids) this.#recompile();
     this.#queue.add("registrations:");
     this.#queue.add(`tokens:${namespace}`);
-    for (const object of this.#world.values("clusters")) {
+    for (const object of this.#caches.values("clusters")) {
       if (ids?.has(readCluster(object).id) ?? true) {
         this.#queue.add(`cluster:${keyOf(object.metadata)}`);
       }
@@ -200,17 +200,19 @@ export class Management implements Controller {
     const { namespace } = this.#options.settings;
     const namespaces = new Set([namespace]);
     for (const kind of ["clusters", "registrationTokens"] as const) {
-      for (const { metadata } of this.#world.values(kind)) namespaces.add(metadata.namespace ?? "");
+      for (const { metadata } of this.#caches.values(kind)) {
+        namespaces.add(metadata.namespace ?? "");
+      }
     }
     for (const name of namespaces) {
       this.#queue.add(`tokens:${name}`);
       this.#queue.add(`entries:${name}`);
     }
-    for (const { metadata } of this.#world.values("clusters")) {
+    for (const { metadata } of this.#caches.values("clusters")) {
       this.#queue.add(`cluster:${keyOf(metadata)}`);
     }
-    for (const secret of this.#world.values("argocdSecrets")) this.#addOwner(secret);
-    for (const profile of this.#world.values("clusterProfiles")) this.#addProfiled(profile);
+    for (const secret of this.#caches.values("argocdSecrets")) this.#addOwner(secret);
+    for (const profile of this.#caches.values("clusterProfiles")) this.#addProfiled(profile);
     this.#queue.add("credentials:");
     this.#queue.add("registrations:");
   }
@@ -245,13 +247,13 @@ export class Management implements Controller {
     const owner = ownerOf(secret);
     if (owner !== undefined) this.#addCluster(owner);
     // There may be thousands of Clusters' own, which stand in nobody's way.
-    if (owner === undefined || !this.#world.get("clusters", owner)) this.#addNamesakes(secret);
+    if (owner === undefined || !this.#caches.get("clusters", owner)) this.#addNamesakes(secret);
   }
 
   /** Clusters with the name or the server of a Secret wait until it is gone. */
   #addNamesakes(secret: KubeObject): void {
     const [name, server] = [String(secret["name"]), String(secret["server"])];
-    for (const object of this.#world.values("clusters")) {
+    for (const object of this.#caches.values("clusters")) {
       const { id, key } = readCluster(object);
       if (id === name || server.endsWith(`/tunnel/${id}`)) this.#addCluster(key);
     }
@@ -265,7 +267,7 @@ export class Management implements Controller {
 
   /** An Application concerns the Cluster that it uses, through whichever Secret. */
   #addUsed(application: KubeObject): void {
-    for (const secret of this.#world.values("argocdSecrets")) {
+    for (const secret of this.#caches.values("argocdSecrets")) {
       if (!isDestination(secret, application)) continue;
       const owner = this.#argocd.ownerThrough(secret);
       if (owner === undefined) continue;
@@ -300,7 +302,7 @@ export class Management implements Controller {
 
   /** A drain creates no Clusters, and reconciles only those that are being deleted. */
   #isLeftAlone(kind: string, name: string): boolean {
-    const cluster = this.#world.get("clusters", name);
+    const cluster = this.#caches.get("clusters", name);
     return kind === "registrations" ||
       (kind === "cluster" && cluster?.metadata.deletionTimestamp === undefined);
   }
@@ -309,7 +311,7 @@ export class Management implements Controller {
     const { settings } = this.#options;
     if (settings.relaySecret === undefined) return undefined;
     if (await this.#context.credentials.refresh()) {
-      for (const { metadata } of this.#world.values("clusters")) {
+      for (const { metadata } of this.#caches.values("clusters")) {
         this.#queue.add(`cluster:${keyOf(metadata)}`);
       }
     }

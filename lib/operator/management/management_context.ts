@@ -6,7 +6,7 @@ import type { Log } from "../../log.ts";
 import { no, type Verdict } from "../conditions.ts";
 import type { Digest } from "../digest.ts";
 import type { RelayApi } from "../relay/relay_api.ts";
-import type { World } from "../world.ts";
+import type { Caches } from "../caches.ts";
 import type { ArgocdCredentials, RelayCredentials } from "./relay_credentials.ts";
 import type { RelayView } from "./relay_view.ts";
 
@@ -43,7 +43,7 @@ export interface ManagementSettings {
 /** Parts that the reconcilers share. */
 export interface ManagementContext {
   readonly client: KubeClient;
-  readonly world: World;
+  readonly caches: Caches;
   readonly relays: RelayApi;
   readonly events: EventRecorder;
   readonly log: Log;

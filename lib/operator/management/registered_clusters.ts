@@ -28,11 +28,11 @@ export class RegisteredClusters {
 
   /** @returns after how many milliseconds to look again */
   async reconcile(): Promise<number | undefined> {
-    const { view, world, settings } = this.#context;
+    const { view, caches, settings } = this.#context;
     // What can't be asked must not pass for one that has nothing.
     if (!view || view.fault !== undefined) return undefined;
     const known = new Map(
-      inNamespace(world.values("clusters"), settings.namespace).map(readCluster)
+      inNamespace(caches.values("clusters"), settings.namespace).map(readCluster)
         .map((cluster) => [cluster.id, cluster]),
     );
     for (const entry of view.clusters.values()) {
@@ -47,7 +47,7 @@ export class RegisteredClusters {
   }
 
   async #create({ id, registeredBy, isAccepted, targetAddr }: RelayCluster): Promise<void> {
-    const { client, settings, world, digest } = this.#context;
+    const { client, settings, caches, digest } = this.#context;
     const token = registeredBy === undefined ? undefined : this.#tokens.specOf(registeredBy);
     if (registeredBy === undefined || !token) return;
     if (id.length > maxIdCharacters) return await this.#reportLong(registeredBy, id);
@@ -71,7 +71,7 @@ export class RegisteredClusters {
           ...token.clusterProfile.enabled && { clusterProfile: token.clusterProfile },
         },
       });
-      world.learn("clusters", created);
+      caches.learn("clusters", created);
     } catch (error) {
       // Somebody has made one of this name meanwhile.
       if (!isConflict(error)) throw error;
@@ -79,8 +79,8 @@ export class RegisteredClusters {
   }
 
   async #reportLong(name: string, id: string): Promise<void> {
-    const { world, settings, events } = this.#context;
-    const token = world.get("registrationTokens", `${settings.namespace}/${name}`);
+    const { caches, settings, events } = this.#context;
+    const token = caches.get("registrationTokens", `${settings.namespace}/${name}`);
     if (!token) return;
     await events.report(registrationTokens, token, {
       type: "Warning",

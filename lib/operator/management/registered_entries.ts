@@ -88,8 +88,8 @@ export class RegisteredEntries {
   /** Whether a Cluster may delete the relay's entry: one that has another's id may not. */
   #hasRegistered({ id, key, spec, object }: ReadCluster): boolean {
     if (spec?.registrationToken === undefined || !isOfRelay(this.#context, object)) return false;
-    const { world, settings } = this.#context;
-    const others = inNamespace(world.values("clusters"), settings.namespace).map(readCluster)
+    const { caches, settings } = this.#context;
+    const others = inNamespace(caches.values("clusters"), settings.namespace).map(readCluster)
       .filter((other) => other.key !== key && other.id === id && !other.isDeleted);
     return others.every((other) => other.spec?.registrationToken === undefined);
   }

@@ -63,8 +63,8 @@ export class RegistrationTokens {
 
   /** @returns after how many milliseconds to look again */
   async reconcile(namespace: string): Promise<number | undefined> {
-    const { world, settings } = this.#context;
-    const objects = inNamespace(world.values("registrationTokens"), namespace)
+    const { caches, settings } = this.#context;
+    const objects = inNamespace(caches.values("registrationTokens"), namespace)
       .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
       .sort((a, b) => a.metadata.name < b.metadata.name ? -1 : 1);
     const found: Found[] = [];
@@ -81,8 +81,8 @@ export class RegistrationTokens {
 
   /** What registered clusters are to be like, by the name of the token. */
   specOf(name: string): RegistrationTokenSpec | undefined {
-    const { world, settings } = this.#context;
-    const object = world.get("registrationTokens", `${settings.namespace}/${name}`);
+    const { caches, settings } = this.#context;
+    const object = caches.get("registrationTokens", `${settings.namespace}/${name}`);
     return object && registrationTokenSpec.safeParse(object["spec"]).data;
   }
 
@@ -110,14 +110,14 @@ export class RegistrationTokens {
     { files }: MountedSecret,
     entries: readonly AdminTokenEntry[],
   ): Promise<boolean> {
-    const { world, client } = this.#context;
+    const { caches, client } = this.#context;
     const kept = new Set(entries.map(({ name }) => name));
     let isFound = false;
     for (const name of namesIn(files.get(adminTokensKey))) {
-      if (kept.has(name) || world.get("registrationTokens", `${namespace}/${name}`)) continue;
+      if (kept.has(name) || caches.get("registrationTokens", `${namespace}/${name}`)) continue;
       const object = await client.find(registrationTokens, { namespace, name });
       if (!object) continue;
-      world.learn("registrationTokens", object);
+      caches.learn("registrationTokens", object);
       isFound = true;
     }
     return isFound;
@@ -216,7 +216,7 @@ export class RegistrationTokens {
   #used({ metadata }: KubeObject): number | undefined {
     const { view, settings } = this.#context;
     const { used } =
-      (this.#context.world.get("registrationTokens", keyOf(metadata))?.["status"] ?? {}) as {
+      (this.#context.caches.get("registrationTokens", keyOf(metadata))?.["status"] ?? {}) as {
         used?: number;
       };
     if (!view || metadata.namespace !== settings.namespace) return undefined;

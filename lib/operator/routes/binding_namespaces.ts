@@ -12,7 +12,7 @@ export type NamespaceFacts = Pick<KubeObject["metadata"], "labels" | "annotation
 
 /** What namespaces are looked up with. */
 export interface BindingNamespacesOptions {
-  readonly context: Pick<Context, "client" | "world" | "settings" | "log">;
+  readonly context: Pick<Context, "client" | "caches" | "settings" | "log">;
   /** Called when a namespace has been read, or should be looked up again. */
   readonly changed: () => void;
 }
@@ -45,9 +45,9 @@ export class BindingNamespaces {
    * tell. Undefined where namespaces are not followed, and until it has been asked for.
    */
   get(name: string): NamespaceFacts | "absent" | "unreadable" | undefined {
-    const { world } = this.#options.context;
-    const known = world.get("namespaces", name)?.metadata;
-    if (known || !world.isWide) return known;
+    const { caches } = this.#options.context;
+    const known = caches.get("namespaces", name)?.metadata;
+    if (known || !caches.isWide) return known;
     this.#asked.add(name);
     if (this.#absent.has(name)) return "absent";
     void this.#read(name);
@@ -75,10 +75,10 @@ export class BindingNamespaces {
   async #read(name: string): Promise<void> {
     if (this.#reading.has(name)) return;
     this.#reading.add(name);
-    const { context: { client, world }, changed } = this.#options;
+    const { context: { client, caches }, changed } = this.#options;
     try {
       const found = await client.find(namespaces, { name });
-      if (found) world.learn("namespaces", found);
+      if (found) caches.learn("namespaces", found);
       else this.#absent.add(name);
       this.#unreadable.delete(name);
       changed();

@@ -16,7 +16,7 @@ import {
 
 /** What they are read with. */
 export interface NamedSourcesOptions {
-  readonly context: Pick<Context, "client" | "world" | "settings" | "digest" | "log">;
+  readonly context: Pick<Context, "client" | "caches" | "settings" | "digest" | "log">;
   /** What is wrong with the text of a CA, as a relative clause; undefined if agents can use it. */
   readonly caFault: (text: string) => string | undefined;
   /** Called when one of them has changed. */

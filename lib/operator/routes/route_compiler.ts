@@ -10,7 +10,7 @@ import type { RouteTable } from "./route_table.ts";
 
 /** What a compiler works with. */
 export interface RouteCompilerOptions {
-  readonly context: Pick<Context, "client" | "world" | "settings" | "digest" | "log">;
+  readonly context: Pick<Context, "client" | "caches" | "settings" | "digest" | "log">;
   /** What is wrong with the text of a CA, as a relative clause; undefined if agents can use it. */
   readonly caFault: (text: string) => string | undefined;
   /** Called when there is a new table. */
@@ -84,15 +84,15 @@ export class RouteCompiler {
   }
 
   #compile(): void {
-    const { context: { world, settings, digest }, compiled } = this.#options;
-    this.#tunnels = cachedTunnels(world, settings.namespace);
+    const { context: { caches, settings, digest }, compiled } = this.#options;
+    this.#tunnels = cachedTunnels(caches, settings.namespace);
     const { namespaces, cas, credentials, callerTokens } = this.#named;
     namespaces.begin();
     const table = compileRoutes({
       tunnels: this.#tunnels,
-      bindings: world.values("bindings"),
-      policies: world.values("policies"),
-      service: (key) => world.get("services", key),
+      bindings: caches.values("bindings"),
+      policies: caches.values("policies"),
+      service: (key) => caches.get("services", key),
       namespace: (name) => namespaces.get(name),
       ca: (path) => cas.get(path),
       credential: (path) => credentials.get(path),

@@ -99,7 +99,7 @@ export class TunnelDepartures {
   }
 
   #hasServices(tunnelKey: string): boolean {
-    return registeredOf(this.#context.world.values("bindings"))
+    return registeredOf(this.#context.caches.values("bindings"))
       .some(({ tunnel }) => tunnel === tunnelKey);
   }
 }

@@ -129,7 +129,7 @@ export class TunnelMoves {
   }
 
   #hasServicesAt(tunnelKey: string, before: FormerRelay): boolean {
-    return registeredOf(this.#context.world.values("bindings")).some(({ tunnel, endpoint }) =>
+    return registeredOf(this.#context.caches.values("bindings")).some(({ tunnel, endpoint }) =>
       tunnel === tunnelKey && endpoint === endpointOf(before)
     );
   }

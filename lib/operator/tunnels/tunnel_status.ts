@@ -7,7 +7,7 @@ import type { Context } from "../context.ts";
 import { type Sidecars, sidecarsOf } from "../injection/sidecar.ts";
 import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { isReadable, type Tunnel } from "../tunnel.ts";
-import type { WatchedKind } from "../world.ts";
+import type { WatchedKind } from "../caches.ts";
 
 /** Where the caches have a tunnel. */
 export function kindOf({ resource }: Tunnel): WatchedKind {
@@ -28,7 +28,7 @@ export class TunnelStatuses {
   /** The object, which may have been written to since it was read. */
   latest(tunnel: Tunnel): KubeObject {
     const key = keyOf(tunnel.object.metadata);
-    return this.#context.world.get(kindOf(tunnel), key) ?? tunnel.object;
+    return this.#context.caches.get(kindOf(tunnel), key) ?? tunnel.object;
   }
 
   /** Whether the status has these fields. */
@@ -49,7 +49,7 @@ export class TunnelStatuses {
       metadata: { name, ...namespace !== undefined && { namespace }, uid },
       status: { ...status, ...what },
     }, "status");
-    this.#context.world.learn(kindOf(tunnel), written);
+    this.#context.caches.learn(kindOf(tunnel), written);
   }
 
   /** Writes the whole status. A field that is undefined is removed. */

@@ -30,8 +30,8 @@ import { argocdApplications, clusterSecretSelector } from "./management/argocd.t
 import { clusterProfiles } from "./management/cluster_profile.ts";
 import { group, hostnamesAnnotation, managedSelector } from "./api/schema.ts";
 
-/** What a {@link World} is made from. */
-export interface WorldOptions {
+/** What {@link Caches} are made from. */
+export interface CachesOptions {
   readonly client: KubeClient;
   /** Namespaces that are watched; empty for all of them and cluster-wide kinds. */
   readonly watchNamespaces: readonly string[];
@@ -177,13 +177,13 @@ function briefApplication({ metadata, ...rest }: KubeObject): KubeObject {
 
 const clusterWide: readonly WatchedKind[] = ["clusterTunnels", "namespaces"];
 
-/** The caches. */
-export class World {
+/** The caches of all kinds. */
+export class Caches {
   /** Whether all namespaces are followed, and kinds that are in none. */
   readonly isWide: boolean;
-  readonly #caches = new Map<WatchedKind, readonly Cache[]>();
+  readonly #byKind = new Map<WatchedKind, readonly Cache[]>();
 
-  constructor(options: WorldOptions) {
+  constructor(options: CachesOptions) {
     const { watchNamespaces, kinds = tunnelKinds } = options;
     this.isWide = watchNamespaces.length === 0;
     for (const kind of kinds) {
@@ -194,7 +194,7 @@ export class World {
         : this.isWide
         ? [undefined]
         : watchNamespaces;
-      this.#caches.set(
+      this.#byKind.set(
         kind,
         isLeftOut ? [] : scopes.map((namespace) => cacheOf(kind, follow, namespace, options)),
       );
@@ -219,7 +219,7 @@ export class World {
   }
 
   get(kind: WatchedKind, key: string): KubeObject | undefined {
-    for (const cache of this.#caches.get(kind)!) {
+    for (const cache of this.#byKind.get(kind)!) {
       const object = cache.get(key);
       if (object) return object;
     }
@@ -228,21 +228,21 @@ export class World {
 
   /** Whether the cluster lacks a kind. */
   isMissing(kind: WatchedKind): boolean {
-    return this.#caches.get(kind)!.some((cache) => cache.isMissing);
+    return this.#byKind.get(kind)!.some((cache) => cache.isMissing);
   }
 
   *values(kind: WatchedKind): Generator<KubeObject> {
-    for (const cache of this.#caches.get(kind)!) yield* cache.values();
+    for (const cache of this.#byKind.get(kind)!) yield* cache.values();
   }
 
   /** Stores the result of a write, ahead of the watch. */
   learn(kind: WatchedKind, object: KubeObject): void {
     // In another namespace's cache, the object would stay after its deletion.
-    this.#caches.get(kind)!.find((cache) => cache.covers(object))?.learn(object);
+    this.#byKind.get(kind)!.find((cache) => cache.covers(object))?.learn(object);
   }
 
   #all(): Cache[] {
-    return [...this.#caches.values()].flat();
+    return [...this.#byKind.values()].flat();
   }
 }
 
@@ -250,7 +250,7 @@ function cacheOf(
   kind: WatchedKind,
   { resource, isManaged, labelSelector, isOptional, keep = (object) => object }: Follow,
   namespace: string | undefined,
-  { client, changed, log, metrics, timing }: WorldOptions,
+  { client, changed, log, metrics, timing }: CachesOptions,
 ): Cache {
   return new Cache({
     client,
