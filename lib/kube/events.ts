@@ -1,4 +1,5 @@
 /** Events about objects, for `kubectl describe`. */
+import { truncateUtf8 } from "../truncate_utf8.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../message_of.ts";
 import type { KubeClient } from "./client.ts";
@@ -15,7 +16,7 @@ export interface EventText {
   readonly note: string;
 }
 
-/** Of UTF-8, as the API server counts. */
+/** The API server counts bytes of UTF-8. */
 const maxNoteBytes = 1_024;
 
 /**
@@ -40,7 +41,7 @@ export class EventRecorder {
   /** Reports an event about an object, or logs why it can't. */
   async report(resource: Resource, object: KubeObject, text: EventText): Promise<void> {
     const { name, namespace = "default", uid = "", resourceVersion } = object.metadata;
-    const note = beginningOf(text.note, maxNoteBytes);
+    const note = truncateUtf8(text.note, maxNoteBytes);
     const digest = await digestOf([uid, text.type, text.reason, text.action, note].join("\0"));
     try {
       await this.#client.create(events, {
@@ -60,13 +61,6 @@ export class EventRecorder {
       this.#log.debug("Could not write an Event", { object: name, error: messageOf(error) });
     }
   }
-}
-
-/** As many whole characters of a text as have so many bytes. */
-function beginningOf(text: string, maxBytes: number): string {
-  const bytes = new Uint8Array(maxBytes);
-  const { read } = new TextEncoder().encodeInto(text, bytes);
-  return text.slice(0, read);
 }
 
 async function digestOf(text: string): Promise<string> {

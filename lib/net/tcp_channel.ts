@@ -2,6 +2,7 @@
  * One TCP connection in a WebSocket (docs/protocol.md, "TCP over WebSocket"): what `access` and relay
  * speak. Binary messages carry bytes, a text message ends one direction, and the Close ends both.
  */
+import { truncateUtf8 } from "../truncate_utf8.ts";
 import { StreamError } from "../protocol/errors.ts";
 import type { MessageSocket } from "../protocol/socket.ts";
 import type { StreamEvents } from "../protocol/stream_events.ts";
@@ -144,7 +145,7 @@ export class TcpChannel implements Channel {
   closeWith(code: number, reason: string): void {
     if (this.#isOver) return;
     this.#over({ code, reason, isRemote: false });
-    this.#socket.close(code, shortened(reason));
+    this.#socket.close(code, truncateUtf8(reason, maxReasonBytes));
     // What still comes is dropped, so that the peer's Close is read.
     this.#socket.resume?.();
   }
@@ -225,9 +226,5 @@ function standardCode(code: number): number {
   return code >= 3000 && code < 4000 ? code - 2000 : code;
 }
 
-/** A Close has room for 123 bytes of reason (RFC 6455 section 5.5). */
-function shortened(reason: string): string {
-  const buffer = new Uint8Array(123);
-  const { read } = new TextEncoder().encodeInto(reason, buffer);
-  return reason.slice(0, read);
-}
+/** What a Close has room for (RFC 6455 section 5.5). */
+const maxReasonBytes = 123;
