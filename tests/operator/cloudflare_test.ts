@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { tunnelBindings } from "../../lib/operator/api/crds.ts";
 import { Cloudflare } from "../../lib/operator/dns/cloudflare.ts";
-import { realClock } from "../../lib/operator/dns/batcher.ts";
+import { systemTimers } from "../../lib/operator/dns/batcher.ts";
 import type { DnsRecord } from "../../lib/operator/dns/records.ts";
 import type { DnsOutcome } from "../../lib/operator/dns/rfc2136.ts";
 import { eventually } from "../support/deadline.ts";
@@ -17,8 +17,8 @@ const timing = { quietMs: 1, maxQuietMs: 1, maxMs: 1 };
 
 /** A client with a clock of the test's, which gathers for a real millisecond. */
 function client(api: Pick<FakeCloudflare, "fetch" | "zone" | "token">) {
-  const clock = { ms: 0, nowMs: () => clock.ms, after: realClock.after };
-  const dns = new Cloudflare({ fetch: api.fetch, timing, clock });
+  const clock = { ms: 0, nowMs: () => clock.ms, after: systemTimers.after };
+  const dns = new Cloudflare({ fetch: api.fetch, timing, timers: clock });
   const zone = { name: api.zone, token: api.token };
   return { dns, zone, clock };
 }
@@ -26,7 +26,7 @@ function client(api: Pick<FakeCloudflare, "fetch" | "zone" | "token">) {
 /** A client with the operator's own timing, by a clock of the test's. */
 function clocked(api: Pick<FakeCloudflare, "fetch" | "zone" | "token">) {
   const clock = new ManualClock();
-  const dns = new Cloudflare({ fetch: api.fetch, clock });
+  const dns = new Cloudflare({ fetch: api.fetch, timers: clock });
   return { dns, zone: { name: api.zone, token: api.token }, clock };
 }
 

@@ -10,14 +10,14 @@ export interface BatchTiming {
   readonly maxMs: number;
 }
 
-/** Time; tests have their own. */
-export interface Clock {
+/** The time, and timers; tests have their own. */
+export interface Timers {
   readonly nowMs: () => number;
   /** Calls `due` after `ms` milliseconds. @returns cancels it */
   readonly after: (ms: number, due: () => void) => () => void;
 }
 
-export const realClock: Clock = {
+export const systemTimers: Timers = {
   nowMs: () => performance.now(),
   after(ms, due) {
     const timer = setTimeout(due, ms);
@@ -28,7 +28,7 @@ export const realClock: Clock = {
 /** Handles one batch at a time; items that come meanwhile are for the next one. */
 export class Batcher<Item> {
   readonly #timing: BatchTiming;
-  readonly #clock: Clock;
+  readonly #timers: Timers;
   readonly #handle: (items: readonly Item[]) => Promise<void>;
   #items: Item[] = [];
   #firstMs = 0;
@@ -41,11 +41,11 @@ export class Batcher<Item> {
   /** @param handle Never rejects. */
   constructor(
     timing: BatchTiming,
-    clock: Clock,
+    timers: Timers,
     handle: (items: readonly Item[]) => Promise<void>,
   ) {
     this.#timing = timing;
-    this.#clock = clock;
+    this.#timers = timers;
     this.#handle = handle;
     this.#quietMs = timing.quietMs;
   }
@@ -56,7 +56,7 @@ export class Batcher<Item> {
   }
 
   add(item: Item): void {
-    this.#lastMs = this.#clock.nowMs();
+    this.#lastMs = this.#timers.nowMs();
     if (this.#items.length === 0) this.#begin();
     this.#items.push(item);
     if (!this.#isHandling) this.#plan();
@@ -72,8 +72,8 @@ export class Batcher<Item> {
   #plan(): void {
     this.#cancel();
     const dueMs = Math.min(this.#lastMs + this.#quietMs, this.#firstMs + this.#timing.maxMs);
-    const ms = Math.max(0, dueMs - this.#clock.nowMs());
-    this.#cancel = this.#clock.after(ms, () => void this.#handleAll());
+    const ms = Math.max(0, dueMs - this.#timers.nowMs());
+    this.#cancel = this.#timers.after(ms, () => void this.#handleAll());
   }
 
   async #handleAll(): Promise<void> {
@@ -82,7 +82,7 @@ export class Batcher<Item> {
     this.#isHandling = true;
     await this.#handle(items);
     this.#isHandling = false;
-    this.#handledMs = this.#clock.nowMs();
+    this.#handledMs = this.#timers.nowMs();
     if (this.#items.length > 0) this.#plan();
   }
 }

@@ -15,7 +15,7 @@ import {
 } from "./cloudflare_api.ts";
 import type { CloudflareRecord } from "./cloudflare_records.ts";
 import type { RecordChange } from "./cloudflare_plan.ts";
-import { Batcher, type BatchTiming, type Clock, realClock } from "./batcher.ts";
+import { Batcher, type BatchTiming, systemTimers, type Timers } from "./batcher.ts";
 import type { OldRecord } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 import { applyChanges, type PendingChange } from "./cloudflare_batches.ts";
@@ -43,7 +43,7 @@ export interface CloudflareOptions {
   readonly mayWrite?: () => void;
   /** Called for each answer; `code` is its status, or `error` when there was none. */
   readonly answered?: (method: string, code: string) => void;
-  readonly clock?: Clock;
+  readonly timers?: Timers;
   readonly timing?: BatchTiming;
 }
 
@@ -56,7 +56,7 @@ const maxWaiting = 10_000;
 /** Changes records. */
 export class Cloudflare {
   readonly #options: CloudflareOptions;
-  readonly #clock: Clock;
+  readonly #timers: Timers;
   readonly #api: CloudflareApi;
   /** By zone and token. */
   readonly #zones = new Map<string, ZoneState>();
@@ -65,8 +65,8 @@ export class Cloudflare {
 
   constructor(options: CloudflareOptions) {
     this.#options = options;
-    this.#clock = options.clock ?? realClock;
-    this.#api = new CloudflareApi({ ...options, nowMs: this.#clock.nowMs });
+    this.#timers = options.timers ?? systemTimers;
+    this.#api = new CloudflareApi({ ...options, nowMs: this.#timers.nowMs });
   }
 
   /** Records that wait to be changed or looked at. */
@@ -110,7 +110,7 @@ export class Cloudflare {
       await this.#turnsOf(id).run(() =>
         applyChanges(changes, {
           zone: zone.name,
-          nowMs: this.#clock.nowMs,
+          nowMs: this.#timers.nowMs,
           records: () => this.#api.records(zone.token, id),
           batch: async (operations) => {
             this.#options.mayWrite?.();
@@ -123,7 +123,7 @@ export class Cloudflare {
       state.id = undefined;
       for (const { settle } of changes) settle(outcomeOf(error));
     }
-    state.usedMs = this.#clock.nowMs();
+    state.usedMs = this.#timers.nowMs();
   }
 
   #turnsOf(zoneId: string): Slots {
@@ -140,10 +140,10 @@ export class Cloudflare {
     const state: ZoneState = {
       id: undefined,
       waiting: 0,
-      usedMs: this.#clock.nowMs(),
+      usedMs: this.#timers.nowMs(),
       changes: new Batcher(
         this.#options.timing ?? defaultTiming,
-        this.#clock,
+        this.#timers,
         (changes) => this.#apply(zone, state, changes),
       ),
     };
@@ -152,7 +152,7 @@ export class Cloudflare {
   }
 
   #forgetUnused(): void {
-    const beforeMs = this.#clock.nowMs() - unusedMs;
+    const beforeMs = this.#timers.nowMs() - unusedMs;
     for (const [key, { changes, usedMs }] of this.#zones) {
       if (changes.isIdle && usedMs < beforeMs) this.#zones.delete(key);
     }
