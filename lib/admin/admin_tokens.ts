@@ -8,8 +8,8 @@ export class AdminTokens {
   #table: DigestTable<Scope> = new DigestTable([]);
 
   /**
-   * Hashes what is not hashed already, and uses these from now on. A token that may do the same as before
-   * keeps its scope, so that what it has begun can tell.
+   * Hashes what is not hashed already, and uses these from now on. A token whose rights are
+   * unchanged keeps its Scope object, by which open requests see that they may go on.
    */
   async replace(tokens: readonly AdminToken[]): Promise<void> {
     const names = tokens.map(({ name }) => name);

@@ -9,7 +9,7 @@ export interface ApiRequest {
   readonly requestId: string;
   readonly param: (name: string) => string;
   readonly query: (name: string) => string | undefined;
-  /** Whether its token still counts, for the same as when it came: for what takes long. */
+  /** Whether its token is still valid with the same scope; long requests ask again. */
   readonly isStillAllowed: () => boolean;
 }
 

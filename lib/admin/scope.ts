@@ -9,7 +9,7 @@ import { ApiError } from "./api_error.ts";
 export class Scope implements StatusScope {
   readonly token: AdminToken;
   readonly #clusters: NamePatterns;
-  /** What the names of policies begin with that are another token's, though they begin with this one's. */
+  /** Longer prefixes of other tokens, such as `team-a-` for `team`: policies with them are not this token's. */
   readonly #othersPrefixes: readonly string[];
 
   /** @param names Of all tokens: `team` has no policy of `team-a`'s. */

@@ -62,7 +62,7 @@ export class Watches {
     return promise;
   }
 
-  /** Ends versions: behind the log's own, whoever sees more or less now has missed something. */
+  /** The end of a scope's versions: a client whose scope has changed since may have missed events. */
   #viewOf(scope: Scope): string {
     return `-${this.#context.digest(scope.view).subarray(0, viewBytes).toHex()}`;
   }

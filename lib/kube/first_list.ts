@@ -3,7 +3,7 @@
  * watch from the beginning tells: it begins with all objects that there are.
  *
  * With `sendInitialEvents`, a bookmark would mark their end. API servers whose feature gate WatchList is
- * off refuse it with 422, so that this way would be needed all the same.
+ * off refuse it with 422, so a fallback to this method would remain.
  */
 import type { Log } from "../log.ts";
 import type { KubeClient, ObjectList, Selection } from "./client.ts";

@@ -18,7 +18,7 @@ const MAX_ALIASES = 100;
 export function parseYaml(text: string, source: string, expected: string): unknown {
   if (text.trim() === "") throw new ConfigError(`${source}: it is empty; it must be ${expected}`);
   const lines = new LineCounter();
-  // Its own way to find lines, and keys that are there twice, takes the square of a file's size.
+  // The parser's own search for lines and for repeated keys takes quadratic time.
   const document = parseDocument(text, {
     version: "1.2",
     uniqueKeys: false,
@@ -47,7 +47,7 @@ function faultIn(document: Document.Parsed): YamlFault | undefined {
   return at === undefined ? undefined : { code: "DUPLICATE_KEY", at };
 }
 
-/** Where the first key is that its mapping has already. */
+/** The offset of the first key that repeats one of its mapping. */
 function repeatedKey(document: Document.Parsed): number | undefined {
   let found: number | undefined;
   visit(document, {
