@@ -5,7 +5,8 @@ import type { Environment } from "../lib/config/options/options.ts";
 import { version } from "../lib/config/version.ts";
 import { defaultHeadLimits } from "../lib/http1/head.ts";
 import type { Log } from "../lib/log.ts";
-import { errorResponse, notConfigured } from "../lib/relay/errors.ts";
+import { notConfigured } from "../lib/relay/availability_errors.ts";
+import { errorResponse } from "../lib/relay/error_response.ts";
 import { Relay, type RelayParts } from "../lib/relay/relay.ts";
 import { consoleLog } from "../lib/runtime/console_log.ts";
 

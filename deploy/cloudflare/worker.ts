@@ -4,7 +4,8 @@
  */
 import { edgeApp } from "../../lib/relay/edge_app.ts";
 import { admitAtEdge } from "../../lib/relay/edge_admission.ts";
-import { clusterNotAvailable, errorResponse } from "../../lib/relay/errors.ts";
+import { clusterNotAvailable } from "../../lib/relay/availability_errors.ts";
+import { errorResponse } from "../../lib/relay/error_response.ts";
 import { peerOf, serveInWorker } from "../../lib/runtime/cloudflare/edge_server.ts";
 import type { ObjectNamespace } from "../../lib/runtime/cloudflare/platform.ts";
 import {

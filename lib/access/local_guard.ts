@@ -3,7 +3,7 @@
  * token opens, and any page that the user visits can send requests to this machine's ports.
  */
 import { getField, type RequestHead } from "../http1/head.ts";
-import type { RelayError } from "../relay/errors.ts";
+import type { RelayError } from "../relay/relay_error.ts";
 
 const ownNames: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { defaultHeadLimits } from "../../lib/http1/head.ts";
-import { fromStreamError } from "../../lib/relay/errors.ts";
+import { fromStreamError } from "../../lib/relay/stream_errors.ts";
 import { handshakeTimeoutMs } from "../../lib/relay/routes/agent_session.ts";
 import { CloseCode, decodeStreamError, streamErrorCodes } from "../../lib/protocol/errors.ts";
 import {

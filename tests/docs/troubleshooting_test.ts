@@ -1,36 +1,51 @@
 import assert from "node:assert/strict";
 import { streamErrorCodes } from "../../lib/protocol/errors.ts";
-import * as relayErrors from "../../lib/relay/errors.ts";
+import * as availabilityErrors from "../../lib/relay/availability_errors.ts";
+import * as callerErrors from "../../lib/relay/caller_errors.ts";
 import { limitErrors } from "../../lib/relay/limits/limit_errors.ts";
+import type { RelayError } from "../../lib/relay/relay_error.ts";
+import * as requestErrors from "../../lib/relay/request_errors.ts";
+import { fromStreamError } from "../../lib/relay/stream_errors.ts";
 import { code, codes, readText, sources, type Table, table, tables } from "./markdown.ts";
 
 const page = "docs/troubleshooting.md";
 
-const ownErrors = [
-  ...Object.values(relayErrors).filter((value) => typeof value === "object"),
+/** Each export is an error, or a function that makes one of a text. */
+const modules = {
+  availability_errors: availabilityErrors,
+  caller_errors: callerErrors,
+  request_errors: requestErrors,
+};
+
+const ownErrors: readonly RelayError[] = [
+  ...Object.values(modules).flatMap((errors) => Object.values(errors))
+    .filter((value): value is RelayError => typeof value === "object"),
   ...Object.values(limitErrors).flatMap((errors) => Object.values(errors)),
-] as readonly relayErrors.RelayError[];
+];
 
 /** The relay's own answers: code and status. */
 function realAnswers(): Map<string, string> {
   const answers = new Map<string, string>();
   for (const { code, status } of ownErrors) answers.set(code, String(status));
   for (const name of streamErrorCodes) {
-    answers.set(name, String(relayErrors.fromStreamError(name).status));
+    answers.set(name, String(fromStreamError(name).status));
   }
-  const impersonation = relayErrors.impersonationNotAllowed("");
-  answers.set(impersonation.code, String(impersonation.status));
-  const refused = relayErrors.impersonationRefused("");
-  answers.set(refused.code, String(refused.status));
-  for (const error of [relayErrors.requestDenied(""), relayErrors.overrideRefused("")]) {
-    answers.set(error.code, String(error.status));
+  for (const create of Object.values(modules).flatMap((errors) => Object.values(errors))) {
+    if (typeof create !== "function") continue;
+    const { code, status } = create("");
+    answers.set(code, String(status));
   }
-  const { code: edgeCode, status } = relayErrors.notConfigured("");
-  answers.set(edgeCode, String(status));
   // `HttpConnection` answers these itself, before there is a request (RFC 9112 and 6585).
   answers.set("bad_request", "400, 408, 431, 501, 505");
   return answers;
 }
+
+Deno.test("troubleshooting.md: every file of the relay's errors is compared", () => {
+  const names = sources("lib/relay").flatMap((path) =>
+    /^lib\/relay\/([a-z]+_errors)\.ts$/.exec(path)?.[1] ?? []
+  );
+  assert.deepEqual(names.toSorted(), [...Object.keys(modules), "stream_errors"].toSorted());
+});
 
 Deno.test("troubleshooting.md: every answer of the relay's own is listed with its status", () => {
   const rows = table(page, ["message", "code", "status", "meaning"]);
@@ -44,7 +59,7 @@ Deno.test("troubleshooting.md: every answer of the relay's own is listed with it
 Deno.test("troubleshooting.md: an answer that may be tried again has Retry-After", () => {
   const all = [
     ...ownErrors,
-    ...streamErrorCodes.map((code) => relayErrors.fromStreamError(code)),
+    ...streamErrorCodes.map((code) => fromStreamError(code)),
   ];
   const real = all.flatMap(({ code, retryAfterSeconds }) =>
     retryAfterSeconds === undefined ? [] : [code]
@@ -57,7 +72,7 @@ Deno.test("troubleshooting.md: an answer that may be tried again has Retry-After
 Deno.test("troubleshooting.md: every answer of the relay's own has the message that callers see", () => {
   const errors = [
     ...ownErrors,
-    ...streamErrorCodes.map((code) => relayErrors.fromStreamError(code)),
+    ...streamErrorCodes.map((code) => fromStreamError(code)),
   ];
   const rows = table(page, ["message", "code", "status", "meaning"]);
   for (const { code: name, message } of errors) {

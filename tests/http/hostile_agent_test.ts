@@ -302,7 +302,7 @@ Deno.test("frames that mean nothing are ignored", async () => {
 });
 
 Deno.test("each error code of an agent has its status", async (t) => {
-  /** As docs and `lib/relay/errors.ts` have them; codes that nobody knows are `reset`. */
+  /** As docs and `lib/relay/stream_errors.ts` have them; codes that nobody knows are `reset`. */
   const cases: [payload: Uint8Array, status: number, code: string, retryAfter: string[]][] = [
     [jsonPayload({ code: "refused", message: "m" }), 502, "refused", []],
     [jsonPayload({ code: "unreachable", message: "m" }), 502, "unreachable", []],

@@ -1,18 +1,16 @@
 import assert from "node:assert/strict";
 import { type StreamErrorCode, streamErrorCodes } from "../../lib/protocol/errors.ts";
 import {
-  answerError,
   badResponse,
-  because,
-  bodyTooLarge,
-  callerUnknown,
   clusterNotAvailable,
-  fromStreamError,
-  impersonationNotAllowed,
-  type RelayError,
   relayStopping,
   responseTimeout,
-} from "../../lib/relay/errors.ts";
+} from "../../lib/relay/availability_errors.ts";
+import { callerUnknown, impersonationNotAllowed } from "../../lib/relay/caller_errors.ts";
+import { answerError } from "../../lib/relay/error_response.ts";
+import type { RelayError } from "../../lib/relay/relay_error.ts";
+import { bodyTooLarge } from "../../lib/relay/request_errors.ts";
+import { because, fromStreamError } from "../../lib/relay/stream_errors.ts";
 import { limitErrors } from "../../lib/relay/limits/limit_errors.ts";
 import { bodyFaults, handshakeFaults, headFaults } from "../../lib/http1/faults.ts";
 import { field } from "../../lib/http1/head.ts";

@@ -1,5 +1,5 @@
 /** Who asks for a tunnel, and why somebody does not get one. */
-import type { RelayError } from "../errors.ts";
+import type { RelayError } from "../relay_error.ts";
 import type { VerifiedClaims } from "../../policies/caller_attributes.ts";
 import type { CallerKind } from "./caller_methods.ts";
 import type { NamePatterns } from "../../domain/name_patterns.ts";

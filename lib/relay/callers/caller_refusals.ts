@@ -1,6 +1,8 @@
 /** Answers to callers that are not let in: counted, logged without their credential, and not hurried. */
 import type { Exchange } from "../../net/exchange.ts";
-import { answerError, type RelayError, tooManyFailures } from "../errors.ts";
+import { tooManyFailures } from "../caller_errors.ts";
+import { answerError } from "../error_response.ts";
+import type { RelayError } from "../relay_error.ts";
 import { AuthThrottle } from "../auth_throttle.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import type { Route } from "../route.ts";

@@ -12,7 +12,7 @@ import type {
 import type { Field } from "../../http1/head.ts";
 import type { Peer, PeerCertificate } from "../../net/exchange.ts";
 import { digestToken } from "../digests.ts";
-import { callerForbidden, callerUnknown } from "../errors.ts";
+import { callerForbidden, callerUnknown } from "../caller_errors.ts";
 import { type Caller, Denial, type DenialReason, type Identity } from "./caller.ts";
 import { anyCertificate, CallerCertificates } from "./certificates.ts";
 import { type Clock, systemClock } from "../../jwt/clock.ts";

@@ -1,7 +1,7 @@
 /** Callers that a client certificate names; the TLS handshake has verified it. */
 import type { CertificateRule } from "../../domain/callers.ts";
 import type { PeerCertificate } from "../../net/exchange.ts";
-import { callerUnknown } from "../errors.ts";
+import { callerUnknown } from "../caller_errors.ts";
 import { type Caller, Denial, type Identity } from "./caller.ts";
 import { isPrintableName } from "../../domain/printable_name.ts";
 import { anyName, NamePatterns } from "../../domain/name_patterns.ts";

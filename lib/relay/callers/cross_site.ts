@@ -6,7 +6,7 @@
 import { getField, type RequestHead } from "../../http1/head.ts";
 import { isHost } from "../../http1/request_target.ts";
 import type { Peer } from "../../net/exchange.ts";
-import { crossSiteRefused } from "../errors.ts";
+import { crossSiteRefused } from "../caller_errors.ts";
 import { type Caller, Denial } from "./caller.ts";
 import { isAmbient } from "./caller_methods.ts";
 

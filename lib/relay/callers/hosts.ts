@@ -3,7 +3,7 @@
  * address (DNS rebinding) is no other site to the browser; but its requests still name its own name.
  */
 import { getField, type RequestHead } from "../../http1/head.ts";
-import { otherHost } from "../errors.ts";
+import { otherHost } from "../request_errors.ts";
 import { Denial } from "./caller.ts";
 
 const denial = new Denial("host", otherHost);

@@ -2,7 +2,7 @@
 import type { JWTPayload } from "jose";
 import type { ClaimRule, JwtIssuer } from "../../domain/callers.ts";
 import { callerJwtProvider, type ClaimNames } from "../../domain/provider.ts";
-import { callersUnavailable, callerUnknown } from "../errors.ts";
+import { callersUnavailable, callerUnknown } from "../caller_errors.ts";
 import { jwtEndMs, JwtRefusal, verifyJwt } from "../../jwt/verify.ts";
 import { valuesAt } from "../../policies/claims.ts";
 import { TokenClaims } from "../../policies/caller_attributes.ts";

@@ -29,16 +29,11 @@ import type { StreamEvents } from "../../protocol/stream_events.ts";
 import type { Span } from "../../trace.ts";
 import type { Bandwidth } from "../limits/bandwidth.ts";
 import type { Deadline, Deadlines } from "../limits/deadlines.ts";
-import {
-  answerError,
-  badResponse,
-  because,
-  bodyTimeout,
-  bodyTooLarge,
-  type RelayError,
-  responseTimeout,
-  transferTimeout,
-} from "../errors.ts";
+import { badResponse, responseTimeout, transferTimeout } from "../availability_errors.ts";
+import { answerError } from "../error_response.ts";
+import type { RelayError } from "../relay_error.ts";
+import { bodyTimeout, bodyTooLarge } from "../request_errors.ts";
+import { because } from "../stream_errors.ts";
 import { returnedFields } from "./headers.ts";
 import type { IdleTimeout, IdleTimer, Transfer } from "../limits/idle_timeout.ts";
 import { PacedChannel } from "../limits/paced_channel.ts";

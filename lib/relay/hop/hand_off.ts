@@ -5,13 +5,13 @@ import type { Caller } from "../callers/caller.ts";
 import type { CallerIdentity } from "../people/identities.ts";
 import type { Holder } from "../directory/directory.ts";
 import {
-  answerError,
   directoryAway,
   graceOver,
   relayCannotImpersonate,
-  type RelayError,
   relayLost,
-} from "../errors.ts";
+} from "../availability_errors.ts";
+import { answerError } from "../error_response.ts";
+import type { RelayError } from "../relay_error.ts";
 import { forward, type ForwardHost } from "../forward/forward.ts";
 import { mayTryAnotherRelay } from "../forward/retry_rules.ts";
 import type { Route } from "../route.ts";

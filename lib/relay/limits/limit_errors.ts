@@ -1,5 +1,5 @@
 /** What callers are told when a scope's limit is met. */
-import type { RelayError } from "../errors.ts";
+import type { RelayError } from "../relay_error.ts";
 
 /** What limits count in: everything at a relay, or what is for one cluster or one service. */
 export const limitScopes = ["relay", "cluster", "service"] as const;

@@ -1,6 +1,6 @@
 /** What callers may ask of the relay, and of each cluster: requests a second, open ones, bytes. */
 import type { LimitValues } from "../../domain/limits.ts";
-import type { RelayError } from "../errors.ts";
+import type { RelayError } from "../relay_error.ts";
 import type { Bandwidth } from "./bandwidth.ts";
 import { limitErrors } from "./limit_errors.ts";
 import type { Scope } from "./scope.ts";

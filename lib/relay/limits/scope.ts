@@ -1,7 +1,7 @@
 /** One scope of limits: a relay, a cluster or a service. */
 import { Counter } from "../../counter.ts";
 import type { LimitValues } from "../../domain/limits.ts";
-import type { RelayError } from "../errors.ts";
+import type { RelayError } from "../relay_error.ts";
 import { Bandwidth } from "./bandwidth.ts";
 import type { LimitErrors } from "./limit_errors.ts";
 import { RateLimit } from "./rate_limit.ts";

@@ -5,7 +5,7 @@ import { methodOverride, pathOverride } from "../../http1/overrides.ts";
 import { type Asked, AskedRequest } from "../../policies/asked.ts";
 import type { Policy } from "../../policies/policy.ts";
 import { Denial } from "../callers/caller.ts";
-import { ambiguousPath, overrideRefused } from "../errors.ts";
+import { ambiguousPath, overrideRefused } from "../caller_errors.ts";
 import { withoutQuery } from "../route.ts";
 
 /**

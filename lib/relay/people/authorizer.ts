@@ -11,7 +11,7 @@ import type { CallerRequest, Callers } from "../callers/callers.ts";
 import { anyCertificate } from "../callers/certificates.ts";
 import { type Credential, readCredential, readOwnCredential } from "../callers/credential.ts";
 import { isAmbient } from "../callers/caller_methods.ts";
-import { callerUnknown, policyDenied, requestDenied } from "../errors.ts";
+import { callerUnknown, policyDenied, requestDenied } from "../caller_errors.ts";
 import { type AccessRequirements, PolicyGrant, withGrant } from "./access_requirements.ts";
 import { refuseUnclear } from "./asked_request.ts";
 import type { People } from "./people.ts";

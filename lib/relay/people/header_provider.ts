@@ -13,7 +13,7 @@ import type { CallerRequest, Digest } from "../callers/callers.ts";
 import { toDenial } from "../callers/jwt.ts";
 import type { TokenOwner } from "../callers/tokens.ts";
 import { VerifiedTokens } from "../callers/verified_tokens.ts";
-import { callerUnknown } from "../errors.ts";
+import { callerUnknown } from "../caller_errors.ts";
 
 /** What the surroundings lend. */
 export interface HeaderProviderContext {

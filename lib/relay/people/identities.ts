@@ -4,13 +4,9 @@ import { type Field, field } from "../../http1/head.ts";
 import type { Caller } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import { isAnonymous } from "../callers/caller_methods.ts";
-import {
-  cannotImpersonate,
-  identityTooLarge,
-  impersonationRefused,
-  noProof,
-  type RelayError,
-} from "../errors.ts";
+import { cannotImpersonate } from "../availability_errors.ts";
+import { identityTooLarge, impersonationRefused, noProof } from "../caller_errors.ts";
+import type { RelayError } from "../relay_error.ts";
 import { type Assertions, AssertionTooLongError } from "./assertions.ts";
 import type { AccessRequirements } from "./access_requirements.ts";
 import { type ClusterIdentity, clusterIdentityOf, narrowed } from "./impersonation.ts";

@@ -3,7 +3,8 @@ import { type ImpersonationMap, isSystemName } from "../../domain/identity.ts";
 import { foldedName } from "../../http1/folded_name.ts";
 import type { Field } from "../../http1/head.ts";
 import type { Caller } from "../callers/caller.ts";
-import { impersonationRefused, type RelayError } from "../errors.ts";
+import { impersonationRefused } from "../caller_errors.ts";
+import type { RelayError } from "../relay_error.ts";
 
 /** A user of a cluster and its groups. */
 export interface ClusterIdentity {

@@ -1,7 +1,8 @@
 /** What agent and target are told about a caller, by where its request goes. */
 import type { Exchange } from "../../net/exchange.ts";
 import type { Caller } from "../callers/caller.ts";
-import { type RelayError, unknownHost } from "../errors.ts";
+import type { RelayError } from "../relay_error.ts";
+import { unknownHost } from "../request_errors.ts";
 import { PolicyGrant, withGrant } from "../people/access_requirements.ts";
 import { type CallerIdentity, type IdentityPlace, noRules } from "../people/identities.ts";
 import type { Relay } from "../relay.ts";

@@ -4,13 +4,12 @@ import type { Exchange } from "../../net/exchange.ts";
 import type { Registration } from "../agents/registry.ts";
 import {
   clusterNotAvailable,
-  impersonationNotAllowed,
   kindNotSupported,
-  noSuchPath,
-  type RelayError,
   targetNotAvailable,
-  unknownHost,
-} from "../errors.ts";
+} from "../availability_errors.ts";
+import { impersonationNotAllowed } from "../caller_errors.ts";
+import type { RelayError } from "../relay_error.ts";
+import { noSuchPath, unknownHost } from "../request_errors.ts";
 import { impersonates, type TargetView } from "../forward/headers.ts";
 import type { ClusterRoute, Route, ServiceRoute } from "../route.ts";
 import { withPublicHost } from "../services/response_host.ts";

@@ -2,7 +2,7 @@
 import type { Exchange } from "../../net/exchange.ts";
 import { Denial, type Identity } from "../callers/caller.ts";
 import type { RelayBindings } from "../env.ts";
-import type { RelayError } from "../errors.ts";
+import type { RelayError } from "../relay_error.ts";
 import { PolicyDenial } from "../people/authorizer.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";

@@ -5,7 +5,8 @@ import { type Span, spanMethod, type Tracer } from "../../trace.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { Caller } from "../callers/caller.ts";
 import { isAnonymous } from "../callers/caller_methods.ts";
-import { clusterNotAvailable, type RelayError } from "../errors.ts";
+import { clusterNotAvailable } from "../availability_errors.ts";
+import type { RelayError } from "../relay_error.ts";
 import type { Relay } from "../relay.ts";
 import { type Route, withoutQuery } from "../route.ts";
 

@@ -5,14 +5,14 @@ import { field } from "../../http1/head.ts";
 import { forwardsLeft, loopOf } from "../../http1/hops.ts";
 import { allowedMethods, mayEcho } from "../../http1/methods.ts";
 import type { Exchange } from "../../net/exchange.ts";
+import type { RelayError } from "../relay_error.ts";
 import {
   bodyTooLarge,
   loopDetected,
   methodRefused,
   noSuchPath,
-  type RelayError,
   tooManyHops,
-} from "../errors.ts";
+} from "../request_errors.ts";
 import type { Relay } from "../relay.ts";
 import { destinationOf } from "./destination.ts";
 import type { RequestContext } from "./request_context.ts";

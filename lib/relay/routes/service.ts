@@ -7,15 +7,10 @@ import { refuseCrossSiteAt } from "../callers/cross_site.ts";
 import { PUBLIC_POLICY, type Service } from "../../domain/service.ts";
 import { anyName } from "../../domain/name_patterns.ts";
 import type { RelayEnv } from "../env.ts";
-import {
-  answerError,
-  badHost,
-  noSuchOwnPath,
-  type RelayError,
-  serviceImpersonationNotAllowed,
-  unknownHost,
-  upgradeToTcp,
-} from "../errors.ts";
+import { serviceImpersonationNotAllowed } from "../caller_errors.ts";
+import { answerError } from "../error_response.ts";
+import type { RelayError } from "../relay_error.ts";
+import { badHost, noSuchOwnPath, unknownHost, upgradeToTcp } from "../request_errors.ts";
 import { impersonates } from "../forward/headers.ts";
 import type { Relay } from "../relay.ts";
 import { isOwnPath, pathOf, type ServiceRoute } from "../route.ts";

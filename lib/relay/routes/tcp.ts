@@ -7,15 +7,9 @@ import { tcpProtocol } from "../../net/tcp_channel.ts";
 import { Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
 import type { RelayBindings, RelayEnv } from "../env.ts";
-import {
-  answerError,
-  badTcpHandshake,
-  crossSiteRefused,
-  noSuchOwnPath,
-  noSuchPath,
-  policyDenied,
-  upgradeToTcp,
-} from "../errors.ts";
+import { crossSiteRefused, policyDenied } from "../caller_errors.ts";
+import { answerError } from "../error_response.ts";
+import { badTcpHandshake, noSuchOwnPath, noSuchPath, upgradeToTcp } from "../request_errors.ts";
 import type { Relay } from "../relay.ts";
 import type { ServiceRoute } from "../route.ts";
 import { allowsAddress, PUBLIC_POLICY, type Service } from "../../domain/service.ts";

@@ -9,7 +9,10 @@ import { TcpChannel, TcpClose, type TcpFault, tcpProtocol } from "../../net/tcp_
 import { StreamError, type StreamErrorCode } from "../../protocol/errors.ts";
 import type { Registration } from "../agents/registry.ts";
 import type { RelayBindings } from "../env.ts";
-import { answerError, fromStreamError, type RelayError, responseTimeout } from "../errors.ts";
+import { responseTimeout } from "../availability_errors.ts";
+import { answerError } from "../error_response.ts";
+import type { RelayError } from "../relay_error.ts";
+import { fromStreamError } from "../stream_errors.ts";
 import type { RetryReason } from "../forward/retry_rules.ts";
 import { PacedChannel } from "../limits/paced_channel.ts";
 import type { Destination } from "./destination.ts";

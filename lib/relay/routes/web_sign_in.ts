@@ -6,13 +6,8 @@ import { answerWith, NoRequest, toRequest } from "../../net/app_response.ts";
 import type { Exchange } from "../../net/exchange.ts";
 import { Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
-import {
-  answerError,
-  badRequest,
-  bodyTooLarge,
-  ownMethodRefused,
-  workerRefused,
-} from "../errors.ts";
+import { answerError } from "../error_response.ts";
+import { badRequest, bodyTooLarge, ownMethodRefused, workerRefused } from "../request_errors.ts";
 import { requestIdLine, requestIdOf } from "../forward/request_id.ts";
 import { isAboutPerson, type Rule } from "../../policies/rule.ts";
 import { nobody, PolicyDenial } from "../people/authorizer.ts";

@@ -7,7 +7,7 @@ import { TokenClaims } from "../../policies/caller_attributes.ts";
 import type { PersonRule } from "../../policies/rule.ts";
 import { type Caller, Denial, type Identity } from "../callers/caller.ts";
 import type { CallerRequest } from "../callers/callers.ts";
-import { callerUnknown } from "../errors.ts";
+import { callerUnknown } from "../caller_errors.ts";
 import type { SessionRecord } from "./sessions/sessions.ts";
 import type { SignIn } from "./sign_in.ts";
 import type { Site } from "./site.ts";
