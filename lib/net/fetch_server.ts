@@ -4,7 +4,8 @@ import { fromWebSocket, type MessageSocket } from "../protocol/socket.ts";
 import { AppRequest } from "./app_request.ts";
 import { errorBody } from "./error_body.ts";
 import type { Exchange, Peer } from "./exchange.ts";
-import { FetchExchange, type FetchHost } from "./fetch_exchange.ts";
+import { FetchExchange } from "./fetch_exchange.ts";
+import type { FetchHost } from "./fetch_host.ts";
 
 /** What a request's app is lent. */
 export interface FetchBindings {

@@ -6,7 +6,7 @@
 import { type Field, field, type RequestHead } from "../http1/head.ts";
 import type { Service } from "../domain/service.ts";
 import type { Peer } from "../net/exchange.ts";
-import { targetOf } from "../net/fetch_exchange.ts";
+import { targetOf } from "../net/fetch_request.ts";
 import { Admission } from "./agents/admissions.ts";
 import { readAgentCredentials } from "./agents/agent_credentials.ts";
 import { Denial } from "./callers/caller.ts";

@@ -2,7 +2,8 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { field, HeadError, type ResponseHead } from "../../lib/http1/head.ts";
 import type { Channel } from "../../lib/net/channel.ts";
-import { FetchExchange, type FetchHost } from "../../lib/net/fetch_exchange.ts";
+import { FetchExchange } from "../../lib/net/fetch_exchange.ts";
+import type { FetchHost } from "../../lib/net/fetch_host.ts";
 import { bridge } from "../../lib/net/websocket_bridge.ts";
 import { fromWebSocket } from "../../lib/protocol/socket.ts";
 import { acceptOf } from "../../lib/websocket/handshake.ts";
