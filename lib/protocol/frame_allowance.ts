@@ -1,4 +1,5 @@
 /** How many frames without bytes a peer may send: what it makes this side do for nothing. */
+import { ExcessError } from "./errors.ts";
 
 /** Frames that a peer may send in one go. */
 export const allowanceBurst = 65_536;
@@ -41,24 +42,26 @@ export class FrameAllowance {
     this.#lateBytes = Math.min(maxLateBytes, this.#lateBytes + bytes);
   }
 
-  /** Bytes have come for a stream that is not open. @returns as {@link spend}. */
-  spendLate(bytes: number): boolean {
+  /** Bytes have come for a stream that is not open. @throws as {@link spend} does */
+  spendLate(bytes: number): void {
     if (bytes === 0 || bytes > this.#lateBytes) return this.spend();
     this.#lateBytes -= bytes;
-    return true;
   }
 
   /**
    * Counts a frame that moves nothing.
    *
    * @param frames As how many it counts.
-   * @returns false when it is one too many.
+   * @throws {ExcessError} when it is one too many.
    */
-  spend(frames = 1): boolean {
+  spend(frames = 1): void {
     if (this.#left < frames) this.#fill();
-    if (this.#left < frames) return false;
+    if (this.#left < frames) {
+      throw new ExcessError(
+        `More than ${allowanceBurst} frames without bytes, and ${allowancePerSecond} a second`,
+      );
+    }
     this.#left -= frames;
-    return true;
   }
 
   /** The clock is read only when nothing is left: most sessions never come to that. */

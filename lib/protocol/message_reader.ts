@@ -12,8 +12,12 @@ export interface MessageReaderHost {
   readonly isClosed: boolean;
   /** Bytes have come. @param isWhole whether a message is complete with them */
   heard(bytes: number, isWhole: boolean): void;
-  /** A frame has come, or a part of a Data frame. What is kept of it takes {@link MessageReader.shares}. */
-  frame(type: number, id: number, payload: Uint8Array): void;
+  /**
+   * A frame has come, or a part of a Data frame.
+   *
+   * @param shares Of the payload's memory, if it can be freed: what is kept of the payload takes one.
+   */
+  frame(type: number, id: number, payload: Uint8Array, shares: Shares | undefined): void;
   /** A message of a kind that the version does not have has come. @throws {ExcessError} */
   ignored(): void;
   /** A message can't be read, or something threw while it was. */
@@ -32,8 +36,8 @@ export class MessageReader {
   /** The Data frame that comes in parts, and where its bytes begin in the next part. */
   #parts = { stream: 0, frameBytes: 0 };
   #partOffset = 0;
-  /** Of the memory of what is being read, if it can be freed. */
-  shares: Shares | undefined;
+  /** The users of the memory of what is being read, if it can be freed. */
+  #shares: Shares | undefined;
 
   constructor(host: MessageReaderHost) {
     this.#host = host;
@@ -55,7 +59,7 @@ export class MessageReader {
     this.#inbox.receive(message, free);
     // Or it would keep the message until the next one. What came while another message is read, as from
     // a socket that answers at once, must not take that one's away: its memory would be freed too early.
-    if (this.#inbox.isIdle) this.shares = undefined;
+    if (this.#inbox.isIdle) this.#shares = undefined;
   }
 
   /**
@@ -79,13 +83,13 @@ export class MessageReader {
     const payload = bytes.subarray(this.#partOffset);
     this.#partOffset = 0;
     if (payload.length === 0) return free?.();
-    const shares = this.shares = free && new Shares(free);
+    const shares = this.#shares = free && new Shares(free);
     try {
       this.#visit(FrameType.Data, this.#parts.stream, payload, this.#parts.frameBytes);
     } catch (error) {
       this.#host.failed(error);
     }
-    this.shares = undefined;
+    this.#shares = undefined;
     shares?.release();
   }
 
@@ -105,7 +109,7 @@ export class MessageReader {
       this.#host.ignored();
       return false;
     }
-    this.shares = shares;
+    this.#shares = shares;
     return true;
   }
 
@@ -118,7 +122,7 @@ export class MessageReader {
   ): void => {
     if (this.#host.isClosed) return;
     try {
-      this.#host.frame(type, id, payload);
+      this.#host.frame(type, id, payload, this.#shares);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       const frame = `${frameName(type)} frame on stream ${id} of ${frameBytes} bytes`;

@@ -155,7 +155,7 @@ Deno.test("protocol.md: sizes that the text gives are the code's", () => {
   assert.equal(stated(/The head has at most (\d+) KiB/) * 1024, defaultHeadLimits.maxBytes);
   assert.equal(stated(/`--max-header-bytes`\) and (\d+) fields/), defaultHeadLimits.maxFields);
   const budget = /defaultWindowBudgetBytes = (\d+) \* 1024 \* 1024;/;
-  const [, budgetMiB] = budget.exec(readText("lib/protocol/session.ts")) ?? [];
+  const [, budgetMiB] = budget.exec(readText("lib/protocol/session_streams.ts")) ?? [];
   assert.equal(stated(/one budget of (\d+) MiB for the session/), Number(budgetMiB));
   assert.equal(stated(/disconnected with 1002 after (\d+) s/) * 1000, handshakeTimeoutMs);
 });
