@@ -29,7 +29,7 @@ export interface AdminApi {
   /** Undefined where nobody signs in. */
   readonly people: () => PeopleSessions | undefined;
   readonly watches: Watches;
-  /** Of the relay. */
+  /** The relay's version. */
   readonly version: string;
   readonly audit: AdminAudit;
   readonly log: Log;

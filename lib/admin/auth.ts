@@ -20,7 +20,7 @@ const challenge = { "WWW-Authenticate": "Bearer" };
 /** Whose a request is. */
 export interface Identified {
   readonly scope: Scope;
-  /** Of the token: tells later on whether it still counts. */
+  /** The token's digest, by which a later check finds whether the token is still valid. */
   readonly digest: Uint8Array;
 }
 

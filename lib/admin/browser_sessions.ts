@@ -10,7 +10,7 @@ const idBytes = 32;
 
 /** A browser, and whose it is. */
 interface BrowserSession {
-  /** Of the token that was given. */
+  /** The digest of the token that began the session. */
   readonly digest: Uint8Array;
   readonly expiresMs: number;
 }

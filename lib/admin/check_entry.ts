@@ -10,7 +10,7 @@ import type { HeldEntry } from "./held_entry.ts";
 /** What an entry is checked against. */
 export interface CheckContext {
   readonly configuration: Configuration;
-  /** Of all clusters. */
+  /** The index of all clusters. */
   readonly index: ClusterIndex;
   /** The API's services and policies, with the entry among them if it is one. */
   readonly more: () => MoreServices;

@@ -29,7 +29,7 @@ export class HeldEntries implements EntriesView {
     services: new Map(),
     policies: new Map(),
   };
-  /** Of the files' clusters and of these. */
+  /** The index of the files' clusters and these. */
   #index = new ClusterIndex();
   /** The configuration that the index is of. */
   #indexedVersion: number | undefined;

@@ -1,4 +1,4 @@
-/** Of a relay that keeps no entries: it shows what its files have, and takes no changes. */
+/** The store of a relay that keeps no entries: it shows the files' entries, and accepts no changes. */
 import type { StoredEntry } from "../domain/admin.ts";
 import { ApiError } from "./api_error.ts";
 import type { CommitResult, EntryStore } from "./entry_store.ts";

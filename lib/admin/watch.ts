@@ -98,7 +98,7 @@ class Watch {
   readonly #ended: () => void;
   #unfollow: () => void = () => {};
   #timer: ReturnType<typeof setInterval> | undefined;
-  /** Of the last event that was written, or left out. */
+  /** The version of the last event that was written or left out. */
   #version: string;
   #isFull = false;
   #isOver = false;

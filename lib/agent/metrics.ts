@@ -5,7 +5,7 @@ import { streamErrorCodes } from "../protocol/errors.ts";
 import type { SessionEndReason } from "../protocol/session_end.ts";
 import { certificateName, credentialName, type TargetConfig } from "./target_config.ts";
 
-/** Of a TCP stream's bytes. */
+/** The directions in which a TCP stream's bytes are counted. */
 const directions = ["to_target", "from_target"] as const;
 
 /** What gauges ask the agent when Prometheus asks them. */

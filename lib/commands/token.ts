@@ -33,7 +33,7 @@ interface Result {
   /** Absent where it was given. */
   readonly token?: string;
   readonly tokenSha256: string;
-  /** Of the clusters file. */
+  /** The entry for the clusters file. */
   readonly entry?: Readonly<Record<string, string>>;
 }
 

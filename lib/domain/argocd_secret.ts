@@ -30,7 +30,7 @@ export function argocdConfig({ tls, token }: ArgocdAccess): unknown {
 
 const namePrefix = "culvert-cluster-";
 
-/** Of the id in the name: as the chart has it, and well within the 253 of a DNS subdomain (RFC 1123). */
+/** The longest id that is part of the name, as in the chart. A DNS subdomain may have 253 (RFC 1123). */
 const maxPlainCharacters = 150;
 
 /** The Secret's name. Ids that no name can hold are told apart by a part of their digest. */

@@ -88,7 +88,7 @@ export interface AgentStatus {
   readonly isSuspect: boolean;
   /** Undefined for an agent that does not announce them. */
   readonly targets?: readonly TargetStatus[] | undefined;
-  /** Of the agent's targets file. */
+  /** The hash of the agent's targets file. */
   readonly targetsHash?: string | undefined;
   /** The hostnames that it claims and gets. */
   readonly claims: readonly string[];

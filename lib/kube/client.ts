@@ -69,7 +69,7 @@ const defaultTimeoutMs = 30_000;
 const defaultPageSize = 250;
 /** Requests at once, watches aside. */
 const maxRequests = 16;
-/** Of one answer: a page of the largest objects that etcd takes would have more. */
+/** The maximum size of an answer. Only a page of objects of etcd's maximum size would be larger. */
 const maxBodyBytes = 128 * 1024 * 1024;
 /** Tries of a request that the API server asks to send again later. */
 const maxTries = 4;

@@ -1,7 +1,7 @@
 /** Newline-delimited JSON, as watches have it. */
 import { KubeUnreachable } from "./errors.ts";
 
-/** Of one line: etcd takes objects of 1.5 MiB, and JSON has some of their bytes as six. */
+/** The longest line. etcd accepts objects of 1.5 MiB, and JSON may escape a byte as six characters. */
 const maxLineCharacters = 16 * 1024 * 1024;
 
 /** What goes on beside the reading. */

@@ -45,7 +45,7 @@ export class Drain {
   /** The reason that was last logged for each object, by its title. */
   readonly #said = new Map<string, string>();
   readonly #skipped = new Set<string>();
-  /** Of all objects that were seen, drained or not. */
+  /** The namespaces of all objects that were seen, drained or not. */
   readonly #namespaces: Set<string>;
 
   constructor(options: DrainOptions) {

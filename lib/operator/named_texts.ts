@@ -30,11 +30,11 @@ export interface NamedTextsOptions {
   readonly changed: () => void;
 }
 
-/** Bounds the memory for texts; more than a cluster needs. */
+/** The maximum number of texts: more than a cluster needs. */
 export const maxEntries = 1_024;
-/** Of one namespace, so that it leaves room for others. */
+/** The maximum number of texts of one namespace, so that it leaves room for others. */
 const maxPerNamespace = 512;
-/** Of all texts of one namespace: 20 lists of all public CAs. */
+/** The maximum length of all texts of one namespace: about 20 lists of all public CAs. */
 const maxCharactersPerNamespace = 4 * 1_024 * 1_024;
 
 /**

@@ -48,7 +48,7 @@ export class FrameReceiver {
    * Acts upon one frame. Frames of unknown types are only counted.
    *
    * @param payload A part of the payload, for a Data frame that comes in parts.
-   * @param shares Of the payload's memory, if it can be freed: what is kept of the payload takes one.
+   * @param shares Who uses the payload's memory, if it can be freed. Whoever keeps bytes takes a share.
    * @throws {ProtocolError} for a frame that the peer must not send.
    * @throws {ExcessError} when the peer sends too many frames that carry no bytes.
    */

@@ -15,7 +15,7 @@ export interface MessageReaderHost {
   /**
    * A frame has come, or a part of a Data frame.
    *
-   * @param shares Of the payload's memory, if it can be freed: what is kept of the payload takes one.
+   * @param shares Who uses the payload's memory, if it can be freed. Whoever keeps bytes takes a share.
    */
   frame(type: number, id: number, payload: Uint8Array, shares: Shares | undefined): void;
   /** A message of a kind that the version does not have has come. @throws {ExcessError} */
@@ -36,7 +36,7 @@ export class MessageReader {
   /** The Data frame that comes in parts, and where its bytes begin in the next part. */
   #parts = { stream: 0, frameBytes: 0 };
   #partOffset = 0;
-  /** The users of the memory of what is being read, if it can be freed. */
+  /** Who uses the memory of the message that is being read, if it can be freed. */
   #shares: Shares | undefined;
 
   constructor(host: MessageReaderHost) {
@@ -113,7 +113,7 @@ export class MessageReader {
     return true;
   }
 
-  /** @param frameBytes Of the frame's whole payload, of which this may be a part. */
+  /** @param frameBytes The size of the frame's whole payload, of which this may be a part. */
   readonly #visit = (
     type: number,
     id: number,

@@ -51,7 +51,7 @@ export class Outbox {
    * waits for no bulk transfer's turn, and a Pong says that all that was opened before has been sent.
    */
   #urgent: (PendingFrame | Stream)[] = [];
-  /** Of the control frames alone: of Opens there are no more than streams. */
+  /** The bytes of the waiting control frames. Opens are not counted: each stream has one at most. */
   #controlBytes = 0;
   #ready: Stream[] = [];
   #isScheduled = false;

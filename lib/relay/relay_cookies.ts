@@ -7,9 +7,9 @@ import { type Field, field } from "../http1/head.ts";
 
 /** The names of the relay's own cookies on one origin. */
 export interface CookieNames {
-  /** Of a session on a service's host. */
+  /** The cookie of a session on a service's host. */
   readonly session: string;
-  /** Of a session on the login host. */
+  /** The cookie of a session on the login host. */
   readonly login: string;
   /** What the names of sign-ins under way begin with. */
   readonly transaction: string;

@@ -41,7 +41,7 @@ export interface MessageEvents {
 export interface MessageReaderOptions {
   /** Who sends: a client's frames must be masked, a server's must not (RFC 6455 section 5.1). */
   readonly sender: "client" | "server";
-  /** Of one message, all its frames together. */
+  /** The maximum size of one message, all its frames together. */
   readonly maxMessageBytes: number;
 }
 

@@ -62,7 +62,7 @@ export type ParentCalls = {
   /** All workers that listen. */
   peers(nothing: null): readonly WorkerAddress[];
   readiness(asked: { readonly excludesAgents: boolean }): Promise<Readiness>;
-  /** Of all workers, in Prometheus' text format. */
+  /** The metrics of all workers, in Prometheus' text format. */
   metrics(nothing: null): Promise<string>;
   /** Writes whole lines to standard output. @returns once it has taken them */
   writeOutput(text: string): Promise<void>;

@@ -30,11 +30,13 @@ export interface AdminCommandOptions extends AdminTarget {
   readonly action: string;
   /** The id, name or user that the action is about. */
   readonly subject?: string | undefined;
-  /** Of `relay clusters add`. */
+  /** For `relay clusters add`: the new entry's target. */
   readonly targetAddr?: string | undefined;
+  /** For `relay clusters add`: the new entry's owner. */
   readonly owner?: string | undefined;
+  /** For `relay clusters add`: the relay's URL for the new agent. */
   readonly server?: string | undefined;
-  /** Of `relay streams` and `relay sessions`: those of one cluster, or of one user. */
+  /** The cluster whose streams `relay streams` lists, or the user whose sessions `relay sessions` lists. */
   readonly of?: string | undefined;
 }
 

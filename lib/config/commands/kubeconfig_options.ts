@@ -27,7 +27,7 @@ export interface KubeconfigOptions {
   readonly access: Access;
   /** Names its cluster, user and context. */
   readonly name: string;
-  /** Of the context; undefined is Kubernetes' `default`. */
+  /** The context's namespace; undefined means Kubernetes' `default`. */
   readonly namespace?: string | undefined;
   /** The kubeconfig to put it in; undefined prints it. */
   readonly mergeInto?: string | undefined;

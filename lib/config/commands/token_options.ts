@@ -14,7 +14,7 @@ import { version } from "../version.ts";
 export interface TokenOptions {
   /** The token to be hashed; undefined makes a new one. A secret. */
   readonly token?: string | undefined;
-  /** Of the clusters file's entry to print with it. */
+  /** The id and target of the clusters file's entry to print with the token. */
   readonly entry?: { readonly id: string; readonly targetAddr: string } | undefined;
   readonly isJson: boolean;
   /** One line each, about what works but should not stay. */

@@ -76,7 +76,7 @@ export function readCallerClaims(text: string, source: string): ClaimRule[] {
   return readEntries(text, source, claimEntry);
 }
 
-/** Of two entries with one token, it could not be told which of them counts. */
+/** Refuses two entries with the same token: it would be unclear which of them applies. */
 function refuseTwins(tokens: readonly CallerToken[], source: string): void {
   const seen = new Map<string, number>();
   for (const [index, { token, tokenSha256 }] of tokens.entries()) {

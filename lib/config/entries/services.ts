@@ -47,7 +47,7 @@ export interface Services {
   readonly warnings: readonly string[];
 }
 
-/** Of a relay without services. */
+/** The services of a relay that has none. */
 export const noServices: Services = { services: [], policies: [], providers: [], warnings: [] };
 
 /** A text with services. */

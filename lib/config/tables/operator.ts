@@ -67,7 +67,7 @@ const apiUrl: Kind<URL> = {
   ),
 };
 
-/** Of certificates: up to ten years. */
+/** The lifetime of a certificate: up to ten years. */
 const lifetime = duration({ min: "1ms", maxHours: 87_600 });
 
 const relayUrl: Kind<URL> = {
@@ -307,7 +307,7 @@ export const operatorTable = {
   ...logTable,
 } as const satisfies OptionTable;
 
-/** Of the command that prepares an operator's end. */
+/** The help of the command that prepares for uninstalling the operator. */
 export const drainTitle = {
   word: "drain",
   title: "Release or delete what the operator has finalizers on, before it is uninstalled",

@@ -1,4 +1,4 @@
-/** Writes to the status of AccessPolicies whether their routes and Secrets exist. */
+/** Writes the status of AccessPolicies: whether they are enforced, and whether their Secrets exist. */
 import type { Condition } from "../../kube/objects.ts";
 import type { AccessPolicySpec, AccessPolicyStatus } from "../api/access_policy.ts";
 import { accessPolicies } from "../api/crds.ts";
@@ -10,16 +10,17 @@ import { routeFault, targetsOf } from "./route_access.ts";
 
 type TargetRef = AccessPolicySpec["targetRefs"][number];
 
-/** The verdicts on an AccessPolicy. */
+/** The verdicts that an AccessPolicy's status shows. */
 export interface PolicyVerdicts {
+  /** Whether the policy is enforced at all of its targets. */
   readonly accepted: Verdict;
-  /** Of the Secrets that its rules name. */
+  /** Whether the Secrets that its rules name exist, with their keys. */
   readonly resolved: Verdict;
-  /** Of each of its targets. */
+  /** For each target, whether the policy is enforced there. */
   readonly targets: readonly { readonly ref: TargetRef; readonly accepted: Verdict }[];
 }
 
-/** Reconciles the status of AccessPolicies; what they say is compiled with the routes. */
+/** Reconciles the status of AccessPolicies. Their rules are compiled with the routes. */
 export class AccessPolicies {
   readonly #context: Context;
 
@@ -27,7 +28,7 @@ export class AccessPolicies {
     this.#context = context;
   }
 
-  /** Whether a policy can be enforced, and what it names is there. */
+  /** Whether a policy can be enforced, and whether the objects that it names exist. */
   verdicts({ object: { metadata, spec }, fault, resolved }: ReadPolicy): PolicyVerdicts {
     const invalid = fault === undefined ? undefined : no("Invalid", fault);
     const targets = targetsOf(spec).map((ref) => ({
@@ -60,13 +61,13 @@ export class AccessPolicies {
     return no("NotEnforced", message);
   }
 
-  /** Writes the status of one. */
+  /** Writes the status of one policy. @param key `NAMESPACE/NAME` */
   async reconcile(key: string): Promise<undefined> {
     const policy = this.#context.caches.get("policies", key);
     if (!policy || policy.metadata.deletionTimestamp !== undefined) return;
     const { generation, uid } = policy.metadata;
     const read = this.#context.routes().policies.get(key);
-    // A compilation is under way, and asks again.
+    // The routes are being compiled, and this policy is reconciled after that.
     if (!read || read.object.metadata.uid !== uid) return;
     if (read.object.metadata.generation !== generation) return;
     const { ancestors = [] } = (policy["status"] ?? {}) as AccessPolicyStatus;

@@ -1,4 +1,4 @@
-/** What one AccessPolicy says: its spec, whether it can be enforced, and its rules as the relay has them. */
+/** Reads an AccessPolicy: its spec, whether it can be enforced, and its rules in the relay's form. */
 import { policySchema } from "../../config/entries/policies.ts";
 import type { KubeObject } from "../../kube/objects.ts";
 import {
@@ -11,28 +11,28 @@ import {
 import { type Verdict, yes } from "../conditions.ts";
 import type { NamedText, TextPath } from "../named_texts.ts";
 
-/** A rule as the relay has it: with the digest of a token in place of where the token is. */
+/** A rule in the relay's form: with a token's digest in place of the reference to its Secret. */
 export type RelayRule = Omit<NonNullable<AccessPolicySpec["any"]>[number], "tokenRef">;
 
-/** The digest of a token, and where the token is. */
+/** The digest of a token, and the reference to the token's Secret. */
 export type TokenDigest = NonNullable<AccessPolicyStatus["tokens"]>[number];
 
-/** One AccessPolicy. */
+/** An AccessPolicy, as far as it can be read. */
 export interface ReadPolicy {
   readonly object: KubeObject;
-  /** Undefined if it can't be read. */
+  /** The policy's spec; undefined if it can't be read. */
   readonly spec: AccessPolicySpec | undefined;
-  /** Why it can't be enforced at all. */
+  /** Why the policy can't be enforced anywhere; undefined if it can. */
   readonly fault: string | undefined;
-  /** Undefined if the policy has no rules; a rule whose token can't be had is left out. */
+  /** The policy's rules, without those whose token is missing; undefined if the policy has none. */
   readonly rules: readonly RelayRule[] | undefined;
-  /** Whether the tokens of all rules can be had. */
+  /** Whether the tokens of all rules exist. */
   readonly resolved: Verdict;
-  /** Of all tokens that the rules have now. */
+  /** The digests of the rules' tokens, for the policy's status. */
   readonly tokens: readonly TokenDigest[];
 }
 
-/** Finds the digest of a token. */
+/** Finds the digest of the token at a path. */
 export type FindToken = (path: TextPath) => NamedText;
 
 /** Reads an AccessPolicy. */
@@ -50,7 +50,8 @@ export function readPolicy(object: KubeObject, find: FindToken): ReadPolicy {
 /**
  * What is wrong with the first rule that the relay would refuse.
  *
- * @param spec As it is: without a key that only newer versions know, a rule would admit more.
+ * @param spec The spec before parsing, which would drop unknown keys: a rule without a key that only newer
+ *   versions know would admit more callers.
  */
 function rulesFault(spec: unknown): string | undefined {
   const { any } = spec as { any?: unknown };
@@ -58,7 +59,7 @@ function rulesFault(spec: unknown): string | undefined {
   const withDigests = Array.isArray(any) ? any.map(withDigest) : any;
   const [issue] = policySchema.safeParse({ name: "access", any: withDigests }).error?.issues ?? [];
   if (!issue) return undefined;
-  // [any, 1, address]
+  // The path is like ["any", 1, "address"].
   const [, index, key] = issue.path;
   const place = key === undefined
     ? `rule ${Number(index) + 1}`
@@ -66,7 +67,7 @@ function rulesFault(spec: unknown): string | undefined {
   return `any: ${place} ${issue.message}`;
 }
 
-/** A rule with some digest in place of a reference that can be read, to check the rest of it. */
+/** Puts a digest in place of a rule's valid reference, so that the rest of the rule can be checked. */
 function withDigest(rule: unknown): unknown {
   if (typeof rule !== "object" || rule === null) return rule;
   const { tokenRef, ...rest } = rule as Readonly<Record<string, unknown>>;
@@ -98,7 +99,7 @@ function resolveRules(
   return { rules, resolved: sumOf(faults), tokens };
 }
 
-/** What counts while a token can't be had: the last digest, if the API server can't tell it. */
+/** The digest to use for a missing token: the last one while the API server can't be asked, else none. */
 function lastToken(
   fault: Verdict,
   tokenRef: CallerTokenRef,

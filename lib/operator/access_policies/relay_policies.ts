@@ -1,10 +1,10 @@
-/** Policies at the relay that AccessPolicies become. */
+/** Turns AccessPolicies into policies of the relay. */
 import { no, type Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type RelayAccess, RelayRefusal } from "../relay/relay_api.ts";
 import type { AccessRules } from "./route_access.ts";
 
-/** A policy as the relay is to have it. */
+/** A policy for the relay. */
 export interface RelayPolicy {
   readonly name: string;
   readonly entry: Readonly<Record<string, unknown>>;
@@ -12,20 +12,20 @@ export interface RelayPolicy {
 
 const maxNameCharacters = 63;
 const digestCharacters = 16;
-/** A name outside every token's scope: the relay's refusal lists the permitted ones. */
+/** A policy's name that no token may use. The relay's refusal lists the names that the token may use. */
 const probeName = "scope-of-this-token";
 
-/** Names policies, which begin with the name of the token that adds them. */
+/** Makes policies. Their names begin as the scope of the token for the relay's admin API demands. */
 export class RelayPolicies {
   readonly #context: Pick<Context, "relays" | "digest">;
-  /** By endpoint and token: what the names of its policies begin with. */
+  /** For each endpoint and token, by digest: what the names of policies must begin with. */
   readonly #prefixes = new Map<string, string>();
 
   constructor(context: Pick<Context, "relays" | "digest">) {
     this.#context = context;
   }
 
-  /** The policy of a route. @throws as requests to the relay do */
+  /** Makes the policy of a route. @throws as requests to the relay do */
   async of(
     access: RelayAccess,
     routeId: string,
@@ -44,7 +44,7 @@ export class RelayPolicies {
     return { name, entry: { ...entry, owner } };
   }
 
-  /** Only the relay knows the token's name, and says it when it refuses another one. */
+  /** Asks the relay, which says in its refusal which names the token may use. */
   async #prefixOf(access: RelayAccess): Promise<string> {
     const key = this.#context.digest(JSON.stringify(access));
     const known = this.#prefixes.get(key);

@@ -1,4 +1,4 @@
-/** AccessPolicies as they apply to routes. */
+/** Finds the AccessPolicies that apply to a route. */
 import type { z } from "zod";
 import { scopeKeysOf } from "../../domain/policy.ts";
 import type { KubeObject } from "../../kube/objects.ts";
@@ -7,37 +7,39 @@ import type { RouteSpec } from "../api/tunnel_binding.ts";
 import { no, type Verdict } from "../conditions.ts";
 import type { ReadPolicy, RelayRule } from "./read_policy.ts";
 
-/** Rules of one AccessPolicy: a caller must meet one of them. */
+/** The rules of one AccessPolicy. A caller must meet one of them. */
 export interface AccessRules {
   readonly any: readonly RelayRule[];
 }
 
-/** What AccessPolicies say of a route. */
+/** What AccessPolicies demand of a route's callers. */
 export interface RouteAccess {
-  /** A caller must meet one rule of each; none leaves the route its own policy. */
+  /** A caller must meet one rule of each policy. If it is empty, the route keeps its own policy. */
   readonly rules: readonly AccessRules[];
-  /** The lowest of all policies; undefined where none has any. */
+  /** The lowest rate of all policies; undefined if none has a rate. */
   readonly requestsPerSecond?: number;
-  /** One of them can't be enforced, so the route must not be published. */
+  /** Why one of the policies can't be enforced. The route must not be published then. */
   readonly fault?: Verdict;
 }
 
-/** What one AccessPolicy says of a binding: of one route, or of all. */
+/** What one AccessPolicy says of one route of a binding, or of all. */
 interface PolicyOfBinding extends Pick<ReadPolicy, "spec" | "rules" | "fault"> {
+  /** The policy's name. */
   readonly policy: string;
+  /** The route's name; undefined for all routes of the binding. */
   readonly route: string | undefined;
 }
 
-/** A reference whose binding can be told, whatever else it has. */
+/** A reference whose binding can be read, even if it has unknown fields. */
 const bindingRef = targetRef.pick({ kind: true, name: true });
 
-/** In place of a binding's name: a policy that may be about each binding of its namespace. */
+/** Stands for a binding's name in policies that may apply to all bindings of their namespace. */
 const everyBinding = "*";
 
-/** AccessPolicies by the binding that they are about. */
+/** AccessPolicies by the key of the binding that they apply to. */
 export type AccessByBinding = ReadonlyMap<string, readonly PolicyOfBinding[]>;
 
-/** AccessPolicies by binding, in the order in which their rules are to stand. */
+/** Groups AccessPolicies by binding, in the order of `policies`. */
 export function accessOf(policies: readonly ReadPolicy[]): AccessByBinding {
   const access = new Map<string, PolicyOfBinding[]>();
   for (const { object: { metadata, spec: given }, spec, rules, fault, resolved } of policies) {
@@ -53,14 +55,14 @@ export function accessOf(policies: readonly ReadPolicy[]): AccessByBinding {
   return access;
 }
 
-/** Those of an AccessPolicy's `targetRefs` that can be read. */
+/** The valid references among an AccessPolicy's `targetRefs`. */
 export function targetsOf(spec: unknown): AccessPolicySpec["targetRefs"] {
   return refsOf(spec).flatMap((ref) => targetRef.safeParse(ref).data ?? []);
 }
 
 /**
- * What an AccessPolicy may be about. A reference of a newer CRD counts for each route that it could
- * mean: none of them must be open because this version can't read it.
+ * What an AccessPolicy may apply to. A reference that only a newer version can read counts for each route
+ * that it could mean, so that none of them is open by mistake.
  */
 function scopesOf(spec: unknown): readonly Partial<z.output<typeof targetRef>>[] {
   return refsOf(spec).map((ref) =>
@@ -77,7 +79,7 @@ function bindingKey({ namespace }: KubeObject["metadata"], name: string): string
   return `${namespace}/${name}`;
 }
 
-/** Why a policy can't be enforced at a route, which it could be at others; undefined if it can. */
+/** Returns why a policy can't be enforced at this route; undefined if it can. */
 export function routeFault(
   { any = [] }: Pick<AccessPolicySpec, "any">,
   { name, protocol }: Pick<RouteSpec, "name" | "protocol">,
@@ -86,7 +88,7 @@ export function routeFault(
   return key && `a rule has ${key}, and route ${name} is TCP, which has none`;
 }
 
-/** What AccessPolicies say of a route; undefined where none is about it. */
+/** What AccessPolicies demand of a route's callers; undefined if none applies to the route. */
 export function accessFor(
   access: AccessByBinding,
   { metadata }: KubeObject,

@@ -5,9 +5,9 @@ import { z } from "zod";
 export const group = "culvert.dev";
 export const version = "v1alpha1";
 
-/** Of our objects that have something outside the cluster. */
+/** The finalizer of objects that have something outside the cluster. */
 export const finalizer = "culvert.dev/registered";
-/** Of a namespace: which hostnames its bindings may have, with commas between. */
+/** On a namespace: the hostnames that its bindings may have, separated by commas. */
 export const hostnamesAnnotation = "culvert.dev/hostnames";
 /** On Secrets whose values routes may send to their Services: `true`. */
 export const useLabel = "culvert.dev/use";
@@ -17,7 +17,7 @@ export const tunnelLabel = "culvert.dev/tunnel";
 export const tunnelKindLabel = "culvert.dev/tunnel-kind";
 /** On everything that is made here. */
 export const managedByLabel = "app.kubernetes.io/managed-by";
-/** Of {@link managedByLabel}, and of the fields in `managedFields`. */
+/** The value of {@link managedByLabel}, and the operator's name in `managedFields`. */
 export const manager = "culvert-operator";
 /** Selects everything that is made here, for lists and watches. */
 export const managedSelector = `${managedByLabel}=${manager}`;

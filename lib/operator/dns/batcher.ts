@@ -1,19 +1,19 @@
-/** Batches items that come one after the other, to handle them together. */
+/** Collects items that arrive one after the other, and handles them together. */
 
-/** How long a batch waits for more items. */
+/** How long a batch waits for more items, in milliseconds. */
 export interface BatchTiming {
-  /** It is handled once no other item has come for so long. */
+  /** A batch is handled when no other item has arrived for this long. */
   readonly quietMs: number;
-  /** While one batch follows another, `quietMs` doubles each time, up to this. */
+  /** While batches follow each other closely, `quietMs` doubles with each, up to this value. */
   readonly maxQuietMs: number;
-  /** The first item waits no longer than this for others. */
+  /** The longest time that the first item waits for others. */
   readonly maxMs: number;
 }
 
-/** The time, and timers; tests have their own. */
+/** A clock and timers. Tests pass their own. */
 export interface Timers {
   readonly nowMs: () => number;
-  /** Calls `due` after `ms` milliseconds. @returns cancels it */
+  /** Calls `due` after `ms` milliseconds. @returns a function that cancels the call */
   readonly after: (ms: number, due: () => void) => () => void;
 }
 
@@ -25,7 +25,7 @@ export const systemTimers: Timers = {
   },
 };
 
-/** Handles one batch at a time; items that come meanwhile are for the next one. */
+/** Handles one batch at a time. Items that arrive meanwhile go into the next batch. */
 export class Batcher<Item> {
   readonly #timing: BatchTiming;
   readonly #timers: Timers;
@@ -38,7 +38,7 @@ export class Batcher<Item> {
   #isHandling = false;
   #cancel = () => {};
 
-  /** @param handle Never rejects. */
+  /** @param handle Handles a batch. Its promise must never reject. */
   constructor(
     timing: BatchTiming,
     timers: Timers,
@@ -50,7 +50,7 @@ export class Batcher<Item> {
     this.#quietMs = timing.quietMs;
   }
 
-  /** Whether no item waits or is handled. */
+  /** Whether no item is waiting or being handled. */
   get isIdle(): boolean {
     return this.#items.length === 0 && !this.#isHandling;
   }

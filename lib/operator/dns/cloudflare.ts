@@ -1,9 +1,9 @@
 /**
- * Records in zones at Cloudflare. Ownership is a TXT record, as in zones with dynamic updates; but the
- * API can't make a change conditional, so that the zone is read right before it is changed.
+ * Changes records in zones at Cloudflare. A TXT record names a record's owner, as in zones with dynamic
+ * updates. The API can't make a change conditional, so a zone is read right before it is changed.
  *
- * Calls are limited for each user: 1,200 in five minutes. So changes of a zone are batched, and one list
- * of its records serves for all of them.
+ * Cloudflare allows each user 1,200 calls in five minutes. Changes of a zone are therefore batched, and
+ * one list of its records serves a whole batch.
  */
 import { Slots } from "../../kube/slots.ts";
 import { messageOf } from "../../message_of.ts";
@@ -20,47 +20,47 @@ import type { OldRecord } from "./records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 import { applyChanges, type PendingChange } from "./cloudflare_batches.ts";
 
-/** A zone, and who may change it. */
+/** A zone, and a token that may change it. */
 export interface CloudflareZone {
   readonly name: string;
   readonly token: string;
 }
 
-/** What is known of a zone by one token. What another token may see and do is another's. */
+/** The state of a zone for one token. Another token may see and do something else. */
 interface ZoneState {
   id: string | undefined;
   readonly changes: Batcher<PendingChange>;
-  /** How many of them are not settled. */
+  /** How many changes have no outcome yet. */
   waiting: number;
   usedMs: number;
 }
 
-/** What runs a client of the API. */
+/** How a client of the API sends requests, and keeps time. */
 export interface CloudflareOptions {
   readonly fetch: CloudflareFetch;
   readonly baseUrl?: string;
-  /** Throws if this process must not change records. */
+  /** Called before each change. Throws if this process must not change records. */
   readonly mayWrite?: () => void;
-  /** Called for each answer; `code` is its status, or `error` when there was none. */
+  /** Called for each request; `code` is the status of the answer, or `error` if there was none. */
   readonly answered?: (method: string, code: string) => void;
   readonly timers?: Timers;
   readonly timing?: BatchTiming;
 }
 
 const defaultTiming: BatchTiming = { quietMs: 1_000, maxQuietMs: 5_000, maxMs: 15_000 };
-/** A zone that nobody has asked for is forgotten. */
+/** After this time without a change, the state of a zone is forgotten. */
 const unusedMs = 10 * 60_000;
-/** Of a zone with a token: others' do not count. */
+/** The maximum number of changes that wait for one zone and one token. */
 const maxWaiting = 10_000;
 
-/** Changes records. */
+/** Changes records for all tunnels whose zones are at Cloudflare. */
 export class Cloudflare {
   readonly #options: CloudflareOptions;
   readonly #timers: Timers;
   readonly #api: CloudflareApi;
-  /** By zone and token. */
+  /** The state of each zone, by the zone's name and the token. */
   readonly #zones = new Map<string, ZoneState>();
-  /** By a zone's id: it is changed with one token at a time, so that what was read still holds. */
+  /** One slot per zone id: changes with different tokens take turns, so that none acts on an old list. */
   readonly #turns = new Map<string, Slots>();
 
   constructor(options: CloudflareOptions) {
@@ -69,17 +69,20 @@ export class Cloudflare {
     this.#api = new CloudflareApi({ ...options, nowMs: this.#timers.nowMs });
   }
 
-  /** Records that wait to be changed or looked at. */
+  /** The number of changes that have no outcome yet. */
   get waiting(): number {
     return [...this.#zones.values()].reduce((sum, { waiting }) => sum + waiting, 0);
   }
 
-  /** Creates or changes a record if its name is free or has this owner. */
+  /** Creates or changes a record, if its name is free or already has this owner. */
   put(zone: CloudflareZone, record: CloudflareRecord, owner: string): Promise<DnsOutcome> {
     return this.#outcome(zone, { kind: "put", record, owner });
   }
 
-  /** Takes a record away if it is this owner's, and only the claim if it points elsewhere now. */
+  /**
+   * Deletes a record and its owner's TXT record, if they have this owner. A record that points elsewhere
+   * now stays, and only the TXT record goes.
+   */
   remove(zone: CloudflareZone, record: OldRecord, owner: string): Promise<DnsOutcome> {
     return this.#outcome(zone, { kind: "remove", record, owner });
   }
@@ -102,7 +105,7 @@ export class Cloudflare {
     }
   }
 
-  /** Makes changes. Those that are not settled when a call fails get its error as their outcome. */
+  /** Makes changes. If a call fails, its error is the outcome of all changes that have none yet. */
   async #apply(zone: CloudflareZone, state: ZoneState, changes: readonly PendingChange[]) {
     try {
       state.id ??= await this.#api.zoneId(zone.token, zone.name);
@@ -119,7 +122,7 @@ export class Cloudflare {
         })
       );
     } catch (error) {
-      // The zone may be another one with this name by now.
+      // A new zone may have this name by now.
       state.id = undefined;
       for (const { settle } of changes) settle(outcomeOf(error));
     }

@@ -1,32 +1,32 @@
-/** The calls of Cloudflare's API that DNS records need. */
+/** The calls of Cloudflare's API that read and change DNS records. */
 import type { ApiRequest } from "../../api_request.ts";
 import { textOf } from "../../response_text.ts";
 import { type ApiRecord, type Listing, listingOf } from "./cloudflare_records.ts";
 
-/** Sends a request to the API. */
+/** Sends a request to the API, as `fetch` does. */
 export type CloudflareFetch = (url: string, init: ApiRequest) => Promise<Response>;
 
-/** One operation of a batch, which the API makes in one transaction. */
+/** One operation of a batch. The API applies a batch in one transaction. */
 export interface BatchOperation {
   readonly kind: "deletes" | "puts" | "posts";
   readonly record: Readonly<Record<string, unknown>>;
 }
 
-/** What a client of the API is made from. */
+/** How a client of the API sends requests. */
 export interface ApiOptions {
   readonly fetch: CloudflareFetch;
   readonly baseUrl?: string;
   readonly nowMs: () => number;
-  /** Called for each answer; `code` is its status, or `error` when there was none. */
+  /** Called for each request; `code` is the status of the answer, or `error` if there was none. */
   readonly answered?: (method: string, code: string) => void;
 }
 
-/** The API says no. */
+/** A request failed that would fail again: the token, the zone or the record must be changed first. */
 export class CloudflareRefusal extends Error {
   override readonly name = "CloudflareRefusal";
 }
 
-/** The API may not be asked now. */
+/** The API must not be called now, as its rate limit was exceeded. */
 export class CloudflareBlocked extends Error {
   override readonly name = "CloudflareBlocked";
 
@@ -35,36 +35,36 @@ export class CloudflareBlocked extends Error {
   }
 }
 
-/** Operations in one batch: what the smallest plan takes. */
+/** The maximum number of operations in one batch, as Cloudflare's smallest plan allows. */
 export const maxOperations = 200;
 
 const defaultBaseUrl = "https://api.cloudflare.com/client/v4";
-/** The API takes up to 5,000,000, and tells how many pages there are if it gives fewer. */
+/** Records per page. The API accepts up to 5,000,000, and says how many pages there are. */
 const perPage = 5_000;
-/** Of a zone; no plan without a contract has more. */
+/** The maximum number of records in a zone. Plans without a contract have no more. */
 const maxRecords = 10_000;
 const timeoutMs = 15_000;
-/** Who asks too often is blocked for so long. */
+/** How long Cloudflare blocks a user who calls too often. */
 const blockedMs = 5 * 60_000;
 const maxAnswerBytes = 16 * 1024 * 1024;
 
-/** Calls the API, and calls it no more for a while with a token that has called it too often. */
+/** Calls the API. A token that has exceeded the rate limit is not used for a while. */
 export class CloudflareApi {
   readonly #options: ApiOptions;
-  /** By token: nothing is asked before. */
+  /** For each blocked token, the time before which it is not used. */
   readonly #blockedUntilMs = new Map<string, number>();
 
   constructor(options: ApiOptions) {
     this.#options = options;
   }
 
-  /** @throws {CloudflareBlocked} if nothing may be asked with a token now */
+  /** @throws {CloudflareBlocked} if the token must not be used now */
   mayAsk(token: string): void {
     const leftMs = (this.#blockedUntilMs.get(token) ?? -Infinity) - this.#options.nowMs();
     if (leftMs > 0) throw new CloudflareBlocked(leftMs);
   }
 
-  /** The id of a zone. */
+  /** Looks up the id of a zone. @throws {CloudflareRefusal} if the token can't see the zone */
   async zoneId(token: string, name: string): Promise<string> {
     const { result } = await this.#ask(token, "GET", `/zones?name=${encodeURIComponent(name)}`);
     const [first] = Array.isArray(result) ? result as { id?: unknown }[] : [];
@@ -72,14 +72,14 @@ export class CloudflareApi {
     throw new CloudflareRefusal(`The token sees no zone ${name} at Cloudflare`);
   }
 
-  /** All records of a zone. */
+  /** Lists all records of a zone. */
   async records(token: string, zoneId: string): Promise<Listing> {
     const records: ApiRecord[] = [];
     for (let page = 1, pages = 1; page <= pages; page++) {
       const path = `/zones/${zoneId}/dns_records?page=${page}&per_page=${perPage}`;
       const { result, result_info: info } = await this.#ask(token, "GET", path);
       const { total_pages: total } = (info ?? {}) as { total_pages?: unknown };
-      // A list that is none must not pass for a zone without records.
+      // An answer without a list must not count as a zone without records.
       if (!Array.isArray(result) || typeof total !== "number") {
         throw new Error("Cloudflare's answer is not a list of records");
       }
@@ -92,7 +92,7 @@ export class CloudflareApi {
     return listingOf(records);
   }
 
-  /** Makes operations in one transaction. */
+  /** Applies operations in one transaction. */
   async batch(token: string, zoneId: string, operations: readonly BatchOperation[]): Promise<void> {
     const body: Record<string, unknown[]> = {};
     for (const { kind, record } of operations) (body[kind] ??= []).push(record);
@@ -165,7 +165,7 @@ function parsed(text: string): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
   } catch {
-    // Said by its status.
+    // The status says what is wrong.
   }
   return {};
 }

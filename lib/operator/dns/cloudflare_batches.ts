@@ -1,41 +1,41 @@
-/** Makes changes of many names of one zone with few calls. */
+/** Changes many names of one zone with few calls. */
 import { messageOf } from "../../message_of.ts";
 import { type BatchOperation, CloudflareRefusal, maxOperations } from "./cloudflare_api.ts";
 import type { Listing } from "./cloudflare_records.ts";
 import { planChange, type RecordChange } from "./cloudflare_plan.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 
-/** A change, and who waits for its outcome; only the first outcome counts. */
+/** A change that waits for its outcome. Only the first call of `settle` counts. */
 export interface PendingChange {
   readonly change: RecordChange;
   readonly settle: (outcome: DnsOutcome) => void;
 }
 
-/** Calls about one zone. */
+/** The calls that read and change one zone. */
 export interface ZoneCalls {
   /** The zone's name. */
   readonly zone: string;
   readonly nowMs: () => number;
   readonly records: () => Promise<Listing>;
-  /** Makes operations in one transaction. */
+  /** Applies operations in one transaction. */
   readonly batch: (operations: readonly BatchOperation[]) => Promise<void>;
 }
 
-/** A change that takes operations. */
+/** A change, with the operations that make it. */
 interface PlannedChange extends PendingChange {
   readonly operations: readonly BatchOperation[];
 }
 
-/** After this time, the zone is read again before it is changed. */
+/** After this time in milliseconds, the zone is read again before it is changed. */
 const freshMs = 5_000;
-/** Further batches that are sent to find out which names spoil one. */
+/** The maximum number of smaller batches that are sent to find the operation that the API refuses. */
 const maxSplits = 20;
 
 /**
- * Makes changes. The zone is read right before, and again for a name that was changed since: changes of
- * one name are made one after the other.
+ * Makes changes. The zone is read right before. Changes of the same name are made one after the other,
+ * and the zone is read again in between.
  *
- * @throws when a call fails: nothing is known of the changes that are not settled then
+ * @throws if a call fails. Changes that have no outcome then may have been made or not.
  */
 export async function applyChanges(
   changes: readonly PendingChange[],
@@ -58,7 +58,7 @@ export async function applyChanges(
 /**
  * Takes as many changes as fit into a batch, and settles those that need no operation.
  *
- * @param changed Names that are not any more as the listing has them; those of the batch are added.
+ * @param changed The names that have changed since the listing was read. Those of the batch are added.
  */
 function nextBatch(
   changes: readonly PendingChange[],
@@ -89,7 +89,7 @@ function nextBatch(
   return { planned, others };
 }
 
-/** Sends a batch. The API refuses all of it for one bad operation, which sending each half alone finds. */
+/** Sends a batch. The API refuses all of it for one bad operation, so each half is then sent alone. */
 async function send(
   changes: readonly PlannedChange[],
   calls: ZoneCalls,

@@ -1,4 +1,4 @@
-/** Plans changes of records in a zone at Cloudflare: which operations of the API they take. */
+/** Works out which operations of Cloudflare's API make a change. */
 import type { BatchOperation } from "./cloudflare_api.ts";
 import {
   addressesIn,
@@ -18,19 +18,19 @@ import type { DnsOutcome } from "./rfc2136.ts";
 
 /** A change that an owner asks for. */
 export type RecordChange =
-  /** The record is to be there, if the name is free or has this owner. */
+  /** Create or change the record, if its name is free or already has this owner. */
   | { readonly kind: "put"; readonly record: CloudflareRecord; readonly owner: string }
-  /** The record is to go if it is this owner's, and only the claim if it points elsewhere now. */
+  /** Delete the record if it has this owner, or only the TXT record if it points elsewhere now. */
   | { readonly kind: "remove"; readonly record: OldRecord; readonly owner: string };
 
-/** The operations that make a change, or its outcome if there is nothing to do. */
+/** The operations that make a change, or the change's outcome if it needs none. */
 export type Plan =
   | { readonly operations: readonly BatchOperation[] }
   | { readonly outcome: DnsOutcome };
 
 const done: Plan = { outcome: { kind: "done" } };
 
-/** Plans a change by what the zone has. */
+/** Plans a change, given the records that the zone has. */
 export function planChange(change: RecordChange, listing: Listing, zone: string): Plan {
   if (change.kind === "remove") return planOf(operationsToRemove(change, listing));
   const obstacle = obstacleTo(change, listing, zone);
@@ -44,7 +44,7 @@ function planOf(operations: readonly BatchOperation[]): Plan {
 type Put = RecordChange & { readonly kind: "put" };
 type Remove = RecordChange & { readonly kind: "remove" };
 
-/** Why a record can't be put; undefined if it can. */
+/** Returns why a record can't be created or changed; undefined if it can. */
 function obstacleTo(
   { record, owner }: Put,
   listing: Listing,

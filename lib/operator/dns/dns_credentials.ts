@@ -1,4 +1,4 @@
-/** Keys and tokens with which zones are changed, from the Secrets that Tunnels name. */
+/** Reads the keys and tokens that change zones from the Secrets that Tunnels name. */
 import type { RelayAccesses } from "../relay/relay_accesses.ts";
 import type { KeptRecord } from "./kept_records.ts";
 import { bearerFault } from "../secret_text.ts";
@@ -6,14 +6,14 @@ import { isName } from "./records.ts";
 import type { Zone } from "./rfc2136.ts";
 import { type TsigAlgorithm, tsigAlgorithms, type TsigKey } from "./tsig.ts";
 
-/** What Secrets have: of a TSIG key, and for the API of a provider. */
+/** The keys that are read from a Secret: the first three for TSIG, `token` for a provider's API. */
 const keys = ["keyname", "secret", "algorithm", "token"] as const;
-/** Hundreds of records that are checked together read their Secret once. */
+/** How long a Secret is reused, in milliseconds, so that checking hundreds of records reads it once. */
 const freshMs = 1_000;
 
 type Texts = Partial<Record<typeof keys[number], string>>;
 
-/** Reads Secrets when they are needed; for deleted ones, uses the last known texts. */
+/** Reads Secrets when they are needed. If a Secret was deleted, its last known values count. */
 export class DnsCredentials {
   readonly #accesses: RelayAccesses;
   readonly #recent = new Map<string, { readonly atMs: number; readonly texts: Texts }>();
@@ -22,13 +22,13 @@ export class DnsCredentials {
     this.#accesses = accesses;
   }
 
-  /** Keeps the current credentials for clean-up, before there are records. */
+  /** Stores the current credentials for the clean-up, before records are created. */
   async keep(secret: string): Promise<void> {
     this.#recent.delete(secret);
     await this.#read(secret);
   }
 
-  /** A token for the API of a DNS provider, or why it can't be had; that has nothing of it. */
+  /** Returns the token for a DNS provider's API, or a message that says why there is none, without secrets. */
   async token({ secret }: KeptRecord): Promise<{ readonly token: string } | string> {
     const { token } = await this.#read(secret);
     if (token === undefined) return `There is no Secret ${secret} with the key token`;
@@ -36,7 +36,7 @@ export class DnsCredentials {
     return fault === undefined ? { token } : `Key token of Secret ${secret}: the token ${fault}`;
   }
 
-  /** The zone with its key, or why it can't be had; that has nothing of the Secret. */
+  /** Returns the zone with its TSIG key, or a message that says why there is none, without secrets. */
   async zone({ zone, server, secret }: KeptRecord): Promise<Zone | string> {
     const { keyname, secret: text, algorithm = "hmac-sha256" } = await this.#read(secret);
     if (keyname === undefined || text === undefined) {
@@ -71,7 +71,7 @@ export class DnsCredentials {
     if (recent) return recent.texts;
     const [namespace = "", name = ""] = secret.split("/");
     const texts = await this.#accesses.lastTokens(namespace, name, keys);
-    // One that is not there may be made any moment.
+    // A missing Secret may be created at any moment, so its absence is not remembered.
     if (Object.keys(texts).length > 0) this.#recent.set(secret, { atMs: nowMs, texts });
     return texts;
   }

@@ -1,4 +1,4 @@
-/** DNSEndpoints: records that external-dns keeps. */
+/** DNSEndpoints, from which external-dns makes records. */
 import type { Condition, KubeObject } from "../../kube/objects.ts";
 import type { Resource } from "../../kube/resources.ts";
 import { managedByLabel, manager } from "../api/schema.ts";
@@ -13,7 +13,7 @@ export const dnsEndpoints: Resource = {
   isNamespaced: true,
 };
 
-/** A binding's records, as an object that goes with it. */
+/** A DNSEndpoint with a binding's records. Kubernetes deletes it with the binding. */
 export function dnsEndpointOf(
   { apiVersion, kind, metadata }: KubeObject,
   records: readonly DnsRecord[],
@@ -45,8 +45,8 @@ export function dnsEndpointName(binding: string): string {
 }
 
 /**
- * What external-dns says of an object: its conditions Accepted and Ready, from 0.23 on; older ones only
- * say which generation they have seen.
+ * What external-dns says of an object. Since version 0.23 it sets the conditions Accepted and Ready; older
+ * versions only set `observedGeneration`.
  */
 export function stateOf({ metadata, ...rest }: KubeObject): Verdict {
   const { observedGeneration, conditions = [] } = (rest["status"] ?? {}) as {

@@ -1,4 +1,4 @@
-/** Which DNS records a binding is to have. */
+/** Plans the DNS records of a binding. */
 import { keyOf } from "../../kube/objects.ts";
 import type { TunnelSpec } from "../api/tunnel.ts";
 import { no, type Verdict } from "../conditions.ts";
@@ -7,28 +7,28 @@ import type { Tunnel } from "../tunnel.ts";
 import { type KeptRecord, resourceOf } from "./kept_records.ts";
 import { type DnsRecord, isName, ownerName, ownerText, recordDataOf } from "./records.ts";
 
-/** What a binding is to have. */
+/** The records that a binding should have. */
 export interface DnsPlan {
   readonly provider: "None" | "ExternalDNS" | "RFC2136" | "Cloudflare";
-  /** For external-dns. */
+  /** The records for a DNSEndpoint; empty for other providers than external-dns. */
   readonly records: readonly DnsRecord[];
-  /** For a zone. */
+  /** The records that the operator itself makes in a zone; empty with external-dns. */
   readonly kept: readonly KeptRecord[];
   /** Why some hostnames get no record. */
   readonly fault: Verdict | undefined;
-  /** Existing records stay: it is not known what they should be. */
+  /** Whether it is unknown which records the binding should have. Existing ones stay then. */
   readonly isUndecided?: boolean;
 }
 
-/** What a plan is made with. */
+/** What planning needs from the operator. */
 export interface PlanParts {
-  /** Who owns a tunnel's records. */
+  /** Returns the owner that a tunnel's records are marked with. */
   readonly ownerOf: (tunnel: Tunnel) => Promise<string>;
-  /** Keeps the credentials for clean-up, before there are records. @param secret `NAMESPACE/NAME` */
+  /** Stores the credentials for the clean-up. @param secret `NAMESPACE/NAME` */
   readonly keepCredentials: (secret: string) => Promise<void>;
 }
 
-/** Which records a binding's hostnames are to have: those of routes that its tunnel accepts. */
+/** Plans a record for each hostname of the routes that the binding's tunnel accepts. */
 export async function planDns(
   { tunnel, routes, object }: CompiledBinding,
   { ownerOf, keepCredentials }: PlanParts,
@@ -46,7 +46,7 @@ export async function planDns(
     const fault = no("TargetInvalid", message);
     return { provider, records: [], kept: [], fault, isUndecided: true };
   }
-  // Of routes that share hostnames, one binding has the records.
+  // If several bindings have routes with the same hostnames, only one of them has the records.
   const own = keyOf(object.metadata);
   const names = routes.filter(({ publication }) => publication?.recordsOf === own)
     .flatMap(({ spec }) => spec.hostnames);
@@ -54,12 +54,12 @@ export async function planDns(
   if (provider === "ExternalDNS") return { provider, records, kept: [], fault: undefined };
   const secret = `${tunnel.home}/${dns.secretRef?.name}`;
   const owner = ownerText(await ownerOf(tunnel), resourceOf(object.metadata));
-  // Credentials for the clean-up are kept before there are records.
+  // Credentials for the clean-up are stored before any record exists.
   await keepCredentials(secret);
   return { provider, records: [], ...recordsInZone(records, { dns, provider, secret, owner }) };
 }
 
-/** The records that the tunnel's zone is to have, and why it can't have others. */
+/** The records that the tunnel's zone should have, and why it can't have the others. */
 function recordsInZone(
   records: readonly DnsRecord[],
   { dns, provider, secret, owner }: {
@@ -70,7 +70,7 @@ function recordsInZone(
   },
 ): Pick<DnsPlan, "kept" | "fault"> {
   const zone = (dns.zone ?? "").replace(/\.$/, "");
-  // A record at Cloudflare has no server of its own.
+  // An empty server means Cloudflare.
   const server = provider === "RFC2136" ? dns.server ?? "" : "";
   const proxied = provider === "Cloudflare" && dns.proxied && { proxied: true };
   const keep = dns.policy === "UpsertOnly" && { keep: true };
@@ -83,7 +83,7 @@ function recordsInZone(
   };
 }
 
-/** Why a zone can't have a record; undefined if it can. */
+/** Returns why a zone can't have a record; undefined if it can. */
 function impossible(
   { name, type }: DnsRecord,
   zone: string,

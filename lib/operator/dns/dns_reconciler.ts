@@ -1,4 +1,4 @@
-/** Makes the DNS records of a binding's hostnames, by whichever provider its tunnel names. */
+/** Makes the DNS records of a binding's hostnames, at the provider that its tunnel names. */
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
@@ -9,25 +9,25 @@ import { type KeptRecord, recordKey } from "./kept_records.ts";
 import { type Answer, type ChangeListener, RecordChanges } from "./record_changes.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
 
-/** The outcome of a synchronization. */
+/** The result of {@link DnsReconciler.sync}. */
 export interface DnsResult {
-  /** Undefined where there is no provider. */
+  /** Whether all records are made; undefined if the tunnel names no provider. */
   readonly verdict: Verdict | undefined;
-  /** What may still be there. */
+  /** The records that may exist at the provider now, for the binding's status. */
   readonly kept: readonly KeptRecord[];
-  /** After how many milliseconds to look again; infinite if only a change tells. */
+  /** After how many milliseconds to reconcile again; infinite if only a change calls for it. */
   readonly againMs: number;
 }
 
-/** What came of taking records away. */
+/** The result of {@link DnsReconciler.removeAll}. */
 export interface Removal {
   readonly left: readonly KeptRecord[];
-  /** Why the first one of them is left; undefined while changes are under way. */
+  /** Why the first record is left; undefined while changes are under way. */
   readonly fault: { readonly name: string; readonly reason: string } | undefined;
   readonly againMs: number;
 }
 
-/** Records that are there or are to be, with what is known of them. */
+/** The wanted records, as far as they are made, and what keeps others from being made. */
 interface Made {
   readonly kept: readonly KeptRecord[];
   readonly faults: readonly Verdict[];
@@ -46,7 +46,7 @@ export class DnsReconciler {
     this.#changes = new RecordChanges(context, this.#credentials, listener);
   }
 
-  /** As {@link planDns}. */
+  /** Plans a binding's records, as {@link planDns} does. */
   async plan(compiled: CompiledBinding): Promise<DnsPlan> {
     return await planDns(compiled, {
       ownerOf: (tunnel) => this.#context.accesses.ownerOf(tunnel),
@@ -57,7 +57,7 @@ export class DnsReconciler {
   /**
    * Creates, changes and deletes a binding's records.
    *
-   * @param known What the binding's status says: the records of the plan, and others, which go.
+   * @param known The records in the binding's status. Those that are not in the plan are deleted.
    */
   async sync(
     object: KubeObject,
@@ -70,8 +70,8 @@ export class DnsReconciler {
     const keys = new Set(plan.kept.map(recordKey));
     const names = new Set(plan.kept.map(nameOf));
     const unwanted = known.filter((record) => !keys.has(recordKey(record)));
-    // A name has to be given up by one owner before another can have it. Two servers may be one with
-    // two addresses: what is taken off there is put anew.
+    // One owner must give up a name before another can have it. Two servers may be the same one under
+    // two addresses, so a record that was deleted at one of them is made again.
     const former = unwanted.filter((record) => names.has(nameOf(record)));
     const inTheWay = await this.removeAll(former, binding);
     this.#forgetMade(plan.kept, former.filter((record) => !inTheWay.left.includes(record)));
@@ -79,7 +79,7 @@ export class DnsReconciler {
     const others = unwanted.filter((record) => !names.has(nameOf(record)));
     const removed = await this.removeAll(others, binding);
     const left = [...inTheWay.left, ...removed.left];
-    // The status will say that they are gone.
+    // The status no longer lists these records.
     this.#changes.forgetRemoved(unwanted.filter((record) => !left.includes(record)));
     const verdict = plan.provider === "None"
       ? undefined
@@ -93,7 +93,7 @@ export class DnsReconciler {
     };
   }
 
-  /** @param inTheWay Records of these names that have to go first. */
+  /** @param inTheWay Old records with the same names, which must be deleted first. */
   async #putAll(
     wanted: readonly KeptRecord[],
     { known, inTheWay, binding }: {
@@ -121,16 +121,16 @@ export class DnsReconciler {
     return { kept, faults, againMs };
   }
 
-  /** Names that have lost records are asked about again. */
+  /** Has records made again whose names have just lost a record. */
   #forgetMade(records: readonly KeptRecord[], removed: readonly KeptRecord[]): void {
     const names = new Set(removed.map(nameOf));
     this.#changes.forgetMade(records.filter((record) => names.has(nameOf(record))));
   }
 
   /**
-   * Takes records away, and knows which are gone until all of them are.
+   * Deletes records. Those that are gone are remembered until all of them are.
    *
-   * @param binding Whose they are, by its key.
+   * @param binding The key of the binding that the records are for.
    */
   async removeAll(records: readonly KeptRecord[], binding: string): Promise<Removal> {
     const left: KeptRecord[] = [];
@@ -154,7 +154,7 @@ function nameOf({ name, zone }: KeptRecord): string {
   return `${zone} ${name}`;
 }
 
-/** Until an answer is to be renewed. */
+/** Milliseconds until an answer must be renewed. */
 function millisecondsTo({ untilMs }: Answer): number {
   return Math.max(100, untilMs - performance.now());
 }

@@ -1,4 +1,4 @@
-/** Keeps the DNSEndpoint of a binding, where external-dns makes its records. */
+/** Makes the DNSEndpoint of a binding whose records external-dns makes. */
 import { isOwnedBy, keyOf, type KubeObject } from "../../kube/objects.ts";
 import { includes, stamped } from "../applied.ts";
 import { no, type Verdict } from "../conditions.ts";
@@ -6,18 +6,22 @@ import type { Context } from "../context.ts";
 import { dnsEndpointName, dnsEndpointOf, dnsEndpoints, stateOf } from "./dns_endpoint.ts";
 import type { DnsPlan } from "./dns_plan.ts";
 
-/** How often it is looked whether somebody else's object has gone. */
+/** Milliseconds between checks whether a foreign object with the same name is gone. */
 const conflictMs = 60_000;
-/** How often a missing kind is looked for. */
+/** Milliseconds between checks whether the kind DNSEndpoint exists by now. */
 const missingMs = 30_000;
 
-/** What external-dns says, and when to look again. */
+/** What external-dns says of the records, and after how many milliseconds to check again. */
 export interface EndpointResult {
   readonly verdict: Verdict;
   readonly againMs: number;
 }
 
-/** Makes, changes or deletes a binding's DNSEndpoint; undefined where there is none and is to be none. */
+/**
+ * Creates, changes or deletes a binding's DNSEndpoint.
+ *
+ * @returns undefined if the binding needs none.
+ */
 export async function syncEndpoint(
   { client, caches, digest }: Context,
   object: KubeObject,
@@ -36,7 +40,7 @@ export async function syncEndpoint(
     const message = "The cluster has no kind DNSEndpoint; install external-dns' CRD";
     return { verdict: no("CRDMissing", message), againMs: missingMs };
   }
-  // The cache lacks others' objects, and those whose label somebody has removed.
+  // The cache has only objects with the operator's label.
   const there = cached ?? await client.find(dnsEndpoints, at);
   if (there && !isOwnedBy(there, object)) {
     const message = `DNSEndpoint ${at.name} is there already and belongs to somebody else`;

@@ -1,4 +1,4 @@
-/** Records as a binding's status has them: what their deletion needs. */
+/** The records in a binding's status, with all that is needed to delete them. */
 import { keyOf, type KubeObject, type ObjectMeta } from "../../kube/objects.ts";
 import type { BindingStatus } from "../api/tunnel_binding.ts";
 import { isOwnedBy, type RecordData } from "./records.ts";
@@ -7,21 +7,21 @@ import { isOwnedBy, type RecordData } from "./records.ts";
 export type KeptRecord = NonNullable<BindingStatus["dns"]>[number];
 
 /**
- * The records that a binding's status lists and that can be its own. Whoever may write statuses in one
- * namespace must not have the operator take off another's records with that one's credentials: the owner
- * names the binding, and nothing is taken off that has another owner.
+ * The records in a binding's status that can be the binding's own. Users who may write a status in one
+ * namespace must not make the operator delete another namespace's records. A record's owner therefore
+ * names its binding, and only records with that owner are deleted.
  */
 export function ownRecords({ metadata, status }: KubeObject): KeptRecord[] {
   const { dns = [] } = (status ?? {}) as BindingStatus;
   return dns.filter(({ owner }) => isOwnedBy(owner, resourceOf(metadata)));
 }
 
-/** A binding in the text that names the owner of its records. */
+/** How the owner of a record names a binding. */
 export function resourceOf(metadata: ObjectMeta): string {
   return `tunnelbinding/${keyOf(metadata)}`;
 }
 
-/** Former targets that are remembered for a name. */
+/** The maximum number of former targets that are remembered for a name. */
 const maxFormer = 4;
 
 /** Identifies a record: server, zone and name, followed by its owner. */
@@ -34,8 +34,8 @@ export function recordKey(
 }
 
 /**
- * What may be there while records are changed: the new ones, which remember what their names may still
- * point at until the change is known to be made, and those of other names.
+ * The records that may exist while records are changed: the new ones and all earlier ones of other names.
+ * A new record lists what its name may still point at until the change is known to be made.
  */
 export function withIntended(
   before: readonly KeptRecord[],
@@ -56,6 +56,6 @@ function remembering(record: KeptRecord, before: KeptRecord | undefined): KeptRe
     type !== record.type || target !== record.target
   ).map(({ type, target }): RecordData => ({ type, target }));
   if (former.length === 0) return record;
-  // The oldest one is the one that is known to have been made.
+  // The oldest target is the one that is known to have been made, so it is always kept.
   return { ...record, former: [former[0]!, ...former.slice(1).slice(1 - maxFormer)] };
 }

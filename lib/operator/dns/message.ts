@@ -1,14 +1,14 @@
-/** DNS messages for dynamic updates (RFC 2136), before they are signed. */
+/** Encodes dynamic updates (RFC 2136), without their signature. */
 import { encodeName, Writer } from "./message_bytes.ts";
 import type { DnsRecord } from "./records.ts";
 
-/** What must be so for an update to be made (RFC 2136 section 2.4). */
+/** A condition without which the server does not make an update (RFC 2136 section 2.4). */
 export type Prerequisite =
   | { readonly kind: "nameFree"; readonly name: string }
   | { readonly kind: "typeFree"; readonly name: string; readonly type: number }
   | { readonly kind: "recordsAre"; readonly name: string; readonly records: readonly Rdata[] };
 
-/** What an update changes (section 2.5). */
+/** One change in an update (RFC 2136 section 2.5). */
 export type Change =
   | { readonly kind: "add"; readonly name: string; readonly ttl: number; readonly record: Rdata }
   | { readonly kind: "deleteType"; readonly name: string; readonly type: number };
@@ -40,14 +40,14 @@ export const types = {
 export const classes = { IN: 1, NONE: 254, ANY: 255 } as const;
 const updateOpcode = 5;
 
-/** The data of the record that points at a target. */
+/** The type and data of the record that points at a target. */
 export function dataOf({ type, target }: Pick<DnsRecord, "type" | "target">): Rdata {
   if (type === "CNAME") return { type: types.CNAME, data: encodeName(target) };
   const data = type === "A" ? target.split(".").map(Number) : ipv6Bytes(target);
   return { type: types[type], data: Uint8Array.from(data) };
 }
 
-/** A text in strings of at most 255 bytes. */
+/** The data of a TXT record: a text in strings of at most 255 bytes. */
 export function txtData(text: string): Rdata {
   const bytes = new TextEncoder().encode(text);
   const data: number[] = [];
@@ -67,7 +67,7 @@ function ipv6Bytes(address: string): number[] {
   return all.flatMap((group) => [group >> 8 & 255, group & 255]);
 }
 
-/** An update as a message, not signed yet. */
+/** Encodes an update as a message without a signature. */
 export function encodeUpdate(id: number, { zone, prerequisites, changes }: Update): Uint8Array {
   const writer = new Writer();
   const body = new Writer();

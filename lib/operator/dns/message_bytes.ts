@@ -1,6 +1,6 @@
-/** The bytes of DNS messages (RFC 1035 section 4): numbers and names. */
+/** Reads and writes the numbers and names in DNS messages (RFC 1035 section 4). */
 
-/** Bytes that grow. */
+/** Writes a message. */
 export class Writer {
   readonly #bytes: number[] = [];
 
@@ -22,13 +22,13 @@ export class Writer {
     return this;
   }
 
-  /** A name without compression, which nobody has to understand in updates. */
+  /** Writes a name without compression, which servers need not support in updates. */
   name(name: string): this {
     return this.raw(encodeName(name));
   }
 }
 
-/** A name in the form of messages. @throws {RangeError} for a label or a name that is too long */
+/** Encodes a name. @throws {RangeError} for a label or a name that is too long */
 export function encodeName(name: string): Uint8Array {
   const bytes: number[] = [];
   for (const label of name.replace(/\.$/, "").split(".")) {
@@ -40,18 +40,19 @@ export function encodeName(name: string): Uint8Array {
   return Uint8Array.from([...bytes, 0]);
 }
 
-/** An answer that is not one. */
+/** An answer is not valid. */
 export class DnsFault extends Error {
   override readonly name = "DnsFault";
 }
 
-/** Longer lengths are pointers, or reserved (RFC 1035 section 4.1.4). */
+/** The longest label. Higher values of the length byte are pointers or reserved (RFC 1035 section 4.1.4). */
 const maxLabelBytes = 63;
 const firstPointer = 192;
 const maxNameBytes = 255;
-/** More than any server needs; without a limit, one name could be as much work as the whole message. */
+/** The maximum number of pointers in a name; servers need fewer. It bounds the work for one name. */
 const maxJumps = 16;
 
+/** Reads a message from its start. */
 export class Reader {
   at = 0;
   readonly #bytes: Uint8Array;
@@ -81,7 +82,7 @@ export class Reader {
     return this;
   }
 
-  /** A name in lower case; pointers lead backwards only. */
+  /** Reads a name, and returns it in lower case. Pointers may only lead backwards. */
   name(): string {
     const labels: string[] = [];
     let at = this.at;

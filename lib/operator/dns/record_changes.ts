@@ -1,4 +1,4 @@
-/** Makes and removes single records at their providers, and remembers what came of it. */
+/** Creates and deletes single records at their providers, and remembers the outcomes. */
 import { messageOf } from "../../message_of.ts";
 import type { Context } from "../context.ts";
 import { LastAnswers } from "../last_answers.ts";
@@ -7,13 +7,13 @@ import { type KeptRecord, recordKey } from "./kept_records.ts";
 import type { DnsOutcome } from "./rfc2136.ts";
 import { SilentServers } from "./silent_servers.ts";
 
-/** What is known of a record. */
+/** What is known of a record at its provider. */
 export interface Answer {
-  /** Of what was asked for. */
+  /** The digest of the record and its credentials. The answer holds only for these. */
   readonly digest: string;
-  /** Pending ones are looked at again when they are settled. */
+  /** While it is pending, the bindings that wait for it are reconciled when it is settled. */
   readonly outcome: DnsOutcome | { readonly kind: "pending" };
-  /** When to ask again. */
+  /** When to ask the provider again, by `performance.now()`. */
   readonly untilMs: number;
 }
 
@@ -22,7 +22,7 @@ type Kind = "put" | "remove";
 /** The provider of a record. */
 interface Provider {
   readonly digest: string;
-  /** Whether changes are batched, so that nobody waits for one. */
+  /** Whether changes are batched. They take seconds then, and nobody waits for one. */
   readonly isBatched: boolean;
   readonly ask: (kind: Kind) => Promise<DnsOutcome>;
 }
@@ -37,26 +37,26 @@ interface ProviderFault {
 interface Job {
   readonly kind: Kind;
   readonly digest: string;
-  /** Bindings that are looked at once it is settled. */
+  /** The keys of the bindings that are reconciled when the change is settled. */
   readonly bindings: Set<string>;
 }
 
-/** Who hears of what has changed. */
+/** Is told what has changed. */
 export interface ChangeListener {
-  /** What these bindings wait for has come to an end. */
+  /** The changes that these bindings wait for are settled. */
   readonly settled: (bindingKeys: Iterable<string>) => void;
-  /** A name has lost its record, for which another binding was refused. */
+  /** A name has lost the record that kept another binding from having it. */
   readonly freed: (hostname: string) => void;
 }
 
 const refusalMs = 60_000;
 const retryMs = 10_000;
-/** A change that is under way reports its end. This is for the case that the report gets lost. */
+/** When to look at a change that has not reported its end; normally it does so earlier. */
 const pendingMs = 60_000;
-/** For the look at a name that was refused for a record that has gone meanwhile. */
+/** When to ask again for a name that was taken, if a record was deleted meanwhile. */
 const soonMs = 1_000;
 
-/** Changes records. Each record has one change under way at a time; the next one begins after it. */
+/** Changes records. Each record has at most one change under way; the next one begins after it. */
 export class RecordChanges {
   readonly #context: Context;
   readonly #listener: ChangeListener;
@@ -65,7 +65,7 @@ export class RecordChanges {
   readonly #made = new LastAnswers<Answer>();
   readonly #removed = new LastAnswers<Answer>();
   readonly #jobs = new Map<string, Job>();
-  /** Records that have been taken away. */
+  /** The number of records that have been deleted. */
   #removals = 0;
 
   constructor(context: Context, credentials: DnsCredentials, listener: ChangeListener) {
@@ -74,25 +74,25 @@ export class RecordChanges {
     this.#listener = listener;
   }
 
-  /** Creates or changes a record. @param binding Who waits for it, by its key. */
+  /** Creates or changes a record. @param binding The key of the binding that waits for it. */
   async put(record: KeptRecord, binding: string): Promise<Answer> {
     this.#removed.delete(recordKey(record));
     return await this.#change("put", record, binding);
   }
 
-  /** Takes a record away. */
+  /** Deletes a record. @param binding The key of the binding that waits for it. */
   async remove(record: KeptRecord, binding: string): Promise<Answer> {
     this.#made.delete(recordKey(record));
     if (record.keep) return { digest: "", outcome: { kind: "done" }, untilMs: Infinity };
     return await this.#change("remove", record, binding);
   }
 
-  /** Forgets that records are there, so that they are asked about again. */
+  /** Forgets that records exist, so that the next {@link put} asks the provider. */
   forgetMade(records: Iterable<KeptRecord>): void {
     for (const record of records) this.#made.delete(recordKey(record));
   }
 
-  /** Forgets that records are gone. */
+  /** Forgets that records are deleted, so that the next {@link remove} asks the provider. */
   forgetRemoved(records: Iterable<KeptRecord>): void {
     for (const record of records) this.#removed.delete(recordKey(record));
   }
@@ -117,7 +117,7 @@ export class RecordChanges {
       return this.#remember(kind, record, { digest, outcome }, removals);
     }
     this.#begin(kind, record, provider, binding);
-    // While a record is checked again, its last outcome counts.
+    // Until a new check has ended, the last outcome counts.
     const outcome = isLast ? last.outcome : { kind: "pending" } as const;
     return { digest, outcome, untilMs: performance.now() + pendingMs };
   }
@@ -141,7 +141,7 @@ export class RecordChanges {
     return { digest, isBatched: false, ask };
   }
 
-  /** Begins a change, unless one is under way; the binding is looked at after either. */
+  /** Begins a change, unless one is under way. The binding is reconciled when that change is settled. */
   #begin(kind: Kind, record: KeptRecord, provider: Provider, binding: string): void {
     const key = recordKey(record);
     const running = this.#jobs.get(key);
@@ -164,14 +164,14 @@ export class RecordChanges {
     this.#listener.settled(job.bindings);
   }
 
-  /** @param removals How many there had been when the name was looked at. */
+  /** @param removals The number of deleted records when the provider was asked. */
   #remember(
     kind: Kind,
     record: KeptRecord,
     { digest, outcome }: { readonly digest: string; readonly outcome: DnsOutcome },
     removals = this.#removals,
   ): Answer {
-    // The conflicting record may have gone since, which no later change reports.
+    // The conflicting record may have been deleted since, and no later change would report that.
     const isOld = outcome.kind === "taken" && removals !== this.#removals;
     const forMs = isOld ? this.#soonMs : this.#forMs(kind, outcome);
     const answer = { digest, outcome, untilMs: performance.now() + forMs };
@@ -180,7 +180,7 @@ export class RecordChanges {
     return answer;
   }
 
-  /** Has whoever was refused for a record that is gone ask again. */
+  /** Has those ask again who could not have the name because of the deleted record. */
   #freeName(record: KeptRecord): void {
     this.#removals++;
     const prefix = recordKey({ server: record.server, zone: record.zone, name: record.name });

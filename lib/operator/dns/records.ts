@@ -1,12 +1,12 @@
-/** DNS records of hostnames, whoever keeps them. */
+/** DNS records of hostnames, for all providers. */
 
-/** Of a name as text: 255 bytes with lengths of labels and the root (RFC 1035). */
+/** The longest name as text. In a message it has two bytes more, up to 255 (RFC 1035 section 2.3.4). */
 const maxNameLength = 253;
 const maxLabelLength = 63;
 
 /** One hostname and what its record points at. */
 export interface DnsRecord {
-  /** Lower case, without a dot at the end; may begin with `*.`. */
+  /** The hostname in lower case, without a dot at the end. It may begin with `*.`. */
   readonly name: string;
   readonly type: "A" | "AAAA" | "CNAME";
   readonly target: string;
@@ -16,12 +16,12 @@ export interface DnsRecord {
 /** What a name points at. */
 export type RecordData = Pick<DnsRecord, "type" | "target">;
 
-/** A record that is to go, whichever of these it points at. */
+/** A record to delete. It may still point at one of its `former` targets. */
 export interface OldRecord extends DnsRecord {
   readonly former?: readonly RecordData[] | undefined;
 }
 
-/** What records point at, in the form in which DNS servers have it; undefined for what is neither. */
+/** The type and target of a record that points at a name or an IP address; undefined for other texts. */
 export function recordDataOf(target: string): RecordData | undefined {
   if (target.includes(":")) {
     const host = URL.parse(`http://[${target}]/`)?.hostname;
@@ -43,24 +43,24 @@ export function isName(name: string): boolean {
     labels.every((label) => label.length >= 1 && label.length <= maxLabelLength);
 }
 
-/** Names between a name and its zone's apex, without both: one of them may delegate the name. */
+/** The names between a name and its zone's apex, without these two. Any of them may be delegated. */
 export function namesBetween(name: string, zone: string): readonly string[] {
   if (!name.endsWith(`.${zone}`)) return [];
   const labels = name.slice(0, -zone.length - 1).split(".");
   return labels.slice(1).map((_, index) => `${labels.slice(index + 1).join(".")}.${zone}`);
 }
 
-/** Where the record's owner is written: under a label of its own, beside the record. */
+/** The name of the TXT record that names a record's owner. */
 export function ownerName(name: string): string {
   return `_culvert.${name.replace(/^\*\./, "_any.")}`;
 }
 
-/** The text that says whose a record is. */
+/** The text that names a record's owner. */
 export function ownerText(owner: string, resource: string): string {
   return `heritage=culvert,culvert/owner=${owner}${ofResource(resource)}`;
 }
 
-/** Whether such a text is about a resource. Neither names nor owners have a comma. */
+/** Whether an owner's text names a resource. Neither owners nor resources contain commas. */
 export function isOwnedBy(text: string, resource: string): boolean {
   return text.endsWith(ofResource(resource));
 }

@@ -1,21 +1,21 @@
-/** Records in a zone that takes dynamic updates (RFC 2136). Ownership is checked by prerequisites. */
+/** Changes records by dynamic updates (RFC 2136), whose prerequisites check the owner. */
 import { messageOf } from "../../message_of.ts";
 import { dataOf, encodeUpdate, type Prerequisite, txtData, types, type Update } from "./message.ts";
 import { type DnsRecord, isName, namesBetween, type OldRecord, ownerName } from "./records.ts";
 import { readAnswer, sign, type TsigKey } from "./tsig.ts";
 
-/** Sends a message to a server by TCP, and returns its answer. @throws when there is none */
+/** Sends a message to a server over TCP, and returns the answer. @throws if there is none */
 export type DnsExchange = (server: string, message: Uint8Array) => Promise<Uint8Array>;
 
-/** Where a zone's updates go. */
+/** A zone, and the server and key for its updates. */
 export interface Zone {
   readonly name: string;
-  /** `HOST:PORT` of the primary. */
+  /** The primary server, as `HOST:PORT`. */
   readonly server: string;
   readonly key: TsigKey;
 }
 
-/** What became of a record. */
+/** The outcome of a change of a record. */
 export type DnsOutcome =
   | { readonly kind: "done" }
   /** Somebody else has the name. */
@@ -24,11 +24,11 @@ export type DnsOutcome =
   | {
     readonly kind: "unreachable";
     readonly reason: string;
-    /** It is known that asking again is of no use before. */
+    /** How long the provider will refuse further requests, if that is known. */
     readonly retryAfterMs?: number;
   };
 
-/** Updates of zones. */
+/** Sends updates to name servers. */
 export class Rfc2136 {
   readonly #exchange: DnsExchange;
   readonly #mayWrite: () => void;
@@ -42,7 +42,7 @@ export class Rfc2136 {
     this.#nowMs = options.nowMs ?? (() => Date.now());
   }
 
-  /** Creates or changes a record if its name is free or has this owner. */
+  /** Creates or changes a record, if its name is free or already has this owner. */
   async put(zone: Zone, record: DnsRecord, owner: string): Promise<DnsOutcome> {
     const owned = txtData(owner);
     const own = ownerName(record.name);
@@ -70,16 +70,16 @@ export class Rfc2136 {
   }
 
   /**
-   * Takes a record away if it is this owner's. One that was changed to point elsewhere stays, and only
-   * the claim to it goes.
+   * Deletes a record and its owner's TXT record, if they have this owner. A record that points elsewhere
+   * now stays, and only the TXT record goes.
    */
   async remove(zone: Zone, record: OldRecord, owner: string): Promise<DnsOutcome> {
     const own = ownerName(record.name);
-    // It can't be there.
+    // A record with such a name was never made.
     if (!isName(own)) return { kind: "done" };
     const isOurs = { kind: "recordsAre", name: own, records: [txtData(owner)] } as const;
     const deleteOwner = { kind: "deleteType", name: own, type: types.TXT } as const;
-    // What DNS can't hold was never made.
+    // Records with invalid targets were never made.
     const candidates = [record, ...record.former ?? []]
       .filter(({ type, target }) => type !== "CNAME" || isName(target));
     for (const { type, target } of candidates) {
@@ -116,13 +116,13 @@ export class Rfc2136 {
   }
 }
 
-/** What became of an update; `code` is the server's answer, where it has refused. */
+/** The outcome of an update. If the server has refused it, `code` is its response code. */
 type Answered =
   | { readonly kind: "done" }
   | { readonly kind: "refused"; readonly reason: string; readonly code?: string }
   | { readonly kind: "unreachable"; readonly reason: string };
 
-/** Whether a record that an update presupposes is not there. */
+/** Whether a record is missing that a prerequisite of the update asks for. */
 function isUnmet(answered: Answered): boolean {
   return answered.kind === "refused" && answered.code === "NXRRSET";
 }
@@ -132,7 +132,7 @@ function delegated({ name }: Zone): DnsOutcome {
   return { kind: "refused", reason };
 }
 
-/** That nobody has a name. The apex of a zone always has records; it may have no address. */
+/** The prerequisites for a free name. The apex always has records, so it only must have no address. */
 function freePrerequisites(name: string, zone: string): readonly Prerequisite[] {
   const own = { kind: "nameFree", name: ownerName(name) } as const;
   if (name !== zone) return [{ kind: "nameFree", name }, own];
@@ -142,7 +142,7 @@ function freePrerequisites(name: string, zone: string): readonly Prerequisite[] 
   return [...addresses, own];
 }
 
-/** Whatever the name pointed at: a record of another type would stand beside the new one. */
+/** Deletes all that a name may point at. A record of another type would stay beside the new one. */
 function deleteAll(name: string) {
   return [types.A, types.AAAA, types.CNAME].map((type) =>
     ({ kind: "deleteType", name, type }) as const

@@ -7,25 +7,25 @@ interface Pause {
 }
 
 /**
- * Remembers which zones' servers did not answer. Each request to one takes the whole timeout: with
- * hundreds of records, it would block everything else.
+ * Remembers which servers did not answer. Each request to such a server takes the whole timeout, which
+ * with hundreds of records would block everything else.
  *
- * A pause is for one zone at one server with one key: a server may be silent because it drops what this
- * key has signed, or has no such zone. Who has another key goes on asking it.
+ * A pause applies to one zone at one server with one key. A server may be silent because it drops
+ * messages that are signed with this key, or has no such zone; with other keys it is asked as before.
  */
 export class SilentServers {
   readonly #pauseMs: number;
   readonly #nowMs: () => number;
-  /** Bounded by the requests of one pause's time: those that are over are removed with each request. */
+  /** The pauses that are not over. Each request removes the others, so their number is bounded. */
   readonly #pauses = new Map<string, Pause>();
 
-  /** @param pauseMs How long no request is sent after one without an answer. */
+  /** @param pauseMs How long to send no request after one without an answer. */
   constructor(pauseMs: number, nowMs: () => number = () => performance.now()) {
     this.#pauseMs = pauseMs;
     this.#nowMs = nowMs;
   }
 
-  /** Sends a request, or returns the last outcome during a pause. */
+  /** Sends a request, or during a pause returns the last outcome. */
   async unlessSilent(zone: Zone, ask: () => Promise<DnsOutcome>): Promise<DnsOutcome> {
     const asked = pausedBy(zone);
     const pause = this.#pauses.get(asked);
@@ -45,7 +45,7 @@ export class SilentServers {
   }
 }
 
-/** What a pause is for. It has the secret too: a wrong one must not pause those who have the right one. */
+/** Identifies a pause. It includes the secret, so that a wrong one does not pause users of the right one. */
 function pausedBy({ server, name, key }: Zone): string {
   return JSON.stringify([server, name, key.name, key.algorithm, key.secret.toBase64()]);
 }

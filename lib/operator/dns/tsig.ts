@@ -1,4 +1,4 @@
-/** Signatures of DNS messages by a shared key: TSIG (RFC 8945). */
+/** Signs DNS messages with a shared key: TSIG (RFC 8945). */
 import { classes, types } from "./message.ts";
 import { DnsFault, encodeName, Reader, Writer } from "./message_bytes.ts";
 
@@ -12,7 +12,7 @@ export interface TsigKey {
 export const tsigAlgorithms = ["hmac-sha256", "hmac-sha384", "hmac-sha512"] as const;
 export type TsigAlgorithm = typeof tsigAlgorithms[number];
 
-/** What a server may answer. */
+/** The names of response codes (RFC 1035 section 4.1.1, RFC 2136 section 2.2). */
 const rcodes: Readonly<Record<number, string>> = {
   0: "NOERROR",
   1: "FORMERR",
@@ -29,7 +29,7 @@ const rcodes: Readonly<Record<number, string>> = {
 
 const fudgeSeconds = 300;
 
-/** A message with its signature behind it, and that signature's MAC, which the answer's covers. */
+/** Appends a signature to a message. The answer's signature also covers the returned MAC. */
 export async function sign(
   message: Uint8Array,
   key: TsigKey,
@@ -76,7 +76,7 @@ async function hmac(
   return new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes));
 }
 
-/** Why a server does not take a signature (RFC 8945 section 3), by its number. */
+/** Why a server rejects a signature (RFC 8945 section 3), by the error's number. */
 const tsigErrors: Readonly<Record<number, string>> = {
   16: "BADSIG: the key's secret is another one there",
   17: "BADKEY: it does not know the key, or its algorithm",
@@ -86,17 +86,17 @@ const [badSignature, badKey] = [16, 17];
 
 /** What a server has answered. */
 export interface DnsAnswer {
-  /** Of `rcodes`, or its number. */
+  /** The name of the response code, or `code N` for an unknown one. */
   readonly code: string;
-  /** What the server says of the request's signature. */
+  /** Why the server rejects the request's signature; undefined if it does not. */
   readonly detail?: string | undefined;
 }
 
 /**
- * Reads an answer, and verifies that the server with the key has sent it.
+ * Reads an answer, and verifies that it was signed with the key.
  *
- * @param requestMac MAC of the request that it answers
- * @throws {DnsFault} for another message, or one that nobody with the key has signed
+ * @param requestMac The MAC of the request.
+ * @throws {DnsFault} if the answer is not valid, is for another request, or is not signed with the key.
  */
 export async function readAnswer(
   answer: Uint8Array,
@@ -127,16 +127,16 @@ export async function readAnswer(
     }
     if (count !== records || name !== key.name.toLowerCase().replace(/\.$/, "")) break;
     const error = await verify(answer.subarray(0, start), reader, key, requestMac);
-    // Not signed, so a success can't be trusted.
+    // A server that reports an error does not sign, so its success can't be trusted.
     if (number === 0 && error !== 0) break;
     return { code, detail: tsigErrors[error] };
   }
-  // A server that does not know the key can't sign: a refusal is trusted, a success is not.
+  // A server that does not know the key can't sign. Its refusal is trusted; a success is not.
   if (number !== 0) return { code };
   throw new DnsFault("The answer is not signed");
 }
 
-/** @returns the error of the signature, 0 for none */
+/** @returns the error in the TSIG record; 0 for none */
 async function verify(
   before: Uint8Array,
   reader: Reader,
@@ -150,7 +150,7 @@ async function verify(
   const originalId = reader.u16();
   const error = reader.u16();
   const other = reader.bytes(reader.u16());
-  // The server could not verify the request, and signs nothing.
+  // The server could not verify the request, so it has not signed its answer.
   if (error === badSignature || error === badKey) return error;
   const message = Uint8Array.from(before);
   const additional = (message[10]! << 8 | message[11]!) - 1;

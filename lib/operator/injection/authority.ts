@@ -33,10 +33,10 @@ export interface Validity {
 const algorithm = { name: "ECDSA", namedCurve: "P-256" };
 const commonNameId = "2.5.4.3";
 const serverAuthId = "1.3.6.1.5.5.7.3.1";
-/** Of KeyUsage (RFC 5280 section 4.2.1.3), with how many bits of the byte are unused. */
+/** Values of KeyUsage (RFC 5280 section 4.2.1.3), and how many bits of the byte are unused. */
 const signsCertificates = { bits: 0x06, unused: 1 };
 const signs = { bits: 0x80, unused: 7 };
-/** Of GeneralName (RFC 5280 section 4.2.1.6). */
+/** The tags of GeneralName's choices (RFC 5280 section 4.2.1.6). */
 const dnsName = 2;
 const ipAddress = 7;
 

@@ -21,7 +21,7 @@ import {
 
 /** Where the certificates are kept, and how long they last. */
 export interface CertificateSettings {
-  /** Of the Secret. */
+  /** The Secret's namespace. */
   readonly namespace: string;
   /** The MutatingWebhookConfiguration; the Secret is called `NAME-webhook`. */
   readonly configuration: string;

@@ -10,7 +10,7 @@ export type Files = ReadonlyMap<string, string>;
 export const clustersSecretNames: readonly string[] = [1, 2, 3, 4, 5, 6, 7, 8].map((number) =>
   number === 1 ? "culvert-relay-clusters" : `culvert-relay-clusters-${number}`
 );
-/** Of one Secret's files: below the 1 MiB of data that the API server takes. */
+/** The maximum size of one Secret's files: below the 1 MiB of data that the API server accepts. */
 const maxSecretBytes = 1_000_000;
 /** For each file besides text and name, which `managedFields` has once more. */
 const fileBytes = 32;

@@ -15,7 +15,7 @@ import { ownerOfTunnel, type Tunnel } from "../tunnel.ts";
 export interface OwnedAccess {
   readonly access: RelayAccess;
   readonly owner: string;
-  /** Of the Secret that the token is from. */
+  /** The version of the token's Secret; undefined if it is not known. */
   readonly tokenVersion: string | undefined;
 }
 

@@ -105,13 +105,13 @@ const defaultFirstBackoffMs = 1_000;
 /** A relay that returns is asked again within a minute. */
 const defaultMaxBackoffMs = 45_000;
 const maxAnswerBytes = 1024 * 1024;
-/** Of lists of the operator's own relay: 10,000 clusters with three agents each have about half. */
+/** The maximum size of a list. 10,000 clusters with three agents each take about half of it. */
 const maxListBytes = 32 * 1024 * 1024;
 /** Items that a page of a tunnel's list may have; each with its path is about 1 KiB. */
 const pageSize = 200;
 /** Pages of one list: a tunnel has no more agents, nor requests under way, than fit in these. */
 const maxPages = 50;
-/** Of what a relay says in an agent's session: it is kept for each. */
+/** The maximum length of a text in an agent's session. Each session is kept in memory. */
 const maxSessionCharacters = 512;
 /** Failing connections that are remembered. */
 const maxBackoffs = 1_024;

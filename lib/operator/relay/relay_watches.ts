@@ -43,7 +43,7 @@ const defaultMaxBackoffMs = 60_000;
 const defaultSilenceMs = 45_000;
 const answerMs = 10_000;
 const maxNameCharacters = 512;
-/** Of one line, which holds an entry or an agent; the API takes no entry that is longer. */
+/** The longest line of a watch: one entry or one agent. The API accepts no longer entry. */
 const maxLineCharacters = 1024 * 1024;
 
 /** One watch for each relay and token. */

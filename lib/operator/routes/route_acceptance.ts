@@ -25,7 +25,7 @@ export interface AcceptanceContext {
   readonly tunnel: Tunnel | undefined;
   /** Whether the tunnel takes the binding at all. */
   readonly admission: Verdict;
-  /** Of the tunnel, by name. */
+  /** The tunnel's targets, by name. */
   readonly targets: ReadonlyMap<string, unknown> | undefined;
   /** How many of the tunnel's routes stay as they are, and may have targets. */
   readonly held: number;

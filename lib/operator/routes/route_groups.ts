@@ -34,7 +34,7 @@ export interface RouteGroup {
 export interface Publication {
   /** The service at the relay, and the name of the target that it has. */
   readonly service: string;
-  /** Of the service; in the order of the oldest route. */
+  /** The service's hostnames, in the order of its oldest route. */
   readonly hostnames: readonly string[];
   /** The key of the binding that has their DNS records. */
   readonly recordsOf: string;

@@ -90,7 +90,7 @@ interface HashedCluster {
   readonly fingerprint: string;
 }
 
-/** Of entries that are there; of ten thousand, one changes at a time. */
+/** The digests of entries in use, so that a change of one of ten thousand entries hashes only that one. */
 const hashed = new WeakMap<ClusterEntry, HashedCluster>();
 
 async function hashCluster({ tokens, ...cluster }: ClusterEntry): Promise<HashedCluster> {

@@ -99,7 +99,7 @@ function isHidden({ key }: Field, { identity }: ForwardContext): boolean {
     identity.hides.includes(foldedName(key));
 }
 
-/** Of requests of the service's own pages. Its scheme stays: what the target speaks is the agent's affair. */
+/** Puts the target's host into the service's `Origin`. The scheme stays: only the agent knows the target's. */
 function originFor(item: Field, publicHost: string | undefined, target: TargetView): Field {
   if (!target.hidesPublicHost || item.key !== "origin" || publicHost === undefined) return item;
   const origin = /^(https?):\/\/(.+)$/i.exec(item.value);

@@ -70,7 +70,7 @@ export class RequestContext implements Audited, OpenRequest {
   code: string | undefined;
   /** Why its caller was not let in. */
   denialReason: string | undefined;
-  /** Of the session that it goes through, or has gone through last. */
+  /** The registration of the session that the request goes through, or went through last. */
   registration: Registration | undefined;
   /** The relay that it was forwarded to. */
   toRelay: string | undefined;

@@ -12,7 +12,7 @@ export interface EntryFacts {
   waitingClusters(): readonly ClusterEntry[];
 }
 
-/** Of a relay without the API. */
+/** The facts of a relay without the admin API: none. */
 export const noEntryFacts: EntryFacts = {
   cluster: () => undefined,
   service: () => undefined,

@@ -16,7 +16,7 @@ const nameTags: readonly number[] = [dnsNameTag, 0x86];
 const commonName = "2.5.4.3";
 const subjectAltName = "2.5.29.17";
 const extendedKeyUsage = "2.5.29.37";
-/** Of TBSCertificate's members: the subject follows version, serial, algorithm, issuer, validity. */
+/** The index of the subject in TBSCertificate: after version, serial, algorithm, issuer and validity. */
 const subjectIndex = 5;
 
 /**
@@ -41,9 +41,9 @@ export function certificateNames(der: Uint8Array): readonly string[] {
 export interface CertificateDetails {
   /** 1, 2 or 3 (RFC 5280 section 4.1.2.1). */
   readonly version: number;
-  /** Of the subjectAltName, as they are. */
+  /** The DNS names in the subjectAltName, unchanged. */
   readonly dnsNames: readonly string[];
-  /** Of the subjectAltName, each in its shortest form. */
+  /** The IP addresses in the subjectAltName, each in its shortest form. */
   readonly ipAddresses: readonly string[];
   /** OIDs of extensions that may not be ignored. */
   readonly criticalExtensions: readonly string[];

@@ -23,7 +23,7 @@ const digests: Readonly<Record<string, string>> = {
   "2.16.840.1.101.3.4.2.2": "sha384",
   "2.16.840.1.101.3.4.2.3": "sha512",
 };
-/** Of TBSCertificate's members, counted behind the version: the subject's public key. */
+/** The index of the subject's public key among the members of TBSCertificate after the version. */
 const publicKeyIndex = 5;
 
 /**

@@ -5,9 +5,9 @@ import { isSignedBy } from "./certificate_signature.ts";
 
 /** What is to be known of a file's certificates while they are in use. */
 export interface CertificateFacts {
-  /** Of the certificate that expires first. */
+  /** The subject of the certificate that expires first. */
   readonly subject: string;
-  /** When that is, in milliseconds since 1970. */
+  /** When that certificate expires, in milliseconds since 1970. */
   readonly notAfterMs: number;
   /** When it becomes valid. */
   readonly notBeforeMs: number;

@@ -148,7 +148,7 @@ function upgrade(
   socket: Socket,
   answer?: WebSocketAnswer,
 ): Promise<MessageSocket> {
-  // Of a socket that is closed already, nothing more would be heard.
+  // A socket that is already closed would report nothing more.
   if (socket.destroyed) throw new Error("The connection ended before the WebSocket handshake");
   const { head: rest } = exchange.detach(101);
   return acceptWebSocket(socket, exchange.head, { ...answer, rest, maxMessageBytes });

@@ -30,7 +30,7 @@ export interface PemSource {
 /** What is to be known of the certificate that a peer is shown. */
 export interface Leaf {
   readonly subject: string;
-  /** Of its subjectAltName. */
+  /** The DNS names in its subjectAltName. */
   readonly dnsNames: readonly string[];
   readonly ipAddresses: readonly string[];
   readonly notBefore: Date;

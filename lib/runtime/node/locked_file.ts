@@ -20,7 +20,7 @@ import { readText, TextFileError } from "../../config/text_file.ts";
 const lockTimeoutMs = 5_000;
 const lockIntervalMs = 50;
 
-/** Of a new file, and of one that is being written: it may hold credentials. */
+/** The mode of a new file, also while it is being written: it may contain credentials. */
 const secretMode = 0o600;
 
 /**

@@ -16,7 +16,7 @@ export interface LogOptions {
   format: "text" | "json" | "auto";
   /** What takes the lines; standard error unless given. */
   write?: WriteSome | undefined;
-  /** Of a program that runs in several processes: which one this is, and what its parent writes to. */
+  /** If the program runs in several processes: this one's number, and whether their log is a terminal. */
   worker?: { readonly worker: number; readonly isTerminal: boolean } | undefined;
 }
 

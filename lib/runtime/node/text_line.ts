@@ -15,7 +15,7 @@ export interface TextLinesOptions {
   readonly isColored: boolean;
   /** With all fields, as `--log-level debug` asks for. */
   readonly isVerbose: boolean;
-  /** Of a program that runs in several processes: the number of this one. */
+  /** The number of this process, if the program runs in several. */
   readonly worker?: number | undefined;
 }
 

@@ -76,7 +76,7 @@ export class SharedDevices implements DeviceStore {
 
   async take(key: string): Promise<string | undefined> {
     const value = await this.get(key);
-    // Of those who read it at once, one deletes it.
+    // If several requests read it at the same time, only one of them deletes it.
     const deleted = await this.#store.send(["DEL", keyOf(key)]);
     return Number(deleted) === 1 ? value : undefined;
   }

@@ -16,7 +16,7 @@ export class SessionChanges {
   async ids(): Promise<ReadonlySet<string>> {
     if (this.#seen === undefined) {
       this.#seen = (await this.#store.lastChange())?.number ?? "0-0";
-      // Of sessions that have ended before that, nobody will tell.
+      // Sessions that ended earlier are not reported any more.
       this.#hasMissed = true;
       return new Set();
     }

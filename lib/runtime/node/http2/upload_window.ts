@@ -45,7 +45,7 @@ export class WindowReserve {
   }
 }
 
-/** Of all HTTP/2 connections of this process. */
+/** The reserve that all HTTP/2 connections of this process share. */
 const processReserve = new WindowReserve();
 
 /** The window of one connection's uploads. */

@@ -82,7 +82,7 @@ export function makeManagement(
   });
 }
 
-/** Of the Lease: operators of both sides may run in one namespace. */
+/** The Lease's name. Operators of both sides may run in one namespace, each with its own Lease. */
 export function leaseName({ controllers }: OperatorOptions): string {
   return controllers.includes("tunnels") ? manager : `${manager}-clusters`;
 }

@@ -25,7 +25,7 @@ interface EndpointSlice {
 
 const timeoutMs = 5_000;
 const httpsPort = 443;
-/** Of an address with replicas behind it that nobody knows. */
+/** Handshakes with an address that may have several replicas behind it, each with a certificate. */
 const handshakes = 8;
 
 /**

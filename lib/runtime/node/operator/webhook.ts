@@ -52,7 +52,7 @@ export interface WebhookLimits {
   /** All reviews that come or are answered at the same time. */
   readonly totalBytes: number;
   readonly connections: number;
-  /** Of one address, so that one pod can't keep the API server out. */
+  /** The maximum number of connections from one address, so that a pod can't keep the API server out. */
   readonly connectionsPerAddress: number;
 }
 

@@ -111,7 +111,7 @@ export class RelayListeners {
       tls: tls?.callers,
       connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
       proxies,
-      // Of several workers, one has it.
+      // Only one of several workers has this listener.
       isOwn: true,
     });
     const { worker } = options;

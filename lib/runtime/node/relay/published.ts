@@ -42,11 +42,11 @@ export class Published implements Configuration {
   readonly #users: ServiceUsers;
   readonly #context: ServicesContext;
   readonly #demandsCertificate: boolean;
-  /** Of files and options. */
+  /** The clusters and services from files and options. */
   #clusters: readonly ClusterEntry[];
   #services: Services;
   #indexed: readonly IndexedCluster[] | undefined;
-  /** Of the admin API. */
+  /** The entries from the admin API. */
   #added = nothing;
   /** Entries of the API that do not go with the files, which has been said. */
   #leftOut: ReadonlySet<string> = new Set();

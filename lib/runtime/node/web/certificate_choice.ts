@@ -2,9 +2,9 @@
 
 /** What the choice depends on. */
 export interface Candidate {
-  /** Names its files in the log. */
+  /** The name of its files, for the log. */
   readonly name: string;
-  /** Of its subjectAltName. */
+  /** The DNS names in its subjectAltName. */
   readonly dnsNames: readonly string[];
   readonly notBefore: Date;
   readonly notAfter: Date;

@@ -21,7 +21,7 @@ import {
 
 /** A certificate that clients can be shown. */
 export interface WebCertificate {
-  /** Of its files. */
+  /** The name of its files, for the log. */
   readonly name: string;
   readonly dnsNames: readonly string[];
   readonly notBefore: Date;
@@ -42,7 +42,7 @@ export interface FollowOptions {
 /** A pair, and what came of it when it was read. */
 interface Known {
   readonly seen: SeenPair;
-  /** Of what was read last, to tell a file that was only touched; nothing if it can't be read. */
+  /** The digest of the files as last read, by which touched files are recognized; undefined if unreadable. */
   readonly digest: string | undefined;
   /** Why what was read last is not in use. */
   readonly fault: string | undefined;
