@@ -150,20 +150,20 @@ const clustersTable = {
     name: "target",
     group: "Cluster",
     kind: targetText,
-    description: "Of `add`: the entry's targetAddr, in the spelling of the agent's --target; " +
+    description: "With `add`: the entry's targetAddr, spelled as in the agent's --target; " +
       "without it, kubernetes.default.svc:443",
   },
   owner: {
     name: "owner",
     group: "Cluster",
     kind: word,
-    description: "Of `add`: who looks after the entry; of `list`: the owner of those to show",
+    description: "With `add`: the entry's owner; with `list`: show only this owner's clusters",
   },
   server: {
     name: "server",
     group: "Cluster",
     kind: connectUrl,
-    description: "Of `add`: the relay's address for agents, for the command that is printed; " +
+    description: "With `add`: the relay's address for agents, for the command that is printed; " +
       "without it, the placeholder wss://RELAY",
   },
 } as const satisfies OptionTable;
@@ -207,13 +207,16 @@ export const servicesProgram = {
 
 const sessionsTable = {
   action: action(["list", "revoke"], "`list` or `revoke`"),
-  subject: subject("ID|USER", "Of `revoke`: a session's id, or a user: all their sessions"),
+  subject: subject(
+    "ID|USER",
+    "With `revoke`: a session's id, or a user, to end all of that user's sessions",
+  ),
   ...adminTable,
   user: {
     name: "user",
     group: "Output",
     kind: word,
-    description: "Of `list`: the sessions of this user alone",
+    description: "With `list`: show only this user's sessions",
   },
 } as const satisfies OptionTable;
 
@@ -239,13 +242,13 @@ export const sessionsProgram = {
 
 const streamsTable = {
   action: action(["list", "end"], "`list` or `end`"),
-  id: subject("ID", "Of `end`: the stream's id"),
+  id: subject("ID", "With `end`: the stream's id"),
   ...adminTable,
   cluster: {
     name: "cluster",
     group: "Output",
     kind: word,
-    description: "Of `list`: the streams of this cluster alone",
+    description: "With `list`: show only this cluster's streams",
   },
 } as const satisfies OptionTable;
 
