@@ -23,6 +23,11 @@ export async function holdObject(
   caches.learn(kind, written);
 }
 
+/** Whether somebody deletes an object with `--cascade=orphan`, to keep what it owns. */
+export function keepsDependents({ metadata }: KubeObject): boolean {
+  return metadata.finalizers?.includes("orphan") ?? false;
+}
+
 /** How often the removal is retried after conflicting writes. */
 const maxReleases = 5;
 

@@ -46,6 +46,8 @@ export class FakeKube {
   /** Requests in the order in which they came. */
   readonly requests: SeenRequest[] = [];
   intercept: Intercept | undefined;
+  /** Whether what an erased object owned goes with it. */
+  hasGarbageCollector = true;
   readonly #resources: readonly Resource[];
   readonly #objects = new Map<string, Stored>();
   readonly #applied = new Map<string, Record<string, unknown>>();
@@ -347,6 +349,7 @@ export class FakeKube {
       ...object,
       metadata: { ...object.metadata, resourceVersion: String(++this.#version) },
     });
+    if (!this.hasGarbageCollector) return;
     for (const [ownedKey, owned] of [...this.#objects]) {
       const owners = owned.metadata.ownerReferences ?? [];
       if (!owners.some(({ uid }) => uid === object.metadata.uid)) continue;

@@ -8,6 +8,7 @@ import type { KubeObject } from "../../kube/objects.ts";
 import {
   clusterRoleBindings,
   clusterRoles,
+  type ObjectPath,
   type Resource,
   roleBindings,
   serviceAccounts,
@@ -19,7 +20,15 @@ import { metadataOf, namesOf, serviceAccountOf } from "./agent_metadata.ts";
 import { ensureOwned, isOwnedBy, NotOurs, notOurs } from "./owned_objects.ts";
 import type { ReadableTunnel, Tunnel } from "../tunnel.ts";
 
-/** Where the binding of a tunnel is. */
+type GrantPath = readonly [Resource, ObjectPath];
+
+/** The objects that give a tunnel's callers rights: the binding, and its ServiceAccount. */
+export function grantPaths(tunnel: Tunnel): readonly [GrantPath, GrantPath] {
+  const { resource, ...at } = bindingPath(tunnel);
+  const account = { namespace: tunnel.home, name: namesOf(tunnel).agent };
+  return [[resource, at], [serviceAccounts, account]];
+}
+
 function bindingPath(tunnel: Tunnel): { resource: Resource; namespace?: string; name: string } {
   const { agent } = namesOf(tunnel);
   return tunnel.resource.isNamespaced
@@ -79,17 +88,17 @@ export class AgentRights {
   async withdraw(tunnel: ReadableTunnel): Promise<Verdict | undefined> {
     const { clusterRole, serviceAccountName } = tunnel.spec.kubernetesApi ?? {};
     const isPermitted = clusterRole !== undefined && this.permits(clusterRole);
-    const { resource, ...at } = bindingPath(tunnel);
-    const account = { namespace: tunnel.home, name: namesOf(tunnel).agent };
+    const [binding, account] = grantPaths(tunnel);
     try {
-      if (!isPermitted) await this.#delete(tunnel, resource, at);
+      if (!isPermitted) await this.#delete(tunnel, ...binding);
       if (clusterRole === undefined || serviceAccountName !== undefined) {
-        await this.#delete(tunnel, serviceAccounts, account);
+        await this.#delete(tunnel, ...account);
       }
       return undefined;
     } catch (error) {
       if (!isForbidden(error)) throw error;
-      return no("Forbidden", `The operator may not delete ${resource.kind} ${at.name}`);
+      const [{ kind }, { name }] = binding;
+      return no("Forbidden", `The operator may not delete ${kind} ${name}`);
     }
   }
 
@@ -116,11 +125,7 @@ export class AgentRights {
     }
   }
 
-  async #delete(
-    tunnel: Tunnel,
-    resource: Resource,
-    at: { readonly namespace?: string; readonly name: string },
-  ): Promise<void> {
+  async #delete(tunnel: Tunnel, resource: Resource, at: ObjectPath): Promise<void> {
     const there = await this.#context.client.find(resource, at);
     if (!there || !isOwnedBy(there, tunnel)) return;
     await this.#context.client.delete(resource, at, there.metadata.uid!);

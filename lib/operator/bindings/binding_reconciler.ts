@@ -3,7 +3,7 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { tunnelBindings } from "../api/crds.ts";
 import { finalizer } from "../api/schema.ts";
 import { isEqual } from "../applied.ts";
-import { holdObject, releaseObject, retryMs } from "../finalizer.ts";
+import { holdObject, keepsDependents, releaseObject, retryMs } from "../finalizer.ts";
 import { conditionsWithReady, writeStatus } from "../object_status.ts";
 import { type BindingPlan, BindingPlans } from "./binding_plan.ts";
 import { routesStatus, statusOf, unreadableVerdict } from "./binding_status.ts";
@@ -13,6 +13,7 @@ import type { Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type KeptRecord, withIntended } from "../dns/kept_records.ts";
 import { DnsReconciler, type DnsResult } from "../dns/dns_reconciler.ts";
+import { removeEndpoint } from "../dns/endpoint_reconciler.ts";
 import { isSame, type Registered, RelayServices, union } from "./relay_services.ts";
 import type { RelayChange } from "../relay/relay_watches.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
@@ -190,6 +191,7 @@ export class BindingReconciler {
       await this.#removeRecords(object),
     );
     if (againMs < Infinity) return againMs;
+    if (!keepsDependents(object)) await removeEndpoint(this.#context, object);
     await releaseObject(this.#context.client, tunnelBindings, object);
     return undefined;
   }

@@ -23,23 +23,21 @@ export interface EndpointResult {
  * @returns undefined if the binding needs none.
  */
 export async function syncEndpoint(
-  { client, caches, digest }: Context,
+  context: Context,
   object: KubeObject,
   { provider, records }: DnsPlan,
 ): Promise<EndpointResult | undefined> {
-  const { namespace = "", name } = object.metadata;
-  const at = { namespace, name: dnsEndpointName(name) };
-  const cached = caches.get("dnsEndpoints", keyOf(at));
+  const { client, caches, digest } = context;
   if (provider !== "ExternalDNS" || records.length === 0) {
-    if (cached && isOwnedBy(cached, object)) {
-      await client.delete(dnsEndpoints, at, cached.metadata.uid!);
-    }
+    await removeEndpoint(context, object);
     return undefined;
   }
   if (caches.isMissing("dnsEndpoints")) {
     const message = "The cluster has no kind DNSEndpoint; install external-dns' CRD";
     return { verdict: no("CRDMissing", message), againMs: missingMs };
   }
+  const at = endpointPath(object);
+  const cached = caches.get("dnsEndpoints", keyOf(at));
   // The cache has only objects with the operator's label.
   const there = cached ?? await client.find(dnsEndpoints, at);
   if (there && !isOwnedBy(there, object)) {
@@ -51,4 +49,19 @@ export async function syncEndpoint(
   const written = await client.apply(dnsEndpoints, wanted);
   caches.learn("dnsEndpoints", written);
   return { verdict: stateOf(written), againMs: Infinity };
+}
+
+/** Deletes the DNSEndpoint that a binding owns, if there is one. */
+export async function removeEndpoint(
+  { client, caches }: Pick<Context, "client" | "caches">,
+  object: KubeObject,
+): Promise<void> {
+  const at = endpointPath(object);
+  const cached = caches.get("dnsEndpoints", keyOf(at));
+  if (!cached || !isOwnedBy(cached, object)) return;
+  await client.delete(dnsEndpoints, at, cached.metadata.uid!);
+}
+
+function endpointPath({ metadata: { namespace = "", name } }: KubeObject) {
+  return { namespace, name: dnsEndpointName(name) };
 }

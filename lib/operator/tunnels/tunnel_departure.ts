@@ -1,5 +1,6 @@
-/** Deletes what deleted tunnels have outside the cluster. */
+/** Deletes what deleted tunnels have, outside the cluster and in it. */
 import { titleOf } from "../../kube/resources.ts";
+import { removeAgents } from "../agents/agent_removal.ts";
 import { endpointOf } from "../api/relay.ts";
 import { finalizer } from "../api/schema.ts";
 import { registeredOf } from "../api/tunnel_binding.ts";
@@ -47,6 +48,7 @@ export class TunnelDepartures {
       const again = await this.#unregister(tunnel, status.id);
       if (again !== undefined) return again;
     }
+    await removeAgents(this.#context, tunnel);
     const { namespace } = object.metadata;
     if (namespace !== undefined) await this.#context.accesses.release(namespace);
     await releaseObject(this.#context.client, tunnel.resource, object);
