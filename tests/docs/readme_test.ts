@@ -119,6 +119,7 @@ const otherOptions: Record<string, readonly string[]> = {
     "append-server-path",
     "as",
     "as-group",
+    "cascade",
     "overwrite",
     "previous",
     "raw",
