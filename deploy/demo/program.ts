@@ -51,9 +51,18 @@ export class Program implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#hasEnded) this.#process.kill("SIGTERM");
+    this.#stop();
     await this.#reading;
     await this.#process.status;
+  }
+
+  #stop(): void {
+    try {
+      this.#process.kill("SIGTERM");
+    } catch (error) {
+      // Ctrl-C in a terminal reaches this process too, which may have ended by now.
+      if (!(error instanceof TypeError)) throw error;
+    }
   }
 
   /** @throws {Error} with the program's last words when it ends or says nothing. */

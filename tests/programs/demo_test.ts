@@ -1,5 +1,6 @@
 /** `deno task demo`: the first thing that anybody runs. */
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { Program } from "../../deploy/demo/program.ts";
 import { within } from "../support/deadline.ts";
 import { startDemo } from "../support/demo.ts";
 import { openConnection } from "../support/raw_connection.ts";
@@ -43,6 +44,11 @@ Deno.test("the demo's URL opens the sample target by its hostname until the demo
   const page = await within(readResponse(connection.reader), "the page");
   equal(statusOf(page), 200);
   match(new TextDecoder().decode(page.body), /This page came through culvert/);
+});
+
+Deno.test("a program that Ctrl-C has ended already is no error when the demo stops", async () => {
+  await using program = Program.start("agent.ts", ["--version"]);
+  await rejects(program.logged("Connected to relay"), /A program did not start/);
 });
 
 Deno.test("a demo that can't start says why at once", async (t) => {
