@@ -131,7 +131,11 @@
 
 {{- $names := dict }}
 {{- $policies := dict "public" true }}
-{{- range .policies }}{{ $_ := set $policies .name true }}{{ end }}
+{{- $aboutPeople := dict }}
+{{- range .policies }}
+{{- $_ := set $policies .name true }}
+{{- if regexMatch `"(claim|emailDomain)":` (toJson .) }}{{ $_ := set $aboutPeople .name true }}{{ end }}
+{{- end }}
 {{- $knowsAll := and (not .servicesFrom.configMap) (not .servicesFrom.secret) }}
 {{- range $index, $service := .services }}
 {{- if hasKey $names $service.name }}
@@ -140,6 +144,9 @@
 {{- $_ := set $names $service.name true }}
 {{- if and $knowsAll (not (hasKey $policies $service.policy)) }}
 {{- $problems = append $problems (printf "services[%d] (%s) has the policy %s, which is not in policies" $index $service.name $service.policy) }}
+{{- end }}
+{{- if and $knowsAll (hasKey $aboutPeople $service.policy) (not $.Values.providers) (not $callers.jwt.issuer) }}
+{{- $problems = append $problems (printf "services[%d] (%s) has the policy %s, which has rules about people, and nothing identifies them: set providers, or callers.jwt" $index $service.name $service.policy) }}
 {{- end }}
 {{- if and (not $.Values.existingClustersSecret.name) (not (hasKey $ids $service.cluster)) }}
 {{- $problems = append $problems (printf "services[%d] (%s) has the cluster %s, which is not in clusters" $index $service.name $service.cluster) }}
