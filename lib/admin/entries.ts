@@ -146,7 +146,7 @@ export class AdminEntries implements EntriesView {
     } catch (error) {
       this.#context.log.error("Could not read the admin API's entries; those in use stay", {
         store: this.#context.store.name,
-        reason: messageOf(error),
+        error: messageOf(error),
       });
     }
   }
@@ -273,11 +273,11 @@ export class AdminEntries implements EntriesView {
   }
 
   #notUsable(error: unknown): ApiError {
-    const reason = messageOf(error);
+    const message = messageOf(error);
     this.#context.log.error("Could not apply a change of the admin API; rolled it back", {
-      reason,
+      error: message,
     });
-    return new ApiError(422, "unusable", `the relay can't use the entry: ${reason}`);
+    return new ApiError(422, "unusable", `the relay can't use the entry: ${message}`);
   }
 
   #notStored(error: unknown): unknown {
@@ -286,7 +286,7 @@ export class AdminEntries implements EntriesView {
     this.unstorableMs = Date.now();
     log.error("Could not store a change of the admin API; entries in use stay", {
       store: store.name,
-      reason: messageOf(error),
+      error: messageOf(error),
     });
     return storeUnavailable("the change can't be stored at the moment; nothing has changed");
   }

@@ -273,7 +273,7 @@ export class SharedEntries implements EntryStore {
     if (this.#isAway) return;
     this.#isAway = true;
     this.#log.error("The store of the admin API is unavailable; entries in use stay", {
-      reason: messageOf(error),
+      error: messageOf(error),
     });
   }
 

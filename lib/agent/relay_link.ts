@@ -178,7 +178,7 @@ export class RelayLink {
     this.#log.warn("Could not connect to relay", {
       server,
       proxy,
-      reason: this.#reasonOf(error),
+      error: this.#textOf(error),
       next_try: inWords(delayMs),
       retry_in_ms: Math.round(delayMs),
       connection: this.#connection,
@@ -186,13 +186,13 @@ export class RelayLink {
     return delayMs;
   }
 
-  /** The reason of an alert stands for the attempts after it whose alert a reset has overtaken. */
-  #reasonOf(error: unknown): string {
-    const reason = messageOf(error);
+  /** The error's text. An alert's text also counts for later attempts, whose alert a reset may overtake. */
+  #textOf(error: unknown): string {
+    const text = messageOf(error);
     const kind = error instanceof RelayConnectionError ? error.kind : undefined;
-    if (kind === "silent") return this.#alert ?? reason;
-    this.#alert = kind === "alert" ? reason : undefined;
-    return reason;
+    if (kind === "silent") return this.#alert ?? text;
+    this.#alert = kind === "alert" ? text : undefined;
+    return text;
   }
 
   #nextRefusedDelayMs(): number {

@@ -108,7 +108,7 @@ export class Target {
       // It may not be there yet, as was logged at start; each request that needs it says so.
       this.#host.log.debug("Could not read the token", {
         target: this.config.name,
-        reason: String(error),
+        error: String(error),
       });
     }
     this.#expiry?.look();
@@ -125,7 +125,7 @@ export class Target {
     metrics.failed(this.config.name, error.code);
     log.warn("Could not connect to a TCP target", {
       code: error.code,
-      reason: error.message,
+      error: error.message,
       target: this.config.name,
     });
   }
@@ -141,7 +141,7 @@ export function requestFailed(
   metrics.failed(target, error.code);
   log.warn("Request failed", {
     code: error.code,
-    reason: error.message,
+    error: error.message,
     ...factsOf(request),
     target,
   });

@@ -36,10 +36,10 @@ export function observedQueue(
     },
     failed(key, error) {
       metrics?.reconciled(partsOf(key).kind, "failed", 0);
-      const reason = messageOf(error);
+      const fields = { key, error: messageOf(error) };
       // Somebody else was faster: the next look sees what they did.
-      if (isConflict(error)) log.debug("Another write changed an object first", { key, reason });
-      else log.warn("Could not reconcile", { key, reason });
+      if (isConflict(error)) log.debug("Another write changed an object first", fields);
+      else log.warn("Could not reconcile", fields);
       return isPermanent(error);
     },
     ...firstBackoffMs !== undefined && { firstBackoffMs },

@@ -409,9 +409,9 @@ const nobody: PeopleConfig = { providers: [], policies: [] };
 function reportKeys(metrics: RelayMetrics, log: Log): KeysEvents {
   return {
     fetched: () => metrics.callerKeysFetched("ok"),
-    failed: (reason, isUsable) => {
+    failed: (error, isUsable) => {
       metrics.callerKeysFetched("failed");
-      log.warn("Could not fetch the keys of callers' issuer", { reason, usable: isUsable });
+      log.warn("Could not fetch the keys of callers' issuer", { error, usable: isUsable });
     },
   };
 }

@@ -232,7 +232,7 @@ Deno.test("keys may change: new ones are fetched when a JWT names one, old ones 
       const line = await tunnel.relay.waitForLog(({ message }) =>
         message === "Could not fetch the keys of callers' issuer"
       );
-      deepEqual([line.reason, line.usable], ["Status 503, must be 200", true]);
+      deepEqual([line.error, line.usable], ["Status 503, must be 200", true]);
       await assertServed(tunnel, fresh, "the last key");
       await assertServed(tunnel, await sign(second, platform), "another JWT of that key");
     });

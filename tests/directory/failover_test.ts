@@ -88,7 +88,7 @@ Deno.test({
       const away = await relay.waitForLog(({ message }) =>
         message.startsWith("The directory is unavailable")
       );
-      assert.match(String(away.reason), /^READONLY/);
+      assert.match(String(away.error), /^READONLY/);
     }
     await eventually(async () => await leases(second) === ":1", "the lease at the new primary");
     assert.equal((await call(other.internalAddress, "GET /tunnel/one/")).text, "ok");

@@ -253,8 +253,8 @@ redisTest(
       assert.equal(ready2.text, "ok");
       const log = await relayLogUpToNow(holder);
       const away = log.filter(({ message }) => message.startsWith("The directory is unavailable"));
-      const reasons = away.map(({ reason }) => reason);
-      assert.deepEqual([...new Set(reasons)], reasons, "each reason is said once");
+      const errors = away.map(({ error }) => error);
+      assert.deepEqual([...new Set(errors)], errors, "each error is logged once");
     });
   },
 );

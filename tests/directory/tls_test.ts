@@ -141,5 +141,5 @@ function portOf(address: string): string {
 async function saysWhy(relay: RunningRelay): Promise<void> {
   const message = "Could not forward to another relay";
   const line = await relay.waitForLog((line) => line.message === message);
-  assert.match(String(line.reason), /certificate|issuer|closed|alert/i);
+  assert.match(String(line.error), /certificate|issuer|closed|alert/i);
 }

@@ -34,6 +34,17 @@ Deno.test("observability.md: the log tables have every message of the programs",
   assert.deepEqual(messages(agent), loggedMessages(...ofAgent));
 });
 
+Deno.test("observability.md: what an operation failed with is in `error`, not in `reason`", () => {
+  const call = /[lL]og(?:\.\w+|\[[^\]]+\])\(\s*"((?:Could not|Can't) [^"]+)",([^;]*);/g;
+  const calls = sources("lib").flatMap((path) => [...readText(path).matchAll(call)]);
+  assert.ok(calls.length > 20, `${calls.length} calls were looked at`);
+  for (const [, message, rest] of calls) assert.doesNotMatch(rest!, /\breason\b/, message!);
+  const rows = table(page, ["level", "message", "fields"]);
+  const failures = rows.filter(({ message }) => /^(?:Could not|Can't) /.test(message!));
+  assert.ok(failures.length > 10, `${failures.length} rows were looked at`);
+  for (const { message, fields } of failures) assert.doesNotMatch(fields!, /`reason`/, message!);
+});
+
 /** Names and types of what a `/metrics` answer has, without prom-client's default metrics. */
 async function metricsAt(address: string): Promise<Map<string, string>> {
   const response = await fetch(`http://${address}/metrics`);

@@ -200,7 +200,7 @@ export class Relays implements AsyncDisposable {
       const lines = (await relay.completeLog())
         .filter(({ level }) => level === "warn" || level === "error")
         .filter(({ message }) => !ofOneRequest.has(message))
-        .map(({ message, reason }) => `${message}: ${reason}`);
+        .map(({ message, error, reason }) => `${message}: ${error ?? reason}`);
       equal(lines.length <= most, true, lines.join("\n"));
     }
   }

@@ -40,11 +40,11 @@ async function isThere(directory: string, caPath: string): Promise<void> {
 }
 
 /** A relay's words for why it cannot use a store. */
-async function isAway(directory: string, reason: RegExp, env: Record<string, string> = {}) {
+async function isAway(directory: string, error: RegExp, env: Record<string, string> = {}) {
   await using relay = await startAt(directory, env);
   const isAway = (message: string) => message.startsWith("The directory is unavailable");
   const line = await relay.waitForLog(({ message }) => isAway(message));
-  match(String(line.reason), reason);
+  match(String(line.error), error);
 }
 
 Deno.test({

@@ -742,7 +742,7 @@ Deno.test("the credential is read for each request", async (t) => {
           equal(JSON.parse(bodyText(response)).error.code, "credentials");
           ok(!bodyText(response).includes(path), "no path may be in it");
         };
-        await tunnel.agent.logAfter(askInVain, ({ reason }) => logged.test(String(reason)));
+        await tunnel.agent.logAfter(askInVain, ({ error }) => logged.test(String(error)));
       };
 
       await tunnel.step(t, "a file that is missing: 503, and nothing is sent", async () => {

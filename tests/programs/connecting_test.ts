@@ -97,7 +97,7 @@ Deno.test("an agent whose --server leads elsewhere says what it must be", async 
       const line = await agent.waitForLog(({ message }) =>
         message === "Could not connect to relay"
       );
-      match(String(line.reason), says);
+      match(String(line.error), says);
     });
   }
   await relay.waitForLog(({ reason }) => reason === "TLS on a listener for plain HTTP");
@@ -149,9 +149,9 @@ Deno.test("an agent whose relay is away logs one line for each attempt, with the
         attempts.map(({ message }) => message),
         ["Connecting to relay", "Could not connect to relay", ...again, ...again],
       );
-      for (const { level, reason, retry_in_ms: delayMs } of failed) {
+      for (const { level, error, retry_in_ms: delayMs } of failed) {
         equal(level, "warn");
-        ok(typeof reason === "string" && reason !== "");
+        ok(typeof error === "string" && error !== "");
         ok(typeof delayMs === "number" && delayMs >= 0 && delayMs <= 100, String(delayMs));
       }
     });

@@ -26,7 +26,7 @@ Deno.test("a rotated token is used at once, and a request without one is not sen
     };
     const options = { target: tellCredentials, agentArgs: ["-sa-token-path", path] };
     await withTunnel(options, async ({ relay, agent, target }) => {
-      const assertUnavailable = async (reason: RegExp) => {
+      const assertUnavailable = async (error: RegExp) => {
         const sent = target.connections.map(({ receivedBytes }) => receivedBytes);
         const askInVain = async () => {
           const answer = await ask(relay, "/");
@@ -39,7 +39,7 @@ Deno.test("a rotated token is used at once, and a request without one is not sen
         const line = await agent.logAfter(askInVain, ({ message }) => message === "Request failed");
         deepEqual(target.connections.map(({ receivedBytes }) => receivedBytes), sent);
         equal(line.code, "credentials");
-        match(String(line.reason), reason);
+        match(String(line.error), error);
       };
 
       await t.step("a file that is not there yet: 503, and a warning at start", async () => {

@@ -129,10 +129,10 @@ Deno.test("an agent reaches its relay through a proxy, with credentials, TLS ins
         waitsForSession: false,
         args: ["-server-ca-cert", own.caPath, "-proxy", `http://${proxy.address}`],
       });
-      const { reason } = await agent.waitForLog(({ message }) =>
+      const { error } = await agent.waitForLog(({ message }) =>
         message === "Could not connect to relay"
       );
-      match(String(reason), /other\.test.* is not in the cert's altnames/);
+      match(String(error), /other\.test.* is not in the cert's altnames/);
       await eventually(() => proxy.openConnections === 0, "the connection to go");
     });
 
@@ -176,11 +176,11 @@ Deno.test("an agent says what is wrong with its proxy, and connects once that is
     env: { ...quiet, http_proxy: proxy.address },
   });
   const log = await agent.logUntil(({ message }) => message === "Connected to relay");
-  const reasons = log.filter(({ message }) => message === "Could not connect to relay")
-    .map(({ reason }) => String(reason));
+  const errors = log.filter(({ message }) => message === "Could not connect to relay")
+    .map(({ error }) => String(error));
   const expected = [...refusals.map(([, says]) => says), "The proxy closed the connection"];
-  equal(reasons.length, expected.length, reasons.join("\n"));
-  for (const [index, says] of expected.entries()) equal(reasons[index]!.startsWith(says), true);
+  equal(errors.length, expected.length, errors.join("\n"));
+  for (const [index, says] of expected.entries()) equal(errors[index]!.startsWith(says), true);
   await askSmall(relay);
   await eventually(() => proxy.openConnections === 1, "only the tunnel's connection to be left");
   await assertNoSecrets(relay, agent);

@@ -254,14 +254,14 @@ Deno.test("an agent without the certificate that its relay demands says so at ea
     });
     const isFailure = ({ message }: LogLine) => message === "Could not connect to relay";
     const failures = await agent.waitForLogs(12, isFailure);
-    for (const { reason, next_try: nextTry } of failures) {
-      match(String(reason), /give (a certificate|one) with --client-cert$/);
+    for (const { error, next_try: nextTry } of failures) {
+      match(String(error), /give (a certificate|one) with --client-cert$/);
       equal(nextTry, "in less than 1 s");
     }
-    // Once the relay has said why, that is the reason, whatever gets through later.
-    const reasons = failures.map(({ reason }) => String(reason));
-    const first = reasons.findIndex((reason) => reason.includes("CertificateRequired"));
-    if (first !== -1) equal(new Set(reasons.slice(first)).size, 1);
+    // Once the relay has said why, that is the error, whatever gets through later.
+    const errors = failures.map(({ error }) => String(error));
+    const first = errors.findIndex((error) => error.includes("CertificateRequired"));
+    if (first !== -1) equal(new Set(errors.slice(first)).size, 1);
   });
 });
 

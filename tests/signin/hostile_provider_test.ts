@@ -100,7 +100,7 @@ for (const { name, prepare } of hostile) {
     const names = [...browser.jars.values()].flatMap((jar) => [...jar.keys()]);
     assert.ok(!names.some((name) => /culvert(?:-login)?$/.test(name)), names.join());
     const line = world.lines.find(({ message }) => message === "Sign-in at a provider failed");
-    assert.ok(String(line?.["reason"]).length > 5, JSON.stringify(line));
+    assert.ok(String(line?.["error"]).length > 5, JSON.stringify(line));
   });
 }
 

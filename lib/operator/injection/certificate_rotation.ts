@@ -85,7 +85,7 @@ export class CertificateRotation {
       } catch (error) {
         const fault = messageOf(error);
         if (fault !== this.#lastFault) {
-          log.warn("Could not renew the webhook's certificates; trying again", { reason: fault });
+          log.warn("Could not renew the webhook's certificates; trying again", { error: fault });
         }
         this.#lastFault = fault;
       }

@@ -156,7 +156,7 @@ export class Management implements Controller {
       await work();
       return true;
     } catch (error) {
-      this.#options.log.warn("Could not start; trying again", { reason: messageOf(error) });
+      this.#options.log.warn("Could not start; trying again", { error: messageOf(error) });
       return false;
     }
   }

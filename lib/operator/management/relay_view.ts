@@ -220,7 +220,7 @@ export class RelayView {
       const wasUp = this.#fault === undefined;
       this.#fault = `At ${known.endpoint}: ${error.message}`;
       if (!this.#isInTrouble) {
-        log.warn("Can't reach the relay's admin API", { reason: this.#fault });
+        log.warn("Can't reach the relay's admin API", { error: this.#fault });
       }
       this.#isInTrouble = true;
       if (wasUp) this.#options.changed();

@@ -106,7 +106,7 @@ export class RelayWatches {
 
   #reportEnd({ endpoint }: RelayAccess, error: unknown): void {
     const { log } = this.#options;
-    const fields = { endpoint, reason: messageOf(error) };
+    const fields = { endpoint, error: messageOf(error) };
     if (error instanceof TooManyNames) {
       log.warn("Can't watch a relay; its changes are seen with the next resync", fields);
     } else {

@@ -64,8 +64,8 @@ export function createPeerRouting(
     isHere,
     lookedUp: (result) => counts.lookedUp(result),
     hopped: (result) => counts.hopped(result),
-    failed: ({ relay: name, url }, reason) => {
-      log.warn("Could not forward to another relay", { relay: name, url, reason });
+    failed: ({ relay: name, url }, error) => {
+      log.warn("Could not forward to another relay", { relay: name, url, error });
     },
   });
   counts.observeDirectory(() => ({ isUp: directory.isUp, waiting: routing.waitingRequests }));
@@ -79,8 +79,8 @@ function reportTo(
 ): DirectoryEvents {
   let nextInvalidMs = 0;
   return {
-    away: (reason) => {
-      log.error("The directory is unavailable; can't look up sessions of other relays", { reason });
+    away: (error) => {
+      log.error("The directory is unavailable; can't look up sessions of other relays", { error });
     },
     back: (sessions) => log[level]("The directory is available", { relay: name, sessions }),
     failed: () => counts.directoryFailed(),

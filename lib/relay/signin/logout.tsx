@@ -42,12 +42,11 @@ async function isEndedEverywhere(
     log.info("Signed out", { user, provider, session: id });
     return true;
   } catch (error) {
-    const reason = messageOf(error);
     log.error("Signed out on this relay only: the store of sessions is unavailable", {
       user,
       provider,
       session: id,
-      reason,
+      error: messageOf(error),
     });
     return false;
   }
@@ -76,7 +75,7 @@ async function endSessionUrl(
     if (!(error instanceof ProviderError)) throw error;
     signIn.context.log.warn("Could not sign out at the provider", {
       provider: session.provider,
-      reason: error.message,
+      error: error.message,
     });
     return undefined;
   }

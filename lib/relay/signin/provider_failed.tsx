@@ -21,7 +21,7 @@ export function providerFailed(
   signIn.context.log.warn("Sign-in at a provider failed", {
     provider: config.name,
     kind,
-    reason: message,
+    error: message,
   });
   const more = link ? { link } : {};
   if (kind === "unavailable") {

@@ -288,13 +288,17 @@ export class SignIn implements LoginHost {
       return sessions.known(record.id);
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
-      const about = { provider: record.provider, session: record.id, reason: error.message };
+      const about = { provider: record.provider, session: record.id };
+      const { message } = error;
       if (error.kind !== "ended") {
-        log.warn("Could not refresh a session; it continues", about);
+        log.warn("Could not refresh a session; it continues", { ...about, error: message });
         return await this.#keep(latest, clock.nowMs() + retryMs);
       }
-      log.info("Ended a session: its provider refused to refresh it", about);
-      this.context.audit?.("session_ended", { ...auditedSession(record), reason: error.message });
+      log.info("Ended a session: its provider refused to refresh it", {
+        ...about,
+        reason: message,
+      });
+      this.context.audit?.("session_ended", { ...auditedSession(record), reason: message });
       await sessions.end(record.id);
       return undefined;
     }

@@ -374,8 +374,9 @@ export class SharedSessions implements Sessions {
     this.#changes.missed();
     if (this.#isAway) return;
     this.#isAway = true;
-    const reason = messageOf(error);
-    this.#context.log.error("The store of people's sessions is unavailable", { reason });
+    this.#context.log.error("The store of people's sessions is unavailable", {
+      error: messageOf(error),
+    });
   }
 
   #told(): void {

@@ -143,11 +143,10 @@ export class Injection {
     }
   }
 
-  #answered(result: AdmissionResult, reason: string | undefined, peer: string): void {
+  #answered(result: AdmissionResult, why: string | undefined, peer: string): void {
     this.#options.admitted(result);
-    if (result === "refused") this.#rateLimitedLog.info("Refused a pod", { peer }, { reason });
-    if (result === "failed") {
-      this.#rateLimitedLog.warn("Could not answer a review", { peer }, { reason });
-    }
+    const log = this.#rateLimitedLog;
+    if (result === "refused") log.info("Refused a pod", { peer }, { reason: why });
+    if (result === "failed") log.warn("Could not answer a review", { peer }, { error: why });
   }
 }

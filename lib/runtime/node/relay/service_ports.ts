@@ -108,11 +108,11 @@ export class ServicePorts {
 
   /** Says once which services have no port. */
   #tellMissing(missing: ReadonlyMap<string, string>): void {
-    for (const [service, reason] of missing) {
+    for (const [service, error] of missing) {
       if (this.#missing.has(service)) continue;
       this.#relay.log.error("Could not open the port of a service of the admin API", {
         service,
-        reason,
+        error,
       });
     }
     this.#missing = new Set(missing.keys());

@@ -272,11 +272,11 @@ export class WebCertificates {
   }
 
   #refuseFolder(error: unknown, { metrics, log }: FollowOptions): void {
-    const reason = asConfigError(error).message;
-    if (reason === this.#folderFault) return;
-    this.#folderFault = reason;
-    metrics.configReloaded("web_certs", "refused", reason);
-    log.error("Can't read the web certificates; the previous ones stay in use", { reason });
+    const { message } = asConfigError(error);
+    if (message === this.#folderFault) return;
+    this.#folderFault = message;
+    metrics.configReloaded("web_certs", "refused", message);
+    log.error("Can't read the web certificates; the previous ones stay in use", { error: message });
   }
 
   #logContests(log: Log): void {

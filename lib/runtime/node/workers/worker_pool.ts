@@ -1,5 +1,6 @@
 /** The workers of one relay: each is started, watched and started again. */
 import type { Log } from "../../../log.ts";
+import { messageOf } from "../../../message_of.ts";
 import { mergedMetrics } from "../../../workers/merged_metrics.ts";
 import type { EntryServer } from "../../../workers/entry_server.ts";
 import { MemoryStore } from "../../../workers/memory_store.ts";
@@ -252,10 +253,11 @@ export class WorkerPool {
       try {
         await process.channel.call(what, null, answerMs);
       } catch (error) {
-        const { message: reason } = error as Error;
         if (process.hasExited) return;
-        const worker = this.#numberOf(process);
-        this.#context.log.warn("Worker did not apply a change in time", { worker, reason });
+        this.#context.log.warn("Worker did not apply a change in time", {
+          worker: this.#numberOf(process),
+          error: messageOf(error),
+        });
       }
     }));
   }
