@@ -8,6 +8,11 @@ const maxLineCharacters = 16 * 1024 * 1024;
 export interface LinesOptions {
   /** Characters of one line at most; 16 Mi unless given. */
   readonly maxCharacters?: number;
+  /**
+   * Called when the part of a line that is kept until its end comes has another length, in characters;
+   * 0 in the end. What it throws ends the reading.
+   */
+  readonly holds?: (characters: number) => void;
   /** Called with each chunk. */
   readonly heard: () => void;
   /** Rejects when nobody should wait any longer. */
@@ -17,7 +22,7 @@ export interface LinesOptions {
 /** The values of a body's lines, as they arrive. A last line without its end is a cut. */
 export async function* jsonLines(
   body: ReadableStream<Uint8Array> | null,
-  { heard, failure, maxCharacters = maxLineCharacters }: LinesOptions,
+  { heard, failure, maxCharacters = maxLineCharacters, holds = () => {} }: LinesOptions,
 ): AsyncGenerator<unknown> {
   if (body === null) return;
   const reader = chunksOf(body);
@@ -38,9 +43,11 @@ export async function* jsonLines(
       if (rest.length > maxCharacters) {
         throw new KubeUnreachable(`A line has more than ${maxCharacters} characters`);
       }
+      holds(rest.length);
     }
     if (rest !== "") throw new KubeUnreachable("The watch broke off within a line");
   } finally {
+    holds(0);
     // A frozen peer must not hold this up.
     reader.cancel().catch(() => {});
   }

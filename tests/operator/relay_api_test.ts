@@ -139,6 +139,13 @@ Deno.test("what a tunnel's relay lists without end does not fill the memory", as
       assert.ok(asked.length <= 2 * 50, `${asked.length} requests`);
     });
   }
+  await t.step("sessions with long ids", async () => {
+    const items = Array.from({ length: 200 }, () => session("a".repeat(500)));
+    const { relays, asked } = answering(JSON.stringify({ items, continue: "a" }));
+    const reason = /ids, instances and tokens of sessions have more than 1048576 characters$/;
+    await assert.rejects(() => relays.sessions(anyone, "home"), reason);
+    assert.ok(asked.length <= 11, `${asked.length} requests`);
+  });
   for (const item of [{}, { id: 1, tokenName: "x" }, session("a".repeat(513))]) {
     await t.step(`no session: ${JSON.stringify(item).slice(0, 40)}`, async () => {
       const { relays } = answering(JSON.stringify({ items: [item] }));

@@ -216,7 +216,11 @@ class Relays {
     const lines = ids.map((id) =>
       `${JSON.stringify({ type: "ADDED", kind: "clusters", object: { id } })}\n`
     );
-    this.#bodies.get(host)!.enqueue(new TextEncoder().encode(lines.join("")));
+    this.write(host, lines.join(""));
+  }
+
+  write(host: string, text: string): void {
+    this.#bodies.get(host)!.enqueue(new TextEncoder().encode(text));
   }
 }
 
@@ -266,6 +270,26 @@ Deno.test("the watch that has most of the memory makes room for others", async (
   relays.tell("small.test", ...namesOf("small", 60));
   await eventually(() => seen.includes("small59"), "all names of the small relay");
   await eventually(() => ended(log, "large.test"), "the end of the large relay's watch");
+  assert.ok(!ended(log, "small.test"));
+  await watching.stop();
+  assert.equal(budget.used, 0);
+});
+
+Deno.test("lines whose end does not come share the memory of all watches", async () => {
+  const relays = new Relays({ "long.test": [], "longer.test": [], "small.test": ["one"] });
+  const budget = new NameBudget({ maxBytes: 10_000 });
+  const { log, seen, watching, access } = followed(relays, budget);
+  watching.follow([access("long.test"), access("longer.test"), access("small.test")]);
+  await eventually(() => seen.includes("one"), "the small relay's name");
+  relays.write("long.test", "x".repeat(2_000));
+  await eventually(() => budget.used > 4_000, "the line to count by its bytes");
+  relays.write("longer.test", "x".repeat(2_200));
+  await eventually(() => budget.used > 8_000, "a second line");
+  relays.write("longer.test", "x".repeat(1_000));
+  await eventually(() => ended(log, "longer.test"), "the end of the watch that has most");
+  assert.ok(budget.used > 4_000 && budget.used < 5_000, `${budget.used} bytes`);
+  relays.write("long.test", "\n");
+  await eventually(() => budget.used < 1_000, "the line to be given back");
   assert.ok(!ended(log, "small.test"));
   await watching.stop();
   assert.equal(budget.used, 0);

@@ -22,7 +22,8 @@ export interface Connection {
 interface Known {
   /** Endpoint, id and ready pods: with others, the answer is an old one. */
   readonly print: string;
-  readonly sessions: readonly AgentSession[];
+  /** Of all, as there may be thousands of sessions. */
+  readonly agents: number;
   /** Since when there have been these pods. */
   readonly sinceMs: number;
   readonly askedMs: number;
@@ -49,16 +50,11 @@ export class AgentSessions {
     this.#stale.delete(tunnelKey);
   }
 
-  /** The sessions that the relay listed last. */
-  last(tunnelKey: string): readonly AgentSession[] {
-    return this.#known.get(tunnelKey)?.sessions ?? [];
-  }
-
   /** Asks the relay unless it has answered lately. @param ready How many of the tunnel's pods are. */
   async look(tunnel: Tunnel, id: string, ready: number): Promise<Connection> {
     try {
       const known = await this.#ask(tunnel, id, ready);
-      const agents = agentsIn(known.sessions);
+      const { agents } = known;
       const isLate = this.#stale.has(tunnel.key) || isEarly(known, ready);
       const verdict = agents > 0
         ? yes("Connected")
@@ -93,8 +89,8 @@ export class AgentSessions {
     // A change during the request makes the answer stale again.
     this.#stale.delete(key);
     try {
-      const sessions = await this.#context.relays.sessions(found.access, id);
-      const fresh = { print, sessions, askedMs, sinceMs: known?.sinceMs ?? askedMs };
+      const agents = agentsIn(await this.#context.relays.sessions(found.access, id));
+      const fresh = { print, agents, askedMs, sinceMs: known?.sinceMs ?? askedMs };
       this.#known.set(key, fresh);
       return fresh;
     } catch (error) {
@@ -105,8 +101,8 @@ export class AgentSessions {
 }
 
 /** Whether the relay may not have heard yet of agents that are ready. */
-function isEarly({ sessions, sinceMs }: Known, ready: number): boolean {
-  return ready > 0 && sessions.length === 0 && performance.now() - sinceMs < lagMs;
+function isEarly({ agents, sinceMs }: Known, ready: number): boolean {
+  return ready > 0 && agents === 0 && performance.now() - sinceMs < lagMs;
 }
 
 /** An agent that changes its token has two sessions for a while. */

@@ -111,8 +111,10 @@ const maxListBytes = 32 * 1024 * 1024;
 const pageSize = 200;
 /** Pages of one list: a tunnel has no more agents, nor requests under way, than fit in these. */
 const maxPages = 50;
-/** The maximum length of a text in an agent's session. Each session is kept in memory. */
+/** The maximum length of a text in an agent's session. */
 const maxSessionCharacters = 512;
+/** Of all sessions of one list: 10,000, each with two UUIDs and the name of a token. */
+const maxSessionsCharacters = 1024 * 1024;
 /** Failing connections that are remembered. */
 const maxBackoffs = 1_024;
 /** A token that the relay does not know, and does not want to be asked about more often. */
@@ -184,10 +186,17 @@ export class RelayApi {
   /** The sessions of a cluster's agents, at all relays. @throws as {@link put} does */
   async sessions(access: RelayAccess, id: string): Promise<readonly AgentSession[]> {
     const sessions: AgentSession[] = [];
+    let characters = 0;
     for await (const items of this.#pages(access, `${pathOf("clusters", id)}/sessions`)) {
       for (const item of items) {
         const session = sessionOf(item);
         if (!session) throw this.#failed(access, "the answer is not a list of sessions");
+        characters += session.id.length + session.tokenName.length +
+          (session.instance?.length ?? 0);
+        if (characters > maxSessionsCharacters) {
+          const most = `more than ${maxSessionsCharacters} characters`;
+          throw this.#failed(access, `the ids, instances and tokens of sessions have ${most}`);
+        }
         sessions.push(session);
       }
     }

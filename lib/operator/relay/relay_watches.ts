@@ -8,7 +8,7 @@ import { SilenceDeadline } from "../../kube/silence.ts";
 import type { Log } from "../../log.ts";
 import { messageOf } from "../../message_of.ts";
 import { connectionKey, type RelayAccess, type RelayFetch } from "./relay_api.ts";
-import { NameBudget, TooManyNames, tooManyText, WatchedNames } from "./watched_names.ts";
+import { HeldLine, NameBudget, TooManyNames, tooManyText, WatchedNames } from "./watched_names.ts";
 
 /** A change at a relay. */
 export interface RelayChange {
@@ -32,7 +32,7 @@ export interface RelayWatchesOptions {
   readonly maxBackoffMs?: number;
   /** A watch without a byte for so long is dead; bookmarks come each 10 s. */
   readonly silenceMs?: number;
-  /** For the names that all watches together remember. */
+  /** For the names and lines that all watches together keep. */
   readonly budget?: NameBudget;
 }
 
@@ -130,6 +130,7 @@ class Watch {
   #known: WatchedNames;
   /** What is listed now. */
   #listing: WatchedNames;
+  readonly #line: HeldLine;
   #fail: ((error: Error) => void) | undefined;
   /** Whether the last try got an answer. */
   hasHeard = false;
@@ -140,6 +141,7 @@ class Watch {
     const holder = { evict: () => this.#evict() };
     this.#known = new WatchedNames(budget, holder);
     this.#listing = new WatchedNames(budget, holder);
+    this.#line = new HeldLine(budget, holder);
   }
 
   /** Begins anew the next time. */
@@ -152,6 +154,7 @@ class Watch {
     this.#version = undefined;
     this.#known.clear();
     this.#listing.clear();
+    this.#line.holds(0);
   }
 
   [Symbol.dispose](): void {
@@ -183,7 +186,10 @@ class Watch {
       this.hasHeard = true;
       silence.heard();
       const { heard, failure } = silence;
-      const lines = jsonLines(response.body, { heard, failure, maxCharacters: maxLineCharacters });
+      const lines = jsonLines(response.body, {
+        ...{ heard, failure, maxCharacters: maxLineCharacters },
+        holds: (characters) => this.#line.holds(characters),
+      });
       await this.#read(lines, this.#version === undefined);
     } finally {
       this.#fail = undefined;

@@ -1,6 +1,6 @@
 /**
- * Names that watches of relays remember. Whoever makes a Tunnel says which relay is followed, so what
- * relays tell is bounded: each, and all together.
+ * The memory of watches of relays: names, and lines whose end has not come yet. Whoever makes a Tunnel
+ * says which relay is followed, so what relays tell is bounded: each, and all together.
  */
 
 /** A watch, as far as its memory goes. */
@@ -16,10 +16,12 @@ export class TooManyNames extends Error {
 
 const defaultMaxNames = 100_000;
 const defaultMaxBytes = 32 * 1024 * 1024;
+/** Of a character, outside ISO-8859-1. */
+const characterBytes = 2;
 /** What a name takes besides its characters. */
 const nameBytes = 64;
 
-/** Room for names. When there is none left, the watch that has the most of it loses it. */
+/** Room for names and lines. When there is none left, the watch that has the most of it loses it. */
 export class NameBudget {
   readonly maxNames: number;
   readonly #maxBytes: number;
@@ -73,6 +75,27 @@ export class NameBudget {
 /** Why a watch has lost its room. */
 export const tooManyText = "the relay tells of more objects than there is memory for";
 
+/** The part of a line that a watch has read so far, within a budget. */
+export class HeldLine {
+  readonly #budget: NameBudget;
+  readonly #holder: NameHolder;
+  #bytes = 0;
+
+  constructor(budget: NameBudget, holder: NameHolder) {
+    this.#budget = budget;
+    this.#holder = holder;
+  }
+
+  /** It has so many characters now. @throws {TooManyNames} */
+  holds(characters: number): void {
+    const bytes = characters * characterBytes;
+    const more = bytes - this.#bytes;
+    if (more > 0) this.#budget.take(this.#holder, more);
+    else this.#budget.giveBack(this.#holder, -more);
+    this.#bytes = bytes;
+  }
+}
+
 /** A set of names within a budget. */
 export class WatchedNames implements Iterable<string> {
   readonly #budget: NameBudget;
@@ -96,7 +119,7 @@ export class WatchedNames implements Iterable<string> {
     if (this.#names.size >= maxNames) {
       throw new TooManyNames(`the relay tells of more than ${maxNames} objects`);
     }
-    const bytes = name.length + nameBytes;
+    const bytes = bytesOf(name);
     this.#budget.take(this.#holder, bytes);
     this.#bytes += bytes;
     this.#names.add(name);
@@ -104,8 +127,8 @@ export class WatchedNames implements Iterable<string> {
 
   delete(name: string): void {
     if (!this.#names.delete(name)) return;
-    this.#bytes -= name.length + nameBytes;
-    this.#budget.giveBack(this.#holder, name.length + nameBytes);
+    this.#bytes -= bytesOf(name);
+    this.#budget.giveBack(this.#holder, bytesOf(name));
   }
 
   clear(): void {
@@ -117,4 +140,8 @@ export class WatchedNames implements Iterable<string> {
   [Symbol.iterator](): Iterator<string> {
     return this.#names.values();
   }
+}
+
+function bytesOf(name: string): number {
+  return name.length * characterBytes + nameBytes;
 }
