@@ -120,6 +120,7 @@ const otherOptions: Record<string, readonly string[]> = {
     "as",
     "as-group",
     "cascade",
+    "context",
     "overwrite",
     "previous",
     "raw",
