@@ -29,6 +29,7 @@ import {
   parseServiceUrl,
   SERVICE_EXPECTED,
 } from "./tables/access.ts";
+import { rereader } from "./text_file.ts";
 
 /** One service, how the relay in front of it is reached, and what it is shown. */
 export interface AccessService {
@@ -237,7 +238,7 @@ export function contextOf(
 }
 
 function tokenReader(path: string, origin: string): () => string {
-  const read = () => checkedToken(readTextFile({ origin, path }), origin);
+  const read = rereader(path, () => checkedToken(readTextFile({ origin, path }), origin));
   // What is wrong with it is to be known at start.
   read();
   return read;

@@ -46,6 +46,27 @@ export function readText(path: string, rules: TextRules = {}): string {
   }
 }
 
+/**
+ * Reads a file anew with each call, and a pipe or device once: what was read from it is not there again.
+ *
+ * @param read Reads the file at the path; what it throws is thrown, and it is called again the next time.
+ */
+export function rereader<Content>(path: string, read: () => Content): () => Content {
+  let once: { readonly content: Content } | undefined;
+  return () => {
+    if (once) return once.content;
+    const content = read();
+    if (isStream(path)) once = { content };
+    return content;
+  };
+}
+
+/** Whether a path is that of a pipe or device; false for what has gone since. */
+function isStream(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found !== undefined && !found.isFile();
+}
+
 /** Fills a part of a file's content; 0 at the end. */
 type ReadPart = (file: number, part: Uint8Array) => number;
 

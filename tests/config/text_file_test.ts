@@ -6,6 +6,7 @@ import {
   TextFileError,
 } from "../../lib/config/text_file.ts";
 import { readClusters } from "../../lib/config/entries/clusters.ts";
+import { parseAccessTcpOptions } from "../../lib/config/access_options.ts";
 import { parseAgentOptions } from "../../lib/config/agent_options.ts";
 import { parseRelayOptions } from "../../lib/config/relay_options.ts";
 import { parseKubeconfigOptions } from "../../lib/config/commands/kubeconfig_options.ts";
@@ -105,6 +106,14 @@ Deno.test("readText waits for the writer of a pipe, and for all that it writes",
   const much = 'head -c 300000 /dev/zero | tr "\\0" x >"$1"';
   await withPipe(much, (path) => assert.equal(readText(path), "x".repeat(300_000)));
 });
+
+Deno.test("access reads a pipe with a token once, for all its connections", () =>
+  withPipe('printf user-token-0123456789 >"$1"', (path) => {
+    const args = ["https://pg.example.com", "--listen", "127.0.0.1:0", "--token-file", path];
+    const { ports: [port] } = runOptions(parseAccessTcpOptions(args, {}));
+    const read = () => port!.service.readToken();
+    assert.deepEqual([read(), read()], Array(2).fill("user-token-0123456789"));
+  }));
 
 Deno.test("every file that an option names may have a byte order mark", () => {
   using scratch = new ScratchDirectory();

@@ -30,6 +30,36 @@ Deno.test("a ServiceAccount's token that is renewed on disk is in the next reque
   close();
 });
 
+Deno.test("a pipe with a token is read once, for all requests", async () => {
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    (request) => new Response(request.headers.get("authorization")),
+  );
+  await withFolder(async (folder) => {
+    const path = `${folder}/token`;
+    assert.ok((await new Deno.Command("mkfifo", { args: [path] }).output()).success);
+    const write = (token: string) =>
+      new Deno.Command("sh", { args: ["-c", `printf ${token} >"$1"`, "sh", path] }).spawn();
+    const writer = write("one");
+    const { fetch, close } = kubeFetch({
+      server: `http://127.0.0.1:${server.addr.port}`,
+      token: { path },
+      namespace: "culvert",
+      isInCluster: false,
+    });
+    const { signal } = new AbortController();
+    const ask = async () =>
+      await (await fetch("/api", { method: "GET", headers: {}, signal })).text();
+    assert.equal(await ask(), "Bearer one");
+    assert.ok((await writer.status).success);
+    const other = write("two");
+    assert.equal(await ask(), "Bearer one");
+    assert.equal(await Deno.readTextFile(path), "two");
+    assert.ok((await other.status).success);
+    close();
+  });
+});
+
 Deno.test("a token that no header takes is not quoted", async () => {
   const server = "http://127.0.0.1:1";
   for (const token of ["secret\nline", "secret\u2603", "secr\u00e8t"]) {

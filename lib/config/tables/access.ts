@@ -96,8 +96,8 @@ const connectionTable = {
     group: "Credentials",
     kind: path,
     description:
-      "File that holds the token, read again for each connection; without it, the token " +
-      "is the environment variable `CULVERT_TOKEN`, if that is set, else that of `access login`",
+      "File that holds the token, read again for each connection (a pipe: once); without it, the token is " +
+      "the environment variable `CULVERT_TOKEN`, if that is set, else that of `access login`",
   },
 } as const satisfies OptionTable;
 

@@ -1,7 +1,7 @@
 /** Requests to the API server through Deno's `fetch`, with credentials that rotate on disk. */
 import type { KubeConnection } from "../../config/kubeconfig.ts";
 import { certificatesOnly } from "../../config/pem.ts";
-import { readText } from "../../config/text_file.ts";
+import { readText, rereader } from "../../config/text_file.ts";
 import type { KubeFetch } from "../../kube/client.ts";
 
 /** How often the CA is read again. */
@@ -38,11 +38,12 @@ export function kubeFetch(
 function tokenReader({ token }: KubeConnection): () => string | undefined {
   if (token === undefined) return () => undefined;
   if ("token" in token) return () => token.token;
+  const read = rereader(token.path, () => readText(token.path).trim());
   let value: string | undefined;
   return () => {
     // Without the file the last token has to do; the API server says when it does not any more.
     try {
-      value = readText(token.path).trim() || value;
+      value = read() || value;
     } catch (error) {
       if (value === undefined) throw error;
     }
