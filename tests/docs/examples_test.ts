@@ -21,6 +21,14 @@ Deno.test("docs: commands are in `sh` blocks, and write to no absolute path", ()
   }
 });
 
+Deno.test("docs: no block needs at once what it starts in the background", () => {
+  const early = pages.flatMap((page) =>
+    blocks(page).filter(({ info, text }) => info === "sh" && / &\n(?!.* &\n)./.test(text))
+      .map(({ text }) => `${page}: ${text}`)
+  );
+  assert.deepEqual(early, []);
+});
+
 Deno.test("docs: JSON in `json` blocks can be read", () => {
   for (const page of pages) {
     for (const { info, text } of blocks(page)) {
