@@ -392,3 +392,41 @@ Deno.test("culvert-relay: the folder of clusters has all Secrets that the operat
     clustersSecretNames.map((name) => ({ secret: { name, optional: true } })),
   );
 });
+
+Deno.test("culvert-relay: the operator beside it may reach the admin API, and so may its drain", async () => {
+  const labelsOf = async (kind: string) => {
+    const manifests = await rendered("culvert-operator", "controllers={clusters}");
+    const found = manifests.find((it) => it.kind === kind);
+    return (found!.spec as { template: { metadata: { labels: Record<string, string> } } })
+      .template.metadata.labels["app.kubernetes.io/name"];
+  };
+  const set = [
+    "operator.enabled=true",
+    "admin.enabled=true",
+    "tls.enabled=true",
+    "tls.certSecret=x",
+  ];
+  const manifests = await rendered("culvert-relay", ...set);
+  const policy = manifests.find(({ kind }) => kind === "NetworkPolicy");
+  const { ingress } = policy!.spec as {
+    ingress: { ports: { port: number }[]; from?: unknown[] }[];
+  };
+  const admin = ingress.find(({ ports }) => ports[0]!.port === 9443);
+  const values = [await labelsOf("Deployment"), await labelsOf("Job")];
+  const matchExpressions = [{ key: "app.kubernetes.io/name", operator: "In", values }];
+  deepEqual(admin!.from, [{ podSelector: { matchExpressions } }]);
+});
+
+Deno.test("culvert-relay: the operator may use the Service's name, whatever other names the admin API has", async () => {
+  const set = [
+    "admin.enabled=true",
+    "admin.tokensSecret=x",
+    "tls.enabled=true",
+    "tls.certSecret=x",
+  ];
+  const manifests = await rendered("culvert-relay", ...set, "admin.hosts=relay.example.com");
+  match(
+    JSON.stringify(manifests),
+    /--admin-hosts=[^"]*-admin\.culvert\.svc,[^"]*,relay\.example\.com"/,
+  );
+});

@@ -86,6 +86,15 @@ Deno.test("a relay that answers again is asked again, though its first answer re
   assert.equal(await put("right"), "accepted");
 });
 
+Deno.test("why a relay can't do what it is asked is said in its words", async () => {
+  const error = { code: "no_store", message: "the relay has nowhere to keep entries" };
+  const relays = new RelayApi({
+    fetch: () => Promise.resolve(Response.json({ error }, { status: 503 })),
+  });
+  const put = () => relays.put({ endpoint, token: "token" }, "clusters", "home", {});
+  await assert.rejects(put, /the relay has nowhere to keep entries$/);
+});
+
 /** A relay that answers with one text, or with the texts in turn, whatever it is asked. */
 function answering(...texts: string[]): { relays: RelayApi; asked: string[] } {
   const asked: string[] = [];

@@ -154,7 +154,8 @@ export const ownKinds: readonly OwnKind[] = [
       ...ready,
       { name: "Used", type: "integer", jsonPath: ".status.used" },
       { name: "Secret", type: "string", jsonPath: ".status.secretRef.name" },
-      { name: "Expires", type: "date", jsonPath: ".spec.expires" },
+      // Of type date, kubectl shows how long ago: nothing that is still to come.
+      { name: "Expires", type: "string", jsonPath: ".spec.expires" },
       age,
     ],
   },

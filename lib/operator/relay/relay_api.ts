@@ -283,7 +283,7 @@ export class RelayApi {
       throw new RelayUnreachable(refusalText(body, status), wrongTokenMs);
     }
     if (status >= 500 || (status === 429 && codeOf(body) !== "too_many_clusters")) {
-      throw this.#failed(access, `the relay answered with status ${status}`);
+      throw this.#failed(access, refusalText(body, status));
     }
     this.#backoffs.delete(connectionKey(access));
     if (status < 300) return { status, body };

@@ -162,7 +162,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "culvert-relay.adminHosts" -}}
 {{- $service := printf "%s-admin" (include "culvert-relay.fullname" .) }}
 {{- $inNamespace := printf "%s.%s" $service .Release.Namespace }}
-{{- .Values.admin.hosts | default (printf "%s,%s,%s.svc,%s.svc.cluster.local" $service $inNamespace $inNamespace $inNamespace) }}
+{{- $own := list $service $inNamespace (printf "%s.svc" $inNamespace) (printf "%s.svc.cluster.local" $inNamespace) }}
+{{- if eq .Values.admin.hosts "*" }}*{{ else }}{{ concat $own (compact (list .Values.admin.hosts)) | join "," }}{{ end }}
 {{- end }}
 
 {{/* The chart's own Secret of clusters; the operator's has a name of its own, which is not taken. */}}
