@@ -4,6 +4,7 @@ import { leases, secrets } from "../../../lib/kube/resources.ts";
 import { clusters, registrationTokens } from "../../../lib/operator/api/crds.ts";
 import { secretText } from "../../../lib/operator/secret_text.ts";
 import { eventually } from "../../support/deadline.ts";
+import { Program } from "../../support/programs.ts";
 import { entriesAt } from "../../support/relay_entries.ts";
 import {
   adminToken,
@@ -214,5 +215,30 @@ kubeTest(
     await world.condition(tunnels, "main", "Registered", "Registered");
     await world.kubectl("-n", namespace, "delete", "tunnel", "main", "--timeout=280s");
     assert.deepEqual(await atRelay(world), []);
+  },
+);
+
+kubeTest(
+  "a watched namespace that went with the operator's Role is cleaned up by somebody with the rights",
+  async (kube) => {
+    kube.startControllers(["namespace-controller"]);
+    await using world = await OperatorWorld.start(kube);
+    const values = ["--set", `watchNamespaces={${namespace}}`];
+    const operator = await world.startOperator(values, ["--watch-namespaces", namespace]);
+    await published(world);
+    await operator.kill();
+    await world.kubectl("delete", "namespace", namespace, "--wait=false");
+    await eventually(
+      async () => await world.kubectl("-n", namespace, "get", "roles", "-o", "name") === "",
+      "the Role to go",
+      patienceMs,
+    );
+    await using drain = Program.start("operator.ts", [
+      ...["drain", "--kubeconfig", kube.kubeconfig, "--namespace", "culvert"],
+      ...["--watch-namespaces", namespace],
+    ]);
+    assert.equal(await drain.ended(patienceMs), 0, drain.logText());
+    assert.deepEqual(await atRelay(world), []);
+    await world.kubectl("wait", "--for=delete", `namespace/${namespace}`, "--timeout=120s");
   },
 );
