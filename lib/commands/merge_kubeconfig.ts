@@ -1,6 +1,7 @@
 /** A cluster, its user and its context in a kubeconfig that has others, whose text stays as it is. */
-import { type Document, isMap, isSeq, parseDocument, YAMLMap } from "yaml";
+import { type Document, isMap, isSeq, YAMLMap } from "yaml";
 import { ConfigError } from "../config/config_error.ts";
+import { maxYamlCharacters, readYamlDocument } from "../config/entries/yaml_entries.ts";
 import { writeDocument } from "./yaml.ts";
 
 /** What `relay kubeconfig` makes. */
@@ -28,13 +29,7 @@ const lists = ["clusters", "users", "contexts"] as const;
  * nothing of the file in it
  */
 export function mergeKubeconfig(before: string, entries: Kubeconfig, source: string): string {
-  const document: Document = parseDocument(before.trim() === "" ? "{}" : before);
-  const [error] = document.errors;
-  if (error) {
-    const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };
-    const what = error.code === "DUPLICATE_KEY" ? "has a key twice" : "is not YAML";
-    throw new ConfigError(`${source} ${what}, at line ${line}, column ${col}`);
-  }
+  const document = documentOf(before.trim() === "" ? "{}" : before, source);
   const root = document.contents;
   const kind = isMap(root) ? root.get("kind") : undefined;
   if (!isMap(root) || (kind !== undefined && kind !== "Config")) {
@@ -68,6 +63,18 @@ export function mergeKubeconfig(before: string, entries: Kubeconfig, source: str
     if (index === -1) found.add(node);
     else found.items[index] = node;
   }
+}
+
+/** @throws {ConfigError} for what is no YAML, and for more of it than is read */
+function documentOf(text: string, source: string): Document {
+  const { document, fault } = readYamlDocument(text);
+  if (fault === undefined) return document;
+  const { code, line, column } = fault;
+  if (code === "TOO_LONG") {
+    throw new ConfigError(`${source} has more than ${maxYamlCharacters} characters`);
+  }
+  const what = code === "DUPLICATE_KEY" ? "has a key twice" : "is not YAML";
+  throw new ConfigError(`${source} ${what}, at line ${line}, column ${column}`);
 }
 
 /** A context that leads elsewhere keeps its name: its credentials may be nowhere else. */

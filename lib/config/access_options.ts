@@ -1,10 +1,10 @@
 /** The options of `access`: command lines, the token, and the file of services. */
-import { parse as parseYaml, YAMLParseError } from "yaml";
 import { z } from "zod";
 import { type PersonOptions, personOptions } from "./access_person.ts";
 import { checkedToken } from "./commands/access_options.ts";
 import { ConfigError } from "./config_error.ts";
 import { entryOf } from "./entries/json_entries.ts";
+import { parseYaml } from "./entries/yaml_entries.ts";
 import { readCertificateFile, readPrivateKeyFile, readTextFile } from "./files.ts";
 import {
   addressOfUrl,
@@ -310,14 +310,16 @@ const portSchema = entryOf({
   tokenFile: z.string("must be the path of a file").optional(),
 }, "must be an object with service and listen");
 
+const FILE_EXPECTED = 'an object with the key "services"';
+
 const fileSchema = entryOf({
   services: z.array(portSchema, "must be a list").min(1, "must name a service"),
-}, 'must be an object with the key "services"');
+}, `must be ${FILE_EXPECTED}`);
 
 /** Reads the file of services. @throws {ConfigError} that names file, entry and key */
 function readPorts(path: string, origin: string, context: Context): readonly AccessPort[] {
   const source = `${origin}: ${JSON.stringify(path)}`;
-  const value = readYaml(readTextFile({ origin, path }), source);
+  const value = parseYaml(readTextFile({ origin, path }), source, FILE_EXPECTED);
   const result = fileSchema.safeParse(value);
   if (!result.success) throw new ConfigError(`${source}${placeOf(result.error.issues)}`);
   const taken = new Map<string, number>();
@@ -340,17 +342,6 @@ function readPorts(path: string, origin: string, context: Context): readonly Acc
     const service = serviceOf(url, { ...context, connect, ...own });
     return { service, listen, origin: `${place}: listen` };
   });
-}
-
-function readYaml(text: string, source: string): unknown {
-  try {
-    return parseYaml(text, { uniqueKeys: true });
-  } catch (error) {
-    if (!(error instanceof YAMLParseError)) throw error;
-    const [at] = error.linePos ?? [];
-    const place = at ? ` at line ${at.line}, column ${at.col}` : "";
-    throw new ConfigError(`${source}: it is not YAML${place}`);
-  }
 }
 
 function placeOf(issues: readonly z.core.$ZodIssue[]): string {

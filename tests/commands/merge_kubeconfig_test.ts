@@ -118,6 +118,7 @@ Deno.test("relay kubeconfig --merge leaves alone what is no kubeconfig, in one l
     ["clusters: []\nclusters: [secret]\n", /has a key twice, at line 2, column 1$/],
     ["clusters: secret\n", /: clusters must be a list$/],
     ["a: 1\n---\na: secret\n", /is not YAML/],
+    [`a: ${"secret ".repeat(400_000)}`, /has more than 2097152 characters$/],
   ] as const;
   for (const [text, says] of cases) {
     const path = scratch.write("config", text);

@@ -146,7 +146,7 @@ Deno.test("a wrong file of services is refused by file, entry and key", async (t
   const entry = "{service: pg.example.com, listen: '127.0.0.1:5432'}";
   const cases: readonly (readonly [string, RegExp])[] = [
     ["", /must be an object with the key "services"/],
-    ["services: [", /it is not YAML at line 1/],
+    ["services: [", /it is not YAML or JSON at line 1/],
     ["services: []", /must name a service/],
     ["services: [{listen: ':1'}]", /entry 1: service must be a service's hostname/],
     ["services: [{service: pg, listen: nowhere}]", /entry 1: listen must be an address/],
@@ -157,7 +157,7 @@ Deno.test("a wrong file of services is refused by file, entry and key", async (t
     ["services: [{service: pg, listen: ':1', connect: pg}]", /entry 1: connect must be HOST:PORT/],
     [`services: [${entry}, ${entry}]`, /entry 2: listen is that of entry 1/],
     ["services: [{service: pg, listen: ':1', tokenFile: /nowhere}]", /entry 1: tokenFile/],
-    ["services: [{service: pg, service: b, listen: ':1'}]", /it is not YAML at line 1/],
+    ["services: [{service: pg, service: b, listen: ':1'}]", /it has a key twice at line 1/],
   ];
   try {
     for (const [text, says] of cases) {

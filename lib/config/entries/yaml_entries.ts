@@ -5,42 +5,73 @@
 import { type Document, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import type { z } from "zod";
 import { ConfigError } from "../config_error.ts";
+import { findDuplicateKey } from "./json_fault.ts";
 
 /** Aliases may stand for each other; without a bound a few lines could fill the memory. */
 const MAX_ALIASES = 100;
 
+/** The longest text that is read as YAML, in characters. The parser takes seconds for each Mi. */
+export const maxYamlCharacters = 2 * 1024 * 1024;
+
 /**
- * Parses one YAML document of version 1.2, in which plain `no` and `on` are strings.
+ * Parses one YAML document of version 1.2, in which plain `no` and `on` are strings. JSON may be longer
+ * than {@link maxYamlCharacters}.
  *
  * @param expected What it must be, for the message.
  * @throws {ConfigError} that says where it is wrong, and quotes nothing but keys.
  */
 export function parseYaml(text: string, source: string, expected: string): unknown {
   if (text.trim() === "") throw new ConfigError(`${source}: it is empty; it must be ${expected}`);
+  if (isJson(text)) return JSON.parse(text);
+  const { document, fault } = readYamlDocument(text, { stringKeys: true });
+  if (fault === undefined) return toValue(document, source);
+  throw new ConfigError(`${source}: ${faultText(fault)}; it must be ${expected}`);
+}
+
+/** Whether it is JSON in which no key is there twice: that takes a fraction of the time. */
+function isJson(text: string): boolean {
+  if (!/^\s*[[{]/.test(text)) return false;
+  try {
+    JSON.parse(text);
+  } catch {
+    return false;
+  }
+  return findDuplicateKey(text) === undefined;
+}
+
+/** What is wrong with a document, by the parser's codes or as `TOO_LONG`. */
+export interface YamlFault {
+  readonly code: string;
+  /** From 1. */
+  readonly line: number;
+  /** From 1. */
+  readonly column: number;
+}
+
+/** Reads one YAML document of version 1.2, and finds the first thing that is wrong with it. */
+export function readYamlDocument(
+  text: string,
+  options: { readonly stringKeys?: boolean } = {},
+): { readonly document: Document.Parsed; readonly fault: YamlFault | undefined } {
+  const isTooLong = text.length > maxYamlCharacters;
   const lines = new LineCounter();
   // The parser's own search for lines and for repeated keys takes quadratic time.
-  const document = parseDocument(text, {
+  const document = parseDocument(isTooLong ? "" : text, {
     version: "1.2",
     uniqueKeys: false,
-    stringKeys: true,
     logLevel: "error",
     prettyErrors: false,
     lineCounter: lines,
+    ...options,
   });
-  const fault = faultIn(document);
-  if (fault === undefined) return toValue(document, source);
-  const { line, col } = lines.linePos(fault.at);
-  const what = faultText(fault.code, `at line ${line}, column ${col}`);
-  throw new ConfigError(`${source}: ${what}; it must be ${expected}`);
+  if (isTooLong) return { document, fault: { code: "TOO_LONG", line: 1, column: 1 } };
+  const found = faultIn(document);
+  if (found === undefined) return { document, fault: undefined };
+  const { line, col: column } = lines.linePos(found.at);
+  return { document, fault: { code: found.code, line, column } };
 }
 
-/** What is wrong with a document, and where in the text. */
-interface YamlFault {
-  readonly code: string;
-  readonly at: number;
-}
-
-function faultIn(document: Document.Parsed): YamlFault | undefined {
+function faultIn(document: Document.Parsed): { code: string; at: number } | undefined {
   const [error] = document.errors;
   if (error) return { code: error.code, at: error.pos[0] };
   const at = repeatedKey(document);
@@ -77,7 +108,11 @@ function toValue(document: Document, source: string): unknown {
 }
 
 /** The parser's own message quotes the text, in which there may be a secret. */
-function faultText(code: string, place: string): string {
+function faultText({ code, line, column }: YamlFault): string {
+  const place = `at line ${line}, column ${column}`;
+  if (code === "TOO_LONG") {
+    return `it has more than ${maxYamlCharacters} characters and is not JSON`;
+  }
   if (code === "DUPLICATE_KEY") return `it has a key twice ${place}; keep one`;
   if (code === "MULTIPLE_DOCS") return `it holds a second document ${place}; keep one`;
   if (code === "TAB_AS_INDENT") return `it is indented with a tab ${place}; use spaces`;

@@ -233,6 +233,10 @@ Deno.test("readTargets refuses what is no list of targets, and says where a text
       "targets: &a []\n'targets': *a\n",
       `: it has a key twice at line 2, column 1; keep one; it ${expected}`,
     ],
+    [
+      `targets: []\n${"#\n".repeat(1024 * 1024)}`,
+      `: it has more than 2097152 characters and is not JSON; it ${expected}`,
+    ],
     ["}".repeat(100_000), `: it is not YAML or JSON at line 1, column 1; it ${expected}`],
     [
       "targets: []\n---\ntargets: []\n",
@@ -240,6 +244,13 @@ Deno.test("readTargets refuses what is no list of targets, and says where a text
     ],
   ];
   for (const [text, message] of cases) assertRefused(() => read(text), `${SOURCE}${message}`);
+});
+
+Deno.test("readTargets takes JSON that is longer than YAML may be", () => {
+  const padding = " ".repeat(3 * 1024 * 1024);
+  assert.deepEqual(read(`{${padding}"targets": []}`), []);
+  const says = /it has more than 2097152 characters and is not JSON; it must be /;
+  assert.throws(() => read(`{${padding}"targets": [], "targets": []}`), says);
 });
 
 Deno.test("readTargets takes no tags, no keys of other types and no bomb of aliases", () => {
