@@ -1,47 +1,21 @@
 /** The relay's listeners: public for agents, internal for callers, and one for probes if asked for. */
 import { countFault, errorFields } from "../../../faults.ts";
-import type { HeadLimits } from "../../../http1/head.ts";
 import { defaultConnectionTimeouts } from "../../../net/http_connection.ts";
 import { healthApp, hopApp, internalApp, publicApp, webApp } from "../../../relay/app.ts";
-import { withHopSlack } from "../../../relay/hop/hop_fields.ts";
 import type { Relay } from "../../../relay/relay.ts";
-import type { ConnectionLimits, MetConnectionLimit } from "../../../net/connection_limit.ts";
+import type { MetConnectionLimit } from "../../../net/connection_limit.ts";
 import type { AppFetch } from "../http_dispatcher.ts";
 import { HttpServer } from "../http_server.ts";
-import type { PassThrough } from "../listener/connection_listener.ts";
-import type { TrustedProxies } from "../listener/tcp_listener.ts";
-import type { ServerTls } from "../listener/tls_acceptor.ts";
-import type { CertificatesByName } from "../listener/web_tls_acceptor.ts";
 import type { ListenAddress } from "../../../config/options/address.ts";
 import { listenOn } from "../program.ts";
+import {
+  boundsOf,
+  type ListenerName,
+  type ListenersBounds,
+  type WebEntrance,
+} from "./listener_bounds.ts";
 import type { RelaySetup } from "./setup.ts";
 import type { RelayServerTls } from "./tls.ts";
-
-/** A listener's name, in the log and as the metrics' label. */
-type ListenerName = "public" | "internal" | "health" | "web" | "admin" | "hop";
-
-/** What is different from listener to listener. */
-interface Bounds {
-  readonly limits: HeadLimits;
-  readonly connections: ConnectionLimits;
-  readonly tls?: ServerTls | undefined;
-  readonly certificates?: CertificatesByName | undefined;
-  readonly passThrough?: PassThrough | undefined;
-  readonly passesNow?: (() => boolean) | undefined;
-  readonly proxies?: TrustedProxies | undefined;
-  /** The address is this process's alone, though there are other workers. */
-  readonly isOwn?: boolean;
-}
-
-/** What the web listener has besides its options. */
-export interface WebEntrance {
-  /** Plain HTTP without them. */
-  readonly certificates?: CertificatesByName | undefined;
-  /** Takes connections of services that the relay does not open. */
-  readonly passThrough?: PassThrough | undefined;
-  /** Whether there are such services now. */
-  readonly passesNow?: (() => boolean) | undefined;
-}
 
 /** How often the log is told of lines that it left out, in milliseconds. */
 const logSweepMs = 1_000;
@@ -72,55 +46,17 @@ export class RelayListeners {
     this.#relay = relay;
     this.#webTls = web.certificates ? "on" : "off";
     this.#options = options;
-    const { head } = relay.config;
-    const { maxConnections: max, maxConnectionsPerAddress: maxPerAddress } = options;
-    // All callers may have one address, that of a proxy; so may agents, but each has a credential.
-    const anybody = { max, maxPerAddress: 0 };
-    this.#public = this.#serve("public", publicApp(relay).fetch, {
-      limits: head,
-      tls: tls?.agents,
-      connections: { max, maxPerAddress },
-    });
+    const bounds = boundsOf(relay, options, tls, web);
     // Who must show a credential to reach one cluster is not to read of all of them.
     const hasMetrics = options.callers.mode === "open" || !options.healthAddr;
-    const proxies = options.trustedProxies && {
-      ranges: options.trustedProxies,
-      sendHeader: options.proxyProtocol,
-    };
-    // A head that another relay has let in comes with a few fields more.
-    const internalHead = options.directory ? withHopSlack(head) : head;
-    this.#internal = this.#serve("internal", internalApp(relay, hasMetrics).fetch, {
-      limits: internalHead,
-      tls: tls?.callers,
-      connections: anybody,
-      proxies,
-    });
-    this.#web = options.webAddr && this.#serve("web", webApp(relay, options.webRelayHost).fetch, {
-      limits: head,
-      connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
-      proxies,
-      ...web,
-    });
+    this.#public = this.#serve("public", publicApp(relay).fetch, bounds);
+    this.#internal = this.#serve("internal", internalApp(relay, hasMetrics).fetch, bounds);
+    this.#web = options.webAddr &&
+      this.#serve("web", webApp(relay, options.webRelayHost).fetch, bounds);
     this.#health = options.healthAddr &&
-      this.#serve("health", healthApp(relay, options.webRelayHost).fetch, {
-        limits: head,
-        connections: anybody,
-      });
-    this.#admin = options.admin && adminFetch && this.#serve("admin", adminFetch, {
-      limits: head,
-      tls: tls?.callers,
-      connections: { max, maxPerAddress: options.trustedProxies ? 0 : maxPerAddress },
-      proxies,
-      // Only one of several workers has this listener.
-      isOwn: true,
-    });
-    const { worker } = options;
-    this.#hop = worker && this.#serve("hop", hopApp(relay).fetch, {
-      limits: withHopSlack(head),
-      tls: worker.hasOwnStore ? undefined : tls?.callers,
-      connections: anybody,
-      isOwn: true,
-    });
+      this.#serve("health", healthApp(relay, options.webRelayHost).fetch, bounds);
+    this.#admin = options.admin && adminFetch && this.#serve("admin", adminFetch, bounds);
+    this.#hop = options.worker && this.#serve("hop", hopApp(relay).fetch, bounds);
     this.#sweep = setInterval(() => {
       relay.rateLimitedLog.sweep();
       relay.history.measure(Date.now());
@@ -203,10 +139,10 @@ export class RelayListeners {
     this.#relay.log.info("Listening", { listener, address, tls });
   }
 
-  #serve(listener: ListenerName, fetch: AppFetch, bounds: Bounds): HttpServer {
+  #serve(listener: ListenerName, fetch: AppFetch, bounds: ListenersBounds): HttpServer {
     const { metrics, log, rateLimitedLog } = this.#relay;
     const { headerTimeoutMs: headMs, idleTimeoutMs: stallMs } = this.#options;
-    const { isOwn = false, ...others } = bounds;
+    const { isOwn = false, ...others } = bounds[listener];
     const server = new HttpServer({
       fetch,
       ...others,
