@@ -10,6 +10,7 @@ import {
   parseAgentCheckOptions,
   parseAgentOptions,
 } from "./lib/config/agent_options.ts";
+import type { ListenAddress } from "./lib/config/options/address.ts";
 import { version } from "./lib/config/version.ts";
 import { defaultHeadLimits } from "./lib/http1/head.ts";
 import type { Log } from "./lib/log.ts";
@@ -68,27 +69,7 @@ await runProgram(program, async (options) => {
   const token = new RelayToken(options);
   const proxy = new RelayProxy(options);
   const agent = createAgent(options, { token, proxy, tlsFiles, targets, log, tracer });
-  let health: HttpServer | undefined;
-  if (options.healthAddr) {
-    health = new HttpServer({
-      fetch: healthApp(agent).fetch,
-      limits: defaultHeadLimits,
-      timeouts: defaultConnectionTimeouts,
-      connections: { max: maxHealthConnections, maxPerAddress: 0 },
-      turnedAway: (limit, peer) =>
-        agent.rateLimitedLog.debug("Refused a connection", { limit, peer }),
-      deafened: () =>
-        log.error("Reopened a listener that accepted no connections", {
-          listener: "health",
-        }),
-      fault: (error) => {
-        countFault("request");
-        log.error("Health handler failed", errorFields(error));
-      },
-    });
-    const address = await listenOn(health, options.healthAddr, "health-addr");
-    log.info("Listening", { listener: "health", address });
-  }
+  const health = options.healthAddr && await serveHealth(agent, options.healthAddr, log);
   const expiry = new CertificateExpiry({
     facts: (nowMs) => [...tlsFiles.facts(nowMs), ...targets.facts(nowMs)],
     expires: (option, seconds) => agent.metrics.certificateExpires(option, seconds),
@@ -109,6 +90,27 @@ await runProgram(program, async (options) => {
   log.info("Stopped");
   await exitLogged(0);
 });
+
+/** @throws {ConfigError} when the address can't be had */
+async function serveHealth(agent: Agent, at: ListenAddress, log: Log): Promise<HttpServer> {
+  const server = new HttpServer({
+    fetch: healthApp(agent).fetch,
+    limits: defaultHeadLimits,
+    timeouts: defaultConnectionTimeouts,
+    connections: { max: maxHealthConnections, maxPerAddress: 0 },
+    turnedAway: (limit, peer) =>
+      agent.rateLimitedLog.debug("Refused a connection", { limit, peer }),
+    deafened: () =>
+      log.error("Reopened a listener that accepted no connections", { listener: "health" }),
+    fault: (error) => {
+      countFault("request");
+      log.error("Health handler failed", errorFields(error));
+    },
+  });
+  const address = await listenOn(server, at, "health-addr");
+  log.info("Listening", { listener: "health", address });
+  return server;
+}
 
 /** Rejects when the agent can't go on, so that whoever supervises it starts it anew. */
 async function failureOf(running: Promise<void>): Promise<never> {

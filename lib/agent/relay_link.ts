@@ -5,7 +5,7 @@ import { messageOf } from "../message_of.ts";
 import type { Announcement, Notice } from "../protocol/announcement.ts";
 import { CloseCode } from "../protocol/errors.ts";
 import { Session } from "../protocol/session.ts";
-import { endReason } from "../protocol/session_end.ts";
+import { endReason, type SessionEnd } from "../protocol/session_end.ts";
 import type { Settings } from "../protocol/settings.ts";
 import type { TunnelSocket } from "../protocol/socket.ts";
 import type { Stream } from "../protocol/stream.ts";
@@ -236,12 +236,36 @@ export class RelayLink {
    * @returns as `#connectOnce`.
    */
   async #runSession(socket: TunnelSocket, startMs: number, renewals: number): Promise<number> {
-    const { stopped, metrics } = this.#host;
+    const { stopped } = this.#host;
     this.#refusals = 0;
     this.#alert = undefined;
     const draining = Promise.withResolvers<undefined>();
     const replaced = [...this.#sessions].filter((it) => !it.isDraining);
-    const session = new Session(socket, {
+    const session = this.#createSession(socket, renewals, () => draining.resolve(undefined));
+    this.#sessions.add(session);
+    this.#announce(session);
+    if (replaced.length > 0) void this.#takeOver(session, replaced);
+    const renewed = Promise.withResolvers<"renewed">();
+    this.#giveWay = () => renewed.resolve("renewed");
+    // The credentials have changed while it was dialled with those from before.
+    if (renewals !== this.#renewals) this.#giveWay();
+    const ended = session.closed.then((end) => this.#sessionEnded(session, end, startMs));
+    if (stopped.aborted) session.close(CloseCode.GoingAway, "The agent stops");
+    const end = await Promise.race([ended, draining.promise, renewed.promise]);
+    this.#giveWay = undefined;
+    if (stopped.aborted) return 0;
+    if (typeof end === "number") return end;
+    // The next attempt may be far off when this session ends. A relay that drains may take no new
+    // session until it is gone, and then be back at once.
+    ended.then(() => this.hurry());
+    if (end === "renewed") return 0;
+    this.#log.info("The relay is draining; reconnecting", { connection: this.#connection });
+    // It may be gone soon; its successor is there already.
+    return this.#random() * 200;
+  }
+
+  #createSession(socket: TunnelSocket, renewals: number, draining: () => void): Session {
+    return new Session(socket, {
       role: "agent",
       settings: this.#settings(renewals),
       offersVersion2: true,
@@ -250,7 +274,7 @@ export class RelayLink {
       events: {
         opened: (stream, target, kind) => this.#host.opened(stream, target, kind),
         noticed: (notice) => this.#host.noticed(notice),
-        draining: () => draining.resolve(undefined),
+        draining,
         fault: (error) => {
           countFault("session");
           this.#log.error("Session failed", errorFields(error));
@@ -261,44 +285,25 @@ export class RelayLink {
         },
       },
     });
-    this.#sessions.add(session);
-    this.#announce(session);
-    if (replaced.length > 0) void this.#takeOver(session, replaced);
-    const renewed = Promise.withResolvers<"renewed">();
-    this.#giveWay = () => renewed.resolve("renewed");
-    // The credentials have changed while it was dialled with those from before.
-    if (renewals !== this.#renewals) this.#giveWay();
-    const ended = session.closed.then((end): number | undefined => {
-      this.#sessions.delete(session);
-      metrics.disconnected(stopped.aborted ? "stopped" : endReason(end));
-      // Where the agent stops, nothing follows; where it was to move, the next one is under way.
-      const isLast = stopped.aborted || session.isDraining;
-      const delayMs = isLast ? undefined : this.#nextDelayMs(startMs);
-      const isPlanned = stopped.aborted || this.#retired.has(session);
-      this.#log[isPlanned ? "info" : "warn"]("Disconnected from relay", {
-        code: end.code,
-        reason: end.reason,
-        next_try: delayMs === undefined ? undefined : inWords(delayMs),
-        retry_in_ms: delayMs && Math.round(delayMs),
-        connection: this.#connection,
-      });
-      return delayMs;
+  }
+
+  /** @returns after how many milliseconds to connect again; undefined if that is not for this session. */
+  #sessionEnded(session: Session, end: SessionEnd, startMs: number): number | undefined {
+    const { stopped, metrics } = this.#host;
+    this.#sessions.delete(session);
+    metrics.disconnected(stopped.aborted ? "stopped" : endReason(end));
+    // Where the agent stops, nothing follows; where it was to move, the next one is under way.
+    const isLast = stopped.aborted || session.isDraining;
+    const delayMs = isLast ? undefined : this.#nextDelayMs(startMs);
+    const isPlanned = stopped.aborted || this.#retired.has(session);
+    this.#log[isPlanned ? "info" : "warn"]("Disconnected from relay", {
+      code: end.code,
+      reason: end.reason,
+      next_try: delayMs === undefined ? undefined : inWords(delayMs),
+      retry_in_ms: delayMs && Math.round(delayMs),
+      connection: this.#connection,
     });
-    if (stopped.aborted) session.close(CloseCode.GoingAway, "The agent stops");
-    const end = await Promise.race([ended, draining.promise, renewed.promise]);
-    this.#giveWay = undefined;
-    if (stopped.aborted) return 0;
-    if (typeof end === "number") return end;
-    // The next attempt may be far off when this session ends.
-    if (end === "renewed") {
-      ended.then(() => this.hurry());
-      return 0;
-    }
-    this.#log.info("The relay is draining; reconnecting", { connection: this.#connection });
-    // It may take none anew until it is gone, and then be back at once: no use to wait on.
-    ended.then(() => this.hurry());
-    // It may be gone soon; its successor is there already.
-    return this.#random() * 200;
+    return delayMs;
   }
 
   /** Has sessions drain as soon as a newer one serves. */
