@@ -19,65 +19,73 @@ export interface EntryParts {
 }
 
 /** Adds them. */
-export function addEntryRoutes({ operations, audit }: EntryParts, on: On): void {
+export function addEntryRoutes(parts: EntryParts, on: On): void {
   for (const kind of entryKinds) {
-    on("GET", `/${kind}`, ({ exchange, scope, query }) => {
-      const { key } = nameKeys[kind];
-      const entries = operations.list(scope, kind, query("owner"));
-      answer(exchange, 200, pageOf(entries, (entry) => String(entry[key]), query));
-      return Promise.resolve();
-    });
-    on("GET", `/${kind}/:name`, ({ exchange, scope, param }) => {
-      const { entry, etag } = operations.get({ scope, kind, name: param("name") });
-      const headers = etag === undefined ? {} : { ETag: etag };
-      const conditions = readConditions(exchange.head.fields);
-      const isSame = etag !== undefined && isUnchanged(conditions, etag);
-      answer(exchange, isSame ? 304 : 200, isSame ? undefined : entry, headers);
-      return Promise.resolve();
-    });
-    on("PUT", `/${kind}/:name`, async (request) => {
-      const asked = entryRequest(kind, request);
-      operations.check(asked);
-      const body = await readJson(request.exchange);
-      if (!request.isStillAllowed()) throw changedToken();
-      const entry = operations.read(asked, body);
-      const changed = await audited(
-        audit,
-        request,
-        "put",
-        asked,
-        () => operations.put(asked, entry),
-      );
-      answerChanged(request.exchange, changed);
-    });
-    on("DELETE", `/${kind}/:name`, async (request) => {
-      const asked = entryRequest(kind, request);
-      operations.check(asked);
-      const owner = request.query("owner");
-      const { before } = await audited(
-        audit,
-        request,
-        "delete",
-        asked,
-        () => operations.delete(asked, owner),
-      );
-      answer(request.exchange, 200, shown(before!.stored));
-    });
-    on("POST", `/${kind}/:name/renew`, async (request) => {
-      const asked = entryRequest(kind, request);
-      operations.check(asked);
-      const { lease, after } = await audited(
-        audit,
-        request,
-        "renew",
-        asked,
-        () => operations.renew(asked),
-      );
-      const leaseEnds = new Date(lease.endsMs).toISOString();
-      const body = { leaseSeconds: lease.seconds, leaseEnds };
-      answer(request.exchange, 200, body, { ETag: after!.etag });
-    });
+    addReads(kind, parts, on);
+    addChanges(kind, parts, on);
   }
+}
+
+function addReads(kind: EntryKind, { operations }: EntryParts, on: On): void {
+  on("GET", `/${kind}`, ({ exchange, scope, query }) => {
+    const { key } = nameKeys[kind];
+    const entries = operations.list(scope, kind, query("owner"));
+    answer(exchange, 200, pageOf(entries, (entry) => String(entry[key]), query));
+    return Promise.resolve();
+  });
+  on("GET", `/${kind}/:name`, ({ exchange, scope, param }) => {
+    const { entry, etag } = operations.get({ scope, kind, name: param("name") });
+    const headers = etag === undefined ? {} : { ETag: etag };
+    const conditions = readConditions(exchange.head.fields);
+    const isSame = etag !== undefined && isUnchanged(conditions, etag);
+    answer(exchange, isSame ? 304 : 200, isSame ? undefined : entry, headers);
+    return Promise.resolve();
+  });
+}
+
+function addChanges(kind: EntryKind, { operations, audit }: EntryParts, on: On): void {
+  on("PUT", `/${kind}/:name`, async (request) => {
+    const asked = entryRequest(kind, request);
+    operations.check(asked);
+    const body = await readJson(request.exchange);
+    if (!request.isStillAllowed()) throw changedToken();
+    const entry = operations.read(asked, body);
+    const changed = await audited(
+      audit,
+      request,
+      "put",
+      asked,
+      () => operations.put(asked, entry),
+    );
+    answerChanged(request.exchange, changed);
+  });
+  on("DELETE", `/${kind}/:name`, async (request) => {
+    const asked = entryRequest(kind, request);
+    operations.check(asked);
+    const owner = request.query("owner");
+    const { before } = await audited(
+      audit,
+      request,
+      "delete",
+      asked,
+      () => operations.delete(asked, owner),
+    );
+    answer(request.exchange, 200, shown(before!.stored));
+  });
+  on("POST", `/${kind}/:name/renew`, async (request) => {
+    const asked = entryRequest(kind, request);
+    operations.check(asked);
+    const { lease, after } = await audited(
+      audit,
+      request,
+      "renew",
+      asked,
+      () => operations.renew(asked),
+    );
+    const leaseEnds = new Date(lease.endsMs).toISOString();
+    const body = { leaseSeconds: lease.seconds, leaseEnds };
+    answer(request.exchange, 200, body, { ETag: after!.etag });
+  });
 }
 
 /** Changes an entry between the two records of the audit log. */

@@ -19,6 +19,12 @@ export interface StatusParts {
 
 /** Adds them. */
 export function addStatusRoutes({ status, people, audit }: StatusParts, on: On): void {
+  addReads(status, on);
+  addEnds(status, audit, on);
+  addPeopleRoutes(people, audit, on);
+}
+
+function addReads(status: StatusParts["status"], on: On): void {
   on("GET", "/status", async ({ exchange, scope }) => {
     const { clusters, streams, ...rest } = await status.read(scope);
     const shown = clusters.map(({ agents, ...cluster }) => ({
@@ -48,6 +54,9 @@ export function addStatusRoutes({ status, people, audit }: StatusParts, on: On):
     const own = streams.filter(({ cluster }) => cluster === id);
     answer(request.exchange, 200, shownPage(own, streamJson, request.query));
   });
+}
+
+function addEnds(status: StatusParts["status"], audit: AdminAudit, on: On): void {
   on("DELETE", "/clusters/:name/sessions/:id", async (request) => {
     const { agents } = await clusterOf(status, request);
     const id = request.param("id");
@@ -70,7 +79,6 @@ export function addStatusRoutes({ status, people, audit }: StatusParts, on: On):
       () => status.endStream(id, request.scope.token.name, request.scope),
     );
   });
-  addPeopleRoutes(people, audit, on);
 }
 
 function addPeopleRoutes(

@@ -40,10 +40,10 @@ export function isServicesText(text: string): boolean {
  */
 export function checkTogether(
   clusters: readonly ClusterEntry[],
-  { services, policies, providers, login }: Services,
+  all: Services,
   context: ServicesContext,
 ): string[] {
-  const provider = usualProvider({ login, providers }, context);
+  const { services, policies, providers } = all;
   const signing = signingPlace(clusters, services);
   if (signing !== undefined && context.lacksSharedKeys) {
     throw new ConfigError(
@@ -51,6 +51,22 @@ export function checkTogether(
         "--directory need --assertion-keys for that: all must sign with the same keys",
     );
   }
+  checkCallerPolicies(clusters, all, context);
+  checkImpersonation(clusters, services, providers, context);
+  checkClaims(clusters, all, context);
+  return [
+    ...unservedServices(clusters, services),
+    ...boundless(clusters, services),
+    ...tokensForServicesAlone(clusters, policies),
+  ];
+}
+
+/** @throws {ConfigError} for a cluster's policy that can't apply to its callers */
+function checkCallerPolicies(
+  clusters: readonly ClusterEntry[],
+  { policies, providers, login }: Services,
+  context: ServicesContext,
+): void {
   const signingIn = login && providers.find(({ kind }) => kind === "oidc");
   for (const { id, callerPolicy } of clusters) {
     if (callerPolicy === undefined) continue;
@@ -63,7 +79,15 @@ export function checkTogether(
     } as const;
     checkPolicyUse(use, policies, "Clusters");
   }
-  checkImpersonation(clusters, services, providers, context);
+}
+
+/** @throws {ConfigError} for hostnames that a cluster's agents must not claim, or their policy */
+function checkClaims(
+  clusters: readonly ClusterEntry[],
+  { policies, providers, login }: Services,
+  context: ServicesContext,
+): void {
+  const provider = usualProvider({ login, providers }, context);
   for (const { id, claims } of clusters) {
     if (!claims) continue;
     if (login && claims.hostnames.some(({ name }) => name === login.host.name)) {
@@ -79,16 +103,17 @@ export function checkTogether(
     } as const;
     checkPolicyUse(use, policies, "Clusters");
   }
+}
+
+function unservedServices(
+  clusters: readonly ClusterEntry[],
+  services: Services["services"],
+): string[] {
   const ids = new Set(clusters.map(({ id }) => id));
-  const unserved = services.filter(({ cluster }) => !ids.has(cluster)).map(({ name, cluster }) =>
+  return services.filter(({ cluster }) => !ids.has(cluster)).map(({ name, cluster }) =>
     `Service "${name}" is for cluster "${cluster}", which is not among the clusters: ` +
     "its requests get 502"
   );
-  return [
-    ...unserved,
-    ...boundless(clusters, services),
-    ...tokensForServicesAlone(clusters, policies),
-  ];
 }
 
 /** Policies' own tokens where clusters name the policy: they identify nobody under `/tunnel/`. */

@@ -65,25 +65,7 @@ export class RelayAdmin {
     const audit = new AdminAudit(relay.audit, log, () => relay.metrics.auditFailed());
     const connected = () => connectedClusters(relay);
     this.#leases = new Leases({ entries, audit, connected, nowMs });
-    const events = new EventLog(shortened(relay.settings.instance!));
-    watchEntries(entries, events);
-    const { worker } = options;
-    const others = new OtherAgents(events);
-    watchAgents(relay, (event) => {
-      if (worker?.isLead === false) worker.tellAgents(event);
-      else events.add(event);
-    });
-    worker?.watch({ own: () => agentsOf(relay), others });
-    this.#watches = new Watches({
-      log: events,
-      digest: tokenDigest,
-      snapshot: (scope) => {
-        const agents = [...agentsOf(relay), ...others.all];
-        return snapshotOf({ entries, configuration, agents }, scope);
-      },
-      isStopping: () => relay.isStopping,
-      metrics: relay.metrics,
-    });
+    this.#watches = watchesOf(relay, options.worker, { entries, configuration });
     const digest = (token: string): string => tokenDigest(token).toHex();
     const statusPages = new StatusListener(relay);
     this.fetch = options.admin && adminApp({
@@ -161,6 +143,35 @@ export class RelayAdmin {
     this.#leases.close();
     await this.#entries.close();
   }
+}
+
+/** The API's watches, which hear of changes of entries, and of agents in this process and others. */
+function watchesOf(
+  relay: Relay,
+  worker: RelaySetup["worker"],
+  { entries, configuration }: {
+    readonly entries: AdminEntries;
+    readonly configuration: Published;
+  },
+): Watches {
+  const events = new EventLog(shortened(relay.settings.instance!));
+  watchEntries(entries, events);
+  const others = new OtherAgents(events);
+  watchAgents(relay, (event) => {
+    if (worker?.isLead === false) worker.tellAgents(event);
+    else events.add(event);
+  });
+  worker?.watch({ own: () => agentsOf(relay), others });
+  return new Watches({
+    log: events,
+    digest: tokenDigest,
+    snapshot: (scope) => {
+      const agents = [...agentsOf(relay), ...others.all];
+      return snapshotOf({ entries, configuration, agents }, scope);
+    },
+    isStopping: () => relay.isStopping,
+    metrics: relay.metrics,
+  });
 }
 
 interface OpenedStore {
