@@ -158,21 +158,25 @@ function SessionTable({ sessions, nowMs }: Pick<PortalProps, "sessions" | "nowMs
         {
           label: "End the session",
           kind: "act",
-          cell: ({ id, isThis, sinceMs }) => (
-            <form method="post" action={isThis ? "/.culvert/logout" : "/.culvert/sessions"}>
-              <input type="hidden" name="session" value={id} />
-              <button
-                class="danger small"
-                type="submit"
-                aria-label={isThis ? "Sign out" : `End the session of ${utc(sinceMs)}`}
-              >
-                {isThis ? "Sign out" : "End"}
-              </button>
-            </form>
-          ),
+          cell: (session) => <EndSession {...session} />,
         },
       ]}
     />
+  );
+}
+
+function EndSession({ id, isThis, sinceMs }: PortalSession) {
+  return (
+    <form method="post" action={isThis ? "/.culvert/logout" : "/.culvert/sessions"}>
+      <input type="hidden" name="session" value={id} />
+      <button
+        class="danger small"
+        type="submit"
+        aria-label={isThis ? "Sign out" : `End the session of ${utc(sinceMs)}`}
+      >
+        {isThis ? "Sign out" : "End"}
+      </button>
+    </form>
   );
 }
 

@@ -66,8 +66,10 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
     this.#clusters = new StatsByName(nowMs);
     this.#services = new StatsByName(nowMs);
     this.#observeRequests(instruments);
+    this.#observeServices(instruments);
     this.#observeRelay(instruments);
     this.#observeSessions(instruments, registry);
+    this.#observeTraffic(instruments, registry);
   }
 
   /** Says which clusters there are. The series of one that is gone end some minutes later. */
@@ -217,7 +219,6 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
 
   #observeRequests(instruments: Instruments): void {
     const clusters = this.#clusters;
-    const services = this.#services;
     instruments.observeCounter({
       name: "proxy_requests_total",
       help: "Requests that were proxied, by cluster, method and status code.",
@@ -258,7 +259,11 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
       "cluster",
       () => clusters.entries().map(([id, { firstByte }]) => [id, firstByte]),
     );
-    // A service's requests count among its cluster's too.
+  }
+
+  /** A service's requests count among its cluster's too. */
+  #observeServices(instruments: Instruments): void {
+    const services = this.#services;
     instruments.observeCounter({
       name: "culvert_service_requests_total",
       help: "Requests for services, by service, method and status code.",
@@ -309,9 +314,7 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
     });
   }
 
-  /** What sessions count anyway, and what is read only when Prometheus asks. */
   #observeSessions(instruments: Instruments, registry: Registry): void {
-    const ended = this.#endedSessions;
     instruments.observeGauge({
       name: "agents_connected",
       help: "Agents that are connected.",
@@ -344,6 +347,11 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
       }
       for (const [cluster, seconds] of longest) sample(seconds, { cluster });
     });
+  }
+
+  /** What sessions count anyway; it is read only when Prometheus asks. */
+  #observeTraffic(instruments: Instruments, registry: Registry): void {
+    const ended = this.#endedSessions;
     instruments.observeCounter({
       name: "tunnel_bytes_total",
       help: "Bytes of all sessions' messages, by direction as the relay sees it.",

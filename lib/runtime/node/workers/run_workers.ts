@@ -15,7 +15,12 @@ import { listenFailure, untilSignalled } from "../program.ts";
 import { PrometheusInstruments } from "../prometheus.ts";
 import { logUncaughtErrors } from "../uncaught_errors.ts";
 import { SharedOutput } from "./shared_output.ts";
-import { type CommonWelcome, WorkerPool, WorkerStartError } from "./worker_pool.ts";
+import {
+  type CommonWelcome,
+  WorkerPool,
+  type WorkerPoolContext,
+  WorkerStartError,
+} from "./worker_pool.ts";
 
 /** Bytes of the secrets that workers share, when there are none in files. */
 const secretBytes = 32;
@@ -38,21 +43,7 @@ export async function runWorkers(options: RelayOptions): Promise<never> {
   const entries = state === undefined
     ? undefined
     : await EntryServer.open(await StateFolder.open(state, tryLockFile));
-  const instruments = new PrometheusInstruments();
-  const restarts = instruments.counter(
-    "culvert_worker_restarts_total",
-    "Workers that had ended and were started again.",
-  );
-  const pool = new WorkerPool({
-    ...{ log, outputs, entries },
-    welcome: await welcomeOf(options),
-    metrics: () => instruments.text(),
-    restarted: () => restarts.inc(),
-  });
-  instruments.observeGauge(
-    { name: "culvert_workers_running", help: "Workers that listen." },
-    (sample) => sample(pool.running),
-  );
+  const pool = createPool({ log, outputs, entries, welcome: await welcomeOf(options) });
   if (options.auditLog !== undefined) process.on("SIGHUP", () => pool.reopenAudit());
   const signalled = untilSignalled();
   try {
@@ -67,6 +58,27 @@ export async function runWorkers(options: RelayOptions): Promise<never> {
   await entries?.close();
   log.info("Stopped");
   return await exitLogged(code);
+}
+
+/** A pool whose workers are counted in metrics. */
+function createPool(
+  context: Omit<WorkerPoolContext, "metrics" | "restarted">,
+): WorkerPool {
+  const instruments = new PrometheusInstruments();
+  const restarts = instruments.counter(
+    "culvert_worker_restarts_total",
+    "Workers that had ended and were started again.",
+  );
+  const pool = new WorkerPool({
+    ...context,
+    metrics: () => instruments.text(),
+    restarted: () => restarts.inc(),
+  });
+  instruments.observeGauge(
+    { name: "culvert_workers_running", help: "Workers that listen." },
+    (sample) => sample(pool.running),
+  );
+  return pool;
 }
 
 function refuseWhereImpossible(): void {
