@@ -86,6 +86,7 @@ Deno.test("examples: a command line that a program would refuse is found, howeve
     ["npx", "-y", "deno@2.9.6", "task", "relay", "kubeconfig", "dev"],
     ["docker", "run", "--rm", "registry.example.com/culvert-relay:1.2.3", "token", "--nonsense"],
     ["relay", "token", "--cluster", "dev"],
+    ["operator", "drain", "--policy", "nonsense"],
   ];
   const cwd = Deno.cwd();
   const invocations = commands.map(([name = "", ...argv]) => ({ name, argv, cwd, env: {} }));
@@ -95,6 +96,7 @@ Deno.test("examples: a command line that a program would refuse is found, howeve
     "agent --server",
     "relay kubeconfig",
     "relay token",
+    "operator drain",
   ]);
 });
 

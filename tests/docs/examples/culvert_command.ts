@@ -2,9 +2,11 @@
 import type { Invocation } from "./shell.ts";
 
 /** culvert's programs. */
-export type ProgramName = "relay" | "agent" | "access";
+export type ProgramName = "relay" | "agent" | "access" | "operator";
 
-const programNames: readonly string[] = ["relay", "agent", "access"] satisfies ProgramName[];
+const programNames: readonly string[] = [
+  ...["relay", "agent", "access", "operator"] satisfies ProgramName[],
+];
 
 /** Whether a word starts one of culvert's programs. */
 export function isProgramName(word: string): word is ProgramName {
@@ -25,7 +27,7 @@ export function culvertCommand(invocation: Invocation): CulvertCommand | undefin
     return { ...invocation, program: task.name, argv: task.argv };
   }
   if (name !== "docker") return undefined;
-  const [, program] = /\/culvert-(relay|agent|access)[:@]/.exec(imageOf(argv) ?? "") ?? [];
+  const [, program] = /\/culvert-(relay|agent|access|operator)[:@]/.exec(imageOf(argv) ?? "") ?? [];
   if (argv[0] !== "run" || program === undefined) return undefined;
   return {
     ...invocation,
@@ -44,5 +46,5 @@ export function denoTask(
 }
 
 function imageOf(argv: readonly string[]): string | undefined {
-  return argv.find((word) => /\/culvert-(?:relay|agent|access)[:@]/.test(word));
+  return argv.find((word) => /\/culvert-(?:relay|agent|access|operator)[:@]/.test(word));
 }

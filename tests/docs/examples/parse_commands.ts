@@ -15,6 +15,8 @@ import {
   parseAccessLogoutOptions,
 } from "../../../lib/config/access_login_options.ts";
 import { parseAgentOptions } from "../../../lib/config/agent_options.ts";
+import { parseDrainOptions } from "../../../lib/config/commands/drain_options.ts";
+import { parseOperatorOptions } from "../../../lib/config/operator_options.ts";
 import { parseRelayOptions } from "../../../lib/config/relay_options.ts";
 import type { CulvertCommand } from "./culvert_command.ts";
 
@@ -35,6 +37,11 @@ function parseAccess(argv: readonly string[], env: Record<string, string>): void
   else parseAccessOptions(argv, env);
 }
 
+function parseOperator(argv: readonly string[], env: Record<string, string>): void {
+  if (argv[0] === "drain") parseDrainOptions(argv.slice(1), env);
+  else parseOperatorOptions(argv, env);
+}
+
 async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<string | undefined> {
   Deno.chdir(cwd);
   try {
@@ -47,6 +54,7 @@ async function fault({ program, cwd, argv, env }: CulvertCommand): Promise<strin
       });
     } else if (program === "relay") parseRelayOptions(argv, env);
     else if (program === "access") parseAccess(argv, env);
+    else if (program === "operator") parseOperator(argv, env);
     else parseAgentOptions(argv, env);
     return undefined;
   } catch (error) {

@@ -35,6 +35,7 @@ const standIns = [
   "logrotate",
   "nginx",
   "npx",
+  "operator",
   "promtool",
   "psql",
   "redis-cli",
@@ -99,6 +100,7 @@ export class ExampleShell implements AsyncDisposable {
     }
     await shell.#fillClone();
     await shell.#addKubeTools();
+    await shell.#addKubeconfig();
     return shell;
   }
 
@@ -186,6 +188,18 @@ export class ExampleShell implements AsyncDisposable {
     for (const name of ["argo", "kube"]) {
       await Deno.symlink(standInPath, this.#path(`shared/kube/${name}`));
     }
+  }
+
+  /** The user's own kubeconfig. */
+  async #addKubeconfig(): Promise<void> {
+    await Deno.mkdir(this.#path("tmp/.kube"), { recursive: true });
+    const config = {
+      clusters: [{ name: "c", cluster: { server: "https://127.0.0.1:6443" } }],
+      users: [{ name: "u", user: { token: "token" } }],
+      contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
+      "current-context": "c",
+    };
+    await Deno.writeTextFile(this.#path("tmp/.kube/config"), JSON.stringify(config));
   }
 
   #readRecords(): Invocation[] {
