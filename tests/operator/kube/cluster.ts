@@ -215,6 +215,14 @@ export class OperatorWorld implements AsyncDisposable {
     return await must("kubectl", ["--kubeconfig", this.kube.kubeconfig, ...args]);
   }
 
+  /** The names of what the operator has made in the namespace. */
+  async owned(): Promise<string> {
+    const kinds =
+      "deployments,configmaps,secrets,poddisruptionbudgets,networkpolicies,rolebindings";
+    const selector = "app.kubernetes.io/managed-by=culvert-operator";
+    return await this.kubectl("-n", namespace, "get", kinds, "-l", selector, "-o", "name");
+  }
+
   /** A second replica. */
   async anotherOperator(args: readonly string[] = []): Promise<Program> {
     const kubeconfig = await this.#kubeconfigOf("another");

@@ -108,6 +108,11 @@ kubeTest(
       "the relay to be empty",
       patienceMs,
     );
+    assert.equal(
+      await world.owned(),
+      "",
+      "nothing is left to a garbage collector, which runs nowhere",
+    );
     await using drain = world.drain([]);
     assert.equal(await drain.ended(patienceMs), 0);
   },

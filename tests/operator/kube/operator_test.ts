@@ -74,13 +74,10 @@ kubeTest(
       patienceMs,
     );
     assert.equal((await world.admin("clusters/apps-main")).status, 404);
-    // No garbage collector runs here.
-    const kinds =
-      "deployments,configmaps,secrets,poddisruptionbudgets,networkpolicies,rolebindings";
-    const selector = "app.kubernetes.io/managed-by=culvert-operator";
     assert.equal(
-      await world.kubectl("-n", namespace, "get", kinds, "-l", selector, "-o", "name"),
+      await world.owned(),
       "",
+      "nothing is left to a garbage collector, which runs nowhere",
     );
     assert.doesNotMatch(
       await world.metrics(),
