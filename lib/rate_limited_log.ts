@@ -14,7 +14,7 @@ type Level = "debug" | "info" | "warn";
 export const freeLines = 5;
 /** First lines a second of one message, whatever their addresses. */
 export const linesPerSecond = 5;
-/** After which time it is told how many more there were; doubled for as long as they keep coming. */
+/** The time after which a line says how many more there were; it doubles for as long as they keep coming. */
 export const firstPeriodMs = 5_000;
 const lastPeriodMs = 60_000;
 /** Kinds and addresses that are remembered. The lines of others count together. */

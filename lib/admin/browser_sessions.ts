@@ -1,7 +1,7 @@
 /** Browsers in which somebody has given a token of the admin API. */
 import { setNewest } from "../set_newest.ts";
 
-/** For how long a browser needs no token again, in milliseconds. */
+/** How long a browser's session lasts, in milliseconds. */
 export const browserSessionMs = 8 * 3_600_000;
 /** Sessions at a time; the oldest makes room. */
 const maxSessions = 1_000;

@@ -23,7 +23,7 @@ export interface HeldEntriesContext {
 /** All of them. */
 export class HeldEntries implements EntriesView {
   readonly #context: HeldEntriesContext;
-  /** In use, or waiting to be accepted. */
+  /** The entries that are in use, or wait to be accepted. */
   readonly #held: Record<EntryKind, Map<string, HeldEntry>> = {
     clusters: new Map(),
     services: new Map(),

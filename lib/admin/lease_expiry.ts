@@ -32,7 +32,7 @@ export class Leases {
   readonly #context: LeasesContext;
   #openedMs = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
-  /** By cluster: when it was last seen with an agent, since its lease ended. */
+  /** When each cluster whose lease has ended was last seen with an agent. */
   #seenMs: ReadonlyMap<string, number> = new Map();
   #askedMs = -Infinity;
   /** Entries that are being deleted. */

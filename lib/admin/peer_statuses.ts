@@ -6,7 +6,7 @@ import type { RelayTokens } from "../relay/hop/relay_tokens.ts";
 import { peerStatusPath } from "../relay/routes/peer_status.ts";
 import type { EndableKind, OtherRelays } from "../relay/status/other_relays.ts";
 
-/** For a relay to answer, in milliseconds. */
+/** How long a relay may take to answer, in milliseconds. */
 const answerMs = 2_000;
 
 /** A relay that can be asked. */

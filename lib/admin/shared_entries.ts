@@ -16,15 +16,15 @@ import type { RelayTokens } from "../relay/hop/relay_tokens.ts";
 import type { CommitResult, EntryChange, EntryStore } from "./entry_store.ts";
 import { EntrySeal } from "./entry_seal.ts";
 
-/** In one slot of a cluster, so that a script may use both. */
+/** The braces put both keys into one slot of a Redis Cluster, so that a script may use both. */
 const revisionKey = "culvert:{admin}:revision";
 const entriesKey = "culvert:{admin}:entries";
 
 /** How often a relay looks for changes of the others, in milliseconds. */
 const pollMs = 500;
-/** For the store to answer, in milliseconds. */
+/** How long the store may take to answer, in milliseconds. */
 const replyMs = 2_000;
-/** For a replica to take a change, in milliseconds; less while there seems to be none. */
+/** How long to wait for a replica to confirm a change, in milliseconds; less while there seems to be none. */
 const replicaMs = 1_000;
 const noReplicaMs = 20;
 /** How long a relay that starts waits for its store, in milliseconds. */
@@ -175,7 +175,7 @@ export class SharedEntries implements EntryStore {
     await this.#sealAnew(old);
   }
 
-  /** After a change of the relays' token, entries must not depend on the one before. */
+  /** Seals entries again after a change of the relays' token, so that they do not need the former one. */
   async #sealAnew(old: readonly string[]): Promise<void> {
     const isDue = this.#sealedWith !== this.#tokens.sent;
     this.#sealedWith = this.#tokens.sent;

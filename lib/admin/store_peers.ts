@@ -5,11 +5,11 @@ import type { Peer, PeerList } from "./peer_statuses.ts";
 const urlsKey = "culvert:{admin}:relays";
 const seenKey = "culvert:{admin}:relays-seen";
 
-/** Between two signs of life, in milliseconds. */
+/** The time between two signs of life, in milliseconds. */
 const heartbeatMs = 5_000;
-/** After so many seconds without one, a relay is not asked any more. */
+/** How many seconds after its last sign of life a relay is still asked. */
 const aliveSeconds = 20;
-/** For the store to answer, in milliseconds. */
+/** How long the store may take to answer, in milliseconds. */
 const replyMs = 2_000;
 
 /** ARGV: how long relays count, this relay's id and its URL; without a URL nothing is written. */

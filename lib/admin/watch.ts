@@ -21,7 +21,7 @@ export interface WatchContext {
   readonly isStopping: () => boolean;
 }
 
-/** Between two bookmarks, in milliseconds; proxies end connections on which nothing comes. */
+/** The time between two bookmarks, in milliseconds. Proxies end connections that are silent. */
 const bookmarkMs = 10_000;
 /** Watches at once. */
 const maxWatches = 256;

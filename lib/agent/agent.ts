@@ -45,7 +45,7 @@ export class Agent {
   readonly #config: AgentConfig;
   readonly #log: Log;
   readonly targets: Targets;
-  /** For what others can cause as often as they like. */
+  /** The log for lines that others can cause as often as they like. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly #links: readonly RelayLink[];
   readonly #stop = new AbortController();

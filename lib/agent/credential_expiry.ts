@@ -13,7 +13,7 @@ export interface CredentialExpiryOptions {
 }
 
 const dayMs = 86_400_000;
-/** As for certificates. */
+/** The longest time before its end at which a token is logged, as for certificates. */
 const longestWarningMs = 14 * dayMs;
 /**
  * The share of a token's life in which its end is announced. Kubelet replaces a token after 80 % of

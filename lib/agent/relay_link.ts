@@ -61,7 +61,7 @@ export class RelayLink {
   /** How many connections the agent has. */
   readonly #count: number;
   readonly #random: () => number;
-  /** For the log, where an agent has several. */
+  /** The connection's number for the log, if the agent has several. */
   readonly #connection: number | undefined;
   readonly #sessions = new Set<Session>();
   /** Those that end because a newer one has taken over. */

@@ -23,7 +23,7 @@ export function serveTcp(stream: Stream, context: ServeTcpContext): void {
   new TcpDialling(stream, context);
 }
 
-/** Until the target is connected; from then on a pipe has the stream. */
+/** Holds a stream until the target is connected; from then on a pipe has it. */
 class TcpDialling implements StreamEvents {
   readonly #stream: Stream;
   readonly #context: ServeTcpContext;

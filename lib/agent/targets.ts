@@ -135,7 +135,7 @@ export class Targets {
   }
 }
 
-/** By name: what makes a target the same as before. */
+/** Returns, by name, what makes a target the same as before. */
 function identities({ targets, pathTargets = [] }: TargetTable): Map<string, string> {
   return new Map([
     ...targets.map(({ name, identity }): [string, string] => [name, identity]),

@@ -3,7 +3,7 @@ import type { AdminTarget } from "../config/commands/admin_options.ts";
 import { messageOf } from "../message_of.ts";
 import type { CommandOutput, CommandTools } from "./command.ts";
 
-/** For an answer, in milliseconds. */
+/** How long an answer may take, in milliseconds. */
 const timeoutMs = 30_000;
 /** Items of a list that are asked for at once. */
 const pageSize = 500;

@@ -4,9 +4,9 @@ import type { Environment, Parsed } from "../config/options/options.ts";
 
 /** What a command leaves. */
 export interface CommandOutput {
-  /** For standard output: what was asked for. May hold secrets. */
+  /** The text for standard output: what was asked for. It may contain secrets. */
   readonly text: string;
-  /** For standard error, one line each. */
+  /** The warnings for standard error, one line each. */
   readonly warnings: readonly string[];
   /** What the program ends with; 0 unless given. */
   readonly exitCode?: number | undefined;

@@ -73,7 +73,7 @@ function pluginOf({ command, args }: AccessLogin): YamlValue {
   };
 }
 
-/** Over `http://` there is nothing with which kubectl could. */
+/** Whether kubectl proves nothing to the relay. Over `http://` it can't send a credential. */
 function provesNothing({ tls, token, login }: Access): boolean {
   return tls !== undefined && tls.pair === undefined && token === undefined && login === undefined;
 }

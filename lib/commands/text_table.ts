@@ -1,6 +1,6 @@
 /** Tables for a terminal: columns side by side, headings in capitals, as kubectl prints them. */
 
-/** Between two columns. */
+/** The gap between two columns. */
 const gap = "   ";
 
 /** A table; `-` stands for what there is not. */

@@ -3,7 +3,7 @@ import { parseTokenOptions, tokenProgram } from "../config/commands/token_option
 import { hashToken } from "../relay/digests.ts";
 import { type Command, commandOf } from "./command.ts";
 
-/** As many as SHA-256 has, so that guessing the token is no easier than guessing its digest. */
+/** The bytes of a new token: as many as SHA-256 has, so that guessing it is no easier than its digest. */
 const tokenBytes = 32;
 
 /**

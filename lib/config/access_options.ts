@@ -33,7 +33,7 @@ import { rereader } from "./text_file.ts";
 
 /** One service, how the relay in front of it is reached, and what it is shown. */
 export interface AccessService {
-  /** For people: the hostname, or the service's name on the internal listener. */
+  /** The service's name for people: its hostname, or its name on the internal listener. */
   readonly name: string;
   /** `https://HOST[:PORT]`, or `http://` on this machine. */
   readonly origin: string;

@@ -5,7 +5,7 @@ import type { Kind } from "./options/kinds.ts";
 
 /** A value of `--hostname`. */
 export interface HostnameOption {
-  /** In lower case. */
+  /** The hostname in lower case. */
   readonly hostname: string;
   /** The target's name; undefined is the only one. */
   readonly target?: string;
@@ -17,7 +17,7 @@ const MAX_TARGETS = 1_000;
 
 const LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const HOSTNAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
-/** As in Open: a name, or `HOST:PORT`. */
+/** A target as in Open: a name, or `HOST:PORT`. */
 const TARGET = /^[\w.:[\]%-]{1,260}$/;
 
 const claim: Kind<HostnameOption> = {

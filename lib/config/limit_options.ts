@@ -5,9 +5,9 @@ import type { scopeLimitTable } from "./tables/limits.ts";
 
 /** Limits by what they hold for; 0 is no limit. */
 export interface ScopeLimits {
-  /** Over all clusters together. */
+  /** The limits of all clusters together. */
   readonly limits: LimitValues;
-  /** For each cluster that has no `limits` of its own. */
+  /** The limits of each cluster that has no `limits` of its own. */
   readonly clusterLimits: LimitValues;
 }
 

@@ -2,7 +2,7 @@
 
 /** One block of a PEM file. */
 export interface PemBlock {
-  /** As in `-----BEGIN CERTIFICATE-----`. */
+  /** The label of the block: `CERTIFICATE` in `-----BEGIN CERTIFICATE-----`. */
   readonly label: string;
   /** The line of the file that the block begins in, from 1. */
   readonly line: number;

@@ -99,7 +99,7 @@ export interface RelayTls {
   readonly certPem: string;
   readonly keyPath: string;
   readonly keyPem: string;
-  /** With these, agents must show a client certificate, and callers, unless they have their own CA. */
+  /** CAs of client certificates, which agents must show, and callers too unless they have their own CA. */
   readonly clientCaPath?: string | undefined;
   readonly clientCaPem?: string | undefined;
   /** The CA of callers' certificates. */

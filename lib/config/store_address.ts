@@ -33,7 +33,7 @@ export interface SentinelStore extends Nodes {
   /** What the Sentinels call the primary. */
   readonly primary: string;
   readonly database: number;
-  /** For the Sentinels themselves. */
+  /** The login at the Sentinels themselves. */
   readonly sentinelLogin: StoreLogin;
 }
 

@@ -3,7 +3,7 @@ import type { TokenSecret } from "./cluster.ts";
 
 /** A token of the admin API and what it may do. */
 export interface AdminToken extends TokenSecret {
-  /** For the audit log, and in front of the names of its policies. */
+  /** The token's name, for the audit log and as the prefix of its policies' names. */
   readonly name: string;
   /** Ids of clusters, or their beginnings with `*` behind. */
   readonly clusters: readonly string[];

@@ -5,7 +5,7 @@ import type { LimitValues } from "./limits.ts";
 
 /** One cluster that a relay serves. */
 export interface Cluster {
-  /** In the path `/tunnel/{id}/…`: 1 to 253 of `A-Z a-z 0-9 . _ -`, but neither "." nor "..". */
+  /** The id in the path `/tunnel/{id}/…`: 1 to 253 of `A-Z a-z 0-9 . _ -`, but neither "." nor "..". */
   readonly id: string;
   /**
    * The target of `/tunnel/{id}/…` as the agent names it: `HOST:PORT`, or a name. Absent where services
@@ -61,7 +61,7 @@ export interface TokenSecret {
 
 /** A token of a cluster's agents. */
 export interface ClusterToken extends TokenSecret {
-  /** For logs; unique within the cluster. */
+  /** The token's name for logs; unique within the cluster. */
   readonly name: string;
   /** Milliseconds since 1970 from which the token is not accepted any more; absent for never. */
   readonly expiresMs?: number | undefined;

@@ -2,8 +2,8 @@
 
 /** A hostname as the configuration has it. */
 export interface Hostname {
-  /** In lower case, without a port; `*.` in front stands for one label. */
+  /** The name in lower case, without a port. `*.` in front stands for one label. */
   readonly name: string;
-  /** For URLs that the relay makes; undefined for the scheme's own. */
+  /** The port in URLs that the relay makes; undefined for the scheme's default. */
   readonly port: number | undefined;
 }

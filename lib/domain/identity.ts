@@ -23,7 +23,7 @@ export interface ImpersonationMap {
    * Undefined where only one could be meant.
    */
   readonly providers?: readonly string[] | undefined;
-  /** In front of the names of those whom no entry names. */
+  /** The prefix of the names of callers whom no entry names. */
   readonly prefix: string;
   /** The cluster's users, by people's names. */
   readonly users: Readonly<Record<string, string>>;

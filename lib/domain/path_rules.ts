@@ -6,7 +6,7 @@
 /** Which paths a rule is for: one, or all below one, by whole segments. */
 export interface PathRule {
   readonly type: "Prefix" | "Exact";
-  /** As it stands in requests, percent-encoded; with a `/` in front. */
+  /** The path as in requests, percent-encoded, with a `/` in front. */
   readonly value: string;
 }
 

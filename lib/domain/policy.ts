@@ -20,7 +20,7 @@ export type RuleEntry =
     | {
       /** One of `--caller-tokens`, or, beside a digest, what the token is called in logs. */
       readonly token: string;
-      /** In hexadecimal. */
+      /** The token's SHA-256 digest in hexadecimal. */
       readonly tokenSha256?: string | undefined;
     }
     | { readonly certificate: string }

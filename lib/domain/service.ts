@@ -63,7 +63,7 @@ export interface Service {
 /** Changes to the fields of a response. */
 export interface ResponseHeaders {
   readonly set: readonly (readonly [name: string, value: string])[];
-  /** In lower case. */
+  /** The names of fields to remove, in lower case. */
   readonly remove: readonly string[];
 }
 

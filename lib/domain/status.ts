@@ -7,9 +7,9 @@ export interface Status {
   readonly atMs: number;
   /** This relay first. */
   readonly relays: readonly RelayStatus[];
-  /** By id. Those of the configuration, connected or not. */
+  /** The configured clusters in the order of their ids, connected or not. */
   readonly clusters: readonly ClusterStatus[];
-  /** By name. */
+  /** The services in the order of their names. */
   readonly services: readonly ServiceStatus[];
   /** The oldest first. */
   readonly streams: readonly StreamStatus[];
@@ -61,7 +61,7 @@ export interface ClusterStatus {
 
 /** One agent's session. */
 export interface AgentStatus {
-  /** For `disconnectAgent`; unique among all relays. */
+  /** The id for `disconnectAgent`; unique among all relays. */
   readonly id: string;
   readonly cluster: string;
   /** The relay that holds it. */
@@ -69,7 +69,7 @@ export interface AgentStatus {
   readonly instance?: string | undefined;
   /** Which of the agent's connections it is. */
   readonly slot: number;
-  /** As the relay sees it. */
+  /** The address as the relay sees it. */
   readonly address: string;
   /** Name and version: `culvert-agent/0.1.0`. */
   readonly software?: string | undefined;
@@ -113,7 +113,7 @@ export interface DisconnectStatus {
 export interface ServiceStatus {
   readonly name: string;
   readonly source: EntrySource;
-  /** With `:PORT` where its URLs have one. */
+  /** The hostnames, with `:PORT` where their URLs have one. */
   readonly hostnames: readonly string[];
   readonly cluster: string;
   readonly target?: string | undefined;
@@ -126,7 +126,7 @@ export interface ServiceStatus {
 
 /** One request or connection that is under way. */
 export interface StreamStatus {
-  /** For `endStream`; unique among all relays. */
+  /** The id for `endStream`; unique among all relays. */
   readonly id: string;
   /** The relay that the caller reached. */
   readonly relay: string;
@@ -143,7 +143,7 @@ export interface StreamStatus {
   readonly path: string;
   readonly upgrade?: string | undefined;
   readonly sinceMs: number;
-  /** From the caller; undefined where it is not counted yet. */
+  /** Bytes from the caller; undefined while they are not counted. */
   readonly bytesIn?: number | undefined;
   readonly bytesOut?: number | undefined;
   /** The agent's session; undefined where another relay has it. */

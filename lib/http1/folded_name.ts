@@ -1,6 +1,6 @@
 /** Header names as applications read them that take their environment for the request's head. */
 
-/** In lower case, anything but these becomes `_` in a CGI variable's name. */
+/** The characters of a name in lower case that become `_` in a CGI variable's name. */
 const replaced = /[^a-z0-9-]/;
 const allReplaced = /[^a-z0-9-]/g;
 

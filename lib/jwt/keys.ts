@@ -14,9 +14,9 @@ import type { Clock } from "./clock.ts";
 export const keysFreshMs = 10 * 60_000;
 /** While they can't be fetched, the last ones count for this long, in milliseconds. */
 export const keysLastGoodMs = 24 * 3_600_000;
-/** Between two attempts, in milliseconds: made-up key ids must not make us a nuisance to the issuer. */
+/** The time between two attempts, in milliseconds, so that made-up key ids do not burden the issuer. */
 export const keysCooldownMs = 10_000;
-/** For one attempt, in milliseconds. */
+/** How long one attempt may take, in milliseconds. */
 export const keysTimeoutMs = 5_000;
 /** Bytes of the issuer's answer. */
 export const maxKeysBytes = 256 * 1024;

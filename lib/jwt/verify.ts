@@ -121,7 +121,7 @@ function faultOf(error: unknown): JwtFault {
   throw error;
 }
 
-/** In the log a claim is as long as this at most; whoever signs tokens writes it. */
+/** The longest text of a claim in the log: whoever signs tokens chooses it. */
 const maxShownUnits = 256;
 
 /**

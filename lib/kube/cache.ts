@@ -81,7 +81,7 @@ export class Cache<Kept extends KubeObject = KubeObject> {
     return this.#isMissing;
   }
 
-  /** As `kubectl` has it: `tunnels.culvert.dev`. */
+  /** The resource's name as in `kubectl`: `tunnels.culvert.dev`. */
   get title(): string {
     const { plural, group } = this.#options.resource;
     return group === "" ? plural : `${plural}.${group}`;

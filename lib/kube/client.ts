@@ -25,7 +25,7 @@ export interface KubeClientOptions {
   /** Called before each write; throws if this process must not write now. */
   readonly mayWrite?: (write: KubeWrite) => void;
   readonly metrics?: KubeMetrics;
-  /** For an answer, its body included; a watch has a deadline of its own. */
+  /** How long an answer may take, its body included, in milliseconds. Watches have their own deadline. */
   readonly timeoutMs?: number;
   readonly pageSize?: number;
 }

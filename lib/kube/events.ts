@@ -10,7 +10,7 @@ import { apiVersionOf, events, type Resource } from "./resources.ts";
 /** What is reported of an object. */
 export interface EventText {
   readonly type: "Normal" | "Warning";
-  /** In CamelCase. */
+  /** The reason in CamelCase. */
   readonly reason: string;
   readonly action: string;
   readonly note: string;

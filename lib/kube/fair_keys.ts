@@ -10,9 +10,9 @@ export interface FairKeysOptions {
 /** A set of keys, and how many of each group are worked on. */
 export class FairKeys {
   readonly #options: FairKeysOptions;
-  /** By group, in the order of their turns; none is empty. */
+  /** The waiting keys of each group, in the order of the groups' turns; no group is empty. */
   readonly #waiting = new Map<string, Set<string>>();
-  /** By group; none is 0. */
+  /** The number of running keys of each group; none is 0. */
   readonly #running = new Map<string, number>();
   #size = 0;
 

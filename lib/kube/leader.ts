@@ -24,7 +24,7 @@ export interface LeaderOptions {
   readonly timing?: LeaderTiming;
 }
 
-/** As client-go has them: 15, 10 and 2 seconds. */
+/** The times of leader election; in client-go 15, 10 and 2 seconds. */
 export interface LeaderTiming {
   /** How long others wait for a renewal before they take the Lease. */
   readonly leaseMs: number;

@@ -75,7 +75,7 @@ export function apiVersionOf({ group, version }: Resource): string {
   return group === "" ? version : `${group}/${version}`;
 }
 
-/** For messages: `Tunnel apps/home`. */
+/** An object's name for messages: `Tunnel apps/home`. */
 export function titleOf({ kind }: Resource, { metadata }: KubeObject): string {
   return `${kind} ${keyOf(metadata)}`;
 }

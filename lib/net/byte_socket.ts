@@ -43,7 +43,7 @@ export interface ByteSocket {
   readonly writableLength: number;
 }
 
-/** For `write`: what calls `free` if the bytes have gone out; else their memory may be in use. */
+/** A callback for `write` that calls `free` if the bytes were sent; else their memory may still be in use. */
 export function whenSent(free: () => void): (error?: Error | null) => void {
   return (error) => {
     if (!error) free();

@@ -19,7 +19,7 @@ export interface Peer {
 
 /** The name that a TLS client asked for, and what it was shown (RFC 6066 section 3). */
 export interface RequestedName {
-  /** In lower case; undefined for a client that named none. */
+  /** The name in lower case; undefined if the client named none. */
   readonly serverName: string | undefined;
   /**
    * Whether a handshake that asks for another host would show the same certificate. If not, a request
@@ -68,9 +68,9 @@ export interface ExchangeEnd {
   bytes: number;
   /** Bytes of the request's body, without its chunks; after a 101, all that came from the caller. */
   bytesIn: number;
-  /** From the request's head to the end, in milliseconds. */
+  /** The time from the request's head to the end, in milliseconds. */
   ms: number;
-  /** From the request's head to the response's, in milliseconds; undefined when there was none. */
+  /** The time from the request's head to the response's, in milliseconds; undefined without a response. */
   firstByteMs: number | undefined;
   /** Whether the whole response was handed to the socket. */
   isComplete: boolean;
@@ -118,7 +118,7 @@ export interface Exchange {
   beforeEnd: ((end: ExchangeEnd, settle: (decision: EndDecision) => void) => void) | undefined;
   /** The caller went away before its answer was complete. */
   onAborted: () => void;
-  /** After `write` or `inform` has returned false: there is room again. */
+  /** Called when there is room again, after `write` or `inform` has returned false. */
   onDrain: () => void;
   /** The exchange is over, in whatever way; called once. */
   onEnd: (end: ExchangeEnd) => void;

@@ -11,7 +11,7 @@ export const nullBodyStatuses: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /** What a response's body tells its exchange. */
 export interface ResponseBodyHost {
-  /** After {@link ResponseBody.write} has returned false: there is room again. */
+  /** Called when there is room again, after {@link ResponseBody.write} has returned false. */
   drained(): void;
   /** The platform does not want the rest. */
   cancelled(): void;
@@ -79,7 +79,7 @@ export function responseInit(
   return init;
 }
 
-/** For an answer of the target's that this platform can't pass on. */
+/** The response in place of one that this platform can't pass on. */
 export function unanswerable(): Response {
   const message = "the target's answer can't be passed on by this platform";
   const body = errorBody(502, "protocol", message) as Uint8Array<ArrayBuffer>;

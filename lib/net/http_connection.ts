@@ -14,16 +14,16 @@ import { type ExchangeHost, RawExchange } from "./raw_exchange.ts";
 
 /** How long a connection may take, in milliseconds. */
 export interface ConnectionTimeouts {
-  /** From a head's first byte, or the connection's start, to the head's end. */
+  /** How long a head may take, from its first byte or the connection's start, in milliseconds. */
   headMs: number;
   /**
    * Between two requests. It must be longer than clients keep theirs (90 s for Go's), or a request
    * would meet a connection that is just being closed.
    */
   idleMs: number;
-  /** For the caller to take what is left of its answer and close, once we have closed our half. */
+  /** How long a caller may take for the rest of its answer and to close, once we have closed our half. */
   lingerMs: number;
-  /** For a caller to take nothing of what is left of its answer; 0 for no limit. */
+  /** How long a caller may take nothing of the rest of its answer; 0 for no limit. */
   stallMs: number;
 }
 

@@ -4,7 +4,7 @@ import type { StreamEvents } from "../protocol/stream_events.ts";
 import { type ByteSocket, whenSent } from "./byte_socket.ts";
 import type { Channel } from "./channel.ts";
 
-/** For a socket to close, once both ways have ended and all has gone out, in milliseconds. */
+/** How long a socket may take to close, once both ways have ended and all is sent, in milliseconds. */
 const closeTimeoutMs = 30_000;
 
 /** What a pipe tells its owner. */

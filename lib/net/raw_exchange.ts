@@ -229,7 +229,7 @@ export class RawExchange implements Exchange {
     return { socket: this.#host.socket, head };
   }
 
-  /** For {@link detach}: the connection that was handed over is over. */
+  /** Reports the end of a connection that {@link detach} has handed over. */
   detachedEnd(bytes: number, bytesIn: number): void {
     this.#sentBytes = bytes;
     this.#ended(true, bytesIn);

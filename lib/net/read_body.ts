@@ -11,7 +11,7 @@ export type BodyFault = "too_large" | "cut" | "too_slow" | "no_room";
 /** What one body may take. */
 export interface BodyLimits {
   readonly maxBytes: number;
-  /** From the call to the body's last byte, in milliseconds. */
+  /** How long reading may take, up to the body's last byte, in milliseconds. */
   readonly timeoutMs: number;
   /** Shared with other bodies. Whoever gets a body gives its length back when it is done with it. */
   readonly budget?: ByteBudget;

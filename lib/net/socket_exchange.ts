@@ -27,7 +27,7 @@ export interface BareConnection {
 
 /** What a bare connection asks for. */
 export interface SocketRequest extends BareConnection {
-  /** For the log, and for other relays. */
+  /** The path for the log and for other relays. */
   readonly path: string;
   readonly host: string;
   /** The protocol of the channel's bytes between relays. */

@@ -61,7 +61,7 @@ export interface TcpEnd {
 /** What a Close says. */
 export interface TcpFault {
   readonly code: number;
-  /** For the user at the other end; may be empty. */
+  /** The text for the user at the other end; it may be empty. */
   readonly reason: string;
 }
 

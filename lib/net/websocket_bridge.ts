@@ -22,7 +22,7 @@ const maxWaitingBytes = 8 * 1024 * 1024;
 const highWaterBytes = 256 * 1024;
 /** How often the caller's socket is asked whether its buffer has fallen, in milliseconds. */
 const drainPollMs = 5;
-/** For the target to answer a Close, in milliseconds. */
+/** How long the target may take to answer a Close, in milliseconds. */
 const closeTimeoutMs = 5_000;
 
 /** How a bridge is set up. */

@@ -23,7 +23,7 @@ export interface Compilation {
 /** Compares compilations. */
 export class ChangedKeys {
   readonly #options: ChangedKeysOptions;
-  /** By the queue's key: a digest of everything that its reconciliation depends on. */
+  /** For each key of the queue, a digest of everything that its reconciliation depends on. */
   #digests: ReadonlyMap<string, string> = new Map();
 
   constructor(options: ChangedKeysOptions) {

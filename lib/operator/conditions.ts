@@ -4,7 +4,7 @@ import type { Condition } from "../kube/objects.ts";
 /** What one condition says. */
 export interface Verdict {
   readonly status: "True" | "False" | "Unknown";
-  /** In CamelCase. */
+  /** The reason in CamelCase. */
   readonly reason: string;
   readonly message: string;
 }

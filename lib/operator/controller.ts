@@ -10,7 +10,7 @@ import type { RelayApi, RelayFetch } from "./relay/relay_api.ts";
 export interface ControllerOptions {
   readonly client: KubeClient;
   readonly relays: RelayApi;
-  /** For watches of relays, whose responses have no time limit. */
+  /** Sends requests for watches of relays, whose responses have no time limit. */
   readonly watchRelay: RelayFetch;
   /** Empty for all namespaces. */
   readonly watchNamespaces: readonly string[];

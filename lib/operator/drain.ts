@@ -15,7 +15,7 @@ import { releaseObject, reportOrphaned } from "./finalizer.ts";
 /** What a drain runs with. */
 export interface DrainOptions {
   readonly client: KubeClient;
-  /** In the order in which they are deleted. */
+  /** The kinds to drain, in the order in which they are deleted. */
   readonly kinds: readonly Resource[];
   /** Empty for all namespaces, and cluster-wide kinds besides. */
   readonly namespaces: readonly string[];

@@ -1,6 +1,6 @@
 /** The last answers of relays and name servers, by what was asked. */
 
-/** With fewer answers, none is forgotten. */
+/** The number of answers below which none is forgotten. */
 const firstCheck = 1_024;
 /** An answer is renewed at `untilMs`. One that was not for so long is about an object that is gone. */
 const forgottenMs = 3_600_000;

@@ -13,7 +13,7 @@ const upgradeMethod = "CONNECT";
 
 /** A request for which a policy is asked. */
 export class AskedRequest {
-  /** As it was sent: methods are case-sensitive (RFC 9110 section 9.1). */
+  /** The method as it was sent: methods are case-sensitive (RFC 9110 section 9.1). */
   readonly method: string;
   /** Whether its connection is to carry another protocol, such as WebSocket or SPDY. */
   readonly isUpgrade: boolean;

@@ -40,7 +40,7 @@ export class TokenClaims implements VerifiedClaims {
   readonly #claims: Claims;
   readonly #names: ClaimNames;
   readonly #groups: readonly string[] | undefined;
-  /** By the rules' ids: the claims stay what they are, and each request asks again. */
+  /** Whether a rule is met, by its id. Claims do not change, and each request asks again. */
   readonly #met = new Map<string, boolean>();
 
   constructor(provider: string, claims: Claims, names: ClaimNames) {

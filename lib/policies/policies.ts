@@ -5,7 +5,7 @@ import { Policy } from "./policy.ts";
 
 /** Finds policies by their names. */
 export class Policies {
-  /** By name, and then by the provider that rules without one are about. */
+  /** The policies by name, and then by the provider that rules without one are about. */
   readonly #byName: ReadonlyMap<string, ReadonlyMap<string, Policy>>;
 
   private constructor(byName: ReadonlyMap<string, ReadonlyMap<string, Policy>>) {

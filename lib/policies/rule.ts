@@ -27,7 +27,7 @@ export interface EmailRule extends ScopedRule {
   /** Digest of what it demands of the provider, which no scope changes. */
   readonly id: string;
   readonly provider: string;
-  /** In lower case. */
+  /** The domain in lower case. */
   readonly domain: string;
 }
 

@@ -54,7 +54,7 @@ export type ClaimedHostname = Announcement["hostnames"][number];
 const noticeSchema = z.object({
   /** Stable; `hostname_refused`, or a later one. */
   code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/),
-  /** For the log. */
+  /** The text for the log. */
   message: z.string().max(1_000),
 });
 

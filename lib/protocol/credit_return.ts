@@ -2,10 +2,10 @@
 import type { Settings } from "./settings.ts";
 import type { StreamTable } from "./stream_table.ts";
 
-/** Between two times, in milliseconds. */
+/** The time between two returns, in milliseconds. */
 const returnEveryMs = 1_000;
 
-/** For the streams of one session. */
+/** Returns the credit of one session's streams. */
 export class CreditReturn {
   readonly #streams: StreamTable;
   readonly #nowMs: () => number;

@@ -1,6 +1,6 @@
 /** How much may wait in a socket in front of a small request: what the line takes in a few milliseconds. */
 
-/** For how long what waits may keep the line busy, in milliseconds. */
+/** How long the waiting bytes may keep the line busy, in milliseconds. */
 const targetMs = 5;
 /** Two messages: with less, a line would idle while the next one is gathered. */
 const minBytes = 128 * 1024;

@@ -10,7 +10,7 @@ export const defaultKeepalive = {
 /** What a keepalive needs. */
 export interface KeepaliveOptions {
   nowMs: () => number;
-  /** Between two pings. */
+  /** The time between two pings, in milliseconds. */
   pingIntervalMs: number;
   /** Silence after which the session is dead. */
   idleTimeoutMs: number;
@@ -42,7 +42,7 @@ const checksPerAnswerTimeout = 5;
 export class Keepalive {
   readonly #options: KeepaliveOptions;
   readonly #timer: ReturnType<typeof setInterval>;
-  /** Between two checks, if this process gets its turns. */
+  /** The time between two checks in milliseconds, if this process gets its turns. */
   readonly #intervalMs: number;
   #lastCheckMs: number;
   #lastHeardMs: number;

@@ -1,6 +1,6 @@
 /** The receiver's side of flow control: how much a peer may still send on one stream. */
 
-/** For how long after a stream was refused its share others may not hold more than theirs. */
+/** How long after a stream was refused its share no other may hold more than its own. */
 const shortageMs = 1_000;
 
 /** Times the budget that idle windows may hold beside it, where their peer can't return credit. */
@@ -86,7 +86,7 @@ const minRoundTripMs = 1;
  * bursts, so a shorter time sees the rate that it could send at, and the window grows faster.
  */
 const epochsPerRoundTrip = 4;
-/** In less, in milliseconds, a burst that was read in one go would look like a rate. */
+/** The shortest time in milliseconds over which a rate is measured: a burst read at once has none. */
 const minEpochMs = 5;
 /** Round trips' worth of bytes that a window is to hold: room for late Credits and late readers. */
 const roundTripsPerWindow = 4;
@@ -208,7 +208,7 @@ export class ReceiveWindow {
     this.#share(true);
   }
 
-  /** As far as that goes: what the peer may still send, or has sent, needs its room. */
+  /** Narrows the window as far as possible: what the peer may still send, or has sent, needs its room. */
   #narrow(size: number): void {
     const target = Math.max(size, this.#firstSize, this.#credit + this.#unread);
     const less = Math.min(this.#size - target, this.#widenedBy);

@@ -90,7 +90,7 @@ export class Stream {
   #unsent: readonly Uint8Array[] | undefined;
   /** The session's mark that the stream waits for its turn. */
   isQueued = false;
-  /** For the session's {@link StreamTable}. */
+  /** The next stream in the same slot of the session's {@link StreamTable}. */
   nextInSlot: Stream | undefined;
 
   constructor(id: number, host: StreamHost, window: ReceiveWindow, sendCredit: number) {
@@ -267,7 +267,7 @@ export class Stream {
     return !this.#isOutOfCredit;
   }
 
-  /** In version 1 there is none to run out of. */
+  /** Whether credit is used up. Version 1 has no credit. */
   get #isOutOfCredit(): boolean {
     return this.#sendCredit === 0 && this.#host.version > 1;
   }

@@ -22,7 +22,7 @@ export interface StreamEvents {
   closed(): void;
   /** The stream, or its whole session, ended with an error. */
   failed(error: StreamError): void;
-  /** After `write` has returned false: there is room again. */
+  /** Called when there is room again, after `write` has returned false. */
   drained(): void;
   /** Relays only, on a stream of a kind that is confirmed: the agent has connected to the target. */
   connected?(): void;

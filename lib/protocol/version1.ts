@@ -53,7 +53,7 @@ export class Version1 implements ProtocolVersion {
   }
 }
 
-/** Over this many unread bytes the WebSocket is not read. */
+/** The number of unread bytes above which the WebSocket is not read. */
 const highWaterBytes = 4 * 1024 * 1024;
 
 /** Bytes that consumers have not dealt with: in place of windows, the whole session has one bound. */

@@ -36,7 +36,7 @@ export function publicApp(relay: Relay): Hono<RelayEnv> {
 /** The public keys of assertions; they are nobody's secret. */
 const jwksPath = "/.culvert/jwks.json";
 
-/** For how long they may be kept, in seconds: a new key must be published before it signs. */
+/** How long keys may be cached, in seconds. A new key must be published that long before it signs. */
 const jwksSeconds = 300;
 
 function jwks({ assertions }: Relay): (c: Context<RelayEnv>) => Response {

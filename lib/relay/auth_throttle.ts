@@ -23,7 +23,7 @@ interface AddressFailures {
 /** How the refusal of a credential is to be answered. */
 export type ReplyDelay =
   | { readonly kind: "now" }
-  /** After this long; `done` must be called then. */
+  /** Answer after `ms` milliseconds, and call `done` then. */
   | { readonly kind: "later"; readonly ms: number; readonly done: () => void }
   /** Not any more: too many wait already. */
   | { readonly kind: "never" };

@@ -69,6 +69,6 @@ function notReady(why: string): Readiness {
 /** Processes that are one relay, as its probes and metrics need them. */
 export interface WholeRelay {
   readiness(excludesAgents: boolean): Promise<Readiness>;
-  /** In Prometheus' text format. */
+  /** The metrics in Prometheus' text format. */
   metrics(): Promise<string>;
 }

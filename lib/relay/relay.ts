@@ -59,13 +59,13 @@ export interface RelayConfig {
   people?: PeopleConfig | undefined;
   /** Who may call, and how callers prove themselves. */
   callers: CallersConfig;
-  /** Over all clusters together. */
+  /** The limits of all clusters together. */
   limits: LimitValues;
-  /** For each cluster that has no limits of its own. */
+  /** The limits of each cluster that has none of its own. */
   clusterLimits: LimitValues;
-  /** From the request's end to the target's response head; 0 for no limit. */
+  /** How long a target may take from the request's end to its response's head; 0 for no limit. */
   responseTimeoutMs: number;
-  /** For a body with a length, and for bytes that wait to be taken, to stand still; 0 for no limit. */
+  /** How long a body with a length, or bytes that wait to be taken, may stand still; 0 for no limit. */
   idleTimeoutMs: number;
   /** Bytes of a request's body; 0 for no limit. */
   maxBodyBytes: number;
@@ -111,7 +111,7 @@ const viaIdLength = 8;
 export class Relay {
   readonly config: RelayConfig;
   readonly log: Log;
-  /** For what anybody outside can cause. */
+  /** The log for lines that anybody outside can cause. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly registry: Registry;
   readonly metrics: RelayMetrics;
@@ -152,14 +152,14 @@ export class Relay {
   #clusters: readonly ClusterEntry[];
   #pathless: ReadonlySet<string>;
   #clustersById: ReadonlyMap<string, ClusterEntry>;
-  /** For requests that are over them. */
+  /** Slows down the refusals of requests that exceed the limits. */
   readonly refusalThrottle = new RefusalThrottle();
   readonly settings: Settings;
   readonly forwardLimits: ForwardLimits;
   readonly responseTimeouts: ResponseTimeouts;
   /** Names this relay in `Via`, and tells it there from all others. */
   readonly viaName: string;
-  /** For clusters whose sessions other relays hold; undefined where there are none. */
+  /** The routing to other relays, which hold sessions of clusters too; undefined without other relays. */
   readonly peers: PeerRouting | undefined;
   /** Set once the relay shuts down: it is not ready, and takes no new agents. */
   isStopping = false;
@@ -300,7 +300,7 @@ export class Relay {
     return found?.service.identity?.impersonate !== undefined;
   }
 
-  /** For what has to be told from all else of this relay. */
+  /** Returns a number that this relay has not used before. */
   nextNumber(): number {
     return ++this.#lastNumber;
   }

@@ -22,7 +22,7 @@ export interface CookieNames {
  * `__Host-Http-` name not from scripts (Chromium; others see the `__Host-` prefix).
  */
 const secureNames = namesFrom("__Host-Http-culvert", "Path=/; Secure; HttpOnly; SameSite=Lax");
-/** For plain HTTP on loopback, where `__Host-` names are not accepted. */
+/** The names for plain HTTP on loopback, where browsers accept no `__Host-` names. */
 const loopbackNames = namesFrom("culvert-dev", "Path=/; HttpOnly; SameSite=Lax");
 
 function namesFrom(session: string, attributes: string): CookieNames {

@@ -31,7 +31,7 @@ export interface ServiceRoute {
   readonly rules: RequestRules;
   /** Whether the hostname is one of many under a wildcard that agents may claim. */
   readonly isOpenWildcard: boolean;
-  /** As this relay is configured with it; undefined where another relay has let the request in. */
+  /** The service as this relay is configured; undefined if another relay has let the request in. */
   readonly service: Service | undefined;
 }
 

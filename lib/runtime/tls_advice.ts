@@ -32,7 +32,7 @@ export interface TlsAdvice {
   readonly dates: string;
 }
 
-/** With an agent's target. */
+/** Advice on TLS with an agent's target. */
 export const targetTlsAdvice: TlsAdvice = {
   notTls: "a target without TLS wants --plain-target",
   unknownCa: "--ca-cert must hold the CA of the target's certificate",
@@ -40,7 +40,7 @@ export const targetTlsAdvice: TlsAdvice = {
   dates: "renew it, or set the clock",
 };
 
-/** With a target of the agent's targets file. */
+/** Advice on TLS with a target of the agent's targets file. */
 export const namedTargetTlsAdvice: TlsAdvice = {
   notTls: "a target without TLS must have no tls in the targets file",
   unknownCa: "tls.ca in the targets file must hold the CA of the target's certificate",
@@ -48,7 +48,7 @@ export const namedTargetTlsAdvice: TlsAdvice = {
   dates: "renew it, or set the clock",
 };
 
-/** With another relay. */
+/** Advice on TLS with another relay. */
 export const relayTlsAdvice: TlsAdvice = {
   notTls: "--advertise of the other relay must begin with http:// if it listens without TLS",
   unknownCa: "--relay-ca must hold the CA of the other relays' certificates",

@@ -28,7 +28,7 @@ export interface MessageEvents {
   begins?(first: Uint8Array, length: number): boolean;
   /** @param free As for `binary`. */
   part?(bytes: Uint8Array, isLast: boolean, free?: () => void): void;
-  /** To be answered with a Pong of the same payload. */
+  /** A Ping has come. The host answers it with a Pong of the same payload. */
   ping(payload: Uint8Array): void;
   pong?(): void;
   /** A fragment without a byte and without an end: nothing but work, like a control frame. */

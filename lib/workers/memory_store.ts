@@ -20,7 +20,7 @@ interface StreamEntry {
 
 interface Kept {
   readonly value: Value;
-  /** On this process's monotonic clock. */
+  /** The end of its time on this process's monotonic clock, in milliseconds. */
   untilMs: number;
 }
 

@@ -100,6 +100,6 @@ export type WorkerCalls = {
     readonly all?: readonly AgentObject[];
   }): void;
   stop(signal: "SIGINT" | "SIGTERM"): void;
-  /** As SIGHUP: the audit log's file was renamed. */
+  /** Reopens the audit log, whose file was renamed, as SIGHUP does. */
   reopenAudit(nothing: null): void;
 };

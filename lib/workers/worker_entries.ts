@@ -5,7 +5,7 @@ import type { EntryKind, StoredEntry } from "../domain/admin.ts";
 import type { Channel } from "./channel.ts";
 import type { ParentCalls } from "./messages.ts";
 
-/** For a disk to take changes, and for the other workers to use them, in milliseconds. */
+/** How long storing a change may take, and its use by the other workers, in milliseconds. */
 const commitTimeoutMs = 30_000;
 
 /** Entries in the parent. */

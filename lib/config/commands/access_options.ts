@@ -57,7 +57,7 @@ const SERVER_EXPECTED =
   "must be the URL of the relay's internal listener, http://HOST[:PORT] or https://HOST[:PORT], " +
   "without /tunnel/ behind it";
 
-/** In a kubeconfig and in Argo CD's list names are free text, but a line. */
+/** Names in a kubeconfig and in Argo CD's list: free text of one line. */
 const NAME_PATTERN = /^[^\s\p{C}](?:[^\p{C}]{0,251}[^\s\p{C}])?$/u;
 
 /** A cluster's id, as the clusters file has it. */

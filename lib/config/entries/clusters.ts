@@ -134,7 +134,7 @@ export type ClusterKeys = z.output<z.ZodObject<typeof clusterShape, z.core.$stri
 interface PlacedEntry {
   readonly entry: ClusterEntry;
   readonly source: string;
-  /** From 1; undefined in a text that is one entry alone. */
+  /** The entry's number, from 1; undefined in a text that has only one entry. */
   readonly number: number | undefined;
 }
 

@@ -63,7 +63,7 @@ export interface ServicesContext {
   readonly ownNames: readonly { readonly option: string; readonly name: string }[];
   /** Whether `--caller-jwt-issuer` vouches for people. */
   readonly hasJwtIssuer: boolean;
-  /** That issuer, which may be a provider's as well. */
+  /** The issuer of callers' JWTs, which may be a provider's as well. */
   readonly jwtIssuer?: string | undefined;
   /** Whether there are other relays, and no keys that all of them sign with. */
   readonly lacksSharedKeys?: boolean;

@@ -3,7 +3,7 @@ import { defaultOf, type Option, placeholderOf, type Program, usagesOf } from ".
 
 const WIDTH = 80;
 const INDENT = "  ";
-/** In front of an option's description, which begins a line of its own. */
+/** The indent of an option's description, which begins a line of its own. */
 const DESCRIPTION_INDENT = "      ";
 /** Stands for a space at which no line may break, until the line is done. */
 const UNBROKEN_SPACE = "\u00a0";

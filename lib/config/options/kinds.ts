@@ -26,7 +26,7 @@ export interface Kind<Value> {
   readonly isSwitch?: true;
 }
 
-/** As much of JSON Schema as options need. */
+/** The part of JSON Schema that options need. */
 export interface JsonSchema {
   readonly type: "string" | "integer" | "number" | "boolean" | "array";
   readonly description?: string;

@@ -4,7 +4,7 @@ import type { Kind } from "./kinds.ts";
 
 /** One option. */
 export interface Option<Value> {
-  /** As on the command line, without dashes. */
+  /** The option's name as on the command line, without dashes. */
   readonly name: string;
   /** The environment variable that gives the value when the command line does not, if one may. */
   readonly env?: string;

@@ -20,13 +20,13 @@ import { idOf, type Tunnel } from "../tunnel.ts";
 
 /** The services that a binding is to have, and what is said of its other routes. */
 export interface BindingPlan {
-  /** By the route's name. */
+  /** The services to have at the relay, by the route's name. */
   readonly wanted: ReadonlyMap<string, WantedService>;
-  /** By the route's name. */
+  /** The verdicts on the other routes, by the route's name. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
   /** Services of which nothing can be said now: what is at the relay stays. */
   readonly undecided: ReadonlySet<string>;
-  /** After how many milliseconds the relay is to be asked again; infinite if it has said all. */
+  /** After how many milliseconds to ask the relay again; infinite if it has answered everything. */
   readonly againMs: number;
 }
 

@@ -35,7 +35,7 @@ export interface Answer {
   readonly connection: string;
   readonly verdict: Verdict;
   readonly saidMs: number;
-  /** Until then, the relay is not asked again. */
+  /** When the relay may be asked again. */
   readonly untilMs: number;
 }
 
@@ -57,9 +57,9 @@ export interface Removal {
 /** Creates and deletes services. */
 export class RelayServices {
   readonly #context: Context;
-  /** By endpoint and service. */
+  /** The relay's last answers, by endpoint and service. */
   readonly #answers = new LastAnswers<Answer>();
-  /** By endpoint and service that is to be deleted: how long requests in flight may take. */
+  /** How long requests in flight may take, for each endpoint and service that is to be deleted. */
   readonly #leaving = new LastAnswers<{ readonly untilMs: number }>();
   /** How many services have been deleted at relays. */
   #removals = 0;

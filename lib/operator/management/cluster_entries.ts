@@ -27,7 +27,7 @@ interface WrittenFile {
 interface WrittenEntries {
   /** Those that are looked at. */
   secrets: readonly string[];
-  /** By the name of the file. */
+  /** The files that were written, by name. */
   written: ReadonlyMap<string, WrittenFile>;
   /** Files for which there is no room. */
   leftOut: ReadonlySet<string>;
@@ -37,7 +37,7 @@ interface WrittenEntries {
   verdicts: ClusterTable["verdicts"];
 }
 
-/** Until Clusters that a list left out have been compiled. */
+/** How long to wait until Clusters that a list left out are compiled, in milliseconds. */
 const soonMs = 10;
 const fullMessage =
   `The Secrets ${clustersSecretNames[0]} to ${clustersSecretNames.at(-1)} have no ` +

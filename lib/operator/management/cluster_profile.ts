@@ -21,7 +21,7 @@ export const clusterProfiles: Resource = {
   isNamespaced: true,
 };
 
-/** By which inventories select a cluster manager's profiles; the value is `spec.clusterManager.name`. */
+/** The label by which inventories select a cluster manager's profiles: its `spec.clusterManager.name`. */
 const clusterManagerLabel = "x-k8s.io/cluster-manager";
 const clusterManager = "culvert";
 /** What a client passes on to its credential plugin (client.authentication.k8s.io). */

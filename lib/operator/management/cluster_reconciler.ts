@@ -17,7 +17,7 @@ import type { RelayAgent } from "./relay_view.ts";
 
 /** The time that agents last came or went is written at most so often. */
 const lastConnectedMs = 5 * 60_000;
-/** Until a relay has read what is written, kubelet and relay have their time. */
+/** How long kubelet and relay may take until the relay has read what is written, in milliseconds. */
 const takeMs = 120_000;
 const retryMs = 2_000;
 const maxAgents = 100;

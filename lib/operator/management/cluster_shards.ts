@@ -12,7 +12,7 @@ export const clustersSecretNames: readonly string[] = [1, 2, 3, 4, 5, 6, 7, 8].m
 );
 /** The maximum size of one Secret's files: below the 1 MiB of data that the API server accepts. */
 const maxSecretBytes = 1_000_000;
-/** For each file besides text and name, which `managedFields` has once more. */
+/** The bytes of each file besides its text and its name, which `managedFields` repeats. */
 const fileBytes = 32;
 
 /** Files by the name of their Secret. */

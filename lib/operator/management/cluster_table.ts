@@ -43,7 +43,7 @@ function readAnew(object: KubeObject): ReadCluster {
 export interface ClusterTable {
   /** File names and texts of the relay's folder of clusters. */
   readonly files: ReadonlyMap<string, string>;
-  /** By key: whether each Cluster counts. */
+  /** Whether each Cluster counts, by its key. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
 }
 

@@ -26,7 +26,7 @@ export interface ManagementOptions extends ControllerOptions {
   readonly settings: ManagementSettings;
 }
 
-/** Until a failed start is retried. */
+/** How long to wait before a failed start is retried, in milliseconds. */
 const firstRetryMs = 1_000;
 /** The longest wait for the relay's first answer. */
 const firstAnswerMs = 5_000;

@@ -9,7 +9,7 @@ import type { RegistrationTokens } from "./registration_tokens.ts";
 import type { RelayCluster, RelayView } from "./relay_view.ts";
 
 const tokenLabel = "culvert.dev/registration-token";
-/** As the kind has it. */
+/** The longest id that a Cluster may have, as in the CRD. */
 const maxIdCharacters = 200;
 /** What is left out of a name that an id does not fit into. */
 const digestCharacters = 8;

@@ -34,7 +34,7 @@ const tokenKey = "token";
 /** A token that has expired is looked at again within this time; timers hold no more. */
 const maxWaitMs = 24 * 3_600_000;
 
-/** Until tokens that were in no list have been read. */
+/** How long to wait until tokens that were in no list are read, in milliseconds. */
 const soonMs = 10;
 
 /** A token, and what came of it. */
@@ -161,7 +161,7 @@ export class RegistrationTokens {
     return { ...without, token, issued };
   }
 
-  /** With it the operator sees who has registered, and accepts clusters. */
+  /** The entry of the operator's own token, with which it sees who has registered, and accepts clusters. */
   async #ownEntry(): Promise<AdminTokenEntry> {
     const { client, settings: { namespace }, newToken, digest } = this.#context;
     const at = { namespace, name: ownTokenSecretName };

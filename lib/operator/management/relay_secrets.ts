@@ -31,7 +31,7 @@ export interface MountedSecret {
 /** Reads and writes them. */
 export class RelaySecrets {
   readonly #context: ManagementContext;
-  /** By `NAMESPACE/NAME`: the digest of what the Secret is known to hold. */
+  /** The digest of each Secret's known content, by `NAMESPACE/NAME`. */
   readonly #written = new Map<string, string>();
 
   constructor(context: ManagementContext) {

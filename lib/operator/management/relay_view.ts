@@ -40,7 +40,7 @@ export interface RelayViewOptions {
   /** Called with the ids of which something has changed; with none when the relay is up or away. */
   readonly changed: (ids?: ReadonlySet<string>) => void;
   readonly policiesChanged: () => void;
-  /** For watches. */
+  /** Sends the requests of watches. */
   readonly fetch: RelayFetch;
   /** How often the lists are read where the watch does not report everything. */
   readonly pollMs: number;
@@ -69,7 +69,7 @@ export class RelayView {
   #hasAnswered = false;
   /** Relays that share their agents. */
   #relays: number | undefined;
-  /** By id: until when the relay may take to read an entry. */
+  /** Until when the relay may take to read an entry, by the entry's id. */
   readonly #expectedUntilMs = new Map<string, number>();
   #isWanted = false;
   readonly #asked = Promise.withResolvers<void>();
@@ -110,7 +110,7 @@ export class RelayView {
     return this.#policies.has(name);
   }
 
-  /** For how long a known id has been missing; undefined for one that is present. */
+  /** How long a known id has been missing, in milliseconds; undefined for one that is present. */
   missingMs(id: string): number | undefined {
     const sinceMs = this.#goneSinceMs.get(id);
     return sinceMs === undefined ? undefined : performance.now() - sinceMs;

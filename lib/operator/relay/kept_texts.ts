@@ -47,7 +47,7 @@ interface Kept {
 export class KeptTexts {
   readonly #options: KeptTextsOptions;
   readonly #kept = new Map<string, Promise<Kept>>();
-  /** By namespace: the last write, which the next one waits for. */
+  /** The last write in each namespace, which the next one waits for. */
   readonly #writes = new Map<string, Promise<void>>();
 
   constructor(options: KeptTextsOptions) {

@@ -37,9 +37,9 @@ export class RelayAccesses {
   readonly references = new References(async (...from) => (await this.#read(...from, "now")).texts);
   /** The last access of each tunnel. */
   readonly #last = new Map<string, OwnedAccess>();
-  /** By the tunnel's key and the endpoint: how it was reached when it was the tunnel's own. */
+  /** How each former relay of a tunnel was reached, by the tunnel's key and the endpoint. */
   readonly #former = new Map<string, OwnedAccess>();
-  /** By the tunnel's key: its uid, and the owner of its entries. */
+  /** Each tunnel's uid and the owner of its entries, by the tunnel's key. */
   readonly #owners = new Map<string, { uid: string | undefined; owner: string }>();
 
   /** Changes with {@link all}. */

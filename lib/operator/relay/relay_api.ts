@@ -141,7 +141,7 @@ interface Backoff {
  */
 export class RelayApi {
   readonly #options: RelayApiOptions;
-  /** By {@link connectionKey}. */
+  /** The pauses of failing connections, by {@link connectionKey}. */
   readonly #backoffs = new Map<string, Backoff>();
 
   constructor(options: RelayApiOptions) {

@@ -32,7 +32,7 @@ export interface RelayWatchesOptions {
   readonly maxBackoffMs?: number;
   /** A watch without a byte for so long is dead; bookmarks come each 10 s. */
   readonly silenceMs?: number;
-  /** For the names and lines that all watches together keep. */
+  /** The budget for the names and lines that all watches together keep. */
   readonly budget?: NameBudget;
 }
 

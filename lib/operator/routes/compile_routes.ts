@@ -104,15 +104,15 @@ function tableOf(
 }
 
 interface MutableTable extends TargetTexts {
-  /** By the route's id. */
+  /** The targets by the route's id. */
   readonly targets: Map<string, Target>;
-  /** By the service's name. */
+  /** The targets that paths lead to, by the service's name. */
   readonly choices: Map<string, PathTarget>;
-  /** By the route's id. */
+  /** The backends by the route's id. */
   readonly backends: Map<string, Backend>;
-  /** By name, as {@link TunnelTable.held}. */
+  /** The names of targets, as in {@link TunnelTable.held}. */
   readonly held: Set<string>;
-  /** By the route's id: those that can't be resolved, or accepted, now. */
+  /** The ids of routes that can't be resolved or accepted now. */
   readonly heldRoutes: Set<string>;
 }
 

@@ -15,7 +15,7 @@ import {
 import type { Tunnel } from "../tunnel.ts";
 import type { RouteSources } from "./route_sources.ts";
 
-/** As many as an agent takes. */
+/** The maximum number of targets, as agents accept no more. */
 const maxTargets = 1_000;
 
 /** The facts that decide about a route. */

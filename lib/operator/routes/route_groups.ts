@@ -70,9 +70,9 @@ export function serviceSettings(
 
 /** Which routes have which hostnames. */
 export class HostnameGroups {
-  /** By relay and hostname. */
+  /** The groups of routes, by relay and hostname. */
   readonly #groups = new Map<string, RouteGroup>();
-  /** By tunnel. */
+  /** The number of groups of paths, by tunnel. */
   readonly #pathGroups = new Map<string, number>();
 
   /** The first group that has one of the hostnames at the tunnel's relay. */

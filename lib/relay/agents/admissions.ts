@@ -52,7 +52,7 @@ export class Admission {
     this.#renewalMs = renewalMs > nowMs ? renewalMs : Infinity;
   }
 
-  /** As the configuration has it now. */
+  /** The cluster as it is configured now. */
   get cluster(): Cluster {
     return this.#match.cluster;
   }
@@ -225,7 +225,7 @@ export interface TableChanges {
   readonly sessions_ended: number;
 }
 
-/** For the session's close frame. */
+/** The reasons for the session's close frame. */
 const reasons: Readonly<Record<Misfit["kind"] | Admission["brief"], string>> = {
   unknown_token: "The cluster or its token was removed",
   expired: "The token has expired",

@@ -11,7 +11,7 @@ export interface Registration {
   readonly number: number;
   /** The agent's address. */
   readonly address: string;
-  /** As the configuration has it now: the same session may see another entry later. */
+  /** The cluster as it is configured now. It may change while the session lasts. */
   readonly cluster: Cluster;
   /** The name of the token that the agent showed. */
   readonly tokenName: string;

@@ -7,7 +7,7 @@
 const msPerAgent = 3;
 /** The part of the time over which they are spread; in the rest the last ones arrive. */
 const share = 0.8;
-/** Between two rounds, in milliseconds. */
+/** The time between two rounds, in milliseconds. */
 const roundMs = 20;
 
 /** What is done with agents. */

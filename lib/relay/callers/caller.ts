@@ -8,7 +8,7 @@ import type { NamePatterns } from "../../domain/name_patterns.ts";
 export interface Caller {
   /** What it proved itself with. */
   readonly kind: CallerKind;
-  /** For logs, audit, limits and other relays; never a credential. See {@link isPrintableName}. */
+  /** The name for logs, audit, limits and other relays; never a credential. See {@link isPrintableName}. */
   readonly name: string;
   /** The clusters that it may reach. */
   readonly clusters: NamePatterns;
@@ -90,7 +90,7 @@ export type DenialReason =
 export class Denial {
   readonly reason: DenialReason;
   readonly answer: RelayError;
-  /** For the log, where the reason does not say enough; never with a credential in it. */
+  /** Details for the log, where the reason does not say enough; never with a credential. */
   readonly detail: string | undefined;
 
   constructor(reason: DenialReason, answer: RelayError, detail?: string) {

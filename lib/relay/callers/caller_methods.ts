@@ -39,7 +39,7 @@ export const callerMethods = {
   edge: {},
   /** A cookie of a session in which somebody signed in. */
   session: { strip: withoutOwnCookies },
-  /** That it reached the listener is all that is known. */
+  /** Nothing is known of the caller but that it reached the listener. */
   network: { isAnonymous: true },
 } as const satisfies Record<string, CallerMethod>;
 

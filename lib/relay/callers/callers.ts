@@ -60,7 +60,7 @@ export class Callers {
   readonly hosts: Hosts;
   readonly #clock: Clock;
   readonly #digest: Digest;
-  /** In the order in which they are asked; the first that finds its credential decides alone. */
+  /** The readers in the order in which they are asked. The first that finds its credential decides alone. */
   readonly #readers: readonly CredentialReader[];
   readonly #asksForTokens: boolean;
   /** Those who signed in for a program; undefined where nobody signs in. */
@@ -262,6 +262,6 @@ const malformed = refuse("malformed");
 const expired = refuse("expired");
 const unknownToken = refuse("unknown_token");
 const unknownCertificate = refuse("unknown_certificate");
-/** For a caller whose credential a list has withdrawn since it was looked at. */
+/** The denial of a caller whose credential was withdrawn since it was checked. */
 export const withdrawn = refuse("withdrawn");
 const otherCluster = new Denial("cluster", callerForbidden);

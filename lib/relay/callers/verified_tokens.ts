@@ -1,14 +1,14 @@
 /** Bearer tokens that were accepted a moment ago: to verify a JWT costs forty times its look-up here. */
 import type { TokenOwner } from "./tokens.ts";
 
-/** Until a token that was accepted is looked at again, in milliseconds. */
+/** How long an accepted token is not checked again, in milliseconds. */
 export const rememberedMs = 60_000;
 /** Tokens that are remembered; with a JWT's claims, one is a few KiB. The one not used for longest goes. */
 export const maxRemembered = 4_096;
 
 interface Verified<Owner> {
   readonly owner: Owner;
-  /** On the monotonic clock. */
+  /** Until when the token is not checked again, on the monotonic clock in milliseconds. */
   readonly untilMs: number;
 }
 

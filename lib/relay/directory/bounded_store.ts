@@ -5,9 +5,9 @@
 import type { Store } from "./store.ts";
 import { isWrongServer } from "./store_error.ts";
 
-/** For a reply, in milliseconds. */
+/** How long a reply may take, in milliseconds. */
 const replyMs = 2_000;
-/** Between two connections that are given up, in milliseconds. */
+/** The time between two connections that are given up, in milliseconds. */
 const reconnectMs = 2_500;
 
 /** A {@link Store} around another one, for who has no patience of its own. */
@@ -46,7 +46,7 @@ export class BoundedStore implements Store {
     this.#store.open();
   }
 
-  /** As the inner store's, unless it has just been done. */
+  /** Reconnects the inner store, unless that was just done. */
   reconnect(): void {
     const nowMs = performance.now();
     if (this.#isClosed || nowMs - this.#reconnectedMs < reconnectMs) return;

@@ -2,17 +2,17 @@
 
 /** All in milliseconds. */
 export interface DirectoryTiming {
-  /** Between two signs of life. */
+  /** The time between two signs of life. */
   heartbeatMs: number;
-  /** After which a relay without a sign of life counts as gone: three heartbeats. */
+  /** How long after its last sign of life a relay counts as gone: three heartbeats. */
   aliveMs: number;
-  /** For the store to answer. */
+  /** How long the store may take to answer. */
   replyMs: number;
-  /** Within which each lease is written again. */
+  /** The time within which each lease is written again. */
   renewalMs: number;
-  /** After which a lease that nobody writes again is dropped: three renewals. */
+  /** How long after its last write a lease is dropped: three renewals. */
   leaseMs: number;
-  /** For which a cluster whose lease was taken back counts as on its way to another relay. */
+  /** How long a cluster whose lease was taken back counts as on its way to another relay. */
   movingMs: number;
 }
 

@@ -13,7 +13,7 @@ const newMs = 1_000;
 
 interface Kept {
   readonly holders: readonly Holder[];
-  /** Until when it is new; an empty answer does not count for longer. */
+  /** Until when the answer is new. An empty answer does not count for longer. */
   readonly untilMs: number;
 }
 

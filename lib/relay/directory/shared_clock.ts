@@ -12,7 +12,7 @@ export function steadyEpochMs(): number {
 
 /** What was found out about the store's clock. */
 interface Sample {
-  /** To be added to a time of this process's. */
+  /** The milliseconds to add to a time of this process. */
   readonly offsetMs: number;
   /** How wrong that may be: half of the time in which the reply came. */
   readonly errorMs: number;

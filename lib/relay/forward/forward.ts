@@ -114,7 +114,7 @@ class ExchangeForwarder implements Transfer, StreamEvents {
   #sentBodyBytes = 0;
   /** The target takes no more of the request's body for now. */
   #isStreamFull = false;
-  /** For the {@link IdleTimeout}. */
+  /** The bytes that have moved, for the {@link IdleTimeout}. */
   moved = 0;
   readonly #heads: HeadReader<ResponseHead>;
   #body: BodyScanner | undefined;

@@ -101,7 +101,7 @@ export class HopChannel implements Channel {
     if (!this.#isOver) this.#connection.socket.resume();
   }
 
-  /** With a reset: the other relay must not take what it has for all. */
+  /** Ends the connection with a reset, so that the other relay does not take its part for the whole. */
   #break(): void {
     if (this.#isOver) return;
     this.#over();

@@ -41,9 +41,9 @@ import {
 
 /** Values of `Culvert-Hop` in an answer. */
 export const hopAnswer = {
-  /** In an interim 102: the session is here and gets the request; the real answer follows. */
+  /** The value in an interim 102: the session is here and gets the request, and the final response follows. */
   accepted: "accepted",
-  /** In a 421: there is no such session here, and nothing was done with the request. */
+  /** The value in a 421: there is no such session here, and nothing was done with the request. */
   notHere: "not-here",
 } as const;
 

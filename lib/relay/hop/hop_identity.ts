@@ -14,7 +14,7 @@ const identitySchema = z.object({
   }).optional(),
 });
 
-/** As the value of a header: base64 of JSON. */
+/** Encodes an identity as the value of a header: base64 of JSON. */
 export function encodeIdentity({ fields, hides, impersonation }: CallerIdentity): string {
   const told = fields.map(({ name, value }) => [name, value]);
   const json = JSON.stringify({ fields: told, hides, impersonation });

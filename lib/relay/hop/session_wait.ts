@@ -4,7 +4,7 @@ import type { Holder } from "../directory/directory.ts";
 /** How long a request waits for an agent that has just moved, in milliseconds. */
 export const sessionWaitMs = 5_000;
 
-/** Between two looks, in milliseconds: soon at first, as most agents are back at once. */
+/** The time between the first two checks, in milliseconds: short, as most agents are back at once. */
 const firstPauseMs = 50;
 const longestPauseMs = 400;
 

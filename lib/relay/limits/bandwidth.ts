@@ -1,7 +1,7 @@
 /** Bytes a second: what goes over it waits. */
 import { isolated } from "../../faults.ts";
 
-/** As much may pass at once as otherwise in this time, in milliseconds. */
+/** The time in milliseconds whose bytes may pass at once. */
 const burstMs = 1_000;
 /** A timer that is set for longer comes at once, in milliseconds. */
 const maxTimerMs = 2 ** 31 - 1;
@@ -32,7 +32,7 @@ export class Bandwidth {
     this.#paidMs = nowMs() - burstMs;
   }
 
-  /** For how long nothing more should begin, in milliseconds; 0 when it may now. */
+  /** How long no transfer should begin, in milliseconds; 0 if one may begin now. */
   get debtMs(): number {
     return Math.max(0, this.#paidMs - this.#nowMs());
   }

@@ -44,7 +44,7 @@ export interface LimitSubject {
 /** One kind of scope. */
 interface ScopeKind {
   readonly group: ScopeGroup;
-  /** In which scope of the kind a request counts; undefined for none. */
+  /** Names the scope in which a request counts; undefined if it counts in none. */
   readonly nameOf: (subject: LimitSubject) => string | undefined;
 }
 

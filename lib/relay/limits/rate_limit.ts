@@ -28,7 +28,7 @@ export class RateLimit {
     return true;
   }
 
-  /** Until there is a token again, in milliseconds. */
+  /** The time until there is a token again, in milliseconds. */
   get waitMs(): number {
     return this.#tokens >= 1 ? 0 : (1 - this.#tokens) / this.#perSecond * 1000;
   }

@@ -5,7 +5,7 @@ import { Deadlines } from "./deadlines.ts";
 /** A cluster, as far as this timeout goes. */
 export interface TimedCluster {
   readonly id: string;
-  /** In milliseconds; 0 is no limit; absent is the relay's. */
+  /** The timeout in milliseconds; 0 means no limit. If absent, the relay's applies. */
   readonly responseTimeoutMs?: number | undefined;
 }
 

@@ -18,7 +18,7 @@ const assets: ReadonlyMap<string, Asset> = new Map([
 export const assetPaths: readonly string[] = [stylePath, iconPath];
 export const statusAssetPaths: readonly string[] = [...assetPaths, scriptPath];
 
-/** For how long browsers may keep them, in seconds: another release has others. */
+/** How long browsers may cache these files, in seconds: another release has others. */
 const keptSeconds = 300;
 
 /** Answers with the file at one of {@link statusAssetPaths}. */

@@ -108,7 +108,7 @@ function policyOf(
 export interface NoticeProps {
   readonly text: string;
   readonly link?: NoticeLink;
-  /** In place of one link. */
+  /** Several links, in place of one. */
   readonly links?: readonly NoticeLink[];
   readonly requestId?: string | undefined;
 }

@@ -19,7 +19,7 @@ export interface Column<Row> {
 
 /** A table. The first column names the row. */
 export interface TableProps<Row> {
-  /** For those who do not see where the table stands. */
+  /** The table's name for screen readers. */
   readonly caption: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];

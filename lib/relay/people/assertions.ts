@@ -12,7 +12,7 @@ import type { Clock } from "../../jwt/clock.ts";
 
 /** How long an assertion counts, in seconds. */
 export const assertionSeconds = 60;
-/** For how long one is handed out again, in milliseconds: then half of its time is left at least. */
+/** How long an assertion is reused, in milliseconds: at least half of its lifetime is left then. */
 export const assertionReuseMs = 30_000;
 /** The longest assertion, in characters. */
 export const maxAssertionLength = 2_048;

@@ -14,11 +14,11 @@ import type { People } from "./people.ts";
 
 /** What a request tells about its caller. */
 export interface CallerIdentity {
-  /** For the application. */
+  /** The header fields for the application. */
   readonly fields: readonly Field[];
   /** Names of the caller's own fields that go no further, folded: somebody could pose by them. */
   readonly hides: readonly string[];
-  /** For the agent; absent where nobody is to be impersonated. */
+  /** The identity that the agent impersonates; absent if there is none. */
   readonly impersonation?: {
     readonly assertion: string;
     readonly user: string;

@@ -74,7 +74,7 @@ export function narrowed(
   return groups.length === 0 ? identity : { ...identity, groups: [...new Set(groups)] };
 }
 
-/** In the words of the API server's own refusals. */
+/** A refusal in the words of the API server's own. */
 function cannot({ user, groups }: ClusterIdentity, resource: string, name: string): RelayError {
   const mapped = groups.length === 0 ? "no groups" : `the groups ${groups.join(", ")}`;
   return impersonationRefused(

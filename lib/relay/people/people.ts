@@ -60,7 +60,7 @@ export class People {
   #callerProvider: string | undefined;
   #headerNames: readonly string[] = [];
   #policies = Policies.none;
-  /** By URL, so that a change of the configuration does not lose keys that are there. */
+  /** The keys of each issuer by URL, so that a change of the configuration does not lose them. */
   readonly #keys = new Map<string, IssuerKeys>();
   /** Sessions of providers at which the relay itself signs people in. */
   sessions: SessionReader | undefined;

@@ -13,7 +13,7 @@ import { steadyEpochMs } from "../directory/shared_clock.ts";
 import type { Relay } from "../relay.ts";
 import { judgeClaims } from "../services/claims.ts";
 
-/** For an agent to answer with its Settings, and for a session to be registered, in milliseconds. */
+/** How long an agent may take to send its Settings, and registering its session may take, in milliseconds. */
 export const handshakeTimeoutMs = 10_000;
 
 /** Ends that are somebody's fault, for the log; the last is the WebSocket's own "too large". */

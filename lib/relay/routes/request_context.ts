@@ -203,7 +203,7 @@ export class RequestContext implements Audited, OpenRequest {
     this.log.ended(end);
   }
 
-  /** For the status, if its service wants that; a relay that only passed it on has it in its own. */
+  /** Keeps the request for the status page, if its service wants that and no other relay has let it in. */
   #keep({ status, ms, bytes }: ExchangeEnd): void {
     const { relay, route, caller, fromRelay, source: { head } } = this;
     if (route.kind !== "service" || fromRelay !== undefined) return;

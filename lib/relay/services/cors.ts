@@ -4,7 +4,7 @@ import { dateField } from "../../http1/date.ts";
 import { type Field, field, getField, type RequestHead } from "../../http1/head.ts";
 import type { Exchange } from "../../net/exchange.ts";
 
-/** For how long browsers may remember a preflight's answer, in seconds. */
+/** How long browsers may cache the answer to a preflight request, in seconds. */
 const maxAgeSeconds = 600;
 
 /** The request's origin, if the service is open to its pages. */

@@ -27,7 +27,7 @@ export function serviceResponseFields(
   return own;
 }
 
-/** For the browser alone: a cache in between does not know whom the relay lets in. */
+/** Makes a response private to the browser: a shared cache does not know whom the relay lets in. */
 function privately(item: Field): Field {
   const directives = item.value.split(",").map((directive) => directive.trim());
   const isShared = (directive: string) => /^(?:public|s-maxage(?:=.*)?)$/i.test(directive);

@@ -10,7 +10,7 @@ import type { SignIn } from "./sign_in.ts";
 /** How old a logout token may be, in seconds. */
 const maxAgeSeconds = 300;
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout";
-/** As for ID tokens: signatures by a private key. */
+/** The algorithms of signatures by a private key, as for ID tokens. */
 const algorithms = [
   ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
   ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],

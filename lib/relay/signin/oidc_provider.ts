@@ -26,13 +26,13 @@ import type { SessionProof } from "./sessions/sessions.ts";
 
 /** What the provider's clock and this machine's may differ by, in seconds. */
 export const leewaySeconds = 30;
-/** For one request to the provider, in seconds. */
+/** How long one request to the provider may take, in seconds. */
 const timeoutSeconds = 5;
 /** Bytes of one of the provider's answers. */
 const maxAnswerBytes = 1024 * 1024;
 /** How long the provider's metadata count, in milliseconds: endpoints move rarely. */
 const metadataFreshMs = 3_600_000;
-/** Between two attempts to fetch them, in milliseconds. */
+/** The time between two attempts to fetch the metadata, in milliseconds. */
 const metadataCooldownMs = 2_000;
 
 /** How the relay is known to a provider. */
@@ -73,7 +73,7 @@ export interface VerifiedSignIn {
   readonly providerSession: string | undefined;
   /** The ID token's `iat`, in milliseconds since 1970. */
   readonly issuedMs: number;
-  /** By how much the provider's clock is ahead, in seconds. */
+  /** How far the provider's clock is ahead, in seconds. */
   readonly skewSeconds: number;
   /** The ID token itself; undefined where the provider sent none, as it need not at a refresh. */
   readonly proof: SessionProof | undefined;

@@ -6,7 +6,7 @@ import { setNewest } from "../../set_newest.ts";
 
 /** Texts that are remembered; the one that was opened first makes room. */
 const maxOpened = 20_000;
-/** For how long, in milliseconds. */
+/** How long opened seals are remembered, in milliseconds. */
 const openedMs = 10 * 60_000;
 
 interface Opened {

@@ -13,7 +13,7 @@ export interface PersonSession {
   readonly subject: string;
   /** The name that logs have. */
   readonly user: string;
-  /** As the provider wrote it, verified or not; undefined if it wrote none. */
+  /** The email address as the provider sent it, verified or not; undefined if it sent none. */
   readonly email: string | undefined;
   /** The program that the session is for, as the program has said; undefined for a browser. */
   readonly client?: string | undefined;

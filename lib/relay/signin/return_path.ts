@@ -19,14 +19,14 @@ export function isReturnPath(path: unknown): path is string {
   return [path, leniently(path)].every(isElsewhere);
 }
 
-/** As browsers read a path: `\` is `/`, and dots lead to the folder above. */
+/** Whether a path leads elsewhere as browsers read it: `\` is `/`, and dots lead to the folder above. */
 function isElsewhere(path: string): boolean {
   if (/^\/[/\\]/.test(path)) return false;
   const pathname = URL.parse(`https://host${path}`)?.pathname;
   return pathname !== undefined && !/^\/+\.culvert(?:\/|$)/i.test(pathname);
 }
 
-/** As somebody reads it who decodes it, and drops blanks and control characters. */
+/** A path as read by somebody who decodes it, and drops blanks and control characters. */
 function leniently(path: string): string {
   const decoded = path.replace(
     /%([0-9a-f]{2})/gi,

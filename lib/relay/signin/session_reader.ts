@@ -20,7 +20,7 @@ export class SessionReader {
   readonly #signIn: SignIn;
   readonly #siteOf: (request: CallerRequest) => Site | undefined;
   readonly #namesOf: NamesOf;
-  /** As long as a session's record stays the same, so does its caller. */
+  /** The caller of each session's record, for as long as the record stays the same. */
   readonly #callers = new WeakMap<SessionRecord, Caller>();
 
   /** @param siteOf the service at the host that a request names */

@@ -80,7 +80,7 @@ function sessionIn(claims: JWTPayload | undefined): string | undefined {
 export class SignIn implements LoginHost {
   readonly context: SignInContext;
   readonly handoff: Handoff;
-  /** For operators. */
+  /** People's sessions for operators. */
   readonly people: PeopleSessions;
   #options: SignInOptions;
   #providers = new Map<string, OidcProvider>();

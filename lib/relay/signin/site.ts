@@ -6,7 +6,7 @@ import type { SessionRecord } from "./sessions/sessions.ts";
 export interface Site {
   readonly service: string;
   readonly kind: "http" | "tcp" | "tls";
-  /** In lower case, without a port. */
+  /** The hostname in lower case, without a port. */
   readonly hostname: string;
   /** The origin of its URLs: `https://app.example.com`. */
   readonly origin: string;

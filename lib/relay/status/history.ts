@@ -7,11 +7,11 @@ export interface Sample {
   readonly atMs: number;
   readonly agents: number;
   readonly openStreams: number;
-  /** In both directions. */
+  /** Bytes per second in both directions together. */
   readonly bytesPerSecond: number;
 }
 
-/** Between two measurements, in milliseconds. */
+/** The time between two measurements, in milliseconds. */
 const everyMs = 10_000;
 /** Measurements that are kept: a quarter of an hour. */
 const maxSamples = 90;

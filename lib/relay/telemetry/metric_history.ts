@@ -25,12 +25,12 @@ export class MetricHistory {
     this.#nowMs = nowMs;
   }
 
-  /** By the limit's option; there are as many as options. */
+  /** The last hits of each limit, by its option: no more than there are options. */
   get limits(): ReadonlyMap<string, LimitHits> {
     return this.#limits;
   }
 
-  /** By source. */
+  /** The last reload of each source. */
   get reloads(): ReadonlyMap<string, Reload> {
     return this.#reloads;
   }

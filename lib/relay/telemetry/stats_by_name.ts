@@ -1,7 +1,7 @@
 /** The stats of all clusters, or of all services, each for as long as somebody may want them. */
 import { RequestStats } from "./request_stats.ts";
 
-/** For how long a name that was removed keeps its series once it is quiet, in milliseconds. */
+/** How long a removed name keeps its series once it is quiet, in milliseconds. */
 export const keptMs = 10 * 60_000;
 
 /** Since when a removed name has been quiet, and how many requests it had then. */

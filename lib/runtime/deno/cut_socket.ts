@@ -9,9 +9,9 @@
  * that its peer does not read: Deno ends it behind those.
  */
 
-/** For the Ping and for its answer, in seconds; half of it each. */
+/** How long a Ping and its answer may take, in seconds; half of it each. */
 const idleTimeoutSeconds = 0.002;
-/** As the standard numbers the states of a WebSocket. */
+/** The standard's numbers for the states of a WebSocket. */
 const open = 1;
 const closing = 2;
 

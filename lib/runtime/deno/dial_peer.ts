@@ -5,7 +5,7 @@ import { dialTarget } from "../node/dial_target.ts";
 import { relayTlsAdvice } from "../tls_advice.ts";
 import { dialTlsTarget } from "./dial_tls_target.ts";
 
-/** For a connection to be made, TLS included, in milliseconds: a relay that is gone must not cost more. */
+/** How long connecting may take, TLS included, in milliseconds. A relay that is gone must not cost more. */
 const timeoutMs = 1_500;
 
 /** How a relay shows who it is and knows the others; PEM. */

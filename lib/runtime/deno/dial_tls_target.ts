@@ -26,7 +26,7 @@ export interface TlsTargetOptions {
   alpn?: readonly string[] | undefined;
   /** What mends what TLS finds wrong; the options of `--target` unless given. */
   advice?: TlsAdvice | undefined;
-  /** For the connection to be made, TLS included, in milliseconds. */
+  /** How long connecting may take, TLS included, in milliseconds. */
   timeoutMs: number;
 }
 

@@ -13,7 +13,7 @@ export interface AuditFileEvents {
 
 /** Limits of an audit file; tests choose others. */
 export interface AuditFileLimits {
-  /** For one write to be taken by the system, in milliseconds. */
+  /** How long the system may take for one write, in milliseconds. */
   writeTimeoutMs: number;
   /** Bytes of records that wait for a write. */
   maxQueuedBytes: number;
@@ -26,7 +26,7 @@ const defaultLimits: AuditFileLimits = {
 
 /** How often it is looked whether the file is still the one of that name, in milliseconds. */
 const rotationCheckMs = 1_000;
-/** Before a full pipe is tried again, in milliseconds. */
+/** How long to wait before a full pipe is tried again, in milliseconds. */
 const pipeRetryMs = 10;
 /** Readable by the owner's group too, as those who ship logs often are. */
 const fileMode = 0o640;

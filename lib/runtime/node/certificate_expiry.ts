@@ -15,7 +15,7 @@ export interface CertificateExpiryOptions {
 }
 
 const dayMs = 86_400_000;
-/** From so long before its end a certificate is worth a line in the log. */
+/** How long before its end a certificate is first logged. */
 const warningMs = 14 * dayMs;
 const lookMs = 3_600_000;
 

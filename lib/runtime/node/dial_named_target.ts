@@ -20,7 +20,7 @@ export interface NamedTargetOptions {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
   readonly alpn: readonly string[];
-  /** For the connection to be made, TLS included, in milliseconds. */
+  /** How long connecting may take, TLS included, in milliseconds. */
   readonly timeoutMs: number;
 }
 

@@ -24,11 +24,11 @@ export interface RelayDialOptions {
   /** What the relay's certificate must hold, where it is another name than the URL's. */
   serverName?: string | undefined;
   proxy?: ProxyAddress | undefined;
-  /** For connection, proxy, TLS and handshake together, in milliseconds. */
+  /** How long connection, proxy, TLS and handshake may take together, in milliseconds. */
   timeoutMs?: number | undefined;
 }
 
-/** As documented in configuration.md. */
+/** How long connecting may take unless the caller says otherwise; configuration.md has it too. */
 const handshakeTimeoutMs = 15_000;
 
 /**

@@ -14,7 +14,7 @@ export interface TargetOptions {
   port: number;
   /** What a TLS target is asked for, where it is another name than `hostname`. */
   serverName?: string | undefined;
-  /** For the connection to be made, TLS included, in milliseconds. */
+  /** How long connecting may take, TLS included, in milliseconds. */
   timeoutMs: number;
   /**
    * TLS without verification (`--insecure`), which Deno's own TLS can't do for one connection alone.

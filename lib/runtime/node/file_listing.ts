@@ -7,9 +7,9 @@ import { type FileStat, isSameStat, isSettled, statFile, statFileSync } from "..
 export const maxWatchedBytes = 16 * 1024 * 1024;
 /** Files of all directories together. */
 export const maxWatchedFiles = 10_000;
-/** Within so many glances every file is looked at. */
+/** The number of glances within which every file is looked at. */
 const glancesPerRound = 3;
-/** After so many glances the names are read again, should a file system not date its directories. */
+/** The number of glances after which names are read again, as some file systems do not date directories. */
 const glancesPerList = 12;
 /** Files that are looked at in one go, while everything else waits: half a millisecond. */
 const filesAtOnce = 128;

@@ -41,7 +41,7 @@ export function guarded(socket: Socket, run: () => void): void {
   }
 }
 
-/** With a reset: an answer that was under way must not look whole. */
+/** Ends a connection with a reset, so that an answer that was under way does not look whole. */
 function endBroken(socket: Socket): void {
   if (!socket.destroyed) socket.resetAndDestroy();
 }

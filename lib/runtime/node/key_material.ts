@@ -20,7 +20,7 @@ import { selfHandshake } from "./self_handshake.ts";
 
 /** A PEM file, and what names it. */
 export interface PemSource {
-  /** As messages begin: "Option --tls-cert". */
+  /** How messages name the file's option: "Option --tls-cert". */
   readonly origin: string;
   readonly path: string;
   /** The file's text as it is. */

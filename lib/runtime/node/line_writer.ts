@@ -117,7 +117,7 @@ export class LineWriter {
     clearTimeout(timer);
   }
 
-  /** In the next turn, so that the lines of this one leave together. */
+  /** Writes in the next turn of the event loop, so that the lines of this turn leave together. */
   #writeSoon(): void {
     if (this.#isDue) return;
     this.#isDue = true;

@@ -20,7 +20,7 @@ export interface LogOptions {
   worker?: { readonly worker: number; readonly isTerminal: boolean } | undefined;
 }
 
-/** For what is queued to be written when the program ends, in milliseconds. */
+/** How long writing the queued lines may take when the program ends, in milliseconds. */
 const lastLinesMs = 500;
 
 /** The log of the process, once there is one. */

@@ -172,7 +172,7 @@ export class NodeWebSocket implements MessageSocket {
     });
   }
 
-  /** After an error there is no room, but an end, which is reported next. */
+  /** Reports room after a write. After an error there is none, but an end, which is reported next. */
   readonly #drained = (error?: Error | null): void => {
     if (!error) this.#events?.drained();
   };

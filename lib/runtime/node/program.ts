@@ -20,7 +20,7 @@ import { memoryWithoutProc } from "./process_memory.ts";
 const usageExitCode = 2;
 /** The program itself, and not one of its connections, can't go on. */
 const faultExitCode = 1;
-/** As shells have it for SIGINT. */
+/** The exit code after SIGINT, as shells have it. */
 const interruptedExitCode = 130;
 
 /**

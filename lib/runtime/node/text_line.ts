@@ -11,9 +11,9 @@ import {
 
 /** How lines look. */
 export interface TextLinesOptions {
-  /** With a terminal's colors. */
+  /** Whether lines have a terminal's colors. */
   readonly isColored: boolean;
-  /** With all fields, as `--log-level debug` asks for. */
+  /** Whether lines have all fields, as with `--log-level debug`. */
   readonly isVerbose: boolean;
   /** The number of this process, if the program runs in several. */
   readonly worker?: number | undefined;

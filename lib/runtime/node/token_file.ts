@@ -14,7 +14,7 @@ export function tokenFile(path: string): TokenFile {
  */
 class LookedAtFile implements TokenFile {
   readonly #path: string;
-  /** Until what runs now has returned. */
+  /** The version of the file that was last read; forgotten when the code that runs now has returned. */
   #version: FileVersion | undefined;
 
   constructor(path: string) {

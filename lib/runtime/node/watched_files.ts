@@ -72,7 +72,7 @@ export class WatchedFiles {
   #reported: string | undefined;
   #unreadableSinceMs: number | undefined;
   #hasFailed = false;
-  /** That what the files hold now is no text. */
+  /** Whether it was reported that the files' present content is not text. */
   #hasToldNoText = false;
 
   constructor(options: WatchedFilesOptions) {

@@ -16,7 +16,7 @@ const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 /** How long before its end a certificate should have been renewed. */
 const renewalMs = 14 * dayMs;
-/** For how long a limit that was hit is news. */
+/** How long a limit that was hit is shown. */
 const limitNewsMs = hourMs;
 /** Names in one sentence. */
 const maxNames = 3;

@@ -117,7 +117,7 @@ function columns(
   ];
 }
 
-/** Before the first measurement there is none. */
+/** The round trip as text; a dash before the first measurement. */
 function roundTrip(ms: number): string {
   return ms === 0 ? "–" : ms < 10 ? `${ms.toFixed(1)} ms` : `${count(ms)} ms`;
 }

@@ -25,7 +25,7 @@ export interface Sample {
   readonly atMs: number;
   readonly agents: number;
   readonly openStreams: number;
-  /** In both directions. */
+  /** Bytes per second in both directions together. */
   readonly bytesPerSecond: number;
 }
 

@@ -38,7 +38,7 @@ export interface ListSectionProps {
   readonly title: string;
   readonly page: PageOfList<unknown>;
   readonly query: StatusQuery;
-  /** In place of the table where there is nothing at all. */
+  /** The text in place of the table if it has no rows at all. */
   readonly empty: string;
   readonly children: Child;
 }

@@ -82,7 +82,7 @@ const session: Ending = {
   end: async (relay, id, { name }) => await relay.signIn?.signIn.people.revoke(id, name) ?? false,
 };
 
-/** By the name that forms have for them. */
+/** The endings by their names in forms. */
 export const endings: ReadonlyMap<string, Ending> = new Map(
   [agent, stream, session].map((ending) => [ending.what, ending]),
 );

@@ -22,7 +22,7 @@ const minTicks = 2;
 const idleTicks = 15;
 /** Ticks after which a stream ends; browsers open another. */
 const maxTicks = 3_600;
-/** For how long browsers wait before they open another, in milliseconds. */
+/** How long browsers wait before they open another stream, in milliseconds. */
 const retryMs = 5_000;
 
 /** The event streams of one relay. */

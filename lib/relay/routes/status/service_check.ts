@@ -19,7 +19,7 @@ export interface CheckResult {
   readonly facts: readonly (readonly [name: string, value: string])[];
 }
 
-/** For the target's answer, in milliseconds. */
+/** How long the target may take to answer, in milliseconds. */
 const timeoutMs = 10_000;
 
 /** Tries a service once. */

@@ -4,7 +4,7 @@ import type { StatusScope } from "../../../domain/status.ts";
 
 /** Somebody who was let in. */
 export interface StatusViewer {
-  /** For the log of what they end. */
+  /** The viewer's name for the log of what they end. */
   readonly name: string;
   /** Undefined for everything. */
   readonly scope: StatusScope | undefined;

@@ -23,7 +23,7 @@ export interface DeviceStore {
   take(key: string): Promise<string | undefined>;
 }
 
-/** In this process. */
+/** Keeps device codes in this process. */
 export class MemoryDevices implements DeviceStore {
   readonly #nowMs: () => number;
   readonly #kept = new Map<string, { readonly value: string; readonly untilMs: number }>();
@@ -57,7 +57,7 @@ export class MemoryDevices implements DeviceStore {
   }
 }
 
-/** In the store that relays share. */
+/** Keeps device codes in the store that relays share. */
 export class SharedDevices implements DeviceStore {
   readonly #store: SharedStore;
 
@@ -175,7 +175,7 @@ function makeUserCode(): string {
   return code.join("");
 }
 
-/** As people read it: in two halves. */
+/** A user code as people read it: in two halves. */
 export function shownCode(userCode: string): string {
   return `${userCode.slice(0, codeLength / 2)}-${userCode.slice(codeLength / 2)}`;
 }

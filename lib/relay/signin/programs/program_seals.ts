@@ -44,7 +44,7 @@ export class ProgramSeals {
     this.#signIn = signIn;
   }
 
-  /** For the form that says yes. */
+  /** Seals a request for the form by which its user consents. */
   consent(request: ProgramRequest): Promise<string> {
     return this.#seal("consent", { request }, transactionMs);
   }

@@ -34,7 +34,7 @@ export interface SessionChange {
   readonly id: string;
 }
 
-/** For how long one relay may ask a provider: longer than all its requests take, in milliseconds. */
+/** How long one relay may refresh a session, in milliseconds: longer than all requests for it take. */
 const refreshLockMs = 30_000;
 /** Changes that are remembered for relays that have not asked yet. */
 export const maxChanges = 10_000;

@@ -18,7 +18,7 @@ export interface SessionRecord {
   /** When the person signed in, and when the session ends at the latest; milliseconds since 1970. */
   readonly signedInMs: number;
   readonly expiresMs: number;
-  /** Until when the claims are taken for true without asking the provider again. */
+  /** Until when the claims are trusted without asking the provider again. */
   readonly freshUntilMs: number;
   /** Kept only where agents may ask for it. */
   readonly proof?: SessionProof | undefined;
@@ -35,7 +35,7 @@ export interface SessionProof {
 
 /** A program that somebody signed in for. */
 export interface SessionClient {
-  /** For people: program and machine, as the program has said. */
+  /** The program and machine, as the program named them, for people to read. */
   readonly name: string;
   /** The hosts, and paths `/tunnel/ID`, that its tokens are for. */
   readonly hosts: readonly string[];

@@ -49,11 +49,11 @@ export interface SharedContext extends SessionStoreContext {
 
 /** How often a relay asks what has changed, in milliseconds. */
 const pollMs = 1_000;
-/** Between two writes that a session was used, in milliseconds. */
+/** The time between two writes that a session was used, in milliseconds. */
 const seenMs = 30_000;
-/** For how long requests wait for another relay's refresh; then they go on with what is known. */
+/** How long requests wait for another relay's refresh; then they go on with what is known. */
 const refreshWaitMs = 15_000;
-/** For how long a record is used without another look at the store, in milliseconds. */
+/** How long a record is used without reading the store again, in milliseconds. */
 const knownMs = 60_000;
 /** Sessions that are looked at together. */
 const pageLength = 200;

@@ -12,7 +12,7 @@ import { openWebSocket, WebSocketRefusal } from "../open_websocket.ts";
 import { readAnswer } from "./read_answer.ts";
 import { openServiceConnection } from "./service_connection.ts";
 
-/** For connection, TLS and the relay's answer, which waits for the agent to reach the target. */
+/** How long connection, TLS and the relay's answer may take, which waits until the target is reached. */
 const openTimeoutMs = 30_000;
 /** A message of the relay's at the most. */
 const maxMessageBytes = 1024 * 1024;

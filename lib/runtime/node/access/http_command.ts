@@ -34,7 +34,7 @@ export const httpCommand: Command = commandOf({
 const maxConnections = 1_024;
 /** Idle connections to the relay, and how long they are kept: shorter than the relay keeps its own. */
 const pool = { maxIdle: 16, idleTimeoutMs: 30_000 };
-/** For a connection to the relay, TLS included, in milliseconds. */
+/** How long connecting to the relay may take, TLS included, in milliseconds. */
 const dialTimeoutMs = 15_000;
 
 async function serve(

@@ -42,7 +42,7 @@ export interface SignInContext {
 
 /** How often a process looks whether another has signed in, in milliseconds. */
 const pollMs = 200;
-/** After so many windows that nobody answered, the URL is only printed. */
+/** The number of windows that nobody answered after which the URL is only printed. */
 const maxUnanswered = 2;
 /** A token that lasts no longer than this is not worth beginning with, in milliseconds. */
 const spareMs = 30_000;

@@ -8,7 +8,7 @@ import type { TokenStore } from "./token_store.ts";
 
 /** A token with less time than this is renewed, in milliseconds. */
 const renewMs = 60_000;
-/** For how long a process waits for another that renews, in milliseconds. */
+/** How long a process waits for another one that renews the token, in milliseconds. */
 const lockTimeoutMs = 20_000;
 const pollMs = 100;
 

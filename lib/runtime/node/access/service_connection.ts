@@ -47,7 +47,7 @@ export async function openServiceConnection(
   }
 }
 
-/** For the whole of an answer, connection included, in milliseconds. */
+/** How long a whole answer may take, connection included, in milliseconds. */
 const answerTimeoutMs = 15_000;
 
 /** Sends a GET with the token, and follows no redirect. @throws {ServiceError} */

@@ -16,7 +16,7 @@ const tokensSchema = z.object({
 
 /** The relay grants nothing for what it was shown: one has to sign in again. */
 export class GrantError extends ServiceError {
-  /** As RFC 6749 and RFC 8628 have it: `invalid_grant`, `authorization_pending`. */
+  /** The error code of RFC 6749 or RFC 8628, such as `invalid_grant` or `authorization_pending`. */
   readonly code: string;
 
   constructor(message: string, code: string) {

@@ -38,7 +38,7 @@ interface LoadedFile {
   readonly text: string;
   readonly entries: readonly TargetEntry[];
   readonly tls: readonly LoadedTls[];
-  /** For each entry that impersonates. */
+  /** The keys of each entry that impersonates. */
   readonly proofKeys: readonly (ProofKeys | undefined)[];
 }
 

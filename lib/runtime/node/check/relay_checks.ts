@@ -11,9 +11,9 @@ import { dateFault } from "../../tls_advice.ts";
 import { describe, factsOfCertificate, shownBy } from "./peer_certificate.ts";
 import { reachChecks } from "./reach.ts";
 
-/** For the whole handshake, TLS and a slowed refusal included. */
+/** How long the whole handshake may take, with TLS and a delayed refusal, in milliseconds. */
 const handshakeTimeoutMs = 10_000;
-/** For the relay to confirm that the check leaves. */
+/** How long the relay may take to confirm that the check leaves, in milliseconds. */
 const leaveTimeoutMs = 2_000;
 
 /** All of them, in order. */

@@ -26,7 +26,7 @@ export interface CheckedTarget {
   /** Undefined for a target without TLS. */
   readonly tls?: { readonly serverName?: string | undefined } | undefined;
   readonly credential?: TargetCredential | undefined;
-  /** As the agent connects. */
+  /** Connects to the target as the agent does. */
   readonly dial: (signal: AbortSignal) => Promise<ByteSocket>;
 }
 

@@ -49,7 +49,7 @@ const resets = { burst: 200, perSecond: 20 };
 const controlFrames = { burst: 500, perSecond: 20 };
 /** Bytes that HPACK counts for a field besides its name and value (RFC 9113 section 6.5.2). */
 const fieldOverheadBytes = 32;
-/** With a client's own pseudo-header fields. */
+/** The number of a client's own pseudo-header fields. */
 const pseudoFields = 4;
 
 /** Names and values in turn come last, with their order and repeats. */

@@ -116,7 +116,7 @@ function hostOf(authority: string | undefined, fields: Field[]): string {
   return chosen;
 }
 
-/** Over HTTP/1.1 there is one `Cookie`; HTTP/2 splits it to compress it better (RFC 9113 section 8.2.3). */
+/** Joins `Cookie` fields for HTTP/1.1. HTTP/2 splits them to compress them better (RFC 9113 section 8.2.3). */
 function withCookiesJoined(fields: readonly Field[]): readonly Field[] {
   const cookies = fields.filter(({ key }) => key === "cookie");
   if (cookies.length < 2) return fields;

@@ -26,7 +26,7 @@ export type PassThrough = (hello: ClientHello) => ((connection: RawConnection) =
 /** What a listener is set up with. */
 export interface ConnectionListenerOptions extends TcpListenerOptions {
   tls?: ServerTls | undefined;
-  /** In place of `tls`: a certificate for each host, with HTTP/2 beside HTTP/1.1. */
+  /** A certificate for each host, with HTTP/2 beside HTTP/1.1; in place of `tls`. */
   certificates?: CertificatesByName | undefined;
   /** Passes connections on by the name in their ClientHello; not with `tls`. */
   passThrough?: PassThrough | undefined;
@@ -34,11 +34,11 @@ export interface ConnectionListenerOptions extends TcpListenerOptions {
   passesNow?: (() => boolean) | undefined;
   /** A TLS handshake failed; the connection is closed. */
   handshakeFailed?: ((failure: HandshakeFailure) => void) | undefined;
-  /** For a TLS handshake, in milliseconds; tests have another one. */
+  /** How long a TLS handshake may take, in milliseconds. Only tests set it. */
   handshakeTimeoutMs?: number | undefined;
 }
 
-/** For a TLS handshake, in milliseconds, and for a ClientHello alone. */
+/** How long a TLS handshake may take, in milliseconds, and how long a ClientHello alone. */
 const tlsHandshakeTimeoutMs = 10_000;
 
 /** A fatal alert in a record of its own (RFC 8446 section 6, RFC 6066 section 3). */

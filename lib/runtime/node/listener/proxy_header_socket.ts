@@ -4,7 +4,7 @@ import { concat, noBytes } from "../../../bytes/bytes.ts";
 import { type ProxySource, readProxyHeader } from "../../../net/proxy_header.ts";
 import { readPreamble } from "./preamble.ts";
 
-/** For the whole header to come, in milliseconds: a balancer sends it at once. */
+/** How long the whole header may take, in milliseconds. A balancer sends it at once. */
 export const proxyHeaderTimeoutMs = 3_000;
 
 /** Why a connection of a trusted proxy's was refused. */

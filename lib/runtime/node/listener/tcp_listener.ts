@@ -236,7 +236,7 @@ export class TcpListener {
     } else this.#connected(socket, false);
   }
 
-  /** From anybody but a trusted proxy, a PROXY header is no valid request, and no TLS either. */
+  /** Reads the PROXY header of a trusted proxy. From anybody else it is neither a valid request nor TLS. */
   #readProxyHeader(socket: Socket, address: string): void {
     awaitProxyHeader(socket, {
       read: (source) => {

@@ -9,7 +9,7 @@ import { handshakes, type TlsAcceptor, type TlsEvents } from "./tls_acceptor.ts"
 /** Certificates, one of which is shown to a client: by the name that it asks for. */
 export interface CertificatesByName {
   for(host: string): WebCertificate | undefined;
-  /** For a client that asks for no name. */
+  /** The certificate for a client that asks for no name. */
   readonly first: WebCertificate | undefined;
 }
 

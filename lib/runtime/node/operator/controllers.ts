@@ -12,7 +12,7 @@ import { caFault } from "../key_material.ts";
 
 /** How often Secrets are looked at, which nothing tells about. */
 const checkMs = 10_000;
-/** After this time, a failing clean-up gives up, and an Event names what is left. */
+/** The time after which a failing clean-up gives up, and an Event names what is left. */
 const orphanMs = 10 * 60_000;
 /** How long a registered cluster may be missing at the relay: longer than clusters take to put it again. */
 const goneMs = 15 * 60_000;

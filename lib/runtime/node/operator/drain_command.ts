@@ -32,7 +32,7 @@ export const drainCommand: Command = commandOf({
 /** How long a running operator stays paused after a drain, so that it can be uninstalled. */
 const reservedMs = 120_000;
 
-/** In the order of deletion: whoever has a token could register anew, and bindings need their tunnel. */
+/** Kinds in the order of deletion: a token's holder could register anew, and bindings need their tunnel. */
 const kindsOf: Readonly<Record<"tunnels" | "clusters", readonly Resource[]>> = {
   tunnels: [tunnelBindings, tunnels, clusterTunnels],
   clusters: [registrationTokens, clusters],

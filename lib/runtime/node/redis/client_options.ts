@@ -8,12 +8,12 @@ import type { StoreLogin } from "../../../config/store_address.ts";
 const connectTimeoutMs = 2_000;
 /** Commands that wait for their replies; more are refused at once. */
 const maxCommands = 20_000;
-/** Between two signs of life that one of several servers is asked for, in milliseconds. */
+/** The time between two pings of one of several servers, in milliseconds. */
 const pingMs = 1_000;
-/** After so much silence a connection to one of several servers is given up, in milliseconds. */
+/** How long one of several servers may be silent before its connection is given up, in milliseconds. */
 const silenceMs = 3_000;
 
-/** For every client. */
+/** Options of every client. */
 export const commonOptions = {
   name: "culvert-relay",
   // A command that can't be sent now is refused now: whoever waits for it has a caller waiting.
@@ -21,7 +21,7 @@ export const commonOptions = {
   commandsQueueMaxLength: maxCommands,
 } as const;
 
-/** For every socket. */
+/** Options of every socket. */
 export const commonSocket = {
   connectTimeout: connectTimeoutMs,
   keepAlive: true,

@@ -23,7 +23,7 @@ import {
 export const adminSlot = 1_358;
 /** A client that has lasted for so long is made anew at once, in milliseconds. */
 const calmMs = 10_000;
-/** For commands that are under way when another client takes over, in milliseconds. */
+/** How long a replaced client may take for commands that are under way, in milliseconds. */
 const lingerMs = 2_000;
 
 /** Connects to the nodes of a cluster, each when it is first needed. */
@@ -31,7 +31,7 @@ export class ClusterLink implements RedisLink {
   readonly #store: ClusterStore;
   readonly #events: LinkEvents;
   #client: ClusterClient | undefined;
-  /** On its way to take the client's place. */
+  /** The client that is being connected to take this one's place. */
   #next: ClusterClient | undefined;
   /** Clients that were made one soon after the other. */
   #attempts = 0;

@@ -28,7 +28,7 @@ export interface PortSharing {
 /** All ports of one relay's services; they follow its table. */
 export class ServicePorts {
   readonly #relay: Relay;
-  /** By the address in the configuration, or by the service where it leaves the port to the system. */
+  /** The ports by their configured address, or by service where the system chooses the port. */
   #ports: ReadonlyMap<string, ServicePort> = new Map();
   #tls: ServerTls | undefined;
   readonly #worker: PortSharing | undefined;
@@ -166,7 +166,7 @@ function keyOf({ name, listen, listenTls }: Service): string {
 
 /** One port. */
 class ServicePort {
-  /** As the configuration has it now. */
+  /** The service as it is configured now. */
   service: Service;
   /** Whether its service is in use: nobody is let in before. */
   isInUse = false;

@@ -44,7 +44,7 @@ export class CertificateChoice<T extends Candidate> {
     this.contests = contests;
   }
 
-  /** For a client that asks for no name: the first by its files' name. */
+  /** The certificate for a client that asks for no name: the first by its files' name. */
   get first(): T | undefined {
     return this.#first;
   }

@@ -100,12 +100,12 @@ export class WebCertificates {
       .sort((one, other) => one.name < other.name ? -1 : 1);
   }
 
-  /** For a client that asks for no name. */
+  /** The certificate for a client that asks for no name. */
   get first(): WebCertificate | undefined {
     return this.#choice.first;
   }
 
-  /** For a host; undefined when no certificate fits. */
+  /** The certificate for a host; undefined if none fits. */
   for(host: string): WebCertificate | undefined {
     return this.#choice.for(host);
   }

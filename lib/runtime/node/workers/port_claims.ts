@@ -7,7 +7,7 @@ interface Claim {
   readonly waiting: { readonly worker: object; readonly resolve: (port: number) => void }[];
 }
 
-/** By the name of what needs a port. */
+/** Ports that are claimed, each by the name of what needs it. */
 export class PortClaims {
   readonly #claims = new Map<string, Claim>();
 

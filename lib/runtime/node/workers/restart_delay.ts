@@ -3,7 +3,7 @@
 /** All in milliseconds. */
 const firstMs = 100;
 const longestMs = 30_000;
-/** After that a worker counts as one that has run, and its next end as its first. */
+/** How long a worker must run for its next end to count as its first, in milliseconds. */
 const steadyMs = 60_000;
 
 /** Doubles from one end to the next, as long as they follow each other soon. */

@@ -25,9 +25,9 @@ import { messageLine, takeMessages } from "./message_lines.ts";
 /** Set in the environment of a process that a parent has started as a worker. */
 export const workerVariable = "CULVERT_WORKER";
 
-/** For the parent to ask all workers, in milliseconds. */
+/** How long the parent may take to ask all workers, in milliseconds. */
 const wholeTimeoutMs = 10_000;
-/** Between two looks whether requests are open while all workers stop, in milliseconds. */
+/** The time between two checks for open requests while all workers stop, in milliseconds. */
 const idleLookMs = 25;
 /** The loopback address at which workers forward requests to each other. */
 const loopback = "127.0.0.1";
@@ -120,7 +120,7 @@ export class Worker implements PortSharing {
     return this.number === 1;
   }
 
-  /** For the log: which process this is, and where its lines are shown. */
+  /** What the log needs: this process's number, and whether its lines are shown on a terminal. */
   get log(): { readonly worker: number; readonly isTerminal: boolean } {
     return { worker: this.number, isTerminal: this.#welcome.isTerminal };
   }

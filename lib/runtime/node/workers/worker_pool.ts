@@ -20,13 +20,13 @@ import { PortClaims } from "./port_claims.ts";
 import { RestartDelay } from "./restart_delay.ts";
 import { type WorkerExit, type WorkerOutputs, WorkerProcess } from "./worker_process.ts";
 
-/** For a worker to begin to listen, and to answer that it is alive, in milliseconds. */
+/** How long a worker may take to listen, and to answer that it is alive, in milliseconds. */
 const startTimeoutMs = 120_000;
 const pingTimeoutMs = 60_000;
 const pingMs = 5_000;
-/** For workers to answer for readiness or metrics, and to use changed entries, in milliseconds. */
+/** How long workers may take to report readiness or metrics, or to use changed entries, in milliseconds. */
 const answerMs = 2_000;
-/** Between two looks for what has expired in the store, in milliseconds. */
+/** The time between two searches for what has expired in the store, in milliseconds. */
 const storeSweepMs = 10_000;
 /** What a worker may take longer to stop than it was given, in milliseconds. */
 const stopSlackMs = 10_000;
