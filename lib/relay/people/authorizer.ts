@@ -149,8 +149,15 @@ export class Authorizer {
     needsCluster: boolean,
   ): Identity {
     if (identity instanceof Denial) return identity;
-    const { hostname, requirements, asked } = resource;
+    const { hostname, requirements } = resource;
     if (hostname !== undefined && identity.boundTo?.has(hostname) === false) return otherHost;
+    // Most requests are of this kind: there is nothing to ask.
+    if (requirements.policy === publicPolicy) {
+      const attributes = () =>
+        this.#people.attributes(identity, peer, requirements, resource.asked);
+      return this.#granted(identity, resource, attributes, needsCluster);
+    }
+    const { asked } = resource;
     const policy = this.#people.policyOf(requirements);
     const unclear = policy && refuseUnclear(policy, asked, head.fields);
     if (unclear) return unclear;
@@ -163,12 +170,29 @@ export class Authorizer {
         asked,
       });
     }
+    const met = decision.met.map(describeRule);
+    return this.#granted(identity, resource, () => attributes, needsCluster, met);
+  }
+
+  /**
+   * Whoever is let in, until the resource's policy lets them in no longer.
+   *
+   * @param attributes Asked for once there is a policy that asks for them.
+   */
+  #granted(
+    identity: Caller,
+    { currentRequirements }: ProtectedResource,
+    attributes: () => CallerAttributes,
+    needsCluster: boolean,
+    met: readonly string[] = [],
+  ): Caller {
     const isLetIn = () => {
-      const requirements = resource.currentRequirements();
-      return requirements !== undefined && this.#people.allows(requirements, attributes);
+      const requirements = currentRequirements();
+      if (requirements === undefined) return false;
+      if (requirements.policy === publicPolicy) return true;
+      return this.#people.allows(requirements, attributes());
     };
-    const grant = new PolicyGrant(identity, isLetIn, needsCluster);
-    return withGrant(identity, grant, decision.met.map(describeRule));
+    return withGrant(identity, new PolicyGrant(identity, isLetIn, needsCluster), met);
   }
 }
 

@@ -92,9 +92,15 @@ function narrowed(
   };
   const requirements = currentRequirements();
   if (!requirements) return notForPeople;
-  const asked = askedBy(exchange.head, path);
-  const resource = { requirements, currentRequirements, authorization: "culvert", asked } as const;
-  return authorizer.narrow(caller, resource, exchange);
+  return authorizer.narrow(caller, {
+    requirements,
+    currentRequirements,
+    authorization: "culvert",
+    // Only a policy asks for it.
+    get asked() {
+      return askedBy(exchange.head, path);
+    },
+  }, exchange);
 }
 
 const notForPeople = new Denial(
