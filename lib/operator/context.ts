@@ -4,6 +4,7 @@ import type { EventRecorder } from "../kube/events.ts";
 import type { Log } from "../log.ts";
 import type { Digest } from "./digest.ts";
 import type { RelayAccesses } from "./relay/relay_accesses.ts";
+import type { LastMade } from "./agents/last_made.ts";
 import type { Cloudflare } from "./dns/cloudflare.ts";
 import type { Rfc2136 } from "./dns/rfc2136.ts";
 import type { RelayApi } from "./relay/relay_api.ts";
@@ -37,6 +38,7 @@ export interface Context {
   readonly caches: Caches;
   readonly relays: RelayApi;
   readonly accesses: RelayAccesses;
+  readonly lastMade: LastMade;
   readonly events: EventRecorder;
   readonly log: Log;
   readonly settings: OperatorSettings;

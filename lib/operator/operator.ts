@@ -4,6 +4,7 @@ import { EventRecorder } from "../kube/events.ts";
 import { isStatusChange, keyOf, type KubeObject, partsOf } from "../kube/objects.ts";
 import type { WorkQueue } from "../kube/work_queue.ts";
 import { AccessPolicies } from "./access_policies/access_policies.ts";
+import { LastMade } from "./agents/last_made.ts";
 import { tunnelKeyOfLabels } from "./agents/agent_metadata.ts";
 import { clusterTunnels, tunnels } from "./api/crds.ts";
 import { registeredOf } from "./api/tunnel_binding.ts";
@@ -102,6 +103,7 @@ export class Operator implements Controller {
     return {
       ...{ client, relays, settings, digest, log, dns, cloudflare },
       caches: this.#caches,
+      lastMade: new LastMade(),
       accesses: new RelayAccesses({
         ...{ client, namespace: settings.namespace, digest, log },
         isNeeded: (namespace) => needsCredentials(this.#caches, namespace),
@@ -152,6 +154,7 @@ export class Operator implements Controller {
     if (signal.aborted) return;
     this.#isActing = true;
     this.#context.accesses.begin();
+    this.#context.lastMade.begin();
     this.#changedKeys.reset();
     this.#hasStarted = false;
     this.#compiler.start();

@@ -1,5 +1,6 @@
 /** Secrets, ConfigMaps and namespaces that the API server can't read: only what depends on them waits. */
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import { clusterTunnels, tunnelBindings } from "../../lib/operator/api/crds.ts";
 import type { BindingStatus } from "../../lib/operator/api/tunnel_binding.ts";
 import { configMaps, secrets } from "../../lib/kube/resources.ts";
@@ -119,6 +120,25 @@ Deno.test("a table that has lost its label keeps the routes that can't be read",
   cluster.kube.put(configMaps, { ...routes(), metadata: { ...metadata, labels: others } });
   await eventually(() => routes().metadata.labels?.[label] !== undefined, "the label to return");
   assert.deepEqual(agentsHave(cluster), before);
+});
+
+Deno.test("what somebody deletes or changes meanwhile returns with the routes that can't be read", async () => {
+  const cluster = await published();
+  const before = agentsHave(cluster);
+  await using running = cluster.start(broken(["/secrets/shop-token", "/configmaps/shop-ca"]));
+  await cluster.condition(tunnelBindings, "shop", "ResolvedRefs", "CredentialUnreadable");
+  await cluster.condition(tunnelBindings, "tls", "ResolvedRefs", "CaUnreadable");
+  await eventually(() => running.operator.isSettled, "the operator to settle");
+  const routes = () => cluster.kube.read(configMaps, "apps", "home-routes");
+  const isBack = () =>
+    routes() !== undefined &&
+    cluster.kube.read(secrets, "apps", "home-agent-credentials") !== undefined &&
+    isDeepStrictEqual(agentsHave(cluster), before);
+  cluster.kube.remove(secrets, "apps", "home-agent-credentials");
+  cluster.kube.remove(configMaps, "apps", "home-routes");
+  await eventually(isBack, "what was deleted");
+  cluster.kube.put(configMaps, { ...routes()!, data: { "targets.yaml": '{"targets":[]}' } });
+  await eventually(isBack, "what was changed");
 });
 
 Deno.test("a new route whose Secret can't be read is not published, and says so", async () => {

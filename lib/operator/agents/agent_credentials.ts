@@ -28,19 +28,22 @@ export class AgentCredentials {
 
   /** Makes the Secret what the table says. A tunnel that never had a credential gets none. */
   async ensure(tunnel: ReadableTunnel, table: TunnelTable): Promise<void> {
+    const { client, lastMade } = this.#context;
     const { held } = table;
     const own = credentialsSecret(tunnel, table);
     const { namespace, name } = own.metadata;
     let wanted = own;
     if (table.credentials.size === 0 || held.size > 0) {
-      const there = await this.#context.client.find(secrets, { namespace, name });
+      const made = held.size > 0 ? lastMade.find(tunnel, name) : undefined;
+      const there = made ?? await client.find(secrets, { namespace, name });
       const data = there && isOwnedBy(there, tunnel) ? there["data"] : undefined;
       if (table.credentials.size === 0 && data === undefined) return;
       const kept = Object.entries(data ?? {}).filter(([key]) => held.has(key));
       wanted = { ...own, data: { ...Object.fromEntries(kept), ...own["data"] as object } };
     }
-    const { metadata } = await ensureOwned(this.#context, secrets, undefined, tunnel, wanted);
-    const { resourceVersion: version = "" } = metadata;
+    const made = await ensureOwned(this.#context, secrets, undefined, tunnel, wanted);
+    lastMade.keep(tunnel, made);
+    const { resourceVersion: version = "" } = made.metadata;
     const last = this.#versions.get(tunnel.key);
     if (last?.version === version) return;
     // A digest of the Secret would tell of its content to those who may read pods.

@@ -81,6 +81,7 @@ export class TunnelAgents {
 
   /** The tunnel is gone from the cluster. */
   forget(tunnelKey: string): void {
+    this.#context.lastMade.forget(tunnelKey);
     this.#sessions.forget(tunnelKey);
     this.#delivery.forget(tunnelKey);
     this.#credentials.forget(tunnelKey);
@@ -88,12 +89,13 @@ export class TunnelAgents {
 
   /** What the agents are to serve. */
   async table(tunnel: Tunnel): Promise<TunnelTable> {
-    const { client, caches, routes } = this.#context;
+    const { client, caches, routes, lastMade } = this.#context;
     const table = routes().tunnels.get(tunnel.key) ?? emptyTable;
     if (table.held.size === 0) return table;
     const at = { namespace: tunnel.home, name: namesOf(tunnel).routes };
     // The cache lacks a ConfigMap whose label somebody has removed.
-    const there = caches.get("configMaps", keyOf(at)) ?? await client.find(configMaps, at);
+    const there = lastMade.find(tunnel, at.name) ?? caches.get("configMaps", keyOf(at)) ??
+      await client.find(configMaps, at);
     return withHeld(table, there && isOwnedBy(there, tunnel) ? there : undefined);
   }
 
@@ -165,7 +167,8 @@ export class TunnelAgents {
     // What the table names is there before it.
     await this.#credentials.ensure(tunnel, table);
     const routes = routesConfigMap(tunnel, table);
-    await ensureOwned(context, configMaps, "configMaps", tunnel, routes);
+    const made = await ensureOwned(context, configMaps, "configMaps", tunnel, routes);
+    context.lastMade.keep(tunnel, made);
     const image = tunnel.spec.agent.image ?? context.settings.agentImage;
     const wanted = agentDeployment(tunnel, { image });
     const deployment = await ensureOwned(context, deployments, "deployments", tunnel, wanted);
