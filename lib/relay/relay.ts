@@ -209,21 +209,13 @@ export class Relay {
     this.replaceServices(config.services ?? []);
     this.responseTimeouts = new ResponseTimeouts(config.responseTimeoutMs);
     this.responseTimeouts.useClusters(config.clusters);
-    this.forwardLimits = {
-      head: config.head,
-      maxBodyBytes: config.maxBodyBytes,
-      transfers: new IdleTimeout(config.idleTimeoutMs),
-    };
-    this.settings = {
-      ...defaultSettings,
-      maxStreams: config.maxStreams,
-      instance: crypto.randomUUID(),
-      software: `culvert-relay/${config.version}`,
-    };
+    this.forwardLimits = forwardLimitsOf(config);
+    const instance = crypto.randomUUID();
+    this.settings = settingsOf(config, instance);
+    this.viaName = `culvert-${instance.slice(0, viaIdLength)}`;
     this.#stopsWithPeers = parts.relays?.stopTogether === true;
-    this.viaName = `culvert-${this.settings.instance.slice(0, viaIdLength)}`;
     this.peers = parts.relays && createPeerRouting({
-      name: this.settings.instance,
+      name: instance,
       via: this.viaName,
       log,
       limits: this.forwardLimits,
@@ -404,6 +396,15 @@ function pathlessOf(clusters: readonly ClusterEntry[]): Set<string> {
 }
 
 const nobody: PeopleConfig = { providers: [], policies: [] };
+
+function forwardLimitsOf({ head, maxBodyBytes, idleTimeoutMs }: RelayConfig): ForwardLimits {
+  return { head, maxBodyBytes, transfers: new IdleTimeout(idleTimeoutMs) };
+}
+
+/** What the relay says in each session with an agent. */
+function settingsOf({ maxStreams, version }: RelayConfig, instance: string): Settings {
+  return { ...defaultSettings, maxStreams, instance, software: `culvert-relay/${version}` };
+}
 
 /** What becomes known of the keys of callers' issuer. */
 function reportKeys(metrics: RelayMetrics, log: Log): KeysEvents {

@@ -110,7 +110,7 @@ interface MutableTable extends TargetTexts {
   readonly choices: Map<string, PathTarget>;
   /** The backends by the route's id. */
   readonly backends: Map<string, Backend>;
-  /** The names of targets, as in {@link TunnelTable.held}. */
+  /** The names that agents keep as they have them: {@link TunnelTable.held}. */
   readonly held: Set<string>;
   /** The ids of routes that can't be resolved or accepted now. */
   readonly heldRoutes: Set<string>;
