@@ -9,7 +9,7 @@ import type { KubeObject } from "../../lib/kube/objects.ts";
 import { events, services } from "../../lib/kube/resources.ts";
 import type { RelayFetch } from "../../lib/operator/relay/relay_api.ts";
 import { eventually } from "../support/deadline.ts";
-import { Cluster, conditionsOf, digest, endpoint, route } from "./harness.ts";
+import { Cluster, conditionsOf, digest, route } from "./harness.ts";
 
 const hostname = "shop.example.com";
 
@@ -318,21 +318,6 @@ Deno.test("a tunnel has no more targets than an agent takes, with those that cho
   const verdicts = bindings.get("apps/shop")!.routes.map(({ accepted }) => accepted.reason);
   assert.deepEqual(verdicts, ["Accepted", "TooManyRoutes"]);
   assert.equal(tables.get(tunnel.key)!.targets.length, 999);
-});
-
-Deno.test("a slash at the end of its endpoint makes a relay no other one", async () => {
-  const cluster = new Cluster();
-  cluster.putTunnel();
-  const api = { endpoint: `${endpoint}/`, tokenRef: { name: "relay-api", key: "token" } };
-  cluster.putTunnel(
-    { relay: { url: "wss://relay.test/connect", registration: { api } } },
-    "second",
-  );
-  cluster.putBinding("shop", [route("main", "shop.example.com")]);
-  await using _ = cluster.start();
-  await cluster.ready(tunnelBindings, "shop");
-  cluster.putBinding("late", [route("main", "shop.example.com")], { name: "second" });
-  await cluster.condition(tunnelBindings, "late", "Accepted", "Conflicted");
 });
 
 Deno.test("a binding of another namespace has no path of a hostname", async () => {

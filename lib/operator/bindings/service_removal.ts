@@ -2,6 +2,7 @@
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { Context } from "../context.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
+import { boundTunnelKey } from "../tunnel.ts";
 import { statusOf } from "./binding_status.ts";
 import { isGivenUp } from "./orphaned_binding.ts";
 import type { Registered, RelayServices } from "./relay_services.ts";
@@ -75,12 +76,13 @@ export class ServiceRemoval {
     });
   }
 
-  /** Whether another binding waits for hostnames that this one had. */
+  /** Whether another binding of the tunnel waits for hostnames that this one had. */
   #isAwaited(object: KubeObject): boolean {
     const own = keyOf(object.metadata);
+    const ownTunnel = boundTunnelKey(object);
     const hostnames = new Set((statusOf(object).hostnames ?? "").split(","));
-    return [...this.#context.routes().bindings.values()].some(({ key, routes }) =>
-      key !== own &&
+    return [...this.#context.routes().bindings.values()].some(({ key, tunnel, routes }) =>
+      key !== own && tunnel?.key === ownTunnel &&
       routes.some(({ accepted, spec }) =>
         accepted.status === "True" && spec.hostnames.some((name) => hostnames.has(name))
       )

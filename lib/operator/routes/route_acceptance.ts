@@ -87,8 +87,7 @@ function sharingFault(
   const { spec, object } = route;
   const [first] = group.members as [AskingRoute];
   const twin = group.members.find((other) => keyOfPath(other.spec) === keyOfPath(spec));
-  const isApart = group.tunnel.key !== tunnel.key ||
-    first.object.metadata.namespace !== object.metadata.namespace ||
+  const isApart = first.object.metadata.namespace !== object.metadata.namespace ||
     [first.spec, spec].some(({ protocol }) => protocol === "tcp");
   if (twin || isApart) {
     const path = isApart ? "" : spec.path?.value ?? "";

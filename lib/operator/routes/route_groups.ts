@@ -6,7 +6,6 @@ import { type PathRule, pathRuleKey } from "../../domain/path_rules.ts";
 import type { PathTarget, TargetPath } from "../../domain/target.ts";
 import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import type { RouteAccess } from "../access_policies/route_access.ts";
-import { endpointOf } from "../api/relay.ts";
 import type { BindingStatus, RouteSpec } from "../api/tunnel_binding.ts";
 import type { Verdict } from "../conditions.ts";
 import type { Digest } from "../digest.ts";
@@ -68,14 +67,17 @@ export function serviceSettings(
   };
 }
 
-/** Which routes have which hostnames. */
+/**
+ * Which routes of a tunnel have which hostnames. Which tunnel has one, its relay decides, which knows
+ * what their tokens are for: whoever may create a Tunnel can name any relay.
+ */
 export class HostnameGroups {
-  /** The groups of routes, by relay and hostname. */
+  /** The groups of routes, by tunnel and hostname. */
   readonly #groups = new Map<string, RouteGroup>();
   /** The number of groups of paths, by tunnel. */
   readonly #pathGroups = new Map<string, number>();
 
-  /** The first group that has one of the hostnames at the tunnel's relay. */
+  /** The first group of the tunnel that has one of the hostnames. */
   find(
     tunnel: Tunnel,
     hostnames: readonly string[],
@@ -108,9 +110,8 @@ export class HostnameGroups {
   }
 }
 
-function placeOf({ spec }: Tunnel, hostname: string): string {
-  const { registration, url } = spec!.relay;
-  return `${registration.api ? endpointOf(registration.api) : url} ${hostname}`;
+function placeOf({ key }: Tunnel, hostname: string): string {
+  return `${key} ${hostname}`;
 }
 
 /** What the routes of a group are compiled with. */
