@@ -7,7 +7,7 @@ import { ConfigError } from "./config_error.ts";
 import { type DirectoryOptions, readDirectoryOptions } from "./directory_options.ts";
 import { type Clusters, type ClustersContext, readClusters } from "./entries/clusters.ts";
 import { isClustersFile, readClustersFiles } from "./entries/clusters_files.ts";
-import type { ServicesContext } from "./entries/services.ts";
+import type { ServicesContext } from "./entries/service_checks.ts";
 import { isServicesFile, readServicesFiles } from "./entries/services_files.ts";
 import {
   type FileText,

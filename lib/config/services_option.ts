@@ -5,13 +5,8 @@ import { type PolicyEntry, ruleEntriesOf } from "../domain/policy.ts";
 import { callerJwtProvider } from "../domain/provider.ts";
 import { ConfigError } from "./config_error.ts";
 import { checkPolicyUse } from "./entries/policies.ts";
-import {
-  noServices,
-  readServices,
-  type Services,
-  type ServicesContext,
-  usualProvider,
-} from "./entries/services.ts";
+import type { ServicesContext } from "./entries/service_checks.ts";
+import { noServices, readServices, type Services, usualProvider } from "./entries/services.ts";
 import type { FileText } from "./files.ts";
 
 /** What `--services` gave. */

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { warningsAboutTargets } from "../../lib/config/agent_options.ts";
 import { readClusters } from "../../lib/config/entries/clusters.ts";
-import type { ServicesContext } from "../../lib/config/entries/services.ts";
+import type { ServicesContext } from "../../lib/config/entries/service_checks.ts";
 import { readTargets } from "../../lib/config/entries/targets.ts";
 import { checkTogether, readServicesText } from "../../lib/config/services_option.ts";
 

@@ -9,7 +9,7 @@ import type { PolicyEntry } from "../../domain/policy.ts";
 import { checkClusterKeys, type ClusterKeys, clusterShape, toClusterEntry } from "./clusters.ts";
 import { entryOf } from "./json_entries.ts";
 import { checkPolicyKeys, policyName, policyShape } from "./policies.ts";
-import { checkServiceKeys, type ServiceKeys, serviceShape } from "./services.ts";
+import { checkServiceKeys, type ServiceKeys, serviceShape } from "./service_schema.ts";
 
 /** Bounds of a lease, in seconds. */
 export const MIN_LEASE_SECONDS = 10;

@@ -1,7 +1,8 @@
 /** Files of services: one, or a directory of them. */
 import { ConfigError } from "../config_error.ts";
 import type { FileText } from "../files.ts";
-import { readServices, type Services, type ServicesContext } from "./services.ts";
+import type { ServicesContext } from "./service_checks.ts";
+import { readServices, type Services } from "./services.ts";
 
 /** Which files of a directory hold services, by name. Kubernetes hides its own behind a dot. */
 export function isServicesFile(name: string): boolean {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { overlap } from "../../../lib/config/entries/service_ports.ts";
-import { readServices, type ServicesContext } from "../../../lib/config/entries/services.ts";
+import type { ServicesContext } from "../../../lib/config/entries/service_checks.ts";
+import { readServices } from "../../../lib/config/entries/services.ts";
 import { parseListenAddress } from "../../../lib/config/options/address.ts";
 import { refusalOf } from "../support.ts";
 

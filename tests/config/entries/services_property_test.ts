@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ConfigError } from "../../../lib/config/config_error.ts";
-import { readServices, type ServicesContext } from "../../../lib/config/entries/services.ts";
+import type { ServicesContext } from "../../../lib/config/entries/service_checks.ts";
+import { readServices } from "../../../lib/config/entries/services.ts";
 import { readTargets } from "../../../lib/config/entries/targets.ts";
 import { canonicalHost } from "../../../lib/relay/services/canonical_host.ts";
 import { ServiceTable } from "../../../lib/relay/services/service_table.ts";

@@ -3,12 +3,12 @@
  * Each is checked against the others when it changes, and one change follows the other.
  */
 import { ConfigError } from "../../../config/config_error.ts";
+import type { ServicesContext } from "../../../config/entries/service_checks.ts";
 import {
   addServices,
   type MoreServices,
   noServices,
   type Services,
-  type ServicesContext,
 } from "../../../config/entries/services.ts";
 import type { RelayOptions } from "../../../config/relay_options.ts";
 import { checkTogether } from "../../../config/services_option.ts";
