@@ -3,6 +3,12 @@ import type { Instruments } from "../../instruments.ts";
 import { ProgramMetrics } from "../../program_metrics.ts";
 import type { DenialReason } from "../callers/caller.ts";
 import type { RequestStats } from "./request_stats.ts";
+import {
+  observeRequests,
+  observeServices,
+  observeSessions,
+  observeTraffic,
+} from "./observed_metrics.ts";
 import { type RelayCounters, relayCounters } from "./relay_counters.ts";
 import { StatsByName } from "./stats_by_name.ts";
 import { MetricHistory } from "./metric_history.ts";
@@ -65,11 +71,11 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
     this.#counters = relayCounters(instruments);
     this.#clusters = new StatsByName(nowMs);
     this.#services = new StatsByName(nowMs);
-    this.#observeRequests(instruments);
-    this.#observeServices(instruments);
+    observeRequests(instruments, this.#clusters);
+    observeServices(instruments, this.#services);
     this.#observeRelay(instruments);
-    this.#observeSessions(instruments, registry);
-    this.#observeTraffic(instruments, registry);
+    observeSessions(instruments, registry);
+    observeTraffic(instruments, registry, this.#endedSessions);
   }
 
   /** Says which clusters there are. The series of one that is gone end some minutes later. */
@@ -217,73 +223,6 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
     this.#endedSessions.windowStalls += stats.windowStalls;
   }
 
-  #observeRequests(instruments: Instruments): void {
-    const clusters = this.#clusters;
-    instruments.observeCounter({
-      name: "proxy_requests_total",
-      help: "Requests that were proxied, by cluster, method and status code.",
-      labels: ["cluster", "method", "code"],
-    }, (sample) => {
-      for (const [cluster, { requests }] of clusters.entries()) {
-        for (const [labels, count] of byMethodAndCode(requests)) {
-          sample(count, { cluster, ...labels });
-        }
-      }
-    });
-    instruments.observeCounter({
-      name: "proxy_aborted_requests_total",
-      help:
-        "Requests whose answer was not completed: the caller went away or the target broke off.",
-      labels: ["cluster"],
-    }, (sample) => {
-      for (const [cluster, { aborted }] of clusters.entries()) {
-        if (aborted > 0) sample(aborted, { cluster });
-      }
-    });
-    instruments.observeGauge({
-      name: "tunnel_active_connections",
-      help: "Requests and upgraded connections that are open, by cluster.",
-      labels: ["cluster"],
-    }, (sample) => {
-      for (const [cluster, { open }] of clusters.entries()) sample(open, { cluster });
-    });
-    instruments.observeHistogram(
-      "proxy_request_duration_seconds",
-      "Seconds from a request's head to the end of its answer.",
-      "cluster",
-      () => clusters.entries().map(([id, { duration }]) => [id, duration]),
-    );
-    instruments.observeHistogram(
-      "culvert_time_to_first_byte_seconds",
-      "Seconds from a request's head to the head of its answer.",
-      "cluster",
-      () => clusters.entries().map(([id, { firstByte }]) => [id, firstByte]),
-    );
-  }
-
-  /** A service's requests count among its cluster's too. */
-  #observeServices(instruments: Instruments): void {
-    const services = this.#services;
-    instruments.observeCounter({
-      name: "culvert_service_requests_total",
-      help: "Requests for services, by service, method and status code.",
-      labels: ["service", "method", "code"],
-    }, (sample) => {
-      for (const [service, { requests }] of services.entries()) {
-        for (const [labels, count] of byMethodAndCode(requests)) {
-          sample(count, { service, ...labels });
-        }
-      }
-    });
-    instruments.observeGauge({
-      name: "culvert_service_open_requests",
-      help: "Requests and connections of services that are open, by service.",
-      labels: ["service"],
-    }, (sample) => {
-      for (const [service, { open }] of services.entries()) sample(open, { service });
-    });
-  }
-
   #observeRelay(instruments: Instruments): void {
     instruments.observeGauge({
       name: "culvert_directory_up",
@@ -313,72 +252,4 @@ export class RelayMetrics extends ProgramMetrics<ConfigSource> {
       }
     });
   }
-
-  #observeSessions(instruments: Instruments, registry: Registry): void {
-    instruments.observeGauge({
-      name: "agents_connected",
-      help: "Agents that are connected.",
-    }, (sample) => sample(registry.size));
-    instruments.observeGauge({
-      name: "tunnel_sessions",
-      help: "Agents' sessions, by protocol version.",
-      labels: ["version"],
-    }, (sample) => {
-      for (const { session } of registry.all()) sample(1, { version: session.version });
-    });
-    instruments.observeGauge({
-      name: "culvert_open_streams",
-      help: "Streams of the tunnel that are open, in all sessions of each cluster.",
-      labels: ["cluster"],
-    }, (sample) => {
-      for (const { session, cluster } of registry.all()) {
-        sample(session.openStreams, { cluster: cluster.id });
-      }
-    });
-    instruments.observeGauge({
-      name: "tunnel_round_trip_seconds",
-      help:
-        "The last measured round trip to each cluster's agents; the longest where there are several.",
-      labels: ["cluster"],
-    }, (sample) => {
-      const longest = new Map<string, number>();
-      for (const { session, cluster: { id } } of registry.all()) {
-        longest.set(id, Math.max(longest.get(id) ?? 0, session.roundTripMs / 1000));
-      }
-      for (const [cluster, seconds] of longest) sample(seconds, { cluster });
-    });
-  }
-
-  /** What sessions count anyway; it is read only when Prometheus asks. */
-  #observeTraffic(instruments: Instruments, registry: Registry): void {
-    const ended = this.#endedSessions;
-    instruments.observeCounter({
-      name: "tunnel_bytes_total",
-      help: "Bytes of all sessions' messages, by direction as the relay sees it.",
-      labels: ["direction"],
-    }, (sample) => {
-      sample(ended.bytesIn, { direction: "in" });
-      sample(ended.bytesOut, { direction: "out" });
-      for (const { session: { stats } } of registry.all()) {
-        sample(stats.bytesIn, { direction: "in" });
-        sample(stats.bytesOut, { direction: "out" });
-      }
-    });
-    instruments.observeCounter({
-      name: "tunnel_window_stalls_total",
-      help: "Times that a stream had bytes to send and no credit.",
-    }, (sample) => {
-      sample(ended.windowStalls);
-      for (const { session: { stats } } of registry.all()) sample(stats.windowStalls);
-    });
-  }
-}
-
-function byMethodAndCode(
-  requests: ReadonlyMap<string, number>,
-): [labels: { method: string; code: string }, count: number][] {
-  return [...requests].map(([key, count]) => {
-    const [method = "", code = ""] = key.split(" ");
-    return [{ method, code }, count];
-  });
 }
