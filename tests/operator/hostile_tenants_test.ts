@@ -1,8 +1,13 @@
 /** What somebody gets who may create our objects, Services and Secrets in one namespace of a cluster. */
 import assert from "node:assert/strict";
 import { secrets, services } from "../../lib/kube/resources.ts";
-import { tunnelBindings } from "../../lib/operator/api/crds.ts";
-import { Cluster, route } from "./harness.ts";
+import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
+import { no } from "../../lib/operator/conditions.ts";
+import { compileRoutes } from "../../lib/operator/routes/compile_routes.ts";
+import type { RouteSources } from "../../lib/operator/routes/route_sources.ts";
+import { targetsText } from "../../lib/operator/routes/route_table.ts";
+import { readTunnel } from "../../lib/operator/tunnel.ts";
+import { Cluster, digest, route } from "./harness.ts";
 
 /** A tenant in the namespace `infra` with a Tunnel of its own at the relay that everybody has. */
 function withTenant(token: string, cluster = new Cluster()): Cluster {
@@ -52,4 +57,64 @@ Deno.test("of two tunnels at one relay, the one that the relay knows has the hos
   assert.equal(cluster.relay.services.size, 1);
   cluster.kube.remove(tunnelBindings, "apps", "shop");
   await cluster.ready(tunnelBindings, "shop", "infra");
+});
+
+/** A tunnel that all namespaces may use, and many routes of `infra` beside one of `apps`. */
+function withCrowd(crowd: (index: number) => Record<string, unknown>, count: number): RouteSources {
+  const cluster = withTenant("admin-token");
+  const object = cluster.putTunnel({ allowedBindings: { namespaces: "All" } });
+  const tunnel = readTunnel(tunnels, object, "ops");
+  const tunnelRef = { name: "home", namespace: "apps" };
+  cluster.putBinding("shop", [route("main", "shop.example.com")], tunnelRef);
+  for (let first = 0; first < count; first += 64) {
+    const routes = Array.from({ length: 64 }, (_, at) => crowd(first + at));
+    cluster.putBinding(`crowd-${first}`, routes, tunnelRef, "infra");
+  }
+  const web = cluster.kube.read(services, "apps", "web");
+  return {
+    tunnels: new Map([[tunnel.key, tunnel]]),
+    bindings: cluster.kube.all(tunnelBindings),
+    policies: [],
+    service: (key) => key.endsWith("/web") ? web : undefined,
+    namespace: () => undefined,
+    ca: ({ name }) => ({ text: "€".repeat(80_000) + name }),
+    credential: () => ({ text: "credential" }),
+    callerToken: () => ({ fault: no("TokenNotFound", "") }),
+    idPrefix: "",
+  };
+}
+
+Deno.test("agents and the API server take the routes of a tunnel, however many somebody asks for", async (t) => {
+  const hostnames = ["crowd.example.com"];
+  const backend = (name: string) => ({ service: { name, port: 80 } });
+  const crowds: Record<string, (index: number) => Record<string, unknown>> = {
+    "long paths": (index) => ({
+      ...route(`r-${index}`, hostnames[0]!),
+      path: { type: "Exact", value: `/${index}-`.padEnd(1_000, "x") },
+    }),
+    "paths of Services that do not exist": (index) => ({
+      ...{ ...route(`r-${index}`, hostnames[0]!), path: { type: "Exact", value: `/${index}` } },
+      backend: backend(index === 0 ? "web" : "none"),
+    }),
+    "large CAs": (index) => ({
+      ...{ ...route(`r-${index}`, `h-${index}.example.com`), protocol: "https" },
+      tls: {
+        caRef: { name: `ca-${index % 9}`, key: "ca.crt" },
+        serverName: "a.".repeat(120) + "b",
+      },
+    }),
+  };
+  for (const [what, crowd] of Object.entries(crowds)) {
+    await t.step(what, () => {
+      const { bindings, tunnels } = compileRoutes(withCrowd(crowd, 1_280), digest);
+      const table = tunnels.get("Tunnel/apps/home")!;
+      const text = targetsText(table);
+      // Agents take at most 1,000 targets, and as many paths of each.
+      const counts = table.targets.map((it) => "paths" in it ? it.paths.length : 1);
+      assert.ok(counts.length > 1 && Math.max(...counts, counts.length) <= 1_000);
+      const data = [text, ...table.files.values()].join("");
+      assert.ok(new TextEncoder().encode(data).length < 1_048_576);
+      assert.equal(bindings.get("apps/shop")!.routes[0]!.accepted.status, "True");
+    });
+  }
 });

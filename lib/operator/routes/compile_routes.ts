@@ -201,7 +201,7 @@ function compileRoute(spec: RouteSpec, context: RouteContext): CompiledRoute {
   const accepted = acceptRoute({ spec, id, object, ...access }, {
     ...{ sources, groups, tunnel, admission },
     targets: table?.targets,
-    held: table?.heldRoutes.size ?? 0,
+    held: [...table?.heldRoutes ?? []].filter((it) => !groups.has(it)).length,
   });
   const found = resolve(spec, { namespace, tunnel, table, sources });
   const resolved = "fault" in found ? found.fault : yes("ResolvedRefs");

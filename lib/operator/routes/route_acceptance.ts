@@ -6,7 +6,6 @@ import type { RouteSpec } from "../api/tunnel_binding.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import {
   type AskingRoute,
-  hasPaths,
   type HostnameGroups,
   keyOfPath,
   type RouteGroup,
@@ -17,6 +16,8 @@ import type { RouteSources } from "./route_sources.ts";
 
 /** The maximum number of targets, as agents accept no more. */
 const maxTargets = 1_000;
+/** A ConfigMap has at most 1 MiB, half of which is for CAs. */
+const maxTargetsBytes = 500 * 1_024;
 
 /** The facts that decide about a route. */
 export interface AcceptanceContext {
@@ -27,7 +28,7 @@ export interface AcceptanceContext {
   readonly admission: Verdict;
   /** The tunnel's targets, by name. */
   readonly targets: ReadonlyMap<string, unknown> | undefined;
-  /** How many of the tunnel's routes stay as they are, and may have targets. */
+  /** How many of the tunnel's routes stay as they are, may have targets, and are in no group. */
   readonly held: number;
 }
 
@@ -55,12 +56,15 @@ export function acceptRoute(route: AskingRoute, context: AcceptanceContext): Ver
     tunnel,
     members: [...before?.members ?? [], { ...route, undecided }],
   };
-  // A hostname with paths needs one more target, which selects by path.
-  const more = 1 + Number(hasPaths(group) && !(before && hasPaths(before)));
-  if (targets.size + context.held + groups.pathGroupsOf(tunnel) + more > maxTargets) {
+  const totals = groups.totalsWith(group, before);
+  if (totals.targets + context.held > maxTargets) {
     return no("TooManyRoutes", `A tunnel has at most ${maxTargets} routes`);
   }
-  groups.put(group, before);
+  if (totals.bytes > maxTargetsBytes) {
+    const most = `${maxTargetsBytes / 1_024} KiB`;
+    return no("TooManyRoutes", `The agents' targets file would have more than ${most}`);
+  }
+  groups.put(group, totals);
   return undecided ?? yes("Accepted");
 }
 

@@ -10,6 +10,7 @@ import type { BindingStatus, RouteSpec } from "../api/tunnel_binding.ts";
 import type { Verdict } from "../conditions.ts";
 import type { Digest } from "../digest.ts";
 import { nameOf } from "./route_names.ts";
+import { credentialsFolder, targetsFolder } from "./route_resolution.ts";
 import type { Tunnel } from "../tunnel.ts";
 
 /** A route that asks to be accepted. */
@@ -67,6 +68,32 @@ export function serviceSettings(
   };
 }
 
+/** What a tunnel's accepted routes add up to, whether or not their Services are there. */
+export interface Totals {
+  /** How many targets they need. */
+  readonly targets: number;
+  /** The most that they take in the targets file. */
+  readonly bytes: number;
+}
+
+/** The most that a target which selects by path takes itself, with the entry for all other paths. */
+const choiceBytes = 256;
+
+/** The most that a route takes in the targets file, alone or with others of its hostname, in bytes. */
+function bytesOf({ spec, id, object }: AskingRoute): number {
+  const { backend: { service }, tls, authorization, path } = spec;
+  const namespace = object.metadata.namespace ?? "";
+  const target = {
+    name: id,
+    address: `${service.name}.${namespace}.svc:65535`,
+    ...tls && { tls: { ...tls, ca: `${targetsFolder}/ca-${"0".repeat(16)}.crt` } },
+    ...authorization && { credential: { ...authorization, file: `${credentialsFolder}/${id}` } },
+  };
+  const choice = { name: id, kind: "http", paths: [{ ...path ?? wholePath, target: id }] };
+  const text = JSON.stringify({ targets: path ? [target, choice] : [target] }, undefined, 1);
+  return new TextEncoder().encode(text).length;
+}
+
 /**
  * Which routes of a tunnel have which hostnames. Which tunnel has one, its relay decides, which knows
  * what their tokens are for: whoever may create a Tunnel can name any relay.
@@ -74,8 +101,10 @@ export function serviceSettings(
 export class HostnameGroups {
   /** The groups of routes, by tunnel and hostname. */
   readonly #groups = new Map<string, RouteGroup>();
-  /** The number of groups of paths, by tunnel. */
-  readonly #pathGroups = new Map<string, number>();
+  /** By tunnel. */
+  readonly #totals = new Map<string, Totals>();
+  /** The routes of all groups. */
+  readonly #ids = new Set<string>();
 
   /** The first group of the tunnel that has one of the hostnames. */
   find(
@@ -89,19 +118,35 @@ export class HostnameGroups {
     return undefined;
   }
 
-  /** How many targets of a tunnel choose by path. */
-  pathGroupsOf({ key }: Tunnel): number {
-    return this.#pathGroups.get(key) ?? 0;
+  /** What a tunnel's routes add up to. */
+  totalsOf({ key }: Tunnel): Totals {
+    return this.#totals.get(key) ?? { targets: 0, bytes: 0 };
+  }
+
+  /** The same with a group that a route has joined, in place of the one that it has grown from. */
+  totalsWith(group: RouteGroup, before: RouteGroup | undefined): Totals {
+    const { targets, bytes } = this.totalsOf(group.tunnel);
+    // A hostname with paths needs one more target, which selects by path.
+    const more = Number(hasPaths(group)) - Number(before !== undefined && hasPaths(before));
+    return {
+      targets: targets + 1 + more,
+      bytes: bytes + bytesOf(group.members.at(-1)!) + more * choiceBytes,
+    };
+  }
+
+  /** Whether one of the groups has a route. */
+  has(id: string): boolean {
+    return this.#ids.has(id);
   }
 
   /** Puts a group at its hostnames, in place of the one that it has grown from. */
-  put(group: RouteGroup, before: RouteGroup | undefined): void {
+  put(group: RouteGroup, totals: Totals): void {
     const { tunnel, members: [first] } = group;
+    this.#ids.add(group.members.at(-1)!.id);
     for (const hostname of first!.spec.hostnames) {
       this.#groups.set(placeOf(tunnel, hostname), group);
     }
-    const more = Number(hasPaths(group)) - Number(before !== undefined && hasPaths(before));
-    this.#pathGroups.set(tunnel.key, this.pathGroupsOf(tunnel) + more);
+    this.#totals.set(tunnel.key, totals);
   }
 
   /** Each of them once. */

@@ -20,8 +20,8 @@ export const targetsFolder = "/etc/culvert/targets";
 /** Where the credentials of targets are. */
 export const credentialsFolder = "/etc/culvert/credentials";
 
-/** All CAs, or all credentials, of a tunnel together, in characters: ConfigMaps and Secrets hold 1 MiB. */
-const maxFilesCharacters = 512 * 1_024;
+/** All CAs, or all credentials, of a tunnel together: ConfigMaps and Secrets hold 1 MiB. */
+const maxFilesBytes = 512 * 1_024;
 
 /** TLS to a target, as the targets file has it. */
 export interface TargetTls {
@@ -154,7 +154,7 @@ function findCa(
   if (!ca || "fault" in ca) return ca;
   const cas = [...table?.files.values() ?? []];
   if (cas.includes(ca.text) || fits(ca.text, cas)) return ca;
-  const message = `The CAs of a tunnel's routes have more than ${maxFilesCharacters} characters`;
+  const message = `The CAs of a tunnel's routes have more than ${maxFilesBytes} bytes`;
   return { fault: no("CaInvalid", message) };
 }
 
@@ -180,14 +180,15 @@ function findCredential(
   }
   const found = sources.credential({ namespace, ...secretRef });
   if ("fault" in found || fits(found.text, [...table?.credentials.values() ?? []])) return found;
-  const message = `The credentials of a tunnel have more than ${maxFilesCharacters} characters`;
+  const message = `The credentials of a tunnel have more than ${maxFilesBytes} bytes`;
   return { fault: no("CredentialInvalid", message) };
 }
 
 /** Whether there is room for one more text beside others. */
 function fits(text: string, others: readonly string[]): boolean {
-  const characters = others.reduce((sum, { length }) => sum + length, text.length);
-  return characters <= maxFilesCharacters;
+  const encoder = new TextEncoder();
+  const bytes = [text, ...others].reduce((sum, it) => sum + encoder.encode(it).length, 0);
+  return bytes <= maxFilesBytes;
 }
 
 type Resolved = Exclude<Resolution, { readonly fault: Verdict }>;
