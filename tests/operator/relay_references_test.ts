@@ -198,3 +198,37 @@ Deno.test("a tunnel of the operator's namespace can't use what is kept of other 
     });
   }
 });
+
+Deno.test("what a namespace's Tunnels name for their relays is bounded; the same CA counts once", async () => {
+  const cluster = new Cluster();
+  const putCa = (name: string, text: string) =>
+    cluster.kube.put(configMaps, {
+      metadata: { name, namespace: "apps" },
+      data: { "ca.crt": text.repeat(300_000) },
+    });
+  const putTunnel = (name: string, ca: string) => {
+    const caRef = { kind: "ConfigMap", name: ca, key: "ca.crt" };
+    cluster.putTunnel(specOf({}, { caRef }), name);
+  };
+  putCa("one", "1");
+  putCa("same", "1");
+  putCa("other", "2");
+  putTunnel("home", "one");
+  putTunnel("second", "same");
+  await using _ = cluster.start();
+  await cluster.ready();
+  await cluster.ready(tunnels, "second");
+  putTunnel("third", "other");
+  const { status, message } = await cluster.condition(
+    tunnels,
+    "third",
+    "Registered",
+    "CredentialsTooLarge",
+  );
+  assert.deepEqual([status, message], [
+    "False",
+    "What Tunnels of apps name for their relays' admin APIs has more than 524288 characters together",
+  ]);
+  putCa("other", "1");
+  await cluster.ready(tunnels, "third");
+});

@@ -41,7 +41,12 @@ interface Kept {
   readonly texts: Map<string, string>;
   /** The Secret's uid; undefined where there is none. */
   secretUid: string | undefined;
+  /** Whether it was told that there is no room for more. */
+  isFull: boolean;
 }
+
+/** Of one namespace's texts: a Secret has at most 1 MiB, and a third more of base64. */
+const maxCharacters = 640 * 1024;
 
 /** Keeps texts. */
 export class KeptTexts {
@@ -69,6 +74,9 @@ export class KeptTexts {
     );
     const before = new Map([...after.keys()].map((field) => [field, kept.texts.get(field)]));
     if ([...after].every(([field, text]) => before.get(field) === text)) return;
+    if (charactersOf([...kept.texts, ...after]) > maxCharacters) {
+      return this.#warnFull(namespace, kept);
+    }
     setAll(kept.texts, after);
     if (namespace === this.#options.namespace) return;
     try {
@@ -121,7 +129,7 @@ export class KeptTexts {
   async #read(namespace: string): Promise<Kept> {
     const { client } = this.#options;
     if (namespace === this.#options.namespace) {
-      return { uid: "", texts: new Map(), secretUid: undefined };
+      return { uid: "", texts: new Map(), secretUid: undefined, isFull: false };
     }
     const { uid = "" } = (await client.find(namespaces, { name: namespace }))?.metadata ?? {};
     const secret = await this.#find(namespace);
@@ -129,7 +137,7 @@ export class KeptTexts {
     const isSame = secret?.metadata.ownerReferences?.some((owner) => owner.uid === uid) ?? false;
     const fields = isSame ? Object.keys((secret?.["data"] ?? {}) as object) : [];
     const texts = new Map(fields.map((field) => [field, secretText(secret, field)!]));
-    return { uid, texts, secretUid: secret?.metadata.uid };
+    return { uid, texts, secretUid: secret?.metadata.uid, isFull: false };
   }
 
   async #find(namespace: string): Promise<KubeObject | undefined> {
@@ -140,6 +148,12 @@ export class KeptTexts {
       this.#warn(namespace, error);
       return undefined;
     }
+  }
+
+  #warnFull(namespace: string, kept: Kept): void {
+    if (kept.isFull) return;
+    kept.isFull = true;
+    this.#warn(namespace, new Error(`they have more than ${maxCharacters} characters together`));
   }
 
   #warn(namespace: string, error: unknown): void {
@@ -170,6 +184,11 @@ export class KeptTexts {
     });
     kept.secretUid = written.metadata.uid;
   }
+}
+
+/** Of what a map of these entries would have. */
+function charactersOf(entries: Iterable<readonly [string, string | undefined]>): number {
+  return [...new Map(entries).values()].reduce((sum, text) => sum + (text?.length ?? 0), 0);
 }
 
 function setAll(

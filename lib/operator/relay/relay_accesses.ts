@@ -7,7 +7,8 @@ import { type CaRef, endpointOf, type RelayPlace } from "../api/relay.ts";
 import { no, type Verdict } from "../conditions.ts";
 import { isKeptSecret, KeptTexts, type KeptTextsOptions } from "./kept_texts.ts";
 import { ReferenceFault, References, relayProxyOf } from "./references.ts";
-import type { RelayAccess } from "./relay_api.ts";
+import { connectionKey, type RelayAccess } from "./relay_api.ts";
+import { SharedTexts } from "./shared_texts.ts";
 import { dataValue, secretText } from "../secret_text.ts";
 import { ownerOfTunnel, type Tunnel } from "../tunnel.ts";
 
@@ -28,11 +29,18 @@ export interface RelayAccessesOptions extends KeptTextsOptions {
   readonly isNeeded: (namespace: string) => boolean;
 }
 
+/**
+ * Of the CAs, certificates, keys, tokens and proxies by which one namespace's Tunnels reach their relays:
+ * two lists of all public CAs.
+ */
+const maxCharacters = 512 * 1024;
+
 /** Reads Secrets and ConfigMaps by name; there is no right to list them. */
 export class RelayAccesses {
   readonly #options: RelayAccessesOptions;
   readonly #client: KubeClient;
   readonly #kept: KeptTexts;
+  readonly #texts = new SharedTexts(maxCharacters);
   /** What specs refer to, as it is now. */
   readonly references = new References(async (...from) => (await this.#read(...from, "now")).texts);
   /** The last access of each tunnel. */
@@ -62,12 +70,47 @@ export class RelayAccesses {
     const last = this.#last.get(tunnel.key);
     const none = no("NoApi", "The tunnel is not registered through the admin API");
     if (!api) return last ?? { fault: none };
-    const found = await this.#at(tunnel, api, tunnel.isDeleted ? "last" : "kept");
-    if ("fault" in found) return found;
-    this.#former.set(formerKey(tunnel.key, found.access), found);
-    if (JSON.stringify(last) !== JSON.stringify(found)) this.version++;
+    const read = await this.#at(tunnel, api, tunnel.isDeleted ? "last" : "kept");
+    if ("fault" in read) return read;
+    this.#forgetFormer(tunnel, read.access);
+    const access = this.#shared(tunnel.key, read.access);
+    if (!access) return { fault: tooLarge(tunnel) };
+    const found = { ...read, access };
+    this.#former.set(formerKey(tunnel.key, access), found);
+    if (!last || !isSame(last, found)) this.version++;
     this.#last.set(tunnel.key, found);
     return found;
+  }
+
+  /** The same access with the texts that other tunnels of the namespace have; undefined without room. */
+  #shared(tunnelKey: string, access: RelayAccess): RelayAccess | undefined {
+    const { token, caPem = "", pair = { cert: "", key: "" }, proxy } = access;
+    const texts = [caPem, pair.cert, pair.key, token, JSON.stringify(proxy) ?? ""];
+    const holder = formerKey(tunnelKey, access);
+    const shared = this.#texts.hold(ownerOfTunnel(tunnelKey), holder, texts);
+    if (!shared) return undefined;
+    const [ca = "", cert = "", key = ""] = shared;
+    return {
+      ...access,
+      ...access.caPem !== undefined && { caPem: ca },
+      ...access.pair && { pair: { cert, key } },
+    };
+  }
+
+  /** Forgets how relays were reached that the tunnel has left. @param now Where it is registered now. */
+  #forgetFormer({ key, status: { place, formerRelays = [] } }: Tunnel, now: RelayAccess): void {
+    const places = [...formerRelays, ...place ? [place] : [], now];
+    const needed = new Set(places.map((it) => formerKey(key, it)));
+    for (const known of this.#formerKeys(key)) if (!needed.has(known)) this.#drop(key, known);
+  }
+
+  #formerKeys(tunnelKey: string): readonly string[] {
+    return [...this.#former.keys()].filter((key) => key.startsWith(`${tunnelKey} `));
+  }
+
+  #drop(tunnelKey: string, former: string): void {
+    this.#former.delete(former);
+    this.#texts.release(ownerOfTunnel(tunnelKey), former);
   }
 
   /**
@@ -101,14 +144,17 @@ export class RelayAccesses {
       const caPem = caRef && await references.ca(home, caRef);
       const pair = clientCertRef && await references.clientCert(home, clientCertRef);
       const proxy = proxyRef && await references.proxy(home, proxyRef);
+      const access = {
+        endpoint: endpointOf(place),
+        token,
+        ...caPem !== undefined && { caPem },
+        ...pair && { pair },
+        ...proxy && { proxy: relayProxyOf(proxy) },
+      };
+      // CAs may be long, and keys are kept in many places.
+      const connection = this.#options.digest(connectionKey(access));
       return {
-        access: {
-          endpoint: endpointOf(place),
-          token,
-          ...caPem !== undefined && { caPem },
-          ...pair && { pair },
-          ...proxy && { proxy: relayProxyOf(proxy) },
-        },
+        access: { ...access, connection },
         owner: await this.ownerOf(tunnel),
         tokenVersion,
       };
@@ -137,9 +183,7 @@ export class RelayAccesses {
     this.version++;
     this.#last.delete(tunnelKey);
     this.#owners.delete(tunnelKey);
-    for (const key of this.#former.keys()) {
-      if (key.startsWith(`${tunnelKey} `)) this.#former.delete(key);
-    }
+    for (const former of this.#formerKeys(tunnelKey)) this.#drop(tunnelKey, former);
   }
 
   /** Forgets tunnels that nobody needs any more: some go without their clean-up. */
@@ -220,6 +264,19 @@ export class RelayAccesses {
     this.#owners.set(key, { uid, owner });
     return owner;
   }
+}
+
+function tooLarge({ key }: Tunnel): Verdict {
+  const message =
+    `What Tunnels of ${ownerOfTunnel(key)} name for their relays' admin APIs has more ` +
+    `than ${maxCharacters} characters together`;
+  return no("CredentialsTooLarge", message);
+}
+
+function isSame(one: OwnedAccess, other: OwnedAccess): boolean {
+  return one.owner === other.owner && one.tokenVersion === other.tokenVersion &&
+    one.access.token === other.access.token &&
+    connectionKey(one.access) === connectionKey(other.access);
 }
 
 function formerKey(tunnelKey: string, place: Pick<RelayPlace, "endpoint">): string {

@@ -35,6 +35,8 @@ export interface RelayAccess extends RelayTls {
   /** Without a slash at the end. */
   readonly endpoint: string;
   readonly token: string;
+  /** Stands for endpoint, TLS settings and proxy, in a few characters: see {@link connectionKey}. */
+  readonly connection?: string;
 }
 
 /** One connection of an agent to a relay. */
@@ -298,7 +300,7 @@ export class RelayApi {
     value: unknown,
     maxBytes: number,
   ): Promise<Answer> {
-    const { endpoint, token, ...tls } = access;
+    const { endpoint, token, connection: _, ...tls } = access;
     const { fetch, timeoutMs = defaultTimeoutMs, answered = () => {} } = this.#options;
     try {
       const answer = await within(timeoutMs, async (signal) => {
@@ -356,8 +358,9 @@ export class RelayApi {
 }
 
 /** Identifies how a relay is reached, so that a wrong proxy or CA does not affect other tunnels. */
-export function connectionKey({ endpoint, caPem, pair, proxy }: RelayAccess): string {
-  return JSON.stringify([endpoint, caPem, pair, proxy]);
+export function connectionKey(access: RelayAccess): string {
+  const { endpoint, caPem, pair, proxy } = access;
+  return access.connection ?? JSON.stringify([endpoint, caPem, pair, proxy]);
 }
 
 function pathOf(collection: RelayCollection, name: string): string {

@@ -202,7 +202,7 @@ class Watch {
 
   /** @returns undefined if the watch must begin anew */
   async #ask(ended: AbortController, failure: Promise<never>): Promise<Response | undefined> {
-    const { endpoint, token, ...tls } = this.#access;
+    const { endpoint, token, connection: _, ...tls } = this.#access;
     const query = this.#version === undefined ? "" : `?since=${encodeURIComponent(this.#version)}`;
     const response = await within(answerMs, async (late) => {
       late.addEventListener("abort", () => ended.abort(late.reason), { once: true });

@@ -1,4 +1,5 @@
 /** Requests to relays' admin APIs and agents' health listeners, through Deno's `fetch`. */
+import { hash } from "node:crypto";
 import { messageOf } from "../../message_of.ts";
 import type { ServedTable } from "../../operator/agents/route_delivery.ts";
 import type { RelayFetch, RelayTls } from "../../operator/relay/relay_api.ts";
@@ -12,7 +13,7 @@ const maxClients = 64;
 export function relayFetch(): RelayFetch {
   const clients = new Map<string, Deno.HttpClient>();
   const clientOf = ({ caPem, pair, proxy }: RelayTls): Deno.HttpClient => {
-    const print = JSON.stringify([caPem, pair, proxy]);
+    const print = hash("sha256", JSON.stringify([caPem, pair, proxy]));
     const known = clients.get(print);
     if (known) {
       // The last one that was used is the last in the map.
