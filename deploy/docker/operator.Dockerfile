@@ -33,9 +33,13 @@ COPY --from=build /out/operator.js /app/operator.js
 USER 65532:65532
 WORKDIR /app
 # On all interfaces: a container's loopback is its own.
-ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 HEALTH_ADDR=:8083
+# Two of glibc's arenas instead of eight for each core, which take memory and give little of it back.
+ENV NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 HEALTH_ADDR=:8083 MALLOC_ARENA_MAX=2
 # Probes and metrics.
 EXPOSE 8083
+# V8 does not know a container's memory limit: its flags have it collect garbage before the heap is a
+# quarter larger than what is in use.
 # Without --no-prompt, Deno would ask for a missing permission instead of refusing it.
 ENTRYPOINT ["/bin/deno", "run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", \
+            "--v8-flags=--heap-growing-percent=25,--max-semi-space-size=4", \
             "--allow-net", "--allow-read", "--allow-env", "/app/operator.js"]
