@@ -179,7 +179,7 @@ Deno.test("a name that another binding waits for goes to it as soon as the recor
   await using _ = cluster.start();
   await cluster.ready(tunnelBindings, "shop");
   cluster.putBinding("heir", [route("main", "shop.example.com")], { name: "second" });
-  await cluster.condition(tunnelBindings, "heir", "DNSReady", "Conflict");
+  await cluster.condition(tunnelBindings, "heir", "DNSReady", "Refused");
   cluster.kube.remove(tunnelBindings, "apps", "shop");
   await isGone(cluster, "shop");
   await eventually(

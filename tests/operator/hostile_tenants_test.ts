@@ -7,6 +7,7 @@ import { compileRoutes } from "../../lib/operator/routes/compile_routes.ts";
 import type { RouteSources } from "../../lib/operator/routes/route_sources.ts";
 import { targetsText } from "../../lib/operator/routes/route_table.ts";
 import { readTunnel } from "../../lib/operator/tunnel.ts";
+import { eventually } from "../support/deadline.ts";
 import { Cluster, digest, route } from "./harness.ts";
 
 /** A tenant in the namespace `infra` with a Tunnel of its own at the relay that everybody has. */
@@ -57,6 +58,24 @@ Deno.test("of two tunnels at one relay, the one that the relay knows has the hos
   assert.equal(cluster.relay.services.size, 1);
   cluster.kube.remove(tunnelBindings, "apps", "shop");
   await cluster.ready(tunnelBindings, "shop", "infra");
+});
+
+Deno.test("a hostname that the relay refuses gets no record in a zone that has more names", async () => {
+  const cluster = new Cluster();
+  const api = cluster.useCloudflare();
+  cluster.relay.tokens.set("admin-token", { prefixes: [""], suffixes: [".apps.example.com"] });
+  const dns = { provider: "Cloudflare", target: "relay.example.net", zone: "example.com" };
+  cluster.putTunnel({ dns: { ...dns, secretRef: { name: "cloudflare" } } });
+  cluster.putBinding("mail", [
+    route("main", "mail.example.com"),
+    route("shop", "shop.apps.example.com"),
+  ]);
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "mail", "DNSReady", "Refused");
+  const names = () => [...api.records.values()].map(({ name }) => name).sort();
+  const own = ["_culvert.shop.apps.example.com", "shop.apps.example.com"];
+  await eventually(() => names().length === own.length, () => names().join());
+  assert.deepEqual(names(), own);
 });
 
 /** A tunnel that all namespaces may use, and many routes of `infra` beside one of `apps`. */

@@ -9,9 +9,10 @@ import { type BindingPlan, BindingPlans } from "./binding_plan.ts";
 import { routesStatus, statusOf, unreadableVerdict } from "./binding_status.ts";
 import { isGivenUp } from "./orphaned_binding.ts";
 import { ServiceRemoval } from "./service_removal.ts";
-import type { Verdict } from "../conditions.ts";
+import { no, unknown, type Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type KeptRecord, withIntended } from "../dns/kept_records.ts";
+import { withoutNew } from "../dns/dns_plan.ts";
 import { DnsReconciler, type DnsResult } from "../dns/dns_reconciler.ts";
 import { removeEndpoint } from "../dns/endpoint_reconciler.ts";
 import { isSame, type Registered, RelayServices, union } from "./relay_services.ts";
@@ -113,11 +114,17 @@ export class BindingReconciler {
     const services = [...plan.wanted.values()].map(({ registered }) => registered);
     const wanted = [...new Map(services.map((it) => [it.service, it])).values()];
     const all = union(before, wanted);
-    const dnsPlan = await this.#dns.plan(compiled);
-    const records = withIntended(statusOf(object).dns ?? [], dnsPlan.kept);
+    const { dns: known = [] } = statusOf(object);
     // The status records services and DNS records before they are created.
-    const current = await this.#record(object, all, records);
+    const withServices = await this.#record(object, all, known);
     const { verdicts, againMs } = await this.#putAll(plan);
+    const dnsPlan = withoutNew(
+      await this.#dns.plan(compiled),
+      known,
+      unpublishable(compiled, verdicts),
+    );
+    const records = withIntended(known, dnsPlan.kept);
+    const current = await this.#record(withServices, all, records);
     const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
     const isUndecided = (it: Registered) =>
       plan.undecided.has(it.service) || this.#services.isWaiting(it);
@@ -244,4 +251,23 @@ export class BindingReconciler {
       conditions: conditionsWithReady(parts, object),
     });
   }
+}
+
+/** Hostnames that the relay refuses the tunnel, or has not been asked for, with the verdict on their records. */
+function unpublishable(
+  { routes }: CompiledBinding,
+  verdicts: ReadonlyMap<string, Verdict>,
+): ReadonlyMap<string, Verdict> {
+  const found = new Map<string, Verdict>();
+  for (const { spec } of routes) {
+    const { reason = "" } = verdicts.get(spec.name) ?? {};
+    for (const name of spec.hostnames) {
+      if (reason === "HostnameNotPermitted" || reason === "Conflict") {
+        found.set(name, no("Refused", `${name} gets no record: the relay refuses the hostname`));
+      } else if (reason === "TunnelNotRegistered") {
+        found.set(name, unknown("Pending", `${name} gets a record when the tunnel is registered`));
+      }
+    }
+  }
+  return found;
 }

@@ -59,6 +59,26 @@ export async function planDns(
   return { provider, records: [], ...recordsInZone(records, { dns, provider, secret, owner }) };
 }
 
+/**
+ * A plan without new records of some hostnames: a zone may have more names than the relay lets the tunnel
+ * have. Records that are there already stay.
+ *
+ * @param known The records in the binding's status.
+ * @param refused The hostnames, with the verdict on their records.
+ */
+export function withoutNew(
+  plan: DnsPlan,
+  known: readonly KeptRecord[],
+  refused: ReadonlyMap<string, Verdict>,
+): DnsPlan {
+  const there = new Set(known.map(({ name }) => name));
+  const isLeft = ({ name }: KeptRecord) => refused.has(name) && !there.has(name);
+  const left = plan.kept.find(isLeft);
+  if (!left) return plan;
+  const kept = plan.kept.filter((record) => !isLeft(record));
+  return { ...plan, kept, fault: plan.fault ?? refused.get(left.name) };
+}
+
 /** The records that the tunnel's zone should have, and why it can't have the others. */
 function recordsInZone(
   records: readonly DnsRecord[],
