@@ -108,7 +108,7 @@ Deno.test("an agent shows each target its client certificate, and verifies the t
         const line = await setup.agent.waitForLog(({ target, code }) =>
           target === name && code === "tls"
         );
-        match(String(line.reason), /tls\.(?:ca|serverName) in the targets file/, name);
+        match(String(line.error), /tls\.(?:ca|serverName) in the targets file/, name);
       }
     });
   } finally {
