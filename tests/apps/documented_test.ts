@@ -102,7 +102,7 @@ Deno.test({
   name: "docs/tcp.md: psql, redis-cli and ssh, from nothing",
   ignore: !canMakeNetworks,
   async fn() {
-    const [files, relay, agent, clients, ssh] = walk("docs/tcp.md", "cache.localhost", 5);
+    const [files, relay, agent, ports, clients, ssh] = walk("docs/tcp.md", "cache.localhost", 6);
     await withFolder(async (folder) => {
       await Deno.chmod(folder, 0o755);
       const cwd = await clone(folder);
@@ -119,11 +119,9 @@ Deno.test({
       await second.type(agent!);
       await second.shows("Connected to relay");
       const third = open();
-      const shown = clients!.trimEnd().split("\n");
-      const isListening = (line: string) => line.endsWith("&");
-      for (const line of shown.filter(isListening)) await third.type(line);
+      for (const line of ports!.trimEnd().split("\n")) await third.type(line);
       for (const port of [15432, 16379]) await listens(third, port);
-      const [psql, ...others] = shown.filter((line) => !isListening(line));
+      const [psql, ...others] = clients!.trimEnd().split("\n");
       match(await third.run(`${psql} <<< 'select 6 * 7 as answer'`), /\n\s*42\n/);
       match(await third.run(others.join("\n")), /PONG/);
       // The first time, ssh asks whether the host's key is the right one.
