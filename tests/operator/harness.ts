@@ -176,6 +176,9 @@ export class Cluster {
       async [Symbol.asyncDispose]() {
         clearInterval(kubelet);
         await leading[Symbol.asyncDispose]();
+        // Batches that wait are sent even so.
+        const { cloudflare } = options;
+        await eventually(() => cloudflare.waiting === 0, "Cloudflare's answers");
       },
     };
   }
