@@ -119,6 +119,14 @@ Deno.test("a name server that is silent for one tenant's key is asked by others 
     refusals++;
     return Promise.resolve(refusalOf(message));
   };
+  cluster.kube.put(secrets, {
+    metadata: { name: "relay-api", namespace: "infra" },
+    data: { token: btoa("admin-token") },
+  });
+  cluster.kube.put(services, {
+    metadata: { name: "web", namespace: "infra" },
+    spec: { ports: [{ port: 80 }] },
+  });
   for (const namespace of ["infra", "apps"]) {
     cluster.putTunnel({ dns: rfc2136() }, "home", namespace);
   }
@@ -131,6 +139,8 @@ Deno.test("a name server that is silent for one tenant's key is asked by others 
     conditionsOf(cluster.kube.read(tunnelBindings, "apps", "shop"))
       .find(({ type }) => type === "DNSReady");
   await eventually(() => found() !== undefined, "the first word about the other tenant's record");
+  const isPending = () => found()!.reason === "Pending";
+  await eventually(() => !isPending(), "the relay to have taken the hostname");
   assert.match(found()!.message, /apps.example.com: The name server answered REFUSED/);
 });
 

@@ -24,6 +24,7 @@ Deno.test("hostnames become a DNSEndpoint that the binding owns, and DNSReady fo
   cluster.putTunnel({ dns });
   cluster.putBinding("shop", [route("main", "shop.example.com"), route("all", "*.example.com")]);
   await using _ = cluster.start();
+  await eventually(() => endpoint(cluster) !== undefined, "the DNSEndpoint");
   await cluster.condition(tunnelBindings, "shop", "DNSReady", "Pending");
   const { endpoints } = endpoint(cluster)!["spec"] as { endpoints: unknown[] };
   assert.deepEqual(
@@ -66,6 +67,7 @@ Deno.test("DNSReady waits for external-dns' condition Ready of this generation, 
   cluster.putTunnel({ dns });
   cluster.putBinding("shop", [route("main", "shop.example.com")]);
   await using _ = cluster.start();
+  await eventually(() => endpoint(cluster) !== undefined, "the DNSEndpoint");
   await cluster.condition(tunnelBindings, "shop", "DNSReady", "Pending");
   const { generation = 1 } = endpoint(cluster)!.metadata;
   const say = (conditions: readonly Partial<Condition>[], of = generation) => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { secrets, services } from "../../lib/kube/resources.ts";
 import { tunnelBindings, tunnels } from "../../lib/operator/api/crds.ts";
 import { no } from "../../lib/operator/conditions.ts";
+import { dnsEndpoints } from "../../lib/operator/dns/dns_endpoint.ts";
 import { compileRoutes } from "../../lib/operator/routes/compile_routes.ts";
 import type { RouteSources } from "../../lib/operator/routes/route_sources.ts";
 import { targetsText } from "../../lib/operator/routes/route_table.ts";
@@ -76,6 +77,38 @@ Deno.test("a hostname that the relay refuses gets no record in a zone that has m
   const own = ["_culvert.shop.apps.example.com", "shop.apps.example.com"];
   await eventually(() => names().length === own.length, () => names().join());
   assert.deepEqual(names(), own);
+});
+
+Deno.test("a hostname that the relay refuses gets no DNSEndpoint", async () => {
+  const cluster = new Cluster();
+  cluster.hasExternalDns = true;
+  cluster.relay.tokens.set("admin-token", { prefixes: [""], suffixes: [".apps.example.com"] });
+  cluster.putTunnel({ dns: { provider: "ExternalDNS", target: "relay.example.net" } });
+  cluster.putBinding("shop", [
+    route("mail", "mail.example.com"),
+    // The relay is not asked about a Service that does not exist.
+    { ...route("none", "none.example.com"), backend: { service: { name: "none", port: 80 } } },
+    route("shop", "shop.apps.example.com"),
+  ]);
+  await using _ = cluster.start();
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Refused");
+  const names = () =>
+    cluster.kube.all(dnsEndpoints).flatMap(({ spec }) =>
+      (spec as { endpoints: { dnsName: string }[] }).endpoints.map(({ dnsName }) => dnsName)
+    );
+  await eventually(() => names().length === 1, () => names().join());
+  assert.deepEqual(names(), ["shop.apps.example.com"]);
+  // What the relay has taken before keeps its record while it can't be asked.
+  cluster.relay.isAway = true;
+  cluster.putBinding("shop", [
+    route("shop", "shop.apps.example.com"),
+    route("new", "new.apps.example.com"),
+  ]);
+  await cluster.condition(tunnelBindings, "shop", "DNSReady", "Pending");
+  assert.deepEqual(names(), ["shop.apps.example.com"]);
+  cluster.relay.isAway = false;
+  await cluster.ready(tunnelBindings, "shop");
+  assert.deepEqual(names(), ["shop.apps.example.com", "new.apps.example.com"]);
 });
 
 /** A tunnel that all namespaces may use, and many routes of `infra` beside one of `apps`. */

@@ -12,7 +12,6 @@ import { ServiceRemoval } from "./service_removal.ts";
 import { no, unknown, type Verdict } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { type KeptRecord, withIntended } from "../dns/kept_records.ts";
-import { withoutNew } from "../dns/dns_plan.ts";
 import { DnsReconciler, type DnsResult } from "../dns/dns_reconciler.ts";
 import { removeEndpoint } from "../dns/endpoint_reconciler.ts";
 import { isSame, type Registered, RelayServices, union } from "./relay_services.ts";
@@ -118,11 +117,7 @@ export class BindingReconciler {
     // The status records services and DNS records before they are created.
     const withServices = await this.#record(object, all, known);
     const { verdicts, againMs } = await this.#putAll(plan);
-    const dnsPlan = withoutNew(
-      await this.#dns.plan(compiled),
-      known,
-      unpublishable(compiled, verdicts),
-    );
+    const dnsPlan = await this.#dns.plan(compiled, known, untaken(compiled, verdicts));
     const records = withIntended(known, dnsPlan.kept);
     const current = await this.#record(withServices, all, records);
     const others = all.filter((it) => !wanted.some((want) => isSame(want, it)));
@@ -253,20 +248,23 @@ export class BindingReconciler {
   }
 }
 
-/** Hostnames that the relay refuses the tunnel, or has not been asked for, with the verdict on their records. */
-function unpublishable(
+/** Hostnames that the relay has not taken, with the verdict on their records. */
+function untaken(
   { routes }: CompiledBinding,
   verdicts: ReadonlyMap<string, Verdict>,
 ): ReadonlyMap<string, Verdict> {
   const found = new Map<string, Verdict>();
   for (const { spec } of routes) {
-    const { reason = "" } = verdicts.get(spec.name) ?? {};
+    const { status = "True", reason = "" } = verdicts.get(spec.name) ?? {};
+    if (status === "True") continue;
+    const isRefused = reason === "HostnameNotPermitted" || reason === "Conflict";
     for (const name of spec.hostnames) {
-      if (reason === "HostnameNotPermitted" || reason === "Conflict") {
-        found.set(name, no("Refused", `${name} gets no record: the relay refuses the hostname`));
-      } else if (reason === "TunnelNotRegistered") {
-        found.set(name, unknown("Pending", `${name} gets a record when the tunnel is registered`));
-      }
+      found.set(
+        name,
+        isRefused
+          ? no("Refused", `${name} gets no record: the relay refuses the hostname`)
+          : unknown("Pending", `${name} gets a record when the relay has taken the hostname`),
+      );
     }
   }
   return found;

@@ -63,20 +63,23 @@ export async function planDns(
  * A plan without new records of some hostnames: a zone may have more names than the relay lets the tunnel
  * have. Records that are there already stay.
  *
- * @param known The records in the binding's status.
- * @param refused The hostnames, with the verdict on their records.
+ * @param there The names that have records.
+ * @param untaken The hostnames, with the verdict on their records.
  */
 export function withoutNew(
   plan: DnsPlan,
-  known: readonly KeptRecord[],
-  refused: ReadonlyMap<string, Verdict>,
+  there: ReadonlySet<string>,
+  untaken: ReadonlyMap<string, Verdict>,
 ): DnsPlan {
-  const there = new Set(known.map(({ name }) => name));
-  const isLeft = ({ name }: KeptRecord) => refused.has(name) && !there.has(name);
-  const left = plan.kept.find(isLeft);
+  const isLeft = ({ name }: DnsRecord) => untaken.has(name) && !there.has(name);
+  const left = [...plan.kept, ...plan.records].find(isLeft);
   if (!left) return plan;
-  const kept = plan.kept.filter((record) => !isLeft(record));
-  return { ...plan, kept, fault: plan.fault ?? refused.get(left.name) };
+  return {
+    ...plan,
+    kept: plan.kept.filter((record) => !isLeft(record)),
+    records: plan.records.filter((record) => !isLeft(record)),
+    fault: plan.fault ?? untaken.get(left.name),
+  };
 }
 
 /** The records that the tunnel's zone should have, and why it can't have the others. */

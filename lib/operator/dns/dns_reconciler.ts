@@ -3,8 +3,8 @@ import { keyOf, type KubeObject } from "../../kube/objects.ts";
 import { no, unknown, type Verdict, yes } from "../conditions.ts";
 import type { Context } from "../context.ts";
 import { DnsCredentials } from "./dns_credentials.ts";
-import { type DnsPlan, planDns } from "./dns_plan.ts";
-import { syncEndpoint } from "./endpoint_reconciler.ts";
+import { type DnsPlan, planDns, withoutNew } from "./dns_plan.ts";
+import { endpointNames, syncEndpoint } from "./endpoint_reconciler.ts";
 import { type KeptRecord, recordKey } from "./kept_records.ts";
 import { type Answer, type ChangeListener, RecordChanges } from "./record_changes.ts";
 import type { CompiledBinding } from "../routes/route_table.ts";
@@ -46,12 +46,26 @@ export class DnsReconciler {
     this.#changes = new RecordChanges(context, this.#credentials, listener);
   }
 
-  /** Plans a binding's records, as {@link planDns} does. */
-  async plan(compiled: CompiledBinding): Promise<DnsPlan> {
-    return await planDns(compiled, {
+  /**
+   * Plans a binding's records, as {@link planDns} does.
+   *
+   * @param known The records in the binding's status.
+   * @param untaken Hostnames that get no new record, with the verdict on their records.
+   */
+  async plan(
+    compiled: CompiledBinding,
+    known: readonly KeptRecord[],
+    untaken: ReadonlyMap<string, Verdict>,
+  ): Promise<DnsPlan> {
+    const plan = await planDns(compiled, {
       ownerOf: (tunnel) => this.#context.accesses.ownerOf(tunnel),
       keepCredentials: (secret) => this.#credentials.keep(secret),
     });
+    const there = [
+      ...known.map(({ name }) => name),
+      ...endpointNames(this.#context, compiled.object),
+    ];
+    return withoutNew(plan, new Set(there), untaken);
   }
 
   /**
@@ -83,7 +97,7 @@ export class DnsReconciler {
     this.#changes.forgetRemoved(unwanted.filter((record) => !left.includes(record)));
     const verdict = plan.provider === "None"
       ? undefined
-      : endpoint?.verdict ?? made.faults[0] ?? plan.fault ?? yes("RecordsMade");
+      : made.faults[0] ?? plan.fault ?? endpoint?.verdict ?? yes("RecordsMade");
     return {
       verdict,
       kept: [...made.kept, ...left],

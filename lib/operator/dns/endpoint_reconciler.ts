@@ -51,6 +51,19 @@ export async function syncEndpoint(
   return { verdict: stateOf(written), againMs: Infinity };
 }
 
+/** The names in the DNSEndpoint that a binding owns. */
+export function endpointNames(
+  { caches }: Pick<Context, "caches">,
+  object: KubeObject,
+): readonly string[] {
+  const cached = caches.get("dnsEndpoints", keyOf(endpointPath(object)));
+  if (!cached || !isOwnedBy(cached, object)) return [];
+  const { endpoints = [] } = (cached["spec"] ?? {}) as {
+    endpoints?: readonly { readonly dnsName?: string }[];
+  };
+  return endpoints.flatMap(({ dnsName }) => dnsName ?? []);
+}
+
 /** Deletes the DNSEndpoint that a binding owns, if there is one. */
 export async function removeEndpoint(
   { client, caches }: Pick<Context, "client" | "caches">,
