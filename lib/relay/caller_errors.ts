@@ -91,23 +91,21 @@ export function overrideRefused(name: string): RelayError {
 
 /** The request asks to act for somebody else, and the cluster's entry does not say what to do then. */
 export function impersonationNotAllowed(cluster: string): RelayError {
-  return {
-    status: 403,
-    reason: "Forbidden",
-    code: "impersonation_not_allowed",
-    message: "the request has Impersonate-* headers (kubectl --as), which the relay refuses for " +
-      `cluster ${cluster}: its entry can say "impersonation": "forward" or "strip"`,
-  };
+  return notAllowedFor(`cluster ${cluster}`);
 }
 
 /** The request asks to act for somebody else, and the service does not say what to do then. */
 export function serviceImpersonationNotAllowed(service: string): RelayError {
+  return notAllowedFor(`service ${service}`);
+}
+
+function notAllowedFor(destination: string): RelayError {
   return {
     status: 403,
     reason: "Forbidden",
     code: "impersonation_not_allowed",
     message: "the request has Impersonate-* headers (kubectl --as), which the relay refuses for " +
-      `service ${service}: its entry can say "impersonation": "forward" or "strip"`,
+      `${destination}: its entry can say "impersonation": "forward" or "strip"`,
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Deletes the objects of a deleted tunnel. The garbage collector would do it too, but not always: it
- * looks owners up by their kind, which is gone when somebody deletes the definitions of the kinds.
+ * Deletes the objects of a deleted tunnel. The garbage collector alone does not suffice: it looks owners
+ * up by their kind, and can miss those whose CustomResourceDefinition is deleted at the same time.
  */
 import { isForbidden } from "../../kube/errors.ts";
 import {
@@ -17,12 +17,13 @@ import { keepsDependents } from "../finalizer.ts";
 import type { Tunnel } from "../tunnel.ts";
 import { namesOf } from "./agent_metadata.ts";
 import { grantPaths } from "./agent_rights.ts";
+import { isOwnedBy } from "./owned_objects.ts";
 
 type PathOfKind = readonly [Resource, ObjectPath];
 
 /**
- * Deletes what only the tunnel owns: its agents first, then what they need. Leaves to the garbage
- * collector what the operator may not delete.
+ * Deletes what the tunnel alone owns: first its agents, then what they need. The garbage collector
+ * deletes what the operator has no right to delete.
  *
  * @throws {KubeError}
  */
@@ -30,11 +31,11 @@ export async function removeAgents({ client }: Pick<Context, "client">, tunnel: 
   if (keepsDependents(tunnel.object)) return;
   for (const [resource, at] of pathsOf(tunnel)) {
     try {
-      const { metadata } = await client.find(resource, at) ?? {};
-      const owners = metadata?.ownerReferences ?? [];
-      const isOnlyOwner = owners.every(({ uid }) => uid === tunnel.object.metadata.uid);
-      if (!metadata || owners.length === 0 || !isOnlyOwner) continue;
-      await client.delete(resource, at, metadata.uid!);
+      const there = await client.find(resource, at);
+      if (!there || !isOwnedBy(there, tunnel)) continue;
+      // Kubernetes keeps an object until its last owner is gone.
+      if (there.metadata.ownerReferences!.length > 1) continue;
+      await client.delete(resource, at, there.metadata.uid!);
     } catch (error) {
       if (!isForbidden(error)) throw error;
     }

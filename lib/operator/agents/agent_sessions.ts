@@ -22,7 +22,7 @@ export interface Connection {
 interface Known {
   /** Endpoint, id and ready pods: with others, the answer is an old one. */
   readonly print: string;
-  /** Of all, as there may be thousands of sessions. */
+  /** The number of connected agents. Their sessions are not kept, as there may be thousands. */
   readonly agents: number;
   /** Since when there have been these pods. */
   readonly sinceMs: number;

@@ -56,9 +56,7 @@ export function endpointNames(
   { caches }: Pick<Context, "caches">,
   object: KubeObject,
 ): readonly string[] {
-  const cached = caches.get("dnsEndpoints", keyOf(endpointPath(object)));
-  if (!cached || !isOwnedBy(cached, object)) return [];
-  const { endpoints = [] } = (cached["spec"] ?? {}) as {
+  const { endpoints = [] } = (ownEndpoint(caches, object)?.["spec"] ?? {}) as {
     endpoints?: readonly { readonly dnsName?: string }[];
   };
   return endpoints.flatMap(({ dnsName }) => dnsName ?? []);
@@ -69,10 +67,13 @@ export async function removeEndpoint(
   { client, caches }: Pick<Context, "client" | "caches">,
   object: KubeObject,
 ): Promise<void> {
-  const at = endpointPath(object);
-  const cached = caches.get("dnsEndpoints", keyOf(at));
-  if (!cached || !isOwnedBy(cached, object)) return;
-  await client.delete(dnsEndpoints, at, cached.metadata.uid!);
+  const own = ownEndpoint(caches, object);
+  if (own) await client.delete(dnsEndpoints, endpointPath(object), own.metadata.uid!);
+}
+
+function ownEndpoint(caches: Context["caches"], object: KubeObject): KubeObject | undefined {
+  const cached = caches.get("dnsEndpoints", keyOf(endpointPath(object)));
+  return cached && isOwnedBy(cached, object) ? cached : undefined;
 }
 
 function endpointPath({ metadata: { namespace = "", name } }: KubeObject) {

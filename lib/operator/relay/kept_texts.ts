@@ -41,12 +41,12 @@ interface Kept {
   readonly texts: Map<string, string>;
   /** The Secret's uid; undefined where there is none. */
   secretUid: string | undefined;
-  /** Whether it was told that there is no room for more. */
+  /** Whether the log has been told that there is no room for more. */
   isFull: boolean;
 }
 
-/** Of one namespace's texts: a Secret has at most 1 MiB, and a third more of base64. */
-const maxCharacters = 640 * 1024;
+/** The most characters that one namespace's texts have: a Secret has at most 1 MiB, with base64. */
+const maxKeptCharacters = 640 * 1024;
 
 /** Keeps texts. */
 export class KeptTexts {
@@ -74,7 +74,7 @@ export class KeptTexts {
     );
     const before = new Map([...after.keys()].map((field) => [field, kept.texts.get(field)]));
     if ([...after].every(([field, text]) => before.get(field) === text)) return;
-    if (charactersOf([...kept.texts, ...after]) > maxCharacters) {
+    if (charactersOf([...kept.texts, ...after]) > maxKeptCharacters) {
       return this.#warnFull(namespace, kept);
     }
     setAll(kept.texts, after);
@@ -153,7 +153,10 @@ export class KeptTexts {
   #warnFull(namespace: string, kept: Kept): void {
     if (kept.isFull) return;
     kept.isFull = true;
-    this.#warn(namespace, new Error(`they have more than ${maxCharacters} characters together`));
+    this.#warn(
+      namespace,
+      new Error(`they have more than ${maxKeptCharacters} characters together`),
+    );
   }
 
   #warn(namespace: string, error: unknown): void {
@@ -186,7 +189,7 @@ export class KeptTexts {
   }
 }
 
-/** Of what a map of these entries would have. */
+/** Counts the characters of the texts; the last entry of a field counts. */
 function charactersOf(entries: Iterable<readonly [string, string | undefined]>): number {
   return [...new Map(entries).values()].reduce((sum, text) => sum + (text?.length ?? 0), 0);
 }

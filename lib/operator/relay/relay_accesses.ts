@@ -30,8 +30,8 @@ export interface RelayAccessesOptions extends KeptTextsOptions {
 }
 
 /**
- * Of the CAs, certificates, keys, tokens and proxies by which one namespace's Tunnels reach their relays:
- * two lists of all public CAs.
+ * The most characters of the CAs, certificates, keys, tokens and proxies by which one namespace's Tunnels
+ * reach their relays. Two lists of all public CAs fit.
  */
 const maxCharacters = 512 * 1024;
 

@@ -115,7 +115,7 @@ const pageSize = 200;
 const maxPages = 50;
 /** The maximum length of a text in an agent's session. */
 const maxSessionCharacters = 512;
-/** Of all sessions of one list: 10,000, each with two UUIDs and the name of a token. */
+/** The most characters of one list of sessions: 10,000, each with two UUIDs and a token's name. */
 const maxSessionsCharacters = 1024 * 1024;
 /** Failing connections that are remembered. */
 const maxBackoffs = 1_024;

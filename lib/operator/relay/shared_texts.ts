@@ -6,7 +6,7 @@ export class SharedTexts {
   /** What each holder has, by group. */
   readonly #held = new Map<string, Map<string, readonly string[]>>();
 
-  /** @param maxCharacters Of one group; equal texts count once. */
+  /** @param maxCharacters The most characters that one group may hold; equal texts count once. */
   constructor(maxCharacters: number) {
     this.#maxCharacters = maxCharacters;
   }

@@ -16,7 +16,7 @@ export class TooManyNames extends Error {
 
 const defaultMaxNames = 100_000;
 const defaultMaxBytes = 32 * 1024 * 1024;
-/** Of a character, outside ISO-8859-1. */
+/** The bytes of a character outside ISO-8859-1. */
 const characterBytes = 2;
 /** What a name takes besides its characters. */
 const nameBytes = 64;
